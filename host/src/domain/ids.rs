@@ -1,0 +1,245 @@
+//! Identifiers. Each is a type of its own, so that an artist's id can't be passed where an account's is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use uuid::Uuid;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A new id, ordered by time of creation.
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Uuid::parse_str(text.trim()).map(Self).map_err(|_| IdError::Uuid { given: text.to_owned() })
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// The customer's artist.
+    ArtistId
+);
+uuid_id!(
+    /// An artist's presence on one platform.
+    AccountId
+);
+uuid_id!(
+    /// One collection for one logical date.
+    RunId
+);
+uuid_id!(
+    /// The unit of work and of lease.
+    BatchId
+);
+uuid_id!(
+    /// A stored raw document.
+    DocumentId
+);
+uuid_id!(
+    /// A stored credential.
+    CredentialId
+);
+
+/// What is wrong with an identifier as it was given.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IdError {
+    /// Not a UUID.
+    #[error("'{given}' is not a UUID such as 018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d")]
+    Uuid {
+        /// The text that was given.
+        given: String,
+    },
+    /// Not a name a platform, slot or tenant may have.
+    #[error("'{given}' is not a valid {what}: use 1 to {max} of a-z, 0-9, '-' and '_', starting with a letter")]
+    Name {
+        /// Which kind of name was expected.
+        what: &'static str,
+        /// The text that was given.
+        given: String,
+        /// Longest permitted length, in characters.
+        max: usize,
+    },
+    /// Not a SHA-256 digest.
+    #[error("'{given}' is not a SHA-256 digest: 64 hexadecimal digits are expected, optionally after 'sha256:'")]
+    Digest {
+        /// The text that was given.
+        given: String,
+    },
+}
+
+/// Checks the grammar shared by platform, connector, slot and metric names.
+pub(crate) fn check_name(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
+    let valid = !text.is_empty()
+        && text.len() <= max
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
+    if valid { Ok(()) } else { Err(IdError::Name { what, given: text.to_owned(), max }) }
+}
+
+macro_rules! name_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks and takes a name.
+            ///
+            /// # Errors
+            /// When the text is empty, too long, or has a character outside `a-z 0-9 - _`.
+            pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
+                let text = text.into();
+                check_name($what, &text, $max)?;
+                Ok(Self(text))
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+pub(crate) use name_id;
+
+name_id!(
+    /// Where numbers come from: `youtube`, `apple_music`, or whatever a connector registers.
+    Platform, "platform", 64
+);
+name_id!(
+    /// The customer an artist belongs to; budgets of attention are shared fairly between tenants.
+    Tenant, "tenant", 64
+);
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of some bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// The first twelve hexadecimal digits, for people.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string()[..12].to_owned()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{self}")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let wrong = || IdError::Digest { given: text.to_owned() };
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        if hex.len() != 64 || !hex.is_ascii() {
+            return Err(wrong());
+        }
+        let mut bytes = [0u8; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[index * 2..index * 2 + 2], 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}

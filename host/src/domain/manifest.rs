@@ -1,0 +1,463 @@
+//! `connector.toml`: what a connector says of itself, and all it may ever ask for.
+//!
+//! It is embedded in the component as the custom section [`SECTION`] and read without running any of its code.
+
+use std::collections::BTreeSet;
+
+use chrono::{NaiveDate, NaiveTime};
+use chrono_tz::Tz;
+use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::ids::{Platform, check_name};
+use super::metric::{Kind, MetricName, names};
+use super::origin::OriginPattern;
+
+/// The name of the component's custom section that holds the manifest, as TOML text.
+pub const SECTION: &str = "backline:manifest";
+
+/// Largest manifest that is read, in bytes; the largest first-party one has under 8 KiB.
+pub const MANIFEST_BYTES_MAX: usize = 256 * 1024;
+
+/// Most accounts a batch may have. Bounds what one trap can cost before it is bisected.
+pub const BATCH_SIZE_MAX: u32 = 500;
+
+/// What is wrong with a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not TOML, or not of the manifest's form.
+    #[error("the manifest can't be read: {0}")]
+    Syntax(String),
+    /// Of the right form, with a value that makes no sense.
+    #[error("the manifest's {field} is wrong: {problem}")]
+    Value {
+        /// Where.
+        field: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+/// The whole manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Who it is.
+    pub connector: ConnectorInfo,
+    /// Where it may send requests.
+    #[serde(rename = "host", default)]
+    pub hosts: Vec<HostRequest>,
+    /// Which secrets are injected where.
+    #[serde(rename = "credential", default)]
+    pub credentials: Vec<CredentialSlot>,
+    /// Allowances of the platform that must not be overspent.
+    #[serde(rename = "budget", default)]
+    pub budgets: Vec<Budget>,
+    /// Requests it makes, for the plan.
+    #[serde(rename = "request", default)]
+    pub requests: Vec<RequestEstimate>,
+    /// Every metric it may report.
+    #[serde(rename = "metric", default)]
+    pub metrics: Vec<MetricEntry>,
+    /// Dates on which the platform changed what a metric means.
+    #[serde(rename = "break", default)]
+    pub breaks: Vec<DefinitionBreak>,
+    /// JSON Schema of an account's settings.
+    #[serde(default = "any_object")]
+    pub settings: Json,
+    /// What the platform's terms allow.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+fn any_object() -> Json {
+    serde_json::json!({ "type": "object" })
+}
+
+/// Who the connector is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectorInfo {
+    /// Its name, such as `youtube`.
+    pub name: String,
+    /// The platform it collects.
+    pub platform: Platform,
+    /// Its own version.
+    pub version: Version,
+    /// Versions of `backline:connector` it can speak.
+    pub api: VersionReq,
+    /// For people.
+    pub title: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Most accounts of one call to `fetch`.
+    pub batch_size: u32,
+    /// Whether its failures weigh nothing in health.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// An HTTP method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Read.
+    Get,
+    /// Read the headers.
+    Head,
+    /// Send.
+    Post,
+    /// Replace.
+    Put,
+    /// Change.
+    Patch,
+    /// Remove.
+    Delete,
+}
+
+impl Method {
+    /// The method as it stands in a request line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One origin the connector wants to reach.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostRequest {
+    /// Where.
+    pub origin: OriginPattern,
+    /// How.
+    pub methods: Vec<Method>,
+    /// Why, for the operator who is asked.
+    pub reason: String,
+}
+
+/// How a secret is obtained and kept fresh. The exchange itself is the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CredentialKind {
+    /// A key that is sent as it is.
+    ApiKey,
+    /// A token that is sent as it is.
+    Bearer,
+    /// OAuth 2 client credentials (RFC 6749, 4.4): one token for everybody.
+    Oauth2ClientCredentials,
+    /// OAuth 2 refresh token (RFC 6749, 6) that may rotate.
+    Oauth2RefreshToken,
+    /// Instagram's long-lived token: refreshed with itself.
+    InstagramLongLived,
+    /// Apple's developer token: a JWT signed with ES256 by the host.
+    AppleDeveloperToken,
+}
+
+/// Whose secret it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// One for all accounts.
+    Operator,
+    /// One per account.
+    Account,
+}
+
+/// Where the secret goes in a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Inject {
+    /// As a query parameter of this name.
+    Query(String),
+    /// As `Authorization: Bearer …`.
+    Bearer,
+    /// As a header of this name.
+    Header(String),
+}
+
+/// One secret the connector uses without ever seeing it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSlot {
+    /// Its name.
+    pub slot: String,
+    /// How it is obtained.
+    pub kind: CredentialKind,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Where it goes: `"bearer"`, `{ query = "key" }` or `{ header = "x-api-key" }`.
+    pub inject: Inject,
+    /// The only origins it is sent to.
+    pub hosts: Vec<OriginPattern>,
+    /// Where tokens come from, for the kinds that have such an endpoint. Reached by the host, never by the connector.
+    #[serde(default)]
+    pub token_url: Option<url::Url>,
+    /// What the token endpoint calls the client id: TikTok says `client_key`.
+    #[serde(default = "client_id")]
+    pub client_id_param: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+}
+
+fn client_id() -> String {
+    "client_id".to_owned()
+}
+
+/// When an allowance is granted anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum BudgetWindow {
+    /// After so many seconds.
+    Seconds(u32),
+    /// Daily at a time of a zone.
+    Daily {
+        /// Local time of the reset.
+        at: NaiveTime,
+        /// The platform's own zone.
+        timezone: Tz,
+    },
+}
+
+/// An allowance, counted per credential of a slot and shared by all hosts on one database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Its name, unique in the manifest.
+    pub name: String,
+    /// Which credential's allowance it is.
+    pub slot: String,
+    /// Units per window.
+    pub limit: u64,
+    /// `{ seconds = 60 }` or `{ daily = { at = "00:00:00", timezone = "America/Los_Angeles" } }`.
+    pub window: BudgetWindow,
+    /// Units a request costs that no entry of `costs` fits.
+    #[serde(default = "one")]
+    pub default_cost: u64,
+    /// Units by path prefix; the longest prefix that fits decides, and 0 means that it does not count here.
+    #[serde(default)]
+    pub costs: Vec<PathCost>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// What requests below a path cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathCost {
+    /// Prefix of the URL's path.
+    pub path: String,
+    /// Units of one request.
+    pub units: u64,
+}
+
+/// What a number of requests depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Per {
+    /// Once a batch.
+    Batch,
+    /// Once an account.
+    Account,
+}
+
+/// How many requests the connector makes, for the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestEstimate {
+    /// What for.
+    pub name: String,
+    /// Path, to find what it costs.
+    pub path: String,
+    /// Once a batch, or once an account.
+    pub per: Per,
+    /// How many.
+    #[serde(default = "one")]
+    pub count: u64,
+}
+
+/// One metric of the catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricEntry {
+    /// Its name.
+    pub name: MetricName,
+    /// What kind of number it is.
+    pub kind: Kind,
+    /// Its unit, such as `followers` or `percent`.
+    pub unit: String,
+    /// Days a flow covers.
+    #[serde(default)]
+    pub window_days: Option<u16>,
+    /// Significant figures the platform rounds to: YouTube's subscribers have 3.
+    #[serde(default)]
+    pub significant_figures: Option<u8>,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// A date on which the platform changed what a metric means: no growth is computed across it, and it raises no alarm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefinitionBreak {
+    /// Which metric.
+    pub metric: MetricName,
+    /// The first date of the new meaning.
+    pub date: NaiveDate,
+    /// What changed, and the source.
+    pub note: String,
+}
+
+/// What the platform's terms allow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Most days documents may be kept; none means the host's default.
+    pub documents_days: Option<u32>,
+    /// Most days metrics may be kept without refresh; none means the host's default.
+    pub metrics_days: Option<u32>,
+    /// Whether the platform forbids AI use of its data.
+    pub forbids_ai: bool,
+    /// The source of all this.
+    pub note: String,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// [`ManifestError`] names the field and what would be right.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        if text.len() > MANIFEST_BYTES_MAX {
+            return Err(ManifestError::Syntax(format!("it has {} bytes, more than {MANIFEST_BYTES_MAX}", text.len())));
+        }
+        let manifest: Self = toml::from_str(text).map_err(|error| ManifestError::Syntax(error.to_string()))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The catalogue's entry of a metric.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Option<&MetricEntry> {
+        self.metrics.iter().find(|entry| entry.name.as_str() == name)
+    }
+
+    /// A credential slot by name.
+    #[must_use]
+    pub fn slot(&self, name: &str) -> Option<&CredentialSlot> {
+        self.credentials.iter().find(|slot| slot.slot == name)
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        let wrong = |field: String, problem: String| Err(ManifestError::Value { field, problem });
+        if let Err(error) = check_name("connector name", &self.connector.name, 64) {
+            return wrong("connector.name".into(), error.to_string());
+        }
+        if self.connector.batch_size == 0 || self.connector.batch_size > BATCH_SIZE_MAX {
+            return wrong("connector.batch_size".into(), format!("{} is not between 1 and {BATCH_SIZE_MAX}", self.connector.batch_size));
+        }
+        for host in &self.hosts {
+            if host.methods.is_empty() {
+                return wrong(format!("host {}", host.origin), "it lists no method; write methods = [\"GET\"]".into());
+            }
+            if host.reason.trim().is_empty() {
+                return wrong(format!("host {}", host.origin), "it gives no reason; the operator who is asked needs one".into());
+            }
+        }
+        self.check_credentials()?;
+        self.check_budgets()?;
+        let mut seen = BTreeSet::new();
+        for metric in &self.metrics {
+            if !seen.insert(metric.name.as_str()) {
+                return wrong(format!("metric {}", metric.name), "it is declared twice".into());
+            }
+            if metric.name.as_str() == names::ENGAGEMENT_RATE && metric.kind != Kind::Ratio {
+                return wrong("metric engagement_rate".into(), "the host computes it; its kind is ratio".into());
+            }
+        }
+        for known in &self.breaks {
+            if !seen.contains(known.metric.as_str()) {
+                return wrong(format!("break of {}", known.metric), "the catalogue has no such metric".into());
+            }
+        }
+        if !self.settings.is_object() {
+            return wrong("settings".into(), "it is not a JSON Schema object".into());
+        }
+        Ok(())
+    }
+
+    fn check_credentials(&self) -> Result<(), ManifestError> {
+        let mut seen = BTreeSet::new();
+        for slot in &self.credentials {
+            let wrong = |problem: String| Err(ManifestError::Value { field: format!("credential {}", slot.slot), problem });
+            if let Err(error) = check_name("credential slot", &slot.slot, 64) {
+                return wrong(error.to_string());
+            }
+            if !seen.insert(&slot.slot) {
+                return wrong("it is declared twice".into());
+            }
+            if slot.hosts.is_empty() {
+                return wrong("it lists no host that the secret may be sent to".into());
+            }
+            for origin in &slot.hosts {
+                if !self.hosts.iter().any(|host| origin.is_within(&host.origin)) {
+                    return wrong(format!("{origin} is not among the manifest's hosts"));
+                }
+            }
+            let needs_url = matches!(
+                slot.kind,
+                CredentialKind::Oauth2ClientCredentials | CredentialKind::Oauth2RefreshToken | CredentialKind::InstagramLongLived
+            );
+            match &slot.token_url {
+                None if needs_url => return wrong("its kind needs a token_url".into()),
+                Some(url) if super::origin::Origin::of(url).is_err() => return wrong(format!("token_url {url} is not https")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_budgets(&self) -> Result<(), ManifestError> {
+        let mut seen = BTreeSet::new();
+        for budget in &self.budgets {
+            let wrong = |problem: String| Err(ManifestError::Value { field: format!("budget {}", budget.name), problem });
+            if !seen.insert(&budget.name) {
+                return wrong("it is declared twice".into());
+            }
+            if self.slot(&budget.slot).is_none() {
+                return wrong(format!("it names the credential slot '{}', which does not exist", budget.slot));
+            }
+            if budget.limit == 0 {
+                return wrong("a limit of 0 would allow nothing".into());
+            }
+            if budget.window == BudgetWindow::Seconds(0) {
+                return wrong("a window of 0 seconds never ends".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Budget {
+    /// What a request to this path costs, in the budget's units.
+    #[must_use]
+    pub fn cost_of(&self, path: &str) -> u64 {
+        self.costs
+            .iter()
+            .filter(|cost| path.starts_with(cost.path.as_str()))
+            .max_by_key(|cost| cost.path.len())
+            .map_or(self.default_cost, |cost| cost.units)
+    }
+}

@@ -1,0 +1,31 @@
+//! The words of Backline as types. Pure: no I/O, no clock, no other module of the host.
+//!
+//! Everything the stages hand each other is defined here, so that no stage needs to know another.
+
+pub mod account;
+pub mod event;
+pub mod fetch;
+pub mod growth;
+pub mod ids;
+pub mod manifest;
+pub mod metric;
+pub mod origin;
+pub mod outcome;
+pub mod release;
+pub mod row;
+pub mod run;
+pub mod snapshot;
+
+pub use account::{Account, AccountStatus, Artist, Consent, SubscriptionStatus};
+pub use event::Event;
+pub use fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, FetchedBatch, LostMetric};
+pub use growth::{Change, GrowthRow, NoChange};
+pub use ids::{AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, Platform, RunId, Tenant};
+pub use manifest::Manifest;
+pub use metric::{Absence, Kind, MetricName, Value};
+pub use origin::{Origin, OriginPattern};
+pub use outcome::{FailureClass, Outcome};
+pub use release::{Grant, Release};
+pub use row::{Finding, MetricsRow, Quarantined, Severity};
+pub use run::{Batch, BatchAccount, Lease, Run, RunStatus};
+pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};

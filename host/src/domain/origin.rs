@@ -1,0 +1,237 @@
+//! Where a connector may send requests: exact origins, and the patterns of the allow-list.
+//!
+//! The grammar is `https://host[:port]` or `https://*.domain[:port]`, and nothing else: no path, no query, no user,
+//! no bare `*`, no `*foo`, no IP range. A pattern is parsed, never compared as text, so that
+//! `https://*.example.com` can't match `https://evil-example.com` or `https://a.example.com.evil.test`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
+
+/// What is wrong with an origin or a pattern as it was given.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("'{given}' is not an allowed origin: {problem}; write https://host, https://host:port or https://*.domain")]
+pub struct OriginError {
+    given: String,
+    problem: &'static str,
+}
+
+/// An exact origin: scheme `https`, host, port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// The origin of a URL.
+    ///
+    /// # Errors
+    /// When the scheme is not `https`, a user or password is present, or there is no host.
+    pub fn of(url: &Url) -> Result<Self, OriginError> {
+        let wrong = |problem| OriginError { given: format!("{}://{}", url.scheme(), url.host_str().unwrap_or("")), problem };
+        if url.scheme() != "https" {
+            return Err(wrong("only https is allowed"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("a user or password in a URL is not allowed"));
+        }
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("the host is missing"))?;
+        Ok(Self { host: host.trim_end_matches('.').to_owned(), port: url.port_or_known_default().unwrap_or(443) })
+    }
+
+    /// The host, in lower case and punycode, or an IP literal (IPv6 in brackets).
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, 443 where none was given.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}", self.host)?;
+        if self.port == 443 { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+/// One entry of an allow-list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OriginPattern {
+    /// The exact host, or the domain below the wildcard.
+    host: String,
+    port: u16,
+    /// Whether any host *below* the domain matches (never the domain itself).
+    any_subdomain: bool,
+}
+
+impl OriginPattern {
+    /// Whether a request to this origin is covered.
+    #[must_use]
+    pub fn matches(&self, origin: &Origin) -> bool {
+        if origin.port != self.port {
+            return false;
+        }
+        if !self.any_subdomain {
+            return origin.host == self.host;
+        }
+        origin.host.strip_suffix(&self.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+    }
+
+    /// Whether everything this pattern covers is covered by `other` too.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        if self.port != other.port {
+            return false;
+        }
+        match (self.any_subdomain, other.any_subdomain) {
+            (false, false) => self.host == other.host,
+            (true, false) => false,
+            (false, true) => self.host.strip_suffix(&other.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            (true, true) => {
+                self.host == other.host || self.host.strip_suffix(&other.host).is_some_and(|rest| rest.ends_with('.'))
+            }
+        }
+    }
+
+    /// The exact origin, where this is no wildcard.
+    #[must_use]
+    pub fn exact(&self) -> Option<Origin> {
+        (!self.any_subdomain).then(|| Origin { host: self.host.clone(), port: self.port })
+    }
+}
+
+impl FromStr for OriginPattern {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        let wrong = |problem| OriginError { given: text.to_owned(), problem };
+        let rest = text.strip_prefix("https://").ok_or_else(|| wrong("it must start with https://"))?;
+        let (any_subdomain, authority) = match rest.strip_prefix("*.") {
+            Some(domain) => (true, domain),
+            None => (false, rest),
+        };
+        if authority.contains('*') {
+            return Err(wrong("a wildcard stands alone as the first label, as in https://*.domain"));
+        }
+        if authority.contains(['/', '?', '#', '\\']) {
+            return Err(wrong("a path, query or fragment is not allowed"));
+        }
+        if authority.contains('@') {
+            return Err(wrong("a user or password is not allowed"));
+        }
+        if authority.chars().any(|c| c.is_whitespace() || c.is_control() || c == '%') {
+            return Err(wrong("white space, control characters and percent signs are not allowed"));
+        }
+        let url = Url::parse(&format!("https://{authority}/")).map_err(|_| wrong("the host or port is not valid"))?;
+        let host = match url.host() {
+            Some(Host::Domain(domain)) => domain.to_owned(),
+            Some(_) if any_subdomain => return Err(wrong("an IP address has no subdomains")),
+            Some(address) => address.to_string(),
+            None => return Err(wrong("the host is missing")),
+        };
+        if host.ends_with('.') || host.split('.').any(str::is_empty) {
+            return Err(wrong("a label of the host is empty"));
+        }
+        if any_subdomain && !host.contains('.') {
+            return Err(wrong("a wildcard needs at least two labels after it"));
+        }
+        // `Url` rewrites forms such as 0x7f.1 to an address; what was written must be what is meant.
+        let written = authority.rsplit_once(':').filter(|(_, port)| port.chars().all(|c| c.is_ascii_digit())).map_or(authority, |(h, _)| h);
+        if written.is_ascii() && !written.eq_ignore_ascii_case(&host) {
+            return Err(wrong("the host is not in its plain form"));
+        }
+        Ok(Self { host, port: url.port().unwrap_or(443), any_subdomain })
+    }
+}
+
+impl fmt::Display for OriginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}{}", if self.any_subdomain { "*." } else { "" }, self.host)?;
+        if self.port == 443 { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+impl TryFrom<String> for OriginPattern {
+    type Error = OriginError;
+
+    fn try_from(text: String) -> Result<Self, OriginError> {
+        text.parse()
+    }
+}
+
+impl From<OriginPattern> for String {
+    fn from(pattern: OriginPattern) -> String {
+        pattern.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> OriginPattern {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn origin(text: &str) -> Origin {
+        Origin::of(&Url::parse(text).expect("a URL")).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn refuses_everything_outside_the_grammar() {
+        for text in [
+            "", "*", "https://*", "https://", "http://example.com", "https://*foo.com", "https://a.*.com", "https://*.com",
+            "https://example.com/", "https://example.com/v1", "https://example.com?x", "https://example.com#x",
+            "https://user@example.com", "https://exa mple.com", "https://example..com", "https://example.com.",
+            "https://*.1.2.3.4", "https://0x7f.1", "https://example.com:99999", "https://example.com:", "https://ex%61mple.com",
+            "https://192.168.1.*", "ftp://example.com", "example.com", "https://*.*.example.com", "https://example.com\\@evil.test",
+        ] {
+            assert!(text.parse::<OriginPattern>().is_err(), "'{text}' was accepted");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_is_below_the_domain_and_nothing_else() {
+        let wildcard = pattern("https://*.example.com");
+        assert!(wildcard.matches(&origin("https://a.example.com/x")));
+        assert!(wildcard.matches(&origin("https://a.b.example.com")));
+        for other in ["https://example.com", "https://evil-example.com", "https://a.example.com.evil.test", "https://a.example.com:8443"] {
+            assert!(!wildcard.matches(&origin(other)), "{other} matched");
+        }
+    }
+
+    #[test]
+    fn an_exact_origin_covers_itself_with_its_port() {
+        let exact = pattern("https://Example.com:8443");
+        assert_eq!(exact.to_string(), "https://example.com:8443");
+        assert!(exact.matches(&origin("https://EXAMPLE.com:8443/y")));
+        assert!(!exact.matches(&origin("https://example.com")));
+        assert!(pattern("https://example.com").matches(&origin("https://example.com:443")));
+        assert!(pattern("https://example.com").matches(&origin("https://example.com.")), "a trailing dot names the same host");
+    }
+
+    #[test]
+    fn containment_is_what_a_grant_comparison_needs() {
+        assert!(pattern("https://a.example.com").is_within(&pattern("https://*.example.com")));
+        assert!(pattern("https://*.a.example.com").is_within(&pattern("https://*.example.com")));
+        assert!(!pattern("https://*.example.com").is_within(&pattern("https://a.example.com")));
+        assert!(!pattern("https://example.com").is_within(&pattern("https://*.example.com")));
+        assert!(!pattern("https://*.badexample.com").is_within(&pattern("https://*.example.com")));
+    }
+
+    #[test]
+    fn a_url_with_a_user_or_without_tls_has_no_origin() {
+        for text in ["http://example.com", "https://u@example.com", "https://u:p@example.com", "data:text/plain,x"] {
+            assert!(Origin::of(&Url::parse(text).expect("a URL")).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Backline connector for spotify.

@@ -1,0 +1,60 @@
+//! Everything a Backline connector depends on.
+//!
+//! A connector implements [`Connector`] and names itself with [`export_connector!`]. Its only way out is [`Http`]; it never
+//! sees a secret, it never divides by zero, and it is tested offline with [`testing::Replay`].
+//!
+//! ```no_run
+//! use backline_sdk::prelude::*;
+//!
+//! struct Example;
+//!
+//! impl Connector for Example {
+//!     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
+//!         let body = http.get("https://api.example.com/me").account("user", &account).send().await?.ok_json()?;
+//!         text(&body["name"]).ok_or_else(|| FetchError::Unexpected("no name".into()))
+//!     }
+//!
+//!     async fn fetch(http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
+//!         BatchResult::each(accounts, 8, |account| async move {
+//!             let body = http.get("https://api.example.com/me").account("user", &account).send().await?.ok_json()?;
+//!             Ok(Fetched::new(&body))
+//!         })
+//!         .await
+//!     }
+//!
+//!     fn normalize(document: Document) -> Result<Snapshot, String> {
+//!         let body = document.json()?;
+//!         Ok(Snapshot::builder().count("followers", &body["followers"], Absence::Hidden).build())
+//!     }
+//! }
+//!
+//! backline_sdk::export_connector!(Example);
+//! # fn main() {}
+//! ```
+
+pub mod bindings;
+mod connector;
+mod http;
+mod numbers;
+mod snapshot;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+pub use bindings::backline::connector::log;
+pub use bindings::backline::connector::types::{
+    Absence, Account, BatchResult, Context, Coverage, Document, Engagement, EngagementBasis, FetchError, Fetched,
+    LostMetric, Metric, Snapshot, Value, Window,
+};
+pub use connector::Connector;
+pub use http::{Http, HttpError, Method, Request, Response, encode};
+pub use numbers::{integer, text};
+pub use snapshot::{SnapshotBuilder, Tally};
+
+/// What nearly every connector uses.
+pub mod prelude {
+    pub use crate::{
+        Absence, Account, BatchResult, Connector, Context, Coverage, Document, Engagement, EngagementBasis, FetchError,
+        Fetched, Http, HttpError, LostMetric, Method, Response, Snapshot, Tally, Value, Window, integer, text,
+    };
+    pub use serde_json::{Value as Json, json};
+}

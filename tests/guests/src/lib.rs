@@ -1,0 +1,1 @@
+//! Ill-behaved connectors: see `examples/`, one per misdeed.

@@ -1,0 +1,7 @@
+//! The integration tests: one binary, one module a subject.
+
+mod gateway;
+mod pipeline;
+mod sandbox;
+mod store;
+mod support;
