@@ -1,1 +1,3 @@
-//! (being written)
+//! The one module that knows all stages: it leads data from the plan to storage.
+
+pub mod report;
