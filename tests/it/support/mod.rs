@@ -1,1 +1,3 @@
-//! (being written)
+//! What several subjects' tests need.
+
+pub mod http;
