@@ -36,9 +36,18 @@ impl BatchResult {
         F: FnMut(Account) -> Fut,
         Fut: Future<Output = Result<Fetched, FetchError>>,
     {
-        let accounts = stream::iter(accounts).map(fetch).buffered(at_once.max(1)).collect().await;
-        Self { accounts, lost_metrics: Vec::new() }
+        Self { accounts: concurrently(accounts, at_once, fetch).await, lost_metrics: Vec::new() }
     }
+}
+
+/// Does something for every item, at most `at_once` at a time, and keeps the order of the items.
+pub async fn concurrently<I, O, F, Fut>(items: I, at_once: usize, act: F) -> Vec<O>
+where
+    I: IntoIterator,
+    F: FnMut(I::Item) -> Fut,
+    Fut: Future<Output = O>,
+{
+    stream::iter(items).map(act).buffered(at_once.max(1)).collect().await
 }
 
 impl Fetched {

@@ -33,6 +33,7 @@
 //! ```
 
 pub mod bindings;
+mod calendar;
 mod connector;
 mod http;
 mod numbers;
@@ -45,7 +46,8 @@ pub use bindings::backline::connector::types::{
     Absence, Account, BatchResult, Context, Coverage, Document, Engagement, EngagementBasis, FetchError, Fetched,
     LostMetric, Metric, Snapshot, Value, Window,
 };
-pub use connector::Connector;
+pub use calendar::Placement;
+pub use connector::{Connector, concurrently};
 pub use http::{Http, HttpError, Method, Request, Response, encode};
 pub use numbers::{integer, text};
 pub use snapshot::{SnapshotBuilder, Tally};
