@@ -107,14 +107,17 @@ mod tests {
         assert_eq!(WINDOW.placement("2026-11"), Placement::Unclear);
         assert_eq!(WINDOW.placement("2026-09"), Placement::Outside);
         assert_eq!(WINDOW.placement("2012"), Placement::Outside);
-        let year = Window { since: days_before(2026, 1, 1) * DAY_SECONDS, until: days_before(2027, 1, 1) * DAY_SECONDS };
+        let year =
+            Window { since: days_before(2026, 1, 1) * DAY_SECONDS, until: days_before(2027, 1, 1) * DAY_SECONDS };
         assert_eq!(year.placement("2026"), Placement::Inside);
         assert_eq!(year.placement("2026-12"), Placement::Inside);
     }
 
     #[test]
     fn what_is_no_date_is_unclear() {
-        for text in ["", "0000", "soon", "2026-13", "2026-00-10", "2026-1-1", "2026-11-19T00:00:00Z", "2026-11-19-1", "éé"] {
+        for text in
+            ["", "0000", "soon", "2026-13", "2026-00-10", "2026-1-1", "2026-11-19T00:00:00Z", "2026-11-19-1", "éé"]
+        {
             assert_eq!(WINDOW.placement(text), Placement::Unclear, "{text}");
         }
     }
