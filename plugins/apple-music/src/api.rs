@@ -123,9 +123,9 @@ pub fn is_artist(json: &Json) -> bool {
 
 /// Whether a relationship holds albums with their dates, not only their ids.
 fn holds_albums(relationship: &Json) -> bool {
-    relationship["data"]
-        .as_array()
-        .is_some_and(|albums| !albums.is_empty() && albums.iter().all(|album| album["attributes"]["releaseDate"].is_string()))
+    relationship["data"].as_array().is_some_and(|albums| {
+        !albums.is_empty() && albums.iter().all(|album| album["attributes"]["releaseDate"].is_string())
+    })
 }
 
 /// Where the next page is. It is followed as Apple wrote it: its offset is not the number of items seen so far.
@@ -193,5 +193,9 @@ fn describe(response: &Response) -> String {
     let error = &body["errors"][0];
     let words: Vec<String> =
         [&error["code"], &error["title"], &error["detail"], &body["message"]].into_iter().filter_map(text).collect();
-    if words.is_empty() { format!("HTTP {}", response.status) } else { format!("HTTP {}: {}", response.status, words.join(", ")) }
+    if words.is_empty() {
+        format!("HTTP {}", response.status)
+    } else {
+        format!("HTTP {}: {}", response.status, words.join(", "))
+    }
 }

@@ -50,7 +50,11 @@ fn top_track(answer: &Json) -> Result<Value, Absence> {
 
 /// Counts the albums (singles are albums too) inside the window, each once. What was only announced when the document was
 /// fetched is not out. What is dated too vaguely to tell, or not at all, is not counted and shows in the coverage.
-fn with_recent_releases(builder: SnapshotBuilder, pages: Result<&Json, Absence>, document: &Document) -> SnapshotBuilder {
+fn with_recent_releases(
+    builder: SnapshotBuilder,
+    pages: Result<&Json, Absence>,
+    document: &Document,
+) -> SnapshotBuilder {
     let name = "recent_releases";
     let pages = match pages.and_then(|pages| pages.as_array().ok_or(Absence::Unavailable)) {
         Ok(pages) => pages,
