@@ -1,6 +1,7 @@
 //! Release dates of day, month or year precision, and whether they fall inside the window.
 
 use crate::Window;
+use crate::time::days_since_epoch;
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -47,16 +48,16 @@ fn span(date: &str) -> Option<(i64, i64, bool)> {
         return None;
     }
     let (first, after) = match (month, day) {
-        (None, _) => (days_before(year, 1, 1), days_before(year + 1, 1, 1)),
+        (None, _) => (days_since_epoch(year, 1, 1), days_since_epoch(year + 1, 1, 1)),
         (Some(month), None) => {
             let month = number(month, 2).filter(|month| (1..=12).contains(month))?;
             let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
-            (days_before(year, month, 1), days_before(next_year, next_month, 1))
+            (days_since_epoch(year, month, 1), days_since_epoch(next_year, next_month, 1))
         }
         (Some(month), Some(day)) => {
             let month = number(month, 2).filter(|month| (1..=12).contains(month))?;
             let day = number(day, 2).filter(|day| (1..=31).contains(day))?;
-            let first = days_before(year, month, day);
+            let first = days_since_epoch(year, month, day);
             (first, first + 1)
         }
     };
@@ -65,16 +66,6 @@ fn span(date: &str) -> Option<(i64, i64, bool)> {
 
 fn number(text: &str, digits: usize) -> Option<i64> {
     (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar (Howard Hinnant's `days_from_civil`).
-fn days_before(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year - era * 400;
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }
 
 #[cfg(test)]
@@ -86,9 +77,9 @@ mod tests {
 
     #[test]
     fn days_count_from_the_epoch() {
-        assert_eq!(days_before(1970, 1, 1), 0);
-        assert_eq!(days_before(2000, 2, 29), 11_016);
-        assert_eq!(days_before(2026, 10, 23) * DAY_SECONDS, WINDOW.since);
+        assert_eq!(days_since_epoch(1970, 1, 1), 0);
+        assert_eq!(days_since_epoch(2000, 2, 29), 11_016);
+        assert_eq!(days_since_epoch(2026, 10, 23) * DAY_SECONDS, WINDOW.since);
     }
 
     #[test]
@@ -107,8 +98,10 @@ mod tests {
         assert_eq!(WINDOW.placement("2026-11"), Placement::Unclear);
         assert_eq!(WINDOW.placement("2026-09"), Placement::Outside);
         assert_eq!(WINDOW.placement("2012"), Placement::Outside);
-        let year =
-            Window { since: days_before(2026, 1, 1) * DAY_SECONDS, until: days_before(2027, 1, 1) * DAY_SECONDS };
+        let year = Window {
+            since: days_since_epoch(2026, 1, 1) * DAY_SECONDS,
+            until: days_since_epoch(2027, 1, 1) * DAY_SECONDS,
+        };
         assert_eq!(year.placement("2026"), Placement::Inside);
         assert_eq!(year.placement("2026-12"), Placement::Inside);
     }

@@ -70,7 +70,8 @@ impl SnapshotBuilder {
 
     /// A sum over posts. No post at all sums to 0; posts of which none carries the number give `otherwise`.
     pub fn tally(mut self, name: &str, tally: Tally, otherwise: Absence) -> Self {
-        let value = if tally.counted == 0 && tally.skipped > 0 { Err(otherwise) } else { Ok(Value::Integer(tally.sum)) };
+        let value =
+            if tally.counted == 0 && tally.skipped > 0 { Err(otherwise) } else { Ok(Value::Integer(tally.sum)) };
         let coverage = Some(Coverage { counted: tally.counted, skipped: tally.skipped });
         self.snapshot.metrics.push(Metric { name: name.to_owned(), value, coverage });
         self

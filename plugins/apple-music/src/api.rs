@@ -169,7 +169,7 @@ pub fn meaning(response: &Response) -> FetchError {
     let described = describe(response);
     match response.status {
         401 => FetchError::Unauthorized(described),
-        429 => FetchError::RateLimited(response.header("retry-after").and_then(|seconds| seconds.trim().parse().ok())),
+        429 => FetchError::RateLimited(response.retry_after()),
         status if status >= 500 => FetchError::Unavailable(described),
         status => match (code_of(response).as_deref(), status) {
             (Some(code::NOT_FOUND | code::NO_RELATED_RESOURCES), _) => FetchError::NotFound,

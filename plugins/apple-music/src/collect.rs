@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backline_sdk::{concurrently, prelude::*};
+use backline_sdk::prelude::*;
 
 use crate::api::{self, Api, ListRefusal};
 
@@ -73,7 +73,7 @@ async fn look_up(api: &Api<'_>, accounts: &[Account]) -> Vec<Result<Found, Fetch
             let lists = listable.chunks(api::ARTISTS_PER_REQUEST).map(<[usize]>::to_vec).collect::<Vec<_>>();
             lists.into_iter().chain(alone.into_iter().map(|index| vec![index])).map(move |list| (storefront, list))
         });
-        let answers = concurrently(lists.collect::<Vec<_>>(), AT_ONCE, |(storefront, list)| async move {
+        let answers = gather(lists.collect::<Vec<_>>(), AT_ONCE, |(storefront, list)| async move {
             let ids: Vec<&str> = list.iter().map(|index| accounts[*index].platform_id.as_str()).collect();
             let artists = ask(api, storefront, &ids).await;
             (storefront, list, artists)
@@ -104,7 +104,7 @@ async fn ask(api: &Api<'_>, storefront: &str, ids: &[&str]) -> Vec<Result<Json, 
             let of = |id: &str| artists.iter().find(|it| api::is_artist(it) && it["id"].as_str() == Some(id));
             ids.iter().map(|id| of(id).cloned().ok_or(FetchError::NotFound)).collect()
         }
-        Err(ListRefusal::AskOneByOne) => concurrently(ids, AT_ONCE, |id| api.artist(storefront, id)).await,
+        Err(ListRefusal::AskOneByOne) => gather(ids, AT_ONCE, |id| api.artist(storefront, id)).await,
         Err(ListRefusal::Failed(error)) => ids.iter().map(|_| Err(error.clone())).collect(),
     }
 }

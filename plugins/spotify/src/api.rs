@@ -171,7 +171,7 @@ pub fn meaning(response: &Response) -> FetchError {
         // The same status says "slow down" and, with a reason, "that was all for today". Spotify does not say when the quota
         // is granted anew.
         429 if error["reason"].as_str() == Some("QUOTA_EXCEEDED") => FetchError::QuotaExhausted(None),
-        429 => FetchError::RateLimited(response.header("retry-after").and_then(|seconds| seconds.trim().parse().ok())),
+        429 => FetchError::RateLimited(response.retry_after()),
         status if status >= 500 => FetchError::Unavailable(described),
         _ => FetchError::Unexpected(described),
     }

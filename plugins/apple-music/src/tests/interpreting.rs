@@ -55,6 +55,19 @@ fn garbage() -> Vec<String> {
 }
 
 #[test]
+fn it_does_what_every_connector_must() {
+    let replay = Replay::new()
+        .get("/albums?limit=100", 200, fixture!("albums_page1.json"))
+        .get("/albums?offset=102", 200, fixture!("albums_page2.json"))
+        .get("/view/top-songs", 200, fixture!("top_songs.json"))
+        .get("/artists/", 200, fixture!("artist.json"));
+    let fetched = replay.fetch::<AppleMusic>(accounts(&[ARIA]), context()).accounts.remove(0).expect("fetched");
+    let window = context().window;
+    let document = Document { body: fetched.body, window, observed_at: window.until };
+    backline_sdk::conformance::check::<AppleMusic>(include_str!("../../connector.toml"), &[document]);
+}
+
+#[test]
 fn garbage_never_panics_and_every_metric_of_the_catalogue_is_answered_for() {
     let mut expected = catalogue();
     expected.sort();

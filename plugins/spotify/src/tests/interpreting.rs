@@ -53,6 +53,19 @@ fn garbage() -> Vec<String> {
 }
 
 #[test]
+fn it_does_what_every_connector_must() {
+    let replay = Replay::new()
+        .get("/top-tracks", 200, fixture!("top_tracks"))
+        .get("offset=0", 200, fixture!("albums_page1"))
+        .get("offset=10", 200, fixture!("albums_page2"))
+        .get("/artists/", 200, fixture!("artist"));
+    let fetched = replay.fetch::<Spotify>(accounts(&[ARIA]), context()).accounts.remove(0).expect("fetched");
+    let window = context().window;
+    let document = Document { body: fetched.body, window, observed_at: window.until };
+    backline_sdk::conformance::check::<Spotify>(include_str!("../../connector.toml"), &[document]);
+}
+
+#[test]
 fn garbage_never_panics_and_every_metric_of_the_catalogue_is_answered_for() {
     let mut expected = catalogue();
     expected.sort();
