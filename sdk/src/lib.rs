@@ -33,6 +33,7 @@
 //! ```
 
 pub mod bindings;
+mod calendar;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod conformance;
 mod connector;
@@ -48,6 +49,7 @@ pub use bindings::backline::connector::types::{
     Absence, Account, BatchResult, Context, Coverage, Document, Engagement, EngagementBasis, FetchError, Fetched,
     LostMetric, Metric, Snapshot, Value, Window,
 };
+pub use calendar::Placement;
 pub use connector::{Connector, gather};
 pub use http::{Http, HttpError, Method, Request, Response, encode};
 pub use numbers::{id, integer, text, without_nul};

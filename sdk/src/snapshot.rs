@@ -57,6 +57,12 @@ impl SnapshotBuilder {
         self
     }
 
+    /// A value computed from several posts, or why there is none, with how many posts it covers.
+    pub fn metric_with(mut self, name: &str, value: Result<Value, Absence>, coverage: Coverage) -> Self {
+        self.snapshot.metrics.push(Metric { name: name.to_owned(), value, coverage: Some(coverage) });
+        self
+    }
+
     /// A count as the platform sends it; `otherwise` where it is not there.
     pub fn count(self, name: &str, json: &Json, otherwise: Absence) -> Self {
         self.metric(name, integer(json).map(Value::Integer).ok_or(otherwise))
