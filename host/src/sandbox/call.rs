@@ -75,7 +75,7 @@ pub(super) async fn run<R: Send>(
         None => shared.slots.take().await,
         Some(deadline) => tokio::time::timeout_at(deadline, shared.slots.take())
             .await
-            .map_err(|_| CallError::Busy { waited_ms: millis(asked.elapsed()) })?,
+            .map_err(|_| no_slot(asked.elapsed()))?,
     };
     let started = Instant::now();
     let longest = started + Duration::from_millis(config.deadline_ms);
@@ -173,6 +173,10 @@ fn report_log(connector: &str, lines: &[LogLine]) {
             LogLevel::Error => tracing::error!(target: "backline::connector", connector, "{message}"),
         }
     }
+}
+
+fn no_slot(waited: Duration) -> CallError {
+    CallError::Internal(format!("no slot became free within {} ms; raise the sandbox's calls_at_once", millis(waited)))
 }
 
 fn millis(duration: Duration) -> u64 {

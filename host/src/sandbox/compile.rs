@@ -90,7 +90,7 @@ fn limit_this_process(limits: &CompileLimits) -> io::Result<()> {
 }
 
 /// The name under which a component's compiled code is kept: another engine's code can't be mistaken for this one's.
-pub(super) fn key(engine: &Engine, component: Digest) -> String {
+pub(super) fn key(engine: &Engine, component: &Digest) -> String {
     // Not a safeguard, only a name: what is loaded is decided by its SHA-256, and wasmtime checks its own version again.
     let mut hasher = std::hash::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);

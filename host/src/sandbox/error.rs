@@ -120,13 +120,22 @@ pub enum CallError {
     /// It answered, but not as the contract demands.
     #[error("the connector's answer breaks the contract: {0}")]
     Contract(String),
-    /// No slot became free before the deadline. The connector is not at fault.
-    #[error("no sandbox slot became free within {waited_ms} ms; raise calls_at_once")]
-    Busy {
-        /// How long the call waited.
-        waited_ms: u64,
-    },
-    /// A fault of the host's own.
+    /// The connector is not at fault: no slot became free in time, or the host failed.
     #[error("the sandbox failed: {0}")]
     Internal(String),
+}
+
+impl CallError {
+    /// Whether one account or document of the call may be to blame, so that the others may do well in a call without it.
+    #[must_use]
+    pub fn may_be_an_items_fault(&self) -> bool {
+        match self {
+            Self::Trapped(_)
+            | Self::TimedOut { .. }
+            | Self::CpuExhausted { .. }
+            | Self::LimitExceeded { .. }
+            | Self::Contract(_) => true,
+            Self::Internal(_) => false,
+        }
+    }
 }

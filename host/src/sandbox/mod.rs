@@ -91,6 +91,12 @@ impl Sandbox {
         self.shared.slots.in_use()
     }
 
+    /// The key of a component's [`CompiledRecord`]: its digest, and what of the engine its compiled code depends on.
+    #[must_use]
+    pub fn cache_key(&self, component: &Digest) -> String {
+        compile::key(&self.shared.engine, component)
+    }
+
     /// Makes a component callable: reads its manifest, checks its imports, compiles it (or takes what was compiled before),
     /// links it and starts it once for trial. All that can fail fails here, before anything depends on it.
     ///
@@ -140,7 +146,7 @@ impl Sandbox {
         digest: Digest,
         known: Option<&CompiledRecord>,
     ) -> Result<(Component, CompiledRecord), LoadError> {
-        let key = compile::key(&self.shared.engine, digest);
+        let key = self.cache_key(&digest);
         let cached = compile::in_background({
             let (shared, key, known) = (Arc::clone(&self.shared), key.clone(), known.cloned());
             move || {

@@ -1,3 +1,4 @@
 //! What several subjects' tests need.
 
+pub mod components;
 pub mod http;
