@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::growth::SPANS_DAYS;
@@ -88,7 +88,7 @@ fn growing_metrics(manifest: &Manifest) -> impl Iterator<Item = (MetricName, Kin
 fn change(series: &Series<'_>, metric: &MetricName, kind: Kind, date: NaiveDate, span_days: u16, manifest: &Manifest) -> Change {
     let missing = |reason: NoChange| Change { reason: Some(reason), ..Change::default() };
     let Some(value) = series.on(metric.as_str(), date) else { return missing(NoChange::Absent) };
-    let start = date - chrono::TimeDelta::days(i64::from(span_days));
+    let start = span_start(date, span_days);
     let Some((base_date, base)) = series.base(metric.as_str(), start, date) else { return missing(NoChange::First) };
 
     let gap_days = days_between(base_date, date);
@@ -109,6 +109,10 @@ fn change(series: &Series<'_>, metric: &MetricName, kind: Kind, date: NaiveDate,
     let percent = percent(value, base);
     let reason = if percent.is_none() { Some(NoChange::ZeroBase) } else { None };
     Change { absolute: Some(absolute), percent, gap_days: Some(gap_days), daily_percent: None, reason }
+}
+
+fn span_start(date: NaiveDate, span_days: u16) -> NaiveDate {
+    date.checked_sub_days(Days::new(u64::from(span_days))).unwrap_or(NaiveDate::MIN)
 }
 
 /// Whether the platform changed the metric's meaning after `base` and up to `date`.
@@ -161,7 +165,7 @@ pub fn touched_dates(row: &MetricsRow, history: &History) -> Vec<NaiveDate> {
     let later: Vec<NaiveDate> = history.dates().filter(|date| *date > row.metric_date).collect();
     let mut touched = BTreeSet::from([row.metric_date]);
     for date in later {
-        let starts = SPANS_DAYS.map(|span_days| date - chrono::TimeDelta::days(i64::from(span_days)));
+        let starts = SPANS_DAYS.map(|span_days| span_start(date, span_days));
         let depends = row.values.keys().filter(|metric| history.on(metric.as_str(), date).is_some()).any(|metric| {
             starts.into_iter().any(|start| series.base(metric.as_str(), start, date).is_some_and(|(base, _)| base == row.metric_date))
         });

@@ -80,7 +80,8 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
 
     let batch_size = usize::try_from(manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
     for ((tenant, metric_date, until), accounts) in groups {
-        let window = Window { since: until - TimeDelta::days(i64::from(options.window_days)), until };
+        let days = TimeDelta::days(i64::from(options.window_days));
+        let window = Window { since: until.checked_sub_signed(days).unwrap_or(DateTime::<Utc>::MIN_UTC), until };
         planned.batches.extend(accounts.chunks(batch_size).map(|accounts| PlannedBatch {
             tenant: tenant.clone(),
             platform: manifest.connector.platform.clone(),

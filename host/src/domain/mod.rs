@@ -5,6 +5,8 @@
 pub mod account;
 pub mod event;
 pub mod fetch;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod growth;
 pub mod history;
 pub mod ids;

@@ -10,7 +10,7 @@ use super::fetch::Ending;
 use crate::domain::event::types;
 use crate::domain::row::QuarantineStatus;
 use crate::domain::{
-    Account, AccountId, Digest, DocumentId, Event, Fetched, GrowthRow, LostMetric, Manifest, MetricsRow, Platform,
+    Account, AccountId, Digest, DocumentId, Event, Fetched, GrowthRow, History, LostMetric, Manifest, MetricsRow, Platform,
     Quarantined, RunId, Snapshot, Window,
 };
 use crate::growth::{self, SignificanceConfig};
@@ -126,12 +126,17 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
         Some(existing) => MetricsRow::merge(existing, observed),
         None => observed,
     };
-    let growth = growth::recompute(&row, &past.history, context.manifest);
+    let growth = touched_growth(&row, &past.history, context.manifest);
     let events = events(context, &row, &past.history);
     Made { row, withheld, growth, events }
 }
 
-fn events(context: &RowContext<'_>, row: &MetricsRow, history: &crate::domain::History) -> Vec<Event> {
+/// The growth of the row's own date, and of every later date that measures itself from it.
+pub fn touched_growth(row: &MetricsRow, history: &History, manifest: &Manifest) -> Vec<GrowthRow> {
+    growth::touched_dates(row, history).into_iter().map(|date| growth::growth(date, manifest, row, history)).collect()
+}
+
+fn events(context: &RowContext<'_>, row: &MetricsRow, history: &History) -> Vec<Event> {
     let metrics = json!({
         "account_id": row.account_id,
         "artist_id": row.artist_id,

@@ -1,6 +1,6 @@
 //! Comparing a value with the account's accepted past.
 
-use chrono::{NaiveDate, TimeDelta};
+use chrono::{Days, NaiveDate};
 
 use crate::domain::Value;
 
@@ -79,7 +79,7 @@ pub(super) fn is_rounding_step(movement: &Movement, significant_figures: Option<
 pub(super) fn unchanged_since(case: &Case<'_>) -> Option<NaiveDate> {
     let date = case.subject.metric_date;
     let value = case.value?.as_f64()?;
-    let enough = date - TimeDelta::days(i64::from(case.thresholds.stale_days));
+    let enough = date.checked_sub_days(Days::new(u64::from(case.thresholds.stale_days)))?;
     let mut since = date;
     while since > enough {
         let (earlier_date, earlier) = case.subject.history.latest_before(case.metric, since)?;

@@ -84,8 +84,9 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
     let thresholds = config.thresholds_for(subject.platform);
     let mut findings = Vec::new();
     let mut fired: BTreeMap<&'static str, Judgement> = BTreeMap::new();
-    // Metric → the first error that fired on it, which names the absence.
-    let mut rejected: BTreeMap<String, &'static str> = BTreeMap::new();
+    // (Metric, whether it is a misfit) → the first error that fired on it, which names the absence. A misfit and a value can share a
+    // name: a reported engagement rate says nothing against the host's own.
+    let mut rejected: BTreeMap<(&str, bool), &'static str> = BTreeMap::new();
     let mut row_rejected_by: Option<&'static str> = None;
 
     for rule in RULES {
@@ -97,7 +98,7 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
                 if case.metric.is_empty() {
                     row_rejected_by.get_or_insert(rule.id);
                 } else {
-                    rejected.entry(case.metric.to_owned()).or_insert(rule.id);
+                    rejected.entry((case.metric, case.misfit.is_some())).or_insert(rule.id);
                 }
             }
             findings.push(Finding {
@@ -118,7 +119,7 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
         quality_score: quality_score(fired.values().map(|judgement| judgement.weight)),
     };
     for (metric, value) in &subject.normalised.values {
-        let rule = rejected.get(metric.as_str()).copied().or(row_rejected_by);
+        let rule = rejected.get(&(metric.as_str(), false)).copied().or(row_rejected_by);
         match (value, rule) {
             (Ok(value), Some(rule)) => verdict.withhold(metric.as_str(), value, rule),
             (Ok(value), None) => {
@@ -130,7 +131,7 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
         }
     }
     for misfit in &subject.normalised.misfits {
-        let rule = rejected.get(&misfit.name).copied().or(row_rejected_by);
+        let rule = rejected.get(&(misfit.name.as_str(), true)).copied().or(row_rejected_by);
         if let (Ok(value), Some(rule)) = (&misfit.value, rule) {
             verdict.withhold(&misfit.name, value, rule);
         }

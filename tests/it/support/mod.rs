@@ -1,1 +1,4 @@
-//! (being written)
+//! What several subjects' tests need.
+
+pub mod components;
+pub mod http;
