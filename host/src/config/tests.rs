@@ -132,14 +132,30 @@ fn a_key_file_that_others_can_read_is_refused() {
 
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("key");
-    std::fs::write(&path, "a2V5\n").expect("written");
+    std::fs::write(&path, format!("{}\n", Keyring::generate_base64())).expect("written");
     let secrets = SecretsConfig { key: None, key_file: Some(path.clone()) };
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
-    let error = secrets.read_key().expect_err("refused").to_string();
+    let error = secrets.keyring().err().expect("refused").to_string();
     assert!(error.contains("chmod 600"), "{error}");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("set");
-    assert_eq!(secrets.read_key().expect("read").as_str(), "a2V5");
-    assert!(matches!(SecretsConfig::default().read_key(), Err(ConfigError::NoKey)));
+    assert!(secrets.keyring().expect("read").is_some());
+    assert!(SecretsConfig::default().keyring().expect("no key is no error").is_none());
+}
+
+#[test]
+fn a_wrong_key_is_refused_without_being_repeated() {
+    let secrets = SecretsConfig { key: Some("canary".to_owned()), key_file: None };
+    let error = anyhow::Error::from(secrets.keyring().err().expect("refused"));
+    let text = format!("{error:#}");
+    assert!(text.starts_with("secrets.key is wrong: ") && !text.contains("canary"), "{text}");
+}
+
+#[test]
+fn the_cache_lies_in_the_users_cache_folder() {
+    let both = environment_of(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/y")]);
+    assert_eq!(cache_folder(&both), Some(PathBuf::from("/x/backline")));
+    assert_eq!(cache_folder(&environment_of(&[("HOME", "/y")])), Some(PathBuf::from("/y/.cache/backline")));
+    assert_eq!(cache_folder(&environment_of(&[("HOME", "relative")])), None);
 }
 
 proptest! {
