@@ -41,7 +41,7 @@ pub async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostErro
     let mut members = Members::of(host.store().batch_members(batch).await?);
     let mut side = SideEffects::default();
 
-    members.exclude_whoever_left();
+    members.exclude_whoever_left(&release);
     let credentials = members.with_credentials(host, &release).await?;
     let context = FetchContext { window: batch.window, lost_metrics: host.store().lost_metrics(batch.release).await? };
     members.fetch(host, &release, &context, credentials, &mut side).await;
@@ -86,9 +86,9 @@ impl Members {
     }
 
     /// Consent may have been withdrawn since the plan was made: that stops collection within one batch.
-    fn exclude_whoever_left(&mut self) {
+    fn exclude_whoever_left(&mut self, release: &LoadedRelease) {
         for (id, member) in &self.by_id {
-            if let Some(reason) = crate::plan::exclusion(&member.candidate) {
+            if let Some(reason) = crate::plan::exclusion(&member.candidate, &release.manifest) {
                 self.ended.insert(*id, Ending::Final(Outcome::Excluded { reason }));
             }
         }
@@ -400,7 +400,7 @@ fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
         .manifest
         .budgets
         .iter()
-        .map(|budget| crate::gateway::budget_window(&budget.window, now).1)
+        .map(|budget| crate::gateway::window_of(&budget.window, now).1)
         .max()
         .unwrap_or(now + DEFER_DEFAULT)
 }

@@ -262,7 +262,7 @@ impl CredentialDesk {
 
     fn seal(&self, secret: &Secret, id: CredentialId) -> Result<Vec<u8>, CredentialError> {
         let keyring = self.keyring.as_ref().ok_or(CredentialError::NoKey)?;
-        keyring.seal(secret, &id.to_string()).map_err(|error| CredentialError::Sealed(error.to_string()))
+        Ok(keyring.seal(secret, &id.to_string()))
     }
 }
 

@@ -18,6 +18,9 @@ use crate::store::AccountOutcome;
 /// Accounts read from the database at once while planning: bounds memory, not the run.
 const PAGE: u32 = 1_000;
 
+/// A lease outlives the longest batch: refreshed credentials and bisected parts take deadlines of their own.
+const LEASE_DEADLINES: u64 = 8;
+
 /// What a run would do, with what it needs to do it.
 struct PlatformDraft {
     release: Release,
@@ -110,7 +113,7 @@ impl Host {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<u64, HostError> {
         let owner = format!("{}-{}", std::process::id(), Uuid::now_v7());
-        let lease_ttl = Duration::from_millis(self.config().collection.lease_ttl_ms);
+        let lease_ttl = Duration::from_millis(self.config().collection.batch_deadline_ms.saturating_mul(LEASE_DEADLINES));
         let mut requests = 0;
         loop {
             let now = self.clock().now();
