@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::growth::SPANS_DAYS;
 use crate::domain::metric::names::{ENGAGEMENT_RATE, FOLLOWERS};
-use crate::domain::{Change, EngagementBasis, GrowthRow, History, Kind, Manifest, MetricName, MetricsRow, NoChange, Value};
+use crate::domain::{
+    Change, EngagementBasis, GrowthRow, History, Kind, Manifest, MetricName, MetricsRow, NoChange, Value,
+};
 
 /// One account's accepted values of all dates: its history, with one row laid over it.
 struct Series<'a> {
@@ -27,7 +29,12 @@ impl<'a> Series<'a> {
         let earlier = self.history.latest_before(metric, date).and_then(|found| {
             if found.0 == self.row.metric_date { self.history.latest_before(metric, found.0) } else { Some(found) }
         });
-        let own = self.row.values.get(metric).filter(|_| self.row.metric_date < date).map(|value| (self.row.metric_date, value));
+        let own = self
+            .row
+            .values
+            .get(metric)
+            .filter(|_| self.row.metric_date < date)
+            .map(|value| (self.row.metric_date, value));
         match (earlier, own) {
             (Some(earlier), Some(own)) => Some(if own.0 > earlier.0 { own } else { earlier }),
             (earlier, own) => earlier.or(own),
@@ -81,11 +88,19 @@ pub fn growth(date: NaiveDate, manifest: &Manifest, row: &MetricsRow, history: &
 
 fn growing_metrics(manifest: &Manifest) -> impl Iterator<Item = (MetricName, Kind)> {
     let rate = MetricName::new(ENGAGEMENT_RATE).expect("a column's name is a valid metric name");
-    let others = manifest.metrics.iter().filter(|entry| entry.kind.has_growth() && entry.name.as_str() != ENGAGEMENT_RATE);
+    let others =
+        manifest.metrics.iter().filter(|entry| entry.kind.has_growth() && entry.name.as_str() != ENGAGEMENT_RATE);
     std::iter::once((rate, Kind::Ratio)).chain(others.map(|entry| (entry.name.clone(), entry.kind)))
 }
 
-fn change(series: &Series<'_>, metric: &MetricName, kind: Kind, date: NaiveDate, span_days: u16, manifest: &Manifest) -> Change {
+fn change(
+    series: &Series<'_>,
+    metric: &MetricName,
+    kind: Kind,
+    date: NaiveDate,
+    span_days: u16,
+    manifest: &Manifest,
+) -> Change {
     let missing = |reason: NoChange| Change { reason: Some(reason), ..Change::default() };
     let Some(value) = series.on(metric.as_str(), date) else { return missing(NoChange::Absent) };
     let start = span_start(date, span_days);
@@ -167,7 +182,9 @@ pub fn touched_dates(row: &MetricsRow, history: &History) -> Vec<NaiveDate> {
     for date in later {
         let starts = SPANS_DAYS.map(|span_days| span_start(date, span_days));
         let depends = row.values.keys().filter(|metric| history.on(metric.as_str(), date).is_some()).any(|metric| {
-            starts.into_iter().any(|start| series.base(metric.as_str(), start, date).is_some_and(|(base, _)| base == row.metric_date))
+            starts
+                .into_iter()
+                .any(|start| series.base(metric.as_str(), start, date).is_some_and(|(base, _)| base == row.metric_date))
         });
         if depends {
             touched.insert(date);
@@ -243,12 +260,17 @@ pub fn significant_change(
     if followers_percent.is_none() && engagement_points.is_none() {
         return None;
     }
-    Some(SignificantChange { first: false, followers_percent: followers_percent.and_then(two_decimals), engagement_points })
+    Some(SignificantChange {
+        first: false,
+        followers_percent: followers_percent.and_then(two_decimals),
+        engagement_points,
+    })
 }
 
 /// A date on which everything was absent is in the history too, and is no earlier value.
 fn has_values_on_other_dates(row: &MetricsRow, history: &History, manifest: &Manifest) -> bool {
-    let metrics: BTreeSet<&MetricName> = row.values.keys().chain(manifest.metrics.iter().map(|entry| &entry.name)).collect();
+    let metrics: BTreeSet<&MetricName> =
+        row.values.keys().chain(manifest.metrics.iter().map(|entry| &entry.name)).collect();
     let mut others = history.dates().filter(|date| *date != row.metric_date);
     others.any(|date| metrics.iter().any(|metric| history.on(metric.as_str(), date).is_some()))
 }

@@ -75,7 +75,10 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
             continue;
         }
         let until = window_end(metric_date, local_today, options.now);
-        groups.entry((candidate.tenant, metric_date, until)).or_default().push(BatchAccount { account_id, metric_date });
+        groups
+            .entry((candidate.tenant, metric_date, until))
+            .or_default()
+            .push(BatchAccount { account_id, metric_date });
     }
 
     let batch_size = usize::try_from(manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
@@ -178,7 +181,8 @@ pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &Forecas
     let (total, longest) =
         batch_durations.fold((0.0f64, 0.0f64), |(total, longest), duration| (total + duration, longest.max(duration)));
     let work = longest.max(total / f64::from(options.batches_at_once.max(1)));
-    let allowance = manifest.budgets.iter().map(|budget| waiting_s(budget, units[&budget.name], manifest)).fold(0.0, f64::max);
+    let allowance =
+        manifest.budgets.iter().map(|budget| waiting_s(budget, units[&budget.name], manifest)).fold(0.0, f64::max);
 
     Forecast { batches: batch_count, accounts, requests, units, duration_s: work.max(allowance) }
 }

@@ -147,7 +147,8 @@ pub(crate) fn manifest() -> Manifest {
 /// The example connector whose `followers` are rounded to so many significant figures.
 pub(crate) fn manifest_with_rounded_followers(figures: u8) -> Manifest {
     let mut manifest = manifest();
-    manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "followers").unwrap().significant_figures = Some(figures);
+    manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "followers").unwrap().significant_figures =
+        Some(figures);
     manifest
 }
 

@@ -37,7 +37,11 @@ fn missing_is_never_zero() {
         let expected = if is_declared { Absence::Unavailable } else { Absence::NotOffered };
         assert_eq!(normalised.values[&name(column)], Err(expected), "{column}");
     }
-    assert_eq!(normalised.values[&name("subscribers")], Err(Absence::Unavailable), "a catalogue metric without a column");
+    assert_eq!(
+        normalised.values[&name("subscribers")],
+        Err(Absence::Unavailable),
+        "a catalogue metric without a column"
+    );
     assert_eq!(normalised.misfits, []);
 }
 
@@ -71,7 +75,16 @@ fn integral_floats_and_decimal_strings_are_counts() {
     assert_eq!(becomes("followers", Value::Decimal(33920.0)), Some(Value::Integer(33920)));
     assert_eq!(becomes("followers", Value::Decimal(-5.0)), Some(Value::Integer(-5)), "judging it is validation's");
     assert_eq!(becomes("total_views", text("3331930783")), Some(Value::Integer(3_331_930_783)));
-    for wrong in [Value::Decimal(1.5), Value::Decimal(1e300), text("1e3"), text("+1"), text("12 "), text(""), text("-"), text("99999999999999999999")] {
+    for wrong in [
+        Value::Decimal(1.5),
+        Value::Decimal(1e300),
+        text("1e3"),
+        text("+1"),
+        text("12 "),
+        text(""),
+        text("-"),
+        text("99999999999999999999"),
+    ] {
         assert_eq!(becomes("followers", wrong.clone()), None, "{wrong:?}");
     }
 }
@@ -84,7 +97,11 @@ fn a_value_of_the_wrong_kind_is_a_misfit() {
     assert_eq!(becomes("top_track", Value::Texts(vec![])), None, "the column holds one text");
     assert_eq!(becomes("top_track", Value::Integer(1)), None);
     assert_eq!(becomes("genres", text("pop")), None, "the column holds a list");
-    assert_eq!(becomes("genres", Value::Texts(vec![])), Some(Value::Texts(vec![])), "an empty list is a value: not classified");
+    assert_eq!(
+        becomes("genres", Value::Texts(vec![])),
+        Some(Value::Texts(vec![])),
+        "an empty list is a value: not classified"
+    );
     assert_eq!(becomes("mood", text("calm")), Some(text("calm")));
     assert_eq!(becomes("mood", Value::Texts(vec!["calm".into()])), Some(Value::Texts(vec!["calm".into()])));
 }
@@ -93,7 +110,8 @@ fn a_value_of_the_wrong_kind_is_a_misfit() {
 fn a_columns_type_decides_over_the_catalogues_kind() {
     let mut manifest = manifest();
     manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "followers").unwrap().kind = Kind::Label;
-    let snapshot = Snapshot { metrics: vec![reported("followers", Ok(text("many")))], engagement: None, notes: Vec::new() };
+    let snapshot =
+        Snapshot { metrics: vec![reported("followers", Ok(text("many")))], engagement: None, notes: Vec::new() };
     assert_eq!(normalise(snapshot, &manifest).misfits.len(), 1);
 }
 
@@ -116,7 +134,8 @@ fn unknown_names_are_misfits() {
 
 #[test]
 fn of_two_answers_neither_is_taken() {
-    let normalised = normalised(vec![reported("likes", Ok(Value::Integer(1))), reported("likes", Ok(Value::Integer(2)))]);
+    let normalised =
+        normalised(vec![reported("likes", Ok(Value::Integer(1))), reported("likes", Ok(Value::Integer(2)))]);
     assert_eq!(normalised.values[&name("likes")], Err(Absence::Unavailable));
     assert_eq!(normalised.misfits.len(), 2);
 }
@@ -203,7 +222,10 @@ fn engagement_rate_is_missing_where_nothing_was_counted() {
     assert_eq!(normalise(snapshot, &silent).values[&name(ENGAGEMENT_RATE)], Err(Absence::NotOffered));
     let reason = vec![reported(ENGAGEMENT_RATE, Err(Absence::NotAuthorized))];
     assert_eq!(rate(None, reason.clone()), Err(Absence::NotAuthorized), "the connector knows best why");
-    assert_eq!(rate(Some(Engagement { base: None, ..counts(EngagementBasis::Views) }), reason), Err(Absence::NotAuthorized));
+    assert_eq!(
+        rate(Some(Engagement { base: None, ..counts(EngagementBasis::Views) }), reason),
+        Err(Absence::NotAuthorized)
+    );
 }
 
 #[test]
