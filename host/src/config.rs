@@ -59,22 +59,22 @@ pub enum ConfigError {
         problem: String,
     },
     /// A key that does not exist.
-    #[error("unknown key '{key}' in {source}{}", advice(nearest))]
+    #[error("unknown key '{key}' in {origin}{}", advice(nearest))]
     UnknownKey {
         /// With its sections, separated by dots.
         key: String,
         /// Where it was set.
-        source: Source,
+        origin: Source,
         /// Keys that exist, the likeliest first.
         nearest: Vec<String>,
     },
     /// A value that makes no sense.
-    #[error("{key} in {source} is wrong: {problem}")]
+    #[error("{key} in {origin} is wrong: {problem}")]
     Value {
         /// With its sections, separated by dots.
         key: String,
         /// Where it was set.
-        source: Source,
+        origin: Source,
         /// What is wrong, and what would be right.
         problem: String,
     },
@@ -198,11 +198,22 @@ pub struct CollectionConfig {
     pub attempts_max: u32,
     /// Longest a batch may take, in milliseconds.
     pub batch_deadline_ms: u64,
+    /// Longest wait between two attempts of the same run, in milliseconds.
+    pub retry_wait_max_ms: u64,
+    /// How long a batch stays with a host that is heard of no more, in milliseconds.
+    pub lease_ttl_ms: u64,
 }
 
 impl Default for CollectionConfig {
     fn default() -> Self {
-        Self { window_days: 28, concurrency: 4, attempts_max: 3, batch_deadline_ms: 300_000 }
+        Self {
+            window_days: 28,
+            concurrency: 4,
+            attempts_max: 3,
+            batch_deadline_ms: 300_000,
+            retry_wait_max_ms: 30_000,
+            lease_ttl_ms: 60_000,
+        }
     }
 }
 

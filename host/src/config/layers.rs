@@ -99,7 +99,7 @@ pub(super) fn combine(
         set(&mut table, &mut sources, key, value, Source::Flag(flag.clone()))?;
     }
     let config = typed(table, &sources)?;
-    config.check().map_err(|(key, problem)| ConfigError::Value { key: key.to_owned(), source: source_of(&sources, key), problem })?;
+    config.check().map_err(|(key, problem)| ConfigError::Value { key: key.to_owned(), origin: source_of(&sources, key), problem })?;
     Ok(Loaded { config, sources })
 }
 
@@ -124,7 +124,7 @@ fn key_of(variable: &str) -> Result<Option<String>, ConfigError> {
     match meant {
         Some(key) => Err(ConfigError::UnknownKey {
             key: variable.to_owned(),
-            source: Source::Environment(variable.to_owned()),
+            origin: Source::Environment(variable.to_owned()),
             nearest: vec![format!("BACKLINE_{}", key.to_ascii_uppercase().replace('.', "__"))],
         }),
         None => Ok(None),
@@ -164,7 +164,7 @@ fn set(
     source: Source,
 ) -> Result<(), ConfigError> {
     let parts: Vec<&str> = key.split('.').collect();
-    let unknown = || ConfigError::UnknownKey { key: key.to_owned(), source: source.clone(), nearest: nearest_to(key, known_keys()) };
+    let unknown = || ConfigError::UnknownKey { key: key.to_owned(), origin: source.clone(), nearest: nearest_to(key, known_keys()) };
     let (Some((last, sections)), true) = (parts.split_last(), parts.iter().all(|part| !part.is_empty())) else {
         return Err(unknown());
     };
@@ -211,7 +211,7 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
         None => Ok(config),
         Some(key) => Err(ConfigError::UnknownKey {
             key: key.clone(),
-            source: source_of(sources, key),
+            origin: source_of(sources, key),
             nearest: nearest_to(key, names.iter().map(|&name| name.to_owned()).collect()),
         }),
     }
@@ -229,9 +229,9 @@ fn section<T: DeserializeOwned>(name: &str, value: Value, sources: &BTreeMap<Str
                 let section = inside.strip_suffix(&format!(".{field}")).unwrap_or(&inside);
                 let key = format!("{section}.{field}");
                 let nearest = nearest_to(&key, known.iter().map(|known| format!("{section}.{known}")).collect());
-                ConfigError::UnknownKey { source: source_of(sources, &key), key, nearest }
+                ConfigError::UnknownKey { origin: source_of(sources, &key), key, nearest }
             }
-            None => ConfigError::Value { source: source_of(sources, &inside), key: inside, problem },
+            None => ConfigError::Value { origin: source_of(sources, &inside), key: inside, problem },
         }
     })
 }
