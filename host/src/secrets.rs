@@ -335,6 +335,20 @@ impl Secret {
         }
     }
 
+    /// The name of its kind, for listings.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ApiKey { .. } => "api-key",
+            Self::Bearer { .. } => "bearer",
+            Self::ClientCredentials { .. } => "client-credentials",
+            Self::OauthClient { .. } => "oauth-client",
+            Self::RefreshToken { .. } => "refresh-token",
+            Self::InstagramLongLived { .. } => "instagram-long-lived",
+            Self::AppleDeveloperToken { .. } => "apple-developer-token",
+        }
+    }
+
     /// Every value in it that must not be seen, for redaction.
     #[must_use]
     pub fn values(&self) -> Vec<&SecretText> {
