@@ -24,7 +24,7 @@ use crate::domain::event::types;
 use crate::domain::outcome::Outcome;
 use crate::domain::run::RunCounts;
 use crate::domain::{
-    AccountId, ArtistId, DocumentId, Event, GrowthRow, Lease, LostMetric, MetricsRow, Platform, Quarantined,
+    AccountId, AccountStatus, ArtistId, DocumentId, Event, GrowthRow, Lease, LostMetric, MetricsRow, Platform, Quarantined,
 };
 
 /// What a batch brought.
@@ -59,6 +59,8 @@ pub struct AccountResult {
     pub attempts: u32,
     /// What is to be stored, where it was collected.
     pub stored: Option<StoredAccount>,
+    /// What the account's status becomes, where it changes.
+    pub status: Option<AccountStatus>,
     /// Facts to be told.
     pub events: Vec<Event>,
 }
@@ -205,6 +207,9 @@ impl Completion {
         events.extend(record_lost(work, &self.lease, &result.lost_metrics, self.now).await?);
         insert_events(work, &events).await?;
         insert_logs(work, &self.lease, &result.logs, self.now).await?;
+        let statuses: Vec<_> =
+            accounts.iter().filter_map(|account| Some((account.account_id, account.status?))).collect();
+        change_statuses(work, &statuses, self.now).await?;
         let open = self.give_up(&accounts, &result).await?;
         self.work.commit().await?;
         Ok(Completed { counts: counts(&accounts), open })
@@ -297,6 +302,25 @@ pub(super) async fn lock_accounts(work: &mut Work, accounts: &[AccountId]) -> Re
     );
     let rows = work.rows("lock a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
     rows.iter().map(|row| row.parsed("id")).collect()
+}
+
+async fn change_statuses(
+    work: &mut Work,
+    statuses: &[(AccountId, AccountStatus)],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if statuses.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> =
+        statuses.iter().map(|(account, status)| json!({ "account": account, "status": status })).collect();
+    let statement = work.query(
+        "UPDATE accounts SET updated_at = $2::timestamptz,
+             status = (SELECT r.value->>'status' FROM {rows} WHERE (r.value->>'account')::uuid = accounts.id)
+         WHERE id IN (SELECT (r.value->>'account')::uuid FROM {rows})",
+    );
+    work.execute("change accounts' statuses", statement.bind(json("accounts' statuses", &rows)?).bind(time_text(now))).await?;
+    Ok(())
 }
 
 /// Writes what connectors asked to be handed back (where the second part is given) and when metrics were last accepted.

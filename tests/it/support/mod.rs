@@ -1,1 +1,4 @@
-//! (being written)
+//! What several subjects' tests need.
+
+pub mod database;
+pub mod postgres;
