@@ -99,7 +99,8 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
 
 /// Why an account is not collected, if it is not. Where several reasons hold, the first of this order is given: what only
 /// the operator of Backline can change, then what the customer decided (subscription, switch, consent), then the account's own state.
-fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion> {
+#[must_use]
+pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion> {
     if candidate.platform != manifest.connector.platform {
         Some(Exclusion::NoConnector)
     } else if candidate.subscription_status != SubscriptionStatus::Active {
