@@ -49,20 +49,17 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// The accepted value a span that starts on `start` is measured from: the latest at or before `start`, else the latest before `date`.
+    /// The accepted value a span that starts on `start` is measured from: the one on `start`, else the latest before `date`.
     fn base(&self, metric: &str, start: NaiveDate, date: NaiveDate) -> Option<(NaiveDate, &'a Value)> {
-        self.on(metric, start)
-            .map(|value| (start, value))
-            .or_else(|| self.latest_before(metric, start))
-            .or_else(|| self.latest_before(metric, date))
+        self.on(metric, start).map(|value| (start, value)).or_else(|| self.latest_before(metric, date))
     }
 }
 
 /// The changes of one account that end on `date`.
 ///
 /// `row` is the account's row as just stored; `history` holds its other dates. `date` is the row's own date, or a later one
-/// that [`touched_dates`] names, whose values the history then holds. Dates after `date` are never looked at. For exact gaps the history
-/// needs, for each span, the latest value at or before the span's start, and the latest value before `date`.
+/// that [`touched_dates`] names, whose values the history then holds. Of each metric, exactly these
+/// values are looked at: those on `date` and on each span's start, and the latest before `date`.
 ///
 /// There is an entry for `engagement_rate` and for every metric of the catalogue that can grow.
 #[must_use]
@@ -172,8 +169,7 @@ fn two_decimals(number: f64) -> Option<f64> {
 }
 
 /// The dates whose growth depends on the values of `row`, in order: its own, and each later date of the history that measures one of
-/// the row's metrics from it over some span. Exact for a history that holds all dates from 90 days before the row on; what it
-/// lacks of earlier ones can only add dates.
+/// the row's metrics from it over some span. Exact where the history holds all later dates and what [`growth`] looks at for them.
 #[must_use]
 pub fn touched_dates(row: &MetricsRow, history: &History) -> Vec<NaiveDate> {
     let series = Series { row, history };

@@ -1,6 +1,7 @@
 //! What the stages' tests start from.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use uuid::Uuid;
@@ -141,7 +142,9 @@ note = "made up"
 
 /// The manifest of the example connector.
 pub(crate) fn manifest() -> Manifest {
-    Manifest::parse(MANIFEST).unwrap()
+    // Properties ask for it thousands of times.
+    static PARSED: LazyLock<Manifest> = LazyLock::new(|| Manifest::parse(MANIFEST).unwrap());
+    PARSED.clone()
 }
 
 /// The example connector whose `followers` are rounded to so many significant figures.

@@ -79,11 +79,11 @@ fn gap_has_a_daily_rate_beside_it() {
 }
 
 #[test]
-fn gap_prefers_the_value_just_before_the_span() {
-    let changes = changes("followers", 1000, &[("2026-11-19", 999), ("2026-11-11", 500)]);
-    assert_eq!(changes[&7].gap_days, Some(9));
-    assert_eq!(changes[&1].gap_days, Some(1));
-    assert_eq!(changes[&28].gap_days, Some(1), "nothing is older than 28 days: the latest earlier value stands in");
+fn gap_is_measured_from_the_latest_earlier_value() {
+    let changes = changes("followers", 1000, &[("2026-11-18", 640), ("2026-11-12", 500)]);
+    let measured: Vec<_> =
+        changes.values().map(|change| (change.reason, change.gap_days, change.daily_percent)).collect();
+    assert_eq!(measured, [(Some(NoChange::Gap), Some(2), Some(25.0)); 4]);
 }
 
 #[test]
@@ -179,14 +179,14 @@ fn touched_dates_of_the_newest_row_are_its_own() {
 
 #[test]
 fn touched_dates_of_a_late_row() {
-    let dates = ["2026-11-11", "2026-11-12", "2026-11-13", "2026-11-17", "2026-12-08"];
     let mut past = History::default();
-    for date in dates {
+    for date in ["2026-11-09", "2026-11-12", "2026-11-13", "2026-11-17", "2026-12-08"] {
         past.insert(day(date), ints(&[("followers", 5)]), None);
     }
-    // The day after; 7 days later. 12-08 is 28 days after 11-10, and 11-12 and 11-13 have nearer values.
+    past.insert(day("2026-11-11"), ints(&[("likes", 5)]), None);
+    // The next date that has the metric, and those 7 and 28 days later; 11-11 has no followers, and 11-13 measures its gaps from 11-12.
     let late = row(day("2026-11-10"), ints(&[("followers", 4)]));
-    assert_eq!(touched_dates(&late, &past), ["2026-11-10", "2026-11-11", "2026-11-17", "2026-12-08"].map(day));
+    assert_eq!(touched_dates(&late, &past), ["2026-11-10", "2026-11-12", "2026-11-17", "2026-12-08"].map(day));
 }
 
 #[test]
@@ -305,6 +305,27 @@ proptest! {
         for offset in days.keys().filter(|offset| !touched.contains(&date(**offset))) {
             prop_assert_eq!(growth(date(*offset), &manifest, &replaced, &all), growth(date(*offset), &manifest, &corrected, &all));
         }
+    }
+
+    /// A store need not load more than growth says it looks at: the days the spans start on, and each metric's latest earlier value.
+    #[test]
+    fn growth_looks_at_nothing_but_what_it_says(days in sparse_days(), at in 0..160i64) {
+        let metrics = ["followers", "total_views", ENGAGEMENT_RATE];
+        let date = |offset: i64| day("2026-07-01") + TimeDelta::days(offset);
+        let named = |values: &BTreeMap<usize, i64>| ints(&values.iter().map(|(metric, value)| (metrics[*metric], *value)).collect::<Vec<_>>());
+        let (mut all, mut needed) = (History::default(), History::default());
+        for (offset, values) in &days {
+            all.insert(date(*offset), named(values), None);
+        }
+        let starts = SPANS_DAYS.map(|span_days| span_start(date(at), span_days));
+        let latest = metrics.map(|metric| all.latest_before(metric, date(at)).map(|(day, _)| day));
+        for (offset, values) in &days {
+            if starts.contains(&date(*offset)) || latest.contains(&Some(date(*offset))) {
+                needed.insert(date(*offset), named(values), None);
+            }
+        }
+        let row = row(date(at), ints(&metrics.map(|metric| (metric, 7))));
+        prop_assert_eq!(growth(date(at), &manifest(), &row, &needed), growth(date(at), &manifest(), &row, &all));
     }
 
     /// Whatever the numbers, a change has a finite percentage or a reason.

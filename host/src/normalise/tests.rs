@@ -1,5 +1,7 @@
 //! What becomes of each kind of report, and the engagement rate.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::domain::fixtures::{manifest, name};
 use crate::domain::snapshot::Coverage;
@@ -240,4 +242,42 @@ fn a_reported_engagement_rate_is_a_misfit() {
     );
     assert_eq!(normalised.values[&name(ENGAGEMENT_RATE)], Ok(Value::Decimal(34.5)), "the host's own stands");
     assert_eq!(normalised.misfits.len(), 1);
+}
+
+fn any_value() -> impl Strategy<Value = Result<Value, Absence>> {
+    prop_oneof![
+        any::<i64>().prop_map(|integer| Ok(Value::Integer(integer))),
+        any::<f64>().prop_map(|decimal| Ok(Value::Decimal(decimal))),
+        "[0-9-]{0,22}|.{0,5}".prop_map(|text| Ok(Value::Text(text))),
+        prop::collection::vec(".{0,5}", 0..3).prop_map(|texts| Ok(Value::Texts(texts))),
+        Just(Err(Absence::Hidden)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever a connector sends, every column and catalogue metric is a value or an absence, every number is finite, and no report is lost.
+    #[test]
+    fn every_metric_is_a_value_or_an_absence(
+        reports in prop::collection::vec(("followers|popularity|top_track|genres|mood|streams|plays|engagement_rate|.{0,3}", any_value()), 0..8),
+        counted in prop::option::of((any::<i64>(), prop::option::of(any::<i64>()), any::<u32>(), any::<u32>())),
+    ) {
+        let engagement = counted.map(|(interactions, base, posts_counted, posts_skipped)| {
+            Engagement { interactions, base, basis: EngagementBasis::Followers, posts_counted, posts_skipped }
+        });
+        let metrics: Vec<_> = reports.into_iter().map(|(metric, value)| reported(&metric, value)).collect();
+        let normalised = normalise(Snapshot { metrics: metrics.clone(), engagement, notes: Vec::new() }, &manifest());
+        let expected: std::collections::BTreeSet<_> =
+            COLUMNS.into_iter().map(name).chain(manifest().metrics.into_iter().map(|entry| entry.name)).collect();
+        prop_assert_eq!(normalised.values.keys().cloned().collect::<std::collections::BTreeSet<_>>(), expected);
+        for value in normalised.values.values().flatten() {
+            prop_assert!(value.as_f64().is_none_or(f64::is_finite));
+        }
+        for report in metrics.iter().filter(|report| report.value.is_ok()) {
+            let is_kept = normalised.values.get(report.name.as_str()).is_some_and(Result::is_ok) && report.name != ENGAGEMENT_RATE;
+            let is_misfit = normalised.misfits.iter().any(|misfit| misfit.name == report.name);
+            prop_assert!(is_kept != is_misfit, "{report:?}");
+        }
+    }
 }
