@@ -63,8 +63,9 @@ async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> R
     let me = me(http, account).await?;
     let (posts, is_cut) = match posts(http, account, window).await {
         Ok(posts) => posts,
-        // The account's own numbers are good; its posts may not be read.
+        // The account's own numbers are good; its posts may not be read, or are not what is documented.
         Err(FetchError::Forbidden(_)) => return Ok(Fetched::new(&json!({ "me": me, "problem": "not-authorized" }))),
+        Err(FetchError::Unexpected(_)) => return Ok(Fetched::new(&json!({ "me": me, "problem": "unavailable" }))),
         Err(error) => return Err(error),
     };
     let base = base(account);
@@ -118,15 +119,20 @@ async fn posts(http: &Http, account: &Account, window: Window) -> Result<(Vec<Js
         }
         let page = errors::classify(&request.send().await?)?;
         // Newest first: once a page ends before the window, the next one holds nothing of it. A page may be empty and not the last.
-        let mut is_past = false;
+        let (mut is_past, mut is_dated) = (false, false);
         let items =
             page["data"].as_array().ok_or_else(|| FetchError::Unexpected("the posts are not a list".to_owned()))?;
         for post in items {
             let (Some(post_id), Some(published)) = (id(&post["id"]), timestamp(&post["timestamp"])) else { continue };
+            is_dated = true;
             is_past = published < window.since;
             if window.contains(published) && !posts.iter().any(|known| id(&known["id"]).as_ref() == Some(&post_id)) {
                 posts.push(post.clone());
             }
+        }
+        // Nothing tells which of them are inside the window: that is no zero.
+        if !items.is_empty() && !is_dated {
+            return Err(FetchError::Unexpected("the posts carry no timestamp".to_owned()));
         }
         // `next` only says that there is more: it carries the token, so it is neither followed nor kept.
         let next = text(&page["paging"]["cursors"]["after"]);

@@ -251,6 +251,15 @@ fn a_missing_scope_or_a_deleted_post_costs_the_insights() {
     let no_posts = Replay::new().get("/me/media?", 400, error("10_permission")).get("/me?", 200, fixture("me.json"));
     let snapshot = collect(&no_posts).expect("the account's numbers are good");
     assert_eq!(metric(&snapshot, "likes"), json!({ "absent": "Absence::NotAuthorized" }));
+    for page in ["{}", r#"{ "data": [{ "id": "1", "like_count": 5 }] }"#] {
+        let undated = Replay::new().get("/me/media?", 200, page).get("/me?", 200, fixture("me.json"));
+        let snapshot = collect(&undated).expect("the account's numbers are good");
+        assert_eq!(
+            metric(&snapshot, "likes"),
+            json!({ "absent": "Absence::Unavailable" }),
+            "posts without a date are no zero"
+        );
+    }
 }
 
 #[test]
