@@ -280,7 +280,7 @@ impl Config {
 
     /// Refuses values that are of the right type and make no sense. Sections of other modules are checked by those.
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let CollectionConfig { window_days, concurrency, attempts_max, batch_deadline_ms } = self.collection;
+        let CollectionConfig { window_days, concurrency, attempts_max, batch_deadline_ms, lease_ttl_ms, .. } = self.collection;
         if !(1..=WINDOW_DAYS_MAX).contains(&window_days) {
             return Err(("collection.window_days", format!("{window_days} is not between 1 and {WINDOW_DAYS_MAX}")));
         }
@@ -292,6 +292,9 @@ impl Config {
         }
         if batch_deadline_ms < 1000 {
             return Err(("collection.batch_deadline_ms", format!("{batch_deadline_ms} is under a second; no platform answers so fast")));
+        }
+        if lease_ttl_ms < 1000 {
+            return Err(("collection.lease_ttl_ms", format!("{lease_ttl_ms} is under a second; a lease is renewed at a third of it")));
         }
         if self.database.connections_max == 0 {
             return Err(("database.connections_max", "0 would never connect; write 1 or more".to_owned()));

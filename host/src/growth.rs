@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::growth::SPANS_DAYS;
 use crate::domain::metric::names::{ENGAGEMENT_RATE, FOLLOWERS};
-use crate::domain::{Change, EngagementBasis, GrowthRow, History, Kind, Manifest, MetricName, MetricsRow, NoChange, Value};
+use crate::domain::{
+    Change, EngagementBasis, GrowthRow, History, Kind, Manifest, MetricName, MetricsRow, NoChange, Value,
+};
 
 /// One account's accepted values of all dates: its history, with one row laid over it.
 struct Series<'a> {
@@ -27,7 +29,12 @@ impl<'a> Series<'a> {
         let earlier = self.history.latest_before(metric, date).and_then(|found| {
             if found.0 == self.row.metric_date { self.history.latest_before(metric, found.0) } else { Some(found) }
         });
-        let own = self.row.values.get(metric).filter(|_| self.row.metric_date < date).map(|value| (self.row.metric_date, value));
+        let own = self
+            .row
+            .values
+            .get(metric)
+            .filter(|_| self.row.metric_date < date)
+            .map(|value| (self.row.metric_date, value));
         match (earlier, own) {
             (Some(earlier), Some(own)) => Some(if own.0 > earlier.0 { own } else { earlier }),
             (earlier, own) => earlier.or(own),
@@ -42,20 +49,17 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// The accepted value a span that starts on `start` is measured from: the latest at or before `start`, else the latest before `date`.
+    /// The accepted value a span that starts on `start` is measured from: the one on `start`, else the latest before `date`.
     fn base(&self, metric: &str, start: NaiveDate, date: NaiveDate) -> Option<(NaiveDate, &'a Value)> {
-        self.on(metric, start)
-            .map(|value| (start, value))
-            .or_else(|| self.latest_before(metric, start))
-            .or_else(|| self.latest_before(metric, date))
+        self.on(metric, start).map(|value| (start, value)).or_else(|| self.latest_before(metric, date))
     }
 }
 
 /// The changes of one account that end on `date`.
 ///
 /// `row` is the account's row as just stored; `history` holds its other dates. `date` is the row's own date, or a later one
-/// that [`touched_dates`] names, whose values the history then holds. Dates after `date` are never looked at. For exact gaps the history
-/// needs, for each span, the latest value at or before the span's start, and the latest value before `date`.
+/// that [`touched_dates`] names, whose values the history then holds. Of each metric, exactly these
+/// values are looked at: those on `date` and on each span's start, and the latest before `date`.
 ///
 /// There is an entry for `engagement_rate` and for every metric of the catalogue that can grow.
 #[must_use]
@@ -81,11 +85,19 @@ pub fn growth(date: NaiveDate, manifest: &Manifest, row: &MetricsRow, history: &
 
 fn growing_metrics(manifest: &Manifest) -> impl Iterator<Item = (MetricName, Kind)> {
     let rate = MetricName::new(ENGAGEMENT_RATE).expect("a column's name is a valid metric name");
-    let others = manifest.metrics.iter().filter(|entry| entry.kind.has_growth() && entry.name.as_str() != ENGAGEMENT_RATE);
+    let others =
+        manifest.metrics.iter().filter(|entry| entry.kind.has_growth() && entry.name.as_str() != ENGAGEMENT_RATE);
     std::iter::once((rate, Kind::Ratio)).chain(others.map(|entry| (entry.name.clone(), entry.kind)))
 }
 
-fn change(series: &Series<'_>, metric: &MetricName, kind: Kind, date: NaiveDate, span_days: u16, manifest: &Manifest) -> Change {
+fn change(
+    series: &Series<'_>,
+    metric: &MetricName,
+    kind: Kind,
+    date: NaiveDate,
+    span_days: u16,
+    manifest: &Manifest,
+) -> Change {
     let missing = |reason: NoChange| Change { reason: Some(reason), ..Change::default() };
     let Some(value) = series.on(metric.as_str(), date) else { return missing(NoChange::Absent) };
     let start = span_start(date, span_days);
@@ -157,8 +169,7 @@ fn two_decimals(number: f64) -> Option<f64> {
 }
 
 /// The dates whose growth depends on the values of `row`, in order: its own, and each later date of the history that measures one of
-/// the row's metrics from it over some span. Exact for a history that holds all dates from 90 days before the row on; what it
-/// lacks of earlier ones can only add dates.
+/// the row's metrics from it over some span. Exact where the history holds all later dates and what [`growth`] looks at for them.
 #[must_use]
 pub fn touched_dates(row: &MetricsRow, history: &History) -> Vec<NaiveDate> {
     let series = Series { row, history };
@@ -167,7 +178,9 @@ pub fn touched_dates(row: &MetricsRow, history: &History) -> Vec<NaiveDate> {
     for date in later {
         let starts = SPANS_DAYS.map(|span_days| span_start(date, span_days));
         let depends = row.values.keys().filter(|metric| history.on(metric.as_str(), date).is_some()).any(|metric| {
-            starts.into_iter().any(|start| series.base(metric.as_str(), start, date).is_some_and(|(base, _)| base == row.metric_date))
+            starts
+                .into_iter()
+                .any(|start| series.base(metric.as_str(), start, date).is_some_and(|(base, _)| base == row.metric_date))
         });
         if depends {
             touched.insert(date);
@@ -243,12 +256,17 @@ pub fn significant_change(
     if followers_percent.is_none() && engagement_points.is_none() {
         return None;
     }
-    Some(SignificantChange { first: false, followers_percent: followers_percent.and_then(two_decimals), engagement_points })
+    Some(SignificantChange {
+        first: false,
+        followers_percent: followers_percent.and_then(two_decimals),
+        engagement_points,
+    })
 }
 
 /// A date on which everything was absent is in the history too, and is no earlier value.
 fn has_values_on_other_dates(row: &MetricsRow, history: &History, manifest: &Manifest) -> bool {
-    let metrics: BTreeSet<&MetricName> = row.values.keys().chain(manifest.metrics.iter().map(|entry| &entry.name)).collect();
+    let metrics: BTreeSet<&MetricName> =
+        row.values.keys().chain(manifest.metrics.iter().map(|entry| &entry.name)).collect();
     let mut others = history.dates().filter(|date| *date != row.metric_date);
     others.any(|date| metrics.iter().any(|metric| history.on(metric.as_str(), date).is_some()))
 }

@@ -120,9 +120,9 @@ fn form(name: &str, kind: Kind) -> Form {
 
 fn convert(value: &Value, form: Form) -> Option<Value> {
     match (form, value) {
-        (Form::Count, Value::Integer(_)) | (Form::Text | Form::Label, Value::Text(_)) | (Form::Texts | Form::Label, Value::Texts(_)) => {
-            Some(value.clone())
-        }
+        (Form::Count, Value::Integer(_))
+        | (Form::Text | Form::Label, Value::Text(_))
+        | (Form::Texts | Form::Label, Value::Texts(_)) => Some(value.clone()),
         (Form::Number, Value::Integer(_)) => Some(value.clone()),
         (Form::Number, Value::Decimal(decimal)) if decimal.is_finite() => Some(Value::Decimal(*decimal)),
         (Form::Count, Value::Decimal(decimal)) => integral(*decimal).map(Value::Integer),

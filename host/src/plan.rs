@@ -75,7 +75,10 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
             continue;
         }
         let until = window_end(metric_date, local_today, options.now);
-        groups.entry((candidate.tenant, metric_date, until)).or_default().push(BatchAccount { account_id, metric_date });
+        groups
+            .entry((candidate.tenant, metric_date, until))
+            .or_default()
+            .push(BatchAccount { account_id, metric_date });
     }
 
     let batch_size = usize::try_from(manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
@@ -96,7 +99,8 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
 
 /// Why an account is not collected, if it is not. Where several reasons hold, the first of this order is given: what only
 /// the operator of Backline can change, then what the customer decided (subscription, switch, consent), then the account's own state.
-fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion> {
+#[must_use]
+pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion> {
     if candidate.platform != manifest.connector.platform {
         Some(Exclusion::NoConnector)
     } else if candidate.subscription_status != SubscriptionStatus::Active {
@@ -177,7 +181,8 @@ pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &Forecas
     let (total, longest) =
         batch_durations.fold((0.0f64, 0.0f64), |(total, longest), duration| (total + duration, longest.max(duration)));
     let work = longest.max(total / f64::from(options.batches_at_once.max(1)));
-    let allowance = manifest.budgets.iter().map(|budget| waiting_s(budget, units[&budget.name], manifest)).fold(0.0, f64::max);
+    let allowance =
+        manifest.budgets.iter().map(|budget| waiting_s(budget, units[&budget.name], manifest)).fold(0.0, f64::max);
 
     Forecast { batches: batch_count, accounts, requests, units, duration_s: work.max(allowance) }
 }

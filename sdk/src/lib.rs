@@ -38,13 +38,13 @@ mod calendar;
 pub mod conformance;
 mod connector;
 mod http;
+pub mod log;
 mod numbers;
 mod snapshot;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod time;
 
-pub use bindings::backline::connector::log;
 pub use bindings::backline::connector::types::{
     Absence, Account, BatchResult, Context, Coverage, Document, Engagement, EngagementBasis, FetchError, Fetched,
     LostMetric, Metric, Snapshot, Value, Window,

@@ -1,6 +1,7 @@
 //! What the stages' tests start from.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use uuid::Uuid;
@@ -141,13 +142,16 @@ note = "made up"
 
 /// The manifest of the example connector.
 pub(crate) fn manifest() -> Manifest {
-    Manifest::parse(MANIFEST).unwrap()
+    // Properties ask for it thousands of times.
+    static PARSED: LazyLock<Manifest> = LazyLock::new(|| Manifest::parse(MANIFEST).unwrap());
+    PARSED.clone()
 }
 
 /// The example connector whose `followers` are rounded to so many significant figures.
 pub(crate) fn manifest_with_rounded_followers(figures: u8) -> Manifest {
     let mut manifest = manifest();
-    manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "followers").unwrap().significant_figures = Some(figures);
+    manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "followers").unwrap().significant_figures =
+        Some(figures);
     manifest
 }
 

@@ -31,7 +31,8 @@ impl MetricsRow {
         let mut observed = BTreeMap::new();
         let mut engagement = latest.engagement.or(earlier.engagement);
 
-        let metrics: BTreeSet<_> = [&latest, &earlier].into_iter().flat_map(|row| row.values.keys().chain(row.absent.keys())).collect();
+        let metrics: BTreeSet<_> =
+            [&latest, &earlier].into_iter().flat_map(|row| row.values.keys().chain(row.absent.keys())).collect();
         for metric in metrics {
             let source = match (latest.values.contains_key(metric), earlier.values.contains_key(metric)) {
                 // The earlier row may hold a value of a still later observation only if it was itself merged; ties go to the incoming row.
@@ -100,7 +101,9 @@ mod tests {
             absent: absent.iter().map(|metric| (name(metric), Absence::Unavailable)).collect(),
             coverage: values
                 .iter()
-                .map(|(metric, value)| (name(metric), Coverage { counted: u32::try_from(*value % 100).unwrap(), skipped: 0 }))
+                .map(|(metric, value)| {
+                    (name(metric), Coverage { counted: u32::try_from(*value % 100).unwrap(), skipped: 0 })
+                })
                 .collect(),
             observed: BTreeMap::new(),
             engagement: None,
@@ -127,7 +130,8 @@ mod tests {
 
     #[test]
     fn an_absence_never_replaces_a_value_of_the_same_date() {
-        let merged = MetricsRow::merge(row(1, &[("followers", 10)], &["likes"]), row(2, &[("likes", 5)], &["followers"]));
+        let merged =
+            MetricsRow::merge(row(1, &[("followers", 10)], &["likes"]), row(2, &[("likes", 5)], &["followers"]));
         assert_eq!(merged.values, row(1, &[("followers", 10), ("likes", 5)], &[]).values);
         assert_eq!(merged.absent, BTreeMap::new());
         assert_eq!(merged.observed, BTreeMap::from([(name("followers"), at(1))]), "the value keeps its own time");

@@ -32,7 +32,11 @@ fn no_change(reason: NoChange) -> Change {
 
 #[test]
 fn change_and_percent_for_each_span() {
-    let changes = changes("followers", 1100, &[("2026-11-19", 1000), ("2026-11-13", 900), ("2026-10-23", 300), ("2026-08-22", 2200)]);
+    let changes = changes(
+        "followers",
+        1100,
+        &[("2026-11-19", 1000), ("2026-11-13", 900), ("2026-10-23", 300), ("2026-08-22", 2200)],
+    );
     let change = |absolute, percent, gap_days| Change {
         absolute: Some(absolute),
         percent: Some(percent),
@@ -75,11 +79,11 @@ fn gap_has_a_daily_rate_beside_it() {
 }
 
 #[test]
-fn gap_prefers_the_value_just_before_the_span() {
-    let changes = changes("followers", 1000, &[("2026-11-19", 999), ("2026-11-11", 500)]);
-    assert_eq!(changes[&7].gap_days, Some(9));
-    assert_eq!(changes[&1].gap_days, Some(1));
-    assert_eq!(changes[&28].gap_days, Some(1), "nothing is older than 28 days: the latest earlier value stands in");
+fn gap_is_measured_from_the_latest_earlier_value() {
+    let changes = changes("followers", 1000, &[("2026-11-18", 640), ("2026-11-12", 500)]);
+    let measured: Vec<_> =
+        changes.values().map(|change| (change.reason, change.gap_days, change.daily_percent)).collect();
+    assert_eq!(measured, [(Some(NoChange::Gap), Some(2), Some(25.0)); 4]);
 }
 
 #[test]
@@ -150,6 +154,23 @@ fn counts_of_64_bits_neither_overflow_nor_lose_a_difference() {
 }
 
 #[test]
+fn a_row_replaces_what_the_history_holds_for_its_date() {
+    let past = history(&[
+        ("2026-11-17", &[("followers", 100)]),
+        ("2026-11-18", &[("followers", 7)]),
+        ("2026-11-20", &[("followers", 400)]),
+    ]);
+    let after = |values: &[(&str, i64)]| {
+        let row = row(day("2026-11-18"), ints(values));
+        growth(day("2026-11-20"), &manifest(), &row, &past).changes[&name("followers")][&1]
+    };
+    let corrected = after(&[("followers", 100)]);
+    assert_eq!((corrected.gap_days, corrected.daily_percent), (Some(2), Some(100.0)));
+    let without = after(&[]);
+    assert_eq!((without.gap_days, without.daily_percent), (Some(3), Some(58.74)));
+}
+
+#[test]
 fn touched_dates_of_the_newest_row_are_its_own() {
     let past = history(&[("2026-11-19", &[("followers", 1)])]);
     let newest = row(day("2026-11-20"), ints(&[("followers", 2)]));
@@ -158,14 +179,14 @@ fn touched_dates_of_the_newest_row_are_its_own() {
 
 #[test]
 fn touched_dates_of_a_late_row() {
-    let dates = ["2026-11-11", "2026-11-12", "2026-11-13", "2026-11-17", "2026-12-08"];
     let mut past = History::default();
-    for date in dates {
+    for date in ["2026-11-09", "2026-11-12", "2026-11-13", "2026-11-17", "2026-12-08"] {
         past.insert(day(date), ints(&[("followers", 5)]), None);
     }
-    // The day after; 7 days later. 12-08 is 28 days after 11-10, and 11-12 and 11-13 have nearer values.
+    past.insert(day("2026-11-11"), ints(&[("likes", 5)]), None);
+    // The next date that has the metric, and those 7 and 28 days later; 11-11 has no followers, and 11-13 measures its gaps from 11-12.
     let late = row(day("2026-11-10"), ints(&[("followers", 4)]));
-    assert_eq!(touched_dates(&late, &past), ["2026-11-10", "2026-11-11", "2026-11-17", "2026-12-08"].map(day));
+    assert_eq!(touched_dates(&late, &past), ["2026-11-10", "2026-11-12", "2026-11-17", "2026-12-08"].map(day));
 }
 
 #[test]
@@ -177,9 +198,16 @@ fn first_value_ever_is_significant() {
     let nothing = row(day("2026-11-20"), BTreeMap::new());
     assert_eq!(significant_change(&nothing, &History::default(), &manifest(), &config), None);
     let empty_day = history(&[("2026-11-19", &[])]);
-    assert!(significant_change(&first, &empty_day, &manifest(), &config).unwrap().first, "a day without values is no earlier value");
+    assert!(
+        significant_change(&first, &empty_day, &manifest(), &config).unwrap().first,
+        "a day without values is no earlier value"
+    );
     let backfilled = history(&[("2026-11-21", &[("followers", 5)])]);
-    assert_eq!(significant_change(&first, &backfilled, &manifest(), &config), None, "values of a later date came first");
+    assert_eq!(
+        significant_change(&first, &backfilled, &manifest(), &config),
+        None,
+        "values of a later date came first"
+    );
 }
 
 #[test]
@@ -187,7 +215,8 @@ fn followers_past_the_threshold_are_significant() {
     let change = |value, base| {
         let past = history(&[("2026-11-18", &[("followers", base)])]);
         let row = row(day("2026-11-20"), ints(&[("followers", value)]));
-        significant_change(&row, &past, &manifest(), &SignificanceConfig::default()).and_then(|change| change.followers_percent)
+        significant_change(&row, &past, &manifest(), &SignificanceConfig::default())
+            .and_then(|change| change.followers_percent)
     };
     assert_eq!(change(1050, 1000), None, "5 % is not more than 5 %");
     assert_eq!(change(1051, 1000), Some(5.1));
@@ -204,7 +233,8 @@ fn engagement_past_the_threshold_is_significant_between_equal_bases() {
         past.insert(day("2026-11-19"), rate(3.1), Some(EngagementBasis::Views));
         let mut row = row(day("2026-11-20"), rate(value));
         row.engagement = Some(engagement(basis));
-        significant_change(&row, &past, &manifest(), &SignificanceConfig::default()).and_then(|change| change.engagement_points)
+        significant_change(&row, &past, &manifest(), &SignificanceConfig::default())
+            .and_then(|change| change.engagement_points)
     };
     assert_eq!(change(5.1, EngagementBasis::Views), None, "2 points are not more than 2 points");
     assert_eq!(change(5.11, EngagementBasis::Views), Some(2.01));
@@ -234,6 +264,8 @@ fn sparse_days() -> impl Strategy<Value = BTreeMap<i64, BTreeMap<usize, i64>>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Exactly the touched dates change when a row appears: recomputing them equals recomputing everything, and nothing is recomputed in vain.
     #[test]
     fn recomputing_touched_dates_equals_recomputing_everything(days in sparse_days(), at in 0..160i64, values in prop::collection::btree_map(0..3usize, 0..50i64, 0..4)) {
@@ -273,6 +305,27 @@ proptest! {
         for offset in days.keys().filter(|offset| !touched.contains(&date(**offset))) {
             prop_assert_eq!(growth(date(*offset), &manifest, &replaced, &all), growth(date(*offset), &manifest, &corrected, &all));
         }
+    }
+
+    /// A store need not load more than growth says it looks at: the days the spans start on, and each metric's latest earlier value.
+    #[test]
+    fn growth_looks_at_nothing_but_what_it_says(days in sparse_days(), at in 0..160i64) {
+        let metrics = ["followers", "total_views", ENGAGEMENT_RATE];
+        let date = |offset: i64| day("2026-07-01") + TimeDelta::days(offset);
+        let named = |values: &BTreeMap<usize, i64>| ints(&values.iter().map(|(metric, value)| (metrics[*metric], *value)).collect::<Vec<_>>());
+        let (mut all, mut needed) = (History::default(), History::default());
+        for (offset, values) in &days {
+            all.insert(date(*offset), named(values), None);
+        }
+        let starts = SPANS_DAYS.map(|span_days| span_start(date(at), span_days));
+        let latest = metrics.map(|metric| all.latest_before(metric, date(at)).map(|(day, _)| day));
+        for (offset, values) in &days {
+            if starts.contains(&date(*offset)) || latest.contains(&Some(date(*offset))) {
+                needed.insert(date(*offset), named(values), None);
+            }
+        }
+        let row = row(date(at), ints(&metrics.map(|metric| (metric, 7))));
+        prop_assert_eq!(growth(date(at), &manifest(), &row, &needed), growth(date(at), &manifest(), &row, &all));
     }
 
     /// Whatever the numbers, a change has a finite percentage or a reason.

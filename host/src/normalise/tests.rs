@@ -1,5 +1,7 @@
 //! What becomes of each kind of report, and the engagement rate.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::domain::fixtures::{manifest, name};
 use crate::domain::snapshot::Coverage;
@@ -37,7 +39,11 @@ fn missing_is_never_zero() {
         let expected = if is_declared { Absence::Unavailable } else { Absence::NotOffered };
         assert_eq!(normalised.values[&name(column)], Err(expected), "{column}");
     }
-    assert_eq!(normalised.values[&name("subscribers")], Err(Absence::Unavailable), "a catalogue metric without a column");
+    assert_eq!(
+        normalised.values[&name("subscribers")],
+        Err(Absence::Unavailable),
+        "a catalogue metric without a column"
+    );
     assert_eq!(normalised.misfits, []);
 }
 
@@ -71,7 +77,16 @@ fn integral_floats_and_decimal_strings_are_counts() {
     assert_eq!(becomes("followers", Value::Decimal(33920.0)), Some(Value::Integer(33920)));
     assert_eq!(becomes("followers", Value::Decimal(-5.0)), Some(Value::Integer(-5)), "judging it is validation's");
     assert_eq!(becomes("total_views", text("3331930783")), Some(Value::Integer(3_331_930_783)));
-    for wrong in [Value::Decimal(1.5), Value::Decimal(1e300), text("1e3"), text("+1"), text("12 "), text(""), text("-"), text("99999999999999999999")] {
+    for wrong in [
+        Value::Decimal(1.5),
+        Value::Decimal(1e300),
+        text("1e3"),
+        text("+1"),
+        text("12 "),
+        text(""),
+        text("-"),
+        text("99999999999999999999"),
+    ] {
         assert_eq!(becomes("followers", wrong.clone()), None, "{wrong:?}");
     }
 }
@@ -84,7 +99,11 @@ fn a_value_of_the_wrong_kind_is_a_misfit() {
     assert_eq!(becomes("top_track", Value::Texts(vec![])), None, "the column holds one text");
     assert_eq!(becomes("top_track", Value::Integer(1)), None);
     assert_eq!(becomes("genres", text("pop")), None, "the column holds a list");
-    assert_eq!(becomes("genres", Value::Texts(vec![])), Some(Value::Texts(vec![])), "an empty list is a value: not classified");
+    assert_eq!(
+        becomes("genres", Value::Texts(vec![])),
+        Some(Value::Texts(vec![])),
+        "an empty list is a value: not classified"
+    );
     assert_eq!(becomes("mood", text("calm")), Some(text("calm")));
     assert_eq!(becomes("mood", Value::Texts(vec!["calm".into()])), Some(Value::Texts(vec!["calm".into()])));
 }
@@ -93,7 +112,8 @@ fn a_value_of_the_wrong_kind_is_a_misfit() {
 fn a_columns_type_decides_over_the_catalogues_kind() {
     let mut manifest = manifest();
     manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "followers").unwrap().kind = Kind::Label;
-    let snapshot = Snapshot { metrics: vec![reported("followers", Ok(text("many")))], engagement: None, notes: Vec::new() };
+    let snapshot =
+        Snapshot { metrics: vec![reported("followers", Ok(text("many")))], engagement: None, notes: Vec::new() };
     assert_eq!(normalise(snapshot, &manifest).misfits.len(), 1);
 }
 
@@ -116,7 +136,8 @@ fn unknown_names_are_misfits() {
 
 #[test]
 fn of_two_answers_neither_is_taken() {
-    let normalised = normalised(vec![reported("likes", Ok(Value::Integer(1))), reported("likes", Ok(Value::Integer(2)))]);
+    let normalised =
+        normalised(vec![reported("likes", Ok(Value::Integer(1))), reported("likes", Ok(Value::Integer(2)))]);
     assert_eq!(normalised.values[&name("likes")], Err(Absence::Unavailable));
     assert_eq!(normalised.misfits.len(), 2);
 }
@@ -203,7 +224,10 @@ fn engagement_rate_is_missing_where_nothing_was_counted() {
     assert_eq!(normalise(snapshot, &silent).values[&name(ENGAGEMENT_RATE)], Err(Absence::NotOffered));
     let reason = vec![reported(ENGAGEMENT_RATE, Err(Absence::NotAuthorized))];
     assert_eq!(rate(None, reason.clone()), Err(Absence::NotAuthorized), "the connector knows best why");
-    assert_eq!(rate(Some(Engagement { base: None, ..counts(EngagementBasis::Views) }), reason), Err(Absence::NotAuthorized));
+    assert_eq!(
+        rate(Some(Engagement { base: None, ..counts(EngagementBasis::Views) }), reason),
+        Err(Absence::NotAuthorized)
+    );
 }
 
 #[test]
@@ -218,4 +242,42 @@ fn a_reported_engagement_rate_is_a_misfit() {
     );
     assert_eq!(normalised.values[&name(ENGAGEMENT_RATE)], Ok(Value::Decimal(34.5)), "the host's own stands");
     assert_eq!(normalised.misfits.len(), 1);
+}
+
+fn any_value() -> impl Strategy<Value = Result<Value, Absence>> {
+    prop_oneof![
+        any::<i64>().prop_map(|integer| Ok(Value::Integer(integer))),
+        any::<f64>().prop_map(|decimal| Ok(Value::Decimal(decimal))),
+        "[0-9-]{0,22}|.{0,5}".prop_map(|text| Ok(Value::Text(text))),
+        prop::collection::vec(".{0,5}", 0..3).prop_map(|texts| Ok(Value::Texts(texts))),
+        Just(Err(Absence::Hidden)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever a connector sends, every column and catalogue metric is a value or an absence, every number is finite, and no report is lost.
+    #[test]
+    fn every_metric_is_a_value_or_an_absence(
+        reports in prop::collection::vec(("followers|popularity|top_track|genres|mood|streams|plays|engagement_rate|.{0,3}", any_value()), 0..8),
+        counted in prop::option::of((any::<i64>(), prop::option::of(any::<i64>()), any::<u32>(), any::<u32>())),
+    ) {
+        let engagement = counted.map(|(interactions, base, posts_counted, posts_skipped)| {
+            Engagement { interactions, base, basis: EngagementBasis::Followers, posts_counted, posts_skipped }
+        });
+        let metrics: Vec<_> = reports.into_iter().map(|(metric, value)| reported(&metric, value)).collect();
+        let normalised = normalise(Snapshot { metrics: metrics.clone(), engagement, notes: Vec::new() }, &manifest());
+        let expected: std::collections::BTreeSet<_> =
+            COLUMNS.into_iter().map(name).chain(manifest().metrics.into_iter().map(|entry| entry.name)).collect();
+        prop_assert_eq!(normalised.values.keys().cloned().collect::<std::collections::BTreeSet<_>>(), expected);
+        for value in normalised.values.values().flatten() {
+            prop_assert!(value.as_f64().is_none_or(f64::is_finite));
+        }
+        for report in metrics.iter().filter(|report| report.value.is_ok()) {
+            let is_kept = normalised.values.get(report.name.as_str()).is_some_and(Result::is_ok) && report.name != ENGAGEMENT_RATE;
+            let is_misfit = normalised.misfits.iter().any(|misfit| misfit.name == report.name);
+            prop_assert!(is_kept != is_misfit, "{report:?}");
+        }
+    }
 }

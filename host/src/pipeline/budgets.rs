@@ -3,14 +3,14 @@
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::gateway::{BudgetDemand, Gateway};
-use crate::store::Store;
+use crate::gateway::{self, BudgetDemand, Gateway};
+use crate::store::{BudgetKey, Store};
 
 /// Answers demands until the gateway is gone. A database that fails grants nothing: an allowance is never overspent on a guess.
 pub async fn serve(store: Store, clock: Clock, mut demands: mpsc::Receiver<BudgetDemand>) {
     while let Some(demand) = demands.recv().await {
         let granted = store
-            .take_budget(&demand.key, demand.window_start, demand.window_end, demand.limit, demand.want, clock.now())
+            .take_budget(&of(&demand.key), demand.window_start, demand.window_end, demand.limit, demand.want, clock.now())
             .await
             .unwrap_or_else(|error| {
                 tracing::error!(budget = %demand.key.budget, %error, "a budget can't be read; nothing is granted");
@@ -32,11 +32,16 @@ pub async fn settle(store: &Store, gateway: &Gateway) {
 
 async fn give_back(
     store: &Store,
-    key: &crate::gateway::BudgetKey,
+    key: &gateway::BudgetKey,
     window_start: chrono::DateTime<chrono::Utc>,
     units: u64,
 ) {
-    if let Err(error) = store.give_back_budget(key, window_start, units).await {
+    if let Err(error) = store.give_back_budget(&of(key), window_start, units).await {
         tracing::warn!(budget = %key.budget, units, %error, "unused units could not be handed back");
     }
+}
+
+/// The two edges don't know each other, so each has a key of its own.
+fn of(key: &gateway::BudgetKey) -> BudgetKey {
+    BudgetKey { credential: key.credential, budget: key.budget.clone() }
 }

@@ -1,23 +1,24 @@
 //! One batch, from lease to storage. Read top to bottom it is the path the data takes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::credentials::{BatchCredentials, CredentialError};
 use super::fetch::{self, Ending, SideEffects};
 use super::releases::LoadedRelease;
-use super::rows::{self, Observation};
+use super::rows::{self, Observation, RowContext};
 use super::{Host, HostError};
 use crate::domain::manifest::Owner;
 use crate::domain::run::RunCounts;
 use crate::domain::{
-    AccountId, AccountStatus, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched,
+    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched,
     Lease, Outcome,
 };
 use crate::gateway::SessionCredential;
-use crate::store::{AccountResult, BatchMember, BatchResult, DocumentRecord, FollowUp, PluginLog};
+use crate::store::{AccountResult, BatchResult, DocumentRecord, PluginLog, StoredAccount};
 
 /// How long a spent allowance is waited for when neither the platform nor the manifest says when it is granted anew.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
@@ -38,20 +39,26 @@ pub struct BatchReport {
 pub async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
     let batch = &lease.batch;
     let release = host.shelf().get(batch.release).await?;
-    let mut members = Members::of(host.store().batch_members(batch).await?);
+    let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
+    let mut members =
+        Members::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
     let mut side = SideEffects::default();
 
-    members.exclude_whoever_left();
-    let credentials = members.with_credentials(host, &release).await?;
+    members.exclude_whoever_left(&release);
     let context = FetchContext { window: batch.window, lost_metrics: host.store().lost_metrics(batch.release).await? };
-    members.fetch(host, &release, &context, credentials, &mut side).await;
-    let observed_at = host.clock().now();
-    let documents = members.take_documents();
-    let inputs = documents
-        .iter()
-        .map(|(_, fetched)| DocumentInput { body: fetched.body.clone(), window: batch.window, observed_at })
-        .collect();
-    let snapshots = fetch::normalize(&release, inputs, &mut side).await;
+    let (observed_at, documents, snapshots) = while_leased(host, lease, async {
+        let credentials = members.with_credentials(host, &release).await?;
+        members.fetch(host, &release, &context, credentials, &mut side).await;
+        let observed_at = host.clock().now();
+        let documents = members.take_documents();
+        let inputs = documents
+            .iter()
+            .map(|(_, fetched)| DocumentInput { body: fetched.body.clone(), window: batch.window, observed_at })
+            .collect();
+        let snapshots = fetch::normalize(&release, inputs, &mut side).await;
+        Ok((observed_at, documents, snapshots))
+    })
+    .await?;
 
     let observations = documents
         .into_iter()
@@ -66,29 +73,52 @@ pub async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostErro
     store(host, lease, &release, members, observations, observed_at, side).await
 }
 
-/// The accounts of a batch, and how those ended that have ended.
+/// Renews the lease until the work is done. It is not renewed while the results are stored: that transaction holds the batch's row.
+async fn while_leased<T>(
+    host: &Host,
+    lease: &Lease,
+    work: impl Future<Output = Result<T, HostError>>,
+) -> Result<T, HostError> {
+    let ttl = Duration::from_millis(host.config().collection.lease_ttl_ms);
+    let mut work = pin!(work);
+    loop {
+        match tokio::time::timeout(ttl / 3, work.as_mut()).await {
+            Ok(result) => return result,
+            Err(_) => host.store().heartbeat(lease, host.clock().now(), ttl).await?,
+        };
+    }
+}
+
+/// The accounts of a batch, and how those ended that have ended. Accounts erased since the plan are in none of it.
 struct Members {
-    by_id: BTreeMap<AccountId, BatchMember>,
-    order: Vec<AccountId>,
+    candidates: BTreeMap<AccountId, Candidate>,
+    accounts: Vec<FetchAccount>,
     fetched: BTreeMap<AccountId, Fetched>,
     ended: BTreeMap<AccountId, Ending>,
 }
 
 impl Members {
-    fn of(members: Vec<BatchMember>) -> Self {
-        let order = members.iter().map(|member| member.account.id).collect();
-        let by_id = members.into_iter().map(|member| (member.account.id, member)).collect();
-        Self { by_id, order, fetched: BTreeMap::new(), ended: BTreeMap::new() }
+    fn of(candidates: Vec<Candidate>, accounts: Vec<FetchAccount>) -> Self {
+        let candidates: BTreeMap<_, _> =
+            candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
+        let accounts = accounts.into_iter().filter(|account| candidates.contains_key(&account.id)).collect();
+        Self { candidates, accounts, fetched: BTreeMap::new(), ended: BTreeMap::new() }
     }
 
     fn open(&self) -> Vec<AccountId> {
-        self.order.iter().copied().filter(|id| !self.ended.contains_key(id) && !self.fetched.contains_key(id)).collect()
+        self.open_accounts().map(|account| account.id).collect()
+    }
+
+    fn open_accounts(&self) -> impl Iterator<Item = &FetchAccount> {
+        self.accounts
+            .iter()
+            .filter(|account| !self.ended.contains_key(&account.id) && !self.fetched.contains_key(&account.id))
     }
 
     /// Consent may have been withdrawn since the plan was made: that stops collection within one batch.
-    fn exclude_whoever_left(&mut self) {
-        for (id, member) in &self.by_id {
-            if let Some(reason) = crate::plan::exclusion(&member.candidate) {
+    fn exclude_whoever_left(&mut self, release: &LoadedRelease) {
+        for (id, candidate) in &self.candidates {
+            if let Some(reason) = crate::plan::exclusion(candidate, &release.manifest) {
                 self.ended.insert(*id, Ending::Final(Outcome::Excluded { reason }));
             }
         }
@@ -151,7 +181,7 @@ impl Members {
         credentials: &[SessionCredential],
         side: &mut SideEffects,
     ) {
-        let accounts: Vec<FetchAccount> = self.open().iter().map(|id| fetch_account(&self.by_id[id])).collect();
+        let accounts: Vec<FetchAccount> = self.open_accounts().cloned().collect();
         if accounts.is_empty() {
             return;
         }
@@ -171,16 +201,7 @@ impl Members {
 
     fn take_documents(&mut self) -> Vec<(AccountId, Fetched)> {
         let mut fetched = std::mem::take(&mut self.fetched);
-        self.order.iter().filter_map(|id| fetched.remove(id).map(|document| (*id, document))).collect()
-    }
-}
-
-fn fetch_account(member: &BatchMember) -> FetchAccount {
-    FetchAccount {
-        id: member.account.id,
-        platform_id: member.account.platform_id.clone(),
-        settings: member.account.settings.to_string(),
-        state: member.state.clone(),
+        self.accounts.iter().filter_map(|account| Some((account.id, fetched.remove(&account.id)?))).collect()
     }
 }
 
@@ -238,32 +259,27 @@ async fn store(
     side: SideEffects,
 ) -> Result<BatchReport, HostError> {
     let now = host.clock().now();
-    let attempts = lease.batch.attempts + 1;
-    let dates: BTreeMap<AccountId, chrono::NaiveDate> =
+    let dates: BTreeMap<AccountId, NaiveDate> =
         lease.batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect();
     let mut completion = host.store().begin_completion(lease, now).await?;
-    let keys: Vec<_> = observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
+    let keys: Vec<_> =
+        observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
     let mut past = completion.history(&keys).await?;
 
-    let mut report = BatchReport { requests: side.requests, ..BatchReport::default() };
-    let mut result = BatchResult { lost_metrics: side.lost_metrics, usage: usage_json(side.requests, &side.units), ..BatchResult::default() };
-    result.logs = side.logs.into_iter().map(|line| PluginLog { level: line.level.to_string(), message: line.message }).collect();
-
-    let mut endings = members.ended;
+    let ledger = Ledger { host, lease, release, now, attempts: lease.batch.attempts + 1 };
+    let mut result = BatchResult {
+        lost_metrics: side.lost_metrics,
+        usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
+        logs: side.logs.into_iter().map(|line| PluginLog { level: line.level.to_string(), message: line.message }).collect(),
+        ..BatchResult::default()
+    };
     for observation in observations {
-        let member = &members.by_id[&observation.account];
+        let candidate = &members.candidates[&observation.account];
         let metric_date = dates[&observation.account];
-        let document = DocumentRecord {
-            id: observation.document_id,
-            body: observation.fetched.body.clone(),
-            observed_at,
-            window: lease.batch.window,
-        };
-        let state = observation.fetched.state.clone();
         match observation.snapshot {
-            Ok(ref snapshot) => {
-                let subject = rows::RowContext {
-                    account: &member.account,
+            Ok(snapshot) => {
+                let context = RowContext {
+                    account: candidate,
                     metric_date,
                     observed_at,
                     window: lease.batch.window,
@@ -275,116 +291,80 @@ async fn store(
                     validation: &host.config().validation,
                     significance: &host.config().significance,
                 };
-                let past = past.remove(&observation.account).unwrap_or_default();
-                let made = rows::make(&subject, snapshot.clone(), past);
-                report.counts.collected += 1;
+                let made = rows::make(&context, snapshot, past.remove(&observation.account).unwrap_or_default());
                 result.accounts.push(AccountResult {
-                    account_id: member.account.id,
-                    artist_id: member.account.artist_id,
-                    platform: member.account.platform.clone(),
-                    metric_date,
-                    outcome: Outcome::Collected,
-                    attempts,
-                    document: Some(document),
-                    state,
-                    row: Some(made.row),
-                    withheld: made.withheld,
-                    growth: made.growth,
+                    stored: Some(StoredAccount {
+                        row: made.row,
+                        document: DocumentRecord { id: observation.document_id, body: observation.fetched.body },
+                        state: observation.fetched.state,
+                        withheld: made.withheld,
+                        growth: made.growth,
+                    }),
                     events: made.events,
-                    status: None,
+                    ..ledger.bare_result(candidate, metric_date, Outcome::Collected)
                 });
             }
-            // The document is kept: a mended release can turn it into numbers later.
-            Err(ref ending) => {
-                result.accounts.push(bare_result(member, metric_date, ending_outcome(ending), attempts, Some(document)));
-                report.counts.failed += 1;
-            }
+            Err(ending) => ledger.end(&mut result, candidate, metric_date, ending),
         }
     }
+    for (id, ending) in members.ended {
+        ledger.end(&mut result, &members.candidates[&id], dates[&id], ending);
+    }
+    let completed = completion.commit(result).await?;
+    Ok(BatchReport { counts: completed.counts, requests: side.requests })
+}
 
-    let mut again: BTreeMap<DateTime<Utc>, BTreeSet<AccountId>> = BTreeMap::new();
-    let mut deferred: BTreeMap<DateTime<Utc>, BTreeSet<AccountId>> = BTreeMap::new();
-    for id in &members.order {
-        let Some(ending) = endings.remove(id) else { continue };
-        let member = &members.by_id[id];
-        match ending {
-            Ending::Retry { wait, .. } if attempts < host.config().collection.attempts_max => {
-                let wait = wait.unwrap_or_else(|| backoff(attempts));
-                let wait = wait.min(Duration::from_millis(host.config().collection.retry_wait_max_ms));
-                again.entry(now + wait).or_default().insert(*id);
-                continue;
+/// What every account's entry in the ledger has in common.
+struct Ledger<'a> {
+    host: &'a Host,
+    lease: &'a Lease,
+    release: &'a LoadedRelease,
+    now: DateTime<Utc>,
+    attempts: u32,
+}
+
+impl Ledger<'_> {
+    /// Enters how an account without a row ended. One that is to be tried again is not entered: it stays in the batch.
+    fn end(&self, result: &mut BatchResult, candidate: &Candidate, metric_date: NaiveDate, ending: Ending) {
+        let collection = &self.host.config().collection;
+        let outcome = match ending {
+            Ending::Retry { wait, .. } if self.attempts < collection.attempts_max => {
+                let wait = wait.unwrap_or_else(|| backoff(self.attempts));
+                let wait = wait.min(Duration::from_millis(collection.retry_wait_max_ms));
+                result.retry_at = result.retry_at.max(Some(self.now + wait));
+                return;
             }
             Ending::Defer { until } => {
-                let until = until.unwrap_or_else(|| next_reset(release, now)).max(now);
-                deferred.entry(until).or_default().insert(*id);
-                let message = format!("an allowance of {} is spent until {until}", member.account.platform);
-                report.counts.deferred += 1;
-                result.accounts.push(bare_result(member, dates[id], Outcome::Deferred { until, message }, lease.batch.attempts, None));
-                continue;
+                let until = until.unwrap_or_else(|| next_reset(self.release, self.now)).max(self.now);
+                let message = format!("an allowance of {} is spent until {until}", candidate.platform);
+                Outcome::Deferred { until, message }
             }
-            ending => {
-                let outcome = ending_outcome(&ending);
-                match outcome {
-                    Outcome::Excluded { .. } => report.counts.excluded += 1,
-                    _ => report.counts.failed += 1,
-                }
-                let reconnect = matches!(outcome, Outcome::Failed { class: FailureClass::Reconnect, .. });
-                let mut ended = bare_result(member, dates[id], outcome, attempts, None);
-                if reconnect {
-                    ended.status = Some(AccountStatus::ReconnectNeeded);
-                    ended.events.push(rows::reconnect_event(&member.account, now));
-                }
-                result.accounts.push(ended);
-            }
+            Ending::Final(outcome) => outcome,
+            Ending::Retry { class, message, .. } => Outcome::Failed { class, message },
+            Ending::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
+        };
+        let reconnect = matches!(outcome, Outcome::Failed { class: FailureClass::Reconnect, .. });
+        let mut entry = self.bare_result(candidate, metric_date, outcome);
+        if reconnect {
+            entry.status = Some(AccountStatus::ReconnectNeeded);
+            entry.events.push(rows::reconnect_event(candidate, self.now));
         }
+        result.accounts.push(entry);
     }
-    let follow_up = |(at, accounts): (DateTime<Utc>, BTreeSet<AccountId>), attempts, deferred| FollowUp {
-        accounts: lease.batch.accounts.iter().copied().filter(|account| accounts.contains(&account.account_id)).collect(),
-        available_at: at,
-        attempts,
-        deferred,
-    };
-    result.follow_ups.extend(again.into_iter().map(|entry| follow_up(entry, attempts, false)));
-    // Waiting for an allowance uses up no attempt.
-    result.follow_ups.extend(deferred.into_iter().map(|entry| follow_up(entry, lease.batch.attempts, true)));
-    result.events.extend(
-        result.lost_metrics.iter().map(|lost| rows::metric_lost_event(&lease.batch.platform, release.digest, lost, now)),
-    );
-    completion.commit(result).await?;
-    Ok(report)
-}
 
-fn bare_result(
-    member: &BatchMember,
-    metric_date: chrono::NaiveDate,
-    outcome: Outcome,
-    attempts: u32,
-    document: Option<DocumentRecord>,
-) -> AccountResult {
-    AccountResult {
-        account_id: member.account.id,
-        artist_id: member.account.artist_id,
-        platform: member.account.platform.clone(),
-        metric_date,
-        outcome,
-        attempts,
-        document,
-        state: None,
-        row: None,
-        withheld: Vec::new(),
-        growth: Vec::new(),
-        events: Vec::new(),
-        status: None,
-    }
-}
-
-fn ending_outcome(ending: &Ending) -> Outcome {
-    match ending {
-        Ending::Final(outcome) => outcome.clone(),
-        Ending::Retry { class, message, .. } => Outcome::Failed { class: *class, message: message.clone() },
-        Ending::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message: message.clone() },
-        Ending::Defer { .. } => {
-            Outcome::Failed { class: FailureClass::RateLimited, message: "an allowance is spent".to_owned() }
+    fn bare_result(&self, candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome) -> AccountResult {
+        // Waiting for an allowance uses up no attempt.
+        let is_deferred = matches!(outcome, Outcome::Deferred { .. });
+        AccountResult {
+            account_id: candidate.account_id,
+            artist_id: candidate.artist_id,
+            platform: candidate.platform.clone(),
+            metric_date,
+            outcome,
+            attempts: if is_deferred { self.lease.batch.attempts } else { self.attempts },
+            stored: None,
+            status: None,
+            events: Vec::new(),
         }
     }
 }
@@ -400,12 +380,7 @@ fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
         .manifest
         .budgets
         .iter()
-        .map(|budget| crate::gateway::budget_window(&budget.window, now).1)
+        .map(|budget| crate::gateway::window_of(&budget.window, now).1)
         .max()
         .unwrap_or(now + DEFER_DEFAULT)
 }
-
-fn usage_json(requests: u64, units: &BTreeMap<String, u64>) -> serde_json::Value {
-    serde_json::json!({ "requests": requests, "units": units })
-}
-

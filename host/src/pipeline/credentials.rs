@@ -126,8 +126,7 @@ impl CredentialDesk {
             updated_at: now,
             status: "active".to_owned(),
         };
-        self.store.save_credential(&credential, now).await?;
-        Ok(credential)
+        Ok(self.store.save_credential(&credential, now).await?)
     }
 
     /// Everything a batch's accounts need, fresh.
@@ -238,7 +237,7 @@ impl CredentialDesk {
             ..old.clone()
         };
         match self.store.save_credential(&saved, now).await {
-            Ok(()) => session_credential(&saved, fresh, now),
+            Ok(saved) => session_credential(&saved, fresh, now),
             Err(StoreError::VersionConflict { .. }) => {
                 // Another host was first; its token is the one to use.
                 let theirs = self.store.credential(&old.platform, &old.slot, old.account_id).await?;
@@ -262,7 +261,7 @@ impl CredentialDesk {
 
     fn seal(&self, secret: &Secret, id: CredentialId) -> Result<Vec<u8>, CredentialError> {
         let keyring = self.keyring.as_ref().ok_or(CredentialError::NoKey)?;
-        keyring.seal(secret, &id.to_string()).map_err(|error| CredentialError::Sealed(error.to_string()))
+        Ok(keyring.seal(secret, &id.to_string()))
     }
 }
 

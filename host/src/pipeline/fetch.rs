@@ -4,7 +4,6 @@
 //! account: a poisonous one costs itself, not its batch.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};

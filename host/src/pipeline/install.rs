@@ -67,7 +67,7 @@ impl Host {
         })?;
         check_owner(platform, slot, account)?;
         let owner = if account.is_some() { Owner::Account } else { Owner::Operator };
-        let secret = Secret::parse(slot.kind, owner, text, self.clock().now())?;
+        let secret = Secret::parse(slot.kind, owner, text)?.obtained_by(self.clock().now());
         let saved = self.desk().set(platform, &slot.slot, account, &secret).await?;
         if let Some(account) = account {
             let found = self.store().get_account(account).await?;

@@ -21,7 +21,7 @@ pub use self::credentials::CredentialError;
 use self::credentials::CredentialDesk;
 use self::releases::ReleaseShelf;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::domain::{Digest, Platform};
 use crate::gateway::{Gateway, GatewayError};
 use crate::plugins::InspectError;
@@ -32,6 +32,9 @@ use crate::store::{Store, StoreError, StoreOptions};
 /// What the host can't do, and what would mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -130,7 +133,7 @@ impl Host {
         let options = StoreOptions { connections_max: config.database.connections_max };
         let store = Store::open(&config.database.url, options).await?;
         store.check_schema().await?;
-        let keyring = config.secrets.keyring()?.map(Arc::new);
+        let keyring = keyring(&config)?.map(Arc::new);
         Self::assemble(config, clock, store, keyring)
     }
 
@@ -173,4 +176,12 @@ impl Host {
     fn desk(&self) -> &CredentialDesk {
         &self.desk
     }
+}
+
+/// The key that seals credentials, where one is configured; a host that uses none needs none.
+fn keyring(config: &Config) -> Result<Option<Keyring>, HostError> {
+    if config.secrets.key.is_none() && config.secrets.key_file.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Keyring::from_base64(&config.secrets.read_key()?)?))
 }

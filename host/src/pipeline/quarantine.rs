@@ -11,11 +11,10 @@ impl Host {
     /// # Errors
     /// [`HostError::NotHeld`] when no such value is held, or its row is gone; otherwise when the database fails.
     pub async fn release_quarantined(&self, id: Uuid) -> Result<Quarantined, HostError> {
-        let Some(release) = self.store().begin_quarantine_release(id, self.clock().now()).await? else {
-            return Err(HostError::NotHeld(id));
-        };
-        let held = release.held.clone();
-        let (Some(mut row), Ok(metric)) = (release.past.existing.clone(), MetricName::new(held.metric.clone())) else {
+        let mut release = self.store().begin_quarantine_release(id, self.clock().now()).await?;
+        let held = release.quarantined().clone();
+        let past = release.past().await?;
+        let (Some(mut row), Ok(metric)) = (past.existing, MetricName::new(held.metric.clone())) else {
             return Err(HostError::NotHeld(id));
         };
         // A later observation may have been accepted meanwhile; it is newer than what was withheld and stays.
@@ -28,7 +27,7 @@ impl Host {
             Some(release) => release.manifest,
             None => self.active(&row.platform).await?.manifest,
         };
-        let growth = rows::touched_growth(&row, &release.past.history, &manifest);
-        Ok(release.commit(row, growth).await?)
+        let growth = rows::touched_growth(&row, &past.history, &manifest);
+        Ok(release.commit(&row, &growth, &[]).await?)
     }
 }

@@ -10,7 +10,7 @@ use super::fetch::Ending;
 use crate::domain::event::types;
 use crate::domain::row::QuarantineStatus;
 use crate::domain::{
-    Account, AccountId, Digest, DocumentId, Event, Fetched, GrowthRow, History, LostMetric, Manifest, MetricsRow, Platform,
+    AccountId, Candidate, Digest, DocumentId, Event, Fetched, GrowthRow, History, Manifest, MetricsRow,
     Quarantined, RunId, Snapshot, Window,
 };
 use crate::growth::{self, SignificanceConfig};
@@ -33,7 +33,7 @@ pub struct Observation {
 /// Everything about a row that is not in the snapshot.
 pub struct RowContext<'a> {
     /// Whose numbers.
-    pub account: &'a Account,
+    pub account: &'a Candidate,
     /// For which date.
     pub metric_date: NaiveDate,
     /// When they were fetched.
@@ -73,7 +73,7 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
     let normalised = normalise(snapshot, context.manifest);
     let verdict = validate::validate(
         &Subject {
-            account_id: context.account.id,
+            account_id: context.account.account_id,
             artist_id: context.account.artist_id,
             platform: &context.account.platform,
             metric_date: context.metric_date,
@@ -88,7 +88,7 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
         .into_iter()
         .map(|withheld| Quarantined {
             id: Uuid::now_v7(),
-            account_id: context.account.id,
+            account_id: context.account.account_id,
             artist_id: context.account.artist_id,
             platform: context.account.platform.clone(),
             metric_date: context.metric_date,
@@ -102,7 +102,7 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
         })
         .collect();
     let observed = MetricsRow {
-        account_id: context.account.id,
+        account_id: context.account.account_id,
         artist_id: context.account.artist_id,
         platform: context.account.platform.clone(),
         metric_date: context.metric_date,
@@ -177,25 +177,13 @@ fn events(context: &RowContext<'_>, row: &MetricsRow, history: &History) -> Vec<
 }
 
 /// Only the artist can mend this account.
-pub fn reconnect_event(account: &Account, now: DateTime<Utc>) -> Event {
+pub fn reconnect_event(account: &Candidate, now: DateTime<Utc>) -> Event {
     Event {
         id: Uuid::now_v7(),
         kind: types::RECONNECT_NEEDED.to_owned(),
         artist_id: Some(account.artist_id),
         occurred_at: now,
         dedup_key: None,
-        data: json!({ "account_id": account.id, "artist_id": account.artist_id, "platform": account.platform }),
-    }
-}
-
-/// A platform refuses a metric by name: said once per release.
-pub fn metric_lost_event(platform: &Platform, release: Digest, lost: &LostMetric, now: DateTime<Utc>) -> Event {
-    Event {
-        id: Uuid::now_v7(),
-        kind: types::METRIC_LOST.to_owned(),
-        artist_id: None,
-        occurred_at: now,
-        dedup_key: Some(format!("{}:{release}:{}", types::METRIC_LOST, lost.name)),
-        data: json!({ "platform": platform, "release": release, "metric": lost.name, "reason": lost.reason }),
+        data: json!({ "account_id": account.account_id, "artist_id": account.artist_id, "platform": account.platform }),
     }
 }

@@ -120,10 +120,14 @@ impl Host {
                 progress(Progress::BatchDone { platform: platform.clone(), counts: report.counts });
                 continue;
             }
-            // What is left is in other workers' hands, waits a moment before it is tried again, or waits for an allowance.
-            let Some(available_at) = self.store().next_available(run, Some(platform)).await? else { return Ok(requests) };
+            // What is left waits a moment before it is tried again; or it waits for an allowance, or is in the hands of another worker, who
+            // will see to it: then there is nothing to wait for here.
+            let Some(available_at) = self.store().next_batch_at(Some(run), Some(platform)).await? else { return Ok(requests) };
             let wait = (available_at - self.clock().now()).to_std().unwrap_or_default();
-            tokio::time::sleep(wait.clamp(Duration::from_millis(20), Duration::from_secs(1))).await;
+            if wait > Duration::from_millis(self.config().collection.retry_wait_max_ms) {
+                return Ok(requests);
+            }
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -222,23 +226,30 @@ impl Host {
         run: RunId,
         requests: &BTreeMap<Platform, u64>,
     ) -> Result<Vec<PlatformReport>, HostError> {
-        let mut reports = self.store().run_platforms(run).await?;
-        for report in &mut reports {
-            report.requests = requests.get(report.platform.as_str()).copied().unwrap_or_default();
+        let mut reports: BTreeMap<Platform, PlatformReport> = BTreeMap::new();
+        for group in self.store().run_summary(run).await? {
+            let report = reports.entry(group.platform.clone()).or_insert_with(|| PlatformReport {
+                platform: group.platform.to_string(),
+                requests: requests.get(&group.platform).copied().unwrap_or_default(),
+                ..PlatformReport::default()
+            });
+            let counts = &mut report.counts;
+            match group.outcome.as_str() {
+                "excluded" => counts.excluded += group.accounts,
+                "collected" => counts.collected += group.accounts,
+                "deferred" => counts.deferred += group.accounts,
+                _ => {
+                    counts.failed += group.accounts;
+                    *report.failures.entry(group.reason.unwrap_or_default()).or_default() += group.accounts;
+                }
+            }
+            report.counts.planned = report.counts.collected + report.counts.deferred + report.counts.failed;
         }
-        Ok(reports
-            .into_iter()
-            .map(|summary| PlatformReport {
-                platform: summary.platform,
-                counts: summary.counts,
-                requests: summary.requests,
-                failures: summary.failures,
-            })
-            .collect())
+        Ok(reports.into_values().collect())
     }
 
     fn forecast_options(&self) -> ForecastOptions {
-        ForecastOptions { batches_at_once: self.config().collection.concurrency.max(1), ..ForecastOptions::default() }
+        ForecastOptions { batches_at_once: u32::from(self.config().collection.concurrency.max(1)), ..ForecastOptions::default() }
     }
 }
 

@@ -48,10 +48,15 @@ fn a_batch_has_one_tenant_and_one_date() {
     // At noon UTC it is already tomorrow on Kiritimati.
     let tomorrow = Candidate { timezone: Tz::Pacific__Kiritimati, ..candidate(2) };
     let planned = planned(vec![other_tenant, tomorrow, candidate(3)], &noon());
-    let seen: Vec<_> = planned.batches.iter().map(|batch| (batch.tenant.as_str(), batch.metric_date, numbers(batch))).collect();
+    let seen: Vec<_> =
+        planned.batches.iter().map(|batch| (batch.tenant.as_str(), batch.metric_date, numbers(batch))).collect();
     assert_eq!(
         seen,
-        [("acme", day("2026-11-22"), vec![1]), ("default", day("2026-11-22"), vec![3]), ("default", day("2026-11-23"), vec![2])]
+        [
+            ("acme", day("2026-11-22"), vec![1]),
+            ("default", day("2026-11-22"), vec![3]),
+            ("default", day("2026-11-23"), vec![2])
+        ]
     );
 }
 
@@ -125,7 +130,9 @@ fn the_first_of_several_reasons_is_given() {
         consented: false,
         ..candidate(1)
     };
-    let reason = |candidate: &Candidate| planned(vec![candidate.clone()], &noon()).excluded.first().map(|(_, _, reason)| *reason);
+    let reason = |candidate: &Candidate| {
+        planned(vec![candidate.clone()], &noon()).excluded.first().map(|(_, _, reason)| *reason)
+    };
     let mut seen = vec![reason(&candidate)];
     candidate.platform = Platform::new("example").unwrap();
     seen.push(reason(&candidate));
@@ -138,7 +145,14 @@ fn the_first_of_several_reasons_is_given() {
     candidate.account_status = AccountStatus::Active;
     seen.push(reason(&candidate));
     use Exclusion::{AccountDisabled, CollectionDisabled, NoConnector, NoConsent, NotSubscribed};
-    let expected = [Some(NoConnector), Some(NotSubscribed), Some(CollectionDisabled), Some(NoConsent), Some(AccountDisabled), None];
+    let expected = [
+        Some(NoConnector),
+        Some(NotSubscribed),
+        Some(CollectionDisabled),
+        Some(NoConsent),
+        Some(AccountDisabled),
+        None,
+    ];
     assert_eq!(seen, expected);
 }
 
@@ -160,6 +174,8 @@ fn a_forecasts_duration_is_the_larger_of_work_and_allowance() {
     let options = ForecastOptions { request_latency_ms: 1000, batches_at_once: 1, requests_at_once: 2 };
     // 13 units at 4 a minute: three windows have to pass. The account-owned hourly budget adds nothing.
     assert_eq!(forecast(&planned.batches, &manifest, &options).duration_s, 180.0);
+    // 8 units are exactly two windows' worth: the second one is waited for, a third is not.
+    assert_eq!(forecast(&planned.batches[1..], &manifest, &options).duration_s, 60.0);
     manifest.budgets.clear();
     // Batches of 5, 5 and 3 requests, two at a time: 3 + 3 + 2 rounds of a second.
     assert_eq!(forecast(&planned.batches, &manifest, &options).duration_s, 8.0);

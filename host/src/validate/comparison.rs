@@ -53,9 +53,9 @@ pub(super) fn movement(case: &Case<'_>) -> Option<Movement> {
 
 fn is_break_between(case: &Case<'_>, base_date: NaiveDate) -> bool {
     let breaks = &case.subject.manifest.breaks;
-    breaks
-        .iter()
-        .any(|known| known.metric.as_str() == case.metric && known.date > base_date && known.date <= case.subject.metric_date)
+    breaks.iter().any(|known| {
+        known.metric.as_str() == case.metric && known.date > base_date && known.date <= case.subject.metric_date
+    })
 }
 
 /// Whether the movement is no more than one step of the platform's rounding, which says nothing about the true number.

@@ -179,11 +179,17 @@ impl ValidationConfig {
 
     pub(super) fn judgement_of(&self, rule: &Rule, platform: &Platform) -> Judgement {
         let everywhere = self.rules.0.get(rule.id).copied().unwrap_or_default();
-        let here = self.platforms.get(platform).and_then(|platform| platform.rules.0.get(rule.id)).copied().unwrap_or_default();
+        let here = self
+            .platforms
+            .get(platform)
+            .and_then(|platform| platform.rules.0.get(rule.id))
+            .copied()
+            .unwrap_or_default();
         let severity = here.severity.or(everywhere.severity).unwrap_or(rule.severity);
         let usual = if severity == rule.severity { rule.weight } else { usual_weight(severity) };
         // A weight set for all platforms belongs to the severity it was set with.
-        let weight_everywhere = everywhere.weight.filter(|_| here.severity.is_none() || here.severity == everywhere.severity);
+        let weight_everywhere =
+            everywhere.weight.filter(|_| here.severity.is_none() || here.severity == everywhere.severity);
         Judgement { severity, weight: here.weight.or(weight_everywhere).unwrap_or(usual) }
     }
 }

@@ -123,7 +123,9 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
         match (value, rule) {
             (Ok(value), Some(rule)) => verdict.withhold(metric.as_str(), value, rule),
             (Ok(value), None) => {
-                verdict.values.insert(metric.clone(), text::cleaned(value, &thresholds).unwrap_or_else(|| value.clone()));
+                verdict
+                    .values
+                    .insert(metric.clone(), text::cleaned(value, &thresholds).unwrap_or_else(|| value.clone()));
             }
             (Err(absence), _) => {
                 verdict.absent.insert(metric.clone(), absence.clone());
@@ -142,7 +144,11 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
 impl Verdict {
     /// Puts a value aside. A metric that has an accepted value all the same keeps it: the host computes the engagement rate whatever is reported.
     fn withhold(&mut self, metric: &str, value: &Value, rule: &'static str) {
-        self.withheld.push(Withheld { metric: text::shown(metric), value: text::storable(value), rule: rule.to_owned() });
+        self.withheld.push(Withheld {
+            metric: text::shown(metric),
+            value: text::storable(value),
+            rule: rule.to_owned(),
+        });
         if let Ok(name) = MetricName::new(metric)
             && !self.values.contains_key(&name)
         {
@@ -175,7 +181,8 @@ fn cases<'a>(rule: &Rule, subject: &'a Subject<'a>, thresholds: &'a Thresholds) 
         let misfits = subject.normalised.misfits.iter().filter(|misfit| seen.insert(misfit.name.as_str()));
         return misfits.map(|misfit| case(misfit.name.as_str(), misfit.value.as_ref().ok(), Some(misfit))).collect();
     }
-    let values = subject.normalised.values.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref().ok()?)));
+    let values =
+        subject.normalised.values.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref().ok()?)));
     values
         .map(|(metric, value)| case(metric, Some(value), None))
         .filter(|case| match rule.applies_to {

@@ -280,14 +280,16 @@ fn engagement_rate_high(case: &Case<'_>) -> Option<String> {
 fn followers_jump(case: &Case<'_>) -> Option<String> {
     let movement = movement(case)?;
     let percent = movement.percent_a_day()?;
-    let is_alarming = percent > case.thresholds.followers_growth_percent_max && !is_rounding_step(&movement, rounding(case));
+    let is_alarming =
+        percent > case.thresholds.followers_growth_percent_max && !is_rounding_step(&movement, rounding(case));
     is_alarming.then(|| format!("followers grew {percent:.2} % a day: {}", movement.describe()))
 }
 
 fn followers_drop(case: &Case<'_>) -> Option<String> {
     let movement = movement(case)?;
     let percent = -movement.percent_a_day()?;
-    let is_alarming = percent > case.thresholds.followers_fall_percent_max && !is_rounding_step(&movement, rounding(case));
+    let is_alarming =
+        percent > case.thresholds.followers_fall_percent_max && !is_rounding_step(&movement, rounding(case));
     is_alarming.then(|| format!("followers fell {percent:.2} % a day: {}", movement.describe()))
 }
 

@@ -26,7 +26,13 @@ impl Account {
             account: 1,
             platform: "example",
             date: "2026-11-20",
-            normalised: Normalised { values, coverage: BTreeMap::new(), engagement: None, notes: Vec::new(), misfits: Vec::new() },
+            normalised: Normalised {
+                values,
+                coverage: BTreeMap::new(),
+                engagement: None,
+                notes: Vec::new(),
+                misfits: Vec::new(),
+            },
             history: History::default(),
             manifest: manifest(),
             config: ValidationConfig::default(),
@@ -110,7 +116,9 @@ fn views_and_likes(views: i64, likes: i64) -> Account {
 
 /// Rule → cases on which it, and no other rule, must fire; and cases on which none may.
 fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
-    let followers = |before: i64, date: &str, now: i64| Account::counts(&[("followers", now)]).after(date, &[("followers", before)]);
+    let followers = |before: i64, date: &str, now: i64| {
+        Account::counts(&[("followers", now)]).after(date, &[("followers", before)])
+    };
     let rounded = |before: i64, now: i64, figures: u8| Account {
         manifest: manifest_with_rounded_followers(figures),
         ..followers(before, "2026-11-19", now)
@@ -198,6 +206,7 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
                 followers(1000, "2026-11-18", 800),
                 // Two steps of one significant figure, and a number that is not rounded at all.
                 rounded(3000, 1000, 1),
+                rounded(1000, 100, 1),
                 rounded(5, 4, 3),
             ],
             vec![
@@ -232,7 +241,12 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
                 Account {
                     manifest: {
                         let mut manifest = manifest();
-                        manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "content_views").unwrap().name = name("video_views");
+                        manifest
+                            .metrics
+                            .iter_mut()
+                            .find(|entry| entry.name.as_str() == "content_views")
+                            .unwrap()
+                            .name = name("video_views");
                         manifest
                     },
                     ..Account::counts(&[("video_views", 1), ("likes", 17)])
@@ -247,7 +261,8 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
                 Account {
                     manifest: {
                         let mut manifest = manifest();
-                        manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "likes").unwrap().kind = crate::domain::Kind::Counter;
+                        manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "likes").unwrap().kind =
+                            crate::domain::Kind::Counter;
                         manifest
                     },
                     ..views_and_likes(1, 17)
@@ -257,7 +272,8 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
         (
             "stale-source",
             vec![
-                Account::counts(&[("followers", 500), ("likes", 9)]).after_days(14, &[("followers", 500), ("likes", 8)]),
+                Account::counts(&[("followers", 500), ("likes", 9)])
+                    .after_days(14, &[("followers", 500), ("likes", 8)]),
                 // Weekly collection shows it too.
                 Account::counts(&[("followers", 500), ("likes", 9)])
                     .after("2026-11-13", &[("followers", 500), ("likes", 9)])
@@ -265,19 +281,25 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
             ],
             vec![
                 // 13 days are not 14.
-                Account::counts(&[("followers", 500), ("likes", 9)]).after_days(13, &[("followers", 500), ("likes", 8)]),
+                Account::counts(&[("followers", 500), ("likes", 9)])
+                    .after_days(13, &[("followers", 500), ("likes", 8)]),
                 // Nothing moves at all: an account at rest.
-                Account::counts(&[("followers", 500), ("likes", 8)]).after_days(20, &[("followers", 500), ("likes", 8)]),
+                Account::counts(&[("followers", 500), ("likes", 8)])
+                    .after_days(20, &[("followers", 500), ("likes", 8)]),
                 // It moved in between.
                 Account::counts(&[("followers", 500), ("likes", 9)])
                     .after_days(20, &[("followers", 500), ("likes", 8)])
                     .after("2026-11-12", &[("followers", 501)]),
                 // Too long unobserved to tell.
-                Account::counts(&[("followers", 500), ("likes", 9)]).after("2026-11-01", &[("followers", 500), ("likes", 8)]),
+                Account::counts(&[("followers", 500), ("likes", 9)])
+                    .after("2026-11-01", &[("followers", 500), ("likes", 8)]),
                 // An artist who does not post; a number that is rounded; nothing to move.
-                Account::counts(&[("posts_count", 5), ("likes", 9)]).after_days(20, &[("posts_count", 5), ("likes", 8)]),
-                Account::counts(&[("subscribers", 2_300_000), ("likes", 9)]).after_days(20, &[("subscribers", 2_300_000), ("likes", 8)]),
-                Account::counts(&[("content_views", 0), ("followers", 9)]).after_days(20, &[("content_views", 0), ("followers", 9)]),
+                Account::counts(&[("posts_count", 5), ("likes", 9)])
+                    .after_days(20, &[("posts_count", 5), ("likes", 8)]),
+                Account::counts(&[("subscribers", 2_300_000), ("likes", 9)])
+                    .after_days(20, &[("subscribers", 2_300_000), ("likes", 8)]),
+                Account::counts(&[("content_views", 0), ("followers", 9)])
+                    .after_days(20, &[("content_views", 0), ("followers", 9)]),
             ],
         ),
         (
@@ -287,7 +309,10 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
                 Account::new(&[("top_track", text(&"ø".repeat(501)))]),
                 Account::new(&[("genres", Value::Texts(vec!["pop\0".to_owned()]))]),
             ],
-            vec![Account::new(&[("top_track", text(&"ø".repeat(500)))]), Account::new(&[("genres", Value::Texts(vec![]))])],
+            vec![
+                Account::new(&[("top_track", text(&"ø".repeat(500)))]),
+                Account::new(&[("genres", Value::Texts(vec![]))]),
+            ],
         ),
     ]
 }
@@ -316,10 +341,22 @@ fn every_rule_of_the_table_is_exercised() {
 fn severities_are_those_of_the_semantics() {
     let of = |severity| RULES.iter().filter(|rule| rule.severity == severity).map(|rule| rule.id).collect::<Vec<_>>();
     let errors = [
-        "identity-missing", "metric-unknown", "metric-duplicate", "value-not-finite", "metric-kind", "count-negative", "engagement-rate-range",
+        "identity-missing",
+        "metric-unknown",
+        "metric-duplicate",
+        "value-not-finite",
+        "metric-kind",
+        "count-negative",
+        "engagement-rate-range",
     ];
-    let warnings =
-        ["engagement-rate-high", "followers-jump", "followers-drop", "counter-fell", "likes-exceed-views", "stale-source"];
+    let warnings = [
+        "engagement-rate-high",
+        "followers-jump",
+        "followers-drop",
+        "counter-fell",
+        "likes-exceed-views",
+        "stale-source",
+    ];
     assert_eq!(of(Severity::Error), errors);
     assert_eq!(of(Severity::Warning), warnings);
     assert_eq!(of(Severity::Note), ["text-cleaned"]);
@@ -344,7 +381,8 @@ fn an_error_withholds_that_metric_only() {
     let verdict = Account::counts(&[("followers", -5), ("likes", 7)]).verdict();
     assert_eq!(verdict.values, ints(&[("likes", 7)]));
     assert_eq!(verdict.absent, BTreeMap::from([(name("followers"), Absence::Rejected("count-negative".to_owned()))]));
-    let withheld = Withheld { metric: "followers".to_owned(), value: Value::Integer(-5), rule: "count-negative".to_owned() };
+    let withheld =
+        Withheld { metric: "followers".to_owned(), value: Value::Integer(-5), rule: "count-negative".to_owned() };
     assert_eq!(verdict.withheld, [withheld], "the value is kept as it came");
 }
 
@@ -380,9 +418,13 @@ fn misfits_are_withheld_under_the_name_they_came_with() {
     let rejected = |rule: &str| Absence::Rejected(rule.to_owned());
     assert_eq!(
         verdict.absent,
-        BTreeMap::from([(name("followers"), rejected("value-not-finite")), (name("plays"), rejected("metric-unknown"))])
+        BTreeMap::from([
+            (name("followers"), rejected("value-not-finite")),
+            (name("plays"), rejected("metric-unknown"))
+        ])
     );
-    let withheld: Vec<_> = verdict.withheld.iter().map(|withheld| (withheld.metric.as_str(), withheld.value.clone())).collect();
+    let withheld: Vec<_> =
+        verdict.withheld.iter().map(|withheld| (withheld.metric.as_str(), withheld.value.clone())).collect();
     assert_eq!(withheld, [("followers", text("NaN")), ("plays", Value::Integer(3)), ("No Name", Value::Integer(4))]);
 }
 
@@ -449,13 +491,19 @@ fn severities_weights_and_thresholds_are_configurable_globally_and_per_platform(
     assert_eq!(judged(both), (Some(Severity::Error), 1, 0.7), "a weight belongs to the severity it was set with");
     assert_eq!(judged("[thresholds]\nfollowers_growth_percent_max = 200"), (None, 0, 1.0));
     assert_eq!(judged("[platform.example.thresholds]\nfollowers_growth_percent_max = 200"), (None, 0, 1.0));
-    assert_eq!(judged("[platform.other.thresholds]\nfollowers_growth_percent_max = 200"), (Some(Severity::Warning), 0, 0.9));
+    assert_eq!(
+        judged("[platform.other.thresholds]\nfollowers_growth_percent_max = 200"),
+        (Some(Severity::Warning), 0, 0.9)
+    );
 }
 
 #[test]
 fn a_configuration_that_makes_no_sense_can_not_be_read() {
     let problem = |toml: &str| toml::from_str::<ValidationConfig>(toml).unwrap_err().to_string();
-    assert!(problem("[rules.follower-jump]\nweight = 0").contains("there is no validation rule 'follower-jump'; the rules are identity-missing"));
+    assert!(
+        problem("[rules.follower-jump]\nweight = 0")
+            .contains("there is no validation rule 'follower-jump'; the rules are identity-missing")
+    );
     assert!(problem("[rules.followers-jump]\nweight = 1.5").contains("is not between 0 and 1"));
     assert!(problem("[rules.followers-jump]\nweight = nan").contains("is not between 0 and 1"));
     assert!(problem("[rules.metric-kind]\nseverity = 'note'").contains("must stay an error"));
@@ -479,7 +527,13 @@ fn whatever_a_connector_counts_the_verdict_is_complete() {
         for account in fires.into_iter().chain(silent) {
             let verdict = account.verdict();
             assert!(verdict.values.keys().all(|metric| !verdict.absent.contains_key(metric)));
-            assert!(account.normalised.values.keys().all(|metric| verdict.values.contains_key(metric) || verdict.absent.contains_key(metric)));
+            assert!(
+                account
+                    .normalised
+                    .values
+                    .keys()
+                    .all(|metric| verdict.values.contains_key(metric) || verdict.absent.contains_key(metric))
+            );
             assert!((0.0..=1.0).contains(&verdict.quality_score));
         }
     }

@@ -9,7 +9,8 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// The value as it is stored, or nothing where it can stay as it is.
 pub(super) fn cleaned(value: &Value, thresholds: &Thresholds) -> Option<Value> {
-    let clean = |text: &str| -> String { text.chars().filter(|c| *c != '\0').take(thresholds.text_chars_max).collect() };
+    let clean =
+        |text: &str| -> String { text.chars().filter(|c| *c != '\0').take(thresholds.text_chars_max).collect() };
     let cleaned = match value {
         Value::Text(text) => Value::Text(clean(text)),
         Value::Texts(texts) => Value::Texts(texts.iter().take(thresholds.texts_max).map(|text| clean(text)).collect()),

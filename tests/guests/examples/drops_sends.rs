@@ -1,8 +1,8 @@
-//! Starts requests to the URL in its settings and answers while they are under way.
+//! Starts four requests and one more, and answers as soon as that one is answered: the four are still under way.
 
 use backline_guests::{echo_all, followers};
 use backline_sdk::prelude::*;
-use futures::FutureExt as _;
+use futures::future::{join_all, select};
 
 struct Guest;
 
@@ -12,13 +12,9 @@ impl Connector for Guest {
     }
 
     async fn fetch(http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
-        for account in &accounts {
-            let settings = account.settings_json();
-            let url = text(&settings["url"]).unwrap_or_default();
-            let sends = futures::future::join_all((0..4).map(|_| http.get(&url).send()));
-            // Polled once, so that the requests are under way, and dropped.
-            let _ = sends.now_or_never();
-        }
+        let held = join_all((0..4).map(|_| http.get("https://api.example.com/hold").send()));
+        let answered = http.get("https://api.example.com/go").send();
+        select(Box::pin(held), Box::pin(answered)).await;
         echo_all(&accounts)
     }
 

@@ -1,6 +1,6 @@
-//! Sends five thousand requests at once to the URL in its settings, and counts how they were answered.
+//! Sends five thousand requests at once, and counts how they were answered.
 
-use backline_guests::{echo_all, followers};
+use backline_guests::followers;
 use backline_sdk::prelude::*;
 
 struct Guest;
@@ -11,16 +11,12 @@ impl Connector for Guest {
     }
 
     async fn fetch(http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
-        let mut result = echo_all(&accounts);
-        for (fetched, account) in result.accounts.iter_mut().zip(&accounts) {
-            let settings = account.settings_json();
-            let url = text(&settings["url"]).unwrap_or_default();
-            let sends = (0..5_000).map(|_| http.get(&url).send());
-            let answers = futures::future::join_all(sends).await;
-            let answered = answers.iter().filter(|answer| answer.is_ok()).count();
-            *fetched = Ok(Fetched::new(&json!({ "answered": answered, "sent": answers.len() })));
-        }
-        result
+        let sends = (0..5_000).map(|_| http.get("https://api.example.com/").send());
+        let answers = futures::future::join_all(sends).await;
+        let answered = answers.iter().filter(|answer| answer.is_ok()).count();
+        let denied = answers.iter().filter(|answer| matches!(answer, Err(HttpError::Denied(_)))).count();
+        let body = json!({ "answered": answered, "denied": denied });
+        BatchResult { accounts: accounts.iter().map(|_| Ok(Fetched::new(&body))).collect(), lost_metrics: Vec::new() }
     }
 
     fn normalize(document: Document) -> Result<Snapshot, String> {

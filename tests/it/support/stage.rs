@@ -56,7 +56,7 @@ impl Stage {
         // Tests wait for nothing that is not the point of them.
         config.gateway.backoff_base_ms = 1;
         config.gateway.backoff_max_ms = 5;
-        config.collection.retry_wait_max_ms = 20;
+        config.collection.retry_wait_max_ms = 0;
         change(&mut config);
         let store = Store::open(url, backline::store::StoreOptions { connections_max: 8 }).await.expect("the database opens");
         store.migrate().await.expect("the database migrates");

@@ -324,7 +324,7 @@ fn media(shared: &Shared, request: &Request, index: u32, post: Post, fields: &[&
             "caption" if post.number % 5 == 2 => continue,
             "caption" => json!(format!("take {} 🎸", post.number + 1)),
             "media_type" if post.video => json!("VIDEO"),
-            "media_type" if post.number % 3 == 0 => json!("CAROUSEL_ALBUM"),
+            "media_type" if post.number.is_multiple_of(3) => json!("CAROUSEL_ALBUM"),
             "media_type" => json!("IMAGE"),
             "media_product_type" if post.video => json!("REELS"),
             "media_product_type" => json!("FEED"),
@@ -392,7 +392,7 @@ fn media_page(shared: &Shared, request: &Request, index: u32) -> Reply {
         .take_while(|post| post.published.timestamp() >= since)
         .collect();
     let total = u32::try_from(posts.len()).unwrap_or(u32::MAX);
-    let empty = start > 0 && start < total && !shown && world.has(index, Trait::EmptyPage);
+    let empty = start == 0 && total > 0 && !shown && world.has(index, Trait::EmptyPage);
     let end = if empty { start } else { start.saturating_add(limit).min(total) };
     let page = posts.get(start as usize..end as usize).unwrap_or(&[]);
     let data: Result<Vec<Json>, Reply> =
@@ -484,7 +484,7 @@ fn insights_of(shared: &Shared, index: u32, post: Post, stats: PostStats, metric
         if post.number % 3 != 1 {
             entry["values"] = json!([{ "value": value }]);
         }
-        if post.number % 3 != 0 {
+        if !post.number.is_multiple_of(3) {
             entry["total_value"] = json!({ "value": value });
         }
         entry
@@ -494,7 +494,11 @@ fn insights_of(shared: &Shared, index: u32, post: Post, stats: PostStats, metric
 
 /// Titles are localised for some: only the name can be matched.
 fn title(metric: &str, index: u32) -> String {
-    if index % 5 == 0 { "ಒಟ್ಟು ಸಂವಹನಗಳು".to_owned() } else { metric.replace('_', " ") }
+    if index.is_multiple_of(5) {
+        "ಒಟ್ಟು ಸಂವಹನಗಳು".to_owned()
+    } else {
+        metric.replace('_', " ")
+    }
 }
 
 fn account_insights(shared: &Shared, request: &Request, index: u32) -> Reply {

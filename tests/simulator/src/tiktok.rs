@@ -196,7 +196,7 @@ fn user_info(shared: &Shared, request: &Request, index: u32) -> Reply {
             "username" => json!(world.handle(index)),
             "bio_description" => json!(""),
             "profile_deep_link" => json!(format!("https://www.tiktok.com/@{}", world.handle(index))),
-            "is_verified" => json!(index % 2 == 0),
+            "is_verified" => json!(index.is_multiple_of(2)),
             "follower_count" => json!(world.followers(Platform::Tiktok, index, today)),
             "following_count" => json!(world.following(Platform::Tiktok, index, today)),
             "likes_count" => json!(world.lifetime_likes(index, today)),

@@ -8,7 +8,7 @@
 //! | 3 | `HiddenSubscribers` | YouTube hides the subscriber count (even index: no key, odd: "0") |
 //! | 4 | `NoGenres` | Spotify's genres are empty |
 //! | 5 | `Spike` | followers ×2.5 from the event date on |
-//! | 6 | `EmptyPage` | Instagram has an empty page of media with a next one |
+//! | 6 | `EmptyPage` | Instagram's first page of media is empty, and yet has a next one |
 //! | 7 | `NulInName` | TikTok's display name holds U+0000 |
 //! | 8 | `NoUploads` | YouTube: no video, and the uploads playlist is not found |
 //! | 9 | `Drop` | followers ×0.8 from the event date on |
@@ -542,7 +542,7 @@ impl World {
         let draw = self.draw_for(salt::POST, platform, index, u64::from(number));
         let day = first + TimeDelta::days(gap * i64::from(number));
         let published = midnight(day) + TimeDelta::seconds(count(draw % 43_200));
-        let video = platform != Platform::Instagram || draw / 50_000 % 2 == 0;
+        let video = platform != Platform::Instagram || (draw / 50_000).is_multiple_of(2);
         Post { number, published, video }
     }
 
@@ -624,7 +624,7 @@ impl World {
         let mut releases = Vec::new();
         for number in 0..200_u32 {
             let out = first + TimeDelta::days(gap * i64::from(number));
-            if out > date && !(announced && draw % 3 == 0) {
+            if out > date && !(announced && draw.is_multiple_of(3)) {
                 break;
             }
             releases.push(self.release(index, number, out));
@@ -639,7 +639,7 @@ impl World {
         let draw = self.draw(salt::RELEASES, index, u64::from(number) + 1);
         let group = match number {
             1 => "compilation",
-            _ if draw % 3 == 0 => "album",
+            _ if draw.is_multiple_of(3) => "album",
             _ => "single",
         };
         let tracks = if group == "single" { 1 } else { 8 + (draw / 3 % 8) as u32 };

@@ -115,7 +115,7 @@ fn parts<'a>(request: &'a Request, known: &[&str]) -> Result<Vec<&'a str>, Reply
         return Err(bad_request("missingRequiredParameter", "Missing required parameter: part"));
     }
     match parts.iter().find(|part| !known.contains(part)) {
-        Some(unknown) => Err(bad_request("unknownPart", &format!("{unknown}"))),
+        Some(unknown) => Err(bad_request("unknownPart", unknown)),
         None => Ok(parts),
     }
 }
