@@ -146,7 +146,10 @@ impl Default for DatabaseConfig {
 
 impl fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatabaseConfig").field("url", &masked_url(&self.url)).field("connections_max", &self.connections_max).finish()
+        f.debug_struct("DatabaseConfig")
+            .field("url", &masked_url(&self.url))
+            .field("connections_max", &self.connections_max)
+            .finish()
     }
 }
 
@@ -261,7 +264,11 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] names the key, where it was set, and what would be right.
-    pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>, overrides: &[Override]) -> Result<Loaded, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+        overrides: &[Override],
+    ) -> Result<Loaded, ConfigError> {
         let text = file.map(FileText::read).transpose()?;
         Self::from_layers(text.as_ref(), environment, overrides)
     }
@@ -280,7 +287,8 @@ impl Config {
 
     /// Refuses values that are of the right type and make no sense. Sections of other modules are checked by those.
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let CollectionConfig { window_days, concurrency, attempts_max, batch_deadline_ms, lease_ttl_ms, .. } = self.collection;
+        let CollectionConfig { window_days, concurrency, attempts_max, batch_deadline_ms, lease_ttl_ms, .. } =
+            self.collection;
         if !(1..=WINDOW_DAYS_MAX).contains(&window_days) {
             return Err(("collection.window_days", format!("{window_days} is not between 1 and {WINDOW_DAYS_MAX}")));
         }
@@ -291,16 +299,25 @@ impl Config {
             return Err(("collection.attempts_max", "0 would never try; write 1 or more".to_owned()));
         }
         if batch_deadline_ms < 1000 {
-            return Err(("collection.batch_deadline_ms", format!("{batch_deadline_ms} is under a second; no platform answers so fast")));
+            return Err((
+                "collection.batch_deadline_ms",
+                format!("{batch_deadline_ms} is under a second; no platform answers so fast"),
+            ));
         }
         if lease_ttl_ms < 1000 {
-            return Err(("collection.lease_ttl_ms", format!("{lease_ttl_ms} is under a second; a lease is renewed at a third of it")));
+            return Err((
+                "collection.lease_ttl_ms",
+                format!("{lease_ttl_ms} is under a second; a lease is renewed at a third of it"),
+            ));
         }
         if self.database.connections_max == 0 {
             return Err(("database.connections_max", "0 would never connect; write 1 or more".to_owned()));
         }
         if self.database.url.trim().is_empty() {
-            return Err(("database.url", "it is empty; write sqlite://backline.db or postgres://user:password@host/database".to_owned()));
+            return Err((
+                "database.url",
+                "it is empty; write sqlite://backline.db or postgres://user:password@host/database".to_owned(),
+            ));
         }
         if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
             return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
@@ -317,7 +334,9 @@ const CACHE_VARIABLES: [(&str, &str); 2] = [("XDG_CACHE_HOME", "backline"), ("HO
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with("BACKLINE_") || CACHE_VARIABLES.iter().any(|(variable, _)| variable == name))
+        .filter(|(name, _)| {
+            name.starts_with("BACKLINE_") || CACHE_VARIABLES.iter().any(|(variable, _)| variable == name)
+        })
         .collect()
 }
 

@@ -74,7 +74,9 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
                 artist_id: artist,
                 platform,
                 platform_id,
-                settings: settings.or(existing.as_ref().map(|account| account.settings.clone())).unwrap_or_else(|| serde_json::json!({})),
+                settings: settings
+                    .or(existing.as_ref().map(|account| account.settings.clone()))
+                    .unwrap_or_else(|| serde_json::json!({})),
                 status: existing.as_ref().map_or(AccountStatus::Active, |account| account.status),
             };
             store.save_accounts(std::slice::from_ref(&account), context.clock.now()).await?;
@@ -84,7 +86,11 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             if json {
                 print::json(&account)?;
             } else {
-                print::line(&format!("{} {}", if existing.is_some() { "known already:" } else { "added account" }, account.id))?;
+                print::line(&format!(
+                    "{} {}",
+                    if existing.is_some() { "known already:" } else { "added account" },
+                    account.id
+                ))?;
             }
         }
         Command::List { artist, platform, json } => {
@@ -104,7 +110,13 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
                 ]
             };
             let headers = ["id", "artist", "platform", "platform id", "status", "settings"];
-            print::listing(json, &accounts, &headers, row, "there is no such account; `backline accounts add` adds one")?;
+            print::listing(
+                json,
+                &accounts,
+                &headers,
+                row,
+                "there is no such account; `backline accounts add` adds one",
+            )?;
         }
         Command::Set { account, status, settings } => {
             let mut changed = expect_account(&store, account).await?;
@@ -132,7 +144,12 @@ pub async fn expect_account(store: &Store, account: AccountId) -> Result<Account
     found.ok_or_else(|| Failure::usage(format!("no account has the id {account}; `backline accounts list` shows them")))
 }
 
-async fn find(store: &Store, artist: ArtistId, platform: &Platform, platform_id: &str) -> Result<Option<Account>, Failure> {
+async fn find(
+    store: &Store,
+    artist: ArtistId,
+    platform: &Platform,
+    platform_id: &str,
+) -> Result<Option<Account>, Failure> {
     let filter = AccountFilter { artist: Some(artist), platform: Some(platform.clone()), ..AccountFilter::default() };
     Ok(store.list_accounts(&filter).await?.into_iter().find(|account| account.platform_id == platform_id))
 }

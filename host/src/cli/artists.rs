@@ -126,7 +126,10 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
                 timezone,
             };
             if store.get_artist(artist.id).await?.is_some() {
-                return Err(Failure::usage(format!("an artist has the id {} already; `backline artists set` changes it", artist.id)));
+                return Err(Failure::usage(format!(
+                    "an artist has the id {} already; `backline artists set` changes it",
+                    artist.id
+                )));
             }
             store.save_artists(std::slice::from_ref(&artist), context.clock.now()).await?;
             if json {
@@ -137,14 +140,22 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             Ok(Exit::Done)
         }
         Command::Import { file, skip_bad, bad_rows, no_consent, replace_credentials, dry_run, json } => {
-            let options = ImportOptions { skip_bad, bad_rows, consent: !no_consent, replace_credentials, dry_run, json };
+            let options =
+                ImportOptions { skip_bad, bad_rows, consent: !no_consent, replace_credentials, dry_run, json };
             import::run(context, &file, &options).await
         }
         Command::List { status, tenant, limit, json } => {
             let store = context.store().await?;
-            let artists = store.list_artists(&ArtistFilter { tenant, status, limit, ..ArtistFilter::default() }).await?;
+            let artists =
+                store.list_artists(&ArtistFilter { tenant, status, limit, ..ArtistFilter::default() }).await?;
             let headers = ["id", "name", "tenant", "status", "collection", "time zone"];
-            print::listing(json, &artists, &headers, cells, "there is no such artist; `backline artists add` or `import` adds some")?;
+            print::listing(
+                json,
+                &artists,
+                &headers,
+                cells,
+                "there is no such artist; `backline artists add` or `import` adds some",
+            )?;
             Ok(Exit::Done)
         }
         Command::Show { artist, json } => show(&context.store().await?, artist, json).await,
@@ -167,7 +178,9 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             }
             let now = context.clock.now();
             store.save_artists(std::slice::from_ref(&changed), now).await?;
-            for (platform, granted) in consent.iter().map(|platform| (platform, true)).chain(withdraw.iter().map(|platform| (platform, false))) {
+            for (platform, granted) in
+                consent.iter().map(|platform| (platform, true)).chain(withdraw.iter().map(|platform| (platform, false)))
+            {
                 record_consent(&store, artist, platform, granted, "operator", now).await?;
             }
             print::line(&format!("changed artist {artist}"))?;
@@ -213,7 +226,8 @@ async fn show(store: &Store, id: ArtistId, as_json: bool) -> Outcome {
     let rows: Vec<Vec<String>> = accounts
         .iter()
         .map(|account| {
-            let consent = consents.iter().find(|consent| consent.platform == account.platform && consent.scope == CONSENT_SCOPE);
+            let consent =
+                consents.iter().find(|consent| consent.platform == account.platform && consent.scope == CONSENT_SCOPE);
             let consent = match consent {
                 Some(consent) if consent.granted => "given",
                 Some(_) => "withdrawn",

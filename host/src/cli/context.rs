@@ -38,8 +38,12 @@ impl Context {
     /// Starts logging to standard error.
     pub fn start_log(&self) -> Result<(), Failure> {
         let log = &self.config().log;
-        let filter = tracing_subscriber::EnvFilter::try_new(&log.filter)
-            .map_err(|error| Failure::usage(format!("log.filter '{}' is wrong ({error}); write one such as info or warn,backline=debug", log.filter)))?;
+        let filter = tracing_subscriber::EnvFilter::try_new(&log.filter).map_err(|error| {
+            Failure::usage(format!(
+                "log.filter '{}' is wrong ({error}); write one such as info or warn,backline=debug",
+                log.filter
+            ))
+        })?;
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let started = match log.format {
             LogFormat::Human => builder.with_target(false).try_init(),

@@ -61,11 +61,15 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             let account = find_account(host.store(), &platform, account.as_deref()).await?;
             let text = read_secret(file.as_deref())?;
             host.set_credential(&platform, &slot, account, &text).await?;
-            print::line(&format!("set {platform}/{slot}{}", account.map_or(String::new(), |account| format!(" of account {account}"))))?;
+            print::line(&format!(
+                "set {platform}/{slot}{}",
+                account.map_or(String::new(), |account| format!(" of account {account}"))
+            ))?;
         }
         Command::List { platform, json } => {
             let store = context.store().await?;
-            let credentials = store.list_credentials(&CredentialFilter { platform, ..CredentialFilter::default() }).await?;
+            let credentials =
+                store.list_credentials(&CredentialFilter { platform, ..CredentialFilter::default() }).await?;
             let listed: Vec<Json> = credentials.iter().map(listed).collect();
             let row = |credential: &Json| {
                 let text = |field: &str| credential[field].as_str().unwrap_or(print::NONE).to_owned();
@@ -78,7 +82,9 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             let store = context.store().await?;
             let account = find_account(&store, &platform, account.as_deref()).await?;
             let Some(credential) = store.credential(&platform, &slot, account).await? else {
-                return Err(Failure::usage(format!("no credential is set for {platform}/{slot} there; `backline credentials list` shows them")));
+                return Err(Failure::usage(format!(
+                    "no credential is set for {platform}/{slot} there; `backline credentials list` shows them"
+                )));
             };
             store.remove_credential(credential.id).await?;
             print::line(&format!("removed {platform}/{slot}"))?;
@@ -103,7 +109,11 @@ fn listed(credential: &SealedCredential) -> Json {
 
 async fn find_account(store: &Store, platform: &Platform, given: Option<&str>) -> Result<Option<AccountId>, Failure> {
     let Some(given) = given else { return Ok(None) };
-    let unknown = || Failure::usage(format!("{platform} has no account '{given}'; `backline accounts list --platform {platform}` shows them"));
+    let unknown = || {
+        Failure::usage(format!(
+            "{platform} has no account '{given}'; `backline accounts list --platform {platform}` shows them"
+        ))
+    };
     if let Ok(id) = given.parse::<AccountId>()
         && let Some(account) = store.get_account(id).await?
     {
@@ -115,7 +125,10 @@ async fn find_account(store: &Store, platform: &Platform, given: Option<&str>) -
     match found.as_slice() {
         [] => Err(unknown()),
         [account] => Ok(Some(account.id)),
-        several => Err(Failure::usage(format!("{} accounts of {platform} are called '{given}'; give the account's own id", several.len()))),
+        several => Err(Failure::usage(format!(
+            "{} accounts of {platform} are called '{given}'; give the account's own id",
+            several.len()
+        ))),
     }
 }
 
@@ -125,7 +138,11 @@ fn read_secret(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
     match file {
         Some(path) => {
-            std::fs::File::open(path).map_err(failed)?.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+            std::fs::File::open(path)
+                .map_err(failed)?
+                .take(SECRET_BYTES_MAX + 1)
+                .read_to_string(&mut text)
+                .map_err(failed)?;
         }
         None => {
             if std::io::stdin().is_terminal() {
@@ -138,7 +155,9 @@ fn read_secret(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
         return Err(Failure::usage(format!("the secret from {place} is empty")));
     }
     if text.len() as u64 > SECRET_BYTES_MAX {
-        return Err(Failure::usage(format!("what {place} holds is longer than {SECRET_BYTES_MAX} bytes; no secret is")));
+        return Err(Failure::usage(format!(
+            "what {place} holds is longer than {SECRET_BYTES_MAX} bytes; no secret is"
+        )));
     }
     Ok(text)
 }

@@ -137,7 +137,13 @@ mod tests {
 
     #[test]
     fn a_run_ends_with_the_code_its_counts_amount_to() {
-        let counts = |collected, failed, deferred| RunCounts { planned: collected + failed + deferred, collected, failed, deferred, excluded: 9 };
+        let counts = |collected, failed, deferred| RunCounts {
+            planned: collected + failed + deferred,
+            collected,
+            failed,
+            deferred,
+            excluded: 9,
+        };
         assert_eq!(Exit::of_run(&counts(5, 0, 0)).code(), 0);
         assert_eq!(Exit::of_run(&counts(0, 0, 0)).code(), 0, "nothing was to be collected");
         assert_eq!(Exit::of_run(&counts(4, 1, 0)).code(), 3);

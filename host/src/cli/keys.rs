@@ -28,7 +28,10 @@ pub fn run(command: &Command) -> Outcome {
         None => print::line(&key)?,
         Some(path) => {
             write_private(path, &format!("{key}\n"))?;
-            print::note(&format!("wrote a new key to {}: set secrets.key_file to it and keep a copy, since credentials can't be read without it", path.display()));
+            print::note(&format!(
+                "wrote a new key to {}: set secrets.key_file to it and keep a copy, since credentials can't be read without it",
+                path.display()
+            ));
         }
     }
     Ok(Exit::Done)
@@ -42,9 +45,12 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path).map_err(|error| {
         Failure::usage(match error.kind() {
-            std::io::ErrorKind::AlreadyExists => format!("{} exists already; name another file, or remove it if nothing needs it", path.display()),
+            std::io::ErrorKind::AlreadyExists => {
+                format!("{} exists already; name another file, or remove it if nothing needs it", path.display())
+            }
             _ => format!("failed to create {}: {error}", path.display()),
         })
     })?;
-    file.write_all(text.as_bytes()).map_err(|error| Failure::failed(format!("failed to write {}: {error}", path.display())))
+    file.write_all(text.as_bytes())
+        .map_err(|error| Failure::failed(format!("failed to write {}: {error}", path.display())))
 }

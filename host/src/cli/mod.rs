@@ -125,7 +125,8 @@ fn start() -> Outcome {
         }
         Err(error) => return Err(Failure::usage(usage_sentence(&error))),
     };
-    let Arguments { global, command } = Arguments::from_arg_matches(&matches).map_err(|error| Failure::usage(usage_sentence(&error)))?;
+    let Arguments { global, command } =
+        Arguments::from_arg_matches(&matches).map_err(|error| Failure::usage(usage_sentence(&error)))?;
     let command = match command {
         // Neither may fail for a configuration that it does not need.
         Command::CompileComponent { component, compiled } => return compile(&component, &compiled),
@@ -206,9 +207,17 @@ mod tests {
     #[test]
     fn complaints_are_one_sentence_with_a_remedy() {
         let text = complaint(&["backline", "run", "--dat", "2026-11-20"]);
-        assert_eq!(text, "unexpected argument '--dat' found; a similar argument exists: '--date'; see `backline run --help`");
+        assert_eq!(
+            text,
+            "unexpected argument '--dat' found; a similar argument exists: '--date'; see `backline run --help`"
+        );
         let text = complaint(&["backline", "run", "--date", "2026-02-30"]);
-        assert!(text.starts_with("invalid value '2026-02-30' for '--date <DATE>': it is not a calendar date; write YYYY-MM-DD"), "{text}");
+        assert!(
+            text.starts_with(
+                "invalid value '2026-02-30' for '--date <DATE>': it is not a calendar date; write YYYY-MM-DD"
+            ),
+            "{text}"
+        );
         let text = complaint(&["backline", "metrics", "ada"]);
         assert!(text.contains("'ada' is not a UUID"), "{text}");
         let text = complaint(&["backline", "rnu"]);

@@ -44,7 +44,14 @@ impl NumbersArguments {
         {
             return Err(Failure::usage(format!("--since {since} is after --until {until}")));
         }
-        Ok(MetricsFilter { artist: self.artist, platform: self.platform.clone(), since: self.since, until: self.until, limit: self.limit, ..MetricsFilter::default() })
+        Ok(MetricsFilter {
+            artist: self.artist,
+            platform: self.platform.clone(),
+            since: self.since,
+            until: self.until,
+            limit: self.limit,
+            ..MetricsFilter::default()
+        })
     }
 }
 
@@ -75,7 +82,10 @@ fn metric_lines(row: &MetricsRow) -> Vec<Vec<String>> {
     };
     let mut lines: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (metric, value) in &row.values {
-        let remarks = row.findings.iter().filter(|finding| finding.severity > Severity::Note && finding.metric.as_deref() == Some(metric.as_str()));
+        let remarks = row
+            .findings
+            .iter()
+            .filter(|finding| finding.severity > Severity::Note && finding.metric.as_deref() == Some(metric.as_str()));
         let remark = remarks.map(|finding| finding.message.clone()).collect::<Vec<_>>().join("; ");
         lines.insert(metric.as_str(), line(metric.as_str(), value.to_string(), remark));
     }

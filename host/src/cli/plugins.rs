@@ -86,12 +86,19 @@ async fn install(context: &Context, file: &Path, yes: bool, as_json: bool) -> Ou
         print::note(&description(&inspection));
         confirm(&inspection)?;
     }
-    let release = host.install(&component).await.map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
+    let release =
+        host.install(&component).await.map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
     if as_json {
         print::json(&listed(&release))?;
     } else {
         let info = &release.manifest.connector;
-        print::line(&format!("installed {} {} ({}): active for {}", info.name, info.version, release.digest.short(), info.platform))?;
+        print::line(&format!(
+            "installed {} {} ({}): active for {}",
+            info.name,
+            info.version,
+            release.digest.short(),
+            info.platform
+        ))?;
     }
     Ok(Exit::Done)
 }
@@ -100,7 +107,9 @@ async fn install(context: &Context, file: &Path, yes: bool, as_json: bool) -> Ou
 fn confirm(inspection: &Inspection) -> Result<(), Failure> {
     let name = &inspection.manifest.connector.name;
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("{name} was not installed: nobody is there to be asked; read the above and repeat with --yes")));
+        return Err(Failure::usage(format!(
+            "{name} was not installed: nobody is there to be asked; read the above and repeat with --yes"
+        )));
     }
     print::note(&format!("\nGrant {name} all of this? [y/N]"));
     let mut answer = String::new();
@@ -122,7 +131,13 @@ async fn list(context: &Context, as_json: bool) -> Outcome {
         vec![text("platform"), text("name"), text("version"), digest, active.to_owned(), text("installed_at")]
     };
     let headers = ["platform", "name", "version", "digest", "", "installed"];
-    print::listing(as_json, &rows, &headers, row, "no connector is installed; `backline plugins install FILE.wasm` installs one")?;
+    print::listing(
+        as_json,
+        &rows,
+        &headers,
+        row,
+        "no connector is installed; `backline plugins install FILE.wasm` installs one",
+    )?;
     Ok(Exit::Done)
 }
 
@@ -143,13 +158,18 @@ fn listed(release: &Release) -> Json {
 
 fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcome {
     if output.exists() && !force {
-        return Err(Failure::usage(format!("{} exists already; name another file with --output, or add --force", output.display())));
+        return Err(Failure::usage(format!(
+            "{} exists already; name another file with --output, or add --force",
+            output.display()
+        )));
     }
     let wasm = read_file(file)?;
-    let text = std::fs::read_to_string(manifest)
-        .map_err(|error| Failure::usage(format!("the manifest {} can't be read: {error}; name it with --manifest", manifest.display())))?;
+    let text = std::fs::read_to_string(manifest).map_err(|error| {
+        Failure::usage(format!("the manifest {} can't be read: {error}; name it with --manifest", manifest.display()))
+    })?;
     let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
-    std::fs::write(output, &component).map_err(|error| Failure::failed(format!("failed to write {}: {error}", output.display())))?;
+    std::fs::write(output, &component)
+        .map_err(|error| Failure::failed(format!("failed to write {}: {error}", output.display())))?;
     print::note(&format!("wrote {} ({} bytes)", output.display(), component.len()));
     Ok(Exit::Done)
 }
@@ -161,7 +181,11 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(Failure::usage(format!("{} is a folder; name the .wasm file in it", path.display())));
     }
     if data.len() > FILE_BYTES_MAX {
-        return Err(Failure::usage(format!("{} has {} bytes, more than {FILE_BYTES_MAX}; that is no connector", path.display(), data.len())));
+        return Err(Failure::usage(format!(
+            "{} has {} bytes, more than {FILE_BYTES_MAX}; that is no connector",
+            path.display(),
+            data.len()
+        )));
     }
     std::fs::read(path).map_err(failed)
 }
@@ -176,7 +200,10 @@ fn description(inspection: &Inspection) -> String {
     let info = &manifest.connector;
     let mut lines = vec![
         format!("{} {} for {}: {}", info.name, info.version, info.platform, info.title),
-        format!("sha256 {}, {} bytes, speaks backline:connector {}", inspection.digest, inspection.size_bytes, inspection.wit_version),
+        format!(
+            "sha256 {}, {} bytes, speaks backline:connector {}",
+            inspection.digest, inspection.size_bytes, inspection.wit_version
+        ),
     ];
     let mut section = |title: &str, entries: Vec<String>, none: &str| {
         lines.push(format!("\n{title}"));
@@ -199,7 +226,8 @@ fn description(inspection: &Inspection) -> String {
         let whose = if slot.owner == Owner::Operator { "yours" } else { "each account's own" };
         let hosts: Vec<_> = slot.hosts.iter().map(ToString::to_string).collect();
         let token = slot.token_url.as_ref().map_or(String::new(), |url| format!("; the host gets tokens from {url}"));
-        let kind = serde_json::to_value(slot.kind).ok().and_then(|kind| Some(kind.as_str()?.to_owned())).unwrap_or_default();
+        let kind =
+            serde_json::to_value(slot.kind).ok().and_then(|kind| Some(kind.as_str()?.to_owned())).unwrap_or_default();
         format!("{} ({kind}, {whose}): put into {place} for {}{token}", slot.slot, hosts.join(", "))
     });
     section("It may use these secrets, without seeing them", slots.collect(), "none");

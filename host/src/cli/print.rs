@@ -2,15 +2,15 @@
 
 use std::io::{self, Write as _};
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, Table, TableStyle};
 use serde::Serialize;
 
 use super::exit::Failure;
 
 /// Prints one JSON document.
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
     line(&text)
 }
 
@@ -53,7 +53,7 @@ pub fn listing<T: Serialize>(
 
 fn render(headers: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(TableStyle::new());
     table.set_header(headers.iter().map(|header| header.trim_start_matches('>').to_uppercase()));
     table.add_rows(rows);
     for (index, header) in headers.iter().enumerate() {
@@ -68,11 +68,6 @@ fn render(headers: &[&str], rows: Vec<Vec<String>>) -> String {
 
 /// What stands in a cell without a value.
 pub const NONE: &str = "–";
-
-/// An optional value as a cell.
-pub fn or_none(value: Option<impl ToString>) -> String {
-    value.map_or(NONE.to_owned(), |value| value.to_string())
-}
 
 /// A time as a cell, to the second.
 pub fn time(at: chrono::DateTime<chrono::Utc>) -> String {
@@ -90,7 +85,10 @@ mod tests {
 
     #[test]
     fn numbers_stand_to_the_right_and_no_line_ends_in_blanks() {
-        let text = render(&["name", ">followers"], vec![vec!["Ada".into(), "7".into()], vec!["Bo".into(), "12345678901".into()]]);
+        let text = render(
+            &["name", ">followers"],
+            vec![vec!["Ada".into(), "7".into()], vec!["Bo".into(), "12345678901".into()]],
+        );
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].trim_start().starts_with("NAME") && lines[0].ends_with("FOLLOWERS"), "{text}");
         assert!(lines[1].ends_with("          7") && lines[2].ends_with("12345678901"), "{text}");
@@ -99,6 +97,9 @@ mod tests {
 
     #[test]
     fn counts_have_their_plural() {
-        assert_eq!([count(0, "artist"), count(1, "artist"), count(2, "artist")], ["0 artists", "1 artist", "2 artists"]);
+        assert_eq!(
+            [count(0, "artist"), count(1, "artist"), count(2, "artist")],
+            ["0 artists", "1 artist", "2 artists"]
+        );
     }
 }

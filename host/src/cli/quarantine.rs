@@ -52,21 +52,31 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
         Command::List { artist, platform, all, json } => {
             let store = context.store().await?;
             let status = (!all).then_some(QuarantineStatus::Held);
-            let values = store.quarantine_list(&QuarantineFilter { artist, platform, status, ..QuarantineFilter::default() }).await?;
+            let values = store
+                .quarantine_list(&QuarantineFilter { artist, platform, status, ..QuarantineFilter::default() })
+                .await?;
             let headers = ["id", "date", "platform", "artist", "metric", ">value", "rule", "status"];
             print::listing(json, &values, &headers, cells, "nothing is withheld")?;
         }
         Command::Release { id } => {
             let released = context.host().await?.release_quarantined(id).await?;
-            print::line(&format!("released {} {} of {} on {}", released.metric, released.value, released.platform, released.metric_date))?;
+            print::line(&format!(
+                "released {} {} of {} on {}",
+                released.metric, released.value, released.platform, released.metric_date
+            ))?;
         }
         Command::Discard { id } => {
             let store = context.store().await?;
             let Some(held) = store.quarantine_get(id).await? else {
-                return Err(Failure::usage(format!("no quarantined value has the id {id}; `backline quarantine list` shows them")));
+                return Err(Failure::usage(format!(
+                    "no quarantined value has the id {id}; `backline quarantine list` shows them"
+                )));
             };
             store.quarantine_discard(id, context.clock.now()).await?;
-            print::line(&format!("discarded {} {} of {} on {}", held.metric, held.value, held.platform, held.metric_date))?;
+            print::line(&format!(
+                "discarded {} {} of {} on {}",
+                held.metric, held.value, held.platform, held.metric_date
+            ))?;
         }
     }
     Ok(Exit::Done)

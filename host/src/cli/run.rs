@@ -100,7 +100,8 @@ pub async fn run(context: &Context, arguments: RunArguments) -> Outcome {
 
 /// A bar on standard error, where that is a terminal; elsewhere nothing is drawn.
 fn progress_bar() -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(0), target);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} accounts  {elapsed_precise}, {eta} left  {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -139,7 +140,10 @@ fn print_plan(report: &PlanReport) -> Result<(), Failure> {
             excluded(&plan.excluded),
         ]
     });
-    print::table(&["platform", "version", ">accounts", ">batches", ">requests", "budget units", ">duration", "excluded"], rows.collect())?;
+    print::table(
+        &["platform", "version", ">accounts", ">batches", ">requests", "budget units", ">duration", "excluded"],
+        rows.collect(),
+    )?;
     let total = &report.total;
     print::line(&format!(
         "\n{} in {}, at least {}, about {}; nothing was done",

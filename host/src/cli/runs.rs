@@ -43,7 +43,18 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { limit, json } => {
             let runs = store.list_runs(limit, None).await?;
-            let headers = ["id", "started", "date", "trigger", "status", ">planned", ">collected", ">failed", ">deferred", ">excluded"];
+            let headers = [
+                "id",
+                "started",
+                "date",
+                "trigger",
+                "status",
+                ">planned",
+                ">collected",
+                ">failed",
+                ">deferred",
+                ">excluded",
+            ];
             print::listing(json, &runs, &headers, cells, "nothing was collected yet; `backline run` does")?;
         }
         Command::Show { run, all, json } => show(&store, run, all, json).await?,
@@ -66,14 +77,16 @@ fn cells(run: &domain::Run) -> Vec<String> {
 
 async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), Failure> {
     let found = store.get_run(id).await?;
-    let run = found.ok_or_else(|| Failure::usage(format!("no run has the id {id}; `backline runs list` shows them")))?;
+    let run =
+        found.ok_or_else(|| Failure::usage(format!("no run has the id {id}; `backline runs list` shows them")))?;
     let mut outcomes: Vec<NamedOutcome> = Vec::new();
     let mut after: Option<AccountId> = None;
     loop {
         let page = store.run_outcomes(id, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.account_id);
-        outcomes.extend(page.into_iter().filter(|outcome| all || !matches!(outcome.outcome, domain::Outcome::Collected)));
+        outcomes
+            .extend(page.into_iter().filter(|outcome| all || !matches!(outcome.outcome, domain::Outcome::Collected)));
     }
     if as_json {
         return print::json(&json!({ "run": run, "outcomes": outcomes }));
@@ -103,5 +116,8 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
         ]
     };
     print::line("")?;
-    print::table(&["artist", "platform", "platform id", "date", "outcome", "reason", "message"], outcomes.iter().map(row).collect())
+    print::table(
+        &["artist", "platform", "platform id", "date", "outcome", "reason", "message"],
+        outcomes.iter().map(row).collect(),
+    )
 }

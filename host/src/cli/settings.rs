@@ -36,7 +36,11 @@ pub async fn migrate(context: &Context, arguments: &MigrateArguments) -> Outcome
         let place = masked_url(&context.config().database.url);
         match report.applied.as_slice() {
             [] => print::line(&format!("{place} is up to date at schema version {}", report.version))?,
-            applied => print::line(&format!("{place} is now at schema version {}: applied {}", report.version, applied.join(", ")))?,
+            applied => print::line(&format!(
+                "{place} is now at schema version {}: applied {}",
+                report.version,
+                applied.join(", ")
+            ))?,
         }
     }
     Ok(Exit::Done)

@@ -8,7 +8,7 @@ mod row;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -98,7 +98,9 @@ impl Survey {
         for warning in &imported.warnings {
             *self.warnings.entry(*warning).or_default() += 1;
         }
-        self.platforms_with_credentials.extend(imported.accounts.iter().filter(|account| account.credential.is_some()).map(|account| account.platform));
+        self.platforms_with_credentials.extend(
+            imported.accounts.iter().filter(|account| account.credential.is_some()).map(|account| account.platform),
+        );
         Ok(imported)
     }
 }
@@ -116,7 +118,10 @@ pub async fn run(context: &Context, path: &Path, options: &ImportOptions) -> Out
         }
     })?;
     let Survey { mut report, warnings, seen, platforms_with_credentials } = survey;
-    report.warnings = warnings.iter().map(|(warning, count)| format!("{} {}", print::count(*count, "artist"), warning.text())).collect();
+    report.warnings = warnings
+        .iter()
+        .map(|(warning, count)| format!("{} {}", print::count(*count, "artist"), warning.text()))
+        .collect();
     report.dry_run = options.dry_run;
     if !report.bad.is_empty() && !options.skip_bad {
         return Err(refusal(path, &report));
@@ -134,7 +139,8 @@ pub async fn run(context: &Context, path: &Path, options: &ImportOptions) -> Out
 
 /// Why nothing was imported, with the first bad rows.
 fn refusal(path: &Path, report: &Report) -> Failure {
-    let shown: Vec<String> = report.bad.iter().take(BAD_ROWS_SHOWN).map(|BadRow { place, problem }| format!("{place}: {problem}")).collect();
+    let shown: Vec<String> =
+        report.bad.iter().take(BAD_ROWS_SHOWN).map(|BadRow { place, problem }| format!("{place}: {problem}")).collect();
     let more = report.bad.len().saturating_sub(BAD_ROWS_SHOWN);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     Failure::usage(format!(
@@ -204,7 +210,9 @@ async fn write_all(
     }
     match reader.await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Failure::failed(format!("the file changed while it was imported: {error}; import it again, nothing is doubled"))),
+        Ok(Err(error)) => Err(Failure::failed(format!(
+            "the file changed while it was imported: {error}; import it again, nothing is doubled"
+        ))),
         Err(error) => Err(Failure::failed(format!("reading the file failed: {error}"))),
     }
 }
@@ -247,7 +255,14 @@ async fn write_chunk(
                 accounts.push(existing.clone());
                 continue;
             }
-            accounts.push(Account { id, artist_id: artist.id, platform, platform_id: account.platform_id, settings: account.settings, status });
+            accounts.push(Account {
+                id,
+                artist_id: artist.id,
+                platform,
+                platform_id: account.platform_id,
+                settings: account.settings,
+                status,
+            });
         }
     }
     report.accounts_added += store.save_accounts(&accounts, now).await?.inserted;
@@ -272,13 +287,23 @@ async fn accounts_of(store: &Store, artist: ArtistId) -> Result<Vec<Account>, Fa
 }
 
 /// Records consent where nothing is on record: an import overrules no withdrawal.
-async fn record_consents(store: &Store, accounts: &[Account], all_new: bool, now: chrono::DateTime<chrono::Utc>) -> Result<u64, Failure> {
+async fn record_consents(
+    store: &Store,
+    accounts: &[Account],
+    all_new: bool,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<u64, Failure> {
     let mut on_record: HashSet<(ArtistId, Platform)> = HashSet::new();
     if !all_new {
         let artists: BTreeSet<ArtistId> = accounts.iter().map(|account| account.artist_id).collect();
         for artist in artists {
             let latest = store.latest_consents(artist).await?;
-            on_record.extend(latest.into_iter().filter(|consent| consent.scope == CONSENT_SCOPE).map(|consent| (artist, consent.platform)));
+            on_record.extend(
+                latest
+                    .into_iter()
+                    .filter(|consent| consent.scope == CONSENT_SCOPE)
+                    .map(|consent| (artist, consent.platform)),
+            );
         }
     }
     let consents: Vec<Consent> = accounts
@@ -327,13 +352,18 @@ fn print_report(report: &Report, options: &ImportOptions) -> Result<(), Failure>
         print::note(&format!("not imported: {place}: {problem}"));
     }
     if let Some(path) = &report.bad_rows_file {
-        print::note(&format!("{} were written to {}; mend and import that file", print::count(report.bad.len() as u64, "bad row"), path.display()));
+        print::note(&format!(
+            "{} were written to {}; mend and import that file",
+            print::count(report.bad.len() as u64, "bad row"),
+            path.display()
+        ));
     }
     Ok(())
 }
 
 fn progress_bar(rows: u64) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(rows), target);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} artists  {elapsed_precise}, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -362,11 +392,14 @@ impl Input {
     }
 
     fn reopen(&self) -> Result<File, Failure> {
-        File::open(&self.path).map_err(|error| Failure::usage(format!("{} can't be read: {error}", self.path.display())))
+        File::open(&self.path)
+            .map_err(|error| Failure::usage(format!("{} can't be read: {error}", self.path.display())))
     }
 
     fn read(&self, each: &mut dyn FnMut(Record)) -> Result<(), Failure> {
-        records::read(self.reopen()?, each).map(|_| ()).map_err(|error| Failure::refused(&error).about(&self.path.display().to_string()))
+        records::read(self.reopen()?, each)
+            .map(|_| ())
+            .map_err(|error| Failure::refused(&error).about(&self.path.display().to_string()))
     }
 }
 
@@ -381,10 +414,17 @@ impl BadRows {
         if !options.skip_bad {
             return Ok(Self { path: None, lines: String::new() });
         }
-        let beside = if input == Path::new("-") { PathBuf::from("artists.bad.ndjson") } else { input.with_extension("bad.ndjson") };
+        let beside = if input == Path::new("-") {
+            PathBuf::from("artists.bad.ndjson")
+        } else {
+            input.with_extension("bad.ndjson")
+        };
         let path = options.bad_rows.clone().unwrap_or(beside);
         if path.exists() {
-            return Err(Failure::usage(format!("{} exists already; name another file for bad rows with --bad-rows", path.display())));
+            return Err(Failure::usage(format!(
+                "{} exists already; name another file for bad rows with --bad-rows",
+                path.display()
+            )));
         }
         Ok(Self { path: Some(path), lines: String::new() })
     }
@@ -407,7 +447,6 @@ impl BadRows {
             None => Ok(None),
             Some(path) => {
                 keys::write_private(&path, &self.lines)?;
-                std::io::stdout().flush()?;
                 Ok(Some(path))
             }
         }
@@ -436,7 +475,10 @@ mod tests {
     fn the_same_id_twice_is_a_bad_row_that_names_the_first() {
         let (survey, good) = survey(&format!("id,name\n{ID},Ada\n{ID},Bo\n"));
         assert_eq!(good, 1);
-        assert_eq!((survey.report.bad[0].place.as_str(), survey.report.bad[0].problem.as_str()), ("line 3", format!("the id {ID} stands in line 2 already").as_str()));
+        assert_eq!(
+            (survey.report.bad[0].place.as_str(), survey.report.bad[0].problem.as_str()),
+            ("line 3", format!("the id {ID} stands in line 2 already").as_str())
+        );
     }
 
     #[test]
@@ -450,7 +492,13 @@ mod tests {
         let (survey, _) = survey("id,name\n7,Ada\n");
         let failure = refusal(Path::new("a.csv"), &survey.report);
         assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.message.starts_with("nothing was imported: 1 of 1 row of a.csv can't be: line 2: id: '7' is not a UUID"), "{}", failure.message);
+        assert!(
+            failure
+                .message
+                .starts_with("nothing was imported: 1 of 1 row of a.csv can't be: line 2: id: '7' is not a UUID"),
+            "{}",
+            failure.message
+        );
         assert!(failure.message.ends_with("with --skip-bad"), "{}", failure.message);
     }
 

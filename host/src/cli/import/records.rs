@@ -139,7 +139,10 @@ fn csv_error(error: csv::Error) -> FileError {
 
 fn delimiter_of(header: &[u8]) -> u8 {
     let count = |delimiter: u8| header.iter().filter(|byte| **byte == delimiter).count();
-    [b',', b';', b'\t'].into_iter().max_by_key(|delimiter| (count(*delimiter), u8::from(*delimiter == b','))).unwrap_or(b',')
+    [b',', b';', b'\t']
+        .into_iter()
+        .max_by_key(|delimiter| (count(*delimiter), u8::from(*delimiter == b',')))
+        .unwrap_or(b',')
 }
 
 fn check_header(names: &[String]) -> Result<(), FileError> {
@@ -195,7 +198,10 @@ fn read_lines(mut input: impl BufRead, each: &mut dyn FnMut(Record)) -> Result<(
         let fields = match serde_json::from_str::<Json>(text) {
             Ok(value) => json_fields(&value),
             // The parser's message counts lines and columns of this line alone, and may quote nothing.
-            Err(error) => Err(Unreadable { problem: format!("it is not JSON (column {})", error.column()), text: text.to_owned() }),
+            Err(error) => Err(Unreadable {
+                problem: format!("it is not JSON (column {})", error.column()),
+                text: text.to_owned(),
+            }),
         };
         each(Record { place, fields });
     }
@@ -281,8 +287,14 @@ mod tests {
             let (found, records) = all(text).expect("readable");
             assert_eq!(found, format);
             assert_eq!(records.iter().map(|record| record.place.as_str()).collect::<Vec<_>>(), places);
-            assert_eq!((field(&records[0], "id"), field(&records[0], "name"), field(&records[0], "extra")), (Some("1"), Some("Ada, the first"), Some("x")));
-            assert_eq!((field(&records[1], "id"), field(&records[1], "name"), field(&records[1], "extra")), (Some("2"), Some("Bo"), None));
+            assert_eq!(
+                (field(&records[0], "id"), field(&records[0], "name"), field(&records[0], "extra")),
+                (Some("1"), Some("Ada, the first"), Some("x"))
+            );
+            assert_eq!(
+                (field(&records[1], "id"), field(&records[1], "name"), field(&records[1], "extra")),
+                (Some("2"), Some("Bo"), None)
+            );
         }
     }
 
@@ -298,7 +310,17 @@ mod tests {
     fn a_bad_record_is_handed_on_with_its_line_and_the_others_are_read() {
         let (_, records) = all(b"id,name\n1,Ada\n2\n3,Cy,x\n4,\"D\nd\"\n5,\xff\n6,Fay\n").expect("readable");
         let problems: Vec<_> = records.iter().map(|record| (record.place.as_str(), record.fields.is_ok())).collect();
-        assert_eq!(problems, [("line 2", true), ("line 3", false), ("line 4", false), ("line 5", true), ("line 7", false), ("line 8", true)]);
+        assert_eq!(
+            problems,
+            [
+                ("line 2", true),
+                ("line 3", false),
+                ("line 4", false),
+                ("line 5", true),
+                ("line 7", false),
+                ("line 8", true)
+            ]
+        );
         let (_, records) = all(b"{\"id\":1}\n{broken\n7\n").expect("readable");
         assert_eq!(records.iter().map(|record| record.fields.is_ok()).collect::<Vec<_>>(), [true, false, false]);
     }

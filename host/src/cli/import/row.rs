@@ -108,7 +108,8 @@ pub fn interpret(fields: &BTreeMap<String, String>) -> Result<ImportedArtist, St
             format!("subscription_status '{status}' is none of {}", known.join(", "))
         })?,
     };
-    let data_collection_enabled = text("data_collection_enabled").map_or(Ok(true), |value| truth("data_collection_enabled", value))?;
+    let data_collection_enabled =
+        text("data_collection_enabled").map_or(Ok(true), |value| truth("data_collection_enabled", value))?;
     let timezone = text("timezone").map_or(Ok(Tz::UTC), |zone| {
         zone.parse().map_err(|_| format!("timezone '{zone}' is not an IANA time zone such as Europe/Berlin"))
     })?;
@@ -128,7 +129,9 @@ fn accounts(fields: &BTreeMap<String, String>) -> Result<(Vec<ImportedAccount>, 
     match (text("instagram_user_id"), text("instagram_token")) {
         (None, None) => {}
         // The token says whose it is; the connector asks for `me`.
-        (id, Some(token)) => add("instagram", "instagram_user_id", id.unwrap_or("me"), json!({}), Some(("user", token.into())))?,
+        (id, Some(token)) => {
+            add("instagram", "instagram_user_id", id.unwrap_or("me"), json!({}), Some(("user", token.into())))?
+        }
         (Some(id), None) => {
             add("instagram", "instagram_user_id", id, json!({}), None)?;
             warnings.push(Warning::InstagramWithoutToken);
@@ -149,7 +152,9 @@ fn accounts(fields: &BTreeMap<String, String>) -> Result<(Vec<ImportedAccount>, 
             add("tiktok", "tiktok_open_id", id, json!({}), Some(("user", secret.to_string().into())))?;
         }
         (Some(_), None) if access.is_some() => {
-            return Err("tiktok_access_token is given without tiktok_refresh_token, and lives for a day only".to_owned());
+            return Err(
+                "tiktok_access_token is given without tiktok_refresh_token, and lives for a day only".to_owned()
+            );
         }
         (Some(id), None) => {
             add("tiktok", "tiktok_open_id", id, json!({}), None)?;
@@ -248,7 +253,10 @@ mod tests {
     #[test]
     fn a_bare_row_is_an_active_artist_without_accounts() {
         let artist = read(&[]);
-        assert_eq!((artist.artist.subscription_status, artist.artist.data_collection_enabled), (SubscriptionStatus::Active, true));
+        assert_eq!(
+            (artist.artist.subscription_status, artist.artist.data_collection_enabled),
+            (SubscriptionStatus::Active, true)
+        );
         assert_eq!((artist.artist.timezone, artist.artist.tenant.as_str()), (Tz::UTC, "default"));
         assert!(artist.accounts.is_empty());
     }
@@ -258,7 +266,10 @@ mod tests {
         let artist = read(&[("tiktok_username", "ada")]);
         assert_eq!((artist.accounts.len(), artist.warnings.as_slice()), (0, [Warning::TiktokUsernameOnly].as_slice()));
         let artist = read(&[("instagram_user_id", "1"), ("tiktok_open_id", "2")]);
-        assert_eq!((artist.accounts.len(), artist.warnings.as_slice()), (2, [Warning::InstagramWithoutToken, Warning::TiktokWithoutToken].as_slice()));
+        assert_eq!(
+            (artist.accounts.len(), artist.warnings.as_slice()),
+            (2, [Warning::InstagramWithoutToken, Warning::TiktokWithoutToken].as_slice())
+        );
     }
 
     #[test]
