@@ -1,0 +1,171 @@
+//! The real binary: what it says, how it ends, and that nothing has changed where it refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const ARTIST: &str = "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d";
+
+/// A folder to run in, without any Backline variable in the environment.
+struct Place(TempDir);
+
+impl Place {
+    fn empty() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn migrated() -> Self {
+        let place = Self::empty();
+        place.done(&["migrate"]);
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).expect("written");
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("BACKLINE_") {
+                command.env_remove(name);
+            }
+        }
+        command.current_dir(self.path()).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
+    }
+
+    /// Runs a command that must succeed; answers its standard output.
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Runs a command that must be refused with code 2, in one sentence, with no file changed.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let before = self.files();
+        let output = self.run(arguments);
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?} printed something");
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 1, "{arguments:?}: {said}");
+        assert_eq!(self.files(), before, "{arguments:?} changed a file");
+        lines[0].strip_prefix("error: ").unwrap_or_else(|| panic!("{said}")).to_owned()
+    }
+
+    /// Every file with its content, apart from SQLite's scratch files, which reading may touch.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let entries = std::fs::read_dir(self.path()).expect("readable").map(|entry| entry.expect("readable").path());
+        let named = entries.map(|path| (path.file_name().expect("named").to_string_lossy().into_owned(), path));
+        named
+            .filter(|(name, _)| !name.ends_with("-wal") && !name.ends_with("-shm"))
+            .map(|(name, path)| (name, std::fs::read(path).expect("readable")))
+            .collect()
+    }
+}
+
+#[test]
+fn a_wrong_argument_is_refused_with_what_would_be_right() {
+    let place = Place::migrated();
+    for (arguments, said) in [
+        (&["run", "--dat", "2026-11-20"][..], "a similar argument exists: '--date'"),
+        (&["run", "--date", "2026-02-30"], "it is not a calendar date; write YYYY-MM-DD"),
+        (&["run", "--date", "2999-01-01"], "2999-01-01 is in the future; give a date up to "),
+        (&["run", "--platform", "You Tube"], "'You Tube' is not a valid platform"),
+        (&["run", "--platform", "myspace"], "no connector is active for platform 'myspace'"),
+        (&["run"], "no connector is installed; install one with `backline plugins install"),
+        (&["run", "--artist", ARTIST], "no artist has the id 018f4e6a"),
+        (&["metrics", "ada"], "'ada' is not a UUID"),
+        (&["metrics", ARTIST], "`backline artists list` shows them"),
+        (&["runs", "show", ARTIST], "`backline runs list` shows them"),
+        (&["quarantine", "discard", ARTIST], "`backline quarantine list` shows them"),
+        (&["quarantine", "release", "x"], "it is not an id"),
+        (&["accounts", "set", ARTIST, "--status", "active"], "`backline accounts list` shows them"),
+        (&["plugins", "inspect", "missing.wasm"], "missing.wasm can't be read"),
+        (&["artists", "add", " "], "the artist's name is empty"),
+        (&["artists", "add", "Ada", "--timezone", "Berlin"], "write one such as Europe/Berlin"),
+        (&["metrics", "--since", "2026-02-02", "--until", "2026-02-01"], "is after --until"),
+        (&["--set", "collection.windw_days=3", "runs", "list"], "did you mean 'collection.window_days'?"),
+        (&["--config", "missing.toml", "runs", "list"], "failed to read the configuration file missing.toml"),
+    ] {
+        let sentence = place.refused(arguments);
+        assert!(sentence.contains(said), "{arguments:?}: {sentence}");
+    }
+}
+
+#[test]
+fn without_a_database_the_first_step_is_named_and_no_file_appears() {
+    let place = Place::empty();
+    assert_eq!(place.refused(&["run"]), "there is no database at backline.db; make one with `backline migrate`");
+    place.write("backline.db", "");
+    assert!(place.refused(&["runs", "list"]).contains("run `backline migrate`"));
+}
+
+#[test]
+fn a_wrong_database_url_is_refused_without_its_password() {
+    let place = Place::empty();
+    for url in ["mysql://user:canary@host/db", "postgres://user:canary@127.0.0.1:1/db", ":memory:", "sqlite://no/such/folder/x.db"] {
+        let sentence = place.refused(&["--database", url, "migrate"]);
+        assert!(!sentence.contains("canary"), "{sentence}");
+    }
+}
+
+#[test]
+fn a_bad_row_refuses_the_whole_import_unless_it_is_to_be_skipped() {
+    let place = Place::migrated();
+    place.write("artists.csv", &format!("id,name,youtube_channel_id,tiktok_username\n{ARTIST},Ada,UC1,ada\nx,Bo,UC2,\n"));
+    let sentence = place.refused(&["artists", "import", "artists.csv"]);
+    assert!(sentence.contains("line 3: id: 'x' is not a UUID") && sentence.contains("--skip-bad"), "{sentence}");
+    assert_eq!(place.done(&["artists", "list", "--json"]).trim(), "[]");
+
+    let report: serde_json::Value =
+        serde_json::from_str(&place.done(&["artists", "import", "artists.csv", "--skip-bad", "--json"])).expect("JSON");
+    assert_eq!((report["rows"].as_u64(), report["artists_added"].as_u64(), report["accounts_added"].as_u64()), (Some(2), Some(1), Some(1)));
+    let bad = std::fs::read_to_string(place.path().join("artists.bad.ndjson")).expect("written");
+    assert!(bad.contains("\"name\":\"Bo\"") && bad.lines().count() == 1, "{bad}");
+
+    let again = place.done(&["artists", "import", "artists.csv", "--skip-bad", "--bad-rows", "other.ndjson", "--json"]);
+    let again: serde_json::Value = serde_json::from_str(&again).expect("JSON");
+    for nothing in ["artists_added", "artists_changed", "accounts_added", "consents_recorded"] {
+        assert_eq!(again[nothing].as_u64(), Some(0), "{nothing}");
+    }
+    let shown = place.done(&["artists", "show", ARTIST]);
+    assert!(shown.contains("UC1") && shown.contains("given"), "{shown}");
+}
+
+#[test]
+fn tokens_without_a_connector_are_refused_before_anything_is_written() {
+    let place = Place::migrated();
+    place.write("artists.csv", &format!("id,name,instagram_token\n{ARTIST},Ada,canary-token\n"));
+    let sentence = place.refused(&["artists", "import", "artists.csv"]);
+    assert!(sentence.contains("no connector for it is installed") && !sentence.contains("canary"), "{sentence}");
+    assert_eq!(place.done(&["artists", "list", "--json"]).trim(), "[]");
+}
+
+#[test]
+fn a_key_file_is_the_owners_alone_and_never_replaced() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let place = Place::empty();
+    place.done(&["keys", "generate", "--file", "backline.key"]);
+    let mode = std::fs::metadata(place.path().join("backline.key")).expect("written").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(place.refused(&["keys", "generate", "--file", "backline.key"]).contains("exists already"));
+}
+
+#[test]
+fn the_configuration_is_shown_without_its_secrets() {
+    let place = Place::empty();
+    place.write("backline.toml", "[database]\nurl = \"postgres://user:canary@host/db\"\n[secrets]\nkey = \"canary\"\n");
+    for arguments in [&["config", "show"][..], &["config", "show", "--json"]] {
+        let shown = place.done(arguments);
+        assert!(!shown.contains("canary") && shown.contains("user"), "{shown}");
+    }
+}
