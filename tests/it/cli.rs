@@ -111,7 +111,12 @@ fn without_a_database_the_first_step_is_named_and_no_file_appears() {
 #[test]
 fn a_wrong_database_url_is_refused_without_its_password() {
     let place = Place::empty();
-    for url in ["mysql://user:canary@host/db", "postgres://user:canary@127.0.0.1:1/db", ":memory:", "sqlite://no/such/folder/x.db"] {
+    for url in [
+        "mysql://user:canary@host/db",
+        "postgres://user:canary@127.0.0.1:1/db",
+        ":memory:",
+        "sqlite://no/such/folder/x.db",
+    ] {
         let sentence = place.refused(&["--database", url, "migrate"]);
         assert!(!sentence.contains("canary"), "{sentence}");
     }
@@ -120,14 +125,20 @@ fn a_wrong_database_url_is_refused_without_its_password() {
 #[test]
 fn a_bad_row_refuses_the_whole_import_unless_it_is_to_be_skipped() {
     let place = Place::migrated();
-    place.write("artists.csv", &format!("id,name,youtube_channel_id,tiktok_username\n{ARTIST},Ada,UC1,ada\nx,Bo,UC2,\n"));
+    place.write(
+        "artists.csv",
+        &format!("id,name,youtube_channel_id,tiktok_username\n{ARTIST},Ada,UC1,ada\nx,Bo,UC2,\n"),
+    );
     let sentence = place.refused(&["artists", "import", "artists.csv"]);
     assert!(sentence.contains("line 3: id: 'x' is not a UUID") && sentence.contains("--skip-bad"), "{sentence}");
     assert_eq!(place.done(&["artists", "list", "--json"]).trim(), "[]");
 
     let report: serde_json::Value =
         serde_json::from_str(&place.done(&["artists", "import", "artists.csv", "--skip-bad", "--json"])).expect("JSON");
-    assert_eq!((report["rows"].as_u64(), report["artists_added"].as_u64(), report["accounts_added"].as_u64()), (Some(2), Some(1), Some(1)));
+    assert_eq!(
+        (report["rows"].as_u64(), report["artists_added"].as_u64(), report["accounts_added"].as_u64()),
+        (Some(2), Some(1), Some(1))
+    );
     let bad = std::fs::read_to_string(place.path().join("artists.bad.ndjson")).expect("written");
     assert!(bad.contains("\"name\":\"Bo\"") && bad.lines().count() == 1, "{bad}");
 

@@ -41,13 +41,14 @@ pub fn everything() -> Result<()> {
     guests()
 }
 
-/// Builds the `backline` binary.
+/// Builds the `backline` and the simulator's binary: together, and as the tests will want them, so that cargo compiles
+/// their common dependencies with one set of features and once.
 ///
 /// # Errors
 /// When cargo fails.
 pub fn host() -> Result<()> {
     say("building the host (the first time takes some minutes: wasmtime and the databases)");
-    process::run(process::cargo().args(["build", "--package", "backline", "--bin", "backline"]))
+    process::run(process::cargo().args(["build", "--workspace", "--exclude", "xtask", "--bins"]))
 }
 
 /// Installs the compile target for connectors, where it is missing.

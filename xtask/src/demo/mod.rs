@@ -52,8 +52,6 @@ pub struct DemoArguments {
 /// Names the step that failed.
 pub fn demonstrate(arguments: &DemoArguments) -> Result<bool> {
     build::everything()?;
-    say("building the simulator");
-    process::run(process::cargo().args(["build", "--package", "backline-simulator", "--bins"]))?;
 
     let last = arguments.until.unwrap_or_else(dates::yesterday);
     let days: Vec<Date> = (0..arguments.days).rev().map(|back| last.days_before(back)).collect();
