@@ -38,7 +38,7 @@ pub struct Call<T> {
 pub struct CallUsage {
     /// Wall-clock time, in milliseconds, without waiting for a slot.
     pub wall_ms: u64,
-    /// Time a core was kept busy, in milliseconds.
+    /// Processor time, in milliseconds.
     pub cpu_ms: u64,
     /// Highest sum of memories and tables, in bytes.
     pub memory_bytes_peak: u64,

@@ -19,7 +19,7 @@ pub struct SandboxConfig {
     /// Memory of one call in bytes: all its linear memories and tables together. First-party connectors stay under 16 MiB with
     /// a full batch; an interpreter (componentize-py) starts at about 50 MiB.
     pub memory_bytes_max: u64,
-    /// Time one call may keep a core busy, in milliseconds. A batch of 50 recorded documents takes under 50 ms; interpreters
+    /// Processor time of one call, in milliseconds, without the time it waits for a core or the network. A batch of 50 recorded documents takes under 50 ms; interpreters
     /// are some fifty times slower.
     pub cpu_ms_max: u64,
     /// Wall-clock time of one call in milliseconds, also where the caller asks for a later deadline.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
@@ -93,7 +93,7 @@ impl WasiView for CallState {
 /// What a call used; outlives its store.
 #[derive(Debug)]
 pub(super) struct Meters {
-    /// Time a core was kept busy.
+    /// Processor time.
     pub(super) cpu: CpuMeter,
     /// Its log.
     pub(super) log: Log,
@@ -136,13 +136,12 @@ impl Drop for HeldRequest {
     }
 }
 
-/// Measures for how long a call keeps a core busy: the time inside polls of its future, where alone its code runs. Waiting for
-/// the network or for its turn is not counted.
+/// Measures for how long a call keeps a core busy: the processor time its thread uses inside polls of its future, where alone
+/// its code runs. Waiting for the network, for its turn, or for a core that another process has, is not counted.
 #[derive(Debug)]
 pub(super) struct CpuMeter {
-    started: Instant,
     busy_ns: AtomicU64,
-    /// When the poll under way began, in nanoseconds since `started`; [`CpuMeter::IDLE`] outside of polls.
+    /// The thread's processor time when the poll under way began; [`CpuMeter::IDLE`] outside of polls.
     entered_ns: AtomicU64,
 }
 
@@ -150,29 +149,31 @@ impl CpuMeter {
     const IDLE: u64 = u64::MAX;
 
     fn new() -> Self {
-        Self { started: Instant::now(), busy_ns: AtomicU64::new(0), entered_ns: AtomicU64::new(Self::IDLE) }
+        Self { busy_ns: AtomicU64::new(0), entered_ns: AtomicU64::new(Self::IDLE) }
     }
 
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// Runs one poll and counts its time.
+    /// Runs one poll and counts its time. A poll begins and ends on one thread, so that the thread's clock can tell.
     pub(super) fn measure<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let entered = self.now_ns();
+        let entered = thread_cpu_ns();
         self.entered_ns.store(entered, Ordering::Relaxed);
         let result = poll();
         self.entered_ns.store(Self::IDLE, Ordering::Relaxed);
-        self.busy_ns.fetch_add(self.now_ns().saturating_sub(entered), Ordering::Relaxed);
+        self.busy_ns.fetch_add(thread_cpu_ns().saturating_sub(entered), Ordering::Relaxed);
         result
     }
 
-    /// Milliseconds so far, the poll under way included.
+    /// Milliseconds so far, the poll under way included. To be called on the thread of that poll.
     pub(super) fn busy_ms(&self) -> u64 {
         let entered = self.entered_ns.load(Ordering::Relaxed);
-        let under_way = if entered == Self::IDLE { 0 } else { self.now_ns().saturating_sub(entered) };
+        let under_way = if entered == Self::IDLE { 0 } else { thread_cpu_ns().saturating_sub(entered) };
         (self.busy_ns.load(Ordering::Relaxed) + under_way) / 1_000_000
     }
+}
+
+/// Processor time this thread has used, in nanoseconds.
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// A bounded log. What does not fit is cut off with a note; a call never fails for what it logs.
