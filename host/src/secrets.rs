@@ -335,6 +335,20 @@ impl Secret {
         }
     }
 
+    /// The name of its kind, for listings.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ApiKey { .. } => "api-key",
+            Self::Bearer { .. } => "bearer",
+            Self::ClientCredentials { .. } => "client-credentials",
+            Self::OauthClient { .. } => "oauth-client",
+            Self::RefreshToken { .. } => "refresh-token",
+            Self::InstagramLongLived { .. } => "instagram-long-lived",
+            Self::AppleDeveloperToken { .. } => "apple-developer-token",
+        }
+    }
+
     /// Every value in it that must not be seen, for redaction.
     #[must_use]
     pub fn values(&self) -> Vec<&SecretText> {
@@ -550,4 +564,167 @@ fn key_id(key: &[u8; KEY_BYTES]) -> [u8; KEY_ID_BYTES] {
     let mut id = [0; KEY_ID_BYTES];
     id.copy_from_slice(&digest[..KEY_ID_BYTES]);
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CANARY: &str = "canary-secret-0123456789";
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    fn access(obtained_at: &str, expires_at: &str) -> AccessToken {
+        AccessToken { token: CANARY.into(), obtained_at: at(obtained_at), expires_at: Some(at(expires_at)) }
+    }
+
+    fn one_of_each() -> Vec<Secret> {
+        let access = Some(access("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"));
+        vec![
+            Secret::ApiKey { value: CANARY.into() },
+            Secret::Bearer { value: CANARY.into() },
+            Secret::ClientCredentials { client_id: "id".into(), client_secret: CANARY.into(), access: access.clone() },
+            Secret::OauthClient { client_id: "id".into(), client_secret: CANARY.into() },
+            Secret::RefreshToken { refresh_token: CANARY.into(), refresh_expires_at: Some(at("2027-11-22T10:00:00Z")), access: None },
+            Secret::InstagramLongLived { token: CANARY.into(), obtained_at: None, expires_at: Some(at("2027-01-01T00:00:00Z")) },
+            Secret::AppleDeveloperToken { team_id: "t".into(), key_id: "k".into(), private_key_pem: CANARY.into(), access },
+        ]
+    }
+
+    #[test]
+    fn a_secret_prints_as_nothing_of_itself() {
+        for secret in one_of_each() {
+            let printed = format!("{secret:?} {secret:#?} {}", secret.values()[0]);
+            assert!(printed.contains("[secret]") && !printed.contains("canary"), "{printed}");
+        }
+    }
+
+    #[test]
+    fn every_kind_survives_sealing_and_opening() {
+        let keyring = Keyring::from_base64(&Keyring::generate_base64()).expect("a key");
+        for secret in one_of_each() {
+            let sealed = keyring.seal(&secret, "credential 1");
+            assert!(!sealed.windows(6).any(|bytes| bytes == b"canary"));
+            assert_eq!(keyring.open(&sealed, "credential 1").expect("opens"), secret);
+            assert_ne!(keyring.seal(&secret, "credential 1"), sealed, "a nonce was used twice");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_another_context_or_another_key_opens_nothing() {
+        let keyring = Keyring::from_base64(&Keyring::generate_base64()).expect("a key");
+        let sealed = keyring.seal(&Secret::ApiKey { value: CANARY.into() }, "credential 1");
+        assert_eq!(keyring.open(&sealed, "credential 2"), Err(SecretError::Damaged));
+        for index in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[index] ^= 1;
+            assert!(keyring.open(&changed, "credential 1").is_err(), "byte {index}");
+            assert!(keyring.open(&sealed[..index], "credential 1").is_err(), "cut at {index}");
+        }
+        let other = Keyring::from_base64(&Keyring::generate_base64()).expect("a key");
+        assert!(matches!(other.open(&sealed, "credential 1"), Err(SecretError::UnknownKey { .. })));
+    }
+
+    #[test]
+    fn an_old_key_opens_and_the_new_one_seals() {
+        let (old, new) = (Keyring::generate_base64(), Keyring::generate_base64());
+        let secret = Secret::ApiKey { value: CANARY.into() };
+        let sealed = Keyring::from_base64(&old).expect("a key").seal(&secret, "c");
+        let both = Keyring::from_base64(&new).expect("a key").with_old_key(&old).expect("a key");
+        assert_eq!(both.open(&sealed, "c").expect("opens"), secret);
+        assert!(both.is_outdated(&sealed) && !both.is_outdated(&both.seal(&secret, "c")));
+        for wrong in ["", "abc", "AAAA", &STANDARD.encode([0; 31]), &STANDARD.encode([0; 33])] {
+            assert_eq!(Keyring::from_base64(wrong).err(), Some(SecretError::Key));
+        }
+    }
+
+    #[test]
+    fn what_an_operator_gives_is_read_by_kind_and_owner() {
+        use CredentialKind::{AppleDeveloperToken, ApiKey, InstagramLongLived, Oauth2ClientCredentials, Oauth2RefreshToken};
+        use Owner::{Account, Operator};
+        let parse = |kind, owner, text: &str| Secret::parse(kind, owner, text).expect(text);
+        assert_eq!(parse(ApiKey, Operator, &format!(" {CANARY}\n")), Secret::ApiKey { value: CANARY.into() });
+        assert_eq!(
+            parse(Oauth2ClientCredentials, Operator, r#"{"client_id":"id","client_secret":"canary-secret-0123456789"}"#),
+            Secret::ClientCredentials { client_id: "id".into(), client_secret: CANARY.into(), access: None }
+        );
+        assert_eq!(
+            parse(Oauth2RefreshToken, Operator, r#"{"client_key":"id","client_secret":"canary-secret-0123456789"}"#),
+            Secret::OauthClient { client_id: "id".into(), client_secret: CANARY.into() }
+        );
+        let plain = Secret::RefreshToken { refresh_token: CANARY.into(), refresh_expires_at: None, access: None };
+        assert_eq!(parse(Oauth2RefreshToken, Account, CANARY), plain);
+        assert_eq!(
+            parse(Oauth2RefreshToken, Account, r#"{"refresh_token":"canary-secret-0123456789","access_token":"of unknown age"}"#),
+            plain
+        );
+        assert_eq!(
+            parse(InstagramLongLived, Account, CANARY),
+            Secret::InstagramLongLived { token: CANARY.into(), obtained_at: None, expires_at: None }
+        );
+        assert_eq!(
+            parse(InstagramLongLived, Account, r#"{"access_token":"canary-secret-0123456789","expires_at":"2027-01-01T00:00:00Z"}"#),
+            Secret::InstagramLongLived { token: CANARY.into(), obtained_at: None, expires_at: Some(at("2027-01-01T00:00:00Z")) }
+        );
+        for (kind, owner, text) in [
+            (ApiKey, Operator, "short"),
+            (ApiKey, Operator, "canary with blanks"),
+            (ApiKey, Operator, "canary\u{0}canary"),
+            (Oauth2ClientCredentials, Operator, CANARY),
+            (Oauth2ClientCredentials, Operator, r#"{"client_id":"canary-id"}"#),
+            (Oauth2ClientCredentials, Operator, r#"{"client_id":"canary-id","client_secret":"short"}"#),
+            (Oauth2RefreshToken, Account, r#"{"refresh_token":17,"x":"canary"}"#),
+            (InstagramLongLived, Account, r#"{"token":"canary-secret-0123456789","expires_at":"canary"}"#),
+            (AppleDeveloperToken, Operator, r#"{"team_id":"t","key_id":"k","private_key_pem":"canary"}"#),
+        ] {
+            let error = Secret::parse(kind, owner, text).expect_err(text).to_string();
+            assert!(!error.contains("canary"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_access_token_is_injected_until_shortly_before_its_end_and_due_at_half_its_life() {
+        let secret = Secret::ClientCredentials {
+            client_id: "id".into(),
+            client_secret: CANARY.into(),
+            access: Some(access("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z")),
+        };
+        for (now, injected, due) in [
+            ("2026-11-22T10:29:59Z", true, false),
+            ("2026-11-22T10:30:00Z", true, true),
+            ("2026-11-22T10:58:59Z", true, true),
+            ("2026-11-22T10:59:00Z", false, true),
+        ] {
+            assert_eq!((secret.injectable(at(now)).is_some(), secret.refresh_due(at(now))), (injected, due), "{now}");
+        }
+        let never_exchanged = Secret::RefreshToken { refresh_token: CANARY.into(), refresh_expires_at: None, access: None };
+        assert!(never_exchanged.injectable(at("2026-11-22T10:00:00Z")).is_none() && never_exchanged.refresh_due(at("2026-11-22T10:00:00Z")));
+    }
+
+    #[test]
+    fn an_instagram_token_is_due_at_half_its_life_and_never_in_its_first_day() {
+        let token = |obtained_at: Option<&str>, expires_at: Option<&str>| Secret::InstagramLongLived {
+            token: CANARY.into(),
+            obtained_at: obtained_at.map(at),
+            expires_at: expires_at.map(at),
+        };
+        for (obtained_at, expires_at, now, due) in [
+            (Some("2026-11-01T00:00:00Z"), Some("2026-12-31T00:00:00Z"), "2026-11-30T00:00:00Z", false),
+            (Some("2026-11-01T00:00:00Z"), Some("2026-12-31T00:00:00Z"), "2026-12-01T00:00:00Z", true),
+            (Some("2026-11-01T00:00:00Z"), Some("2026-11-02T00:00:00Z"), "2026-11-01T23:00:00Z", false),
+            (Some("2026-11-01T00:00:00Z"), None, "2026-11-01T23:59:59Z", false),
+            (Some("2026-11-01T00:00:00Z"), None, "2026-11-02T00:00:00Z", true),
+            (None, Some("2026-12-31T00:00:00Z"), "2026-11-30T00:00:00Z", false),
+            (None, None, "2026-11-30T00:00:00Z", true),
+        ] {
+            assert_eq!(token(obtained_at, expires_at).refresh_due(at(now)), due, "{obtained_at:?} {expires_at:?} {now}");
+        }
+        let stored = token(None, None).obtained_by(at("2026-11-30T00:00:00Z"));
+        assert!(!stored.refresh_due(at("2026-11-30T12:00:00Z")) && stored.refresh_due(at("2026-12-01T00:00:00Z")));
+        let expired = token(None, Some("2026-11-30T00:00:00Z"));
+        assert!(expired.injectable(at("2026-11-30T00:00:00Z")).is_none());
+        assert_eq!(expired.expires_at(), Some(at("2026-11-30T00:00:00Z")));
+    }
 }

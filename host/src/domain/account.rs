@@ -129,3 +129,26 @@ pub struct Consent {
     /// When it was recorded.
     pub recorded_at: DateTime<Utc>,
 }
+
+/// An account with everything the plan decides by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which account.
+    pub account_id: AccountId,
+    /// Whose.
+    pub artist_id: ArtistId,
+    /// Where.
+    pub platform: Platform,
+    /// Whose artist.
+    pub tenant: Tenant,
+    /// Decides the logical date.
+    pub timezone: Tz,
+    /// Only `active` is collected.
+    pub subscription_status: SubscriptionStatus,
+    /// The artist's own switch.
+    pub data_collection_enabled: bool,
+    /// Whether the account can be collected at present.
+    pub account_status: AccountStatus,
+    /// Whether the latest consent for the platform is given.
+    pub consented: bool,
+}

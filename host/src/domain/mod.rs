@@ -5,9 +5,13 @@
 pub mod account;
 pub mod event;
 pub mod fetch;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod growth;
+pub mod history;
 pub mod ids;
 pub mod manifest;
+pub mod merge;
 pub mod metric;
 pub mod origin;
 pub mod outcome;
@@ -16,10 +20,11 @@ pub mod row;
 pub mod run;
 pub mod snapshot;
 
-pub use account::{Account, AccountStatus, Artist, Consent, SubscriptionStatus};
+pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use event::Event;
 pub use fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, FetchedBatch, LostMetric};
 pub use growth::{Change, GrowthRow, NoChange};
+pub use history::History;
 pub use ids::{AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, Platform, RunId, Tenant};
 pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};

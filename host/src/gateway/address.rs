@@ -72,7 +72,7 @@ impl Resolve for PublicOnly {
         Box::pin(async move {
             let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
             match addresses.iter().find(|address| !is_public(address.ip())) {
-                Some(refused) => Err(Box::new(AddressError { host, address: refused.ip() }).into()),
+                Some(refused) => Err(AddressError { host, address: refused.ip() }.into()),
                 None => Ok(Box::new(addresses.into_iter()) as Addrs),
             }
         })

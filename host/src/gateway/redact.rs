@@ -1,7 +1,10 @@
 //! Finding secrets in bytes, and blanking them out.
 //!
-//! A secret is found however a platform or a connector may have written it: as it is, percent-encoded (once or twice, in
-//! either case), JSON-escaped, any mix of these, or inside base64 at any offset.
+//! A secret is found however a platform or a connector may have written it: as it is, percent-encoded (up to four times over),
+//! JSON-escaped, any mix of these, or inside base64 at any offset. Upper and lower case are the same, since a host name or a header
+//! name loses its case on the way.
+
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -45,7 +48,9 @@ impl Needles {
         needles.dedup();
         let mut by_first_byte = vec![Vec::new(); 256];
         for (index, needle) in needles.iter().enumerate() {
-            by_first_byte[usize::from(needle[0])].push(index);
+            for first in BTreeSet::from([needle[0].to_ascii_lowercase(), needle[0].to_ascii_uppercase()]) {
+                by_first_byte[usize::from(first)].push(index);
+            }
         }
         Self { needles, by_first_byte }
     }
@@ -121,7 +126,7 @@ fn match_from(bytes: &[u8], mut at: usize, needle: &[u8]) -> Option<usize> {
             let plain = (byte == wanted).then_some(at + 1);
             return plain.into_iter().chain(ends_of_encoded(bytes, at, wanted)).find_map(|end| match_from(bytes, end, rest));
         }
-        if byte != wanted {
+        if !byte.eq_ignore_ascii_case(&wanted) {
             return None;
         }
         at += 1;
@@ -131,21 +136,22 @@ fn match_from(bytes: &[u8], mut at: usize, needle: &[u8]) -> Option<usize> {
 
 /// Where encodings of one byte that start at `at` end: `%2F`, `%252F` and so on, `\/`, `\u002f`.
 fn ends_of_encoded(bytes: &[u8], at: usize, wanted: u8) -> impl Iterator<Item = usize> {
-    let value_of = |from: usize, until: usize| hexadecimal(bytes.get(from..until)?);
+    let byte_of = |from: usize, until: usize| u8::try_from(hexadecimal(bytes.get(from..until)?)?).ok();
+    let is_wanted = move |from: usize, until: usize| byte_of(from, until).is_some_and(|byte| byte.eq_ignore_ascii_case(&wanted));
     let percent = (bytes[at] == b'%')
         .then(|| {
             // Each further level puts "25" between the percent sign and the digits.
-            let is_percent = move |from: usize| value_of(from, from + 2) == Some(u32::from(b'%'));
+            let is_percent = move |from: usize| byte_of(from, from + 2) == Some(b'%');
             std::iter::successors(Some(at + 1), move |&from| is_percent(from).then_some(from + 2))
                 .take(ENCODED_TIMES_MAX)
-                .filter(move |&from| value_of(from, from + 2) == Some(u32::from(wanted)))
+                .filter(move |&from| is_wanted(from, from + 2))
                 .map(|from| from + 2)
         })
         .into_iter()
         .flatten();
     let backslash = (bytes[at] == b'\\')
         .then(|| match *bytes.get(at + 1)? {
-            b'u' => (value_of(at + 2, at + 6)? == u32::from(wanted)).then_some(at + 6),
+            b'u' => is_wanted(at + 2, at + 6).then_some(at + 6),
             escaped => (escaped == wanted && !wanted.is_ascii_alphanumeric()).then_some(at + 2),
         })
         .flatten();
@@ -207,6 +213,7 @@ mod tests {
             r"IGQ\/canary+token==%7".to_owned(),
             r"IGQ\u002fcanary\u002Btoken\u003d\u003D%7".to_owned(),
             r"IGQ\/canary%2Btoken=%3D%7".to_owned(),
+            "igq/CANARY+token==%7".to_owned(),
             "%49GQ/canary+token==%7".to_owned(),
         ] {
             assert_eq!(blanked(&format!("a={written}&b=1")), "a=[secret]&b=1", "{written}");
@@ -226,7 +233,7 @@ mod tests {
     #[test]
     fn everything_else_stays_byte_for_byte() {
         let needles = Needles::new([TOKEN, ""]);
-        for other in ["IGQ/canary+token==", "igq/canary+token==%7", "%", "\\", "%2", "\\u00", "[]", "{\"a\":\"\\u0000%zz\"}"] {
+        for other in ["IGQ/canary+token==", "IGQ/canary-token==%7", "%", "\\", "%2", "\\u00", "[]", "{\"a\":\"\\u0000%zz\"}"] {
             assert_eq!(needles.blank(other.as_bytes().to_vec()), other.as_bytes());
             assert!(!needles.occur_in(other.as_bytes()));
         }

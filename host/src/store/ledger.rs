@@ -1,0 +1,380 @@
+//! The work ledger: runs, their batches, and who holds which batch.
+//!
+//! A batch is open until its `finished_at` is set. Leasing one raises its token; whoever holds an older token can write nothing any more.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+use super::dialect::{Columns as _, clean, json, time_text};
+use super::events::insert_events;
+use super::outcomes::{AccountOutcome, upsert_outcomes};
+use super::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use crate::domain::event::types;
+use crate::domain::outcome::Outcome;
+use crate::domain::run::RunCounts;
+use crate::domain::{Batch, BatchAccount, BatchId, Event, Lease, Platform, Run, RunId, RunStatus, Window};
+
+macro_rules! run_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT id::text AS id, triggered_by, logical_date::text AS logical_date, status, planned, started_at::text AS started_at, ",
+            "finished_at::text AS finished_at FROM runs ",
+            $which
+        )
+    };
+}
+
+impl Store {
+    /// Writes a new run down. Its counts are not stored: they follow from its batches and outcomes.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn create_run(&self, run: &Run) -> Result<(), StoreError> {
+        let statement = self.query(
+            "INSERT INTO runs (id, triggered_by, logical_date, status, planned, started_at, finished_at)
+             VALUES ($1::uuid, $2, $3::date, $4, 0, $5::timestamptz, $6::timestamptz)",
+        );
+        let statement = statement
+            .bind(run.id.to_string())
+            .bind(clean(&run.trigger))
+            .bind(run.date.map(|date| date.to_string()))
+            .bind(run.status.as_str())
+            .bind(time_text(run.started_at))
+            .bind(run.finished_at.map(time_text));
+        self.write("create a run", statement).await?;
+        Ok(())
+    }
+
+    /// Adds batches to a run; they can be leased from `now` on. Accounts that have been erased since the plan was made are left out.
+    /// Tenants take turns: each one's first batches come before anybody's second ones.
+    ///
+    /// # Errors
+    /// When the run is unknown or the database fails.
+    pub async fn add_batches(&self, batches: &[Batch], now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        let mut turns: HashMap<(RunId, Platform, String), i64> = HashMap::new();
+        for chunk in batches.chunks(ROWS_PER_STATEMENT / 10) {
+            let mut rows = Vec::with_capacity(chunk.len());
+            let mut accounts = Vec::new();
+            let mut planned: HashMap<RunId, i64> = HashMap::new();
+            for batch in chunk {
+                let key = (batch.run_id, batch.platform.clone(), batch.tenant.as_str().to_owned());
+                let turn = match turns.get(&key) {
+                    Some(turn) => *turn,
+                    None => batches_so_far(&mut work, batch).await?,
+                };
+                turns.insert(key, turn + 1);
+                *planned.entry(batch.run_id).or_default() += i64::try_from(batch.accounts.len()).unwrap_or(i64::MAX);
+                rows.push(json!({
+                    "id": batch.id, "run": batch.run_id, "turn": turn, "tenant": batch.tenant, "platform": batch.platform,
+                    "release": batch.release, "since": time_text(batch.window.since), "until": time_text(batch.window.until),
+                    "attempts": batch.attempts,
+                }));
+                accounts.extend(batch.accounts.iter().enumerate().map(|(position, account)| {
+                    json!({ "batch": batch.id, "position": position, "account": account.account_id, "date": account.metric_date })
+                }));
+            }
+            let statement = work.query(
+                "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
+                     lease_token, available_at, created_at)
+                 SELECT (r.value->>'id')::uuid, (r.value->>'run')::uuid, (r.value->>'turn')::bigint, r.value->>'tenant',
+                     r.value->>'platform', r.value->>'release', (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz,
+                     'planned', (r.value->>'attempts')::bigint, 0, $2::timestamptz, $2::timestamptz
+                 FROM {rows}",
+            );
+            work.execute("add batches", statement.bind(json("batches", &rows)?).bind(time_text(now))).await?;
+            for chunk in accounts.chunks(ROWS_PER_STATEMENT * 10) {
+                let statement = work.query(
+                    "INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
+                     SELECT (r.value->>'batch')::uuid, (r.value->>'position')::bigint, a.id, (r.value->>'date')::date
+                     FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid",
+                );
+                work.execute("add a batch's accounts", statement.bind(json("a batch's accounts", &chunk)?)).await?;
+            }
+            for (run, accounts) in planned {
+                let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");
+                work.execute("count what is planned", statement.bind(run.to_string()).bind(accounts)).await?;
+            }
+        }
+        work.commit().await
+    }
+
+    /// Takes the next batch up for `ttl`: one that is planned, one whose deferral is over, or one whose lease ran out (which uses up an
+    /// attempt: whoever held it may have died of it). Two workers never get the same one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lease_batch(
+        &self,
+        run: Option<RunId>,
+        platform: Option<&Platform>,
+        owner: &str,
+        now: DateTime<Utc>,
+        ttl: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        loop {
+            let expires_at = now + ttl;
+            let statement = self.query(
+                "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1, available_at = $5::timestamptz,
+                     attempts = CASE WHEN state = 'leased' THEN attempts + 1 ELSE attempts END
+                 WHERE id = (
+                     SELECT id FROM batches
+                     WHERE finished_at IS NULL AND available_at <= $4::timestamptz
+                         AND ($1::uuid IS NULL OR run_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)
+                     ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+                 RETURNING id::text AS id, run_id::text AS run_id, tenant, platform, release_digest, window_since::text AS window_since,
+                     window_until::text AS window_until, attempts, lease_token",
+            );
+            let statement = statement
+                .bind(run.map(|run| run.to_string()))
+                .bind(platform.map(|platform| platform.as_str().to_owned()))
+                .bind(clean(owner))
+                .bind(time_text(now))
+                .bind(time_text(expires_at));
+            let Some(row) = self.write_returning("lease a batch", statement).await? else { return Ok(None) };
+            let id: BatchId = row.parsed("id")?;
+            let statement = self.query(
+                "SELECT account_id::text AS account_id, metric_date::text AS metric_date FROM batch_accounts WHERE batch_id = $1::uuid
+                 ORDER BY position",
+            );
+            let accounts = self.rows("read a batch's accounts", statement.bind(id.to_string())).await?;
+            let batch = Batch {
+                id,
+                run_id: row.parsed("run_id")?,
+                tenant: row.parsed("tenant")?,
+                platform: row.parsed("platform")?,
+                release: row.parsed("release_digest")?,
+                window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
+                accounts: accounts.iter().map(batch_account_of).collect::<Result<_, _>>()?,
+                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+            };
+            let lease = Lease { batch, token: row.int("lease_token")?, expires_at };
+            if !lease.batch.accounts.is_empty() {
+                return Ok(Some(lease));
+            }
+            // Every account of it has been erased since: there is nothing left to do.
+            let statement = self.query(
+                "UPDATE batches SET state = 'done', finished_at = $3::timestamptz
+                 WHERE id = $1::uuid AND lease_token = $2 AND finished_at IS NULL",
+            );
+            let statement = statement.bind(id.to_string()).bind(lease.token).bind(time_text(now));
+            self.write("close an empty batch", statement).await?;
+        }
+    }
+
+    /// Prolongs a lease.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
+    pub async fn heartbeat(&self, lease: &Lease, now: DateTime<Utc>, ttl: Duration) -> Result<Lease, StoreError> {
+        let expires_at = now + ttl;
+        let statement = self.query(
+            "UPDATE batches SET available_at = $3::timestamptz
+             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
+        );
+        let statement = statement.bind(lease.batch.id.to_string()).bind(lease.token).bind(time_text(expires_at));
+        if self.write("prolong a lease", statement).await? == 0 {
+            return Err(StoreError::LeaseLost { batch: lease.batch.id });
+        }
+        Ok(Lease { expires_at, ..lease.clone() })
+    }
+
+    /// Gives a batch back until an allowance is granted anew. No attempt is used up; each of its accounts is recorded as deferred.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
+    pub async fn defer_batch(&self, lease: &Lease, until: DateTime<Utc>, message: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "UPDATE batches SET state = 'deferred', available_at = $3::timestamptz, message = $4, lease_owner = NULL
+             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
+        );
+        let statement =
+            statement.bind(lease.batch.id.to_string()).bind(lease.token).bind(time_text(until)).bind(clean(message));
+        if work.execute("defer a batch", statement).await? == 0 {
+            return Err(StoreError::LeaseLost { batch: lease.batch.id });
+        }
+        let outcomes: Vec<_> = lease
+            .batch
+            .accounts
+            .iter()
+            .map(|account| AccountOutcome {
+                account_id: account.account_id,
+                metric_date: account.metric_date,
+                outcome: Outcome::Deferred { until, message: message.to_owned() },
+                attempts: lease.batch.attempts,
+            })
+            .collect();
+        upsert_outcomes(&mut work, lease.batch.run_id, &outcomes, now).await?;
+        work.commit().await
+    }
+
+    /// Gives a batch back to be taken up again from `not_before` on.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
+    pub async fn release_batch(&self, lease: &Lease, not_before: DateTime<Utc>, attempt_used: bool) -> Result<(), StoreError> {
+        let statement = self.query(
+            "UPDATE batches SET state = 'planned', available_at = $3::timestamptz, attempts = attempts + $4, lease_owner = NULL
+             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
+        );
+        let statement = statement
+            .bind(lease.batch.id.to_string())
+            .bind(lease.token)
+            .bind(time_text(not_before))
+            .bind(i64::from(attempt_used));
+        if self.write("give a batch back", statement).await? == 0 {
+            return Err(StoreError::LeaseLost { batch: lease.batch.id });
+        }
+        Ok(())
+    }
+
+    /// When the next open batch can be taken up, none where no batch is open: how a worker knows what to wait for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_batch_at(&self, run: Option<RunId>, platform: Option<&Platform>) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let statement = self.query(
+            "SELECT MIN(available_at)::text AS at FROM batches
+             WHERE finished_at IS NULL AND ($1::uuid IS NULL OR run_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)",
+        );
+        let statement = statement
+            .bind(run.map(|run| run.to_string()))
+            .bind(platform.map(|platform| platform.as_str().to_owned()));
+        match self.row("look for open batches", statement).await? {
+            Some(row) => row.time_or_null("at"),
+            None => Ok(None),
+        }
+    }
+
+    /// Brings a run's status up to date from its outcomes. It stays `running` while batches are planned or leased; where all that is open is
+    /// deferred, it gets its status and is not finished; once nothing is open, it is finished and `run.completed` is written, once.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such run.
+    pub async fn finish_run(&self, run: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(run_sql!("WHERE id = $1::uuid FOR UPDATE"));
+        let Some(row) = work.row("read a run", statement.bind(run.to_string())).await? else {
+            return Err(StoreError::NotFound { what: "run", id: run.to_string() });
+        };
+        let statement = work.query(
+            "SELECT state, COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND finished_at IS NULL GROUP BY state",
+        );
+        let open = work.rows("look for open batches", statement.bind(run.to_string())).await?;
+        let mut waiting_only = true;
+        for row in &open {
+            waiting_only &= row.text("state")? == "deferred";
+        }
+        let outcomes = work.query(COUNTS);
+        let outcomes = work.rows("count outcomes", outcomes.bind(run_rows(&[run])?)).await?;
+        let mut found = run_of(&row)?;
+        add_counts(std::slice::from_mut(&mut found), &outcomes)?;
+        if !waiting_only {
+            work.commit().await?;
+            return Ok(found);
+        }
+        found.status = found.counts.status();
+        if open.is_empty() && found.finished_at.is_none() {
+            found.finished_at = Some(now);
+            let event = Event {
+                id: uuid::Uuid::now_v7(),
+                kind: types::RUN_COMPLETED.to_owned(),
+                artist_id: None,
+                occurred_at: now,
+                dedup_key: Some(format!("{}:{run}", types::RUN_COMPLETED)),
+                data: json!({ "run_id": run, "status": found.status, "date": found.date, "counts": found.counts }),
+            };
+            insert_events(&mut work, &[event]).await?;
+        }
+        let statement = work.query("UPDATE runs SET status = $2, finished_at = $3::timestamptz WHERE id = $1::uuid");
+        let statement =
+            statement.bind(run.to_string()).bind(found.status.as_str()).bind(found.finished_at.map(time_text));
+        work.execute("finish a run", statement).await?;
+        work.commit().await?;
+        Ok(found)
+    }
+
+    /// Runs, the latest first. `before` turns pages.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_runs(&self, limit: u32, before: Option<DateTime<Utc>>) -> Result<Vec<Run>, StoreError> {
+        let statement = self.query(run_sql!(
+            "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz) ORDER BY started_at DESC, id DESC LIMIT $2"
+        ));
+        let rows = self.rows("list runs", statement.bind(before.map(time_text)).bind(i64::from(limit))).await?;
+        let mut runs = rows.iter().map(run_of).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+        let outcomes = self.rows("count outcomes", self.query(COUNTS).bind(run_rows(&ids)?)).await?;
+        add_counts(&mut runs, &outcomes)?;
+        Ok(runs)
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn get_run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
+        let statement = self.query(run_sql!("WHERE id = $1::uuid"));
+        let Some(row) = self.row("read a run", statement.bind(id.to_string())).await? else { return Ok(None) };
+        let mut run = run_of(&row)?;
+        let outcomes = self.rows("count outcomes", self.query(COUNTS).bind(run_rows(&[id])?)).await?;
+        add_counts(std::slice::from_mut(&mut run), &outcomes)?;
+        Ok(Some(run))
+    }
+}
+
+const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint AS n FROM collection_outcomes
+    WHERE run_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) GROUP BY run_id, outcome";
+
+async fn batches_so_far(work: &mut Work, batch: &Batch) -> Result<i64, StoreError> {
+    let statement = work.query(
+        "SELECT COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND platform = $2 AND tenant = $3",
+    );
+    let statement = statement
+        .bind(batch.run_id.to_string())
+        .bind(batch.platform.as_str().to_owned())
+        .bind(batch.tenant.as_str().to_owned());
+    work.row("count a tenant's batches", statement).await?.map_or(Ok(0), |row| row.int("n"))
+}
+
+fn run_rows(ids: &[RunId]) -> Result<String, StoreError> {
+    let rows: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
+    json("run ids", &rows)
+}
+
+fn add_counts(runs: &mut [Run], outcomes: &[AnyRow]) -> Result<(), StoreError> {
+    for row in outcomes {
+        let id: RunId = row.parsed("run_id")?;
+        let Some(run) = runs.iter_mut().find(|run| run.id == id) else { continue };
+        let n = row.count("n")?;
+        match row.text("outcome")?.as_str() {
+            "collected" => run.counts.collected = n,
+            "deferred" => run.counts.deferred = n,
+            "excluded" => run.counts.excluded = n,
+            _ => run.counts.failed = n,
+        }
+    }
+    Ok(())
+}
+
+fn run_of(row: &AnyRow) -> Result<Run, StoreError> {
+    Ok(Run {
+        id: row.parsed("id")?,
+        trigger: row.text("triggered_by")?,
+        date: row.parsed_or_null("logical_date")?,
+        status: row.named("status", RunStatus::parse)?,
+        started_at: row.time("started_at")?,
+        finished_at: row.time_or_null("finished_at")?,
+        counts: RunCounts { planned: row.count("planned")?, ..RunCounts::default() },
+    })
+}
+
+fn batch_account_of(row: &AnyRow) -> Result<BatchAccount, StoreError> {
+    Ok(BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? })
+}

@@ -1,0 +1,187 @@
+//! What the stages before storing must know of an account's other days.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{Days, NaiveDate};
+use serde_json::json;
+
+use super::dialect::{Columns as _, json};
+use super::metrics::{engagement_of, row_columns, row_of, value_columns, values_of};
+use super::{StoreError, Work};
+use crate::domain::growth::SPANS_DAYS;
+use crate::domain::{AccountId, History, MetricName, MetricsRow};
+
+/// Days right before a date that are always known: validation looks for values that have not moved for 14 of them.
+const RECENT_DAYS: u64 = 15;
+
+/// Days after a date whose growth it may touch.
+const LATER_DAYS: u64 = 90;
+
+/// How far back a metric's latest value is looked for when a date is filled in that lies before others, in days.
+const BACKFILL_DAYS: u64 = 400;
+
+/// When each metric of an account was last accepted.
+pub(super) type LastAccepted = BTreeMap<MetricName, NaiveDate>;
+
+/// What is known of an account besides the row about to be written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountPast {
+    /// The row of the same date, which the new one is merged with.
+    pub existing: Option<MetricsRow>,
+    /// Accepted values of other dates: all of the 15 days before, the days that growth is computed from, the latest one of each metric
+    /// that has none among these, and what later dates' growth needs.
+    pub history: History,
+    /// Dates after this one that have rows, up to 90 days on, in order.
+    pub later_dates: Vec<NaiveDate>,
+    /// Their rows, in the same order.
+    pub later_rows: Vec<MetricsRow>,
+}
+
+/// Dates of one account, both ends included.
+struct Span {
+    account: AccountId,
+    since: NaiveDate,
+    until: NaiveDate,
+}
+
+/// Reads what is known besides the rows of these dates. An account may be asked for once.
+pub(super) async fn load(
+    work: &mut Work,
+    wanted: &[(AccountId, NaiveDate)],
+) -> Result<(HashMap<AccountId, AccountPast>, HashMap<AccountId, LastAccepted>), StoreError> {
+    let mut pasts: HashMap<AccountId, AccountPast> =
+        wanted.iter().map(|(account, _)| (*account, AccountPast::default())).collect();
+    let dates: HashMap<AccountId, NaiveDate> = wanted.iter().copied().collect();
+
+    for row in same_and_later(work, wanted).await? {
+        let (Some(past), Some(date)) = (pasts.get_mut(&row.account_id), dates.get(&row.account_id)) else { continue };
+        if row.metric_date == *date {
+            past.existing = Some(row);
+            continue;
+        }
+        let basis = row.engagement.map(|engagement| engagement.basis);
+        past.history.insert(row.metric_date, row.values.clone(), basis);
+        past.later_dates.push(row.metric_date);
+        past.later_rows.push(row);
+    }
+
+    let mut spans = Vec::with_capacity(wanted.len() * 3);
+    for (account, date) in wanted {
+        spans.push(Span { account: *account, since: back(*date, RECENT_DAYS), until: back(*date, 1) });
+        for span in SPANS_DAYS.iter().map(|span| u64::from(*span)).filter(|span| *span > RECENT_DAYS) {
+            spans.push(Span { account: *account, since: back(*date, span), until: back(*date, span) });
+        }
+    }
+    earlier(work, &spans, &mut pasts).await?;
+
+    let accepted = last_accepted(work, wanted).await?;
+    let spans = gaps(wanted, &pasts, &accepted);
+    if !spans.is_empty() {
+        earlier(work, &spans, &mut pasts).await?;
+    }
+    Ok((pasts, accepted))
+}
+
+/// What the first reading did not bring: values that have been missing for long, and the days later dates' growth is computed from.
+fn gaps(
+    wanted: &[(AccountId, NaiveDate)],
+    pasts: &HashMap<AccountId, AccountPast>,
+    accepted: &HashMap<AccountId, LastAccepted>,
+) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for (account, date) in wanted {
+        let Some(past) = pasts.get(account) else { continue };
+        let recent = back(*date, RECENT_DAYS);
+        let mut days: BTreeSet<NaiveDate> = BTreeSet::new();
+        for later in &past.later_dates {
+            days.extend(SPANS_DAYS.iter().map(|span| back(*later, u64::from(*span))).filter(|day| *day < recent));
+        }
+        let mut search = false;
+        for (metric, last) in accepted.get(account).into_iter().flatten() {
+            if past.history.latest_before(metric.as_str(), *date).is_some() {
+                continue;
+            }
+            if *last < recent {
+                days.insert(*last);
+            } else {
+                // It was accepted on this date or a later one; when before that is not kept.
+                search = true;
+            }
+        }
+        if search {
+            spans.push(Span { account: *account, since: back(*date, BACKFILL_DAYS), until: back(recent, 1) });
+        }
+        spans.extend(days.into_iter().map(|day| Span { account: *account, since: day, until: day }));
+    }
+    spans
+}
+
+async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Vec<MetricsRow>, StoreError> {
+    let rows: Vec<_> = wanted
+        .iter()
+        .map(|(account, date)| json!({ "account": account, "since": date, "until": forward(*date, LATER_DAYS) }))
+        .collect();
+    let statement = work.query(concat!(
+        "SELECT ",
+        row_columns!(),
+        " FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
+             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
+         ORDER BY m.metric_date"
+    ));
+    let rows = work.rows("read the rows of a date and after", statement.bind(json("dates", &rows)?)).await?;
+    rows.iter().map(row_of).collect()
+}
+
+async fn earlier(work: &mut Work, spans: &[Span], pasts: &mut HashMap<AccountId, AccountPast>) -> Result<(), StoreError> {
+    let rows: Vec<_> = spans
+        .iter()
+        .map(|span| json!({ "account": span.account, "since": span.since, "until": span.until }))
+        .collect();
+    let statement = work.query(concat!(
+        "SELECT ",
+        value_columns!(),
+        " FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
+             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date"
+    ));
+    for row in work.rows("read earlier values", statement.bind(json("dates", &rows)?)).await? {
+        let account: AccountId = row.parsed("account_id")?;
+        let basis = engagement_of(&row)?.map(|engagement| engagement.basis);
+        if let Some(past) = pasts.get_mut(&account) {
+            past.history.insert(row.date("metric_date")?, values_of(&row)?, basis);
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn last_accepted(
+    work: &mut Work,
+    wanted: &[(AccountId, NaiveDate)],
+) -> Result<HashMap<AccountId, LastAccepted>, StoreError> {
+    let rows: Vec<_> = wanted.iter().map(|(account, _)| json!({ "id": account })).collect();
+    let statement = work.query(
+        "SELECT s.account_id::text AS account_id, s.last_accepted::text AS last_accepted
+         FROM {rows} JOIN account_state s ON s.account_id = (r.value->>'id')::uuid",
+    );
+    let rows = work.rows("read when metrics were accepted", statement.bind(json("account ids", &rows)?)).await?;
+    rows.iter().map(|row| Ok((row.parsed("account_id")?, row.json("last_accepted")?))).collect()
+}
+
+/// What `last_accepted` is once a row is stored too.
+pub(super) fn accept(last: &mut LastAccepted, row: &MetricsRow) {
+    for metric in row.values.keys() {
+        match last.get_mut(metric) {
+            Some(date) => *date = (*date).max(row.metric_date),
+            None => {
+                last.insert(metric.clone(), row.metric_date);
+            }
+        }
+    }
+}
+
+fn back(date: NaiveDate, days: u64) -> NaiveDate {
+    date.checked_sub_days(Days::new(days)).unwrap_or(NaiveDate::MIN)
+}
+
+fn forward(date: NaiveDate, days: u64) -> NaiveDate {
+    date.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
+}

@@ -1,0 +1,53 @@
+//! Databases for tests: each test runs on SQLite and on PostgreSQL, on a fresh database each time.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
+
+use backline::store::{Store, StoreOptions};
+use futures::FutureExt as _;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+use super::postgres::Cluster;
+
+/// Runs a test on a fresh, migrated database of each kind; it is also given the database's URL. The databases are gone afterwards,
+/// whether or not the test passed.
+pub async fn each_database(test: impl AsyncFn(Store, &str)) {
+    each_empty_database(async |url| {
+        let store = Store::open(url, StoreOptions { connections_max: 8 }).await.expect("the database opens");
+        store.migrate().await.expect("the database migrates");
+        test(store.clone(), url).await;
+        store.close().await;
+    })
+    .await;
+}
+
+/// The same with a database in which nothing is yet.
+pub async fn each_empty_database(test: impl AsyncFn(&str)) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = format!("sqlite://{}", folder.path().join("test.db").display());
+    eprintln!("on SQLite");
+    test(&url).await;
+
+    let name = format!("it_{}", uuid::Uuid::new_v4().simple());
+    let mut server = PgConnection::connect(&server()).await.expect("the PostgreSQL server answers");
+    server.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database is created");
+    let mut url = url::Url::parse(&self::server()).expect("the server's URL is one");
+    url.set_path(&name);
+    eprintln!("on PostgreSQL");
+    let outcome = AssertUnwindSafe(test(url.as_str())).catch_unwind().await;
+    let dropped = server.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await;
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+    dropped.expect("the database is dropped");
+}
+
+/// The URL of the server: `DATABASE_URL`, or else a cluster of this process's own.
+pub fn server() -> String {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "how whoever runs the tests names a server")]
+    if let Ok(url) = std::env::var("DATABASE_URL") {
+        return url;
+    }
+    CLUSTER.get_or_init(|| Cluster::start().expect("a PostgreSQL cluster starts")).url()
+}

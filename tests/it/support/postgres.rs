@@ -1,0 +1,167 @@
+//! A PostgreSQL cluster of our own, on a free loopback port and in a folder of its own, gone when nobody needs it any more.
+//!
+//! Only the standard library is used here: `cargo xtask` includes this file by its path.
+//!
+//! A shell watches over the server. It waits on a pipe that this process holds open, so that the server is stopped and its folder removed
+//! when the cluster is dropped, and just as well when this process ends without dropping anything, which is how test processes end.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to start; a loaded machine needs a few seconds.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the watching shell does: `$1` is the folder, the rest is how the server is started.
+const WATCH: &str = r#"trap "" INT TERM HUP
+folder=$1
+shift
+"$@" >"$folder/log" 2>&1 </dev/null &
+server=$!
+cat >/dev/null
+kill -QUIT "$server" 2>/dev/null
+wait "$server"
+rm -rf "$folder""#;
+
+/// A running cluster. Dropping it stops the server and removes its files.
+#[derive(Debug)]
+pub struct Cluster {
+    port: u16,
+    watcher: Child,
+}
+
+impl Cluster {
+    /// Makes a cluster and starts it. Nobody but this machine reaches it, and whoever does needs no password.
+    ///
+    /// # Errors
+    /// Says what is missing or what failed.
+    pub fn start() -> Result<Self, String> {
+        let programs = programs()?;
+        // PostgreSQL refuses to run as root.
+        let user = if number("-u", None)? == 0 { Some(unprivileged()?) } else { None };
+        let folder = new_folder()?;
+        if let Some((user, group)) = user {
+            chown(&folder, Some(user), Some(group)).map_err(|error| failed("hand over", &folder, &error))?;
+        }
+        let command = |program: &Path| {
+            let mut command = Command::new(program);
+            command.current_dir(&folder);
+            if let Some((user, group)) = user {
+                command.uid(user).gid(group);
+            }
+            command
+        };
+        let data = folder.join("data");
+        let made = command(&programs.join("initdb"))
+            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(&data)
+            .output()
+            .map_err(|error| failed("run", &programs.join("initdb"), &error))?;
+        if !made.status.success() {
+            let _ = std::fs::remove_dir_all(&folder);
+            return Err(format!("initdb failed: {}", String::from_utf8_lossy(&made.stderr).trim()));
+        }
+
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .map_err(|error| format!("no free port: {error}"))?
+            .port();
+        let mut server = command(Path::new("/bin/sh"));
+        server.args(["-c", WATCH, "sh"]).arg(&folder).arg(programs.join("postgres")).arg("-D").arg(&data);
+        server.args(["-p", &port.to_string()]);
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=300",
+            // What a test writes need not outlive a power cut.
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+        ] {
+            server.args(["-c", setting]);
+        }
+        let watcher = server
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| failed("run", Path::new("/bin/sh"), &error))?;
+        let cluster = Self { port, watcher };
+
+        let started = Instant::now();
+        loop {
+            let ready = command(&programs.join("pg_isready"))
+                .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres"])
+                .status()
+                .map_err(|error| failed("run", &programs.join("pg_isready"), &error))?;
+            if ready.success() {
+                return Ok(cluster);
+            }
+            if started.elapsed() > START_TIMEOUT {
+                let mut log = String::new();
+                let _ = std::fs::File::open(folder.join("log")).and_then(|mut file| file.read_to_string(&mut log));
+                return Err(format!("the server did not start: {}", log.trim()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The URL of its `postgres` database.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.watcher.stdin.take());
+        let _ = self.watcher.wait();
+    }
+}
+
+/// The folder of PostgreSQL's programs.
+fn programs() -> Result<PathBuf, String> {
+    let told = Command::new("pg_config").arg("--bindir").output().ok().filter(|output| output.status.success());
+    let told = told.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
+        .unwrap_or_default();
+    // The latest version last; a client's pg_config may name a folder without a server in it.
+    found.sort();
+    found
+        .into_iter()
+        .chain(told)
+        .rev()
+        .find(|folder| ["initdb", "postgres", "pg_isready"].iter().all(|program| folder.join(program).is_file()))
+        .ok_or_else(|| "PostgreSQL's server programs are missing: install the package postgresql, or set DATABASE_URL".to_owned())
+}
+
+/// Who runs the server when we are root.
+fn unprivileged() -> Result<(u32, u32), String> {
+    let user = if number("-u", Some("postgres")).is_ok() { "postgres" } else { "nobody" };
+    Ok((number("-u", Some(user))?, number("-g", Some(user))?))
+}
+
+fn number(which: &str, user: Option<&str>) -> Result<u32, String> {
+    let output = Command::new("id").arg(which).args(user).output().map_err(|error| format!("failed to run id: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().map_err(|_| format!("there is no user {}", user.unwrap_or("id")))
+}
+
+fn new_folder() -> Result<PathBuf, String> {
+    static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+    let name = format!("backline-postgres-{}-{}", std::process::id(), CLUSTERS.fetch_add(1, Ordering::Relaxed));
+    let folder = std::env::temp_dir().join(name);
+    std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| failed("create", &folder, &error))?;
+    Ok(folder)
+}
+
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> String {
+    format!("failed to {what} {}: {error}", path.display())
+}
