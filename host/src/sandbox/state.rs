@@ -85,7 +85,8 @@ impl CallState {
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (ctx, table) = &mut **self.wasi.as_mut().expect("only components linked with WASI can call it, and they get it");
+        let (ctx, table) =
+            &mut **self.wasi.as_mut().expect("only components linked with WASI can call it, and they get it");
         WasiCtxView { ctx, table }
     }
 }
@@ -228,7 +229,9 @@ impl Log {
 
 /// Replaces control characters, which could steer an operator's terminal, and keeps line feeds and tabs.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
 }
 
 /// Bounds the sum of all linear memories and tables of one store. (wasmtime's own `StoreLimits` bounds each one by itself, so
@@ -302,5 +305,72 @@ impl ResourceLimiter for MemoryLimiter {
 
     fn tables(&self) -> usize {
         self.tables_max as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter(limit: u64) -> MemoryLimiter {
+        let config = SandboxConfig { memory_bytes_max: limit, ..SandboxConfig::default() };
+        CallState::new(Session::without_capabilities(), Meters::new(&config), &config, false).memory
+    }
+
+    #[test]
+    fn memories_and_tables_share_one_bound() {
+        let mut memory = limiter(1_000);
+        assert!(memory.memory_growing(0, 400, None).unwrap());
+        assert!(memory.memory_growing(0, 400, None).unwrap(), "a second memory");
+        assert!(memory.table_growing(0, 25, None).unwrap(), "25 elements of 8 bytes");
+        assert!(!memory.meters.memory_refused.load(Ordering::Relaxed));
+        assert!(!memory.table_growing(25, 26, None).unwrap());
+        assert!(!memory.memory_growing(400, 401, None).unwrap());
+        assert!(memory.meters.memory_refused.load(Ordering::Relaxed));
+        assert_eq!(memory.meters.memory_bytes_peak.load(Ordering::Relaxed), 1_000);
+    }
+
+    #[test]
+    fn growth_that_fails_after_all_is_given_back() {
+        let mut memory = limiter(1_000);
+        assert!(memory.memory_growing(0, 900, None).unwrap());
+        memory.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+        assert!(memory.memory_growing(0, 900, None).unwrap());
+        // A growth over the memory's own maximum is not counted, and what failed is not given back twice.
+        assert!(!memory.memory_growing(900, 950, Some(920)).unwrap());
+        memory.memory_grow_failed(wasmtime::Error::msg("over its maximum")).unwrap();
+        assert!(!memory.memory_growing(0, 101, None).unwrap());
+        assert!(memory.memory_growing(0, 100, None).unwrap());
+    }
+
+    #[test]
+    fn a_log_keeps_what_fits_and_says_that_it_was_cut_off_once() {
+        let log = Log::new(50);
+        log.write(LogLevel::Info, "a\u{1b}[31mé");
+        log.write(LogLevel::Error, &"ü".repeat(100));
+        log.write(LogLevel::Error, "more");
+        let lines = log.take();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0].message, "a\u{fffd}[31mé");
+        assert!(lines[1].message.chars().all(|c| c == 'ü'), "cut between characters");
+        assert!(lines[2].message.contains("log_bytes_max = 50"));
+    }
+
+    #[test]
+    fn only_the_time_inside_a_poll_counts() {
+        let meter = CpuMeter::new();
+        assert_eq!(meter.busy_ms(), 0);
+        meter.measure(|| {
+            while meter.busy_ms() < 3 {
+                std::hint::black_box(());
+            }
+        });
+        let after = meter.busy_ms();
+        assert!(after >= 3);
+        let began = thread_cpu_ns();
+        while thread_cpu_ns() - began < 3_000_000 {
+            std::hint::black_box(());
+        }
+        assert_eq!(meter.busy_ms(), after);
     }
 }
