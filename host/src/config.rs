@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
 use crate::sandbox::SandboxConfig;
+use crate::secrets::{Keyring, SecretError};
 use crate::validate::ValidationConfig;
 
 mod layers;
@@ -78,9 +79,15 @@ pub enum ConfigError {
         /// What is wrong, and what would be right.
         problem: String,
     },
-    /// No key is set, and one is needed.
-    #[error("no key for the secrets is set: run `backline keys generate --file backline.key` and set secrets.key_file")]
-    NoKey,
+    /// The key that seals secrets is none.
+    #[error("{set} is wrong")]
+    Key {
+        /// Which of the two keys of the section.
+        set: &'static str,
+        /// What is wrong, and what would be right.
+        #[source]
+        source: SecretError,
+    },
     /// The key file can't be used.
     #[error("secrets.key_file: {} {problem}", path.display())]
     KeyFile {
@@ -139,7 +146,10 @@ impl Default for DatabaseConfig {
 
 impl fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatabaseConfig").field("url", &masked_url(&self.url)).field("connections_max", &self.connections_max).finish()
+        f.debug_struct("DatabaseConfig")
+            .field("url", &masked_url(&self.url))
+            .field("connections_max", &self.connections_max)
+            .finish()
     }
 }
 
@@ -163,15 +173,21 @@ impl fmt::Debug for SecretsConfig {
 }
 
 impl SecretsConfig {
-    /// The key, from where it is set.
+    /// The keyring of the configured key; none where no key is configured.
     ///
     /// # Errors
-    /// When none is set, or the file can't be read, or others can read it too.
-    pub fn read_key(&self) -> Result<Zeroizing<String>, ConfigError> {
+    /// When the key is none, the file can't be read, or others can read it too.
+    pub fn keyring(&self) -> Result<Option<Keyring>, ConfigError> {
+        let Some(text) = self.read_key()? else { return Ok(None) };
+        let set = if self.key.is_some() { "secrets.key" } else { "secrets.key_file" };
+        Keyring::from_base64(&text).map(Some).map_err(|source| ConfigError::Key { set, source })
+    }
+
+    fn read_key(&self) -> Result<Option<Zeroizing<String>>, ConfigError> {
         if let Some(key) = &self.key {
-            return Ok(Zeroizing::new(key.trim().to_owned()));
+            return Ok(Some(Zeroizing::new(key.trim().to_owned())));
         }
-        let path = self.key_file.as_ref().ok_or(ConfigError::NoKey)?;
+        let Some(path) = &self.key_file else { return Ok(None) };
         let wrong = |problem: String| ConfigError::KeyFile { path: path.clone(), problem };
         let data = std::fs::metadata(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
         if !data.is_file() || data.len() > KEY_FILE_BYTES_MAX {
@@ -181,8 +197,8 @@ impl SecretsConfig {
         if std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o077 != 0 {
             return Err(wrong("can be read by other users; run `chmod 600` on it".to_owned()));
         }
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?);
-        Ok(Zeroizing::new(text.trim().to_owned()))
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+        Ok(Some(Zeroizing::new(text.trim().to_owned())))
     }
 }
 
@@ -248,7 +264,11 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] names the key, where it was set, and what would be right.
-    pub fn load(file: Option<&Path>, environment: &BTreeMap<String, String>, overrides: &[Override]) -> Result<Loaded, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+        overrides: &[Override],
+    ) -> Result<Loaded, ConfigError> {
         let text = file.map(FileText::read).transpose()?;
         Self::from_layers(text.as_ref(), environment, overrides)
     }
@@ -267,7 +287,8 @@ impl Config {
 
     /// Refuses values that are of the right type and make no sense. Sections of other modules are checked by those.
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let CollectionConfig { window_days, concurrency, attempts_max, batch_deadline_ms, lease_ttl_ms, .. } = self.collection;
+        let CollectionConfig { window_days, concurrency, attempts_max, batch_deadline_ms, lease_ttl_ms, .. } =
+            self.collection;
         if !(1..=WINDOW_DAYS_MAX).contains(&window_days) {
             return Err(("collection.window_days", format!("{window_days} is not between 1 and {WINDOW_DAYS_MAX}")));
         }
@@ -278,16 +299,25 @@ impl Config {
             return Err(("collection.attempts_max", "0 would never try; write 1 or more".to_owned()));
         }
         if batch_deadline_ms < 1000 {
-            return Err(("collection.batch_deadline_ms", format!("{batch_deadline_ms} is under a second; no platform answers so fast")));
+            return Err((
+                "collection.batch_deadline_ms",
+                format!("{batch_deadline_ms} is under a second; no platform answers so fast"),
+            ));
         }
         if lease_ttl_ms < 1000 {
-            return Err(("collection.lease_ttl_ms", format!("{lease_ttl_ms} is under a second; a lease is renewed at a third of it")));
+            return Err((
+                "collection.lease_ttl_ms",
+                format!("{lease_ttl_ms} is under a second; a lease is renewed at a third of it"),
+            ));
         }
         if self.database.connections_max == 0 {
             return Err(("database.connections_max", "0 would never connect; write 1 or more".to_owned()));
         }
         if self.database.url.trim().is_empty() {
-            return Err(("database.url", "it is empty; write sqlite://backline.db or postgres://user:password@host/database".to_owned()));
+            return Err((
+                "database.url",
+                "it is empty; write sqlite://backline.db or postgres://user:password@host/database".to_owned(),
+            ));
         }
         if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
             return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
@@ -296,13 +326,27 @@ impl Config {
     }
 }
 
-/// The `BACKLINE_…` variables of this process. The one place where the host reads its environment.
+/// Variables of other programs that say where caches lie, the first that is set deciding.
+const CACHE_VARIABLES: [(&str, &str); 2] = [("XDG_CACHE_HOME", "backline"), ("HOME", ".cache/backline")];
+
+/// The variables of this process that concern Backline. The one place where the host reads its environment.
 #[must_use]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with("BACKLINE_"))
+        .filter(|(name, _)| {
+            name.starts_with("BACKLINE_") || CACHE_VARIABLES.iter().any(|(variable, _)| variable == name)
+        })
         .collect()
+}
+
+/// Where compiled connectors are kept unless `sandbox.cache_dir` says otherwise: the user's cache folder.
+#[must_use]
+pub fn cache_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    CACHE_VARIABLES.iter().find_map(|(variable, folder)| {
+        let base = environment.get(*variable).filter(|base| Path::new(base).is_absolute())?;
+        Some(Path::new(base).join(folder))
+    })
 }
 
 /// Which configuration file is meant: the flag's, else `BACKLINE_CONFIG`'s, else `backline.toml` where it exists.

@@ -99,14 +99,22 @@ pub(super) fn combine(
         set(&mut table, &mut sources, key, value, Source::Flag(flag.clone()))?;
     }
     let config = typed(table, &sources)?;
-    config.check().map_err(|(key, problem)| ConfigError::Value { key: key.to_owned(), origin: source_of(&sources, key), problem })?;
+    config.check().map_err(|(key, problem)| ConfigError::Value {
+        key: key.to_owned(),
+        origin: source_of(&sources, key),
+        problem,
+    })?;
     Ok(Loaded { config, sources })
 }
 
 fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     let before = error.span().map_or(0, |span| span.start.min(text.len()));
     let line = text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
-    ConfigError::Syntax { path: path.to_path_buf(), line, problem: error.message().lines().collect::<Vec<_>>().join(", ") }
+    ConfigError::Syntax {
+        path: path.to_path_buf(),
+        line,
+        problem: error.message().lines().collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// `BACKLINE_DATABASE__URL` → `database.url`. A variable that only looks like one of ours is left alone, unless it is one
@@ -164,7 +172,11 @@ fn set(
     source: Source,
 ) -> Result<(), ConfigError> {
     let parts: Vec<&str> = key.split('.').collect();
-    let unknown = || ConfigError::UnknownKey { key: key.to_owned(), origin: source.clone(), nearest: nearest_to(key, known_keys()) };
+    let unknown = || ConfigError::UnknownKey {
+        key: key.to_owned(),
+        origin: source.clone(),
+        nearest: nearest_to(key, known_keys()),
+    };
     let (Some((last, sections)), true) = (parts.split_last(), parts.iter().all(|part| !part.is_empty())) else {
         return Err(unknown());
     };
@@ -217,12 +229,17 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
     }
 }
 
-fn section<T: DeserializeOwned>(name: &str, value: Value, sources: &BTreeMap<String, Source>) -> Result<T, ConfigError> {
+fn section<T: DeserializeOwned>(
+    name: &str,
+    value: Value,
+    sources: &BTreeMap<String, Source>,
+) -> Result<T, ConfigError> {
     value.try_into().map_err(|error: toml::de::Error| {
         let problem = error.message().to_owned();
         // The path inside the section stands in the error's last line: in `routes.origin`.
         let shown = error.to_string();
-        let path = shown.lines().last().and_then(|line| line.strip_prefix("in `")?.strip_suffix('`')).unwrap_or_default();
+        let path =
+            shown.lines().last().and_then(|line| line.strip_prefix("in `")?.strip_suffix('`')).unwrap_or_default();
         let inside = if path.is_empty() { name.to_owned() } else { format!("{name}.{path}") };
         match unknown_field(&problem) {
             Some((field, known)) => {
@@ -246,7 +263,9 @@ fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
 /// Where a key was set, or failing that anything below it or its section.
 fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
     let below = format!("{key}.");
-    let exact = sources.get(key).or_else(|| sources.iter().find(|(known, _)| known.starts_with(&below)).map(|(_, source)| source));
+    let exact = sources
+        .get(key)
+        .or_else(|| sources.iter().find(|(known, _)| known.starts_with(&below)).map(|(_, source)| source));
     exact.or_else(|| parents(key).find_map(|parent| sources.get(parent))).cloned().unwrap_or(Source::Default)
 }
 
@@ -258,7 +277,8 @@ fn parents(key: &str) -> impl Iterator<Item = &str> {
 /// The one key that is likely meant, or all of them where none is near.
 fn nearest_to(key: &str, known: Vec<String>) -> Vec<String> {
     let last = key.rsplit('.').next().unwrap_or(key);
-    let distance_of = |other: &str| distance(key, other).min(distance(last, other.rsplit('.').next().unwrap_or(other)) + 1);
+    let distance_of =
+        |other: &str| distance(key, other).min(distance(last, other.rsplit('.').next().unwrap_or(other)) + 1);
     let best = known.iter().min_by_key(|other| distance_of(other)).cloned();
     match best {
         Some(best) if distance_of(&best) <= 2 + last.len() / 4 => vec![best],

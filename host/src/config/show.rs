@@ -25,7 +25,8 @@ impl Loaded {
     /// The configuration as TOML, each value that is not at its default with where it was set.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        let table = Table::try_from(self.config.masked()).expect("a configuration can be written as TOML: a test does so");
+        let table =
+            Table::try_from(self.config.masked()).expect("a configuration can be written as TOML: a test does so");
         let mut text = String::new();
         self.write_table(&mut text, "", &table);
         text
@@ -89,7 +90,9 @@ pub fn masked_url(url: &str) -> String {
     let (user, rest) = user_end.map_or(("", rest), |at| rest.split_at(at));
     let user = user.split_once(':').map_or(user.to_owned(), |(user, _)| format!("{user}:{MASK}"));
     let rest = match rest.split_once('?') {
-        Some((before, query)) => format!("{before}?{}", query.split('&').map(masked_parameter).collect::<Vec<_>>().join("&")),
+        Some((before, query)) => {
+            format!("{before}?{}", query.split('&').map(masked_parameter).collect::<Vec<_>>().join("&"))
+        }
         None => rest.to_owned(),
     };
     format!("{scheme}://{user}{rest}")

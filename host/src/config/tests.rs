@@ -32,7 +32,10 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
     assert_eq!((collection.window_days, collection.concurrency, collection.attempts_max), (10, 3, 7));
     assert_eq!(collection.batch_deadline_ms, CollectionConfig::default().batch_deadline_ms);
     assert_eq!(loaded.sources["collection.window_days"], Source::File(PathBuf::from("backline.toml")));
-    assert_eq!(loaded.sources["collection.concurrency"], Source::Environment("BACKLINE_COLLECTION__CONCURRENCY".to_owned()));
+    assert_eq!(
+        loaded.sources["collection.concurrency"],
+        Source::Environment("BACKLINE_COLLECTION__CONCURRENCY".to_owned())
+    );
     assert_eq!(loaded.sources["collection.attempts_max"], Source::Flag("--set".to_owned()));
     assert!(!loaded.sources.contains_key("collection.batch_deadline_ms"));
 }
@@ -52,7 +55,10 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let error = load("[colection]\nwindow_days = 3\n", &[], &[]).expect_err("refused");
     assert_eq!(error, "unknown key 'colection' in backline.toml; did you mean 'collection'?");
     let error = load("", &[("BACKLINE_DATABASE__URI", "x")], &[]).expect_err("refused");
-    assert_eq!(error, "unknown key 'database.uri' in environment variable BACKLINE_DATABASE__URI; did you mean 'database.url'?");
+    assert_eq!(
+        error,
+        "unknown key 'database.uri' in environment variable BACKLINE_DATABASE__URI; did you mean 'database.url'?"
+    );
     let error = load("", &[("BACKLINE_DATABASE_URL", "x")], &[]).expect_err("refused");
     assert!(error.ends_with("did you mean 'BACKLINE_DATABASE__URL'?"), "{error}");
     let error = load("", &[], &[("gateway.request_timeout", "1")]).expect_err("refused");
@@ -61,7 +67,12 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 
 #[test]
 fn variables_that_are_not_ours_are_left_alone() {
-    load("", &[("BACKLINE_PORT", "tcp://10.0.0.1:80"), ("BACKLINE_SERVICE_HOST", "10.0.0.1"), ("BACKLINE_CONFIG", "x")], &[]).expect("valid");
+    load(
+        "",
+        &[("BACKLINE_PORT", "tcp://10.0.0.1:80"), ("BACKLINE_SERVICE_HOST", "10.0.0.1"), ("BACKLINE_CONFIG", "x")],
+        &[],
+    )
+    .expect("valid");
 }
 
 #[test]
@@ -94,7 +105,8 @@ fn broken_toml_is_refused_with_its_line() {
 
 #[test]
 fn texts_from_the_environment_stay_texts() {
-    let loaded = load("", &[("BACKLINE_SECRETS__KEY", "12345"), ("BACKLINE_DATABASE__URL", "true")], &[]).expect("valid");
+    let loaded =
+        load("", &[("BACKLINE_SECRETS__KEY", "12345"), ("BACKLINE_DATABASE__URL", "true")], &[]).expect("valid");
     assert_eq!(loaded.config.secrets.key.as_deref(), Some("12345"));
     assert_eq!(loaded.config.database.url, "true");
 }
@@ -103,7 +115,8 @@ fn texts_from_the_environment_stay_texts() {
 fn secrets_are_shown_nowhere() {
     let text = "[database]\nurl = \"postgres://user:canary-one@localhost/db?sslpassword=canary-two\"\n[secrets]\nkey = \"canary-three\"\n";
     let loaded = load(text, &[], &[]).expect("valid");
-    for shown in [loaded.to_toml(), loaded.to_json().to_string(), format!("{loaded:?}"), format!("{:?}", loaded.config)] {
+    for shown in [loaded.to_toml(), loaded.to_json().to_string(), format!("{loaded:?}"), format!("{:?}", loaded.config)]
+    {
         assert!(!shown.contains("canary"), "{shown}");
         assert!(shown.contains("user"), "only the password is masked: {shown}");
     }
@@ -132,14 +145,30 @@ fn a_key_file_that_others_can_read_is_refused() {
 
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("key");
-    std::fs::write(&path, "a2V5\n").expect("written");
+    std::fs::write(&path, format!("{}\n", Keyring::generate_base64())).expect("written");
     let secrets = SecretsConfig { key: None, key_file: Some(path.clone()) };
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
-    let error = secrets.read_key().expect_err("refused").to_string();
+    let error = secrets.keyring().err().expect("refused").to_string();
     assert!(error.contains("chmod 600"), "{error}");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("set");
-    assert_eq!(secrets.read_key().expect("read").as_str(), "a2V5");
-    assert!(matches!(SecretsConfig::default().read_key(), Err(ConfigError::NoKey)));
+    assert!(secrets.keyring().expect("read").is_some());
+    assert!(SecretsConfig::default().keyring().expect("no key is no error").is_none());
+}
+
+#[test]
+fn a_wrong_key_is_refused_without_being_repeated() {
+    let secrets = SecretsConfig { key: Some("canary".to_owned()), key_file: None };
+    let error = anyhow::Error::from(secrets.keyring().err().expect("refused"));
+    let text = format!("{error:#}");
+    assert!(text.starts_with("secrets.key is wrong: ") && !text.contains("canary"), "{text}");
+}
+
+#[test]
+fn the_cache_lies_in_the_users_cache_folder() {
+    let both = environment_of(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/y")]);
+    assert_eq!(cache_folder(&both), Some(PathBuf::from("/x/backline")));
+    assert_eq!(cache_folder(&environment_of(&[("HOME", "/y")])), Some(PathBuf::from("/y/.cache/backline")));
+    assert_eq!(cache_folder(&environment_of(&[("HOME", "relative")])), None);
 }
 
 proptest! {

@@ -133,7 +133,7 @@ impl Host {
         let options = StoreOptions { connections_max: config.database.connections_max };
         let store = Store::open(&config.database.url, options).await?;
         store.check_schema().await?;
-        let keyring = keyring(&config)?.map(Arc::new);
+        let keyring = config.secrets.keyring()?.map(Arc::new);
         Self::assemble(config, clock, store, keyring)
     }
 
@@ -176,12 +176,4 @@ impl Host {
     fn desk(&self) -> &CredentialDesk {
         &self.desk
     }
-}
-
-/// The key that seals credentials, where one is configured; a host that uses none needs none.
-fn keyring(config: &Config) -> Result<Option<Keyring>, HostError> {
-    if config.secrets.key.is_none() && config.secrets.key_file.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Keyring::from_base64(&config.secrets.read_key()?)?))
 }

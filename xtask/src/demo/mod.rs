@@ -256,9 +256,11 @@ fn configuration(url: &str, key: &Path, routes: &Json) -> Result<String> {
     // JSON's strings are TOML's basic strings for everything that occurs in URLs and paths.
     let quoted = |text: &str| Json::from(text).to_string();
     let mut text = format!(
-        "# Written by `cargo xtask demo`.\n[database]\nurl = {}\n\n[secrets]\nkey_file = {}\n",
+        "# Written by `cargo xtask demo`.\n[database]\nurl = {}\n\n[secrets]\nkey_file = {}\n\n[sandbox]\ncache_dir = {}\n",
         quoted(url),
-        quoted(&key.to_string_lossy())
+        quoted(&key.to_string_lossy()),
+        // Beside the demonstration, so that the next one starts with compiled connectors.
+        quoted(&process::target_folder().join("compiled").to_string_lossy()),
     );
     for route in routes.as_array().context("the simulator's routes are no list")? {
         let part = |name: &str| {
