@@ -50,7 +50,8 @@ async fn a_row_comes_back_as_it_was_stored() {
         assert_eq!(document.as_deref(), Some(r#"{"followers":"2026-11-22"}"#));
         assert_eq!(store.document(backline::domain::DocumentId::generate()).await.unwrap(), None);
 
-        let nul = MetricsRow { notes: vec!["a\0b \\u0000".to_owned()], ..bare };
+        let id = backline::domain::DocumentId::generate();
+        let nul = MetricsRow { notes: vec!["a\0b \\u0000".to_owned()], document_id: id, ..bare };
         store_rows(&store, vec![nul]).await;
         let filter = MetricsFilter { account: Some(accounts[1].id), ..MetricsFilter::default() };
         assert_eq!(store.metrics(&filter).await.unwrap()[0].notes, ["ab \\u0000"]);
