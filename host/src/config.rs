@@ -1,1 +1,365 @@
-//! (being written)
+//! What an operator can set: `backline.toml`, overridden by `BACKLINE_…` environment variables, overridden by flags.
+//!
+//! Three phases that stay apart: [`environment`] and [`find_file`] look at the world, [`Config::from_layers`] is pure, and
+//! everybody else is handed the result. An unknown key is refused, since a misspelt one would silently do nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::gateway::GatewayConfig;
+use crate::growth::SignificanceConfig;
+use crate::sandbox::SandboxConfig;
+use crate::secrets::{Keyring, SecretError};
+use crate::validate::ValidationConfig;
+
+mod layers;
+mod show;
+
+pub use layers::{FileText, Loaded, Override, Source};
+pub use show::masked_url;
+
+/// The configuration file that is read where none is named and it exists.
+pub const FILE_NAME: &str = "backline.toml";
+
+/// The environment variable that names the configuration file.
+pub const FILE_VARIABLE: &str = "BACKLINE_CONFIG";
+
+/// Most days a trailing window may cover: posts older than a year hardly move.
+const WINDOW_DAYS_MAX: u16 = 366;
+
+/// Most batches of one platform at the same time.
+const CONCURRENCY_MAX: u16 = 256;
+
+/// Largest key file that is read, in bytes; a key has 44.
+const KEY_FILE_BYTES_MAX: u64 = 4096;
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("failed to read the configuration file {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{} is not valid TOML at line {line}: {problem}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What the parser says.
+        problem: String,
+    },
+    /// A key that does not exist.
+    #[error("unknown key '{key}' in {origin}{}", advice(nearest))]
+    UnknownKey {
+        /// With its sections, separated by dots.
+        key: String,
+        /// Where it was set.
+        origin: Source,
+        /// Keys that exist, the likeliest first.
+        nearest: Vec<String>,
+    },
+    /// A value that makes no sense.
+    #[error("{key} in {origin} is wrong: {problem}")]
+    Value {
+        /// With its sections, separated by dots.
+        key: String,
+        /// Where it was set.
+        origin: Source,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// The key that seals secrets is none.
+    #[error("{set} is wrong")]
+    Key {
+        /// Which of the two keys of the section.
+        set: &'static str,
+        /// What is wrong, and what would be right.
+        #[source]
+        source: SecretError,
+    },
+    /// The key file can't be used.
+    #[error("secrets.key_file: {} {problem}", path.display())]
+    KeyFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right.
+        problem: String,
+    },
+}
+
+fn advice(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        [one] => format!("; did you mean '{one}'?"),
+        several => format!("; the keys are {}", several.join(", ")),
+    }
+}
+
+/// Everything an operator can set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is stored.
+    pub database: DatabaseConfig,
+    /// What credentials are sealed with.
+    pub secrets: SecretsConfig,
+    /// How runs go.
+    pub collection: CollectionConfig,
+    /// How requests leave.
+    pub gateway: GatewayConfig,
+    /// What connectors may use up.
+    pub sandbox: SandboxConfig,
+    /// Which numbers are doubted.
+    pub validation: ValidationConfig,
+    /// Which changes are worth an event.
+    pub significance: SignificanceConfig,
+    /// What is written to standard error.
+    pub log: LogConfig,
+}
+
+/// Where everything is stored.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `sqlite://path` or `postgres://user:password@host/database`. A relative path is relative to the current folder.
+    pub url: String,
+    /// Connections of one process to PostgreSQL.
+    pub connections_max: u32,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { url: "sqlite://backline.db".to_owned(), connections_max: 10 }
+    }
+}
+
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("url", &masked_url(&self.url))
+            .field("connections_max", &self.connections_max)
+            .finish()
+    }
+}
+
+/// What credentials are sealed with. One of the two is needed as soon as a credential is stored.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// 32 bytes in base64, as `backline keys generate` prints them.
+    pub key: Option<String>,
+    /// A file that holds the same.
+    pub key_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for SecretsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretsConfig")
+            .field("key", &self.key.as_ref().map(|_| "[secret]"))
+            .field("key_file", &self.key_file)
+            .finish()
+    }
+}
+
+impl SecretsConfig {
+    /// The keyring of the configured key; none where no key is configured.
+    ///
+    /// # Errors
+    /// When the key is none, the file can't be read, or others can read it too.
+    pub fn keyring(&self) -> Result<Option<Keyring>, ConfigError> {
+        let Some(text) = self.read_key()? else { return Ok(None) };
+        let set = if self.key.is_some() { "secrets.key" } else { "secrets.key_file" };
+        Keyring::from_base64(&text).map(Some).map_err(|source| ConfigError::Key { set, source })
+    }
+
+    fn read_key(&self) -> Result<Option<Zeroizing<String>>, ConfigError> {
+        if let Some(key) = &self.key {
+            return Ok(Some(Zeroizing::new(key.trim().to_owned())));
+        }
+        let Some(path) = &self.key_file else { return Ok(None) };
+        let wrong = |problem: String| ConfigError::KeyFile { path: path.clone(), problem };
+        let data = std::fs::metadata(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+        if !data.is_file() || data.len() > KEY_FILE_BYTES_MAX {
+            return Err(wrong("is no key file; make one with `backline keys generate --file`".to_owned()));
+        }
+        #[cfg(unix)]
+        if std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o077 != 0 {
+            return Err(wrong("can be read by other users; run `chmod 600` on it".to_owned()));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+        Ok(Some(Zeroizing::new(text.trim().to_owned())))
+    }
+}
+
+/// How runs go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectionConfig {
+    /// Days of posts that post-level metrics cover. 28 lets young posts mature and holds whole weeks.
+    pub window_days: u16,
+    /// Batches of one platform collected at the same time.
+    pub concurrency: u16,
+    /// Attempts an account has in one run; deferral uses none.
+    pub attempts_max: u32,
+    /// Longest a batch may take, in milliseconds.
+    pub batch_deadline_ms: u64,
+    /// Longest wait between two attempts of the same run, in milliseconds.
+    pub retry_wait_max_ms: u64,
+    /// How long a batch stays with a host that is heard of no more, in milliseconds.
+    pub lease_ttl_ms: u64,
+}
+
+impl Default for CollectionConfig {
+    fn default() -> Self {
+        Self {
+            window_days: 28,
+            concurrency: 4,
+            attempts_max: 3,
+            batch_deadline_ms: 300_000,
+            retry_wait_max_ms: 30_000,
+            lease_ttl_ms: 60_000,
+        }
+    }
+}
+
+/// What is written to standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// For people, or for machines.
+    pub format: LogFormat,
+    /// Directives such as `warn,backline=debug`.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Human, filter: "warn".to_owned() }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads the file and puts the layers together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key, where it was set, and what would be right.
+    pub fn load(
+        file: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+        overrides: &[Override],
+    ) -> Result<Loaded, ConfigError> {
+        let text = file.map(FileText::read).transpose()?;
+        Self::from_layers(text.as_ref(), environment, overrides)
+    }
+
+    /// Puts the layers together: defaults, then the file, then the environment, then flags. Pure.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key, where it was set, and what would be right.
+    pub fn from_layers(
+        file: Option<&FileText>,
+        environment: &BTreeMap<String, String>,
+        overrides: &[Override],
+    ) -> Result<Loaded, ConfigError> {
+        layers::combine(file, environment, overrides)
+    }
+
+    /// Refuses values that are of the right type and make no sense. Sections of other modules are checked by those.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let CollectionConfig { window_days, concurrency, attempts_max, batch_deadline_ms, lease_ttl_ms, .. } =
+            self.collection;
+        if !(1..=WINDOW_DAYS_MAX).contains(&window_days) {
+            return Err(("collection.window_days", format!("{window_days} is not between 1 and {WINDOW_DAYS_MAX}")));
+        }
+        if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
+            return Err(("collection.concurrency", format!("{concurrency} is not between 1 and {CONCURRENCY_MAX}")));
+        }
+        if attempts_max == 0 {
+            return Err(("collection.attempts_max", "0 would never try; write 1 or more".to_owned()));
+        }
+        if batch_deadline_ms < 1000 {
+            return Err((
+                "collection.batch_deadline_ms",
+                format!("{batch_deadline_ms} is under a second; no platform answers so fast"),
+            ));
+        }
+        if lease_ttl_ms < 1000 {
+            return Err((
+                "collection.lease_ttl_ms",
+                format!("{lease_ttl_ms} is under a second; a lease is renewed at a third of it"),
+            ));
+        }
+        if self.database.connections_max == 0 {
+            return Err(("database.connections_max", "0 would never connect; write 1 or more".to_owned()));
+        }
+        if self.database.url.trim().is_empty() {
+            return Err((
+                "database.url",
+                "it is empty; write sqlite://backline.db or postgres://user:password@host/database".to_owned(),
+            ));
+        }
+        if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
+            return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// Variables of other programs that say where caches lie, the first that is set deciding.
+const CACHE_VARIABLES: [(&str, &str); 2] = [("XDG_CACHE_HOME", "backline"), ("HOME", ".cache/backline")];
+
+/// The variables of this process that concern Backline. The one place where the host reads its environment.
+#[must_use]
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| {
+            name.starts_with("BACKLINE_") || CACHE_VARIABLES.iter().any(|(variable, _)| variable == name)
+        })
+        .collect()
+}
+
+/// Where compiled connectors are kept unless `sandbox.cache_dir` says otherwise: the user's cache folder.
+#[must_use]
+pub fn cache_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    CACHE_VARIABLES.iter().find_map(|(variable, folder)| {
+        let base = environment.get(*variable).filter(|base| Path::new(base).is_absolute())?;
+        Some(Path::new(base).join(folder))
+    })
+}
+
+/// Which configuration file is meant: the flag's, else `BACKLINE_CONFIG`'s, else `backline.toml` where it exists.
+#[must_use]
+pub fn find_file(flag: Option<&Path>, environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    if let Some(path) = flag {
+        return Some(path.to_path_buf());
+    }
+    if let Some(path) = environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()) {
+        return Some(PathBuf::from(path));
+    }
+    Some(PathBuf::from(FILE_NAME)).filter(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,219 @@
-//! (being written)
+//! Who is collected, for which date, in which batches, and what that will take. Pure: the time is in the options.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+
+use crate::domain::account::{AccountStatus, Candidate, SubscriptionStatus};
+use crate::domain::manifest::{Budget, BudgetWindow, Owner, Per};
+use crate::domain::outcome::Exclusion;
+use crate::domain::run::Forecast;
+use crate::domain::{AccountId, BatchAccount, Digest, Manifest, Platform, Tenant, Window};
+
+/// Days that post-level metrics look back, unless configured otherwise: long enough for a young post to mature.
+pub const WINDOW_DAYS_DEFAULT: u16 = 28;
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// The logical date; none means each artist's own today.
+    pub date: Option<NaiveDate>,
+    /// The time of planning.
+    pub now: DateTime<Utc>,
+    /// Days that post-level metrics look back.
+    pub window_days: u16,
+}
+
+impl PlanOptions {
+    /// Each artist's own today, over the default window.
+    #[must_use]
+    pub fn at(now: DateTime<Utc>) -> Self {
+        Self { date: None, now, window_days: WINDOW_DAYS_DEFAULT }
+    }
+}
+
+/// A batch before it belongs to a run: accounts of one tenant, one logical date and one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedBatch {
+    /// Whose accounts.
+    pub tenant: Tenant,
+    /// Where.
+    pub platform: Platform,
+    /// Which release collects it.
+    pub release: Digest,
+    /// The logical date of all its accounts.
+    pub metric_date: NaiveDate,
+    /// What post-level metrics cover.
+    pub window: Window,
+    /// By account id, so that planning twice gives the same batches.
+    pub accounts: Vec<BatchAccount>,
+}
+
+/// What planning found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Planned {
+    /// By tenant, then date, then account id.
+    pub batches: Vec<PlannedBatch>,
+    /// Who is not collected and why, by account id; neither a success nor a failure.
+    pub excluded: Vec<(AccountId, NaiveDate, Exclusion)>,
+}
+
+/// Turns the accounts of one platform into batches of the connector's size. An account given twice is planned once.
+#[must_use]
+pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, options: &PlanOptions) -> Planned {
+    let by_account: BTreeMap<AccountId, Candidate> =
+        candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
+
+    let mut planned = Planned::default();
+    // Two artists can share a logical date and yet not a window: it may be today for one and yesterday for the other.
+    let mut groups: BTreeMap<(Tenant, NaiveDate, DateTime<Utc>), Vec<BatchAccount>> = BTreeMap::new();
+    for (account_id, candidate) in by_account {
+        let local_today = options.now.with_timezone(&candidate.timezone).date_naive();
+        let metric_date = options.date.unwrap_or(local_today);
+        if let Some(reason) = exclusion(&candidate, manifest) {
+            planned.excluded.push((account_id, metric_date, reason));
+            continue;
+        }
+        let until = window_end(metric_date, local_today, options.now);
+        groups
+            .entry((candidate.tenant, metric_date, until))
+            .or_default()
+            .push(BatchAccount { account_id, metric_date });
+    }
+
+    let batch_size = usize::try_from(manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
+    for ((tenant, metric_date, until), accounts) in groups {
+        let days = TimeDelta::days(i64::from(options.window_days));
+        let window = Window { since: until.checked_sub_signed(days).unwrap_or(DateTime::<Utc>::MIN_UTC), until };
+        planned.batches.extend(accounts.chunks(batch_size).map(|accounts| PlannedBatch {
+            tenant: tenant.clone(),
+            platform: manifest.connector.platform.clone(),
+            release,
+            metric_date,
+            window,
+            accounts: accounts.to_vec(),
+        }));
+    }
+    planned
+}
+
+/// Why an account is not collected, if it is not. Where several reasons hold, the first of this order is given: what only
+/// the operator of Backline can change, then what the customer decided (subscription, switch, consent), then the account's own state.
+#[must_use]
+pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion> {
+    if candidate.platform != manifest.connector.platform {
+        Some(Exclusion::NoConnector)
+    } else if candidate.subscription_status != SubscriptionStatus::Active {
+        Some(Exclusion::NotSubscribed)
+    } else if !candidate.data_collection_enabled {
+        Some(Exclusion::CollectionDisabled)
+    } else if !candidate.consented {
+        Some(Exclusion::NoConsent)
+    } else {
+        match candidate.account_status {
+            AccountStatus::Active => None,
+            AccountStatus::Disabled => Some(Exclusion::AccountDisabled),
+            AccountStatus::ReconnectNeeded => Some(Exclusion::ReconnectNeeded),
+        }
+    }
+}
+
+/// Where the trailing window of a logical date ends: now while the date is the artist's own today, else the UTC midnight
+/// that ends the date, and never in the future.
+fn window_end(metric_date: NaiveDate, local_today: NaiveDate, now: DateTime<Utc>) -> DateTime<Utc> {
+    if metric_date == local_today {
+        return now;
+    }
+    // Only the last date chrono knows has no successor; its window ends now like any other future one's.
+    metric_date.succ_opt().map_or(now, |next| next.and_time(NaiveTime::MIN).and_utc().min(now))
+}
+
+/// What the duration estimate assumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForecastOptions {
+    /// Time one request takes, in milliseconds.
+    pub request_latency_ms: u32,
+    /// Batches under way at the same time.
+    pub batches_at_once: u32,
+    /// Requests a batch has in flight at the same time.
+    pub requests_at_once: u32,
+}
+
+impl Default for ForecastOptions {
+    /// A quarter of a second is what the five platforms' slower endpoints take from a data centre; the rest are the host's defaults.
+    fn default() -> Self {
+        Self { request_latency_ms: 250, batches_at_once: 8, requests_at_once: 8 }
+    }
+}
+
+/// What these batches will take, by the manifest's own estimates.
+///
+/// - `requests` = Σ over the manifest's estimates of `count` × batches or accounts.
+/// - `units` of a budget = Σ of the same requests × what the budget charges for their path.
+/// - `duration_s` = the larger of two times. *Work*: a batch with `r` requests takes ⌈r / `requests_at_once`⌉ × latency, and the batches'
+///   times are shared among `batches_at_once`, yet the whole is never shorter than the longest batch. *Allowance*: an operator's budget of
+///   `limit` units per window of seconds that has to pay `u` units is waited for ⌊(u − 1) / limit⌋ windows. Daily budgets add no
+///   time: what they don't cover is deferred, which shows in `units`. Budgets of account-owned slots hold per account and add none either.
+#[must_use]
+pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &ForecastOptions) -> Forecast {
+    let batch_count = count(batches.len());
+    let accounts = batches.iter().fold(0u64, |sum, batch| sum.saturating_add(count(batch.accounts.len())));
+    let times = |per: Per| if per == Per::Batch { batch_count } else { accounts };
+
+    let requests = manifest
+        .requests
+        .iter()
+        .fold(0u64, |sum, estimate| sum.saturating_add(estimate.count.saturating_mul(times(estimate.per))));
+    let units_of = |budget: &Budget| {
+        manifest.requests.iter().fold(0u64, |sum, estimate| {
+            let sent = estimate.count.saturating_mul(times(estimate.per));
+            sum.saturating_add(sent.saturating_mul(budget.cost_of(&estimate.path)))
+        })
+    };
+    let units: BTreeMap<String, u64> =
+        manifest.budgets.iter().map(|budget| (budget.name.clone(), units_of(budget))).collect();
+
+    let batch_durations = batches.iter().map(|batch| {
+        let requests = requests_of(manifest, count(batch.accounts.len()));
+        let rounds = requests.div_ceil(u64::from(options.requests_at_once.max(1)));
+        as_f64(rounds) * f64::from(options.request_latency_ms) / 1000.0
+    });
+    let (total, longest) =
+        batch_durations.fold((0.0f64, 0.0f64), |(total, longest), duration| (total + duration, longest.max(duration)));
+    let work = longest.max(total / f64::from(options.batches_at_once.max(1)));
+    let allowance =
+        manifest.budgets.iter().map(|budget| waiting_s(budget, units[&budget.name], manifest)).fold(0.0, f64::max);
+
+    Forecast { batches: batch_count, accounts, requests, units, duration_s: work.max(allowance) }
+}
+
+/// Requests of one batch with so many accounts.
+fn requests_of(manifest: &Manifest, accounts: u64) -> u64 {
+    manifest.requests.iter().fold(0u64, |sum, estimate| {
+        let times = if estimate.per == Per::Batch { 1 } else { accounts };
+        sum.saturating_add(estimate.count.saturating_mul(times))
+    })
+}
+
+/// Seconds that a budget makes a run wait.
+fn waiting_s(budget: &Budget, units: u64, manifest: &Manifest) -> f64 {
+    let is_shared = manifest.slot(&budget.slot).is_some_and(|slot| slot.owner == Owner::Operator);
+    match budget.window {
+        BudgetWindow::Seconds(seconds) if is_shared && units > 0 => {
+            as_f64((units - 1) / budget.limit.max(1)) * f64::from(seconds)
+        }
+        _ => 0.0,
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate in seconds; 53 bits are ample")]
+fn as_f64(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests;

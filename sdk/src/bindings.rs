@@ -5,5 +5,6 @@ wit_bindgen::generate!({
     path: "../wit/connector/1.0.0",
     world: "connector",
     pub_export_macro: true,
+    additional_derives: [PartialEq],
     default_bindings_module: "backline_sdk::bindings",
 });

@@ -5,7 +5,8 @@ use std::future::Future;
 use futures::stream::{self, StreamExt as _};
 use serde_json::Value as Json;
 
-use crate::{Account, BatchResult, Context, Document, FetchError, Fetched, Http, Snapshot};
+use crate::numbers::without_nul;
+use crate::{Account, BatchResult, Context, Document, FetchError, Fetched, Http, Snapshot, Window};
 
 /// A connector for one platform.
 ///
@@ -36,16 +37,37 @@ impl BatchResult {
         F: FnMut(Account) -> Fut,
         Fut: Future<Output = Result<Fetched, FetchError>>,
     {
-        let accounts = stream::iter(accounts).map(fetch).buffered(at_once.max(1)).collect().await;
-        Self { accounts, lost_metrics: Vec::new() }
+        Self { accounts: gather(accounts, at_once, fetch).await, lost_metrics: Vec::new() }
+    }
+}
+
+/// Does something for every item, at most `at_once` at a time, and answers in the order of the items.
+pub async fn gather<T, F, Fut>(items: impl IntoIterator<Item = T>, at_once: usize, act: F) -> Vec<Fut::Output>
+where
+    F: FnMut(T) -> Fut,
+    Fut: Future,
+{
+    stream::iter(items).map(act).buffered(at_once.max(1)).collect().await
+}
+
+impl Window {
+    /// Whether a moment (Unix seconds) lies inside.
+    #[must_use]
+    pub fn contains(&self, moment: i64) -> bool {
+        self.since <= moment && moment < self.until
     }
 }
 
 impl Fetched {
-    /// A body without state.
+    /// A body without state. NUL characters, which PostgreSQL refuses, are left out.
     #[must_use]
     pub fn new(body: &Json) -> Self {
-        Self { body: body.to_string(), state: None }
+        let mut text = body.to_string();
+        // A quick look first: hardly any document has one, and most are large.
+        if text.contains("\\u0000") {
+            text = without_nul(body).to_string();
+        }
+        Self { body: text, state: None }
     }
 
     /// Keeps something for the next fetch of this account.

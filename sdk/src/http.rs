@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde_json::Value as Json;
 
-pub use crate::bindings::backline::connector::http::{Error as HttpError, Method};
 use crate::bindings::backline::connector::http as wit;
+pub use crate::bindings::backline::connector::http::{Error as HttpError, Method};
 use crate::{Account, FetchError};
 
 /// The way out: the host's `http.send`, or a [`Replay`](crate::testing::Replay) in tests.
@@ -24,19 +24,16 @@ impl Http {
     }
 
     /// Starts a GET request.
-    #[must_use]
     pub fn get(&self, url: impl Into<String>) -> Request<'_> {
         self.request(Method::Get, url)
     }
 
     /// Starts a POST request.
-    #[must_use]
     pub fn post(&self, url: impl Into<String>) -> Request<'_> {
         self.request(Method::Post, url)
     }
 
     /// Starts a request.
-    #[must_use]
     pub fn request(&self, method: Method, url: impl Into<String>) -> Request<'_> {
         Request {
             http: self,
@@ -129,6 +126,12 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
+    /// Seconds that `Retry-After` asks to wait, where it is a number; the host has already honoured it in its own retries.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        self.header("retry-after")?.trim().parse().ok()
+    }
+
     /// The body as JSON, whatever the status; none where it is empty, HTML or cut off.
     #[must_use]
     pub fn json(&self) -> Option<Json> {
@@ -148,7 +151,11 @@ impl Response {
             return Err(FetchError::Unexpected(format!("HTTP {}", self.status)));
         }
         self.json().ok_or_else(|| {
-            FetchError::Unexpected(format!("HTTP {} with a body of {} bytes that is not JSON", self.status, self.body.len()))
+            FetchError::Unexpected(format!(
+                "HTTP {} with a body of {} bytes that is not JSON",
+                self.status,
+                self.body.len()
+            ))
         })
     }
 }
@@ -173,7 +180,9 @@ pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => encoded.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => {
+                encoded.push(char::from(byte))
+            }
             _ => {
                 encoded.push('%');
                 for digit in [byte >> 4, byte & 15] {

@@ -33,28 +33,35 @@
 //! ```
 
 pub mod bindings;
+mod calendar;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod conformance;
 mod connector;
 mod http;
+pub mod log;
 mod numbers;
 mod snapshot;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod time;
 
-pub use bindings::backline::connector::log;
 pub use bindings::backline::connector::types::{
     Absence, Account, BatchResult, Context, Coverage, Document, Engagement, EngagementBasis, FetchError, Fetched,
     LostMetric, Metric, Snapshot, Value, Window,
 };
-pub use connector::Connector;
+pub use calendar::Placement;
+pub use connector::{Connector, gather};
 pub use http::{Http, HttpError, Method, Request, Response, encode};
-pub use numbers::{integer, text};
+pub use numbers::{id, integer, text, without_nul};
 pub use snapshot::{SnapshotBuilder, Tally};
+pub use time::timestamp;
 
 /// What nearly every connector uses.
 pub mod prelude {
     pub use crate::{
         Absence, Account, BatchResult, Connector, Context, Coverage, Document, Engagement, EngagementBasis, FetchError,
-        Fetched, Http, HttpError, LostMetric, Method, Response, Snapshot, Tally, Value, Window, integer, text,
+        Fetched, Http, HttpError, LostMetric, Method, Response, Snapshot, Tally, Value, Window, gather, id, integer,
+        text, timestamp,
     };
     pub use serde_json::{Value as Json, json};
 }

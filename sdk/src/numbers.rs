@@ -25,3 +25,68 @@ pub fn text(json: &Json) -> Option<String> {
     let text = json.as_str()?.replace('\0', "");
     (!text.trim().is_empty()).then_some(text)
 }
+
+/// An id as an opaque string, also where a platform sends it as a whole JSON number of up to 64 bits.
+///
+/// A number that only a float could hold is none: its last digits are already gone.
+#[must_use]
+pub fn id(json: &Json) -> Option<String> {
+    match json {
+        Json::Number(number) => (number.is_i64() || number.is_u64()).then(|| number.to_string()),
+        _ => text(json),
+    }
+}
+
+/// The same JSON with every NUL character left out of its texts and keys, since PostgreSQL refuses them.
+#[must_use]
+pub fn without_nul(json: &Json) -> Json {
+    match json {
+        Json::String(text) => Json::String(text.replace('\0', "")),
+        Json::Array(items) => items.iter().map(without_nul).collect(),
+        Json::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.replace('\0', ""), without_nul(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_count_is_whole_and_within_64_bits_or_it_is_none() {
+        let cases = [
+            (json!(0), Some(0)),
+            (json!("3331930783"), Some(3_331_930_783)),
+            (json!(33_920.0), Some(33_920)),
+            (json!(i64::MAX), Some(i64::MAX)),
+            (json!(u64::MAX), None),
+            (json!(0.5), None),
+            (json!("12.5"), None),
+            (json!(""), None),
+            (json!(null), None),
+            (json!(true), None),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(integer(&json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_id_past_2_to_the_53_keeps_its_last_digits() {
+        assert_eq!(id(&json!(7_386_111_312_293_610_271_i64)).as_deref(), Some("7386111312293610271"));
+        assert_eq!(id(&json!("0017")).as_deref(), Some("0017"));
+        assert_eq!(id(&json!(1.5)), None);
+        assert_eq!(id(&json!("")), None);
+    }
+
+    #[test]
+    fn nul_is_left_out_everywhere() {
+        assert_eq!(
+            without_nul(&json!({ "a\0": ["x\0y", { "b": "\0" }], "n": 1 })),
+            json!({ "a": ["xy", { "b": "" }], "n": 1 })
+        );
+    }
+}

@@ -37,7 +37,6 @@ impl Tally {
 
 impl Snapshot {
     /// Starts an empty snapshot.
-    #[must_use]
     pub fn builder() -> SnapshotBuilder {
         SnapshotBuilder { snapshot: Self { metrics: Vec::new(), engagement: None, notes: Vec::new() } }
     }
@@ -57,6 +56,12 @@ impl SnapshotBuilder {
         self
     }
 
+    /// A value computed from several posts, or why there is none, with how many posts it covers.
+    pub fn metric_with(mut self, name: &str, value: Result<Value, Absence>, coverage: Coverage) -> Self {
+        self.snapshot.metrics.push(Metric { name: name.to_owned(), value, coverage: Some(coverage) });
+        self
+    }
+
     /// A count as the platform sends it; `otherwise` where it is not there.
     pub fn count(self, name: &str, json: &Json, otherwise: Absence) -> Self {
         self.metric(name, integer(json).map(Value::Integer).ok_or(otherwise))
@@ -64,7 +69,8 @@ impl SnapshotBuilder {
 
     /// A sum over posts. No post at all sums to 0; posts of which none carries the number give `otherwise`.
     pub fn tally(mut self, name: &str, tally: Tally, otherwise: Absence) -> Self {
-        let value = if tally.counted == 0 && tally.skipped > 0 { Err(otherwise) } else { Ok(Value::Integer(tally.sum)) };
+        let value =
+            if tally.counted == 0 && tally.skipped > 0 { Err(otherwise) } else { Ok(Value::Integer(tally.sum)) };
         let coverage = Some(Coverage { counted: tally.counted, skipped: tally.skipped });
         self.snapshot.metrics.push(Metric { name: name.to_owned(), value, coverage });
         self

@@ -66,10 +66,26 @@ impl Replay {
         self.with(|state| {
             match state.prepared.iter_mut().find(|entry| entry.method == method && entry.url_part == url_part) {
                 Some(entry) => entry.answers.push_back(answer),
-                None => state.prepared.push(Prepared { method, url_part: url_part.to_owned(), answers: [answer].into() }),
+                None => {
+                    state.prepared.push(Prepared { method, url_part: url_part.to_owned(), answers: [answer].into() })
+                }
             }
         });
         self
+    }
+
+    /// Answers every request that nothing prepared before fits, of any method, with the same.
+    #[must_use]
+    pub fn always(self, answer: Result<wit::Response, HttpError>) -> Self {
+        let methods = [
+            wit::Method::Get,
+            wit::Method::Head,
+            wit::Method::Post,
+            wit::Method::Put,
+            wit::Method::Patch,
+            wit::Method::Delete,
+        ];
+        methods.into_iter().fold(self, |replay, method| replay.on(method, "", answer.clone()))
     }
 
     /// Everything that was asked so far, in order.
@@ -156,6 +172,27 @@ pub fn account(id: &str, platform_id: &str) -> Account {
 #[must_use]
 pub fn context(until: i64) -> Context {
     Context { window: Window { since: until - 28 * 86_400, until }, lost_metrics: Vec::new() }
+}
+
+/// The bodies of a folder of collected answers, by file name, sorted; none where the folder does not exist.
+///
+/// For tests against a collection that is not part of the repository: with it they check, without it they pass.
+///
+/// # Panics
+/// When the folder is there and can't be read.
+#[must_use]
+pub fn bodies(folder: &std::path::Path) -> Option<Vec<(String, Vec<u8>)>> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    let mut bodies: Vec<(String, Vec<u8>)> = entries
+        .map(|entry| {
+            let entry = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+            let body =
+                std::fs::read(entry.path()).unwrap_or_else(|error| panic!("{}: {error}", entry.path().display()));
+            (entry.file_name().to_string_lossy().into_owned(), body)
+        })
+        .collect();
+    bodies.sort();
+    Some(bodies)
 }
 
 /// The value of a metric in a snapshot as JSON: a number, a text, a list, or `{"absent": "…"}`; null where it was not reported.

@@ -1,1 +1,415 @@
-//! (being written)
+//! The whole path of the data, on both databases: plan → lease → fetch → normalise → validate → growth → store.
+
+use std::collections::BTreeMap;
+
+use backline::domain::event::types;
+use backline::domain::{
+    Absence, AccountStatus, ArtistId, Consent, FailureClass, MetricsRow, NoChange, Outcome, RunStatus, Value,
+};
+use backline::store::{AccountFilter, MetricsFilter, Store};
+use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
+use chrono::{NaiveDate, TimeDelta, TimeZone as _, Utc};
+use serde_json::{Value as Json, json};
+
+use crate::support::components;
+use crate::support::database::each_database;
+use crate::support::stage::{Stage, noon, platform};
+
+fn date(day: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 11, day).expect("a day of November")
+}
+
+fn small(artists: u32) -> SimulatorConfig {
+    SimulatorConfig { artists, date: date(18), ..SimulatorConfig::default() }
+}
+
+fn integer(row: &MetricsRow, name: &str) -> Option<i64> {
+    row.values.get(name).and_then(Value::as_i64)
+}
+
+/// Every number the simulator expects is in the row; every number it does not is an absence.
+fn assert_truth(row: &MetricsRow, expected: &Expected, what: &str) {
+    let numbers = [
+        ("followers", expected.followers),
+        ("following", expected.following),
+        ("posts_count", expected.posts_count),
+        ("total_views", expected.total_views),
+        ("content_views", expected.content_views),
+        ("video_views", expected.video_views),
+        ("likes", expected.likes),
+        ("comments", expected.comments),
+        ("shares", expected.shares),
+        ("recent_releases", expected.recent_releases),
+    ];
+    for (name, expected) in numbers {
+        assert_eq!(integer(row, name), expected, "{what}: {name} of {row:?}");
+        assert_eq!(row.absent.contains_key(name), expected.is_none(), "{what}: {name} is a value or an absence, never both");
+    }
+    let top_track = row.values.get("top_track").map(ToString::to_string);
+    assert_eq!(top_track, expected.top_track, "{what}: top_track");
+    for name in ["streams", "monthly_listeners"] {
+        assert_eq!(row.absent.get(name), Some(&Absence::NotOffered), "{what}: no official API offers {name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_days_of_five_platforms_are_stored_as_they_are() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(25), |_| {}).await;
+        for day in 18..=20 {
+            stage.set_date(date(day));
+            let report = stage.run(date(day)).await;
+            assert_eq!(report.run.status, RunStatus::Success, "day {day}: {:?}", report.platforms);
+            assert_eq!(report.run.counts.collected, 125, "25 artists on five platforms");
+            assert_eq!(report.run.counts.planned, 125);
+        }
+        let world = stage.simulator.world();
+        for sim in Sim::ALL {
+            for index in 0..25 {
+                for day in 18..=20 {
+                    let row = stage.row(sim, index, date(day)).await.unwrap_or_else(|| panic!("{sim:?} {index} {day}"));
+                    let expected = world.expected_in(sim, index, date(day), row.window.since, row.window.until);
+                    assert_truth(&row, &expected, &format!("{} of artist {index} on {day}", sim.as_str()));
+                }
+            }
+        }
+        // Growth of the third day: yesterday is there, last week is not.
+        let filter = MetricsFilter {
+            artist: Some(ArtistId(world.artist(0).id)),
+            platform: Some(platform("instagram")),
+            since: Some(date(20)),
+            ..MetricsFilter::default()
+        };
+        let growth = stage.host.store().growth(&filter).await.expect("growth is read");
+        let followers = &growth[0].changes["followers"];
+        let (before, after) = (world.followers(Sim::Instagram, 0, date(19)), world.followers(Sim::Instagram, 0, date(20)));
+        #[expect(clippy::cast_precision_loss, reason = "follower counts of a test")]
+        let difference = (after.expect("a number") - before.expect("a number")) as f64;
+        assert_eq!(followers[&1].absolute, Some(difference));
+        assert_eq!(followers[&7].reason, Some(NoChange::Gap), "a week ago nothing was collected, but two days ago something was");
+        assert_eq!(followers[&7].gap_days, Some(1), "measured from yesterday, the latest accepted value");
+    })
+    .await;
+}
+
+/// Everything a run leaves behind, as JSON, without what may differ: ids and times that were drawn.
+async fn traces(stage: &Stage) -> Json {
+    let store = stage.host.store();
+    let mut rows = store.metrics(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("metrics");
+    rows.sort_by_key(|row| (row.account_id, row.metric_date));
+    let mut growth = store.growth(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("growth");
+    growth.sort_by_key(|row| (row.account_id, row.metric_date));
+    let mut documents = BTreeMap::new();
+    for row in &rows {
+        let body = store.document(row.document_id).await.expect("documents are read").expect("a row's document is stored");
+        documents.insert(format!("{}/{}", row.account_id, row.metric_date), body);
+    }
+    let rows: Vec<Json> = rows
+        .into_iter()
+        .map(|row| {
+            let mut row = serde_json::to_value(row).expect("a row is JSON");
+            for drawn in ["run_id", "document_id"] {
+                row.as_object_mut().expect("an object").remove(drawn);
+            }
+            row
+        })
+        .collect();
+    json!({ "metrics": rows, "growth": growth, "documents": documents })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_databases_hold_the_same_tables() {
+    let traces_of = std::sync::Mutex::new(Vec::new());
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(10), |_| {}).await;
+        for day in [18, 20, 19] {
+            stage.set_date(date(day));
+            stage.run(date(day)).await;
+        }
+        traces_of.lock().expect("a lock").push(traces(&stage).await);
+    })
+    .await;
+    let traces = traces_of.into_inner().expect("a lock");
+    assert_eq!(traces.len(), 2, "SQLite and PostgreSQL");
+    assert_eq!(traces[0]["metrics"].as_array().map(Vec::len), Some(150), "ten artists, five platforms, three days");
+    for table in ["metrics", "growth", "documents"] {
+        assert_eq!(traces[0][table], traces[1][table], "{table} differs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_stay_at_the_batch_floor() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(120), |_| {}).await;
+        stage.run_some(date(18), &["youtube", "spotify", "apple_music"]).await;
+        let counts = stage.simulator.counts();
+        // Artists of eight time zones share at most three dates; here all share one, since the date is given.
+        assert_eq!(counts.operation("GET /youtube/v3/channels"), 3, "{:?}", counts.operations);
+        assert_eq!(counts.operation("GET /v1/artists"), 3, "{:?}", counts.operations);
+        assert_eq!(counts.operation("GET /v1/catalog/{storefront}/artists"), 5, "{:?}", counts.operations);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spent_quota_defers_to_midnight_pacific_and_fails_nobody() {
+    each_database(async |_store: Store, url: &str| {
+        let config = SimulatorConfig { youtube_quota: 30, ..small(100) };
+        let stage = Stage::set(url, config, |_| {}).await;
+        let report = stage.run_some(date(18), &["youtube"]).await;
+        let counts = report.run.counts;
+        assert_eq!(counts.failed, 0, "{:?}", report.platforms);
+        assert!(counts.deferred > 0, "{counts:?}");
+        assert_eq!(counts.collected + counts.deferred, 100);
+        assert!(stage.simulator.counts().units("youtube") <= 30);
+        let outcomes = stage.host.store().run_outcomes(report.run.id, None, 10_000).await.expect("outcomes");
+        let midnight_pacific = Utc.with_ymd_and_hms(2026, 11, 19, 8, 0, 0).single().expect("a time");
+        for outcome in outcomes {
+            if let Outcome::Deferred { until, .. } = outcome.outcome {
+                assert_eq!(until, midnight_pacific, "noon UTC of the 18th is 04:00 in Los Angeles");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn troubles_stay_with_the_account_that_has_them() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, SimulatorConfig { troubles: true, ..small(25) }, |_| {}).await;
+        let report = stage.run(date(18)).await;
+        assert_eq!(report.run.status, RunStatus::PartialFailure);
+        let world = stage.simulator.world();
+        let outcomes = stage.host.store().run_outcomes(report.run.id, None, 10_000).await.expect("outcomes");
+        let class_of = |sim: Sim, wanted: Trait| {
+            let index = (0..25).find(|index| world.trait_of(*index) == Some(wanted)).expect("each trait occurs");
+            let artist = ArtistId(world.artist(index).id);
+            let account = uuid::Uuid::new_v5(&artist.0, sim.as_str().as_bytes());
+            let outcome = outcomes.iter().find(|outcome| outcome.account_id.0 == account).expect("an outcome");
+            match &outcome.outcome {
+                Outcome::Failed { class, .. } => Some(*class),
+                Outcome::Collected => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(class_of(Sim::Youtube, Trait::YoutubeGone), Some(FailureClass::NotFound));
+        assert_eq!(class_of(Sim::Spotify, Trait::SpotifyGone), Some(FailureClass::NotFound));
+        assert_eq!(class_of(Sim::Instagram, Trait::InstagramExpired), Some(FailureClass::Reconnect));
+        assert_eq!(class_of(Sim::Instagram, Trait::InstagramForbidden), Some(FailureClass::Forbidden));
+        assert_eq!(class_of(Sim::Tiktok, Trait::TiktokScopeMissing), Some(FailureClass::Reconnect));
+        assert_eq!(class_of(Sim::Tiktok, Trait::TiktokRevoked), Some(FailureClass::Reconnect));
+        assert_eq!(class_of(Sim::Tiktok, Trait::TiktokErrorInOk), Some(FailureClass::Unavailable));
+        assert_eq!(class_of(Sim::AppleMusic, Trait::AppleGone), Some(FailureClass::NotFound));
+        assert_eq!(report.run.counts.failed, 8 + u64::from(class_of(Sim::AppleMusic, Trait::AppleOnlyGb).is_some()));
+
+        // Who must connect anew is told so once, and left alone from then on.
+        let events = stage.events().await;
+        let reconnects = events.iter().filter(|event| event.kind == types::RECONNECT_NEEDED).count();
+        assert_eq!(reconnects, 3);
+        stage.set_date(date(19));
+        let report = stage.run(date(19)).await;
+        assert_eq!(report.run.counts.excluded, 3);
+        assert_eq!(report.run.counts.planned, 122);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blip_is_retried_and_a_half_failed_rerun_harms_nothing() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(5), |_| {}).await;
+        let blip = FaultKind::Status { status: 503, retry_after: RetryAfter::default() };
+        stage.simulator.set_faults(vec![Fault::always(blip.clone()).on_host("youtube.googleapis.com").times(6)]);
+        let report = stage.run(date(18)).await;
+        assert_eq!(report.run.status, RunStatus::Success, "{:?}", report.platforms);
+        let before = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
+
+        stage.simulator.set_faults(vec![Fault::always(blip).on_host("youtube.googleapis.com")]);
+        stage.set_time(noon(date(18)) + TimeDelta::hours(1));
+        let report = stage.run(date(18)).await;
+        assert_eq!(report.run.status, RunStatus::PartialFailure);
+        let youtube = report.platforms.iter().find(|report| report.platform == "youtube").expect("a report");
+        assert_eq!((youtube.counts.failed, youtube.failures.get("unavailable")), (5, Some(&5)));
+        assert_eq!(stage.row(Sim::Youtube, 0, date(18)).await.as_ref(), Some(&before), "the row of the same date is as it was");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_data_recomputes_the_growth_it_touches() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(1), |_| {}).await;
+        let growth_on = async |day: u32| {
+            let filter = MetricsFilter {
+                platform: Some(platform("instagram")),
+                since: Some(date(day)),
+                until: Some(date(day)),
+                ..MetricsFilter::default()
+            };
+            stage.host.store().growth(&filter).await.expect("growth").remove(0).changes["followers"][&1]
+        };
+        for day in [18, 20] {
+            stage.set_date(date(day));
+            stage.run_some(date(day), &["instagram"]).await;
+        }
+        let with_gap = growth_on(20).await;
+        assert_eq!((with_gap.reason, with_gap.percent, with_gap.gap_days), (Some(NoChange::Gap), None, Some(2)));
+        stage.set_date(date(19));
+        stage.run_some(date(19), &["instagram"]).await;
+        let recomputed = growth_on(20).await;
+        assert_eq!((recomputed.reason, recomputed.gap_days), (None, Some(1)));
+        assert!(recomputed.percent.is_some());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_access_token_is_refreshed_and_its_rotation_saved() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(3), |_| {}).await;
+        for day in [18, 19, 21, 25] {
+            stage.set_date(date(day));
+            let report = stage.run_some(date(day), &["tiktok"]).await;
+            assert_eq!(report.run.status, RunStatus::Success, "day {day}: {:?}", report.platforms);
+        }
+        let refreshes = stage.simulator.counts().operation("POST /v2/oauth/token/");
+        assert!(refreshes >= 9, "each day's tokens are new ones: {refreshes}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_metric_is_remembered_and_announced_once() {
+    each_database(async |_store: Store, url: &str| {
+        let config = SimulatorConfig { instagram_lost: vec!["saved".to_owned()], ..small(4) };
+        let stage = Stage::set(url, config, |config| config.collection.concurrency = 1).await;
+        for day in [18, 19] {
+            stage.set_date(date(day));
+            let report = stage.run_some(date(day), &["instagram"]).await;
+            assert_eq!(report.run.status, RunStatus::Success, "{:?}", report.platforms);
+            if day == 18 {
+                assert!(stage.simulator.counts().statuses.contains_key(&400), "the platform refused the name");
+                stage.simulator.reset_counts();
+            }
+        }
+        assert!(!stage.simulator.counts().statuses.contains_key(&400), "it was not asked for again");
+        let events = stage.events().await;
+        let lost: Vec<_> = events.iter().filter(|event| event.kind == types::METRIC_LOST).collect();
+        assert_eq!(lost.len(), 1);
+        assert_eq!(lost[0].data["metric"], "saved");
+        let row = stage.row(Sim::Instagram, 0, date(19)).await.expect("a row");
+        assert!(integer(&row, "likes").is_some(), "the other metrics are there: {row:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_withdraws_consent_is_excluded() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(3), |_| {}).await;
+        let artist = ArtistId(stage.simulator.world().artist(1).id);
+        let withdrawal = Consent {
+            artist_id: artist,
+            platform: platform("youtube"),
+            granted: false,
+            scope: "metrics".to_owned(),
+            source: "operator".to_owned(),
+            recorded_at: stage.host.clock().now(),
+        };
+        stage.host.store().record_consents(&[withdrawal]).await.expect("consents are recorded");
+        let report = stage.run_some(date(18), &["youtube", "spotify"]).await;
+        assert_eq!((report.run.counts.collected, report.run.counts.excluded, report.run.counts.failed), (5, 1, 0));
+        assert_eq!(report.run.status, RunStatus::Success, "an exclusion is neither success nor failure");
+        assert!(stage.row(Sim::Youtube, 1, date(18)).await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_stored_or_said_in_the_clear() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, SimulatorConfig { troubles: true, remember_requests: 5_000, ..small(25) }, |_| {}).await;
+        let report = stage.run(date(18)).await;
+        let mut canaries: Vec<String> = Vec::new();
+        let world = stage.simulator.world();
+        let credentials = world.operator_credentials().into_iter().chain((0..25).flat_map(|index| world.artist_credentials(index)));
+        for credential in credentials {
+            match serde_json::from_str::<Json>(&credential.value) {
+                Ok(Json::Object(fields)) => canaries.extend(
+                    ["client_secret", "refresh_token", "private_key_pem"]
+                        .iter()
+                        .filter_map(|field| fields.get(*field)?.as_str().map(str::to_owned)),
+                ),
+                _ => canaries.push(credential.value),
+            }
+        }
+        // Access tokens that the host obtained, as the simulator saw them arrive.
+        for request in stage.simulator.requests() {
+            for (name, value) in &request.headers {
+                if name == "authorization" {
+                    canaries.push(value.split(' ').next_back().expect("a value").to_owned());
+                }
+            }
+        }
+        canaries.sort();
+        canaries.dedup();
+        assert!(canaries.len() > 50, "{} canaries", canaries.len());
+        assert!(canaries.iter().all(|canary| canary.len() >= 8), "a short canary proves nothing");
+
+        let mut haystack = String::new();
+        haystack.push_str(&format!("{report:?}"));
+        haystack.push_str(&traces(&stage).await.to_string());
+        let store = stage.host.store();
+        haystack.push_str(&format!("{:?}", stage.events().await));
+        haystack.push_str(&format!("{:?}", store.run_outcomes(report.run.id, None, 10_000).await.expect("outcomes")));
+        haystack.push_str(&format!("{:?}", stage.host.config()));
+        for canary in &canaries {
+            assert!(!haystack.contains(canary.as_str()), "a secret is in what was stored or said");
+        }
+        // The database as it lies on the disk, sealed credentials included.
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            let path = path.split('?').next().expect("a path");
+            for file in [path.to_owned(), format!("{path}-wal")] {
+                let Ok(bytes) = std::fs::read(&file) else { continue };
+                for canary in &canaries {
+                    let found = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
+                    assert!(!found, "a secret is on the disk");
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_poisonous_account_costs_itself() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, small(1), |_| {}).await;
+        stage.host.install(&components::guest("panics_on_account")).await.expect("the guest installs");
+        stage.import_for_guest("guest", 40, "poison").await;
+        let report = stage.run_some(date(18), &["guest"]).await;
+        assert_eq!((report.run.counts.collected, report.run.counts.failed), (39, 1), "{:?}", report.platforms);
+        assert_eq!(report.platforms[0].failures.get("trapped"), Some(&1));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_switched_off_is_left_alone() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(2), |_| {}).await;
+        let store = stage.host.store();
+        let filter = AccountFilter { platform: Some(platform("spotify")), ..AccountFilter::default() };
+        let account = store.list_accounts(&filter).await.expect("accounts").remove(0);
+        store.set_account_status(account.id, AccountStatus::Disabled, stage.host.clock().now()).await.expect("set");
+        let plan = stage
+            .host
+            .plan(&backline::pipeline::report::RunRequest { platforms: vec![platform("spotify")], ..Default::default() })
+            .await
+            .expect("a plan");
+        assert_eq!((plan.total.accounts, plan.total.batches), (1, 1));
+        assert_eq!(plan.platforms[0].excluded.get("account_disabled"), Some(&1));
+        assert!(store.list_runs(10, None).await.expect("runs").is_empty(), "a plan writes nothing");
+    })
+    .await;
+}

@@ -1,2 +1,53 @@
-//! Developer tasks.
-fn main() {}
+//! Developer tasks: `cargo xtask build | demo | test | tidy`.
+//!
+//! Everything a newcomer or the CI runs goes through here. It depends on no other package of the workspace: what it needs
+//! of the host it gets by running the `backline` binary, as an operator would.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a developer task is for")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod build;
+mod demo;
+mod http;
+mod process;
+mod test;
+mod tidy;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, demonstrates, tests and checks Backline")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the host, the connectors and the sandbox's test guests; what is up to date is left alone
+    Build,
+    /// Collect three days of 25 simulated artists, from an empty database to a table of growth
+    Demo(demo::DemoArguments),
+    /// Run the tests, on SQLite and PostgreSQL
+    Test(test::TestArguments),
+    /// Check formatting, lints, documentation and the rules of ARCHITECTURE.md
+    Tidy(tidy::TidyArguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Build => build::everything().map(|()| true),
+        Task::Demo(arguments) => demo::demonstrate(&arguments),
+        Task::Test(arguments) => test::test(&arguments),
+        Task::Tidy(arguments) => tidy::tidy(&arguments),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

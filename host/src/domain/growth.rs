@@ -36,7 +36,8 @@ pub struct Change {
     /// Percent of the base, two decimals; none for ratios, whose movement is in points.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub percent: Option<f64>,
-    /// Days between this date and the accepted value nearest to the span's start (latest at or before it, else the latest earlier one).
+    /// Days between this date and the value it is measured from: the one on the span's start, or, where that is missing, the latest
+    /// accepted one before this date.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub gap_days: Option<u32>,
     /// Percent a day over `gap_days`, two decimals; given where the span's own base is missing.

@@ -5,10 +5,13 @@
 pub mod account;
 pub mod event;
 pub mod fetch;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod growth;
 pub mod history;
 pub mod ids;
 pub mod manifest;
+pub mod merge;
 pub mod metric;
 pub mod origin;
 pub mod outcome;

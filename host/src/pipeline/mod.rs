@@ -1,3 +1,179 @@
 //! The one module that knows all stages: it leads data from the plan to storage.
+//!
+//! plan → lease → [`collect`]: credentials → fetch (sandbox ⇄ gateway) → normalise → validate → growth → store.
 
+mod budgets;
+mod collect;
+mod credentials;
+mod fetch;
+mod install;
+mod quarantine;
+mod releases;
 pub mod report;
+mod rows;
+mod run;
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+pub use self::credentials::CredentialError;
+use self::credentials::CredentialDesk;
+use self::releases::ReleaseShelf;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::domain::{Digest, Platform};
+use crate::gateway::{Gateway, GatewayError};
+use crate::plugins::InspectError;
+use crate::sandbox::{LoadError, Sandbox, SandboxError};
+use crate::secrets::{Keyring, SecretError};
+use crate::store::{Store, StoreError, StoreOptions};
+
+/// What the host can't do, and what would mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The way out.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The sandbox itself.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// A component that can't be compiled or linked.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A file that is no connector.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// A credential.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// A secret as it was entered, or the key that seals it.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// No release is active for the platform.
+    #[error("no connector is active for platform '{platform}'; install one with `backline plugins install`, `backline plugins list` shows what there is")]
+    NoConnector {
+        /// Which.
+        platform: Platform,
+    },
+    /// Nothing is installed.
+    #[error("no connector is installed; install one with `backline plugins install FILE.wasm`")]
+    NothingInstalled,
+    /// The manifest has no such slot.
+    #[error("the connector of {platform} has no credential slot '{slot}'; it has: {known}")]
+    NoSlot {
+        /// Where.
+        platform: Platform,
+        /// As asked for.
+        slot: String,
+        /// What there is.
+        known: String,
+    },
+    /// A secret of an account's given for the operator, or the other way round.
+    #[error("slot '{slot}' of {platform} {problem}")]
+    SlotOwner {
+        /// Where.
+        platform: Platform,
+        /// Which.
+        slot: String,
+        /// What is wrong, and what would be right.
+        problem: &'static str,
+    },
+    /// The same version was installed before with other bytes.
+    #[error("{name} {version} is installed already with another digest ({installed}); raise the version in connector.toml")]
+    SameVersion {
+        /// Which connector.
+        name: String,
+        /// Which version.
+        version: String,
+        /// What is installed.
+        installed: Digest,
+    },
+    /// A batch names a release that was removed.
+    #[error("the release {digest} is in the database no longer; install it again")]
+    ReleaseGone {
+        /// Which.
+        digest: Digest,
+    },
+    /// An artist that does not exist.
+    #[error("no artist has the id {0}; `backline artists list` shows them")]
+    NoArtist(crate::domain::ArtistId),
+    /// A quarantined value that does not exist, or was decided already.
+    #[error("no quarantined value is held under the id {0}; `backline quarantine list` shows them")]
+    NotHeld(uuid::Uuid),
+    /// A task of the host's own ended early.
+    #[error("a worker ended unexpectedly: {0}")]
+    Worker(String),
+}
+
+/// The host: everything a command or a service works with.
+pub struct Host {
+    config: Arc<Config>,
+    clock: Clock,
+    store: Store,
+    gateway: Gateway,
+    shelf: ReleaseShelf,
+    desk: CredentialDesk,
+    /// Answers the gateway's demands for units; ends with the host.
+    _background: JoinSet<()>,
+}
+
+impl Host {
+    /// Opens the database and builds gateway and sandbox. Changes nothing.
+    ///
+    /// # Errors
+    /// When the database can't be reached or has another schema, or the configuration can't be put into force.
+    pub async fn open(config: Config, clock: Clock) -> Result<Self, HostError> {
+        let options = StoreOptions { connections_max: config.database.connections_max };
+        let store = Store::open(&config.database.url, options).await?;
+        store.check_schema().await?;
+        let keyring = config.secrets.keyring()?.map(Arc::new);
+        Self::assemble(config, clock, store, keyring)
+    }
+
+    fn assemble(config: Config, clock: Clock, store: Store, keyring: Option<Arc<Keyring>>) -> Result<Self, HostError> {
+        let (gateway, demands) = Gateway::new(config.gateway.clone(), clock.clone())?;
+        let sandbox = Sandbox::new(config.sandbox.clone())?;
+        let mut background = JoinSet::new();
+        background.spawn(budgets::serve(store.clone(), clock.clone(), demands));
+        let shelf = ReleaseShelf::new(store.clone(), sandbox);
+        let desk = CredentialDesk::new(store.clone(), gateway.clone(), keyring, clock.clone());
+        Ok(Self { config: Arc::new(config), clock, store, gateway, shelf, desk, _background: background })
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The clock everything here goes by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    fn shelf(&self) -> &ReleaseShelf {
+        &self.shelf
+    }
+
+    fn desk(&self) -> &CredentialDesk {
+        &self.desk
+    }
+}

@@ -1,1 +1,33 @@
-//! Backline connector for apple-music.
+//! Backline connector for Apple Music: artists from the public catalogue, with the developer's token.
+//!
+//! `api` knows the endpoints and what their refusals mean, `collect` decides what is asked in which order, `interpret` turns
+//! stored documents into metrics.
+
+mod api;
+mod collect;
+mod interpret;
+
+use backline_sdk::prelude::*;
+
+/// The connector.
+#[derive(Debug)]
+pub struct AppleMusic;
+
+impl Connector for AppleMusic {
+    async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
+        collect::name(&api::Api::new(http), account).await
+    }
+
+    async fn fetch(http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
+        collect::batch(&api::Api::new(http), accounts).await
+    }
+
+    fn normalize(document: Document) -> Result<Snapshot, String> {
+        interpret::snapshot(&document)
+    }
+}
+
+backline_sdk::export_connector!(AppleMusic);
+
+#[cfg(test)]
+mod tests;

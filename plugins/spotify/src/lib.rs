@@ -1,1 +1,35 @@
-//! Backline connector for spotify.
+//! Backline connector for Spotify: artists from the public catalogue of the Web API, with the app's own token.
+//!
+//! `api` knows the endpoints and what their refusals mean, `collect` decides what is asked in which order, `interpret` turns
+//! stored documents into metrics.
+
+mod api;
+mod collect;
+mod interpret;
+
+use backline_sdk::prelude::*;
+
+/// The connector.
+#[derive(Debug)]
+pub struct Spotify;
+
+impl Connector for Spotify {
+    async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
+        let artist = api::Api::new(http).artist(&account.platform_id).await?;
+        // A name may be empty after a takedown; the account is reachable all the same.
+        Ok(text(&artist["name"]).unwrap_or(account.platform_id))
+    }
+
+    async fn fetch(http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
+        collect::batch(&api::Api::new(http), accounts).await
+    }
+
+    fn normalize(document: Document) -> Result<Snapshot, String> {
+        interpret::snapshot(&document)
+    }
+}
+
+backline_sdk::export_connector!(Spotify);
+
+#[cfg(test)]
+mod tests;

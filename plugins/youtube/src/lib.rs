@@ -1,22 +1,43 @@
-//! Backline connector for youtube.
+//! Backline connector for YouTube: channels, and the videos they published inside the window, from the Data API v3.
+//!
+//! Everything is public data read with the operator's API key. The daily quota is the scarce thing, so channels and video
+//! statistics are asked for 50 at a time across all accounts of a batch, and a channel's uploads are listed again only when
+//! its number of videos has changed or the list is a week old.
+
+mod collect;
+mod errors;
+mod normalize;
+mod uploads;
+
 use backline_sdk::prelude::*;
 
-struct YouTube;
+/// The Data API v3.
+const API: &str = "https://youtube.googleapis.com/youtube/v3";
+
+/// The manifest's credential slot.
+const SLOT: &str = "app";
+
+/// Ids that `channels.list` and `videos.list` take in one call, and items a playlist page holds.
+const IDS_MAX: usize = 50;
+
+/// The connector.
+#[derive(Debug)]
+pub struct YouTube;
 
 impl Connector for YouTube {
     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
-        let body = http.get("https://youtube.googleapis.com/youtube/v3/channels").query("id", &account.platform_id).slot("app").send().await?.ok_json()?;
-        text(&body["items"][0]["snippet"]["title"]).ok_or(FetchError::NotFound)
+        let channels = collect::channels(http, &[account.platform_id.as_str()], "snippet").await?;
+        let channel = channels.get(&account.platform_id).ok_or(FetchError::NotFound)?;
+        text(&channel["snippet"]["title"]).ok_or_else(|| FetchError::Unexpected("the channel has no title".to_owned()))
     }
-    async fn fetch(http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
-        BatchResult::each(accounts, 8, |account| async move {
-            let body = http.get("https://youtube.googleapis.com/youtube/v3/channels").query("id", &account.platform_id).slot("app").send().await?.ok_json()?;
-            Ok(Fetched::new(&body))
-        }).await
+
+    async fn fetch(http: &Http, accounts: Vec<Account>, context: Context) -> BatchResult {
+        collect::batch(http, accounts, context.window).await
     }
+
     fn normalize(document: Document) -> Result<Snapshot, String> {
-        let body = document.json()?;
-        Ok(Snapshot::builder().count("followers", &body["followers"], Absence::Hidden).build())
+        normalize::snapshot(&document)
     }
 }
+
 backline_sdk::export_connector!(YouTube);

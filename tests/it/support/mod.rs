@@ -1,4 +1,7 @@
-//! What several subjects' tests need.
+//! What several subjects of the integration tests share.
 
+pub mod components;
 pub mod database;
+pub mod http;
 pub mod postgres;
+pub mod stage;

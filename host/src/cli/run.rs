@@ -1,0 +1,222 @@
+//! `backline plan` and `backline run`.
+
+use std::io::IsTerminal as _;
+
+use chrono::{NaiveDate, TimeDelta};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::{print, values};
+use crate::domain::{ArtistId, Platform};
+use crate::pipeline::report::{PlanReport, PlatformReport, Progress, RunReport, RunRequest};
+
+/// The first time zone to see a new day is this far ahead of UTC.
+const EARLIEST_ZONE: TimeDelta = TimeDelta::hours(14);
+
+/// Which accounts, and for which date.
+#[derive(Args)]
+struct Selection {
+    /// The logical date; each artist's own today unless given
+    #[arg(long, value_parser = values::date)]
+    date: Option<NaiveDate>,
+    /// Only this platform; may be repeated
+    #[arg(long, value_name = "NAME")]
+    platform: Vec<Platform>,
+    /// Only this artist; may be repeated
+    #[arg(long, value_name = "ID")]
+    artist: Vec<ArtistId>,
+}
+
+/// What `backline plan` takes.
+#[derive(Args)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `backline run` takes.
+#[derive(Args)]
+pub struct RunArguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A run's report with what only the process knows.
+#[derive(Serialize)]
+struct ProcessReport<'a> {
+    #[serde(flatten)]
+    report: &'a RunReport,
+    /// The most memory this process held at any time; none where the system does not say.
+    peak_rss_bytes: Option<u64>,
+}
+
+impl Selection {
+    fn request(self, context: &Context) -> Result<RunRequest, Failure> {
+        let latest = (context.clock.now() + EARLIEST_ZONE).date_naive();
+        if let Some(date) = self.date.filter(|date| *date > latest) {
+            return Err(Failure::usage(format!("{date} is in the future; give a date up to {latest}")));
+        }
+        Ok(RunRequest { trigger: "manual".to_owned(), date: self.date, platforms: self.platform, artists: self.artist })
+    }
+}
+
+/// Prints what a run would do.
+pub async fn plan(context: &Context, arguments: PlanArguments) -> Outcome {
+    let request = arguments.selection.request(context)?;
+    let host = context.host().await?;
+    let report = host.plan(&request).await?;
+    if arguments.json {
+        print::json(&report)?;
+    } else {
+        print_plan(&report)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Collects.
+pub async fn run(context: &Context, arguments: RunArguments) -> Outcome {
+    let request = arguments.selection.request(context)?;
+    let host = context.host().await?;
+    let bar = progress_bar();
+    let report = host.run(&request, &|progress| advance(&bar, &progress)).await;
+    bar.finish_and_clear();
+    let report = report?;
+    if arguments.json {
+        print::json(&ProcessReport { report: &report, peak_rss_bytes: peak_rss_bytes() })?;
+    } else {
+        print_run(&report)?;
+    }
+    Ok(Exit::of_run(&report.run.counts))
+}
+
+/// A bar on standard error, where that is a terminal; elsewhere nothing is drawn.
+fn progress_bar() -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} accounts  {elapsed_precise}, {eta} left  {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn advance(bar: &ProgressBar, progress: &Progress) {
+    match progress {
+        Progress::Planned { accounts, .. } => bar.set_length(*accounts),
+        Progress::BatchDone { platform, counts } => {
+            bar.set_message(platform.to_string());
+            bar.inc(counts.collected + counts.failed + counts.deferred);
+        }
+    }
+}
+
+fn print_plan(report: &PlanReport) -> Result<(), Failure> {
+    let units = |units: &std::collections::BTreeMap<String, u64>| {
+        let units: Vec<_> = units.iter().map(|(budget, units)| format!("{budget} {units}")).collect();
+        if units.is_empty() { print::NONE.to_owned() } else { units.join(", ") }
+    };
+    let excluded = |excluded: &std::collections::BTreeMap<String, u64>| {
+        let excluded: Vec<_> = excluded.iter().map(|(reason, accounts)| format!("{accounts} {reason}")).collect();
+        excluded.join(", ")
+    };
+    let rows = report.platforms.iter().map(|plan| {
+        let forecast = &plan.forecast;
+        vec![
+            plan.platform.to_string(),
+            plan.version.clone(),
+            forecast.accounts.to_string(),
+            forecast.batches.to_string(),
+            forecast.requests.to_string(),
+            units(&forecast.units),
+            duration(forecast.duration_s),
+            excluded(&plan.excluded),
+        ]
+    });
+    print::table(
+        &["platform", "version", ">accounts", ">batches", ">requests", "budget units", ">duration", "excluded"],
+        rows.collect(),
+    )?;
+    let total = &report.total;
+    print::line(&format!(
+        "\n{} in {}, at least {}, about {}; nothing was done",
+        print::count(total.accounts, "account"),
+        if total.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", total.batches) },
+        print::count(total.requests, "request"),
+        duration(total.duration_s)
+    ))
+}
+
+fn print_run(report: &RunReport) -> Result<(), Failure> {
+    let counts = &report.run.counts;
+    let row = |platform: &PlatformReport| {
+        let PlatformReport { platform, counts, requests, .. } = platform;
+        let numbers = [counts.planned, counts.collected, counts.failed, counts.deferred, counts.excluded, *requests];
+        std::iter::once(platform.clone()).chain(numbers.map(|number| number.to_string())).collect()
+    };
+    let headers = ["platform", ">planned", ">collected", ">failed", ">deferred", ">excluded", ">requests"];
+    print::table(&headers, report.platforms.iter().map(row).collect())?;
+    for platform in &report.platforms {
+        for (class, accounts) in &platform.failures {
+            print::line(&format!("{}: {} failed: {class}", platform.platform, print::count(*accounts, "account")))?;
+        }
+    }
+    let verdict = match Exit::of_run(counts) {
+        Exit::Done if counts.planned == 0 => "there was nothing to collect",
+        Exit::Done => "all collected",
+        Exit::Partial if counts.failed == 0 => "the rest waits for an allowance",
+        Exit::Partial => "partly collected",
+        Exit::Failed | Exit::Usage => "nothing collected",
+    };
+    print::line(&format!(
+        "\n{} of {} collected in {}: {verdict}; `backline runs show {}` shows each account",
+        counts.collected,
+        print::count(counts.planned, "account"),
+        duration(report.seconds),
+        report.run.id
+    ))
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds < 60.0 {
+        format!("{seconds:.1} s")
+    } else if seconds < 3600.0 {
+        format!("{:.1} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
+}
+
+/// What Linux remembers of this process's memory.
+fn peak_rss_bytes() -> Option<u64> {
+    peak_of(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn peak_of(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_read_in_bytes() {
+        assert_eq!(peak_of("VmPeak:\t  9 kB\nVmHWM:\t  123 kB\n"), Some(123 * 1024));
+        assert_eq!(peak_of("VmPeak:\t  9 kB\n"), None);
+    }
+
+    #[test]
+    fn durations_have_a_unit_that_fits() {
+        assert_eq!([duration(0.25), duration(90.0), duration(5400.0)], ["0.2 s", "1.5 min", "1.5 h"]);
+    }
+}

@@ -1,0 +1,57 @@
+//! `backline migrate` and `backline config show`.
+
+use clap::{Args, Subcommand};
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+use crate::config::masked_url;
+
+/// What `backline migrate` takes.
+#[derive(Args)]
+pub struct MigrateArguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `backline config …`
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Print what is in force and where it was set, secrets masked
+    Show {
+        /// Print JSON instead of TOML
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Brings the schema up to date.
+pub async fn migrate(context: &Context, arguments: &MigrateArguments) -> Outcome {
+    let store = context.open_any().await?;
+    let report = store.migrate().await.map_err(Failure::from)?;
+    if arguments.json {
+        print::json(&report)?;
+    } else {
+        let place = masked_url(&context.config().database.url);
+        match report.applied.as_slice() {
+            [] => print::line(&format!("{place} is up to date at schema version {}", report.version))?,
+            applied => print::line(&format!(
+                "{place} is now at schema version {}: applied {}",
+                report.version,
+                applied.join(", ")
+            ))?,
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints the configuration in force.
+pub fn show(context: &Context, json: bool) -> Outcome {
+    if json {
+        print::json(&context.loaded.to_json())?;
+    } else {
+        print::line(context.loaded.to_toml().trim_end())?;
+    }
+    Ok(Exit::Done)
+}

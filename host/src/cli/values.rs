@@ -1,0 +1,63 @@
+//! How single arguments are read. Each refusal says what would be right.
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+
+use crate::domain::{AccountStatus, SubscriptionStatus};
+
+/// A calendar date.
+pub fn date(text: &str) -> Result<NaiveDate, String> {
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .ok()
+        .filter(|date| date.to_string() == text)
+        .ok_or_else(|| "it is not a calendar date; write YYYY-MM-DD".to_owned())
+}
+
+/// A time zone.
+pub fn timezone(text: &str) -> Result<Tz, String> {
+    text.parse().map_err(|_| "it is not an IANA time zone; write one such as Europe/Berlin".to_owned())
+}
+
+/// A subscription status.
+pub fn subscription(text: &str) -> Result<SubscriptionStatus, String> {
+    SubscriptionStatus::parse(text).ok_or_else(|| {
+        let known: Vec<_> = SubscriptionStatus::ALL.iter().map(|status| status.as_str()).collect();
+        format!("it is none of {}", known.join(", "))
+    })
+}
+
+/// An account's status that an operator may set.
+pub fn account_status(text: &str) -> Result<AccountStatus, String> {
+    match AccountStatus::parse(text) {
+        Some(status @ (AccountStatus::Active | AccountStatus::Disabled)) => Ok(status),
+        _ => Err("it is neither active nor disabled".to_owned()),
+    }
+}
+
+/// Settings of an account.
+pub fn settings(text: &str) -> Result<serde_json::Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ serde_json::Value::Object(_)) => Ok(value),
+        Ok(_) => Err("it is not a JSON object; write one such as '{\"storefronts\":[\"us\"]}'".to_owned()),
+        Err(error) => Err(format!("it is not JSON ({error})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_calendar_dates_are_dates() {
+        assert_eq!(date("2028-02-29").map(|date| date.to_string()), Ok("2028-02-29".to_owned()));
+        for text in ["2026-02-29", "2026-2-3", "20260203", "yesterday", "", "+2026-02-03", "2026-02-03 "] {
+            assert!(date(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn an_operator_cannot_set_what_only_a_platform_can_find_out() {
+        assert!(account_status("reconnect_needed").is_err());
+        assert_eq!(account_status("disabled"), Ok(AccountStatus::Disabled));
+    }
+}

@@ -1,0 +1,304 @@
+//! Defaults, file, environment and flags become one configuration, and each value remembers where it came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::{Config, ConfigError, FILE_VARIABLE};
+
+/// Most bytes of a configuration file; a full one has under 16 KiB.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Where a value was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nowhere: the built-in value.
+    Default,
+    /// The configuration file.
+    File(PathBuf),
+    /// This environment variable.
+    Environment(String),
+    /// This flag.
+    Flag(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the defaults"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Environment(variable) => write!(f, "environment variable {variable}"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// A configuration file as it was read.
+#[derive(Clone, Debug)]
+pub struct FileText {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
+impl FileText {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it can't be read, or is too large to be a configuration.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |source| ConfigError::Read { path: path.to_path_buf(), source };
+        if std::fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
+            return Err(failed(std::io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes"))));
+        }
+        Ok(Self { path: path.to_path_buf(), text: std::fs::read_to_string(path).map_err(failed)? })
+    }
+}
+
+/// A value set by a flag.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// With its sections, separated by dots: `database.url`.
+    pub key: String,
+    /// As it stands on the command line.
+    pub value: String,
+    /// The flag, such as `--database`.
+    pub flag: String,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// Dotted key → where it was set; what is missing is at its default.
+    pub sources: BTreeMap<String, Source>,
+}
+
+pub(super) fn combine(
+    file: Option<&FileText>,
+    environment: &BTreeMap<String, String>,
+    overrides: &[Override],
+) -> Result<Loaded, ConfigError> {
+    let mut table = Table::new();
+    let mut sources = BTreeMap::new();
+    if let Some(FileText { path, text }) = file {
+        table = text.parse().map_err(|error| syntax(path, text, &error))?;
+        note_sources(&table, "", &Source::File(path.clone()), &mut sources);
+    }
+    for (variable, value) in environment {
+        if let Some(key) = key_of(variable)? {
+            set(&mut table, &mut sources, &key, value, Source::Environment(variable.clone()))?;
+        }
+    }
+    for Override { key, value, flag } in overrides {
+        set(&mut table, &mut sources, key, value, Source::Flag(flag.clone()))?;
+    }
+    let config = typed(table, &sources)?;
+    config.check().map_err(|(key, problem)| ConfigError::Value {
+        key: key.to_owned(),
+        origin: source_of(&sources, key),
+        problem,
+    })?;
+    Ok(Loaded { config, sources })
+}
+
+fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
+    ConfigError::Syntax {
+        path: path.to_path_buf(),
+        line,
+        problem: error.message().lines().collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// `BACKLINE_DATABASE__URL` → `database.url`. A variable that only looks like one of ours is left alone, unless it is one
+/// of our keys with single underscores: container platforms set `BACKLINE_PORT` and its kin for a service of that name.
+fn key_of(variable: &str) -> Result<Option<String>, ConfigError> {
+    let Some(rest) = variable.strip_prefix("BACKLINE_") else { return Ok(None) };
+    if variable == FILE_VARIABLE {
+        return Ok(None);
+    }
+    if rest.contains("__") {
+        return Ok(Some(rest.to_ascii_lowercase().replace("__", ".")));
+    }
+    let flat = rest.to_ascii_lowercase();
+    let meant = known_keys().into_iter().find(|key| key.replace('.', "_") == flat);
+    match meant {
+        Some(key) => Err(ConfigError::UnknownKey {
+            key: variable.to_owned(),
+            origin: Source::Environment(variable.to_owned()),
+            nearest: vec![format!("BACKLINE_{}", key.to_ascii_uppercase().replace('.', "__"))],
+        }),
+        None => Ok(None),
+    }
+}
+
+/// Every key of the default configuration, and the optional ones that have no default.
+fn known_keys() -> Vec<String> {
+    let mut keys = BTreeMap::new();
+    note_sources(&defaults(), "", &Source::Default, &mut keys);
+    let optional = ["secrets.key", "secrets.key_file", "sandbox.cache_dir", "sandbox.compiler"];
+    keys.into_keys().chain(optional.map(str::to_owned)).collect()
+}
+
+fn defaults() -> Table {
+    Table::try_from(Config::default()).expect("the default configuration can be written as TOML: a test does so")
+}
+
+fn note_sources(table: &Table, prefix: &str, source: &Source, sources: &mut BTreeMap<String, Source>) {
+    for (key, value) in table {
+        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(inner) => note_sources(inner, &key, source, sources),
+            _ => {
+                sources.insert(key, source.clone());
+            }
+        }
+    }
+}
+
+/// Sets one value from text. What is a string by default stays one, so that a key of digits is no number.
+fn set(
+    table: &mut Table,
+    sources: &mut BTreeMap<String, Source>,
+    key: &str,
+    text: &str,
+    source: Source,
+) -> Result<(), ConfigError> {
+    let parts: Vec<&str> = key.split('.').collect();
+    let unknown = || ConfigError::UnknownKey {
+        key: key.to_owned(),
+        origin: source.clone(),
+        nearest: nearest_to(key, known_keys()),
+    };
+    let (Some((last, sections)), true) = (parts.split_last(), parts.iter().all(|part| !part.is_empty())) else {
+        return Err(unknown());
+    };
+    let value = value_of(key, text);
+    let mut inside = table;
+    for section in sections {
+        let entry = inside.entry((*section).to_owned()).or_insert_with(|| Value::Table(Table::new()));
+        let Value::Table(next) = entry else { return Err(unknown()) };
+        inside = next;
+    }
+    inside.insert((*last).to_owned(), value);
+    sources.insert(key.to_owned(), source);
+    Ok(())
+}
+
+fn value_of(key: &str, text: &str) -> Value {
+    const TEXTS: [&str; 4] = ["secrets.key", "secrets.key_file", "sandbox.cache_dir", "sandbox.compiler"];
+    let default = key.split('.').try_fold(Value::Table(defaults()), |value, part| value.get(part).cloned());
+    if TEXTS.contains(&key) || matches!(default, Some(Value::String(_))) {
+        return Value::String(text.to_owned());
+    }
+    format!("value = {text}")
+        .parse::<Table>()
+        .ok()
+        .filter(|parsed| parsed.len() == 1)
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// Reads the sections one by one, so that an error can be traced to its section and key.
+fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    macro_rules! sections {
+        ($($name:ident),*) => {{
+            $(if let Some(value) = table.remove(stringify!($name)) {
+                config.$name = section(stringify!($name), value, sources)?;
+            })*
+            const NAMES: &[&str] = &[$(stringify!($name)),*];
+            NAMES
+        }};
+    }
+    let names = sections!(database, secrets, collection, gateway, sandbox, validation, significance, log);
+    match table.keys().next() {
+        None => Ok(config),
+        Some(key) => Err(ConfigError::UnknownKey {
+            key: key.clone(),
+            origin: source_of(sources, key),
+            nearest: nearest_to(key, names.iter().map(|&name| name.to_owned()).collect()),
+        }),
+    }
+}
+
+fn section<T: DeserializeOwned>(
+    name: &str,
+    value: Value,
+    sources: &BTreeMap<String, Source>,
+) -> Result<T, ConfigError> {
+    value.try_into().map_err(|error: toml::de::Error| {
+        let problem = error.message().to_owned();
+        // The path inside the section stands in the error's last line: in `routes.origin`.
+        let shown = error.to_string();
+        let path =
+            shown.lines().last().and_then(|line| line.strip_prefix("in `")?.strip_suffix('`')).unwrap_or_default();
+        let inside = if path.is_empty() { name.to_owned() } else { format!("{name}.{path}") };
+        match unknown_field(&problem) {
+            Some((field, known)) => {
+                let section = inside.strip_suffix(&format!(".{field}")).unwrap_or(&inside);
+                let key = format!("{section}.{field}");
+                let nearest = nearest_to(&key, known.iter().map(|known| format!("{section}.{known}")).collect());
+                ConfigError::UnknownKey { origin: source_of(sources, &key), key, nearest }
+            }
+            None => ConfigError::Value { origin: source_of(sources, &inside), key: inside, problem },
+        }
+    })
+}
+
+/// Takes serde's message apart: unknown field `a`, expected one of `b`, `c`.
+fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let (field, known) = rest.split_once('`')?;
+    Some((field.to_owned(), known.split('`').skip(1).step_by(2).map(str::to_owned).collect()))
+}
+
+/// Where a key was set, or failing that anything below it or its section.
+fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
+    let below = format!("{key}.");
+    let exact = sources
+        .get(key)
+        .or_else(|| sources.iter().find(|(known, _)| known.starts_with(&below)).map(|(_, source)| source));
+    exact.or_else(|| parents(key).find_map(|parent| sources.get(parent))).cloned().unwrap_or(Source::Default)
+}
+
+/// `a.b.c` → `a.b`, `a`: an array of tables is set as one.
+fn parents(key: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(key), |key| key.rsplit_once('.').map(|(parent, _)| parent)).skip(1)
+}
+
+/// The one key that is likely meant, or all of them where none is near.
+fn nearest_to(key: &str, known: Vec<String>) -> Vec<String> {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let distance_of =
+        |other: &str| distance(key, other).min(distance(last, other.rsplit('.').next().unwrap_or(other)) + 1);
+    let best = known.iter().min_by_key(|other| distance_of(other)).cloned();
+    match best {
+        Some(best) if distance_of(&best) <= 2 + last.len() / 4 => vec![best],
+        _ if known.len() <= 12 => known,
+        _ => Vec::new(),
+    }
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

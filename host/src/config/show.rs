@@ -1,0 +1,106 @@
+//! The configuration in force, for an operator's eyes: secrets are masked before anything is written.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value as Json, json};
+use toml::{Table, Value};
+
+use super::{Config, Loaded, Source};
+
+/// What stands in a secret's place.
+const MASK: &str = "[secret]";
+
+impl Config {
+    /// The configuration with every secret masked.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let mut masked = self.clone();
+        masked.database.url = masked_url(&self.database.url);
+        masked.secrets.key = self.secrets.key.as_ref().map(|_| MASK.to_owned());
+        masked
+    }
+}
+
+impl Loaded {
+    /// The configuration as TOML, each value that is not at its default with where it was set.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let table =
+            Table::try_from(self.config.masked()).expect("a configuration can be written as TOML: a test does so");
+        let mut text = String::new();
+        self.write_table(&mut text, "", &table);
+        text
+    }
+
+    /// The configuration as JSON: the values, and dotted key → where it was set.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let sources: serde_json::Map<String, Json> =
+            self.sources.iter().map(|(key, source)| (key.clone(), Json::from(source.to_string()))).collect();
+        json!({ "config": self.config.masked(), "sources": sources })
+    }
+
+    fn write_table(&self, text: &mut String, prefix: &str, table: &Table) {
+        let dotted = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        let is_section = |value: &Value| matches!(value, Value::Table(_)) || is_array_of_tables(value);
+        for (key, value) in table.iter().filter(|(_, value)| !is_section(value)) {
+            let source = match self.sources.get(&dotted(key)) {
+                None | Some(Source::Default) => String::new(),
+                Some(source) => format!("  # {source}"),
+            };
+            let _ = writeln!(text, "{key} = {value}{source}");
+        }
+        for (key, value) in table.iter().filter(|(_, value)| is_section(value)) {
+            let path = dotted(key);
+            match value {
+                Value::Table(inner) => {
+                    if inner.is_empty() {
+                        continue;
+                    }
+                    let _ = write!(text, "{}[{path}]\n", if text.is_empty() { "" } else { "\n" });
+                    self.write_table(text, &path, inner);
+                }
+                Value::Array(tables) => {
+                    for inner in tables.iter().filter_map(Value::as_table) {
+                        let _ = write!(text, "\n[[{path}]]\n");
+                        self.write_table(text, &path, inner);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn is_array_of_tables(value: &Value) -> bool {
+    value.as_array().is_some_and(|array| !array.is_empty() && array.iter().all(Value::is_table))
+}
+
+/// A database URL without its password, also where it is no valid URL.
+#[must_use]
+pub fn masked_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // The last @ ends the user information: a password may hold one, unescaped. One behind a question mark can be part of
+    // a password or of a parameter, so that nothing is known to be harmless.
+    let user_end = rest.rfind('@');
+    let query_start = rest.find('?');
+    if user_end.zip(query_start).is_some_and(|(user_end, query_start)| user_end > query_start) {
+        return format!("{scheme}://{MASK}");
+    }
+    let (user, rest) = user_end.map_or(("", rest), |at| rest.split_at(at));
+    let user = user.split_once(':').map_or(user.to_owned(), |(user, _)| format!("{user}:{MASK}"));
+    let rest = match rest.split_once('?') {
+        Some((before, query)) => {
+            format!("{before}?{}", query.split('&').map(masked_parameter).collect::<Vec<_>>().join("&"))
+        }
+        None => rest.to_owned(),
+    };
+    format!("{scheme}://{user}{rest}")
+}
+
+fn masked_parameter(pair: &str) -> String {
+    match pair.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().contains("password") => format!("{name}={MASK}"),
+        _ => pair.to_owned(),
+    }
+}

@@ -1,0 +1,188 @@
+//! Which layer wins, what is refused and in which words, and that no secret is ever shown.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn file(text: &str) -> FileText {
+    FileText { path: PathBuf::from("backline.toml"), text: text.to_owned() }
+}
+
+fn environment_of(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn load(text: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, String> {
+    let overrides: Vec<Override> = flags
+        .iter()
+        .map(|(key, value)| Override { key: (*key).to_owned(), value: (*value).to_owned(), flag: "--set".to_owned() })
+        .collect();
+    Config::from_layers(Some(&file(text)), &environment_of(environment), &overrides).map_err(|error| error.to_string())
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
+    let text = "[collection]\nwindow_days = 10\nconcurrency = 2\nattempts_max = 5\n";
+    let environment = [("BACKLINE_COLLECTION__CONCURRENCY", "3"), ("BACKLINE_COLLECTION__ATTEMPTS_MAX", "6")];
+    let loaded = load(text, &environment, &[("collection.attempts_max", "7")]).expect("valid");
+    let collection = &loaded.config.collection;
+    assert_eq!((collection.window_days, collection.concurrency, collection.attempts_max), (10, 3, 7));
+    assert_eq!(collection.batch_deadline_ms, CollectionConfig::default().batch_deadline_ms);
+    assert_eq!(loaded.sources["collection.window_days"], Source::File(PathBuf::from("backline.toml")));
+    assert_eq!(
+        loaded.sources["collection.concurrency"],
+        Source::Environment("BACKLINE_COLLECTION__CONCURRENCY".to_owned())
+    );
+    assert_eq!(loaded.sources["collection.attempts_max"], Source::Flag("--set".to_owned()));
+    assert!(!loaded.sources.contains_key("collection.batch_deadline_ms"));
+}
+
+#[test]
+fn without_any_layer_the_defaults_hold() {
+    let loaded = Config::from_layers(None, &BTreeMap::new(), &[]).expect("valid");
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.config.database.url, "sqlite://backline.db");
+    assert_eq!(loaded.config.collection.window_days, 28);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let error = load("[collection]\nwindw_days = 3\n", &[], &[]).expect_err("refused");
+    assert_eq!(error, "unknown key 'collection.windw_days' in backline.toml; did you mean 'collection.window_days'?");
+    let error = load("[colection]\nwindow_days = 3\n", &[], &[]).expect_err("refused");
+    assert_eq!(error, "unknown key 'colection' in backline.toml; did you mean 'collection'?");
+    let error = load("", &[("BACKLINE_DATABASE__URI", "x")], &[]).expect_err("refused");
+    assert_eq!(
+        error,
+        "unknown key 'database.uri' in environment variable BACKLINE_DATABASE__URI; did you mean 'database.url'?"
+    );
+    let error = load("", &[("BACKLINE_DATABASE_URL", "x")], &[]).expect_err("refused");
+    assert!(error.ends_with("did you mean 'BACKLINE_DATABASE__URL'?"), "{error}");
+    let error = load("", &[], &[("gateway.request_timeout", "1")]).expect_err("refused");
+    assert!(error.contains("'gateway.request_timeout_ms'"), "{error}");
+}
+
+#[test]
+fn variables_that_are_not_ours_are_left_alone() {
+    load(
+        "",
+        &[("BACKLINE_PORT", "tcp://10.0.0.1:80"), ("BACKLINE_SERVICE_HOST", "10.0.0.1"), ("BACKLINE_CONFIG", "x")],
+        &[],
+    )
+    .expect("valid");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_or_range_is_refused_by_name() {
+    for (text, key) in [
+        ("[collection]\nwindow_days = \"many\"\n", "collection.window_days"),
+        ("[collection]\nwindow_days = 0\n", "collection.window_days"),
+        ("[collection]\nwindow_days = -1\n", "collection.window_days"),
+        ("[collection]\nconcurrency = 1000\n", "collection.concurrency"),
+        ("[collection]\nattempts_max = 0\n", "collection.attempts_max"),
+        ("[collection]\nbatch_deadline_ms = 10\n", "collection.batch_deadline_ms"),
+        ("[database]\nurl = 3\n", "database.url"),
+        ("[database]\nurl = \" \"\n", "database.url"),
+        ("[database]\nconnections_max = 0\n", "database.connections_max"),
+        ("[log]\nformat = \"xml\"\n", "log.format"),
+        ("[secrets]\nkey = \"a\"\nkey_file = \"b\"\n", "secrets.key"),
+        ("collection = 3\n", "collection"),
+    ] {
+        let error = load(text, &[], &[]).expect_err(text);
+        assert!(error.starts_with(&format!("{key} in backline.toml is wrong: ")), "{text}: {error}");
+    }
+}
+
+#[test]
+fn broken_toml_is_refused_with_its_line() {
+    let error = load("[database]\nurl = \n", &[], &[]).expect_err("refused");
+    assert!(error.starts_with("backline.toml is not valid TOML at line 2: "), "{error}");
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn texts_from_the_environment_stay_texts() {
+    let loaded =
+        load("", &[("BACKLINE_SECRETS__KEY", "12345"), ("BACKLINE_DATABASE__URL", "true")], &[]).expect("valid");
+    assert_eq!(loaded.config.secrets.key.as_deref(), Some("12345"));
+    assert_eq!(loaded.config.database.url, "true");
+}
+
+#[test]
+fn secrets_are_shown_nowhere() {
+    let text = "[database]\nurl = \"postgres://user:canary-one@localhost/db?sslpassword=canary-two\"\n[secrets]\nkey = \"canary-three\"\n";
+    let loaded = load(text, &[], &[]).expect("valid");
+    for shown in [loaded.to_toml(), loaded.to_json().to_string(), format!("{loaded:?}"), format!("{:?}", loaded.config)]
+    {
+        assert!(!shown.contains("canary"), "{shown}");
+        assert!(shown.contains("user"), "only the password is masked: {shown}");
+    }
+}
+
+#[test]
+fn what_is_shown_can_be_read_again_and_says_where_values_came_from() {
+    let loaded = load("[collection]\nwindow_days = 10\n", &[("BACKLINE_LOG__FILTER", "debug")], &[]).expect("valid");
+    let shown = loaded.to_toml();
+    assert!(shown.contains("window_days = 10  # backline.toml\n"), "{shown}");
+    assert!(shown.contains("filter = \"debug\"  # environment variable BACKLINE_LOG__FILTER\n"), "{shown}");
+    let again = Config::from_layers(Some(&file(&shown)), &BTreeMap::new(), &[]).expect("readable");
+    assert_eq!(again.config, loaded.config);
+}
+
+#[test]
+fn a_flag_names_the_file_before_the_environment_does() {
+    let environment = environment_of(&[(FILE_VARIABLE, "from-environment.toml")]);
+    assert_eq!(find_file(Some(Path::new("from-flag.toml")), &environment), Some(PathBuf::from("from-flag.toml")));
+    assert_eq!(find_file(None, &environment), Some(PathBuf::from("from-environment.toml")));
+}
+
+#[test]
+fn a_key_file_that_others_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("key");
+    std::fs::write(&path, format!("{}\n", Keyring::generate_base64())).expect("written");
+    let secrets = SecretsConfig { key: None, key_file: Some(path.clone()) };
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
+    let error = secrets.keyring().err().expect("refused").to_string();
+    assert!(error.contains("chmod 600"), "{error}");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("set");
+    assert!(secrets.keyring().expect("read").is_some());
+    assert!(SecretsConfig::default().keyring().expect("no key is no error").is_none());
+}
+
+#[test]
+fn a_wrong_key_is_refused_without_being_repeated() {
+    let secrets = SecretsConfig { key: Some("canary".to_owned()), key_file: None };
+    let error = anyhow::Error::from(secrets.keyring().err().expect("refused"));
+    let text = format!("{error:#}");
+    assert!(text.starts_with("secrets.key is wrong: ") && !text.contains("canary"), "{text}");
+}
+
+#[test]
+fn the_cache_lies_in_the_users_cache_folder() {
+    let both = environment_of(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/y")]);
+    assert_eq!(cache_folder(&both), Some(PathBuf::from("/x/backline")));
+    assert_eq!(cache_folder(&environment_of(&[("HOME", "/y")])), Some(PathBuf::from("/y/.cache/backline")));
+    assert_eq!(cache_folder(&environment_of(&[("HOME", "relative")])), None);
+}
+
+proptest! {
+    #[test]
+    fn no_password_survives_masking(user in "[a-z]{1,8}", password in "[A-Z0-9@:/?#%!]{4,20}", host in "[a-z]{1,8}") {
+        let shown = masked_url(&format!("postgres://{user}:{password}@{host}/db"));
+        prop_assert!(!shown.contains(&password), "{shown}");
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,80}") {
+        let _ = load(&text, &[], &[]);
+        let _ = load("", &[("BACKLINE_COLLECTION__WINDOW_DAYS", &text)], &[]);
+        let _ = load("", &[], &[(&text, "x")]);
+        let _ = masked_url(&text);
+    }
+}

@@ -1,0 +1,173 @@
+//! Permitted → Scanned: what the connector wrote is well-formed, sets nothing that is the host's, and holds no secret.
+//!
+//! This comes before a secret is injected: a scan after it would find the very secret the host put there.
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::address::Destination;
+use super::error::SendError;
+use super::policy::{Hop, Permitted};
+use super::redact::Needles;
+
+/// Most headers of one request.
+const HEADERS_MAX: usize = 64;
+
+/// Most bytes of all header names and values of one request.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Headers that decide where a request goes, who it is from, or how it is framed: the host's.
+const FORBIDDEN_HEADERS: [&str; 22] = [
+    "host",
+    "authorization",
+    "cookie",
+    "cookie2",
+    "set-cookie",
+    "connection",
+    "transfer-encoding",
+    "content-length",
+    "te",
+    "upgrade",
+    "keep-alive",
+    "trailer",
+    "trailers",
+    "expect",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "http2-settings",
+    "accept-encoding",
+    "content-encoding",
+    "x-http-method-override",
+    "x-original-url",
+];
+
+/// Beginnings of further headers of that sort.
+const FORBIDDEN_HEADER_PREFIXES: [&str; 3] = ["proxy-", "x-forwarded-", "sec-"];
+
+/// A request whose every byte from the connector was looked at.
+pub(super) struct Scanned {
+    hop: Hop,
+    destination: Destination,
+    headers: HeaderMap,
+}
+
+impl Scanned {
+    pub(super) fn of(permitted: Permitted, secrets: &Needles, body_bytes_max: u64) -> Result<Self, SendError> {
+        let headers = header_map(&permitted.hop().headers)?;
+        let hop = permitted.hop();
+        let body = hop.body.as_deref().unwrap_or_default();
+        if body.len() as u64 > body_bytes_max {
+            return Err(SendError::Denied(format!("the request's body has more than {body_bytes_max} bytes")));
+        }
+        let leaks = |what: &str| {
+            SendError::Denied(format!(
+                "the request's {what} holds a secret; name a credential slot and the host injects it"
+            ))
+        };
+        if secrets.occur_in(hop.url.as_str().as_bytes()) {
+            return Err(leaks("URL"));
+        }
+        if hop
+            .headers
+            .iter()
+            .any(|(name, value)| secrets.occur_in(name.as_bytes()) || secrets.occur_in(value.as_bytes()))
+        {
+            return Err(leaks("headers"));
+        }
+        if secrets.occur_in(body) {
+            return Err(leaks("body"));
+        }
+        let (hop, destination) = permitted.into_parts();
+        Ok(Self { hop, destination, headers })
+    }
+
+    pub(super) fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
+    pub(super) fn into_parts(self) -> (Hop, Destination, HeaderMap) {
+        (self.hop, self.destination, self.headers)
+    }
+}
+
+fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, SendError> {
+    let denied = |problem: String| Err(SendError::Denied(problem));
+    if headers.len() > HEADERS_MAX {
+        return denied(format!("the request has more than {HEADERS_MAX} headers"));
+    }
+    if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > HEADER_BYTES_MAX {
+        return denied(format!("the request's headers have more than {HEADER_BYTES_MAX} bytes"));
+    }
+    let mut map = HeaderMap::with_capacity(headers.len() + 2);
+    for (index, (name, value)) in headers.iter().enumerate() {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            return denied(format!("the name of header {} is not a valid HTTP header name", index + 1));
+        };
+        let lower = name.as_str();
+        if FORBIDDEN_HEADERS.contains(&lower)
+            || FORBIDDEN_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
+        {
+            return denied(format!("the header {lower} is the host's, a connector can't set it"));
+        }
+        let Ok(value) = HeaderValue::from_str(value) else {
+            return denied(format!("the value of the header {lower} has characters that HTTP does not allow"));
+        };
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_are_the_hosts_are_refused_in_any_case() {
+        for name in [
+            "Host",
+            "AUTHORIZATION",
+            "cookie",
+            "Connection",
+            "Proxy-Authorization",
+            "proxy-connection",
+            "Transfer-Encoding",
+            "Content-Length",
+            "TE",
+            "Upgrade",
+            "Keep-Alive",
+            "Trailer",
+            "Expect",
+            "X-Forwarded-For",
+            "x-forwarded-host",
+            "Forwarded",
+            "Via",
+            "Accept-Encoding",
+            "Sec-Fetch-Mode",
+        ] {
+            let error = header_map(&[(name.to_owned(), "x".to_owned())]).expect_err(name);
+            assert!(matches!(&error, SendError::Denied(text) if text.contains(&name.to_ascii_lowercase())), "{error}");
+        }
+    }
+
+    #[test]
+    fn malformed_headers_are_refused_without_repeating_them() {
+        for (name, value) in
+            [("a b", "x"), ("", "x"), ("x:", "y"), ("x-a", "canary\r\nhost: evil.test"), ("x-a", "canary\0")]
+        {
+            let error = header_map(&[(name.to_owned(), value.to_owned())]).expect_err(name);
+            assert!(!error.to_string().contains("canary"), "{error}");
+        }
+    }
+
+    #[test]
+    fn ordinary_headers_pass() {
+        let headers = [
+            ("Accept", "application/json"),
+            ("content-type", "application/json"),
+            ("X-Api-Version", "3"),
+            ("accept-language", "en"),
+        ];
+        let given: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(header_map(&given).expect("valid").len(), 4);
+    }
+}

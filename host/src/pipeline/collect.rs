@@ -1,0 +1,386 @@
+//! One batch, from lease to storage. Read top to bottom it is the path the data takes.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use super::credentials::{BatchCredentials, CredentialError};
+use super::fetch::{self, Ending, SideEffects};
+use super::releases::LoadedRelease;
+use super::rows::{self, Observation, RowContext};
+use super::{Host, HostError};
+use crate::domain::manifest::Owner;
+use crate::domain::run::RunCounts;
+use crate::domain::{
+    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched,
+    Lease, Outcome,
+};
+use crate::gateway::SessionCredential;
+use crate::store::{AccountResult, BatchResult, DocumentRecord, PluginLog, StoredAccount};
+
+/// How long a spent allowance is waited for when neither the platform nor the manifest says when it is granted anew.
+const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
+
+/// What one batch came to.
+#[derive(Clone, Debug, Default)]
+pub struct BatchReport {
+    /// Accounts by outcome; those that will be tried again are in none.
+    pub counts: RunCounts,
+    /// Requests sent.
+    pub requests: u64,
+}
+
+/// Collects a leased batch and stores what came of it, in one transaction.
+///
+/// # Errors
+/// When the database fails or the lease was lost: then nothing was stored, and another worker will do it again.
+pub async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+    let batch = &lease.batch;
+    let release = host.shelf().get(batch.release).await?;
+    let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
+    let mut members =
+        Members::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
+    let mut side = SideEffects::default();
+
+    members.exclude_whoever_left(&release);
+    let context = FetchContext { window: batch.window, lost_metrics: host.store().lost_metrics(batch.release).await? };
+    let (observed_at, documents, snapshots) = while_leased(host, lease, async {
+        let credentials = members.with_credentials(host, &release).await?;
+        members.fetch(host, &release, &context, credentials, &mut side).await;
+        let observed_at = host.clock().now();
+        let documents = members.take_documents();
+        let inputs = documents
+            .iter()
+            .map(|(_, fetched)| DocumentInput { body: fetched.body.clone(), window: batch.window, observed_at })
+            .collect();
+        let snapshots = fetch::normalize(&release, inputs, &mut side).await;
+        Ok((observed_at, documents, snapshots))
+    })
+    .await?;
+
+    let observations = documents
+        .into_iter()
+        .zip(snapshots)
+        .map(|((account, fetched), snapshot)| Observation {
+            account,
+            document_id: DocumentId::generate(),
+            fetched,
+            snapshot,
+        })
+        .collect();
+    store(host, lease, &release, members, observations, observed_at, side).await
+}
+
+/// Renews the lease until the work is done. It is not renewed while the results are stored: that transaction holds the batch's row.
+async fn while_leased<T>(
+    host: &Host,
+    lease: &Lease,
+    work: impl Future<Output = Result<T, HostError>>,
+) -> Result<T, HostError> {
+    let ttl = Duration::from_millis(host.config().collection.lease_ttl_ms);
+    let mut work = pin!(work);
+    loop {
+        match tokio::time::timeout(ttl / 3, work.as_mut()).await {
+            Ok(result) => return result,
+            Err(_) => host.store().heartbeat(lease, host.clock().now(), ttl).await?,
+        };
+    }
+}
+
+/// The accounts of a batch, and how those ended that have ended. Accounts erased since the plan are in none of it.
+struct Members {
+    candidates: BTreeMap<AccountId, Candidate>,
+    accounts: Vec<FetchAccount>,
+    fetched: BTreeMap<AccountId, Fetched>,
+    ended: BTreeMap<AccountId, Ending>,
+}
+
+impl Members {
+    fn of(candidates: Vec<Candidate>, accounts: Vec<FetchAccount>) -> Self {
+        let candidates: BTreeMap<_, _> =
+            candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
+        let accounts = accounts.into_iter().filter(|account| candidates.contains_key(&account.id)).collect();
+        Self { candidates, accounts, fetched: BTreeMap::new(), ended: BTreeMap::new() }
+    }
+
+    fn open(&self) -> Vec<AccountId> {
+        self.open_accounts().map(|account| account.id).collect()
+    }
+
+    fn open_accounts(&self) -> impl Iterator<Item = &FetchAccount> {
+        self.accounts
+            .iter()
+            .filter(|account| !self.ended.contains_key(&account.id) && !self.fetched.contains_key(&account.id))
+    }
+
+    /// Consent may have been withdrawn since the plan was made: that stops collection within one batch.
+    fn exclude_whoever_left(&mut self, release: &LoadedRelease) {
+        for (id, candidate) in &self.candidates {
+            if let Some(reason) = crate::plan::exclusion(candidate, &release.manifest) {
+                self.ended.insert(*id, Ending::Final(Outcome::Excluded { reason }));
+            }
+        }
+    }
+
+    async fn with_credentials(
+        &mut self,
+        host: &Host,
+        release: &LoadedRelease,
+    ) -> Result<Vec<SessionCredential>, HostError> {
+        let slots: Vec<&str> = release.grant.slots.iter().map(String::as_str).collect();
+        let BatchCredentials { usable, unusable } =
+            host.desk().for_batch(&release.manifest, &slots, &self.open()).await?;
+        for (id, error) in unusable {
+            self.ended.insert(id, ending_of_credential(&error));
+        }
+        Ok(usable)
+    }
+
+    async fn fetch(
+        &mut self,
+        host: &Host,
+        release: &LoadedRelease,
+        context: &FetchContext,
+        mut credentials: Vec<SessionCredential>,
+        side: &mut SideEffects,
+    ) {
+        self.fetch_once(host, release, context, &credentials, side).await;
+        let refused: Vec<AccountId> =
+            self.ended.iter().filter(|(_, ending)| matches!(ending, Ending::Refused(_))).map(|(id, _)| *id).collect();
+        if refused.is_empty() {
+            return;
+        }
+        let refreshed = refresh_refused(host, release, &refused, &mut credentials).await;
+        for (id, result) in refreshed {
+            match result {
+                Ok(()) => self.ended.remove(&id),
+                Err(error) => self.ended.insert(id, ending_of_credential(&error)),
+            };
+        }
+        self.fetch_once(host, release, context, &credentials, side).await;
+        // Refused again with a fresh credential: no refresh will mend it.
+        let for_good = if refused_slot_owner(release) == Owner::Account {
+            FetchError::Reconnect
+        } else {
+            FetchError::Misconfigured
+        };
+        for ending in self.ended.values_mut() {
+            if let Ending::Refused(why) = ending {
+                *ending = Ending::of(for_good(std::mem::take(why)));
+            }
+        }
+    }
+
+    async fn fetch_once(
+        &mut self,
+        host: &Host,
+        release: &LoadedRelease,
+        context: &FetchContext,
+        credentials: &[SessionCredential],
+        side: &mut SideEffects,
+    ) {
+        let accounts: Vec<FetchAccount> = self.open_accounts().cloned().collect();
+        if accounts.is_empty() {
+            return;
+        }
+        let deadline = Duration::from_millis(host.config().collection.batch_deadline_ms);
+        let results = fetch::fetch(release, host.gateway(), accounts, context, credentials, deadline, side).await;
+        for (id, result) in results {
+            match result {
+                Ok(fetched) => {
+                    self.fetched.insert(id, fetched);
+                }
+                Err(ending) => {
+                    self.ended.insert(id, ending);
+                }
+            }
+        }
+    }
+
+    fn take_documents(&mut self) -> Vec<(AccountId, Fetched)> {
+        let mut fetched = std::mem::take(&mut self.fetched);
+        self.accounts.iter().filter_map(|account| Some((account.id, fetched.remove(&account.id)?))).collect()
+    }
+}
+
+fn ending_of_credential(error: &CredentialError) -> Ending {
+    let (class, message) = (error.class(), error.to_string());
+    if class.is_retryable() {
+        Ending::Retry { class, message, wait: None }
+    } else {
+        Ending::Final(Outcome::Failed { class, message })
+    }
+}
+
+/// Whose credential a refusal is about: the accounts' own where the manifest has such a slot.
+fn refused_slot_owner(release: &LoadedRelease) -> Owner {
+    if release.manifest.credentials.iter().any(|slot| slot.owner == Owner::Account) { Owner::Account } else { Owner::Operator }
+}
+
+async fn refresh_refused(
+    host: &Host,
+    release: &LoadedRelease,
+    refused: &[AccountId],
+    credentials: &mut Vec<SessionCredential>,
+) -> BTreeMap<AccountId, Result<(), CredentialError>> {
+    let platform = &release.manifest.connector.platform;
+    let owner = refused_slot_owner(release);
+    let mut results: BTreeMap<AccountId, Result<(), CredentialError>> = refused.iter().map(|id| (*id, Ok(()))).collect();
+    for slot in release.manifest.credentials.iter().filter(|slot| slot.owner == owner) {
+        let whose: Vec<Option<AccountId>> =
+            if owner == Owner::Account { refused.iter().copied().map(Some).collect() } else { vec![None] };
+        for account in whose {
+            match host.desk().refresh_refused(platform, slot, account).await {
+                Ok(fresh) => {
+                    credentials.retain(|old| old.id != fresh.id);
+                    credentials.push(fresh);
+                }
+                Err(error) => {
+                    for id in account.map_or_else(|| refused.to_vec(), |account| vec![account]) {
+                        results.insert(id, Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+    results
+}
+
+/// The last step: everything the batch came to, in one transaction that also completes the lease.
+async fn store(
+    host: &Host,
+    lease: &Lease,
+    release: &LoadedRelease,
+    members: Members,
+    observations: Vec<Observation>,
+    observed_at: DateTime<Utc>,
+    side: SideEffects,
+) -> Result<BatchReport, HostError> {
+    let now = host.clock().now();
+    let dates: BTreeMap<AccountId, NaiveDate> =
+        lease.batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect();
+    let mut completion = host.store().begin_completion(lease, now).await?;
+    let keys: Vec<_> =
+        observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
+    let mut past = completion.history(&keys).await?;
+
+    let ledger = Ledger { host, lease, release, now, attempts: lease.batch.attempts + 1 };
+    let mut result = BatchResult {
+        lost_metrics: side.lost_metrics,
+        usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
+        logs: side.logs.into_iter().map(|line| PluginLog { level: line.level.to_string(), message: line.message }).collect(),
+        ..BatchResult::default()
+    };
+    for observation in observations {
+        let candidate = &members.candidates[&observation.account];
+        let metric_date = dates[&observation.account];
+        match observation.snapshot {
+            Ok(snapshot) => {
+                let context = RowContext {
+                    account: candidate,
+                    metric_date,
+                    observed_at,
+                    window: lease.batch.window,
+                    run_id: lease.batch.run_id,
+                    document_id: observation.document_id,
+                    release: release.digest,
+                    wit_version: &release.wit_version,
+                    manifest: &release.manifest,
+                    validation: &host.config().validation,
+                    significance: &host.config().significance,
+                };
+                let made = rows::make(&context, snapshot, past.remove(&observation.account).unwrap_or_default());
+                result.accounts.push(AccountResult {
+                    stored: Some(StoredAccount {
+                        row: made.row,
+                        document: DocumentRecord { id: observation.document_id, body: observation.fetched.body },
+                        state: observation.fetched.state,
+                        withheld: made.withheld,
+                        growth: made.growth,
+                    }),
+                    events: made.events,
+                    ..ledger.bare_result(candidate, metric_date, Outcome::Collected)
+                });
+            }
+            Err(ending) => ledger.end(&mut result, candidate, metric_date, ending),
+        }
+    }
+    for (id, ending) in members.ended {
+        ledger.end(&mut result, &members.candidates[&id], dates[&id], ending);
+    }
+    let completed = completion.commit(result).await?;
+    Ok(BatchReport { counts: completed.counts, requests: side.requests })
+}
+
+/// What every account's entry in the ledger has in common.
+struct Ledger<'a> {
+    host: &'a Host,
+    lease: &'a Lease,
+    release: &'a LoadedRelease,
+    now: DateTime<Utc>,
+    attempts: u32,
+}
+
+impl Ledger<'_> {
+    /// Enters how an account without a row ended. One that is to be tried again is not entered: it stays in the batch.
+    fn end(&self, result: &mut BatchResult, candidate: &Candidate, metric_date: NaiveDate, ending: Ending) {
+        let collection = &self.host.config().collection;
+        let outcome = match ending {
+            Ending::Retry { wait, .. } if self.attempts < collection.attempts_max => {
+                let wait = wait.unwrap_or_else(|| backoff(self.attempts));
+                let wait = wait.min(Duration::from_millis(collection.retry_wait_max_ms));
+                result.retry_at = result.retry_at.max(Some(self.now + wait));
+                return;
+            }
+            Ending::Defer { until } => {
+                let until = until.unwrap_or_else(|| next_reset(self.release, self.now)).max(self.now);
+                let message = format!("an allowance of {} is spent until {until}", candidate.platform);
+                Outcome::Deferred { until, message }
+            }
+            Ending::Final(outcome) => outcome,
+            Ending::Retry { class, message, .. } => Outcome::Failed { class, message },
+            Ending::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
+        };
+        let reconnect = matches!(outcome, Outcome::Failed { class: FailureClass::Reconnect, .. });
+        let mut entry = self.bare_result(candidate, metric_date, outcome);
+        if reconnect {
+            entry.status = Some(AccountStatus::ReconnectNeeded);
+            entry.events.push(rows::reconnect_event(candidate, self.now));
+        }
+        result.accounts.push(entry);
+    }
+
+    fn bare_result(&self, candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome) -> AccountResult {
+        // Waiting for an allowance uses up no attempt.
+        let is_deferred = matches!(outcome, Outcome::Deferred { .. });
+        AccountResult {
+            account_id: candidate.account_id,
+            artist_id: candidate.artist_id,
+            platform: candidate.platform.clone(),
+            metric_date,
+            outcome,
+            attempts: if is_deferred { self.lease.batch.attempts } else { self.attempts },
+            stored: None,
+            status: None,
+            events: Vec::new(),
+        }
+    }
+}
+
+/// Before the second attempt a second, then doubling: the gateway has already retried within seconds, so this waits out more than a blip.
+fn backoff(attempts: u32) -> Duration {
+    Duration::from_secs(1 << attempts.min(6))
+}
+
+/// When the platform's longest allowance is granted anew.
+fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
+    release
+        .manifest
+        .budgets
+        .iter()
+        .map(|budget| crate::gateway::window_of(&budget.window, now).1)
+        .max()
+        .unwrap_or(now + DEFER_DEFAULT)
+}

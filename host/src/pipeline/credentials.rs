@@ -1,0 +1,284 @@
+//! Credentials on their way from the database to the gateway: opened, kept fresh, and saved before they are used.
+//!
+//! A refreshed secret is written back before anything is sent with it, so that a platform which rotates its refresh tokens can't
+//! leave the database with one it no longer honours. Refreshing is single-flight: one task per credential, the others wait and
+//! read what it saved; between processes the credential's version decides who wrote first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::stream::{self, StreamExt as _};
+
+use crate::clock::Clock;
+use crate::domain::manifest::{CredentialSlot, Owner};
+use crate::domain::{AccountId, CredentialId, FailureClass, Manifest, Platform};
+use crate::gateway::{Gateway, SessionCredential, TokenError};
+use crate::secrets::{Keyring, Secret};
+use crate::store::{SealedCredential, Store, StoreError};
+
+/// Refreshes of different accounts that run at once: enough to hide a round trip, few enough for a token endpoint.
+const REFRESHES_AT_ONCE: usize = 8;
+
+/// Why a credential can't be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CredentialError {
+    /// Nobody has set it.
+    #[error("no credential is set for {platform}, slot '{slot}'{}; set it with `backline credentials set`", whose(*.account))]
+    Missing {
+        /// Where.
+        platform: Platform,
+        /// Which.
+        slot: String,
+        /// Whose.
+        account: Option<AccountId>,
+    },
+    /// The stored bytes can't be opened.
+    #[error("a stored credential can't be opened: {0}")]
+    Sealed(String),
+    /// No key is configured.
+    #[error("credentials are encrypted, and no key is configured; set secrets.key_file or BACKLINE_SECRETS__KEY (`backline keys generate` makes one)")]
+    NoKey,
+    /// Only the artist can mend it.
+    #[error("the credential no longer works and the artist must connect the account anew: {0}")]
+    Dead(String),
+    /// The operator must mend it.
+    #[error("the credential is refused: {0}")]
+    Misconfigured(String),
+    /// The token endpoint failed.
+    #[error("the token endpoint is unavailable: {0}")]
+    Unavailable(String),
+    /// The database failed.
+    #[error("the credential can't be read or saved: {0}")]
+    Store(String),
+}
+
+fn whose(account: Option<AccountId>) -> String {
+    account.map_or_else(String::new, |account| format!(", account {account}"))
+}
+
+impl CredentialError {
+    /// How an account that needs the credential ends.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Missing { .. } => FailureClass::CredentialMissing,
+            Self::Dead(_) => FailureClass::Reconnect,
+            Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) => FailureClass::Misconfigured,
+            Self::Unavailable(_) => FailureClass::Unavailable,
+            Self::Store(_) => FailureClass::Internal,
+        }
+    }
+}
+
+impl From<StoreError> for CredentialError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+/// What a batch may use, and which of its accounts have nothing to use.
+#[derive(Debug, Default)]
+pub struct BatchCredentials {
+    /// Ready to be injected.
+    pub usable: Vec<SessionCredential>,
+    /// Accounts that can't be fetched, with the reason.
+    pub unusable: BTreeMap<AccountId, CredentialError>,
+}
+
+/// Opens, refreshes and saves credentials.
+#[derive(Clone)]
+pub struct CredentialDesk {
+    store: Store,
+    gateway: Gateway,
+    keyring: Option<Arc<Keyring>>,
+    clock: Clock,
+    in_flight: Arc<Mutex<HashMap<CredentialId, Arc<tokio::sync::Mutex<()>>>>>,
+}
+
+impl CredentialDesk {
+    /// A desk over one database and one gateway.
+    pub fn new(store: Store, gateway: Gateway, keyring: Option<Arc<Keyring>>, clock: Clock) -> Self {
+        Self { store, gateway, keyring, clock, in_flight: Arc::default() }
+    }
+
+    /// Seals and saves what an operator entered.
+    ///
+    /// # Errors
+    /// [`CredentialError`] when no key is configured or the database fails.
+    pub async fn set(
+        &self,
+        platform: &Platform,
+        slot: &str,
+        account: Option<AccountId>,
+        secret: &Secret,
+    ) -> Result<SealedCredential, CredentialError> {
+        let existing = self.store.credential(platform, slot, account).await?;
+        let now = self.clock.now();
+        let id = existing.as_ref().map_or_else(CredentialId::generate, |credential| credential.id);
+        let credential = SealedCredential {
+            id,
+            platform: platform.clone(),
+            slot: slot.to_owned(),
+            account_id: account,
+            kind: secret.kind().to_owned(),
+            sealed: self.seal(secret, id)?,
+            version: existing.map_or(0, |credential| credential.version),
+            expires_at: secret.expires_at(),
+            updated_at: now,
+            status: "active".to_owned(),
+        };
+        Ok(self.store.save_credential(&credential, now).await?)
+    }
+
+    /// Everything a batch's accounts need, fresh.
+    ///
+    /// # Errors
+    /// Only when the database fails; what is wrong with single credentials is in [`BatchCredentials::unusable`].
+    pub async fn for_batch(
+        &self,
+        manifest: &Manifest,
+        slots: &[&str],
+        accounts: &[AccountId],
+    ) -> Result<BatchCredentials, StoreError> {
+        let platform = &manifest.connector.platform;
+        let stored = self.store.credentials_of(platform, accounts).await?;
+        let find = |slot: &str, account: Option<AccountId>| {
+            stored.iter().find(|credential| credential.slot == slot && credential.account_id == account)
+        };
+        let mut credentials = BatchCredentials::default();
+        for slot in manifest.credentials.iter().filter(|slot| slots.contains(&slot.slot.as_str())) {
+            let client = find(&slot.slot, None);
+            let wanted: Vec<Option<AccountId>> = match slot.owner {
+                Owner::Operator => vec![None],
+                Owner::Account => accounts.iter().copied().map(Some).collect(),
+            };
+            let made: Vec<_> = stream::iter(wanted)
+                .map(|account| async move {
+                    let found = find(&slot.slot, account);
+                    (account, self.usable(platform, slot, account, found, client, false).await)
+                })
+                .buffered(REFRESHES_AT_ONCE)
+                .collect()
+                .await;
+            for (account, result) in made {
+                match (result, account) {
+                    (Ok(credential), _) => credentials.usable.push(credential),
+                    (Err(error), Some(account)) => {
+                        credentials.unusable.insert(account, error);
+                    }
+                    (Err(error), None) => {
+                        credentials.unusable.extend(accounts.iter().map(|account| (*account, error.clone())));
+                    }
+                }
+            }
+        }
+        Ok(credentials)
+    }
+
+    /// Refreshes a credential that the platform just refused, whatever its age.
+    ///
+    /// # Errors
+    /// [`CredentialError`] when it can't be refreshed: then only a person can mend it.
+    pub async fn refresh_refused(
+        &self,
+        platform: &Platform,
+        slot: &CredentialSlot,
+        account: Option<AccountId>,
+    ) -> Result<SessionCredential, CredentialError> {
+        let found = self.store.credential(platform, &slot.slot, account).await?;
+        let client = self.store.credential(platform, &slot.slot, None).await?;
+        self.usable(platform, slot, account, found.as_ref(), client.as_ref(), true).await
+    }
+
+    async fn usable(
+        &self,
+        platform: &Platform,
+        slot: &CredentialSlot,
+        account: Option<AccountId>,
+        found: Option<&SealedCredential>,
+        client: Option<&SealedCredential>,
+        refused: bool,
+    ) -> Result<SessionCredential, CredentialError> {
+        let credential = found.ok_or_else(|| CredentialError::Missing {
+            platform: platform.clone(),
+            slot: slot.slot.clone(),
+            account,
+        })?;
+        let secret = self.open(credential)?;
+        if !refused && !secret.refresh_due(self.clock.now()) {
+            return session_credential(credential, &secret, self.clock.now());
+        }
+        let lock = self.lock_of(credential.id);
+        let _only_one = lock.lock().await;
+        // Whoever held the lock before may have refreshed it already.
+        let current = self.store.credential(platform, &slot.slot, account).await?;
+        let current = current.as_ref().unwrap_or(credential);
+        let secret = self.open(current)?;
+        if current.version != credential.version && secret.injectable(self.clock.now()).is_some() {
+            return session_credential(current, &secret, self.clock.now());
+        }
+        let client = client.filter(|client| client.id != current.id).map(|client| self.open(client)).transpose()?;
+        match self.gateway.refresh(slot, client.as_ref(), &secret).await {
+            Ok(fresh) => self.save_fresh(current, &fresh).await,
+            // A refresh is tried at half-life: until the old token really ends, a failed refresh costs nothing.
+            Err(_) if !refused && secret.injectable(self.clock.now()).is_some() => {
+                session_credential(current, &secret, self.clock.now())
+            }
+            Err(error) => Err(of_token_error(&error, slot.owner)),
+        }
+    }
+
+    async fn save_fresh(&self, old: &SealedCredential, fresh: &Secret) -> Result<SessionCredential, CredentialError> {
+        let now = self.clock.now();
+        let saved = SealedCredential {
+            sealed: self.seal(fresh, old.id)?,
+            expires_at: fresh.expires_at(),
+            updated_at: now,
+            status: "active".to_owned(),
+            ..old.clone()
+        };
+        match self.store.save_credential(&saved, now).await {
+            Ok(saved) => session_credential(&saved, fresh, now),
+            Err(StoreError::VersionConflict { .. }) => {
+                // Another host was first; its token is the one to use.
+                let theirs = self.store.credential(&old.platform, &old.slot, old.account_id).await?;
+                let theirs = theirs.ok_or_else(|| CredentialError::Store("the credential was removed meanwhile".into()))?;
+                session_credential(&theirs, &self.open(&theirs)?, now)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn lock_of(&self, id: CredentialId) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
+    }
+
+    fn open(&self, credential: &SealedCredential) -> Result<Secret, CredentialError> {
+        let keyring = self.keyring.as_ref().ok_or(CredentialError::NoKey)?;
+        keyring
+            .open(&credential.sealed, &credential.id.to_string())
+            .map_err(|error| CredentialError::Sealed(error.to_string()))
+    }
+
+    fn seal(&self, secret: &Secret, id: CredentialId) -> Result<Vec<u8>, CredentialError> {
+        let keyring = self.keyring.as_ref().ok_or(CredentialError::NoKey)?;
+        Ok(keyring.seal(secret, &id.to_string()))
+    }
+}
+
+fn session_credential(
+    credential: &SealedCredential,
+    secret: &Secret,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<SessionCredential, CredentialError> {
+    let value = secret.injectable(now).ok_or_else(|| CredentialError::Dead("it has expired".to_owned()))?.clone();
+    Ok(SessionCredential { id: credential.id, slot: credential.slot.clone(), account: credential.account_id, value })
+}
+
+fn of_token_error(error: &TokenError, owner: Owner) -> CredentialError {
+    let message = error.to_string();
+    match (error, owner) {
+        (TokenError::Unavailable { .. }, _) => CredentialError::Unavailable(message),
+        (TokenError::Misconfigured { .. }, _) | (_, Owner::Operator) => CredentialError::Misconfigured(message),
+        _ => CredentialError::Dead(message),
+    }
+}

@@ -1,0 +1,268 @@
+//! Fetching a batch's documents and having them normalised, whatever single accounts do to it.
+//!
+//! A call that traps or runs out of time says nothing about which account did it, so it is cut in half and tried again, down to the
+//! account: a poisonous one costs itself, not its batch.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::releases::LoadedRelease;
+use crate::domain::{
+    AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome, Snapshot,
+};
+use crate::gateway::{Gateway, Session, SessionCredential, SessionSetup, Usage};
+use crate::sandbox::{CallError, LogLine};
+
+/// The smallest share of a batch's deadline that a part of it gets when it is cut.
+const DEADLINE_SHARE_MIN: f64 = 0.125;
+
+/// How an account's part in a batch ended, where no document came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// For good.
+    Final(Outcome),
+    /// It may work later in the same run. Seconds to wait, where the platform said so.
+    Retry {
+        /// What it is if no attempt is left.
+        class: FailureClass,
+        /// For people.
+        message: String,
+        /// As the platform asked.
+        wait: Option<Duration>,
+    },
+    /// An allowance is spent. When it is granted anew, where that is known.
+    Defer {
+        /// As the platform or the budget said.
+        until: Option<DateTime<Utc>>,
+    },
+    /// The credential was refused: refresh it and try once more.
+    Refused(String),
+}
+
+impl Ending {
+    fn failed(class: FailureClass, message: String) -> Self {
+        if class.is_retryable() {
+            Self::Retry { class, message, wait: None }
+        } else {
+            Self::Final(Outcome::Failed { class, message })
+        }
+    }
+
+    /// What a typed error of the connector means for the account.
+    pub fn of(error: FetchError) -> Self {
+        let message = error.to_string();
+        match error {
+            FetchError::Unauthorized(why) => Self::Refused(why),
+            FetchError::QuotaExhausted(until) => Self::Defer { until },
+            FetchError::RateLimited(seconds) => Self::Retry {
+                class: FailureClass::RateLimited,
+                message,
+                wait: seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            },
+            FetchError::NotFound => Self::failed(FailureClass::NotFound, message),
+            FetchError::Reconnect(_) => Self::failed(FailureClass::Reconnect, message),
+            FetchError::Forbidden(_) => Self::failed(FailureClass::Forbidden, message),
+            FetchError::Misconfigured(_) => Self::failed(FailureClass::Misconfigured, message),
+            FetchError::Unavailable(_) => Self::failed(FailureClass::Unavailable, message),
+            FetchError::Unexpected(_) => Self::failed(FailureClass::Unexpected, message),
+        }
+    }
+}
+
+/// What calls gathered on the side.
+#[derive(Debug, Default)]
+pub struct SideEffects {
+    /// Newly lost metrics.
+    pub lost_metrics: Vec<LostMetric>,
+    /// What the connector logged.
+    pub logs: Vec<LogLine>,
+    /// Requests sent, retries and redirects included.
+    pub requests: u64,
+    /// Budget name → units spent.
+    pub units: BTreeMap<String, u64>,
+}
+
+impl SideEffects {
+    fn add_usage(&mut self, usage: Usage) {
+        self.requests += usage.requests;
+        for (budget, units) in usage.units {
+            *self.units.entry(budget).or_default() += units;
+        }
+    }
+}
+
+/// Calls `fetch` for accounts whose credentials are at hand.
+pub async fn fetch(
+    release: &LoadedRelease,
+    gateway: &Gateway,
+    accounts: Vec<FetchAccount>,
+    context: &FetchContext,
+    credentials: &[SessionCredential],
+    deadline: Duration,
+    side: &mut SideEffects,
+) -> BTreeMap<AccountId, Result<Fetched, Ending>> {
+    let whole = accounts.len();
+    let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
+    let results = bisect(accounts, side, async |part: &[FetchAccount], side: &mut SideEffects| {
+        let until = Instant::now() + share(deadline, part.len(), whole);
+        let session = session_for(release, gateway, part, credentials, until);
+        let called = release.connector.fetch(session.clone(), part.to_vec(), context.clone(), until).await;
+        side.add_usage(session.usage());
+        let call = called?;
+        side.logs.extend(call.usage.log_lines);
+        side.lost_metrics.extend(call.value.lost_metrics);
+        Ok(call.value.accounts)
+    })
+    .await;
+    ids.into_iter()
+        .zip(results)
+        .map(|(id, result)| {
+            let result = match result {
+                Ok(Ok(fetched)) => Ok(fetched),
+                Ok(Err(error)) => Err(Ending::of(error)),
+                Err(error) => Err(ending_of_call(&error)),
+            };
+            (id, result)
+        })
+        .collect()
+}
+
+/// Calls `normalize`, without any capability.
+pub async fn normalize(
+    release: &LoadedRelease,
+    documents: Vec<DocumentInput>,
+    side: &mut SideEffects,
+) -> Vec<Result<Snapshot, Ending>> {
+    let results = bisect(documents, side, async |part: &[DocumentInput], side: &mut SideEffects| {
+        let call = release.connector.normalize(part.to_vec()).await?;
+        side.logs.extend(call.usage.log_lines);
+        Ok(call.value)
+    })
+    .await;
+    results
+        .into_iter()
+        .map(|result| match result {
+            Ok(Ok(snapshot)) => Ok(snapshot),
+            Ok(Err(why)) => {
+                Err(Ending::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why }))
+            }
+            Err(error) => Err(ending_of_call(&error)),
+        })
+        .collect()
+}
+
+/// Calls with all items; where the call itself fails for a reason an item may have caused, with each half, down to one.
+async fn bisect<I, T, S>(
+    items: Vec<I>,
+    side: &mut S,
+    mut call: impl AsyncFnMut(&[I], &mut S) -> Result<Vec<T>, CallError>,
+) -> Vec<Result<T, CallError>> {
+    let mut results: Vec<Result<T, CallError>> = Vec::with_capacity(items.len());
+    let mut parts = vec![0..items.len()];
+    // Parts are taken from the left, so that results come out in the order of the items.
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        match call(&items[part.clone()], side).await {
+            Ok(values) => results.extend(values.into_iter().map(Ok)),
+            Err(error) if part.len() > 1 && error.may_be_an_items_fault() => {
+                let middle = part.start + part.len() / 2;
+                parts.push(middle..part.end);
+                parts.push(part.start..middle);
+            }
+            Err(error) => results.extend(part.map(|_| Err(error.clone()))),
+        }
+    }
+    results
+}
+
+fn session_for(
+    release: &LoadedRelease,
+    gateway: &Gateway,
+    accounts: &[FetchAccount],
+    credentials: &[SessionCredential],
+    deadline: Instant,
+) -> Session {
+    let accounts: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
+    let credentials = credentials
+        .iter()
+        .filter(|credential| credential.account.is_none_or(|account| accounts.contains(&account)))
+        .cloned()
+        .collect();
+    gateway.session(SessionSetup {
+        manifest: release.manifest.clone(),
+        grant: release.grant.clone(),
+        credentials,
+        accounts,
+        deadline,
+    })
+}
+
+fn share(deadline: Duration, part: usize, whole: usize) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "a batch has at most a few hundred accounts")]
+    let share = part as f64 / whole.max(1) as f64;
+    deadline.mul_f64(share.max(DEADLINE_SHARE_MIN).min(1.0))
+}
+
+fn ending_of_call(error: &CallError) -> Ending {
+    let class = match error {
+        CallError::Trapped(_) => FailureClass::Trapped,
+        CallError::TimedOut { .. } | CallError::CpuExhausted { .. } => FailureClass::TimedOut,
+        CallError::LimitExceeded { .. } => FailureClass::LimitExceeded,
+        CallError::Contract(_) => FailureClass::Unexpected,
+        CallError::Internal(_) => FailureClass::Internal,
+    };
+    Ending::failed(class, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers each item with its double, and traps on any call that contains a poisonous one.
+    async fn double_unless(items: Vec<u32>, poison: &[u32]) -> (Vec<Result<u32, CallError>>, u32) {
+        let mut calls = 0;
+        let results = bisect(items, &mut calls, async |part: &[u32], calls: &mut u32| {
+            *calls += 1;
+            if part.iter().any(|item| poison.contains(item)) {
+                return Err(CallError::Trapped("poison".into()));
+            }
+            Ok(part.iter().map(|item| item * 2).collect())
+        })
+        .await;
+        (results, calls)
+    }
+
+    #[tokio::test]
+    async fn one_poisonous_item_costs_itself() {
+        let (results, calls) = double_unless((0..50).collect(), &[17]).await;
+        assert_eq!(results.len(), 50);
+        for (item, result) in results.iter().enumerate() {
+            match result {
+                Ok(double) => assert_eq!(*double as usize, item * 2, "results are in order"),
+                Err(_) => assert_eq!(item, 17),
+            }
+        }
+        assert!(results[17].is_err());
+        assert!(calls <= 13, "one poisonous item of 50 costs at most 2·log2(50)+1 calls, not {calls}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_called_for_nothing_and_all_poison_ends() {
+        assert_eq!(double_unless(vec![], &[]).await.1, 0);
+        let (results, _) = double_unless(vec![1, 2, 3], &[1, 2, 3]).await;
+        assert!(results.iter().all(Result::is_err) && results.len() == 3);
+    }
+
+    #[test]
+    fn a_part_gets_its_share_of_the_deadline_and_never_next_to_nothing() {
+        let whole = Duration::from_secs(80);
+        assert_eq!(share(whole, 50, 50), whole);
+        assert_eq!(share(whole, 25, 50), Duration::from_secs(40));
+        assert_eq!(share(whole, 1, 50), Duration::from_secs(10));
+    }
+}

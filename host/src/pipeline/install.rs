@@ -1,0 +1,100 @@
+//! Installing connectors and setting credentials: everything that can fail is tried before anything is changed.
+
+use super::{Host, HostError};
+use crate::domain::manifest::{CredentialKind, CredentialSlot, Owner};
+use crate::domain::{AccountId, AccountStatus, Grant, Platform, Release};
+use crate::plugins::inspect;
+use crate::secrets::Secret;
+use crate::store::SealedCredential;
+
+impl Host {
+    /// Inspects, compiles, links and saves a component with a grant of all it asks for, and makes it the platform's active release.
+    ///
+    /// The caller has shown the operator what it asks for. The same bytes installed twice change nothing.
+    ///
+    /// # Errors
+    /// When the file is no connector, can't be compiled or linked, or the same version is installed with other bytes.
+    pub async fn install(&self, component: &[u8]) -> Result<Release, HostError> {
+        let inspection = inspect(component)?;
+        self.shelf().load(component, inspection.digest).await?;
+        let installed = self.store().list_releases().await?;
+        let info = &inspection.manifest.connector;
+        let twin = installed.iter().find(|release| {
+            release.manifest.connector.name == info.name && release.manifest.connector.version == info.version
+        });
+        if let Some(other) = twin.filter(|twin| twin.digest != inspection.digest) {
+            return Err(HostError::SameVersion {
+                name: info.name.clone(),
+                version: info.version.to_string(),
+                installed: other.digest,
+            });
+        }
+        let now = self.clock().now();
+        let release = Release {
+            digest: inspection.digest,
+            grant: Grant::all_of(&inspection.manifest),
+            manifest: inspection.manifest,
+            wit_version: inspection.wit_version,
+            active: true,
+            installed_at: twin.map_or(now, |twin| twin.installed_at),
+            size_bytes: inspection.size_bytes,
+        };
+        if twin.is_none() {
+            self.store().save_release(&release, component).await?;
+        }
+        if !twin.is_some_and(|twin| twin.active) {
+            self.store().activate(release.digest, now).await?;
+        }
+        Ok(release)
+    }
+
+    /// Reads, seals and saves a secret. An account that needed to be connected anew is active again afterwards.
+    ///
+    /// # Errors
+    /// When the platform has no connector or no such slot, the secret is not of the slot's kind, or it is given for the wrong owner.
+    pub async fn set_credential(
+        &self,
+        platform: &Platform,
+        slot: &str,
+        account: Option<AccountId>,
+        text: &str,
+    ) -> Result<SealedCredential, HostError> {
+        let release = self.active(platform).await?;
+        let slot = release.manifest.slot(slot).ok_or_else(|| HostError::NoSlot {
+            platform: platform.clone(),
+            slot: slot.to_owned(),
+            known: release.manifest.credentials.iter().map(|slot| slot.slot.as_str()).collect::<Vec<_>>().join(", "),
+        })?;
+        check_owner(platform, slot, account)?;
+        let owner = if account.is_some() { Owner::Account } else { Owner::Operator };
+        let secret = Secret::parse(slot.kind, owner, text)?.obtained_by(self.clock().now());
+        let saved = self.desk().set(platform, &slot.slot, account, &secret).await?;
+        if let Some(account) = account {
+            let found = self.store().get_account(account).await?;
+            if found.is_some_and(|found| found.status == AccountStatus::ReconnectNeeded) {
+                self.store().set_account_status(account, AccountStatus::Active, self.clock().now()).await?;
+            }
+        }
+        Ok(saved)
+    }
+
+    /// The platform's active release.
+    ///
+    /// # Errors
+    /// [`HostError::NoConnector`] when there is none.
+    pub async fn active(&self, platform: &Platform) -> Result<Release, HostError> {
+        let active = self.store().active_release(platform).await?;
+        active.ok_or_else(|| HostError::NoConnector { platform: platform.clone() })
+    }
+}
+
+fn check_owner(platform: &Platform, slot: &CredentialSlot, account: Option<AccountId>) -> Result<(), HostError> {
+    let problem = match (slot.owner, account) {
+        (Owner::Operator, Some(_)) => "is the operator's own: leave --account out",
+        // The operator's client id and secret, which refreshing the accounts' tokens needs.
+        (Owner::Account, None) if slot.kind == CredentialKind::Oauth2RefreshToken => return Ok(()),
+        (Owner::Account, None) => "belongs to accounts: say whose with --account",
+        _ => return Ok(()),
+    };
+    Err(HostError::SlotOwner { platform: platform.clone(), slot: slot.slot.clone(), problem })
+}

@@ -1,0 +1,144 @@
+//! The engine with its pool, the thread that ticks its epoch, and the slots that calls wait for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::config::SandboxConfig;
+use super::error::SandboxError;
+
+/// Address space of one linear memory: all that 32 bits can name, so that compiled code needs no bounds checks.
+const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
+
+/// Stacks a call may need at once. One runs the export; each component inside a composed one that waits holds another.
+const STACKS_PER_CALL: u32 = 4;
+
+/// Memory and table bytes of a slot that stay resident between calls and are zeroed by hand: cheaper than giving the pages
+/// back and faulting them in again at every call. A first-party connector touches about this much.
+const KEEP_RESIDENT_BYTES: usize = 256 << 10;
+
+/// The configuration that compiled code depends on; the same in the compiling child, where no pool is needed.
+pub(super) fn compiler_config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .memory_reservation(MEMORY_RESERVATION_BYTES)
+        // Names of functions in a trap's message are enough; addresses in a stripped file help nobody.
+        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
+    config
+}
+
+/// An engine whose pool has room for `calls_at_once` calls of the largest kind, and a little more.
+pub(super) fn pooled_engine(config: &SandboxConfig) -> Result<Engine, SandboxError> {
+    // A slot more than the semaphore gives out, so that a store that is just being dropped never makes another call fail.
+    let calls = config.calls_at_once.saturating_add(1);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(calls)
+        .total_core_instances(calls.saturating_mul(config.core_instances_max))
+        .total_memories(calls.saturating_mul(config.memories_max))
+        .total_tables(calls.saturating_mul(config.tables_max))
+        .total_stacks(calls.saturating_mul(STACKS_PER_CALL))
+        .total_gc_heaps(calls)
+        .max_core_instances_per_component(config.core_instances_max)
+        .max_memories_per_component(config.memories_max)
+        .max_tables_per_component(config.tables_max)
+        .max_memories_per_module(config.memories_max)
+        .max_tables_per_module(config.tables_max)
+        .table_elements(config.table_elements_max as usize)
+        .max_memory_size(usize::try_from(config.memory_bytes_max.next_multiple_of(64 << 10)).unwrap_or(usize::MAX))
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES);
+    let mut engine = compiler_config();
+    engine.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&engine).map_err(|error| SandboxError::Engine(format!("{error:#}")))
+}
+
+/// The thread that advances the engine's epoch. It is a thread of the operating system, since a task would stand still exactly
+/// when every worker thread is kept busy by a connector. It ends when this is dropped.
+pub(super) struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    pub(super) fn start(engine: &Engine, every: Duration) -> Result<Self, SandboxError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new()
+            .name("sandbox-ticker".to_owned())
+            .spawn({
+                let (stop, engine) = (Arc::clone(&stop), engine.clone());
+                move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::thread::park_timeout(every);
+                        engine.increment_epoch();
+                    }
+                }
+            })
+            .map_err(SandboxError::Ticker)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A thread that panicked has nothing to tell that would help here.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How many calls run at once: the limit and its semaphore in one, so that they can't drift apart.
+pub(super) struct CallSlots {
+    limit: u32,
+    semaphore: Semaphore,
+}
+
+impl CallSlots {
+    pub(super) fn new(limit: u32) -> Self {
+        Self { limit, semaphore: Semaphore::new(limit as usize) }
+    }
+
+    /// Waits for a slot, first come, first served.
+    pub(super) async fn take(&self) -> SemaphorePermit<'_> {
+        self.semaphore.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// How many calls run at present.
+    pub(super) fn in_use(&self) -> u32 {
+        self.limit - u32::try_from(self.semaphore.available_permits()).unwrap_or(self.limit).min(self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ticker_ticks_and_ends_with_its_owner() {
+        let engine = Engine::new(&compiler_config()).unwrap();
+        let ticker = Ticker::start(&engine, Duration::from_millis(1)).unwrap();
+        let weak = engine.weak();
+        drop(engine);
+        assert!(weak.upgrade().is_some(), "the ticking thread holds the engine");
+        drop(ticker);
+        assert!(weak.upgrade().is_none(), "the thread has ended");
+    }
+
+    #[tokio::test]
+    async fn slots_count_what_they_give_out() {
+        let slots = CallSlots::new(2);
+        let (first, _second) = (slots.take().await, slots.take().await);
+        assert_eq!(slots.in_use(), 2);
+        drop(first);
+        assert_eq!(slots.in_use(), 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Everything a component can get, on one screen. What is not linked here does not exist for a component.
+
+use wasmtime::Engine;
+use wasmtime::component::{Accessor, Component, HasData, InstancePre, Linker};
+
+use super::bindings::{self, http, log, types};
+use super::error::LoadError;
+use super::state::{CallState, LogLevel};
+
+/// What an author may import, for the message to one who imported something else.
+const ALLOWED: &str = "backline:connector/http, backline:connector/log and WASI 0.2, with nothing granted";
+
+/// The two linkers: made once, since linking by name is what is slow about starting an instance.
+pub(super) struct Linkers {
+    /// `http` and `log`.
+    plain: Linker<CallState>,
+    /// The same, and WASI 0.2.
+    with_wasi: Linker<CallState>,
+}
+
+impl Linkers {
+    pub(super) fn new(engine: &Engine) -> wasmtime::Result<Self> {
+        let mut plain = Linker::new(engine);
+        types::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
+        http::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
+        log::add_to_linker::<_, Capabilities>(&mut plain, CallState::itself)?;
+        let mut with_wasi = plain.clone();
+        wasmtime_wasi::p2::add_to_linker_async(&mut with_wasi)?;
+        Ok(Self { plain, with_wasi })
+    }
+
+    /// Links a component with what it may import.
+    pub(super) fn link(&self, component: &Component, with_wasi: bool) -> Result<InstancePre<CallState>, LoadError> {
+        let linker = if with_wasi { &self.with_wasi } else { &self.plain };
+        linker.instantiate_pre(component).map_err(|error| LoadError::Link(format!("{error:#}")))
+    }
+}
+
+/// Refuses a component by the name of the first import it can't have, before anything is spent on compiling it; answers whether
+/// it needs WASI. (The linker would refuse it too.)
+pub(super) fn check_imports(imports: &[String]) -> Result<bool, LoadError> {
+    let mut with_wasi = false;
+    for import in imports {
+        let is_wasi = is_wasi_0_2(import);
+        if !is_wasi && !bindings::IMPORTS.contains(&import.as_str()) {
+            return Err(LoadError::UnknownImport { import: import.clone(), allowed: ALLOWED });
+        }
+        with_wasi |= is_wasi;
+    }
+    Ok(with_wasi)
+}
+
+/// Whether an import's name is one of the WASI 0.2 packages that are linked.
+fn is_wasi_0_2(name: &str) -> bool {
+    const PACKAGES: [&str; 6] =
+        ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
+    PACKAGES.iter().any(|package| name.starts_with(package)) && name.contains("@0.2.")
+}
+
+/// The access the host's functions have to a store: the call's own state.
+pub(super) struct Capabilities;
+
+impl HasData for Capabilities {
+    type Data<'a> = &'a mut CallState;
+}
+
+impl types::Host for CallState {}
+impl http::Host for CallState {}
+
+impl<T: Send> http::HostWithStore<T> for Capabilities {
+    /// The only way out. A call that ends drops this future, and with it the request under way.
+    async fn send(accessor: &Accessor<T, Self>, request: http::Request) -> Result<http::Response, http::Error> {
+        let bytes = bytes_of(&request);
+        let (session, held) = accessor.with(|mut access| {
+            let state = access.get();
+            (state.session.clone(), state.meters.hold_request(bytes, state.requests_bytes_max))
+        });
+        let Some(_held) = held else {
+            return Err(http::Error::Denied(
+                "the requests that wait to be sent hold more than requests_bytes_max; send fewer at once".to_owned(),
+            ));
+        };
+        let answer = session.send(bindings::request_from_wit(request)).await;
+        answer.map(bindings::response_to_wit).map_err(bindings::send_error_to_wit)
+    }
+}
+
+fn bytes_of(request: &http::Request) -> u64 {
+    let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let body = request.body.as_ref().map_or(0, Vec::len);
+    (request.url.len() + headers + body) as u64
+}
+
+impl log::Host for CallState {
+    fn write(&mut self, level: log::Level, message: String) {
+        let level = match level {
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Error => LogLevel::Error,
+        };
+        self.meters.log.write(level, &message);
+    }
+}

@@ -1,0 +1,166 @@
+//! What is asked for a batch, in which order, and what of it is kept.
+//!
+//! The document of an account has one key per part, so that a part that could not be had costs its own metrics only:
+//!
+//! ```json
+//! {
+//!   "storefront": "us",
+//!   "artist": { …the artist resource, without its albums… },
+//!   "albums": { "pages": [ { "data": [ … ] }, … ] },
+//!   "top_songs": { "answer": { "data": [ … ] } }
+//! }
+//! ```
+//!
+//! A part that is missing says why: `{ "absent": "unavailable", "why": "HTTP 504" }`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backline_sdk::prelude::*;
+
+use crate::api::{self, Api, ListRefusal};
+
+/// Requests in flight at the same time. Apple publishes no limit; a browser opens about as many.
+const AT_ONCE: usize = 8;
+
+/// Where artists are looked for when the account's settings don't say.
+const DEFAULT_STOREFRONT: &str = "us";
+
+/// Most storefronts of one account, as the manifest's schema has it.
+const STOREFRONTS_MAX: usize = 10;
+
+/// Keys that are nothing but weight: picture addresses and colours.
+const DROPPED: [&str; 2] = ["artwork", "editorialArtwork"];
+
+/// An artist, and the storefront that has it.
+struct Found {
+    storefront: String,
+    artist: Json,
+}
+
+/// The artist's name, from the first storefront that has it.
+pub async fn name(api: &Api<'_>, account: Account) -> Result<String, FetchError> {
+    let id = account.platform_id.clone();
+    let found = look_up(api, &[account]).await.remove(0)?;
+    Ok(text(&found.artist["attributes"]["name"]).unwrap_or(id))
+}
+
+/// Fetches a batch.
+pub async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
+    let mut found = look_up(api, &accounts).await.into_iter();
+    BatchResult::each(accounts, AT_ONCE, |account| {
+        let found = found.next().unwrap_or(Err(FetchError::NotFound));
+        async move { one(api, &account.platform_id, found?).await }
+    })
+    .await
+}
+
+/// Finds every account's artist: in the first storefront of each, then those still missing in the second, and so on. Artist
+/// ids are the same everywhere, but not every storefront has every artist.
+async fn look_up(api: &Api<'_>, accounts: &[Account]) -> Vec<Result<Found, FetchError>> {
+    let storefronts: Vec<Vec<String>> = accounts.iter().map(storefronts_of).collect();
+    let mut found: Vec<Option<Result<Found, FetchError>>> = accounts.iter().map(|_| None).collect();
+    for round in 0..STOREFRONTS_MAX {
+        let mut missing: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for index in (0..accounts.len()).filter(|index| found[*index].is_none()) {
+            if let Some(storefront) = storefronts[index].get(round) {
+                missing.entry(storefront).or_default().push(index);
+            }
+        }
+        let lists = missing.into_iter().flat_map(|(storefront, indexes)| {
+            // Ids are opaque; one with a comma would be two in a list, so it is asked for alone.
+            let (listable, alone): (Vec<_>, Vec<_>) =
+                indexes.into_iter().partition(|index| is_listable(&accounts[*index].platform_id));
+            let lists = listable.chunks(api::ARTISTS_PER_REQUEST).map(<[usize]>::to_vec).collect::<Vec<_>>();
+            lists.into_iter().chain(alone.into_iter().map(|index| vec![index])).map(move |list| (storefront, list))
+        });
+        let answers = gather(lists.collect::<Vec<_>>(), AT_ONCE, |(storefront, list)| async move {
+            let ids: Vec<&str> = list.iter().map(|index| accounts[*index].platform_id.as_str()).collect();
+            let artists = ask(api, storefront, &ids).await;
+            (storefront, list, artists)
+        })
+        .await;
+        for (storefront, list, artists) in answers {
+            for (index, artist) in list.into_iter().zip(artists) {
+                found[index] = match artist {
+                    Ok(artist) => Some(Ok(Found { storefront: storefront.to_owned(), artist })),
+                    Err(FetchError::NotFound) => None,
+                    Err(error) => Some(Err(error)),
+                };
+            }
+        }
+    }
+    found.into_iter().map(|found| found.unwrap_or(Err(FetchError::NotFound))).collect()
+}
+
+/// One storefront's artists, in the order of the ids.
+async fn ask(api: &Api<'_>, storefront: &str, ids: &[&str]) -> Vec<Result<Json, FetchError>> {
+    if let [id] = ids {
+        return vec![api.artist(storefront, id).await];
+    }
+    let unique: BTreeSet<&str> = ids.iter().copied().collect();
+    match api.artists(storefront, &unique).await {
+        // Matched by id: those that are not there are left out, and no order is promised.
+        Ok(artists) => {
+            let of = |id: &str| artists.iter().find(|it| api::is_artist(it) && it["id"].as_str() == Some(id));
+            ids.iter().map(|id| of(id).cloned().ok_or(FetchError::NotFound)).collect()
+        }
+        Err(ListRefusal::AskOneByOne) => gather(ids, AT_ONCE, |id| api.artist(storefront, id)).await,
+        Err(ListRefusal::Failed(error)) => ids.iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+fn is_listable(id: &str) -> bool {
+    !id.trim().is_empty() && !id.contains(',')
+}
+
+/// The storefronts of an account's settings in their order, each once.
+fn storefronts_of(account: &Account) -> Vec<String> {
+    let settings = account.settings_json();
+    let mut storefronts: Vec<String> = Vec::new();
+    for storefront in settings["storefronts"].as_array().into_iter().flatten().filter_map(text) {
+        let storefront = storefront.trim().to_ascii_lowercase();
+        if !storefronts.contains(&storefront) && storefronts.len() < STOREFRONTS_MAX {
+            storefronts.push(storefront);
+        }
+    }
+    if storefronts.is_empty() {
+        storefronts.push(DEFAULT_STOREFRONT.to_owned());
+    }
+    storefronts
+}
+
+async fn one(api: &Api<'_>, id: &str, found: Found) -> Result<Fetched, FetchError> {
+    let Found { storefront, mut artist } = found;
+    // The albums part replaces the relationship, which may be cut off and without dates.
+    let included = artist.get_mut("relationships").and_then(Json::as_object_mut).and_then(|them| them.remove("albums"));
+    let albums = api.albums(&storefront, id, included.unwrap_or_default()).await.map(Json::Array);
+    let albums = part("pages", albums)?;
+    let top_songs = part("answer", api.top_songs(&storefront, id).await)?;
+    let mut document = json!({ "storefront": storefront, "artist": artist, "albums": albums, "top_songs": top_songs });
+    drop_weight(&mut document);
+    Ok(Fetched::new(&document))
+}
+
+/// A part of the document: what was answered, or why there is nothing. An error that concerns more than this part (the token,
+/// the pace, the configuration) stays an error of the account, since the host must react to it.
+fn part(key: &str, answer: Result<Json, FetchError>) -> Result<Json, FetchError> {
+    let absent = |reason: &str, why: String| Ok(json!({ "absent": reason, "why": why }));
+    match answer {
+        Ok(answer) => Ok(json!({ key: answer })),
+        Err(FetchError::NotFound) => absent("not-found", "not found".into()),
+        Err(FetchError::Forbidden(why)) => absent("not-authorized", why),
+        Err(FetchError::Unavailable(why) | FetchError::Unexpected(why)) => absent("unavailable", why),
+        Err(error) => Err(error),
+    }
+}
+
+fn drop_weight(json: &mut Json) {
+    match json {
+        Json::Object(object) => {
+            object.retain(|key, _| !DROPPED.contains(&key.as_str()));
+            object.values_mut().for_each(drop_weight);
+        }
+        Json::Array(items) => items.iter_mut().for_each(drop_weight),
+        _ => {}
+    }
+}

@@ -1,0 +1,221 @@
+//! What is asked, in which order, and what becomes of the answers.
+
+use super::*;
+
+/// An answer to a list request with artists of these ids.
+fn artists(ids: impl IntoIterator<Item = String>) -> String {
+    let data: Vec<Json> = ids
+        .into_iter()
+        .map(|id| json!({ "id": id, "type": "artists", "attributes": { "name": id, "genreNames": [] } }))
+        .collect();
+    json!({ "data": data }).to_string()
+}
+
+fn lists(replay: &Replay) -> Vec<String> {
+    replay.urls().into_iter().filter(|url| url.contains("?ids=")).collect()
+}
+
+#[test]
+fn a_batch_of_fifty_takes_two_artist_requests() {
+    let ids: Vec<String> = (0..50).map(|index| format!("{}", 10_000 + index)).collect();
+    let replay = with_parts().get("/artists?ids=", 200, artists(ids.clone()));
+    let asked: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let batch = replay.fetch::<AppleMusic>(accounts(&asked), context()).accounts;
+    assert!(batch.iter().all(Result::is_ok));
+    assert_eq!(lists(&replay).len(), 2);
+    assert!(lists(&replay).iter().all(|url| url.split(',').count() == 25 && url.ends_with("&include=albums")));
+    assert_eq!(replay.urls().len(), 2 + 50 + 50);
+    assert!(
+        replay
+            .sent()
+            .iter()
+            .all(|request| request.credential.as_ref().is_some_and(|it| it.slot == "app" && it.account.is_none()))
+    );
+}
+
+#[test]
+fn artists_are_matched_by_id_and_the_missing_one_is_not_found() {
+    let replay = with_parts().get("/artists?ids=", 200, fixture!("artists.json"));
+    let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, GHOST, BORA]), context()).accounts;
+    assert_eq!(lists(&replay), ["https://api.music.apple.com/v1/catalog/us/artists?ids=1001,2002,3003&include=albums"]);
+    assert!(matches!(batch[1], Err(FetchError::NotFound)));
+    assert!(!replay.urls().iter().any(|url| url.contains("/3003/")), "nothing more is asked of an unknown artist");
+    let aria = snapshot_of(&batch[0].as_ref().expect("fetched").body);
+    assert_eq!(value(&aria, "genres"), json!(["Alternative", "Dream Pop"]));
+    assert_eq!(value(&aria, "top_track"), json!("Harbour Lights"));
+    assert_eq!(value(&aria, "recent_releases"), json!(0), "no related resources are no releases");
+    assert_eq!(value(&aria, "followers"), absent("NotOffered"));
+    let bora = snapshot_of(&batch[2].as_ref().expect("fetched").body);
+    assert_eq!(value(&bora, "genres"), json!([]));
+}
+
+#[test]
+fn albums_are_paged_by_following_next() {
+    let replay = Replay::new()
+        .get("/albums?limit=100", 200, fixture!("albums_page1.json"))
+        .get("/albums?offset=102", 200, fixture!("albums_page2.json"))
+        .get("/view/top-songs", 200, fixture!("top_songs.json"))
+        .get("/artists/1001", 200, fixture!("artist.json"));
+    let snapshot = replay.collect::<AppleMusic>(accounts(&[ARIA]).remove(0), context()).expect("collected");
+    assert!(
+        replay.urls().contains(&"https://api.music.apple.com/v1/catalog/us/artists/1001/albums?offset=102".to_owned())
+    );
+    // 9001 (on both pages, counted once) and 9006; 9004 is dated too vaguely and 9007 not at all; 9005 is only announced.
+    assert_eq!(value(&snapshot, "recent_releases"), json!(2));
+    assert_eq!(releases(&snapshot), (2, 2));
+}
+
+#[test]
+fn albums_that_came_with_the_artist_are_not_asked_for_again() {
+    let album = |id: &str| json!({ "id": id, "type": "albums", "attributes": { "releaseDate": "2026-11-01" } });
+    let artist = |next: Json| {
+        let albums = json!({ "data": [album("1"), album("2")], "next": next });
+        json!({ "data": [{ "id": ARIA, "type": "artists", "relationships": { "albums": albums } }] }).to_string()
+    };
+    let all =
+        Replay::new().get("/view/top-songs", 200, fixture!("none.json")).get("/artists/1001", 200, artist(Json::Null));
+    let snapshot = all.collect::<AppleMusic>(accounts(&[ARIA]).remove(0), context()).expect("collected");
+    assert_eq!(value(&snapshot, "recent_releases"), json!(2));
+    assert_eq!(all.urls().len(), 2);
+
+    let more = Replay::new()
+        .get("/albums?offset=25", 200, json!({ "data": [album("3")] }).to_string())
+        .get("/view/top-songs", 200, fixture!("none.json"))
+        .get("/artists/1001", 200, artist(json!("/v1/catalog/us/artists/1001/albums?offset=25")));
+    let snapshot = more.collect::<AppleMusic>(accounts(&[ARIA]).remove(0), context()).expect("collected");
+    assert_eq!(value(&snapshot, "recent_releases"), json!(3));
+}
+
+#[test]
+fn endless_and_foreign_pages_cost_their_metric_only() {
+    for next in ["/v1/catalog/us/artists/1001/albums?limit=100&offset=1", "https://elsewhere.example/v1/", "albums"] {
+        let replay = Replay::new()
+            .get("/albums?", 200, json!({ "data": [], "next": next }).to_string())
+            .get("/view/top-songs", 200, fixture!("top_songs.json"))
+            .get("/artists/1001", 200, fixture!("artist.json"));
+        let snapshot = replay.collect::<AppleMusic>(accounts(&[ARIA]).remove(0), context()).expect("collected");
+        assert_eq!(value(&snapshot, "recent_releases"), absent("Unavailable"), "{next}");
+        assert_eq!(value(&snapshot, "top_track"), json!("Harbour Lights"));
+        assert!(replay.urls().iter().all(|url| url.starts_with("https://api.music.apple.com/v1/")));
+    }
+}
+
+#[test]
+fn a_missing_artist_is_looked_for_in_the_next_storefronts() {
+    let replay = with_parts()
+        .get("/us/artists?ids=", 200, artists([BORA.to_owned()]))
+        .get("/gb/artists/1001", 404, fixture!("error_40400.json"))
+        .get("/jp/artists/3003", 404, fixture!("error_40400.json"))
+        .get("/jp/artists/1001", 200, artists([ARIA.to_owned()]));
+    let asked = vec![
+        account_in(ARIA, json!(["us", "gb", "jp"])),
+        account_in(BORA, json!(["us", "gb"])),
+        account_in(GHOST, json!(["us", "us", "jp"])),
+    ];
+    let batch = replay.fetch::<AppleMusic>(asked, context()).accounts;
+    // GHOST's second storefront is jp, in the same round as ARIA's gb; neither finds anything there, and ARIA goes on to jp.
+    assert!(batch[0].is_ok() && batch[1].is_ok());
+    assert!(matches!(batch[2], Err(FetchError::NotFound)));
+    assert_eq!(
+        replay.urls()[..2],
+        [
+            "https://api.music.apple.com/v1/catalog/us/artists?ids=1001,2002,3003&include=albums".to_owned(),
+            "https://api.music.apple.com/v1/catalog/gb/artists/1001?include=albums".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn parts_come_from_the_storefront_that_has_the_artist() {
+    let replay = with_parts().get("/us/artists/1001", 404, fixture!("error_40400.json")).get(
+        "/gb/artists/1001",
+        200,
+        fixture!("artist.json"),
+    );
+    let snapshot = replay.collect::<AppleMusic>(account_in(ARIA, json!(["us", "gb"])), context()).expect("collected");
+    assert!(snapshot.notes.contains(&"storefront gb".to_owned()));
+    let urls = replay.urls();
+    assert!(
+        urls.contains(&"https://api.music.apple.com/v1/catalog/gb/artists/1001/albums?limit=100".to_owned()),
+        "{urls:?}"
+    );
+    assert!(urls.contains(&"https://api.music.apple.com/v1/catalog/gb/artists/1001/view/top-songs".to_owned()));
+}
+
+#[test]
+fn storefronts_are_asked_separately() {
+    let replay = with_parts().get("/us/artists/1001", 200, fixture!("artist.json")).get(
+        "/de/artists/2002",
+        200,
+        artists([BORA.to_owned()]),
+    );
+    let asked = vec![account_in(ARIA, json!([])), account_in(BORA, json!(["DE"]))];
+    assert!(replay.fetch::<AppleMusic>(asked, context()).accounts.iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_failing_fallback_is_not_taken_for_not_found() {
+    let replay =
+        with_parts().get("/us/artists/1001", 404, fixture!("error_40400.json")).get("/gb/artists/1001", 503, "");
+    let batch = replay.fetch::<AppleMusic>(vec![account_in(ARIA, json!(["us", "gb"]))], context()).accounts;
+    assert!(matches!(batch[0], Err(FetchError::Unavailable(_))));
+}
+
+#[test]
+fn a_list_that_is_too_heavy_is_asked_one_by_one() {
+    for (status, body) in [(504, fixture!("error_504.html")), (400, fixture!("error_40005.json"))] {
+        let replay = with_parts()
+            .get("/artists?ids=", status, body)
+            .get("/artists/1001?", 200, fixture!("artist.json"))
+            .get("/artists/3003?", 404, fixture!("error_40400.json"))
+            .get("/artists/2002?", 504, fixture!("error_504.html"));
+        let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, GHOST, BORA]), context()).accounts;
+        assert!(batch[0].is_ok(), "HTTP {status}");
+        assert!(matches!(batch[1], Err(FetchError::NotFound)));
+        assert!(matches!(batch[2], Err(FetchError::Unavailable(_))));
+    }
+}
+
+#[test]
+fn a_list_of_which_nothing_exists_is_not_found() {
+    let replay = Replay::new().get("/artists?ids=", 404, fixture!("error_40400.json"));
+    let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, GHOST]), context()).accounts;
+    assert!(batch.iter().all(|outcome| matches!(outcome, Err(FetchError::NotFound))));
+    assert_eq!(replay.urls().len(), 1);
+}
+
+#[test]
+fn odd_ids_and_empty_batches() {
+    let replay = with_parts().get("/artists?ids=", 200, fixture!("artists.json")).get(
+        "/artists/a,b",
+        404,
+        fixture!("error_40400.json"),
+    );
+    let batch = replay.fetch::<AppleMusic>(accounts(&["a,b", ARIA, "", ARIA, BORA]), context()).accounts;
+    assert!(lists(&replay)[0].contains("?ids=1001,2002&"), "each id once: {:?}", lists(&replay));
+    assert!(matches!((&batch[0], &batch[2]), (Err(FetchError::NotFound), Err(FetchError::NotFound))));
+    assert!(batch[1].is_ok() && batch[3].is_ok() && batch[4].is_ok());
+    let nothing = Replay::new();
+    assert!(nothing.fetch::<AppleMusic>(Vec::new(), context()).accounts.is_empty() && nothing.urls().is_empty());
+}
+
+#[test]
+fn the_document_holds_what_was_sent_without_the_weight() {
+    let replay = with_parts().get("/artists?ids=", 200, fixture!("artists.json"));
+    let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, BORA]), context()).accounts;
+    let body = &batch[0].as_ref().expect("fetched").body;
+    assert!(body.contains("https://music.example/1001") && body.contains("\"albumName\":\"Low Tide\""), "{body}");
+    assert!(!body.contains("artwork") && !body.contains("img.example"), "{body}");
+}
+
+#[test]
+fn check_answers_with_the_name() {
+    let replay = Replay::new().get("/us/artists/1001", 404, fixture!("error_40400.json")).get(
+        "/gb/artists/1001",
+        200,
+        fixture!("artist.json"),
+    );
+    assert_eq!(replay.check::<AppleMusic>(account_in(ARIA, json!(["us", "gb"]))).expect("reachable"), "Aria Vale");
+    let unknown = Replay::new().get("/artists/", 404, fixture!("error_40400.json"));
+    assert!(matches!(unknown.check::<AppleMusic>(accounts(&[ARIA]).remove(0)), Err(FetchError::NotFound)));
+}

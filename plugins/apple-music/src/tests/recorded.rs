@@ -1,0 +1,123 @@
+//! Recorded and documented bodies, when a folder of them lies beside the repository. Every file must be known here.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::*;
+
+/// What a body is fed in as, and what must come out.
+enum Expected {
+    /// The answer for an artist, alone and in a list: id, genres, and the storefront's own path of the next request.
+    Artist { id: &'static str, genres: &'static [&'static str] },
+    /// A page of albums: how many lie in the 28 days up to a time.
+    Albums { until: i64, inside: u32, unclear: u32 },
+    /// An answer with songs fed in as top songs.
+    TopSongs(&'static str),
+    /// An empty relationship: of albums, and of top songs.
+    Empty,
+    /// A body of another endpoint fed in as an artist, a list and a part: it must be refused, not read.
+    Foreign,
+}
+
+fn expected(file: &str) -> Option<Expected> {
+    use Expected::*;
+    Some(match file {
+        "artist_beach_bunny.json" => Artist { id: "1147783278", genres: &["Alternative"] },
+        "artist_springsteen_next.json" => Artist { id: "178834", genres: &["Rock"] },
+        // 2021-11-01: three of the recorded releases came out in October 2021, after the 4th.
+        "artist_albums_relationship.json" => Albums { until: 1_635_724_800, inside: 3, unclear: 0 },
+        "song_extended.json" => TopSongs("Frit Fald"),
+        "empty_relationship_view.json" => Empty,
+        "search_live.json" | "search_artists_docs.json" => Foreign,
+        _ => return None,
+    })
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/payloads/apple_music")
+}
+
+#[test]
+fn every_recorded_body_gives_what_is_known_of_it() {
+    let Ok(entries) = std::fs::read_dir(folder()) else { return };
+    let files: BTreeSet<String> =
+        entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect();
+    for file in files.iter().filter(|file| file.ends_with(".json")) {
+        let body = std::fs::read_to_string(folder().join(file)).expect("readable");
+        let expected = expected(file).unwrap_or_else(|| panic!("nothing is expected of {file}: add an entry"));
+        feed(file, body, expected);
+    }
+}
+
+fn with_albums(status: u16, body: String) -> Replay {
+    Replay::new().get("/albums?", status, body).get("/view/top-songs", 200, fixture!("top_songs.json")).get(
+        "/artists/",
+        200,
+        fixture!("artist.json"),
+    )
+}
+
+fn with_top_songs(body: String) -> Replay {
+    Replay::new().get("/albums?", 404, fixture!("error_40403.json")).get("/view/top-songs", 200, body).get(
+        "/artists/",
+        200,
+        fixture!("artist.json"),
+    )
+}
+
+fn collected(replay: &Replay, until: i64) -> Snapshot {
+    replay.collect::<AppleMusic>(accounts(&[ARIA]).remove(0), testing::context(until)).expect("collected")
+}
+
+fn feed(file: &str, body: String, expected: Expected) {
+    match expected {
+        Expected::Artist { id, genres } => {
+            let replay = with_parts().get("/artists?ids=", 200, body.clone()).get("/artists/", 200, body);
+            for ids in [vec![id], vec![GHOST, id]] {
+                let batch = replay.fetch::<AppleMusic>(accounts(&ids), context()).accounts;
+                let snapshot = snapshot_of(&batch[ids.len() - 1].as_ref().expect(file).body);
+                assert_eq!(value(&snapshot, "genres"), json!(genres), "{file}");
+                assert_eq!(value(&snapshot, "followers"), absent("NotOffered"), "{file}");
+            }
+            // Only ids came with the artist, so the albums themselves are asked for.
+            assert!(replay.urls().iter().any(|url| url.ends_with(&format!("/{id}/albums?limit=100"))), "{file}");
+        }
+        Expected::Albums { until, inside, unclear } => {
+            let snapshot = collected(&with_albums(200, body), until);
+            assert_eq!(value(&snapshot, "recent_releases"), json!(inside), "{file}");
+            assert_eq!(releases(&snapshot), (inside, unclear), "{file}");
+        }
+        Expected::TopSongs(title) => {
+            assert_eq!(value(&collected(&with_top_songs(body), UNTIL), "top_track"), json!(title), "{file}")
+        }
+        Expected::Empty => {
+            assert_eq!(
+                value(&collected(&with_albums(200, body.clone()), UNTIL), "recent_releases"),
+                json!(0),
+                "{file}"
+            );
+            assert_eq!(
+                value(&collected(&with_top_songs(body.clone()), UNTIL), "top_track"),
+                absent("NotFound"),
+                "{file}"
+            );
+            let nobody = Replay::new().get("/artists/", 200, body).fetch::<AppleMusic>(accounts(&[ARIA]), context());
+            assert!(matches!(nobody.accounts[0], Err(FetchError::NotFound)), "{file}");
+        }
+        Expected::Foreign => {
+            assert_eq!(
+                value(&collected(&with_albums(200, body.clone()), UNTIL), "recent_releases"),
+                absent("Unavailable"),
+                "{file}"
+            );
+            assert_eq!(
+                value(&collected(&with_top_songs(body.clone()), UNTIL), "top_track"),
+                absent("Unavailable"),
+                "{file}"
+            );
+            let replay = Replay::new().get("/artists?ids=", 200, body.clone()).get("/artists/", 200, body);
+            let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, BORA]), context()).accounts;
+            assert!(batch.iter().all(|outcome| matches!(outcome, Err(FetchError::Unexpected(_)))), "{file}: {batch:?}");
+        }
+    }
+}

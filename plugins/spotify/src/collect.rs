@@ -1,0 +1,157 @@
+//! What is asked for a batch, in which order, and what of it is kept.
+//!
+//! The document of an account has one key per part, so that a part that could not be had costs its own metrics only:
+//!
+//! ```json
+//! {
+//!   "artist": { …the artist object… },
+//!   "top_tracks": { "answer": { "tracks": [ … ] } },
+//!   "releases": { "pages": [ { "items": [ … ] }, … ] }
+//! }
+//! ```
+//!
+//! A part that is missing says why: `{ "absent": "not-offered", "why": "HTTP 403: Forbidden" }`.
+
+use backline_sdk::prelude::*;
+
+use crate::api::{self, Api, Refusal};
+
+/// Accounts fetched at the same time. Spotify counts per 30 seconds, so more would only reach the limit sooner.
+const AT_ONCE: usize = 8;
+
+/// Keys that are nothing but weight: hundreds of market codes and picture addresses per page.
+const DROPPED: [&str; 2] = ["available_markets", "images"];
+
+/// What is known of an account's artist before its own requests are made.
+enum Artist {
+    /// The batch request settled it.
+    Known(Result<Json, FetchError>),
+    /// It has to be asked for by itself.
+    AskAlone,
+}
+
+/// Fetches a batch. Whether the app has extended quota is found out from the answers.
+pub async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
+    let ids: Vec<String> = accounts.iter().map(|account| account.platform_id.clone()).collect();
+    let (mut artists, development) = look_up(api, &ids).await;
+    let mut top_tracks_offered = true;
+    let mut probed = None;
+    if development && let Some(index) = artists.iter().position(|artist| !matches!(artist, Artist::Known(Err(_)))) {
+        // Development mode has no top tracks, as far as is known. One artist's are asked for to see whether that still holds.
+        let answer = api.top_tracks(&ids[index]).await;
+        top_tracks_offered = !matches!(answer, Err(Refusal::NotOffered(_)));
+        probed = Some((index, answer));
+    }
+    let mut index = 0;
+    BatchResult::each(accounts, AT_ONCE, |account| {
+        let artist = std::mem::replace(&mut artists[index], Artist::AskAlone);
+        let top_tracks = match &mut probed {
+            Some((probe, _)) if *probe == index => probed.take().map(|(_, answer)| answer),
+            _ if !top_tracks_offered => Some(Err(Refusal::NotOffered("not included in the app's quota mode".into()))),
+            _ => None,
+        };
+        index += 1;
+        one(api, account.platform_id, artist, top_tracks)
+    })
+    .await
+}
+
+/// Finds the artists of a batch with as few requests as the app's quota mode allows, and whether it looks like development
+/// mode: the batch endpoint is refused, or no artist has followers.
+async fn look_up(api: &Api<'_>, ids: &[String]) -> (Vec<Artist>, bool) {
+    let mut artists: Vec<Artist> = ids.iter().map(|_| Artist::AskAlone).collect();
+    // Ids are opaque; one with a comma would shift all that follow it in a list, so it is asked for alone.
+    let listable: Vec<usize> = (0..ids.len()).filter(|index| is_listable(&ids[*index])).collect();
+    let mut found = 0_usize;
+    let mut with_followers = 0_usize;
+    for chunk in listable.chunks(api::ARTISTS_PER_REQUEST) {
+        if let [_alone] = chunk {
+            continue;
+        }
+        let asked: Vec<String> = chunk.iter().map(|index| ids[*index].clone()).collect();
+        match api.artists(&asked).await {
+            Ok(answer) => {
+                for (position, index) in chunk.iter().enumerate() {
+                    let artist = of_list(&answer, &asked, position);
+                    if let Ok(artist) = &artist {
+                        found += 1;
+                        with_followers += usize::from(!artist["followers"].is_null());
+                    }
+                    artists[*index] = Artist::Known(artist);
+                }
+            }
+            Err(Refusal::NotOffered(_)) => return (artists, true),
+            // One id that Spotify can't read refuses the whole list, and only by itself can it be told from the others.
+            Err(Refusal::Failed(FetchError::NotFound | FetchError::Unexpected(_))) => {}
+            Err(Refusal::Failed(error)) => {
+                for index in chunk {
+                    artists[*index] = Artist::Known(Err(error.clone()));
+                }
+            }
+        }
+    }
+    (artists, found > 0 && with_followers == 0)
+}
+
+fn is_listable(id: &str) -> bool {
+    !id.trim().is_empty() && !id.contains(',')
+}
+
+/// The artist at a position of a list: by id, or, where Spotify answers with the id of the artist it was merged into, by place.
+fn of_list(answer: &[Json], asked: &[String], position: usize) -> Result<Json, FetchError> {
+    let by_id = answer.iter().find(|artist| artist["id"].as_str() == Some(asked[position].as_str()));
+    let by_place = || {
+        let artist = answer.get(position).filter(|_| answer.len() == asked.len())?;
+        let is_another = asked.iter().any(|id| artist["id"].as_str() == Some(id.as_str()));
+        (api::is_artist(artist) && !is_another).then_some(artist)
+    };
+    by_id.or_else(by_place).cloned().ok_or(FetchError::NotFound)
+}
+
+async fn one(
+    api: &Api<'_>,
+    id: String,
+    artist: Artist,
+    top_tracks: Option<Result<Json, Refusal>>,
+) -> Result<Fetched, FetchError> {
+    let artist = match artist {
+        Artist::Known(known) => known?,
+        Artist::AskAlone => api.artist(&id).await?,
+    };
+    let top_tracks = match top_tracks {
+        Some(known) => known,
+        None => api.top_tracks(&id).await,
+    };
+    let top_tracks = part("answer", top_tracks)?;
+    let releases = part("pages", api.releases(&id).await.map(Json::Array))?;
+    let mut document = json!({ "artist": artist, "top_tracks": top_tracks, "releases": releases });
+    drop_weight(&mut document);
+    Ok(Fetched::new(&document))
+}
+
+/// A part of the document: what was answered, or why there is nothing. An error that concerns more than this part (the token,
+/// the pace, the quota, the configuration) stays an error of the account, since the host must react to it.
+fn part(key: &str, answer: Result<Json, Refusal>) -> Result<Json, FetchError> {
+    let absent = |reason: &str, why: String| Ok(json!({ "absent": reason, "why": why }));
+    match answer {
+        Ok(answer) => Ok(json!({ key: answer })),
+        Err(Refusal::NotOffered(why)) => absent("not-offered", why),
+        Err(Refusal::Failed(error)) => match error {
+            FetchError::NotFound => absent("not-found", "not found".into()),
+            FetchError::Forbidden(why) => absent("not-authorized", why),
+            FetchError::Unavailable(why) | FetchError::Unexpected(why) => absent("unavailable", why),
+            error => Err(error),
+        },
+    }
+}
+
+fn drop_weight(json: &mut Json) {
+    match json {
+        Json::Object(object) => {
+            object.retain(|key, _| !DROPPED.contains(&key.as_str()));
+            object.values_mut().for_each(drop_weight);
+        }
+        Json::Array(items) => items.iter_mut().for_each(drop_weight),
+        _ => {}
+    }
+}

@@ -1,0 +1,101 @@
+//! One batch: each account with its own token, and its videos of the window.
+
+use backline_sdk::prelude::*;
+
+use crate::{API, SLOT, errors};
+
+/// What is not asked for is not sent. The username would need a scope of its own.
+const USER_FIELDS: &str = "open_id,display_name,follower_count,following_count,likes_count,video_count";
+const VIDEO_FIELDS: &str = "id,create_time,title,duration,like_count,comment_count,share_count,view_count";
+
+/// Accounts collected at the same time.
+const ACCOUNTS_AT_ONCE: usize = 8;
+
+/// Videos a page: the most the API gives.
+const PAGE_SIZE: usize = 20;
+
+/// Most pages read of one account: 1,000 videos in a window of 28 days is more than any artist publishes.
+const PAGES_MAX: usize = 50;
+
+/// Fetches a batch.
+pub async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -> BatchResult {
+    BatchResult::each(accounts, ACCOUNTS_AT_ONCE, async |account| one(http, &account, window).await).await
+}
+
+/// The account behind the token, if it is the one that is meant.
+///
+/// # Errors
+/// As the platform says; `reconnect` where the token belongs to somebody else.
+pub async fn user(http: &Http, account: &Account) -> Result<Json, FetchError> {
+    let request = http.get(format!("{API}/user/info/")).query("fields", USER_FIELDS).account(SLOT, account);
+    let mut data = errors::classify(&request.send().await?)?;
+    let user = data["user"].take();
+    match id(&user["open_id"]) {
+        None => Err(FetchError::Unexpected("the answer holds no account".to_owned())),
+        Some(open_id) if open_id != account.platform_id => {
+            Err(FetchError::Reconnect("the token belongs to another account; connect the one that is meant".to_owned()))
+        }
+        Some(_) => Ok(user),
+    }
+}
+
+async fn one(http: &Http, account: &Account, window: Window) -> Result<Fetched, FetchError> {
+    let user = user(http, account).await?;
+    let mut body = json!({ "user": user });
+    match videos(http, account, window).await {
+        Ok((videos, is_cut)) => {
+            body["videos"] = videos.into();
+            if is_cut {
+                body["cut"] = true.into();
+            }
+        }
+        // The account's own numbers are good; the scope video.list is missing, or the list is not what is documented.
+        Err(FetchError::Reconnect(_) | FetchError::Forbidden(_)) => body["problem"] = "not-authorized".into(),
+        Err(FetchError::Unexpected(_)) => body["problem"] = "unavailable".into(),
+        Err(error) => return Err(error),
+    }
+    Ok(Fetched::new(&body))
+}
+
+/// The public videos published inside the window, and whether there were more pages than are read.
+async fn videos(http: &Http, account: &Account, window: Window) -> Result<(Vec<Json>, bool), FetchError> {
+    let mut videos: Vec<Json> = Vec::new();
+    let mut cursor: Option<i64> = None;
+    for _ in 0..PAGES_MAX {
+        let mut question = json!({ "max_count": PAGE_SIZE });
+        if let Some(cursor) = cursor {
+            question["cursor"] = cursor.into();
+        }
+        let request = http
+            .post(format!("{API}/video/list/"))
+            .query("fields", VIDEO_FIELDS)
+            .json(&question)
+            .account(SLOT, account);
+        let page = errors::classify(&request.send().await?)?;
+        // Newest first: once a page ends before the window, the next one holds nothing of it.
+        let (mut is_past, mut is_dated) = (false, false);
+        let items = page["videos"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for video in items {
+            let (Some(video_id), Some(created)) = (id(&video["id"]), integer(&video["create_time"])) else { continue };
+            is_dated = true;
+            is_past = created < window.since;
+            if window.contains(created) && !videos.iter().any(|known| id(&known["id"]).as_ref() == Some(&video_id)) {
+                videos.push(video.clone());
+            }
+        }
+        // Nothing tells which of them are inside the window: that is no zero.
+        if !items.is_empty() && !is_dated {
+            return Err(FetchError::Unexpected("the videos carry no creation time".to_owned()));
+        }
+        // The cursor is there on the last page too.
+        if is_past || page["has_more"] != true {
+            return Ok((videos, false));
+        }
+        let next = integer(&page["cursor"]);
+        if next.is_none() || next == cursor {
+            return Ok((videos, true));
+        }
+        cursor = next;
+    }
+    Ok((videos, true))
+}

@@ -1,0 +1,59 @@
+//! From a document to a snapshot.
+
+use backline_sdk::prelude::*;
+
+/// The metrics that sum over the window's videos.
+const VIDEO_METRICS: [&str; 5] = ["content_views", "video_views", "likes", "comments", "shares"];
+
+/// The snapshot of a document `{user, videos, problem?, cut?}`.
+pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
+    let body = document.json()?;
+    let user = &body["user"];
+    if !user.is_object() {
+        return Err("the document holds no account".to_owned());
+    }
+    // Counts that were asked for and are not there are outside the token's scopes: user.info.stats is missing.
+    let mut snapshot = Snapshot::builder()
+        .count("followers", &user["follower_count"], Absence::NotAuthorized)
+        .count("following", &user["following_count"], Absence::NotAuthorized)
+        .count("posts_count", &user["video_count"], Absence::NotAuthorized)
+        .count("account_likes", &user["likes_count"], Absence::NotAuthorized);
+    if body["cut"] == true {
+        snapshot = snapshot.note("more videos were published inside the window than are read");
+    }
+    let Some(listed) = body["videos"].as_array() else {
+        let reason = if body["problem"] == "not-authorized" { Absence::NotAuthorized } else { Absence::Unavailable };
+        return Ok(snapshot.absent(&VIDEO_METRICS, reason).note("the videos of the window could not be had").build());
+    };
+    let videos: Vec<&Json> = listed
+        .iter()
+        .filter(|video| integer(&video["create_time"]).is_some_and(|created| document.window.contains(created)))
+        .collect();
+    let tally = |name: &str| Tally::of(videos.iter().map(|video| integer(&video[name])));
+    let views = tally("view_count");
+    Ok(snapshot
+        .tally("content_views", views, Absence::Unavailable)
+        .tally("video_views", views, Absence::Unavailable)
+        .tally("likes", tally("like_count"), Absence::Unavailable)
+        .tally("comments", tally("comment_count"), Absence::Unavailable)
+        .tally("shares", tally("share_count"), Absence::Unavailable)
+        .engagement(Some(engagement(&videos)))
+        .build())
+}
+
+/// Likes, comments and shares by views, over the videos that show all four: a video that lacks one would bend the rate.
+fn engagement(videos: &[&Json]) -> Engagement {
+    let (mut interactions, mut views_counted) = (0_i64, 0_i64);
+    let (mut posts_counted, mut posts_skipped) = (0, 0);
+    for video in videos {
+        let numbers = ["view_count", "like_count", "comment_count", "share_count"].map(|name| integer(&video[name]));
+        if let [Some(views), Some(likes), Some(comments), Some(shares)] = numbers {
+            interactions = interactions.saturating_add(likes).saturating_add(comments).saturating_add(shares);
+            views_counted = views_counted.saturating_add(views);
+            posts_counted += 1;
+        } else {
+            posts_skipped += 1;
+        }
+    }
+    Engagement { interactions, base: Some(views_counted), basis: EngagementBasis::Views, posts_counted, posts_skipped }
+}

@@ -1,0 +1,237 @@
+//! One batch: channels, their uploads, and the videos' statistics, 50 at a time across all accounts.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use backline_sdk::prelude::*;
+
+use crate::uploads::{self, Uploads};
+use crate::{API, IDS_MAX, SLOT, errors};
+
+/// Channels whose uploads are listed at the same time. After each such wave the full calls' worth of videos is fetched, so
+/// that a quota that ends in the middle leaves most of the channels before it complete.
+const WAVE: usize = 10;
+
+/// Channels by id, as `channels.list` sent them; an id it does not know is simply not there.
+///
+/// # Errors
+/// Of the call as a whole.
+pub async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<BTreeMap<String, Json>, FetchError> {
+    let ids: Vec<&str> = ids.iter().copied().filter(|id| is_id(id)).collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let request = http
+        .get(format!("{API}/channels"))
+        .query("part", parts)
+        .query("id", ids.join(","))
+        .query("maxResults", IDS_MAX)
+        .slot(SLOT);
+    let body = errors::classify(&request.send().await.map_err(errors::of_host)?)?;
+    let mut known = by_id(&body)?;
+    known.retain(|id, _| ids.contains(&id.as_str()));
+    Ok(known)
+}
+
+/// Whether a text can be an id: anything else would spoil the list it is joined into.
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+/// The items of an answer by their id. No `items` at all is how the API says that it knows none of the ids.
+fn by_id(body: &Json) -> Result<BTreeMap<String, Json>, FetchError> {
+    match &body["items"] {
+        Json::Null => Ok(BTreeMap::new()),
+        Json::Array(items) => Ok(items.iter().filter_map(|item| Some((text(&item["id"])?, item.clone()))).collect()),
+        _ => Err(FetchError::Unexpected("items is not a list".to_owned())),
+    }
+}
+
+/// Fetches a batch.
+pub async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -> BatchResult {
+    let ids: Vec<&str> =
+        accounts.iter().map(|account| account.platform_id.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut collected = BTreeMap::new();
+    let stop = Stop::default();
+    for ids in ids.chunks(IDS_MAX) {
+        let known = match stop.unless(channels(http, ids, "snippet,statistics,contentDetails")).await {
+            Ok(known) => known,
+            Err(error) => {
+                collected.extend(ids.iter().map(|id| ((*id).to_owned(), Err(error.clone()))));
+                continue;
+            }
+        };
+        collect(http, &accounts, known, window, &stop, &mut collected).await;
+    }
+    let accounts = accounts
+        .iter()
+        .map(|account| collected.get(&account.platform_id).cloned().unwrap_or(Err(FetchError::NotFound)))
+        .collect();
+    BatchResult { accounts, lost_metrics: Vec::new() }
+}
+
+/// Once an error concerns every further request of the batch, none is sent any more.
+#[derive(Default)]
+struct Stop(RefCell<Option<FetchError>>);
+
+impl Stop {
+    async fn unless<T>(&self, act: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
+        let stopped = self.0.borrow().clone();
+        if let Some(error) = stopped {
+            return Err(error);
+        }
+        let result = act.await;
+        if let Err(error) = &result
+            && errors::concerns_all(error)
+        {
+            self.0.borrow_mut().get_or_insert_with(|| error.clone());
+        }
+        result
+    }
+}
+
+/// A channel on its way to being a document.
+struct Channel {
+    id: String,
+    body: Json,
+    uploads: Result<Uploads, FetchError>,
+}
+
+/// The videos' statistics: by id, and why some could not be had.
+#[derive(Default)]
+struct Videos {
+    pending: Vec<String>,
+    known: BTreeMap<String, Json>,
+    failed: BTreeMap<String, FetchError>,
+}
+
+impl Videos {
+    /// Fetches what is pending, in calls of 50; the last call may be smaller only where `all` are wanted.
+    async fn fetch(&mut self, http: &Http, stop: &Stop, all: bool) {
+        while self.pending.len() >= IDS_MAX || (all && !self.pending.is_empty()) {
+            let ids: Vec<String> = self.pending.drain(..self.pending.len().min(IDS_MAX)).collect();
+            match stop.unless(video_statistics(http, &ids)).await {
+                Ok(known) => self.known.extend(known),
+                Err(error) => self.failed.extend(ids.into_iter().map(|id| (id, error.clone()))),
+            }
+        }
+    }
+}
+
+async fn video_statistics(http: &Http, ids: &[String]) -> Result<BTreeMap<String, Json>, FetchError> {
+    // No maxResults: the API refuses it together with ids.
+    let request = http.get(format!("{API}/videos")).query("part", "statistics").query("id", ids.join(",")).slot(SLOT);
+    by_id(&errors::classify(&request.send().await.map_err(errors::of_host)?)?)
+}
+
+async fn collect(
+    http: &Http,
+    accounts: &[Account],
+    known: BTreeMap<String, Json>,
+    window: Window,
+    stop: &Stop,
+    collected: &mut BTreeMap<String, Result<Fetched, FetchError>>,
+) {
+    let mut channels = Vec::new();
+    let mut videos = Videos::default();
+    let mut rest: Vec<(String, Json)> = known.into_iter().collect();
+    while !rest.is_empty() {
+        let wave: Vec<(String, Json)> = rest.drain(..rest.len().min(WAVE)).collect();
+        let listed = gather(wave, WAVE, |(id, body)| async {
+            let uploads = uploads_of(http, accounts, &id, &body, window, stop).await;
+            Channel { id, body, uploads }
+        });
+        for channel in listed.await {
+            let uploads = channel.uploads.iter().flat_map(|uploads| &uploads.items);
+            videos
+                .pending
+                .extend(uploads.filter(|upload| window.contains(upload.published)).map(|upload| upload.id.clone()));
+            channels.push(channel);
+        }
+        videos.fetch(http, stop, false).await;
+    }
+    videos.fetch(http, stop, true).await;
+    collected.extend(channels.into_iter().map(|channel| (channel.id.clone(), document(channel, &videos, window))));
+}
+
+/// The remembered list of a channel's uploads where it is still good, else a new one.
+async fn uploads_of(
+    http: &Http,
+    accounts: &[Account],
+    id: &str,
+    body: &Json,
+    window: Window,
+    stop: &Stop,
+) -> Result<Uploads, FetchError> {
+    let videos = integer(&body["statistics"]["videoCount"]);
+    let remembered = accounts
+        .iter()
+        .filter(|account| account.platform_id == id)
+        .find_map(|account| Uploads::from_state(&account.state_json()?, videos, window));
+    if let Some(uploads) = remembered {
+        return Ok(uploads);
+    }
+    match text(&body["contentDetails"]["relatedPlaylists"]["uploads"]) {
+        Some(playlist) if videos != Some(0) => stop.unless(uploads::list(http, &playlist, videos, window)).await,
+        _ => Ok(Uploads::none(videos, window)),
+    }
+}
+
+/// The channel's document; or the error, where trying again later will give the whole of it.
+fn document(channel: Channel, videos: &Videos, window: Window) -> Result<Fetched, FetchError> {
+    let channel_body = trimmed(channel.body);
+    let uploads = match channel.uploads {
+        Ok(uploads) => uploads,
+        Err(error) if is_passing(&error) => return Err(error),
+        // The channel's own numbers are good; what its videos gathered can't be had.
+        Err(error) => return Ok(Fetched::new(&json!({ "channel": channel_body, "problem": reason(&error) }))),
+    };
+    let mut statistics = Vec::new();
+    let mut problem = None;
+    let inside: Vec<_> = uploads.items.iter().filter(|upload| window.contains(upload.published)).collect();
+    for upload in &inside {
+        if let Some(error) = videos.failed.get(&upload.id) {
+            if is_passing(error) {
+                return Err(error.clone());
+            }
+            problem = Some(reason(error));
+        }
+        statistics.extend(videos.known.get(&upload.id).cloned());
+    }
+    let mut body = json!({
+        "channel": channel_body,
+        "uploads": inside.iter().map(|upload| json!([upload.id, upload.published])).collect::<Vec<_>>(),
+        "videos": statistics,
+    });
+    if let Some(problem) = problem {
+        body["problem"] = problem.into();
+    }
+    if uploads.is_cut {
+        body["cut"] = true.into();
+        return Ok(Fetched::new(&body));
+    }
+    Ok(Fetched::new(&body).with_state(&uploads.to_state()))
+}
+
+/// Whether the account is better tried again than stored without its videos.
+fn is_passing(error: &FetchError) -> bool {
+    errors::concerns_all(error) || matches!(error, FetchError::Unavailable(_))
+}
+
+fn reason(error: &FetchError) -> &'static str {
+    match error {
+        FetchError::Forbidden(_) => "not-authorized",
+        FetchError::NotFound => "not-found",
+        _ => "unavailable",
+    }
+}
+
+/// Leaves out what no metric will ever need: pictures, and the texts of the channel's page.
+fn trimmed(mut channel: Json) -> Json {
+    if let Some(snippet) = channel.get_mut("snippet").and_then(Json::as_object_mut) {
+        for waste in ["thumbnails", "description", "localized"] {
+            snippet.remove(waste);
+        }
+    }
+    channel
+}

@@ -1,0 +1,105 @@
+//! Google's error bodies, and what each means for the host.
+
+use backline_sdk::prelude::*;
+
+/// The body of a good answer, or the class of the error in it.
+///
+/// The HTTP status alone says little here: a spent quota, a switched-off API and a missing permission are all 403. The
+/// reason decides, wherever it stands.
+pub fn classify(response: &Response) -> Result<Json, FetchError> {
+    let body = response.json();
+    let error = body.as_ref().and_then(|body| body.get("error")).filter(|error| !error.is_null());
+    match error {
+        Some(error) => Err(of_error(response, error)),
+        None if response.is_success() => match body {
+            Some(body) if body.is_object() => Ok(body),
+            _ => Err(FetchError::Unexpected(format!("HTTP {} without a JSON object", response.status))),
+        },
+        None => Err(of_status(response, response.status, format!("HTTP {}", response.status))),
+    }
+}
+
+/// What a failure of the host's own means: the key is the operator's, so no artist can mend a missing one.
+pub fn of_host(error: HttpError) -> FetchError {
+    match error {
+        HttpError::CredentialUnavailable(why) => FetchError::Misconfigured(why),
+        other => other.into(),
+    }
+}
+
+/// Whether every further request of the batch would end the same way, so that none should be sent.
+pub fn concerns_all(error: &FetchError) -> bool {
+    matches!(
+        error,
+        FetchError::QuotaExhausted(_)
+            | FetchError::RateLimited(_)
+            | FetchError::Misconfigured(_)
+            | FetchError::Unauthorized(_)
+            | FetchError::Reconnect(_)
+    )
+}
+
+fn of_error(response: &Response, error: &Json) -> FetchError {
+    // The token endpoint's shape, which other endpoints also use now and then: the error is a text.
+    if let Some(name) = error.as_str() {
+        return match name {
+            "invalid_client" | "unauthorized_client" | "deleted_client" => FetchError::Misconfigured(name.to_owned()),
+            "invalid_grant" | "invalid_token" => FetchError::Unauthorized(name.to_owned()),
+            _ => of_status(response, response.status, format!("HTTP {}: {name}", response.status)),
+        };
+    }
+    let message = text(&error["message"]).unwrap_or_else(|| "no message".to_owned());
+    let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let errors = error["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for entry in details.iter().chain(errors) {
+        let reason = entry["reason"].as_str().unwrap_or_default();
+        let class = match reason {
+            // The newer form of a spent daily allowance keeps the rate limit's name and tells by its unit, "1/d/{project}".
+            "RATE_LIMIT_EXCEEDED" if is_daily(&entry["metadata"]) => FetchError::QuotaExhausted(None),
+            "quotaExceeded" | "dailyLimitExceeded" => FetchError::QuotaExhausted(None),
+            "rateLimitExceeded" | "userRateLimitExceeded" | "RATE_LIMIT_EXCEEDED" => {
+                // `errors` repeats in old words what `details` says precisely.
+                if details.iter().any(|detail| is_daily(&detail["metadata"])) {
+                    FetchError::QuotaExhausted(None)
+                } else {
+                    FetchError::RateLimited(response.retry_after())
+                }
+            }
+            "accessNotConfigured"
+            | "keyInvalid"
+            | "keyExpired"
+            | "ipRefererBlocked"
+            | "dailyLimitExceededUnreg"
+            | "SERVICE_DISABLED"
+            | "BILLING_DISABLED"
+            | "CONSUMER_INVALID"
+            | "CONSUMER_SUSPENDED" => FetchError::Misconfigured(message),
+            _ if reason.starts_with("API_KEY_") => FetchError::Misconfigured(message),
+            "authError" | "CREDENTIALS_MISSING" => FetchError::Unauthorized(message),
+            "insufficientPermissions" | "ACCESS_TOKEN_SCOPE_INSUFFICIENT" => FetchError::Forbidden(message),
+            "playlistNotFound" | "channelNotFound" | "videoNotFound" | "channelClosed" | "channelSuspended" => {
+                FetchError::NotFound
+            }
+            _ => continue,
+        };
+        return class;
+    }
+    let status = integer(&error["code"]).and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400);
+    of_status(response, status.unwrap_or(response.status), message)
+}
+
+fn is_daily(metadata: &Json) -> bool {
+    metadata["quota_unit"].as_str().is_some_and(|unit| unit.starts_with("1/d"))
+        || metadata["quota_limit"].as_str().is_some_and(|limit| limit.contains("PerDay"))
+}
+
+fn of_status(response: &Response, status: u16, message: String) -> FetchError {
+    match status {
+        401 => FetchError::Unauthorized(message),
+        403 => FetchError::Forbidden(message),
+        404 => FetchError::NotFound,
+        429 => FetchError::RateLimited(response.retry_after()),
+        500.. => FetchError::Unavailable(message),
+        _ => FetchError::Unexpected(message),
+    }
+}

@@ -1,0 +1,143 @@
+//! What a channel published: the pages of its uploads playlist, and what is remembered of them between runs.
+
+use std::collections::BTreeSet;
+
+use backline_sdk::prelude::*;
+
+use crate::{API, IDS_MAX, SLOT, errors};
+
+/// Most pages read of one channel: 1,000 videos in a window of 28 days is more than any artist publishes.
+const PAGES_MAX: usize = 20;
+
+/// A remembered list is used this long, in seconds. A video that replaced another leaves the number of videos unchanged, so
+/// no list is trusted for ever.
+const LIST_AGE_MAX: i64 = 7 * 86_400;
+
+/// A video of the uploads playlist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// The video's id.
+    pub id: String,
+    /// Unix seconds.
+    pub published: i64,
+}
+
+/// What a channel published since some moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploads {
+    /// The earliest moment the list covers, Unix seconds.
+    pub since: i64,
+    /// When it was listed, Unix seconds.
+    pub listed: i64,
+    /// The channel's number of videos at that time, where it told one.
+    pub videos: Option<i64>,
+    /// Newest first.
+    pub items: Vec<Upload>,
+    /// Whether there were more pages than are read.
+    pub is_cut: bool,
+}
+
+impl Uploads {
+    /// Nothing was published.
+    pub fn none(videos: Option<i64>, window: Window) -> Self {
+        Self { since: window.since, listed: window.until, videos, items: Vec::new(), is_cut: false }
+    }
+
+    /// What is kept for the next run.
+    pub fn to_state(&self) -> Json {
+        let items: Vec<Json> = self.items.iter().map(|upload| json!([upload.id, upload.published])).collect();
+        json!({ "since": self.since, "listed": self.listed, "videos": self.videos, "uploads": items })
+    }
+
+    /// What the last run kept, if it still tells what was published inside the window.
+    pub fn from_state(state: &Json, videos: Option<i64>, window: Window) -> Option<Self> {
+        let remembered = Self {
+            since: state["since"].as_i64()?,
+            listed: state["listed"].as_i64()?,
+            videos: Some(state["videos"].as_i64()?),
+            items: read(&state["uploads"])?,
+            is_cut: false,
+        };
+        let covers =
+            remembered.since <= window.since && (0..=LIST_AGE_MAX).contains(&(window.until - remembered.listed));
+        (covers && remembered.videos == videos).then(|| remembered.since(window.since))
+    }
+
+    /// Forgets what lies before a moment.
+    fn since(mut self, since: i64) -> Self {
+        self.since = since;
+        self.items.retain(|upload| upload.published >= since);
+        self
+    }
+}
+
+/// The pairs of id and moment that documents and state hold; none where it is not a list.
+pub fn read(uploads: &Json) -> Option<Vec<Upload>> {
+    let pairs = uploads.as_array()?;
+    Some(pairs.iter().filter_map(|pair| Some(Upload { id: text(&pair[0])?, published: pair[1].as_i64()? })).collect())
+}
+
+/// Lists what a channel published since the window began. A channel that never published anything may have no playlist: that
+/// is an empty list.
+pub async fn list(http: &Http, playlist: &str, videos: Option<i64>, window: Window) -> Result<Uploads, FetchError> {
+    let mut uploads = Uploads::none(videos, window);
+    let mut seen = BTreeSet::new();
+    let mut page_token = None;
+    let (mut has_items, mut is_dated) = (false, false);
+    for _ in 0..PAGES_MAX {
+        let page = match page(http, playlist, page_token.as_deref()).await {
+            Err(FetchError::NotFound) if page_token.is_none() => return Ok(uploads),
+            other => other?,
+        };
+        // Newest first: once a page ends before the window, the next one holds nothing of it.
+        let mut is_past = false;
+        let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        has_items |= !items.is_empty();
+        for upload in items.iter().filter_map(upload) {
+            is_dated = true;
+            is_past = upload.published < window.since;
+            if !is_past && seen.insert(upload.id.clone()) {
+                uploads.items.push(upload);
+            }
+        }
+        let next = text(&page["nextPageToken"]);
+        if is_past || next.is_none() {
+            // Nothing tells which of them are inside the window: that is no zero.
+            let is_unknown = has_items && !is_dated;
+            return if is_unknown {
+                Err(FetchError::Unexpected("the uploads carry no date".to_owned()))
+            } else {
+                Ok(uploads)
+            };
+        }
+        if next == page_token {
+            break;
+        }
+        page_token = next;
+    }
+    uploads.is_cut = true;
+    Ok(uploads)
+}
+
+async fn page(http: &Http, playlist: &str, page_token: Option<&str>) -> Result<Json, FetchError> {
+    let mut request = http
+        .get(format!("{API}/playlistItems"))
+        .query("part", "contentDetails")
+        .query("playlistId", playlist)
+        .query("maxResults", IDS_MAX)
+        .slot(SLOT);
+    if let Some(page_token) = page_token {
+        request = request.query("pageToken", page_token);
+    }
+    errors::classify(&request.send().await.map_err(errors::of_host)?)
+}
+
+/// A playlist's item; none for a private or deleted video, which has no date of publication.
+fn upload(item: &Json) -> Option<Upload> {
+    let (details, snippet) = (&item["contentDetails"], &item["snippet"]);
+    // Only contentDetails is asked for; the snippet holds the same under other names.
+    Some(Upload {
+        id: text(&details["videoId"]).or_else(|| text(&snippet["resourceId"]["videoId"]))?,
+        published: timestamp(&details["videoPublishedAt"]).or_else(|| timestamp(&snippet["publishedAt"]))?,
+    })
+}

@@ -1,0 +1,114 @@
+//! Backline connector for Example: one request per artist.
+
+use backline_sdk::{Placement, Response, prelude::*};
+
+/// The manifest's credential slot.
+const SLOT: &str = "app";
+
+/// Accounts fetched at the same time.
+const AT_ONCE: usize = 8;
+
+/// The connector.
+#[derive(Debug)]
+pub struct MyConnector;
+
+impl Connector for MyConnector {
+    async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
+        let artist = artist(http, &account).await?;
+        text(&artist["name"]).ok_or_else(|| FetchError::Unexpected("the artist has no name".into()))
+    }
+
+    async fn fetch(http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
+        BatchResult::each(accounts, AT_ONCE, |account| async move { Ok(Fetched::new(&artist(http, &account).await?)) })
+            .await
+    }
+
+    fn normalize(document: Document) -> Result<Snapshot, String> {
+        let artist = document.json()?;
+        let builder = Snapshot::builder()
+            .count("followers", &artist["followers"], Absence::Hidden)
+            .absent(&["streams"], Absence::NotOffered);
+        let Some(releases) = artist["releases"].as_array() else {
+            return Ok(builder.absent(&["recent_releases"], Absence::Unavailable).build());
+        };
+        let mut coverage = Coverage { counted: 0, skipped: 0 };
+        for release in releases {
+            match document.window.placement(release["date"].as_str().unwrap_or_default()) {
+                Placement::Inside => coverage.counted += 1,
+                Placement::Unclear => coverage.skipped += 1,
+                Placement::Outside => {}
+            }
+        }
+        Ok(builder.metric_with("recent_releases", Ok(Value::Integer(coverage.counted.into())), coverage).build())
+    }
+}
+
+backline_sdk::export_connector!(MyConnector);
+
+async fn artist(http: &Http, account: &Account) -> Result<Json, FetchError> {
+    let url = format!("https://api.example.com/v1/artists/{}", backline_sdk::encode(&account.platform_id));
+    let response = http.get(url).slot(SLOT).send().await?;
+    if !response.is_success() {
+        return Err(refusal(&response));
+    }
+    let artist = response.ok_json()?;
+    // A body of another shape must not pass for an artist without numbers.
+    if id(&artist["id"]).is_some() {
+        Ok(artist)
+    } else {
+        Err(FetchError::Unexpected("the answer is not an artist".into()))
+    }
+}
+
+/// What a status means. The host acts on the class: it refreshes, waits, defers or reports.
+fn refusal(response: &Response) -> FetchError {
+    let status = format!("HTTP {}", response.status);
+    match response.status {
+        // An API key can't be refreshed, so a refused one is a fault of the operator's configuration.
+        401 => FetchError::Misconfigured(status),
+        403 => FetchError::Forbidden(status),
+        404 | 410 => FetchError::NotFound,
+        429 => FetchError::RateLimited(response.retry_after()),
+        500.. => FetchError::Unavailable(status),
+        _ => FetchError::Unexpected(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backline_sdk::testing::{Replay, account, context, metric};
+    use backline_sdk::{conformance, prelude::*};
+
+    use super::MyConnector;
+
+    const ARTIST: &str = include_str!("../fixtures/artist.json");
+
+    /// 2026-11-20, 00:00 UTC.
+    const UNTIL: i64 = 1_795_132_800;
+
+    #[test]
+    fn collects_an_artist() {
+        let replay = Replay::new().get("/v1/artists/a1", 200, ARTIST);
+        let snapshot = replay.collect::<MyConnector>(account("account-1", "a1"), context(UNTIL)).expect("collected");
+        assert_eq!(metric(&snapshot, "followers"), json!(120_345));
+        assert_eq!(metric(&snapshot, "recent_releases"), json!(1));
+        assert_eq!(replay.urls(), ["https://api.example.com/v1/artists/a1"]);
+    }
+
+    #[test]
+    fn one_artists_failure_never_touches_anothers() {
+        let replay = Replay::new().get("/a1", 404, "").get("/a2", 429, "").get("/a3", 200, ARTIST);
+        let accounts = ["a1", "a2", "a3"].map(|id| account(id, id)).to_vec();
+        let outcomes = replay.fetch::<MyConnector>(accounts, context(UNTIL)).accounts;
+        assert!(matches!(outcomes[0], Err(FetchError::NotFound)));
+        assert!(matches!(outcomes[1], Err(FetchError::RateLimited(None))));
+        assert!(outcomes[2].is_ok());
+    }
+
+    #[test]
+    fn does_what_every_connector_must() {
+        let window = context(UNTIL).window;
+        let document = Document { body: ARTIST.to_owned(), window, observed_at: UNTIL };
+        conformance::check::<MyConnector>(include_str!("../connector.toml"), &[document]);
+    }
+}

@@ -1,0 +1,24 @@
+//! Panics when the account `poison` is among those it is asked for, and works for all others.
+
+use backline_guests::{echo_all, followers};
+use backline_sdk::prelude::*;
+
+struct Guest;
+
+impl Connector for Guest {
+    async fn check(_http: &Http, account: Account) -> Result<String, FetchError> {
+        Ok(account.platform_id)
+    }
+
+    async fn fetch(_http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
+        assert!(accounts.iter().all(|account| account.platform_id != "poison"), "this account is poisonous");
+        echo_all(&accounts)
+    }
+
+    fn normalize(document: Document) -> Result<Snapshot, String> {
+        assert!(!document.body.contains("\"venom\""), "this document is venomous");
+        followers(&document)
+    }
+}
+
+backline_sdk::export_connector!(Guest);

@@ -1,0 +1,24 @@
+//! The components the tests run: built by `cargo xtask build`, read from the target folder.
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace").to_owned()
+}
+
+/// A test guest of `tests/guests/examples`.
+pub fn guest(name: &str) -> Vec<u8> {
+    component("guests", name)
+}
+
+/// A first-party connector of `plugins/`.
+pub fn plugin(name: &str) -> Vec<u8> {
+    component("plugins", name)
+}
+
+fn component(group: &str, name: &str) -> Vec<u8> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    let path = target.join(group).join(format!("{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask build` first", path.display()))
+}

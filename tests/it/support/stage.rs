@@ -1,0 +1,231 @@
+//! A whole Backline for one test: a database, the simulator, the five connectors, and artists to collect.
+
+use std::sync::{Arc, Mutex};
+
+use backline::clock::Clock;
+use backline::config::Config;
+use backline::domain::{
+    Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Event, MetricsRow, Platform, SubscriptionStatus, Tenant,
+};
+use backline::pipeline::Host;
+use backline::pipeline::report::{RunReport, RunRequest};
+use backline::secrets::Keyring;
+use backline::store::{EventCursor, MetricsFilter, Store};
+use backline_simulator::{Platform as SimPlatform, SimArtist, Simulator, SimulatorConfig};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use serde_json::json;
+
+use super::components;
+
+/// The hosts the simulator plays.
+const ORIGINS: [&str; 6] = [
+    "https://graph.instagram.com",
+    "https://api.spotify.com",
+    "https://accounts.spotify.com",
+    "https://youtube.googleapis.com",
+    "https://open.tiktokapis.com",
+    "https://api.music.apple.com",
+];
+
+/// Everything a test needs; dropping it stops the simulator.
+pub struct Stage {
+    pub host: Host,
+    pub simulator: Simulator,
+    time: Arc<Mutex<DateTime<Utc>>>,
+}
+
+impl Stage {
+    /// Connectors installed, artists imported, credentials set; nothing collected yet.
+    pub async fn set(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
+        let stage = Self::bare(url, simulator, change).await;
+        for plugin in ["youtube", "spotify", "instagram", "tiktok", "apple-music"] {
+            stage.host.install(&components::plugin(plugin)).await.unwrap_or_else(|error| panic!("{plugin}: {error}"));
+        }
+        stage.import().await;
+        stage
+    }
+
+    /// A migrated database and a simulator, and nothing in either.
+    pub async fn bare(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
+        let time = Arc::new(Mutex::new(noon(simulator.date)));
+        let simulator = Simulator::start(simulator).await.expect("the simulator starts");
+        let mut config = Config::default();
+        config.database.url = url.to_owned();
+        config.secrets.key = Some(Keyring::generate_base64());
+        config.gateway.routes = routes(&simulator);
+        // Tests wait for nothing that is not the point of them.
+        config.gateway.backoff_base_ms = 1;
+        config.gateway.backoff_max_ms = 5;
+        config.collection.retry_wait_max_ms = 0;
+        change(&mut config);
+        let store = Store::open(url, backline::store::StoreOptions { connections_max: 8 }).await.expect("the database opens");
+        store.migrate().await.expect("the database migrates");
+        drop(store);
+        let clock = {
+            let time = Arc::clone(&time);
+            Clock::from_fn(move || *time.lock().expect("no test panics while it sets the time"))
+        };
+        let host = Host::open(config, clock).await.expect("the host opens");
+        Self { host, simulator, time }
+    }
+
+    /// Puts simulator and host on noon of a date.
+    pub fn set_date(&self, date: NaiveDate) {
+        self.simulator.set_date(date);
+        self.set_time(noon(date));
+    }
+
+    /// Puts the host's clock.
+    pub fn set_time(&self, time: DateTime<Utc>) {
+        *self.time.lock().expect("no test panics while it sets the time") = time;
+    }
+
+    /// Imports the simulator's artists, each with an account on every platform, with consent and credentials.
+    pub async fn import(&self) {
+        let now = self.host.clock().now();
+        let world = self.simulator.world();
+        let sims: Vec<SimArtist> = (0..world.artists()).map(|index| world.artist(index)).collect();
+        let artists: Vec<Artist> = sims.iter().map(artist).collect();
+        self.host.store().save_artists(&artists, now).await.expect("artists are saved");
+        let accounts: Vec<Account> = sims.iter().flat_map(accounts).collect();
+        self.host.store().save_accounts(&accounts, now).await.expect("accounts are saved");
+        let consents: Vec<Consent> = accounts
+            .iter()
+            .map(|account| Consent {
+                artist_id: account.artist_id,
+                platform: account.platform.clone(),
+                granted: true,
+                scope: "metrics".to_owned(),
+                source: "import".to_owned(),
+                recorded_at: now,
+            })
+            .collect();
+        self.host.store().record_consents(&consents).await.expect("consents are recorded");
+        for credential in world.operator_credentials() {
+            self.set_credential(credential.platform, credential.slot, None, &credential.value).await;
+        }
+        for index in 0..world.artists() {
+            for credential in world.artist_credentials(index) {
+                let account = accounts
+                    .iter()
+                    .find(|account| {
+                        account.platform.as_str() == credential.platform && Some(&account.platform_id) == credential.account.as_ref()
+                    })
+                    .expect("the account was imported");
+                self.set_credential(credential.platform, credential.slot, Some(account.id), &credential.value).await;
+            }
+        }
+    }
+
+    async fn set_credential(&self, name: &str, slot: &str, account: Option<AccountId>, value: &str) {
+        let set = self.host.set_credential(&platform(name), slot, account, value).await;
+        set.unwrap_or_else(|error| panic!("{name}/{slot}: {error}"));
+    }
+
+    /// Makes one artist with so many accounts on a test guest's platform, one of which carries the id it trips over.
+    pub async fn import_for_guest(&self, name: &str, accounts: u32, poison: &str) {
+        let now = self.host.clock().now();
+        let sim = self.simulator.world().artist(0);
+        self.host.store().save_artists(&[artist(&sim)], now).await.expect("the artist is saved");
+        let accounts: Vec<Account> = (0..accounts)
+            .map(|index| Account {
+                id: AccountId(uuid::Uuid::new_v5(&sim.id, &index.to_be_bytes())),
+                artist_id: ArtistId(sim.id),
+                platform: platform(name),
+                platform_id: if index == accounts / 2 { poison.to_owned() } else { format!("account-{index}") },
+                settings: json!({}),
+                status: AccountStatus::Active,
+            })
+            .collect();
+        self.host.store().save_accounts(&accounts, now).await.expect("accounts are saved");
+        let consent = Consent {
+            artist_id: ArtistId(sim.id),
+            platform: platform(name),
+            granted: true,
+            scope: "metrics".to_owned(),
+            source: "test".to_owned(),
+            recorded_at: now,
+        };
+        self.host.store().record_consents(&[consent]).await.expect("consent is recorded");
+    }
+
+    /// Every event so far.
+    pub async fn events(&self) -> Vec<Event> {
+        let events = self.host.store().events_after(EventCursor::default(), 100_000).await.expect("events are read");
+        events.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// Collects a date on all platforms.
+    pub async fn run(&self, date: NaiveDate) -> RunReport {
+        self.run_some(date, &[]).await
+    }
+
+    /// Collects a date on some platforms.
+    pub async fn run_some(&self, date: NaiveDate, platforms: &[&str]) -> RunReport {
+        let request = RunRequest {
+            trigger: "test".to_owned(),
+            date: Some(date),
+            platforms: platforms.iter().map(|name| platform(name)).collect(),
+            artists: Vec::new(),
+        };
+        self.host.run(&request, &|_| {}).await.expect("the run ends")
+    }
+
+    /// One simulated artist's stored row.
+    pub async fn row(&self, sim: SimPlatform, index: u32, date: NaiveDate) -> Option<MetricsRow> {
+        let filter = MetricsFilter {
+            artist: Some(ArtistId(self.simulator.world().artist(index).id)),
+            platform: Some(platform(sim.as_str())),
+            since: Some(date),
+            until: Some(date),
+            ..MetricsFilter::default()
+        };
+        self.host.store().metrics(&filter).await.expect("metrics are read").into_iter().next()
+    }
+}
+
+pub fn noon(date: NaiveDate) -> DateTime<Utc> {
+    date.and_time(NaiveTime::MIN).and_utc() + TimeDelta::hours(12)
+}
+
+pub fn platform(name: &str) -> Platform {
+    Platform::new(name).expect("a platform's name")
+}
+
+fn routes(simulator: &Simulator) -> Vec<backline::gateway::Route> {
+    let routes: Vec<_> =
+        ORIGINS.iter().map(|origin| json!({ "origin": origin, "connect": format!("http://{}", simulator.addr()) })).collect();
+    serde_json::from_value(json!(routes)).expect("routes")
+}
+
+fn artist(sim: &SimArtist) -> Artist {
+    Artist {
+        id: ArtistId(sim.id),
+        name: sim.name.clone(),
+        tenant: Tenant::default(),
+        subscription_status: SubscriptionStatus::Active,
+        data_collection_enabled: true,
+        timezone: sim.timezone.parse().expect("a time zone"),
+    }
+}
+
+/// Account ids are derived from what they name, so that two databases can be compared row by row.
+fn accounts(sim: &SimArtist) -> Vec<Account> {
+    [
+        ("youtube", &sim.youtube_channel_id),
+        ("spotify", &sim.spotify_artist_id),
+        ("instagram", &sim.instagram_user_id),
+        ("tiktok", &sim.tiktok_open_id),
+        ("apple_music", &sim.apple_music_id),
+    ]
+    .into_iter()
+    .map(|(name, platform_id)| Account {
+        id: AccountId(uuid::Uuid::new_v5(&sim.id, name.as_bytes())),
+        artist_id: ArtistId(sim.id),
+        platform: platform(name),
+        platform_id: platform_id.clone(),
+        settings: json!({}),
+        status: AccountStatus::Active,
+    })
+    .collect()
+}

@@ -1,0 +1,545 @@
+//! The server: configuration, the listener, and the way of a request from its `Host` header to its platform.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, StatusCode, header};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value as Json;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::connection::{ResetSwitch, ResettableListener};
+use crate::counts::{Counts, Ledger, SeenRequest};
+use crate::faults::{self, Fault, FaultKind, Faults};
+use crate::ids::{Kind, mix_text};
+use crate::world::{INSTAGRAM_TOKEN, TIKTOK_ACCESS, TIKTOK_REFRESH, World, noon};
+use crate::{apple, control, instagram, spotify, tiktok, youtube};
+
+/// Every host that is played.
+pub const HOSTS: [&str; 8] = [
+    "graph.instagram.com",
+    "api.instagram.com",
+    "api.spotify.com",
+    "accounts.spotify.com",
+    "youtube.googleapis.com",
+    "www.googleapis.com",
+    "open.tiktokapis.com",
+    "api.music.apple.com",
+];
+
+/// Largest request body that is read, in bytes; none of the platforms takes more than a form or a short list.
+const REQUEST_BYTES_MAX: usize = 256 * 1024;
+
+/// What Spotify offers the application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpotifyMode {
+    /// Extended quota: batches, followers, popularity, top tracks.
+    #[default]
+    Extended,
+    /// Development mode since 2026: those are gone.
+    Development,
+}
+
+/// How the simulator behaves.
+#[derive(Clone, Debug)]
+pub struct SimulatorConfig {
+    /// Decides every number and id.
+    pub seed: u64,
+    /// How many artists there are, at most 1,048,576.
+    pub artists: u32,
+    /// The simulated date at the start; the clock shows noon UTC all day.
+    pub date: NaiveDate,
+    /// Loopback port, 0 for any free one.
+    pub port: u16,
+    /// Whether some artists can't be collected; see the traits of [`World`].
+    pub troubles: bool,
+    /// YouTube units a day, reset at midnight Pacific of the simulated clock. The bucket of `batchGetStats` has as many.
+    pub youtube_quota: u64,
+    /// What Spotify offers.
+    pub spotify_mode: SpotifyMode,
+    /// Spotify requests a simulated day, after which 429 says `QUOTA_EXCEEDED`; no end if absent.
+    pub spotify_quota: Option<u64>,
+    /// Instagram calls a simulated day and account, after which code 80002 answers; no end if absent.
+    pub instagram_calls: Option<u64>,
+    /// Instagram metrics that the platform has dropped: naming one fails the whole request.
+    pub instagram_lost: Vec<String>,
+    /// Whether TikTok hands out a new refresh token and voids the old one.
+    pub tiktok_rotates: bool,
+    /// Simulated seconds during which the refresh token before the newest still works.
+    pub tiktok_grace_seconds: i64,
+    /// Whether tokens expire. Switch it off where the simulated date runs far ahead of the host's clock.
+    pub tokens_expire: bool,
+    /// Real milliseconds every answer waits.
+    pub latency_ms: u64,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// How many of the latest requests are kept whole for [`Simulator::requests`].
+    pub remember_requests: usize,
+}
+
+impl Default for SimulatorConfig {
+    fn default() -> Self {
+        Self {
+            seed: 7,
+            artists: 25,
+            date: NaiveDate::from_ymd_opt(2026, 11, 20).expect("a date of the calendar"),
+            port: 0,
+            troubles: false,
+            youtube_quota: 10_000,
+            spotify_mode: SpotifyMode::Extended,
+            spotify_quota: None,
+            instagram_calls: None,
+            instagram_lost: Vec::new(),
+            tiktok_rotates: true,
+            tiktok_grace_seconds: 0,
+            tokens_expire: true,
+            latency_ms: 0,
+            faults: Vec::new(),
+            remember_requests: 0,
+        }
+    }
+}
+
+/// Newest refresh token of a TikTok account that has been refreshed at least once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TiktokRotation {
+    pub generation: u32,
+    pub rotated_at: i64,
+}
+
+/// Everything the handlers share.
+pub(crate) struct Shared {
+    pub config: SimulatorConfig,
+    pub world: World,
+    now: Mutex<DateTime<Utc>>,
+    pub ledger: Mutex<Ledger>,
+    pub faults: Mutex<Faults>,
+    pub instagram_lost: Mutex<Vec<String>>,
+    pub instagram_calls: Mutex<HashMap<u32, (NaiveDate, u64)>>,
+    pub tiktok_rotations: Mutex<HashMap<u32, TiktokRotation>>,
+    /// Units spent of an allowance on its own date.
+    pub spent: Mutex<BTreeMap<&'static str, (NaiveDate, u64)>>,
+    /// Apple tokens whose signature was found good, and when they expire: verifying is slow in a debug build.
+    pub apple_tokens: Mutex<HashMap<String, i64>>,
+    addr: SocketAddr,
+}
+
+/// Takes a lock whatever happened to the one who had it before.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub fn now(&self) -> DateTime<Utc> {
+        *lock(&self.now)
+    }
+
+    pub fn today(&self) -> NaiveDate {
+        self.now().date_naive()
+    }
+
+    pub fn set_now(&self, now: DateTime<Utc>) {
+        *lock(&self.now) = now;
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Whether something issued then, good for so many seconds, is over.
+    pub fn expired(&self, issued_at: i64, seconds: i64) -> bool {
+        self.config.tokens_expire && self.now().timestamp() >= issued_at + seconds
+    }
+
+    /// Spends units of an allowance on a date; false if it does not hold that many any more.
+    pub fn spend(&self, allowance: &'static str, date: NaiveDate, units: u64, limit: u64) -> bool {
+        let mut spent = lock(&self.spent);
+        let entry = spent.entry(allowance).or_insert((date, 0));
+        if entry.0 != date {
+            *entry = (date, 0);
+        }
+        if entry.1 + units > limit {
+            return false;
+        }
+        entry.1 += units;
+        lock(&self.ledger).spend(allowance, units);
+        true
+    }
+
+    pub fn reset_counts(&self) {
+        let mut ledger = lock(&self.ledger);
+        ledger.counts = Counts::default();
+        ledger.seen.clear();
+    }
+}
+
+/// The running server. Dropping it stops it.
+pub struct Simulator {
+    shared: Arc<Shared>,
+    _stop: oneshot::Sender<()>,
+    _tasks: JoinSet<()>,
+}
+
+impl Simulator {
+    /// Starts to listen on loopback; ready for requests when it returns.
+    ///
+    /// # Errors
+    ///
+    /// If the port is taken.
+    pub async fn start(config: SimulatorConfig) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", config.port)).await?;
+        let addr = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            world: World::new(config.seed, config.artists, config.date, config.troubles),
+            now: Mutex::new(noon(config.date)),
+            ledger: Mutex::default(),
+            faults: Mutex::new(Faults::new(config.faults.clone())),
+            instagram_lost: Mutex::new(config.instagram_lost.clone()),
+            instagram_calls: Mutex::default(),
+            tiktok_rotations: Mutex::default(),
+            spent: Mutex::default(),
+            apple_tokens: Mutex::default(),
+            addr,
+            config,
+        });
+        let router = axum::Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let service = router.into_make_service_with_connect_info::<ResetSwitch>();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let serving = axum::serve(ResettableListener(listener), service).with_graceful_shutdown(async move {
+                // Either way of ending, sent or dropped, means the same.
+                let _ = stopped.await;
+            });
+            // It ends by being stopped; accept errors are retried inside.
+            let _ = serving.await;
+        });
+        Ok(Self { shared, _stop: stop, _tasks: tasks })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.shared.addr
+    }
+
+    /// The address as the gateway's `connect` of a route.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.shared.addr)
+    }
+
+    /// Moves the simulated clock to noon of a date.
+    pub fn set_date(&self, date: NaiveDate) {
+        self.shared.set_now(noon(date));
+    }
+
+    /// Moves the simulated clock to a moment.
+    pub fn set_now(&self, now: DateTime<Utc>) {
+        self.shared.set_now(now);
+    }
+
+    /// What was asked since the start or the last reset.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        lock(&self.shared.ledger).counts.clone()
+    }
+
+    /// Sets every counter to 0 and forgets the requests seen. Allowances stay spent.
+    pub fn reset_counts(&self) {
+        self.shared.reset_counts();
+    }
+
+    /// The latest requests, oldest first; as many as `remember_requests` keeps.
+    #[must_use]
+    pub fn requests(&self) -> Vec<SeenRequest> {
+        lock(&self.shared.ledger).seen.iter().cloned().collect()
+    }
+
+    /// Replaces what goes wrong.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        *lock(&self.shared.faults) = Faults::new(faults);
+    }
+
+    /// Replaces the Instagram metrics that are dropped.
+    pub fn set_instagram_lost(&self, metrics: Vec<String>) {
+        *lock(&self.shared.instagram_lost) = metrics;
+    }
+
+    /// The truth behind the answers.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.shared.world
+    }
+}
+
+/// A request, read whole.
+pub(crate) struct Request {
+    pub method: String,
+    pub host: String,
+    pub path: String,
+    /// Path and query as sent.
+    pub target: String,
+    pub query: Vec<(String, String)>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Request {
+    /// A parameter of the query, decoded.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A comma-separated parameter, without empty parts.
+    pub fn list(&self, name: &str) -> Vec<&str> {
+        self.param(name).unwrap_or("").split(',').filter(|part| !part.is_empty()).collect()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The token of `Authorization: Bearer …`.
+    pub fn bearer(&self) -> Option<&str> {
+        self.header("authorization")?.strip_prefix("Bearer ")
+    }
+
+    /// The fields of a form body; `None` unless it is declared as one.
+    pub fn form(&self) -> Option<HashMap<String, String>> {
+        let declared =
+            self.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+        declared.then(|| url::form_urlencoded::parse(&self.body).into_owned().collect())
+    }
+
+    /// Whether the request is about what the text names.
+    fn names(&self, world: &World, text: &str) -> bool {
+        if self.target.contains(text) || String::from_utf8_lossy(&self.body).contains(text) {
+            return true;
+        }
+        let instagram = self.param("access_token").and_then(|token| world.read_token(INSTAGRAM_TOKEN, token));
+        let access = self.bearer().and_then(|token| world.read_token(TIKTOK_ACCESS, token));
+        let refresh = self
+            .form()
+            .and_then(|form| form.get("refresh_token").and_then(|token| world.read_token(TIKTOK_REFRESH, token)));
+        instagram.is_some_and(|token| world.id(Kind::InstagramUser, token.index, 0).contains(text))
+            || access.or(refresh).is_some_and(|token| world.id(Kind::TiktokUser, token.index, 0).contains(text))
+    }
+
+    /// Sixteen hexadecimal digits that follow from the request, for trace ids.
+    pub fn trace(&self) -> String {
+        format!("{:016X}", mix_text(0, &self.target))
+    }
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(status: u16, body: &Json) -> Self {
+        let headers = vec![("content-type", "application/json; charset=utf-8".to_owned())];
+        Self { status, headers, body: body.to_string().into_bytes() }
+    }
+
+    pub fn ok(body: &Json) -> Self {
+        Self::json(200, body)
+    }
+
+    pub fn text(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: vec![("content-type", content_type.to_owned())], body: body.into() }
+    }
+
+    pub fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new() }
+    }
+
+    pub fn with(mut self, headers: Vec<(&'static str, String)>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    fn respond(self) -> Response<Body> {
+        respond(self.status, &self.headers, Body::from(self.body))
+    }
+}
+
+fn respond(status: u16, headers: &[(&'static str, String)], body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in headers {
+        // A fault may be given a text that no header can hold; it is left out then.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().append(*name, value);
+        }
+    }
+    response
+}
+
+/// Which platform a host belongs to, and what it does with a request.
+struct Api {
+    template: fn(&str) -> &'static str,
+    handle: fn(&Shared, &Request) -> Reply,
+    error: fn(u16) -> Json,
+}
+
+fn api(host: &str) -> Option<Api> {
+    Some(match host {
+        "graph.instagram.com" | "api.instagram.com" => {
+            Api { template: instagram::template, handle: instagram::handle, error: instagram::any_error }
+        }
+        "api.spotify.com" | "accounts.spotify.com" => {
+            Api { template: spotify::template, handle: spotify::handle, error: spotify::any_error }
+        }
+        "youtube.googleapis.com" | "www.googleapis.com" => {
+            Api { template: youtube::template, handle: youtube::handle, error: youtube::any_error }
+        }
+        "open.tiktokapis.com" => Api { template: tiktok::template, handle: tiktok::handle, error: tiktok::any_error },
+        "api.music.apple.com" => Api { template: apple::template, handle: apple::handle, error: apple::any_error },
+        _ => return None,
+    })
+}
+
+/// Keeps count of requests in flight, also of those whose client went away.
+struct InFlight<'a> {
+    shared: &'a Shared,
+    status: u16,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.ledger).answered(self.status);
+    }
+}
+
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(switch): ConnectInfo<ResetSwitch>,
+    request: HttpRequest<Body>,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, REQUEST_BYTES_MAX).await else {
+        return Reply::text(413, "text/plain", "request body too large").respond();
+    };
+    let authority = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    let host = authority.split(':').next().unwrap_or("").to_ascii_lowercase();
+    let request = Request {
+        method: parts.method.as_str().to_owned(),
+        host,
+        path: parts.uri.path().to_owned(),
+        target: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+        query: url::form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()).into_owned().collect(),
+        headers: parts.headers,
+        body,
+    };
+    if request.path.starts_with("/_control/") {
+        return control::handle(&shared, &request).respond();
+    }
+    let Some(api) = api(&request.host) else {
+        let known = HOSTS.join(", ");
+        return Reply::text(421, "text/plain", format!("no platform at host '{}': use {known}\n", request.host))
+            .respond();
+    };
+    {
+        let mut ledger = lock(&shared.ledger);
+        ledger.arrived(&request.host, format!("{} {}", request.method, (api.template)(&request.path)));
+        if shared.config.remember_requests > 0 {
+            ledger.remember(seen(&request), shared.config.remember_requests);
+        }
+    }
+    let mut in_flight = InFlight { shared: &shared, status: 0 };
+    if shared.config.latency_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(shared.config.latency_ms)).await;
+    }
+    let fault = lock(&shared.faults).meet(&request.host, &request.path, |text| request.names(&shared.world, text));
+    let response = match fault {
+        None => (api.handle)(&shared, &request).respond(),
+        Some(kind) => {
+            lock(&shared.ledger).counts.faults += 1;
+            faulty(&shared, &api, &request, &switch, kind).await
+        }
+    };
+    if !switch.is_set() {
+        in_flight.status = response.status().as_u16();
+    }
+    response
+}
+
+async fn faulty(
+    shared: &Shared,
+    api: &Api,
+    request: &Request,
+    switch: &ResetSwitch,
+    kind: FaultKind,
+) -> Response<Body> {
+    let real = || (api.handle)(shared, request);
+    let json = || vec![("content-type", "application/json".to_owned())];
+    let reply = match kind {
+        FaultKind::Latency { ms } => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            real()
+        }
+        FaultKind::Hang => return std::future::pending().await,
+        FaultKind::TooManyRequests { retry_after } => {
+            Reply::json(429, &(api.error)(429)).with(faults::retry_after(retry_after))
+        }
+        FaultKind::SpotifyQuotaExceeded => spotify::quota_exceeded(),
+        FaultKind::Status { status, retry_after } => {
+            Reply::json(status, &(api.error)(status)).with(faults::retry_after(retry_after))
+        }
+        FaultKind::Raw { status, content_type, body } => Reply::text(status, &content_type, body),
+        FaultKind::Reset => {
+            switch.set();
+            // A body that fails at once, without a head having been sent, ends the connection; the switch resets it.
+            return respond(200, &json(), faults::half_then_error(&[]));
+        }
+        FaultKind::ResetMidBody => {
+            switch.set();
+            return respond(200, &json(), faults::half_then_error(&real().body));
+        }
+        FaultKind::TruncatedJson => {
+            let mut reply = real();
+            reply.body.truncate(reply.body.len() / 2);
+            reply
+        }
+        FaultKind::Html { status } => {
+            let page =
+                format!("<html>\n<head><title>{status}</title></head>\n<body><h1>{status}</h1></body>\n</html>\n");
+            Reply::text(status, "text/html; charset=utf-8", page)
+        }
+        FaultKind::Redirect { status, to } => {
+            let location = faults::location(&to, &request.host, &request.target);
+            Reply::empty(status).with(vec![("location", location)])
+        }
+        FaultKind::HugeBody { bytes } => return respond(200, &json(), faults::huge(bytes)),
+        FaultKind::Gzip => faults::gzip(real()),
+        FaultKind::GzipBomb { bytes } => {
+            let mut headers = json();
+            headers.push(("content-encoding", "gzip".to_owned()));
+            return respond(200, &headers, faults::gzip_bomb(bytes));
+        }
+    };
+    reply.respond()
+}
+
+fn seen(request: &Request) -> SeenRequest {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    SeenRequest {
+        method: request.method.clone(),
+        host: request.host.clone(),
+        target: request.target.clone(),
+        headers: request.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
+        body: request.body.to_vec(),
+    }
+}

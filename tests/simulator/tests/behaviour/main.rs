@@ -1,0 +1,12 @@
+//! What the simulator promises, asked over real sockets with a client that shows every byte.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report; the lint spares test functions only, not their helpers"
+)]
+
+mod client;
+mod faults;
+mod platforms;
+mod tokens;
+mod truth;

@@ -1,0 +1,279 @@
+//! `cargo xtask build`: the host, and every connector and test guest as a component.
+//!
+//! Connectors are compiled to core modules for `wasm32-unknown-unknown` and made components by `backline plugins pack`,
+//! the command an operator would use: `target/plugins/<name>.wasm` and `target/guests/<name>.wasm`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{self, say};
+
+/// The target connectors are compiled for: it has no system interface at all.
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// The profile connectors are compiled with.
+const WASM_PROFILE: &str = "plugin";
+
+/// The `backline` binary that [`host`] builds.
+pub fn host_binary() -> PathBuf {
+    process::target_folder().join("debug").join("backline")
+}
+
+/// The components of the connectors that [`everything`] builds, in order of name.
+///
+/// # Errors
+/// When the folder of connectors can't be read.
+pub fn connectors() -> Result<Vec<PathBuf>> {
+    Ok(plugin_folders()?.iter().map(|folder| component_path("plugins", &folder_name(folder))).collect())
+}
+
+/// Builds everything.
+///
+/// # Errors
+/// Names the step that failed.
+pub fn everything() -> Result<()> {
+    host()?;
+    wasm_target()?;
+    plugins()?;
+    guests()
+}
+
+/// Builds the `backline` binary.
+///
+/// # Errors
+/// When cargo fails.
+pub fn host() -> Result<()> {
+    say("building the host (the first time takes some minutes: wasmtime and the databases)");
+    process::run(process::cargo().args(["build", "--package", "backline", "--bin", "backline"]))
+}
+
+/// Installs the compile target for connectors, where it is missing.
+fn wasm_target() -> Result<()> {
+    let mut ask = Command::new("rustc");
+    ask.current_dir(process::workspace_root()).args(["--print", "target-libdir", "--target", WASM_TARGET]);
+    let (libraries, code) = process::output(&mut ask, None)?;
+    if code == 0 && Path::new(libraries.trim()).is_dir() {
+        return Ok(());
+    }
+    if !process::is_installed("rustup") {
+        bail!(
+            "the compile target {WASM_TARGET} is missing and rustup is not installed: install the target with your toolchain's own tool"
+        );
+    }
+    say(format!("installing the compile target {WASM_TARGET}"));
+    process::run(Command::new("rustup").current_dir(process::workspace_root()).args(["target", "add", WASM_TARGET]))
+}
+
+fn plugins() -> Result<()> {
+    let folders = plugin_folders()?;
+    say(format!("building {} connectors", folders.len()));
+    let mut build = wasm_build();
+    for folder in &folders {
+        build.args(["--package", &package_name(folder)?]);
+    }
+    process::run(build.arg("--lib"))?;
+    for folder in &folders {
+        let core = wasm_output().join(format!("{}.wasm", package_name(folder)?.replace('-', "_")));
+        pack(&core, &folder.join("connector.toml"), &component_path("plugins", &folder_name(folder)))?;
+    }
+    Ok(())
+}
+
+fn guests() -> Result<()> {
+    let folder = process::workspace_root().join("tests/guests");
+    let names = guest_names(&folder)?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    say(format!("building {} test guests", names.len()));
+    let mut build = wasm_build();
+    build.args(["--package", &package_name(&folder)?]);
+    for name in &names {
+        build.args(["--example", name]);
+    }
+    process::run(&mut build)?;
+    for name in &names {
+        // Cargo keeps a library example's file name as it is or with underscores, by version.
+        let examples = wasm_output().join("examples");
+        let core = [name.clone(), name.replace('-', "_")]
+            .into_iter()
+            .map(|file| examples.join(format!("{file}.wasm")))
+            .find(|path| path.is_file())
+            .with_context(|| format!("cargo built no {name}.wasm: the example needs crate-type = [\"cdylib\"]"))?;
+        let own = folder.join("examples").join(format!("{name}.toml"));
+        let manifest = if own.is_file() { own } else { folder.join("connector.toml") };
+        pack(&core, &manifest, &component_path("guests", name))?;
+    }
+    Ok(())
+}
+
+fn wasm_build() -> Command {
+    let mut command = process::cargo();
+    command.args(["build", "--target", WASM_TARGET, "--profile", WASM_PROFILE]);
+    command
+}
+
+fn wasm_output() -> PathBuf {
+    process::target_folder().join(WASM_TARGET).join(WASM_PROFILE)
+}
+
+fn component_path(group: &str, name: &str) -> PathBuf {
+    process::target_folder().join(group).join(format!("{name}.wasm"))
+}
+
+/// Makes a core module a component with its manifest, unless the component is newer than all it is made of.
+fn pack(core: &Path, manifest: &Path, component: &Path) -> Result<()> {
+    let mut sources = vec![core.to_path_buf(), manifest.to_path_buf()];
+    // Packing is the host's code: a change there makes every component stale, a change elsewhere in the host does not.
+    sources.extend(files_in(&process::workspace_root().join("host/src/plugins"), "rs")?);
+    if is_newer_than(component, &sources)? {
+        return Ok(());
+    }
+    say(format!("packing {}", component.strip_prefix(process::workspace_root()).unwrap_or(component).display()));
+    let folder = component.parent().expect("a component lies in a folder");
+    std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let unfinished = component.with_extension("unfinished");
+    process::run(
+        Command::new(host_binary())
+            .args(["plugins", "pack"])
+            .arg(core)
+            .arg("--manifest")
+            .arg(manifest)
+            .arg("--output")
+            .arg(&unfinished)
+            .arg("--force"),
+    )?;
+    std::fs::rename(&unfinished, component).with_context(|| format!("failed to write {}", component.display()))
+}
+
+fn is_newer_than(product: &Path, sources: &[PathBuf]) -> Result<bool> {
+    let Ok(made) = modified(product) else { return Ok(false) };
+    for source in sources {
+        if modified(source)? >= made {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn modified(path: &Path) -> Result<SystemTime> {
+    std::fs::metadata(path)
+        .and_then(|data| data.modified())
+        .with_context(|| format!("failed to read {}", path.display()))
+}
+
+/// Every folder under `plugins/` that is a connector, in order of name.
+fn plugin_folders() -> Result<Vec<PathBuf>> {
+    let folder = process::workspace_root().join("plugins");
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.join("Cargo.toml").is_file() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+fn guest_names(folder: &Path) -> Result<Vec<String>> {
+    let examples = folder.join("examples");
+    if !examples.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut names: Vec<String> =
+        files_in(&examples, "rs")?.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    for entry in std::fs::read_dir(&examples)? {
+        let path = entry?.path();
+        if path.join("main.rs").is_file() {
+            names.push(folder_name(&path));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("failed to read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn folder_name(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The package name in a folder's `Cargo.toml`.
+pub fn package_name(folder: &Path) -> Result<String> {
+    let path = folder.join("Cargo.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    name_in(&text).with_context(|| format!("{} names no package", path.display()))
+}
+
+fn name_in(manifest: &str) -> Option<String> {
+    let line = manifest.lines().skip_while(|line| line.trim() != "[package]").find(|line| line.starts_with("name"))?;
+    Some(line.split('"').nth(1)?.to_owned())
+}
+
+/// The packages of all connectors.
+///
+/// # Errors
+/// When their folder can't be read.
+pub fn plugin_packages() -> Result<Vec<String>> {
+    plugin_folders()?.iter().map(|folder| package_name(folder)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_name_is_the_package_sections() {
+        assert_eq!(name_in("[workspace]\nname = \"no\"\n[package]\nname = \"yes\"\n"), Some("yes".to_owned()));
+        assert_eq!(name_in("[lib]\nname = \"no\"\n"), None);
+    }
+
+    #[test]
+    fn all_five_connectors_are_found() {
+        let names: Vec<String> =
+            plugin_folders().expect("the folder is there").iter().map(|path| folder_name(path)).collect();
+        for name in ["apple-music", "instagram", "spotify", "tiktok", "youtube"] {
+            assert!(names.iter().any(|found| found == name), "{name} is missing in {names:?}");
+        }
+    }
+
+    #[test]
+    fn a_product_is_stale_as_soon_as_one_source_is_newer_or_it_is_missing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (source, product) = (folder.path().join("source"), folder.path().join("product"));
+        std::fs::write(&source, "1").expect("written");
+        assert!(
+            !is_newer_than(&product, std::slice::from_ref(&source)).expect("readable"),
+            "a missing product is stale"
+        );
+        std::fs::write(&product, "1").expect("written");
+        let earlier = modified(&product).expect("readable") - std::time::Duration::from_secs(10);
+        std::fs::File::options()
+            .append(true)
+            .open(&source)
+            .and_then(|file| file.set_modified(earlier))
+            .expect("time set");
+        assert!(is_newer_than(&product, std::slice::from_ref(&source)).expect("readable"));
+        let later = earlier + std::time::Duration::from_secs(20);
+        std::fs::File::options()
+            .append(true)
+            .open(&source)
+            .and_then(|file| file.set_modified(later))
+            .expect("time set");
+        assert!(!is_newer_than(&product, std::slice::from_ref(&source)).expect("readable"));
+    }
+}

@@ -1,0 +1,203 @@
+//! Rules about files: how they open, what must not stand in them, and that ARCHITECTURE.md tells the truth.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::{Breach, Source};
+
+/// Lines past which a file wants splitting; a warning, not a breach.
+pub const LINES_MAX: usize = 800;
+
+/// Endings of the files that are read.
+const TEXT_ENDINGS: [&str; 9] = [".rs", ".toml", ".md", ".sql", ".wit", ".json", ".yml", ".sh", "run"];
+
+/// Folders that are not ours to check.
+const SKIPPED_FOLDERS: [&str; 3] = ["target", ".git", "node_modules"];
+
+/// What no file may contain, with what to do instead. Pieced together, so that this file does not breach its own rule.
+const FORBIDDEN_EVERYWHERE: [(&str, &str); 4] = [
+    (concat!("/ho", "me/"), "a path of one machine; write it relative to the repository"),
+    (concat!("/Us", "ers/"), "a path of one machine; write it relative to the repository"),
+    (concat!("/ro", "ot/"), "a path of one machine; write it relative to the repository"),
+    (concat!("/wo", "rk/"), "a path of one machine; write it relative to the repository"),
+];
+
+/// What no test may contain.
+const FORBIDDEN_IN_TESTS: [(&str, &str); 3] = [
+    (concat!("#[ig", "nore"), "an ignored test; make it run or remove it"),
+    (concat!("thread::sl", "eep("), "a sleeping test; wait for a signal"),
+    (concat!("time::sl", "eep("), "a sleeping test; wait for a signal, or use tokio's paused time"),
+];
+
+/// Reads every text file of the workspace, in order of path.
+///
+/// # Errors
+/// When a folder or file can't be read.
+pub fn read_sources(root: &Path) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if path.is_dir() {
+                if !SKIPPED_FOLDERS.contains(&name.as_str()) {
+                    folders.push(path);
+                }
+            } else if TEXT_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+                let text =
+                    std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+                let path = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+                sources.push(Source { path, text });
+            }
+        }
+    }
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(sources)
+}
+
+/// Checks one file.
+pub fn check(source: &Source) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    let breach = |line: usize, problem: String| Breach { path: source.path.clone(), line, problem };
+    let is_rust = source.path.ends_with(".rs");
+    if is_rust && !opens_with_a_word(&source.text) {
+        breaches.push(breach(1, "it opens without `//!`; say in its first line what lives here".to_owned()));
+    }
+    // Recorded bodies may hold any text.
+    let is_recorded = source.path.contains("/fixtures/");
+    let mut in_tests = source.path.starts_with("tests/it/");
+    for (index, line) in source.text.lines().enumerate() {
+        if is_rust && line.contains("#[cfg(test)]") {
+            in_tests = true;
+        }
+        for (text, problem) in FORBIDDEN_EVERYWHERE {
+            if !is_recorded && line.contains(text) {
+                breaches.push(breach(index + 1, problem.to_owned()));
+            }
+        }
+        if !is_rust || line.trim_start().starts_with("//") {
+            continue;
+        }
+        if line.contains(concat!("to", "do!(")) || line.contains(concat!("unimpl", "emented!(")) {
+            breaches.push(breach(index + 1, "unfinished code; finish it or leave it out".to_owned()));
+        }
+        for (text, problem) in FORBIDDEN_IN_TESTS {
+            if in_tests && line.contains(text) {
+                breaches.push(breach(index + 1, problem.to_owned()));
+            }
+        }
+    }
+    breaches
+}
+
+/// Whether a file begins with `//!`, possibly after a `#!` line.
+fn opens_with_a_word(text: &str) -> bool {
+    text.lines()
+        .find(|line| !line.starts_with("#!") && !line.trim().is_empty())
+        .is_some_and(|line| line.starts_with("//! ") && line.len() > 8)
+}
+
+/// The number of lines, where there are too many.
+pub fn too_long(source: &Source) -> Option<usize> {
+    let lines = source.text.lines().count();
+    (source.path.ends_with(".rs") && lines > LINES_MAX).then_some(lines)
+}
+
+/// Checks that every path ARCHITECTURE.md and README.md name in backticks exists.
+pub fn check_map(sources: &[Source]) -> Vec<Breach> {
+    let root = crate::process::workspace_root();
+    let documents = ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md"];
+    let mut breaches = Vec::new();
+    for source in sources.iter().filter(|source| documents.contains(&source.path.as_str())) {
+        for (line, path) in named_paths(&source.text) {
+            if !root.join(&path).exists() && !is_built(&path) {
+                breaches.push(Breach { path: source.path.clone(), line, problem: format!("`{path}` does not exist") });
+            }
+        }
+    }
+    breaches
+}
+
+/// Whether a path is something a build or a run leaves behind.
+fn is_built(path: &str) -> bool {
+    path.starts_with("target/")
+}
+
+/// Paths in backticks, with their lines: words with a slash that begin with a folder of the workspace.
+fn named_paths(text: &str) -> Vec<(usize, String)> {
+    const FOLDERS: [&str; 12] = [
+        "host/",
+        "wit/",
+        "sdk/",
+        "plugins/",
+        "migrations/",
+        "tests/",
+        "xtask/",
+        "docs/",
+        "target/",
+        ".ci/",
+        ".cargo/",
+        "templates/",
+    ];
+    let mut paths = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for quoted in line.split('`').skip(1).step_by(2) {
+            let is_path =
+                FOLDERS.iter().any(|folder| quoted.starts_with(folder)) && !quoted.contains([' ', '<', '*', '{', '…']);
+            if is_path {
+                paths.push((index + 1, quoted.split("::").next().unwrap_or(quoted).to_owned()));
+            }
+        }
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: [usize; 0] = [];
+
+    fn problems(path: &str, text: &str) -> Vec<usize> {
+        check(&Source { path: path.to_owned(), text: text.to_owned() }).iter().map(|breach| breach.line).collect()
+    }
+
+    #[test]
+    fn a_source_file_says_what_lives_there() {
+        assert_eq!(problems("host/src/a.rs", "//! What lives here.\n"), NONE);
+        assert_eq!(problems("host/src/a.rs", "#![allow(x)]\n//! What lives here.\n"), NONE);
+        assert_eq!(problems("host/src/a.rs", "use std::fmt;\n//! Too late.\n"), [1]);
+        assert_eq!(problems("host/src/a.rs", ""), [1]);
+    }
+
+    #[test]
+    fn a_test_neither_sleeps_nor_is_ignored() {
+        let sleep = concat!("//! A test.\n std::thread::sl", "eep(x);\n");
+        assert_eq!(problems("tests/it/a.rs", sleep), [2]);
+        assert_eq!(problems("host/src/a.rs", sleep), NONE, "only tests are meant");
+        assert_eq!(problems("host/src/a.rs", &format!("//! Has tests.\n#[cfg(test)]\n{sleep}")), [4]);
+        assert_eq!(problems("tests/it/a.rs", concat!("//! A test.\n#[ig", "nore = \"slow\"]\n")), [2]);
+    }
+
+    #[test]
+    fn no_file_names_a_machine_or_is_unfinished() {
+        assert_eq!(problems("README.md", concat!("see /ho", "me/me/x\n")), [1]);
+        assert_eq!(problems("sdk/src/a.rs", concat!("//! A file.\nto", "do!()\n")), [2]);
+    }
+
+    #[test]
+    fn paths_in_backticks_are_found_and_other_words_are_not() {
+        let text =
+            "`host/src/plan.rs` and `plan`\n`host/src/domain/ids.rs::Digest`, `plugins/<name>/x`, `cargo xtask`\n";
+        assert_eq!(named_paths(text), [(1, "host/src/plan.rs".to_owned()), (2, "host/src/domain/ids.rs".to_owned())]);
+    }
+
+    #[test]
+    fn only_a_long_source_file_is_too_long() {
+        let long = "//! Long.\n".repeat(LINES_MAX + 1);
+        assert_eq!(too_long(&Source { path: "a.rs".into(), text: long.clone() }), Some(LINES_MAX + 1));
+        assert_eq!(too_long(&Source { path: "a.md".into(), text: long }), None);
+    }
+}
