@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn casts_and_locks_are_taken_out_for_sqlite_only() {
-        let text = "SELECT id::text, '::text', (r.value->>'n')::float8 FROM {rows} WHERE x = $2::uuid FOR UPDATE SKIP LOCKED";
+        let text =
+            "SELECT id::text, '::text', (r.value->>'n')::float8 FROM {rows} WHERE x = $2::uuid FOR UPDATE SKIP LOCKED";
         assert_eq!(
             translate(DatabaseKind::Sqlite, text),
             "SELECT id, '::text', (r.value->>'n') FROM json_each($1) AS r WHERE x = $2 "
