@@ -7,10 +7,12 @@ use backline::domain::outcome::{FailureClass, Outcome};
 use backline::domain::{
     AccountStatus, BatchId, Change, EngagementBasis, GrowthRow, LostMetric, MetricsRow, RunId, Value,
 };
-use backline::store::{BatchResult, DatabaseKind, DocumentRecord, EventCursor, MetricsFilter, PluginLog, StoreError, StoredAccount};
+use backline::store::{
+    BatchResult, DatabaseKind, DocumentRecord, EventCursor, MetricsFilter, PluginLog, StoreError, StoredAccount,
+};
 use chrono::{Days, NaiveDate, TimeDelta};
-use sqlx::any::AnyPoolOptions;
 use sqlx::Row as _;
+use sqlx::any::AnyPoolOptions;
 
 use super::fixtures::{
     artist, batch, day, event, followers, lease, metric, now, people, release, result, row, run, store_rows, stored,
@@ -50,7 +52,8 @@ async fn a_row_comes_back_as_it_was_stored() {
         assert_eq!(document.as_deref(), Some(r#"{"followers":"2026-11-22"}"#));
         assert_eq!(store.document(backline::domain::DocumentId::generate()).await.unwrap(), None);
 
-        let nul = MetricsRow { notes: vec!["a\0b \\u0000".to_owned()], ..bare };
+        let id = backline::domain::DocumentId::generate();
+        let nul = MetricsRow { notes: vec!["a\0b \\u0000".to_owned()], document_id: id, ..bare };
         store_rows(&store, vec![nul]).await;
         let filter = MetricsFilter { account: Some(accounts[1].id), ..MetricsFilter::default() };
         assert_eq!(store.metrics(&filter).await.unwrap()[0].notes, ["ab \\u0000"]);
@@ -72,7 +75,10 @@ async fn the_row_given_replaces_the_one_of_its_date() {
         assert_eq!(merged.values[names::FOLLOWERS], Value::Integer(100));
         assert!(past.history.is_empty() && past.later_dates.is_empty());
         merged.values.insert(metric(names::LIKES), Value::Integer(3));
-        let result = BatchResult { accounts: vec![stored(MetricsRow { document_id: backline::domain::DocumentId::generate(), ..merged })], ..BatchResult::default() };
+        let result = BatchResult {
+            accounts: vec![stored(MetricsRow { document_id: backline::domain::DocumentId::generate(), ..merged })],
+            ..BatchResult::default()
+        };
         completion.commit(result).await.unwrap();
 
         let [read] = store.metrics(&MetricsFilter::default()).await.unwrap().try_into().unwrap();
@@ -116,7 +122,8 @@ async fn an_error_in_the_middle_leaves_nothing() {
         assert_eq!(store.fetch_accounts(&[accounts[0].id]).await.unwrap()[0].state, None);
 
         // The lease still holds, and the batch can be completed after all.
-        let right = BatchResult { accounts: vec![stored(first), stored(row(&accounts[1], date))], ..BatchResult::default() };
+        let right =
+            BatchResult { accounts: vec![stored(first), stored(row(&accounts[1], date))], ..BatchResult::default() };
         assert_eq!(store.complete_batch(&held, right, now()).await.unwrap().counts.collected, 2);
         assert_eq!(store.metrics(&MetricsFilter::default()).await.unwrap().len(), 2);
     })
@@ -249,7 +256,11 @@ async fn history_of_a_late_date_holds_what_later_growth_needs() {
         store.add_batches(&[batch(1, &run(1), &[&account], date)], now()).await.unwrap();
         let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
         let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
-        assert_eq!(past.later_dates, [date + Days::new(1), date + Days::new(28)], "what is 95 days later is not touched");
+        assert_eq!(
+            past.later_dates,
+            [date + Days::new(1), date + Days::new(28)],
+            "what is 95 days later is not touched"
+        );
         assert_eq!(past.later_rows.iter().map(|row| row.metric_date).collect::<Vec<_>>(), past.later_dates);
         let days: Vec<_> = past.history.dates().map(|day| (day - date).num_days()).collect();
         // One day later: 27 and 6 days before this date. 28 days later: 62 days before it. The 21st is nobody's base.
@@ -299,7 +310,8 @@ async fn an_account_erased_on_the_way_costs_the_others_nothing() {
         };
         let completed = completion.commit(both).await.unwrap();
         assert_eq!((completed.open, completed.counts.collected), (0, 1));
-        let kept: Vec<_> = store.metrics(&MetricsFilter::default()).await.unwrap().iter().map(|row| row.account_id).collect();
+        let kept: Vec<_> =
+            store.metrics(&MetricsFilter::default()).await.unwrap().iter().map(|row| row.account_id).collect();
         assert_eq!(kept, [accounts[1].id]);
 
         // A batch all of whose accounts are gone is closed instead of leased.
@@ -324,7 +336,8 @@ async fn metrics_are_filtered_and_come_latest_first() {
         let of = |artist| MetricsFilter { artist: Some(artist), ..MetricsFilter::default() };
         assert_eq!(dates(of(artist(1).id)).await, ["2026-11-22", "2026-11-21", "2026-11-20"]);
         assert_eq!(dates(MetricsFilter { limit: Some(3), ..MetricsFilter::default() }).await.len(), 3);
-        let since = MetricsFilter { since: Some(day("2026-11-21")), until: Some(day("2026-11-21")), ..of(artist(2).id) };
+        let since =
+            MetricsFilter { since: Some(day("2026-11-21")), until: Some(day("2026-11-21")), ..of(artist(2).id) };
         assert_eq!(dates(since).await, ["2026-11-21"]);
         let elsewhere = backline::domain::Platform::new("elsewhere").unwrap();
         assert!(dates(MetricsFilter { platform: Some(elsewhere), ..MetricsFilter::default() }).await.is_empty());
@@ -340,7 +353,14 @@ async fn growth_rates_are_null_where_there_is_nothing_to_compare_with() {
         }
         let [account] = people(&store, 1).await.try_into().unwrap();
         let today = backline::clock::Clock::system().now().date_naive();
-        let rates = [(40, 1, 1.0, true), (5, 100, 1.0, true), (4, 110, 3.5, true), (2, 0, 4.0, true), (1, 50, 5.25, true), (0, 60, 9.0, false)];
+        let rates = [
+            (40, 1, 1.0, true),
+            (5, 100, 1.0, true),
+            (4, 110, 3.5, true),
+            (2, 0, 4.0, true),
+            (1, 50, 5.25, true),
+            (0, 60, 9.0, false),
+        ];
         for (ago, count, rate, followers_basis) in rates {
             let mut row = followers(&account, back(today, ago), count);
             row.values.insert(metric(names::ENGAGEMENT_RATE), Value::Decimal(rate));
@@ -386,7 +406,8 @@ async fn documents_of_different_sizes_come_back_whole() {
         let date = day("2026-11-22");
         let all: Vec<_> = accounts.iter().collect();
         store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
-        let bodies: Vec<String> = (0..3).map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}", "ü".repeat(n * 70_000))).collect();
+        let bodies: Vec<String> =
+            (0..3).map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}", "ü".repeat(n * 70_000))).collect();
         let results: Vec<_> = accounts
             .iter()
             .zip(&bodies)
@@ -403,7 +424,10 @@ async fn documents_of_different_sizes_come_back_whole() {
             })
             .collect();
         let ids: Vec<_> = results.iter().map(|result| result.stored.as_ref().unwrap().document.id).collect();
-        store.complete_batch(&lease(&store).await, BatchResult { accounts: results, ..BatchResult::default() }, now()).await.unwrap();
+        store
+            .complete_batch(&lease(&store).await, BatchResult { accounts: results, ..BatchResult::default() }, now())
+            .await
+            .unwrap();
         for (id, body) in ids.into_iter().zip(bodies) {
             assert_eq!(store.document(id).await.unwrap(), Some(body));
         }

@@ -32,7 +32,14 @@ async fn both_databases_answer_alike() {
                     entry
                 })
                 .collect();
-            store.complete_batch(&lease(&store).await, BatchResult { accounts: results, ..BatchResult::default() }, now()).await.unwrap();
+            store
+                .complete_batch(
+                    &lease(&store).await,
+                    BatchResult { accounts: results, ..BatchResult::default() },
+                    now(),
+                )
+                .await
+                .unwrap();
         }
         let mut held = store.lease_batch(None, None, "worker", now(), super::fixtures::TTL).await.unwrap().unwrap();
         held.batch.attempts += 1;

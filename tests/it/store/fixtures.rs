@@ -7,8 +7,8 @@ use backline::domain::metric::names;
 use backline::domain::run::RunCounts;
 use backline::domain::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, Digest, DocumentId, Engagement,
-    EngagementBasis, Event, Grant, Lease, Manifest, MetricName, MetricsRow, Outcome, Platform, Release, Run, RunId, RunStatus,
-    SubscriptionStatus, Tenant, Value, Window,
+    EngagementBasis, Event, Grant, Lease, Manifest, MetricName, MetricsRow, Outcome, Platform, Release, Run, RunId,
+    RunStatus, SubscriptionStatus, Tenant, Value, Window,
 };
 use backline::store::{AccountResult, BatchResult, Completed, DocumentRecord, Store, StoredAccount};
 use chrono::{DateTime, NaiveDate, Utc};
@@ -189,7 +189,10 @@ pub fn result(row: &MetricsRow, outcome: Outcome) -> AccountResult {
 pub fn stored(row: MetricsRow) -> AccountResult {
     AccountResult {
         stored: Some(StoredAccount {
-            document: DocumentRecord { id: row.document_id, body: format!("{{\"followers\":\"{}\"}}", row.metric_date) },
+            document: DocumentRecord {
+                id: row.document_id,
+                body: format!("{{\"followers\":\"{}\"}}", row.metric_date),
+            },
             state: Some(format!("{{\"seen\":\"{}\"}}", row.metric_date)),
             withheld: Vec::new(),
             growth: Vec::new(),
@@ -221,5 +224,8 @@ pub async fn store_rows(store: &Store, rows: Vec<MetricsRow>) -> Completed {
     let mut completion = store.begin_completion(&lease, now()).await.unwrap();
     let wanted: Vec<_> = rows.iter().map(|row| (row.account_id, row.metric_date)).collect();
     completion.history(&wanted).await.unwrap();
-    completion.commit(BatchResult { accounts: rows.into_iter().map(stored).collect(), ..BatchResult::default() }).await.unwrap()
+    completion
+        .commit(BatchResult { accounts: rows.into_iter().map(stored).collect(), ..BatchResult::default() })
+        .await
+        .unwrap()
 }

@@ -27,7 +27,9 @@ async fn an_expired_lease_passes_on_and_the_first_holder_can_write_nothing() {
         assert!(second.token > first.token);
         assert_eq!(second.batch.attempts, 1, "whoever held it may have died of it");
 
-        let lost = |error: StoreError| assert!(matches!(error, StoreError::LeaseLost { batch } if batch == planned.id), "{error}");
+        let lost = |error: StoreError| {
+            assert!(matches!(error, StoreError::LeaseLost { batch } if batch == planned.id), "{error}")
+        };
         lost(store.heartbeat(&first, later, TTL).await.unwrap_err());
         lost(store.defer_batch(&first, later, "spent", later).await.unwrap_err());
         lost(store.release_batch(&first, later, true).await.unwrap_err());
@@ -168,15 +170,16 @@ async fn a_batch_keeps_only_what_is_not_finished() {
         let again = store.lease_batch(None, None, "worker", retry_at, TTL).await.unwrap().unwrap();
         let left: Vec<_> = again.batch.accounts.iter().map(|account| account.account_id).collect();
         assert_eq!((left, again.batch.attempts), (vec![accounts[2].id, accounts[3].id], 1));
-        let rest = BatchResult {
-            accounts: vec![stored(rows[2].clone()), stored(rows[3].clone())],
-            ..BatchResult::default()
-        };
+        let rest =
+            BatchResult { accounts: vec![stored(rows[2].clone()), stored(rows[3].clone())], ..BatchResult::default() };
         assert_eq!(store.complete_batch(&again, rest, retry_at).await.unwrap().open, 0);
 
         let ended = store.finish_run(run(1).id, retry_at).await.unwrap();
         assert_eq!((ended.status, ended.finished_at), (RunStatus::PartialFailure, Some(retry_at)));
-        assert_eq!((ended.counts.planned, ended.counts.collected, ended.counts.failed, ended.counts.deferred), (4, 3, 1, 0));
+        assert_eq!(
+            (ended.counts.planned, ended.counts.collected, ended.counts.failed, ended.counts.deferred),
+            (4, 3, 1, 0)
+        );
         assert_eq!(store.finish_run(run(1).id, retry_at + TimeDelta::hours(1)).await.unwrap(), ended, "it ends once");
         assert_eq!(store.get_run(run(1).id).await.unwrap(), Some(ended.clone()));
         assert_eq!(store.list_runs(10, None).await.unwrap(), [ended]);

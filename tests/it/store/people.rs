@@ -15,7 +15,8 @@ async fn saving_artists_again_changes_only_what_differs() {
         assert_eq!(store.save_artists(&artists, now()).await.unwrap(), Saved { inserted: 3, updated: 0 });
         assert_eq!(store.save_artists(&artists, now()).await.unwrap(), Saved::default());
 
-        let changed = Artist { name: "Zoë \0Ω".to_owned(), subscription_status: SubscriptionStatus::PastDue, ..artist(2) };
+        let changed =
+            Artist { name: "Zoë \0Ω".to_owned(), subscription_status: SubscriptionStatus::PastDue, ..artist(2) };
         let saved = store.save_artists(&[artist(1), changed.clone(), artist(4)], now()).await.unwrap();
         assert_eq!(saved, Saved { inserted: 1, updated: 1 });
         let read = store.get_artist(changed.id).await.unwrap().unwrap();
@@ -43,19 +44,30 @@ async fn an_account_keeps_its_id_and_status_when_it_is_saved_anew() {
             settings: serde_json::json!({ "market": "at", "nested": { "list": [1, 2.5, null] } }),
             ..first.clone()
         };
-        assert_eq!(store.save_accounts(&[again.clone(), account(2)], now()).await.unwrap(), Saved { inserted: 0, updated: 1 });
+        assert_eq!(
+            store.save_accounts(&[again.clone(), account(2)], now()).await.unwrap(),
+            Saved { inserted: 0, updated: 1 }
+        );
         let read = store.get_account(first.id).await.unwrap().unwrap();
         assert_eq!(read, Account { settings: again.settings, status: AccountStatus::ReconnectNeeded, ..first.clone() });
         assert_eq!(store.get_account(again.id).await.unwrap(), None);
 
         let second = Account { id: AccountId::generate(), platform_id: "another".to_owned(), ..first.clone() };
         store.save_accounts(&[second], now()).await.unwrap();
-        let filter = AccountFilter { artist: Some(first.artist_id), platform: Some(demo()), ..AccountFilter::default() };
-        assert_eq!(store.list_accounts(&filter).await.unwrap().len(), 2, "several accounts of one platform are allowed");
+        let filter =
+            AccountFilter { artist: Some(first.artist_id), platform: Some(demo()), ..AccountFilter::default() };
+        assert_eq!(
+            store.list_accounts(&filter).await.unwrap().len(),
+            2,
+            "several accounts of one platform are allowed"
+        );
 
         let stray = Account { artist_id: artist(77).id, ..account(77) };
         let error = store.save_accounts(&[account(2), stray], now()).await.unwrap_err();
-        assert!(matches!(&error, StoreError::NotFound { what: "artist", id } if *id == artist(77).id.to_string()), "{error}");
+        assert!(
+            matches!(&error, StoreError::NotFound { what: "artist", id } if *id == artist(77).id.to_string()),
+            "{error}"
+        );
         assert!(!store.set_account_status(account(77).id, AccountStatus::Active, now()).await.unwrap());
     })
     .await;

@@ -32,7 +32,10 @@ async fn withhold(store: &Store, n: u128, row: MetricsRow, withheld: Vec<Quarant
     store.add_batches(&[batch(n, &run(1), &[&account], row.metric_date)], now()).await.unwrap();
     let mut result = stored(MetricsRow { document_id: DocumentId::generate(), ..row });
     result.stored.as_mut().unwrap().withheld = withheld;
-    store.complete_batch(&lease(store).await, BatchResult { accounts: vec![result], ..BatchResult::default() }, now()).await.unwrap();
+    store
+        .complete_batch(&lease(store).await, BatchResult { accounts: vec![result], ..BatchResult::default() }, now())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -94,7 +97,13 @@ async fn a_value_withheld_again_takes_the_place_of_the_one_still_held() {
         let today = followers(&account, day("2026-11-22"), 1);
         let before = followers(&account, day("2026-11-21"), 1);
         withhold(&store, 1, before.clone(), vec![held(1, &before, "likes", Value::Integer(-1))]).await;
-        withhold(&store, 2, today.clone(), vec![held(2, &today, "likes", Value::Integer(-2)), held(3, &today, "shares", Value::Integer(-3))]).await;
+        withhold(
+            &store,
+            2,
+            today.clone(),
+            vec![held(2, &today, "likes", Value::Integer(-2)), held(3, &today, "shares", Value::Integer(-3))],
+        )
+        .await;
         withhold(&store, 3, today.clone(), vec![held(4, &today, "likes", Value::Integer(-4))]).await;
         let left = store.quarantine_list(&QuarantineFilter::default()).await.unwrap();
         let values: Vec<_> = left.iter().map(|held| held.value.clone()).collect();

@@ -139,7 +139,9 @@ fn programs() -> Result<PathBuf, String> {
         .chain(told)
         .rev()
         .find(|folder| ["initdb", "postgres", "pg_isready"].iter().all(|program| folder.join(program).is_file()))
-        .ok_or_else(|| "PostgreSQL's server programs are missing: install the package postgresql, or set DATABASE_URL".to_owned())
+        .ok_or_else(|| {
+            "PostgreSQL's server programs are missing: install the package postgresql, or set DATABASE_URL".to_owned()
+        })
 }
 
 /// Who runs the server when we are root.
@@ -149,7 +151,8 @@ fn unprivileged() -> Result<(u32, u32), String> {
 }
 
 fn number(which: &str, user: Option<&str>) -> Result<u32, String> {
-    let output = Command::new("id").arg(which).args(user).output().map_err(|error| format!("failed to run id: {error}"))?;
+    let output =
+        Command::new("id").arg(which).args(user).output().map_err(|error| format!("failed to run id: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim().parse().map_err(|_| format!("there is no user {}", user.unwrap_or("id")))
 }
