@@ -266,11 +266,10 @@ CREATE TABLE budgets (
     PRIMARY KEY (credential_id, budget, window_start)
 );
 
--- The outbox. Numbers of a sequence become visible in another order than they are drawn; `transaction_id` lets a reader stop before the
--- oldest transaction that is still open, and so miss nothing.
+-- The outbox. Whoever writes holds an advisory lock, shared, until the commit; a reader waits for it, so that it never sees a number
+-- of the sequence before a lower one.
 CREATE TABLE events (
     seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    transaction_id BIGINT NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
     id UUID NOT NULL UNIQUE,
     type TEXT NOT NULL,
     artist_id UUID REFERENCES artists (id) ON DELETE CASCADE,
@@ -278,7 +277,6 @@ CREATE TABLE events (
     dedup_key TEXT UNIQUE,
     data JSONB NOT NULL
 );
-CREATE INDEX events_in_order ON events (transaction_id, seq);
 CREATE INDEX events_by_artist ON events (artist_id);
 
 CREATE TABLE plugin_logs (

@@ -266,10 +266,9 @@ CREATE TABLE budgets (
     PRIMARY KEY (credential_id, budget, window_start)
 ) STRICT;
 
--- The outbox. `transaction_id` is what PostgreSQL needs to read it in order of commit; with one writer, `seq` alone is that order.
+-- The outbox. There is one writer, so `seq` is the order of commit.
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    transaction_id INTEGER NOT NULL DEFAULT 0,
     id TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL,
     artist_id TEXT REFERENCES artists (id) ON DELETE CASCADE,
@@ -277,7 +276,6 @@ CREATE TABLE events (
     dedup_key TEXT UNIQUE,
     data TEXT NOT NULL
 ) STRICT;
-CREATE INDEX events_in_order ON events (transaction_id, seq);
 CREATE INDEX events_by_artist ON events (artist_id);
 
 CREATE TABLE plugin_logs (

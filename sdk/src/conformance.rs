@@ -28,6 +28,9 @@ const STRANGE_BODIES: [&str; 12] = [
 /// Most mutations of one document, so that a large fixture stays quick.
 const MUTATIONS_MAX: usize = 4_000;
 
+/// How one account ended: its document and what `normalize` made of it, or why there is none.
+type Outcome = Result<(Document, Result<Snapshot, String>), FetchError>;
+
 /// What the checks need of a manifest.
 struct Catalogue {
     kinds: BTreeMap<String, String>,
@@ -208,12 +211,7 @@ fn check_trouble<C: Connector>(catalogue: &Catalogue) {
     }
 }
 
-fn check_strange(
-    catalogue: &Catalogue,
-    status: u16,
-    body: &str,
-    outcome: Result<(Document, Result<Snapshot, String>), FetchError>,
-) {
+fn check_strange(catalogue: &Catalogue, status: u16, body: &str, outcome: Outcome) {
     match outcome {
         Ok((document, snapshot)) => {
             assert_eq!(status, 200, "HTTP {status} with {body:?} was taken for {}", document.body);
@@ -236,11 +234,7 @@ fn check_strange(
 }
 
 /// Checks and collects the accounts, and looks at every request on the way.
-fn run<C: Connector>(
-    catalogue: &Catalogue,
-    replay: &Replay,
-    accounts: &[Account],
-) -> Vec<Result<(Document, Result<Snapshot, String>), FetchError>> {
+fn run<C: Connector>(catalogue: &Catalogue, replay: &Replay, accounts: &[Account]) -> Vec<Outcome> {
     let context = context(1_790_000_000);
     let window = context.window;
     let checked = replay.check::<C>(accounts[0].clone());

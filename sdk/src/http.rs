@@ -24,19 +24,16 @@ impl Http {
     }
 
     /// Starts a GET request.
-    #[must_use]
     pub fn get(&self, url: impl Into<String>) -> Request<'_> {
         self.request(Method::Get, url)
     }
 
     /// Starts a POST request.
-    #[must_use]
     pub fn post(&self, url: impl Into<String>) -> Request<'_> {
         self.request(Method::Post, url)
     }
 
     /// Starts a request.
-    #[must_use]
     pub fn request(&self, method: Method, url: impl Into<String>) -> Request<'_> {
         Request {
             http: self,

@@ -37,7 +37,6 @@ impl Tally {
 
 impl Snapshot {
     /// Starts an empty snapshot.
-    #[must_use]
     pub fn builder() -> SnapshotBuilder {
         SnapshotBuilder { snapshot: Self { metrics: Vec::new(), engagement: None, notes: Vec::new() } }
     }

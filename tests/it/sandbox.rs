@@ -26,7 +26,7 @@ fn config() -> SandboxConfig {
     SandboxConfig {
         calls_at_once: 4,
         memory_bytes_max: 32 << 20,
-        cpu_ms_max: 10_000,
+        cpu_ms_max: 20_000,
         deadline_ms: 60_000,
         ..SandboxConfig::default()
     }
@@ -229,7 +229,11 @@ async fn a_call_that_gets_no_slot_in_time_is_not_the_connectors_fault() {
 
 #[tokio::test]
 async fn an_answer_may_not_be_larger_than_its_bound() {
-    let connector = load(&sandbox(|config| config.output_bytes_max = 1 << 20), "output_too_large").await;
+    let connector = load(
+        &sandbox(|config| (config.output_bytes_max, config.memory_bytes_max) = (1 << 20, 128 << 20)),
+        "output_too_large",
+    )
+    .await;
     let too_large = Err(CallError::LimitExceeded { what: "output_bytes_max", limit: 1 << 20 });
     assert_eq!(fetch(&connector, &["500000", "500000"]).await.map(|bodies| bodies.len()), Ok(2));
     assert_eq!(fetch(&connector, &["600000", "600000"]).await, too_large, "the sum counts");
@@ -271,7 +275,7 @@ async fn normalize_has_no_way_out() {
     let connector = load(&sandbox(|_| {}), "sends_in_normalize").await;
     let snapshots = connector.normalize(vec![document(r#"{"followers":7}"#)]).await.expect("an answer").value;
     let note = &snapshots[0].as_ref().expect("a snapshot").notes[0];
-    assert!(note.starts_with("Denied("), "{note}");
+    assert!(note.contains("Denied(\"nothing can be sent from here"), "{note}");
 }
 
 mod sends {
@@ -425,7 +429,10 @@ mod loading {
     #[tokio::test]
     async fn an_import_that_is_not_given_is_refused_by_its_name() {
         let error = refused(&sandbox(|_| {}), &guest("imports_unknown")).await;
-        assert!(matches!(&error, LoadError::UnknownImport { import, .. } if import == "evil:kit/shell@1.0.0"), "{error}");
+        assert!(
+            matches!(&error, LoadError::UnknownImport { import, .. } if import == "evil:kit/shell@1.0.0"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -590,7 +597,9 @@ mod loading {
 
     /// A connector that carries a module of many megabytes which takes a compiler many seconds.
     fn laborious_component() -> Vec<u8> {
-        use wasm_encoder::{CodeSection, ComponentSection as _, Function, FunctionSection, Module, TypeSection, ValType};
+        use wasm_encoder::{
+            CodeSection, ComponentSection as _, Function, FunctionSection, Module, TypeSection, ValType,
+        };
 
         let mut types = TypeSection::new();
         types.ty().function([ValType::I64, ValType::I64], [ValType::I64]);
@@ -600,7 +609,13 @@ mod loading {
             let mut body = function.instructions();
             body.local_get(0);
             for step in 0..40_000 {
-                body.local_get(1).i64_const(function_index * 40_000 + step).i64_xor().i64_add().local_tee(0).local_get(0).i64_rotl();
+                body.local_get(1)
+                    .i64_const(function_index * 40_000 + step)
+                    .i64_xor()
+                    .i64_add()
+                    .local_tee(0)
+                    .local_get(0)
+                    .i64_rotl();
             }
             body.end();
             functions.function(0);

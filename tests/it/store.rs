@@ -1,1 +1,10 @@
-//! (being written)
+//! The store's conformance suite: every test runs on SQLite and on PostgreSQL.
+
+mod completion;
+mod credentials;
+mod equality;
+mod fixtures;
+mod ledger;
+mod people;
+mod quarantine;
+mod schema;

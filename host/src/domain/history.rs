@@ -74,7 +74,10 @@ mod tests {
         history.insert(day("2026-11-05"), values(&[("followers", 12), ("likes", 9)]), None);
 
         assert_eq!(history.latest_before("likes", day("2026-11-05")), Some((day("2026-11-01"), &Value::Integer(1))));
-        assert_eq!(history.latest_before("followers", day("2026-11-05")), Some((day("2026-11-02"), &Value::Integer(11))));
+        assert_eq!(
+            history.latest_before("followers", day("2026-11-05")),
+            Some((day("2026-11-02"), &Value::Integer(11)))
+        );
         assert_eq!(history.latest_before("followers", day("2026-11-01")), None);
         assert_eq!(history.on("likes", day("2026-11-02")), None);
         assert_eq!(history.basis_on(day("2026-11-01")), Some(EngagementBasis::Followers));

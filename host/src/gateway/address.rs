@@ -13,7 +13,9 @@ use crate::domain::origin::{Origin, OriginPattern};
 
 /// A host that leads to an address which is not public.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{host} is at {address}, which is not a public address; to allow it, add \"https://{host}\" to exempt under [gateway]")]
+#[error(
+    "{host} is at {address}, which is not a public address; to allow it, add \"https://{host}\" to exempt under [gateway]"
+)]
 pub(super) struct AddressError {
     host: String,
     address: IpAddr,
@@ -95,14 +97,14 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, d] = address.octets();
     let special = match a {
         0 | 10 | 127 => true,
-        100 => (64..128).contains(&b),                      // carrier-grade NAT; Alibaba's metadata service lives here
-        168 => (b, c, d) == (63, 129, 16),                  // Azure's metadata and wire server
-        169 => b == 254,                                    // link-local; the metadata address of most clouds
+        100 => (64..128).contains(&b), // carrier-grade NAT; Alibaba's metadata service lives here
+        168 => (b, c, d) == (63, 129, 16), // Azure's metadata and wire server
+        169 => b == 254,               // link-local; the metadata address of most clouds
         172 => (16..32).contains(&b),
         192 => (b == 0 && (c == 0 || c == 2)) || (b == 88 && c == 99) || b == 168,
         198 => b == 18 || b == 19 || (b == 51 && c == 100), // benchmarking, documentation
         203 => b == 0 && c == 113,
-        224.. => true,                                      // multicast, reserved, broadcast
+        224.. => true, // multicast, reserved, broadcast
         _ => false,
     };
     !special
@@ -140,10 +142,29 @@ mod tests {
     #[test]
     fn public_addresses_pass() {
         for text in [
-            "1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1", "192.88.98.1",
-            "169.253.1.1", "168.63.129.17", "198.17.0.1", "198.20.0.1", "203.0.112.1", "223.255.255.255", "192.167.1.1",
-            "2606:4700:4700::1111", "2a00:1450:4001:830::200e", "2001:4860:4860::8888", "2001:200::1", "::ffff:8.8.8.8",
-            "64:ff9b::8.8.8.8", "3fff:1000::1", "2003::1",
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "192.88.98.1",
+            "169.253.1.1",
+            "168.63.129.17",
+            "198.17.0.1",
+            "198.20.0.1",
+            "203.0.112.1",
+            "223.255.255.255",
+            "192.167.1.1",
+            "2606:4700:4700::1111",
+            "2a00:1450:4001:830::200e",
+            "2001:4860:4860::8888",
+            "2001:200::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
+            "3fff:1000::1",
+            "2003::1",
         ] {
             assert!(is_public(text.parse().expect("an address")), "{text} was refused");
         }
@@ -152,15 +173,67 @@ mod tests {
     #[test]
     fn every_other_address_is_refused() {
         for text in [
-            "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200", "100.127.255.255",
-            "127.0.0.1", "127.255.255.254", "168.63.129.16", "169.254.169.254", "169.254.170.2", "172.16.0.1", "172.31.255.255",
-            "192.0.0.1", "192.0.0.192", "192.0.2.1", "192.88.99.1", "192.168.0.1", "198.18.0.1", "198.19.255.255",
-            "198.51.100.7", "203.0.113.9", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255",
-            "::", "::1", "::127.0.0.1", "::8.8.8.8", "::ffff:127.0.0.1", "::ffff:10.1.2.3", "::ffff:169.254.169.254",
-            "::ffff:0:8.8.8.8", "64:ff9b::127.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b::10.0.0.1", "64:ff9b:1::8.8.8.8",
-            "64:ff9b:1:a9fe:a9:fe00::", "100::1", "2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:2::1", "2001:10::1",
-            "2001:20::1", "2001:1ff::1", "2001:db8::1", "2002:7f00:1::1", "2002:808:808::1", "3fff::1", "3fff:fff::1",
-            "5f00::1", "fc00::1", "fd00:ec2::254", "fdff::1", "fe80::1", "febf::1", "fec0::1", "ff02::1", "ff0e::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "10.255.255.255",
+            "100.64.0.1",
+            "100.100.100.200",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.255.254",
+            "168.63.129.16",
+            "169.254.169.254",
+            "169.254.170.2",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.0.192",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.0.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::127.0.0.1",
+            "::8.8.8.8",
+            "::ffff:127.0.0.1",
+            "::ffff:10.1.2.3",
+            "::ffff:169.254.169.254",
+            "::ffff:0:8.8.8.8",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::8.8.8.8",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "100::1",
+            "2001::1",
+            "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:20::1",
+            "2001:1ff::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "2002:808:808::1",
+            "3fff::1",
+            "3fff:fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fdff::1",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
+            "ff0e::1",
         ] {
             assert!(!is_public(text.parse().expect("an address")), "{text} passed");
         }
@@ -170,12 +243,19 @@ mod tests {
     fn a_host_that_is_an_address_is_checked_and_an_exempt_one_is_not() {
         let origin = |text: &str| Origin::of(&text.parse().expect("a URL")).expect("an origin");
         let strict = AddressPolicy { routes: Vec::new(), exempt: Vec::new() };
-        for refused in ["https://127.0.0.1", "https://[::1]:8443", "https://0x7f.1", "https://2130706433", "https://[64:ff9b::a9fe:a9fe]"] {
+        for refused in [
+            "https://127.0.0.1",
+            "https://[::1]:8443",
+            "https://0x7f.1",
+            "https://2130706433",
+            "https://[64:ff9b::a9fe:a9fe]",
+        ] {
             let error = strict.destination(&origin(refused)).expect_err(refused);
             assert!(error.to_string().contains("exempt under [gateway]"), "{error}");
         }
         assert!(matches!(strict.destination(&origin("https://8.8.8.8")), Ok(Destination::Public)));
-        let lenient = AddressPolicy { routes: Vec::new(), exempt: vec!["https://127.0.0.1".parse().expect("a pattern")] };
+        let lenient =
+            AddressPolicy { routes: Vec::new(), exempt: vec!["https://127.0.0.1".parse().expect("a pattern")] };
         assert!(matches!(lenient.destination(&origin("https://127.0.0.1")), Ok(Destination::Exempt)));
         assert!(lenient.destination(&origin("https://127.0.0.1:8443")).is_err(), "the port belongs to the exemption");
     }

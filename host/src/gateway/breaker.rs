@@ -118,7 +118,10 @@ mod tests {
 
     fn fail(breakers: &Breakers, times: u32, at: i64) {
         for _ in 0..times {
-            breakers.admit(&origin("https://a.test"), second(at)).unwrap_or_else(|_| panic!("open")).settle(false, second(at));
+            breakers
+                .admit(&origin("https://a.test"), second(at))
+                .unwrap_or_else(|_| panic!("open"))
+                .settle(false, second(at));
         }
     }
 
@@ -126,7 +129,7 @@ mod tests {
     fn failures_in_a_row_open_it_for_the_cool_down_and_for_that_origin_only() {
         let breakers = breakers();
         fail(&breakers, 2, 0);
-        breakers.admit(&origin("https://a.test"), second(0)).ok().expect("closed").settle(true, second(0));
+        breakers.admit(&origin("https://a.test"), second(0)).expect("closed").settle(true, second(0));
         fail(&breakers, 3, 1);
         assert_eq!(breakers.admit(&origin("https://a.test"), second(10)).err(), Some(second(11)));
         assert!(breakers.admit(&origin("https://b.test"), second(10)).is_ok());
@@ -137,11 +140,11 @@ mod tests {
         let breakers = breakers();
         let a = origin("https://a.test");
         fail(&breakers, 3, 0);
-        let probe = breakers.admit(&a, second(10)).ok().expect("a probe");
+        let probe = breakers.admit(&a, second(10)).expect("a probe");
         assert!(breakers.admit(&a, second(10)).is_err(), "a second probe passed");
         probe.settle(false, second(12));
         assert_eq!(breakers.admit(&a, second(21)).err(), Some(second(22)));
-        breakers.admit(&a, second(22)).ok().expect("a probe").settle(true, second(22));
+        breakers.admit(&a, second(22)).expect("a probe").settle(true, second(22));
         fail(&breakers, 2, 23);
         assert!(breakers.admit(&a, second(23)).is_ok(), "the count starts anew");
     }
@@ -151,7 +154,7 @@ mod tests {
         let breakers = breakers();
         let a = origin("https://a.test");
         fail(&breakers, 3, 0);
-        drop(breakers.admit(&a, second(10)).ok().expect("a probe"));
+        drop(breakers.admit(&a, second(10)).expect("a probe"));
         assert!(breakers.admit(&a, second(10)).is_ok());
     }
 
@@ -159,7 +162,8 @@ mod tests {
     fn late_answers_neither_close_it_nor_prolong_it() {
         let breakers = breakers();
         let a = origin("https://a.test");
-        let (early, late) = (breakers.admit(&a, second(0)).ok().expect("closed"), breakers.admit(&a, second(0)).ok().expect("closed"));
+        let (early, late) =
+            (breakers.admit(&a, second(0)).expect("closed"), breakers.admit(&a, second(0)).expect("closed"));
         fail(&breakers, 3, 0);
         early.settle(true, second(5));
         late.settle(false, second(6));

@@ -80,7 +80,13 @@ pub(super) struct Charge {
 
 impl Charge {
     /// What a request to this path, with this credential of this slot, costs.
-    pub(super) fn all_of(manifest: &Manifest, grant: &Grant, slot: &str, credential: CredentialId, path: &str) -> Vec<Self> {
+    pub(super) fn all_of(
+        manifest: &Manifest,
+        grant: &Grant,
+        slot: &str,
+        credential: CredentialId,
+        path: &str,
+    ) -> Vec<Self> {
         let of_slot = manifest.budgets.iter().filter(|budget| budget.slot == slot);
         of_slot
             .map(|budget: &Budget| Self {
@@ -169,7 +175,9 @@ impl Budgets {
             let (until, window_seconds) = match self.pay_once(charges).await {
                 Ok(()) => return Ok(()),
                 Err(Unpaid::NoKeeper) => {
-                    return Err(SendError::Unreachable("nobody answers for the platform's allowances; is the host shutting down?".into()));
+                    return Err(SendError::Unreachable(
+                        "nobody answers for the platform's allowances; is the host shutting down?".into(),
+                    ));
                 }
                 Err(Unpaid::Spent { until, window_seconds }) => (until, window_seconds),
             };
@@ -316,9 +324,15 @@ mod tests {
 
     #[test]
     fn windows_follow_each_other_without_gap_or_overlap_for_two_years() {
-        for timezone in [chrono_tz::America::Los_Angeles, chrono_tz::Europe::Berlin, chrono_tz::Pacific::Apia, chrono_tz::Australia::Lord_Howe] {
+        for timezone in [
+            chrono_tz::America::Los_Angeles,
+            chrono_tz::Europe::Berlin,
+            chrono_tz::Pacific::Apia,
+            chrono_tz::Australia::Lord_Howe,
+        ] {
             for hour in [0, 2, 23] {
-                let window = BudgetWindow::Daily { at: NaiveTime::from_hms_opt(hour, 15, 0).expect("a time"), timezone };
+                let window =
+                    BudgetWindow::Daily { at: NaiveTime::from_hms_opt(hour, 15, 0).expect("a time"), timezone };
                 let mut now = at("2010-12-31T12:00:00Z");
                 let (_, mut end) = window_of(&window, now);
                 while now < at("2012-12-31T00:00:00Z") {

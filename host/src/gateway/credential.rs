@@ -51,7 +51,9 @@ fn find<'a>(
     let denied = |problem: String| Err(SendError::Denied(problem));
     let name = &setup.manifest.connector.name;
     let Some(slot) = setup.manifest.slot(&reference.slot) else {
-        return denied(format!("the connector {name} declares no such credential slot; its connector.toml needs a [[credential]] for it"));
+        return denied(format!(
+            "the connector {name} declares no such credential slot; its connector.toml needs a [[credential]] for it"
+        ));
     };
     if !setup.grant.slots.contains(&slot.slot) {
         return denied(format!(
@@ -69,7 +71,12 @@ fn find<'a>(
         }
         (Owner::Account, Some(given)) => match given.parse::<AccountId>() {
             Ok(account) if setup.accounts.contains(&account) => Some(account),
-            _ => return denied(format!("the account named with the credential slot {} is not one of this batch", slot.slot)),
+            _ => {
+                return denied(format!(
+                    "the account named with the credential slot {} is not one of this batch",
+                    slot.slot
+                ));
+            }
         },
     };
     if !slot.hosts.iter().any(|pattern| pattern.matches(&hop.origin)) {
@@ -81,8 +88,13 @@ fn find<'a>(
     match setup.credentials.iter().find(|known| known.slot == slot.slot && known.account == account) {
         Some(credential) => Ok((slot, credential)),
         None => Err(SendError::CredentialUnavailable(match account {
-            Some(account) => format!("the credential slot {} holds no usable secret for the account {account}", slot.slot),
-            None => format!("the credential slot {} holds no usable secret; store one with `backline credentials set`", slot.slot),
+            Some(account) => {
+                format!("the credential slot {} holds no usable secret for the account {account}", slot.slot)
+            }
+            None => format!(
+                "the credential slot {} holds no usable secret; store one with `backline credentials set`",
+                slot.slot
+            ),
         })),
     }
 }
@@ -91,7 +103,10 @@ fn inject(wire: &mut WireRequest, slot: &CredentialSlot, credential: &SessionCre
     let secret = credential.value.expose();
     let header = |text: &str| {
         let mut value = HeaderValue::from_str(text).map_err(|_| {
-            SendError::CredentialUnavailable(format!("the secret of the slot {} has characters that no header can hold", slot.slot))
+            SendError::CredentialUnavailable(format!(
+                "the secret of the slot {} has characters that no header can hold",
+                slot.slot
+            ))
         })?;
         value.set_sensitive(true);
         Ok::<_, SendError>(value)
@@ -101,8 +116,9 @@ fn inject(wire: &mut WireRequest, slot: &CredentialSlot, credential: &SessionCre
             wire.headers.insert(AUTHORIZATION, header(&format!("Bearer {secret}"))?);
         }
         Inject::Header(name) => {
-            let name = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| SendError::Denied(format!("the slot {} injects a header of an invalid name", slot.slot)))?;
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+                SendError::Denied(format!("the slot {} injects a header of an invalid name", slot.slot))
+            })?;
             wire.headers.insert(name, header(secret)?);
         }
         Inject::Query(name) => set_query(&mut wire.url, name, secret),
@@ -115,8 +131,14 @@ fn inject(wire: &mut WireRequest, slot: &CredentialSlot, credential: &SessionCre
 /// A parameter of that name that is already there goes: it is a leftover of a redirect, with the secret blanked out.
 fn set_query(url: &mut Url, name: &str, secret: &str) {
     let named = |piece: &&str| !url::form_urlencoded::parse(piece.as_bytes()).any(|(key, _)| key == name);
-    let mut pieces: Vec<String> =
-        url.query().unwrap_or_default().split('&').filter(|piece| !piece.is_empty()).filter(named).map(str::to_owned).collect();
+    let mut pieces: Vec<String> = url
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|piece| !piece.is_empty())
+        .filter(named)
+        .map(str::to_owned)
+        .collect();
     pieces.push(format!(
         "{}={}",
         byte_serialize(name.as_bytes()).collect::<String>(),

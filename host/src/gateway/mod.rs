@@ -198,7 +198,12 @@ impl Gateway {
     ///
     /// # Errors
     /// [`TokenError`] says whether the owner must connect anew, the operator must mend something, or time will.
-    pub async fn refresh(&self, slot: &CredentialSlot, client: Option<&Secret>, secret: &Secret) -> Result<Secret, TokenError> {
+    pub async fn refresh(
+        &self,
+        slot: &CredentialSlot,
+        client: Option<&Secret>,
+        secret: &Secret,
+    ) -> Result<Secret, TokenError> {
         token::refresh(&self.core, slot, client, secret).await
     }
 
@@ -243,7 +248,9 @@ impl Session {
     /// the retries are used up or the platform asks for more patience than there is time.
     pub async fn send(&self, request: Request) -> Result<Response, SendError> {
         let Some(session) = &self.inner else {
-            return Err(SendError::Denied("nothing can be sent from here; requests belong in `fetch` and `check`".into()));
+            return Err(SendError::Denied(
+                "nothing can be sent from here; requests belong in `fetch` and `check`".into(),
+            ));
         };
         match tokio::time::timeout_at(session.setup.deadline, session.send(request)).await {
             Ok(outcome) => outcome.map_err(|error| error.redacted(&session.secrets)),
@@ -261,7 +268,8 @@ impl Session {
 impl SessionInner {
     /// The path of every request.
     async fn send(&self, request: Request) -> Result<Response, SendError> {
-        let _slot = self.in_flight.acquire().await.map_err(|_| SendError::Unreachable("the session is closed".into()))?;
+        let _slot =
+            self.in_flight.acquire().await.map_err(|_| SendError::Unreachable("the session is closed".into()))?;
         let mut redacted = self.hop(Requested::of(request)?).await?;
         let mut redirects = 0;
         while let Some(next) = redirect::next_hop(&redacted)? {

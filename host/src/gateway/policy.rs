@@ -35,7 +35,8 @@ impl Requested {
             return Err(SendError::Denied(format!("the URL has more than {URL_BYTES_MAX} bytes")));
         }
         // The text of the URL is the connector's and may be anything; it is never repeated.
-        let url = Url::parse(&request.url).map_err(|error| SendError::Denied(format!("the URL is not valid: {error}")))?;
+        let url =
+            Url::parse(&request.url).map_err(|error| SendError::Denied(format!("the URL is not valid: {error}")))?;
         let Request { method, headers, body, credential, .. } = request;
         Self::to(url, |url, origin| Hop { method, url, origin, headers, body, credential })
     }
@@ -88,7 +89,8 @@ fn missing_line(allowed: &[(&OriginPattern, &[Method])], origin: &Origin, method
     if same_host.any(|(_, methods)| methods.contains(&method)) {
         return None;
     }
-    let methods: Vec<String> = methods.iter().chain([&method]).map(|method| format!("\"{}\"", method.as_str())).collect();
+    let methods: Vec<String> =
+        methods.iter().chain([&method]).map(|method| format!("\"{}\"", method.as_str())).collect();
     Some(format!("[[host]]\norigin = \"{pattern}\"\nmethods = [{}]", methods.join(", ")))
 }
 
@@ -121,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_lines_that_would_allow_it() {
-        let allowed: &[(&str, &[Method])] = &[("https://*.example.com", &[Method::Get]), ("https://api.test:8443", &[Method::Post])];
+        let allowed: &[(&str, &[Method])] =
+            &[("https://*.example.com", &[Method::Get]), ("https://api.test:8443", &[Method::Post])];
         assert_eq!(missing(allowed, "https://a.example.com/x", Method::Get), None);
         assert_eq!(
             missing(allowed, "https://a.example.com/x", Method::Post).as_deref(),

@@ -10,9 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
+use super::Response;
 use super::policy::Hop;
 use super::send::Sent;
-use super::Response;
 
 /// What stands where a secret stood.
 pub(super) const BLANK: &str = "[secret]";
@@ -24,8 +24,7 @@ const BASE64_CHARS_MIN: usize = 10;
 const ENCODED_TIMES_MAX: usize = 4;
 
 /// Headers of an answer that are of no use to a connector, or that it must not have.
-const WITHHELD_HEADERS: [&str; 6] =
-    ["set-cookie", "set-cookie2", "connection", "keep-alive", "transfer-encoding", "www-authenticate"];
+const WITHHELD_HEADERS: [&str; 5] = ["set-cookie", "set-cookie2", "connection", "keep-alive", "transfer-encoding"];
 
 /// The secrets of one session, prepared for search. Forgotten securely when dropped.
 pub(super) struct Needles {
@@ -87,13 +86,18 @@ impl Needles {
 
     /// Where the longest secret that starts here ends.
     fn longest_at(&self, bytes: &[u8], at: usize) -> Option<usize> {
-        let first = bytes[at];
-        let end_of = |needle: &Zeroizing<Vec<u8>>| match_from(bytes, at, needle);
-        if first == b'%' || first == b'\\' {
-            self.needles.iter().filter_map(end_of).max()
-        } else {
-            self.by_first_byte[usize::from(first)].iter().filter_map(|&index| end_of(&self.needles[index])).max()
+        let longest_of = |first: u8| {
+            self.by_first_byte[usize::from(first)]
+                .iter()
+                .filter_map(|&index| match_from(bytes, at, &self.needles[index]))
+                .max()
+        };
+        let plain = longest_of(bytes[at]);
+        if starts_encoding(bytes[at]) {
+            // Decoded before the look-up: a text in which every letter is `\uXXXX` must not be compared with every secret.
+            return encoded(bytes, at).filter_map(|(first, _)| longest_of(first)).chain(plain).max();
         }
+        plain
     }
 }
 
@@ -119,40 +123,50 @@ fn base64_forms(value: &[u8], offset: usize) -> Vec<Zeroizing<Vec<u8>>> {
 fn match_from(bytes: &[u8], mut at: usize, needle: &[u8]) -> Option<usize> {
     for (index, &wanted) in needle.iter().enumerate() {
         let byte = *bytes.get(at)?;
-        if byte == b'%' || byte == b'\\' {
+        if !starts_encoding(byte) {
+            if !byte.eq_ignore_ascii_case(&wanted) {
+                return None;
+            }
+            at += 1;
+            continue;
+        }
+        let mut ends = encoded(bytes, at).filter(|(value, _)| value.eq_ignore_ascii_case(&wanted)).map(|(_, end)| end);
+        if starts_encoding(wanted) {
             // A percent sign or backslash of the secret itself may be written in several ways of which one is the start of
             // another: the first that the rest of the secret follows is right.
             let rest = &needle[index + 1..];
-            let plain = (byte == wanted).then_some(at + 1);
-            return plain.into_iter().chain(ends_of_encoded(bytes, at, wanted)).find_map(|end| match_from(bytes, end, rest));
+            return (byte == wanted)
+                .then_some(at + 1)
+                .into_iter()
+                .chain(ends)
+                .find_map(|end| match_from(bytes, end, rest));
         }
-        if !byte.eq_ignore_ascii_case(&wanted) {
-            return None;
-        }
-        at += 1;
+        at = ends.next()?;
     }
     Some(at)
 }
 
-/// Where encodings of one byte that start at `at` end: `%2F`, `%252F` and so on, `\/`, `\u002f`.
-fn ends_of_encoded(bytes: &[u8], at: usize, wanted: u8) -> impl Iterator<Item = usize> {
-    let byte_of = |from: usize, until: usize| u8::try_from(hexadecimal(bytes.get(from..until)?)?).ok();
-    let is_wanted = move |from: usize, until: usize| byte_of(from, until).is_some_and(|byte| byte.eq_ignore_ascii_case(&wanted));
+fn starts_encoding(byte: u8) -> bool {
+    byte == b'%' || byte == b'\\'
+}
+
+/// What the encoding that starts at `at` may stand for, and where it ends: `%2F`, `%252F` and so on, `\/`, `\u002f`.
+fn encoded(bytes: &[u8], at: usize) -> impl Iterator<Item = (u8, usize)> {
+    let value_of = |from: usize, until: usize| u8::try_from(hexadecimal(bytes.get(from..until)?)?).ok();
     let percent = (bytes[at] == b'%')
         .then(|| {
             // Each further level puts "25" between the percent sign and the digits.
-            let is_percent = move |from: usize| byte_of(from, from + 2) == Some(b'%');
-            std::iter::successors(Some(at + 1), move |&from| is_percent(from).then_some(from + 2))
+            let next_level = move |&from: &usize| (value_of(from, from + 2) == Some(b'%')).then_some(from + 2);
+            std::iter::successors(Some(at + 1), next_level)
                 .take(ENCODED_TIMES_MAX)
-                .filter(move |&from| is_wanted(from, from + 2))
-                .map(|from| from + 2)
+                .filter_map(move |from| Some((value_of(from, from + 2)?, from + 2)))
         })
         .into_iter()
         .flatten();
     let backslash = (bytes[at] == b'\\')
         .then(|| match *bytes.get(at + 1)? {
-            b'u' => is_wanted(at + 2, at + 6).then_some(at + 6),
-            escaped => (escaped == wanted && !wanted.is_ascii_alphanumeric()).then_some(at + 2),
+            b'u' => Some((value_of(at + 2, at + 6)?, at + 6)),
+            escaped => (!escaped.is_ascii_alphanumeric()).then_some((escaped, at + 2)),
         })
         .flatten();
     percent.chain(backslash)
@@ -176,7 +190,10 @@ impl Redacted {
             .iter()
             .filter(|(name, _)| !WITHHELD_HEADERS.contains(&name.as_str()))
             .map(|(name, value)| {
-                (needles.blank_text(name.as_str()), String::from_utf8_lossy(&needles.blank(value.as_bytes().to_vec())).into_owned())
+                (
+                    needles.blank_text(name.as_str()),
+                    String::from_utf8_lossy(&needles.blank(value.as_bytes().to_vec())).into_owned(),
+                )
             })
             .collect();
         Self { response: Response { status: answer.status, headers, body: needles.blank(answer.body) }, hop }
@@ -233,11 +250,27 @@ mod tests {
     #[test]
     fn everything_else_stays_byte_for_byte() {
         let needles = Needles::new([TOKEN, ""]);
-        for other in ["IGQ/canary+token==", "IGQ/canary-token==%7", "%", "\\", "%2", "\\u00", "[]", "{\"a\":\"\\u0000%zz\"}"] {
+        for other in
+            ["IGQ/canary+token==", "IGQ/canary-token==%7", "%", "\\", "%2", "\\u00", "[]", "{\"a\":\"\\u0000%zz\"}"]
+        {
             assert_eq!(needles.blank(other.as_bytes().to_vec()), other.as_bytes());
             assert!(!needles.occur_in(other.as_bytes()));
         }
         assert_eq!(needles.blank(vec![0xff, 0x00, b'I']), vec![0xff, 0x00, b'I']);
+    }
+
+    #[test]
+    fn text_that_looks_encoded_all_over_is_searched_in_reasonable_time() {
+        let needles = Needles::new(["canary-one-0123456789", "canary-two-0123456789", "%%%%%%%%%%%%%%%%\\\\\\\\"]);
+        for hostile in [
+            "%25".repeat(10_000),
+            "%".repeat(10_000),
+            r"\\".repeat(10_000),
+            r"\u0063".repeat(10_000),
+            "c".repeat(10_000),
+        ] {
+            assert!(!needles.occur_in(hostile.as_bytes()), "{}", &hostile[..6]);
+        }
     }
 
     #[test]

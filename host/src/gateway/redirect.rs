@@ -16,10 +16,9 @@ pub(super) fn next_hop(redacted: &Redacted) -> Result<Option<Requested>, SendErr
         return Ok(None);
     }
     let Some((_, location)) = response.headers.iter().find(|(name, _)| name == "location") else { return Ok(None) };
-    let url = hop
-        .url
-        .join(location)
-        .map_err(|error| SendError::Unreachable(format!("{} redirects to a URL that is not valid: {error}", hop.origin)))?;
+    let url = hop.url.join(location).map_err(|error| {
+        SendError::Unreachable(format!("{} redirects to a URL that is not valid: {error}", hop.origin))
+    })?;
     let mut next = hop.clone();
     if becomes_get(response.status, hop.method) {
         next.method = Method::Get;

@@ -17,9 +17,28 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 
 /// Headers that decide where a request goes, who it is from, or how it is framed: the host's.
 const FORBIDDEN_HEADERS: [&str; 22] = [
-    "host", "authorization", "cookie", "cookie2", "set-cookie", "connection", "transfer-encoding", "content-length", "te",
-    "upgrade", "keep-alive", "trailer", "trailers", "expect", "forwarded", "via", "x-real-ip", "http2-settings",
-    "accept-encoding", "content-encoding", "x-http-method-override", "x-original-url",
+    "host",
+    "authorization",
+    "cookie",
+    "cookie2",
+    "set-cookie",
+    "connection",
+    "transfer-encoding",
+    "content-length",
+    "te",
+    "upgrade",
+    "keep-alive",
+    "trailer",
+    "trailers",
+    "expect",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "http2-settings",
+    "accept-encoding",
+    "content-encoding",
+    "x-http-method-override",
+    "x-original-url",
 ];
 
 /// Beginnings of further headers of that sort.
@@ -41,12 +60,18 @@ impl Scanned {
             return Err(SendError::Denied(format!("the request's body has more than {body_bytes_max} bytes")));
         }
         let leaks = |what: &str| {
-            SendError::Denied(format!("the request's {what} holds a secret; name a credential slot and the host injects it"))
+            SendError::Denied(format!(
+                "the request's {what} holds a secret; name a credential slot and the host injects it"
+            ))
         };
         if secrets.occur_in(hop.url.as_str().as_bytes()) {
             return Err(leaks("URL"));
         }
-        if hop.headers.iter().any(|(name, value)| secrets.occur_in(name.as_bytes()) || secrets.occur_in(value.as_bytes())) {
+        if hop
+            .headers
+            .iter()
+            .any(|(name, value)| secrets.occur_in(name.as_bytes()) || secrets.occur_in(value.as_bytes()))
+        {
             return Err(leaks("headers"));
         }
         if secrets.occur_in(body) {
@@ -79,7 +104,9 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, SendError> {
             return denied(format!("the name of header {} is not a valid HTTP header name", index + 1));
         };
         let lower = name.as_str();
-        if FORBIDDEN_HEADERS.contains(&lower) || FORBIDDEN_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
+        if FORBIDDEN_HEADERS.contains(&lower)
+            || FORBIDDEN_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
+        {
             return denied(format!("the header {lower} is the host's, a connector can't set it"));
         }
         let Ok(value) = HeaderValue::from_str(value) else {
@@ -97,9 +124,25 @@ mod tests {
     #[test]
     fn headers_that_are_the_hosts_are_refused_in_any_case() {
         for name in [
-            "Host", "AUTHORIZATION", "cookie", "Connection", "Proxy-Authorization", "proxy-connection", "Transfer-Encoding",
-            "Content-Length", "TE", "Upgrade", "Keep-Alive", "Trailer", "Expect", "X-Forwarded-For", "x-forwarded-host",
-            "Forwarded", "Via", "Accept-Encoding", "Sec-Fetch-Mode",
+            "Host",
+            "AUTHORIZATION",
+            "cookie",
+            "Connection",
+            "Proxy-Authorization",
+            "proxy-connection",
+            "Transfer-Encoding",
+            "Content-Length",
+            "TE",
+            "Upgrade",
+            "Keep-Alive",
+            "Trailer",
+            "Expect",
+            "X-Forwarded-For",
+            "x-forwarded-host",
+            "Forwarded",
+            "Via",
+            "Accept-Encoding",
+            "Sec-Fetch-Mode",
         ] {
             let error = header_map(&[(name.to_owned(), "x".to_owned())]).expect_err(name);
             assert!(matches!(&error, SendError::Denied(text) if text.contains(&name.to_ascii_lowercase())), "{error}");
@@ -108,7 +151,9 @@ mod tests {
 
     #[test]
     fn malformed_headers_are_refused_without_repeating_them() {
-        for (name, value) in [("a b", "x"), ("", "x"), ("x:", "y"), ("x-a", "canary\r\nhost: evil.test"), ("x-a", "canary\0")] {
+        for (name, value) in
+            [("a b", "x"), ("", "x"), ("x:", "y"), ("x-a", "canary\r\nhost: evil.test"), ("x-a", "canary\0")]
+        {
             let error = header_map(&[(name.to_owned(), value.to_owned())]).expect_err(name);
             assert!(!error.to_string().contains("canary"), "{error}");
         }
@@ -116,7 +161,12 @@ mod tests {
 
     #[test]
     fn ordinary_headers_pass() {
-        let headers = [("Accept", "application/json"), ("content-type", "application/json"), ("X-Api-Version", "3"), ("accept-language", "en")];
+        let headers = [
+            ("Accept", "application/json"),
+            ("content-type", "application/json"),
+            ("X-Api-Version", "3"),
+            ("accept-language", "en"),
+        ];
         let given: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         assert_eq!(header_map(&given).expect("valid").len(), 4);
     }

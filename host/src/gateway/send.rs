@@ -107,14 +107,16 @@ impl Wire {
         };
         let mut builder = client.request(wire_method(request.method), url).headers(request.headers.clone());
         if let Some(host) = host {
-            let host = HeaderValue::from_str(&host).map_err(|_| Fault::Broken("the host is not a valid header".into()))?;
+            let host =
+                HeaderValue::from_str(&host).map_err(|_| Fault::Broken("the host is not a valid header".into()))?;
             builder = builder.header(HOST, host);
         }
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
         let mut response = builder.send().await.map_err(|error| self.fault(error))?;
-        let declared = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let declared =
+            response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if request.method != Method::Head && declared.is_some_and(|length| length > self.body_bytes_max) {
             return Err(Fault::TooLarge(self.body_bytes_max));
         }
@@ -166,7 +168,9 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client
         .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST_MAX)
         .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT);
     let builder = match resolver {
-        Some(resolver) => builder.https_only(true).dns_resolver(std::sync::Arc::new(resolver) as std::sync::Arc<dyn Resolve>),
+        Some(resolver) => {
+            builder.https_only(true).dns_resolver(std::sync::Arc::new(resolver) as std::sync::Arc<dyn Resolve>)
+        }
         None => builder,
     };
     builder.build().map_err(|error| {
@@ -252,11 +256,13 @@ pub(super) async fn deliver(
         if attempt > core.config.retries_max || !is_worth_retrying(ending, request.method) {
             return outcome.map_err(SendError::from);
         }
-        let asked = outcome.as_ref().ok().and_then(|response| {
-            retry_after(response.headers.get(RETRY_AFTER)?.to_str().ok()?, core.clock.now())
+        let asked = outcome
+            .as_ref()
+            .ok()
+            .and_then(|response| retry_after(response.headers.get(RETRY_AFTER)?.to_str().ok()?, core.clock.now()));
+        let wait = asked.unwrap_or_else(|| {
+            backoff(attempt, core.config.backoff_base_ms, core.config.backoff_max_ms, core.random())
         });
-        let wait = asked
-            .unwrap_or_else(|| backoff(attempt, core.config.backoff_base_ms, core.config.backoff_max_ms, core.random()));
         if wait >= deadline.saturating_duration_since(Instant::now()) {
             return outcome.map_err(SendError::from);
         }

@@ -25,7 +25,7 @@ use super::redact::Needles;
 use super::send::{WireRequest, WireResponse, deliver};
 use crate::domain::manifest::{CredentialKind, CredentialSlot, Method};
 use crate::domain::origin::Origin;
-use crate::secrets::{AccessToken, INSTAGRAM_TOKEN_AGE_MIN, Secret, SecretText};
+use crate::secrets::{AccessToken, INSTAGRAM_TOKEN_AGE_MIN, SECRET_BYTES_MAX, Secret, SecretText};
 
 /// Longest wait for a fresh token, retries included.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -157,8 +157,9 @@ fn sign_apple(
     private_key_pem: &SecretText,
 ) -> Result<Secret, TokenError> {
     // The parser's own message may quote the key.
-    let key = SigningKey::from_pkcs8_pem(private_key_pem.expose())
-        .map_err(|_| TokenError::Misconfigured("the private key is not a P-256 key in PKCS#8, as Apple's .p8 file has it".into()))?;
+    let key = SigningKey::from_pkcs8_pem(private_key_pem.expose()).map_err(|_| {
+        TokenError::Misconfigured("the private key is not a P-256 key in PKCS#8, as Apple's .p8 file has it".into())
+    })?;
     let expires_at = now + APPLE_TOKEN_LIFE;
     let header = json!({ "alg": "ES256", "kid": key_id.expose() });
     let claims = json!({ "iss": team_id.expose(), "iat": now.timestamp(), "exp": expires_at.timestamp() });
@@ -205,21 +206,35 @@ fn token_url(slot: &CredentialSlot) -> Result<Url, TokenError> {
         .ok_or_else(|| TokenError::Misconfigured(format!("the manifest's credential {} has no token_url", slot.slot)))
 }
 
-async fn post_form(core: &Core, slot: &CredentialSlot, mut headers: HeaderMap, form: Form) -> Result<Granted, TokenError> {
+async fn post_form(
+    core: &Core,
+    slot: &CredentialSlot,
+    mut headers: HeaderMap,
+    form: Form,
+) -> Result<Granted, TokenError> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     ask(core, Method::Post, token_url(slot)?, headers, Some(form.0.as_bytes().to_vec())).await
 }
 
-async fn ask(core: &Core, method: Method, url: Url, mut headers: HeaderMap, body: Option<Vec<u8>>) -> Result<Granted, TokenError> {
+async fn ask(
+    core: &Core,
+    method: Method,
+    url: Url,
+    mut headers: HeaderMap,
+    body: Option<Vec<u8>>,
+) -> Result<Granted, TokenError> {
     let misconfigured = |problem: String| TokenError::Misconfigured(problem);
     let origin = Origin::of(&url).map_err(|error| misconfigured(error.to_string()))?;
     let destination = core.addresses.destination(&origin).map_err(|error| misconfigured(error.to_string()))?;
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let request = WireRequest { method, url, headers, body, destination };
-    let answer = deliver(core, &request, &origin, Instant::now() + REFRESH_TIMEOUT, None).await.map_err(|error| match error {
-        SendError::Denied(why) => TokenError::Misconfigured(why),
-        other => TokenError::Unavailable(format!("{origin}: {other}")),
-    })?;
+    let answer =
+        deliver(core, &request, &origin, Instant::now() + REFRESH_TIMEOUT, None).await.map_err(
+            |error| match error {
+                SendError::Denied(why) => TokenError::Misconfigured(why),
+                other => TokenError::Unavailable(format!("{origin}: {other}")),
+            },
+        )?;
     read(&answer)
 }
 
@@ -247,8 +262,14 @@ impl Granted {
 /// Seconds as a number, an integral decimal or a text: all three are sent. Anything else says nothing.
 fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let value = Json::deserialize(deserializer)?;
-    #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates, and `after` refuses what is too far away")]
-    Ok(value.as_i64().or_else(|| value.as_f64().map(|number| number as i64)).or_else(|| value.as_str()?.trim().parse().ok()))
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a cast of a float saturates, and `after` refuses what is too far away"
+    )]
+    Ok(value
+        .as_i64()
+        .or_else(|| value.as_f64().map(|number| number as i64))
+        .or_else(|| value.as_str()?.trim().parse().ok()))
 }
 
 fn after(now: DateTime<Utc>, seconds: i64) -> Option<DateTime<Utc>> {
@@ -261,6 +282,15 @@ fn read(answer: &WireResponse) -> Result<Granted, TokenError> {
         && let Ok(granted) = serde_json::from_slice::<Granted>(&answer.body)
         && !granted.access_token.expose().is_empty()
     {
+        let tokens = [Some(&granted.access_token), granted.refresh_token.as_ref()];
+        let usable = |token: &SecretText| {
+            token.expose().len() <= SECRET_BYTES_MAX && token.expose().bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if !tokens.into_iter().flatten().all(usable) {
+            return Err(TokenError::Unavailable(
+                "the token granted is too long or has characters no request can hold".into(),
+            ));
+        }
         return Ok(granted);
     }
     Err(refusal(answer.status, &answer.body))
@@ -289,13 +319,16 @@ fn refusal(status: u16, body: &[u8]) -> TokenError {
         return TokenError::Unavailable(text);
     }
     match (word, code) {
-        ("temporarily_unavailable" | "server_error" | "slow_down" | "rate_limit_exceeded", _) => TokenError::Unavailable(text),
+        ("temporarily_unavailable" | "server_error" | "slow_down" | "rate_limit_exceeded", _) => {
+            TokenError::Unavailable(text)
+        }
         ("invalid_grant" | "access_denied" | "consent_required" | "interaction_required" | "login_required", _) => {
             TokenError::Refused(text)
         }
-        ("invalid_client" | "unauthorized_client" | "unsupported_grant_type" | "invalid_scope" | "invalid_request", _) => {
-            TokenError::Misconfigured(text)
-        }
+        (
+            "invalid_client" | "unauthorized_client" | "unsupported_grant_type" | "invalid_scope" | "invalid_request",
+            _,
+        ) => TokenError::Misconfigured(text),
         // The Graph API: throttled or transient; the token or its permission is gone; the request itself is wrong.
         (_, Some(1 | 2 | 4 | 17 | 32 | 613)) => TokenError::Unavailable(text),
         (_, Some(10 | 102 | 190 | 200..=299)) => TokenError::Refused(text),
@@ -326,11 +359,19 @@ mod tests {
     fn a_refusal_is_read_in_every_shape_the_platforms_send() {
         for (status, body, expected) in [
             (400, r#"{"error":"invalid_grant","error_description":"Token has been revoked."}"#, "refused"),
-            (200, r#"{"error":"invalid_grant","error_description":"Refresh token is invalid or expired.","log_id":"x"}"#, "refused"),
+            (
+                200,
+                r#"{"error":"invalid_grant","error_description":"Refresh token is invalid or expired.","log_id":"x"}"#,
+                "refused",
+            ),
             (400, r#"{"error":"invalid_client","error_description":"Invalid client secret"}"#, "misconfigured"),
             (401, r#"{"error":"invalid_client"}"#, "misconfigured"),
             (400, r#"{"error":{"message":"Session has expired","type":"OAuthException","code":190}}"#, "refused"),
-            (400, r#"{"error":{"message":"Application request limit reached","type":"OAuthException","code":4}}"#, "unavailable"),
+            (
+                400,
+                r#"{"error":{"message":"Application request limit reached","type":"OAuthException","code":4}}"#,
+                "unavailable",
+            ),
             (400, r#"{"error":{"message":"An unexpected error","code":999,"is_transient":true}}"#, "unavailable"),
             (400, r#"{"error":{"message":"Invalid parameter","type":"IGApiException","code":100}}"#, "misconfigured"),
             (400, r#"{"error_type":"OAuthException","code":190,"error_message":"Invalid token"}"#, "refused"),
@@ -346,8 +387,11 @@ mod tests {
 
     #[test]
     fn seconds_are_read_as_the_platforms_write_them() {
-        for (text, expected) in [("3600", Some(3600)), ("3600.0", Some(3600)), ("\"3600\"", Some(3600)), ("null", None), ("[]", None)] {
-            let granted: Granted = serde_json::from_str(&format!(r#"{{"access_token":"x","expires_in":{text}}}"#)).expect("a grant");
+        for (text, expected) in
+            [("3600", Some(3600)), ("3600.0", Some(3600)), ("\"3600\"", Some(3600)), ("null", None), ("[]", None)]
+        {
+            let granted: Granted =
+                serde_json::from_str(&format!(r#"{{"access_token":"x","expires_in":{text}}}"#)).expect("a grant");
             assert_eq!(granted.expires_in, expected, "{text}");
         }
         let now = DateTime::UNIX_EPOCH;

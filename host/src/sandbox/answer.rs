@@ -44,9 +44,12 @@ pub(super) fn check_snapshots(
 ) -> Result<(), CallError> {
     if snapshots.len() != documents {
         let given = snapshots.len();
-        return Err(CallError::Contract(format!("normalize was asked for {documents} documents and answered for {given}")));
+        return Err(CallError::Contract(format!(
+            "normalize was asked for {documents} documents and answered for {given}"
+        )));
     }
-    let bytes = snapshots.iter().map(|snapshot| snapshot.as_ref().map_or_else(|why| length(why), snapshot_length)).sum();
+    let bytes =
+        snapshots.iter().map(|snapshot| snapshot.as_ref().map_or_else(|why| length(why), snapshot_length)).sum();
     within(bytes, output_bytes_max)
 }
 

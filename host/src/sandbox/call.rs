@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use wasmtime::component::{Accessor, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 
+use super::Shared;
 use super::bindings::{Bindings, BindingsPre, clip};
 use super::config::SandboxConfig;
 use super::error::CallError;
 use super::state::{CallState, LogLevel, LogLine, Meters};
-use super::Shared;
 use crate::gateway::Session;
 
 /// What the host and a component hand each other in one go may be this much larger than what is counted of it: lengths,
@@ -38,7 +38,7 @@ pub struct Call<T> {
 pub struct CallUsage {
     /// Wall-clock time, in milliseconds, without waiting for a slot.
     pub wall_ms: u64,
-    /// Time a core was kept busy, in milliseconds.
+    /// Processor time, in milliseconds.
     pub cpu_ms: u64,
     /// Highest sum of memories and tables, in bytes.
     pub memory_bytes_peak: u64,
@@ -73,9 +73,9 @@ pub(super) async fn run<R: Send>(
     let asked = Instant::now();
     let _slot = match deadline {
         None => shared.slots.take().await,
-        Some(deadline) => tokio::time::timeout_at(deadline, shared.slots.take())
-            .await
-            .map_err(|_| no_slot(asked.elapsed()))?,
+        Some(deadline) => {
+            tokio::time::timeout_at(deadline, shared.slots.take()).await.map_err(|_| no_slot(asked.elapsed()))?
+        }
     };
     let started = Instant::now();
     let longest = started + Duration::from_millis(config.deadline_ms);
@@ -128,7 +128,11 @@ async fn in_fresh_store<R: Send>(
     let cpu_ms_max = config.cpu_ms_max;
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
-        if meters.cpu.busy_ms() > cpu_ms_max { Err(wasmtime::Error::new(CpuSpent)) } else { Ok(UpdateDeadline::Yield(1)) }
+        if meters.cpu.busy_ms() > cpu_ms_max {
+            Err(wasmtime::Error::new(CpuSpent))
+        } else {
+            Ok(UpdateDeadline::Yield(1))
+        }
     });
 
     let instance = startable.bindings.instantiate_async(&mut store).await?;

@@ -143,12 +143,15 @@ pub(super) async fn compile(config: &SandboxConfig, engine: &Engine, component: 
 }
 
 /// Runs what takes long and waits for nothing away from the threads that calls run on.
-pub(super) async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadError> {
+pub(super) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LoadError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| LoadError::Internal(error.to_string()))
 }
 
 async fn compile_in_child(compiler: &Path, limits: &CompileLimits, component: Vec<u8>) -> Result<Vec<u8>, LoadError> {
-    let internal = |error: io::Error| LoadError::Internal(format!("failed to exchange files with the compiler: {error}"));
+    let internal =
+        |error: io::Error| LoadError::Internal(format!("failed to exchange files with the compiler: {error}"));
     let not_run = |source: io::Error| LoadError::Compiler { path: compiler.to_owned(), source };
 
     // A folder only this user can enter.
@@ -192,7 +195,8 @@ fn why_it_failed(status: std::process::ExitStatus, said: String, limits: &Compil
         return LoadError::CompileLimit { what: format!("cpu_s_max = {} seconds", limits.cpu_s_max) };
     }
     // Rust and wasmtime abort when they get no memory, and say so. A thread that can't get a stack says it in its own words.
-    let out_of_memory = ["memory allocation of", "out of memory", "Cannot allocate memory", "Resource temporarily unavailable"];
+    let out_of_memory =
+        ["memory allocation of", "out of memory", "Cannot allocate memory", "Resource temporarily unavailable"];
     if out_of_memory.iter().any(|words| said.contains(words)) || is(Signal::SEGV) || is(Signal::ABORT) {
         return LoadError::CompileLimit { what: format!("memory_bytes_max = {} bytes", limits.memory_bytes_max) };
     }

@@ -19,8 +19,8 @@ pub struct SandboxConfig {
     /// Memory of one call in bytes: all its linear memories and tables together. First-party connectors stay under 16 MiB with
     /// a full batch; an interpreter (componentize-py) starts at about 50 MiB.
     pub memory_bytes_max: u64,
-    /// Time one call may keep a core busy, in milliseconds. A batch of 50 recorded documents takes under 50 ms; interpreters
-    /// are some fifty times slower.
+    /// Processor time of one call, in milliseconds, without the time it waits for a core or the network. A batch of 50 recorded
+    /// documents takes under 50 ms; interpreters are some fifty times slower.
     pub cpu_ms_max: u64,
     /// Wall-clock time of one call in milliseconds, also where the caller asks for a later deadline.
     pub deadline_ms: u64,
@@ -127,13 +127,16 @@ impl SandboxConfig {
         }
         let address_space: u64 = 4 * 1024 * MIB;
         if self.memory_bytes_max > address_space {
-            let problem = format!("{} is more than {address_space}, all that a 32-bit memory can hold", self.memory_bytes_max);
+            let problem =
+                format!("{} is more than {address_space}, all that a 32-bit memory can hold", self.memory_bytes_max);
             return Err(SandboxError::Config { field: "memory_bytes_max", problem });
         }
         // 4 GiB of address space are reserved for each memory, and a process has 128 TiB on the smallest machines.
         let memories = u64::from(self.calls_at_once) * u64::from(self.memories_max);
         if memories > 16_384 {
-            let problem = format!("{memories} memories (calls_at_once × memories_max) are more than 16384, which fill the address space");
+            let problem = format!(
+                "{memories} memories (calls_at_once × memories_max) are more than 16384, which fill the address space"
+            );
             return Err(SandboxError::Config { field: "calls_at_once", problem });
         }
         Ok(())

@@ -117,3 +117,28 @@ impl CallSlots {
         self.limit - u32::try_from(self.semaphore.available_permits()).unwrap_or(self.limit).min(self.limit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ticker_ticks_and_ends_with_its_owner() {
+        let engine = Engine::new(&compiler_config()).unwrap();
+        let ticker = Ticker::start(&engine, Duration::from_millis(1)).unwrap();
+        let weak = engine.weak();
+        drop(engine);
+        assert!(weak.upgrade().is_some(), "the ticking thread holds the engine");
+        drop(ticker);
+        assert!(weak.upgrade().is_none(), "the thread has ended");
+    }
+
+    #[tokio::test]
+    async fn slots_count_what_they_give_out() {
+        let slots = CallSlots::new(2);
+        let (first, _second) = (slots.take().await, slots.take().await);
+        assert_eq!(slots.in_use(), 2);
+        drop(first);
+        assert_eq!(slots.in_use(), 1);
+    }
+}

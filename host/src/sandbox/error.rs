@@ -17,7 +17,9 @@ pub enum SandboxError {
         problem: String,
     },
     /// The engine refused its configuration; most often the address space is limited (`ulimit -v`).
-    #[error("failed to set up the WebAssembly engine; lower calls_at_once or memories_max if address space is scarce: {0}")]
+    #[error(
+        "failed to set up the WebAssembly engine; lower calls_at_once or memories_max if address space is scarce: {0}"
+    )]
     Engine(String),
     /// No thread for the ticker.
     #[error("failed to start the thread that interrupts busy connectors")]
@@ -72,7 +74,9 @@ pub enum LoadError {
     #[error("the component can't be compiled: {0}")]
     Compile(String),
     /// The compiler ran into one of its limits.
-    #[error("compiling the component took more than {what}; raise it under [sandbox.compile] if the component is to be trusted")]
+    #[error(
+        "compiling the component took more than {what}; raise it under [sandbox.compile] if the component is to be trusted"
+    )]
     CompileLimit {
         /// The limit, with its value.
         what: String,

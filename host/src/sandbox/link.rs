@@ -52,7 +52,8 @@ pub(super) fn check_imports(imports: &[String]) -> Result<bool, LoadError> {
 
 /// Whether an import's name is one of the WASI 0.2 packages that are linked.
 fn is_wasi_0_2(name: &str) -> bool {
-    const PACKAGES: [&str; 6] = ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
+    const PACKAGES: [&str; 6] =
+        ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
     PACKAGES.iter().any(|package| name.starts_with(package)) && name.contains("@0.2.")
 }
 

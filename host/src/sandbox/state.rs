@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
@@ -85,7 +85,8 @@ impl CallState {
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (ctx, table) = &mut **self.wasi.as_mut().expect("only components linked with WASI can call it, and they get it");
+        let (ctx, table) =
+            &mut **self.wasi.as_mut().expect("only components linked with WASI can call it, and they get it");
         WasiCtxView { ctx, table }
     }
 }
@@ -93,7 +94,7 @@ impl WasiView for CallState {
 /// What a call used; outlives its store.
 #[derive(Debug)]
 pub(super) struct Meters {
-    /// Time a core was kept busy.
+    /// Processor time.
     pub(super) cpu: CpuMeter,
     /// Its log.
     pub(super) log: Log,
@@ -136,13 +137,12 @@ impl Drop for HeldRequest {
     }
 }
 
-/// Measures for how long a call keeps a core busy: the time inside polls of its future, where alone its code runs. Waiting for
-/// the network or for its turn is not counted.
+/// Measures for how long a call keeps a core busy: the processor time its thread uses inside polls of its future, where alone
+/// its code runs. Waiting for the network, for its turn, or for a core that another process has, is not counted.
 #[derive(Debug)]
 pub(super) struct CpuMeter {
-    started: Instant,
     busy_ns: AtomicU64,
-    /// When the poll under way began, in nanoseconds since `started`; [`CpuMeter::IDLE`] outside of polls.
+    /// The thread's processor time when the poll under way began; [`CpuMeter::IDLE`] outside of polls.
     entered_ns: AtomicU64,
 }
 
@@ -150,29 +150,31 @@ impl CpuMeter {
     const IDLE: u64 = u64::MAX;
 
     fn new() -> Self {
-        Self { started: Instant::now(), busy_ns: AtomicU64::new(0), entered_ns: AtomicU64::new(Self::IDLE) }
+        Self { busy_ns: AtomicU64::new(0), entered_ns: AtomicU64::new(Self::IDLE) }
     }
 
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// Runs one poll and counts its time.
+    /// Runs one poll and counts its time. A poll begins and ends on one thread, so that the thread's clock can tell.
     pub(super) fn measure<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let entered = self.now_ns();
+        let entered = thread_cpu_ns();
         self.entered_ns.store(entered, Ordering::Relaxed);
         let result = poll();
         self.entered_ns.store(Self::IDLE, Ordering::Relaxed);
-        self.busy_ns.fetch_add(self.now_ns().saturating_sub(entered), Ordering::Relaxed);
+        self.busy_ns.fetch_add(thread_cpu_ns().saturating_sub(entered), Ordering::Relaxed);
         result
     }
 
-    /// Milliseconds so far, the poll under way included.
+    /// Milliseconds so far, the poll under way included. To be called on the thread of that poll.
     pub(super) fn busy_ms(&self) -> u64 {
         let entered = self.entered_ns.load(Ordering::Relaxed);
-        let under_way = if entered == Self::IDLE { 0 } else { self.now_ns().saturating_sub(entered) };
+        let under_way = if entered == Self::IDLE { 0 } else { thread_cpu_ns().saturating_sub(entered) };
         (self.busy_ns.load(Ordering::Relaxed) + under_way) / 1_000_000
     }
+}
+
+/// Processor time this thread has used, in nanoseconds.
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// A bounded log. What does not fit is cut off with a note; a call never fails for what it logs.
@@ -227,7 +229,9 @@ impl Log {
 
 /// Replaces control characters, which could steer an operator's terminal, and keeps line feeds and tabs.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
 }
 
 /// Bounds the sum of all linear memories and tables of one store. (wasmtime's own `StoreLimits` bounds each one by itself, so
@@ -301,5 +305,72 @@ impl ResourceLimiter for MemoryLimiter {
 
     fn tables(&self) -> usize {
         self.tables_max as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter(limit: u64) -> MemoryLimiter {
+        let config = SandboxConfig { memory_bytes_max: limit, ..SandboxConfig::default() };
+        CallState::new(Session::without_capabilities(), Meters::new(&config), &config, false).memory
+    }
+
+    #[test]
+    fn memories_and_tables_share_one_bound() {
+        let mut memory = limiter(1_000);
+        assert!(memory.memory_growing(0, 400, None).unwrap());
+        assert!(memory.memory_growing(0, 400, None).unwrap(), "a second memory");
+        assert!(memory.table_growing(0, 25, None).unwrap(), "25 elements of 8 bytes");
+        assert!(!memory.meters.memory_refused.load(Ordering::Relaxed));
+        assert!(!memory.table_growing(25, 26, None).unwrap());
+        assert!(!memory.memory_growing(400, 401, None).unwrap());
+        assert!(memory.meters.memory_refused.load(Ordering::Relaxed));
+        assert_eq!(memory.meters.memory_bytes_peak.load(Ordering::Relaxed), 1_000);
+    }
+
+    #[test]
+    fn growth_that_fails_after_all_is_given_back() {
+        let mut memory = limiter(1_000);
+        assert!(memory.memory_growing(0, 900, None).unwrap());
+        memory.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+        assert!(memory.memory_growing(0, 900, None).unwrap());
+        // A growth over the memory's own maximum is not counted, and what failed is not given back twice.
+        assert!(!memory.memory_growing(900, 950, Some(920)).unwrap());
+        memory.memory_grow_failed(wasmtime::Error::msg("over its maximum")).unwrap();
+        assert!(!memory.memory_growing(0, 101, None).unwrap());
+        assert!(memory.memory_growing(0, 100, None).unwrap());
+    }
+
+    #[test]
+    fn a_log_keeps_what_fits_and_says_that_it_was_cut_off_once() {
+        let log = Log::new(50);
+        log.write(LogLevel::Info, "a\u{1b}[31mé");
+        log.write(LogLevel::Error, &"ü".repeat(100));
+        log.write(LogLevel::Error, "more");
+        let lines = log.take();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0].message, "a\u{fffd}[31mé");
+        assert!(lines[1].message.chars().all(|c| c == 'ü'), "cut between characters");
+        assert!(lines[2].message.contains("log_bytes_max = 50"));
+    }
+
+    #[test]
+    fn only_the_time_inside_a_poll_counts() {
+        let meter = CpuMeter::new();
+        assert_eq!(meter.busy_ms(), 0);
+        meter.measure(|| {
+            while meter.busy_ms() < 3 {
+                std::hint::black_box(());
+            }
+        });
+        let after = meter.busy_ms();
+        assert!(after >= 3);
+        let began = thread_cpu_ns();
+        while thread_cpu_ns() - began < 3_000_000 {
+            std::hint::black_box(());
+        }
+        assert_eq!(meter.busy_ms(), after);
     }
 }

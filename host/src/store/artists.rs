@@ -9,7 +9,8 @@ use sqlx::any::AnyRow;
 use super::dialect::{Columns as _, json, time_text};
 use super::{ROWS_PER_STATEMENT, Store, StoreError};
 use crate::domain::{
-    Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, Consent, FetchAccount, Platform, SubscriptionStatus, Tenant,
+    Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, Consent, FetchAccount, Platform,
+    SubscriptionStatus, Tenant,
 };
 
 /// What saving did. Rows that were the same already count as neither.
@@ -81,10 +82,10 @@ impl Store {
                 })
                 .collect();
             let rows = json("artists", &rows)?;
-            let existing = work.query(
-                "SELECT COUNT(*) AS n FROM {rows} JOIN artists a ON a.id = (r.value->>'id')::uuid",
-            );
-            let existing = work.row("look artists up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
+            let existing =
+                work.query("SELECT COUNT(*) AS n FROM {rows} JOIN artists a ON a.id = (r.value->>'id')::uuid");
+            let existing =
+                work.row("look artists up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
             let upsert = work.query(
                 "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at)
                  SELECT (r.value->>'id')::uuid, r.value->>'name', r.value->>'tenant', r.value->>'status',
@@ -173,7 +174,8 @@ impl Store {
                 "SELECT COUNT(*) AS n FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
                      AND a.platform = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'",
             );
-            let existing = work.row("look accounts up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
+            let existing =
+                work.row("look accounts up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
             let upsert = work.query(
                 "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, created_at, updated_at)
                  SELECT (r.value->>'id')::uuid, (r.value->>'artist')::uuid, r.value->>'platform', r.value->>'platform_id',
@@ -227,7 +229,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn set_account_status(&self, id: AccountId, status: AccountStatus, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub async fn set_account_status(
+        &self,
+        id: AccountId,
+        status: AccountStatus,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let statement = self.query("UPDATE accounts SET status = $2, updated_at = $3::timestamptz WHERE id = $1::uuid");
         let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now));
         Ok(self.write("change an account's status", statement).await? > 0)
@@ -321,9 +328,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn candidates_of(&self, accounts: &[AccountId]) -> Result<Vec<Candidate>, StoreError> {
-        let statement = self.query(candidates_sql!(
-            "WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY a.id"
-        ));
+        let statement =
+            self.query(candidates_sql!("WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY a.id"));
         let rows = self.rows("read who can be collected", statement.bind(id_rows(accounts)?)).await?;
         rows.iter().map(candidate_of).collect()
     }

@@ -60,9 +60,11 @@ impl Store {
         let granted = row.count("last_granted")?;
         if granted == row.count("spent")? {
             // The window's first taker also removes long gone windows: those of a second each would pile up otherwise.
-            let statement = self
-                .query("DELETE FROM budgets WHERE credential_id = $1::uuid AND budget = $2 AND window_end < $3::timestamptz");
-            let statement = statement.bind(key.credential.to_string()).bind(key.budget.clone()).bind(time_text(now - KEPT));
+            let statement = self.query(
+                "DELETE FROM budgets WHERE credential_id = $1::uuid AND budget = $2 AND window_end < $3::timestamptz",
+            );
+            let statement =
+                statement.bind(key.credential.to_string()).bind(key.budget.clone()).bind(time_text(now - KEPT));
             self.write("remove old windows of a budget", statement).await?;
         }
         Ok(granted)
@@ -72,7 +74,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn give_back_budget(&self, key: &BudgetKey, window_start: DateTime<Utc>, units: u64) -> Result<(), StoreError> {
+    pub async fn give_back_budget(
+        &self,
+        key: &BudgetKey,
+        window_start: DateTime<Utc>,
+        units: u64,
+    ) -> Result<(), StoreError> {
         let statement = self.query(
             "UPDATE budgets SET spent = CASE WHEN spent > $4 THEN spent - $4 ELSE 0 END
              WHERE credential_id = $1::uuid AND budget = $2 AND window_start = $3::timestamptz",

@@ -24,7 +24,8 @@ use crate::domain::event::types;
 use crate::domain::outcome::Outcome;
 use crate::domain::run::RunCounts;
 use crate::domain::{
-    AccountId, AccountStatus, ArtistId, DocumentId, Event, GrowthRow, Lease, LostMetric, MetricsRow, Platform, Quarantined,
+    AccountId, AccountStatus, ArtistId, DocumentId, Event, GrowthRow, Lease, LostMetric, MetricsRow, Platform,
+    Quarantined,
 };
 
 /// What a batch brought.
@@ -132,7 +133,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
-    pub async fn complete_batch(&self, lease: &Lease, result: BatchResult, now: DateTime<Utc>) -> Result<Completed, StoreError> {
+    pub async fn complete_batch(
+        &self,
+        lease: &Lease,
+        result: BatchResult,
+        now: DateTime<Utc>,
+    ) -> Result<Completed, StoreError> {
         self.begin_completion(lease, now).await?.commit(result).await
     }
 }
@@ -151,7 +157,10 @@ impl Completion {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn history(&mut self, wanted: &[(AccountId, NaiveDate)]) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
+    pub async fn history(
+        &mut self,
+        wanted: &[(AccountId, NaiveDate)],
+    ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
         let (pasts, accepted) = past::load(&mut self.work, wanted).await?;
         self.accepted.extend(accepted);
         Ok(pasts)
@@ -319,7 +328,8 @@ async fn change_statuses(
              status = (SELECT r.value->>'status' FROM {rows} WHERE (r.value->>'account')::uuid = accounts.id)
          WHERE id IN (SELECT (r.value->>'account')::uuid FROM {rows})",
     );
-    work.execute("change accounts' statuses", statement.bind(json("accounts' statuses", &rows)?).bind(time_text(now))).await?;
+    work.execute("change accounts' statuses", statement.bind(json("accounts' statuses", &rows)?).bind(time_text(now)))
+        .await?;
     Ok(())
 }
 
@@ -346,13 +356,19 @@ pub(super) async fn upsert_states(
              ON CONFLICT (account_id) DO UPDATE SET state = excluded.state, last_accepted = excluded.last_accepted,
                  updated_at = excluded.updated_at",
         );
-        work.execute("keep accounts' states", statement.bind(json("accounts' states", &rows)?).bind(time_text(now))).await?;
+        work.execute("keep accounts' states", statement.bind(json("accounts' states", &rows)?).bind(time_text(now)))
+            .await?;
     }
     Ok(())
 }
 
 /// Remembers lost metrics under the batch's release; answers one event for each, which only the first ever writes.
-async fn record_lost(work: &mut Work, lease: &Lease, lost: &[LostMetric], now: DateTime<Utc>) -> Result<Vec<Event>, StoreError> {
+async fn record_lost(
+    work: &mut Work,
+    lease: &Lease,
+    lost: &[LostMetric],
+    now: DateTime<Utc>,
+) -> Result<Vec<Event>, StoreError> {
     if lost.is_empty() {
         return Ok(Vec::new());
     }

@@ -64,7 +64,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::VersionConflict`] when the stored version is another one, or a new one's slot is taken.
-    pub async fn save_credential(&self, credential: &SealedCredential, now: DateTime<Utc>) -> Result<SealedCredential, StoreError> {
+    pub async fn save_credential(
+        &self,
+        credential: &SealedCredential,
+        now: DateTime<Utc>,
+    ) -> Result<SealedCredential, StoreError> {
         let statement = if credential.version == 0 {
             self.query(
                 "INSERT INTO credentials (id, platform, slot, account_id, kind, sealed, version, expires_at, status, created_at, updated_at)
@@ -91,7 +95,10 @@ impl Store {
             .bind(clean(&credential.status))
             .bind(time_text(now));
         if self.write("save a credential", statement).await? == 0 {
-            return Err(StoreError::VersionConflict { platform: credential.platform.clone(), slot: credential.slot.clone() });
+            return Err(StoreError::VersionConflict {
+                platform: credential.platform.clone(),
+                slot: credential.slot.clone(),
+            });
         }
         Ok(SealedCredential { version: credential.version + 1, updated_at: now, ..credential.clone() })
     }
@@ -109,10 +116,8 @@ impl Store {
         let statement = self.query(credential_sql!(
             "WHERE platform = $1 AND slot = $2 AND COALESCE(account_id, '00000000-0000-0000-0000-000000000000') = COALESCE($3::uuid, '00000000-0000-0000-0000-000000000000')"
         ));
-        let statement = statement
-            .bind(platform.as_str().to_owned())
-            .bind(slot.to_owned())
-            .bind(account.map(|id| id.to_string()));
+        let statement =
+            statement.bind(platform.as_str().to_owned()).bind(slot.to_owned()).bind(account.map(|id| id.to_string()));
         let row = self.row("read a credential", statement).await?;
         row.as_ref().map(credential_of).transpose()
     }
@@ -135,7 +140,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn credentials_of(&self, platform: &Platform, accounts: &[AccountId]) -> Result<Vec<SealedCredential>, StoreError> {
+    pub async fn credentials_of(
+        &self,
+        platform: &Platform,
+        accounts: &[AccountId],
+    ) -> Result<Vec<SealedCredential>, StoreError> {
         let statement = self.query(credential_sql!(
             "WHERE platform = $2 AND (account_id IS NULL OR account_id IN (SELECT (r.value->>'id')::uuid FROM {rows})) ORDER BY created_at, id"
         ));

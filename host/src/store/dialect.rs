@@ -38,8 +38,8 @@ impl std::fmt::Display for DatabaseKind {
 const WORDS: [(&str, &str, &str); 2] = [
     // The elements of the JSON array given as the first parameter; `r.value` is an element.
     ("{rows}", "json_each($1) AS r", "jsonb_array_elements($1::jsonb) AS r(value)"),
-    // True of an event when no transaction that may still write an earlier one is open.
-    ("{settled}", "TRUE", "transaction_id < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"),
+    // Joined to what writes events: no reader of events gets by until the transaction is over.
+    ("{and_event_lock}", "", "CROSS JOIN pg_advisory_xact_lock_shared(7135240011894)"),
 ];
 
 /// Row locks: SQLite has one writer, so there is nothing to lock.
@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn casts_and_locks_are_taken_out_for_sqlite_only() {
-        let text = "SELECT id::text, '::text', (r.value->>'n')::float8 FROM {rows} WHERE x = $2::uuid FOR UPDATE SKIP LOCKED";
+        let text =
+            "SELECT id::text, '::text', (r.value->>'n')::float8 FROM {rows} WHERE x = $2::uuid FOR UPDATE SKIP LOCKED";
         assert_eq!(
             translate(DatabaseKind::Sqlite, text),
             "SELECT id, '::text', (r.value->>'n') FROM json_each($1) AS r WHERE x = $2 "

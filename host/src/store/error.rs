@@ -6,7 +6,9 @@ use crate::domain::{BatchId, Platform};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL names no database Backline can use.
-    #[error("'{given}' names no database Backline can use: give a file such as backline.db, sqlite://backline.db, or postgres://user@host/name")]
+    #[error(
+        "'{given}' names no database Backline can use: give a file such as backline.db, sqlite://backline.db, or postgres://user@host/name"
+    )]
     UnknownScheme {
         /// The scheme, or the whole text where it has none.
         given: String,
@@ -21,7 +23,9 @@ pub enum StoreError {
         problem: String,
     },
     /// The server does not answer, or does not let us in.
-    #[error("can't open PostgreSQL at {place}: check that it runs, that user and password are right and that the database exists")]
+    #[error(
+        "can't open PostgreSQL at {place}: check that it runs, that user and password are right and that the database exists"
+    )]
     Unreachable {
         /// Host, port and database.
         place: String,

@@ -2,37 +2,41 @@
 
 use serde_json::json;
 
-use super::dialect::{Columns as _, json, time_text};
+use super::dialect::{Columns as _, DatabaseKind, json, time_text};
 use super::{Store, StoreError, Work};
 use crate::domain::Event;
 
 /// How far a reader has come. The default is the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct EventCursor {
-    /// The database's transaction; always 0 on SQLite, where `seq` alone is the order.
-    pub transaction: i64,
-    /// The event's place.
-    pub seq: i64,
-}
+#[serde(transparent)]
+pub struct EventCursor(i64);
 
 impl Store {
-    /// Events after a cursor, each with its own cursor, in an order in which none can appear before one already read.
+    /// Events after a cursor, each with its own, in the order in which they were committed: none can appear later before one that was read.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn events_after(&self, after: EventCursor, limit: u32) -> Result<Vec<(EventCursor, Event)>, StoreError> {
         let statement = self.query(
-            "SELECT transaction_id, seq, id::text AS id, type, artist_id::text AS artist_id, occurred_at::text AS occurred_at, dedup_key,
-                 data::text AS data
-             FROM events
-             WHERE (transaction_id > $1 OR (transaction_id = $1 AND seq > $2)) AND {settled}
-             ORDER BY transaction_id, seq LIMIT $3",
+            "SELECT seq, id::text AS id, type, artist_id::text AS artist_id, occurred_at::text AS occurred_at, dedup_key, data::text AS data
+             FROM events WHERE seq > $1 ORDER BY seq LIMIT $2",
         );
-        let statement = statement.bind(after.transaction).bind(after.seq).bind(i64::from(limit));
-        let rows = self.rows("read events", statement).await?;
+        let statement = statement.bind(after.0).bind(i64::from(limit));
+        let rows = match self.kind() {
+            DatabaseKind::Sqlite => self.rows("read events", statement).await?,
+            DatabaseKind::Postgres => {
+                // Numbers become visible in another order than they are drawn. Whoever has drawn one and not committed yet holds this lock,
+                // shared; waiting for it takes as long as the end of a batch.
+                let mut work = self.begin().await?;
+                let lock = work.query("SELECT 1 AS locked FROM pg_advisory_xact_lock(7135240011894)");
+                work.rows("wait for events that are being written", lock).await?;
+                let rows = work.rows("read events", statement).await?;
+                work.commit().await?;
+                rows
+            }
+        };
         rows.iter()
             .map(|row| {
-                let cursor = EventCursor { transaction: row.int("transaction_id")?, seq: row.int("seq")? };
                 let event = Event {
                     id: row.uuid("id")?,
                     kind: row.text("type")?,
@@ -41,7 +45,7 @@ impl Store {
                     dedup_key: row.text_or_null("dedup_key")?,
                     data: row.json("data")?,
                 };
-                Ok((cursor, event))
+                Ok((EventCursor(row.int("seq")?), event))
             })
             .collect()
     }
@@ -75,7 +79,7 @@ pub(super) async fn insert_events(work: &mut Work, events: &[Event]) -> Result<(
         "INSERT INTO events (id, type, artist_id, occurred_at, dedup_key, data)
          SELECT (r.value->>'id')::uuid, r.value->>'type', (r.value->>'artist')::uuid, (r.value->>'at')::timestamptz,
              r.value->>'dedup_key', (r.value->>'data')::jsonb
-         FROM {rows} WHERE TRUE
+         FROM {rows} {and_event_lock} WHERE TRUE
          ON CONFLICT DO NOTHING",
     );
     work.execute("write events", statement.bind(json("events", &rows)?)).await?;

@@ -187,7 +187,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
-    pub async fn defer_batch(&self, lease: &Lease, until: DateTime<Utc>, message: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn defer_batch(
+        &self,
+        lease: &Lease,
+        until: DateTime<Utc>,
+        message: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query(
             "UPDATE batches SET state = 'deferred', available_at = $3::timestamptz, message = $4, lease_owner = NULL
@@ -217,7 +223,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
-    pub async fn release_batch(&self, lease: &Lease, not_before: DateTime<Utc>, attempt_used: bool) -> Result<(), StoreError> {
+    pub async fn release_batch(
+        &self,
+        lease: &Lease,
+        not_before: DateTime<Utc>,
+        attempt_used: bool,
+    ) -> Result<(), StoreError> {
         let statement = self.query(
             "UPDATE batches SET state = 'planned', available_at = $3::timestamptz, attempts = attempts + $4, lease_owner = NULL
              WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
@@ -237,14 +248,17 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn next_batch_at(&self, run: Option<RunId>, platform: Option<&Platform>) -> Result<Option<DateTime<Utc>>, StoreError> {
+    pub async fn next_batch_at(
+        &self,
+        run: Option<RunId>,
+        platform: Option<&Platform>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         let statement = self.query(
             "SELECT MIN(available_at)::text AS at FROM batches
              WHERE finished_at IS NULL AND ($1::uuid IS NULL OR run_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)",
         );
-        let statement = statement
-            .bind(run.map(|run| run.to_string()))
-            .bind(platform.map(|platform| platform.as_str().to_owned()));
+        let statement =
+            statement.bind(run.map(|run| run.to_string())).bind(platform.map(|platform| platform.as_str().to_owned()));
         match self.row("look for open batches", statement).await? {
             Some(row) => row.time_or_null("at"),
             None => Ok(None),
@@ -333,9 +347,8 @@ const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint A
     WHERE run_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) GROUP BY run_id, outcome";
 
 async fn batches_so_far(work: &mut Work, batch: &Batch) -> Result<i64, StoreError> {
-    let statement = work.query(
-        "SELECT COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND platform = $2 AND tenant = $3",
-    );
+    let statement = work
+        .query("SELECT COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND platform = $2 AND tenant = $3");
     let statement = statement
         .bind(batch.run_id.to_string())
         .bind(batch.platform.as_str().to_owned())

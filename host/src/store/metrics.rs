@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::dialect::{Columns as _, json, time_text};
 use super::{ROWS_PER_STATEMENT, Store, StoreError, Work};
 use crate::domain::metric::names;
-use crate::domain::{AccountId, ArtistId, DocumentId, Engagement, GrowthRow, MetricName, MetricsRow, Platform, Value, Window};
+use crate::domain::{
+    AccountId, ArtistId, DocumentId, Engagement, GrowthRow, MetricName, MetricsRow, Platform, Value, Window,
+};
 
 /// Level of zstd for documents: JSON shrinks to a fifth already, and higher levels cost more time than they save space.
 const DOCUMENT_COMPRESSION_LEVEL: i32 = 1;
@@ -260,14 +262,18 @@ pub(super) async fn upsert_growth(work: &mut Work, rows: &[&GrowthRow], now: Dat
 
 /// Writes the documents that rows were made from. Their compressed bytes travel as one parameter, of which each row takes its part:
 /// within JSON they would have to be written as digits.
-pub(super) async fn insert_documents(work: &mut Work, documents: &[(&MetricsRow, Uuid, &str)]) -> Result<(), StoreError> {
+pub(super) async fn insert_documents(
+    work: &mut Work,
+    documents: &[(&MetricsRow, Uuid, &str)],
+) -> Result<(), StoreError> {
     let mut compressor = zstd::bulk::Compressor::new(DOCUMENT_COMPRESSION_LEVEL)
         .map_err(|source| StoreError::Compression { what: "compress", source })?;
     let mut bytes: Vec<u8> = Vec::new();
     let mut rows = Vec::new();
     for (index, (row, id, body)) in documents.iter().enumerate() {
-        let compressed =
-            compressor.compress(body.as_bytes()).map_err(|source| StoreError::Compression { what: "compress", source })?;
+        let compressed = compressor
+            .compress(body.as_bytes())
+            .map_err(|source| StoreError::Compression { what: "compress", source })?;
         rows.push(json!({
             "id": id, "account": row.account_id, "artist": row.artist_id, "platform": row.platform, "date": row.metric_date,
             "run": row.run_id, "observed_at": time_text(row.observed_at), "since": time_text(row.window.since),
@@ -275,7 +281,8 @@ pub(super) async fn insert_documents(work: &mut Work, documents: &[(&MetricsRow,
             "raw": body.len(),
         }));
         bytes.extend_from_slice(&compressed);
-        if bytes.len() < DOCUMENT_BYTES_PER_STATEMENT && rows.len() < ROWS_PER_STATEMENT && index + 1 < documents.len() {
+        if bytes.len() < DOCUMENT_BYTES_PER_STATEMENT && rows.len() < ROWS_PER_STATEMENT && index + 1 < documents.len()
+        {
             continue;
         }
         let statement = work.query(

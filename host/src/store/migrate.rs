@@ -63,7 +63,9 @@ impl Store {
     /// The schema's version; 0 where nothing was ever migrated.
     async fn schema_version(&self) -> Result<i64, StoreError> {
         let exists = match self.kind() {
-            DatabaseKind::Sqlite => "SELECT COUNT(*) AS n FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
+            DatabaseKind::Sqlite => {
+                "SELECT COUNT(*) AS n FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'"
+            }
             DatabaseKind::Postgres => "SELECT COUNT(to_regclass('_sqlx_migrations')) AS n",
         };
         let found = self.row("look for the schema", self.query(exists)).await?;

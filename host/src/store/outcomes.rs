@@ -64,7 +64,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn record_outcomes(&self, run: RunId, outcomes: &[AccountOutcome], now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn record_outcomes(
+        &self,
+        run: RunId,
+        outcomes: &[AccountOutcome],
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
         upsert_outcomes(&mut work, run, outcomes, now).await?;
         work.commit().await
@@ -74,7 +79,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn run_outcomes(&self, run: RunId, after: Option<AccountId>, limit: u32) -> Result<Vec<NamedOutcome>, StoreError> {
+    pub async fn run_outcomes(
+        &self,
+        run: RunId,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<NamedOutcome>, StoreError> {
         let statement = self.query(
             "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform, a.platform_id,
                  o.metric_date::text AS metric_date, o.outcome, o.reason, o.message, o.deferred_until::text AS deferred_until, o.attempts,
@@ -84,7 +94,8 @@ impl Store {
              ORDER BY o.account_id LIMIT $3",
         );
         let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
-        let rows = self.rows("read outcomes", statement.bind(run.to_string()).bind(after).bind(i64::from(limit))).await?;
+        let rows =
+            self.rows("read outcomes", statement.bind(run.to_string()).bind(after).bind(i64::from(limit))).await?;
         rows.iter()
             .map(|row| {
                 Ok(NamedOutcome {

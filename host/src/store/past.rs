@@ -132,11 +132,13 @@ async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> R
     rows.iter().map(row_of).collect()
 }
 
-async fn earlier(work: &mut Work, spans: &[Span], pasts: &mut HashMap<AccountId, AccountPast>) -> Result<(), StoreError> {
-    let rows: Vec<_> = spans
-        .iter()
-        .map(|span| json!({ "account": span.account, "since": span.since, "until": span.until }))
-        .collect();
+async fn earlier(
+    work: &mut Work,
+    spans: &[Span],
+    pasts: &mut HashMap<AccountId, AccountPast>,
+) -> Result<(), StoreError> {
+    let rows: Vec<_> =
+        spans.iter().map(|span| json!({ "account": span.account, "since": span.since, "until": span.until })).collect();
     let statement = work.query(concat!(
         "SELECT ",
         value_columns!(),

@@ -122,7 +122,12 @@ impl Release {
     ///
     /// # Errors
     /// When the database fails; nothing is written then.
-    pub async fn commit(mut self, row: &MetricsRow, growth: &[GrowthRow], events: &[Event]) -> Result<Quarantined, StoreError> {
+    pub async fn commit(
+        mut self,
+        row: &MetricsRow,
+        growth: &[GrowthRow],
+        events: &[Event],
+    ) -> Result<Quarantined, StoreError> {
         let work = &mut self.work;
         upsert_rows(work, &[row], self.now).await?;
         upsert_growth(work, &growth.iter().collect::<Vec<_>>(), self.now).await?;

@@ -106,7 +106,8 @@ impl Store {
              VALUES ($1, $2, $3, $4::timestamptz, $4::timestamptz)
              ON CONFLICT (platform) DO UPDATE SET title = excluded.title, optional = excluded.optional, updated_at = excluded.updated_at",
         );
-        let statement = statement.bind(platform.clone()).bind(info.title.clone()).bind(info.optional).bind(time_text(now));
+        let statement =
+            statement.bind(platform.clone()).bind(info.title.clone()).bind(info.optional).bind(time_text(now));
         // Two hosts that activate at once meet at this row, so that exactly one release ends up active.
         work.execute("register a platform", statement).await?;
 
@@ -119,7 +120,8 @@ impl Store {
         }
         let statement = work.query("UPDATE releases SET active = FALSE WHERE platform = $1 AND active");
         work.execute("deactivate a release", statement.bind(platform)).await?;
-        let statement = work.query("UPDATE releases SET active = TRUE, activated_at = $2::timestamptz WHERE digest = $1");
+        let statement =
+            work.query("UPDATE releases SET active = TRUE, activated_at = $2::timestamptz WHERE digest = $1");
         work.execute("activate a release", statement.bind(digest.to_string()).bind(time_text(now))).await?;
         let event = Event {
             id: uuid::Uuid::now_v7(),

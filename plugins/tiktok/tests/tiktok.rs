@@ -112,6 +112,16 @@ fn an_account_without_videos_has_zero_of_everything_they_gather() {
 }
 
 #[test]
+fn videos_without_a_date_are_no_zero() {
+    let page =
+        r#"{ "data": { "videos": [{ "id": "1", "like_count": 5 }], "has_more": false }, "error": { "code": "ok" } }"#;
+    let replay = Replay::new().get("/user/info/", 200, fixture("user.json")).post("/video/list/", 200, page);
+    let snapshot = collect(&replay).expect("the account's numbers are good");
+    assert_eq!(metric(&snapshot, "likes"), json!({ "absent": "Absence::Unavailable" }));
+    assert_eq!(metric(&snapshot, "following"), 12);
+}
+
+#[test]
 fn every_error_has_its_class_whatever_its_status() {
     for status in [200, 400, 401, 429, 500] {
         let of = |name: &str| collect(&Replay::new().get("", status, error(name))).expect_err("an error is no account");

@@ -83,22 +83,35 @@ pub async fn list(http: &Http, playlist: &str, videos: Option<i64>, window: Wind
     let mut uploads = Uploads::none(videos, window);
     let mut seen = BTreeSet::new();
     let mut page_token = None;
+    let (mut has_items, mut is_dated) = (false, false);
     for _ in 0..PAGES_MAX {
         let page = match page(http, playlist, page_token.as_deref()).await {
-            Err(FetchError::NotFound) => return Ok(uploads),
+            Err(FetchError::NotFound) if page_token.is_none() => return Ok(uploads),
             other => other?,
         };
         // Newest first: once a page ends before the window, the next one holds nothing of it.
         let mut is_past = false;
-        for upload in page["items"].as_array().into_iter().flatten().filter_map(upload) {
+        let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        has_items |= !items.is_empty();
+        for upload in items.iter().filter_map(upload) {
+            is_dated = true;
             is_past = upload.published < window.since;
             if !is_past && seen.insert(upload.id.clone()) {
                 uploads.items.push(upload);
             }
         }
         let next = text(&page["nextPageToken"]);
-        if is_past || next.is_none() || next == page_token {
-            return Ok(uploads);
+        if is_past || next.is_none() {
+            // Nothing tells which of them are inside the window: that is no zero.
+            let is_unknown = has_items && !is_dated;
+            return if is_unknown {
+                Err(FetchError::Unexpected("the uploads carry no date".to_owned()))
+            } else {
+                Ok(uploads)
+            };
+        }
+        if next == page_token {
+            break;
         }
         page_token = next;
     }

@@ -263,6 +263,19 @@ fn an_unreachable_video_list_costs_the_videos_and_a_passing_failure_is_tried_aga
 }
 
 #[test]
+fn uploads_without_a_date_are_no_zero() {
+    let replay = Replay::new().get("/channels?", 200, fixture("channels.json")).get(
+        "/playlistItems?",
+        200,
+        r#"{ "items": [{ "contentDetails": { "videoId": "v" } }] }"#,
+    );
+    let snapshot =
+        replay.collect::<YouTube>(account("1", MEADOW), context(UNTIL)).expect("the channel's numbers are good");
+    assert_eq!(metric(&snapshot, "content_views"), json!({ "absent": "Absence::Unavailable" }));
+    assert_eq!(metric(&snapshot, "total_views"), 90_210);
+}
+
+#[test]
 fn a_playlist_that_never_ends_is_cut_and_says_so() {
     let page = r#"{ "nextPageToken": "NEXT", "items": [{ "contentDetails": { "videoId": "v", "videoPublishedAt": "2026-11-10T00:00:00Z" } }] }"#;
     let other = page.replace("NEXT", "OTHER");

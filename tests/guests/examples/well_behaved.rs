@@ -14,7 +14,8 @@ impl Connector for Guest {
         let mut result = echo_all(&accounts);
         for (fetched, account) in result.accounts.iter_mut().zip(&accounts) {
             if let Ok(fetched) = fetched {
-                fetched.state = Some(json!({ "settings": account.settings_json(), "before": account.state_json() }).to_string());
+                fetched.state =
+                    Some(json!({ "settings": account.settings_json(), "before": account.state_json() }).to_string());
             }
         }
         backline_sdk::log::write(backline_sdk::log::Level::Info, &format!("fetched {} accounts", accounts.len()));

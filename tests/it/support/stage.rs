@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use backline::clock::Clock;
 use backline::config::Config;
 use backline::domain::{
-    Account, AccountId, AccountStatus, Artist, ArtistId, Consent, MetricsRow, Platform, SubscriptionStatus, Tenant,
+    Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Event, MetricsRow, Platform, SubscriptionStatus, Tenant,
 };
 use backline::pipeline::Host;
 use backline::pipeline::report::{RunReport, RunRequest};
 use backline::secrets::Keyring;
-use backline::store::{MetricsFilter, Store};
+use backline::store::{EventCursor, MetricsFilter, Store};
 use backline_simulator::{Platform as SimPlatform, SimArtist, Simulator, SimulatorConfig};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde_json::json;
@@ -120,6 +120,39 @@ impl Stage {
     async fn set_credential(&self, name: &str, slot: &str, account: Option<AccountId>, value: &str) {
         let set = self.host.set_credential(&platform(name), slot, account, value).await;
         set.unwrap_or_else(|error| panic!("{name}/{slot}: {error}"));
+    }
+
+    /// Makes one artist with so many accounts on a test guest's platform, one of which carries the id it trips over.
+    pub async fn import_for_guest(&self, name: &str, accounts: u32, poison: &str) {
+        let now = self.host.clock().now();
+        let sim = self.simulator.world().artist(0);
+        self.host.store().save_artists(&[artist(&sim)], now).await.expect("the artist is saved");
+        let accounts: Vec<Account> = (0..accounts)
+            .map(|index| Account {
+                id: AccountId(uuid::Uuid::new_v5(&sim.id, &index.to_be_bytes())),
+                artist_id: ArtistId(sim.id),
+                platform: platform(name),
+                platform_id: if index == accounts / 2 { poison.to_owned() } else { format!("account-{index}") },
+                settings: json!({}),
+                status: AccountStatus::Active,
+            })
+            .collect();
+        self.host.store().save_accounts(&accounts, now).await.expect("accounts are saved");
+        let consent = Consent {
+            artist_id: ArtistId(sim.id),
+            platform: platform(name),
+            granted: true,
+            scope: "metrics".to_owned(),
+            source: "test".to_owned(),
+            recorded_at: now,
+        };
+        self.host.store().record_consents(&[consent]).await.expect("consent is recorded");
+    }
+
+    /// Every event so far.
+    pub async fn events(&self) -> Vec<Event> {
+        let events = self.host.store().events_after(EventCursor::default(), 100_000).await.expect("events are read");
+        events.into_iter().map(|(_, event)| event).collect()
     }
 
     /// Collects a date on all platforms.

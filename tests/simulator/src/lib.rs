@@ -7,6 +7,7 @@
 //! [`Simulator::set_date`] is called.
 
 mod apple;
+mod connection;
 mod control;
 mod counts;
 mod faults;

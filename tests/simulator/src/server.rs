@@ -3,24 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, StatusCode, header};
-use axum::serve::{IncomingStream, Listener};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value as Json;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use crate::connection::{ResetSwitch, ResettableListener};
 use crate::counts::{Counts, Ledger, SeenRequest};
 use crate::faults::{self, Fault, FaultKind, Faults};
 use crate::ids::{Kind, mix_text};
@@ -285,87 +280,6 @@ impl Simulator {
     }
 }
 
-// ---- connections that can be reset --------------------------------------------------------------------------------
-
-/// Set, it makes the connection end with a reset instead of an orderly close.
-#[derive(Clone, Debug, Default)]
-struct ResetSwitch(Arc<AtomicBool>);
-
-struct ResettableListener(TcpListener);
-
-struct ResettableStream {
-    stream: TcpStream,
-    switch: ResetSwitch,
-}
-
-impl Listener for ResettableListener {
-    type Io = ResettableStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (ResettableStream, SocketAddr) {
-        let (stream, addr) = Listener::accept(&mut self.0).await;
-        // Without it small answers wait for the peer's delayed acknowledgement; if it can't be set they do.
-        let _ = stream.set_nodelay(true);
-        (ResettableStream { stream, switch: ResetSwitch::default() }, addr)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
-impl Connected<IncomingStream<'_, ResettableListener>> for ResetSwitch {
-    fn connect_info(stream: IncomingStream<'_, ResettableListener>) -> Self {
-        stream.io().switch.clone()
-    }
-}
-
-impl Drop for ResettableStream {
-    fn drop(&mut self) {
-        if self.switch.0.load(Ordering::Relaxed) {
-            // If it can't be set the peer sees an early end instead of a reset: as broken for it.
-            let _ = self.stream.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for ResettableStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for ResettableStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.switch.0.load(Ordering::Relaxed) {
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-// ---- a request's way ----------------------------------------------------------------------------------------------
-
 /// A request, read whole.
 pub(crate) struct Request {
     pub method: String,
@@ -556,7 +470,7 @@ async fn answer(
             faulty(&shared, &api, &request, &switch, kind).await
         }
     };
-    if !switch.0.load(Ordering::Relaxed) {
+    if !switch.is_set() {
         in_flight.status = response.status().as_u16();
     }
     response
@@ -586,12 +500,12 @@ async fn faulty(
         }
         FaultKind::Raw { status, content_type, body } => Reply::text(status, &content_type, body),
         FaultKind::Reset => {
-            switch.0.store(true, Ordering::Relaxed);
+            switch.set();
             // A body that fails at once, without a head having been sent, ends the connection; the switch resets it.
             return respond(200, &json(), faults::half_then_error(&[]));
         }
         FaultKind::ResetMidBody => {
-            switch.0.store(true, Ordering::Relaxed);
+            switch.set();
             return respond(200, &json(), faults::half_then_error(&real().body));
         }
         FaultKind::TruncatedJson => {

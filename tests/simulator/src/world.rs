@@ -31,15 +31,20 @@
 //! | 21 | `AppleGone` | in no storefront |
 //! | 22 | `AppleOnlyGb` | in storefront `gb` only |
 
+mod credentials;
+mod expected;
+
 use std::str::FromStr;
 
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use p256::ecdsa::SigningKey;
-use p256::pkcs8::{EncodePrivateKey as _, LineEnding};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::ids::{self, ARTISTS_MAX, Kind, Token, mix};
+
+pub use credentials::Credential;
+pub use expected::Expected;
 
 /// A platform the simulator plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -175,49 +180,6 @@ pub struct Release {
     pub group: &'static str,
     /// Tracks on it.
     pub tracks: u32,
-}
-
-/// The numbers a collector should arrive at. `None`: the platform has or shows no such number.
-#[expect(missing_docs, reason = "the fields are the host's metric names")]
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Expected {
-    pub followers: Option<i64>,
-    pub following: Option<i64>,
-    pub posts_count: Option<i64>,
-    pub total_views: Option<i64>,
-    /// Sums over the window's posts, those that carry the number.
-    pub content_views: Option<i64>,
-    /// As `content_views`, over videos only.
-    pub video_views: Option<i64>,
-    pub likes: Option<i64>,
-    pub comments: Option<i64>,
-    pub shares: Option<i64>,
-    pub saved: Option<i64>,
-    /// TikTok's likes of the whole account, lifetime.
-    pub lifetime_likes: Option<i64>,
-    /// Spotify's index of the artist.
-    pub popularity: Option<i64>,
-    /// Mean over the top tracks.
-    pub track_popularity: Option<f64>,
-    pub recent_releases: Option<i64>,
-    pub top_track: Option<String>,
-    pub genres: Option<Vec<String>>,
-    /// Posts published inside the window.
-    pub posts_in_window: u32,
-}
-
-/// A secret as `backline credentials set` takes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Credential {
-    /// The platform's name.
-    pub platform: &'static str,
-    /// The slot of its manifest.
-    pub slot: &'static str,
-    /// The platform's id of the account; absent for the operator's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
-    /// What to type: plain text, or JSON.
-    pub value: String,
 }
 
 /// Prefixes of the tokens, which are part of their signatures.
@@ -686,222 +648,6 @@ impl World {
             return vec![capitals(first)];
         }
         vec![first.to_owned(), GENRES[(draw / 10 % 9 + 1 + draw) % 10].to_owned()]
-    }
-
-    // ---- what a collector should arrive at ------------------------------------------------------------------------
-
-    /// The numbers to be collected on a date, with the 28 days that end with it (UTC) as the window.
-    #[must_use]
-    pub fn expected(&self, platform: Platform, index: u32, date: NaiveDate) -> Expected {
-        self.expected_in(platform, index, date, midnight(date - Days::new(27)), midnight(date + Days::new(1)))
-    }
-
-    /// The numbers to be collected on a date, with `[since, until)` as the window.
-    #[must_use]
-    pub fn expected_in(
-        &self,
-        platform: Platform,
-        index: u32,
-        date: NaiveDate,
-        since: DateTime<Utc>,
-        until: DateTime<Utc>,
-    ) -> Expected {
-        let mut expected = Expected {
-            followers: self.followers(platform, index, date),
-            following: self.following(platform, index, date),
-            ..Expected::default()
-        };
-        match platform {
-            Platform::Youtube => {
-                let hidden = self.has(index, Trait::HiddenSubscribers);
-                expected.followers = expected.followers.filter(|_| !hidden).map(three_figures);
-                expected.total_views = Some(self.channel_views(index, date));
-            }
-            Platform::Tiktok => expected.lifetime_likes = Some(self.lifetime_likes(index, date)),
-            Platform::Instagram => {}
-            Platform::Spotify | Platform::AppleMusic => {
-                self.expect_music(&mut expected, platform, index, date, since, until);
-                return expected;
-            }
-        }
-        expected.posts_count = Some(i64::from(self.posts_until(platform, index, date)));
-        let posts = self.posts_between(platform, index, since, until, date);
-        expected.posts_in_window = u32::try_from(posts.len()).unwrap_or(u32::MAX);
-        let stats: Vec<(Post, PostStats)> =
-            posts.into_iter().map(|post| (post, self.post_stats(platform, index, post, date))).collect();
-        let sum = |pick: fn(&PostStats) -> Option<i64>| {
-            let known: Vec<i64> = stats.iter().filter_map(|(_, stats)| pick(stats)).collect();
-            (!known.is_empty()).then(|| known.iter().sum())
-        };
-        expected.content_views = sum(|stats| stats.views);
-        expected.likes = sum(|stats| stats.likes);
-        expected.comments = sum(|stats| stats.comments);
-        expected.shares = sum(|stats| stats.shares);
-        expected.saved = sum(|stats| stats.saved);
-        let videos: Vec<i64> =
-            stats.iter().filter(|(post, _)| post.video).filter_map(|(_, stats)| stats.views).collect();
-        expected.video_views = (!videos.is_empty()).then(|| videos.iter().sum());
-        expected
-    }
-
-    fn expect_music(
-        &self,
-        expected: &mut Expected,
-        platform: Platform,
-        index: u32,
-        date: NaiveDate,
-        since: DateTime<Utc>,
-        until: DateTime<Utc>,
-    ) {
-        let tracks = self.top_tracks(index);
-        if platform == Platform::Spotify {
-            expected.popularity = Some(self.popularity(index, date));
-            let popularity: Vec<i64> =
-                (0..tracks.len() as u32).map(|rank| self.track_popularity(index, rank, date)).collect();
-            #[expect(clippy::cast_precision_loss, reason = "sums of ten numbers below 101")]
-            let mean = |sum: i64, of: usize| sum as f64 / of as f64;
-            expected.track_popularity =
-                (!popularity.is_empty()).then(|| mean(popularity.iter().sum(), popularity.len()));
-        }
-        expected.genres = Some(self.genres(platform, index));
-        expected.top_track = tracks.into_iter().next();
-        let inside = |release: &Release| {
-            let out = midnight(release.date);
-            out >= since && out < until
-        };
-        let recent = self.releases(index, date, false).iter().filter(|release| inside(release)).count();
-        expected.recent_releases = Some(i64::try_from(recent).unwrap_or(i64::MAX));
-    }
-
-    // ---- credentials ----------------------------------------------------------------------------------------------
-
-    fn secret(&self, what: &str, len: usize) -> String {
-        (0..)
-            .map(|word| format!("{:016x}", mix(ids::mix_text(self.seed, what), &[word])))
-            .take(len / 16 + 1)
-            .collect::<String>()[..len]
-            .to_owned()
-    }
-
-    /// YouTube's API key.
-    #[must_use]
-    pub fn youtube_api_key(&self) -> String {
-        format!("AIzaSy{}", self.secret("youtube key", 33))
-    }
-
-    /// Spotify's client id.
-    #[must_use]
-    pub fn spotify_client_id(&self) -> String {
-        self.secret("spotify id", 32)
-    }
-
-    /// Spotify's client secret.
-    #[must_use]
-    pub fn spotify_client_secret(&self) -> String {
-        self.secret("spotify secret", 32)
-    }
-
-    /// TikTok's client key.
-    #[must_use]
-    pub fn tiktok_client_key(&self) -> String {
-        format!("aw{}", self.secret("tiktok key", 16))
-    }
-
-    /// TikTok's client secret.
-    #[must_use]
-    pub fn tiktok_client_secret(&self) -> String {
-        self.secret("tiktok secret", 32)
-    }
-
-    /// Apple's team id.
-    #[must_use]
-    pub fn apple_team_id(&self) -> String {
-        self.secret("apple team", 10).to_uppercase()
-    }
-
-    /// Apple's key id.
-    #[must_use]
-    pub fn apple_key_id(&self) -> String {
-        self.secret("apple key", 10).to_uppercase()
-    }
-
-    /// Apple's private key, PKCS#8 PEM.
-    #[must_use]
-    pub fn apple_private_key_pem(&self) -> String {
-        let pem = self.signing_key.to_pkcs8_pem(LineEnding::LF).expect("a key of the curve can be written");
-        pem.to_string()
-    }
-
-    pub(crate) fn apple_signing_key(&self) -> &SigningKey {
-        &self.signing_key
-    }
-
-    /// Every credential that does not belong to one artist.
-    #[must_use]
-    pub fn operator_credentials(&self) -> Vec<Credential> {
-        let entry = |platform, slot, value| Credential { platform, slot, account: None, value };
-        let client =
-            |id: String, secret: String| serde_json::json!({ "client_id": id, "client_secret": secret }).to_string();
-        let apple = serde_json::json!({
-            "team_id": self.apple_team_id(),
-            "key_id": self.apple_key_id(),
-            "private_key_pem": self.apple_private_key_pem(),
-        });
-        vec![
-            entry("youtube", "app", self.youtube_api_key()),
-            entry("spotify", "app", client(self.spotify_client_id(), self.spotify_client_secret())),
-            entry("tiktok", "user", client(self.tiktok_client_key(), self.tiktok_client_secret())),
-            entry("apple_music", "app", apple.to_string()),
-        ]
-    }
-
-    /// The credentials of one artist's own accounts.
-    #[must_use]
-    pub fn artist_credentials(&self, index: u32) -> Vec<Credential> {
-        let artist = self.artist(index);
-        let entry = |platform, account, value| Credential { platform, slot: "user", account: Some(account), value };
-        let tiktok = serde_json::json!({ "refresh_token": artist.tiktok_refresh_token });
-        vec![
-            entry("instagram", artist.instagram_user_id, artist.instagram_token),
-            entry("tiktok", artist.tiktok_open_id, tiktok.to_string()),
-        ]
-    }
-
-    /// The header line of the import file.
-    pub(crate) const CSV_HEADER: &'static str = "id,name,timezone,subscription_status,data_collection_enabled,\
-         instagram_token,instagram_user_id,spotify_artist_id,youtube_channel_id,tiktok_username,tiktok_open_id,\
-         tiktok_access_token,tiktok_refresh_token,apple_music_artist_id\n";
-
-    /// One line of the import file, with its line break.
-    pub(crate) fn csv_line(&self, index: u32) -> String {
-        let artist = self.artist(index);
-        let fields = [
-            artist.id.to_string(),
-            artist.name,
-            artist.timezone,
-            "active".to_owned(),
-            "true".to_owned(),
-            artist.instagram_token,
-            artist.instagram_user_id,
-            artist.spotify_artist_id,
-            artist.youtube_channel_id,
-            artist.tiktok_username,
-            artist.tiktok_open_id,
-            artist.tiktok_access_token,
-            artist.tiktok_refresh_token,
-            artist.apple_music_id,
-        ];
-        fields.join(",") + "\n"
-    }
-
-    /// The import file of all artists.
-    #[must_use]
-    pub fn artists_csv(&self) -> String {
-        let mut csv = Self::CSV_HEADER.to_owned();
-        for index in 0..self.artists {
-            csv.push_str(&self.csv_line(index));
-        }
-        csv
     }
 }
 

@@ -3,18 +3,17 @@
 //! A secret prints as `[secret]` and can't be serialised by accident: the one way to its text is [`SecretText::expose`], and
 //! the one way out of the process is [`Keyring::seal`].
 
+mod seal;
+
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use chacha20poly1305::aead::{Aead as _, Generate as _, KeyInit as _, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Deserializer, Serialize};
-use sha2::Digest as _;
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::domain::manifest::{CredentialKind, Owner};
+
+pub use seal::Keyring;
 
 /// Shortest secret that is accepted, in bytes. Anything shorter would be found in honest answers by chance when they are
 /// searched for it.
@@ -228,13 +227,16 @@ impl Secret {
                 let (client_id, client_secret) = client()?;
                 Ok(Self::OauthClient { client_id, client_secret })
             }
-            CredentialKind::Oauth2RefreshToken if !text.starts_with('{') => {
-                Ok(Self::RefreshToken { refresh_token: usable(kind, text.into())?, refresh_expires_at: None, access: None })
-            }
+            CredentialKind::Oauth2RefreshToken if !text.starts_with('{') => Ok(Self::RefreshToken {
+                refresh_token: usable(kind, text.into())?,
+                refresh_expires_at: None,
+                access: None,
+            }),
             CredentialKind::Oauth2RefreshToken => {
                 let expected = r#"{"refresh_token": "…"}"#;
                 let form = form(expected)?;
-                let token = form.refresh_token.ok_or_else(|| wrong(&format!("it is not JSON of the form {expected}")))?;
+                let token =
+                    form.refresh_token.ok_or_else(|| wrong(&format!("it is not JSON of the form {expected}")))?;
                 // An access token of unknown age is worth nothing: the first use exchanges the refresh token.
                 let access = match (form.token, form.obtained_at, form.expires_at) {
                     (Some(token), Some(obtained_at), Some(expires_at)) => {
@@ -252,7 +254,8 @@ impl Secret {
                 Ok(Self::InstagramLongLived { token: usable(kind, text.into())?, obtained_at: None, expires_at: None })
             }
             CredentialKind::InstagramLongLived => {
-                let expected = r#"{"token": "…", "obtained_at": "2026-01-31T00:00:00Z", "expires_at": "2026-04-01T00:00:00Z"}"#;
+                let expected =
+                    r#"{"token": "…", "obtained_at": "2026-01-31T00:00:00Z", "expires_at": "2026-04-01T00:00:00Z"}"#;
                 let form = form(expected)?;
                 let token = form.token.ok_or_else(|| wrong(&format!("it is not JSON of the form {expected}")))?;
                 Ok(Self::InstagramLongLived {
@@ -265,7 +268,9 @@ impl Secret {
                 let expected = r#"{"team_id": "…", "key_id": "…", "private_key_pem": "-----BEGIN PRIVATE KEY-----…"}"#;
                 let form = form(expected)?;
                 match (form.team_id, form.key_id, form.private_key_pem) {
-                    (Some(team_id), Some(key_id), Some(pem)) if pem.expose().contains("-----BEGIN PRIVATE KEY-----") => {
+                    (Some(team_id), Some(key_id), Some(pem))
+                        if pem.expose().contains("-----BEGIN PRIVATE KEY-----") =>
+                    {
                         Ok(Self::AppleDeveloperToken { team_id, key_id, private_key_pem: pem, access: None })
                     }
                     _ => Err(wrong(&format!("it is not JSON of the form {expected}"))),
@@ -363,14 +368,6 @@ impl Secret {
         values.extend(access.map(|access| &access.token));
         values
     }
-
-    /// JSON, for sealing only: `Secret` has no `Serialize`, so that nothing else can write one.
-    fn to_json(&self) -> Zeroizing<Vec<u8>> {
-        // Grown once: a buffer that moves leaves copies behind.
-        let mut json = Zeroizing::new(Vec::with_capacity(2 * SECRET_BYTES_MAX));
-        serde_json::to_writer(&mut *json, &SealedForm::of(self)).expect("strings and times always have a JSON form");
-        json
-    }
 }
 
 /// Checks that a value can be searched for and put into a request.
@@ -402,175 +399,11 @@ struct GivenForm {
     private_key_pem: Option<SecretText>,
 }
 
-/// What [`Secret`] looks like inside the seal. Reading it is `Secret`'s own `Deserialize`.
-#[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-enum SealedForm<'a> {
-    ApiKey { value: &'a str },
-    Bearer { value: &'a str },
-    ClientCredentials { client_id: &'a str, client_secret: &'a str, access: Option<SealedAccess<'a>> },
-    OauthClient { client_id: &'a str, client_secret: &'a str },
-    RefreshToken { refresh_token: &'a str, refresh_expires_at: Option<DateTime<Utc>>, access: Option<SealedAccess<'a>> },
-    InstagramLongLived { token: &'a str, obtained_at: Option<DateTime<Utc>>, expires_at: Option<DateTime<Utc>> },
-    AppleDeveloperToken { team_id: &'a str, key_id: &'a str, private_key_pem: &'a str, access: Option<SealedAccess<'a>> },
-}
-
-#[derive(Serialize)]
-struct SealedAccess<'a> {
-    token: &'a str,
-    obtained_at: DateTime<Utc>,
-    expires_at: Option<DateTime<Utc>>,
-}
-
-impl<'a> SealedForm<'a> {
-    fn of(secret: &'a Secret) -> Self {
-        let access_form = |access: &'a Option<AccessToken>| {
-            access.as_ref().map(|access| SealedAccess {
-                token: access.token.expose(),
-                obtained_at: access.obtained_at,
-                expires_at: access.expires_at,
-            })
-        };
-        match secret {
-            Secret::ApiKey { value } => Self::ApiKey { value: value.expose() },
-            Secret::Bearer { value } => Self::Bearer { value: value.expose() },
-            Secret::ClientCredentials { client_id, client_secret, access } => Self::ClientCredentials {
-                client_id: client_id.expose(),
-                client_secret: client_secret.expose(),
-                access: access_form(access),
-            },
-            Secret::OauthClient { client_id, client_secret } => {
-                Self::OauthClient { client_id: client_id.expose(), client_secret: client_secret.expose() }
-            }
-            Secret::RefreshToken { refresh_token, refresh_expires_at, access } => Self::RefreshToken {
-                refresh_token: refresh_token.expose(),
-                refresh_expires_at: *refresh_expires_at,
-                access: access_form(access),
-            },
-            Secret::InstagramLongLived { token, obtained_at, expires_at } => {
-                Self::InstagramLongLived { token: token.expose(), obtained_at: *obtained_at, expires_at: *expires_at }
-            }
-            Secret::AppleDeveloperToken { team_id, key_id, private_key_pem, access } => Self::AppleDeveloperToken {
-                team_id: team_id.expose(),
-                key_id: key_id.expose(),
-                private_key_pem: private_key_pem.expose(),
-                access: access_form(access),
-            },
-        }
-    }
-}
-
-/// First byte of everything sealed, should the format ever change.
-const FORMAT: u8 = 1;
-const KEY_ID_BYTES: usize = 8;
-const NONCE_BYTES: usize = 24;
-const KEY_BYTES: usize = 32;
-
-/// The keys that seal credentials: one seals, any opens. XChaCha20-Poly1305 with a random nonce.
-#[derive(Clone)]
-pub struct Keyring {
-    /// The first one seals.
-    keys: Vec<Zeroizing<[u8; KEY_BYTES]>>,
-}
-
-impl fmt::Debug for Keyring {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyring of {} keys", self.keys.len())
-    }
-}
-
-impl Keyring {
-    /// A keyring with one key: 32 bytes in base64.
-    ///
-    /// # Errors
-    /// When the text is anything else.
-    pub fn from_base64(key: &str) -> Result<Self, SecretError> {
-        Ok(Self { keys: vec![decode_key(key)?] })
-    }
-
-    /// Adds a key that opens what was sealed before a rotation, and seals nothing.
-    ///
-    /// # Errors
-    /// When the text is not 32 bytes in base64.
-    pub fn with_old_key(mut self, key: &str) -> Result<Self, SecretError> {
-        self.keys.push(decode_key(key)?);
-        Ok(self)
-    }
-
-    /// A new random key, in base64.
-    #[must_use]
-    pub fn generate_base64() -> String {
-        STANDARD.encode(Key::generate())
-    }
-
-    /// Seals a secret. `context` must be given again to open it; the credential's id keeps one from being passed off as another.
-    #[must_use]
-    pub fn seal(&self, secret: &Secret, context: &str) -> Vec<u8> {
-        let key = &self.keys[0];
-        let nonce = XNonce::generate();
-        let json = secret.to_json();
-        let ciphertext = cipher(key)
-            .encrypt(&nonce, Payload { msg: &json, aad: context.as_bytes() })
-            .expect("encryption fails above 256 GiB only");
-        let mut sealed = Vec::with_capacity(1 + KEY_ID_BYTES + NONCE_BYTES + ciphertext.len());
-        sealed.push(FORMAT);
-        sealed.extend_from_slice(&key_id(key));
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&ciphertext);
-        sealed
-    }
-
-    /// Opens what [`Keyring::seal`] made.
-    ///
-    /// # Errors
-    /// When the key is unknown, a byte was changed, or the context is another.
-    pub fn open(&self, sealed: &[u8], context: &str) -> Result<Secret, SecretError> {
-        let (&format, rest) = sealed.split_first().ok_or(SecretError::Damaged)?;
-        let (id, rest) = rest.split_at_checked(KEY_ID_BYTES).ok_or(SecretError::Damaged)?;
-        let (nonce, ciphertext) = rest.split_at_checked(NONCE_BYTES).ok_or(SecretError::Damaged)?;
-        if format != FORMAT {
-            return Err(SecretError::Damaged);
-        }
-        let Some(key) = self.keys.iter().find(|key| key_id(key) == id) else {
-            return Err(SecretError::UnknownKey { key_id: id.iter().map(|byte| format!("{byte:02x}")).collect() });
-        };
-        let nonce = XNonce::try_from(nonce).map_err(|_| SecretError::Damaged)?;
-        let json = cipher(key)
-            .decrypt(&nonce, Payload { msg: ciphertext, aad: context.as_bytes() })
-            .map(Zeroizing::new)
-            .map_err(|_| SecretError::Damaged)?;
-        serde_json::from_slice(&json).map_err(|_| SecretError::Damaged)
-    }
-
-    /// Whether this was sealed with a key other than the one that seals now.
-    #[must_use]
-    pub fn is_outdated(&self, sealed: &[u8]) -> bool {
-        sealed.get(1..1 + KEY_ID_BYTES) != Some(&key_id(&self.keys[0])[..])
-    }
-}
-
-fn decode_key(text: &str) -> Result<Zeroizing<[u8; KEY_BYTES]>, SecretError> {
-    let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| SecretError::Key)?);
-    Ok(Zeroizing::new(bytes.as_slice().try_into().map_err(|_| SecretError::Key)?))
-}
-
-fn cipher(key: &[u8; KEY_BYTES]) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new(&Key::from(*key))
-}
-
-/// Names a key without telling anything of it.
-fn key_id(key: &[u8; KEY_BYTES]) -> [u8; KEY_ID_BYTES] {
-    let digest = sha2::Sha256::new().chain_update(b"backline sealing key id").chain_update(key).finalize();
-    let mut id = [0; KEY_ID_BYTES];
-    id.copy_from_slice(&digest[..KEY_ID_BYTES]);
-    id
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CANARY: &str = "canary-secret-0123456789";
+    pub(super) const CANARY: &str = "canary-secret-0123456789";
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().expect("a time")
@@ -580,16 +413,29 @@ mod tests {
         AccessToken { token: CANARY.into(), obtained_at: at(obtained_at), expires_at: Some(at(expires_at)) }
     }
 
-    fn one_of_each() -> Vec<Secret> {
+    pub(super) fn one_of_each() -> Vec<Secret> {
         let access = Some(access("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"));
         vec![
             Secret::ApiKey { value: CANARY.into() },
             Secret::Bearer { value: CANARY.into() },
             Secret::ClientCredentials { client_id: "id".into(), client_secret: CANARY.into(), access: access.clone() },
             Secret::OauthClient { client_id: "id".into(), client_secret: CANARY.into() },
-            Secret::RefreshToken { refresh_token: CANARY.into(), refresh_expires_at: Some(at("2027-11-22T10:00:00Z")), access: None },
-            Secret::InstagramLongLived { token: CANARY.into(), obtained_at: None, expires_at: Some(at("2027-01-01T00:00:00Z")) },
-            Secret::AppleDeveloperToken { team_id: "t".into(), key_id: "k".into(), private_key_pem: CANARY.into(), access },
+            Secret::RefreshToken {
+                refresh_token: CANARY.into(),
+                refresh_expires_at: Some(at("2027-11-22T10:00:00Z")),
+                access: None,
+            },
+            Secret::InstagramLongLived {
+                token: CANARY.into(),
+                obtained_at: None,
+                expires_at: Some(at("2027-01-01T00:00:00Z")),
+            },
+            Secret::AppleDeveloperToken {
+                team_id: "t".into(),
+                key_id: "k".into(),
+                private_key_pem: CANARY.into(),
+                access,
+            },
         ]
     }
 
@@ -602,52 +448,19 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_survives_sealing_and_opening() {
-        let keyring = Keyring::from_base64(&Keyring::generate_base64()).expect("a key");
-        for secret in one_of_each() {
-            let sealed = keyring.seal(&secret, "credential 1");
-            assert!(!sealed.windows(6).any(|bytes| bytes == b"canary"));
-            assert_eq!(keyring.open(&sealed, "credential 1").expect("opens"), secret);
-            assert_ne!(keyring.seal(&secret, "credential 1"), sealed, "a nonce was used twice");
-        }
-    }
-
-    #[test]
-    fn a_changed_byte_another_context_or_another_key_opens_nothing() {
-        let keyring = Keyring::from_base64(&Keyring::generate_base64()).expect("a key");
-        let sealed = keyring.seal(&Secret::ApiKey { value: CANARY.into() }, "credential 1");
-        assert_eq!(keyring.open(&sealed, "credential 2"), Err(SecretError::Damaged));
-        for index in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[index] ^= 1;
-            assert!(keyring.open(&changed, "credential 1").is_err(), "byte {index}");
-            assert!(keyring.open(&sealed[..index], "credential 1").is_err(), "cut at {index}");
-        }
-        let other = Keyring::from_base64(&Keyring::generate_base64()).expect("a key");
-        assert!(matches!(other.open(&sealed, "credential 1"), Err(SecretError::UnknownKey { .. })));
-    }
-
-    #[test]
-    fn an_old_key_opens_and_the_new_one_seals() {
-        let (old, new) = (Keyring::generate_base64(), Keyring::generate_base64());
-        let secret = Secret::ApiKey { value: CANARY.into() };
-        let sealed = Keyring::from_base64(&old).expect("a key").seal(&secret, "c");
-        let both = Keyring::from_base64(&new).expect("a key").with_old_key(&old).expect("a key");
-        assert_eq!(both.open(&sealed, "c").expect("opens"), secret);
-        assert!(both.is_outdated(&sealed) && !both.is_outdated(&both.seal(&secret, "c")));
-        for wrong in ["", "abc", "AAAA", &STANDARD.encode([0; 31]), &STANDARD.encode([0; 33])] {
-            assert_eq!(Keyring::from_base64(wrong).err(), Some(SecretError::Key));
-        }
-    }
-
-    #[test]
     fn what_an_operator_gives_is_read_by_kind_and_owner() {
-        use CredentialKind::{AppleDeveloperToken, ApiKey, InstagramLongLived, Oauth2ClientCredentials, Oauth2RefreshToken};
+        use CredentialKind::{
+            ApiKey, AppleDeveloperToken, InstagramLongLived, Oauth2ClientCredentials, Oauth2RefreshToken,
+        };
         use Owner::{Account, Operator};
         let parse = |kind, owner, text: &str| Secret::parse(kind, owner, text).expect(text);
         assert_eq!(parse(ApiKey, Operator, &format!(" {CANARY}\n")), Secret::ApiKey { value: CANARY.into() });
         assert_eq!(
-            parse(Oauth2ClientCredentials, Operator, r#"{"client_id":"id","client_secret":"canary-secret-0123456789"}"#),
+            parse(
+                Oauth2ClientCredentials,
+                Operator,
+                r#"{"client_id":"id","client_secret":"canary-secret-0123456789"}"#
+            ),
             Secret::ClientCredentials { client_id: "id".into(), client_secret: CANARY.into(), access: None }
         );
         assert_eq!(
@@ -657,7 +470,11 @@ mod tests {
         let plain = Secret::RefreshToken { refresh_token: CANARY.into(), refresh_expires_at: None, access: None };
         assert_eq!(parse(Oauth2RefreshToken, Account, CANARY), plain);
         assert_eq!(
-            parse(Oauth2RefreshToken, Account, r#"{"refresh_token":"canary-secret-0123456789","access_token":"of unknown age"}"#),
+            parse(
+                Oauth2RefreshToken,
+                Account,
+                r#"{"refresh_token":"canary-secret-0123456789","access_token":"of unknown age"}"#
+            ),
             plain
         );
         assert_eq!(
@@ -665,8 +482,16 @@ mod tests {
             Secret::InstagramLongLived { token: CANARY.into(), obtained_at: None, expires_at: None }
         );
         assert_eq!(
-            parse(InstagramLongLived, Account, r#"{"access_token":"canary-secret-0123456789","expires_at":"2027-01-01T00:00:00Z"}"#),
-            Secret::InstagramLongLived { token: CANARY.into(), obtained_at: None, expires_at: Some(at("2027-01-01T00:00:00Z")) }
+            parse(
+                InstagramLongLived,
+                Account,
+                r#"{"access_token":"canary-secret-0123456789","expires_at":"2027-01-01T00:00:00Z"}"#
+            ),
+            Secret::InstagramLongLived {
+                token: CANARY.into(),
+                obtained_at: None,
+                expires_at: Some(at("2027-01-01T00:00:00Z"))
+            }
         );
         for (kind, owner, text) in [
             (ApiKey, Operator, "short"),
@@ -699,8 +524,12 @@ mod tests {
         ] {
             assert_eq!((secret.injectable(at(now)).is_some(), secret.refresh_due(at(now))), (injected, due), "{now}");
         }
-        let never_exchanged = Secret::RefreshToken { refresh_token: CANARY.into(), refresh_expires_at: None, access: None };
-        assert!(never_exchanged.injectable(at("2026-11-22T10:00:00Z")).is_none() && never_exchanged.refresh_due(at("2026-11-22T10:00:00Z")));
+        let never_exchanged =
+            Secret::RefreshToken { refresh_token: CANARY.into(), refresh_expires_at: None, access: None };
+        assert!(
+            never_exchanged.injectable(at("2026-11-22T10:00:00Z")).is_none()
+                && never_exchanged.refresh_due(at("2026-11-22T10:00:00Z"))
+        );
     }
 
     #[test]
@@ -719,7 +548,11 @@ mod tests {
             (None, Some("2026-12-31T00:00:00Z"), "2026-11-30T00:00:00Z", false),
             (None, None, "2026-11-30T00:00:00Z", true),
         ] {
-            assert_eq!(token(obtained_at, expires_at).refresh_due(at(now)), due, "{obtained_at:?} {expires_at:?} {now}");
+            assert_eq!(
+                token(obtained_at, expires_at).refresh_due(at(now)),
+                due,
+                "{obtained_at:?} {expires_at:?} {now}"
+            );
         }
         let stored = token(None, None).obtained_by(at("2026-11-30T00:00:00Z"));
         assert!(!stored.refresh_due(at("2026-11-30T12:00:00Z")) && stored.refresh_due(at("2026-12-01T00:00:00Z")));

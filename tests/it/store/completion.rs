@@ -1,0 +1,436 @@
+//! The transaction that ends a batch, and what it reads before.
+
+use std::collections::BTreeMap;
+
+use backline::domain::metric::names;
+use backline::domain::outcome::{FailureClass, Outcome};
+use backline::domain::{
+    AccountStatus, BatchId, Change, EngagementBasis, GrowthRow, LostMetric, MetricsRow, RunId, Value,
+};
+use backline::store::{
+    BatchResult, DatabaseKind, DocumentRecord, EventCursor, MetricsFilter, PluginLog, StoreError, StoredAccount,
+};
+use chrono::{Days, NaiveDate, TimeDelta};
+use sqlx::Row as _;
+use sqlx::any::AnyPoolOptions;
+
+use super::fixtures::{
+    artist, batch, day, event, followers, lease, metric, now, people, release, result, row, run, store_rows, stored,
+};
+use crate::support::database::each_database;
+
+fn back(date: NaiveDate, days: u64) -> NaiveDate {
+    date - Days::new(days)
+}
+
+#[tokio::test]
+async fn a_row_comes_back_as_it_was_stored() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 2).await;
+        let date = day("2026-11-22");
+        let mut large = row(&accounts[0], date);
+        large.values.extend([
+            (metric(names::FOLLOWERS), Value::Integer(3_331_930_783)),
+            (metric(names::TOTAL_VIEWS), Value::Integer(i64::MAX)),
+            (metric(names::ENGAGEMENT_RATE), Value::Decimal(1234.56)),
+            (metric(names::POPULARITY), Value::Decimal(57.0)),
+            (metric("huge"), Value::Integer(i64::MAX)),
+            (metric("hashtags"), Value::Texts(Vec::new())),
+        ]);
+        large.observed.insert(metric("saves"), now() - TimeDelta::microseconds(1));
+        let mut bare = row(&accounts[1], date);
+        bare.values.clear();
+        bare.values.insert(metric(names::GENRES), Value::Texts(Vec::new()));
+        bare.engagement = None;
+        bare.findings.clear();
+        store_rows(&store, vec![large.clone(), bare.clone()]).await;
+
+        let read = store.metrics(&MetricsFilter::default()).await.unwrap();
+        let expected = [MetricsRow { run_id: large.run_id, ..large.clone() }, bare.clone()];
+        assert_eq!(read, expected);
+        let document = store.document(large.document_id).await.unwrap();
+        assert_eq!(document.as_deref(), Some(r#"{"followers":"2026-11-22"}"#));
+        assert_eq!(store.document(backline::domain::DocumentId::generate()).await.unwrap(), None);
+
+        let id = backline::domain::DocumentId::generate();
+        let nul = MetricsRow { notes: vec!["a\0b \\u0000".to_owned()], document_id: id, ..bare };
+        store_rows(&store, vec![nul]).await;
+        let filter = MetricsFilter { account: Some(accounts[1].id), ..MetricsFilter::default() };
+        assert_eq!(store.metrics(&filter).await.unwrap()[0].notes, ["ab \\u0000"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_row_given_replaces_the_one_of_its_date() {
+    each_database(async |store, _| {
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let date = day("2026-11-22");
+        store_rows(&store, vec![followers(&account, date, 100)]).await;
+        let planned = batch(1, &run(1), &[&account], date);
+        store.add_batches(&[planned], now()).await.unwrap();
+        let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
+        let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
+        let mut merged = past.existing.expect("the same date's row");
+        assert_eq!(merged.values[names::FOLLOWERS], Value::Integer(100));
+        assert!(past.history.is_empty() && past.later_dates.is_empty());
+        merged.values.insert(metric(names::LIKES), Value::Integer(3));
+        let result = BatchResult {
+            accounts: vec![stored(MetricsRow { document_id: backline::domain::DocumentId::generate(), ..merged })],
+            ..BatchResult::default()
+        };
+        completion.commit(result).await.unwrap();
+
+        let [read] = store.metrics(&MetricsFilter::default()).await.unwrap().try_into().unwrap();
+        let values: Vec<_> = read.values.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        assert_eq!(values, [(names::FOLLOWERS, Value::Integer(100)), (names::LIKES, Value::Integer(3))]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_error_in_the_middle_leaves_nothing() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 2).await;
+        let date = day("2026-11-22");
+        store.add_batches(&[batch(1, &run(1), &[&accounts[0], &accounts[1]], date)], now()).await.unwrap();
+        let held = lease(&store).await;
+
+        // The second document has the first one's id: the rows have been written by then, and must go again.
+        let first = row(&accounts[0], date);
+        let second = MetricsRow { document_id: first.document_id, ..row(&accounts[1], date) };
+        let mut results = vec![stored(first.clone()), stored(second)];
+        results[0].events.push(event(1, None));
+        let failing = BatchResult { accounts: results, ..BatchResult::default() };
+        let error = store.complete_batch(&held, failing, now()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Query { what: "store documents", .. }), "{error:?}");
+
+        let mut misfit = row(&accounts[1], date);
+        misfit.values.insert(metric(names::LIKES), Value::Text("many".to_owned()));
+        let failing = BatchResult { accounts: vec![stored(first.clone()), stored(misfit)], ..BatchResult::default() };
+        let error = store.complete_batch(&held, failing, now()).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Misfit { metric, .. } if metric == "likes"), "{error:?}");
+
+        let mut dropped = store.begin_completion(&held, now()).await.unwrap();
+        dropped.history(&[(accounts[0].id, date)]).await.unwrap();
+        drop(dropped);
+
+        assert_eq!(store.metrics(&MetricsFilter::default()).await.unwrap(), []);
+        assert_eq!(store.document(first.document_id).await.unwrap(), None);
+        assert_eq!(store.run_outcomes(run(1).id, None, 10).await.unwrap(), []);
+        assert_eq!(store.events_after(EventCursor::default(), 10).await.unwrap(), []);
+        assert_eq!(store.fetch_accounts(&[accounts[0].id]).await.unwrap()[0].state, None);
+
+        // The lease still holds, and the batch can be completed after all.
+        let right =
+            BatchResult { accounts: vec![stored(first), stored(row(&accounts[1], date))], ..BatchResult::default() };
+        assert_eq!(store.complete_batch(&held, right, now()).await.unwrap().counts.collected, 2);
+        assert_eq!(store.metrics(&MetricsFilter::default()).await.unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn everything_an_account_brought_is_written_with_its_batch() {
+    each_database(async |store, url| {
+        let accounts = people(&store, 3).await;
+        let date = day("2026-11-22");
+        let all: Vec<_> = accounts.iter().collect();
+        store.save_release(&release(), b"component").await.unwrap();
+        store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
+        let collected = row(&accounts[0], date);
+        let growth = GrowthRow {
+            account_id: accounts[0].id,
+            artist_id: artist(1).id,
+            platform: collected.platform.clone(),
+            metric_date: date,
+            changes: BTreeMap::from([(
+                metric(names::FOLLOWERS),
+                BTreeMap::from([(7, Change { absolute: Some(-3.0), percent: Some(-2.91), ..Change::default() })]),
+            )]),
+        };
+        let mut first = stored(collected);
+        first.stored.as_mut().unwrap().growth.push(growth.clone());
+        first.events.push(event(1, Some("once")));
+        let mut second = result(
+            &row(&accounts[1], date),
+            Outcome::Failed { class: FailureClass::Reconnect, message: "the token was\0 revoked".to_owned() },
+        );
+        second.status = Some(AccountStatus::ReconnectNeeded);
+        second.events.push(event(2, Some("once")));
+        let lost = LostMetric { name: "impressions".to_owned(), reason: "not a valid metric".to_owned() };
+        let result_ = BatchResult {
+            accounts: vec![first, second, result(&row(&accounts[2], date), Outcome::Collected)],
+            lost_metrics: vec![lost.clone()],
+            logs: vec![PluginLog { level: "warn".to_owned(), message: "slow".to_owned() }],
+            usage: serde_json::json!({ "requests": 3 }),
+            retry_at: None,
+        };
+        store.complete_batch(&lease(&store).await, result_, now()).await.unwrap();
+
+        assert_eq!(store.growth(&MetricsFilter::default()).await.unwrap(), [growth]);
+        let state = store.fetch_accounts(&[accounts[0].id]).await.unwrap().remove(0).state;
+        assert_eq!(state.as_deref(), Some(r#"{"seen":"2026-11-22"}"#));
+        let status = async |n: usize| store.get_account(accounts[n].id).await.unwrap().unwrap().status;
+        assert_eq!((status(0).await, status(1).await), (AccountStatus::Active, AccountStatus::ReconnectNeeded));
+        assert_eq!(store.lost_metrics(release().digest).await.unwrap(), ["impressions"]);
+        let kinds: Vec<_> =
+            store.events_after(EventCursor::default(), 10).await.unwrap().into_iter().map(|(_, event)| event.kind).collect();
+        assert_eq!(kinds, ["metrics.collected", "connector.metric_lost"], "one event per dedup key");
+
+        // The same metric lost again says nothing new.
+        store.add_batches(&[batch(2, &run(1), &[&accounts[2]], date)], now()).await.unwrap();
+        let again = BatchResult { lost_metrics: vec![lost], accounts: vec![stored(row(&accounts[2], date))], ..BatchResult::default() };
+        store.complete_batch(&lease(&store).await, again, now()).await.unwrap();
+        assert_eq!(store.events_after(EventCursor::default(), 10).await.unwrap().len(), 2);
+
+        let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
+        let text = match store.kind() {
+            DatabaseKind::Sqlite => "SELECT artist_id, errors, collection_date, status FROM data_collection_logs ORDER BY artist_id",
+            DatabaseKind::Postgres => {
+                "SELECT artist_id::text AS artist_id, errors::text AS errors, collection_date::text AS collection_date, status
+                 FROM data_collection_logs ORDER BY artist_id"
+            }
+        };
+        let logs: Vec<(String, serde_json::Value, String, String)> = sqlx::query(text)
+            .fetch_all(&pool)
+            .await
+            .unwrap()
+            .iter()
+            .map(|log| {
+                (log.get("artist_id"), serde_json::from_str(log.get("errors")).unwrap(), log.get("collection_date"), log.get("status"))
+            })
+            .collect();
+        let failure = serde_json::json!([{
+            "platform": "demo", "account_id": accounts[1].id, "class": "reconnect", "message": "the token was revoked",
+        }]);
+        let line = |n: u128, errors, status: &str| (artist(n).id.to_string(), errors, "2026-11-22".to_owned(), status.to_owned());
+        let none = || serde_json::json!([]);
+        assert_eq!(logs, [line(1, none(), "success"), line(2, failure, "failed"), line(3, none(), "success")]);
+        let said: String =
+            sqlx::query("SELECT message FROM plugin_logs WHERE level = 'warn'").fetch_one(&pool).await.unwrap().get("message");
+        assert_eq!(said, "slow");
+        pool.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn history_holds_the_days_that_are_compared_with_and_no_others() {
+    each_database(async |store, _| {
+        let [account, other] = people(&store, 2).await.try_into().unwrap();
+        let date = day("2026-11-22");
+        // A metric that was last seen long ago.
+        let mut old = followers(&account, back(date, 200), 1);
+        old.values.insert(metric("saves"), Value::Integer(9));
+        store_rows(&store, vec![old]).await;
+        for ago in [100, 90, 89, 60, 29, 28, 27, 20, 16, 15, 14, 7, 2, 1] {
+            let row = followers(&account, back(date, ago), 1_000 - i64::try_from(ago).unwrap());
+            store_rows(&store, vec![row, followers(&other, back(date, ago), 5)]).await;
+        }
+        let planned = batch(1, &run(1), &[&account, &other], date);
+        store.add_batches(&[planned], now()).await.unwrap();
+        let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
+        let pasts = completion.history(&[(account.id, date), (other.id, date)]).await.unwrap();
+        let past = &pasts[&account.id];
+        let ago: Vec<_> = past.history.dates().map(|day| (date - day).num_days()).collect();
+        assert_eq!(ago, [200, 90, 28, 15, 14, 7, 2, 1], "the day 200 days ago has the latest `saves`");
+        assert_eq!(past.history.on(names::FOLLOWERS, back(date, 28)), Some(&Value::Integer(972)));
+        assert_eq!(past.history.basis_on(back(date, 1)), Some(EngagementBasis::Followers));
+        assert_eq!(past.history.latest_before("saves", date), Some((back(date, 200), &Value::Integer(9))));
+        assert_eq!((past.existing.clone(), past.later_dates.clone()), (None, Vec::new()));
+        let ago: Vec<_> = pasts[&other.id].history.dates().map(|day| (date - day).num_days()).collect();
+        assert_eq!(ago, [90, 28, 15, 14, 7, 2, 1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn history_of_a_late_date_holds_what_later_growth_needs() {
+    each_database(async |store, _| {
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let date = day("2026-11-22");
+        for offset in [-120_i64, -62, -27, -21, -6, 1, 28, 95] {
+            store_rows(&store, vec![followers(&account, date + TimeDelta::days(offset), 100 + offset)]).await;
+        }
+        store.add_batches(&[batch(1, &run(1), &[&account], date)], now()).await.unwrap();
+        let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
+        let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
+        assert_eq!(
+            past.later_dates,
+            [date + Days::new(1), date + Days::new(28)],
+            "what is 95 days later is not touched"
+        );
+        assert_eq!(past.later_rows.iter().map(|row| row.metric_date).collect::<Vec<_>>(), past.later_dates);
+        let days: Vec<_> = past.history.dates().map(|day| (day - date).num_days()).collect();
+        // One day later: 27 and 6 days before this date. 28 days later: 62 days before it. The 21st is nobody's base.
+        assert_eq!(days, [-62, -27, -6, 1, 28]);
+
+        // Before every other value: nothing is known of what was before, and the search for it finds nothing.
+        let earliest = back(date, 300);
+        drop(completion);
+        store_rows(&store, vec![followers(&account, earliest, 1)]).await;
+        let filter = MetricsFilter { until: Some(earliest), ..MetricsFilter::default() };
+        assert_eq!(store.metrics(&filter).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_missing_for_long_is_found_for_a_late_date_too() {
+    each_database(async |store, _| {
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let date = day("2026-11-22");
+        store_rows(&store, vec![followers(&account, back(date, 40), 7)]).await;
+        store_rows(&store, vec![followers(&account, date + Days::new(2), 9)]).await;
+        store.add_batches(&[batch(1, &run(1), &[&account], date)], now()).await.unwrap();
+        let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
+        let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
+        assert_eq!(past.history.latest_before(names::FOLLOWERS, date), Some((back(date, 40), &Value::Integer(7))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_erased_on_the_way_costs_the_others_nothing() {
+    each_database(async |store, url| {
+        let accounts = people(&store, 2).await;
+        let date = day("2026-11-22");
+        store.add_batches(&[batch(1, &run(1), &[&accounts[0], &accounts[1]], date)], now()).await.unwrap();
+        let held = lease(&store).await;
+        let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
+        let erase = format!("DELETE FROM artists WHERE id = '{}'", artist(1).id);
+        sqlx::query(sqlx::AssertSqlSafe(erase)).execute(&pool).await.unwrap();
+        pool.close().await;
+        let completion = store.begin_completion(&held, now()).await.unwrap();
+        assert!(!completion.is_alive(accounts[0].id) && completion.is_alive(accounts[1].id));
+        let both = BatchResult {
+            accounts: vec![stored(row(&accounts[0], date)), stored(row(&accounts[1], date))],
+            ..BatchResult::default()
+        };
+        let completed = completion.commit(both).await.unwrap();
+        assert_eq!((completed.open, completed.counts.collected), (0, 1));
+        let kept: Vec<_> =
+            store.metrics(&MetricsFilter::default()).await.unwrap().iter().map(|row| row.account_id).collect();
+        assert_eq!(kept, [accounts[1].id]);
+
+        // A batch all of whose accounts are gone is closed instead of leased.
+        let gone = backline::domain::Batch { id: BatchId::generate(), ..batch(2, &run(1), &[&accounts[0]], date) };
+        store.add_batches(&[gone], now()).await.unwrap();
+        assert_eq!(store.lease_batch(None, None, "worker", now(), super::fixtures::TTL).await.unwrap(), None);
+        assert_eq!(store.next_batch_at(None, None).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metrics_are_filtered_and_come_latest_first() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 2).await;
+        for date in ["2026-11-20", "2026-11-21", "2026-11-22"] {
+            store_rows(&store, accounts.iter().map(|account| followers(account, day(date), 1)).collect()).await;
+        }
+        let dates = async |filter: MetricsFilter| -> Vec<String> {
+            store.metrics(&filter).await.unwrap().iter().map(|row| row.metric_date.to_string()).collect()
+        };
+        let of = |artist| MetricsFilter { artist: Some(artist), ..MetricsFilter::default() };
+        assert_eq!(dates(of(artist(1).id)).await, ["2026-11-22", "2026-11-21", "2026-11-20"]);
+        assert_eq!(dates(MetricsFilter { limit: Some(3), ..MetricsFilter::default() }).await.len(), 3);
+        let since =
+            MetricsFilter { since: Some(day("2026-11-21")), until: Some(day("2026-11-21")), ..of(artist(2).id) };
+        assert_eq!(dates(since).await, ["2026-11-21"]);
+        let elsewhere = backline::domain::Platform::new("elsewhere").unwrap();
+        assert!(dates(MetricsFilter { platform: Some(elsewhere), ..MetricsFilter::default() }).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn growth_rates_are_null_where_there_is_nothing_to_compare_with() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let today = backline::clock::Clock::system().now().date_naive();
+        let rates = [
+            (40, 1, 1.0, true),
+            (5, 100, 1.0, true),
+            (4, 110, 3.5, true),
+            (2, 0, 4.0, true),
+            (1, 50, 5.25, true),
+            (0, 60, 9.0, false),
+        ];
+        for (ago, count, rate, followers_basis) in rates {
+            let mut row = followers(&account, back(today, ago), count);
+            row.values.insert(metric(names::ENGAGEMENT_RATE), Value::Decimal(rate));
+            if !followers_basis {
+                row.engagement.as_mut().unwrap().basis = EngagementBasis::Views;
+            }
+            store_rows(&store, vec![row]).await;
+        }
+        let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
+        let found: Vec<(String, Option<f64>, Option<f64>)> = sqlx::query(
+            "SELECT metric_date::text AS d, follower_growth_rate::float8 AS f, engagement_growth_rate::float8 AS e
+             FROM calculate_growth_rates($1::uuid, $2)",
+        )
+        .bind(artist(1).id.to_string())
+        .bind("demo")
+        .fetch_all(&pool)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| (row.get("d"), row.get("f"), row.get("e")))
+        .collect();
+        let on = |ago| back(today, ago).to_string();
+        assert_eq!(
+            found,
+            [
+                (on(0), Some(20.0), None),
+                (on(1), None, Some(1.25)),
+                (on(2), None, None),
+                (on(4), Some(10.0), Some(2.5)),
+                (on(5), None, None),
+            ],
+            "another basis, a base of 0, a missing day, a full pair, the first day; older days are not shown"
+        );
+        pool.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn documents_of_different_sizes_come_back_whole() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 3).await;
+        let date = day("2026-11-22");
+        let all: Vec<_> = accounts.iter().collect();
+        store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
+        let bodies: Vec<String> =
+            (0..3).map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}", "ü".repeat(n * 70_000))).collect();
+        let results: Vec<_> = accounts
+            .iter()
+            .zip(&bodies)
+            .map(|(account, body)| {
+                let row = MetricsRow { run_id: RunId::generate(), ..row(account, date) };
+                let kept = StoredAccount {
+                    document: DocumentRecord { id: row.document_id, body: body.clone() },
+                    state: None,
+                    withheld: Vec::new(),
+                    growth: Vec::new(),
+                    row: row.clone(),
+                };
+                backline::store::AccountResult { stored: Some(kept), ..result(&row, Outcome::Collected) }
+            })
+            .collect();
+        let ids: Vec<_> = results.iter().map(|result| result.stored.as_ref().unwrap().document.id).collect();
+        store
+            .complete_batch(&lease(&store).await, BatchResult { accounts: results, ..BatchResult::default() }, now())
+            .await
+            .unwrap();
+        for (id, body) in ids.into_iter().zip(bodies) {
+            assert_eq!(store.document(id).await.unwrap(), Some(body));
+        }
+    })
+    .await;
+}

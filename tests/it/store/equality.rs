@@ -1,0 +1,76 @@
+//! The same operations leave the same to read, whichever database is used.
+
+use std::cell::RefCell;
+
+use backline::domain::{DocumentId, MetricsRow, Outcome, Value};
+use backline::store::{AccountFilter, ArtistFilter, BatchResult, EventCursor, MetricsFilter};
+use uuid::Uuid;
+
+use super::fixtures::{batch, day, demo, event, lease, metric, now, people, release, result, row, run, stored};
+use crate::support::database::each_database;
+
+#[tokio::test]
+async fn both_databases_answer_alike() {
+    let answers: RefCell<Vec<Vec<String>>> = RefCell::default();
+    each_database(async |store, _| {
+        let accounts = people(&store, 5).await;
+        store.save_release(&release(), b"component").await.unwrap();
+        store.activate(release().digest, now()).await.unwrap();
+        for (n, date) in ["2026-11-19", "2026-11-21", "2026-11-22"].into_iter().enumerate() {
+            let all: Vec<_> = accounts.iter().collect();
+            store.add_batches(&[batch(n as u128, &run(1), &all, day(date))], now()).await.unwrap();
+            let results = accounts
+                .iter()
+                .enumerate()
+                .map(|(index, account)| {
+                    let id = DocumentId(Uuid::from_u128((n * 10 + index) as u128));
+                    let mut row = MetricsRow { document_id: id, ..row(account, day(date)) };
+                    row.values.insert(metric("ratio"), Value::Decimal(0.1 * index as f64 + n as f64));
+                    let deferred = Outcome::Deferred { until: now(), message: "später".to_owned() };
+                    let mut entry = if index == 3 && n == 1 { result(&row, deferred) } else { stored(row) };
+                    entry.events.push(event((n * 10 + index) as u128, None));
+                    entry
+                })
+                .collect();
+            store
+                .complete_batch(
+                    &lease(&store).await,
+                    BatchResult { accounts: results, ..BatchResult::default() },
+                    now(),
+                )
+                .await
+                .unwrap();
+        }
+        let mut held = store.lease_batch(None, None, "worker", now(), super::fixtures::TTL).await.unwrap().unwrap();
+        held.batch.attempts += 1;
+        let mut completion = store.begin_completion(&held, now()).await.unwrap();
+        let past = completion.history(&[(accounts[3].id, day("2026-11-21"))]).await.unwrap();
+        let events: Vec<_> = store
+            .events_after(EventCursor::default(), 100)
+            .await
+            .unwrap()
+            .into_iter()
+            .filter(|(_, event)| event.kind != "connector.activated")
+            .map(|(_, event)| event)
+            .collect();
+        let answer = vec![
+            format!("{:#?}", store.metrics(&MetricsFilter::default()).await.unwrap()),
+            format!("{:#?}", store.list_artists(&ArtistFilter::default()).await.unwrap()),
+            format!("{:#?}", store.list_accounts(&AccountFilter::default()).await.unwrap()),
+            format!("{:#?}", store.candidates(&demo(), None, None, 100).await.unwrap()),
+            format!("{:#?}", store.list_releases().await.unwrap()),
+            format!("{:#?}", store.run_outcomes(run(1).id, None, 100).await.unwrap()),
+            format!("{:#?}", store.run_summary(run(1).id).await.unwrap()),
+            format!("{:#?}", store.get_run(run(1).id).await.unwrap()),
+            format!("{held:#?} {past:#?} {events:#?}"),
+        ];
+        drop(completion);
+        answers.borrow_mut().push(answer);
+    })
+    .await;
+    let [sqlite, postgres] = answers.into_inner().try_into().unwrap();
+    assert!(sqlite[0].len() > 10_000);
+    for (sqlite, postgres) in sqlite.iter().zip(&postgres) {
+        assert_eq!(sqlite, postgres);
+    }
+}

@@ -1,0 +1,231 @@
+//! What the store's tests are made of: people, a release, runs, rows. Ids are small numbers, so that tests can name them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use backline::domain::metric::names;
+use backline::domain::run::RunCounts;
+use backline::domain::{
+    Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, Digest, DocumentId, Engagement,
+    EngagementBasis, Event, Grant, Lease, Manifest, MetricName, MetricsRow, Outcome, Platform, Release, Run, RunId,
+    RunStatus, SubscriptionStatus, Tenant, Value, Window,
+};
+use backline::store::{AccountResult, BatchResult, Completed, DocumentRecord, Store, StoredAccount};
+use chrono::{DateTime, NaiveDate, Utc};
+use uuid::Uuid;
+
+pub const TTL: Duration = Duration::from_secs(60);
+
+pub fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+pub fn now() -> DateTime<Utc> {
+    at("2026-11-22T12:00:00.5Z")
+}
+
+pub fn day(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+pub fn demo() -> Platform {
+    Platform::new("demo").unwrap()
+}
+
+pub fn metric(name: &str) -> MetricName {
+    MetricName::new(name).unwrap()
+}
+
+pub fn artist(n: u128) -> Artist {
+    Artist {
+        id: ArtistId(Uuid::from_u128(0xA000_0000 + n)),
+        name: format!("Artist {n}"),
+        tenant: Tenant::default(),
+        subscription_status: SubscriptionStatus::Active,
+        data_collection_enabled: true,
+        timezone: chrono_tz::Europe::Berlin,
+    }
+}
+
+/// Account `n` of artist `n`.
+pub fn account(n: u128) -> Account {
+    Account {
+        id: AccountId(Uuid::from_u128(0xC000_0000 + n)),
+        artist_id: artist(n).id,
+        platform: demo(),
+        platform_id: format!("channel-{n}"),
+        settings: serde_json::json!({ "market": "de", "depth": 2 }),
+        status: AccountStatus::Active,
+    }
+}
+
+pub fn release() -> Release {
+    release_of("1.0.0", b"component")
+}
+
+pub fn release_of(version: &str, component: &[u8]) -> Release {
+    let manifest = Manifest::parse(&format!(
+        "[connector]\nname = \"demo\"\nplatform = \"demo\"\nversion = \"{version}\"\napi = \"^1\"\ntitle = \"Demo\"\nbatch_size = 50\n\
+         [[metric]]\nname = \"followers\"\nkind = \"gauge\"\nunit = \"followers\"\n"
+    ))
+    .unwrap();
+    Release {
+        digest: Digest::of(component),
+        grant: Grant::all_of(&manifest),
+        manifest,
+        wit_version: "1.0.0".to_owned(),
+        active: false,
+        installed_at: now(),
+        size_bytes: component.len() as u64,
+    }
+}
+
+pub fn window() -> Window {
+    Window { since: at("2026-10-25T00:00:00Z"), until: at("2026-11-22T00:00:00Z") }
+}
+
+/// A row with followers 100, and what makes each kind of column full.
+pub fn row(account: &Account, date: NaiveDate) -> MetricsRow {
+    MetricsRow {
+        account_id: account.id,
+        artist_id: account.artist_id,
+        platform: account.platform.clone(),
+        metric_date: date,
+        values: BTreeMap::from([
+            (metric(names::FOLLOWERS), Value::Integer(100)),
+            (metric(names::ENGAGEMENT_RATE), Value::Decimal(2.5)),
+            (metric(names::TOP_TRACK), Value::Text("Schöne Töne 'n' \"quotes\"".to_owned())),
+            (metric(names::GENRES), Value::Texts(vec!["pop".to_owned(), "techno".to_owned()])),
+            (metric("saves"), Value::Integer(7)),
+            (metric("estimated_reach"), Value::Decimal(1.5)),
+        ]),
+        absent: BTreeMap::from([(metric(names::STREAMS), backline::domain::Absence::NotOffered)]),
+        coverage: BTreeMap::from([(metric("saves"), backline::domain::Coverage { counted: 3, skipped: 1 })]),
+        observed: BTreeMap::new(),
+        engagement: Some(Engagement {
+            interactions: 10,
+            base: Some(100),
+            basis: EngagementBasis::Followers,
+            posts_counted: 4,
+            posts_skipped: 0,
+        }),
+        window: window(),
+        quality_score: 0.95,
+        findings: vec![backline::domain::Finding {
+            rule: "followers-jump".to_owned(),
+            severity: backline::domain::Severity::Warning,
+            metric: Some("followers".to_owned()),
+            message: "100 after 40".to_owned(),
+            suggestion: "Verify data source accuracy".to_owned(),
+        }],
+        notes: vec!["3 posts".to_owned()],
+        collection_source: "api".to_owned(),
+        observed_at: now(),
+        release: release().digest,
+        wit_version: "1.0.0".to_owned(),
+        run_id: RunId(Uuid::nil()),
+        document_id: DocumentId::generate(),
+    }
+}
+
+/// A row whose only value is its followers.
+pub fn followers(account: &Account, date: NaiveDate, followers: i64) -> MetricsRow {
+    MetricsRow { values: BTreeMap::from([(metric(names::FOLLOWERS), Value::Integer(followers))]), ..row(account, date) }
+}
+
+pub fn run(n: u128) -> Run {
+    Run {
+        id: RunId(Uuid::from_u128(0xE000_0000 + n)),
+        trigger: "manual".to_owned(),
+        date: Some(day("2026-11-22")),
+        status: RunStatus::Running,
+        started_at: now(),
+        finished_at: None,
+        counts: RunCounts::default(),
+    }
+}
+
+pub fn batch(n: u128, run: &Run, accounts: &[&Account], date: NaiveDate) -> Batch {
+    Batch {
+        id: BatchId(Uuid::from_u128(0xB000_0000 + n)),
+        run_id: run.id,
+        tenant: Tenant::default(),
+        platform: demo(),
+        release: release().digest,
+        window: window(),
+        accounts: accounts.iter().map(|account| BatchAccount { account_id: account.id, metric_date: date }).collect(),
+        attempts: 0,
+    }
+}
+
+/// Accounts 1 to `n` with their artists, and run 1.
+pub async fn people(store: &Store, n: u128) -> Vec<Account> {
+    let artists: Vec<_> = (1..=n).map(artist).collect();
+    let accounts: Vec<_> = (1..=n).map(account).collect();
+    store.save_artists(&artists, now()).await.unwrap();
+    store.save_accounts(&accounts, now()).await.unwrap();
+    store.create_run(&run(1)).await.unwrap();
+    accounts
+}
+
+pub async fn lease(store: &Store) -> Lease {
+    store.lease_batch(None, None, "worker", now(), TTL).await.unwrap().expect("a batch is open")
+}
+
+pub fn result(row: &MetricsRow, outcome: Outcome) -> AccountResult {
+    AccountResult {
+        account_id: row.account_id,
+        artist_id: row.artist_id,
+        platform: row.platform.clone(),
+        metric_date: row.metric_date,
+        outcome,
+        attempts: 1,
+        stored: None,
+        status: None,
+        events: Vec::new(),
+    }
+}
+
+pub fn stored(row: MetricsRow) -> AccountResult {
+    AccountResult {
+        stored: Some(StoredAccount {
+            document: DocumentRecord {
+                id: row.document_id,
+                body: format!("{{\"followers\":\"{}\"}}", row.metric_date),
+            },
+            state: Some(format!("{{\"seen\":\"{}\"}}", row.metric_date)),
+            withheld: Vec::new(),
+            growth: Vec::new(),
+            row: row.clone(),
+        }),
+        ..result(&row, Outcome::Collected)
+    }
+}
+
+pub fn event(n: u128, dedup_key: Option<&str>) -> Event {
+    Event {
+        id: Uuid::from_u128(0xF000_0000 + n),
+        kind: "metrics.collected".to_owned(),
+        artist_id: None,
+        occurred_at: now(),
+        dedup_key: dedup_key.map(str::to_owned),
+        data: serde_json::json!({ "n": n as u64 }),
+    }
+}
+
+/// Stores rows, all of one date and each of another account, by way of a batch.
+pub async fn store_rows(store: &Store, rows: Vec<MetricsRow>) -> Completed {
+    let accounts =
+        rows.iter().map(|row| BatchAccount { account_id: row.account_id, metric_date: row.metric_date }).collect();
+    let batch = Batch { id: BatchId::generate(), accounts, ..batch(0, &run(1), &[], rows[0].metric_date) };
+    store.add_batches(std::slice::from_ref(&batch), now()).await.unwrap();
+    let lease = lease(store).await;
+    assert_eq!(lease.batch, batch);
+    let mut completion = store.begin_completion(&lease, now()).await.unwrap();
+    let wanted: Vec<_> = rows.iter().map(|row| (row.account_id, row.metric_date)).collect();
+    completion.history(&wanted).await.unwrap();
+    completion
+        .commit(BatchResult { accounts: rows.into_iter().map(stored).collect(), ..BatchResult::default() })
+        .await
+        .unwrap()
+}

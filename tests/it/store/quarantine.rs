@@ -1,0 +1,113 @@
+//! Withheld values, until an operator decides.
+
+use backline::domain::metric::names;
+use backline::domain::row::QuarantineStatus;
+use backline::domain::{Absence, DocumentId, GrowthRow, MetricsRow, Quarantined, Value};
+use backline::store::{BatchResult, MetricsFilter, QuarantineFilter, Store, StoreError};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+use super::fixtures::{batch, day, event, followers, lease, metric, now, people, release, run, stored};
+use crate::support::database::each_database;
+
+fn held(n: u128, row: &MetricsRow, metric: &str, value: Value) -> Quarantined {
+    Quarantined {
+        id: Uuid::from_u128(0x9000_0000 + n),
+        account_id: row.account_id,
+        artist_id: row.artist_id,
+        platform: row.platform.clone(),
+        metric_date: row.metric_date,
+        metric: metric.to_owned(),
+        value,
+        rule: "negative".to_owned(),
+        release: release().digest,
+        document_id: row.document_id,
+        status: QuarantineStatus::Held,
+        created_at: now(),
+    }
+}
+
+async fn withhold(store: &Store, n: u128, row: MetricsRow, withheld: Vec<Quarantined>) {
+    let account = super::fixtures::account(1);
+    store.add_batches(&[batch(n, &run(1), &[&account], row.metric_date)], now()).await.unwrap();
+    let mut result = stored(MetricsRow { document_id: DocumentId::generate(), ..row });
+    result.stored.as_mut().unwrap().withheld = withheld;
+    store
+        .complete_batch(&lease(store).await, BatchResult { accounts: vec![result], ..BatchResult::default() }, now())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_withheld_value_is_released_into_its_row_or_discarded() {
+    each_database(async |store, _| {
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let date = day("2026-11-22");
+        let mut row = followers(&account, date, 100);
+        row.absent.insert(metric(names::LIKES), Absence::Rejected("negative".to_owned()));
+        let likes = held(1, &row, names::LIKES, Value::Integer(-5));
+        let odd = held(2, &row, "No Metric!", Value::Text("12 \"k\"".to_owned()));
+        let nan = held(3, &row, "rate", Value::Decimal(f64::NAN));
+        withhold(&store, 1, row, vec![likes.clone(), odd.clone(), nan.clone()]).await;
+
+        let all = store.quarantine_list(&QuarantineFilter::default()).await.unwrap();
+        let nan = Quarantined { value: Value::Text("NaN".to_owned()), ..nan };
+        assert_eq!(all, [nan, odd.clone(), likes.clone()]);
+        assert_eq!(store.quarantine_get(likes.id).await.unwrap(), Some(likes.clone()));
+
+        let dropped = store.begin_quarantine_release(likes.id, now()).await.unwrap();
+        drop(dropped);
+        let mut release = store.begin_quarantine_release(likes.id, now()).await.unwrap();
+        assert_eq!(release.quarantined(), &likes);
+        let past = release.past().await.unwrap();
+        let mut row = past.existing.unwrap();
+        row.absent.remove(names::LIKES);
+        row.values.insert(metric(names::LIKES), likes.value.clone());
+        let growth = GrowthRow {
+            account_id: account.id,
+            artist_id: account.artist_id,
+            platform: account.platform.clone(),
+            metric_date: date,
+            changes: BTreeMap::new(),
+        };
+        let released = release.commit(&row, &[growth.clone()], &[event(1, None)]).await.unwrap();
+        assert_eq!(released.status, QuarantineStatus::Released);
+        assert_eq!(store.metrics(&MetricsFilter::default()).await.unwrap(), [row]);
+        assert_eq!(store.growth(&MetricsFilter::default()).await.unwrap(), [growth]);
+        let state = store.fetch_accounts(&[account.id]).await.unwrap().remove(0).state;
+        assert_eq!(state.as_deref(), Some(r#"{"seen":"2026-11-22"}"#), "the connector's state is not touched");
+
+        let error = store.begin_quarantine_release(likes.id, now()).await.err().unwrap();
+        assert!(matches!(error, StoreError::AlreadyDecided { status: "released", .. }), "{error}");
+        assert_eq!(store.quarantine_discard(odd.id, now()).await.unwrap().status, QuarantineStatus::Discarded);
+        let error = store.quarantine_discard(odd.id, now()).await.unwrap_err();
+        assert!(matches!(error, StoreError::AlreadyDecided { status: "discarded", .. }), "{error}");
+        let error = store.quarantine_discard(Uuid::nil(), now()).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+        let held = QuarantineFilter { status: Some(QuarantineStatus::Held), ..QuarantineFilter::default() };
+        assert_eq!(store.quarantine_list(&held).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_withheld_again_takes_the_place_of_the_one_still_held() {
+    each_database(async |store, _| {
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let today = followers(&account, day("2026-11-22"), 1);
+        let before = followers(&account, day("2026-11-21"), 1);
+        withhold(&store, 1, before.clone(), vec![held(1, &before, "likes", Value::Integer(-1))]).await;
+        withhold(
+            &store,
+            2,
+            today.clone(),
+            vec![held(2, &today, "likes", Value::Integer(-2)), held(3, &today, "shares", Value::Integer(-3))],
+        )
+        .await;
+        withhold(&store, 3, today.clone(), vec![held(4, &today, "likes", Value::Integer(-4))]).await;
+        let left = store.quarantine_list(&QuarantineFilter::default()).await.unwrap();
+        let values: Vec<_> = left.iter().map(|held| held.value.clone()).collect();
+        assert_eq!(values, [-4, -3, -1].map(Value::Integer));
+    })
+    .await;
+}

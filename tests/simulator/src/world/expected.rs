@@ -1,0 +1,120 @@
+//! What a collector should arrive at, for comparison with what was stored.
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use serde::Serialize;
+
+use super::{Platform, Post, PostStats, Release, Trait, World, midnight, three_figures};
+
+/// The numbers a collector should arrive at. `None`: the platform has or shows no such number.
+#[expect(missing_docs, reason = "the fields are the host's metric names")]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Expected {
+    pub followers: Option<i64>,
+    pub following: Option<i64>,
+    pub posts_count: Option<i64>,
+    pub total_views: Option<i64>,
+    /// Sums over the window's posts, those that carry the number.
+    pub content_views: Option<i64>,
+    /// As `content_views`, over videos only.
+    pub video_views: Option<i64>,
+    pub likes: Option<i64>,
+    pub comments: Option<i64>,
+    pub shares: Option<i64>,
+    pub saved: Option<i64>,
+    /// TikTok's likes of the whole account, lifetime.
+    pub lifetime_likes: Option<i64>,
+    /// Spotify's index of the artist.
+    pub popularity: Option<i64>,
+    /// Mean over the top tracks.
+    pub track_popularity: Option<f64>,
+    pub recent_releases: Option<i64>,
+    pub top_track: Option<String>,
+    pub genres: Option<Vec<String>>,
+    /// Posts published inside the window.
+    pub posts_in_window: u32,
+}
+
+impl World {
+    /// The numbers to be collected on a date, with the 28 days that end with it (UTC) as the window.
+    #[must_use]
+    pub fn expected(&self, platform: Platform, index: u32, date: NaiveDate) -> Expected {
+        self.expected_in(platform, index, date, midnight(date - Days::new(27)), midnight(date + Days::new(1)))
+    }
+
+    /// The numbers to be collected on a date, with `[since, until)` as the window.
+    #[must_use]
+    pub fn expected_in(
+        &self,
+        platform: Platform,
+        index: u32,
+        date: NaiveDate,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Expected {
+        let mut expected = Expected {
+            followers: self.followers(platform, index, date),
+            following: self.following(platform, index, date),
+            ..Expected::default()
+        };
+        match platform {
+            Platform::Youtube => {
+                let hidden = self.has(index, Trait::HiddenSubscribers);
+                expected.followers = expected.followers.filter(|_| !hidden).map(three_figures);
+                expected.total_views = Some(self.channel_views(index, date));
+            }
+            Platform::Tiktok => expected.lifetime_likes = Some(self.lifetime_likes(index, date)),
+            Platform::Instagram => {}
+            Platform::Spotify | Platform::AppleMusic => {
+                self.expect_music(&mut expected, platform, index, date, since, until);
+                return expected;
+            }
+        }
+        expected.posts_count = Some(i64::from(self.posts_until(platform, index, date)));
+        let posts = self.posts_between(platform, index, since, until, date);
+        expected.posts_in_window = u32::try_from(posts.len()).unwrap_or(u32::MAX);
+        let stats: Vec<(Post, PostStats)> =
+            posts.into_iter().map(|post| (post, self.post_stats(platform, index, post, date))).collect();
+        let sum = |pick: fn(&PostStats) -> Option<i64>| {
+            let known: Vec<i64> = stats.iter().filter_map(|(_, stats)| pick(stats)).collect();
+            (!known.is_empty()).then(|| known.iter().sum())
+        };
+        expected.content_views = sum(|stats| stats.views);
+        expected.likes = sum(|stats| stats.likes);
+        expected.comments = sum(|stats| stats.comments);
+        expected.shares = sum(|stats| stats.shares);
+        expected.saved = sum(|stats| stats.saved);
+        let videos: Vec<i64> =
+            stats.iter().filter(|(post, _)| post.video).filter_map(|(_, stats)| stats.views).collect();
+        expected.video_views = (!videos.is_empty()).then(|| videos.iter().sum());
+        expected
+    }
+
+    fn expect_music(
+        &self,
+        expected: &mut Expected,
+        platform: Platform,
+        index: u32,
+        date: NaiveDate,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) {
+        let tracks = self.top_tracks(index);
+        if platform == Platform::Spotify {
+            expected.popularity = Some(self.popularity(index, date));
+            let popularity: Vec<i64> =
+                (0..tracks.len() as u32).map(|rank| self.track_popularity(index, rank, date)).collect();
+            #[expect(clippy::cast_precision_loss, reason = "sums of ten numbers below 101")]
+            let mean = |sum: i64, of: usize| sum as f64 / of as f64;
+            expected.track_popularity =
+                (!popularity.is_empty()).then(|| mean(popularity.iter().sum(), popularity.len()));
+        }
+        expected.genres = Some(self.genres(platform, index));
+        expected.top_track = tracks.into_iter().next();
+        let inside = |release: &Release| {
+            let out = midnight(release.date);
+            out >= since && out < until
+        };
+        let recent = self.releases(index, date, false).iter().filter(|release| inside(release)).count();
+        expected.recent_releases = Some(i64::try_from(recent).unwrap_or(i64::MAX));
+    }
+}
