@@ -5,17 +5,23 @@ use std::sync::{Arc, Mutex};
 use backline::clock::Clock;
 use backline::config::Config;
 use backline::domain::{
-    Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Event, MetricsRow, Platform, SubscriptionStatus, Tenant,
+    Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Digest, Event, MetricsRow, Platform, SubscriptionStatus, Tenant,
 };
 use backline::pipeline::Host;
 use backline::pipeline::report::{RunReport, RunRequest};
+use backline::sandbox::{CompiledRecord, Sandbox, SandboxConfig};
 use backline::secrets::Keyring;
 use backline::store::{EventCursor, MetricsFilter, Store};
 use backline_simulator::{Platform as SimPlatform, SimArtist, Simulator, SimulatorConfig};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde_json::json;
 
+use tokio::sync::OnceCell;
+
 use super::components;
+
+/// The first-party connectors.
+const PLUGINS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "apple-music"];
 
 /// The hosts the simulator plays.
 const ORIGINS: [&str; 6] = [
@@ -38,7 +44,7 @@ impl Stage {
     /// Connectors installed, artists imported, credentials set; nothing collected yet.
     pub async fn set(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
         let stage = Self::bare(url, simulator, change).await;
-        for plugin in ["youtube", "spotify", "instagram", "tiktok", "apple-music"] {
+        for plugin in PLUGINS {
             stage.host.install(&components::plugin(plugin)).await.unwrap_or_else(|error| panic!("{plugin}: {error}"));
         }
         stage.import().await;
@@ -57,9 +63,14 @@ impl Stage {
         config.gateway.backoff_base_ms = 1;
         config.gateway.backoff_max_ms = 5;
         config.collection.retry_wait_max_ms = 0;
+        let compiled = Compiled::of_this_process().await;
+        config.sandbox.cache_dir = Some(compiled.folder.path().to_owned());
         change(&mut config);
         let store = Store::open(url, backline::store::StoreOptions { connections_max: 8 }).await.expect("the database opens");
         store.migrate().await.expect("the database migrates");
+        for record in &compiled.records {
+            store.save_compiled(&record.key, record.compiled).await.expect("what was compiled is remembered");
+        }
         drop(store);
         let clock = {
             let time = Arc::clone(&time);
@@ -181,6 +192,32 @@ impl Stage {
             ..MetricsFilter::default()
         };
         self.host.store().metrics(&filter).await.expect("metrics are read").into_iter().next()
+    }
+}
+
+/// The five connectors as compiled once in this process: compiling them for each test would be most of what the tests do.
+struct Compiled {
+    folder: tempfile::TempDir,
+    records: Vec<CompiledRecord>,
+}
+
+impl Compiled {
+    async fn of_this_process() -> &'static Self {
+        static COMPILED: OnceCell<Compiled> = OnceCell::const_new();
+        COMPILED
+            .get_or_init(|| async {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let config = SandboxConfig { cache_dir: Some(folder.path().to_owned()), ..SandboxConfig::default() };
+                let sandbox = Sandbox::new(config).expect("a sandbox");
+                let mut records = Vec::new();
+                for plugin in PLUGINS {
+                    let component = components::plugin(plugin);
+                    let loaded = sandbox.load(&component, Digest::of(&component), None).await;
+                    records.push(loaded.unwrap_or_else(|error| panic!("{plugin}: {error}")).1);
+                }
+                Self { folder, records }
+            })
+            .await
     }
 }
 

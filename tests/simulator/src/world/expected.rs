@@ -74,18 +74,23 @@ impl World {
         expected.posts_in_window = u32::try_from(posts.len()).unwrap_or(u32::MAX);
         let stats: Vec<(Post, PostStats)> =
             posts.into_iter().map(|post| (post, self.post_stats(platform, index, post, date))).collect();
-        let sum = |pick: fn(&PostStats) -> Option<i64>| {
-            let known: Vec<i64> = stats.iter().filter_map(|(_, stats)| pick(stats)).collect();
-            (!known.is_empty()).then(|| known.iter().sum())
+        // No post at all sums to 0, which is known; posts none of which shows the number sum to nothing that is known.
+        let sum = |pick: fn(&PostStats) -> Option<i64>, of: &dyn Fn(&Post) -> bool| {
+            let numbers: Vec<Option<i64>> =
+                stats.iter().filter(|(post, _)| of(post)).map(|(_, stats)| pick(stats)).collect();
+            (numbers.is_empty() || numbers.iter().any(Option::is_some)).then(|| numbers.into_iter().flatten().sum())
         };
-        expected.content_views = sum(|stats| stats.views);
-        expected.likes = sum(|stats| stats.likes);
-        expected.comments = sum(|stats| stats.comments);
-        expected.shares = sum(|stats| stats.shares);
-        expected.saved = sum(|stats| stats.saved);
-        let videos: Vec<i64> =
-            stats.iter().filter(|(post, _)| post.video).filter_map(|(_, stats)| stats.views).collect();
-        expected.video_views = (!videos.is_empty()).then(|| videos.iter().sum());
+        let every = |_: &Post| true;
+        expected.content_views = sum(|stats| stats.views, &every);
+        expected.video_views = sum(|stats| stats.views, &|post| post.video);
+        expected.likes = sum(|stats| stats.likes, &every);
+        expected.comments = sum(|stats| stats.comments, &every);
+        if platform != Platform::Youtube {
+            expected.shares = sum(|stats| stats.shares, &every);
+        }
+        if platform == Platform::Instagram {
+            expected.saved = sum(|stats| stats.saved, &every);
+        }
         expected
     }
 
