@@ -23,9 +23,11 @@ const STAGES: [&str; 9] =
     ["schedule", "plan", "sandbox", "gateway", "normalise", "validate", "store", "growth", "plugins"];
 
 /// The only acquaintances among stages: who → whom, with the reason.
-const ACQUAINTED: [(&str, &str); 1] = [
+const ACQUAINTED: [(&str, &str); 2] = [
     // A component's imports are served by the gateway's session.
     ("sandbox", "gateway"),
+    // What is loaded is inspected first, without running it.
+    ("sandbox", "plugins"),
 ];
 
 /// Edges that nothing may import.
@@ -90,7 +92,9 @@ fn has_path(line: &str, name: &str) -> bool {
         let before = line[..at].chars().next_back();
         let after = &line[at + name.len()..];
         let starts_word = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '"' || c == '.' || c == '/');
-        let is_module_of_another = line[..at].ends_with("crate::") || line[..at].ends_with("super::");
+        // `bindings::backline::connector` is a module of that name, not the crate.
+        let is_module_of_another =
+            line[..at].strip_suffix("::").is_some_and(|path| path.ends_with(|c: char| c.is_alphanumeric() || c == '_'));
         let is_path = after.starts_with("::")
             || (line.trim_start().starts_with("use ") && (after.starts_with(';') || after.starts_with(" as")));
         starts_word && is_path && !is_module_of_another
@@ -188,6 +192,7 @@ mod tests {
         assert_eq!(problems("plugins/youtube/src/lib.rs", "use backline::domain::Platform;"), 1);
         assert_eq!(problems("plugins/youtube/src/lib.rs", "use backline_sdk::prelude::*;"), 0);
         assert_eq!(problems("sdk/src/lib.rs", "use backline::cli;"), 1);
+        assert_eq!(problems("sdk/src/lib.rs", "use crate::bindings::backline::connector::types;"), 0);
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub fn check(source: &Source) -> Vec<Breach> {
     }
     // Recorded bodies may hold any text.
     let is_recorded = source.path.contains("/fixtures/");
-    let mut in_tests = source.path.starts_with("tests/it/");
+    // What starts a server for the tests may have to wait for it.
+    let mut in_tests = source.path.starts_with("tests/it/") && !source.path.starts_with("tests/it/support/");
     for (index, line) in source.text.lines().enumerate() {
         if is_rust && line.contains("#[cfg(test)]") {
             in_tests = true;
