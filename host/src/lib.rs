@@ -7,16 +7,16 @@ pub mod config;
 pub mod clock;
 pub mod domain;
 
-pub mod plan;
 pub mod pipeline;
+pub mod plan;
 
-pub mod secrets;
 pub mod gateway;
-pub mod sandbox;
-pub mod normalise;
-pub mod validate;
-pub mod store;
 pub mod growth;
+pub mod normalise;
+pub mod sandbox;
+pub mod secrets;
+pub mod store;
+pub mod validate;
 
 pub mod plugins;
 

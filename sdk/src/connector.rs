@@ -106,6 +106,13 @@ impl Document {
 #[macro_export]
 macro_rules! export_connector {
     ($connector:ty) => {
+        // Outside a component nothing is exported, yet what can't be exported must not compile.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() = || {
+            fn is_connector<C: $crate::Connector>() {}
+            is_connector::<$connector>();
+        };
+
         #[cfg(target_arch = "wasm32")]
         mod backline_component {
             use $crate::{Account, BatchResult, Connector, Context, Document, FetchError, Snapshot};

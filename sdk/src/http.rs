@@ -23,6 +23,13 @@ impl Http {
         Self {}
     }
 
+    /// The host's, which exists inside a component only: outside one, no answer is prepared for any request.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub fn host() -> Self {
+        Self { replay: crate::testing::Replay::new() }
+    }
+
     /// Starts a GET request.
     pub fn get(&self, url: impl Into<String>) -> Request<'_> {
         self.request(Method::Get, url)

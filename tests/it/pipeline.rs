@@ -43,7 +43,11 @@ fn assert_truth(row: &MetricsRow, expected: &Expected, what: &str) {
     ];
     for (name, expected) in numbers {
         assert_eq!(integer(row, name), expected, "{what}: {name} of {row:?}");
-        assert_eq!(row.absent.contains_key(name), expected.is_none(), "{what}: {name} is a value or an absence, never both");
+        assert_eq!(
+            row.absent.contains_key(name),
+            expected.is_none(),
+            "{what}: {name} is a value or an absence, never both"
+        );
     }
     let top_track = row.values.get("top_track").map(ToString::to_string);
     assert_eq!(top_track, expected.top_track, "{what}: top_track");
@@ -82,11 +86,16 @@ async fn three_days_of_five_platforms_are_stored_as_they_are() {
         };
         let growth = stage.host.store().growth(&filter).await.expect("growth is read");
         let followers = &growth[0].changes["followers"];
-        let (before, after) = (world.followers(Sim::Instagram, 0, date(19)), world.followers(Sim::Instagram, 0, date(20)));
+        let (before, after) =
+            (world.followers(Sim::Instagram, 0, date(19)), world.followers(Sim::Instagram, 0, date(20)));
         #[expect(clippy::cast_precision_loss, reason = "follower counts of a test")]
         let difference = (after.expect("a number") - before.expect("a number")) as f64;
         assert_eq!(followers[&1].absolute, Some(difference));
-        assert_eq!(followers[&7].reason, Some(NoChange::Gap), "a week ago nothing was collected, but two days ago something was");
+        assert_eq!(
+            followers[&7].reason,
+            Some(NoChange::Gap),
+            "a week ago nothing was collected, but two days ago something was"
+        );
         assert_eq!(followers[&7].gap_days, Some(1), "measured from yesterday, the latest accepted value");
     })
     .await;
@@ -95,13 +104,16 @@ async fn three_days_of_five_platforms_are_stored_as_they_are() {
 /// Everything a run leaves behind, as JSON, without what may differ: ids and times that were drawn.
 async fn traces(stage: &Stage) -> Json {
     let store = stage.host.store();
-    let mut rows = store.metrics(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("metrics");
+    let mut rows =
+        store.metrics(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("metrics");
     rows.sort_by_key(|row| (row.account_id, row.metric_date));
-    let mut growth = store.growth(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("growth");
+    let mut growth =
+        store.growth(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("growth");
     growth.sort_by_key(|row| (row.account_id, row.metric_date));
     let mut documents = BTreeMap::new();
     for row in &rows {
-        let body = store.document(row.document_id).await.expect("documents are read").expect("a row's document is stored");
+        let body =
+            store.document(row.document_id).await.expect("documents are read").expect("a row's document is stored");
         documents.insert(format!("{}/{}", row.account_id, row.metric_date), body);
     }
     let rows: Vec<Json> = rows
@@ -126,7 +138,8 @@ async fn both_databases_hold_the_same_tables() {
             stage.set_date(date(day));
             stage.run(date(day)).await;
         }
-        traces_of.lock().expect("a lock").push(traces(&stage).await);
+        let traces = traces(&stage).await;
+        traces_of.lock().expect("a lock").push(traces);
     })
     .await;
     let traces = traces_of.into_inner().expect("a lock");
@@ -230,7 +243,11 @@ async fn a_blip_is_retried_and_a_half_failed_rerun_harms_nothing() {
         assert_eq!(report.run.status, RunStatus::PartialFailure);
         let youtube = report.platforms.iter().find(|report| report.platform == "youtube").expect("a report");
         assert_eq!((youtube.counts.failed, youtube.failures.get("unavailable")), (5, Some(&5)));
-        assert_eq!(stage.row(Sim::Youtube, 0, date(18)).await.as_ref(), Some(&before), "the row of the same date is as it was");
+        assert_eq!(
+            stage.row(Sim::Youtube, 0, date(18)).await.as_ref(),
+            Some(&before),
+            "the row of the same date is as it was"
+        );
     })
     .await;
 }
@@ -328,11 +345,13 @@ async fn whoever_withdraws_consent_is_excluded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_stored_or_said_in_the_clear() {
     each_database(async |_store: Store, url: &str| {
-        let stage = Stage::set(url, SimulatorConfig { troubles: true, remember_requests: 5_000, ..small(25) }, |_| {}).await;
+        let stage =
+            Stage::set(url, SimulatorConfig { troubles: true, remember_requests: 5_000, ..small(25) }, |_| {}).await;
         let report = stage.run(date(18)).await;
         let mut canaries: Vec<String> = Vec::new();
         let world = stage.simulator.world();
-        let credentials = world.operator_credentials().into_iter().chain((0..25).flat_map(|index| world.artist_credentials(index)));
+        let credentials =
+            world.operator_credentials().into_iter().chain((0..25).flat_map(|index| world.artist_credentials(index)));
         for credential in credentials {
             match serde_json::from_str::<Json>(&credential.value) {
                 Ok(Json::Object(fields)) => canaries.extend(
@@ -404,7 +423,10 @@ async fn an_account_that_is_switched_off_is_left_alone() {
         store.set_account_status(account.id, AccountStatus::Disabled, stage.host.clock().now()).await.expect("set");
         let plan = stage
             .host
-            .plan(&backline::pipeline::report::RunRequest { platforms: vec![platform("spotify")], ..Default::default() })
+            .plan(&backline::pipeline::report::RunRequest {
+                platforms: vec![platform("spotify")],
+                ..Default::default()
+            })
             .await
             .expect("a plan");
         assert_eq!((plan.total.accounts, plan.total.batches), (1, 1));

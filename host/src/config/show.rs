@@ -57,7 +57,7 @@ impl Loaded {
                     if inner.is_empty() {
                         continue;
                     }
-                    let _ = write!(text, "{}[{path}]\n", if text.is_empty() { "" } else { "\n" });
+                    let _ = writeln!(text, "{}[{path}]", if text.is_empty() { "" } else { "\n" });
                     self.write_table(text, &path, inner);
                 }
                 Value::Array(tables) => {

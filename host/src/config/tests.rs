@@ -148,7 +148,7 @@ fn a_key_file_that_others_can_read_is_refused() {
     std::fs::write(&path, format!("{}\n", Keyring::generate_base64())).expect("written");
     let secrets = SecretsConfig { key: None, key_file: Some(path.clone()) };
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
-    let error = secrets.keyring().err().expect("refused").to_string();
+    let error = secrets.keyring().expect_err("refused").to_string();
     assert!(error.contains("chmod 600"), "{error}");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("set");
     assert!(secrets.keyring().expect("read").is_some());
@@ -158,7 +158,7 @@ fn a_key_file_that_others_can_read_is_refused() {
 #[test]
 fn a_wrong_key_is_refused_without_being_repeated() {
     let secrets = SecretsConfig { key: Some("canary".to_owned()), key_file: None };
-    let error = anyhow::Error::from(secrets.keyring().err().expect("refused"));
+    let error = anyhow::Error::from(secrets.keyring().expect_err("refused"));
     let text = format!("{error:#}");
     assert!(text.starts_with("secrets.key is wrong: ") && !text.contains("canary"), "{text}");
 }

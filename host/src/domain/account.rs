@@ -43,9 +43,10 @@ impl SubscriptionStatus {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        Self::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(text)).or(
-            if text.eq_ignore_ascii_case("cancelled") { Some(Self::Canceled) } else { None },
-        )
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str().eq_ignore_ascii_case(text))
+            .or(if text.eq_ignore_ascii_case("cancelled") { Some(Self::Canceled) } else { None })
     }
 }
 

@@ -366,14 +366,20 @@ impl Manifest {
             return wrong("connector.name".into(), error.to_string());
         }
         if self.connector.batch_size == 0 || self.connector.batch_size > BATCH_SIZE_MAX {
-            return wrong("connector.batch_size".into(), format!("{} is not between 1 and {BATCH_SIZE_MAX}", self.connector.batch_size));
+            return wrong(
+                "connector.batch_size".into(),
+                format!("{} is not between 1 and {BATCH_SIZE_MAX}", self.connector.batch_size),
+            );
         }
         for host in &self.hosts {
             if host.methods.is_empty() {
                 return wrong(format!("host {}", host.origin), "it lists no method; write methods = [\"GET\"]".into());
             }
             if host.reason.trim().is_empty() {
-                return wrong(format!("host {}", host.origin), "it gives no reason; the operator who is asked needs one".into());
+                return wrong(
+                    format!("host {}", host.origin),
+                    "it gives no reason; the operator who is asked needs one".into(),
+                );
             }
         }
         self.check_credentials()?;
@@ -401,7 +407,8 @@ impl Manifest {
     fn check_credentials(&self) -> Result<(), ManifestError> {
         let mut seen = BTreeSet::new();
         for slot in &self.credentials {
-            let wrong = |problem: String| Err(ManifestError::Value { field: format!("credential {}", slot.slot), problem });
+            let wrong =
+                |problem: String| Err(ManifestError::Value { field: format!("credential {}", slot.slot), problem });
             if let Err(error) = check_name("credential slot", &slot.slot, 64) {
                 return wrong(error.to_string());
             }
@@ -418,11 +425,15 @@ impl Manifest {
             }
             let needs_url = matches!(
                 slot.kind,
-                CredentialKind::Oauth2ClientCredentials | CredentialKind::Oauth2RefreshToken | CredentialKind::InstagramLongLived
+                CredentialKind::Oauth2ClientCredentials
+                    | CredentialKind::Oauth2RefreshToken
+                    | CredentialKind::InstagramLongLived
             );
             match &slot.token_url {
                 None if needs_url => return wrong("its kind needs a token_url".into()),
-                Some(url) if super::origin::Origin::of(url).is_err() => return wrong(format!("token_url {url} is not https")),
+                Some(url) if super::origin::Origin::of(url).is_err() => {
+                    return wrong(format!("token_url {url} is not https"));
+                }
                 _ => {}
             }
         }
@@ -432,7 +443,8 @@ impl Manifest {
     fn check_budgets(&self) -> Result<(), ManifestError> {
         let mut seen = BTreeSet::new();
         for budget in &self.budgets {
-            let wrong = |problem: String| Err(ManifestError::Value { field: format!("budget {}", budget.name), problem });
+            let wrong =
+                |problem: String| Err(ManifestError::Value { field: format!("budget {}", budget.name), problem });
             if !seen.insert(&budget.name) {
                 return wrong("it is declared twice".into());
             }

@@ -49,8 +49,22 @@ pub mod names {
 
     /// Every name with a column of its own.
     pub const COLUMNS: [&str; 16] = [
-        FOLLOWERS, FOLLOWING, POSTS_COUNT, ENGAGEMENT_RATE, CONTENT_VIEWS, STREAMS, MONTHLY_LISTENERS, VIDEO_VIEWS,
-        TOTAL_VIEWS, LIKES, COMMENTS, SHARES, POPULARITY, RECENT_RELEASES, TOP_TRACK, GENRES,
+        FOLLOWERS,
+        FOLLOWING,
+        POSTS_COUNT,
+        ENGAGEMENT_RATE,
+        CONTENT_VIEWS,
+        STREAMS,
+        MONTHLY_LISTENERS,
+        VIDEO_VIEWS,
+        TOTAL_VIEWS,
+        LIKES,
+        COMMENTS,
+        SHARES,
+        POPULARITY,
+        RECENT_RELEASES,
+        TOP_TRACK,
+        GENRES,
     ];
 }
 
@@ -73,7 +87,10 @@ impl Value {
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         match self {
-            #[expect(clippy::cast_precision_loss, reason = "rates are shown to two decimals; 53 bits are ample for them")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "rates are shown to two decimals; 53 bits are ample for them"
+            )]
             Self::Integer(integer) => Some(*integer as f64),
             Self::Decimal(decimal) => Some(*decimal),
             Self::Text(_) | Self::Texts(_) => None,

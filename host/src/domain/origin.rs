@@ -31,7 +31,8 @@ impl Origin {
     /// # Errors
     /// When the scheme is not `https`, a user or password is present, or there is no host.
     pub fn of(url: &Url) -> Result<Self, OriginError> {
-        let wrong = |problem| OriginError { given: format!("{}://{}", url.scheme(), url.host_str().unwrap_or("")), problem };
+        let wrong =
+            |problem| OriginError { given: format!("{}://{}", url.scheme(), url.host_str().unwrap_or("")), problem };
         if url.scheme() != "https" {
             return Err(wrong("only https is allowed"));
         }
@@ -95,7 +96,9 @@ impl OriginPattern {
         match (self.any_subdomain, other.any_subdomain) {
             (false, false) => self.host == other.host,
             (true, false) => false,
-            (false, true) => self.host.strip_suffix(&other.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            (false, true) => {
+                self.host.strip_suffix(&other.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
             (true, true) => {
                 self.host == other.host || self.host.strip_suffix(&other.host).is_some_and(|rest| rest.ends_with('.'))
             }
@@ -145,7 +148,10 @@ impl FromStr for OriginPattern {
             return Err(wrong("a wildcard needs at least two labels after it"));
         }
         // `Url` rewrites forms such as 0x7f.1 to an address; what was written must be what is meant.
-        let written = authority.rsplit_once(':').filter(|(_, port)| port.chars().all(|c| c.is_ascii_digit())).map_or(authority, |(h, _)| h);
+        let written = authority
+            .rsplit_once(':')
+            .filter(|(_, port)| port.chars().all(|c| c.is_ascii_digit()))
+            .map_or(authority, |(h, _)| h);
         if written.is_ascii() && !written.eq_ignore_ascii_case(&host) {
             return Err(wrong("the host is not in its plain form"));
         }
@@ -189,11 +195,32 @@ mod tests {
     #[test]
     fn refuses_everything_outside_the_grammar() {
         for text in [
-            "", "*", "https://*", "https://", "http://example.com", "https://*foo.com", "https://a.*.com", "https://*.com",
-            "https://example.com/", "https://example.com/v1", "https://example.com?x", "https://example.com#x",
-            "https://user@example.com", "https://exa mple.com", "https://example..com", "https://example.com.",
-            "https://*.1.2.3.4", "https://0x7f.1", "https://example.com:99999", "https://example.com:", "https://ex%61mple.com",
-            "https://192.168.1.*", "ftp://example.com", "example.com", "https://*.*.example.com", "https://example.com\\@evil.test",
+            "",
+            "*",
+            "https://*",
+            "https://",
+            "http://example.com",
+            "https://*foo.com",
+            "https://a.*.com",
+            "https://*.com",
+            "https://example.com/",
+            "https://example.com/v1",
+            "https://example.com?x",
+            "https://example.com#x",
+            "https://user@example.com",
+            "https://exa mple.com",
+            "https://example..com",
+            "https://example.com.",
+            "https://*.1.2.3.4",
+            "https://0x7f.1",
+            "https://example.com:99999",
+            "https://example.com:",
+            "https://ex%61mple.com",
+            "https://192.168.1.*",
+            "ftp://example.com",
+            "example.com",
+            "https://*.*.example.com",
+            "https://example.com\\@evil.test",
         ] {
             assert!(text.parse::<OriginPattern>().is_err(), "'{text}' was accepted");
         }
@@ -204,7 +231,12 @@ mod tests {
         let wildcard = pattern("https://*.example.com");
         assert!(wildcard.matches(&origin("https://a.example.com/x")));
         assert!(wildcard.matches(&origin("https://a.b.example.com")));
-        for other in ["https://example.com", "https://evil-example.com", "https://a.example.com.evil.test", "https://a.example.com:8443"] {
+        for other in [
+            "https://example.com",
+            "https://evil-example.com",
+            "https://a.example.com.evil.test",
+            "https://a.example.com:8443",
+        ] {
             assert!(!wildcard.matches(&origin(other)), "{other} matched");
         }
     }
@@ -216,7 +248,10 @@ mod tests {
         assert!(exact.matches(&origin("https://EXAMPLE.com:8443/y")));
         assert!(!exact.matches(&origin("https://example.com")));
         assert!(pattern("https://example.com").matches(&origin("https://example.com:443")));
-        assert!(pattern("https://example.com").matches(&origin("https://example.com.")), "a trailing dot names the same host");
+        assert!(
+            pattern("https://example.com").matches(&origin("https://example.com.")),
+            "a trailing dot names the same host"
+        );
     }
 
     #[test]

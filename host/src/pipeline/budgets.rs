@@ -10,7 +10,14 @@ use crate::store::{BudgetKey, Store};
 pub async fn serve(store: Store, clock: Clock, mut demands: mpsc::Receiver<BudgetDemand>) {
     while let Some(demand) = demands.recv().await {
         let granted = store
-            .take_budget(&of(&demand.key), demand.window_start, demand.window_end, demand.limit, demand.want, clock.now())
+            .take_budget(
+                &of(&demand.key),
+                demand.window_start,
+                demand.window_end,
+                demand.limit,
+                demand.want,
+                clock.now(),
+            )
             .await
             .unwrap_or_else(|error| {
                 tracing::error!(budget = %demand.key.budget, %error, "a budget can't be read; nothing is granted");
@@ -30,12 +37,7 @@ pub async fn settle(store: &Store, gateway: &Gateway) {
     }
 }
 
-async fn give_back(
-    store: &Store,
-    key: &gateway::BudgetKey,
-    window_start: chrono::DateTime<chrono::Utc>,
-    units: u64,
-) {
+async fn give_back(store: &Store, key: &gateway::BudgetKey, window_start: chrono::DateTime<chrono::Utc>, units: u64) {
     if let Err(error) = store.give_back_budget(&of(key), window_start, units).await {
         tracing::warn!(budget = %key.budget, units, %error, "unused units could not be handed back");
     }

@@ -14,8 +14,8 @@ use super::{Host, HostError};
 use crate::domain::manifest::Owner;
 use crate::domain::run::RunCounts;
 use crate::domain::{
-    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched,
-    Lease, Outcome,
+    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext,
+    FetchError, Fetched, Lease, Outcome,
 };
 use crate::gateway::SessionCredential;
 use crate::store::{AccountResult, BatchResult, DocumentRecord, PluginLog, StoredAccount};
@@ -40,8 +40,7 @@ pub async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostErro
     let batch = &lease.batch;
     let release = host.shelf().get(batch.release).await?;
     let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
-    let mut members =
-        Members::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
+    let mut members = Members::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
     let mut side = SideEffects::default();
 
     members.exclude_whoever_left(&release);
@@ -216,7 +215,11 @@ fn ending_of_credential(error: &CredentialError) -> Ending {
 
 /// Whose credential a refusal is about: the accounts' own where the manifest has such a slot.
 fn refused_slot_owner(release: &LoadedRelease) -> Owner {
-    if release.manifest.credentials.iter().any(|slot| slot.owner == Owner::Account) { Owner::Account } else { Owner::Operator }
+    if release.manifest.credentials.iter().any(|slot| slot.owner == Owner::Account) {
+        Owner::Account
+    } else {
+        Owner::Operator
+    }
 }
 
 async fn refresh_refused(
@@ -227,7 +230,8 @@ async fn refresh_refused(
 ) -> BTreeMap<AccountId, Result<(), CredentialError>> {
     let platform = &release.manifest.connector.platform;
     let owner = refused_slot_owner(release);
-    let mut results: BTreeMap<AccountId, Result<(), CredentialError>> = refused.iter().map(|id| (*id, Ok(()))).collect();
+    let mut results: BTreeMap<AccountId, Result<(), CredentialError>> =
+        refused.iter().map(|id| (*id, Ok(()))).collect();
     for slot in release.manifest.credentials.iter().filter(|slot| slot.owner == owner) {
         let whose: Vec<Option<AccountId>> =
             if owner == Owner::Account { refused.iter().copied().map(Some).collect() } else { vec![None] };
@@ -270,7 +274,11 @@ async fn store(
     let mut result = BatchResult {
         lost_metrics: side.lost_metrics,
         usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
-        logs: side.logs.into_iter().map(|line| PluginLog { level: line.level.to_string(), message: line.message }).collect(),
+        logs: side
+            .logs
+            .into_iter()
+            .map(|line| PluginLog { level: line.level.to_string(), message: line.message })
+            .collect(),
         ..BatchResult::default()
     };
     for observation in observations {

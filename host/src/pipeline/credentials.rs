@@ -36,7 +36,9 @@ pub enum CredentialError {
     #[error("a stored credential can't be opened: {0}")]
     Sealed(String),
     /// No key is configured.
-    #[error("credentials are encrypted, and no key is configured; set secrets.key_file or BACKLINE_SECRETS__KEY (`backline keys generate` makes one)")]
+    #[error(
+        "credentials are encrypted, and no key is configured; set secrets.key_file or BACKLINE_SECRETS__KEY (`backline keys generate` makes one)"
+    )]
     NoKey,
     /// Only the artist can mend it.
     #[error("the credential no longer works and the artist must connect the account anew: {0}")]
@@ -241,7 +243,8 @@ impl CredentialDesk {
             Err(StoreError::VersionConflict { .. }) => {
                 // Another host was first; its token is the one to use.
                 let theirs = self.store.credential(&old.platform, &old.slot, old.account_id).await?;
-                let theirs = theirs.ok_or_else(|| CredentialError::Store("the credential was removed meanwhile".into()))?;
+                let theirs =
+                    theirs.ok_or_else(|| CredentialError::Store("the credential was removed meanwhile".into()))?;
                 session_credential(&theirs, &self.open(&theirs)?, now)
             }
             Err(error) => Err(error.into()),

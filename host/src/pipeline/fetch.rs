@@ -4,6 +4,7 @@
 //! account: a poisonous one costs itself, not its batch.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,7 +12,8 @@ use tokio::time::Instant;
 
 use super::releases::LoadedRelease;
 use crate::domain::{
-    AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome, Snapshot,
+    AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome,
+    Snapshot,
 };
 use crate::gateway::{Gateway, Session, SessionCredential, SessionSetup, Usage};
 use crate::sandbox::{CallError, LogLine};
@@ -146,9 +148,7 @@ pub async fn normalize(
         .into_iter()
         .map(|result| match result {
             Ok(Ok(snapshot)) => Ok(snapshot),
-            Ok(Err(why)) => {
-                Err(Ending::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why }))
-            }
+            Ok(Err(why)) => Err(Ending::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why })),
             Err(error) => Err(ending_of_call(&error)),
         })
         .collect()
@@ -161,7 +161,8 @@ async fn bisect<I, T, S>(
     mut call: impl AsyncFnMut(&[I], &mut S) -> Result<Vec<T>, CallError>,
 ) -> Vec<Result<T, CallError>> {
     let mut results: Vec<Result<T, CallError>> = Vec::with_capacity(items.len());
-    let mut parts = vec![0..items.len()];
+    let whole: Range<usize> = 0..items.len();
+    let mut parts = vec![whole];
     // Parts are taken from the left, so that results come out in the order of the items.
     while let Some(part) = parts.pop() {
         if part.is_empty() {
@@ -205,7 +206,7 @@ fn session_for(
 fn share(deadline: Duration, part: usize, whole: usize) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "a batch has at most a few hundred accounts")]
     let share = part as f64 / whole.max(1) as f64;
-    deadline.mul_f64(share.max(DEADLINE_SHARE_MIN).min(1.0))
+    deadline.mul_f64(share.clamp(DEADLINE_SHARE_MIN, 1.0))
 }
 
 fn ending_of_call(error: &CallError) -> Ending {

@@ -1,6 +1,6 @@
 //! The one module that knows all stages: it leads data from the plan to storage.
 //!
-//! plan → lease → [`collect`]: credentials → fetch (sandbox ⇄ gateway) → normalise → validate → growth → store.
+//! plan → lease → credentials → fetch (sandbox ⇄ gateway) → normalise → validate → growth → store.
 
 mod budgets;
 mod collect;
@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-pub use self::credentials::CredentialError;
 use self::credentials::CredentialDesk;
+pub use self::credentials::CredentialError;
 use self::releases::ReleaseShelf;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -57,7 +57,9 @@ pub enum HostError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// No release is active for the platform.
-    #[error("no connector is active for platform '{platform}'; install one with `backline plugins install`, `backline plugins list` shows what there is")]
+    #[error(
+        "no connector is active for platform '{platform}'; install one with `backline plugins install`, `backline plugins list` shows what there is"
+    )]
     NoConnector {
         /// Which.
         platform: Platform,
@@ -86,7 +88,9 @@ pub enum HostError {
         problem: &'static str,
     },
     /// The same version was installed before with other bytes.
-    #[error("{name} {version} is installed already with another digest ({installed}); raise the version in connector.toml")]
+    #[error(
+        "{name} {version} is installed already with another digest ({installed}); raise the version in connector.toml"
+    )]
     SameVersion {
         /// Which connector.
         name: String,

@@ -10,8 +10,8 @@ use super::fetch::Ending;
 use crate::domain::event::types;
 use crate::domain::row::QuarantineStatus;
 use crate::domain::{
-    AccountId, Candidate, Digest, DocumentId, Event, Fetched, GrowthRow, History, Manifest, MetricsRow,
-    Quarantined, RunId, Snapshot, Window,
+    AccountId, Candidate, Digest, DocumentId, Event, Fetched, GrowthRow, History, Manifest, MetricsRow, Quarantined,
+    RunId, Snapshot, Window,
 };
 use crate::growth::{self, SignificanceConfig};
 use crate::normalise::normalise;

@@ -122,7 +122,9 @@ impl Host {
             }
             // What is left waits a moment before it is tried again; or it waits for an allowance, or is in the hands of another worker, who
             // will see to it: then there is nothing to wait for here.
-            let Some(available_at) = self.store().next_batch_at(Some(run), Some(platform)).await? else { return Ok(requests) };
+            let Some(available_at) = self.store().next_batch_at(Some(run), Some(platform)).await? else {
+                return Ok(requests);
+            };
             let wait = (available_at - self.clock().now()).to_std().unwrap_or_default();
             if wait > Duration::from_millis(self.config().collection.retry_wait_max_ms) {
                 return Ok(requests);
@@ -164,11 +166,8 @@ impl Host {
         platform: &Platform,
         request: &RunRequest,
     ) -> Result<Vec<crate::domain::account::Candidate>, HostError> {
-        let whose: Vec<_> = if request.artists.is_empty() {
-            vec![None]
-        } else {
-            request.artists.iter().copied().map(Some).collect()
-        };
+        let whose: Vec<_> =
+            if request.artists.is_empty() { vec![None] } else { request.artists.iter().copied().map(Some).collect() };
         let mut all = Vec::new();
         for artist in whose {
             let mut after = None;
@@ -249,7 +248,10 @@ impl Host {
     }
 
     fn forecast_options(&self) -> ForecastOptions {
-        ForecastOptions { batches_at_once: u32::from(self.config().collection.concurrency.max(1)), ..ForecastOptions::default() }
+        ForecastOptions {
+            batches_at_once: u32::from(self.config().collection.concurrency.max(1)),
+            ..ForecastOptions::default()
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use wasmparser::{Encoding, Parser, Payload};
 
-use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, SECTION};
 use crate::domain::Digest;
+use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, SECTION};
 
 /// Why a file is no connector. Nothing of it was run.
 #[derive(Debug, thiserror::Error)]
@@ -70,15 +70,21 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(InspectError::CoreModule),
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => manifests.push(section.data()),
+            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
+                manifests.push(section.data())
+            }
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    imports.push(import.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?.name.name.to_owned());
+                    imports.push(
+                        import.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?.name.name.to_owned(),
+                    );
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
-                    exports.push(export.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?.name.name.to_owned());
+                    exports.push(
+                        export.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?.name.name.to_owned(),
+                    );
                 }
             }
             _ => {}
@@ -86,7 +92,9 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
     }
     let manifest = match manifests.as_slice() {
         [] => return Err(InspectError::NoManifest),
-        [one] if one.len() <= MANIFEST_BYTES_MAX => std::str::from_utf8(one).map_err(|_| InspectError::UnreadableManifest)?,
+        [one] if one.len() <= MANIFEST_BYTES_MAX => {
+            std::str::from_utf8(one).map_err(|_| InspectError::UnreadableManifest)?
+        }
         [_] => return Err(InspectError::UnreadableManifest),
         several => return Err(InspectError::SeveralManifests(several.len())),
     };
@@ -102,5 +110,12 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
     }
     imports.sort();
     exports.sort();
-    Ok(Inspection { digest: Digest::of(component), size_bytes: component.len() as u64, wit_version, manifest, imports, exports })
+    Ok(Inspection {
+        digest: Digest::of(component),
+        size_bytes: component.len() as u64,
+        wit_version,
+        manifest,
+        imports,
+        exports,
+    })
 }

@@ -22,7 +22,9 @@ pub enum PackError {
     #[error("the component carries a manifest already; pack the file the compiler wrote, not a packed one")]
     AlreadyPacked,
     /// A core module that can't become a component, mostly because it imports something outside the contract.
-    #[error("the core module can't be made a component: {0}; build it for wasm32-unknown-unknown with the Backline SDK")]
+    #[error(
+        "the core module can't be made a component: {0}; build it for wasm32-unknown-unknown with the Backline SDK"
+    )]
     NotEncodable(String),
     /// What came out is no connector.
     #[error(transparent)]
@@ -67,7 +69,8 @@ fn encoding(wasm: &[u8]) -> Result<Encoding, PackError> {
 
 fn has_manifest(component: &[u8]) -> Result<bool, PackError> {
     for payload in Parser::new(0).parse_all(component) {
-        if let Payload::CustomSection(section) = payload.map_err(|error| PackError::NotWasm(error.message().to_owned()))?
+        if let Payload::CustomSection(section) =
+            payload.map_err(|error| PackError::NotWasm(error.message().to_owned()))?
             && section.name() == SECTION
         {
             return Ok(true);
@@ -105,7 +108,8 @@ mod tests {
 
     #[test]
     fn refuses_a_wrong_manifest_before_it_looks_at_the_file() {
-        let problem = pack(b"", &MANIFEST.replace("batch_size = 10", "batch_size = 0")).expect_err("refused").to_string();
+        let problem =
+            pack(b"", &MANIFEST.replace("batch_size = 10", "batch_size = 0")).expect_err("refused").to_string();
         assert!(problem.contains("connector.batch_size"), "{problem}");
     }
 
@@ -122,7 +126,8 @@ mod tests {
         let mut component = wasm_encoder::Component::new().finish();
         for _ in 0..2 {
             component.push(0);
-            CustomSection { name: Cow::Borrowed(SECTION), data: Cow::Borrowed(MANIFEST.as_bytes()) }.encode(&mut component);
+            CustomSection { name: Cow::Borrowed(SECTION), data: Cow::Borrowed(MANIFEST.as_bytes()) }
+                .encode(&mut component);
         }
         assert!(matches!(inspect(&component), Err(InspectError::SeveralManifests(2))));
     }

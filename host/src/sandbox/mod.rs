@@ -1,6 +1,6 @@
 //! Runs connectors: every call in a store of its own, under every bound, with no way out but the gateway's session.
 //!
-//! The only module that knows wasmtime. [`link`] shows all that a component can get, [`call`] all that bounds it.
+//! The only module that knows wasmtime. `link` shows all that a component can get, `call` all that bounds it.
 
 mod answer;
 mod bindings;
@@ -210,7 +210,11 @@ impl Connector {
     ///
     /// # Errors
     /// [`CallError`] when the connector did not answer; the inner error is the connector's.
-    pub async fn check(&self, session: Session, account: FetchAccount) -> Result<Result<String, FetchError>, CallError> {
+    pub async fn check(
+        &self,
+        session: Session,
+        account: FetchAccount,
+    ) -> Result<Result<String, FetchError>, CallError> {
         let account = bindings::account_to_wit(account);
         let call = call::run(&self.shared, &self.startable, session, None, |accessor, instance| {
             Box::pin(instance.backline_connector_source().call_check(accessor, account))
@@ -247,7 +251,10 @@ impl Connector {
     /// # Errors
     /// [`CallError`] when the connector did not answer, or not as the contract demands; an inner error says what in a document
     /// it could not understand.
-    pub async fn normalize(&self, documents: Vec<DocumentInput>) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
+    pub async fn normalize(
+        &self,
+        documents: Vec<DocumentInput>,
+    ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
         let asked = documents.len();
         let documents = documents.into_iter().map(bindings::document_to_wit).collect();
         let session = Session::without_capabilities();

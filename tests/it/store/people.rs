@@ -137,7 +137,7 @@ async fn a_candidate_carries_what_the_plan_decides_by() {
             timezone: chrono_tz::Asia::Tokyo,
             ..artist(1)
         };
-        store.save_artists(&[changed.clone()], now()).await.unwrap();
+        store.save_artists(std::slice::from_ref(&changed), now()).await.unwrap();
         store.set_account_status(account(1).id, AccountStatus::Disabled, now()).await.unwrap();
         let [found] = store.candidates(&demo(), None, None, 10).await.unwrap().try_into().unwrap();
         assert_eq!(found.tenant, changed.tenant);

@@ -70,7 +70,7 @@ async fn a_withheld_value_is_released_into_its_row_or_discarded() {
             metric_date: date,
             changes: BTreeMap::new(),
         };
-        let released = release.commit(&row, &[growth.clone()], &[event(1, None)]).await.unwrap();
+        let released = release.commit(&row, std::slice::from_ref(&growth), &[event(1, None)]).await.unwrap();
         assert_eq!(released.status, QuarantineStatus::Released);
         assert_eq!(store.metrics(&MetricsFilter::default()).await.unwrap(), [row]);
         assert_eq!(store.growth(&MetricsFilter::default()).await.unwrap(), [growth]);

@@ -22,6 +22,7 @@ pub async fn each_database(test: impl AsyncFn(Store, &str)) {
 }
 
 /// The same with a database in which nothing is yet.
+#[expect(clippy::print_stderr, reason = "says on which database a test failed")]
 pub async fn each_empty_database(test: impl AsyncFn(&str)) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = format!("sqlite://{}", folder.path().join("test.db").display());

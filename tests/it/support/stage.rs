@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use backline::clock::Clock;
 use backline::config::Config;
 use backline::domain::{
-    Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Digest, Event, MetricsRow, Platform, SubscriptionStatus, Tenant,
+    Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Digest, Event, MetricsRow, Platform,
+    SubscriptionStatus, Tenant,
 };
 use backline::pipeline::Host;
 use backline::pipeline::report::{RunReport, RunRequest};
@@ -66,7 +67,8 @@ impl Stage {
         let compiled = Compiled::of_this_process().await;
         config.sandbox.cache_dir = Some(compiled.folder.path().to_owned());
         change(&mut config);
-        let store = Store::open(url, backline::store::StoreOptions { connections_max: 8 }).await.expect("the database opens");
+        let store =
+            Store::open(url, backline::store::StoreOptions { connections_max: 8 }).await.expect("the database opens");
         store.migrate().await.expect("the database migrates");
         for record in &compiled.records {
             store.save_compiled(&record.key, record.compiled).await.expect("what was compiled is remembered");
@@ -120,7 +122,8 @@ impl Stage {
                 let account = accounts
                     .iter()
                     .find(|account| {
-                        account.platform.as_str() == credential.platform && Some(&account.platform_id) == credential.account.as_ref()
+                        account.platform.as_str() == credential.platform
+                            && Some(&account.platform_id) == credential.account.as_ref()
                     })
                     .expect("the account was imported");
                 self.set_credential(credential.platform, credential.slot, Some(account.id), &credential.value).await;
@@ -230,8 +233,10 @@ pub fn platform(name: &str) -> Platform {
 }
 
 fn routes(simulator: &Simulator) -> Vec<backline::gateway::Route> {
-    let routes: Vec<_> =
-        ORIGINS.iter().map(|origin| json!({ "origin": origin, "connect": format!("http://{}", simulator.addr()) })).collect();
+    let routes: Vec<_> = ORIGINS
+        .iter()
+        .map(|origin| json!({ "origin": origin, "connect": format!("http://{}", simulator.addr()) }))
+        .collect();
     serde_json::from_value(json!(routes)).expect("routes")
 }
 
