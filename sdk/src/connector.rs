@@ -102,6 +102,12 @@ impl Document {
     }
 }
 
+/// Has a panic's message and place logged before it traps: without this, all the host sees is `unreachable`.
+#[cfg(target_arch = "wasm32")]
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| crate::log::write(crate::log::Level::Error, &panic.to_string())));
+}
+
 /// Makes a type that implements [`Connector`] the component's export.
 #[macro_export]
 macro_rules! export_connector {
@@ -123,14 +129,17 @@ macro_rules! export_connector {
 
             impl $crate::bindings::exports::backline::connector::source::Guest for Component {
                 async fn check(account: Account) -> Result<String, FetchError> {
+                    $crate::log_panics();
                     <$connector as Connector>::check(&$crate::Http::host(), account).await
                 }
 
                 async fn fetch(accounts: Vec<Account>, context: Context) -> BatchResult {
+                    $crate::log_panics();
                     <$connector as Connector>::fetch(&$crate::Http::host(), accounts, context).await
                 }
 
                 fn normalize(documents: Vec<Document>) -> Vec<Result<Snapshot, String>> {
+                    $crate::log_panics();
                     documents.into_iter().map(<$connector as Connector>::normalize).collect()
                 }
             }

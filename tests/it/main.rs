@@ -8,3 +8,4 @@ mod pipeline;
 mod sandbox;
 mod store;
 mod support;
+mod whole;

@@ -6,7 +6,7 @@ use backline::domain::event::types;
 use backline::domain::{
     Absence, AccountStatus, ArtistId, Consent, FailureClass, MetricsRow, NoChange, Outcome, RunStatus, Value,
 };
-use backline::store::{AccountFilter, MetricsFilter, Store};
+use backline::store::{AccountFilter, MetricsFilter, NamedOutcome, QuarantineFilter, Store};
 use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
 use chrono::{NaiveDate, TimeDelta, TimeZone as _, Utc};
 use serde_json::{Value as Json, json};
@@ -126,7 +126,31 @@ async fn traces(stage: &Stage) -> Json {
             row
         })
         .collect();
-    json!({ "metrics": rows, "growth": growth, "documents": documents })
+    // Outcomes, quarantine and events, each without the ids and times that were drawn.
+    let mut outcomes = Vec::new();
+    for run in store.list_runs(100, None).await.expect("runs are read") {
+        for outcome in store.run_outcomes(run.id, None, 10_000).await.expect("outcomes are read") {
+            outcomes
+                .push(format!("{:?} {} {} {:?}", run.date, outcome.account_id, outcome.metric_date, outcome.outcome));
+        }
+    }
+    outcomes.sort();
+    let held = store.quarantine_list(&QuarantineFilter::default()).await.expect("quarantine is read");
+    let mut held: Vec<String> = held
+        .iter()
+        .map(|held| format!("{} {} {} {:?}", held.account_id, held.metric_date, held.metric, held.value))
+        .collect();
+    held.sort();
+    let mut events: Vec<String> = stage
+        .events()
+        .await
+        .iter()
+        .map(|event| format!("{} {:?} {}", event.kind, event.artist_id, event.occurred_at))
+        .collect();
+    events.sort();
+    json!({
+        "metrics": rows, "growth": growth, "documents": documents, "outcomes": outcomes, "quarantine": held, "events": events,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,7 +169,7 @@ async fn both_databases_hold_the_same_tables() {
     let traces = traces_of.into_inner().expect("a lock");
     assert_eq!(traces.len(), 2, "SQLite and PostgreSQL");
     assert_eq!(traces[0]["metrics"].as_array().map(Vec::len), Some(150), "ten artists, five platforms, three days");
-    for table in ["metrics", "growth", "documents"] {
+    for table in ["metrics", "growth", "documents", "outcomes", "quarantine", "events"] {
         assert_eq!(traces[0][table], traces[1][table], "{table} differs");
     }
 }
@@ -160,6 +184,37 @@ async fn requests_stay_at_the_batch_floor() {
         assert_eq!(counts.operation("GET /youtube/v3/channels"), 3, "{:?}", counts.operations);
         assert_eq!(counts.operation("GET /v1/artists"), 3, "{:?}", counts.operations);
         assert_eq!(counts.operation("GET /v1/catalog/{storefront}/artists"), 5, "{:?}", counts.operations);
+        assert_eq!(counts.operation("POST /api/token"), 1, "four workers share one token");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_withheld_value_is_kept_until_an_operator_releases_it() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(25), |_| {}).await;
+        stage.run_some(date(18), &["tiktok"]).await;
+        let world = stage.simulator.world();
+        let index = (0..25).find(|index| world.trait_of(*index) == Some(Trait::LikesAboveViews)).expect("it occurs");
+        let row = stage.row(Sim::Tiktok, index, date(18)).await.expect("a row");
+        let rejected = row.absent.get("engagement_rate").expect("more interactions than views are no rate");
+        assert!(matches!(rejected, Absence::Rejected(_)), "{rejected:?}");
+        assert!(integer(&row, "likes").is_some(), "the row's other metrics are stored");
+        assert!(row.quality_score < 1.0);
+
+        let store = stage.host.store();
+        let held = store.quarantine_list(&QuarantineFilter::default()).await.expect("quarantine is read");
+        let held = held.iter().find(|held| held.account_id == row.account_id).expect("the value is kept").clone();
+        assert_eq!(
+            (held.metric.as_str(), held.document_id, held.release),
+            ("engagement_rate", row.document_id, row.release)
+        );
+        stage.host.release_quarantined(held.id).await.expect("it is released");
+        let row = stage.row(Sim::Tiktok, index, date(18)).await.expect("a row");
+        assert_eq!(row.values.get("engagement_rate"), Some(&held.value), "as it was sent, never clamped");
+        assert!(!row.absent.contains_key("engagement_rate"));
+        let again = stage.host.release_quarantined(held.id).await.expect_err("it was decided already").to_string();
+        assert!(again.contains("released"), "{again}");
     })
     .await;
 }
@@ -197,8 +252,8 @@ async fn troubles_stay_with_the_account_that_has_them() {
         let class_of = |sim: Sim, wanted: Trait| {
             let index = (0..25).find(|index| world.trait_of(*index) == Some(wanted)).expect("each trait occurs");
             let artist = ArtistId(world.artist(index).id);
-            let account = uuid::Uuid::new_v5(&artist.0, sim.as_str().as_bytes());
-            let outcome = outcomes.iter().find(|outcome| outcome.account_id.0 == account).expect("an outcome");
+            let of = |outcome: &&NamedOutcome| outcome.artist_id == artist && outcome.platform.as_str() == sim.as_str();
+            let outcome = outcomes.iter().find(of).expect("an outcome");
             match &outcome.outcome {
                 Outcome::Failed { class, .. } => Some(*class),
                 Outcome::Collected => None,

@@ -70,7 +70,9 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             expect_valid_settings(&store, &platform, settings.as_ref()).await?;
             let existing = find(&store, artist, &platform, &platform_id).await?;
             let account = Account {
-                id: existing.as_ref().map_or_else(AccountId::generate, |account| account.id),
+                id: existing
+                    .as_ref()
+                    .map_or_else(|| AccountId::of(artist, &platform, &platform_id), |account| account.id),
                 artist_id: artist,
                 platform,
                 platform_id,

@@ -63,6 +63,19 @@ uuid_id!(
     CredentialId
 );
 
+/// The name space of account ids, itself the UUID of version 5 of `backline:account` under the URL name space.
+const ACCOUNT_IDS: Uuid = Uuid::from_u128(0x25ce_f8bf_da2d_5266_8c5a_5cbb_8ac2_db54);
+
+impl AccountId {
+    /// The id of an artist's account on a platform. It follows from what it names, so that importing a file again, or into another
+    /// database, gives the same ids.
+    #[must_use]
+    pub fn of(artist: ArtistId, platform: &Platform, platform_id: &str) -> Self {
+        let name = format!("{artist}/{platform}/{platform_id}");
+        Self(Uuid::new_v5(&ACCOUNT_IDS, name.as_bytes()))
+    }
+}
+
 /// What is wrong with an identifier as it was given.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdError {

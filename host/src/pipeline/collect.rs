@@ -284,6 +284,12 @@ async fn store(
     for observation in observations {
         let candidate = &members.candidates[&observation.account];
         let metric_date = dates[&observation.account];
+        let document = DocumentRecord {
+            id: observation.document_id,
+            body: observation.fetched.body,
+            observed_at,
+            window: lease.batch.window,
+        };
         match observation.snapshot {
             Ok(snapshot) => {
                 let context = RowContext {
@@ -303,20 +309,20 @@ async fn store(
                 result.accounts.push(AccountResult {
                     stored: Some(StoredAccount {
                         row: made.row,
-                        document: DocumentRecord { id: observation.document_id, body: observation.fetched.body },
                         state: observation.fetched.state,
                         withheld: made.withheld,
                         growth: made.growth,
                     }),
+                    document: Some(document),
                     events: made.events,
                     ..ledger.bare_result(candidate, metric_date, Outcome::Collected)
                 });
             }
-            Err(ending) => ledger.end(&mut result, candidate, metric_date, ending),
+            Err(ending) => ledger.end(&mut result, candidate, metric_date, ending, Some(document)),
         }
     }
     for (id, ending) in members.ended {
-        ledger.end(&mut result, &members.candidates[&id], dates[&id], ending);
+        ledger.end(&mut result, &members.candidates[&id], dates[&id], ending, None);
     }
     let completed = completion.commit(result).await?;
     Ok(BatchReport { counts: completed.counts, requests: side.requests })
@@ -333,7 +339,14 @@ struct Ledger<'a> {
 
 impl Ledger<'_> {
     /// Enters how an account without a row ended. One that is to be tried again is not entered: it stays in the batch.
-    fn end(&self, result: &mut BatchResult, candidate: &Candidate, metric_date: NaiveDate, ending: Ending) {
+    fn end(
+        &self,
+        result: &mut BatchResult,
+        candidate: &Candidate,
+        metric_date: NaiveDate,
+        ending: Ending,
+        document: Option<DocumentRecord>,
+    ) {
         let collection = &self.host.config().collection;
         let outcome = match ending {
             Ending::Retry { wait, .. } if self.attempts < collection.attempts_max => {
@@ -352,7 +365,7 @@ impl Ledger<'_> {
             Ending::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
         };
         let reconnect = matches!(outcome, Outcome::Failed { class: FailureClass::Reconnect, .. });
-        let mut entry = self.bare_result(candidate, metric_date, outcome);
+        let mut entry = AccountResult { document, ..self.bare_result(candidate, metric_date, outcome) };
         if reconnect {
             entry.status = Some(AccountStatus::ReconnectNeeded);
             entry.events.push(rows::reconnect_event(candidate, self.now));
@@ -370,6 +383,7 @@ impl Ledger<'_> {
             metric_date,
             outcome,
             attempts: if is_deferred { self.lease.batch.attempts } else { self.attempts },
+            document: None,
             stored: None,
             status: None,
             events: Vec::new(),

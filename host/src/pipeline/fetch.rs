@@ -106,30 +106,26 @@ pub async fn fetch(
     deadline: Duration,
     side: &mut SideEffects,
 ) -> BTreeMap<AccountId, Result<Fetched, Ending>> {
-    let whole = accounts.len();
-    let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
-    let results = bisect(accounts, side, async |part: &[FetchAccount], side: &mut SideEffects| {
-        let until = Instant::now() + share(deadline, part.len(), whole);
+    let mut bisection = Bisection::of(accounts.len());
+    while let Some(range) = bisection.next() {
+        let part = &accounts[range.clone()];
+        let until = Instant::now() + share(deadline, part.len(), accounts.len());
         let session = session_for(release, gateway, part, credentials, until);
         let called = release.connector.fetch(session.clone(), part.to_vec(), context.clone(), until).await;
         side.add_usage(session.usage());
-        let call = called?;
-        side.logs.extend(call.usage.log_lines);
-        side.lost_metrics.extend(call.value.lost_metrics);
-        Ok(call.value.accounts)
-    })
-    .await;
-    ids.into_iter()
-        .zip(results)
-        .map(|(id, result)| {
-            let result = match result {
-                Ok(Ok(fetched)) => Ok(fetched),
-                Ok(Err(error)) => Err(Ending::of(error)),
-                Err(error) => Err(ending_of_call(&error)),
-            };
-            (id, result)
-        })
-        .collect()
+        let answers = called.map(|call| {
+            side.logs.extend(call.usage.log_lines);
+            side.lost_metrics.extend(call.value.lost_metrics);
+            call.value.accounts
+        });
+        bisection.record(range, answers);
+    }
+    let results = bisection.into_results().into_iter().map(|result| match result {
+        Ok(Ok(fetched)) => Ok(fetched),
+        Ok(Err(error)) => Err(Ending::of(error)),
+        Err(error) => Err(ending_of_call(&error)),
+    });
+    accounts.iter().map(|account| account.id).zip(results).collect()
 }
 
 /// Calls `normalize`, without any capability.
@@ -138,47 +134,58 @@ pub async fn normalize(
     documents: Vec<DocumentInput>,
     side: &mut SideEffects,
 ) -> Vec<Result<Snapshot, Ending>> {
-    let results = bisect(documents, side, async |part: &[DocumentInput], side: &mut SideEffects| {
-        let call = release.connector.normalize(part.to_vec()).await?;
-        side.logs.extend(call.usage.log_lines);
-        Ok(call.value)
-    })
-    .await;
-    results
-        .into_iter()
-        .map(|result| match result {
-            Ok(Ok(snapshot)) => Ok(snapshot),
-            Ok(Err(why)) => Err(Ending::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why })),
-            Err(error) => Err(ending_of_call(&error)),
-        })
-        .collect()
+    let mut bisection = Bisection::of(documents.len());
+    while let Some(range) = bisection.next() {
+        let called = release.connector.normalize(documents[range.clone()].to_vec()).await;
+        let answers = called.map(|call| {
+            side.logs.extend(call.usage.log_lines);
+            call.value
+        });
+        bisection.record(range, answers);
+    }
+    let results = bisection.into_results().into_iter().map(|result| match result {
+        Ok(Ok(snapshot)) => Ok(snapshot),
+        Ok(Err(why)) => Err(Ending::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why })),
+        Err(error) => Err(ending_of_call(&error)),
+    });
+    results.collect()
 }
 
-/// Calls with all items; where the call itself fails for a reason an item may have caused, with each half, down to one.
-async fn bisect<I, T, S>(
-    items: Vec<I>,
-    side: &mut S,
-    mut call: impl AsyncFnMut(&[I], &mut S) -> Result<Vec<T>, CallError>,
-) -> Vec<Result<T, CallError>> {
-    let mut results: Vec<Result<T, CallError>> = Vec::with_capacity(items.len());
-    let whole: Range<usize> = 0..items.len();
-    let mut parts = vec![whole];
-    // Parts are taken from the left, so that results come out in the order of the items.
-    while let Some(part) = parts.pop() {
-        if part.is_empty() {
-            continue;
-        }
-        match call(&items[part.clone()], side).await {
-            Ok(values) => results.extend(values.into_iter().map(Ok)),
+/// Items still to be called with, part by part, and the results so far. A part whose call failed for a reason that one of its items
+/// may have caused is cut in half, down to one item.
+struct Bisection<T> {
+    /// The next part last.
+    parts: Vec<Range<usize>>,
+    results: Vec<Result<T, CallError>>,
+}
+
+impl<T> Bisection<T> {
+    fn of(items: usize) -> Self {
+        let whole: Range<usize> = 0..items;
+        Self { parts: vec![whole], results: Vec::with_capacity(items) }
+    }
+
+    /// The part to call with next. Parts come from the left, so that results stand in the order of the items.
+    fn next(&mut self) -> Option<Range<usize>> {
+        self.parts.pop().filter(|part| !part.is_empty())
+    }
+
+    /// What the call with a part came to: as many answers as it has items, or none.
+    fn record(&mut self, part: Range<usize>, answers: Result<Vec<T>, CallError>) {
+        match answers {
+            Ok(answers) => self.results.extend(answers.into_iter().map(Ok)),
             Err(error) if part.len() > 1 && error.may_be_an_items_fault() => {
                 let middle = part.start + part.len() / 2;
-                parts.push(middle..part.end);
-                parts.push(part.start..middle);
+                self.parts.push(middle..part.end);
+                self.parts.push(part.start..middle);
             }
-            Err(error) => results.extend(part.map(|_| Err(error.clone()))),
+            Err(error) => self.results.extend(part.map(|_| Err(error.clone()))),
         }
     }
-    results
+
+    fn into_results(self) -> Vec<Result<T, CallError>> {
+        self.results
+    }
 }
 
 fn session_for(
@@ -225,26 +232,30 @@ mod tests {
     use super::*;
 
     /// Answers each item with its double, and traps on any call that contains a poisonous one.
-    async fn double_unless(items: Vec<u32>, poison: &[u32]) -> (Vec<Result<u32, CallError>>, u32) {
+    fn double_unless(items: &[usize], poison: &[usize]) -> (Vec<Result<usize, CallError>>, u32) {
         let mut calls = 0;
-        let results = bisect(items, &mut calls, async |part: &[u32], calls: &mut u32| {
-            *calls += 1;
-            if part.iter().any(|item| poison.contains(item)) {
-                return Err(CallError::Trapped("poison".into()));
-            }
-            Ok(part.iter().map(|item| item * 2).collect())
-        })
-        .await;
-        (results, calls)
+        let mut bisection = Bisection::of(items.len());
+        while let Some(part) = bisection.next() {
+            calls += 1;
+            let items = &items[part.clone()];
+            let answers = if items.iter().any(|item| poison.contains(item)) {
+                Err(CallError::Trapped("poison".into()))
+            } else {
+                Ok(items.iter().map(|item| item * 2).collect())
+            };
+            bisection.record(part, answers);
+        }
+        (bisection.into_results(), calls)
     }
 
-    #[tokio::test]
-    async fn one_poisonous_item_costs_itself() {
-        let (results, calls) = double_unless((0..50).collect(), &[17]).await;
+    #[test]
+    fn one_poisonous_item_costs_itself() {
+        let items: Vec<usize> = (0..50).collect();
+        let (results, calls) = double_unless(&items, &[17]);
         assert_eq!(results.len(), 50);
         for (item, result) in results.iter().enumerate() {
             match result {
-                Ok(double) => assert_eq!(*double as usize, item * 2, "results are in order"),
+                Ok(double) => assert_eq!(*double, item * 2, "results are in order"),
                 Err(_) => assert_eq!(item, 17),
             }
         }
@@ -252,11 +263,20 @@ mod tests {
         assert!(calls <= 13, "one poisonous item of 50 costs at most 2·log2(50)+1 calls, not {calls}");
     }
 
-    #[tokio::test]
-    async fn nothing_is_called_for_nothing_and_all_poison_ends() {
-        assert_eq!(double_unless(vec![], &[]).await.1, 0);
-        let (results, _) = double_unless(vec![1, 2, 3], &[1, 2, 3]).await;
+    #[test]
+    fn nothing_is_called_for_nothing_and_all_poison_ends() {
+        assert_eq!(double_unless(&[], &[]).1, 0);
+        let (results, _) = double_unless(&[1, 2, 3], &[1, 2, 3]);
         assert!(results.iter().all(Result::is_err) && results.len() == 3);
+    }
+
+    #[test]
+    fn a_fault_of_the_hosts_is_not_searched_for_among_the_items() {
+        let mut bisection = Bisection::<u32>::of(50);
+        let part = bisection.next().expect("the whole");
+        bisection.record(part, Err(CallError::Internal("no slot".into())));
+        assert!(bisection.next().is_none());
+        assert_eq!(bisection.into_results().len(), 50);
     }
 
     #[test]

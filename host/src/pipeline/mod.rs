@@ -116,7 +116,8 @@ pub enum HostError {
     Worker(String),
 }
 
-/// The host: everything a command or a service works with.
+/// The host: everything a command or a service works with. Cloning shares it.
+#[derive(Clone)]
 pub struct Host {
     config: Arc<Config>,
     clock: Clock,
@@ -124,8 +125,8 @@ pub struct Host {
     gateway: Gateway,
     shelf: ReleaseShelf,
     desk: CredentialDesk,
-    /// Answers the gateway's demands for units; ends with the host.
-    _background: JoinSet<()>,
+    /// Answers the gateway's demands for units; ends with the last clone.
+    _background: Arc<JoinSet<()>>,
 }
 
 impl Host {
@@ -148,7 +149,7 @@ impl Host {
         background.spawn(budgets::serve(store.clone(), clock.clone(), demands));
         let shelf = ReleaseShelf::new(store.clone(), sandbox);
         let desk = CredentialDesk::new(store.clone(), gateway.clone(), keyring, clock.clone());
-        Ok(Self { config: Arc::new(config), clock, store, gateway, shelf, desk, _background: background })
+        Ok(Self { config: Arc::new(config), clock, store, gateway, shelf, desk, _background: Arc::new(background) })
     }
 
     /// The database.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -17,6 +18,9 @@ use crate::store::AccountOutcome;
 
 /// Accounts read from the database at once while planning: bounds memory, not the run.
 const PAGE: u32 = 1_000;
+
+/// Finished batches that wait to be reported: a slow terminal must not hold up the workers for long, nor may they run away from it.
+const DONE_WAITING: usize = 256;
 
 /// What a run would do, with what it needs to do it.
 struct PlatformDraft {
@@ -78,21 +82,25 @@ impl Host {
             .map(|draft| draft.release.platform().clone())
             .collect();
         drop(drafts);
-        let mut requests: BTreeMap<Platform, u64> = BTreeMap::new();
-        let mut workers: FuturesUnordered<_> = platforms
-            .iter()
-            .flat_map(|platform| (0..self.config().collection.concurrency.max(1)).map(move |_| platform))
-            .map(|platform| async move { (platform, self.work(run.id, platform, progress).await) })
-            .collect();
-        let mut failure = None;
-        while let Some((platform, result)) = workers.next().await {
-            match result {
-                Ok(sent) => *requests.entry(platform.clone()).or_default() += sent,
-                // The others go on: what they collect is worth having, and the run can be repeated.
-                Err(error) => failure = failure.or(Some(error)),
+        let (done, mut batches) = mpsc::channel(DONE_WAITING);
+        let mut workers = JoinSet::new();
+        for platform in &platforms {
+            for _ in 0..self.config().collection.concurrency.max(1) {
+                workers.spawn(self.clone().work(run.id, platform.clone(), done.clone()));
             }
         }
-        drop(workers);
+        drop(done);
+        let mut requests: BTreeMap<Platform, u64> = BTreeMap::new();
+        while let Some((platform, report)) = batches.recv().await {
+            *requests.entry(platform.clone()).or_default() += report.requests;
+            progress(Progress::BatchDone { platform, counts: report.counts });
+        }
+        let mut failure = None;
+        while let Some(ended) = workers.join_next().await {
+            // The others went on: what they collected is worth having, and the run can be repeated.
+            failure =
+                failure.or(ended.map_err(|panic| HostError::Worker(panic.to_string())).and_then(|result| result).err());
+        }
         budgets::settle(self.store(), self.gateway()).await;
         let run = self.store().finish_run(run.id, self.clock().now()).await?;
         if let Some(error) = failure {
@@ -104,30 +112,30 @@ impl Host {
 
     /// Leases and collects batches of one platform until none is left that could be worked on.
     async fn work(
-        &self,
+        self,
         run: RunId,
-        platform: &Platform,
-        progress: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<u64, HostError> {
+        platform: Platform,
+        done: mpsc::Sender<(Platform, BatchReport)>,
+    ) -> Result<(), HostError> {
         let owner = format!("{}-{}", std::process::id(), Uuid::now_v7());
         let lease_ttl = Duration::from_millis(self.config().collection.lease_ttl_ms);
-        let mut requests = 0;
         loop {
             let now = self.clock().now();
-            if let Some(lease) = self.store().lease_batch(Some(run), Some(platform), &owner, now, lease_ttl).await? {
-                let report: BatchReport = collect::collect(self, &lease).await?;
-                requests += report.requests;
-                progress(Progress::BatchDone { platform: platform.clone(), counts: report.counts });
+            if let Some(lease) = self.store().lease_batch(Some(run), Some(&platform), &owner, now, lease_ttl).await? {
+                let report = collect::collect(&self, &lease).await?;
+                if done.send((platform.clone(), report)).await.is_err() {
+                    return Ok(()); // whoever started the run has gone
+                }
                 continue;
             }
             // What is left waits a moment before it is tried again; or it waits for an allowance, or is in the hands of another worker, who
             // will see to it: then there is nothing to wait for here.
-            let Some(available_at) = self.store().next_batch_at(Some(run), Some(platform)).await? else {
-                return Ok(requests);
+            let Some(available_at) = self.store().next_batch_at(Some(run), Some(&platform)).await? else {
+                return Ok(());
             };
             let wait = (available_at - self.clock().now()).to_std().unwrap_or_default();
             if wait > Duration::from_millis(self.config().collection.retry_wait_max_ms) {
-                return Ok(requests);
+                return Ok(());
             }
             tokio::time::sleep(wait).await;
         }

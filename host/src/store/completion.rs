@@ -25,7 +25,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::run::RunCounts;
 use crate::domain::{
     AccountId, AccountStatus, ArtistId, DocumentId, Event, GrowthRow, Lease, LostMetric, MetricsRow, Platform,
-    Quarantined,
+    Quarantined, Window,
 };
 
 /// What a batch brought.
@@ -58,6 +58,8 @@ pub struct AccountResult {
     pub outcome: Outcome,
     /// Attempts used up.
     pub attempts: u32,
+    /// What was fetched, if anything was: kept also where no row could be made of it, since a mended release may.
+    pub document: Option<DocumentRecord>,
     /// What is to be stored, where it was collected.
     pub stored: Option<StoredAccount>,
     /// What the account's status becomes, where it changes.
@@ -71,8 +73,6 @@ pub struct AccountResult {
 pub struct StoredAccount {
     /// The row, merged with the existing one of its date.
     pub row: MetricsRow,
-    /// What it was made from.
-    pub document: DocumentRecord,
     /// JSON text to hand back to the connector the next time; none clears it.
     pub state: Option<String>,
     /// Values that validation withheld.
@@ -81,13 +81,17 @@ pub struct StoredAccount {
     pub growth: Vec<GrowthRow>,
 }
 
-/// A document about to be stored; its other columns are its row's.
+/// A document about to be stored, under the batch's run and release.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DocumentRecord {
     /// Its id.
     pub id: DocumentId,
     /// JSON text, as fetched.
     pub body: String,
+    /// When it was fetched.
+    pub observed_at: DateTime<Utc>,
+    /// What its post-level metrics cover.
+    pub window: Window,
 }
 
 /// A line a connector logged.
@@ -193,11 +197,9 @@ impl Completion {
         upsert_rows(work, &rows, self.now).await?;
         let growth: Vec<_> = stored.iter().flat_map(|account| &account.growth).collect();
         upsert_growth(work, &growth, self.now).await?;
-        let documents: Vec<_> = stored
-            .iter()
-            .map(|account| (&account.row, account.document.id.0, account.document.body.as_str()))
-            .collect();
-        insert_documents(work, &documents).await?;
+        let documents: Vec<_> =
+            accounts.iter().filter_map(|account| Some((*account, account.document.as_ref()?))).collect();
+        insert_documents(work, &self.lease.batch, &documents).await?;
         let withheld: Vec<_> = stored.iter().flat_map(|account| &account.withheld).collect();
         insert_quarantined(work, &withheld).await?;
         upsert_states(work, &states, self.now).await?;

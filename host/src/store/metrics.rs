@@ -7,13 +7,13 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use sqlx::any::AnyRow;
-use uuid::Uuid;
 
+use super::completion::{AccountResult, DocumentRecord};
 use super::dialect::{Columns as _, json, time_text};
 use super::{ROWS_PER_STATEMENT, Store, StoreError, Work};
 use crate::domain::metric::names;
 use crate::domain::{
-    AccountId, ArtistId, DocumentId, Engagement, GrowthRow, MetricName, MetricsRow, Platform, Value, Window,
+    AccountId, ArtistId, Batch, DocumentId, Engagement, GrowthRow, MetricName, MetricsRow, Platform, Value, Window,
 };
 
 /// Level of zstd for documents: JSON shrinks to a fifth already, and higher levels cost more time than they save space.
@@ -264,21 +264,22 @@ pub(super) async fn upsert_growth(work: &mut Work, rows: &[&GrowthRow], now: Dat
 /// within JSON they would have to be written as digits.
 pub(super) async fn insert_documents(
     work: &mut Work,
-    documents: &[(&MetricsRow, Uuid, &str)],
+    batch: &Batch,
+    documents: &[(&AccountResult, &DocumentRecord)],
 ) -> Result<(), StoreError> {
     let mut compressor = zstd::bulk::Compressor::new(DOCUMENT_COMPRESSION_LEVEL)
         .map_err(|source| StoreError::Compression { what: "compress", source })?;
     let mut bytes: Vec<u8> = Vec::new();
     let mut rows = Vec::new();
-    for (index, (row, id, body)) in documents.iter().enumerate() {
+    for (index, (account, document)) in documents.iter().enumerate() {
         let compressed = compressor
-            .compress(body.as_bytes())
+            .compress(document.body.as_bytes())
             .map_err(|source| StoreError::Compression { what: "compress", source })?;
         rows.push(json!({
-            "id": id, "account": row.account_id, "artist": row.artist_id, "platform": row.platform, "date": row.metric_date,
-            "run": row.run_id, "observed_at": time_text(row.observed_at), "since": time_text(row.window.since),
-            "until": time_text(row.window.until), "release": row.release, "offset": bytes.len() + 1, "length": compressed.len(),
-            "raw": body.len(),
+            "id": document.id, "account": account.account_id, "artist": account.artist_id, "platform": account.platform,
+            "date": account.metric_date, "run": batch.run_id, "observed_at": time_text(document.observed_at),
+            "since": time_text(document.window.since), "until": time_text(document.window.until), "release": batch.release,
+            "offset": bytes.len() + 1, "length": compressed.len(), "raw": document.body.len(),
         }));
         bytes.extend_from_slice(&compressed);
         if bytes.len() < DOCUMENT_BYTES_PER_STATEMENT && rows.len() < ROWS_PER_STATEMENT && index + 1 < documents.len()

@@ -7,15 +7,14 @@ use backline::domain::outcome::{FailureClass, Outcome};
 use backline::domain::{
     AccountStatus, BatchId, Change, EngagementBasis, GrowthRow, LostMetric, MetricsRow, RunId, Value,
 };
-use backline::store::{
-    BatchResult, DatabaseKind, DocumentRecord, EventCursor, MetricsFilter, PluginLog, StoreError, StoredAccount,
-};
+use backline::store::{BatchResult, DatabaseKind, EventCursor, MetricsFilter, PluginLog, StoreError};
 use chrono::{Days, NaiveDate, TimeDelta};
 use sqlx::Row as _;
 use sqlx::any::AnyPoolOptions;
 
 use super::fixtures::{
-    artist, batch, day, event, followers, lease, metric, now, people, release, result, row, run, store_rows, stored,
+    artist, batch, day, document, event, followers, lease, metric, now, people, release, result, row, run, store_rows,
+    stored,
 };
 use crate::support::database::each_database;
 
@@ -413,17 +412,12 @@ async fn documents_of_different_sizes_come_back_whole() {
             .zip(&bodies)
             .map(|(account, body)| {
                 let row = MetricsRow { run_id: RunId::generate(), ..row(account, date) };
-                let kept = StoredAccount {
-                    document: DocumentRecord { id: row.document_id, body: body.clone() },
-                    state: None,
-                    withheld: Vec::new(),
-                    growth: Vec::new(),
-                    row: row.clone(),
-                };
-                backline::store::AccountResult { stored: Some(kept), ..result(&row, Outcome::Collected) }
+                // Without a row: a document that could not be normalised is kept all the same.
+                let failed = Outcome::Failed { class: FailureClass::NotNormalised, message: "odd".to_owned() };
+                backline::store::AccountResult { document: Some(document(&row, body.clone())), ..result(&row, failed) }
             })
             .collect();
-        let ids: Vec<_> = results.iter().map(|result| result.stored.as_ref().unwrap().document.id).collect();
+        let ids: Vec<_> = results.iter().map(|result| result.document.as_ref().unwrap().id).collect();
         store
             .complete_batch(&lease(&store).await, BatchResult { accounts: results, ..BatchResult::default() }, now())
             .await

@@ -180,6 +180,7 @@ pub fn result(row: &MetricsRow, outcome: Outcome) -> AccountResult {
         metric_date: row.metric_date,
         outcome,
         attempts: 1,
+        document: None,
         stored: None,
         status: None,
         events: Vec::new(),
@@ -188,11 +189,8 @@ pub fn result(row: &MetricsRow, outcome: Outcome) -> AccountResult {
 
 pub fn stored(row: MetricsRow) -> AccountResult {
     AccountResult {
+        document: Some(document(&row, format!("{{\"followers\":\"{}\"}}", row.metric_date))),
         stored: Some(StoredAccount {
-            document: DocumentRecord {
-                id: row.document_id,
-                body: format!("{{\"followers\":\"{}\"}}", row.metric_date),
-            },
             state: Some(format!("{{\"seen\":\"{}\"}}", row.metric_date)),
             withheld: Vec::new(),
             growth: Vec::new(),
@@ -200,6 +198,10 @@ pub fn stored(row: MetricsRow) -> AccountResult {
         }),
         ..result(&row, Outcome::Collected)
     }
+}
+
+pub fn document(row: &MetricsRow, body: String) -> DocumentRecord {
+    DocumentRecord { id: row.document_id, body, observed_at: row.observed_at, window: row.window }
 }
 
 pub fn event(n: u128, dedup_key: Option<&str>) -> Event {

@@ -251,7 +251,6 @@ fn artist(sim: &SimArtist) -> Artist {
     }
 }
 
-/// Account ids are derived from what they name, so that two databases can be compared row by row.
 fn accounts(sim: &SimArtist) -> Vec<Account> {
     [
         ("youtube", &sim.youtube_channel_id),
@@ -262,7 +261,7 @@ fn accounts(sim: &SimArtist) -> Vec<Account> {
     ]
     .into_iter()
     .map(|(name, platform_id)| Account {
-        id: AccountId(uuid::Uuid::new_v5(&sim.id, name.as_bytes())),
+        id: AccountId::of(ArtistId(sim.id), &platform(name), platform_id),
         artist_id: ArtistId(sim.id),
         platform: platform(name),
         platform_id: platform_id.clone(),

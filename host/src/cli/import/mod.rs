@@ -246,7 +246,8 @@ async fn write_chunk(
         for account in imported {
             let existing = known.get(&(artist.id, account.platform.to_owned(), account.platform_id.clone()));
             let platform = platform_of(account.platform)?;
-            let id = existing.map_or_else(AccountId::generate, |existing| existing.id);
+            let id = existing
+                .map_or_else(|| AccountId::of(artist.id, &platform, &account.platform_id), |existing| existing.id);
             let status = existing.map_or(AccountStatus::Active, |existing| existing.status);
             if let Some((slot, secret)) = account.credential {
                 secrets.push((platform.clone(), slot, id, status, secret));
