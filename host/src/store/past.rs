@@ -14,7 +14,8 @@ use crate::domain::{AccountId, History, MetricName, MetricsRow};
 /// Days right before a date that are always known: validation looks for values that have not moved for 14 of them.
 const RECENT_DAYS: u64 = 15;
 
-/// Days after a date whose growth it may touch.
+/// Days after a date in which every row's growth may be measured from it. Of what lies beyond, only the next row may: it is measured from
+/// the latest row before it.
 const LATER_DAYS: u64 = 90;
 
 /// How far back a metric's latest value is looked for when a date is filled in that lies before others, in days.
@@ -31,7 +32,7 @@ pub struct AccountPast {
     /// Accepted values of other dates: all of the 15 days before, the days that growth is computed from, the latest one of each metric
     /// that has none among these, and what later dates' growth needs.
     pub history: History,
-    /// Dates after this one that have rows, up to 90 days on, in order.
+    /// Dates after this one that have rows, in order: those up to 90 days on, and the next one after these.
     pub later_dates: Vec<NaiveDate>,
     /// Their rows, in the same order.
     pub later_rows: Vec<MetricsRow>,
@@ -98,7 +99,10 @@ fn gaps(
         }
         let mut search = false;
         for (metric, last) in accepted.get(account).into_iter().flatten() {
-            if past.history.latest_before(metric.as_str(), *date).is_some() {
+            // A day found before the recent ones was read for a span's sake: there may be later ones between it and them.
+            let is_recent =
+                past.history.latest_before(metric.as_str(), *date).is_some_and(|(found, _)| found >= recent);
+            if is_recent {
                 continue;
             }
             if *last < recent {
@@ -125,7 +129,10 @@ async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> R
         "SELECT ",
         row_columns!(),
         " FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
-             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
+             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= COALESCE(
+                 (SELECT MIN(n.metric_date) FROM metrics n
+                  WHERE n.account_id = (r.value->>'account')::uuid AND n.metric_date > (r.value->>'until')::date),
+                 (r.value->>'until')::date)
          ORDER BY m.metric_date"
     ));
     let rows = work.rows("read the rows of a date and after", statement.bind(json("dates", &rows)?)).await?;

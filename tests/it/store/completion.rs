@@ -249,7 +249,7 @@ async fn history_of_a_late_date_holds_what_later_growth_needs() {
     each_database(async |store, _| {
         let [account] = people(&store, 1).await.try_into().unwrap();
         let date = day("2026-11-22");
-        for offset in [-120_i64, -62, -27, -21, -6, 1, 28, 95] {
+        for offset in [-120_i64, -62, -27, -21, -6, 1, 28, 95, 96] {
             store_rows(&store, vec![followers(&account, date + TimeDelta::days(offset), 100 + offset)]).await;
         }
         store.add_batches(&[batch(1, &run(1), &[&account], date)], now()).await.unwrap();
@@ -257,13 +257,13 @@ async fn history_of_a_late_date_holds_what_later_growth_needs() {
         let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
         assert_eq!(
             past.later_dates,
-            [date + Days::new(1), date + Days::new(28)],
-            "what is 95 days later is not touched"
+            [date + Days::new(1), date + Days::new(28), date + Days::new(95)],
+            "the first row after the longest span may be measured from this date, the one after that can't"
         );
         assert_eq!(past.later_rows.iter().map(|row| row.metric_date).collect::<Vec<_>>(), past.later_dates);
         let days: Vec<_> = past.history.dates().map(|day| (day - date).num_days()).collect();
         // One day later: 27 and 6 days before this date. 28 days later: 62 days before it. The 21st is nobody's base.
-        assert_eq!(days, [-62, -27, -6, 1, 28]);
+        assert_eq!(days, [-62, -27, -6, 1, 28, 95]);
 
         // Before every other value: nothing is known of what was before, and the search for it finds nothing.
         let earliest = back(date, 300);
@@ -271,6 +271,30 @@ async fn history_of_a_late_date_holds_what_later_growth_needs() {
         store_rows(&store, vec![followers(&account, earliest, 1)]).await;
         let filter = MetricsFilter { until: Some(earliest), ..MetricsFilter::default() };
         assert_eq!(store.metrics(&filter).await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_latest_value_is_found_between_the_days_that_spans_start_from() {
+    each_database(async |store, _| {
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let date = day("2026-11-22");
+        // 28 days ago is read for a span's sake, 20 days ago for nobody's; yet it is the latest.
+        for ago in [28, 20] {
+            store_rows(&store, vec![followers(&account, back(date, ago), 100)]).await;
+        }
+        let latest = async |date: NaiveDate| {
+            let held = batch(1, &run(1), &[&account], date);
+            store.add_batches(&[backline::domain::Batch { id: BatchId::generate(), ..held }], now()).await.unwrap();
+            let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
+            let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
+            past.history.latest_before(names::FOLLOWERS, date).map(|(found, _)| found)
+        };
+        assert_eq!(latest(date).await, Some(back(date, 20)));
+        // The same for a date that is filled in before others.
+        store_rows(&store, vec![followers(&account, date + Days::new(1), 100)]).await;
+        assert_eq!(latest(date).await, Some(back(date, 20)));
     })
     .await;
 }
