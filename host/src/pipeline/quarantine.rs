@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{Host, HostError, rows};
-use crate::domain::{MetricName, Quarantined};
+use crate::domain::{Manifest, MetricName, Quarantined};
 
 impl Host {
     /// Puts a withheld value into its row, and recomputes the growth it touches.
@@ -11,23 +11,35 @@ impl Host {
     /// # Errors
     /// [`HostError::NotHeld`] when no such value is held, or its row is gone; otherwise when the database fails.
     pub async fn release_quarantined(&self, id: Uuid) -> Result<Quarantined, HostError> {
+        let manifest = self.manifest_for(id).await?;
         let mut release = self.store().begin_quarantine_release(id, self.clock().now()).await?;
         let held = release.quarantined().clone();
         let past = release.past().await?;
         let (Some(mut row), Ok(metric)) = (past.existing, MetricName::new(held.metric.clone())) else {
             return Err(HostError::NotHeld(id));
         };
-        // A later observation may have been accepted meanwhile; it is newer than what was withheld and stays.
-        if !row.values.contains_key(&metric) {
+        // A value of the same or a later observation may have been accepted too; that one stays.
+        if !row.values.contains_key(&metric) || row.observed_at(&metric) < held.created_at {
             row.absent.remove(&metric);
-            row.observed.insert(metric.clone(), held.created_at);
+            row.observed.remove(&metric);
+            if held.created_at != row.observed_at {
+                row.observed.insert(metric.clone(), held.created_at);
+            }
             row.values.insert(metric, held.value);
         }
-        let manifest = match self.store().get_release(row.release).await? {
-            Some(release) => release.manifest,
-            None => self.active(&row.platform).await?.manifest,
-        };
         let growth = rows::touched_growth(&row, &past.history, &manifest);
         Ok(release.commit(&row, &growth, &[]).await?)
+    }
+
+    /// The catalogue the value's growth is computed by. Read before the release begins, which holds a connection until it is done.
+    async fn manifest_for(&self, id: Uuid) -> Result<Manifest, HostError> {
+        let Some(held) = self.store().quarantine_get(id).await? else { return Err(HostError::NotHeld(id)) };
+        match self.store().active_release(&held.platform).await? {
+            Some(release) => Ok(release.manifest),
+            None => match self.store().get_release(held.release).await? {
+                Some(release) => Ok(release.manifest),
+                None => Err(HostError::NoConnector { platform: held.platform }),
+            },
+        }
     }
 }
