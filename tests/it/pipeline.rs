@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 
 use backline::domain::event::types;
+use backline::domain::row::QuarantineStatus;
 use backline::domain::{
-    Absence, AccountStatus, ArtistId, Consent, FailureClass, MetricsRow, NoChange, Outcome, RunStatus, Value,
+    Absence, AccountStatus, ArtistId, Batch, BatchAccount, BatchId, Consent, FailureClass, MetricsRow, NoChange,
+    Outcome, Quarantined, RunStatus, Tenant, Value,
 };
-use backline::store::{AccountFilter, MetricsFilter, NamedOutcome, QuarantineFilter, Store};
+use backline::pipeline::report::{Progress, RunRequest};
+use backline::store::{
+    AccountFilter, AccountResult, BatchResult, CredentialFilter, MetricsFilter, NamedOutcome, QuarantineFilter, Store,
+    StoredAccount,
+};
 use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
 use chrono::{NaiveDate, TimeDelta, TimeZone as _, Utc};
 use serde_json::{Value as Json, json};
@@ -478,15 +484,150 @@ async fn an_account_that_is_switched_off_is_left_alone() {
         store.set_account_status(account.id, AccountStatus::Disabled, stage.host.clock().now()).await.expect("set");
         let plan = stage
             .host
-            .plan(&backline::pipeline::report::RunRequest {
-                platforms: vec![platform("spotify")],
-                ..Default::default()
-            })
+            .plan(&RunRequest { platforms: vec![platform("spotify")], ..Default::default() })
             .await
             .expect("a plan");
         assert_eq!((plan.total.accounts, plan.total.batches), (1, 1));
         assert_eq!(plan.platforms[0].excluded.get("account_disabled"), Some(&1));
         assert!(store.list_runs(10, None).await.expect("runs").is_empty(), "a plan writes nothing");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_cannot_be_collected_at_all_ends_its_run_honestly() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(3), |_| {}).await;
+        let request = RunRequest {
+            trigger: "test".to_owned(),
+            date: Some(date(18)),
+            platforms: vec![platform("spotify"), platform("youtube")],
+            artists: Vec::new(),
+        };
+        let lose_a_release = |progress: Progress| {
+            if let Progress::Planned { .. } = progress {
+                let lose = execute(url, "DELETE FROM releases WHERE platform = 'youtube'");
+                tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(lose));
+            }
+        };
+        let report = stage.host.run(&request, &lose_a_release).await.expect("the run ends");
+        assert_eq!((report.run.counts.collected, report.run.counts.failed), (3, 3), "{:?}", report.platforms);
+        assert_eq!(report.run.status, RunStatus::PartialFailure);
+        assert!(report.run.finished_at.is_some(), "nothing is left in anybody's hands");
+        let outcomes = stage.host.store().run_outcomes(report.run.id, None, 100).await.expect("outcomes");
+        let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.platform == platform("youtube")).collect();
+        assert_eq!(failed.len(), 3);
+        for outcome in failed {
+            let Outcome::Failed { class: FailureClass::Internal, message } = &outcome.outcome else {
+                panic!("{outcome:?}")
+            };
+            assert!(message.contains("install it again"), "{message}");
+            assert_eq!(outcome.attempts, 3, "it was tried as often as anything else");
+        }
+        let completed = stage.events().await.iter().filter(|event| event.kind == types::RUN_COMPLETED).count();
+        assert_eq!(completed, 1);
+    })
+    .await;
+}
+
+async fn execute(url: &str, statement: &'static str) {
+    let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.expect("the database opens");
+    sqlx::query(statement).execute(&pool).await.expect("the statement runs");
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operators_missing_client_makes_no_artist_connect_anew() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(3), |_| {}).await;
+        let store = stage.host.store();
+        let filter = CredentialFilter { platform: Some(platform("tiktok")), ..CredentialFilter::default() };
+        let credentials = store.list_credentials(&filter).await.expect("credentials are listed");
+        let client = credentials.iter().find(|credential| credential.account_id.is_none()).expect("the client");
+        assert!(store.remove_credential(client.id).await.expect("it is removed"));
+
+        let report = stage.run_some(date(18), &["tiktok"]).await;
+        assert_eq!(report.run.status, RunStatus::Failed);
+        let outcomes = store.run_outcomes(report.run.id, None, 100).await.expect("outcomes");
+        assert_eq!(outcomes.len(), 3);
+        for outcome in outcomes {
+            let Outcome::Failed { class: FailureClass::Misconfigured, message } = &outcome.outcome else {
+                panic!("{outcome:?}")
+            };
+            assert!(message.contains(&client.slot) && message.contains("credentials set"), "{message}");
+        }
+        let accounts = store
+            .list_accounts(&AccountFilter { platform: Some(platform("tiktok")), ..AccountFilter::default() })
+            .await
+            .expect("accounts");
+        assert!(accounts.iter().all(|account| account.status == AccountStatus::Active));
+        assert!(!stage.events().await.iter().any(|event| event.kind == types::RECONNECT_NEEDED));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_released_value_replaces_an_older_one_and_no_newer_one() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(1), |_| {}).await;
+        let report = stage.run_some(date(18), &["youtube"]).await;
+        let store = stage.host.store();
+        let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
+        let accepted = integer(&row, "total_views").expect("a number");
+        let now = stage.host.clock().now();
+        // As a later and an earlier collection of the same date would have left them behind.
+        for (hours, released, expected) in [(1, 11, 11), (-1, 22, 11)] {
+            let batch = Batch {
+                id: BatchId::generate(),
+                run_id: report.run.id,
+                tenant: Tenant::default(),
+                platform: row.platform.clone(),
+                release: row.release,
+                window: row.window,
+                accounts: vec![BatchAccount { account_id: row.account_id, metric_date: row.metric_date }],
+                attempts: 0,
+            };
+            store.add_batches(&[batch], now).await.expect("a batch is added");
+            let ttl = std::time::Duration::from_secs(60);
+            let lease = store.lease_batch(Some(report.run.id), None, "test", now, ttl).await.expect("leased");
+            let held = Quarantined {
+                id: uuid::Uuid::now_v7(),
+                account_id: row.account_id,
+                artist_id: row.artist_id,
+                platform: row.platform.clone(),
+                metric_date: row.metric_date,
+                metric: "total_views".to_owned(),
+                value: Value::Integer(released),
+                rule: "count-negative".to_owned(),
+                release: row.release,
+                document_id: row.document_id,
+                status: QuarantineStatus::Held,
+                created_at: row.observed_at + TimeDelta::hours(hours),
+            };
+            let current = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
+            let result = AccountResult {
+                account_id: row.account_id,
+                artist_id: row.artist_id,
+                platform: row.platform.clone(),
+                metric_date: row.metric_date,
+                outcome: Outcome::Collected,
+                attempts: 1,
+                document: None,
+                stored: Some(StoredAccount {
+                    row: current,
+                    state: None,
+                    withheld: vec![held.clone()],
+                    growth: Vec::new(),
+                }),
+                status: None,
+                events: Vec::new(),
+            };
+            let result = BatchResult { accounts: vec![result], ..BatchResult::default() };
+            store.complete_batch(&lease.expect("it is free"), result, now).await.expect("it is stored");
+            stage.host.release_quarantined(held.id).await.expect("it is released");
+            let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
+            assert_eq!(integer(&row, "total_views"), Some(expected), "accepted before: {accepted}; {hours} h");
+        }
     })
     .await;
 }

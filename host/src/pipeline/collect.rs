@@ -18,10 +18,13 @@ use crate::domain::{
     FetchError, Fetched, Lease, Outcome,
 };
 use crate::gateway::SessionCredential;
-use crate::store::{AccountResult, BatchResult, DocumentRecord, PluginLog, StoredAccount};
+use crate::store::{AccountResult, BatchResult, DocumentRecord, PluginLog, StoreError, StoredAccount};
 
 /// How long a spent allowance is waited for when neither the platform nor the manifest says when it is granted anew.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
+
+/// The shortest deferral: an allowance that a connector says is granted anew at once, again and again, must not keep a run busy.
+const DEFER_MIN: TimeDelta = TimeDelta::minutes(1);
 
 /// What one batch came to.
 #[derive(Clone, Debug, Default)]
@@ -35,10 +38,11 @@ pub struct BatchReport {
 /// Collects a leased batch and stores what came of it, in one transaction.
 ///
 /// # Errors
-/// When the database fails or the lease was lost: then nothing was stored, and another worker will do it again.
+/// When the database fails, the release can't be loaded or the lease was lost: then nothing was stored, and it can be done again.
 pub async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
     let batch = &lease.batch;
-    let release = host.shelf().get(batch.release).await?;
+    // The first batch of a release waits until it is compiled, which may take longer than a lease.
+    let release = while_leased(host, lease, host.shelf().get(batch.release)).await?;
     let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
     let mut members = Members::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
     let mut side = SideEffects::default();
@@ -70,6 +74,43 @@ pub async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostErro
         })
         .collect();
     store(host, lease, &release, members, observations, observed_at, side).await
+}
+
+/// What becomes of a batch that could not be collected at all: it is tried again, and its accounts fail once its attempts are used up.
+///
+/// # Errors
+/// The error itself, where not even that can be written: then the batch stays leased, and its run stays open.
+pub async fn give_back(host: &Host, lease: &Lease, error: HostError) -> Result<BatchReport, HostError> {
+    let batch = &lease.batch;
+    tracing::error!(batch = %batch.id, platform = %batch.platform, %error, "a batch could not be collected");
+    match try_to_give_back(host, lease, &error).await {
+        Ok(report) => Ok(report),
+        Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::default()),
+        Err(_) => Err(error),
+    }
+}
+
+async fn try_to_give_back(host: &Host, lease: &Lease, error: &HostError) -> Result<BatchReport, StoreError> {
+    let collection = &host.config().collection;
+    let (now, attempts) = (host.clock().now(), lease.batch.attempts + 1);
+    if attempts < collection.attempts_max {
+        let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
+        host.store().release_batch(lease, now + wait, true).await?;
+        return Ok(BatchReport::default());
+    }
+    let dates = dates_of(lease);
+    let ids: Vec<AccountId> = dates.keys().copied().collect();
+    let failed = |candidate: &Candidate| {
+        let outcome = Outcome::Failed { class: FailureClass::Internal, message: error.to_string() };
+        bare_result(candidate, dates[&candidate.account_id], outcome, attempts)
+    };
+    let accounts = host.store().candidates_of(&ids).await?.iter().map(failed).collect();
+    let completed = host.store().complete_batch(lease, BatchResult { accounts, ..BatchResult::default() }, now).await?;
+    Ok(BatchReport { counts: completed.counts, requests: 0 })
+}
+
+fn dates_of(lease: &Lease) -> BTreeMap<AccountId, NaiveDate> {
+    lease.batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect()
 }
 
 /// Renews the lease until the work is done. It is not renewed while the results are stored: that transaction holds the batch's row.
@@ -132,7 +173,7 @@ impl Members {
         let BatchCredentials { usable, unusable } =
             host.desk().for_batch(&release.manifest, &slots, &self.open()).await?;
         for (id, error) in unusable {
-            self.ended.insert(id, ending_of_credential(&error));
+            self.ended.insert(id, ending_of_credential(&error, error.to_string()));
         }
         Ok(usable)
     }
@@ -153,10 +194,10 @@ impl Members {
         }
         let refreshed = refresh_refused(host, release, &refused, &mut credentials).await;
         for (id, result) in refreshed {
-            match result {
-                Ok(()) => self.ended.remove(&id),
-                Err(error) => self.ended.insert(id, ending_of_credential(&error)),
-            };
+            let refusal = self.ended.remove(&id);
+            if let (Err(error), Some(Ending::Refused(why))) = (result, refusal) {
+                self.ended.insert(id, ending_of_credential(&error, format!("{why}; {error}")));
+            }
         }
         self.fetch_once(host, release, context, &credentials, side).await;
         // Refused again with a fresh credential: no refresh will mend it.
@@ -204,8 +245,8 @@ impl Members {
     }
 }
 
-fn ending_of_credential(error: &CredentialError) -> Ending {
-    let (class, message) = (error.class(), error.to_string());
+fn ending_of_credential(error: &CredentialError, message: String) -> Ending {
+    let class = error.class();
     if class.is_retryable() {
         Ending::Retry { class, message, wait: None }
     } else {
@@ -236,7 +277,9 @@ async fn refresh_refused(
         let whose: Vec<Option<AccountId>> =
             if owner == Owner::Account { refused.iter().copied().map(Some).collect() } else { vec![None] };
         for account in whose {
-            match host.desk().refresh_refused(platform, slot, account).await {
+            let sent = credentials.iter().find(|sent| sent.slot == slot.slot && sent.account == account);
+            let Some(sent) = sent.cloned() else { continue };
+            match host.desk().refresh_refused(platform, slot, account, &sent.value).await {
                 Ok(fresh) => {
                     credentials.retain(|old| old.id != fresh.id);
                     credentials.push(fresh);
@@ -263,8 +306,7 @@ async fn store(
     side: SideEffects,
 ) -> Result<BatchReport, HostError> {
     let now = host.clock().now();
-    let dates: BTreeMap<AccountId, NaiveDate> =
-        lease.batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect();
+    let dates = dates_of(lease);
     let mut completion = host.store().begin_completion(lease, now).await?;
     let keys: Vec<_> =
         observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
@@ -356,7 +398,7 @@ impl Ledger<'_> {
                 return;
             }
             Ending::Defer { until } => {
-                let until = until.unwrap_or_else(|| next_reset(self.release, self.now)).max(self.now);
+                let until = until.unwrap_or_else(|| next_reset(self.release, self.now)).max(self.now + DEFER_MIN);
                 let message = format!("an allowance of {} is spent until {until}", candidate.platform);
                 Outcome::Deferred { until, message }
             }
@@ -376,18 +418,23 @@ impl Ledger<'_> {
     fn bare_result(&self, candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome) -> AccountResult {
         // Waiting for an allowance uses up no attempt.
         let is_deferred = matches!(outcome, Outcome::Deferred { .. });
-        AccountResult {
-            account_id: candidate.account_id,
-            artist_id: candidate.artist_id,
-            platform: candidate.platform.clone(),
-            metric_date,
-            outcome,
-            attempts: if is_deferred { self.lease.batch.attempts } else { self.attempts },
-            document: None,
-            stored: None,
-            status: None,
-            events: Vec::new(),
-        }
+        let attempts = if is_deferred { self.lease.batch.attempts } else { self.attempts };
+        bare_result(candidate, metric_date, outcome, attempts)
+    }
+}
+
+fn bare_result(candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome, attempts: u32) -> AccountResult {
+    AccountResult {
+        account_id: candidate.account_id,
+        artist_id: candidate.artist_id,
+        platform: candidate.platform.clone(),
+        metric_date,
+        outcome,
+        attempts,
+        document: None,
+        stored: None,
+        status: None,
+        events: Vec::new(),
     }
 }
 

@@ -6,18 +6,28 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _};
+use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::domain::manifest::{CredentialSlot, Owner};
 use crate::domain::{AccountId, CredentialId, FailureClass, Manifest, Platform};
 use crate::gateway::{Gateway, SessionCredential, TokenError};
-use crate::secrets::{Keyring, Secret};
+use crate::secrets::{Keyring, Secret, SecretText};
 use crate::store::{SealedCredential, Store, StoreError};
 
 /// Refreshes of different accounts that run at once: enough to hide a round trip, few enough for a token endpoint.
 const REFRESHES_AT_ONCE: usize = 8;
+
+/// How often a fresh secret is tried to be saved, since the platform may honour no other any more.
+const SAVES_MAX: u32 = 4;
+
+/// How long to wait between them: a database that restarts is back by then.
+const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Why a credential can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,7 +54,7 @@ pub enum CredentialError {
     #[error("the credential no longer works and the artist must connect the account anew: {0}")]
     Dead(String),
     /// The operator must mend it.
-    #[error("the credential is refused: {0}")]
+    #[error("the credential can't be used: {0}")]
     Misconfigured(String),
     /// The token endpoint failed.
     #[error("the token endpoint is unavailable: {0}")]
@@ -94,12 +104,13 @@ pub struct CredentialDesk {
     keyring: Option<Arc<Keyring>>,
     clock: Clock,
     in_flight: Arc<Mutex<HashMap<CredentialId, Arc<tokio::sync::Mutex<()>>>>>,
+    refreshes: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl CredentialDesk {
     /// A desk over one database and one gateway.
     pub fn new(store: Store, gateway: Gateway, keyring: Option<Arc<Keyring>>, clock: Clock) -> Self {
-        Self { store, gateway, keyring, clock, in_flight: Arc::default() }
+        Self { store, gateway, keyring, clock, in_flight: Arc::default(), refreshes: Arc::default() }
     }
 
     /// Seals and saves what an operator entered.
@@ -156,7 +167,7 @@ impl CredentialDesk {
             let made: Vec<_> = stream::iter(wanted)
                 .map(|account| async move {
                     let found = find(&slot.slot, account);
-                    (account, self.usable(platform, slot, account, found, client, false).await)
+                    (account, self.usable(platform, slot, account, found, client, None).await)
                 })
                 .buffered(REFRESHES_AT_ONCE)
                 .collect()
@@ -176,7 +187,8 @@ impl CredentialDesk {
         Ok(credentials)
     }
 
-    /// Refreshes a credential that the platform just refused, whatever its age.
+    /// Replaces a credential that the platform just refused: by what another batch has got meanwhile, or else by a fresh one, whatever
+    /// the age of the refused one.
     ///
     /// # Errors
     /// [`CredentialError`] when it can't be refreshed: then only a person can mend it.
@@ -185,10 +197,11 @@ impl CredentialDesk {
         platform: &Platform,
         slot: &CredentialSlot,
         account: Option<AccountId>,
+        refused: &SecretText,
     ) -> Result<SessionCredential, CredentialError> {
         let found = self.store.credential(platform, &slot.slot, account).await?;
         let client = self.store.credential(platform, &slot.slot, None).await?;
-        self.usable(platform, slot, account, found.as_ref(), client.as_ref(), true).await
+        self.usable(platform, slot, account, found.as_ref(), client.as_ref(), Some(refused)).await
     }
 
     async fn usable(
@@ -198,7 +211,7 @@ impl CredentialDesk {
         account: Option<AccountId>,
         found: Option<&SealedCredential>,
         client: Option<&SealedCredential>,
-        refused: bool,
+        refused: Option<&SecretText>,
     ) -> Result<SessionCredential, CredentialError> {
         let credential = found.ok_or_else(|| CredentialError::Missing {
             platform: platform.clone(),
@@ -206,27 +219,57 @@ impl CredentialDesk {
             account,
         })?;
         let secret = self.open(credential)?;
-        if !refused && !secret.refresh_due(self.clock.now()) {
-            return session_credential(credential, &secret, self.clock.now());
+        let now = self.clock.now();
+        if !is_refused(&secret, refused, now) && !secret.refresh_due(now) {
+            return session_credential(credential, &secret, now);
         }
-        let lock = self.lock_of(credential.id);
-        let _only_one = lock.lock().await;
+        let only_one = self.lock_of(credential.id).lock_owned().await;
         // Whoever held the lock before may have refreshed it already.
         let current = self.store.credential(platform, &slot.slot, account).await?;
         let current = current.as_ref().unwrap_or(credential);
         let secret = self.open(current)?;
-        if current.version != credential.version && secret.injectable(self.clock.now()).is_some() {
-            return session_credential(current, &secret, self.clock.now());
+        let now = self.clock.now();
+        if current.version != credential.version && secret.injectable(now).is_some() {
+            return session_credential(current, &secret, now);
         }
         let client = client.filter(|client| client.id != current.id).map(|client| self.open(client)).transpose()?;
-        match self.gateway.refresh(slot, client.as_ref(), &secret).await {
-            Ok(fresh) => self.save_fresh(current, &fresh).await,
+        match self.refresh_and_save(slot, client, current, &secret, only_one).await? {
+            Ok(fresh) => Ok(fresh),
             // A refresh is tried at half-life: until the old token really ends, a failed refresh costs nothing.
-            Err(_) if !refused && secret.injectable(self.clock.now()).is_some() => {
+            Err(_) if !is_refused(&secret, refused, now) && secret.injectable(self.clock.now()).is_some() => {
                 session_credential(current, &secret, self.clock.now())
             }
             Err(error) => Err(of_token_error(&error, slot.owner)),
         }
+    }
+
+    /// Refreshes in a task of its own, so that a batch which is given up meanwhile does not take along, unsaved, a secret that the
+    /// platform has already replaced.
+    async fn refresh_and_save(
+        &self,
+        slot: &CredentialSlot,
+        client: Option<Secret>,
+        current: &SealedCredential,
+        secret: &Secret,
+        only_one: OwnedMutexGuard<()>,
+    ) -> Result<Result<SessionCredential, TokenError>, CredentialError> {
+        let (reply, answer) = oneshot::channel();
+        let (desk, slot, current, secret) = (self.clone(), slot.clone(), current.clone(), secret.clone());
+        let work = async move {
+            let _only_one = only_one;
+            let result = match desk.gateway.refresh(&slot, client.as_ref(), &secret).await {
+                Ok(fresh) => desk.save_fresh(&current, &fresh).await.map(Ok),
+                Err(error) => Ok(Err(error)),
+            };
+            // Nobody may be waiting any more; it is saved all the same.
+            drop(reply.send(result));
+        };
+        {
+            let mut refreshes = self.refreshes.lock().unwrap_or_else(PoisonError::into_inner);
+            while refreshes.try_join_next().is_some() {}
+            refreshes.spawn(work);
+        }
+        answer.await.unwrap_or_else(|_| Err(CredentialError::Store("the refresh ended unexpectedly".to_owned())))
     }
 
     async fn save_fresh(&self, old: &SealedCredential, fresh: &Secret) -> Result<SessionCredential, CredentialError> {
@@ -238,7 +281,20 @@ impl CredentialDesk {
             status: "active".to_owned(),
             ..old.clone()
         };
-        match self.store.save_credential(&saved, now).await {
+        let mut saves = 1;
+        let result = loop {
+            match self.store.save_credential(&saved, now).await {
+                Err(StoreError::Query { .. }) if saves < SAVES_MAX => {
+                    saves += 1;
+                    tokio::time::sleep(SAVE_AGAIN_AFTER).await;
+                }
+                result => break result,
+            }
+        };
+        match result {
+            Ok(_) if fresh.injectable(now).is_none() => {
+                Err(CredentialError::Unavailable("it granted a token that runs out at once".to_owned()))
+            }
             Ok(saved) => session_credential(&saved, fresh, now),
             Err(StoreError::VersionConflict { .. }) => {
                 // Another host was first; its token is the one to use.
@@ -268,13 +324,25 @@ impl CredentialDesk {
     }
 }
 
+/// Whether this is still what the platform refused.
+fn is_refused(secret: &Secret, refused: Option<&SecretText>, now: DateTime<Utc>) -> bool {
+    refused.is_some() && secret.injectable(now) == refused
+}
+
 fn session_credential(
     credential: &SealedCredential,
     secret: &Secret,
-    now: chrono::DateTime<chrono::Utc>,
+    now: DateTime<Utc>,
 ) -> Result<SessionCredential, CredentialError> {
-    let value = secret.injectable(now).ok_or_else(|| CredentialError::Dead("it has expired".to_owned()))?.clone();
-    Ok(SessionCredential { id: credential.id, slot: credential.slot.clone(), account: credential.account_id, value })
+    let (slot, account) = (credential.slot.clone(), credential.account_id);
+    let value = secret.injectable(now).ok_or_else(|| match account {
+        Some(_) => CredentialError::Dead("it has expired".to_owned()),
+        // No artist can mend what is the operator's.
+        None => {
+            CredentialError::Misconfigured(format!("the slot '{slot}' holds nothing that could be sent; set it anew"))
+        }
+    })?;
+    Ok(SessionCredential { id: credential.id, value: value.clone(), slot, account })
 }
 
 fn of_token_error(error: &TokenError, owner: Owner) -> CredentialError {
@@ -283,5 +351,47 @@ fn of_token_error(error: &TokenError, owner: Owner) -> CredentialError {
         (TokenError::Unavailable { .. }, _) => CredentialError::Unavailable(message),
         (TokenError::Misconfigured { .. }, _) | (_, Owner::Operator) => CredentialError::Misconfigured(message),
         _ => CredentialError::Dead(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::manifest::CredentialKind;
+
+    #[test]
+    fn only_an_accounts_own_credential_can_make_its_artist_connect_anew() {
+        let errors = [
+            (TokenError::Refused("invalid_grant".into()), FailureClass::Reconnect),
+            (TokenError::Expired(DateTime::UNIX_EPOCH), FailureClass::Reconnect),
+            (TokenError::TooYoung(DateTime::UNIX_EPOCH), FailureClass::Reconnect),
+            (TokenError::NotRefreshable(CredentialKind::Bearer), FailureClass::Reconnect),
+            (TokenError::Misconfigured("no OAuth client".into()), FailureClass::Misconfigured),
+            (TokenError::Unavailable("HTTP 503".into()), FailureClass::Unavailable),
+        ];
+        for (error, of_account) in errors {
+            let class = |owner| of_token_error(&error, owner).class();
+            assert_eq!(class(Owner::Account), of_account, "{error}");
+            assert_ne!(class(Owner::Operator), FailureClass::Reconnect, "{error}");
+        }
+
+        let spent = Secret::ClientCredentials { client_id: "id".into(), client_secret: "secret".into(), access: None };
+        let credential = |account_id| SealedCredential {
+            id: CredentialId::generate(),
+            platform: Platform::new("demo").expect("a name"),
+            slot: "app".to_owned(),
+            account_id,
+            kind: "client-credentials".to_owned(),
+            sealed: Vec::new(),
+            version: 1,
+            expires_at: None,
+            status: "active".to_owned(),
+            updated_at: DateTime::UNIX_EPOCH,
+        };
+        let class = |account| {
+            session_credential(&credential(account), &spent, DateTime::UNIX_EPOCH).expect_err("nothing to send").class()
+        };
+        assert_eq!(class(None), FailureClass::Misconfigured);
+        assert_eq!(class(Some(AccountId(uuid::Uuid::from_u128(1)))), FailureClass::Reconnect);
     }
 }

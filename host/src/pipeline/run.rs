@@ -1,8 +1,11 @@
 //! Planning a run, and working it off.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -12,15 +15,18 @@ use super::collect::{self, BatchReport};
 use super::report::{PlanReport, PlatformPlan, PlatformReport, Progress, RunReport, RunRequest};
 use super::{Host, HostError, budgets};
 use crate::domain::run::{Forecast, RunCounts};
-use crate::domain::{Batch, BatchId, Outcome, Platform, Release, Run, RunId, RunStatus};
+use crate::domain::{Batch, BatchId, Lease, Outcome, Platform, Release, Run, RunId, RunStatus};
 use crate::plan::{self, ForecastOptions, PlanOptions, Planned, PlannedBatch};
-use crate::store::AccountOutcome;
+use crate::store::{AccountOutcome, StoreError};
 
 /// Accounts read from the database at once while planning: bounds memory, not the run.
 const PAGE: u32 = 1_000;
 
 /// Finished batches that wait to be reported: a slow terminal must not hold up the workers for long, nor may they run away from it.
 const DONE_WAITING: usize = 256;
+
+/// The least a worker waits before it looks for a batch again: one that is just being taken up by another is still seen as free.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
 
 /// What a run would do, with what it needs to do it.
 struct PlatformDraft {
@@ -122,7 +128,7 @@ impl Host {
         loop {
             let now = self.clock().now();
             if let Some(lease) = self.store().lease_batch(Some(run), Some(&platform), &owner, now, lease_ttl).await? {
-                let report = collect::collect(&self, &lease).await?;
+                let report = self.collect_or_give_back(&lease).await?;
                 if done.send((platform.clone(), report)).await.is_err() {
                     return Ok(()); // whoever started the run has gone
                 }
@@ -137,7 +143,17 @@ impl Host {
             if wait > Duration::from_millis(self.config().collection.retry_wait_max_ms) {
                 return Ok(());
             }
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(wait.max(LOOK_AGAIN_MIN)).await;
+        }
+    }
+
+    /// Collects a batch, and gives it back where that fails or panics: it is never left to nobody, and the worker goes on to the next.
+    async fn collect_or_give_back(&self, lease: &Lease) -> Result<BatchReport, HostError> {
+        match caught(collect::collect(self, lease)).await {
+            // Whoever has it now sees to it.
+            Err(HostError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::default()),
+            Err(error) => collect::give_back(self, lease, error).await,
+            collected => collected,
         }
     }
 
@@ -263,6 +279,16 @@ impl Host {
     }
 }
 
+/// A panic as an error like any other. Nothing the work shares is left half changed: what it writes, it writes in transactions.
+async fn caught<T>(work: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(HostError::Worker(said(panic.as_ref()))))
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it panicked").to_owned()
+}
+
 fn batch_of(run_id: RunId, planned: &PlannedBatch) -> Batch {
     Batch {
         id: BatchId::generate(),
@@ -273,5 +299,18 @@ fn batch_of(run_id: RunId, planned: &PlannedBatch) -> Batch {
         window: planned.window,
         accounts: planned.accounts.clone(),
         attempts: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_like_any_other() {
+        let panicking = async { if true { panic!("index {} of 1", 2) } else { Ok(()) } };
+        let error = caught(panicking).await.expect_err("it panicked");
+        assert!(matches!(&error, HostError::Worker(text) if text == "index 2 of 1"), "{error}");
+        assert_eq!(caught(async { Ok(3) }).await.expect("it did not"), 3);
     }
 }

@@ -244,7 +244,8 @@ impl Store {
         Ok(())
     }
 
-    /// When the next open batch can be taken up, none where no batch is open: how a worker knows what to wait for.
+    /// When the next batch that is to be tried again can be taken up; none where every batch is done, waits for an allowance, or is in
+    /// somebody's hands: how a worker knows what to wait for.
     ///
     /// # Errors
     /// When the database fails.
@@ -255,11 +256,12 @@ impl Store {
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
         let statement = self.query(
             "SELECT MIN(available_at)::text AS at FROM batches
-             WHERE finished_at IS NULL AND ($1::uuid IS NULL OR run_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)",
+             WHERE finished_at IS NULL AND state = 'planned' AND ($1::uuid IS NULL OR run_id = $1::uuid)
+                 AND ($2::text IS NULL OR platform = $2)",
         );
         let statement =
             statement.bind(run.map(|run| run.to_string())).bind(platform.map(|platform| platform.as_str().to_owned()));
-        match self.row("look for open batches", statement).await? {
+        match self.row("look for batches to be tried again", statement).await? {
             Some(row) => row.time_or_null("at"),
             None => Ok(None),
         }
@@ -295,6 +297,8 @@ impl Store {
         found.status = found.counts.status();
         if open.is_empty() && found.finished_at.is_none() {
             found.finished_at = Some(now);
+            // Whoever was erased or excluded since the plan was made is planned no more.
+            found.counts.planned = found.counts.collected + found.counts.deferred + found.counts.failed;
             let event = Event {
                 id: uuid::Uuid::now_v7(),
                 kind: types::RUN_COMPLETED.to_owned(),
@@ -305,9 +309,13 @@ impl Store {
             };
             insert_events(&mut work, &[event]).await?;
         }
-        let statement = work.query("UPDATE runs SET status = $2, finished_at = $3::timestamptz WHERE id = $1::uuid");
         let statement =
-            statement.bind(run.to_string()).bind(found.status.as_str()).bind(found.finished_at.map(time_text));
+            work.query("UPDATE runs SET status = $2, finished_at = $3::timestamptz, planned = $4 WHERE id = $1::uuid");
+        let statement = statement
+            .bind(run.to_string())
+            .bind(found.status.as_str())
+            .bind(found.finished_at.map(time_text))
+            .bind(i64::try_from(found.counts.planned).unwrap_or(i64::MAX));
         work.execute("finish a run", statement).await?;
         work.commit().await?;
         Ok(found)

@@ -55,7 +55,11 @@ async fn a_heartbeat_keeps_a_batch_in_its_holders_hands() {
         let half = now() + TimeDelta::seconds(40);
         let kept = store.heartbeat(&first, half, TTL).await.unwrap();
         assert_eq!((kept.token, kept.expires_at), (first.token, half + TTL));
-        assert_eq!(store.next_batch_at(Some(run(1).id), Some(&demo())).await.unwrap(), Some(kept.expires_at));
+        assert_eq!(
+            store.next_batch_at(Some(run(1).id), Some(&demo())).await.unwrap(),
+            None,
+            "whoever holds it sees to it: there is nothing to wait for"
+        );
         assert_eq!(store.lease_batch(None, None, "two", now() + TimeDelta::seconds(70), TTL).await.unwrap(), None);
         assert!(store.lease_batch(None, None, "two", now() + TimeDelta::seconds(101), TTL).await.unwrap().is_some());
     })
@@ -126,6 +130,8 @@ async fn deferral_uses_no_attempt_and_giving_back_may() {
         let deferred = Outcome::Deferred { until: reset, message: "the day's units are spent".to_owned() };
         assert_eq!(outcomes.iter().map(|outcome| outcome.outcome.clone()).collect::<Vec<_>>(), [deferred]);
 
+        assert_eq!(store.next_batch_at(None, None).await.unwrap(), None, "no worker waits for an allowance");
+
         let waiting = store.finish_run(run(1).id, now()).await.unwrap();
         assert_eq!((waiting.status, waiting.finished_at), (RunStatus::Deferred, None));
         assert_eq!((waiting.counts.planned, waiting.counts.deferred), (1, 1));
@@ -167,6 +173,7 @@ async fn a_batch_keeps_only_what_is_not_finished() {
         let running = store.finish_run(run(1).id, now()).await.unwrap();
         assert_eq!((running.status, running.finished_at), (RunStatus::Running, None), "one is still to be tried");
 
+        assert_eq!(store.next_batch_at(Some(run(1).id), Some(&demo())).await.unwrap(), Some(retry_at));
         let again = store.lease_batch(None, None, "worker", retry_at, TTL).await.unwrap().unwrap();
         let left: Vec<_> = again.batch.accounts.iter().map(|account| account.account_id).collect();
         assert_eq!((left, again.batch.attempts), (vec![accounts[2].id, accounts[3].id], 1));
