@@ -106,7 +106,7 @@ fn check_snapshot(catalogue: &Catalogue, snapshot: &Snapshot) {
     }
 }
 
-/// A good document reports the whole catalogue: what has no value has a reason. The engagement rate is the host's.
+/// Every snapshot reports the whole catalogue: what has no value has a reason. The engagement rate is the host's.
 fn check_complete(catalogue: &Catalogue, snapshot: &Snapshot) {
     for name in catalogue.kinds.keys().filter(|name| *name != "engagement_rate") {
         assert!(
@@ -121,6 +121,7 @@ fn check_damaged<C: Connector>(catalogue: &Catalogue, document: &Document) {
     let check_text = |body: String| {
         if let Ok(snapshot) = C::normalize(Document { body, ..document.clone() }) {
             check_snapshot(catalogue, &snapshot);
+            check_complete(catalogue, &snapshot);
         }
     };
     STRANGE_BODIES.iter().for_each(|body| check_text((*body).to_owned()));

@@ -40,7 +40,9 @@ mod connector;
 mod http;
 pub mod log;
 mod numbers;
+mod parts;
 mod snapshot;
+mod stop;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod time;
@@ -50,10 +52,15 @@ pub use bindings::backline::connector::types::{
     LostMetric, Metric, Snapshot, Value, Window,
 };
 pub use calendar::Placement;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub use connector::log_panics;
 pub use connector::{Connector, gather};
 pub use http::{Http, HttpError, Method, Request, Response, encode};
 pub use numbers::{id, integer, text, without_nul};
+pub use parts::{absence_name, absent_part, drop_keys, part, read_part};
 pub use snapshot::{SnapshotBuilder, Tally};
+pub use stop::Stop;
 pub use time::timestamp;
 
 /// What nearly every connector uses.

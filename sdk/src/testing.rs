@@ -174,6 +174,22 @@ pub fn context(until: i64) -> Context {
     Context { window: Window { since: until - 28 * 86_400, until }, lost_metrics: Vec::new() }
 }
 
+/// Accounts `account-0`, `account-1`, … with these platform ids, without settings or state.
+#[must_use]
+pub fn accounts(platform_ids: &[&str]) -> Vec<Account> {
+    platform_ids.iter().enumerate().map(|(index, id)| account(&format!("account-{index}"), id)).collect()
+}
+
+/// The snapshot of a body fetched at the end of the 28 days before `until`.
+///
+/// # Panics
+/// When `normalize` refuses it.
+#[must_use]
+pub fn snapshot<C: Connector>(body: &str, until: i64) -> Snapshot {
+    let document = Document { body: body.to_owned(), window: context(until).window, observed_at: until };
+    C::normalize(document).unwrap_or_else(|error| panic!("normalize failed: {error}"))
+}
+
 /// The bodies of a folder of collected answers, by file name, sorted; none where the folder does not exist.
 ///
 /// For tests against a collection that is not part of the repository: with it they check, without it they pass.
@@ -195,7 +211,8 @@ pub fn bodies(folder: &std::path::Path) -> Option<Vec<(String, Vec<u8>)>> {
     Some(bodies)
 }
 
-/// The value of a metric in a snapshot as JSON: a number, a text, a list, or `{"absent": "…"}`; null where it was not reported.
+/// The value of a metric in a snapshot as JSON: a number, a text, a list, or why it is missing, as [`absent`] writes it; null
+/// where it was not reported.
 #[must_use]
 pub fn metric(snapshot: &Snapshot, name: &str) -> Json {
     let Some(metric) = snapshot.metrics.iter().find(|metric| metric.name == name) else { return Json::Null };
@@ -204,6 +221,23 @@ pub fn metric(snapshot: &Snapshot, name: &str) -> Json {
         Ok(crate::Value::Decimal(decimal)) => (*decimal).into(),
         Ok(crate::Value::Text(text)) => text.as_str().into(),
         Ok(crate::Value::Texts(texts)) => texts.clone().into(),
-        Err(absence) => serde_json::json!({ "absent": format!("{absence:?}") }),
+        Err(reason) => absent(crate::absence_name(*reason)),
     }
+}
+
+/// What [`metric`] makes of a missing value: `{"absent": "hidden"}`.
+#[must_use]
+pub fn absent(reason: &str) -> Json {
+    serde_json::json!({ "absent": reason })
+}
+
+/// The posts that an aggregate counted, and those it had to leave out.
+///
+/// # Panics
+/// When the metric was not reported, or is no aggregate.
+#[must_use]
+pub fn coverage(snapshot: &Snapshot, name: &str) -> (u32, u32) {
+    let metric = snapshot.metrics.iter().find(|metric| metric.name == name);
+    let coverage = metric.unwrap_or_else(|| panic!("{name} was not reported")).coverage;
+    coverage.map_or_else(|| panic!("{name} is no aggregate"), |coverage| (coverage.counted, coverage.skipped))
 }

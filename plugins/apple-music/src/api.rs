@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use backline_sdk::{HttpError, Response, encode, prelude::*};
+use backline_sdk::{Stop, encode, prelude::*};
 
 const ORIGIN: &str = "https://api.music.apple.com";
 
@@ -36,14 +36,17 @@ pub enum ListRefusal {
 }
 
 /// The API for one batch.
+///
+/// Token and pace belong to the developer, not to one artist: once one is refused, nothing more is sent in this batch.
 pub struct Api<'a> {
     http: &'a Http,
+    stop: Stop,
 }
 
 impl<'a> Api<'a> {
-    /// The API through this way out.
+    /// The API with nothing refused.
     pub fn new(http: &'a Http) -> Self {
-        Self { http }
+        Self { http, stop: Stop::default() }
     }
 
     /// One artist, as a storefront has it.
@@ -53,7 +56,7 @@ impl<'a> Api<'a> {
         }
         let url = format!("{ORIGIN}/v1/catalog/{}/artists/{}?include=albums", encode(storefront), encode(id));
         // `data` is a list even for a single artist; an empty one means that there is none.
-        match data(answer(&self.get(&url).await?)?)?.into_iter().next() {
+        match data(self.answer(&self.get(&url).await?)?)?.into_iter().next() {
             None => Err(FetchError::NotFound),
             Some(artist) if is_artist(&artist) => Ok(artist),
             Some(_) => Err(unlike("an artist")),
@@ -69,7 +72,7 @@ impl<'a> Api<'a> {
         if response.status == 504 {
             return Err(ListRefusal::AskOneByOne);
         }
-        match answer(&response).and_then(data) {
+        match self.answer(&response).and_then(data) {
             Ok(artists) => Ok(artists),
             Err(FetchError::NotFound) => Ok(Vec::new()),
             Err(FetchError::Unexpected(_)) => Err(ListRefusal::AskOneByOne),
@@ -91,7 +94,7 @@ impl<'a> Api<'a> {
             if pages.len() >= ALBUM_PAGES_MAX || !followed.insert(url.clone()) {
                 return Err(FetchError::Unexpected(format!("the albums do not end after {} pages", pages.len())));
             }
-            let page = or_empty(&self.get(&url).await?)?;
+            let page = self.or_empty(&self.get(&url).await?)?;
             next = following(&page)?;
             pages.push(page);
         }
@@ -100,15 +103,31 @@ impl<'a> Api<'a> {
 
     /// The answer with an artist's top songs, by rank.
     pub async fn top_songs(&self, storefront: &str, id: &str) -> Result<Json, FetchError> {
-        or_empty(&self.get(&format!("{ORIGIN}{}/view/top-songs", path(storefront, id))).await?)
+        self.or_empty(&self.get(&format!("{ORIGIN}{}/view/top-songs", path(storefront, id))).await?)
     }
 
     async fn get(&self, url: &str) -> Result<Response, FetchError> {
-        self.http.get(url).slot(SLOT).send().await.map_err(|error| match error {
+        self.stop.check()?;
+        let answer = self.http.get(url).slot(SLOT).send().await.map_err(|error| match error {
             // The slot is the operator's: no artist can mend it.
             HttpError::CredentialUnavailable(why) => FetchError::Misconfigured(why),
             error => error.into(),
-        })
+        });
+        answer.map_err(|error| self.stop.remember(error))
+    }
+
+    /// The body of a successful answer, or what the refusal means.
+    fn answer(&self, response: &Response) -> Result<Json, FetchError> {
+        if response.is_success() { response.ok_json() } else { Err(self.stop.remember(meaning(response))) }
+    }
+
+    /// As [`Self::answer`] for a list of related resources, where "there are none" is an empty list and no error.
+    fn or_empty(&self, response: &Response) -> Result<Json, FetchError> {
+        if response.status == 404 && code_of(response).as_deref() == Some(code::NO_RELATED_RESOURCES) {
+            return Ok(json!({ "data": [] }));
+        }
+        let page = self.answer(response)?;
+        if page["data"].is_array() { Ok(page) } else { Err(unlike("a list of resources")) }
     }
 }
 
@@ -147,20 +166,6 @@ fn data(mut answer: Json) -> Result<Vec<Json>, FetchError> {
         Some(Json::Array(data)) => Ok(data),
         _ => Err(unlike("a list of resources")),
     }
-}
-
-/// The body of a successful answer, or what the refusal means.
-fn answer(response: &Response) -> Result<Json, FetchError> {
-    if response.is_success() { response.ok_json() } else { Err(meaning(response)) }
-}
-
-/// As [`answer`] for a list of related resources, where "there are none" is an empty list and no error.
-fn or_empty(response: &Response) -> Result<Json, FetchError> {
-    if response.status == 404 && code_of(response).as_deref() == Some(code::NO_RELATED_RESOURCES) {
-        return Ok(json!({ "data": [] }));
-    }
-    let page = answer(response)?;
-    if page["data"].is_array() { Ok(page) } else { Err(unlike("a list of resources")) }
 }
 
 /// What a refused request means. Errors are `{"errors": [{title, detail, status, code}]}`, with exceptions: 401 has no body, 504

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backline_sdk::prelude::*;
+use backline_sdk::{drop_keys, part, prelude::*};
 
 use crate::api::{self, Api, ListRefusal};
 
@@ -137,30 +137,6 @@ async fn one(api: &Api<'_>, id: &str, found: Found) -> Result<Fetched, FetchErro
     let albums = part("pages", albums)?;
     let top_songs = part("answer", api.top_songs(&storefront, id).await)?;
     let mut document = json!({ "storefront": storefront, "artist": artist, "albums": albums, "top_songs": top_songs });
-    drop_weight(&mut document);
+    drop_keys(&mut document, &DROPPED);
     Ok(Fetched::new(&document))
-}
-
-/// A part of the document: what was answered, or why there is nothing. An error that concerns more than this part (the token,
-/// the pace, the configuration) stays an error of the account, since the host must react to it.
-fn part(key: &str, answer: Result<Json, FetchError>) -> Result<Json, FetchError> {
-    let absent = |reason: &str, why: String| Ok(json!({ "absent": reason, "why": why }));
-    match answer {
-        Ok(answer) => Ok(json!({ key: answer })),
-        Err(FetchError::NotFound) => absent("not-found", "not found".into()),
-        Err(FetchError::Forbidden(why)) => absent("not-authorized", why),
-        Err(FetchError::Unavailable(why) | FetchError::Unexpected(why)) => absent("unavailable", why),
-        Err(error) => Err(error),
-    }
-}
-
-fn drop_weight(json: &mut Json) {
-    match json {
-        Json::Object(object) => {
-            object.retain(|key, _| !DROPPED.contains(&key.as_str()));
-            object.values_mut().for_each(drop_weight);
-        }
-        Json::Array(items) => items.iter_mut().for_each(drop_weight),
-        _ => {}
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use backline_sdk::{Placement, SnapshotBuilder, prelude::*};
+use backline_sdk::{Placement, SnapshotBuilder, prelude::*, read_part};
 
 /// A name that every album and song has among its genres, and some artists; it says nothing.
 const FILLER_GENRE: &str = "Music";
@@ -14,8 +14,8 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         // The API has no such numbers for anybody.
         .absent(&["followers", "streams", "monthly_listeners"], Absence::NotOffered)
         .metric("genres", genres(&body["artist"]))
-        .metric("top_track", part(&body["top_songs"], "answer").and_then(top_track));
-    builder = with_recent_releases(builder, part(&body["albums"], "pages"), document);
+        .metric("top_track", read_part(&body["top_songs"], "answer").and_then(top_track));
+    builder = with_recent_releases(builder, read_part(&body["albums"], "pages"), document);
     if let Some(storefront) = text(&body["storefront"]) {
         builder = builder.note(format!("storefront {storefront}"));
     }
@@ -25,16 +25,6 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         }
     }
     Ok(builder.build())
-}
-
-/// What a part holds, or why it holds nothing.
-fn part<'a>(part: &'a Json, key: &str) -> Result<&'a Json, Absence> {
-    match part["absent"].as_str() {
-        Some("not-authorized") => Err(Absence::NotAuthorized),
-        Some("not-found") => Err(Absence::NotFound),
-        Some(_) => Err(Absence::Unavailable),
-        None => part.get(key).ok_or(Absence::Unavailable),
-    }
 }
 
 fn genres(artist: &Json) -> Result<Value, Absence> {

@@ -68,6 +68,10 @@ async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> R
         Err(FetchError::Unexpected(_)) => return Ok(Fetched::new(&json!({ "me": me, "problem": "unavailable" }))),
         Err(error) => return Err(error),
     };
+    // Past the bound nothing can be summed, so nothing more is asked.
+    if is_cut {
+        return Ok(Fetched::new(&json!({ "me": me, "cut": true })));
+    }
     let base = base(account);
     let answers = gather(&posts, POSTS_AT_ONCE, async |post| {
         let post = id(&post["id"]).unwrap_or_default();
@@ -97,11 +101,7 @@ async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> R
     {
         return Err(error);
     }
-    let mut body = json!({ "me": me, "media": posts, "insights": of_posts, "refused_metrics": asked.refused() });
-    if is_cut {
-        body["cut"] = true.into();
-    }
-    Ok(Fetched::new(&body))
+    Ok(Fetched::new(&json!({ "me": me, "media": posts, "insights": of_posts, "refused_metrics": asked.refused() })))
 }
 
 /// The posts published inside the window, and whether there were more pages than are read.

@@ -17,7 +17,7 @@ const INSIGHT_METRICS: [(&str, &str); 5] = [
 const POST_METRICS: [&str; 8] =
     ["content_views", "shares", "saves", "posts_reach", "total_interactions", "video_views", "likes", "comments"];
 
-/// The snapshot of a document `{me, media, insights, refused_metrics, problem?, cut?}`.
+/// The snapshot of a document `{me, media, insights, refused_metrics}` or `{me, problem | cut}`.
 pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let me = &body["me"];
@@ -28,8 +28,10 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .count("followers", &me["followers_count"], Absence::Unavailable)
         .count("following", &me["follows_count"], Absence::Unavailable)
         .count("posts_count", &me["media_count"], Absence::Unavailable);
+    // A sum over the pages that were read is not the sum.
     if body["cut"] == true {
-        snapshot = snapshot.note("more posts were published inside the window than are read");
+        let note = "more posts were published inside the window than are read";
+        return Ok(snapshot.absent(&POST_METRICS, Absence::Unavailable).note(note).build());
     }
     let Some(media) = body["media"].as_array() else {
         let reason = if body["problem"] == "not-authorized" { Absence::NotAuthorized } else { Absence::Unavailable };

@@ -5,7 +5,7 @@ use std::path::Path;
 use backline_instagram::Instagram;
 use backline_sdk::conformance;
 use backline_sdk::prelude::*;
-use backline_sdk::testing::{self, Replay, account, context, metric, response};
+use backline_sdk::testing::{self, Replay, absent, account, context, coverage, metric, response};
 
 /// 2026-11-20T00:00:00Z.
 const UNTIL: i64 = 1_795_132_800;
@@ -39,11 +39,6 @@ fn platform() -> Replay {
 
 fn collect(replay: &Replay) -> Result<Snapshot, FetchError> {
     replay.collect::<Instagram>(account("1", USER), context(UNTIL))
-}
-
-fn coverage(snapshot: &Snapshot, name: &str) -> (u32, u32) {
-    let metric = snapshot.metrics.iter().find(|metric| metric.name == name).expect("is reported");
-    metric.coverage.map(|coverage| (coverage.counted, coverage.skipped)).expect("is an aggregate")
 }
 
 #[test]
@@ -188,7 +183,7 @@ fn a_refused_metric_costs_that_metric_and_is_reported_once() {
         let window = context(UNTIL).window;
         let document = Document { body: fetched.body.clone(), window, observed_at: UNTIL };
         let snapshot = Instagram::normalize(document).expect("is normalised");
-        assert_eq!(metric(&snapshot, "shares"), json!({ "absent": "Absence::NotOffered" }), "{words}");
+        assert_eq!(metric(&snapshot, "shares"), absent("not-offered"), "{words}");
         assert_eq!(metric(&snapshot, "saves"), 7, "{words}");
         assert_eq!(
             snapshot.engagement.map(|engagement| engagement.posts_counted),
@@ -241,24 +236,20 @@ fn a_missing_scope_or_a_deleted_post_costs_the_insights() {
     let with = |status: u16, body: String| collect(&posts(Replay::new()).get("/insights", status, body));
     let snapshot = with(400, error("10_permission")).expect("the account's numbers are good");
     assert_eq!(metric(&snapshot, "followers"), 64_363);
-    assert_eq!(metric(&snapshot, "content_views"), json!({ "absent": "Absence::NotAuthorized" }));
+    assert_eq!(metric(&snapshot, "content_views"), absent("not-authorized"));
     assert_eq!(metric(&snapshot, "likes"), 100);
     let snapshot = with(400, error("100_missing_33")).expect("the account's numbers are good");
-    assert_eq!(metric(&snapshot, "content_views"), json!({ "absent": "Absence::Unavailable" }));
+    assert_eq!(metric(&snapshot, "content_views"), absent("unavailable"));
     assert!(matches!(with(400, error("2_service")), Err(FetchError::Unavailable(_))), "all fail: try again");
     assert!(matches!(with(400, error("190_password_460")), Err(FetchError::Reconnect(_))));
     assert_eq!(with(400, error("17_user_limit")), Err(FetchError::RateLimited(None)));
     let no_posts = Replay::new().get("/me/media?", 400, error("10_permission")).get("/me?", 200, fixture("me.json"));
     let snapshot = collect(&no_posts).expect("the account's numbers are good");
-    assert_eq!(metric(&snapshot, "likes"), json!({ "absent": "Absence::NotAuthorized" }));
+    assert_eq!(metric(&snapshot, "likes"), absent("not-authorized"));
     for page in ["{}", r#"{ "data": [{ "id": "1", "like_count": 5 }] }"#] {
         let undated = Replay::new().get("/me/media?", 200, page).get("/me?", 200, fixture("me.json"));
         let snapshot = collect(&undated).expect("the account's numbers are good");
-        assert_eq!(
-            metric(&snapshot, "likes"),
-            json!({ "absent": "Absence::Unavailable" }),
-            "posts without a date are no zero"
-        );
+        assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "posts without a date are no zero");
     }
 }
 
@@ -272,10 +263,12 @@ fn one_accounts_failure_leaves_the_others_alone() {
 }
 
 #[test]
-fn pages_that_never_end_are_cut() {
+fn pages_that_never_end_are_cut_and_sum_nothing() {
     let page = r#"{ "data": [], "paging": { "cursors": { "after": "SAME" }, "next": "https://x" } }"#;
     let replay = Replay::new().get("/me/media?", 200, page).get("/me?", 200, fixture("me.json"));
     let snapshot = collect(&replay).expect("is collected");
+    assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "a sum over some pages is not the sum");
+    assert_eq!(snapshot.engagement, None);
     assert_eq!(snapshot.notes, ["more posts were published inside the window than are read"]);
     assert_eq!(replay.urls().len(), 3, "a cursor that leads to itself is not followed twice");
 }
@@ -313,7 +306,7 @@ fn every_collected_body_gives_what_it_must() {
 }
 
 fn expected(name: &str) -> Expected {
-    let absent = json!({ "absent": "Absence::Unavailable" });
+    let absent = absent("unavailable");
     match name {
         "user_fields.json" => {
             Expected::Account(json!({ "followers": 64_363, "posts_count": 427, "following": absent }))

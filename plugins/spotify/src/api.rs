@@ -1,8 +1,6 @@
 //! The endpoints of the Spotify Web API that are used, and what their refusals mean.
 
-use std::cell::RefCell;
-
-use backline_sdk::{HttpError, Response, encode, prelude::*};
+use backline_sdk::{Stop, encode, prelude::*};
 
 const BASE: &str = "https://api.spotify.com/v1";
 
@@ -39,16 +37,16 @@ impl From<FetchError> for Refusal {
 
 /// The API for one batch.
 ///
-/// A spent quota belongs to the app, not to one artist: once it is seen, nothing more is sent in this batch.
+/// Token, pace and quota belong to the app, not to one artist: once one is refused, nothing more is sent in this batch.
 pub struct Api<'a> {
     http: &'a Http,
-    spent: RefCell<Option<FetchError>>,
+    stop: Stop,
 }
 
 impl<'a> Api<'a> {
-    /// The API with nothing spent.
+    /// The API with nothing refused.
     pub fn new(http: &'a Http) -> Self {
-        Self { http, spent: RefCell::new(None) }
+        Self { http, stop: Stop::default() }
     }
 
     /// One artist.
@@ -86,7 +84,7 @@ impl<'a> Api<'a> {
     }
 
     /// All pages of an artist's albums and singles.
-    pub async fn releases(&self, id: &str) -> Result<Vec<Json>, Refusal> {
+    pub async fn releases(&self, id: &str) -> Result<Vec<Json>, FetchError> {
         let mut pages = Vec::new();
         let mut offset = 0;
         while pages.len() < ALBUM_PAGES_MAX {
@@ -97,7 +95,7 @@ impl<'a> Api<'a> {
             );
             let page = self.answer(&self.get(&url).await?)?;
             if !page["items"].is_array() {
-                return Err(unlike("a page of albums").into());
+                return Err(unlike("a page of albums"));
             }
             // `next` says that there is more; where, is computed from the page size the platform really used.
             let more = text(&page["next"]).is_some();
@@ -109,18 +107,17 @@ impl<'a> Api<'a> {
                 return Ok(pages);
             }
         }
-        Err(FetchError::Unexpected(format!("the releases do not end after {ALBUM_PAGES_MAX} pages")).into())
+        Err(FetchError::Unexpected(format!("the releases do not end after {ALBUM_PAGES_MAX} pages")))
     }
 
     async fn get(&self, url: &str) -> Result<Response, FetchError> {
-        if let Some(spent) = &*self.spent.borrow() {
-            return Err(spent.clone());
-        }
-        self.http.get(url).slot(SLOT).send().await.map_err(|error| match error {
+        self.stop.check()?;
+        let answer = self.http.get(url).slot(SLOT).send().await.map_err(|error| match error {
             // The slot is the operator's: no artist can mend it.
             HttpError::CredentialUnavailable(why) => FetchError::Misconfigured(why),
-            error => self.remember(error.into()),
-        })
+            error => error.into(),
+        });
+        answer.map_err(|error| self.stop.remember(error))
     }
 
     /// The body of a successful answer, or what the refusal means.
@@ -128,14 +125,7 @@ impl<'a> Api<'a> {
         if response.is_success() {
             return response.ok_json();
         }
-        Err(self.remember(meaning(response)))
-    }
-
-    fn remember(&self, error: FetchError) -> FetchError {
-        if matches!(error, FetchError::QuotaExhausted(_)) {
-            *self.spent.borrow_mut() = Some(error.clone());
-        }
-        error
+        Err(self.stop.remember(meaning(response)))
     }
 }
 

@@ -12,7 +12,7 @@
 //!
 //! A part that is missing says why: `{ "absent": "not-offered", "why": "HTTP 403: Forbidden" }`.
 
-use backline_sdk::prelude::*;
+use backline_sdk::{absent_part, drop_keys, part, prelude::*};
 
 use crate::api::{self, Api, Refusal};
 
@@ -122,36 +122,13 @@ async fn one(
         Some(known) => known,
         None => api.top_tracks(&id).await,
     };
-    let top_tracks = part("answer", top_tracks)?;
+    let top_tracks = match top_tracks {
+        Err(Refusal::NotOffered(why)) => absent_part(Absence::NotOffered, &why),
+        Err(Refusal::Failed(error)) => part("answer", Err(error))?,
+        Ok(answer) => part("answer", Ok(answer))?,
+    };
     let releases = part("pages", api.releases(&id).await.map(Json::Array))?;
     let mut document = json!({ "artist": artist, "top_tracks": top_tracks, "releases": releases });
-    drop_weight(&mut document);
+    drop_keys(&mut document, &DROPPED);
     Ok(Fetched::new(&document))
-}
-
-/// A part of the document: what was answered, or why there is nothing. An error that concerns more than this part (the token,
-/// the pace, the quota, the configuration) stays an error of the account, since the host must react to it.
-fn part(key: &str, answer: Result<Json, Refusal>) -> Result<Json, FetchError> {
-    let absent = |reason: &str, why: String| Ok(json!({ "absent": reason, "why": why }));
-    match answer {
-        Ok(answer) => Ok(json!({ key: answer })),
-        Err(Refusal::NotOffered(why)) => absent("not-offered", why),
-        Err(Refusal::Failed(error)) => match error {
-            FetchError::NotFound => absent("not-found", "not found".into()),
-            FetchError::Forbidden(why) => absent("not-authorized", why),
-            FetchError::Unavailable(why) | FetchError::Unexpected(why) => absent("unavailable", why),
-            error => Err(error),
-        },
-    }
-}
-
-fn drop_weight(json: &mut Json) {
-    match json {
-        Json::Object(object) => {
-            object.retain(|key, _| !DROPPED.contains(&key.as_str()));
-            object.values_mut().for_each(drop_weight);
-        }
-        Json::Array(items) => items.iter_mut().for_each(drop_weight),
-        _ => {}
-    }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use backline_sdk::{Placement, SnapshotBuilder, prelude::*};
+use backline_sdk::{Placement, SnapshotBuilder, prelude::*, read_part};
 
 /// The snapshot of a document written by `collect`.
 pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let artist = &body["artist"];
-    let tracks =
-        part(&body["top_tracks"], "answer").and_then(|answer| answer["tracks"].as_array().ok_or(Absence::Unavailable));
+    let tracks = read_part(&body["top_tracks"], "answer")
+        .and_then(|answer| answer["tracks"].as_array().ok_or(Absence::Unavailable));
     let popularity = artist_number(artist, &artist["popularity"]);
     let followers = artist_number(artist, &artist["followers"]["total"]);
     let mut builder = Snapshot::builder()
@@ -20,24 +20,13 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         // The Web API has neither, and popularity says nothing about how many.
         .absent(&["streams", "monthly_listeners"], Absence::NotOffered);
     builder = with_top_tracks_popularity(builder, tracks);
-    builder = with_recent_releases(builder, part(&body["releases"], "pages"), document);
+    builder = with_recent_releases(builder, read_part(&body["releases"], "pages"), document);
     for name in ["top_tracks", "releases"] {
         if let Some(why) = text(&body[name]["why"]) {
             builder = builder.note(format!("{name}: {why}"));
         }
     }
     Ok(builder.build())
-}
-
-/// What a part holds, or why it holds nothing.
-fn part<'a>(part: &'a Json, key: &str) -> Result<&'a Json, Absence> {
-    match part["absent"].as_str() {
-        Some("not-offered") => Err(Absence::NotOffered),
-        Some("not-authorized") => Err(Absence::NotAuthorized),
-        Some("not-found") => Err(Absence::NotFound),
-        Some(_) => Err(Absence::Unavailable),
-        None => part.get(key).ok_or(Absence::Unavailable),
-    }
 }
 
 /// A number of the artist object. Apps without extended quota get the object without it.

@@ -43,12 +43,8 @@ async fn one(http: &Http, account: &Account, window: Window) -> Result<Fetched, 
     let user = user(http, account).await?;
     let mut body = json!({ "user": user });
     match videos(http, account, window).await {
-        Ok((videos, is_cut)) => {
-            body["videos"] = videos.into();
-            if is_cut {
-                body["cut"] = true.into();
-            }
-        }
+        Ok((_, true)) => body["cut"] = true.into(),
+        Ok((videos, false)) => body["videos"] = videos.into(),
         // The account's own numbers are good; the scope video.list is missing, or the list is not what is documented.
         Err(FetchError::Reconnect(_) | FetchError::Forbidden(_)) => body["problem"] = "not-authorized".into(),
         Err(FetchError::Unexpected(_)) => body["problem"] = "unavailable".into(),

@@ -5,7 +5,7 @@ use backline_sdk::prelude::*;
 /// The metrics that sum over the window's videos.
 const VIDEO_METRICS: [&str; 5] = ["content_views", "video_views", "likes", "comments", "shares"];
 
-/// The snapshot of a document `{user, videos, problem?, cut?}`.
+/// The snapshot of a document `{user, videos | problem | cut}`.
 pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let user = &body["user"];
@@ -13,13 +13,15 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         return Err("the document holds no account".to_owned());
     }
     // Counts that were asked for and are not there are outside the token's scopes: user.info.stats is missing.
-    let mut snapshot = Snapshot::builder()
+    let snapshot = Snapshot::builder()
         .count("followers", &user["follower_count"], Absence::NotAuthorized)
         .count("following", &user["following_count"], Absence::NotAuthorized)
         .count("posts_count", &user["video_count"], Absence::NotAuthorized)
         .count("account_likes", &user["likes_count"], Absence::NotAuthorized);
+    // A sum over the pages that were read is not the sum.
     if body["cut"] == true {
-        snapshot = snapshot.note("more videos were published inside the window than are read");
+        let note = "more videos were published inside the window than are read";
+        return Ok(snapshot.absent(&VIDEO_METRICS, Absence::Unavailable).note(note).build());
     }
     let Some(listed) = body["videos"].as_array() else {
         let reason = if body["problem"] == "not-authorized" { Absence::NotAuthorized } else { Absence::Unavailable };

@@ -1,9 +1,8 @@
 //! One batch: channels, their uploads, and the videos' statistics, 50 at a time across all accounts.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use backline_sdk::prelude::*;
+use backline_sdk::{Stop, prelude::*};
 
 use crate::uploads::{self, Uploads};
 use crate::{API, IDS_MAX, SLOT, errors};
@@ -38,10 +37,12 @@ fn is_id(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// The items of an answer by their id. No `items` at all is how the API says that it knows none of the ids.
+/// The items of an answer by their id. A list without `items` is how the API says that it knows none of the ids; an object that
+/// does not even say that it is a list says nothing of them.
 fn by_id(body: &Json) -> Result<BTreeMap<String, Json>, FetchError> {
     match &body["items"] {
-        Json::Null => Ok(BTreeMap::new()),
+        Json::Null if body["kind"].is_string() || body["pageInfo"].is_object() => Ok(BTreeMap::new()),
+        Json::Null => Err(FetchError::Unexpected("the answer is not a list".to_owned())),
         Json::Array(items) => Ok(items.iter().filter_map(|item| Some((text(&item["id"])?, item.clone()))).collect()),
         _ => Err(FetchError::Unexpected("items is not a list".to_owned())),
     }
@@ -68,26 +69,6 @@ pub async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -> Batch
         .map(|account| collected.get(&account.platform_id).cloned().unwrap_or(Err(FetchError::NotFound)))
         .collect();
     BatchResult { accounts, lost_metrics: Vec::new() }
-}
-
-/// Once an error concerns every further request of the batch, none is sent any more.
-#[derive(Default)]
-struct Stop(RefCell<Option<FetchError>>);
-
-impl Stop {
-    async fn unless<T>(&self, act: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
-        let stopped = self.0.borrow().clone();
-        if let Some(error) = stopped {
-            return Err(error);
-        }
-        let result = act.await;
-        if let Err(error) = &result
-            && errors::concerns_all(error)
-        {
-            self.0.borrow_mut().get_or_insert_with(|| error.clone());
-        }
-        result
-    }
 }
 
 /// A channel on its way to being a document.
@@ -142,7 +123,8 @@ async fn collect(
             Channel { id, body, uploads }
         });
         for channel in listed.await {
-            let uploads = channel.uploads.iter().flat_map(|uploads| &uploads.items);
+            // Of a list that was cut nothing can be summed, so nothing more is asked.
+            let uploads = channel.uploads.iter().filter(|uploads| !uploads.is_cut).flat_map(|uploads| &uploads.items);
             videos
                 .pending
                 .extend(uploads.filter(|upload| window.contains(upload.published)).map(|upload| upload.id.clone()));
@@ -167,7 +149,7 @@ async fn uploads_of(
     let remembered = accounts
         .iter()
         .filter(|account| account.platform_id == id)
-        .find_map(|account| Uploads::from_state(&account.state_json()?, videos, window));
+        .find_map(|account| Uploads::from_state(&account.state_json()?, id, videos, window));
     if let Some(uploads) = remembered {
         return Ok(uploads);
     }
@@ -186,6 +168,9 @@ fn document(channel: Channel, videos: &Videos, window: Window) -> Result<Fetched
         // The channel's own numbers are good; what its videos gathered can't be had.
         Err(error) => return Ok(Fetched::new(&json!({ "channel": channel_body, "problem": reason(&error) }))),
     };
+    if uploads.is_cut {
+        return Ok(Fetched::new(&json!({ "channel": channel_body, "cut": true })));
+    }
     let mut statistics = Vec::new();
     let mut problem = None;
     let inside: Vec<_> = uploads.items.iter().filter(|upload| window.contains(upload.published)).collect();
@@ -206,16 +191,12 @@ fn document(channel: Channel, videos: &Videos, window: Window) -> Result<Fetched
     if let Some(problem) = problem {
         body["problem"] = problem.into();
     }
-    if uploads.is_cut {
-        body["cut"] = true.into();
-        return Ok(Fetched::new(&body));
-    }
     Ok(Fetched::new(&body).with_state(&uploads.to_state()))
 }
 
 /// Whether the account is better tried again than stored without its videos.
 fn is_passing(error: &FetchError) -> bool {
-    errors::concerns_all(error) || matches!(error, FetchError::Unavailable(_))
+    error.concerns_all() || matches!(error, FetchError::Unavailable(_))
 }
 
 fn reason(error: &FetchError) -> &'static str {

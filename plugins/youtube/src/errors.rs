@@ -27,18 +27,6 @@ pub fn of_host(error: HttpError) -> FetchError {
     }
 }
 
-/// Whether every further request of the batch would end the same way, so that none should be sent.
-pub fn concerns_all(error: &FetchError) -> bool {
-    matches!(
-        error,
-        FetchError::QuotaExhausted(_)
-            | FetchError::RateLimited(_)
-            | FetchError::Misconfigured(_)
-            | FetchError::Unauthorized(_)
-            | FetchError::Reconnect(_)
-    )
-}
-
 fn of_error(response: &Response, error: &Json) -> FetchError {
     // The token endpoint's shape, which other endpoints also use now and then: the error is a text.
     if let Some(name) = error.as_str() {

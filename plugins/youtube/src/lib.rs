@@ -2,7 +2,7 @@
 //!
 //! Everything is public data read with the operator's API key. The daily quota is the scarce thing, so channels and video
 //! statistics are asked for 50 at a time across all accounts of a batch, and a channel's uploads are listed again only when
-//! its number of videos has changed or the list is a week old.
+//! its number of videos has changed, else once a week.
 
 mod collect;
 mod errors;

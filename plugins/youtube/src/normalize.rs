@@ -9,7 +9,7 @@ use crate::uploads;
 /// The metrics that sum over the window's videos.
 const VIDEO_METRICS: [&str; 4] = ["content_views", "video_views", "likes", "comments"];
 
-/// The snapshot of a document `{channel, uploads, videos, problem?, cut?}`.
+/// The snapshot of a document `{channel, uploads, videos, problem?}` or `{channel, problem | cut}`.
 pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let statistics = &body["channel"]["statistics"];
@@ -26,8 +26,10 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .count("followers", subscribers, without_subscribers)
         .count("posts_count", &statistics["videoCount"], Absence::Unavailable)
         .count("total_views", &statistics["viewCount"], Absence::Unavailable);
+    // A sum over the pages that were read is not the sum.
     if body["cut"] == true {
-        snapshot = snapshot.note("more videos were published inside the window than are read");
+        let note = "more videos were published inside the window than are read";
+        return Ok(snapshot.absent(&VIDEO_METRICS, Absence::Unavailable).note(note).build());
     }
     let (Some(listed), None) = (uploads::read(&body["uploads"]), body["problem"].as_str()) else {
         let reason = match body["problem"].as_str() {
@@ -48,6 +50,10 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let gone = inside.count() - videos.len();
     if gone > 0 {
         snapshot = snapshot.note(format!("{gone} videos of the window are gone or not public any more"));
+        // Videos were published, and nothing is known of any: that is no zero.
+        if videos.is_empty() {
+            return Ok(snapshot.absent(&VIDEO_METRICS, Absence::NotFound).build());
+        }
     }
     let tally = |name: &str| Tally::of(videos.iter().map(|statistics| integer(&statistics[name])));
     let views = tally("viewCount");

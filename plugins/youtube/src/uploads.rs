@@ -9,9 +9,9 @@ use crate::{API, IDS_MAX, SLOT, errors};
 /// Most pages read of one channel: 1,000 videos in a window of 28 days is more than any artist publishes.
 const PAGES_MAX: usize = 20;
 
-/// A remembered list is used this long, in seconds. A video that replaced another leaves the number of videos unchanged, so
-/// no list is trusted for ever.
-const LIST_AGE_MAX: i64 = 7 * 86_400;
+/// Days after which a channel is listed anew although its number of videos is the same: a video that replaced another leaves
+/// it so. Each channel has its own day of this week, so that channels first listed together don't all come due together.
+const WEEK_DAYS: i64 = 7;
 
 /// A video of the uploads playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Uploads {
     }
 
     /// What the last run kept, if it still tells what was published inside the window.
-    pub fn from_state(state: &Json, videos: Option<i64>, window: Window) -> Option<Self> {
+    pub fn from_state(state: &Json, channel: &str, videos: Option<i64>, window: Window) -> Option<Self> {
         let remembered = Self {
             since: state["since"].as_i64()?,
             listed: state["listed"].as_i64()?,
@@ -58,9 +58,9 @@ impl Uploads {
             items: read(&state["uploads"])?,
             is_cut: false,
         };
-        let covers =
-            remembered.since <= window.since && (0..=LIST_AGE_MAX).contains(&(window.until - remembered.listed));
-        (covers && remembered.videos == videos).then(|| remembered.since(window.since))
+        let covers = remembered.since <= window.since && remembered.listed <= window.until;
+        let is_fresh = week(channel, remembered.listed) == week(channel, window.until);
+        (covers && is_fresh && remembered.videos == videos).then(|| remembered.since(window.since))
     }
 
     /// Forgets what lies before a moment.
@@ -69,6 +69,12 @@ impl Uploads {
         self.items.retain(|upload| upload.published >= since);
         self
     }
+}
+
+/// The number of a channel's own week, which begins on a day that follows from its id.
+fn week(channel: &str, moment: i64) -> i64 {
+    let offset: i64 = channel.bytes().map(i64::from).sum();
+    (moment.div_euclid(86_400) + offset).div_euclid(WEEK_DAYS)
 }
 
 /// The pairs of id and moment that documents and state hold; none where it is not a list.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use backline_sdk::conformance;
 use backline_sdk::prelude::*;
-use backline_sdk::testing::{self, Replay, account, context, metric, response};
+use backline_sdk::testing::{self, Replay, absent, account, context, metric, response};
 use backline_youtube::YouTube;
 
 /// 2026-11-20T00:00:00Z.
@@ -73,11 +73,7 @@ fn a_batch_is_matched_by_id_and_asked_in_as_few_calls_as_can_be() {
     );
     assert_eq!(blue.notes, ["1 videos of the window are gone or not public any more"]);
 
-    assert_eq!(
-        metric(&meadow, "followers"),
-        json!({ "absent": "Absence::Hidden" }),
-        "a hidden number is sent as \"0\""
-    );
+    assert_eq!(metric(&meadow, "followers"), absent("hidden"), "a hidden number is sent as \"0\"");
     assert_eq!(metric(&meadow, "likes"), 60, "more likes than views is how it was sent");
     assert_eq!(metric(&night, "followers"), 0, "a real zero stays one");
     assert_eq!(metric(&night, "content_views"), 0);
@@ -116,12 +112,54 @@ fn uploads_are_listed_again_only_when_the_number_of_videos_changed_or_the_list_i
 }
 
 #[test]
-fn a_list_kept_for_days_forgets_what_left_the_window() {
+fn channels_first_listed_together_come_due_on_different_days() {
+    let mut listed_on = [0_usize; 7];
+    let (platform, accounts) = crowd(49, 1);
+    let first = platform.fetch::<YouTube>(accounts.clone(), context(UNTIL)).accounts;
+    let mut kept: Vec<Account> = accounts;
+    for (account, fetched) in kept.iter_mut().zip(first) {
+        account.state = fetched.expect("is collected").state;
+    }
+    for (day, listed) in (1..).zip(&mut listed_on) {
+        let (platform, _) = crowd(49, 1);
+        let outcomes = platform.fetch::<YouTube>(kept.clone(), context(UNTIL + day * 86_400)).accounts;
+        *listed = platform.urls().iter().filter(|url| url.contains("/playlistItems?")).count();
+        for (account, fetched) in kept.iter_mut().zip(outcomes) {
+            account.state = fetched.expect("is collected").state;
+        }
+    }
+    assert_eq!(listed_on.iter().sum::<usize>(), 49, "each once a week: {listed_on:?}");
+    assert!(listed_on.iter().all(|listed| *listed <= 14), "{listed_on:?}");
+}
+
+#[test]
+fn videos_of_which_nothing_is_known_are_no_zero() {
+    let with = |videos: &str| {
+        let platform = Replay::new()
+            .get("/channels?", 200, fixture("channels.json"))
+            .get("playlistId=UUquietmeadow", 200, fixture("uploads_meadow.json"))
+            .get("/videos?", 200, videos);
+        platform.collect::<YouTube>(account("3", MEADOW), context(UNTIL)).expect("the channel's numbers are good")
+    };
+    let gone = with(r#"{ "kind": "youtube#videoListResponse", "items": [] }"#);
+    assert_eq!(metric(&gone, "content_views"), absent("not-found"));
+    assert_eq!(gone.engagement, None);
+    assert_eq!(metric(&with("{}"), "content_views"), absent("unavailable"), "that is no list of videos");
+}
+
+#[test]
+fn an_answer_that_is_no_list_loses_no_channel() {
+    let outcome = Replay::new().get("/channels?", 200, "{}").fetch::<YouTube>(accounts(), context(UNTIL));
+    assert!(outcome.accounts.iter().all(|outcome| matches!(outcome, Err(FetchError::Unexpected(_)))), "{outcome:?}");
+}
+
+#[test]
+fn a_list_that_is_kept_forgets_what_left_the_window() {
     let first =
         platform().fetch::<YouTube>(vec![account("1", BLUE)], context(UNTIL)).accounts.remove(0).expect("is collected");
     let mut account = account("1", BLUE);
     account.state = first.state;
-    let later = context(UNTIL + 6 * 86_400);
+    let later = context(UNTIL + 86_400);
     let kept = platform().fetch::<YouTube>(vec![account], later.clone()).accounts.remove(0).expect("is collected");
     let state: Json = serde_json::from_str(&kept.state.expect("is kept")).expect("is JSON");
     assert_eq!(state["since"], later.window.since);
@@ -257,7 +295,7 @@ fn an_unreachable_video_list_costs_the_videos_and_a_passing_failure_is_tried_aga
     };
     let snapshot = with(403, fixture("errors/403_permission_denied.json")).expect("the channel's numbers are good");
     assert_eq!(metric(&snapshot, "total_views"), 90_210);
-    assert_eq!(metric(&snapshot, "likes"), json!({ "absent": "Absence::NotAuthorized" }));
+    assert_eq!(metric(&snapshot, "likes"), absent("not-authorized"));
     assert_eq!(snapshot.engagement, None);
     assert!(matches!(with(500, fixture("errors/500_backend_error.json")), Err(FetchError::Unavailable(_))));
 }
@@ -271,23 +309,25 @@ fn uploads_without_a_date_are_no_zero() {
     );
     let snapshot =
         replay.collect::<YouTube>(account("1", MEADOW), context(UNTIL)).expect("the channel's numbers are good");
-    assert_eq!(metric(&snapshot, "content_views"), json!({ "absent": "Absence::Unavailable" }));
+    assert_eq!(metric(&snapshot, "content_views"), absent("unavailable"));
     assert_eq!(metric(&snapshot, "total_views"), 90_210);
 }
 
 #[test]
-fn a_playlist_that_never_ends_is_cut_and_says_so() {
+fn a_playlist_that_never_ends_is_cut_and_sums_nothing() {
     let page = r#"{ "nextPageToken": "NEXT", "items": [{ "contentDetails": { "videoId": "v", "videoPublishedAt": "2026-11-10T00:00:00Z" } }] }"#;
     let other = page.replace("NEXT", "OTHER");
-    let replay = Replay::new()
-        .get("/channels?", 200, fixture("channels.json"))
-        .get("pageToken=NEXT", 200, other)
-        .get("/playlistItems?", 200, page)
-        .get("/videos?", 200, r#"{ "items": [{ "id": "v", "statistics": { "viewCount": "7" } }] }"#);
+    let replay = Replay::new().get("/channels?", 200, fixture("channels.json")).get("pageToken=NEXT", 200, other).get(
+        "/playlistItems?",
+        200,
+        page,
+    );
     let snapshot = replay.collect::<YouTube>(account("1", BLUE), context(UNTIL)).expect("is collected");
-    assert_eq!(metric(&snapshot, "content_views"), 7, "a video that comes twice counts once");
+    assert_eq!(metric(&snapshot, "content_views"), absent("unavailable"), "a sum over some pages is not the sum");
+    assert_eq!(snapshot.engagement, None);
     assert_eq!(snapshot.notes, ["more videos were published inside the window than are read"]);
     assert_eq!(replay.urls().iter().filter(|url| url.contains("/playlistItems?")).count(), 20);
+    assert_eq!(replay.urls().len(), 1 + 20, "no quota is spent on what can't be summed");
 }
 
 #[test]
@@ -371,7 +411,7 @@ fn expected(name: &str) -> Expected {
         "videos_list_with_statistics.json" => Expected::Videos(&["D-lhorsDlUQ"], json!({})),
         "videos_missing_like_and_comment_counts.json" => Expected::Videos(
             &["abcdefghijk"],
-            json!({ "content_views": 1_234, "likes": { "absent": "Absence::Hidden" }, "comments": { "absent": "Absence::Hidden" } }),
+            json!({ "content_views": 1_234, "likes": { "absent": "hidden" }, "comments": { "absent": "hidden" } }),
         ),
         unknown => panic!("{unknown} has no expectation; add one"),
     }

@@ -5,8 +5,8 @@ mod interpreting;
 mod recorded;
 mod refusals;
 
-use backline_sdk::testing::Replay;
-use backline_sdk::{prelude::*, testing};
+use backline_sdk::prelude::*;
+use backline_sdk::testing::{self, Replay, absent, accounts, coverage, metric};
 
 use crate::AppleMusic;
 
@@ -23,10 +23,6 @@ macro_rules! fixture {
     };
 }
 use fixture;
-
-fn accounts(ids: &[&str]) -> Vec<Account> {
-    ids.iter().enumerate().map(|(index, id)| testing::account(&format!("account-{index}"), id)).collect()
-}
 
 fn account_in(id: &str, storefronts: Json) -> Account {
     let mut account = testing::account(&format!("account-{id}"), id);
@@ -53,32 +49,14 @@ fn class(error: &FetchError) -> String {
 }
 
 fn snapshot_of(body: &str) -> Snapshot {
-    let window = context().window;
-    AppleMusic::normalize(Document { body: body.to_owned(), window, observed_at: window.until }).expect("it is JSON")
+    testing::snapshot::<AppleMusic>(body, UNTIL)
 }
 
-fn absent(reason: &str) -> Json {
-    json!({ "absent": reason })
-}
-
-/// A metric's value as JSON, or `{"absent": reason}`; null where it was not reported.
-fn value(snapshot: &Snapshot, name: &str) -> Json {
-    match snapshot.metrics.iter().find(|metric| metric.name == name).map(|metric| &metric.value) {
-        None => Json::Null,
-        Some(Ok(Value::Integer(integer))) => json!(integer),
-        Some(Ok(Value::Decimal(decimal))) => json!(decimal),
-        Some(Ok(Value::Text(text))) => json!(text),
-        Some(Ok(Value::Texts(texts))) => json!(texts),
-        Some(Err(Absence::NotOffered)) => absent("NotOffered"),
-        Some(Err(Absence::NotAuthorized)) => absent("NotAuthorized"),
-        Some(Err(Absence::NotFound)) => absent("NotFound"),
-        Some(Err(Absence::Unavailable)) => absent("Unavailable"),
-        Some(Err(Absence::Hidden)) => absent("Hidden"),
-    }
-}
-
-/// Releases counted and skipped.
-fn releases(snapshot: &Snapshot) -> (u32, u32) {
-    let metric = snapshot.metrics.iter().find(|metric| metric.name == "recent_releases").expect("reported");
-    metric.coverage.map(|coverage| (coverage.counted, coverage.skipped)).expect("an aggregate")
+/// An answer to a list request with artists of these ids.
+fn artists_of(ids: &[&str]) -> String {
+    let data: Vec<Json> = ids
+        .iter()
+        .map(|id| json!({ "id": id, "type": "artists", "attributes": { "name": id, "genreNames": [] } }))
+        .collect();
+    json!({ "data": data }).to_string()
 }

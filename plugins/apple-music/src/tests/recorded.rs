@@ -1,6 +1,5 @@
 //! Recorded and documented bodies, when a folder of them lies beside the repository. Every file must be known here.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::*;
@@ -39,13 +38,9 @@ fn folder() -> PathBuf {
 
 #[test]
 fn every_recorded_body_gives_what_is_known_of_it() {
-    let Ok(entries) = std::fs::read_dir(folder()) else { return };
-    let files: BTreeSet<String> =
-        entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect();
-    for file in files.iter().filter(|file| file.ends_with(".json")) {
-        let body = std::fs::read_to_string(folder().join(file)).expect("readable");
-        let expected = expected(file).unwrap_or_else(|| panic!("nothing is expected of {file}: add an entry"));
-        feed(file, body, expected);
+    for (file, body) in testing::bodies(&folder()).into_iter().flatten() {
+        let expected = expected(&file).unwrap_or_else(|| panic!("nothing is expected of {file}: add an entry"));
+        feed(&file, String::from_utf8(body).expect("the recorded bodies are text"), expected);
     }
 }
 
@@ -76,29 +71,29 @@ fn feed(file: &str, body: String, expected: Expected) {
             for ids in [vec![id], vec![GHOST, id]] {
                 let batch = replay.fetch::<AppleMusic>(accounts(&ids), context()).accounts;
                 let snapshot = snapshot_of(&batch[ids.len() - 1].as_ref().expect(file).body);
-                assert_eq!(value(&snapshot, "genres"), json!(genres), "{file}");
-                assert_eq!(value(&snapshot, "followers"), absent("NotOffered"), "{file}");
+                assert_eq!(metric(&snapshot, "genres"), json!(genres), "{file}");
+                assert_eq!(metric(&snapshot, "followers"), absent("not-offered"), "{file}");
             }
             // Only ids came with the artist, so the albums themselves are asked for.
             assert!(replay.urls().iter().any(|url| url.ends_with(&format!("/{id}/albums?limit=100"))), "{file}");
         }
         Expected::Albums { until, inside, unclear } => {
             let snapshot = collected(&with_albums(200, body), until);
-            assert_eq!(value(&snapshot, "recent_releases"), json!(inside), "{file}");
-            assert_eq!(releases(&snapshot), (inside, unclear), "{file}");
+            assert_eq!(metric(&snapshot, "recent_releases"), json!(inside), "{file}");
+            assert_eq!(coverage(&snapshot, "recent_releases"), (inside, unclear), "{file}");
         }
         Expected::TopSongs(title) => {
-            assert_eq!(value(&collected(&with_top_songs(body), UNTIL), "top_track"), json!(title), "{file}")
+            assert_eq!(metric(&collected(&with_top_songs(body), UNTIL), "top_track"), json!(title), "{file}")
         }
         Expected::Empty => {
             assert_eq!(
-                value(&collected(&with_albums(200, body.clone()), UNTIL), "recent_releases"),
+                metric(&collected(&with_albums(200, body.clone()), UNTIL), "recent_releases"),
                 json!(0),
                 "{file}"
             );
             assert_eq!(
-                value(&collected(&with_top_songs(body.clone()), UNTIL), "top_track"),
-                absent("NotFound"),
+                metric(&collected(&with_top_songs(body.clone()), UNTIL), "top_track"),
+                absent("not-found"),
                 "{file}"
             );
             let nobody = Replay::new().get("/artists/", 200, body).fetch::<AppleMusic>(accounts(&[ARIA]), context());
@@ -106,13 +101,13 @@ fn feed(file: &str, body: String, expected: Expected) {
         }
         Expected::Foreign => {
             assert_eq!(
-                value(&collected(&with_albums(200, body.clone()), UNTIL), "recent_releases"),
-                absent("Unavailable"),
+                metric(&collected(&with_albums(200, body.clone()), UNTIL), "recent_releases"),
+                absent("unavailable"),
                 "{file}"
             );
             assert_eq!(
-                value(&collected(&with_top_songs(body.clone()), UNTIL), "top_track"),
-                absent("Unavailable"),
+                metric(&collected(&with_top_songs(body.clone()), UNTIL), "top_track"),
+                absent("unavailable"),
                 "{file}"
             );
             let replay = Replay::new().get("/artists?ids=", 200, body.clone()).get("/artists/", 200, body);

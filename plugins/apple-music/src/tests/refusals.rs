@@ -78,45 +78,48 @@ fn a_failed_list_is_everybodys_failure_of_that_class() {
 #[test]
 fn a_part_that_fails_costs_its_metrics_only() {
     for (status, body, reason) in [
-        (504, fixture!("error_504.html"), "Unavailable"),
-        (400, fixture!("error_40012.json"), "NotAuthorized"),
-        (404, fixture!("error_40400.json"), "NotFound"),
-        (200, "{}", "Unavailable"),
+        (504, fixture!("error_504.html"), "unavailable"),
+        (400, fixture!("error_40012.json"), "not-authorized"),
+        (404, fixture!("error_40400.json"), "not-found"),
+        (200, "{}", "unavailable"),
     ] {
         let replay = Replay::new()
             .get("/albums?", status, body)
             .get("/view/top-songs", 200, fixture!("top_songs.json"))
             .get("/artists/", 200, fixture!("artist.json"));
         let snapshot = replay.collect::<AppleMusic>(accounts(&[ARIA]).remove(0), context()).expect("collected");
-        assert_eq!(value(&snapshot, "recent_releases"), absent(reason), "HTTP {status}");
-        assert_eq!(value(&snapshot, "top_track"), json!("Harbour Lights"));
+        assert_eq!(metric(&snapshot, "recent_releases"), absent(reason), "HTTP {status}");
+        assert_eq!(metric(&snapshot, "top_track"), json!("Harbour Lights"));
         assert!(snapshot.notes.iter().any(|note| note.starts_with("albums: ")));
     }
     for (status, body, reason) in [
-        (504, fixture!("error_504.html"), "Unavailable"),
-        (404, fixture!("error_40403.json"), "NotFound"),
-        (200, fixture!("none.json"), "NotFound"),
+        (504, fixture!("error_504.html"), "unavailable"),
+        (404, fixture!("error_40403.json"), "not-found"),
+        (200, fixture!("none.json"), "not-found"),
     ] {
         let replay = Replay::new()
             .get("/albums?", 200, fixture!("albums_page2.json"))
             .get("/view/top-songs", status, body)
             .get("/artists/", 200, fixture!("artist.json"));
         let snapshot = replay.collect::<AppleMusic>(accounts(&[ARIA]).remove(0), context()).expect("collected");
-        assert_eq!(value(&snapshot, "top_track"), absent(reason), "HTTP {status}");
-        assert_eq!(value(&snapshot, "recent_releases"), json!(2));
+        assert_eq!(metric(&snapshot, "top_track"), absent(reason), "HTTP {status}");
+        assert_eq!(metric(&snapshot, "recent_releases"), json!(2));
     }
 }
 
 #[test]
-fn token_and_pace_are_the_accounts_error_even_in_a_part_and_nobody_elses() {
+fn a_refused_token_or_pace_stops_the_batch() {
     for (status, expected) in [(401, "FetchError::Unauthorized"), (429, "FetchError::RateLimited")] {
         let replay = Replay::new()
-            .get("/1001/view/top-songs", status, "")
+            .get("/2002/view/top-songs", status, "")
             .get("/view/top-songs", 200, fixture!("top_songs.json"))
             .get("/albums?", 404, fixture!("error_40403.json"))
-            .get("/artists?ids=", 200, fixture!("artists.json"));
-        let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, BORA]), context()).accounts;
-        assert!(class(batch[0].as_ref().expect_err("refused")).starts_with(expected));
-        assert!(batch[1].is_ok(), "HTTP {status}");
+            .get("/artists?ids=", 200, artists_of(&[ARIA, BORA, GHOST]));
+        let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, BORA, GHOST]), context()).accounts;
+        assert!(batch[0].is_ok(), "what was had before stays");
+        for outcome in &batch[1..] {
+            assert!(class(outcome.as_ref().expect_err("refused")).starts_with(expected), "HTTP {status}");
+        }
+        assert!(!replay.urls().iter().any(|url| url.contains("/3003/view")), "{:?}", replay.urls());
     }
 }

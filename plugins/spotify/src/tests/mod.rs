@@ -5,8 +5,8 @@ mod interpreting;
 mod recorded;
 mod refusals;
 
-use backline_sdk::{FetchError, testing::Replay};
-use backline_sdk::{prelude::*, testing};
+use backline_sdk::prelude::*;
+use backline_sdk::testing::{self, Replay, absent, accounts, coverage, metric};
 
 use crate::Spotify;
 
@@ -24,10 +24,6 @@ macro_rules! fixture {
 }
 use fixture;
 
-fn accounts(ids: &[&str]) -> Vec<Account> {
-    ids.iter().enumerate().map(|(index, id)| testing::account(&format!("account-{index}"), id)).collect()
-}
-
 fn context() -> Context {
     testing::context(UNTIL)
 }
@@ -43,26 +39,5 @@ fn class(error: &FetchError) -> String {
 }
 
 fn snapshot_of(body: &str) -> Snapshot {
-    let window = context().window;
-    Spotify::normalize(Document { body: body.to_owned(), window, observed_at: window.until }).expect("it is JSON")
-}
-
-fn absent(reason: &str) -> Json {
-    json!({ "absent": reason })
-}
-
-/// A metric's value as JSON, or `{"absent": reason}`; null where it was not reported.
-fn value(snapshot: &Snapshot, name: &str) -> Json {
-    match snapshot.metrics.iter().find(|metric| metric.name == name).map(|metric| &metric.value) {
-        None => Json::Null,
-        Some(Ok(Value::Integer(integer))) => json!(integer),
-        Some(Ok(Value::Decimal(decimal))) => json!(decimal),
-        Some(Ok(Value::Text(text))) => json!(text),
-        Some(Ok(Value::Texts(texts))) => json!(texts),
-        Some(Err(Absence::NotOffered)) => absent("NotOffered"),
-        Some(Err(Absence::NotAuthorized)) => absent("NotAuthorized"),
-        Some(Err(Absence::NotFound)) => absent("NotFound"),
-        Some(Err(Absence::Unavailable)) => absent("Unavailable"),
-        Some(Err(Absence::Hidden)) => absent("Hidden"),
-    }
+    testing::snapshot::<Spotify>(body, UNTIL)
 }

@@ -1,6 +1,5 @@
 //! Recorded and documented bodies, when a folder of them lies beside the repository. Every file must be known here.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::*;
@@ -31,8 +30,8 @@ fn expected(file: &str) -> Option<Expected> {
         }
         "artist_devmode_fields_removed.json" => Artist {
             id: "0TnOYISbd1XYRBk9myaseg",
-            followers: absent("NotOffered"),
-            popularity: absent("NotOffered"),
+            followers: absent("not-offered"),
+            popularity: absent("not-offered"),
             genres: 0,
         },
         "several_artists.json" => {
@@ -67,13 +66,9 @@ fn folder() -> PathBuf {
 
 #[test]
 fn every_recorded_body_gives_what_is_known_of_it() {
-    let Ok(entries) = std::fs::read_dir(folder()) else { return };
-    let files: BTreeSet<String> =
-        entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect();
-    for file in files.iter().filter(|file| file.ends_with(".json")) {
-        let body = std::fs::read_to_string(folder().join(file)).expect("readable");
-        let expected = expected(file).unwrap_or_else(|| panic!("nothing is expected of {file}: add an entry"));
-        feed(file, body, expected);
+    for (file, body) in testing::bodies(&folder()).into_iter().flatten() {
+        let expected = expected(&file).unwrap_or_else(|| panic!("nothing is expected of {file}: add an entry"));
+        feed(&file, String::from_utf8(body).expect("the recorded bodies are text"), expected);
     }
 }
 
@@ -82,9 +77,9 @@ fn feed(file: &str, body: String, expected: Expected) {
         Expected::Artist { id, followers, popularity, genres } => {
             let replay = with_parts().get("/artists/", 200, body);
             let snapshot = replay.collect::<Spotify>(accounts(&[id]).remove(0), context()).expect(file);
-            assert_eq!(value(&snapshot, "followers"), followers, "{file}");
-            assert_eq!(value(&snapshot, "popularity"), popularity, "{file}");
-            assert_eq!(value(&snapshot, "genres").as_array().map(Vec::len), Some(genres), "{file}");
+            assert_eq!(metric(&snapshot, "followers"), followers, "{file}");
+            assert_eq!(metric(&snapshot, "popularity"), popularity, "{file}");
+            assert_eq!(metric(&snapshot, "genres").as_array().map(Vec::len), Some(genres), "{file}");
         }
         Expected::Artists(artists) => {
             let ids: Vec<&str> = artists.iter().map(|artist| artist.0).chain([GHOST]).collect();
@@ -92,8 +87,8 @@ fn feed(file: &str, body: String, expected: Expected) {
                 with_parts().get("/artists?ids=", 200, body).fetch::<Spotify>(accounts(&ids), context()).accounts;
             for ((_, followers, popularity), fetched) in artists.iter().zip(&batch) {
                 let snapshot = snapshot_of(&fetched.as_ref().expect(file).body);
-                assert_eq!(value(&snapshot, "followers"), json!(followers), "{file}");
-                assert_eq!(value(&snapshot, "popularity"), json!(popularity), "{file}");
+                assert_eq!(metric(&snapshot, "followers"), json!(followers), "{file}");
+                assert_eq!(metric(&snapshot, "popularity"), json!(popularity), "{file}");
             }
             assert!(matches!(batch[artists.len()], Err(FetchError::NotFound)), "{file}");
         }
@@ -101,8 +96,8 @@ fn feed(file: &str, body: String, expected: Expected) {
             let replay = Replay::new().get("/top-tracks", 200, body).get("/albums", 200, fixture!("albums_none"));
             let replay = replay.get("/artists/", 200, fixture!("artist"));
             let snapshot = replay.collect::<Spotify>(accounts(&[ARIA]).remove(0), context()).expect(file);
-            assert_eq!(value(&snapshot, "top_track"), json!(top_track), "{file}");
-            assert_eq!(value(&snapshot, "top_tracks_popularity"), json!(popularity), "{file}");
+            assert_eq!(metric(&snapshot, "top_track"), json!(top_track), "{file}");
+            assert_eq!(metric(&snapshot, "top_tracks_popularity"), json!(popularity), "{file}");
         }
         Expected::Albums { until, inside, unclear } => {
             let replay = Replay::new()
@@ -112,9 +107,8 @@ fn feed(file: &str, body: String, expected: Expected) {
                 .get("offset=10", 200, fixture!("albums_none"))
                 .get("/artists/", 200, fixture!("artist"));
             let snapshot = replay.collect::<Spotify>(accounts(&[ARIA]).remove(0), testing::context(until)).expect(file);
-            let releases = snapshot.metrics.iter().find(|metric| metric.name == "recent_releases").expect("reported");
-            assert_eq!(value(&snapshot, "recent_releases"), json!(inside), "{file}");
-            assert_eq!(releases.coverage.map(|coverage| coverage.skipped), Some(unclear), "{file}");
+            assert_eq!(metric(&snapshot, "recent_releases"), json!(inside), "{file}");
+            assert_eq!(coverage(&snapshot, "recent_releases").1, unclear, "{file}");
         }
         Expected::NoArtist => {
             let replay = with_parts().get("/artists/", 200, body);

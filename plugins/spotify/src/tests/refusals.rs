@@ -63,11 +63,11 @@ fn the_hosts_own_errors_have_their_class_too() {
 #[test]
 fn a_part_that_fails_costs_its_metrics_only() {
     for (status, body, reason) in [
-        (503, fixture!("error_503"), "Unavailable"),
-        (403, fixture!("error_403"), "NotAuthorized"),
-        (404, fixture!("error_404"), "NotFound"),
-        (200, "{}", "Unavailable"),
-        (200, "not JSON", "Unavailable"),
+        (503, fixture!("error_503"), "unavailable"),
+        (403, fixture!("error_403"), "not-authorized"),
+        (404, fixture!("error_404"), "not-found"),
+        (200, "{}", "unavailable"),
+        (200, "not JSON", "unavailable"),
     ] {
         let replay = Replay::new().get("/top-tracks", 200, fixture!("top_tracks")).get("/albums", status, body).get(
             "/artists/",
@@ -75,14 +75,14 @@ fn a_part_that_fails_costs_its_metrics_only() {
             fixture!("artist"),
         );
         let snapshot = replay.collect::<Spotify>(accounts(&[ARIA]).remove(0), context()).expect("collected");
-        assert_eq!(value(&snapshot, "recent_releases"), absent(reason), "HTTP {status}");
-        assert_eq!(value(&snapshot, "top_track"), json!("Harbour Lights"));
+        assert_eq!(metric(&snapshot, "recent_releases"), absent(reason), "HTTP {status}");
+        assert_eq!(metric(&snapshot, "top_track"), json!("Harbour Lights"));
         assert!(snapshot.notes.iter().any(|note| note.starts_with("releases: ")));
     }
     for (status, body, reason) in [
-        (403, fixture!("error_403"), "NotOffered"),
-        (500, "", "Unavailable"),
-        (200, "{\"tracks\":null}", "Unavailable"),
+        (403, fixture!("error_403"), "not-offered"),
+        (500, "", "unavailable"),
+        (200, "{\"tracks\":null}", "unavailable"),
     ] {
         let replay = Replay::new().get("/top-tracks", status, body).get("/albums", 200, fixture!("albums_none")).get(
             "/artists/",
@@ -91,9 +91,9 @@ fn a_part_that_fails_costs_its_metrics_only() {
         );
         let snapshot = replay.collect::<Spotify>(accounts(&[ARIA]).remove(0), context()).expect("collected");
         for name in ["top_track", "top_tracks_popularity"] {
-            assert_eq!(value(&snapshot, name), absent(reason), "HTTP {status}");
+            assert_eq!(metric(&snapshot, name), absent(reason), "HTTP {status}");
         }
-        assert_eq!(value(&snapshot, "recent_releases"), json!(0), "no release at all is a real zero");
+        assert_eq!(metric(&snapshot, "recent_releases"), json!(0), "no release at all is a real zero");
     }
 }
 
@@ -116,9 +116,7 @@ fn token_and_pace_are_the_accounts_error_even_in_a_part() {
 
 #[test]
 fn one_accounts_failure_never_touches_anothers() {
-    for (status, body) in
-        [(401, fixture!("error_401")), (404, fixture!("error_404")), (429, fixture!("error_429")), (500, "")]
-    {
+    for (status, body) in [(404, fixture!("error_404")), (500, "")] {
         let replay = Replay::new()
             .get(&format!("{ARIA}/albums"), status, body)
             .get("/albums", 200, fixture!("albums_none"))
@@ -127,22 +125,26 @@ fn one_accounts_failure_never_touches_anothers() {
             .get("/artists?ids=", 200, fixture!("artists_extended"));
         let batch = replay.fetch::<Spotify>(accounts(&[ARIA, GHOST, BORA]), context()).accounts;
         let bora = snapshot_of(&batch[2].as_ref().expect("untouched").body);
-        assert_eq!(value(&bora, "top_track"), json!("Harbour Lights"), "HTTP {status}");
+        assert_eq!(metric(&bora, "top_track"), json!("Harbour Lights"), "HTTP {status}");
     }
 }
 
 #[test]
-fn a_spent_quota_stops_the_batch() {
-    let replay = Replay::new().get("/top-tracks", 429, fixture!("error_429_quota")).get(
-        "/artists?ids=",
-        200,
-        fixture!("artists_extended"),
-    );
-    let batch = replay.fetch::<Spotify>(accounts(&[ARIA, GHOST, BORA]), context()).accounts;
-    assert!(matches!(batch[0], Err(FetchError::QuotaExhausted(None))));
-    assert!(matches!(batch[1], Err(FetchError::NotFound)), "what is known stays known");
-    assert!(matches!(batch[2], Err(FetchError::QuotaExhausted(None))));
-    assert_eq!(replay.urls().len(), 2, "nothing is sent after the quota is spent: {:?}", replay.urls());
+fn a_refused_token_or_pace_and_a_spent_quota_stop_the_batch() {
+    for (status, body, expected) in [
+        (401, fixture!("error_401"), "FetchError::Unauthorized"),
+        (429, fixture!("error_429"), "FetchError::RateLimited"),
+        (429, fixture!("error_429_quota"), "FetchError::QuotaExhausted"),
+    ] {
+        let replay =
+            Replay::new().get("/top-tracks", status, body).get("/artists?ids=", 200, fixture!("artists_extended"));
+        let batch = replay.fetch::<Spotify>(accounts(&[ARIA, GHOST, BORA]), context()).accounts;
+        assert!(matches!(batch[1], Err(FetchError::NotFound)), "what is known stays known");
+        for index in [0, 2] {
+            assert!(class(batch[index].as_ref().expect_err("refused")).starts_with(expected), "HTTP {status}");
+        }
+        assert_eq!(replay.urls().len(), 2, "nothing is sent any more: {:?}", replay.urls());
+    }
 }
 
 #[test]
