@@ -83,7 +83,7 @@ async fn from_an_empty_folder_to_growth_without_a_secret_in_sight() {
         std::fs::write(operator.path().join("artists.csv"), world.artists_csv()).expect("written");
         note(operator.run(&["artists", "import", "artists.csv"], "", &[0]).await);
         for credential in world.operator_credentials() {
-            let arguments = ["credentials", "set", "--platform", credential.platform, "--slot", credential.slot];
+            let arguments = ["credentials", "set", credential.platform, credential.slot];
             note(operator.run(&arguments, &credential.value, &[0]).await);
         }
         note(operator.run(&["credentials", "list", "--json"], "", &[0]).await);

@@ -15,7 +15,7 @@ mod postgres;
 
 /// The parts of the test suite, with the arguments `cargo test` gets for each. The connectors' packages are added to
 /// `connectors` when it runs.
-const SUITES: [(&str, &[&str]); 9] = [
+const SUITES: [(&str, &[&str]); 10] = [
     ("unit", &["--package", "backline", "--lib", "--bins"]),
     ("connectors", &["--package", "backline-sdk"]),
     ("simulator", &["--package", "backline-simulator"]),
@@ -24,13 +24,14 @@ const SUITES: [(&str, &[&str]); 9] = [
     ("store", &["--package", "backline", "--test", "it", "store::"]),
     ("pipeline", &["--package", "backline", "--test", "it", "pipeline::"]),
     ("cli", &["--package", "backline", "--test", "it", "cli::"]),
+    ("whole", &["--package", "backline", "--test", "it", "whole::"]),
     ("xtask", &["--package", "xtask"]),
 ];
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
 pub struct TestArguments {
-    /// Only this part: unit, connectors, simulator, sandbox, gateway, store, pipeline, cli or xtask
+    /// Only this part: unit, connectors, simulator, sandbox, gateway, store, pipeline, cli, whole or xtask
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
     /// Only tests whose name contains this
@@ -66,6 +67,10 @@ pub fn test(arguments: &TestArguments) -> Result<bool> {
     let (tally, succeeded) = run_tests(&mut command)?;
     drop(cluster);
     println!("{} passed, {} failed", tally.passed, tally.failed);
+    if succeeded && tally == Tally::default() {
+        say("no test was run: the filter matches none");
+        return Ok(false);
+    }
     if !succeeded && tally.failed == 0 {
         say("a test binary did not compile or ended before its closing line; see above");
     }
@@ -88,7 +93,18 @@ fn cargo_arguments(arguments: &TestArguments) -> Result<Vec<String>> {
             list.extend(["--package".to_owned(), package]);
         }
     }
-    list.extend(arguments.filter.clone());
+    let Some(filter) = &arguments.filter else { return Ok(list) };
+    match list.pop_if(|last| last.ends_with("::")) {
+        None => list.push(filter.clone()),
+        // Cargo takes one filter, and the test binary runs what any of several matches: so the other modules are left out.
+        Some(own) => {
+            list.extend([filter.clone(), "--".to_owned()]);
+            let modules = SUITES.iter().filter_map(|(_, list)| list.last().filter(|last| last.ends_with("::")));
+            for other in modules.filter(|module| **module != own) {
+                list.extend(["--skip".to_owned(), (*other).to_owned()]);
+            }
+        }
+    }
     Ok(list)
 }
 
@@ -197,6 +213,24 @@ mod tests {
         let arguments = TestArguments { suite: Some("gatway".to_owned()), filter: None };
         let error = cargo_arguments(&arguments).expect_err("refused").to_string();
         assert!(error.contains("'gatway'") && error.contains("gateway, store, pipeline"), "{error}");
+    }
+
+    #[test]
+    fn a_filter_narrows_a_suite_and_leaves_the_others_out() {
+        let arguments = TestArguments { suite: Some("gateway".to_owned()), filter: Some("redirect".to_owned()) };
+        let list = cargo_arguments(&arguments).expect("known").join(" ");
+        assert!(list.starts_with("--package backline --test it redirect -- --skip sandbox:: --skip store::"), "{list}");
+        assert!(!list.contains("gateway::"), "{list}");
+    }
+
+    #[test]
+    fn every_module_of_the_integration_tests_is_a_suite() {
+        let main = process::workspace_root().join("tests/it/main.rs");
+        let main = std::fs::read_to_string(main).expect("readable");
+        let modules = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+        for module in modules.filter(|module| *module != "support") {
+            assert!(SUITES.iter().any(|(suite, _)| *suite == module), "{module} is in no suite");
+        }
     }
 
     #[test]

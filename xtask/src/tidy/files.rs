@@ -106,19 +106,75 @@ pub fn too_long(source: &Source) -> Option<usize> {
     (source.path.ends_with(".rs") && lines > LINES_MAX).then_some(lines)
 }
 
-/// Checks that every path ARCHITECTURE.md and README.md name in backticks exists.
+/// Checks that every file the documents name exists: link targets, paths in backticks, and in ARCHITECTURE.md bare file names too.
 pub fn check_map(sources: &[Source]) -> Vec<Breach> {
     let root = crate::process::workspace_root();
-    let documents = ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md"];
+    let is_document = |path: &str| path.ends_with(".md") && (!path.contains('/') || path.starts_with("docs/"));
+    let documents = sources.iter().filter(|source| is_document(&source.path));
+    documents
+        .flat_map(|source| {
+            check_document(source, &|path| root.join(path).exists(), &|name| {
+                sources.iter().any(|file| file.path.rsplit('/').next() == Some(name))
+            })
+        })
+        .collect()
+}
+
+fn check_document(source: &Source, exists: &dyn Fn(&str) -> bool, is_file_name: &dyn Fn(&str) -> bool) -> Vec<Breach> {
     let mut breaches = Vec::new();
-    for source in sources.iter().filter(|source| documents.contains(&source.path.as_str())) {
-        for (line, path) in named_paths(&source.text) {
-            if !root.join(&path).exists() && !is_built(&path) {
-                breaches.push(Breach { path: source.path.clone(), line, problem: format!("`{path}` does not exist") });
+    let mut missing = |line: usize, path: &str| {
+        let problem = format!("`{path}` does not exist; name the file as it is called now");
+        breaches.push(Breach { path: source.path.clone(), line, problem });
+    };
+    let folder = source.path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    for (line, path) in linked_paths(&source.text) {
+        if !exists(&format!("{folder}{path}")) {
+            missing(line, &path);
+        }
+    }
+    for (line, path) in named_paths(&source.text) {
+        if !exists(&path) && !is_built(&path) {
+            missing(line, &path);
+        }
+    }
+    if source.path == "ARCHITECTURE.md" {
+        for (line, name) in named_files(&source.text) {
+            if !is_file_name(&name) {
+                missing(line, &name);
             }
         }
     }
     breaches
+}
+
+/// What the links lead to within the repository, with their lines.
+fn linked_paths(text: &str) -> Vec<(usize, String)> {
+    let mut paths = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for rest in line.split("](").skip(1) {
+            let target = rest.split(')').next().unwrap_or(rest);
+            let path = target.split('#').next().unwrap_or(target);
+            if !path.is_empty() && !path.contains(':') {
+                paths.push((index + 1, path.to_owned()));
+            }
+        }
+    }
+    paths
+}
+
+/// Bare names of source files in backticks, such as `clock.rs`, and the last part of shortened paths, with their lines.
+fn named_files(text: &str) -> Vec<(usize, String)> {
+    let mut names = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for quoted in line.split('`').skip(1).step_by(2) {
+            let name = quoted.rsplit('/').next().unwrap_or(quoted);
+            let is_file = [".rs", ".toml", ".md", ".sql", ".wit"].iter().any(|ending| name.ends_with(ending));
+            if is_file && !quoted.contains([' ', '<', '*', '{', '…']) {
+                names.push((index + 1, name.to_owned()));
+            }
+        }
+    }
+    names
 }
 
 /// Whether a path is something a build or a run leaves behind.
@@ -193,6 +249,30 @@ mod tests {
         let text =
             "`host/src/plan.rs` and `plan`\n`host/src/domain/ids.rs::Digest`, `plugins/<name>/x`, `cargo xtask`\n";
         assert_eq!(named_paths(text), [(1, "host/src/plan.rs".to_owned()), (2, "host/src/domain/ids.rs".to_owned())]);
+    }
+
+    #[test]
+    fn a_document_names_only_files_that_exist() {
+        let breaches = |path: &str, text: &str| -> Vec<usize> {
+            let source = Source { path: path.to_owned(), text: text.to_owned() };
+            let exists = |path: &str| ["host/src/plan.rs", "docs/authors.md"].contains(&path);
+            let found = check_document(&source, &exists, &|name| name == "plan.rs");
+            found.iter().map(|breach| breach.line).collect()
+        };
+        assert_eq!(
+            breaches("ARCHITECTURE.md", "[`plan.rs`](host/src/plan.rs), https://x, [site](https://x/y)\n"),
+            NONE
+        );
+        assert_eq!(breaches("ARCHITECTURE.md", "\n[the plan](host/src/plans.rs)\n"), [2]);
+        assert_eq!(breaches("ARCHITECTURE.md", "`host/src/plan.rs` and `host/src/gone.rs`\n"), [1, 1], "path and name");
+        assert_eq!(breaches("ARCHITECTURE.md", "`plan.rs` and `gone.rs`\n"), [1]);
+        assert_eq!(
+            breaches("README.md", "`artists.md`, `target/plugins/youtube.wasm`\n"),
+            NONE,
+            "a reader's own files"
+        );
+        assert_eq!(breaches("docs/operators.md", "[authors](authors.md#manifest) and [there](#here)\n"), NONE);
+        assert_eq!(breaches("docs/operators.md", "[authors](docs/authors.md)\n"), [1], "links start at their document");
     }
 
     #[test]
