@@ -92,12 +92,22 @@ enum Command {
     Keys(keys::Command),
     /// Compile a component; started by the host itself, in a process of limited memory and time
     #[command(hide = true)]
-    CompileComponent {
-        /// The component
-        component: PathBuf,
-        /// Where the compiled code goes
-        compiled: PathBuf,
-    },
+    CompileComponent(CompileArguments),
+}
+
+/// What the host tells the process that compiles: the limits in force, since it reads no configuration.
+#[derive(clap::Args)]
+struct CompileArguments {
+    /// The component
+    component: PathBuf,
+    /// Where the compiled code goes
+    compiled: PathBuf,
+    /// Address space, in bytes
+    memory_bytes_max: u64,
+    /// Processor time, in seconds
+    cpu_s_max: u64,
+    /// Wall-clock time, in seconds; the host that started it keeps to it
+    wall_s_max: u64,
 }
 
 /// Runs the command line of this process.
@@ -129,7 +139,7 @@ fn start() -> Outcome {
         Arguments::from_arg_matches(&matches).map_err(|error| Failure::usage(usage_sentence(&error)))?;
     let command = match command {
         // Neither may fail for a configuration that it does not need.
-        Command::CompileComponent { component, compiled } => return compile(&component, &compiled),
+        Command::CompileComponent(arguments) => return compile(&arguments),
         Command::Keys(command) => return keys::run(&command),
         command => command,
     };
@@ -157,13 +167,14 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Runs(command) => runs::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
         Command::Keys(command) => keys::run(&command),
-        Command::CompileComponent { component, compiled } => compile(&component, &compiled),
+        Command::CompileComponent(arguments) => compile(&arguments),
     }
 }
 
-fn compile(component: &std::path::Path, compiled: &std::path::Path) -> Outcome {
-    let limits = crate::sandbox::CompileLimits::default();
-    match crate::sandbox::compile::child_main(component, compiled, &limits) {
+fn compile(arguments: &CompileArguments) -> Outcome {
+    let &CompileArguments { memory_bytes_max, cpu_s_max, wall_s_max, .. } = arguments;
+    let limits = crate::sandbox::CompileLimits { memory_bytes_max, cpu_s_max, wall_s_max };
+    match crate::sandbox::compile::child_main(&arguments.component, &arguments.compiled, &limits) {
         Ok(()) => Ok(Exit::Done),
         Err(error) => Err(Failure::failed(exit::sentence(&error))),
     }

@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use super::ids::{Platform, check_name};
 use super::metric::{Kind, MetricName, names};
 use super::origin::OriginPattern;
+use super::text::{misleads, printable};
 
 /// The name of the component's custom section that holds the manifest, as TOML text.
 pub const SECTION: &str = "backline:manifest";
@@ -343,7 +344,8 @@ impl Manifest {
         if text.len() > MANIFEST_BYTES_MAX {
             return Err(ManifestError::Syntax(format!("it has {} bytes, more than {MANIFEST_BYTES_MAX}", text.len())));
         }
-        let manifest: Self = toml::from_str(text).map_err(|error| ManifestError::Syntax(error.to_string()))?;
+        let manifest: Self =
+            toml::from_str(text).map_err(|error| ManifestError::Syntax(printable(&error.to_string())))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -382,6 +384,7 @@ impl Manifest {
                 );
             }
         }
+        self.check_texts()?;
         self.check_credentials()?;
         self.check_budgets()?;
         let mut seen = BTreeSet::new();
@@ -404,6 +407,18 @@ impl Manifest {
         Ok(())
     }
 
+    /// The operator decides by what is shown of the manifest, so that nothing in it may disturb how it is shown.
+    fn check_texts(&self) -> Result<(), ManifestError> {
+        let whole = serde_json::to_value(self).map_err(|error| ManifestError::Syntax(error.to_string()))?;
+        match misleading_text(&whole, "") {
+            Some(field) => {
+                let problem = "it has control or invisible characters; write plain text".into();
+                Err(ManifestError::Value { field, problem })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn check_credentials(&self) -> Result<(), ManifestError> {
         let mut seen = BTreeSet::new();
         for slot in &self.credentials {
@@ -422,6 +437,13 @@ impl Manifest {
                 if !self.hosts.iter().any(|host| origin.is_within(&host.origin)) {
                     return wrong(format!("{origin} is not among the manifest's hosts"));
                 }
+            }
+            match &slot.inject {
+                Inject::Query(name) if name.is_empty() => return wrong("the query parameter has no name".into()),
+                Inject::Header(name) if !is_header_of_its_own(name) => {
+                    return wrong(format!("'{name}' is not the name of a header that a secret can be put into"));
+                }
+                _ => {}
             }
             let needs_url = matches!(
                 slot.kind,
@@ -454,6 +476,15 @@ impl Manifest {
             if budget.limit == 0 {
                 return wrong("a limit of 0 would allow nothing".into());
             }
+            let costs = budget.costs.iter().map(|cost| (cost.path.as_str(), cost.units));
+            for (path, units) in costs.chain([("any other path", budget.default_cost)]) {
+                if units > budget.limit {
+                    return wrong(format!(
+                        "a request to {path} costs {units} units, more than the limit of {}, and could never be sent",
+                        budget.limit
+                    ));
+                }
+            }
             if budget.window == BudgetWindow::Seconds(0) {
                 return wrong("a window of 0 seconds never ends".into());
             }
@@ -464,12 +495,201 @@ impl Manifest {
 
 impl Budget {
     /// What a request to this path costs, in the budget's units.
+    ///
+    /// A server may take a path written in another way for the same one. Where that way has another cost, the higher one is due,
+    /// so that no spelling is cheaper than the plain one.
     #[must_use]
     pub fn cost_of(&self, path: &str) -> u64 {
+        let plain = plain_path(path);
+        let as_written = self.longest_prefix(|prefix| path.starts_with(prefix));
+        let as_meant = self.longest_prefix(|prefix| plain.starts_with(&plain_path(prefix)));
+        as_written.max(as_meant)
+    }
+
+    fn longest_prefix(&self, fits: impl Fn(&str) -> bool) -> u64 {
         self.costs
             .iter()
-            .filter(|cost| path.starts_with(cost.path.as_str()))
+            .filter(|cost| fits(&cost.path))
             .max_by_key(|cost| cost.path.len())
             .map_or(self.default_cost, |cost| cost.units)
+    }
+}
+
+/// How often a path may have been percent-encoded over and still be recognised.
+const ENCODED_TIMES_MAX: usize = 4;
+
+/// The path as a lenient server may read it: decoded, without parameters, empty and dot segments, in lower case.
+fn plain_path(path: &str) -> String {
+    let mut decoded = path.to_owned();
+    for _ in 0..ENCODED_TIMES_MAX {
+        let once = percent_decoded(&decoded);
+        if once == decoded {
+            break;
+        }
+        decoded = once;
+    }
+    let decoded = decoded.replace('\\', "/").to_lowercase();
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in decoded.split('/').map(|segment| segment.split(';').next().unwrap_or_default()) {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            named => segments.push(named),
+        }
+    }
+    let end = if decoded.ends_with('/') && !segments.is_empty() { "/" } else { "" };
+    format!("/{}{end}", segments.join("/"))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let value = match bytes[at] {
+            b'%' => digit(at + 1).zip(digit(at + 2)).and_then(|(high, low)| u8::try_from(high * 16 + low).ok()),
+            _ => None,
+        };
+        decoded.push(value.unwrap_or(bytes[at]));
+        at += if value.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// Where in the manifest a text misleads. Descriptions, notes and the settings' schema may have several lines.
+fn misleading_text(json: &Json, field: &str) -> Option<String> {
+    let below = |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+    let several_lines = field.starts_with("settings") || field.ends_with("description") || field.ends_with("note");
+    let wrong = |text: &str| text.chars().any(|c| misleads(c) && !(several_lines && matches!(c, '\n' | '\t' | '\r')));
+    match json {
+        Json::String(text) => wrong(text).then(|| field.to_owned()),
+        Json::Array(items) => items.iter().find_map(|item| misleading_text(item, field)),
+        Json::Object(entries) => entries.iter().find_map(|(name, value)| {
+            // A name of the settings' schema is the author's own text too.
+            if wrong(name) { Some(field.to_owned()) } else { misleading_text(value, &below(name)) }
+        }),
+        _ => None,
+    }
+}
+
+/// Whether a header of this name can carry a secret: a token (RFC 9110, 5.6.2), and none that frames or routes the request.
+fn is_header_of_its_own(name: &str) -> bool {
+    const OF_THE_HOST: [&str; 10] = [
+        "host",
+        "connection",
+        "content-length",
+        "content-encoding",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "keep-alive",
+    ];
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_token) && !OF_THE_HOST.contains(&name.to_ascii_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = r#"
+        [connector]
+        name = "example"
+        platform = "example"
+        version = "1.0.0"
+        api = "^1.0"
+        title = "Example"
+        batch_size = 10
+
+        [[host]]
+        origin = "https://api.test"
+        methods = ["GET"]
+        reason = "numbers"
+
+        [[credential]]
+        slot = "app"
+        kind = "api-key"
+        owner = "operator"
+        inject = { header = "x-api-key" }
+        hosts = ["https://api.test"]
+
+        [[budget]]
+        name = "day"
+        slot = "app"
+        limit = 100
+        window = { seconds = 60 }
+        costs = [{ path = "/v1/search", units = 100 }, { path = "/v1/free", units = 0 }]
+    "#;
+
+    fn problem_with(from: &str, to: &str) -> String {
+        assert!(MANIFEST.contains(from), "{from}");
+        Manifest::parse(&MANIFEST.replace(from, to)).expect_err(to).to_string()
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_is_cheaper_than_the_plain_one() {
+        let manifest = Manifest::parse(MANIFEST).expect("a valid manifest");
+        let cost = |path: &str| manifest.budgets[0].cost_of(path);
+        assert_eq!((cost("/v1/search"), cost("/v1/search/x"), cost("/v1/free"), cost("/v1/other")), (100, 100, 0, 1));
+        for disguised in [
+            "/v1//search",
+            "//v1/search",
+            "/V1/Search",
+            "/v1/se%61rch",
+            "/v1/se%2561rch",
+            "/v1%2fsearch",
+            "/v1/%2e/search",
+            "/v1/free/..%2fsearch",
+            "/v1/free%5c..%5csearch",
+            "/v1/free/%252e%252e/search",
+            "/v1;a=b/search;c",
+            "/v1/x/../search",
+        ] {
+            assert_eq!(cost(disguised), 100, "{disguised}");
+        }
+        // Nor is a costly spelling made cheaper by what it may mean.
+        assert_eq!(cost("/v1/search/..%2ffree"), 100);
+        assert_eq!((cost("%"), cost("/%zz"), cost("/%ff/..")), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_cost_above_the_limit_could_never_be_paid() {
+        let problem = problem_with("limit = 100", "limit = 99");
+        assert!(problem.contains("budget day") && problem.contains("/v1/search costs 100"), "{problem}");
+        let problem = problem_with("limit = 100", "limit = 100\ndefault_cost = 101");
+        assert!(problem.contains("any other path costs 101"), "{problem}");
+    }
+
+    #[test]
+    fn a_secret_goes_into_no_header_that_frames_or_routes() {
+        for name in ["Host", "content-length", "Transfer-Encoding", "connection", "", "a b", "x\\r\\ny: z", "ü"] {
+            let problem = problem_with("x-api-key", name);
+            assert!(problem.contains("credential app") || problem.contains("inject"), "{name}: {problem}");
+        }
+        assert!(Manifest::parse(&MANIFEST.replace("{ header = \"x-api-key\" }", "{ query = \"\" }")).is_err());
+        assert!(Manifest::parse(&MANIFEST.replace("x-api-key", "Authorization")).is_ok());
+    }
+
+    #[test]
+    fn what_the_operator_is_shown_can_not_rewrite_the_screen() {
+        for (from, to, field) in [
+            ("\"numbers\"", r#""numbers\u001b[2K\u001b[1A""#, "host.reason"),
+            ("\"numbers\"", r#""numbers\nhttps://harmless.test: nothing""#, "host.reason"),
+            ("\"Example\"", r#""\u202Eelpmaxe""#, "connector.title"),
+            ("\"day\"", r#""day\r""#, "budget"),
+        ] {
+            let problem = problem_with(from, to);
+            assert!(problem.contains(field), "{problem}");
+            assert!(!problem.contains(['\u{1b}', '\u{202e}']), "{problem}");
+        }
+        let described = MANIFEST.replace("batch_size", "description = \"two\\nlines\"\nbatch_size");
+        assert!(Manifest::parse(&described).is_ok());
+        let raw = Manifest::parse("[connector]\nname = \u{1b}[2J").expect_err("refused").to_string();
+        assert!(!raw.contains('\u{1b}'), "{raw}");
     }
 }

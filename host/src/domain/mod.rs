@@ -19,6 +19,7 @@ pub mod release;
 pub mod row;
 pub mod run;
 pub mod snapshot;
+pub mod text;
 
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use event::Event;

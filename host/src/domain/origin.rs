@@ -150,7 +150,7 @@ impl FromStr for OriginPattern {
         // `Url` rewrites forms such as 0x7f.1 to an address; what was written must be what is meant.
         let written = authority
             .rsplit_once(':')
-            .filter(|(_, port)| port.chars().all(|c| c.is_ascii_digit()))
+            .filter(|(_, port)| !port.is_empty() && port.chars().all(|c| c.is_ascii_digit()))
             .map_or(authority, |(h, _)| h);
         if written.is_ascii() && !written.eq_ignore_ascii_case(&host) {
             return Err(wrong("the host is not in its plain form"));

@@ -8,6 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::config::GatewayConfig;
 use crate::domain::origin::Origin;
 
+/// Most origins that are remembered. A connector with a wildcard could name ever new ones that fail.
+const ORIGINS_MAX: usize = 4_096;
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     /// Requests pass; so many failed in a row.
@@ -67,6 +70,13 @@ impl Breakers {
         if next == (State::Closed { failures: 0 }) {
             states.remove(origin);
         } else {
+            if states.len() >= ORIGINS_MAX && !states.contains_key(origin) {
+                // Those left alone at present matter most; if all are, the new one goes unwatched.
+                states.retain(|_, state| !matches!(state, State::Closed { .. }) && !is_over(state, now));
+                if states.len() >= ORIGINS_MAX {
+                    return;
+                }
+            }
             states.insert(origin.clone(), next);
         }
     }
@@ -74,6 +84,11 @@ impl Breakers {
     fn lock(&self) -> MutexGuard<'_, HashMap<Origin, State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an origin would get its probe now, so that forgetting it costs little.
+fn is_over(state: &State, now: Option<DateTime<Utc>>) -> bool {
+    matches!((state, now), (State::Open { until }, Some(now)) if *until <= now)
 }
 
 /// Leave to send one request. Say how it went; dropping it says that nobody waited for the answer.
@@ -147,6 +162,18 @@ mod tests {
         breakers.admit(&a, second(22)).expect("a probe").settle(true, second(22));
         fail(&breakers, 2, 23);
         assert!(breakers.admit(&a, second(23)).is_ok(), "the count starts anew");
+    }
+
+    #[test]
+    fn ever_new_origins_that_fail_do_not_pile_up() {
+        let breakers = breakers();
+        fail(&breakers, 3, 0);
+        for index in 0..3 * ORIGINS_MAX {
+            let failing = origin(&format!("https://a{index}.evil.test"));
+            breakers.admit(&failing, second(1)).expect("closed").settle(false, second(1));
+        }
+        assert!(breakers.lock().len() <= ORIGINS_MAX);
+        assert!(breakers.admit(&origin("https://a.test"), second(9)).is_err(), "one that is left alone was forgotten");
     }
 
     #[test]

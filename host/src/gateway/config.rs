@@ -32,6 +32,9 @@ pub struct GatewayConfig {
     pub sends_in_flight_max: u32,
     /// Requests of one session in total, retries and redirects included.
     pub requests_max: u64,
+    /// Bytes of bodies one session may receive in total, after decompression; what is under way when they are used up may go over
+    /// it. A full batch of recorded answers has under 50 MiB.
+    pub received_bytes_max: u64,
     /// Failures of a host in a row after which it is left alone.
     pub breaker_failures: u32,
     /// How long it is left alone before one request tries it again.
@@ -68,6 +71,7 @@ impl Default for GatewayConfig {
             redirects_max: 3,
             sends_in_flight_max: 16,
             requests_max: 5_000,
+            received_bytes_max: 512 * 1024 * 1024,
             breaker_failures: 10,
             breaker_cool_down_ms: 30_000,
             routes: Vec::new(),
@@ -99,6 +103,7 @@ impl GatewayConfig {
             ("body_bytes_max", self.body_bytes_max),
             ("sends_in_flight_max", u64::from(self.sends_in_flight_max)),
             ("requests_max", self.requests_max),
+            ("received_bytes_max", self.received_bytes_max),
             ("breaker_failures", u64::from(self.breaker_failures)),
         ] {
             if value == 0 {

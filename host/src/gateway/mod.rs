@@ -298,11 +298,17 @@ impl SessionInner {
     }
 
     /// Counts a request that is about to be sent.
-    fn count(&self, origin: &Origin, requests_max: u64) -> Result<(), SendError> {
+    fn count(&self, origin: &Origin) -> Result<(), SendError> {
+        let GatewayConfig { requests_max, received_bytes_max, .. } = self.core.config;
         let mut usage = self.usage();
         if usage.requests >= requests_max {
             return Err(SendError::Denied(format!(
                 "the batch has sent its {requests_max} requests; requests_max under [gateway] would allow more"
+            )));
+        }
+        if usage.bytes_received >= received_bytes_max {
+            return Err(SendError::Denied(format!(
+                "the batch has received its {received_bytes_max} bytes; received_bytes_max under [gateway] would allow more"
             )));
         }
         usage.requests += 1;
@@ -313,7 +319,8 @@ impl SessionInner {
     fn paid(&self, charges: &[Charge]) {
         let mut usage = self.usage();
         for (budget, units) in charges.iter().map(Charge::named_units) {
-            *usage.units.entry(budget.to_owned()).or_default() += units;
+            let paid = usage.units.entry(budget.to_owned()).or_default();
+            *paid = paid.saturating_add(units);
         }
     }
 

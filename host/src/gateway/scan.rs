@@ -16,7 +16,7 @@ const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 
 /// Headers that decide where a request goes, who it is from, or how it is framed: the host's.
-const FORBIDDEN_HEADERS: [&str; 22] = [
+const FORBIDDEN_HEADERS: [&str; 27] = [
     "host",
     "authorization",
     "cookie",
@@ -37,8 +37,13 @@ const FORBIDDEN_HEADERS: [&str; 22] = [
     "http2-settings",
     "accept-encoding",
     "content-encoding",
+    "x-http-method",
     "x-http-method-override",
+    "x-method-override",
     "x-original-url",
+    "x-rewrite-url",
+    "x-original-host",
+    "x-host",
 ];
 
 /// Beginnings of further headers of that sort.
@@ -90,6 +95,13 @@ impl Scanned {
     }
 }
 
+/// Whether a header of this name in lower case is the host's. Some servers take `_` and `-` for the same.
+fn is_the_hosts(name: &str) -> bool {
+    let name = name.replace('_', "-");
+    FORBIDDEN_HEADERS.contains(&name.as_str())
+        || FORBIDDEN_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, SendError> {
     let denied = |problem: String| Err(SendError::Denied(problem));
     if headers.len() > HEADERS_MAX {
@@ -104,9 +116,7 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, SendError> {
             return denied(format!("the name of header {} is not a valid HTTP header name", index + 1));
         };
         let lower = name.as_str();
-        if FORBIDDEN_HEADERS.contains(&lower)
-            || FORBIDDEN_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
-        {
+        if is_the_hosts(lower) {
             return denied(format!("the header {lower} is the host's, a connector can't set it"));
         }
         let Ok(value) = HeaderValue::from_str(value) else {
@@ -143,6 +153,10 @@ mod tests {
             "Via",
             "Accept-Encoding",
             "Sec-Fetch-Mode",
+            "Transfer_Encoding",
+            "X_Forwarded_For",
+            "X-Method-Override",
+            "X-Rewrite-URL",
         ] {
             let error = header_map(&[(name.to_owned(), "x".to_owned())]).expect_err(name);
             assert!(matches!(&error, SendError::Denied(text) if text.contains(&name.to_ascii_lowercase())), "{error}");

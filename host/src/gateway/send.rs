@@ -249,8 +249,13 @@ pub(super) async fn deliver(
             Ending::NotConnected | Ending::Broken => admission.settle(false, core.clock.now()),
             Ending::Final => drop(admission),
         }
-        if let (Some(meter), Ok(response)) = (meter, &outcome) {
-            meter.session.received(response.body.len() as u64);
+        if let Some(meter) = meter {
+            match &outcome {
+                Ok(response) => meter.session.received(response.body.len() as u64),
+                // It was read up to its bound before it was given up.
+                Err(Fault::TooLarge(bytes)) => meter.session.received(*bytes),
+                Err(_) => {}
+            }
         }
         tracing::debug!(%origin, method = request.method.as_str(), attempt, ?ending, "request sent");
         if attempt > core.config.retries_max || !is_worth_retrying(ending, request.method) {
@@ -260,9 +265,9 @@ pub(super) async fn deliver(
             .as_ref()
             .ok()
             .and_then(|response| retry_after(response.headers.get(RETRY_AFTER)?.to_str().ok()?, core.clock.now()));
-        let wait = asked.unwrap_or_else(|| {
-            backoff(attempt, core.config.backoff_base_ms, core.config.backoff_max_ms, core.random())
-        });
+        // A platform that asks for no patience (zero, or a date that is over) is not hammered all the same.
+        let own = backoff(attempt, core.config.backoff_base_ms, core.config.backoff_max_ms, core.random());
+        let wait = asked.map_or(own, |asked| asked.max(own));
         if wait >= deadline.saturating_duration_since(Instant::now()) {
             return outcome.map_err(SendError::from);
         }
@@ -283,7 +288,7 @@ fn ending_of(outcome: &Result<WireResponse, Fault>) -> Ending {
 impl Meter<'_> {
     /// Counts one attempt, and takes its units, before it is sent.
     async fn pay(&self, core: &Core, origin: &Origin, deadline: Instant) -> Result<(), SendError> {
-        self.session.count(origin, core.config.requests_max)?;
+        self.session.count(origin)?;
         core.budgets.pay(self.charges, deadline).await?;
         self.session.paid(self.charges);
         Ok(())

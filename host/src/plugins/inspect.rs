@@ -5,6 +5,10 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use crate::domain::Digest;
 use crate::domain::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, SECTION};
+use crate::domain::text::misleads;
+
+/// Most imports, and most exports. A component of an interpreter has some thirty; the operator has to read them.
+const NAMES_MAX: usize = 1_000;
 
 /// Why a file is no connector. Nothing of it was run.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +19,9 @@ pub enum InspectError {
     /// A core module.
     #[error("the file is a core module, not a component; make it one with `backline plugins pack`")]
     CoreModule,
+    /// Names that an operator could not make sense of.
+    #[error("the component's imports or exports can't be shown to an operator: {0}; it is no connector")]
+    Names(&'static str),
     /// No manifest section.
     #[error("the component carries no manifest; add one with `backline plugins pack --manifest connector.toml`")]
     NoManifest,
@@ -75,16 +82,14 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
             }
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    imports.push(
-                        import.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?.name.name.to_owned(),
-                    );
+                    let import = import.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?;
+                    note(&mut imports, import.name.name)?;
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
-                    exports.push(
-                        export.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?.name.name.to_owned(),
-                    );
+                    let export = export.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?;
+                    note(&mut exports, export.name.name)?;
                 }
             }
             _ => {}
@@ -118,4 +123,40 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
         imports,
         exports,
     })
+}
+
+/// Takes a name down, if an operator can be shown it. (The reader checks no names; the compiler, which does, comes later.)
+fn note(names: &mut Vec<String>, name: &str) -> Result<(), InspectError> {
+    if name.chars().any(misleads) {
+        return Err(InspectError::Names("a name has control or invisible characters"));
+    }
+    if names.len() == NAMES_MAX {
+        return Err(InspectError::Names("there are more than a thousand"));
+    }
+    names.push(name.to_owned());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn importing<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let mut imports = wasm_encoder::ComponentImportSection::new();
+        for name in names {
+            imports.import(name, wasm_encoder::ComponentTypeRef::Instance(0));
+        }
+        let mut component = wasm_encoder::Component::new();
+        component.section(&imports);
+        component.finish()
+    }
+
+    #[test]
+    fn imports_that_would_disturb_a_terminal_or_fill_memory_are_refused() {
+        let refused = |bytes: &[u8]| inspect(bytes).expect_err("refused").to_string();
+        let error = refused(&importing(["wasi:cli/run\u{1b}[2J"]));
+        assert!(error.contains("control or invisible") && !error.contains('\u{1b}'), "{error}");
+        assert!(refused(&importing(std::iter::repeat_n("a", NAMES_MAX + 1))).contains("more than a thousand"));
+        assert!(refused(&importing(std::iter::repeat_n("a", NAMES_MAX))).contains("no manifest"));
+    }
 }

@@ -7,6 +7,7 @@ use crate::domain::fetch::{DocumentInput, FetchAccount, FetchContext, FetchError
 use crate::domain::manifest::Method;
 use crate::domain::metric::{Absence, Value};
 use crate::domain::snapshot::{Coverage, Engagement, EngagementBasis, Reported, Snapshot, Window};
+use crate::domain::text::printable;
 use crate::gateway;
 
 mod generated {
@@ -34,13 +35,13 @@ pub(super) const VERSION: &str = "1.0.0";
 /// Longest text of an error or a name that is kept, in bytes; it ends in a table and on a screen.
 const TEXT_BYTES_MAX: usize = 2_000;
 
-/// Cuts a text to what is kept of it.
+/// Cuts a text to what is kept of it, without what a terminal or a database would stumble over.
 pub(super) fn clip(mut text: String) -> String {
     if text.len() > TEXT_BYTES_MAX {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         text.push('…');
     }
-    text
+    printable(&text)
 }
 
 impl CallState {
@@ -181,5 +182,18 @@ fn metric_from_wit(metric: types::Metric) -> Reported {
             Err(types::Absence::Unavailable) => Err(Absence::Unavailable),
         },
         coverage: metric.coverage.map(|coverage| Coverage { counted: coverage.counted, skipped: coverage.skipped }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connectors_text_is_cut_and_can_steer_neither_terminal_nor_database() {
+        assert_eq!(clip("a\u{1b}[2J\u{0}b\u{202e}c\nd".to_owned()), "a\u{fffd}[2J\u{fffd}b\u{fffd}c\nd");
+        assert_eq!(clip("ü".repeat(2_000)).chars().count(), 1_001);
+        let said = fetch_error_from_wit(types::FetchError::Unexpected("\0".to_owned()));
+        assert_eq!(said, FetchError::Unexpected("\u{fffd}".to_owned()));
     }
 }

@@ -170,6 +170,8 @@ fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig) ->
 /// Hands a connector's log on to the host's, where a call that failed can be looked into too.
 fn report_log(connector: &str, lines: &[LogLine]) {
     for LogLine { level, message } in lines {
+        // One line each: a connector must not be able to write lines that look like the host's own.
+        let message = message.replace('\n', "\\n");
         match level {
             LogLevel::Debug => tracing::debug!(target: "backline::connector", connector, "{message}"),
             LogLevel::Info => tracing::info!(target: "backline::connector", connector, "{message}"),

@@ -20,7 +20,8 @@ use super::engine::compiler_config;
 use super::error::LoadError;
 use crate::domain::Digest;
 
-/// The hidden subcommand of `backline` that compiles: `backline compile-component <component> <compiled>`.
+/// The hidden subcommand of `backline` that compiles:
+/// `backline compile-component <component> <compiled> <memory_bytes_max> <cpu_s_max> <wall_s_max>`.
 pub const SUBCOMMAND: &str = "compile-component";
 
 /// Compiled code is at most this many times as large as its component; more is no compiler's output.
@@ -161,7 +162,9 @@ async fn compile_in_child(compiler: &Path, limits: &CompileLimits, component: Ve
 
     let mut command = std::process::Command::new(compiler);
     // Without the environment: a process that reads what a stranger wrote needs no database URL and no key.
-    command.arg(SUBCOMMAND).arg(&input).arg(&output).env_clear();
+    command.arg(SUBCOMMAND).arg(&input).arg(&output);
+    command.args([limits.memory_bytes_max, limits.cpu_s_max, limits.wall_s_max].map(|limit| limit.to_string()));
+    command.env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let (own_limits, file_bytes_max) = (*limits, (component.len() as u64).saturating_mul(GROWTH_MAX).max(1 << 20));
     // SAFETY: between fork and exec only `setrlimit` and `getrlimit` are called, which are system calls that neither allocate

@@ -32,7 +32,7 @@ impl Linkers {
     /// Links a component with what it may import.
     pub(super) fn link(&self, component: &Component, with_wasi: bool) -> Result<InstancePre<CallState>, LoadError> {
         let linker = if with_wasi { &self.with_wasi } else { &self.plain };
-        linker.instantiate_pre(component).map_err(|error| LoadError::Link(format!("{error:#}")))
+        linker.instantiate_pre(component).map_err(|error| LoadError::Link(bindings::clip(format!("{error:#}"))))
     }
 }
 
@@ -85,10 +85,17 @@ impl<T: Send> http::HostWithStore<T> for Capabilities {
     }
 }
 
+/// What a request holds in the host's memory while it waits: every text of it, and what its list of headers takes even where all
+/// of them are empty.
 fn bytes_of(request: &http::Request) -> u64 {
-    let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let headers: usize =
+        request.headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();
+    let credential = request
+        .credential
+        .as_ref()
+        .map_or(0, |credential| credential.slot.len() + credential.account.as_ref().map_or(0, |account| account.len()));
     let body = request.body.as_ref().map_or(0, Vec::len);
-    (request.url.len() + headers + body) as u64
+    (request.url.len() + headers + credential + body) as u64
 }
 
 impl log::Host for CallState {
@@ -100,5 +107,27 @@ impl log::Host for CallState {
             log::Level::Error => LogLevel::Error,
         };
         self.meters.log.write(level, &message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_a_waiting_request_holds_goes_uncounted() {
+        let plain = || http::Request {
+            method: http::Method::Get,
+            url: "https://a.test/".to_owned(),
+            headers: Vec::new(),
+            body: None,
+            credential: None,
+        };
+        assert_eq!(bytes_of(&plain()), 15);
+        let empty_headers = http::Request { headers: vec![Default::default(); 1_000_000], ..plain() };
+        assert!(bytes_of(&empty_headers) > 40_000_000, "{}", bytes_of(&empty_headers));
+        let credential = http::Credential { slot: "s".repeat(1_000), account: Some("a".repeat(1_000)) };
+        let named = http::Request { credential: Some(credential), body: Some(vec![0; 10]), ..plain() };
+        assert_eq!(bytes_of(&named), 15 + 2_000 + 10);
     }
 }

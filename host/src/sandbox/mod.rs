@@ -126,7 +126,8 @@ impl Sandbox {
 
         let (compiled, record) = self.compiled(component, digest, known).await?;
         let linked = shared.linkers.link(&compiled, with_wasi)?;
-        let bindings = BindingsPre::new(linked).map_err(|error| LoadError::Link(format!("{error:#}")))?;
+        let bindings =
+            BindingsPre::new(linked).map_err(|error| LoadError::Link(bindings::clip(format!("{error:#}"))))?;
         let name = inspection.manifest.connector.name.clone();
         let connector = Connector {
             shared: Arc::clone(shared),
@@ -180,7 +181,7 @@ impl Sandbox {
             // SAFETY: the code came from this host's own compiler just now, and never left memory and a folder that only this
             // user can enter.
             let component = unsafe { Component::deserialize(&shared.engine, &code) };
-            let component = component.map_err(|error| LoadError::Link(format!("{error:#}")))?;
+            let component = component.map_err(|error| LoadError::Link(bindings::clip(format!("{error:#}"))))?;
             Ok((component, record))
         })
         .await?

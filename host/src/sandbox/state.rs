@@ -11,6 +11,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
 use super::config::SandboxConfig;
 use super::wasi;
+use crate::domain::text::printable;
 use crate::gateway::Session;
 
 /// What every log line costs besides its text, so that empty lines are bounded too.
@@ -225,13 +226,6 @@ impl Log {
     pub(super) fn take(&self) -> Vec<LogLine> {
         std::mem::take(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).lines)
     }
-}
-
-/// Replaces control characters, which could steer an operator's terminal, and keeps line feeds and tabs.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
 }
 
 /// Bounds the sum of all linear memories and tables of one store. (wasmtime's own `StoreLimits` bounds each one by itself, so

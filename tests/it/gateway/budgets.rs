@@ -12,7 +12,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{MANIFEST, Setup, failing, get, noon, with_key};
+use super::retries::failing;
+use super::{MANIFEST, Setup, get, noon, with_key};
 use crate::support::http::{Asked, Server, answer};
 
 /// Answers demands from a store of so many units a window and budget, and remembers them.

@@ -1,0 +1,96 @@
+//! Bounds on what a session sends and receives.
+
+use super::*;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).expect("written");
+    encoder.finish().expect("finished")
+}
+
+#[tokio::test]
+async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
+    let bomb = gzip(&vec![b'0'; 16 << 20]);
+    assert!(bomb.len() < 20_000, "a small answer that unpacks to 16 MiB");
+    let server = Server::start(move |asked: &Asked| match asked.target.as_str() {
+        "/bomb" => answer(200, &[("content-encoding", "gzip")], bomb.clone()),
+        "/zstd-bomb" => {
+            answer(200, &[("content-encoding", "zstd")], zstd::encode_all(&vec![0u8; 8 << 20][..], 3).expect("encoded"))
+        }
+        "/gzip" => answer(200, &[("content-encoding", "gzip")], gzip(b"numbers")),
+        "/zstd" => answer(200, &[("content-encoding", "zstd")], zstd::encode_all(&b"numbers"[..], 3).expect("encoded")),
+        "/exact" => answer(200, &[], vec![b'x'; 1 << 20]),
+        _ => answer(200, &[], vec![b'x'; (1 << 20) + 1]),
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    setup.config.body_bytes_max = 1 << 20;
+    let (_gateway, session, _demands) = setup.open();
+    for path in ["bomb", "zstd-bomb", "plain"] {
+        assert_eq!(
+            session.send(get(&format!("https://api.test/{path}"))).await,
+            Err(SendError::TooLarge(1 << 20)),
+            "{path}"
+        );
+    }
+    assert_eq!(session.usage().requests, 3, "what is too large stays too large");
+    for path in ["gzip", "zstd"] {
+        let response = session.send(get(&format!("https://api.test/{path}"))).await.expect("an answer");
+        assert_eq!(response.body, b"numbers", "{path}");
+        assert!(!response.headers.iter().any(|(name, _)| name == "content-encoding"));
+    }
+    assert_eq!(session.send(get("https://api.test/exact")).await.expect("an answer").body.len(), 1 << 20);
+}
+
+#[tokio::test]
+async fn sends_in_flight_are_bounded_and_a_dropped_one_makes_room() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let pair = Arc::new(tokio::sync::Barrier::new(2));
+    let server = {
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        Server::start_slow(move |asked: Asked| {
+            let (now, most, pair) = (Arc::clone(&now), Arc::clone(&most), Arc::clone(&pair));
+            async move {
+                if asked.target == "/never" {
+                    std::future::pending::<()>().await;
+                }
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                pair.wait().await;
+                now.fetch_sub(1, Ordering::SeqCst);
+                answer(200, &[], "ok")
+            }
+        })
+        .await
+    };
+    let mut setup = Setup::new(&server);
+    setup.config.sends_in_flight_max = 2;
+    let (_gateway, session, _demands) = setup.open();
+    {
+        let never = futures::future::join(
+            session.send(get("https://api.test/never")),
+            session.send(get("https://api.test/never")),
+        );
+        assert!(tokio::time::timeout(Duration::from_millis(50), never).await.is_err());
+    }
+    let answers = futures::future::join_all((0..6).map(|_| session.send(get("https://api.test/x")))).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn bytes_of_a_session_are_bounded_with_those_of_answers_that_are_too_large() {
+    let server = Server::start(|asked: &Asked| match asked.target.as_str() {
+        "/large" => answer(200, &[], vec![b'x'; 2_000]),
+        _ => answer(200, &[], vec![b'x'; 500]),
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    (setup.config.body_bytes_max, setup.config.received_bytes_max) = (1_000, 1_500);
+    let (_gateway, session, _demands) = setup.open();
+    session.send(get("https://api.test/")).await.expect("500 bytes");
+    assert_eq!(session.send(get("https://api.test/large")).await, Err(SendError::TooLarge(1_000)));
+    let why = denial(session.send(get("https://api.test/")).await);
+    assert!(why.contains("received_bytes_max under [gateway]"), "{why}");
+    assert_eq!((server.asked().len(), session.usage().bytes_received), (2, 1_500));
+}

@@ -1,0 +1,134 @@
+//! Secrets go where they belong and nowhere else.
+
+use super::*;
+
+#[tokio::test]
+async fn a_secret_the_connector_wrote_itself_is_never_sent() {
+    let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
+    let setup = Setup::new(&server);
+    let post =
+        |body: &str| Request { method: Method::Post, body: Some(body.as_bytes().to_vec()), ..get("https://api.test/") };
+    let header =
+        |value: &str| Request { headers: vec![("x-a".to_owned(), value.to_owned())], ..get("https://api.test/") };
+    for request in [
+        get(&format!("https://api.test/?t={TOKEN}")),
+        get(&format!("https://a.cdn.test/{TOKEN}/x")),
+        get("https://api.test/?k=canary-operator%2fkey%2B1"),
+        header(&format!("Bearer {TOKEN}")),
+        post(&format!("{{\"token\":\"{TOKEN}\"}}")),
+        post(r"canary-operator\/key+1"),
+        post("SUdRY2FuYXJ5YWNjb3VudHRva2VuMDEyMzQ1Njc4OQ=="),
+    ] {
+        let why = denial(setup.send(request).await);
+        assert!(why.contains("holds a secret") && !why.contains("canary"), "{why}");
+    }
+    assert!(server.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_credential_goes_to_its_own_hosts_for_accounts_of_the_batch_only() {
+    let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
+    let mut setup = Setup::new(&server);
+    let account = setup.account;
+    setup.send(with_token(get("https://api.test/me"), account)).await.expect("an answer");
+    assert_eq!(server.asked()[0].headers["authorization"], format!("Bearer {TOKEN}"));
+
+    let why = denial(setup.send(with_token(get("https://a.cdn.test/"), account)).await);
+    assert!(why.ends_with("hosts = [\"https://a.cdn.test\"]"), "{why}");
+    let foreign = AccountId::generate();
+    setup.credentials.push(SessionCredential {
+        id: CredentialId::generate(),
+        slot: "user".to_owned(),
+        account: Some(foreign),
+        value: "canary-of-another-batch".into(),
+    });
+    for account in [foreign.to_string(), "not an id".to_owned(), String::new()] {
+        let why = denial(setup.send(with_token(get("https://api.test/"), account)).await);
+        assert!(why.contains("not one of this batch"), "{why}");
+    }
+    let named = |slot: &str, account: Option<String>| Request {
+        credential: Some(CredentialRef { slot: slot.to_owned(), account }),
+        ..get("https://api.test/")
+    };
+    denial(setup.send(named("user", None)).await);
+    denial(setup.send(named("app", Some(account.to_string()))).await);
+    denial(setup.send(named("nothing", None)).await);
+    setup.grant.slots.retain(|slot| slot != "app");
+    let why = denial(setup.send(named("app", None)).await);
+    assert!(why.ends_with("in its grant would allow it:\nslots = [\"app\"]"), "{why}");
+    setup.credentials.retain(|credential| credential.account != Some(account));
+    let outcome = setup.send(with_token(get("https://api.test/"), account)).await;
+    assert!(matches!(&outcome, Err(SendError::CredentialUnavailable(why)) if why.contains("user")), "{outcome:?}");
+    assert_eq!(server.asked().len(), 1, "something refused was sent");
+}
+
+#[tokio::test]
+async fn the_token_a_platform_repeats_in_its_paging_is_blanked_out() {
+    let server = Server::start(|asked: &Asked| {
+        let next = format!("https://api.test{}", asked.target).replace('/', "\\/");
+        answer(
+            200,
+            &[("link", &format!("<{}>; rel=next", asked.target))],
+            format!("{{\"paging\":{{\"cursors\":{{\"after\":\"QVF\"}},\"next\":\"{next}\"}}}}"),
+        )
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    setup.manifest =
+        Manifest::parse(&MANIFEST.replace("\"bearer\"\nhosts", "{ query = \"access_token\" }\nhosts")).expect("valid");
+    let response =
+        setup.send(with_token(get("https://api.test/me/media?limit=25"), setup.account)).await.expect("an answer");
+    assert!(server.asked()[0].target.ends_with(&format!("&access_token={TOKEN}")), "{}", server.asked()[0].target);
+    let whole = format!("{:?} {}", response.headers, String::from_utf8_lossy(&response.body));
+    assert!(!whole.contains("canary") && whole.matches("access_token=[secret]").count() == 2, "{whole}");
+}
+
+/// Collects everything that is traced.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_secret_stands_in_any_error_or_log_line() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let echo = Server::start(|asked: &Asked| {
+        answer(302, &[("location", &format!("https://other.test{}", asked.target))], asked.target.clone())
+    })
+    .await;
+    let cut = RawServer::start(vec![CUT_SHORT.to_vec()]).await;
+    let gone = { Server::start(|_: &Asked| answer(200, &[], "")).await.base() };
+    let mut outcomes = Vec::new();
+    for base in [echo.base(), cut.base(), gone] {
+        let setup = Setup::at(&base);
+        let (gateway, session, _demands) = setup.open();
+        outcomes.push(format!(
+            "{:?} {gateway:?} {session:?} {:?}",
+            session.send(with_key(get("https://api.test/x"))).await,
+            session.usage()
+        ));
+        outcomes.push(format!("{:?}", session.send(with_token(get("https://api.test/x"), setup.account)).await));
+        outcomes.push(format!("{:?}", session.send(get(&format!("https://{TOKEN}.test/x"))).await));
+        outcomes.push(format!("{:?}", session.send(get(&format!("https://api.test:{TOKEN}/x"))).await));
+        outcomes.push(format!("{:?}", session.send(with_token(get("https://api.test/"), TOKEN)).await));
+        outcomes.push(format!("{:?}", setup.credentials));
+    }
+    let log = String::from_utf8_lossy(&log.0.lock().expect("not poisoned")).into_owned();
+    assert!(log.contains("request sent") && log.contains("https://api.test"), "{log}");
+    for text in outcomes.iter().chain([&log]) {
+        assert!(!text.to_ascii_lowercase().contains("canary"), "{text}");
+    }
+}

@@ -1,0 +1,222 @@
+//! What is refused before it runs, and how compiled code is kept.
+
+use std::path::Path;
+
+use super::*;
+
+async fn refused(sandbox: &Sandbox, component: &[u8]) -> LoadError {
+    sandbox.load(component, Digest::of(component), None).await.err().expect("a refusal")
+}
+
+#[tokio::test]
+async fn an_import_that_is_not_given_is_refused_by_its_name() {
+    let error = refused(&sandbox(|_| {}), &guest("imports_unknown")).await;
+    assert!(matches!(&error, LoadError::UnknownImport { import, .. } if import == "evil:kit/shell@1.0.0"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_connector_is_refused() {
+    let sandbox = sandbox(|config| config.component_bytes_max = 1 << 20);
+    let error = refused(&sandbox, b"\0asm\x01\0\0\0").await;
+    assert!(matches!(error, LoadError::Inspect(_)) && error.to_string().contains("core module"), "{error}");
+    let error = refused(&sandbox, b"MZ\x90\0").await;
+    assert!(matches!(error, LoadError::Inspect(_)), "{error}");
+    let error = refused(&sandbox, &vec![0; (1 << 20) + 1]).await;
+    assert!(matches!(error, LoadError::TooLarge { bytes: 1_048_577, limit: 1_048_576 }), "{error}");
+}
+
+#[tokio::test]
+async fn another_component_than_the_one_asked_for_is_refused() {
+    let (asked, given) = (guest("well_behaved"), guest("panics_on_account"));
+    let error = sandbox(|_| {}).load(&given, Digest::of(&asked), None).await.err().expect("a refusal");
+    assert!(matches!(error, LoadError::Digest { actual, .. } if actual == Digest::of(&given)), "{error}");
+}
+
+#[tokio::test]
+async fn a_component_that_needs_more_memory_than_its_bound_is_found_out_at_loading() {
+    let error = refused(&sandbox(|config| config.memory_bytes_max = 64 << 10), &guest("well_behaved")).await;
+    assert!(matches!(error, LoadError::Start(_) | LoadError::Link(_)), "{error}");
+}
+
+#[tokio::test]
+async fn wasi_works_with_nothing_behind_its_doors() {
+    let connector = load(&sandbox(|config| config.log_bytes_max = 20_000), "imports_wasi").await;
+    let deadline = within(Duration::from_secs(60));
+    let call = connector.fetch(Session::without_capabilities(), accounts(&["a"]), context(), deadline).await;
+    let call = call.expect("an answer");
+    let found: serde_json::Value =
+        serde_json::from_str(&call.value.accounts[0].as_ref().expect("a document").body).expect("JSON");
+    let expected = serde_json::json!({
+        "printed": true, "environment": 0, "arguments": 0, "directory": null, "directories": 0,
+        "socket": "access-denied", "clock_works": true, "random_bytes": 16,
+    });
+    assert_eq!(found, expected);
+    let lines = call.usage.log_lines;
+    let first: Vec<_> = lines.iter().take(2).map(|line| (line.level, line.message.as_str())).collect();
+    assert_eq!(first, [(LogLevel::Info, "first"), (LogLevel::Info, "second")]);
+    assert!(lines.last().expect("a note").message.contains("log_bytes_max"), "{:?}", lines.last());
+}
+
+#[test]
+fn a_bound_of_nothing_is_refused() {
+    let refused = Sandbox::new(SandboxConfig { calls_at_once: 0, ..config() }).err().expect("a refusal");
+    assert!(matches!(refused, SandboxError::Config { field: "calls_at_once", .. }), "{refused}");
+}
+
+/// A sandbox that keeps what it compiled.
+struct Cache {
+    folder: tempfile::TempDir,
+    sandbox: Sandbox,
+}
+
+impl Cache {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sandbox = sandbox(|config| config.cache_dir = Some(folder.path().join("cache")));
+        Self { folder, sandbox }
+    }
+
+    fn path(&self, record: &CompiledRecord) -> PathBuf {
+        self.folder.path().join("cache").join(format!("{}.cwasm", record.key))
+    }
+
+    async fn load(&self, component: &[u8], known: Option<&CompiledRecord>) -> (Arc<Connector>, CompiledRecord) {
+        self.sandbox.load(component, Digest::of(component), known).await.expect("a connector")
+    }
+}
+
+/// Which of the two guests it is that answers: one of them panics.
+async fn is_well_behaved(connector: &Connector) -> bool {
+    fetch(connector, &["poison"]).await.is_ok()
+}
+
+fn digest_of_file(path: &Path) -> Digest {
+    Digest::of(&std::fs::read(path).expect("a file"))
+}
+
+#[tokio::test]
+async fn compiled_code_is_kept_for_this_user_alone_and_used_again() {
+    let cache = Cache::new();
+    let component = guest("well_behaved");
+    let (_, record) = cache.load(&component, None).await;
+    assert_eq!(record.key, cache.sandbox.cache_key(&Digest::of(&component)));
+    assert_eq!(digest_of_file(&cache.path(&record)), record.compiled);
+    let mode = std::fs::metadata(cache.path(&record)).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(cache.load(&component, Some(&record)).await.1, record);
+
+    // That it is used shows only when it is other code: here another guest's, with a record that vouches for it.
+    let other = guest("panics_on_account");
+    let (_, record_of_other) = cache.load(&other, None).await;
+    std::fs::copy(cache.path(&record_of_other), cache.path(&record)).expect("copied");
+    let vouching = CompiledRecord { key: record.key.clone(), compiled: record_of_other.compiled };
+    assert!(!is_well_behaved(&cache.load(&component, Some(&vouching)).await.0).await);
+}
+
+#[tokio::test]
+async fn compiled_code_that_was_tampered_with_is_compiled_anew() {
+    let cache = Cache::new();
+    let (component, other) = (guest("well_behaved"), guest("panics_on_account"));
+    let (_, record) = cache.load(&component, None).await;
+    let (_, record_of_other) = cache.load(&other, None).await;
+    std::fs::copy(cache.path(&record_of_other), cache.path(&record)).expect("copied");
+
+    let (connector, renewed) = cache.load(&component, Some(&record)).await;
+    assert!(is_well_behaved(&connector).await);
+    assert_eq!(digest_of_file(&cache.path(&renewed)), renewed.compiled);
+    assert_ne!(renewed.compiled, record_of_other.compiled);
+}
+
+#[tokio::test]
+async fn compiled_code_that_no_record_vouches_for_is_never_loaded() {
+    let cache = Cache::new();
+    let (component, other) = (guest("well_behaved"), guest("panics_on_account"));
+    let (_, record_of_other) = cache.load(&other, None).await;
+    let planted = cache.sandbox.cache_key(&Digest::of(&component));
+    let path = cache.folder.path().join("cache").join(format!("{planted}.cwasm"));
+    for known in [None, Some(&record_of_other)] {
+        std::fs::copy(cache.path(&record_of_other), &path).expect("copied");
+        assert!(is_well_behaved(&cache.load(&component, known).await.0).await);
+    }
+}
+
+fn compiling(compile: CompileLimits) -> Sandbox {
+    sandbox(|config| {
+        config.compiler = Some(PathBuf::from(env!("CARGO_BIN_EXE_backline")));
+        config.compile = compile;
+    })
+}
+
+#[tokio::test]
+async fn a_child_process_compiles() {
+    let connector = load(&compiling(CompileLimits::default()), "well_behaved").await;
+    assert!(is_well_behaved(&connector).await);
+}
+
+#[tokio::test]
+async fn the_child_is_told_the_limits_in_force_and_not_the_defaults() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (script, told) = (folder.path().join("compiler"), folder.path().join("told"));
+    std::fs::write(&script, format!("#!/bin/sh\necho \"$1 $4 $5 $6\" > '{}'\nexit 1\n", told.display()))
+        .expect("written");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).expect("executable");
+    let limits = CompileLimits { memory_bytes_max: 20 << 30, cpu_s_max: 1_000, wall_s_max: 2_000 };
+    let sandbox = sandbox(|config| (config.compiler, config.compile) = (Some(script), limits));
+    refused(&sandbox, &guest("well_behaved")).await;
+    let told = std::fs::read_to_string(told).expect("the compiler ran");
+    assert_eq!(told.trim(), format!("compile-component {} 1000 2000", 20_u64 << 30));
+}
+
+#[tokio::test]
+async fn a_child_that_takes_too_much_memory_is_stopped() {
+    let limits = CompileLimits { memory_bytes_max: 96 << 20, ..CompileLimits::default() };
+    let error = refused(&compiling(limits), &laborious_component()).await;
+    assert!(matches!(&error, LoadError::CompileLimit { what } if what.starts_with("memory_bytes_max")), "{error}");
+}
+
+#[tokio::test]
+async fn a_child_that_takes_too_much_time_is_stopped() {
+    let limits = CompileLimits { cpu_s_max: 1, ..CompileLimits::default() };
+    let error = refused(&compiling(limits), &laborious_component()).await;
+    assert!(matches!(&error, LoadError::CompileLimit { what } if what.starts_with("cpu_s_max")), "{error}");
+}
+
+#[tokio::test]
+async fn a_compiler_that_is_not_there_is_named() {
+    let sandbox = sandbox(|config| config.compiler = Some(PathBuf::from("/nowhere/backline")));
+    let error = refused(&sandbox, &guest("well_behaved")).await;
+    assert!(error.to_string().contains("/nowhere/backline"), "{error}");
+}
+
+/// A connector that carries a module of many megabytes which takes a compiler many seconds.
+fn laborious_component() -> Vec<u8> {
+    use wasm_encoder::{CodeSection, ComponentSection as _, Function, FunctionSection, Module, TypeSection, ValType};
+
+    let mut types = TypeSection::new();
+    types.ty().function([ValType::I64, ValType::I64], [ValType::I64]);
+    let (mut functions, mut code) = (FunctionSection::new(), CodeSection::new());
+    for function_index in 0..64_i64 {
+        let mut function = Function::new([]);
+        let mut body = function.instructions();
+        body.local_get(0);
+        for step in 0..40_000 {
+            body.local_get(1)
+                .i64_const(function_index * 40_000 + step)
+                .i64_xor()
+                .i64_add()
+                .local_tee(0)
+                .local_get(0)
+                .i64_rotl();
+        }
+        body.end();
+        functions.function(0);
+        code.function(&function);
+    }
+    let mut module = Module::new();
+    module.section(&types).section(&functions).section(&code);
+
+    // Appended to a component that is whole without it.
+    let mut component = guest("well_behaved");
+    wasm_encoder::ModuleSection(&module).append_to_component(&mut component);
+    component
+}
