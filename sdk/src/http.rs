@@ -181,6 +181,17 @@ impl From<HttpError> for FetchError {
     }
 }
 
+impl FetchError {
+    /// As `From`, for a request with the operator's own secret: where that is missing, no artist can mend it.
+    #[must_use]
+    pub fn of_operator(error: HttpError) -> Self {
+        match error {
+            HttpError::CredentialUnavailable(why) => Self::Misconfigured(why),
+            error => error.into(),
+        }
+    }
+}
+
 /// Percent-encodes all but the unreserved characters of RFC 3986, plus `,` which every platform here takes as it is.
 #[must_use]
 pub fn encode(text: &str) -> String {

@@ -108,12 +108,8 @@ impl<'a> Api<'a> {
 
     async fn get(&self, url: &str) -> Result<Response, FetchError> {
         self.stop.check()?;
-        let answer = self.http.get(url).slot(SLOT).send().await.map_err(|error| match error {
-            // The slot is the operator's: no artist can mend it.
-            HttpError::CredentialUnavailable(why) => FetchError::Misconfigured(why),
-            error => error.into(),
-        });
-        answer.map_err(|error| self.stop.remember(error))
+        let answer = self.http.get(url).slot(SLOT).send().await;
+        answer.map_err(|error| self.stop.remember(FetchError::of_operator(error)))
     }
 
     /// The body of a successful answer, or what the refusal means.

@@ -26,7 +26,7 @@ pub async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<BTreeMap
         .query("id", ids.join(","))
         .query("maxResults", IDS_MAX)
         .slot(SLOT);
-    let body = errors::classify(&request.send().await.map_err(errors::of_host)?)?;
+    let body = errors::classify(&request.send().await.map_err(FetchError::of_operator)?)?;
     let mut known = by_id(&body)?;
     known.retain(|id, _| ids.contains(&id.as_str()));
     Ok(known)
@@ -102,7 +102,7 @@ impl Videos {
 async fn video_statistics(http: &Http, ids: &[String]) -> Result<BTreeMap<String, Json>, FetchError> {
     // No maxResults: the API refuses it together with ids.
     let request = http.get(format!("{API}/videos")).query("part", "statistics").query("id", ids.join(",")).slot(SLOT);
-    by_id(&errors::classify(&request.send().await.map_err(errors::of_host)?)?)
+    by_id(&errors::classify(&request.send().await.map_err(FetchError::of_operator)?)?)
 }
 
 async fn collect(

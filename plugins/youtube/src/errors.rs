@@ -19,14 +19,6 @@ pub fn classify(response: &Response) -> Result<Json, FetchError> {
     }
 }
 
-/// What a failure of the host's own means: the key is the operator's, so no artist can mend a missing one.
-pub fn of_host(error: HttpError) -> FetchError {
-    match error {
-        HttpError::CredentialUnavailable(why) => FetchError::Misconfigured(why),
-        other => other.into(),
-    }
-}
-
 fn of_error(response: &Response, error: &Json) -> FetchError {
     // The token endpoint's shape, which other endpoints also use now and then: the error is a text.
     if let Some(name) = error.as_str() {

@@ -135,7 +135,7 @@ async fn page(http: &Http, playlist: &str, page_token: Option<&str>) -> Result<J
     if let Some(page_token) = page_token {
         request = request.query("pageToken", page_token);
     }
-    errors::classify(&request.send().await.map_err(errors::of_host)?)
+    errors::classify(&request.send().await.map_err(FetchError::of_operator)?)
 }
 
 /// A playlist's item; none for a private or deleted video, which has no date of publication.

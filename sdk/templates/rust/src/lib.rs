@@ -47,7 +47,7 @@ backline_sdk::export_connector!(MyConnector);
 
 async fn artist(http: &Http, account: &Account) -> Result<Json, FetchError> {
     let url = format!("https://api.example.com/v1/artists/{}", backline_sdk::encode(&account.platform_id));
-    let response = http.get(url).slot(SLOT).send().await?;
+    let response = http.get(url).slot(SLOT).send().await.map_err(FetchError::of_operator)?;
     if !response.is_success() {
         return Err(refusal(&response));
     }
@@ -103,6 +103,14 @@ mod tests {
         assert!(matches!(outcomes[0], Err(FetchError::NotFound)));
         assert!(matches!(outcomes[1], Err(FetchError::RateLimited(None))));
         assert!(outcomes[2].is_ok());
+    }
+
+    #[test]
+    fn a_missing_key_is_the_operators_to_mend() {
+        let missing = Err(HttpError::CredentialUnavailable("none is stored".into()));
+        let replay = Replay::new().on(Method::Get, "/a1", missing);
+        let outcome = replay.collect::<MyConnector>(account("account-1", "a1"), context(UNTIL));
+        assert!(matches!(outcome, Err(FetchError::Misconfigured(_))));
     }
 
     #[test]
