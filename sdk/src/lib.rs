@@ -50,6 +50,9 @@ pub use bindings::backline::connector::types::{
     LostMetric, Metric, Snapshot, Value, Window,
 };
 pub use calendar::Placement;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub use connector::log_panics;
 pub use connector::{Connector, gather};
 pub use http::{Http, HttpError, Method, Request, Response, encode};
 pub use numbers::{id, integer, text, without_nul};
