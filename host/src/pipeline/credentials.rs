@@ -126,8 +126,46 @@ impl CredentialDesk {
     ) -> Result<SealedCredential, CredentialError> {
         let existing = self.store.credential(platform, slot, account).await?;
         let now = self.clock.now();
-        let id = existing.as_ref().map_or_else(CredentialId::generate, |credential| credential.id);
-        let credential = SealedCredential {
+        let credential = self.sealed(platform, slot, account, secret, existing.as_ref(), now)?;
+        Ok(self.store.save_credential(&credential, now).await?)
+    }
+
+    /// Seals and saves accounts' own secrets of one slot, all or none.
+    ///
+    /// # Errors
+    /// [`CredentialError`] when no key is configured or the database fails.
+    pub async fn set_many(
+        &self,
+        platform: &Platform,
+        slot: &str,
+        secrets: &[(AccountId, Secret)],
+    ) -> Result<(), CredentialError> {
+        let accounts: Vec<AccountId> = secrets.iter().map(|(account, _)| *account).collect();
+        let stored = self.store.credentials_of(platform, &accounts).await?;
+        let stored: HashMap<AccountId, &SealedCredential> = stored
+            .iter()
+            .filter(|credential| credential.slot == slot)
+            .filter_map(|credential| Some((credential.account_id?, credential)))
+            .collect();
+        let now = self.clock.now();
+        let sealed = secrets.iter().map(|(account, secret)| {
+            self.sealed(platform, slot, Some(*account), secret, stored.get(account).copied(), now)
+        });
+        let sealed: Vec<SealedCredential> = sealed.collect::<Result<_, _>>()?;
+        Ok(self.store.save_credentials(&sealed, now).await?)
+    }
+
+    fn sealed(
+        &self,
+        platform: &Platform,
+        slot: &str,
+        account: Option<AccountId>,
+        secret: &Secret,
+        existing: Option<&SealedCredential>,
+        now: DateTime<Utc>,
+    ) -> Result<SealedCredential, CredentialError> {
+        let id = existing.map_or_else(CredentialId::generate, |credential| credential.id);
+        Ok(SealedCredential {
             id,
             platform: platform.clone(),
             slot: slot.to_owned(),
@@ -138,8 +176,7 @@ impl CredentialDesk {
             expires_at: secret.expires_at(),
             updated_at: now,
             status: "active".to_owned(),
-        };
-        Ok(self.store.save_credential(&credential, now).await?)
+        })
     }
 
     /// Everything a batch's accounts need, fresh.

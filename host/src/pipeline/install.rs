@@ -4,7 +4,7 @@ use super::{Host, HostError};
 use crate::domain::manifest::{CredentialKind, CredentialSlot, Owner};
 use crate::domain::{AccountId, AccountStatus, Grant, Platform, Release};
 use crate::plugins::inspect;
-use crate::secrets::Secret;
+use crate::secrets::{Secret, SecretText};
 use crate::store::SealedCredential;
 
 impl Host {
@@ -60,11 +60,7 @@ impl Host {
         text: &str,
     ) -> Result<SealedCredential, HostError> {
         let release = self.active(platform).await?;
-        let slot = release.manifest.slot(slot).ok_or_else(|| HostError::NoSlot {
-            platform: platform.clone(),
-            slot: slot.to_owned(),
-            known: release.manifest.credentials.iter().map(|slot| slot.slot.as_str()).collect::<Vec<_>>().join(", "),
-        })?;
+        let slot = slot_of(&release, platform, slot)?;
         check_owner(platform, slot, account)?;
         let owner = if account.is_some() { Owner::Account } else { Owner::Operator };
         let secret = Secret::parse(slot.kind, owner, text)?.obtained_by(self.clock().now());
@@ -78,6 +74,33 @@ impl Host {
         Ok(saved)
     }
 
+    /// Seals and saves many accounts' own secrets of one slot at once, all or none: what an import does.
+    ///
+    /// # Errors
+    /// As [`Host::set_credential`]; nothing is saved when one secret is not of the slot's kind.
+    pub async fn set_account_credentials(
+        &self,
+        platform: &Platform,
+        slot: &str,
+        secrets: &[(AccountId, SecretText)],
+    ) -> Result<(), HostError> {
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let release = self.active(platform).await?;
+        let slot = slot_of(&release, platform, slot)?;
+        let now = self.clock().now();
+        let mut parsed = Vec::with_capacity(secrets.len());
+        for (account, text) in secrets {
+            check_owner(platform, slot, Some(*account))?;
+            parsed.push((*account, Secret::parse(slot.kind, Owner::Account, text.expose())?.obtained_by(now)));
+        }
+        self.desk().set_many(platform, &slot.slot, &parsed).await?;
+        let accounts: Vec<AccountId> = secrets.iter().map(|(account, _)| *account).collect();
+        self.store().reconnect(&accounts, now).await?;
+        Ok(())
+    }
+
     /// The platform's active release.
     ///
     /// # Errors
@@ -86,6 +109,14 @@ impl Host {
         let active = self.store().active_release(platform).await?;
         active.ok_or_else(|| HostError::NoConnector { platform: platform.clone() })
     }
+}
+
+fn slot_of<'a>(release: &'a Release, platform: &Platform, slot: &str) -> Result<&'a CredentialSlot, HostError> {
+    release.manifest.slot(slot).ok_or_else(|| HostError::NoSlot {
+        platform: platform.clone(),
+        slot: slot.to_owned(),
+        known: release.manifest.credentials.iter().map(|slot| slot.slot.as_str()).collect::<Vec<_>>().join(", "),
+    })
 }
 
 fn check_owner(platform: &Platform, slot: &CredentialSlot, account: Option<AccountId>) -> Result<(), HostError> {

@@ -225,6 +225,31 @@ impl Store {
         self.rows("list accounts", statement).await?.iter().map(account_of).collect()
     }
 
+    /// All accounts of these artists, in order of id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn accounts_of(&self, artists: &[ArtistId]) -> Result<Vec<Account>, StoreError> {
+        let statement = self.query(
+            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings, status
+             FROM accounts WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY id",
+        );
+        let rows = self.rows("list artists' accounts", statement.bind(artist_rows(artists)?)).await?;
+        rows.iter().map(account_of).collect()
+    }
+
+    /// Makes those of the accounts active again that waited to be connected anew.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn reconnect(&self, accounts: &[AccountId], now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let statement = self.query(
+            "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
+             WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+        );
+        self.write("reconnect accounts", statement.bind(id_rows(accounts)?).bind(time_text(now))).await
+    }
+
     /// Changes whether an account can be collected. Answers whether there is such an account.
     ///
     /// # Errors
@@ -272,16 +297,24 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn latest_consents(&self, artist: ArtistId) -> Result<Vec<Consent>, StoreError> {
+        self.latest_consents_of(&[artist]).await
+    }
+
+    /// The same for many artists.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn latest_consents_of(&self, artists: &[ArtistId]) -> Result<Vec<Consent>, StoreError> {
         let statement = self.query(
             "SELECT artist_id::text AS artist_id, platform, granted::int AS granted, scope, source, recorded_at::text AS recorded_at
              FROM consents c
-             WHERE artist_id = $1::uuid AND NOT EXISTS (
+             WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) AND NOT EXISTS (
                  SELECT 1 FROM consents later WHERE later.artist_id = c.artist_id AND later.platform = c.platform
                      AND later.scope = c.scope
                      AND (later.recorded_at > c.recorded_at OR (later.recorded_at = c.recorded_at AND later.seq > c.seq)))
              ORDER BY seq",
         );
-        let rows = self.rows("read consents", statement.bind(artist.to_string())).await?;
+        let rows = self.rows("read consents", statement.bind(artist_rows(artists)?)).await?;
         rows.iter()
             .map(|row| {
                 Ok(Consent {
@@ -376,6 +409,11 @@ impl Saved {
 pub(super) fn id_rows(accounts: &[AccountId]) -> Result<String, StoreError> {
     let rows: Vec<_> = accounts.iter().map(|id| json!({ "id": id })).collect();
     json("account ids", &rows)
+}
+
+fn artist_rows(artists: &[ArtistId]) -> Result<String, StoreError> {
+    let rows: Vec<_> = artists.iter().map(|id| json!({ "id": id })).collect();
+    json("artist ids", &rows)
 }
 
 /// A limit as both databases take it.

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 
 use super::artists::id_rows;
 use super::dialect::{Columns as _, clean, time_text};
-use super::{Store, StoreError};
+use super::{Statement, Store, StoreError};
 use crate::domain::{AccountId, CredentialId, Platform};
 
 /// A stored credential.
@@ -69,38 +69,31 @@ impl Store {
         credential: &SealedCredential,
         now: DateTime<Utc>,
     ) -> Result<SealedCredential, StoreError> {
-        let statement = if credential.version == 0 {
-            self.query(
-                "INSERT INTO credentials (id, platform, slot, account_id, kind, sealed, version, expires_at, status, created_at, updated_at)
-                 VALUES ($1::uuid, $2, $3, $4::uuid, $5, $6, $7 + 1, $8::timestamptz, $9, $10::timestamptz, $10::timestamptz)
-                 ON CONFLICT DO NOTHING",
-            )
-        } else {
-            self.query(
-                "UPDATE credentials SET kind = $5, sealed = $6, version = version + 1, expires_at = $8::timestamptz, status = $9,
-                     updated_at = $10::timestamptz
-                 WHERE id = $1::uuid AND platform = $2 AND slot = $3 AND COALESCE(account_id, '00000000-0000-0000-0000-000000000000') = COALESCE($4::uuid, '00000000-0000-0000-0000-000000000000')
-                     AND version = $7",
-            )
-        };
-        let statement = statement
-            .bind(credential.id.to_string())
-            .bind(credential.platform.as_str().to_owned())
-            .bind(clean(&credential.slot))
-            .bind(credential.account_id.map(|id| id.to_string()))
-            .bind(clean(&credential.kind))
-            .bind(credential.sealed.clone())
-            .bind(credential.version)
-            .bind(credential.expires_at.map(time_text))
-            .bind(clean(&credential.status))
-            .bind(time_text(now));
-        if self.write("save a credential", statement).await? == 0 {
-            return Err(StoreError::VersionConflict {
-                platform: credential.platform.clone(),
-                slot: credential.slot.clone(),
-            });
+        if self.write("save a credential", save_statement(self.query(save_sql(credential)), credential, now)).await?
+            == 0
+        {
+            return Err(conflict(credential));
         }
         Ok(SealedCredential { version: credential.version + 1, updated_at: now, ..credential.clone() })
+    }
+
+    /// Saves many credentials as [`Store::save_credential`] does, in one transaction: all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionConflict`] for the first that somebody else has saved since.
+    pub async fn save_credentials(
+        &self,
+        credentials: &[SealedCredential],
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        for credential in credentials {
+            let statement = save_statement(work.query(save_sql(credential)), credential, now);
+            if work.execute("save credentials", statement).await? == 0 {
+                return Err(conflict(credential));
+            }
+        }
+        work.commit().await
     }
 
     /// The credential of a slot: an account's own, or the operator's where `account` is none.
@@ -160,6 +153,38 @@ impl Store {
         let statement = self.query("DELETE FROM credentials WHERE id = $1::uuid");
         Ok(self.write("remove a credential", statement.bind(id.to_string())).await? > 0)
     }
+}
+
+/// The statement that saves a credential: a new one, or over the version that was read.
+fn save_sql(credential: &SealedCredential) -> &'static str {
+    if credential.version == 0 {
+        "INSERT INTO credentials (id, platform, slot, account_id, kind, sealed, version, expires_at, status, created_at, updated_at)
+         VALUES ($1::uuid, $2, $3, $4::uuid, $5, $6, $7 + 1, $8::timestamptz, $9, $10::timestamptz, $10::timestamptz)
+         ON CONFLICT DO NOTHING"
+    } else {
+        "UPDATE credentials SET kind = $5, sealed = $6, version = version + 1, expires_at = $8::timestamptz, status = $9,
+             updated_at = $10::timestamptz
+         WHERE id = $1::uuid AND platform = $2 AND slot = $3 AND COALESCE(account_id, '00000000-0000-0000-0000-000000000000') = COALESCE($4::uuid, '00000000-0000-0000-0000-000000000000')
+             AND version = $7"
+    }
+}
+
+fn save_statement(statement: Statement, credential: &SealedCredential, now: DateTime<Utc>) -> Statement {
+    statement
+        .bind(credential.id.to_string())
+        .bind(credential.platform.as_str().to_owned())
+        .bind(clean(&credential.slot))
+        .bind(credential.account_id.map(|id| id.to_string()))
+        .bind(clean(&credential.kind))
+        .bind(credential.sealed.clone())
+        .bind(credential.version)
+        .bind(credential.expires_at.map(time_text))
+        .bind(clean(&credential.status))
+        .bind(time_text(now))
+}
+
+fn conflict(credential: &SealedCredential) -> StoreError {
+    StoreError::VersionConflict { platform: credential.platform.clone(), slot: credential.slot.clone() }
 }
 
 fn credential_of(row: &AnyRow) -> Result<SealedCredential, StoreError> {

@@ -25,7 +25,7 @@ use super::{keys, print};
 use crate::domain::{Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform};
 use crate::pipeline::Host;
 use crate::secrets::SecretText;
-use crate::store::{AccountFilter, Store};
+use crate::store::Store;
 
 /// Artists written at once: bounds memory and the length of a transaction.
 const CHUNK: usize = 1_000;
@@ -217,6 +217,13 @@ async fn write_all(
     }
 }
 
+/// A token of the file, and whose it is.
+struct AccountSecret {
+    account: AccountId,
+    status: AccountStatus,
+    secret: SecretText,
+}
+
 async fn write_chunk(
     context: &Context,
     host: &Host,
@@ -234,14 +241,13 @@ async fn write_chunk(
     // Accounts that are known keep their id and status; only what the file says is written.
     let mut known: HashMap<(ArtistId, String, String), Account> = HashMap::new();
     if !all_new {
-        for artist in &artists {
-            for account in accounts_of(store, artist.id).await? {
-                known.insert((account.artist_id, account.platform.to_string(), account.platform_id.clone()), account);
-            }
+        let ids: Vec<ArtistId> = artists.iter().map(|artist| artist.id).collect();
+        for account in store.accounts_of(&ids).await? {
+            known.insert((account.artist_id, account.platform.to_string(), account.platform_id.clone()), account);
         }
     }
     let mut accounts = Vec::new();
-    let mut secrets: Vec<(Platform, &'static str, AccountId, AccountStatus, SecretText)> = Vec::new();
+    let mut secrets: BTreeMap<(Platform, &'static str), Vec<AccountSecret>> = BTreeMap::new();
     for ImportedArtist { artist, accounts: imported, .. } in chunk {
         for account in imported {
             let existing = known.get(&(artist.id, account.platform.to_owned(), account.platform_id.clone()));
@@ -250,7 +256,11 @@ async fn write_chunk(
                 .map_or_else(|| AccountId::of(artist.id, &platform, &account.platform_id), |existing| existing.id);
             let status = existing.map_or(AccountStatus::Active, |existing| existing.status);
             if let Some((slot, secret)) = account.credential {
-                secrets.push((platform.clone(), slot, id, status, secret));
+                secrets.entry((platform.clone(), slot)).or_default().push(AccountSecret {
+                    account: id,
+                    status,
+                    secret,
+                });
             }
             if let Some(existing) = existing.filter(|_| account.settings == json!({})) {
                 accounts.push(existing.clone());
@@ -270,21 +280,25 @@ async fn write_chunk(
     if options.consent {
         report.consents_recorded += record_consents(store, &accounts, all_new, now).await?;
     }
-    for (platform, slot, account, status, secret) in secrets {
-        // A stored token may have been refreshed since the file was written, unless it is known to work no more.
-        let keep = !options.replace_credentials && status != AccountStatus::ReconnectNeeded;
-        if keep && !all_new && store.credential(&platform, slot, Some(account)).await?.is_some() {
-            report.credentials_kept += 1;
-            continue;
+    for ((platform, slot), secrets) in secrets {
+        let accounts: Vec<AccountId> = secrets.iter().map(|secret| secret.account).collect();
+        let stored = if all_new { Vec::new() } else { store.credentials_of(&platform, &accounts).await? };
+        let stored: HashSet<AccountId> =
+            stored.iter().filter(|stored| stored.slot == slot).filter_map(|stored| stored.account_id).collect();
+        let mut wanted = Vec::new();
+        for AccountSecret { account, status, secret } in secrets {
+            // A stored token may have been refreshed since the file was written, unless it is known to work no more.
+            let keep = !options.replace_credentials && status != AccountStatus::ReconnectNeeded;
+            if keep && stored.contains(&account) {
+                report.credentials_kept += 1;
+            } else {
+                wanted.push((account, secret));
+            }
         }
-        host.set_credential(&platform, slot, Some(account), secret.expose()).await?;
-        report.credentials_set += 1;
+        host.set_account_credentials(&platform, slot, &wanted).await?;
+        report.credentials_set += wanted.len() as u64;
     }
     Ok(())
-}
-
-async fn accounts_of(store: &Store, artist: ArtistId) -> Result<Vec<Account>, Failure> {
-    Ok(store.list_accounts(&AccountFilter { artist: Some(artist), ..AccountFilter::default() }).await?)
 }
 
 /// Records consent where nothing is on record: an import overrules no withdrawal.
@@ -297,15 +311,14 @@ async fn record_consents(
     let mut on_record: HashSet<(ArtistId, Platform)> = HashSet::new();
     if !all_new {
         let artists: BTreeSet<ArtistId> = accounts.iter().map(|account| account.artist_id).collect();
-        for artist in artists {
-            let latest = store.latest_consents(artist).await?;
-            on_record.extend(
-                latest
-                    .into_iter()
-                    .filter(|consent| consent.scope == CONSENT_SCOPE)
-                    .map(|consent| (artist, consent.platform)),
-            );
-        }
+        let artists: Vec<ArtistId> = artists.into_iter().collect();
+        let latest = store.latest_consents_of(&artists).await?;
+        on_record.extend(
+            latest
+                .into_iter()
+                .filter(|consent| consent.scope == CONSENT_SCOPE)
+                .map(|consent| (consent.artist_id, consent.platform)),
+        );
     }
     let consents: Vec<Consent> = accounts
         .iter()
