@@ -167,7 +167,9 @@ async fn expect_valid_settings(store: &Store, platform: &Platform, settings: Opt
         Some(error) => {
             let place = error.instance_path().to_string();
             let place = if place.is_empty() { "the settings".to_owned() } else { format!("settings{place}") };
-            Err(Failure::usage(format!("{place}: {error}; `backline plugins inspect` shows what {platform} takes")))
+            Err(Failure::usage(format!(
+                "{place}: {error}; `backline plugins inspect FILE --json` shows what {platform} takes"
+            )))
         }
     }
 }

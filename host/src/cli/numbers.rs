@@ -70,10 +70,27 @@ pub async fn metrics(context: &Context, arguments: NumbersArguments) -> Outcome 
     } else if rows.is_empty() {
         print::note("no metrics are stored for this; `backline run` collects, `backline runs list` shows what was");
     } else {
-        let lines = rows.iter().flat_map(metric_lines).collect();
-        print::table(&["date", "platform", "metric", ">value", "remark"], lines)?;
+        let of_row = |row: &MetricsRow| named(arguments.artist, row.artist_id, metric_lines(row));
+        print_numbers(
+            arguments.artist,
+            &["date", "platform", "metric", ">value", "remark"],
+            rows.iter().flat_map(of_row).collect(),
+        )?;
     }
     Ok(Exit::Done)
+}
+
+/// Lines with their artist in front, unless there is one only.
+fn named(only: Option<ArtistId>, artist: ArtistId, mut lines: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    if only.is_none() {
+        lines.iter_mut().for_each(|line| line.insert(0, artist.to_string()));
+    }
+    lines
+}
+
+fn print_numbers(only: Option<ArtistId>, headers: &[&str], lines: Vec<Vec<String>>) -> Result<(), Failure> {
+    let artist = if only.is_none() { &["artist"][..] } else { &[] };
+    print::table(&[artist, headers].concat(), lines)
 }
 
 fn metric_lines(row: &MetricsRow) -> Vec<Vec<String>> {
@@ -104,8 +121,12 @@ pub async fn growth(context: &Context, arguments: NumbersArguments) -> Outcome {
     } else if rows.is_empty() {
         print::note("no growth is stored for this; it is computed when metrics are collected with `backline run`");
     } else {
-        let lines = rows.iter().flat_map(growth_lines).collect();
-        print::table(&["date", "platform", "metric", ">1 day", ">7 days", ">28 days", ">90 days"], lines)?;
+        let of_row = |row: &GrowthRow| named(arguments.artist, row.artist_id, growth_lines(row));
+        print_numbers(
+            arguments.artist,
+            &["date", "platform", "metric", ">1 day", ">7 days", ">28 days", ">90 days"],
+            rows.iter().flat_map(of_row).collect(),
+        )?;
     }
     Ok(Exit::Done)
 }
