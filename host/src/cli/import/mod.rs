@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -22,9 +23,10 @@ use super::artists::CONSENT_SCOPE;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::{keys, print};
+use crate::domain::manifest::{CredentialKind, Owner};
 use crate::domain::{Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform};
 use crate::pipeline::Host;
-use crate::secrets::SecretText;
+use crate::secrets::{Secret, SecretText};
 use crate::store::Store;
 
 /// Artists written at once: bounds memory and the length of a transaction.
@@ -81,6 +83,21 @@ struct Survey {
     seen: HashMap<ArtistId, String>,
     /// Platforms whose connectors must be there, since tokens are sealed for their slots.
     platforms_with_credentials: BTreeSet<&'static str>,
+    /// What the installed connectors can be given.
+    slots: Arc<AccountSlots>,
+}
+
+/// Platform and slot → the kind of secret that accounts have there.
+type AccountSlots = HashMap<(String, String), CredentialKind>;
+
+/// The installed connectors' slots that belong to accounts.
+async fn account_slots(store: &Store) -> Result<AccountSlots, Failure> {
+    let releases = store.list_releases().await?;
+    let slots = releases.iter().filter(|release| release.active).flat_map(|release| {
+        let of_accounts = release.manifest.credentials.iter().filter(|slot| slot.owner == Owner::Account);
+        of_accounts.map(|slot| ((release.platform().to_string(), slot.slot.clone()), slot.kind))
+    });
+    Ok(slots.collect())
 }
 
 impl Survey {
@@ -95,6 +112,14 @@ impl Survey {
             return Err(format!("the id {} stands in {first} already", imported.artist.id));
         }
         self.seen.insert(imported.artist.id, record.place.clone());
+        for account in &imported.accounts {
+            let Some((slot, secret)) = &account.credential else { continue };
+            // A platform without a connector is refused for the whole file, not row by row.
+            if let Some(kind) = self.slots.get(&(account.platform.to_owned(), (*slot).to_owned())) {
+                let problem = |error| format!("the {} token can't be used: {error}", account.platform);
+                Secret::parse(*kind, Owner::Account, secret.expose()).map_err(problem)?;
+            }
+        }
         for warning in &imported.warnings {
             *self.warnings.entry(*warning).or_default() += 1;
         }
@@ -110,14 +135,15 @@ pub async fn run(context: &Context, path: &Path, options: &ImportOptions) -> Out
     let host = context.host().await?;
     let input = Input::open(path)?;
     let mut bad = BadRows::new(path, options)?;
-    let mut survey = Survey::default();
+    let slots = Arc::new(account_slots(host.store()).await?);
+    let mut survey = Survey { slots: Arc::clone(&slots), ..Survey::default() };
     input.read(&mut |record| {
         if let Err(problem) = survey.take(&record) {
             bad.add(&record, &problem);
             survey.report.bad.push(BadRow { place: record.place, problem });
         }
     })?;
-    let Survey { mut report, warnings, seen, platforms_with_credentials } = survey;
+    let Survey { mut report, warnings, seen, platforms_with_credentials, .. } = survey;
     report.warnings = warnings
         .iter()
         .map(|(warning, count)| format!("{} {}", print::count(*count, "artist"), warning.text()))
@@ -126,11 +152,11 @@ pub async fn run(context: &Context, path: &Path, options: &ImportOptions) -> Out
     if !report.bad.is_empty() && !options.skip_bad {
         return Err(refusal(path, &report));
     }
-    expect_connectors(&host, &platforms_with_credentials).await?;
+    expect_connectors(&host, &platforms_with_credentials, &slots).await?;
     if !options.dry_run {
         report.bad_rows_file = bad.write()?;
         let bar = progress_bar(seen.len() as u64);
-        write_all(context, &host, &input, options, &mut report, &bar).await?;
+        write_all(context, &host, &input, slots, options, &mut report, &bar).await?;
         bar.finish_and_clear();
     }
     print_report(&report, options)?;
@@ -153,12 +179,22 @@ fn refusal(path: &Path, report: &Report) -> Failure {
 }
 
 /// Refuses tokens for platforms without a connector: there would be no slot to seal them for.
-async fn expect_connectors(host: &Host, platforms: &BTreeSet<&'static str>) -> Result<(), Failure> {
+async fn expect_connectors(
+    host: &Host,
+    platforms: &BTreeSet<&'static str>,
+    slots: &AccountSlots,
+) -> Result<(), Failure> {
     for name in platforms {
         let platform = platform_of(name)?;
         if host.store().active_release(&platform).await?.is_none() {
             return Err(Failure::usage(format!(
                 "nothing was imported: the file has tokens for {name}, and no connector for it is installed; install it with `backline plugins install` first"
+            )));
+        }
+        if !slots.contains_key(&((*name).to_owned(), row::SLOT.to_owned())) {
+            return Err(Failure::usage(format!(
+                "nothing was imported: the file has tokens for {name}, and its connector has no account slot '{}'; see `backline plugins inspect`",
+                row::SLOT
             )));
         }
     }
@@ -179,6 +215,7 @@ async fn write_all(
     context: &Context,
     host: &Host,
     input: &Input,
+    slots: Arc<AccountSlots>,
     options: &ImportOptions,
     report: &mut Report,
     bar: &ProgressBar,
@@ -187,7 +224,7 @@ async fn write_all(
     let file = input.reopen()?;
     // Reading is blocking and writing is not: a thread of its own keeps at most a few chunks in memory.
     let reader = tokio::task::spawn_blocking(move || {
-        let mut survey = Survey::default();
+        let mut survey = Survey { slots, ..Survey::default() };
         let mut chunk = Vec::new();
         let mut open = true;
         let read = records::read(file, &mut |record| {

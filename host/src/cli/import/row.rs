@@ -8,6 +8,9 @@ use serde_json::json;
 use crate::domain::{Artist, ArtistId, SubscriptionStatus, Tenant};
 use crate::secrets::SecretText;
 
+/// The slot of an account's own token in the connectors' manifests.
+pub const SLOT: &str = "user";
+
 /// Columns an import takes; others are ignored and named in its report.
 pub const COLUMNS: [&str; 16] = [
     "id",
@@ -130,7 +133,7 @@ fn accounts(fields: &BTreeMap<String, String>) -> Result<(Vec<ImportedAccount>, 
         (None, None) => {}
         // The token says whose it is; the connector asks for `me`.
         (id, Some(token)) => {
-            add("instagram", "instagram_user_id", id.unwrap_or("me"), json!({}), Some(("user", token.into())))?
+            add("instagram", "instagram_user_id", id.unwrap_or("me"), json!({}), Some((SLOT, token.into())))?
         }
         (Some(id), None) => {
             add("instagram", "instagram_user_id", id, json!({}), None)?;
@@ -149,7 +152,7 @@ fn accounts(fields: &BTreeMap<String, String>) -> Result<(Vec<ImportedAccount>, 
             if let Some(access) = access {
                 secret["access_token"] = access.into();
             }
-            add("tiktok", "tiktok_open_id", id, json!({}), Some(("user", secret.to_string().into())))?;
+            add("tiktok", "tiktok_open_id", id, json!({}), Some((SLOT, secret.to_string().into())))?;
         }
         (Some(_), None) if access.is_some() => {
             return Err(
