@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use backline::plugins::inspect;
+
 use super::*;
+use crate::support::components::plugin;
 
 async fn refused(sandbox: &Sandbox, component: &[u8]) -> LoadError {
     sandbox.load(component, Digest::of(component), None).await.err().expect("a refusal")
@@ -12,6 +15,22 @@ async fn refused(sandbox: &Sandbox, component: &[u8]) -> LoadError {
 async fn an_import_that_is_not_given_is_refused_by_its_name() {
     let error = refused(&sandbox(|_| {}), &guest("imports_unknown")).await;
     assert!(matches!(&error, LoadError::UnknownImport { import, .. } if import == "evil:kit/shell@1.0.0"), "{error}");
+}
+
+#[test]
+fn first_party_connectors_import_nothing_but_backlines_own_interfaces() {
+    for name in ["youtube", "spotify", "instagram", "tiktok", "apple-music"] {
+        let inspection = inspect(&plugin(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(
+            inspection.imports.contains(&"backline:connector/http@1.0.0".to_owned()),
+            "{name} reaches its platform"
+        );
+        let foreign: Vec<_> =
+            inspection.imports.iter().filter(|import| !import.starts_with("backline:connector/")).collect();
+        assert!(foreign.is_empty(), "{name} imports {foreign:?}");
+    }
+    let with_wasi = inspect(&guest("imports_wasi")).expect("a connector");
+    assert!(with_wasi.imports.iter().any(|import| import.starts_with("wasi:")), "what else is imported is seen");
 }
 
 #[tokio::test]
