@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::domain::ScheduleSpec;
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
 use crate::sandbox::SandboxConfig;
@@ -107,7 +109,7 @@ fn advice(nearest: &[String]) -> String {
 }
 
 /// Everything an operator can set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where everything is stored.
@@ -116,6 +118,14 @@ pub struct Config {
     pub secrets: SecretsConfig,
     /// How runs go.
     pub collection: CollectionConfig,
+    /// When runs are due, by name. One named `daily` unless any is given; an empty table means none.
+    pub schedules: BTreeMap<String, ScheduleSpec>,
+    /// How `backline serve` goes.
+    pub service: ServiceConfig,
+    /// Where `backline artists sync` reads.
+    pub sync: SyncConfig,
+    /// Where traces go.
+    pub telemetry: TelemetryConfig,
     /// How requests leave.
     pub gateway: GatewayConfig,
     /// What connectors may use up.
@@ -126,6 +136,25 @@ pub struct Config {
     pub significance: SignificanceConfig,
     /// What is written to standard error.
     pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            database: DatabaseConfig::default(),
+            secrets: SecretsConfig::default(),
+            collection: CollectionConfig::default(),
+            schedules: BTreeMap::from([("daily".to_owned(), ScheduleSpec::default())]),
+            service: ServiceConfig::default(),
+            sync: SyncConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            gateway: GatewayConfig::default(),
+            sandbox: SandboxConfig::default(),
+            validation: ValidationConfig::default(),
+            significance: SignificanceConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
 }
 
 /// Where everything is stored.
@@ -208,8 +237,14 @@ impl SecretsConfig {
 pub struct CollectionConfig {
     /// Days of posts that post-level metrics cover. 28 lets young posts mature and holds whole weeks.
     pub window_days: u16,
-    /// Batches of one platform collected at the same time.
+    /// Batches of one platform that a host begins with at the same time.
     pub concurrency: u16,
+    /// Batches of one platform that a host grows to while the platform answers well.
+    pub concurrency_max: u16,
+    /// How often a tenant's batches get their turn, as parts; 1 unless given.
+    pub tenant_weights: BTreeMap<String, u32>,
+    /// How often a platform's batches get their turn, as parts; 1 unless given.
+    pub platform_weights: BTreeMap<String, u32>,
     /// Attempts an account has in one run; deferral uses none.
     pub attempts_max: u32,
     /// Longest a batch may take, in milliseconds.
@@ -225,11 +260,86 @@ impl Default for CollectionConfig {
         Self {
             window_days: 28,
             concurrency: 4,
+            concurrency_max: 8,
+            tenant_weights: BTreeMap::new(),
+            platform_weights: BTreeMap::new(),
             attempts_max: 3,
             batch_deadline_ms: 300_000,
             retry_wait_max_ms: 30_000,
-            lease_ttl_ms: 60_000,
+            lease_ttl_ms: 20_000,
         }
+    }
+}
+
+/// How `backline serve` goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// Where `/healthz`, `/readyz` and `/metrics` are served. Reachable from this machine only unless said otherwise.
+    pub listen: SocketAddr,
+    /// This host's name among those on the same database; made of the machine's name and a number unless given.
+    pub name: Option<String>,
+    /// A folder that outlives the process: fresh tokens are written there before anything else is done with them.
+    pub state_dir: Option<PathBuf>,
+    /// Batches of all platforms that this host has under way at the same time.
+    pub batches_max: u16,
+    /// How long a stopping host waits for its batches before it hands them back, in milliseconds.
+    pub stop_deadline_ms: u64,
+    /// How long the role of the scheduler stays with a host that is heard of no more, in milliseconds.
+    pub leader_ttl_ms: u64,
+    /// How often the database is asked for work when nothing wakes this host, in milliseconds.
+    pub poll_ms: u64,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8321)),
+            name: None,
+            state_dir: None,
+            batches_max: 16,
+            stop_deadline_ms: 25_000,
+            leader_ttl_ms: 15_000,
+            poll_ms: 1_000,
+        }
+    }
+}
+
+/// Where `backline artists sync` reads.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncConfig {
+    /// The database of the existing artists table; `database.url` unless given.
+    pub url: Option<String>,
+    /// What is read from it; the columns of the default query are explained in docs/operators.md.
+    pub query: Option<String>,
+    /// How often `backline serve` does it, in seconds; never unless given.
+    pub every_s: Option<u64>,
+}
+
+impl fmt::Debug for SyncConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncConfig")
+            .field("url", &self.url.as_deref().map(masked_url))
+            .field("query", &self.query)
+            .field("every_s", &self.every_s)
+            .finish()
+    }
+}
+
+/// Where traces go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// The OTLP endpoint (HTTP, protobuf) such as `http://localhost:4318`; no traces are sent unless it is given.
+    pub otlp_endpoint: Option<String>,
+    /// What this service is called in traces.
+    pub service_name: String,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, service_name: "backline".to_owned() }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod config;
 
 pub mod clock;
 pub mod domain;
+pub mod telemetry;
 
 pub mod pipeline;
 pub mod plan;

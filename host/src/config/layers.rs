@@ -12,6 +12,19 @@ use super::{Config, ConfigError, FILE_VARIABLE};
 /// Most bytes of a configuration file; a full one has under 16 KiB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Keys without a default whose values are text, also where they look like a number.
+const OPTIONAL_TEXTS: [&str; 9] = [
+    "secrets.key",
+    "secrets.key_file",
+    "sandbox.cache_dir",
+    "sandbox.compiler",
+    "service.name",
+    "service.state_dir",
+    "sync.url",
+    "sync.query",
+    "telemetry.otlp_endpoint",
+];
+
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -143,8 +156,7 @@ fn key_of(variable: &str) -> Result<Option<String>, ConfigError> {
 fn known_keys() -> Vec<String> {
     let mut keys = BTreeMap::new();
     note_sources(&defaults(), "", &Source::Default, &mut keys);
-    let optional = ["secrets.key", "secrets.key_file", "sandbox.cache_dir", "sandbox.compiler"];
-    keys.into_keys().chain(optional.map(str::to_owned)).collect()
+    keys.into_keys().chain(OPTIONAL_TEXTS.map(str::to_owned)).chain(["sync.every_s".to_owned()]).collect()
 }
 
 fn defaults() -> Table {
@@ -193,9 +205,8 @@ fn set(
 }
 
 fn value_of(key: &str, text: &str) -> Value {
-    const TEXTS: [&str; 4] = ["secrets.key", "secrets.key_file", "sandbox.cache_dir", "sandbox.compiler"];
     let default = key.split('.').try_fold(Value::Table(defaults()), |value, part| value.get(part).cloned());
-    if TEXTS.contains(&key) || matches!(default, Some(Value::String(_))) {
+    if OPTIONAL_TEXTS.contains(&key) || matches!(default, Some(Value::String(_))) {
         return Value::String(text.to_owned());
     }
     format!("value = {text}")
@@ -218,7 +229,20 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
             NAMES
         }};
     }
-    let names = sections!(database, secrets, collection, gateway, sandbox, validation, significance, log);
+    let names = sections!(
+        database,
+        secrets,
+        collection,
+        schedules,
+        service,
+        sync,
+        telemetry,
+        gateway,
+        sandbox,
+        validation,
+        significance,
+        log
+    );
     match table.keys().next() {
         None => Ok(config),
         Some(key) => Err(ConfigError::UnknownKey {

@@ -16,6 +16,7 @@ impl Config {
     pub fn masked(&self) -> Self {
         let mut masked = self.clone();
         masked.database.url = masked_url(&self.database.url);
+        masked.sync.url = self.sync.url.as_deref().map(masked_url);
         masked.secrets.key = self.secrets.key.as_ref().map(|_| MASK.to_owned());
         masked
     }

@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod release;
 pub mod row;
 pub mod run;
+pub mod schedule;
 pub mod snapshot;
 pub mod text;
 
@@ -34,4 +35,5 @@ pub use outcome::{FailureClass, Outcome};
 pub use release::{Grant, Release};
 pub use row::{Finding, MetricsRow, Quarantined, Severity};
 pub use run::{Batch, BatchAccount, Lease, Run, RunStatus};
+pub use schedule::{CatchUp, Overlap, ScheduleSpec};
 pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};

@@ -7,11 +7,15 @@ mod collect;
 mod credentials;
 mod fetch;
 mod install;
+mod keeper;
 mod quarantine;
 mod releases;
 pub mod report;
 mod rows;
 mod run;
+mod scheduler;
+pub mod service;
+mod workers;
 
 use std::sync::Arc;
 
@@ -28,6 +32,7 @@ use crate::plugins::InspectError;
 use crate::sandbox::{LoadError, Sandbox, SandboxError};
 use crate::secrets::{Keyring, SecretError};
 use crate::store::{Store, StoreError, StoreOptions};
+use crate::telemetry::Telemetry;
 
 /// What the host can't do, and what would mend it.
 #[derive(Debug, thiserror::Error)]
@@ -111,15 +116,30 @@ pub enum HostError {
     /// A quarantined value that does not exist, or was decided already.
     #[error("no quarantined value is held under the id {0}; `backline quarantine list` shows them")]
     NotHeld(uuid::Uuid),
+    /// A changed configuration that can't be put into force while the host runs.
+    #[error("{key} has changed, which takes hold only after a restart; everything stays as it was")]
+    NeedsRestart {
+        /// What has changed.
+        key: &'static str,
+    },
     /// A task of the host's own ended early.
     #[error("a worker ended unexpectedly: {0}")]
     Worker(String),
+}
+
+/// The machine's name, the process's number and something drawn: two hosts never share it.
+fn own_name() -> String {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let drawn = uuid::Uuid::new_v4().simple().to_string();
+    format!("{machine}-{}-{}", std::process::id(), &drawn[..6])
 }
 
 /// The host: everything a command or a service works with. Cloning shares it.
 #[derive(Clone)]
 pub struct Host {
     config: Arc<Config>,
+    name: Arc<str>,
+    telemetry: Telemetry,
     clock: Clock,
     store: Store,
     gateway: Gateway,
@@ -143,13 +163,67 @@ impl Host {
     }
 
     fn assemble(config: Config, clock: Clock, store: Store, keyring: Option<Arc<Keyring>>) -> Result<Self, HostError> {
+        let name = config.service.name.clone().unwrap_or_else(own_name).into();
+        Self::equip(config, name, Telemetry::default(), clock, store, keyring)
+    }
+
+    fn equip(
+        config: Config,
+        name: Arc<str>,
+        telemetry: Telemetry,
+        clock: Clock,
+        store: Store,
+        keyring: Option<Arc<Keyring>>,
+    ) -> Result<Self, HostError> {
         let (gateway, demands) = Gateway::new(config.gateway.clone(), clock.clone())?;
         let sandbox = Sandbox::new(config.sandbox.clone())?;
         let mut background = JoinSet::new();
         background.spawn(budgets::serve(store.clone(), clock.clone(), demands));
         let shelf = ReleaseShelf::new(store.clone(), sandbox);
         let desk = CredentialDesk::new(store.clone(), gateway.clone(), keyring, clock.clone());
-        Ok(Self { config: Arc::new(config), clock, store, gateway, shelf, desk, _background: Arc::new(background) })
+        Ok(Self {
+            config: Arc::new(config),
+            name,
+            telemetry,
+            clock,
+            store,
+            gateway,
+            shelf,
+            desk,
+            _background: Arc::new(background),
+        })
+    }
+
+    /// The same host under another configuration: its own gateway and sandbox, the same database connections.
+    ///
+    /// # Errors
+    /// When the configuration can't be put into force, or changes what needs a restart.
+    pub fn reconfigured(&self, config: Config) -> Result<Self, HostError> {
+        for (key, same) in [
+            ("database", config.database == self.config.database),
+            ("service.listen", config.service.listen == self.config.service.listen),
+            ("service.name", config.service.name == self.config.service.name),
+            ("service.state_dir", config.service.state_dir == self.config.service.state_dir),
+        ] {
+            if !same {
+                return Err(HostError::NeedsRestart { key });
+            }
+        }
+        let keyring = config.secrets.keyring()?.map(Arc::new);
+        let (name, telemetry) = (Arc::clone(&self.name), self.telemetry.clone());
+        Self::equip(config, name, telemetry, self.clock.clone(), self.store.clone(), keyring)
+    }
+
+    /// What this host is called among those on the same database.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it counts and measures.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// The database.

@@ -9,12 +9,20 @@ use super::dialect::{Columns as _, DatabaseKind};
 use super::{Store, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 1] = [(
-    1,
-    "first",
-    include_str!("../../../migrations/sqlite/0001_first.sql"),
-    include_str!("../../../migrations/postgres/0001_first.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str, &str); 2] = [
+    (
+        1,
+        "first",
+        include_str!("../../../migrations/sqlite/0001_first.sql"),
+        include_str!("../../../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        2,
+        "service",
+        include_str!("../../../migrations/sqlite/0002_service.sql"),
+        include_str!("../../../migrations/postgres/0002_service.sql"),
+    ),
+];
 
 /// The version this binary needs.
 const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;

@@ -17,6 +17,7 @@ mod outcomes;
 mod past;
 mod quarantine;
 mod releases;
+mod wake;
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Transaction};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 use url::Url;
 
 pub use artists::{AccountFilter, ArtistFilter, Saved};
@@ -41,6 +42,7 @@ pub use migrate::MigrationReport;
 pub use outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
 pub use past::AccountPast;
 pub use quarantine::{QuarantineFilter, Release as QuarantineRelease};
+pub use wake::{Listener, Topic};
 
 use dialect::sql;
 use error::During as _;
@@ -53,6 +55,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most rows handed to the database in one statement: bounds the memory of one JSON parameter to a few megabytes.
 const ROWS_PER_STATEMENT: usize = 1_000;
+
+/// Wake-ups that may wait for a listener; one that misses some looks at everything.
+const WAKES_WAITING: usize = 64;
 
 /// A statement with its parameters.
 type Statement = Query<'static, Any, AnyArguments>;
@@ -77,6 +82,8 @@ pub struct Store {
     kind: DatabaseKind,
     /// SQLite has one writer; waiting for it here is fair and costs no busy loop. Unused on PostgreSQL.
     writer: Arc<Mutex<()>>,
+    /// What this process wrote that others in it may wait for.
+    wakes: broadcast::Sender<Topic>,
 }
 
 impl std::fmt::Debug for Store {
@@ -115,7 +122,7 @@ impl Store {
             .test_before_acquire(kind == DatabaseKind::Postgres)
             .after_connect(move |connection, _| Box::pin(prepare_connection(kind, connection)))
             .connect_lazy_with(connect);
-        Ok(Self { pool, kind, writer: Arc::default() })
+        Ok(Self { pool, kind, writer: Arc::default(), wakes: broadcast::channel(WAKES_WAITING).0 })
     }
 
     /// Which database is in use.

@@ -6,12 +6,16 @@
 use super::{Breach, Source};
 
 /// Libraries with one owner: crate → folders or files that may name it. Tests may name any.
-const OWNERS: [(&str, &[&str]); 6] = [
+const OWNERS: [(&str, &[&str]); 10] = [
     ("wasmtime", &["host/src/sandbox/"]),
     ("wasmtime_wasi", &["host/src/sandbox/"]),
     ("reqwest", &["host/src/gateway/"]),
     ("sqlx", &["host/src/store/"]),
     ("axum", &["host/src/api/"]),
+    ("croner", &["host/src/schedule"]),
+    ("prometheus_client", &["host/src/telemetry"]),
+    ("opentelemetry", &["host/src/telemetry"]),
+    ("opentelemetry_otlp", &["host/src/telemetry"]),
     ("clap", &["host/src/cli/", "host/src/main.rs"]),
 ];
 
