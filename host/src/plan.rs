@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 use crate::domain::account::{AccountStatus, Candidate, SubscriptionStatus};
-use crate::domain::manifest::{Budget, BudgetWindow, Owner, Per};
+use crate::domain::manifest::{Budget, BudgetWindow, Of, Owner, Per, RequestEstimate};
 use crate::domain::outcome::Exclusion;
 use crate::domain::run::Forecast;
 use crate::domain::{AccountId, BatchAccount, Digest, Manifest, Platform, Tenant, Window};
@@ -47,6 +47,8 @@ pub struct PlannedBatch {
     pub window: Window,
     /// By account id, so that planning twice gives the same batches.
     pub accounts: Vec<BatchAccount>,
+    /// How many of them were never collected before.
+    pub new_accounts: usize,
 }
 
 /// What planning found.
@@ -66,7 +68,7 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
 
     let mut planned = Planned::default();
     // Two artists can share a logical date and yet not a window: it may be today for one and yesterday for the other.
-    let mut groups: BTreeMap<(Tenant, NaiveDate, DateTime<Utc>), Vec<BatchAccount>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Tenant, NaiveDate, DateTime<Utc>), Vec<(BatchAccount, bool)>> = BTreeMap::new();
     for (account_id, candidate) in by_account {
         let local_today = options.now.with_timezone(&candidate.timezone).date_naive();
         let metric_date = options.date.unwrap_or(local_today);
@@ -78,7 +80,7 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
         groups
             .entry((candidate.tenant, metric_date, until))
             .or_default()
-            .push(BatchAccount { account_id, metric_date });
+            .push((BatchAccount { account_id, metric_date }, !candidate.collected_before));
     }
 
     let batch_size = usize::try_from(manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
@@ -91,7 +93,8 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
             release,
             metric_date,
             window,
-            accounts: accounts.to_vec(),
+            accounts: accounts.iter().map(|(account, _)| *account).collect(),
+            new_accounts: accounts.iter().filter(|(_, is_new)| *is_new).count(),
         }));
     }
     planned
@@ -148,7 +151,8 @@ impl Default for ForecastOptions {
 
 /// What these batches will take, by the manifest's own estimates.
 ///
-/// - `requests` = Σ over the manifest's estimates of `count` × batches or accounts.
+/// - `requests` = Σ over the manifest's estimates of `count` × batches or accounts. One that holds for new or known accounts only counts those;
+///   made once a batch, it counts in proportion to the batch's accounts of that kind, rounded up.
 /// - `units` of a budget = Σ of the same requests × what the budget charges for their path.
 /// - `duration_s` = the larger of two times. *Work*: a batch with `r` requests takes ⌈r / `requests_at_once`⌉ × latency, and the batches'
 ///   times are shared among `batches_at_once`, yet the whole is never shorter than the longest batch. *Allowance*: an operator's budget of
@@ -158,23 +162,24 @@ impl Default for ForecastOptions {
 pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &ForecastOptions) -> Forecast {
     let batch_count = count(batches.len());
     let accounts = batches.iter().fold(0u64, |sum, batch| sum.saturating_add(count(batch.accounts.len())));
-    let times = |per: Per| if per == Per::Batch { batch_count } else { accounts };
-
-    let requests = manifest
+    let sent: Vec<u64> = manifest
         .requests
         .iter()
-        .fold(0u64, |sum, estimate| sum.saturating_add(estimate.count.saturating_mul(times(estimate.per))));
-    let units_of = |budget: &Budget| {
-        manifest.requests.iter().fold(0u64, |sum, estimate| {
-            let sent = estimate.count.saturating_mul(times(estimate.per));
-            sum.saturating_add(sent.saturating_mul(budget.cost_of(&estimate.path)))
-        })
-    };
+        .map(|estimate| batches.iter().fold(0u64, |sum, batch| sum.saturating_add(requests_for(estimate, batch))))
+        .collect();
+    let requests = sent.iter().fold(0u64, |sum, sent| sum.saturating_add(*sent));
+    let units_of =
+        |budget: &Budget| {
+            manifest.requests.iter().zip(&sent).fold(0u64, |sum, (estimate, sent)| {
+                sum.saturating_add(sent.saturating_mul(budget.cost_of(&estimate.path)))
+            })
+        };
     let units: BTreeMap<String, u64> =
         manifest.budgets.iter().map(|budget| (budget.name.clone(), units_of(budget))).collect();
 
     let batch_durations = batches.iter().map(|batch| {
-        let requests = requests_of(manifest, count(batch.accounts.len()));
+        let requests =
+            manifest.requests.iter().fold(0u64, |sum, estimate| sum.saturating_add(requests_for(estimate, batch)));
         let rounds = requests.div_ceil(u64::from(options.requests_at_once.max(1)));
         as_f64(rounds) * f64::from(options.request_latency_ms) / 1000.0
     });
@@ -187,12 +192,18 @@ pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &Forecas
     Forecast { batches: batch_count, accounts, requests, units, duration_s: work.max(allowance) }
 }
 
-/// Requests of one batch with so many accounts.
-fn requests_of(manifest: &Manifest, accounts: u64) -> u64 {
-    manifest.requests.iter().fold(0u64, |sum, estimate| {
-        let times = if estimate.per == Per::Batch { 1 } else { accounts };
-        sum.saturating_add(estimate.count.saturating_mul(times))
-    })
+/// Requests of one kind that a batch makes.
+fn requests_for(estimate: &RequestEstimate, batch: &PlannedBatch) -> u64 {
+    let (all, new) = (count(batch.accounts.len()), count(batch.new_accounts));
+    let concerned = match estimate.of {
+        Of::All => all,
+        Of::New => new,
+        Of::Known => all - new.min(all),
+    };
+    match estimate.per {
+        Per::Account => estimate.count.saturating_mul(concerned),
+        Per::Batch => estimate.count.saturating_mul(concerned).div_ceil(all.max(1)),
+    }
 }
 
 /// Seconds that a budget makes a run wait.

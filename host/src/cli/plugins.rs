@@ -1,5 +1,6 @@
 //! `backline plugins …`: connectors, and what they may reach.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome, sentence};
-use super::print;
+use super::{print, values};
 use crate::domain::Release;
 use crate::domain::manifest::{BudgetWindow, Inject, Owner};
 use crate::plugins::{Inspection, inspect, pack};
@@ -26,6 +27,9 @@ pub enum Command {
         /// Grant what it asks for without being asked
         #[arg(long)]
         yes: bool,
+        /// Units of a budget that the platform granted you, such as units=50000, where they are not the manifest's; may be repeated
+        #[arg(long, value_name = "NAME=UNITS", value_parser = values::budget)]
+        budget: Vec<(String, u64)>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -63,7 +67,9 @@ pub enum Command {
 /// Runs the command.
 pub async fn run(context: &Context, command: Command) -> Outcome {
     match command {
-        Command::Install { file, yes, json } => install(context, &file, yes, json).await,
+        Command::Install { file, yes, budget, json } => {
+            install(context, &file, yes, budget.into_iter().collect(), json).await
+        }
         Command::List { json } => list(context, json).await,
         Command::Inspect { file, json } => {
             let inspection = inspect_file(&file, &read_file(&file)?)?;
@@ -78,7 +84,7 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
     }
 }
 
-async fn install(context: &Context, file: &Path, yes: bool, as_json: bool) -> Outcome {
+async fn install(context: &Context, file: &Path, yes: bool, budgets: BTreeMap<String, u64>, as_json: bool) -> Outcome {
     let component = read_file(file)?;
     let inspection = inspect_file(file, &component)?;
     let host = context.host().await?;
@@ -86,8 +92,10 @@ async fn install(context: &Context, file: &Path, yes: bool, as_json: bool) -> Ou
         print::note(&description(&inspection));
         confirm(&inspection)?;
     }
-    let release =
-        host.install(&component).await.map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
+    let release = host
+        .install_with(&component, &budgets)
+        .await
+        .map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
     if as_json {
         print::json(&listed(&release))?;
     } else {

@@ -43,6 +43,15 @@ pub fn settings(text: &str) -> Result<serde_json::Value, String> {
     }
 }
 
+/// A budget's limit.
+pub fn budget(text: &str) -> Result<(String, u64), String> {
+    let wrong =
+        || "it is not a budget's name and a whole number of units above 0; write one such as units=50000".to_owned();
+    let (name, units) = text.split_once('=').ok_or_else(wrong)?;
+    let units: u64 = units.trim().parse().map_err(|_| wrong())?;
+    if name.trim().is_empty() || units == 0 { Err(wrong()) } else { Ok((name.trim().to_owned(), units)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +61,14 @@ mod tests {
         assert_eq!(date("2028-02-29").map(|date| date.to_string()), Ok("2028-02-29".to_owned()));
         for text in ["2026-02-29", "2026-2-3", "20260203", "yesterday", "", "+2026-02-03", "2026-02-03 "] {
             assert!(date(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_a_name_and_a_number_above_zero() {
+        assert_eq!(budget("units=50000"), Ok(("units".to_owned(), 50_000)));
+        for text in ["units", "units=", "units=0", "units=-1", "=5", "units=1.5"] {
+            assert!(budget(text).is_err(), "'{text}' was taken");
         }
     }
 

@@ -152,4 +152,6 @@ pub struct Candidate {
     pub account_status: AccountStatus,
     /// Whether the latest consent for the platform is given.
     pub consented: bool,
+    /// Whether it was ever collected: a first collection takes more requests on some platforms.
+    pub collected_before: bool,
 }

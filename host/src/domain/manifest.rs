@@ -273,6 +273,19 @@ pub enum Per {
     Account,
 }
 
+/// Which accounts a number of requests depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Of {
+    /// Every account.
+    #[default]
+    All,
+    /// Those that were never collected: a connector remembers nothing of them yet.
+    New,
+    /// Those that were collected before.
+    Known,
+}
+
 /// How many requests the connector makes, for the plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -283,6 +296,9 @@ pub struct RequestEstimate {
     pub path: String,
     /// Once a batch, or once an account.
     pub per: Per,
+    /// Which accounts: what is made once a batch is made in proportion to the batch's accounts of this kind, rounded up.
+    #[serde(default)]
+    pub of: Of,
     /// How many.
     #[serde(default = "one")]
     pub count: u64,

@@ -46,7 +46,7 @@ pub struct Grant {
     /// Credential slots.
     #[serde(default)]
     pub slots: Vec<String>,
-    /// Lower limits than the manifest's, by budget name.
+    /// Limits in place of the manifest's, by budget name: what the platform granted this operator, who knows it better than the manifest does.
     #[serde(default)]
     pub budgets: BTreeMap<String, u64>,
 }

@@ -46,7 +46,7 @@ pub struct BudgetKey {
 pub struct BudgetDemand {
     /// Which allowance.
     pub key: BudgetKey,
-    /// Units per window: the smaller of manifest and grant.
+    /// Units per window: what the operator granted, else what the manifest says is usual.
     pub limit: u64,
     /// First instant of the window.
     pub window_start: DateTime<Utc>,
@@ -91,7 +91,7 @@ impl Charge {
         of_slot
             .map(|budget: &Budget| Self {
                 key: BudgetKey { credential, budget: budget.name.clone() },
-                limit: grant.budgets.get(&budget.name).map_or(budget.limit, |granted| budget.limit.min(*granted)),
+                limit: grant.budgets.get(&budget.name).copied().unwrap_or(budget.limit),
                 window: budget.window.clone(),
                 units: budget.cost_of(path),
             })

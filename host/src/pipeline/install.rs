@@ -1,8 +1,10 @@
 //! Installing connectors and setting credentials: everything that can fail is tried before anything is changed.
 
+use std::collections::BTreeMap;
+
 use super::{Host, HostError};
 use crate::domain::manifest::{CredentialKind, CredentialSlot, Owner};
-use crate::domain::{AccountId, AccountStatus, Grant, Platform, Release};
+use crate::domain::{AccountId, AccountStatus, Grant, Manifest, Platform, Release};
 use crate::plugins::inspect;
 use crate::secrets::{Secret, SecretText};
 use crate::store::SealedCredential;
@@ -15,6 +17,15 @@ impl Host {
     /// # Errors
     /// When the file is no connector, can't be compiled or linked, or the same version is installed with other bytes.
     pub async fn install(&self, component: &[u8]) -> Result<Release, HostError> {
+        self.install_with(component, &BTreeMap::new()).await
+    }
+
+    /// The same, with limits of budgets in place of the manifest's. Those of the release that was active before go on where nothing
+    /// else is said.
+    ///
+    /// # Errors
+    /// As [`Host::install`], and when the manifest has no such budget.
+    pub async fn install_with(&self, component: &[u8], budgets: &BTreeMap<String, u64>) -> Result<Release, HostError> {
         let inspection = inspect(component)?;
         self.shelf().load(component, inspection.digest).await?;
         let installed = self.store().list_releases().await?;
@@ -30,16 +41,19 @@ impl Host {
             });
         }
         let now = self.clock().now();
+        let before = installed.iter().find(|release| release.active && *release.platform() == info.platform);
+        let mut grant = Grant::all_of(&inspection.manifest);
+        grant.budgets = granted_budgets(&inspection.manifest, before, budgets)?;
         let release = Release {
             digest: inspection.digest,
-            grant: Grant::all_of(&inspection.manifest),
+            grant,
             manifest: inspection.manifest,
             wit_version: inspection.wit_version,
             active: true,
             installed_at: twin.map_or(now, |twin| twin.installed_at),
             size_bytes: inspection.size_bytes,
         };
-        if twin.is_none() {
+        if twin.is_none_or(|twin| twin.grant != release.grant) {
             self.store().save_release(&release, component).await?;
         }
         if !twin.is_some_and(|twin| twin.active) {
@@ -109,6 +123,26 @@ impl Host {
         let active = self.store().active_release(platform).await?;
         active.ok_or_else(|| HostError::NoConnector { platform: platform.clone() })
     }
+}
+
+/// The limits that hold besides the manifest's own.
+fn granted_budgets(
+    manifest: &Manifest,
+    before: Option<&Release>,
+    wanted: &BTreeMap<String, u64>,
+) -> Result<BTreeMap<String, u64>, HostError> {
+    let has = |name: &str| manifest.budgets.iter().any(|budget| budget.name == name);
+    if let Some(unknown) = wanted.keys().find(|name| !has(name)) {
+        return Err(HostError::NoBudget {
+            platform: manifest.connector.platform.clone(),
+            budget: unknown.clone(),
+            known: manifest.budgets.iter().map(|budget| budget.name.as_str()).collect::<Vec<_>>().join(", "),
+        });
+    }
+    let mut granted = before.map(|release| release.grant.budgets.clone()).unwrap_or_default();
+    granted.retain(|name, _| has(name));
+    granted.extend(wanted.iter().map(|(name, units)| (name.clone(), *units)));
+    Ok(granted)
 }
 
 fn slot_of<'a>(release: &'a Release, platform: &Platform, slot: &str) -> Result<&'a CredentialSlot, HostError> {

@@ -82,6 +82,16 @@ pub enum HostError {
         /// What there is.
         known: String,
     },
+    /// The manifest has no such budget.
+    #[error("the connector of {platform} has no budget '{budget}'; it has: {known}")]
+    NoBudget {
+        /// Where.
+        platform: Platform,
+        /// As asked for.
+        budget: String,
+        /// What there is.
+        known: String,
+    },
     /// A secret of an account's given for the operator, or the other way round.
     #[error("slot '{slot}' of {platform} {problem}")]
     SlotOwner {

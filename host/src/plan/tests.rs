@@ -19,6 +19,7 @@ fn candidate(number: u128) -> Candidate {
         data_collection_enabled: true,
         account_status: AccountStatus::Active,
         consented: true,
+        collected_before: false,
     }
 }
 
@@ -165,6 +166,28 @@ fn a_forecast_counts_requests_and_units() {
     // daily: /artists costs 1, /posts… costs 5; the others charge 1 for everything.
     let units = [("daily", 3 + 10 * 5), ("minute", 13), ("own", 13)].map(|(name, units)| (name.to_owned(), units));
     assert_eq!(forecast.units, BTreeMap::from(units));
+}
+
+#[test]
+fn requests_of_first_collections_are_told_apart() {
+    let with = |text: &str| {
+        let mut manifest = manifest();
+        manifest.requests = vec![toml::from_str(text).unwrap()];
+        manifest
+    };
+    // Batches of 2, 2 and 1 accounts; the first two accounts were collected before, and the third.
+    let candidates = (1..=5).map(|number| Candidate { collected_before: number <= 3, ..candidate(number) }).collect();
+    let planned = planned(candidates, &noon());
+    let requests = |text: &str| forecast(&planned.batches, &with(text), &ForecastOptions::default()).requests;
+    let text = |per: &str, of: &str, count: u64| {
+        format!("name = \"x\"\npath = \"/x\"\nper = \"{per}\"\nof = \"{of}\"\ncount = {count}")
+    };
+    assert_eq!(requests(&text("account", "new", 1)), 2);
+    assert_eq!(requests(&text("account", "known", 3)), 9);
+    assert_eq!(requests(&text("batch", "all", 5)), 15);
+    // All of the first batch, half of the second (rounded up), nothing of the third.
+    assert_eq!(requests(&text("batch", "known", 5)), 5 + 3);
+    assert_eq!(requests(&text("batch", "new", 5)), 3 + 5);
 }
 
 #[test]

@@ -54,7 +54,8 @@ macro_rules! candidates_sql {
             "SELECT a.id::text AS account_id, a.artist_id::text AS artist_id, a.platform, a.status, t.tenant, t.timezone, ",
             "t.subscription_status, t.data_collection_enabled::int AS data_collection_enabled, ",
             "COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id AND c.platform = a.platform ",
-            "AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) AS consented ",
+            "AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) AS consented",
+            ", (EXISTS (SELECT 1 FROM account_state s WHERE s.account_id = a.id))::int AS collected_before ",
             "FROM accounts a JOIN artists t ON t.id = a.artist_id ",
             $which
         )
@@ -454,5 +455,6 @@ fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
         data_collection_enabled: row.truth("data_collection_enabled")?,
         account_status: row.named("status", AccountStatus::parse)?,
         consented: row.truth("consented")?,
+        collected_before: row.truth("collected_before")?,
     })
 }

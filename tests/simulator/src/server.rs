@@ -60,6 +60,8 @@ pub struct SimulatorConfig {
     pub port: u16,
     /// Whether some artists can't be collected; see the traits of [`World`].
     pub troubles: bool,
+    /// Whether all artists publish equally much; see [`World::made_regular`].
+    pub regular: bool,
     /// YouTube units a day, reset at midnight Pacific of the simulated clock. The bucket of `batchGetStats` has as many.
     pub youtube_quota: u64,
     /// What Spotify offers.
@@ -92,6 +94,7 @@ impl Default for SimulatorConfig {
             date: NaiveDate::from_ymd_opt(2026, 11, 20).expect("a date of the calendar"),
             port: 0,
             troubles: false,
+            regular: false,
             youtube_quota: 10_000,
             spotify_mode: SpotifyMode::Extended,
             spotify_quota: None,
@@ -196,8 +199,9 @@ impl Simulator {
     pub async fn start(config: SimulatorConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", config.port)).await?;
         let addr = listener.local_addr()?;
+        let world = World::new(config.seed, config.artists, config.date, config.troubles);
         let shared = Arc::new(Shared {
-            world: World::new(config.seed, config.artists, config.date, config.troubles),
+            world: if config.regular { world.made_regular() } else { world },
             now: Mutex::new(noon(config.date)),
             ledger: Mutex::default(),
             faults: Mutex::new(Faults::new(config.faults.clone())),

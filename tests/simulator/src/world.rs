@@ -195,6 +195,7 @@ pub struct World {
     start: NaiveDate,
     event: NaiveDate,
     troubles: bool,
+    regular: bool,
     signing_key: SigningKey,
 }
 
@@ -252,6 +253,9 @@ mod salt {
     pub const ACCOUNT: u64 = 114;
 }
 
+/// Days of the week on which a regular artist posts, counted from the one of the first post.
+const REGULAR_DAYS: [i64; 3] = [0, 2, 4];
+
 fn epoch() -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 1, 1).expect("a date of the calendar")
 }
@@ -278,7 +282,14 @@ impl World {
                 SigningKey::from_slice(&bytes).ok()
             })
             .expect("nearly every 256-bit number is a P-256 key");
-        Self { seed, artists, start, event: start + Days::new(1), troubles, signing_key }
+        Self { seed, artists, start, event: start + Days::new(1), troubles, regular: false, signing_key }
+    }
+
+    /// The same world with artists who are all alike in how much they publish: three posts a week on every platform, a release every
+    /// 30 days, and nothing special about anybody. What a run takes can be told beforehand then, to the request.
+    #[must_use]
+    pub fn made_regular(self) -> Self {
+        Self { regular: true, ..self }
     }
 
     /// The seed.
@@ -313,6 +324,9 @@ impl World {
     /// What is special about an artist.
     #[must_use]
     pub fn trait_of(&self, index: u32) -> Option<Trait> {
+        if self.regular {
+            return None;
+        }
         let gentle = match index % 25 {
             1 => Trait::ZeroFollowers,
             2 => Trait::FloatNumbers,
@@ -489,6 +503,10 @@ impl World {
             || (platform == Platform::Youtube && self.has(index, Trait::NoUploads));
         let (first, gap) = self.schedule(platform, index);
         let days = (date - first).num_days();
+        if self.regular && !silent && days >= 0 {
+            let this_week = REGULAR_DAYS.iter().filter(|day| **day <= days % 7).count() as i64;
+            return u32::try_from(days / 7 * 3 + this_week).unwrap_or(u32::MAX);
+        }
         if silent || days < 0 { 0 } else { u32::try_from(days / gap).unwrap_or(u32::MAX).saturating_add(1) }
     }
 
@@ -502,7 +520,12 @@ impl World {
     pub fn post(&self, platform: Platform, index: u32, number: u32) -> Post {
         let (first, gap) = self.schedule(platform, index);
         let draw = self.draw_for(salt::POST, platform, index, u64::from(number));
-        let day = first + TimeDelta::days(gap * i64::from(number));
+        let day = first
+            + TimeDelta::days(if self.regular {
+                i64::from(number / 3) * 7 + REGULAR_DAYS[(number % 3) as usize]
+            } else {
+                gap * i64::from(number)
+            });
         let published = midnight(day) + TimeDelta::seconds(count(draw % 43_200));
         let video = platform != Platform::Instagram || (draw / 50_000).is_multiple_of(2);
         Post { number, published, video }
@@ -581,12 +604,15 @@ impl World {
     #[must_use]
     pub fn releases(&self, index: u32, date: NaiveDate, announced: bool) -> Vec<Release> {
         let draw = self.draw(salt::RELEASES, index, 0);
-        let gap = count(21 + draw % 90);
-        let first = epoch() - Days::new(420 + draw / 100 % 200);
+        let (gap, first) = if self.regular {
+            (30, epoch() - Days::new(150))
+        } else {
+            (count(21 + draw % 90), epoch() - Days::new(420 + draw / 100 % 200))
+        };
         let mut releases = Vec::new();
         for number in 0..200_u32 {
             let out = first + TimeDelta::days(gap * i64::from(number));
-            if out > date && !(announced && draw.is_multiple_of(3)) {
+            if out > date && (self.regular || !(announced && draw.is_multiple_of(3))) {
                 break;
             }
             releases.push(self.release(index, number, out));
@@ -600,7 +626,7 @@ impl World {
     fn release(&self, index: u32, number: u32, date: NaiveDate) -> Release {
         let draw = self.draw(salt::RELEASES, index, u64::from(number) + 1);
         let group = match number {
-            1 => "compilation",
+            1 if !self.regular => "compilation",
             _ if draw.is_multiple_of(3) => "album",
             _ => "single",
         };
