@@ -1,7 +1,5 @@
 //! The whole path of the data, on both databases: plan → lease → fetch → normalise → validate → growth → store.
 
-use std::collections::BTreeMap;
-
 use backline::domain::event::types;
 use backline::domain::row::QuarantineStatus;
 use backline::domain::{
@@ -15,7 +13,7 @@ use backline::store::{
 };
 use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
 use chrono::{NaiveDate, TimeDelta, TimeZone as _, Utc};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::support::components;
 use crate::support::database::each_database;
@@ -107,58 +105,6 @@ async fn three_days_of_five_platforms_are_stored_as_they_are() {
     .await;
 }
 
-/// Everything a run leaves behind, as JSON, without what may differ: ids and times that were drawn.
-async fn traces(stage: &Stage) -> Json {
-    let store = stage.host.store();
-    let mut rows =
-        store.metrics(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("metrics");
-    rows.sort_by_key(|row| (row.account_id, row.metric_date));
-    let mut growth =
-        store.growth(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("growth");
-    growth.sort_by_key(|row| (row.account_id, row.metric_date));
-    let mut documents = BTreeMap::new();
-    for row in &rows {
-        let body =
-            store.document(row.document_id).await.expect("documents are read").expect("a row's document is stored");
-        documents.insert(format!("{}/{}", row.account_id, row.metric_date), body);
-    }
-    let rows: Vec<Json> = rows
-        .into_iter()
-        .map(|row| {
-            let mut row = serde_json::to_value(row).expect("a row is JSON");
-            for drawn in ["run_id", "document_id"] {
-                row.as_object_mut().expect("an object").remove(drawn);
-            }
-            row
-        })
-        .collect();
-    // Outcomes, quarantine and events, each without the ids and times that were drawn.
-    let mut outcomes = Vec::new();
-    for run in store.list_runs(100, None).await.expect("runs are read") {
-        for outcome in store.run_outcomes(run.id, None, 10_000).await.expect("outcomes are read") {
-            outcomes
-                .push(format!("{:?} {} {} {:?}", run.date, outcome.account_id, outcome.metric_date, outcome.outcome));
-        }
-    }
-    outcomes.sort();
-    let held = store.quarantine_list(&QuarantineFilter::default()).await.expect("quarantine is read");
-    let mut held: Vec<String> = held
-        .iter()
-        .map(|held| format!("{} {} {} {:?}", held.account_id, held.metric_date, held.metric, held.value))
-        .collect();
-    held.sort();
-    let mut events: Vec<String> = stage
-        .events()
-        .await
-        .iter()
-        .map(|event| format!("{} {:?} {}", event.kind, event.artist_id, event.occurred_at))
-        .collect();
-    events.sort();
-    json!({
-        "metrics": rows, "growth": growth, "documents": documents, "outcomes": outcomes, "quarantine": held, "events": events,
-    })
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_databases_hold_the_same_tables() {
     let traces_of = std::sync::Mutex::new(Vec::new());
@@ -168,7 +114,7 @@ async fn both_databases_hold_the_same_tables() {
             stage.set_date(date(day));
             stage.run(date(day)).await;
         }
-        let traces = traces(&stage).await;
+        let traces = stage.traces().await;
         traces_of.lock().expect("a lock").push(traces);
     })
     .await;
@@ -438,7 +384,7 @@ async fn no_secret_is_stored_or_said_in_the_clear() {
 
         let mut haystack = String::new();
         haystack.push_str(&format!("{report:?}"));
-        haystack.push_str(&traces(&stage).await.to_string());
+        haystack.push_str(&stage.traces().await.to_string());
         let store = stage.host.store();
         haystack.push_str(&format!("{:?}", stage.events().await));
         haystack.push_str(&format!("{:?}", store.run_outcomes(report.run.id, None, 10_000).await.expect("outcomes")));

@@ -2,6 +2,7 @@
 
 pub mod components;
 pub mod database;
+pub mod fleet;
 pub mod http;
 pub mod postgres;
 pub mod stage;

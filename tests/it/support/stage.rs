@@ -1,5 +1,6 @@
 //! A whole Backline for one test: a database, the simulator, the five connectors, and artists to collect.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use backline::clock::Clock;
@@ -11,8 +12,8 @@ use backline::domain::{
 use backline::pipeline::Host;
 use backline::pipeline::report::{RunReport, RunRequest};
 use backline::sandbox::{CompiledRecord, Sandbox, SandboxConfig};
-use backline::secrets::Keyring;
-use backline::store::{EventCursor, MetricsFilter, Store};
+use backline::secrets::{Keyring, SecretText};
+use backline::store::{EventCursor, MetricsFilter, QuarantineFilter, Store};
 use backline_simulator::{Platform as SimPlatform, SimArtist, Simulator, SimulatorConfig};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde_json::json;
@@ -23,6 +24,9 @@ use super::components;
 
 /// The first-party connectors.
 const PLUGINS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "apple-music"];
+
+/// The platforms they collect.
+pub const PLATFORMS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "apple_music"];
 
 /// The hosts the simulator plays.
 const ORIGINS: [&str; 6] = [
@@ -44,11 +48,17 @@ pub struct Stage {
 impl Stage {
     /// Connectors installed, artists imported, credentials set; nothing collected yet.
     pub async fn set(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
+        let stage = Self::installed(url, simulator, change).await;
+        stage.import().await;
+        stage
+    }
+
+    /// Connectors installed, nobody imported.
+    pub async fn installed(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
         let stage = Self::bare(url, simulator, change).await;
         for plugin in PLUGINS {
             stage.host.install(&components::plugin(plugin)).await.unwrap_or_else(|error| panic!("{plugin}: {error}"));
         }
-        stage.import().await;
         stage
     }
 
@@ -95,12 +105,23 @@ impl Stage {
 
     /// Imports the simulator's artists, each with an account on every platform, with consent and credentials.
     pub async fn import(&self) {
+        let everybody: Vec<u32> = (0..self.simulator.world().artists()).collect();
+        self.import_some(&everybody, &PLATFORMS, |_| "default".to_owned()).await;
+    }
+
+    /// Imports some of the simulator's artists with accounts on some platforms, each under the tenant named.
+    pub async fn import_some(&self, indices: &[u32], platforms: &[&str], tenant: impl Fn(u32) -> String) {
         let now = self.host.clock().now();
         let world = self.simulator.world();
-        let sims: Vec<SimArtist> = (0..world.artists()).map(|index| world.artist(index)).collect();
-        let artists: Vec<Artist> = sims.iter().map(artist).collect();
+        let sims: Vec<SimArtist> = indices.iter().map(|index| world.artist(*index)).collect();
+        let artists: Vec<Artist> = indices
+            .iter()
+            .zip(&sims)
+            .map(|(index, sim)| Artist { tenant: Tenant::new(&tenant(*index)).expect("a tenant"), ..artist(sim) })
+            .collect();
         self.host.store().save_artists(&artists, now).await.expect("artists are saved");
-        let accounts: Vec<Account> = sims.iter().flat_map(accounts).collect();
+        let mut accounts: Vec<Account> = sims.iter().flat_map(accounts).collect();
+        accounts.retain(|account| platforms.contains(&account.platform.as_str()));
         self.host.store().save_accounts(&accounts, now).await.expect("accounts are saved");
         let consents: Vec<Consent> = accounts
             .iter()
@@ -117,17 +138,23 @@ impl Stage {
         for credential in world.operator_credentials() {
             self.set_credential(credential.platform, credential.slot, None, &credential.value).await;
         }
-        for index in 0..world.artists() {
-            for credential in world.artist_credentials(index) {
-                let account = accounts
-                    .iter()
-                    .find(|account| {
-                        account.platform.as_str() == credential.platform
-                            && Some(&account.platform_id) == credential.account.as_ref()
-                    })
-                    .expect("the account was imported");
-                self.set_credential(credential.platform, credential.slot, Some(account.id), &credential.value).await;
+        let ids: HashMap<(&str, &str), AccountId> = accounts
+            .iter()
+            .map(|account| ((account.platform.as_str(), account.platform_id.as_str()), account.id))
+            .collect();
+        let mut secrets: BTreeMap<(&str, &str), Vec<(AccountId, SecretText)>> = BTreeMap::new();
+        for index in indices {
+            for credential in world.artist_credentials(*index) {
+                let account = credential.account.as_deref().and_then(|id| ids.get(&(credential.platform, id)));
+                if let Some(account) = account {
+                    let of_slot = secrets.entry((credential.platform, credential.slot)).or_default();
+                    of_slot.push((*account, SecretText::new(credential.value)));
+                }
             }
+        }
+        for ((name, slot), secrets) in secrets {
+            let set = self.host.set_account_credentials(&platform(name), slot, &secrets).await;
+            set.unwrap_or_else(|error| panic!("{name}/{slot}: {error}"));
         }
     }
 
@@ -167,6 +194,60 @@ impl Stage {
     pub async fn events(&self) -> Vec<Event> {
         let events = self.host.store().events_after(EventCursor::default(), 100_000).await.expect("events are read");
         events.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// Everything a run leaves behind, as JSON, without what may differ: ids and times that were drawn.
+    pub async fn traces(&self) -> serde_json::Value {
+        let store = self.host.store();
+        let mut rows =
+            store.metrics(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("metrics");
+        rows.sort_by_key(|row| (row.account_id, row.metric_date));
+        let mut growth =
+            store.growth(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("growth");
+        growth.sort_by_key(|row| (row.account_id, row.metric_date));
+        let mut documents = BTreeMap::new();
+        for row in &rows {
+            let body =
+                store.document(row.document_id).await.expect("documents are read").expect("a row's document is stored");
+            documents.insert(format!("{}/{}", row.account_id, row.metric_date), body);
+        }
+        let rows: Vec<serde_json::Value> = rows
+            .into_iter()
+            .map(|row| {
+                let mut row = serde_json::to_value(row).expect("a row is JSON");
+                for drawn in ["run_id", "document_id"] {
+                    row.as_object_mut().expect("an object").remove(drawn);
+                }
+                row
+            })
+            .collect();
+        // Outcomes, quarantine and events, each without the ids and times that were drawn.
+        let mut outcomes = Vec::new();
+        for run in store.list_runs(100, None).await.expect("runs are read") {
+            for outcome in store.run_outcomes(run.id, None, 10_000).await.expect("outcomes are read") {
+                outcomes.push(format!(
+                    "{:?} {} {} {:?}",
+                    run.date, outcome.account_id, outcome.metric_date, outcome.outcome
+                ));
+            }
+        }
+        outcomes.sort();
+        let held = store.quarantine_list(&QuarantineFilter::default()).await.expect("quarantine is read");
+        let mut held: Vec<String> = held
+            .iter()
+            .map(|held| format!("{} {} {} {:?}", held.account_id, held.metric_date, held.metric, held.value))
+            .collect();
+        held.sort();
+        let mut events: Vec<String> = self
+            .events()
+            .await
+            .iter()
+            .map(|event| format!("{} {:?} {}", event.kind, event.artist_id, event.occurred_at))
+            .collect();
+        events.sort();
+        json!({
+            "metrics": rows, "growth": growth, "documents": documents, "outcomes": outcomes, "quarantine": held, "events": events,
+        })
     }
 
     /// Collects a date on all platforms.

@@ -1,0 +1,38 @@
+//! Backline as a service: several hosts on one database, and what becomes of their work when they die, pause or are told to stop.
+
+mod activation;
+mod allowance;
+mod equality;
+mod failover;
+mod fairness;
+mod rotation;
+mod scale;
+
+use std::time::Duration;
+
+use backline::domain::Run;
+use backline::domain::RunStatus;
+use backline::pipeline::service::Service;
+
+use crate::support::fleet::until;
+use crate::support::stage::Stage;
+
+/// Another host on the stage's database, in this process and by the stage's clock.
+async fn another(stage: &Stage) -> backline::pipeline::Host {
+    backline::pipeline::Host::open(stage.host.config().clone(), stage.host.clock().clone()).await.expect("a host opens")
+}
+
+/// Starts a service.
+async fn serve(host: backline::pipeline::Host) -> Service {
+    Service::start(host).await.expect("the service starts")
+}
+
+/// The only run, once nothing of it is planned or leased any more.
+async fn settled(stage: &Stage, within: Duration) -> Run {
+    until(within, "a run that has come to rest", async || {
+        let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
+        assert!(runs.len() <= 1, "{runs:?}");
+        runs.into_iter().next().filter(|run| run.status != RunStatus::Running)
+    })
+    .await
+}

@@ -1,0 +1,69 @@
+//! The artist platform's own code changes an artist, and the first collection follows by itself, once.
+
+use std::time::Duration;
+
+use backline::domain::RunStatus;
+use backline::store::DatabaseKind;
+use backline_simulator::SimulatorConfig;
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
+
+use super::{another, serve};
+use crate::support::database::each_database;
+use crate::support::fleet::until;
+use crate::support::stage::Stage;
+
+/// Long enough for a slow machine.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Runs a statement as other software does: over a connection of its own, without Backline.
+async fn elsewhere(kind: DatabaseKind, url: &str, statement: &'static str) {
+    match kind {
+        DatabaseKind::Postgres => {
+            let mut connection = PgConnection::connect(url).await.expect("the database answers");
+            sqlx::query(statement).execute(&mut connection).await.expect("it is done");
+        }
+        DatabaseKind::Sqlite => {
+            let mut connection = SqliteConnection::connect(url).await.expect("the file opens");
+            sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut connection).await.expect("it waits");
+            sqlx::query(statement).execute(&mut connection).await.expect("it is done");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_artist_who_becomes_active_is_collected_once() {
+    each_database(async |store, url| {
+        let simulator = SimulatorConfig { artists: 3, ..SimulatorConfig::default() };
+        let stage = Stage::set(url, simulator, |config| {
+            config.schedules.clear();
+            // On PostgreSQL it is heard, not found at the next look.
+            config.service.poll_ms = if store.kind() == DatabaseKind::Postgres { 600_000 } else { 50 };
+        })
+        .await;
+        let kind = store.kind();
+        elsewhere(kind, url, "UPDATE artists SET subscription_status = 'inactive'").await;
+        elsewhere(kind, url, "DELETE FROM activations").await;
+        let service = serve(another(&stage).await).await;
+
+        let runs = async |number: usize| {
+            until(SOON, "a run that has come to its end", async || {
+                let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
+                (runs.len() >= number && runs[0].status == RunStatus::Success).then_some(runs)
+            })
+            .await
+        };
+        elsewhere(kind, url, "UPDATE artists SET subscription_status = 'active'").await;
+        let first = runs(1).await;
+        assert_eq!((first.len(), first[0].counts.collected), (1, 15), "{first:?}");
+
+        // No transition: nothing follows. The next transition shows that nothing did.
+        elsewhere(kind, url, "UPDATE artists SET name = name || '!', updated_at = updated_at").await;
+        elsewhere(kind, url, "UPDATE accounts SET status = 'disabled' WHERE platform = 'tiktok'").await;
+        elsewhere(kind, url, "UPDATE accounts SET status = 'active' WHERE platform = 'tiktok'").await;
+        let second = runs(2).await;
+        assert_eq!((second.len(), second[0].counts.collected), (2, 3), "only the accounts that came back: {second:?}");
+        assert!(second[0].trigger.contains("activation"), "{second:?}");
+        service.stop().await;
+    })
+    .await;
+}

@@ -1,0 +1,108 @@
+//! An allowance that lasts for half of a run.
+
+use std::time::Duration;
+
+use backline::domain::RunStatus;
+use backline_simulator::{SimulatorConfig, Trait};
+use chrono::{DateTime, Utc};
+
+use super::{serve, settled};
+use crate::support::components;
+use crate::support::database::each_database;
+use crate::support::fleet::until;
+use crate::support::stage::Stage;
+
+/// Long enough for a slow machine; nothing here takes more than a few seconds.
+const SOON: Duration = Duration::from_secs(120);
+
+/// Channels that never published anything take two units each: their own, and that of a list of uploads that is not there.
+const CHANNELS: u32 = 100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_allowance_does_not_cover_is_collected_after_its_reset() {
+    each_database(async |_, url| {
+        let simulator = SimulatorConfig { artists: 25 * CHANNELS, youtube_quota: 100, ..SimulatorConfig::default() };
+        let start = simulator.date;
+        let stage = Stage::installed(url, simulator, |config| {
+            config.schedules.clear();
+            config.service.poll_ms = 20;
+            // One batch after the other, so that none has begun with units that the next one lacks.
+            config.collection.concurrency = 1;
+            config.collection.concurrency_max = 1;
+        })
+        .await;
+        let quota = [("units".to_owned(), 100)].into();
+        stage.host.install_with(&components::plugin("youtube"), &quota).await.expect("the quota is granted");
+        let silent: Vec<u32> = (0..25 * CHANNELS)
+            .filter(|index| stage.simulator.world().trait_of(*index) == Some(Trait::NoUploads))
+            .collect();
+        assert_eq!(silent.len(), CHANNELS as usize);
+        // A tenant each: batches of one account.
+        stage.import_some(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
+
+        let service = serve(super::another(&stage).await).await;
+        let run = settled(&stage, SOON).await;
+        assert_eq!((run.counts.collected, run.counts.deferred, run.counts.failed), (50, 50, 0), "{run:?}");
+        assert_eq!(run.status, RunStatus::Deferred);
+        assert_eq!(stage.simulator.counts().units("youtube"), 100);
+        let midnight_pacific: DateTime<Utc> =
+            (start + chrono::Days::new(1)).and_hms_opt(8, 0, 0).expect("a time").and_utc();
+        let outcomes = stage.host.store().run_outcomes(run.id, None, 1_000).await.expect("outcomes are read");
+        for outcome in &outcomes {
+            if let backline::domain::Outcome::Deferred { until, .. } = &outcome.outcome {
+                assert_eq!(*until, midnight_pacific);
+            }
+            assert_eq!(outcome.metric_date, start);
+        }
+
+        stage.simulator.set_now(midnight_pacific + chrono::TimeDelta::seconds(1));
+        stage.set_time(midnight_pacific + chrono::TimeDelta::seconds(1));
+        let run = until(SOON, "the rest to be collected", async || {
+            let run = stage.host.store().get_run(run.id).await.expect("the run is read").expect("it is there");
+            (run.status == RunStatus::Success).then_some(run)
+        })
+        .await;
+        assert_eq!((run.counts.collected, run.counts.deferred, run.counts.failed), (100, 0, 0), "{run:?}");
+        let outcomes = stage.host.store().run_outcomes(run.id, None, 1_000).await.expect("outcomes are read");
+        for outcome in &outcomes {
+            assert_eq!(outcome.metric_date, start, "the logical date is that of the run, not of the reset");
+        }
+        service.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_hosts_together_spend_no_more_than_the_allowance() {
+    each_database(async |store, url| {
+        if store.kind() == backline::store::DatabaseKind::Sqlite {
+            return;
+        }
+        let quota = 333;
+        // The simulator would grant more: it is Backline that keeps to the limit.
+        let simulator = SimulatorConfig { artists: 2_000, youtube_quota: 1_000_000, ..SimulatorConfig::default() };
+        let stage = Stage::installed(url, simulator, |config| {
+            config.schedules.clear();
+            config.service.poll_ms = 20;
+        })
+        .await;
+        let granted = [("units".to_owned(), quota)].into();
+        stage.host.install_with(&components::plugin("youtube"), &granted).await.expect("the quota is granted");
+        let everybody: Vec<u32> = (0..2_000).collect();
+        stage.import_some(&everybody, &["youtube"], |index| format!("tenant-{}", index / 10)).await;
+        let mut services = Vec::new();
+        for _ in 0..10 {
+            services.push(serve(super::another(&stage).await).await);
+        }
+        let run = settled(&stage, SOON).await;
+        for service in services {
+            service.stop().await;
+        }
+        assert_eq!((run.counts.failed, run.counts.collected + run.counts.deferred), (0, 2_000), "{run:?}");
+        assert!(run.counts.collected > 0 && run.counts.deferred > 0, "{run:?}");
+        let spent = stage.simulator.counts().units("youtube");
+        assert!(spent <= quota, "{spent} of {quota} units");
+        assert!(spent > quota / 2, "{spent} of {quota} units: what one host does not need, another gets");
+    })
+    .await;
+}

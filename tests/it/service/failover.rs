@@ -1,0 +1,158 @@
+//! Hosts as processes: killed at any instant, paused beyond their leases, told to stop under load.
+
+use std::time::{Duration, Instant};
+
+use backline::domain::{Run, RunStatus};
+use backline::store::DatabaseKind;
+use backline_simulator::SimulatorConfig;
+use chrono::Utc;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use rustix::process::Signal;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+
+use super::settled;
+use crate::support::database::each_database;
+use crate::support::fleet::Fleet;
+use crate::support::stage::Stage;
+
+/// How long a host that is heard of no more keeps its batches here: short, so that the test sees many takeovers.
+const LEASE_MS: u64 = 2_000;
+
+/// Long enough for a slow machine.
+const IN_THE_END: Duration = Duration::from_secs(900);
+
+async fn number(database: &mut PgConnection, query: &str) -> i64 {
+    let row = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_one(database).await.expect("a number");
+    row.get(0)
+}
+
+/// Each account's results are in the tables once: one document, one row, one outcome, one event.
+async fn expect_each_once(database: &mut PgConnection, accounts: i64) {
+    for (what, query) in [
+        ("documents", "SELECT COUNT(*) FROM documents"),
+        ("accounts with documents", "SELECT COUNT(DISTINCT account_id) FROM documents"),
+        ("rows", "SELECT COUNT(*) FROM metrics"),
+        ("outcomes", "SELECT COUNT(*) FROM collection_outcomes WHERE outcome = 'collected'"),
+        ("events", "SELECT COUNT(*) FROM events WHERE type = 'metrics.collected'"),
+    ] {
+        assert_eq!(number(database, query).await, accounts, "{what}");
+    }
+    assert_eq!(number(database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await, 0, "open batches");
+    let completed = number(database, "SELECT COUNT(*) FROM events WHERE type = 'run.completed'").await;
+    assert_eq!(completed, 1, "the run's end is told once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let artists = 2_000;
+        let simulator = SimulatorConfig { artists, date: Utc::now().date_naive(), ..SimulatorConfig::default() };
+        let quota = simulator.youtube_quota;
+        let stage = Stage::set(url, simulator, |config| {
+            config.schedules.clear();
+            config.collection.lease_ttl_ms = LEASE_MS;
+            config.service.leader_ttl_ms = LEASE_MS;
+            // A kill uses up an attempt of the batches that were under way, and there will be many.
+            config.collection.attempts_max = 1_000;
+        })
+        .await;
+        let fleet = Fleet::of(&stage, |_| {});
+        let mut hosts: Vec<_> = ["one", "two", "three"].iter().map(|name| (*name, fleet.start(name))).collect();
+        let mut paused: Option<(usize, Instant)> = None;
+        let mut dice = StdRng::seed_from_u64(7);
+        let (mut kills, mut pauses) = (0_usize, 0_usize);
+        let mut misfortune = tokio::time::interval(Duration::from_millis(3_000));
+        misfortune.tick().await;
+        let run: Run = loop {
+            misfortune.tick().await;
+            let victim = dice.random_range(0..hosts.len());
+            if let Some((index, since)) =
+                paused.take_if(|(_, since)| since.elapsed() > 2 * Duration::from_millis(LEASE_MS))
+            {
+                hosts[index].1.signal(Signal::CONT);
+                pauses += 1;
+                assert!(since.elapsed() > Duration::from_millis(LEASE_MS), "it wakes after its leases are over");
+            } else if paused.is_none() && kills % 2 == 1 {
+                let index = (victim + 1) % hosts.len();
+                hosts[index].1.signal(Signal::STOP);
+                paused = Some((index, Instant::now()));
+            }
+            if paused.is_none_or(|(index, _)| index != victim) {
+                let (name, host) = &mut hosts[victim];
+                host.kill();
+                *host = fleet.start(name);
+            }
+            kills += 1;
+            let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
+            if let Some(run) = runs.into_iter().next().filter(|run| run.status != RunStatus::Running) {
+                break run;
+            }
+            assert!(kills < 200, "the run does not come to an end");
+        };
+        assert!(kills >= 3 && pauses >= 1, "{kills} kills, {pauses} pauses: too few to prove anything");
+        let accounts = i64::from(artists) * 5;
+        assert_eq!(
+            (run.counts.planned, run.counts.collected, run.counts.failed, run.counts.deferred),
+            (accounts.cast_unsigned(), accounts.cast_unsigned(), 0, 0),
+            "{run:?}"
+        );
+        let mut database = PgConnection::connect(url).await.expect("the database answers");
+        expect_each_once(&mut database, accounts).await;
+        let counts = stage.simulator.counts();
+        assert!(counts.units("youtube") <= quota, "{} of {quota} units", counts.units("youtube"));
+        assert_eq!(counts.statuses.get(&403), None, "the platform never had to say that the quota is exceeded");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_told_to_stop_loses_no_batch_and_runs_none_twice() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let simulator = SimulatorConfig {
+            artists: 1_000,
+            date: Utc::now().date_naive(),
+            latency_ms: 20,
+            ..SimulatorConfig::default()
+        };
+        let stage = Stage::installed(url, simulator, |config| config.schedules.clear()).await;
+        let everybody: Vec<u32> = (0..1_000).collect();
+        stage.import_some(&everybody, &["youtube", "spotify", "apple_music"], |_| "default".to_owned()).await;
+        let deadline = Duration::from_millis(20_000);
+        let fleet = Fleet::of(&stage, |config| config.service.stop_deadline_ms = 20_000);
+        let mut database = PgConnection::connect(url).await.expect("the database answers");
+
+        let mut first = fleet.start("first");
+        crate::support::fleet::until(Duration::from_secs(120), "work under way", async || {
+            let done = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NOT NULL").await;
+            (done >= 5).then_some(())
+        })
+        .await;
+        let told = Instant::now();
+        first.signal(Signal::TERM);
+        let status = first.ended(deadline + Duration::from_secs(2)).await;
+        assert!(status.success(), "{status}: {}", first.log());
+        assert!(told.elapsed() <= deadline + Duration::from_secs(2));
+        let held = number(&mut database, "SELECT COUNT(*) FROM batches WHERE state = 'leased'").await;
+        assert_eq!(held, 0, "nothing is left in its hands");
+        let open = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await;
+        assert!(open > 0, "it was told to stop while there was work left");
+
+        let _second = fleet.start("second");
+        let run = settled(&stage, IN_THE_END).await;
+        assert_eq!((run.counts.collected, run.counts.failed), (3_000, 0), "{run:?}");
+        expect_each_once(&mut database, 3_000).await;
+        let again = number(&mut database, "SELECT COUNT(*) FROM collection_outcomes WHERE attempts <> 1").await;
+        assert_eq!(again, 0, "no account took a second attempt");
+        let counts = stage.simulator.counts();
+        assert_eq!(counts.operation("GET /youtube/v3/channels"), 20, "each batch asked the platform once");
+        assert_eq!(counts.operation("GET /v1/artists"), 20, "each batch asked the platform once");
+    })
+    .await;
+}

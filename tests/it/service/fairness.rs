@@ -1,0 +1,56 @@
+//! A tenant of 20,000 accounts and one of 20.
+
+use std::time::Duration;
+
+use backline_simulator::SimulatorConfig;
+use sqlx::{Connection as _, PgConnection, Row as _};
+
+use super::{another, serve};
+use crate::support::database::each_database;
+use crate::support::fleet::until;
+use crate::support::stage::Stage;
+
+const LARGE: u32 = 20_000;
+const SMALL: u32 = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_tenant_does_not_wait_for_a_large_one() {
+    each_database(async |store, url| {
+        if store.kind() == backline::store::DatabaseKind::Sqlite {
+            return;
+        }
+        let simulator =
+            SimulatorConfig { artists: LARGE + SMALL, youtube_quota: 1_000_000, ..SimulatorConfig::default() };
+        let stage = Stage::installed(url, simulator, |config| {
+            config.schedules.clear();
+            config.service.poll_ms = 20;
+            config.service.stop_deadline_ms = 1_000;
+        })
+        .await;
+        let everybody: Vec<u32> = (0..LARGE + SMALL).collect();
+        // The small one's artists come last in every listing of artists.
+        stage
+            .import_some(&everybody, &["youtube"], |index| {
+                if index < LARGE { "a-large".to_owned() } else { "z-small".to_owned() }
+            })
+            .await;
+        let mut database = PgConnection::connect(url).await.expect("the database answers");
+        let service = serve(another(&stage).await).await;
+        let large = until(Duration::from_secs(300), "the small tenant to be collected", async || {
+            let counts = sqlx::query(
+                "SELECT t.tenant, COUNT(*) AS n FROM collection_outcomes o JOIN artists t ON t.id = o.artist_id
+                 WHERE o.outcome = 'collected' GROUP BY t.tenant",
+            );
+            let counts = counts.fetch_all(&mut database).await.expect("outcomes are counted");
+            let of = |tenant: &str| {
+                let row = counts.iter().find(|row| row.get::<String, _>("tenant") == tenant);
+                row.map_or(0, |row| row.get::<i64, _>("n"))
+            };
+            (of("z-small") == i64::from(SMALL)).then(|| of("a-large"))
+        })
+        .await;
+        assert!(large < i64::from(LARGE) / 20, "{large} accounts of the large tenant were collected before");
+        service.stop().await;
+    })
+    .await;
+}

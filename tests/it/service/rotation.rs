@@ -1,0 +1,71 @@
+//! A host that is killed between a platform's fresh token and the database, where the platform honours no other any more.
+
+use std::time::Duration;
+
+use backline::store::DatabaseKind;
+use backline_simulator::{Fault, FaultKind, SimulatorConfig};
+use chrono::Utc;
+use sqlx::{Connection as _, PgConnection};
+
+use super::settled;
+use crate::support::database::each_database;
+use crate::support::fleet::{Fleet, until};
+use crate::support::stage::Stage;
+
+/// Long enough for a slow machine.
+const SOON: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_token_survives_the_host_that_got_it() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let simulator = SimulatorConfig {
+            artists: 1,
+            date: Utc::now().date_naive(),
+            tiktok_rotates: true,
+            tiktok_grace_seconds: 0,
+            // Time to take the row's lock once the request is on its way.
+            faults: vec![Fault::once(FaultKind::Latency { ms: 3_000 }).on_path("/v2/oauth/token/")],
+            ..SimulatorConfig::default()
+        };
+        let stage = Stage::installed(url, simulator, |config| {
+            config.schedules.clear();
+            config.collection.lease_ttl_ms = 2_000;
+            config.service.leader_ttl_ms = 2_000;
+            config.collection.attempts_max = 100;
+        })
+        .await;
+        stage.import_some(&[0], &["tiktok"], |_| "default".to_owned()).await;
+        let fleet = Fleet::of(&stage, |_| {});
+        let mut host = fleet.start("host");
+        until(SOON, "a request for a fresh token", async || {
+            (stage.simulator.counts().operation("POST /v2/oauth/token/") > 0).then_some(())
+        })
+        .await;
+        // From here on nobody can save the token.
+        let mut other = PgConnection::connect(url).await.expect("the database answers");
+        let mut lock = other.begin().await.expect("a transaction");
+        sqlx::query("SELECT id FROM credentials WHERE account_id IS NOT NULL FOR UPDATE")
+            .execute(&mut *lock)
+            .await
+            .expect("the row is locked");
+        let journal = fleet.state_of("host").join("refreshes");
+        until(SOON, "the token in the journal", async || {
+            std::fs::read_dir(&journal).ok()?.flatten().any(|entry| entry.path().is_file()).then_some(())
+        })
+        .await;
+        host.kill();
+        lock.rollback().await.expect("the row is free");
+
+        let _again = fleet.start("host");
+        let run = settled(&stage, SOON).await;
+        assert_eq!((run.counts.collected, run.counts.failed), (1, 0), "{run:?}");
+        let counts = stage.simulator.counts();
+        assert_eq!(counts.operation("POST /v2/oauth/token/"), 1, "the token it had got is used");
+        let left = std::fs::read_dir(&journal).expect("the folder is there").count();
+        assert_eq!(left, 0, "what is saved is in the journal no longer");
+    })
+    .await;
+}
