@@ -45,11 +45,23 @@ impl Stage {
     /// Connectors installed, artists imported, credentials set; nothing collected yet.
     pub async fn set(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
         let stage = Self::bare(url, simulator, change).await;
-        for plugin in PLUGINS {
-            stage.host.install(&components::plugin(plugin)).await.unwrap_or_else(|error| panic!("{plugin}: {error}"));
-        }
+        stage.install(&PLUGINS).await;
         stage.import().await;
         stage
+    }
+
+    /// Installs first-party connectors.
+    pub async fn install(&self, plugins: &[&str]) {
+        for plugin in plugins {
+            self.host.install(&components::plugin(plugin)).await.unwrap_or_else(|error| panic!("{plugin}: {error}"));
+        }
+    }
+
+    /// Another host on the same database, platforms and clock.
+    pub async fn another_host(&self, change: impl FnOnce(&mut Config)) -> Host {
+        let mut config = self.host.config().clone();
+        change(&mut config);
+        Host::open(config, self.host.clock().clone()).await.expect("the host opens")
     }
 
     /// A migrated database and a simulator, and nothing in either.
@@ -95,12 +107,19 @@ impl Stage {
 
     /// Imports the simulator's artists, each with an account on every platform, with consent and credentials.
     pub async fn import(&self) {
+        self.import_some(&["youtube", "spotify", "instagram", "tiktok", "apple_music"], |_| Tenant::default()).await;
+    }
+
+    /// The same with accounts on some platforms only, and with artists of several tenants.
+    pub async fn import_some(&self, platforms: &[&str], tenant: impl Fn(usize) -> Tenant) {
         let now = self.host.clock().now();
         let world = self.simulator.world();
         let sims: Vec<SimArtist> = (0..world.artists()).map(|index| world.artist(index)).collect();
-        let artists: Vec<Artist> = sims.iter().map(artist).collect();
+        let artists: Vec<Artist> =
+            sims.iter().enumerate().map(|(index, sim)| Artist { tenant: tenant(index), ..artist(sim) }).collect();
         self.host.store().save_artists(&artists, now).await.expect("artists are saved");
-        let accounts: Vec<Account> = sims.iter().flat_map(accounts).collect();
+        let mut accounts: Vec<Account> = sims.iter().flat_map(accounts).collect();
+        accounts.retain(|account| platforms.contains(&account.platform.as_str()));
         self.host.store().save_accounts(&accounts, now).await.expect("accounts are saved");
         let consents: Vec<Consent> = accounts
             .iter()
@@ -115,10 +134,16 @@ impl Stage {
             .collect();
         self.host.store().record_consents(&consents).await.expect("consents are recorded");
         for credential in world.operator_credentials() {
+            if !platforms.contains(&credential.platform) {
+                continue;
+            }
             self.set_credential(credential.platform, credential.slot, None, &credential.value).await;
         }
         for index in 0..world.artists() {
             for credential in world.artist_credentials(index) {
+                if !platforms.contains(&credential.platform) {
+                    continue;
+                }
                 let account = accounts
                     .iter()
                     .find(|account| {
