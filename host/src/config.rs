@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::domain::ScheduleSpec;
+use crate::domain::turns::WEIGHT_MAX;
+use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
 use crate::sandbox::SandboxConfig;
@@ -239,12 +240,12 @@ pub struct CollectionConfig {
     pub window_days: u16,
     /// Batches of one platform that a host begins with at the same time.
     pub concurrency: u16,
-    /// Batches of one platform that a host grows to while the platform answers well.
+    /// Batches of one platform that a host grows to while the platform answers well; `concurrency` where that is more.
     pub concurrency_max: u16,
     /// How often a tenant's batches get their turn, as parts; 1 unless given.
-    pub tenant_weights: BTreeMap<String, u32>,
+    pub tenant_weights: Weights,
     /// How often a platform's batches get their turn, as parts; 1 unless given.
-    pub platform_weights: BTreeMap<String, u32>,
+    pub platform_weights: Weights,
     /// Attempts an account has in one run; deferral uses none.
     pub attempts_max: u32,
     /// Longest a batch may take, in milliseconds.
@@ -261,8 +262,8 @@ impl Default for CollectionConfig {
             window_days: 28,
             concurrency: 4,
             concurrency_max: 8,
-            tenant_weights: BTreeMap::new(),
-            platform_weights: BTreeMap::new(),
+            tenant_weights: Weights::default(),
+            platform_weights: Weights::default(),
             attempts_max: 3,
             batch_deadline_ms: 300_000,
             retry_wait_max_ms: 30_000,
@@ -397,13 +398,41 @@ impl Config {
 
     /// Refuses values that are of the right type and make no sense. Sections of other modules are checked by those.
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let CollectionConfig { window_days, concurrency, attempts_max, batch_deadline_ms, lease_ttl_ms, .. } =
-            self.collection;
+        let CollectionConfig {
+            window_days,
+            concurrency,
+            concurrency_max,
+            attempts_max,
+            batch_deadline_ms,
+            lease_ttl_ms,
+            ..
+        } = self.collection;
         if !(1..=WINDOW_DAYS_MAX).contains(&window_days) {
             return Err(("collection.window_days", format!("{window_days} is not between 1 and {WINDOW_DAYS_MAX}")));
         }
         if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
             return Err(("collection.concurrency", format!("{concurrency} is not between 1 and {CONCURRENCY_MAX}")));
+        }
+        if !(1..=CONCURRENCY_MAX).contains(&concurrency_max) {
+            return Err((
+                "collection.concurrency_max",
+                format!("{concurrency_max} is not between 1 and {CONCURRENCY_MAX}"),
+            ));
+        }
+        let weights = [
+            ("collection.tenant_weights", &self.collection.tenant_weights),
+            ("collection.platform_weights", &self.collection.platform_weights),
+        ];
+        for (key, weights) in weights {
+            if let Some((name, weight)) = weights.wrong() {
+                return Err((key, format!("{name} weighs {weight}, which is not between 1 and {WEIGHT_MAX}")));
+            }
+        }
+        if self.service.batches_max == 0 {
+            return Err(("service.batches_max", "0 would never collect; write 1 or more".to_owned()));
+        }
+        if self.service.poll_ms == 0 {
+            return Err(("service.poll_ms", "0 would ask the database without a pause; write 1 or more".to_owned()));
         }
         if attempts_max == 0 {
             return Err(("collection.attempts_max", "0 would never try; write 1 or more".to_owned()));

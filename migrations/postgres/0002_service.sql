@@ -68,6 +68,8 @@ CREATE INDEX credentials_by_expiry ON credentials (expires_at) WHERE expires_at 
 DROP INDEX batches_open;
 CREATE INDEX batches_open ON batches (platform, turn, id) WHERE finished_at IS NULL;
 CREATE INDEX batches_dead ON batches (finished_at) WHERE state = 'dead';
+CREATE INDEX batches_deferred ON batches (available_at) WHERE state = 'deferred';
+CREATE INDEX batches_open_by_run ON batches (run_id) WHERE finished_at IS NULL;
 
 CREATE FUNCTION backline_wants_first_collection(p_artist UUID, p_platform TEXT, p_cause TEXT) RETURNS VOID
 LANGUAGE plpgsql AS $$

@@ -68,6 +68,8 @@ CREATE INDEX credentials_by_expiry ON credentials (expires_at) WHERE expires_at 
 DROP INDEX batches_open;
 CREATE INDEX batches_open ON batches (platform, turn, id) WHERE finished_at IS NULL;
 CREATE INDEX batches_dead ON batches (finished_at) WHERE state = 'dead';
+CREATE INDEX batches_deferred ON batches (available_at) WHERE state = 'deferred';
+CREATE INDEX batches_open_by_run ON batches (run_id) WHERE finished_at IS NULL;
 
 -- The transition counts, not every UPDATE.
 CREATE TRIGGER artists_inserted_active AFTER INSERT ON artists FOR EACH ROW

@@ -7,6 +7,7 @@ mod failover;
 mod fairness;
 mod rotation;
 mod scale;
+mod working;
 
 use std::time::Duration;
 
@@ -16,11 +17,6 @@ use backline::pipeline::service::Service;
 
 use crate::support::fleet::until;
 use crate::support::stage::Stage;
-
-/// Another host on the stage's database, in this process and by the stage's clock.
-async fn another(stage: &Stage) -> backline::pipeline::Host {
-    backline::pipeline::Host::open(stage.host.config().clone(), stage.host.clock().clone()).await.expect("a host opens")
-}
 
 /// Starts a service.
 async fn serve(host: backline::pipeline::Host) -> Service {

@@ -21,6 +21,7 @@ pub mod run;
 pub mod schedule;
 pub mod snapshot;
 pub mod text;
+pub mod turns;
 
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use event::Event;
@@ -34,6 +35,7 @@ pub use origin::{Origin, OriginPattern};
 pub use outcome::{FailureClass, Outcome};
 pub use release::{Grant, Release};
 pub use row::{Finding, MetricsRow, Quarantined, Severity};
-pub use run::{Batch, BatchAccount, Lease, Run, RunStatus};
+pub use run::{Batch, BatchAccount, BatchState, Lease, Run, RunStatus};
 pub use schedule::{CatchUp, Overlap, ScheduleSpec};
 pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};
+pub use turns::{Turns, Weights};

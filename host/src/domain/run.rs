@@ -126,6 +126,45 @@ pub struct Batch {
     pub attempts: u32,
 }
 
+/// Where a batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchState {
+    /// It waits for a worker, perhaps until a moment has passed.
+    Planned,
+    /// In a worker's hands.
+    Leased,
+    /// It waits for an allowance.
+    Deferred,
+    /// All its accounts have ended.
+    Done,
+    /// Accounts of it failed with the last attempt, and might do well if they were tried again: those are still in it.
+    Dead,
+}
+
+impl BatchState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Planned, Self::Leased, Self::Deferred, Self::Done, Self::Dead];
+
+    /// The name used in tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Leased => "leased",
+            Self::Deferred => "deferred",
+            Self::Done => "done",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Reads the name used in tables.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
 /// A batch in a worker's hands. Every write of its results checks `token`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lease {

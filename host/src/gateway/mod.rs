@@ -122,6 +122,10 @@ pub struct Usage {
     pub units: BTreeMap<String, u64>,
     /// Requests by origin.
     pub requests_by_origin: BTreeMap<String, u64>,
+    /// Answers that asked for patience: 429, and 503 with a `Retry-After`.
+    pub throttled: u64,
+    /// Requests without a whole answer in time.
+    pub timed_out: u64,
 }
 
 /// What all sessions of the process share.
@@ -254,7 +258,10 @@ impl Session {
         };
         match tokio::time::timeout_at(session.setup.deadline, session.send(request)).await {
             Ok(outcome) => outcome.map_err(|error| error.redacted(&session.secrets)),
-            Err(_) => Err(SendError::TimedOut),
+            Err(_) => {
+                session.usage().timed_out += 1;
+                Err(SendError::TimedOut)
+            }
         }
     }
 
@@ -326,5 +333,13 @@ impl SessionInner {
 
     fn received(&self, bytes: u64) {
         self.usage().bytes_received += bytes;
+    }
+
+    fn throttled(&self) {
+        self.usage().throttled += 1;
+    }
+
+    fn timed_out(&self) {
+        self.usage().timed_out += 1;
     }
 }

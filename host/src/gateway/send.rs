@@ -251,7 +251,13 @@ pub(super) async fn deliver(
         }
         if let Some(meter) = meter {
             match &outcome {
-                Ok(response) => meter.session.received(response.body.len() as u64),
+                Ok(response) => {
+                    meter.session.received(response.body.len() as u64);
+                    if asks_for_patience(response) {
+                        meter.session.throttled();
+                    }
+                }
+                Err(Fault::TimedOut) => meter.session.timed_out(),
                 // It was read up to its bound before it was given up.
                 Err(Fault::TooLarge(bytes)) => meter.session.received(*bytes),
                 Err(_) => {}
@@ -274,6 +280,11 @@ pub(super) async fn deliver(
         last = Some(outcome);
         tokio::time::sleep(wait).await;
     }
+}
+
+/// Whether the platform finds this host too fast. A 503 without a date is an outage, which waiting alone does not mend.
+fn asks_for_patience(response: &WireResponse) -> bool {
+    response.status == 429 || (response.status == 503 && response.headers.contains_key(RETRY_AFTER))
 }
 
 fn ending_of(outcome: &Result<WireResponse, Fault>) -> Ending {

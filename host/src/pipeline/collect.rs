@@ -1,12 +1,15 @@
 //! One batch, from lease to storage. Read top to bottom it is the path the data takes.
 
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use futures::FutureExt as _;
 
 use super::credentials::{BatchCredentials, CredentialError};
+use super::dispatch::Signal;
 use super::fetch::{self, Ending, SideEffects};
 use super::releases::LoadedRelease;
 use super::rows::{self, Observation, RowContext};
@@ -19,6 +22,7 @@ use crate::domain::{
 };
 use crate::gateway::SessionCredential;
 use crate::store::{AccountResult, BatchResult, DocumentRecord, PluginLog, StoreError, StoredAccount};
+use crate::telemetry::BatchEnd;
 
 /// How long a spent allowance is waited for when neither the platform nor the manifest says when it is granted anew.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
@@ -27,19 +31,71 @@ const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
 const DEFER_MIN: TimeDelta = TimeDelta::minutes(1);
 
 /// What one batch came to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct BatchReport {
+    /// How it ended.
+    pub end: BatchEnd,
     /// Accounts by outcome; those that will be tried again are in none.
     pub counts: RunCounts,
+    /// Accounts that are still open: deferred, or to be tried again.
+    pub open: u64,
     /// Requests sent.
     pub requests: u64,
+    /// Answers that said "too fast".
+    pub throttled: u64,
+    /// Requests that were not answered in time, and calls that passed their deadline.
+    pub timed_out: u64,
+}
+
+impl BatchReport {
+    /// A batch nothing came of.
+    pub fn nothing(end: BatchEnd) -> Self {
+        Self { end, counts: RunCounts::default(), open: 0, requests: 0, throttled: 0, timed_out: 0 }
+    }
+
+    /// What it says about its platform.
+    pub fn signal(&self) -> Signal {
+        if self.throttled + self.timed_out > 0 {
+            Signal::Pressed
+        } else if self.requests > 0 && self.end == BatchEnd::Stored {
+            Signal::Good
+        } else {
+            Signal::Silent
+        }
+    }
+}
+
+/// Collects a batch, and gives it back where that fails or panics: it is never left to nobody.
+///
+/// # Errors
+/// When not even giving it back could be written: then it stays leased until the lease runs out.
+pub async fn collect_or_give_back(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+    if lease.batch.attempts >= host.config().collection.attempts_max {
+        return bury(host, lease).await;
+    }
+    match caught(collect(host, lease)).await {
+        // Whoever has it now sees to it.
+        Err(HostError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
+        Err(error) => give_back(host, lease, error).await,
+        collected => collected,
+    }
+}
+
+/// A panic as an error like any other. Nothing the work shares is left half changed: what it writes, it writes in transactions.
+async fn caught<T>(work: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(HostError::Worker(said(panic.as_ref()))))
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it panicked").to_owned()
 }
 
 /// Collects a leased batch and stores what came of it, in one transaction.
 ///
 /// # Errors
 /// When the database fails, the release can't be loaded or the lease was lost: then nothing was stored, and it can be done again.
-pub async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
     let batch = &lease.batch;
     // The first batch of a release waits until it is compiled, which may take longer than a lease.
     let release = while_leased(host, lease, host.shelf().get(batch.release)).await?;
@@ -80,12 +136,12 @@ pub async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostErro
 ///
 /// # Errors
 /// The error itself, where not even that can be written: then the batch stays leased, and its run stays open.
-pub async fn give_back(host: &Host, lease: &Lease, error: HostError) -> Result<BatchReport, HostError> {
+async fn give_back(host: &Host, lease: &Lease, error: HostError) -> Result<BatchReport, HostError> {
     let batch = &lease.batch;
     tracing::error!(batch = %batch.id, platform = %batch.platform, %error, "a batch could not be collected");
     match try_to_give_back(host, lease, &error).await {
         Ok(report) => Ok(report),
-        Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::default()),
+        Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         Err(_) => Err(error),
     }
 }
@@ -96,36 +152,65 @@ async fn try_to_give_back(host: &Host, lease: &Lease, error: &HostError) -> Resu
     if attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
         host.store().release_batch(lease, now + wait, true).await?;
-        return Ok(BatchReport::default());
+        let open = lease.batch.accounts.len() as u64;
+        return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
     }
+    fail(host, lease, &error.to_string(), attempts).await
+}
+
+/// What becomes of a batch that one host after the other held and did not give back: something in it may be what ended them, so it is not
+/// tried for ever.
+async fn bury(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+    let batch = &lease.batch;
+    tracing::error!(batch = %batch.id, platform = %batch.platform, "a batch outlived too many hosts that held it");
+    let message = "its attempts are used up: the host that held it last ended unexpectedly";
+    match fail(host, lease, message, batch.attempts).await {
+        Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
+        failed => Ok(failed?),
+    }
+}
+
+/// Ends all accounts of a batch as failed by a fault of the host's own.
+async fn fail(host: &Host, lease: &Lease, message: &str, attempts: u32) -> Result<BatchReport, StoreError> {
     let dates = dates_of(lease);
     let ids: Vec<AccountId> = dates.keys().copied().collect();
     let failed = |candidate: &Candidate| {
-        let outcome = Outcome::Failed { class: FailureClass::Internal, message: error.to_string() };
+        let outcome = Outcome::Failed { class: FailureClass::Internal, message: message.to_owned() };
         bare_result(candidate, dates[&candidate.account_id], outcome, attempts)
     };
     let accounts = host.store().candidates_of(&ids).await?.iter().map(failed).collect();
-    let completed = host.store().complete_batch(lease, BatchResult { accounts, ..BatchResult::default() }, now).await?;
-    Ok(BatchReport { counts: completed.counts, requests: 0 })
+    let result = BatchResult { accounts, ..BatchResult::default() };
+    let completed = host.store().complete_batch(lease, result, host.clock().now()).await?;
+    Ok(BatchReport { counts: completed.counts, open: completed.open, ..BatchReport::nothing(BatchEnd::Stored) })
 }
 
 fn dates_of(lease: &Lease) -> BTreeMap<AccountId, NaiveDate> {
     lease.batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect()
 }
 
-/// Renews the lease until the work is done. It is not renewed while the results are stored: that transaction holds the batch's row.
+/// Renews the lease until the work is done, and drops the work when somebody else has taken the batch over. It is not renewed while the
+/// results are stored: that transaction holds the batch's row, and checks the token itself. A database that does not answer stops
+/// no work: whether its results count is decided when they are stored.
 async fn while_leased<T>(
     host: &Host,
     lease: &Lease,
     work: impl Future<Output = Result<T, HostError>>,
 ) -> Result<T, HostError> {
     let ttl = Duration::from_millis(host.config().collection.lease_ttl_ms);
-    let mut work = pin!(work);
-    loop {
-        match tokio::time::timeout(ttl / 3, work.as_mut()).await {
-            Ok(result) => return result,
-            Err(_) => host.store().heartbeat(lease, host.clock().now(), ttl).await?,
-        };
+    let lost = async {
+        loop {
+            tokio::time::sleep(ttl / 3).await;
+            match host.store().heartbeat(lease, host.clock().now(), ttl).await {
+                Ok(_) => {}
+                Err(error @ StoreError::LeaseLost { .. }) => return error,
+                Err(error) => tracing::warn!(batch = %lease.batch.id, %error, "a lease could not be renewed"),
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        result = work => result,
+        error = lost => Err(error.into()),
     }
 }
 
@@ -367,7 +452,15 @@ async fn store(
         ledger.end(&mut result, &members.candidates[&id], dates[&id], ending, None);
     }
     let completed = completion.commit(result).await?;
-    Ok(BatchReport { counts: completed.counts, requests: side.requests })
+    let SideEffects { requests, throttled, timed_out, .. } = side;
+    Ok(BatchReport {
+        end: BatchEnd::Stored,
+        counts: completed.counts,
+        open: completed.open,
+        requests,
+        throttled,
+        timed_out,
+    })
 }
 
 /// What every account's entry in the ledger has in common.
@@ -452,4 +545,27 @@ fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
         .map(|budget| crate::gateway::window_of(&budget.window, now).1)
         .max()
         .unwrap_or(now + DEFER_DEFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_like_any_other() {
+        let panicking = async { if true { panic!("index {} of 1", 2) } else { Ok(()) } };
+        let error = caught(panicking).await.expect_err("it panicked");
+        assert!(matches!(&error, HostError::Worker(text) if text == "index 2 of 1"), "{error}");
+        assert_eq!(caught(async { Ok(3) }).await.expect("it did not"), 3);
+    }
+
+    #[test]
+    fn only_what_a_platform_said_speaks_for_or_against_it() {
+        let stored = BatchReport { requests: 3, ..BatchReport::nothing(BatchEnd::Stored) };
+        assert_eq!(stored.signal(), Signal::Good);
+        assert_eq!(BatchReport { throttled: 1, ..stored }.signal(), Signal::Pressed);
+        assert_eq!(BatchReport { timed_out: 1, ..stored }.signal(), Signal::Pressed);
+        assert_eq!(BatchReport { requests: 0, ..stored }.signal(), Signal::Silent, "nothing was asked of it");
+        assert_eq!(BatchReport { end: BatchEnd::GivenBack, ..stored }.signal(), Signal::Silent);
+    }
 }

@@ -85,11 +85,17 @@ pub struct SideEffects {
     pub requests: u64,
     /// Budget name → units spent.
     pub units: BTreeMap<String, u64>,
+    /// Answers that said "too fast".
+    pub throttled: u64,
+    /// Requests that were not answered in time, and calls that passed their deadline.
+    pub timed_out: u64,
 }
 
 impl SideEffects {
     fn add_usage(&mut self, usage: Usage) {
         self.requests += usage.requests;
+        self.throttled += usage.throttled;
+        self.timed_out += usage.timed_out;
         for (budget, units) in usage.units {
             *self.units.entry(budget).or_default() += units;
         }
@@ -113,6 +119,7 @@ pub async fn fetch(
         let session = session_for(release, gateway, part, credentials, until);
         let called = release.connector.fetch(session.clone(), part.to_vec(), context.clone(), until).await;
         side.add_usage(session.usage());
+        side.timed_out += u64::from(matches!(called, Err(CallError::TimedOut { .. })));
         let answers = called.map(|call| {
             side.logs.extend(call.usage.log_lines);
             side.lost_metrics.extend(call.value.lost_metrics);

@@ -5,6 +5,7 @@
 mod budgets;
 mod collect;
 mod credentials;
+mod dispatch;
 mod fetch;
 mod install;
 mod keeper;

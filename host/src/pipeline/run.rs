@@ -1,32 +1,21 @@
 //! Planning a run, and working it off.
 
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::time::Duration;
 
-use futures::FutureExt as _;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
-use uuid::Uuid;
+use tokio_util::sync::CancellationToken;
 
-use super::collect::{self, BatchReport};
+use super::collect::BatchReport;
 use super::report::{PlanReport, PlatformPlan, PlatformReport, Progress, RunReport, RunRequest};
+use super::workers::Crew;
 use super::{Host, HostError, budgets};
 use crate::domain::run::{Forecast, RunCounts};
-use crate::domain::{Batch, BatchId, Lease, Outcome, Platform, Release, Run, RunId, RunStatus};
+use crate::domain::{Batch, BatchId, Outcome, Platform, Release, Run, RunId, RunStatus};
 use crate::plan::{self, ForecastOptions, PlanOptions, Planned, PlannedBatch};
-use crate::store::{AccountOutcome, StoreError};
+use crate::store::AccountOutcome;
 
 /// Accounts read from the database at once while planning: bounds memory, not the run.
 const PAGE: u32 = 1_000;
-
-/// Finished batches that wait to be reported: a slow terminal must not hold up the workers for long, nor may they run away from it.
-const DONE_WAITING: usize = 256;
-
-/// The least a worker waits before it looks for a batch again: one that is just being taken up by another is still seen as free.
-const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
 
 /// What a run would do, with what it needs to do it.
 struct PlatformDraft {
@@ -76,37 +65,34 @@ impl Host {
         request: &RunRequest,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<RunReport, HostError> {
+        self.run_until(request, progress, &CancellationToken::new()).await
+    }
+
+    /// The same, until it is told to stop: then no batch is begun any more, and those under way end or are handed back, as in the service.
+    /// What is left of the run stays open, for whoever works on this database next.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub async fn run_until(
+        &self,
+        request: &RunRequest,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+        stop: &CancellationToken,
+    ) -> Result<RunReport, HostError> {
         let started = Instant::now();
         let drafts = self.drafts(request).await?;
         let run = self.write_plan(request, &drafts).await?;
         let batches = drafts.iter().map(|draft| draft.planned.batches.len() as u64).sum();
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 
-        let platforms: Vec<Platform> = drafts
-            .iter()
-            .filter(|draft| !draft.planned.batches.is_empty())
-            .map(|draft| draft.release.platform().clone())
-            .collect();
         drop(drafts);
-        let (done, mut batches) = mpsc::channel(DONE_WAITING);
-        let mut workers = JoinSet::new();
-        for platform in &platforms {
-            for _ in 0..self.config().collection.concurrency.max(1) {
-                workers.spawn(self.clone().work(run.id, platform.clone(), done.clone()));
-            }
-        }
-        drop(done);
         let mut requests: BTreeMap<Platform, u64> = BTreeMap::new();
-        while let Some((platform, report)) = batches.recv().await {
+        let ended = |platform: &Platform, report: &BatchReport| {
             *requests.entry(platform.clone()).or_default() += report.requests;
-            progress(Progress::BatchDone { platform, counts: report.counts });
-        }
-        let mut failure = None;
-        while let Some(ended) = workers.join_next().await {
-            // The others went on: what they collected is worth having, and the run can be repeated.
-            failure =
-                failure.or(ended.map_err(|panic| HostError::Worker(panic.to_string())).and_then(|result| result).err());
-        }
+            progress(Progress::BatchDone { platform: platform.clone(), counts: report.counts });
+        };
+        // The others went on: what they collected is worth having, and the run can be repeated.
+        let failure = Crew::of_run(self.clone(), run.id, stop.clone()).work(ended).await.err();
         budgets::settle(self.store(), self.gateway()).await;
         let run = self.store().finish_run(run.id, self.clock().now()).await?;
         if let Some(error) = failure {
@@ -114,47 +100,6 @@ impl Host {
         }
         let platforms = self.platform_reports(run.id, &requests).await?;
         Ok(RunReport { run, platforms, seconds: started.elapsed().as_secs_f64() })
-    }
-
-    /// Leases and collects batches of one platform until none is left that could be worked on.
-    async fn work(
-        self,
-        run: RunId,
-        platform: Platform,
-        done: mpsc::Sender<(Platform, BatchReport)>,
-    ) -> Result<(), HostError> {
-        let owner = format!("{}-{}", std::process::id(), Uuid::now_v7());
-        let lease_ttl = Duration::from_millis(self.config().collection.lease_ttl_ms);
-        loop {
-            let now = self.clock().now();
-            if let Some(lease) = self.store().lease_batch(Some(run), Some(&platform), &owner, now, lease_ttl).await? {
-                let report = self.collect_or_give_back(&lease).await?;
-                if done.send((platform.clone(), report)).await.is_err() {
-                    return Ok(()); // whoever started the run has gone
-                }
-                continue;
-            }
-            // What is left waits a moment before it is tried again; or it waits for an allowance, or is in the hands of another worker, who
-            // will see to it: then there is nothing to wait for here.
-            let Some(available_at) = self.store().next_batch_at(Some(run), Some(&platform)).await? else {
-                return Ok(());
-            };
-            let wait = (available_at - self.clock().now()).to_std().unwrap_or_default();
-            if wait > Duration::from_millis(self.config().collection.retry_wait_max_ms) {
-                return Ok(());
-            }
-            tokio::time::sleep(wait.max(LOOK_AGAIN_MIN)).await;
-        }
-    }
-
-    /// Collects a batch, and gives it back where that fails or panics: it is never left to nobody, and the worker goes on to the next.
-    async fn collect_or_give_back(&self, lease: &Lease) -> Result<BatchReport, HostError> {
-        match caught(collect::collect(self, lease)).await {
-            // Whoever has it now sees to it.
-            Err(HostError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::default()),
-            Err(error) => collect::give_back(self, lease, error).await,
-            collected => collected,
-        }
     }
 
     async fn drafts(&self, request: &RunRequest) -> Result<Vec<PlatformDraft>, HostError> {
@@ -227,7 +172,7 @@ impl Host {
         self.store().create_run(&run).await?;
         for draft in drafts {
             let batches: Vec<Batch> = draft.planned.batches.iter().map(|batch| batch_of(run.id, batch)).collect();
-            self.store().add_batches(&batches, now).await?;
+            self.store().add_weighted_batches(&batches, &self.config().collection.tenant_weights, now).await?;
             let excluded: Vec<AccountOutcome> = draft
                 .planned
                 .excluded
@@ -279,16 +224,6 @@ impl Host {
     }
 }
 
-/// A panic as an error like any other. Nothing the work shares is left half changed: what it writes, it writes in transactions.
-async fn caught<T>(work: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(HostError::Worker(said(panic.as_ref()))))
-}
-
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("it panicked").to_owned()
-}
-
 fn batch_of(run_id: RunId, planned: &PlannedBatch) -> Batch {
     Batch {
         id: BatchId::generate(),
@@ -299,18 +234,5 @@ fn batch_of(run_id: RunId, planned: &PlannedBatch) -> Batch {
         window: planned.window,
         accounts: planned.accounts.clone(),
         attempts: 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_like_any_other() {
-        let panicking = async { if true { panic!("index {} of 1", 2) } else { Ok(()) } };
-        let error = caught(panicking).await.expect_err("it panicked");
-        assert!(matches!(&error, HostError::Worker(text) if text == "index 2 of 1"), "{error}");
-        assert_eq!(caught(async { Ok(3) }).await.expect("it did not"), 3);
     }
 }

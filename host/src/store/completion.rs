@@ -13,7 +13,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 
 use super::artists::id_rows;
-use super::dialect::{Columns as _, json, time_text};
+use super::dialect::{Columns as _, clean, json, time_text};
 use super::events::insert_events;
 use super::metrics::{insert_documents, upsert_growth, upsert_rows};
 use super::outcomes::{AccountOutcome, upsert_outcomes};
@@ -24,8 +24,8 @@ use crate::domain::event::types;
 use crate::domain::outcome::Outcome;
 use crate::domain::run::RunCounts;
 use crate::domain::{
-    AccountId, AccountStatus, ArtistId, DocumentId, Event, GrowthRow, Lease, LostMetric, MetricsRow, Platform,
-    Quarantined, Window,
+    AccountId, AccountStatus, ArtistId, BatchId, BatchState, DocumentId, Event, GrowthRow, Lease, LostMetric,
+    MetricsRow, Platform, Quarantined, Window,
 };
 
 /// What a batch brought.
@@ -240,54 +240,119 @@ impl Completion {
         Ok(())
     }
 
-    /// Marks the batch as done, or leaves in it what is deferred or to be tried again. Answers how many accounts that is.
+    /// Marks the batch as done, or leaves in it what is to be tried again, deferred, or dead, whichever of these comes first; each of
+    /// the others goes on as a batch of its own, since it has another time and other attempts. Answers how many accounts are open.
     async fn give_up(&mut self, accounts: &[&AccountResult], result: &BatchResult) -> Result<u64, StoreError> {
-        let named: HashMap<AccountId, &Outcome> =
-            accounts.iter().map(|account| (account.account_id, &account.outcome)).collect();
-        let mut deferred_until: Option<DateTime<Utc>> = None;
-        let mut retried = false;
-        let mut open = Vec::new();
-        for account in &self.lease.batch.accounts {
-            match named.get(&account.account_id) {
-                Some(Outcome::Deferred { until, .. }) => {
-                    deferred_until = Some(deferred_until.map_or(*until, |earliest| earliest.min(*until)));
-                    open.push(account.account_id);
-                }
-                None if self.alive.contains(&account.account_id) => {
-                    retried = true;
-                    open.push(account.account_id);
-                }
-                _ => {}
-            }
+        let mut parts = self.parts(accounts, result).into_iter();
+        let stays = parts.next();
+        let mut open = stays.as_ref().map_or(0, Part::open);
+        for part in parts {
+            open += part.open();
+            self.split_off(&part).await?;
         }
-        let (state, available_at) = match deferred_until {
-            _ if retried => ("planned", result.retry_at.unwrap_or(self.now)),
-            Some(until) => ("deferred", until),
-            None => ("done", self.now),
-        };
-        if !open.is_empty() && open.len() < self.lease.batch.accounts.len() {
+        let stays = stays.unwrap_or_else(|| Part::done(self.lease.batch.attempts, self.now));
+        if !stays.accounts.is_empty() && stays.accounts.len() < self.lease.batch.accounts.len() {
             let statement = self.work.query(
                 "DELETE FROM batch_accounts WHERE batch_id = $2::uuid
                      AND account_id NOT IN (SELECT (r.value->>'id')::uuid FROM {rows})",
             );
-            let statement = statement.bind(id_rows(&open)?).bind(self.lease.batch.id.to_string());
+            let statement = statement.bind(id_rows(&stays.accounts)?).bind(self.lease.batch.id.to_string());
             self.work.execute("take finished accounts out of a batch", statement).await?;
         }
         let statement = self.work.query(
-            "UPDATE batches SET state = $3, available_at = $4::timestamptz, attempts = attempts + $5, lease_owner = NULL,
-                 usage = $6::jsonb, finished_at = $7::timestamptz
+            "UPDATE batches SET state = $3, available_at = $4::timestamptz, attempts = $5, lease_owner = NULL,
+                 usage = $6::jsonb, finished_at = $7::timestamptz, message = $8
              WHERE id = $1::uuid AND lease_token = $2",
         );
         let statement = statement
             .bind(self.lease.batch.id.to_string())
             .bind(self.lease.token)
-            .bind(state)
-            .bind(time_text(available_at))
-            .bind(i64::from(retried))
+            .bind(stays.state.as_str())
+            .bind(time_text(stays.available_at))
+            .bind(i64::from(stays.attempts))
             .bind(json("a batch's usage", &result.usage)?)
-            .bind(open.is_empty().then(|| time_text(self.now)));
+            .bind((stays.open() == 0).then(|| time_text(self.now)))
+            .bind(stays.message.as_deref().map(clean));
         self.work.execute("complete a batch", statement).await?;
-        Ok(open.len() as u64)
+        Ok(open)
+    }
+
+    /// What is left of the batch, by what becomes of it.
+    fn parts(&self, accounts: &[&AccountResult], result: &BatchResult) -> Vec<Part> {
+        let named: HashMap<AccountId, &Outcome> =
+            accounts.iter().map(|account| (account.account_id, &account.outcome)).collect();
+        let attempts = self.lease.batch.attempts;
+        let part =
+            |state, attempts, available_at| Part { state, attempts, available_at, message: None, accounts: vec![] };
+        let mut retried = part(BatchState::Planned, attempts + 1, result.retry_at.unwrap_or(self.now));
+        let mut deferred = part(BatchState::Deferred, attempts, DateTime::<Utc>::MAX_UTC);
+        let mut dead = part(BatchState::Dead, attempts + 1, self.now);
+        for account in &self.lease.batch.accounts {
+            let id = account.account_id;
+            match named.get(&id) {
+                Some(Outcome::Deferred { until, message }) => {
+                    deferred.available_at = deferred.available_at.min(*until);
+                    deferred.add(id, message);
+                }
+                Some(Outcome::Failed { class, message }) if class.is_retryable() => dead.add(id, message),
+                None if self.alive.contains(&id) => retried.accounts.push(id),
+                _ => {}
+            }
+        }
+        [retried, deferred, dead].into_iter().filter(|part| !part.accounts.is_empty()).collect()
+    }
+
+    /// Moves a part of the batch into one of its own, of the same run.
+    async fn split_off(&mut self, part: &Part) -> Result<(), StoreError> {
+        let (id, of) = (BatchId::generate().to_string(), self.lease.batch.id.to_string());
+        let statement = self.work.query(
+            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
+                 lease_token, available_at, message, created_at, finished_at)
+             SELECT $2::uuid, run_id, turn, tenant, platform, release_digest, window_since, window_until, $3, $4, 0,
+                 $5::timestamptz, $6, created_at, $7::timestamptz
+             FROM batches WHERE id = $1::uuid",
+        );
+        let statement = statement
+            .bind(of.clone())
+            .bind(id.clone())
+            .bind(part.state.as_str())
+            .bind(i64::from(part.attempts))
+            .bind(time_text(part.available_at))
+            .bind(part.message.as_deref().map(clean))
+            .bind((part.open() == 0).then(|| time_text(self.now)));
+        self.work.execute("split a batch", statement).await?;
+        let statement = self.work.query(
+            "UPDATE batch_accounts SET batch_id = $2::uuid
+             WHERE batch_id = $3::uuid AND account_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+        );
+        let statement = statement.bind(id_rows(&part.accounts)?).bind(id).bind(of);
+        self.work.execute("move accounts to another batch", statement).await?;
+        Ok(())
+    }
+}
+
+/// Accounts of a batch that go on together.
+struct Part {
+    state: BatchState,
+    attempts: u32,
+    available_at: DateTime<Utc>,
+    message: Option<String>,
+    accounts: Vec<AccountId>,
+}
+
+impl Part {
+    fn done(attempts: u32, now: DateTime<Utc>) -> Self {
+        Self { state: BatchState::Done, attempts, available_at: now, message: None, accounts: Vec::new() }
+    }
+
+    fn add(&mut self, account: AccountId, message: &str) {
+        self.message.get_or_insert_with(|| message.to_owned());
+        self.accounts.push(account);
+    }
+
+    /// Accounts that a run still waits for.
+    fn open(&self) -> u64 {
+        if matches!(self.state, BatchState::Planned | BatchState::Deferred) { self.accounts.len() as u64 } else { 0 }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A batch is open until its `finished_at` is set. Leasing one raises its token; whoever holds an older token can write nothing any more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -16,7 +16,9 @@ use super::{ROWS_PER_STATEMENT, Store, StoreError, Work};
 use crate::domain::event::types;
 use crate::domain::outcome::Outcome;
 use crate::domain::run::RunCounts;
-use crate::domain::{Batch, BatchAccount, BatchId, Event, Lease, Platform, Run, RunId, RunStatus, Window};
+use crate::domain::{
+    Batch, BatchAccount, BatchId, Event, Lease, Platform, Run, RunId, RunStatus, Tenant, Turns, Weights, Window,
+};
 
 macro_rules! run_sql {
     ($which:literal) => {
@@ -24,6 +26,23 @@ macro_rules! run_sql {
             "SELECT id::text AS id, triggered_by, logical_date::text AS logical_date, status, planned, started_at::text AS started_at, ",
             "finished_at::text AS finished_at FROM runs ",
             $which
+        )
+    };
+}
+
+macro_rules! lease_sql {
+    ($which:literal) => {
+        concat!(
+            "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1, available_at = $5::timestamptz,
+                 attempts = CASE WHEN state = 'leased' THEN attempts + 1 ELSE attempts END
+             WHERE id = (
+                 SELECT id FROM batches
+                 WHERE finished_at IS NULL AND available_at <= $4::timestamptz
+                     AND ($1::uuid IS NULL OR run_id = $1::uuid) AND ",
+            $which,
+            " ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+             RETURNING id::text AS id, run_id::text AS run_id, tenant, platform, release_digest, window_since::text AS window_since,
+                 window_until::text AS window_until, attempts, lease_token"
         )
     };
 }
@@ -50,56 +69,26 @@ impl Store {
     }
 
     /// Adds batches to a run; they can be leased from `now` on. Accounts that have been erased since the plan was made are left out.
-    /// Tenants take turns: each one's first batches come before anybody's second ones.
+    /// Tenants take turns, over all runs, and weigh the same.
     ///
     /// # Errors
     /// When the run is unknown or the database fails.
     pub async fn add_batches(&self, batches: &[Batch], now: DateTime<Utc>) -> Result<(), StoreError> {
+        self.add_weighted_batches(batches, &Weights::default(), now).await
+    }
+
+    /// As [`add_batches`](Self::add_batches); tenants get turns by their weights.
+    ///
+    /// # Errors
+    /// When the run is unknown or the database fails.
+    pub async fn add_weighted_batches(
+        &self,
+        batches: &[Batch],
+        weights: &Weights,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        let mut turns: HashMap<(RunId, Platform, String), i64> = HashMap::new();
-        for chunk in batches.chunks(ROWS_PER_STATEMENT / 10) {
-            let mut rows = Vec::with_capacity(chunk.len());
-            let mut accounts = Vec::new();
-            let mut planned: HashMap<RunId, i64> = HashMap::new();
-            for batch in chunk {
-                let key = (batch.run_id, batch.platform.clone(), batch.tenant.as_str().to_owned());
-                let turn = match turns.get(&key) {
-                    Some(turn) => *turn,
-                    None => batches_so_far(&mut work, batch).await?,
-                };
-                turns.insert(key, turn + 1);
-                *planned.entry(batch.run_id).or_default() += i64::try_from(batch.accounts.len()).unwrap_or(i64::MAX);
-                rows.push(json!({
-                    "id": batch.id, "run": batch.run_id, "turn": turn, "tenant": batch.tenant, "platform": batch.platform,
-                    "release": batch.release, "since": time_text(batch.window.since), "until": time_text(batch.window.until),
-                    "attempts": batch.attempts,
-                }));
-                accounts.extend(batch.accounts.iter().enumerate().map(|(position, account)| {
-                    json!({ "batch": batch.id, "position": position, "account": account.account_id, "date": account.metric_date })
-                }));
-            }
-            let statement = work.query(
-                "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
-                     lease_token, available_at, created_at)
-                 SELECT (r.value->>'id')::uuid, (r.value->>'run')::uuid, (r.value->>'turn')::bigint, r.value->>'tenant',
-                     r.value->>'platform', r.value->>'release', (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz,
-                     'planned', (r.value->>'attempts')::bigint, 0, $2::timestamptz, $2::timestamptz
-                 FROM {rows}",
-            );
-            work.execute("add batches", statement.bind(json("batches", &rows)?).bind(time_text(now))).await?;
-            for chunk in accounts.chunks(ROWS_PER_STATEMENT * 10) {
-                let statement = work.query(
-                    "INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
-                     SELECT (r.value->>'batch')::uuid, (r.value->>'position')::bigint, a.id, (r.value->>'date')::date
-                     FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid",
-                );
-                work.execute("add a batch's accounts", statement.bind(json("a batch's accounts", &chunk)?)).await?;
-            }
-            for (run, accounts) in planned {
-                let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");
-                work.execute("count what is planned", statement.bind(run.to_string()).bind(accounts)).await?;
-            }
-        }
+        insert_batches(&mut work, batches, weights, now).await?;
         work.commit().await
     }
 
@@ -118,17 +107,11 @@ impl Store {
     ) -> Result<Option<Lease>, StoreError> {
         loop {
             let expires_at = now + ttl;
-            let statement = self.query(
-                "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1, available_at = $5::timestamptz,
-                     attempts = CASE WHEN state = 'leased' THEN attempts + 1 ELSE attempts END
-                 WHERE id = (
-                     SELECT id FROM batches
-                     WHERE finished_at IS NULL AND available_at <= $4::timestamptz
-                         AND ($1::uuid IS NULL OR run_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)
-                     ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-                 RETURNING id::text AS id, run_id::text AS run_id, tenant, platform, release_digest, window_since::text AS window_since,
-                     window_until::text AS window_until, attempts, lease_token",
-            );
+            // Of one platform, the lease is one look into the index of its line.
+            let statement = self.query(match platform {
+                Some(_) => lease_sql!("platform = $2"),
+                None => lease_sql!("$2::text IS NULL"),
+            });
             let statement = statement
                 .bind(run.map(|run| run.to_string()))
                 .bind(platform.map(|platform| platform.as_str().to_owned()))
@@ -304,7 +287,8 @@ impl Store {
                 kind: types::RUN_COMPLETED.to_owned(),
                 artist_id: None,
                 occurred_at: now,
-                dedup_key: Some(format!("{}:{run}", types::RUN_COMPLETED)),
+                // A run whose dead batches are retried ends once more, which is told once more. The row's lock makes each end one.
+                dedup_key: Some(format!("{}:{run}:{}", types::RUN_COMPLETED, time_text(now))),
                 data: json!({ "run_id": run, "status": found.status, "date": found.date, "counts": found.counts }),
             };
             insert_events(&mut work, &[event]).await?;
@@ -354,14 +338,90 @@ impl Store {
 const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint AS n FROM collection_outcomes
     WHERE run_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) GROUP BY run_id, outcome";
 
-async fn batches_so_far(work: &mut Work, batch: &Batch) -> Result<i64, StoreError> {
-    let statement = work
-        .query("SELECT COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND platform = $2 AND tenant = $3");
-    let statement = statement
-        .bind(batch.run_id.to_string())
-        .bind(batch.platform.as_str().to_owned())
-        .bind(batch.tenant.as_str().to_owned());
-    work.row("count a tenant's batches", statement).await?.map_or(Ok(0), |row| row.int("n"))
+/// Writes batches down, each in its tenant's turn on its platform.
+pub(super) async fn insert_batches(
+    work: &mut Work,
+    batches: &[Batch],
+    weights: &Weights,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let mut lines = lines(work, batches.iter().map(|batch| &batch.platform), now).await?;
+    for chunk in batches.chunks(ROWS_PER_STATEMENT / 10) {
+        let mut rows = Vec::with_capacity(chunk.len());
+        let mut accounts = Vec::new();
+        let mut planned: BTreeMap<RunId, i64> = BTreeMap::new();
+        for batch in chunk {
+            let line = lines.entry(batch.platform.clone()).or_insert_with(|| Turns::new(0, []));
+            let turn = line.next(&batch.tenant, weights.stride(batch.tenant.as_str()));
+            *planned.entry(batch.run_id).or_default() += i64::try_from(batch.accounts.len()).unwrap_or(i64::MAX);
+            rows.push(json!({
+                "id": batch.id, "run": batch.run_id, "turn": turn, "tenant": batch.tenant, "platform": batch.platform,
+                "release": batch.release, "since": time_text(batch.window.since), "until": time_text(batch.window.until),
+                "attempts": batch.attempts,
+            }));
+            accounts.extend(batch.accounts.iter().enumerate().map(|(position, account)| {
+                json!({ "batch": batch.id, "position": position, "account": account.account_id, "date": account.metric_date })
+            }));
+        }
+        let statement = work.query(
+            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
+                 lease_token, available_at, created_at)
+             SELECT (r.value->>'id')::uuid, (r.value->>'run')::uuid, (r.value->>'turn')::bigint, r.value->>'tenant',
+                 r.value->>'platform', r.value->>'release', (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz,
+                 'planned', (r.value->>'attempts')::bigint, 0, $2::timestamptz, $2::timestamptz
+             FROM {rows}",
+        );
+        work.execute("add batches", statement.bind(json("batches", &rows)?).bind(time_text(now))).await?;
+        for chunk in accounts.chunks(ROWS_PER_STATEMENT * 10) {
+            let statement = work.query(
+                "INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
+                 SELECT (r.value->>'batch')::uuid, (r.value->>'position')::bigint, a.id, (r.value->>'date')::date
+                 FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid",
+            );
+            work.execute("add a batch's accounts", statement.bind(json("a batch's accounts", &chunk)?)).await?;
+        }
+        for (run, accounts) in planned {
+            let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");
+            work.execute("count what is planned", statement.bind(run.to_string()).bind(accounts)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The lines that tenants stand in, one a platform. A line is now at the least turn that waits for a worker; where none waits, at the
+/// greatest that a worker has. What waits for an allowance or for its next attempt was overtaken, and does not hold the line back.
+pub(super) async fn lines<'a>(
+    work: &mut Work,
+    platforms: impl Iterator<Item = &'a Platform>,
+    now: DateTime<Utc>,
+) -> Result<HashMap<Platform, Turns<Tenant>>, StoreError> {
+    let platforms: BTreeSet<&Platform> = platforms.collect();
+    let rows: Vec<_> = platforms.iter().map(|platform| json!({ "platform": platform })).collect();
+    let statement = work.query(
+        "SELECT platform, tenant, MAX(turn) AS last,
+             MIN(CASE WHEN state = 'planned' AND available_at <= $2::timestamptz THEN turn END) AS waiting,
+             MAX(CASE WHEN state = 'leased' THEN turn END) AS leased
+         FROM batches
+         WHERE finished_at IS NULL AND platform IN (SELECT r.value->>'platform' FROM {rows})
+         GROUP BY platform, tenant",
+    );
+    let statement = statement.bind(json("platforms", &rows)?).bind(time_text(now));
+    let found = work.rows("look whose turn it is", statement).await?;
+    let mut lines = HashMap::new();
+    for platform in platforms {
+        let (mut waiting, mut leased, mut last) = (None::<i64>, None::<i64>, Vec::new());
+        for row in &found {
+            if row.text("platform")? != platform.as_str() {
+                continue;
+            }
+            let least = row.int_or_null("waiting")?;
+            waiting = [waiting, least].into_iter().flatten().min();
+            leased = leased.max(row.int_or_null("leased")?);
+            last.push((row.parsed("tenant")?, row.int("last")?));
+        }
+        lines.insert(platform.clone(), Turns::new(waiting.or(leased).unwrap_or(0), last));
+    }
+    Ok(lines)
 }
 
 fn run_rows(ids: &[RunId]) -> Result<String, StoreError> {

@@ -4,6 +4,7 @@
 //! true together is written in one transaction: a batch's completion above all (see [`completion`]).
 
 mod artists;
+mod batches;
 mod budgets;
 pub mod completion;
 mod credentials;
@@ -31,6 +32,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 use url::Url;
 
 pub use artists::{AccountFilter, ArtistFilter, Saved};
+pub use batches::{BatchAccountView, BatchFilter, BatchView, Retried};
 pub use budgets::BudgetKey;
 pub use completion::{AccountResult, BatchResult, Completed, Completion, DocumentRecord, PluginLog, StoredAccount};
 pub use credentials::{CredentialFilter, SealedCredential};

@@ -178,7 +178,8 @@ pub(super) async fn upsert_outcomes(
     Ok(())
 }
 
-fn outcome_of(row: &AnyRow) -> Result<Outcome, StoreError> {
+/// Reads the outcome out of a row with its columns.
+pub(super) fn outcome_of(row: &AnyRow) -> Result<Outcome, StoreError> {
     let message = || Ok::<_, StoreError>(row.text_or_null("message")?.unwrap_or_default());
     // The enums' serde names are the names in the table.
     let reason = |what: &str| unreadable("reason", format!("'{what}'"));

@@ -7,7 +7,7 @@ use backline::store::DatabaseKind;
 use backline_simulator::SimulatorConfig;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
-use super::{another, serve};
+use super::serve;
 use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::stage::Stage;
@@ -43,7 +43,7 @@ async fn an_artist_who_becomes_active_is_collected_once() {
         let kind = store.kind();
         elsewhere(kind, url, "UPDATE artists SET subscription_status = 'inactive'").await;
         elsewhere(kind, url, "DELETE FROM activations").await;
-        let service = serve(another(&stage).await).await;
+        let service = serve(stage.another_host(|_| {}).await).await;
 
         let runs = async |number: usize| {
             until(SOON, "a run that has come to its end", async || {

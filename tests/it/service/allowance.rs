@@ -38,9 +38,9 @@ async fn what_an_allowance_does_not_cover_is_collected_after_its_reset() {
             .collect();
         assert_eq!(silent.len(), CHANNELS as usize);
         // A tenant each: batches of one account.
-        stage.import_some(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
+        stage.import_of(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
 
-        let service = serve(super::another(&stage).await).await;
+        let service = serve(stage.another_host(|_| {}).await).await;
         let run = settled(&stage, SOON).await;
         assert_eq!((run.counts.collected, run.counts.deferred, run.counts.failed), (50, 50, 0), "{run:?}");
         assert_eq!(run.status, RunStatus::Deferred);
@@ -89,10 +89,10 @@ async fn ten_hosts_together_spend_no_more_than_the_allowance() {
         let granted = [("units".to_owned(), quota)].into();
         stage.host.install_with(&components::plugin("youtube"), &granted).await.expect("the quota is granted");
         let everybody: Vec<u32> = (0..2_000).collect();
-        stage.import_some(&everybody, &["youtube"], |index| format!("tenant-{}", index / 10)).await;
+        stage.import_of(&everybody, &["youtube"], |index| format!("tenant-{}", index / 10)).await;
         let mut services = Vec::new();
         for _ in 0..10 {
-            services.push(serve(super::another(&stage).await).await);
+            services.push(serve(stage.another_host(|_| {}).await).await);
         }
         let run = settled(&stage, SOON).await;
         for service in services {

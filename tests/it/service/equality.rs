@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backline_simulator::SimulatorConfig;
 
-use super::{another, serve, settled};
+use super::{serve, settled};
 use crate::support::database::each_database;
 use crate::support::stage::Stage;
 
@@ -25,7 +25,7 @@ async fn three_hosts_store_what_one_stores() {
             .await;
             let mut services = Vec::new();
             for _ in 0..hosts {
-                services.push(serve(another(&stage).await).await);
+                services.push(serve(stage.another_host(|_| {}).await).await);
             }
             let run = settled(&stage, Duration::from_secs(240)).await;
             assert_eq!(run.counts.planned, 750, "{run:?}");

@@ -123,7 +123,7 @@ async fn a_host_that_is_told_to_stop_loses_no_batch_and_runs_none_twice() {
         };
         let stage = Stage::installed(url, simulator, |config| config.schedules.clear()).await;
         let everybody: Vec<u32> = (0..1_000).collect();
-        stage.import_some(&everybody, &["youtube", "spotify", "apple_music"], |_| "default".to_owned()).await;
+        stage.import_of(&everybody, &["youtube", "spotify", "apple_music"], |_| "default".to_owned()).await;
         let deadline = Duration::from_millis(20_000);
         let fleet = Fleet::of(&stage, |config| config.service.stop_deadline_ms = 20_000);
         let mut database = PgConnection::connect(url).await.expect("the database answers");

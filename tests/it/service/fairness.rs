@@ -5,7 +5,7 @@ use std::time::Duration;
 use backline_simulator::SimulatorConfig;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
-use super::{another, serve};
+use super::serve;
 use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::stage::Stage;
@@ -30,12 +30,12 @@ async fn a_small_tenant_does_not_wait_for_a_large_one() {
         let everybody: Vec<u32> = (0..LARGE + SMALL).collect();
         // The small one's artists come last in every listing of artists.
         stage
-            .import_some(&everybody, &["youtube"], |index| {
+            .import_of(&everybody, &["youtube"], |index| {
                 if index < LARGE { "a-large".to_owned() } else { "z-small".to_owned() }
             })
             .await;
         let mut database = PgConnection::connect(url).await.expect("the database answers");
-        let service = serve(another(&stage).await).await;
+        let service = serve(stage.another_host(|_| {}).await).await;
         let large = until(Duration::from_secs(300), "the small tenant to be collected", async || {
             let counts = sqlx::query(
                 "SELECT t.tenant, COUNT(*) AS n FROM collection_outcomes o JOIN artists t ON t.id = o.artist_id

@@ -37,7 +37,7 @@ async fn a_fresh_token_survives_the_host_that_got_it() {
             config.collection.attempts_max = 100;
         })
         .await;
-        stage.import_some(&[0], &["tiktok"], |_| "default".to_owned()).await;
+        stage.import_of(&[0], &["tiktok"], |_| "default".to_owned()).await;
         let fleet = Fleet::of(&stage, |_| {});
         let mut host = fleet.start("host");
         until(SOON, "a request for a fresh token", async || {

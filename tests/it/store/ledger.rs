@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use backline::domain::outcome::{Exclusion, FailureClass, Outcome};
-use backline::domain::{Account, Artist, Batch, BatchId, RunStatus, Tenant};
-use backline::store::{AccountOutcome, BatchResult, EventCursor, StoreError};
+use backline::domain::{Account, Artist, Batch, BatchId, BatchState, Lease, Platform, RunStatus, Tenant, Weights};
+use backline::store::{AccountOutcome, BatchFilter, BatchResult, EventCursor, Retried, Store, StoreError, Topic};
 use chrono::TimeDelta;
 use futures::future::join_all;
 use uuid::Uuid;
 
-use super::fixtures::{TTL, artist, batch, day, demo, followers, lease, now, people, result, run, stored};
+use super::fixtures::{
+    TTL, artist, batch, day, demo, followers, lease, now, people, release, result, run, stored, window,
+};
 use crate::support::database::each_database;
 
 #[tokio::test]
@@ -175,23 +177,231 @@ async fn a_batch_keeps_only_what_is_not_finished() {
 
         assert_eq!(store.next_batch_at(Some(run(1).id), Some(&demo())).await.unwrap(), Some(retry_at));
         let again = store.lease_batch(None, None, "worker", retry_at, TTL).await.unwrap().unwrap();
-        let left: Vec<_> = again.batch.accounts.iter().map(|account| account.account_id).collect();
-        assert_eq!((left, again.batch.attempts), (vec![accounts[2].id, accounts[3].id], 1));
-        let rest =
-            BatchResult { accounts: vec![stored(rows[2].clone()), stored(rows[3].clone())], ..BatchResult::default() };
+        let left = |lease: &Lease| lease.batch.accounts.iter().map(|account| account.account_id).collect::<Vec<_>>();
+        assert_eq!((left(&again), again.batch.attempts), (vec![accounts[3].id], 1));
+        let rest = BatchResult { accounts: vec![stored(rows[3].clone())], ..BatchResult::default() };
         assert_eq!(store.complete_batch(&again, rest, retry_at).await.unwrap().open, 0);
+        let waiting = store.finish_run(run(1).id, retry_at).await.unwrap();
+        assert_eq!(
+            (waiting.status, waiting.finished_at),
+            (RunStatus::PartialFailure, None),
+            "one waits for an allowance"
+        );
 
-        let ended = store.finish_run(run(1).id, retry_at).await.unwrap();
-        assert_eq!((ended.status, ended.finished_at), (RunStatus::PartialFailure, Some(retry_at)));
+        // The deferred one has gone its own way: it waits for its own time and has used up no attempt.
+        assert_eq!(store.lease_batch(None, None, "worker", until - TimeDelta::seconds(1), TTL).await.unwrap(), None);
+        let deferred = store.lease_batch(None, None, "worker", until, TTL).await.unwrap().unwrap();
+        assert_eq!((left(&deferred), deferred.batch.attempts), (vec![accounts[2].id], 0));
+        assert_eq!(deferred.batch.window, window(), "it is collected as it was planned");
+        let rest = BatchResult { accounts: vec![stored(rows[2].clone())], ..BatchResult::default() };
+        assert_eq!(store.complete_batch(&deferred, rest, until).await.unwrap().open, 0);
+
+        let ended = store.finish_run(run(1).id, until).await.unwrap();
+        assert_eq!((ended.status, ended.finished_at), (RunStatus::PartialFailure, Some(until)));
         assert_eq!(
             (ended.counts.planned, ended.counts.collected, ended.counts.failed, ended.counts.deferred),
             (4, 3, 1, 0)
         );
-        assert_eq!(store.finish_run(run(1).id, retry_at + TimeDelta::hours(1)).await.unwrap(), ended, "it ends once");
+        assert_eq!(store.finish_run(run(1).id, until + TimeDelta::hours(1)).await.unwrap(), ended, "it ends once");
         assert_eq!(store.get_run(run(1).id).await.unwrap(), Some(ended.clone()));
         assert_eq!(store.list_runs(10, None).await.unwrap(), [ended]);
-        let events = store.events_after(EventCursor::default(), 10).await.unwrap();
-        assert_eq!(events.iter().filter(|(_, event)| event.kind == "run.completed").count(), 1);
+        assert_eq!(completions(&store).await, 1);
+    })
+    .await;
+}
+
+async fn completions(store: &Store) -> usize {
+    let events = store.events_after(EventCursor::default(), 100).await.unwrap();
+    events.iter().filter(|(_, event)| event.kind == "run.completed").count()
+}
+
+/// Batches `from..from + n` of a tenant, each with the same account: turns don't look at accounts.
+fn batches_of(tenant: &str, account: &Account, from: u128, n: u128) -> Vec<Batch> {
+    (from..from + n)
+        .map(|n| Batch { tenant: Tenant::new(tenant).unwrap(), ..batch(n, &run(1), &[account], day("2026-11-22")) })
+        .collect()
+}
+
+/// Leases so many batches and ends them; answers whose they were.
+async fn take(store: &Store, n: usize) -> Vec<String> {
+    let mut order = Vec::new();
+    for _ in 0..n {
+        let lease = lease(store).await;
+        order.push(lease.batch.tenant.to_string());
+        let failed = Outcome::Failed { class: FailureClass::NotFound, message: "gone".to_owned() };
+        let account = lease.batch.accounts[0];
+        let row = followers(&super::fixtures::account(1), account.metric_date, 1);
+        let ended = BatchResult { accounts: vec![result(&row, failed)], ..BatchResult::default() };
+        store.complete_batch(&lease, ended, now()).await.unwrap();
+    }
+    order
+}
+
+fn count(order: &[String], tenant: &str) -> usize {
+    order.iter().filter(|name| *name == tenant).count()
+}
+
+#[tokio::test]
+async fn tenants_share_by_weight_and_nobody_is_starved() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 1).await;
+        let weights = Weights([("heavy".to_owned(), 3)].into());
+        for (tenant, from) in [("light", 0), ("heavy", 100), ("other", 200)] {
+            store.add_weighted_batches(&batches_of(tenant, &accounts[0], from, 60), &weights, now()).await.unwrap();
+        }
+        let order = take(&store, 50).await;
+        assert_eq!((count(&order, "heavy"), count(&order, "light"), count(&order, "other")), (30, 10, 10));
+        for ten in order.chunks(10) {
+            for tenant in ["heavy", "light", "other"] {
+                assert!(count(ten, tenant) >= 2, "{tenant} waits too long: {order:?}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_late_tenant_gets_its_share_at_once_and_no_more() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 1).await;
+        store.add_batches(&batches_of("large", &accounts[0], 0, 120), now()).await.unwrap();
+        assert_eq!(count(&take(&store, 40).await, "large"), 40);
+        // Another run of somebody who was not there, and one more of who was.
+        store.create_run(&run(2)).await.unwrap();
+        store.add_batches(&batches_of("small", &accounts[0], 500, 20), now()).await.unwrap();
+        store.add_batches(&batches_of("large", &accounts[0], 600, 20), now()).await.unwrap();
+        let order = take(&store, 40).await;
+        assert_eq!((count(&order, "small"), count(&order, "large")), (20, 20), "{order:?}");
+        assert!(count(&order[..4], "small") >= 1, "it is served at once: {order:?}");
+        assert!(count(&order[..10], "small") <= 6, "it makes up for nothing: {order:?}");
+        assert_eq!(count(&take(&store, 60).await, "large"), 60, "the rest");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deferred_batch_comes_back_in_its_turn_and_not_before_everybody() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 1).await;
+        store.add_batches(&batches_of("spent", &accounts[0], 0, 10), now()).await.unwrap();
+        let until = now() + TimeDelta::hours(1);
+        while let Some(lease) = store.lease_batch(None, None, "worker", now(), TTL).await.unwrap() {
+            store.defer_batch(&lease, until, "spent", now()).await.unwrap();
+        }
+        store.add_batches(&batches_of("patient", &accounts[0], 100, 40), now()).await.unwrap();
+        assert_eq!(count(&take(&store, 20).await, "patient"), 20);
+        assert_eq!(store.wake_deferred(&Weights::default(), until - TimeDelta::seconds(1)).await.unwrap(), 0);
+        assert_eq!(store.next_open_at(now()).await.unwrap(), Some(until));
+
+        assert_eq!(store.wake_deferred(&Weights::default(), until).await.unwrap(), 10);
+        assert_eq!(store.wake_deferred(&Weights::default(), until).await.unwrap(), 0);
+        let mut order = Vec::new();
+        while let Some(lease) = store.lease_batch(None, None, "worker", until, TTL).await.unwrap() {
+            assert_eq!(lease.batch.attempts, 0);
+            order.push(lease.batch.tenant.to_string());
+        }
+        assert_eq!((order.len(), count(&order[..10], "patient")), (30, 5), "{order:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn work_is_looked_for_by_platform_and_run() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 1).await;
+        let (release, other) = (release(), Platform::new("other").unwrap());
+        store.save_release(&release, b"component").await.unwrap();
+        store.activate(release.digest, now()).await.unwrap();
+        assert_eq!(store.platforms_with_work(None, now()).await.unwrap(), []);
+        store.add_batches(&batches_of("a", &accounts[0], 0, 1), now()).await.unwrap();
+        assert_eq!(store.platforms_with_work(None, now()).await.unwrap(), [demo()]);
+        assert_eq!(store.platforms_with_work(Some(run(1).id), now()).await.unwrap(), [demo()]);
+        assert_eq!(store.platforms_with_work(Some(run(2).id), now()).await.unwrap(), []);
+        assert_eq!(store.lease_batch(None, Some(&other), "worker", now(), TTL).await.unwrap(), None);
+        assert!(store.is_worked_on(run(1).id).await.unwrap());
+        let lease = store.lease_batch(None, Some(&demo()), "worker", now(), TTL).await.unwrap().unwrap();
+        assert_eq!(store.platforms_with_work(None, now()).await.unwrap(), []);
+        assert!(store.is_worked_on(run(1).id).await.unwrap(), "it is in somebody's hands");
+        assert_eq!(store.next_open_at(now()).await.unwrap(), Some(now() + TTL), "whose lease may run out");
+        store.defer_batch(&lease, now() + TimeDelta::hours(1), "spent", now()).await.unwrap();
+        assert!(!store.is_worked_on(run(1).id).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_failed_for_a_reason_that_may_pass_is_dead_and_can_be_brought_back() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 3).await;
+        let date = day("2026-11-22");
+        let all: Vec<_> = accounts.iter().collect();
+        store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
+        let rows: Vec<_> = accounts.iter().map(|account| followers(account, date, 5)).collect();
+        let failed = |class| Outcome::Failed { class, message: "it did not answer".to_owned() };
+        let ended = BatchResult {
+            accounts: vec![
+                stored(rows[0].clone()),
+                result(&rows[1], failed(FailureClass::Unavailable)),
+                result(&rows[2], failed(FailureClass::NotFound)),
+            ],
+            ..BatchResult::default()
+        };
+        assert_eq!(store.complete_batch(&lease(&store).await, ended, now()).await.unwrap().open, 0);
+        let ended = store.finish_run(run(1).id, now()).await.unwrap();
+        assert_eq!((ended.status, ended.finished_at), (RunStatus::PartialFailure, Some(now())));
+        assert_eq!(store.lease_batch(None, None, "worker", now() + TimeDelta::days(9), TTL).await.unwrap(), None);
+
+        let dead = BatchFilter { state: Some(BatchState::Dead), ..BatchFilter::default() };
+        let listed = store.list_batches(&dead).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!((listed[0].attempts, listed[0].accounts), (1, 1), "only what may do well another time");
+        assert_eq!(listed[0].message.as_deref(), Some("it did not answer"));
+        assert_eq!(store.list_batches(&BatchFilter::default()).await.unwrap(), listed, "it may still change");
+        let members = store.batch_accounts(listed[0].id).await.unwrap();
+        assert_eq!(members.iter().map(|member| member.account_id).collect::<Vec<_>>(), [accounts[1].id]);
+        assert_eq!(members[0].outcome, Some(failed(FailureClass::Unavailable)));
+
+        let nobody = BatchFilter { run: Some(run(2).id), ..BatchFilter::default() };
+        let later = now() + TimeDelta::hours(2);
+        assert_eq!(store.retry_batches(&nobody, &Weights::default(), later).await.unwrap(), Retried::default());
+        let mut listener = store.listener().await.unwrap();
+        let filter = BatchFilter { ids: vec![listed[0].id], platform: Some(demo()), ..BatchFilter::default() };
+        let retried = store.retry_batches(&filter, &Weights::default(), later).await.unwrap();
+        assert_eq!(retried, Retried { batches: 1, accounts: 1, runs: vec![run(1).id] });
+        assert_eq!(listener.next().await.unwrap(), Topic::Work, "workers are woken");
+        assert_eq!(store.retry_batches(&filter, &Weights::default(), later).await.unwrap(), Retried::default());
+        let running = store.get_run(run(1).id).await.unwrap().unwrap();
+        assert_eq!((running.status, running.finished_at), (RunStatus::Running, None));
+
+        let again = store.lease_batch(None, None, "worker", later, TTL).await.unwrap().unwrap();
+        assert_eq!((again.batch.attempts, again.batch.accounts[0].account_id), (0, accounts[1].id));
+        let ended = BatchResult { accounts: vec![stored(rows[1].clone())], ..BatchResult::default() };
+        store.complete_batch(&again, ended, later).await.unwrap();
+        let ended = store.finish_run(run(1).id, later).await.unwrap();
+        assert_eq!((ended.counts.collected, ended.counts.failed, ended.finished_at), (2, 1, Some(later)));
+        store.finish_run(run(1).id, later).await.unwrap();
+        assert_eq!(completions(&store).await, 2, "each end is told once");
+        assert_eq!(store.list_batches(&dead).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_batch_is_retried_on_the_release_that_is_active_now() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 1).await;
+        let date = day("2026-11-22");
+        store.add_batches(&[batch(1, &run(1), &[&accounts[0]], date)], now()).await.unwrap();
+        let failed = Outcome::Failed { class: FailureClass::Internal, message: "a fault".to_owned() };
+        let row = followers(&accounts[0], date, 5);
+        let ended = BatchResult { accounts: vec![result(&row, failed)], ..BatchResult::default() };
+        store.complete_batch(&lease(&store).await, ended, now()).await.unwrap();
+        let mended = super::fixtures::release_of("1.0.1", b"mended");
+        store.save_release(&mended, b"mended").await.unwrap();
+        store.activate(mended.digest, now()).await.unwrap();
+        let retried = store.retry_batches(&BatchFilter::default(), &Weights::default(), now()).await.unwrap();
+        assert_eq!(retried.batches, 1);
+        assert_eq!(lease(&store).await.batch.release, mended.digest);
     })
     .await;
 }

@@ -56,10 +56,22 @@ impl Stage {
     /// Connectors installed, nobody imported.
     pub async fn installed(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
         let stage = Self::bare(url, simulator, change).await;
-        for plugin in PLUGINS {
-            stage.host.install(&components::plugin(plugin)).await.unwrap_or_else(|error| panic!("{plugin}: {error}"));
-        }
+        stage.install(&PLUGINS).await;
         stage
+    }
+
+    /// Installs first-party connectors.
+    pub async fn install(&self, plugins: &[&str]) {
+        for plugin in plugins {
+            self.host.install(&components::plugin(plugin)).await.unwrap_or_else(|error| panic!("{plugin}: {error}"));
+        }
+    }
+
+    /// Another host on the same database, platforms and clock.
+    pub async fn another_host(&self, change: impl FnOnce(&mut Config)) -> Host {
+        let mut config = self.host.config().clone();
+        change(&mut config);
+        Host::open(config, self.host.clock().clone()).await.expect("the host opens")
     }
 
     /// A migrated database and a simulator, and nothing in either.
@@ -106,11 +118,17 @@ impl Stage {
     /// Imports the simulator's artists, each with an account on every platform, with consent and credentials.
     pub async fn import(&self) {
         let everybody: Vec<u32> = (0..self.simulator.world().artists()).collect();
-        self.import_some(&everybody, &PLATFORMS, |_| "default".to_owned()).await;
+        self.import_of(&everybody, &PLATFORMS, |_| "default".to_owned()).await;
+    }
+
+    /// The same with accounts on some platforms only, and with artists of several tenants.
+    pub async fn import_some(&self, platforms: &[&str], tenant: impl Fn(usize) -> Tenant) {
+        let everybody: Vec<u32> = (0..self.simulator.world().artists()).collect();
+        self.import_of(&everybody, platforms, |index| tenant(index as usize).to_string()).await;
     }
 
     /// Imports some of the simulator's artists with accounts on some platforms, each under the tenant named.
-    pub async fn import_some(&self, indices: &[u32], platforms: &[&str], tenant: impl Fn(u32) -> String) {
+    pub async fn import_of(&self, indices: &[u32], platforms: &[&str], tenant: impl Fn(u32) -> String) {
         let now = self.host.clock().now();
         let world = self.simulator.world();
         let sims: Vec<SimArtist> = indices.iter().map(|index| world.artist(*index)).collect();
@@ -136,6 +154,9 @@ impl Stage {
             .collect();
         self.host.store().record_consents(&consents).await.expect("consents are recorded");
         for credential in world.operator_credentials() {
+            if !platforms.contains(&credential.platform) {
+                continue;
+            }
             self.set_credential(credential.platform, credential.slot, None, &credential.value).await;
         }
         let ids: HashMap<(&str, &str), AccountId> = accounts
