@@ -280,7 +280,8 @@ pub struct ServiceConfig {
     pub listen: SocketAddr,
     /// This host's name among those on the same database; made of the machine's name and a number unless given.
     pub name: Option<String>,
-    /// A folder that outlives the process: fresh tokens are written there before anything else is done with them.
+    /// A folder that outlives the process: fresh tokens are written there before anything else is done with them. Unless given, the one
+    /// systemd names, or else the user's folder for such files.
     pub state_dir: Option<PathBuf>,
     /// Batches of all platforms that this host has under way at the same time.
     pub batches_max: u16,
@@ -468,13 +469,18 @@ impl Config {
 /// Variables of other programs that say where caches lie, the first that is set deciding.
 const CACHE_VARIABLES: [(&str, &str); 2] = [("XDG_CACHE_HOME", "backline"), ("HOME", ".cache/backline")];
 
+/// Variables of other programs that say where a service's own files lie, the first that is set deciding. systemd names the folder itself.
+const STATE_VARIABLES: [(&str, &str); 3] =
+    [("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "backline"), ("HOME", ".local/state/backline")];
+
 /// The variables of this process that concern Backline. The one place where the host reads its environment.
 #[must_use]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| {
-            name.starts_with("BACKLINE_") || CACHE_VARIABLES.iter().any(|(variable, _)| variable == name)
+            let others = CACHE_VARIABLES.iter().chain(&STATE_VARIABLES);
+            name.starts_with("BACKLINE_") || others.map(|(variable, _)| variable).any(|variable| variable == name)
         })
         .collect()
 }
@@ -482,8 +488,23 @@ pub fn environment() -> BTreeMap<String, String> {
 /// Where compiled connectors are kept unless `sandbox.cache_dir` says otherwise: the user's cache folder.
 #[must_use]
 pub fn cache_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
-    CACHE_VARIABLES.iter().find_map(|(variable, folder)| {
+    first_folder(&CACHE_VARIABLES, environment)
+}
+
+/// Where this host keeps what must outlive its process unless `service.state_dir` says otherwise: the folder that systemd has made for
+/// it, or else the user's.
+#[must_use]
+pub fn state_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    first_folder(&STATE_VARIABLES, environment)
+}
+
+fn first_folder(variables: &[(&str, &str)], environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    variables.iter().find_map(|(variable, folder)| {
         let base = environment.get(*variable).filter(|base| Path::new(base).is_absolute())?;
+        if folder.is_empty() {
+            // systemd may name several, separated by colons.
+            return base.split(':').next().map(PathBuf::from);
+        }
         Some(Path::new(base).join(folder))
     })
 }

@@ -7,6 +7,7 @@ mod failover;
 mod fairness;
 mod rotation;
 mod scale;
+mod tokens;
 mod working;
 
 use std::time::Duration;

@@ -27,6 +27,8 @@ impl Context {
         sandbox.cache_dir = sandbox.cache_dir.take().or_else(|| config::cache_folder(&environment));
         // The very binary that runs: it compiles components in a child process of limited memory and time.
         sandbox.compiler = sandbox.compiler.take().or_else(|| std::env::current_exe().ok());
+        let service = &mut loaded.config.service;
+        service.state_dir = service.state_dir.take().or_else(|| config::state_folder(&environment));
         Ok(Self { loaded, clock: Clock::system() })
     }
 

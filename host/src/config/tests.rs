@@ -176,6 +176,15 @@ fn the_cache_lies_in_the_users_cache_folder() {
     assert_eq!(cache_folder(&environment_of(&[("HOME", "relative")])), None);
 }
 
+#[test]
+fn state_lies_where_systemd_says_or_in_the_users_folder() {
+    let all = [("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"), ("XDG_STATE_HOME", "/x"), ("HOME", "/y")];
+    assert_eq!(state_folder(&environment_of(&all)), Some(PathBuf::from("/var/lib/a")));
+    assert_eq!(state_folder(&environment_of(&all[1..])), Some(PathBuf::from("/x/backline")));
+    assert_eq!(state_folder(&environment_of(&all[2..])), Some(PathBuf::from("/y/.local/state/backline")));
+    assert_eq!(state_folder(&environment_of(&[("HOME", "relative")])), None);
+}
+
 proptest! {
     #[test]
     fn no_password_survives_masking(user in "[a-z]{1,8}", password in "[A-Z0-9@:/?#%!]{4,20}", host in "[a-z]{1,8}") {

@@ -15,6 +15,8 @@ pub mod types {
     pub const SIGNIFICANT_CHANGE: &str = "metrics.significant_change";
     /// Only the artist can mend this account.
     pub const RECONNECT_NEEDED: &str = "account.reconnect_needed";
+    /// A credential ends in 14, 7 or 1 days, and nothing but a person will put that off.
+    pub const CREDENTIAL_EXPIRING: &str = "credential.expiring";
     /// A platform metric is refused by name.
     pub const METRIC_LOST: &str = "connector.metric_lost";
     /// A release went live.

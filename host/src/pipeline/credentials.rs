@@ -1,8 +1,6 @@
 //! Credentials on their way from the database to the gateway: opened, kept fresh, and saved before they are used.
 //!
-//! A refreshed secret is written back before anything is sent with it, so that a platform which rotates its refresh tokens can't
-//! leave the database with one it no longer honours. Refreshing is single-flight: one task per credential, the others wait and
-//! read what it saved; between processes the credential's version decides who wrote first.
+//! How a credential is refreshed, by one host at a time and without losing what a platform rotates, is told in [`refresh`](super::refresh).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,24 +8,27 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _};
-use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use super::journal::Journal;
+use super::refresh::{LEASE_TTL, Renewal};
 use crate::clock::Clock;
 use crate::domain::manifest::{CredentialSlot, Owner};
 use crate::domain::{AccountId, CredentialId, FailureClass, Manifest, Platform};
-use crate::gateway::{Gateway, SessionCredential, TokenError};
+use crate::gateway::{Gateway, SessionCredential};
 use crate::secrets::{Keyring, Secret, SecretText};
 use crate::store::{SealedCredential, Store, StoreError};
+use crate::telemetry::Telemetry;
 
 /// Refreshes of different accounts that run at once: enough to hide a round trip, few enough for a token endpoint.
-const REFRESHES_AT_ONCE: usize = 8;
+pub(super) const REFRESHES_AT_ONCE: usize = 8;
 
-/// How often a fresh secret is tried to be saved, since the platform may honour no other any more.
-const SAVES_MAX: u32 = 4;
+/// How often to look whether another host has finished a refresh that this one waits for.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// How long to wait between them: a database that restarts is back by then.
-const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// How long a refresh is waited for, whoever does it: a lease that its owner died with must run out meanwhile.
+const PATIENCE: Duration = LEASE_TTL.saturating_add(Duration::from_secs(5));
 
 /// Why a credential can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -99,18 +100,31 @@ pub struct BatchCredentials {
 /// Opens, refreshes and saves credentials.
 #[derive(Clone)]
 pub struct CredentialDesk {
-    store: Store,
-    gateway: Gateway,
-    keyring: Option<Arc<Keyring>>,
-    clock: Clock,
+    pub(super) store: Store,
+    pub(super) gateway: Gateway,
+    pub(super) keyring: Option<Arc<Keyring>>,
+    pub(super) clock: Clock,
+    pub(super) telemetry: Telemetry,
+    pub(super) journal: Journal,
+    /// Whose desk it is, in leases.
+    pub(super) host: Arc<str>,
     in_flight: Arc<Mutex<HashMap<CredentialId, Arc<tokio::sync::Mutex<()>>>>>,
-    refreshes: Arc<Mutex<JoinSet<()>>>,
+    pub(super) refreshes: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl CredentialDesk {
-    /// A desk over one database and one gateway.
-    pub fn new(store: Store, gateway: Gateway, keyring: Option<Arc<Keyring>>, clock: Clock) -> Self {
-        Self { store, gateway, keyring, clock, in_flight: Arc::default(), refreshes: Arc::default() }
+    /// A host's desk over one database and one gateway.
+    pub fn new(
+        host: Arc<str>,
+        store: Store,
+        gateway: Gateway,
+        keyring: Option<Arc<Keyring>>,
+        journal: Journal,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> Self {
+        let (in_flight, refreshes) = (Arc::default(), Arc::default());
+        Self { store, gateway, keyring, clock, telemetry, journal, host, in_flight, refreshes }
     }
 
     /// Seals and saves what an operator entered.
@@ -174,6 +188,7 @@ impl CredentialDesk {
             sealed: self.seal(secret, id)?,
             version: existing.map_or(0, |credential| credential.version),
             expires_at: secret.expires_at(),
+            refresh_at: secret.refresh_at(),
             updated_at: now,
             status: "active".to_owned(),
         })
@@ -250,119 +265,57 @@ impl CredentialDesk {
         client: Option<&SealedCredential>,
         refused: Option<&SecretText>,
     ) -> Result<SessionCredential, CredentialError> {
-        let credential = found.ok_or_else(|| CredentialError::Missing {
+        let mut credential = found.cloned().ok_or_else(|| CredentialError::Missing {
             platform: platform.clone(),
             slot: slot.slot.clone(),
             account,
         })?;
-        let secret = self.open(credential)?;
-        let now = self.clock.now();
-        if !is_refused(&secret, refused, now) && !secret.refresh_due(now) {
-            return session_credential(credential, &secret, now);
-        }
-        let only_one = self.lock_of(credential.id).lock_owned().await;
-        // Whoever held the lock before may have refreshed it already.
-        let current = self.store.credential(platform, &slot.slot, account).await?;
-        let current = current.as_ref().unwrap_or(credential);
-        let secret = self.open(current)?;
-        let now = self.clock.now();
-        if current.version != credential.version && secret.injectable(now).is_some() {
-            return session_credential(current, &secret, now);
-        }
-        let client = client.filter(|client| client.id != current.id).map(|client| self.open(client)).transpose()?;
-        match self.refresh_and_save(slot, client, current, &secret, only_one).await? {
-            Ok(fresh) => Ok(fresh),
-            // A refresh is tried at half-life: until the old token really ends, a failed refresh costs nothing.
-            Err(_) if !is_refused(&secret, refused, now) && secret.injectable(self.clock.now()).is_some() => {
-                session_credential(current, &secret, self.clock.now())
+        let mut secret = self.open(&credential)?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = self.clock.now();
+            let works = !is_refused(&secret, refused, now) && secret.injectable(now).is_some();
+            // A refresh that failed is not tried again before its time.
+            let due = secret.refresh_due(now) && credential.refresh_at.is_none_or(|at| at <= now);
+            if works && !due {
+                return session_credential(&credential, &secret, now);
             }
-            Err(error) => Err(of_token_error(&error, slot.owner)),
+            // A refresh is due at half-life: until the old token really ends, nobody waits for it, and a failed one costs nothing.
+            let patience = if works { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
+            match self.renew(slot, client, &credential, refused, patience).await {
+                Ok(Renewal::Refreshed(fresh, secret)) => return session_credential(&fresh, &secret, now),
+                Ok(Renewal::Superseded(theirs, theirs_open)) => (credential, secret) = (theirs, theirs_open),
+                _ if works => return session_credential(&credential, &secret, now),
+                Ok(Renewal::Busy) => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
+                Ok(Renewal::Failed(error) | Renewal::Dead(error)) | Err(error) => return Err(error),
+            }
+            if Instant::now() >= until {
+                return Err(CredentialError::Unavailable(
+                    "another host is refreshing the token, and takes too long".into(),
+                ));
+            }
         }
     }
 
-    /// Refreshes in a task of its own, so that a batch which is given up meanwhile does not take along, unsaved, a secret that the
-    /// platform has already replaced.
-    async fn refresh_and_save(
-        &self,
-        slot: &CredentialSlot,
-        client: Option<Secret>,
-        current: &SealedCredential,
-        secret: &Secret,
-        only_one: OwnedMutexGuard<()>,
-    ) -> Result<Result<SessionCredential, TokenError>, CredentialError> {
-        let (reply, answer) = oneshot::channel();
-        let (desk, slot, current, secret) = (self.clone(), slot.clone(), current.clone(), secret.clone());
-        let work = async move {
-            let _only_one = only_one;
-            let result = match desk.gateway.refresh(&slot, client.as_ref(), &secret).await {
-                Ok(fresh) => desk.save_fresh(&current, &fresh).await.map(Ok),
-                Err(error) => Ok(Err(error)),
-            };
-            // Nobody may be waiting any more; it is saved all the same.
-            drop(reply.send(result));
-        };
-        {
-            let mut refreshes = self.refreshes.lock().unwrap_or_else(PoisonError::into_inner);
-            while refreshes.try_join_next().is_some() {}
-            refreshes.spawn(work);
-        }
-        answer.await.unwrap_or_else(|_| Err(CredentialError::Store("the refresh ended unexpectedly".to_owned())))
-    }
-
-    async fn save_fresh(&self, old: &SealedCredential, fresh: &Secret) -> Result<SessionCredential, CredentialError> {
-        let now = self.clock.now();
-        let saved = SealedCredential {
-            sealed: self.seal(fresh, old.id)?,
-            expires_at: fresh.expires_at(),
-            updated_at: now,
-            status: "active".to_owned(),
-            ..old.clone()
-        };
-        let mut saves = 1;
-        let result = loop {
-            match self.store.save_credential(&saved, now).await {
-                Err(StoreError::Query { .. }) if saves < SAVES_MAX => {
-                    saves += 1;
-                    tokio::time::sleep(SAVE_AGAIN_AFTER).await;
-                }
-                result => break result,
-            }
-        };
-        match result {
-            Ok(_) if fresh.injectable(now).is_none() => {
-                Err(CredentialError::Unavailable("it granted a token that runs out at once".to_owned()))
-            }
-            Ok(saved) => session_credential(&saved, fresh, now),
-            Err(StoreError::VersionConflict { .. }) => {
-                // Another host was first; its token is the one to use.
-                let theirs = self.store.credential(&old.platform, &old.slot, old.account_id).await?;
-                let theirs =
-                    theirs.ok_or_else(|| CredentialError::Store("the credential was removed meanwhile".into()))?;
-                session_credential(&theirs, &self.open(&theirs)?, now)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn lock_of(&self, id: CredentialId) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn lock_of(&self, id: CredentialId) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
     }
 
-    fn open(&self, credential: &SealedCredential) -> Result<Secret, CredentialError> {
+    pub(super) fn open(&self, credential: &SealedCredential) -> Result<Secret, CredentialError> {
         let keyring = self.keyring.as_ref().ok_or(CredentialError::NoKey)?;
         keyring
             .open(&credential.sealed, &credential.id.to_string())
             .map_err(|error| CredentialError::Sealed(error.to_string()))
     }
 
-    fn seal(&self, secret: &Secret, id: CredentialId) -> Result<Vec<u8>, CredentialError> {
+    pub(super) fn seal(&self, secret: &Secret, id: CredentialId) -> Result<Vec<u8>, CredentialError> {
         let keyring = self.keyring.as_ref().ok_or(CredentialError::NoKey)?;
         Ok(keyring.seal(secret, &id.to_string()))
     }
 }
 
 /// Whether this is still what the platform refused.
-fn is_refused(secret: &Secret, refused: Option<&SecretText>, now: DateTime<Utc>) -> bool {
+pub(super) fn is_refused(secret: &Secret, refused: Option<&SecretText>, now: DateTime<Utc>) -> bool {
     refused.is_some() && secret.injectable(now) == refused
 }
 
@@ -382,36 +335,12 @@ fn session_credential(
     Ok(SessionCredential { id: credential.id, value: value.clone(), slot, account })
 }
 
-fn of_token_error(error: &TokenError, owner: Owner) -> CredentialError {
-    let message = error.to_string();
-    match (error, owner) {
-        (TokenError::Unavailable { .. }, _) => CredentialError::Unavailable(message),
-        (TokenError::Misconfigured { .. }, _) | (_, Owner::Operator) => CredentialError::Misconfigured(message),
-        _ => CredentialError::Dead(message),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::manifest::CredentialKind;
 
     #[test]
-    fn only_an_accounts_own_credential_can_make_its_artist_connect_anew() {
-        let errors = [
-            (TokenError::Refused("invalid_grant".into()), FailureClass::Reconnect),
-            (TokenError::Expired(DateTime::UNIX_EPOCH), FailureClass::Reconnect),
-            (TokenError::TooYoung(DateTime::UNIX_EPOCH), FailureClass::Reconnect),
-            (TokenError::NotRefreshable(CredentialKind::Bearer), FailureClass::Reconnect),
-            (TokenError::Misconfigured("no OAuth client".into()), FailureClass::Misconfigured),
-            (TokenError::Unavailable("HTTP 503".into()), FailureClass::Unavailable),
-        ];
-        for (error, of_account) in errors {
-            let class = |owner| of_token_error(&error, owner).class();
-            assert_eq!(class(Owner::Account), of_account, "{error}");
-            assert_ne!(class(Owner::Operator), FailureClass::Reconnect, "{error}");
-        }
-
+    fn only_an_accounts_own_credential_is_its_artists_to_mend() {
         let spent = Secret::ClientCredentials { client_id: "id".into(), client_secret: "secret".into(), access: None };
         let credential = |account_id| SealedCredential {
             id: CredentialId::generate(),
@@ -422,6 +351,7 @@ mod tests {
             sealed: Vec::new(),
             version: 1,
             expires_at: None,
+            refresh_at: None,
             status: "active".to_owned(),
             updated_at: DateTime::UNIX_EPOCH,
         };

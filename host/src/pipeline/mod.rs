@@ -8,8 +8,10 @@ mod credentials;
 mod dispatch;
 mod fetch;
 mod install;
+mod journal;
 mod keeper;
 mod quarantine;
+mod refresh;
 mod releases;
 pub mod report;
 mod rows;
@@ -24,6 +26,8 @@ use tokio::task::JoinSet;
 
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
+use self::journal::Journal;
+pub use self::keeper::KeeperReport;
 use self::releases::ReleaseShelf;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -191,7 +195,16 @@ impl Host {
         let mut background = JoinSet::new();
         background.spawn(budgets::serve(store.clone(), clock.clone(), demands));
         let shelf = ReleaseShelf::new(store.clone(), sandbox);
-        let desk = CredentialDesk::new(store.clone(), gateway.clone(), keyring, clock.clone());
+        let journal = Journal::new(config.service.state_dir.as_deref());
+        let desk = CredentialDesk::new(
+            Arc::clone(&name),
+            store.clone(),
+            gateway.clone(),
+            keyring,
+            journal,
+            clock.clone(),
+            telemetry.clone(),
+        );
         Ok(Self {
             config: Arc::new(config),
             name,

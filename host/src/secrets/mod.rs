@@ -3,6 +3,7 @@
 //! A secret prints as `[secret]` and can't be serialised by accident: the one way to its text is [`SecretText::expose`], and
 //! the one way out of the process is [`Keyring::seal`].
 
+mod life;
 mod seal;
 
 use std::fmt;
@@ -27,9 +28,6 @@ const ACCESS_MARGIN: TimeDelta = TimeDelta::seconds(60);
 
 /// Instagram refuses to refresh a token younger than this.
 pub const INSTAGRAM_TOKEN_AGE_MIN: TimeDelta = TimeDelta::hours(24);
-
-/// How long Instagram's long-lived tokens live when it does not say.
-const INSTAGRAM_TOKEN_LIFE: TimeDelta = TimeDelta::days(60);
 
 /// What is wrong with a secret, a key or a sealed text. Never says what the secret is.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -118,10 +116,6 @@ pub struct AccessToken {
 impl AccessToken {
     fn is_usable(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_none_or(|expires_at| now + ACCESS_MARGIN < expires_at)
-    }
-
-    fn is_half_used(&self, now: DateTime<Utc>) -> bool {
-        self.expires_at.is_some_and(|expires_at| now >= self.obtained_at + (expires_at - self.obtained_at) / 2)
     }
 }
 
@@ -296,27 +290,6 @@ impl Secret {
         }
     }
 
-    /// Whether half of its life is over, so that there is plenty of time left to try again should the refresh fail.
-    ///
-    /// Instagram's tokens are never due before they are old enough to be refreshed; one of unknown life is due once it is that old.
-    #[must_use]
-    pub fn refresh_due(&self, now: DateTime<Utc>) -> bool {
-        match self {
-            Self::ApiKey { .. } | Self::Bearer { .. } | Self::OauthClient { .. } => false,
-            Self::InstagramLongLived { obtained_at, expires_at, .. } => {
-                let old_enough = obtained_at.is_none_or(|obtained_at| now >= obtained_at + INSTAGRAM_TOKEN_AGE_MIN);
-                let half_used = expires_at.is_none_or(|expires_at| {
-                    let life = obtained_at.map_or(INSTAGRAM_TOKEN_LIFE, |obtained_at| expires_at - obtained_at);
-                    now >= expires_at - life / 2
-                });
-                old_enough && half_used
-            }
-            Self::ClientCredentials { access, .. }
-            | Self::RefreshToken { access, .. }
-            | Self::AppleDeveloperToken { access, .. } => access.as_ref().is_none_or(|access| access.is_half_used(now)),
-        }
-    }
-
     /// When its owner must connect anew unless it is refreshed before; none where it lasts, or where nobody knows.
     ///
     /// This is the durable secret's end. Access tokens come and go without anybody's help.
@@ -405,11 +378,11 @@ mod tests {
 
     pub(super) const CANARY: &str = "canary-secret-0123456789";
 
-    fn at(text: &str) -> DateTime<Utc> {
+    pub(super) fn at(text: &str) -> DateTime<Utc> {
         text.parse().expect("a time")
     }
 
-    fn access(obtained_at: &str, expires_at: &str) -> AccessToken {
+    pub(super) fn access(obtained_at: &str, expires_at: &str) -> AccessToken {
         AccessToken { token: CANARY.into(), obtained_at: at(obtained_at), expires_at: Some(at(expires_at)) }
     }
 
@@ -507,57 +480,5 @@ mod tests {
             let error = Secret::parse(kind, owner, text).expect_err(text).to_string();
             assert!(!error.contains("canary"), "{error}");
         }
-    }
-
-    #[test]
-    fn an_access_token_is_injected_until_shortly_before_its_end_and_due_at_half_its_life() {
-        let secret = Secret::ClientCredentials {
-            client_id: "id".into(),
-            client_secret: CANARY.into(),
-            access: Some(access("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z")),
-        };
-        for (now, injected, due) in [
-            ("2026-11-22T10:29:59Z", true, false),
-            ("2026-11-22T10:30:00Z", true, true),
-            ("2026-11-22T10:58:59Z", true, true),
-            ("2026-11-22T10:59:00Z", false, true),
-        ] {
-            assert_eq!((secret.injectable(at(now)).is_some(), secret.refresh_due(at(now))), (injected, due), "{now}");
-        }
-        let never_exchanged =
-            Secret::RefreshToken { refresh_token: CANARY.into(), refresh_expires_at: None, access: None };
-        assert!(
-            never_exchanged.injectable(at("2026-11-22T10:00:00Z")).is_none()
-                && never_exchanged.refresh_due(at("2026-11-22T10:00:00Z"))
-        );
-    }
-
-    #[test]
-    fn an_instagram_token_is_due_at_half_its_life_and_never_in_its_first_day() {
-        let token = |obtained_at: Option<&str>, expires_at: Option<&str>| Secret::InstagramLongLived {
-            token: CANARY.into(),
-            obtained_at: obtained_at.map(at),
-            expires_at: expires_at.map(at),
-        };
-        for (obtained_at, expires_at, now, due) in [
-            (Some("2026-11-01T00:00:00Z"), Some("2026-12-31T00:00:00Z"), "2026-11-30T00:00:00Z", false),
-            (Some("2026-11-01T00:00:00Z"), Some("2026-12-31T00:00:00Z"), "2026-12-01T00:00:00Z", true),
-            (Some("2026-11-01T00:00:00Z"), Some("2026-11-02T00:00:00Z"), "2026-11-01T23:00:00Z", false),
-            (Some("2026-11-01T00:00:00Z"), None, "2026-11-01T23:59:59Z", false),
-            (Some("2026-11-01T00:00:00Z"), None, "2026-11-02T00:00:00Z", true),
-            (None, Some("2026-12-31T00:00:00Z"), "2026-11-30T00:00:00Z", false),
-            (None, None, "2026-11-30T00:00:00Z", true),
-        ] {
-            assert_eq!(
-                token(obtained_at, expires_at).refresh_due(at(now)),
-                due,
-                "{obtained_at:?} {expires_at:?} {now}"
-            );
-        }
-        let stored = token(None, None).obtained_by(at("2026-11-30T00:00:00Z"));
-        assert!(!stored.refresh_due(at("2026-11-30T12:00:00Z")) && stored.refresh_due(at("2026-12-01T00:00:00Z")));
-        let expired = token(None, Some("2026-11-30T00:00:00Z"));
-        assert!(expired.injectable(at("2026-11-30T00:00:00Z")).is_none());
-        assert_eq!(expired.expires_at(), Some(at("2026-11-30T00:00:00Z")));
     }
 }

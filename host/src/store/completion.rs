@@ -214,7 +214,13 @@ impl Completion {
             })
             .collect();
         upsert_outcomes(work, self.lease.batch.run_id, &outcomes, self.now).await?;
-        let mut events: Vec<Event> = accounts.iter().flat_map(|account| account.events.iter().cloned()).collect();
+        let told = asked_to_reconnect(work, &accounts).await?;
+        let mut events: Vec<Event> = accounts
+            .iter()
+            .flat_map(|account| account.events.iter().map(|event| (account.account_id, event)))
+            .filter(|(account, event)| event.kind != types::RECONNECT_NEEDED || !told.contains(account))
+            .map(|(_, event)| event.clone())
+            .collect();
         events.extend(record_lost(work, &self.lease, &result.lost_metrics, self.now).await?);
         insert_events(work, &events).await?;
         insert_logs(work, &self.lease, &result.logs, self.now).await?;
@@ -377,6 +383,25 @@ pub(super) async fn lock_accounts(work: &mut Work, accounts: &[AccountId]) -> Re
         "SELECT id::text AS id FROM accounts WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY id FOR NO KEY UPDATE",
     );
     let rows = work.rows("lock a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
+    rows.iter().map(|row| row.parsed("id")).collect()
+}
+
+/// Which of the accounts that must be connected anew have been asked to already, such as by whoever refreshed their credential: it is told
+/// once.
+async fn asked_to_reconnect(work: &mut Work, accounts: &[&AccountResult]) -> Result<HashSet<AccountId>, StoreError> {
+    let asked: Vec<AccountId> = accounts
+        .iter()
+        .filter(|account| account.status == Some(AccountStatus::ReconnectNeeded))
+        .map(|account| account.account_id)
+        .collect();
+    if asked.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let statement = work.query(
+        "SELECT id::text AS id FROM accounts
+         WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+    );
+    let rows = work.rows("look who was asked to reconnect", statement.bind(id_rows(&asked)?)).await?;
     rows.iter().map(|row| row.parsed("id")).collect()
 }
 

@@ -27,7 +27,9 @@ pub struct SealedCredential {
     pub version: i64,
     /// When it stops working, where known.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Whether it works, such as `active`.
+    /// When it is to be refreshed, or a failed refresh to be tried again; none where that is unknown or never.
+    pub refresh_at: Option<DateTime<Utc>>,
+    /// Whether it works: `active`, or `dead` once the platform has refused it for good.
     pub status: String,
     /// When it was last saved.
     pub updated_at: DateTime<Utc>,
@@ -52,15 +54,17 @@ macro_rules! credential_sql {
     ($which:literal) => {
         concat!(
             "SELECT id::text AS id, platform, slot, account_id::text AS account_id, kind, sealed, version, ",
-            "expires_at::text AS expires_at, status, updated_at::text AS updated_at FROM credentials ",
+            "expires_at::text AS expires_at, refresh_at::text AS refresh_at, status, updated_at::text AS updated_at FROM credentials ",
             $which
         )
     };
 }
 
+pub(super) use credential_sql;
+
 impl Store {
     /// Saves a credential if nobody else has since it was read: `version` is the version read, 0 for a new one. Answers it with its new
-    /// version.
+    /// version. Whoever held the right to refresh the old one holds it no longer.
     ///
     /// # Errors
     /// [`StoreError::VersionConflict`] when the stored version is another one, or a new one's slot is taken.
@@ -115,6 +119,16 @@ impl Store {
         row.as_ref().map(credential_of).transpose()
     }
 
+    /// A credential by its id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credential_by_id(&self, id: CredentialId) -> Result<Option<SealedCredential>, StoreError> {
+        let statement = self.query(credential_sql!("WHERE id = $1::uuid")).bind(id.to_string());
+        let row = self.row("read a credential", statement).await?;
+        row.as_ref().map(credential_of).transpose()
+    }
+
     /// Credentials in the order they were made.
     ///
     /// # Errors
@@ -156,20 +170,20 @@ impl Store {
 }
 
 /// The statement that saves a credential: a new one, or over the version that was read.
-fn save_sql(credential: &SealedCredential) -> &'static str {
+pub(super) fn save_sql(credential: &SealedCredential) -> &'static str {
     if credential.version == 0 {
-        "INSERT INTO credentials (id, platform, slot, account_id, kind, sealed, version, expires_at, status, created_at, updated_at)
-         VALUES ($1::uuid, $2, $3, $4::uuid, $5, $6, $7 + 1, $8::timestamptz, $9, $10::timestamptz, $10::timestamptz)
+        "INSERT INTO credentials (id, platform, slot, account_id, kind, sealed, version, expires_at, status, created_at, updated_at, refresh_at)
+         VALUES ($1::uuid, $2, $3, $4::uuid, $5, $6, $7 + 1, $8::timestamptz, $9, $10::timestamptz, $10::timestamptz, $11::timestamptz)
          ON CONFLICT DO NOTHING"
     } else {
         "UPDATE credentials SET kind = $5, sealed = $6, version = version + 1, expires_at = $8::timestamptz, status = $9,
-             updated_at = $10::timestamptz
+             updated_at = $10::timestamptz, refresh_at = $11::timestamptz, refresh_owner = NULL, refresh_until = NULL, refresh_began = NULL
          WHERE id = $1::uuid AND platform = $2 AND slot = $3 AND COALESCE(account_id, '00000000-0000-0000-0000-000000000000') = COALESCE($4::uuid, '00000000-0000-0000-0000-000000000000')
              AND version = $7"
     }
 }
 
-fn save_statement(statement: Statement, credential: &SealedCredential, now: DateTime<Utc>) -> Statement {
+pub(super) fn save_statement(statement: Statement, credential: &SealedCredential, now: DateTime<Utc>) -> Statement {
     statement
         .bind(credential.id.to_string())
         .bind(credential.platform.as_str().to_owned())
@@ -181,13 +195,14 @@ fn save_statement(statement: Statement, credential: &SealedCredential, now: Date
         .bind(credential.expires_at.map(time_text))
         .bind(clean(&credential.status))
         .bind(time_text(now))
+        .bind(credential.refresh_at.map(time_text))
 }
 
-fn conflict(credential: &SealedCredential) -> StoreError {
+pub(super) fn conflict(credential: &SealedCredential) -> StoreError {
     StoreError::VersionConflict { platform: credential.platform.clone(), slot: credential.slot.clone() }
 }
 
-fn credential_of(row: &AnyRow) -> Result<SealedCredential, StoreError> {
+pub(super) fn credential_of(row: &AnyRow) -> Result<SealedCredential, StoreError> {
     Ok(SealedCredential {
         id: row.parsed("id")?,
         platform: row.parsed("platform")?,
@@ -197,6 +212,7 @@ fn credential_of(row: &AnyRow) -> Result<SealedCredential, StoreError> {
         sealed: row.bytes("sealed")?,
         version: row.int("version")?,
         expires_at: row.time_or_null("expires_at")?,
+        refresh_at: row.time_or_null("refresh_at")?,
         status: row.text("status")?,
         updated_at: row.time("updated_at")?,
     })

@@ -50,21 +50,25 @@ impl Store {
             .collect()
     }
 
-    /// Writes events that belong to no other change.
+    /// Writes events that belong to no other change. Answers how many were new.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn write_events(&self, events: &[Event]) -> Result<(), StoreError> {
+    pub async fn write_events(&self, events: &[Event]) -> Result<u64, StoreError> {
+        if events.is_empty() {
+            return Ok(0);
+        }
         let mut work = self.begin().await?;
-        insert_events(&mut work, events).await?;
-        work.commit().await
+        let written = insert_events(&mut work, events).await?;
+        work.commit().await?;
+        Ok(written)
     }
 }
 
-/// Writes events; one whose dedup key was ever written is left out.
-pub(super) async fn insert_events(work: &mut Work, events: &[Event]) -> Result<(), StoreError> {
+/// Writes events; one whose dedup key was ever written is left out. Answers how many were new.
+pub(super) async fn insert_events(work: &mut Work, events: &[Event]) -> Result<u64, StoreError> {
     if events.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let rows: Vec<_> = events
         .iter()
@@ -82,6 +86,5 @@ pub(super) async fn insert_events(work: &mut Work, events: &[Event]) -> Result<(
          FROM {rows} {and_event_lock} WHERE TRUE
          ON CONFLICT DO NOTHING",
     );
-    work.execute("write events", statement.bind(json("events", &rows)?)).await?;
-    Ok(())
+    work.execute("write events", statement.bind(json("events", &rows)?)).await
 }

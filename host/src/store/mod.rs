@@ -17,6 +17,7 @@ mod migrate;
 mod outcomes;
 mod past;
 mod quarantine;
+mod refreshes;
 mod releases;
 mod wake;
 
@@ -44,6 +45,7 @@ pub use migrate::MigrationReport;
 pub use outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
 pub use past::AccountPast;
 pub use quarantine::{QuarantineFilter, Release as QuarantineRelease};
+pub use refreshes::{Expiring, RefreshLease};
 pub use wake::{Listener, Topic};
 
 use dialect::sql;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::fixtures::{artist, at, demo, event, now, people, release, release_of};
 use crate::support::database::each_database;
 
-fn credential(n: u128) -> SealedCredential {
+pub(super) fn credential(n: u128) -> SealedCredential {
     SealedCredential {
         id: CredentialId(Uuid::from_u128(0xD000_0000 + n)),
         platform: demo(),
@@ -19,6 +19,7 @@ fn credential(n: u128) -> SealedCredential {
         sealed: vec![0, 255, 10, 0],
         version: 0,
         expires_at: Some(now() + TimeDelta::days(60)),
+        refresh_at: Some(now() + TimeDelta::days(30)),
         status: "active".to_owned(),
         updated_at: now(),
     }

@@ -1,0 +1,533 @@
+//! Tokens kept fresh by several hosts, announced when they end, given up when they are dead, and not lost in a crash.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backline::config::Config;
+use backline::domain::event::types;
+use backline::domain::{AccountId, AccountStatus, ArtistId, Event, Outcome};
+use backline::pipeline::Host;
+use backline::pipeline::service::Service;
+use backline::store::{CredentialFilter, DatabaseKind, SealedCredential, Store};
+use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig, Trait};
+use base64::Engine as _;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde_json::json;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
+use tokio::runtime::Runtime;
+
+use crate::support::components;
+use crate::support::database::each_database;
+use crate::support::stage::{Stage, noon, platform};
+
+const TIKTOK_TOKEN: &str = "POST /v2/oauth/token/";
+const INSTAGRAM_TOKEN: &str = "GET /refresh_access_token";
+const SPOTIFY_TOKEN: &str = "POST /api/token";
+
+fn day() -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 11, 18).expect("a date")
+}
+
+fn small(artists: u32) -> SimulatorConfig {
+    SimulatorConfig { artists, date: day(), ..SimulatorConfig::default() }
+}
+
+fn after(hours: i64, minutes: i64) -> DateTime<Utc> {
+    noon(day()) + TimeDelta::hours(hours) + TimeDelta::minutes(minutes)
+}
+
+/// Puts host and platforms on a time.
+fn go_to(stage: &Stage, time: DateTime<Utc>) {
+    stage.simulator.set_now(time);
+    stage.set_time(time);
+}
+
+/// Another host on the same database, with the same clock.
+async fn another(stage: &Stage, change: impl FnOnce(&mut Config)) -> Host {
+    let mut config = stage.host.config().clone();
+    change(&mut config);
+    Host::open(config, stage.host.clock().clone()).await.expect("another host opens")
+}
+
+/// A stage with nothing but one artist's TikTok account to keep, its token exchanged at noon.
+async fn tiktok_only(url: &str, simulator: SimulatorConfig, state: Option<&Path>) -> Stage {
+    let stage = Stage::set(url, simulator, |config| config.service.state_dir = state.map(Path::to_owned)).await;
+    let store = stage.host.store();
+    for credential in store.list_credentials(&CredentialFilter::default()).await.expect("credentials are listed") {
+        if credential.platform != platform("tiktok") {
+            store.remove_credential(credential.id).await.expect("it is removed");
+        }
+    }
+    let report = stage.host.keep_credentials().await.expect("a round");
+    assert_eq!((report.refreshed, report.failed, report.dead), (1, 0, 0), "{report:?}");
+    stage
+}
+
+fn account(stage: &Stage, name: &str, index: u32) -> AccountId {
+    let artist = stage.simulator.world().artist(index);
+    let id = if name == "tiktok" { &artist.tiktok_open_id } else { &artist.instagram_user_id };
+    AccountId::of(ArtistId(artist.id), &platform(name), id)
+}
+
+async fn status(stage: &Stage, account: AccountId) -> AccountStatus {
+    stage.host.store().get_account(account).await.expect("accounts are read").expect("the account").status
+}
+
+async fn credential(stage: &Stage, name: &str, account: AccountId) -> SealedCredential {
+    let found = stage.host.store().credential(&platform(name), "user", Some(account)).await;
+    found.expect("credentials are read").expect("the credential")
+}
+
+async fn events_of(stage: &Stage, kind: &str, account: AccountId) -> Vec<Event> {
+    let mut events = stage.events().await;
+    events.retain(|event| event.kind == kind && event.data["account_id"] == json!(account));
+    events
+}
+
+fn asked(stage: &Stage, operation: &str) -> u64 {
+    stage.simulator.counts().operation(operation)
+}
+
+/// Waits until something is so, for at most half a minute.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("after half a minute still not: {what}");
+}
+
+/// Makes the database refuse every fresh token, or take them again.
+async fn refuse_saves(store: &Store, url: &str, refuse: bool) {
+    let statements: &[&str] = match (store.kind(), refuse) {
+        (DatabaseKind::Sqlite, true) => &["CREATE TRIGGER refuse BEFORE UPDATE OF version ON credentials
+                 BEGIN SELECT RAISE(ABORT, 'refused by the test'); END"],
+        (DatabaseKind::Sqlite, false) => &["DROP TRIGGER refuse"],
+        (DatabaseKind::Postgres, true) => &[
+            "CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE EXCEPTION 'refused by the test'; END $$",
+            "CREATE TRIGGER refuse BEFORE UPDATE OF version ON credentials FOR EACH ROW EXECUTE FUNCTION refuse()",
+        ],
+        (DatabaseKind::Postgres, false) => &["DROP TRIGGER refuse ON credentials", "DROP FUNCTION refuse"],
+    };
+    let mut connection = AnyConnection::connect(url).await.expect("a connection");
+    for statement in statements {
+        connection.execute(AssertSqlSafe((*statement).to_owned())).await.expect("the trigger is made or dropped");
+    }
+    connection.close().await.expect("the connection closes");
+}
+
+/// A host in a runtime of its own, which ends with every task in it as a process that is killed does.
+struct Doomed(Option<Runtime>);
+
+impl Doomed {
+    /// Opens a host and has it begin a round.
+    fn keeps(stage: &Stage, state: Option<&Path>) -> Self {
+        let mut config = stage.host.config().clone();
+        config.service.state_dir = state.map(Path::to_owned);
+        let clock = stage.host.clock().clone();
+        let runtime = Runtime::new().expect("a runtime");
+        drop(runtime.spawn(async move {
+            let host = Host::open(config, clock).await.expect("the doomed host opens");
+            host.keep_credentials().await
+        }));
+        Self(Some(runtime))
+    }
+
+    fn crash(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A host dies after the platform has answered and before the database has the answer. With a folder, it dies once the answer is kept there.
+async fn crash_between_answer_and_save(stage: &Stage, store: &Store, url: &str, state: Option<&Path>) {
+    refuse_saves(store, url, true).await;
+    let answered = || stage.simulator.counts().statuses.get(&200).copied().unwrap_or_default();
+    let before = answered();
+    let doomed = Doomed::keeps(stage, state);
+    match state {
+        Some(state) => until("the answer is kept", || !kept_files(state).is_empty()).await,
+        None => until("the platform has answered", || answered() > before).await,
+    }
+    doomed.crash();
+    refuse_saves(store, url, false).await;
+}
+
+fn kept_files(state: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(files) = std::fs::read_dir(state.join("refreshes")) else { return Vec::new() };
+    let mut paths: Vec<_> = files.flatten().map(|file| file.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_refreshed_at_half_life_by_one_of_two_hosts_without_any_batch() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(8), |_| {}).await;
+        let other = another(&stage, |_| {}).await;
+        let round = async || {
+            let (one, two) = futures::join!(stage.host.keep_credentials(), other.keep_credentials());
+            let (one, two) = (one.expect("a round"), two.expect("a round"));
+            assert_eq!((one.failed + two.failed, one.dead + two.dead), (0, 0), "{one:?} {two:?}");
+            one.refreshed + two.refreshed
+        };
+        assert_eq!(round().await, 10, "eight of TikTok, Spotify's client, and Apple's developer token");
+        assert_eq!((asked(&stage, TIKTOK_TOKEN), asked(&stage, SPOTIFY_TOKEN)), (8, 1));
+        assert_eq!(round().await, 0, "nothing is due");
+
+        go_to(&stage, after(11, 59));
+        round().await;
+        assert_eq!((asked(&stage, TIKTOK_TOKEN), asked(&stage, SPOTIFY_TOKEN)), (8, 2), "an hour and a day");
+        go_to(&stage, after(12, 0));
+        round().await;
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 16, "at half their life, each by one host, once");
+        assert_eq!(asked(&stage, INSTAGRAM_TOKEN), 0, "not in the first 24 hours");
+        go_to(&stage, after(24, 0));
+        round().await;
+        assert_eq!((asked(&stage, TIKTOK_TOKEN), asked(&stage, INSTAGRAM_TOKEN)), (24, 8));
+        assert!(stage.host.store().list_runs(1, None).await.expect("runs").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hosts_whose_batches_need_the_same_token_ask_for_it_once() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Arc::new(Stage::set(url, small(1), |_| {}).await);
+        let other = another(&stage, |_| {}).await;
+        let slow = Fault::once(FaultKind::Latency { ms: 500 }).on_path("/v2/oauth/token/");
+        stage.simulator.set_faults(vec![slow]);
+        let request = backline::pipeline::report::RunRequest {
+            trigger: "test".to_owned(),
+            date: Some(day()),
+            platforms: vec![platform("tiktok")],
+            artists: Vec::new(),
+        };
+        let (one, two) = futures::join!(stage.run_some(day(), &["tiktok"]), async {
+            other.run(&request, &|_| {}).await.expect("a run")
+        });
+        assert_eq!(
+            (one.run.counts.collected, two.run.counts.collected),
+            (1, 1),
+            "{:?} {:?}",
+            one.platforms,
+            two.platforms
+        );
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 1, "whoever came second waited for the other's token");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_when_it_is_seen_late() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(2), |_| {}).await;
+        let other = another(&stage, |_| {}).await;
+        let broken = FaultKind::Status { status: 503, retry_after: RetryAfter::default() };
+        stage.simulator.set_faults(vec![Fault::always(broken).on_path("/refresh_access_token")]);
+        let end = noon(day()) + TimeDelta::days(30);
+        for index in 0..2 {
+            let account = account(&stage, "instagram", index);
+            let token = stage.simulator.world().artist(index).instagram_token;
+            // The second one ends twenty days later: it is first seen five days before that.
+            let end = end + TimeDelta::days(20 * i64::from(index));
+            let secret = json!({ "token": token, "obtained_at": end - TimeDelta::days(60), "expires_at": end });
+            let set = stage.host.set_credential(&platform("instagram"), "user", Some(account), &secret.to_string()).await;
+            set.expect("the token is set");
+        }
+        let days = async |index: u32| {
+            let events = events_of(&stage, types::CREDENTIAL_EXPIRING, account(&stage, "instagram", index)).await;
+            events.iter().map(|event| event.data["days"].as_i64().expect("days")).collect::<Vec<_>>()
+        };
+        for before in (0..=16).rev() {
+            go_to(&stage, end - TimeDelta::days(before) - TimeDelta::minutes(30));
+            stage.host.keep_credentials().await.expect("a round");
+            other.keep_credentials().await.expect("a round");
+            let expected: &[i64] = match before {
+                14.. => &[],
+                7..14 => &[14],
+                1..7 => &[14, 7],
+                _ => &[14, 7, 1],
+            };
+            assert_eq!(days(0).await, expected, "{before} days and half an hour before");
+        }
+        let event = &events_of(&stage, types::CREDENTIAL_EXPIRING, account(&stage, "instagram", 0)).await[0];
+        let artist = stage.simulator.world().artist(0).id;
+        assert_eq!(event.artist_id, Some(ArtistId(artist)));
+        assert_eq!(
+            event.data,
+            json!({
+                "account_id": account(&stage, "instagram", 0), "artist_id": artist, "platform": "instagram", "slot": "user",
+                "expires_at": end, "days": 14,
+            })
+        );
+        assert!(days(1).await.is_empty());
+        for (before, expected) in [(5, vec![7]), (4, vec![7]), (1, vec![7, 1])] {
+            go_to(&stage, end + TimeDelta::days(20 - before));
+            stage.host.keep_credentials().await.expect("a round");
+            assert_eq!(days(1).await, expected, "{before} days before");
+        }
+        // A refresh that works puts the end off, and nobody is told of the old one again.
+        stage.simulator.set_faults(Vec::new());
+        go_to(&stage, end + TimeDelta::days(19) + TimeDelta::hours(23));
+        stage.simulator.set_now(noon(day()) + TimeDelta::days(2));
+        stage.host.keep_credentials().await.expect("a round");
+        let fresh = credential(&stage, "instagram", account(&stage, "instagram", 1)).await;
+        assert!(fresh.expires_at > Some(end + TimeDelta::days(70)), "{:?}", fresh.expires_at);
+        assert_eq!(days(1).await, [7, 1]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_left_alone_until_then() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, SimulatorConfig { troubles: true, ..small(25) }, |_| {}).await;
+        let world = stage.simulator.world();
+        let index_of = |wanted: Trait| (0..25).find(|index| world.trait_of(*index) == Some(wanted)).expect("it occurs");
+        let revoked = account(&stage, "tiktok", index_of(Trait::TiktokRevoked));
+        let told = async |account| events_of(&stage, types::RECONNECT_NEEDED, account).await;
+
+        // The desk finds out while a batch needs the token, and the batch ends accordingly: it is told once.
+        let report = stage.run_some(day(), &["tiktok"]).await;
+        assert_eq!(report.run.counts.excluded, 0);
+        assert_eq!(status(&stage, revoked).await, AccountStatus::ReconnectNeeded);
+        assert_eq!(credential(&stage, "tiktok", revoked).await.status, "dead");
+        let events = told(revoked).await;
+        let artist = ArtistId(world.artist(index_of(Trait::TiktokRevoked)).id);
+        assert_eq!((events.len(), events[0].artist_id), (1, Some(artist)));
+        assert_eq!(events[0].data, json!({ "account_id": revoked, "artist_id": artist, "platform": "tiktok" }));
+        stage.host.keep_credentials().await.expect("a round");
+        let report = stage.run_some(day(), &["tiktok"]).await;
+        assert_eq!(report.run.counts.excluded, 2, "this one, and the one without the scope");
+        assert_eq!(told(revoked).await.len(), 1);
+
+        // Connected anew, and dead anew.
+        let secret = json!({ "refresh_token": world.artist(index_of(Trait::TiktokRevoked)).tiktok_refresh_token });
+        let set = stage.host.set_credential(&platform("tiktok"), "user", Some(revoked), &secret.to_string()).await;
+        assert_eq!(set.expect("it is set").status, "active");
+        assert_eq!(status(&stage, revoked).await, AccountStatus::Active);
+        let report = stage.host.keep_credentials().await.expect("a round");
+        assert_eq!(report.dead, 1, "{report:?}");
+        assert_eq!(status(&stage, revoked).await, AccountStatus::ReconnectNeeded);
+        assert_eq!(told(revoked).await.len(), 2);
+
+        // As far as the host knows this token works, whatever the platform says of its refresh: only its use shows that it does not.
+        let expired = account(&stage, "instagram", index_of(Trait::InstagramExpired));
+        go_to(&stage, after(25, 0));
+        let report = stage.host.keep_credentials().await.expect("a round");
+        assert_eq!(report.dead, 0, "{report:?}");
+        assert_eq!(status(&stage, expired).await, AccountStatus::Active);
+        stage.run_some(day(), &["instagram"]).await;
+        assert_eq!(status(&stage, expired).await, AccountStatus::ReconnectNeeded);
+        assert_eq!(told(expired).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_after_a_rotation_is_made_good_from_the_journal() {
+    each_database(async |store: Store, url: &str| {
+        let state = tempfile::tempdir().expect("a folder");
+        let stage = tiktok_only(url, small(1), Some(state.path())).await;
+        let artist = account(&stage, "tiktok", 0);
+        go_to(&stage, after(13, 0));
+        crash_between_answer_and_save(&stage, &store, url, Some(state.path())).await;
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
+
+        let files = kept_files(state.path());
+        let text = std::fs::read_to_string(&files[0]).expect("the file");
+        let sealed = serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["sealed"].clone();
+        let sealed =
+            base64::engine::general_purpose::STANDARD.decode(sealed.as_str().expect("a text")).expect("base64");
+        let holds = |bytes: &[u8], word: &str| bytes.windows(word.len()).any(|window| window == word.as_bytes());
+        for word in ["refresh_token", "access", "canary", &stage.simulator.world().artist(0).tiktok_refresh_token] {
+            assert!(!holds(&sealed, word) && !text.contains(word), "'{word}' can be read in {text}");
+        }
+
+        let reborn = another(&stage, |_| {}).await;
+        let report = reborn.keep_credentials().await.expect("a round");
+        assert_eq!((report.replayed, report.refreshed, report.failed), (1, 0, 0), "{report:?}");
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 2, "what the platform had answered was used");
+        assert!(kept_files(state.path()).is_empty());
+        assert_eq!(credential(&stage, "tiktok", artist).await.version, 3);
+        // The account goes on: its rotated token is refreshed in its turn, and it is collected.
+        go_to(&stage, after(26, 0));
+        assert_eq!(reborn.keep_credentials().await.expect("a round").refreshed, 1);
+        assert_eq!(stage.run_some(day(), &["tiktok"]).await.run.counts.collected, 1);
+        assert!(events_of(&stage, types::RECONNECT_NEEDED, artist).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_given_up_because_of_a_crash_is_active_again_once_its_journal_is_read() {
+    each_database(async |store: Store, url: &str| {
+        let state = tempfile::tempdir().expect("a folder");
+        let stage = tiktok_only(url, small(1), Some(state.path())).await;
+        let artist = account(&stage, "tiktok", 0);
+        go_to(&stage, after(13, 0));
+        crash_between_answer_and_save(&stage, &store, url, Some(state.path())).await;
+
+        // Another host, on another machine, can't know the answer, and nothing of the old token works any more.
+        let elsewhere = another(&stage, |config| config.service.state_dir = None).await;
+        go_to(&stage, after(24, 30));
+        assert_eq!(elsewhere.keep_credentials().await.expect("a round").dead, 1);
+        assert_eq!(status(&stage, artist).await, AccountStatus::ReconnectNeeded);
+
+        let reborn = another(&stage, |_| {}).await;
+        let report = reborn.keep_credentials().await.expect("a round");
+        assert_eq!((report.replayed, report.refreshed), (1, 0), "{report:?}");
+        assert_eq!(status(&stage, artist).await, AccountStatus::Active);
+        assert_eq!(credential(&stage, "tiktok", artist).await.status, "active");
+        assert_eq!(stage.run_some(day(), &["tiktok"]).await.run.counts.collected, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_is_read_before_the_platform_is_asked_and_thrown_away_when_something_newer_is_stored() {
+    each_database(async |store: Store, url: &str| {
+        let state = tempfile::tempdir().expect("a folder");
+        let stage = tiktok_only(url, small(1), Some(state.path())).await;
+        let artist = account(&stage, "tiktok", 0);
+        go_to(&stage, after(25, 0));
+        crash_between_answer_and_save(&stage, &store, url, Some(state.path())).await;
+        // No keeper, as in `backline run`: the batch itself finds the answer. Until the dead host's lease is over it waits.
+        stage.set_time(after(25, 2));
+        assert_eq!(stage.run_some(day(), &["tiktok"]).await.run.counts.collected, 1);
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
+        assert!(kept_files(state.path()).is_empty());
+
+        go_to(&stage, after(38, 0));
+        crash_between_answer_and_save(&stage, &store, url, Some(state.path())).await;
+        let secret = json!({ "refresh_token": "connected-anew-meanwhile" }).to_string();
+        stage.host.set_credential(&platform("tiktok"), "user", Some(artist), &secret).await.expect("it is set");
+        let set = credential(&stage, "tiktok", artist).await;
+        let reborn = another(&stage, |_| {}).await;
+        assert_eq!(reborn.keep_credentials().await.expect("a round").replayed, 0);
+        assert!(kept_files(state.path()).is_empty());
+        assert_eq!(credential(&stage, "tiktok", artist).await.sealed, set.sealed);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_token_outlives_a_database_that_takes_nothing_for_a_while() {
+    each_database(async |store: Store, url: &str| {
+        let state = tempfile::tempdir().expect("a folder");
+        let stage = tiktok_only(url, small(1), Some(state.path())).await;
+        go_to(&stage, after(13, 0));
+        refuse_saves(&store, url, true).await;
+        let report = stage.host.keep_credentials().await.expect("a round");
+        assert_eq!((report.refreshed, report.failed), (0, 1), "{report:?}");
+        refuse_saves(&store, url, false).await;
+        let report = stage.host.keep_credentials().await.expect("a round");
+        assert_eq!((report.replayed, report.refreshed), (1, 0), "{report:?}");
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
+        go_to(&stage, after(26, 0));
+        assert_eq!(stage.host.keep_credentials().await.expect("a round").refreshed, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_journal_the_next_host_asks_again_once_the_lease_is_over_and_grace_honours_it() {
+    each_database(async |store: Store, url: &str| {
+        let stage = tiktok_only(url, SimulatorConfig { tiktok_grace_seconds: 3_600, ..small(1) }, None).await;
+        go_to(&stage, after(13, 0));
+        crash_between_answer_and_save(&stage, &store, url, None).await;
+        let next = another(&stage, |_| {}).await;
+        let report = next.keep_credentials().await.expect("a round");
+        assert_eq!((report.refreshed, report.failed), (0, 0), "the dead host's lease runs: {report:?}");
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
+        go_to(&stage, after(13, 2));
+        assert_eq!(next.keep_credentials().await.expect("a round").refreshed, 1);
+        go_to(&stage, after(26, 0));
+        assert_eq!(next.keep_credentials().await.expect("a round").refreshed, 1, "what was got in grace is the newest");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_neither_journal_nor_grace_an_account_is_collected_until_its_access_token_ends() {
+    each_database(async |store: Store, url: &str| {
+        let stage = tiktok_only(url, small(1), None).await;
+        let artist = account(&stage, "tiktok", 0);
+        go_to(&stage, after(13, 0));
+        crash_between_answer_and_save(&stage, &store, url, None).await;
+        let next = another(&stage, |_| {}).await;
+        go_to(&stage, after(13, 2));
+        let report = next.keep_credentials().await.expect("a round");
+        assert_eq!((report.failed, report.dead), (1, 0), "uncertain, not dead: {report:?}");
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 3);
+        assert_eq!(credential(&stage, "tiktok", artist).await.status, "active");
+        let warned = events_of(&stage, types::CREDENTIAL_EXPIRING, artist).await;
+        assert_eq!(warned.len(), 1, "nothing but a person will put off the end of the access token");
+        assert_eq!(warned[0].data["days"], 1);
+
+        let report = stage.run_some(day(), &["tiktok"]).await;
+        assert_eq!(report.run.counts.collected, 1, "{:?}", report.platforms);
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 3, "a batch does not ask before the next try is due");
+        go_to(&stage, after(23, 58));
+        assert_eq!(next.keep_credentials().await.expect("a round").failed, 1, "it was tried again");
+        assert_eq!(status(&stage, artist).await, AccountStatus::Active);
+
+        go_to(&stage, after(24, 0));
+        assert_eq!(next.keep_credentials().await.expect("a round").dead, 1);
+        assert_eq!(status(&stage, artist).await, AccountStatus::ReconnectNeeded);
+        assert_eq!(events_of(&stage, types::RECONNECT_NEEDED, artist).await.len(), 1);
+        let report = stage.run_some(day(), &["tiktok"]).await;
+        let outcomes = stage.host.store().run_outcomes(report.run.id, None, 10).await.expect("outcomes");
+        assert!(matches!(outcomes[0].outcome, Outcome::Excluded { .. }), "{outcomes:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_keeps_credentials_by_itself() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, small(1), |config| {
+            config.schedules.clear();
+            config.service.poll_ms = 10;
+        })
+        .await;
+        stage.host.install(&components::plugin("spotify")).await.expect("it is installed");
+        let credentials = stage.simulator.world().operator_credentials();
+        let spotify = credentials.iter().find(|credential| credential.platform == "spotify").expect("Spotify's client");
+        stage.host.set_credential(&platform("spotify"), "app", None, &spotify.value).await.expect("it is set");
+        let service = Service::start(stage.host.clone()).await.expect("it starts");
+        until("it was exchanged", || asked(&stage, SPOTIFY_TOKEN) == 1).await;
+        let saved = async || {
+            let client = stage.host.store().credential(&platform("spotify"), "app", None).await;
+            client.expect("credentials are read").expect("the client").refresh_at
+        };
+        for _ in 0..3_000 {
+            if saved().await == Some(after(0, 30)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(saved().await, Some(after(0, 30)));
+        go_to(&stage, after(0, 30));
+        until("it was exchanged again", || asked(&stage, SPOTIFY_TOKEN) == 2).await;
+        service.stop().await;
+        assert_eq!(saved().await, Some(after(1, 0)), "what was under way was saved before the service ended");
+    })
+    .await;
+}
