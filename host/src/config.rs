@@ -450,6 +450,29 @@ pub fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Tells the service manager that started this process how it is, such as `READY=1`; does nothing where there is none (systemd sets
+/// `NOTIFY_SOCKET`).
+pub fn tell_supervisor(state: &str) {
+    if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = notify(socket.as_encoded_bytes(), state)
+    {
+        tracing::warn!(%error, state, "the service manager could not be told");
+    }
+}
+
+fn notify(socket: &[u8], state: &str) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let address = match socket {
+        #[cfg(target_os = "linux")]
+        [b'@', name @ ..] => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)?,
+        path => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
+    Ok(())
+}
+
 /// Where compiled connectors are kept unless `sandbox.cache_dir` says otherwise: the user's cache folder.
 #[must_use]
 pub fn cache_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {

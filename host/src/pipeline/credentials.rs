@@ -282,6 +282,7 @@ impl CredentialDesk {
 
     /// Refreshes in a task of its own, so that a batch which is given up meanwhile does not take along, unsaved, a secret that the
     /// platform has already replaced.
+    #[tracing::instrument(name = "refresh_token", skip_all, fields(platform = %current.platform, credential = %current.id))]
     async fn refresh_and_save(
         &self,
         slot: &CredentialSlot,

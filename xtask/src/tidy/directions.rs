@@ -6,7 +6,7 @@
 use super::{Breach, Source};
 
 /// Libraries with one owner: crate → folders or files that may name it. Tests may name any.
-const OWNERS: [(&str, &[&str]); 10] = [
+const OWNERS: [(&str, &[&str]); 13] = [
     ("wasmtime", &["host/src/sandbox/"]),
     ("wasmtime_wasi", &["host/src/sandbox/"]),
     ("reqwest", &["host/src/gateway/"]),
@@ -16,6 +16,9 @@ const OWNERS: [(&str, &[&str]); 10] = [
     ("prometheus_client", &["host/src/telemetry"]),
     ("opentelemetry", &["host/src/telemetry"]),
     ("opentelemetry_otlp", &["host/src/telemetry"]),
+    ("opentelemetry_sdk", &["host/src/telemetry"]),
+    ("opentelemetry_http", &["host/src/telemetry"]),
+    ("tracing_opentelemetry", &["host/src/telemetry"]),
     ("clap", &["host/src/cli/", "host/src/main.rs"]),
 ];
 
