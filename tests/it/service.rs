@@ -1,0 +1,7 @@
+//! Backline as a service.
+
+mod endpoints;
+mod signals;
+mod startup;
+mod support;
+mod traces;
