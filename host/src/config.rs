@@ -223,12 +223,28 @@ impl SecretsConfig {
             return Err(wrong("is no key file; make one with `backline keys generate --file`".to_owned()));
         }
         #[cfg(unix)]
-        if std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o077 != 0 {
+        if is_open_to_others(&data) {
             return Err(wrong("can be read by other users; run `chmod 600` on it".to_owned()));
         }
         let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
         Ok(Some(Zeroizing::new(text.trim().to_owned())))
     }
+}
+
+/// Whether more users than the owner and root can use the file. What systemd hands over (`LoadCredential=`) is root's, with an entry for the
+/// service's user; the mode of such a file shows as 440, and its group is root.
+#[cfg(unix)]
+fn is_open_to_others(file: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let of_root = file.uid() == 0 && file.gid() == 0;
+    mode_is_open(file.mode(), of_root)
+}
+
+#[cfg(unix)]
+fn mode_is_open(mode: u32, of_root: bool) -> bool {
+    let forbidden = if of_root { 0o037 } else { 0o077 };
+    mode & forbidden != 0
 }
 
 /// How runs go.

@@ -164,7 +164,8 @@ mod tests {
         client.write_all(b"GET ").await.expect("sent");
         let mut buffer = [0; 4];
         connection.read_exact(&mut buffer).await.expect("read");
-        let error = connection.read(&mut buffer).await.expect_err("cut off");
+        let read = tokio::time::timeout(Duration::from_secs(20), connection.read(&mut buffer)).await;
+        let error = read.expect("it is cut off by itself").expect_err("cut off");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(client);
     }

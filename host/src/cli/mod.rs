@@ -7,6 +7,7 @@ mod artists;
 mod context;
 mod credentials;
 mod exit;
+mod health;
 mod hosts;
 mod import;
 mod keys;
@@ -102,6 +103,9 @@ enum Command {
     /// Make keys that seal credentials
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Ask the host at the configured address whether it is ready
+    #[command(hide = true)]
+    Health,
     /// Compile a component; started by the host itself, in a process of limited memory and time
     #[command(hide = true)]
     CompileComponent(CompileArguments),
@@ -193,6 +197,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Plan(arguments) => run::plan(context, arguments).await,
         Command::Serve(_) => Err(Failure::failed("a service is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
+        Command::Health => health::run(context).await,
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Metrics(arguments) => numbers::metrics(context, arguments).await,
         Command::Growth(arguments) => numbers::growth(context, arguments).await,

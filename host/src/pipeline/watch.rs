@@ -17,11 +17,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long what the database said of all hosts is good for: however often somebody asks, it is not asked more often.
 const CENSUS_GOOD_FOR: Duration = Duration::from_secs(5);
 
+/// What the database said, and when; nothing where it did not answer.
+type Counted = (Instant, Option<Census>);
+
 /// A look at a running service. Cloning shares it.
 #[derive(Clone)]
 pub struct Watch {
     seat: Seat,
-    census: Arc<Mutex<Option<(Instant, Option<Census>)>>>,
+    census: Arc<Mutex<Option<Counted>>>,
 }
 
 impl Watch {

@@ -16,6 +16,11 @@ async fn the_figures_parse_and_tell_no_secret() {
         let place = Place::new(url, &format!("[secrets]\nkey = \"{KEY}\"\n[log]\nfilter = \"trace\"\n"));
         let serving = place.serve(&[]).await;
         assert_eq!(serving.get("/healthz").await.2, "ok");
+        let listen = format!("service.listen={}", serving.address);
+        assert_eq!(
+            place.run(&["health", "--set", &listen, "--log", "off"]).await,
+            (Some(0), "{\"ready\":true,\"problems\":[]}\n".into(), String::new())
+        );
         let (status, head, text) = serving.get("/metrics").await;
         assert_eq!(status, 200);
         assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
@@ -64,7 +69,7 @@ async fn what_is_not_there_is_refused_in_json_and_too_much_is_cut_off() {
 
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let mut stream = tokio::net::TcpStream::connect(&serving.address).await.unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\n").await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n").await.unwrap();
         let header = format!("x: {}\r\n", "a".repeat(8_000));
         // It may be cut off while this is still being written.
         for _ in 0..20 {

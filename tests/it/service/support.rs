@@ -13,6 +13,9 @@ use tokio::time::Instant;
 /// How long anything that is waited for may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often is looked whether it has come.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// A folder with a configuration.
 pub struct Place {
     folder: TempDir,
@@ -101,10 +104,10 @@ impl Serving {
 
     /// Waits until the log holds a text so many times.
     pub async fn logged(&self, text: &str, times: usize) {
-        let until = Instant::now() + PATIENCE;
+        let (until, mut looks) = (Instant::now() + PATIENCE, tokio::time::interval(LOOK));
         while self.log().matches(text).count() < times {
             assert!(Instant::now() < until, "'{text}' was not logged {times} times: {}", self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            looks.tick().await;
         }
     }
 
@@ -115,14 +118,14 @@ impl Serving {
 
     /// Waits until a path answers with a status.
     pub async fn answers(&self, path: &str, status: u16) -> String {
-        let until = Instant::now() + PATIENCE;
+        let (until, mut looks) = (Instant::now() + PATIENCE, tokio::time::interval(LOOK));
         loop {
             let (found, _, body) = self.get(path).await;
             if found == status {
                 return body;
             }
             assert!(Instant::now() < until, "{path} still answers {found}: {body}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            looks.tick().await;
         }
     }
 }
