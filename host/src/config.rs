@@ -224,12 +224,28 @@ impl SecretsConfig {
             return Err(wrong("is no key file; make one with `backline keys generate --file`".to_owned()));
         }
         #[cfg(unix)]
-        if std::os::unix::fs::PermissionsExt::mode(&data.permissions()) & 0o077 != 0 {
+        if is_open_to_others(&data) {
             return Err(wrong("can be read by other users; run `chmod 600` on it".to_owned()));
         }
         let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
         Ok(Some(Zeroizing::new(text.trim().to_owned())))
     }
+}
+
+/// Whether more users than the owner and root can use the file. What systemd hands over (`LoadCredential=`) is root's, with an entry for the
+/// service's user; the mode of such a file shows as 440, and its group is root.
+#[cfg(unix)]
+fn is_open_to_others(file: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let of_root = file.uid() == 0 && file.gid() == 0;
+    mode_is_open(file.mode(), of_root)
+}
+
+#[cfg(unix)]
+fn mode_is_open(mode: u32, of_root: bool) -> bool {
+    let forbidden = if of_root { 0o037 } else { 0o077 };
+    mode & forbidden != 0
 }
 
 /// How runs go.
@@ -483,6 +499,29 @@ pub fn environment() -> BTreeMap<String, String> {
             name.starts_with("BACKLINE_") || others.map(|(variable, _)| variable).any(|variable| variable == name)
         })
         .collect()
+}
+
+/// Tells the service manager that started this process how it is, such as `READY=1`; does nothing where there is none (systemd sets
+/// `NOTIFY_SOCKET`).
+pub fn tell_supervisor(state: &str) {
+    if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = notify(socket.as_encoded_bytes(), state)
+    {
+        tracing::warn!(%error, state, "the service manager could not be told");
+    }
+}
+
+fn notify(socket: &[u8], state: &str) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let address = match socket {
+        #[cfg(target_os = "linux")]
+        [b'@', name @ ..] => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)?,
+        path => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
+    Ok(())
 }
 
 /// Where compiled connectors are kept unless `sandbox.cache_dir` says otherwise: the user's cache folder.

@@ -21,4 +21,5 @@ pub mod validate;
 
 pub mod plugins;
 
+pub mod api;
 pub mod cli;

@@ -2,12 +2,17 @@
 
 mod activation;
 mod allowance;
+mod endpoints;
 mod equality;
 mod failover;
 mod fairness;
 mod rotation;
 mod scale;
+mod signals;
+mod startup;
+mod support;
 mod tokens;
+mod traces;
 mod working;
 
 use std::time::Duration;

@@ -4,6 +4,7 @@ mod completion;
 mod credentials;
 mod equality;
 mod fixtures;
+mod hosts;
 mod ledger;
 mod people;
 mod quarantine;

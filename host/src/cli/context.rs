@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Global;
 use super::exit::Failure;
 use crate::clock::Clock;
-use crate::config::{self, Config, Loaded, LogFormat, Override};
+use crate::config::{self, Config, Loaded, Override};
 use crate::pipeline::Host;
 use crate::store::{Store, StoreOptions};
 
@@ -18,11 +18,13 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads the configuration.
-    pub fn load(global: &Global) -> Result<Self, Failure> {
+    /// Reads the configuration; `more` is set by flags of the command's own.
+    pub fn load(global: &Global, more: &[Override]) -> Result<Self, Failure> {
         let environment = config::environment();
         let file = config::find_file(global.config.as_deref(), &environment);
-        let mut loaded = Config::load(file.as_deref(), &environment, &overrides(global)?)?;
+        let mut overrides = overrides(global)?;
+        overrides.extend_from_slice(more);
+        let mut loaded = Config::load(file.as_deref(), &environment, &overrides)?;
         let sandbox = &mut loaded.config.sandbox;
         sandbox.cache_dir = sandbox.cache_dir.take().or_else(|| config::cache_folder(&environment));
         // The very binary that runs: it compiles components in a child process of limited memory and time.
@@ -35,23 +37,6 @@ impl Context {
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.loaded.config
-    }
-
-    /// Starts logging to standard error.
-    pub fn start_log(&self) -> Result<(), Failure> {
-        let log = &self.config().log;
-        let filter = tracing_subscriber::EnvFilter::try_new(&log.filter).map_err(|error| {
-            Failure::usage(format!(
-                "log.filter '{}' is wrong ({error}); write one such as info or warn,backline=debug",
-                log.filter
-            ))
-        })?;
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let started = match log.format {
-            LogFormat::Human => builder.with_target(false).try_init(),
-            LogFormat::Json => builder.json().try_init(),
-        };
-        started.map_err(|error| Failure::failed(format!("failed to start the log: {error}")))
     }
 
     /// Opens the database as it is, whatever its schema.
@@ -76,7 +61,7 @@ impl Context {
     }
 
     /// Refuses a SQLite file that does not exist: opening would create an empty one, and no command but `migrate` should.
-    fn expect_database_file(&self) -> Result<(), Failure> {
+    pub fn expect_database_file(&self) -> Result<(), Failure> {
         match sqlite_file(&self.config().database.url) {
             Some(path) if !Path::new(&path).exists() => {
                 Err(Failure::usage(format!("there is no database at {path}; make one with `backline migrate`")))

@@ -49,7 +49,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Why a command ends early.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// With which code.
     pub exit: Exit,

@@ -8,25 +8,31 @@ mod batches;
 mod context;
 mod credentials;
 mod exit;
+mod health;
+mod hosts;
 mod import;
 mod keys;
+mod log;
 mod numbers;
 mod plugins;
 mod print;
 mod quarantine;
 mod run;
 mod runs;
+mod serve;
 mod settings;
 mod values;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use context::Context;
 use exit::{Exit, Failure, Outcome};
+use log::Log;
 
 /// Collects artists' daily numbers from many platforms, each through a sandboxed connector.
 #[derive(Parser)]
@@ -55,6 +61,9 @@ struct Global {
     log: Option<String>,
 }
 
+/// How long tasks that nobody waits for may take when a command is done.
+const RUNTIME_ENDS_WITHIN: Duration = Duration::from_secs(1);
+
 #[derive(Subcommand)]
 enum Command {
     /// Bring the database's schema up to date
@@ -73,6 +82,10 @@ enum Command {
     Plugins(plugins::Command),
     /// Say what a run would do: batches, requests, quota units, duration
     Plan(run::PlanArguments),
+    /// Collect on schedule until told to stop; several hosts may share one PostgreSQL
+    Serve(serve::ServeArguments),
+    /// List the hosts that work on this database
+    Hosts(hosts::HostsArguments),
     /// Collect now
     Run(run::RunArguments),
     /// Show collected metrics
@@ -94,6 +107,9 @@ enum Command {
     /// Make keys that seal credentials
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Ask the host at the configured address whether it is ready
+    #[command(hide = true)]
+    Health,
     /// Compile a component; started by the host itself, in a process of limited memory and time
     #[command(hide = true)]
     CompileComponent(CompileArguments),
@@ -147,13 +163,32 @@ fn start() -> Outcome {
         Command::Keys(command) => return keys::run(&command),
         command => command,
     };
-    let context = Context::load(&global)?;
-    context.start_log()?;
+    let context = match &command {
+        Command::Serve(arguments) => arguments.context(&global)?,
+        _ => Context::load(&global, &[])?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("failed to start the runtime: {error}")))?;
-    runtime.block_on(perform(command, &context))
+    let outcome = runtime.block_on(async {
+        let log = Log::start(context.config());
+        let outcome = match (&command, &log) {
+            // It tells everything that is wrong at once.
+            (Command::Serve(arguments), log) => {
+                serve::run(&context, arguments, &global, log.as_ref().map_err(Clone::clone)).await
+            }
+            (_, Ok(_)) => perform(command, &context).await,
+            (_, Err(failure)) => Err(failure.clone()),
+        };
+        if let Ok(log) = log {
+            log.end().await;
+        }
+        outcome
+    });
+    // A compilation that nobody waits for any more must not keep the process.
+    runtime.shutdown_timeout(RUNTIME_ENDS_WITHIN);
+    outcome
 }
 
 async fn perform(command: Command, context: &Context) -> Outcome {
@@ -164,6 +199,9 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Credentials(command) => credentials::run(context, command).await,
         Command::Plugins(command) => plugins::run(context, command).await,
         Command::Plan(arguments) => run::plan(context, arguments).await,
+        Command::Serve(_) => Err(Failure::failed("a service is started before other commands")),
+        Command::Hosts(arguments) => hosts::run(context, &arguments).await,
+        Command::Health => health::run(context).await,
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Metrics(arguments) => numbers::metrics(context, arguments).await,
         Command::Growth(arguments) => numbers::growth(context, arguments).await,

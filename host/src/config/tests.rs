@@ -200,3 +200,17 @@ proptest! {
         let _ = masked_url(&text);
     }
 }
+
+#[test]
+fn a_key_file_is_the_owners_or_what_systemd_hands_over() {
+    for (mode, of_root, is_open) in [
+        (0o600, false, false),
+        (0o400, true, false),
+        (0o440, true, false),
+        (0o440, false, true),
+        (0o460, true, true),
+        (0o444, true, true),
+    ] {
+        assert_eq!(mode_is_open(mode, of_root), is_open, "{mode:o}, root's: {of_root}");
+    }
+}

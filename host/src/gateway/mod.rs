@@ -10,6 +10,7 @@ mod budget;
 mod config;
 mod credential;
 mod error;
+mod export;
 mod policy;
 mod redact;
 mod redirect;
@@ -38,6 +39,7 @@ pub use address::is_public;
 pub use budget::{BudgetDemand, BudgetKey, Unspent, window_of};
 pub use config::{GatewayConfig, Route};
 pub use error::{GatewayError, SendError, TokenError};
+pub use export::ExportClient;
 
 use address::AddressPolicy;
 use breaker::Breakers;

@@ -95,6 +95,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
 ///
 /// # Errors
 /// When the database fails, the release can't be loaded or the lease was lost: then nothing was stored, and it can be done again.
+#[tracing::instrument(name = "batch", skip_all, fields(batch = %lease.batch.id, run = %lease.batch.run_id, platform = %lease.batch.platform, accounts = lease.batch.accounts.len()))]
 async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
     let batch = &lease.batch;
     // The first batch of a release waits until it is compiled, which may take longer than a lease.
@@ -381,6 +382,7 @@ async fn refresh_refused(
 }
 
 /// The last step: everything the batch came to, in one transaction that also completes the lease.
+#[tracing::instrument(name = "store", skip_all, fields(documents = observations.len()))]
 async fn store(
     host: &Host,
     lease: &Lease,
@@ -390,6 +392,7 @@ async fn store(
     observed_at: DateTime<Utc>,
     side: SideEffects,
 ) -> Result<BatchReport, HostError> {
+    host.telemetry().connector_used(&lease.batch.platform, &side.used);
     let now = host.clock().now();
     let dates = dates_of(lease);
     let mut completion = host.store().begin_completion(lease, now).await?;

@@ -16,7 +16,8 @@ use crate::domain::{
     Snapshot,
 };
 use crate::gateway::{Gateway, Session, SessionCredential, SessionSetup, Usage};
-use crate::sandbox::{CallError, LogLine};
+use crate::sandbox::{Call, CallError, LogLine};
+use crate::telemetry::ConnectorUse;
 
 /// The smallest share of a batch's deadline that a part of it gets when it is cut.
 const DEADLINE_SHARE_MIN: f64 = 0.125;
@@ -89,6 +90,8 @@ pub struct SideEffects {
     pub throttled: u64,
     /// Requests that were not answered in time, and calls that passed their deadline.
     pub timed_out: u64,
+    /// What the calls took.
+    pub used: ConnectorUse,
 }
 
 impl SideEffects {
@@ -96,13 +99,31 @@ impl SideEffects {
         self.requests += usage.requests;
         self.throttled += usage.throttled;
         self.timed_out += usage.timed_out;
+        self.used.received_bytes += usage.bytes_received;
         for (budget, units) in usage.units {
             *self.units.entry(budget).or_default() += units;
         }
     }
+
+    /// Counts a call and takes over what the connector logged; hands on the answer.
+    fn take<T>(&mut self, function: &'static str, called: Result<Call<T>, CallError>) -> Result<T, CallError> {
+        let used = &mut self.used;
+        let end = called.as_ref().map_or_else(end_of, |_| "answered");
+        *used.calls.entry((function, end)).or_default() += 1;
+        let Call { value, usage } = called?;
+        used.cpu_ms += usage.cpu_ms;
+        used.wall_ms += usage.wall_ms;
+        used.memory_bytes_peak = used.memory_bytes_peak.max(usage.memory_bytes_peak);
+        used.output_bytes += usage.output_bytes;
+        used.output_bytes_peak = used.output_bytes_peak.max(usage.output_bytes);
+        used.log_bytes += usage.log_lines.iter().map(|line| line.message.len() as u64).sum::<u64>();
+        self.logs.extend(usage.log_lines);
+        Ok(value)
+    }
 }
 
 /// Calls `fetch` for accounts whose credentials are at hand.
+#[tracing::instrument(name = "fetch", skip_all, fields(platform = %release.manifest.connector.platform, accounts = accounts.len()))]
 pub async fn fetch(
     release: &LoadedRelease,
     gateway: &Gateway,
@@ -120,10 +141,9 @@ pub async fn fetch(
         let called = release.connector.fetch(session.clone(), part.to_vec(), context.clone(), until).await;
         side.add_usage(session.usage());
         side.timed_out += u64::from(matches!(called, Err(CallError::TimedOut { .. })));
-        let answers = called.map(|call| {
-            side.logs.extend(call.usage.log_lines);
-            side.lost_metrics.extend(call.value.lost_metrics);
-            call.value.accounts
+        let answers = side.take("fetch", called).map(|batch| {
+            side.lost_metrics.extend(batch.lost_metrics);
+            batch.accounts
         });
         bisection.record(range, answers);
     }
@@ -136,6 +156,7 @@ pub async fn fetch(
 }
 
 /// Calls `normalize`, without any capability.
+#[tracing::instrument(name = "normalize", skip_all, fields(platform = %release.manifest.connector.platform, documents = documents.len()))]
 pub async fn normalize(
     release: &LoadedRelease,
     documents: Vec<DocumentInput>,
@@ -144,11 +165,7 @@ pub async fn normalize(
     let mut bisection = Bisection::of(documents.len());
     while let Some(range) = bisection.next() {
         let called = release.connector.normalize(documents[range.clone()].to_vec()).await;
-        let answers = called.map(|call| {
-            side.logs.extend(call.usage.log_lines);
-            call.value
-        });
-        bisection.record(range, answers);
+        bisection.record(range, side.take("normalize", called));
     }
     let results = bisection.into_results().into_iter().map(|result| match result {
         Ok(Ok(snapshot)) => Ok(snapshot),
@@ -221,6 +238,18 @@ fn share(deadline: Duration, part: usize, whole: usize) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "a batch has at most a few hundred accounts")]
     let share = part as f64 / whole.max(1) as f64;
     deadline.mul_f64(share.clamp(DEADLINE_SHARE_MIN, 1.0))
+}
+
+/// How a call ended that was not answered, as a label.
+fn end_of(error: &CallError) -> &'static str {
+    match error {
+        CallError::Trapped(_) => "trapped",
+        CallError::TimedOut { .. } => "timed_out",
+        CallError::CpuExhausted { .. } => "cpu_exhausted",
+        CallError::LimitExceeded { .. } => "limit_exceeded",
+        CallError::Contract(_) => "contract",
+        CallError::Internal(_) => "internal",
+    }
 }
 
 fn ending_of_call(error: &CallError) -> Ending {

@@ -10,6 +10,8 @@ mod fetch;
 mod install;
 mod journal;
 mod keeper;
+mod preflight;
+mod presence;
 mod quarantine;
 mod refresh;
 mod releases;
@@ -18,6 +20,7 @@ mod rows;
 mod run;
 mod scheduler;
 pub mod service;
+mod watch;
 mod workers;
 
 use std::sync::Arc;
@@ -28,6 +31,8 @@ use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
 use self::journal::Journal;
 pub use self::keeper::KeeperReport;
+pub use self::preflight::{Obstacle, examine};
+pub use self::presence::is_present;
 use self::releases::ReleaseShelf;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -132,10 +137,12 @@ pub enum HostError {
     #[error("no quarantined value is held under the id {0}; `backline quarantine list` shows them")]
     NotHeld(uuid::Uuid),
     /// A changed configuration that can't be put into force while the host runs.
-    #[error("{key} has changed, which takes hold only after a restart; everything stays as it was")]
+    #[error(
+        "changed, but in force only after a restart: {keys}; everything stays as it was, restart or undo the change"
+    )]
     NeedsRestart {
         /// What has changed.
-        key: &'static str,
+        keys: String,
     },
     /// A task of the host's own ended early.
     #[error("a worker ended unexpectedly: {0}")]
@@ -179,7 +186,7 @@ impl Host {
 
     fn assemble(config: Config, clock: Clock, store: Store, keyring: Option<Arc<Keyring>>) -> Result<Self, HostError> {
         let name = config.service.name.clone().unwrap_or_else(own_name).into();
-        Self::equip(config, name, Telemetry::default(), clock, store, keyring)
+        Self::equip(config, name, Telemetry::default(), clock, store, keyring, None)
     }
 
     fn equip(
@@ -189,12 +196,22 @@ impl Host {
         clock: Clock,
         store: Store,
         keyring: Option<Arc<Keyring>>,
+        before: Option<&Self>,
     ) -> Result<Self, HostError> {
-        let (gateway, demands) = Gateway::new(config.gateway.clone(), clock.clone())?;
-        let sandbox = Sandbox::new(config.sandbox.clone())?;
-        let mut background = JoinSet::new();
-        background.spawn(budgets::serve(store.clone(), clock.clone(), demands));
-        let shelf = ReleaseShelf::new(store.clone(), sandbox);
+        // What the configuration did not touch goes on: units that the gateway holds, connectors that are loaded.
+        let (gateway, background) = match before.filter(|before| before.config.gateway == config.gateway) {
+            Some(before) => (before.gateway.clone(), Arc::clone(&before._background)),
+            None => {
+                let (gateway, demands) = Gateway::new(config.gateway.clone(), clock.clone())?;
+                let mut background = JoinSet::new();
+                background.spawn(budgets::serve(store.clone(), clock.clone(), demands));
+                (gateway, Arc::new(background))
+            }
+        };
+        let shelf = match before.filter(|before| before.config.sandbox == config.sandbox) {
+            Some(before) => before.shelf.clone(),
+            None => ReleaseShelf::new(store.clone(), Sandbox::new(config.sandbox.clone())?, telemetry.clone()),
+        };
         let journal = Journal::new(config.service.state_dir.as_deref());
         let desk = CredentialDesk::new(
             Arc::clone(&name),
@@ -214,15 +231,16 @@ impl Host {
             gateway,
             shelf,
             desk,
-            _background: Arc::new(background),
+            _background: background,
         })
     }
 
-    /// The same host under another configuration: its own gateway and sandbox, the same database connections.
+    /// The same host under another configuration: the same database connections, and what the configuration did not touch.
     ///
     /// # Errors
     /// When the configuration can't be put into force, or changes what needs a restart.
     pub fn reconfigured(&self, config: Config) -> Result<Self, HostError> {
+        let mut changed = Vec::new();
         for (key, same) in [
             ("database", config.database == self.config.database),
             ("service.listen", config.service.listen == self.config.service.listen),
@@ -230,12 +248,15 @@ impl Host {
             ("service.state_dir", config.service.state_dir == self.config.service.state_dir),
         ] {
             if !same {
-                return Err(HostError::NeedsRestart { key });
+                changed.push(key);
             }
+        }
+        if !changed.is_empty() {
+            return Err(HostError::NeedsRestart { keys: changed.join(", ") });
         }
         let keyring = config.secrets.keyring()?.map(Arc::new);
         let (name, telemetry) = (Arc::clone(&self.name), self.telemetry.clone());
-        Self::equip(config, name, telemetry, self.clock.clone(), self.store.clone(), keyring)
+        Self::equip(config, name, telemetry, self.clock.clone(), self.store.clone(), keyring, Some(self))
     }
 
     /// What this host is called among those on the same database.

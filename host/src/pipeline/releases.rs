@@ -9,6 +9,7 @@ use super::HostError;
 use crate::domain::{Digest, Grant, Manifest, Release};
 use crate::sandbox::{Connector, Sandbox};
 use crate::store::Store;
+use crate::telemetry::Telemetry;
 
 /// A release that is ready to run.
 #[derive(Clone)]
@@ -30,13 +31,14 @@ pub struct LoadedRelease {
 pub struct ReleaseShelf {
     store: Store,
     sandbox: Sandbox,
+    telemetry: Telemetry,
     loaded: Arc<Mutex<HashMap<Digest, LoadedRelease>>>,
 }
 
 impl ReleaseShelf {
     /// An empty shelf.
-    pub fn new(store: Store, sandbox: Sandbox) -> Self {
-        Self { store, sandbox, loaded: Arc::default() }
+    pub fn new(store: Store, sandbox: Sandbox, telemetry: Telemetry) -> Self {
+        Self { store, sandbox, telemetry, loaded: Arc::default() }
     }
 
     /// Compiles and links a component, without keeping it: what installing needs to know before it changes anything.
@@ -73,6 +75,8 @@ impl ReleaseShelf {
             digest,
             wit_version: release.wit_version,
         };
+        // Whatever can be collected has a label of its own before anything is counted for it.
+        self.telemetry.know(&ready.manifest.connector.platform);
         loaded.insert(digest, ready.clone());
         Ok(ready)
     }

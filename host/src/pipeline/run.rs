@@ -102,6 +102,7 @@ impl Host {
         Ok(RunReport { run, platforms, seconds: started.elapsed().as_secs_f64() })
     }
 
+    #[tracing::instrument(name = "plan", skip_all)]
     async fn drafts(&self, request: &RunRequest) -> Result<Vec<PlatformDraft>, HostError> {
         for artist in &request.artists {
             if self.store().get_artist(*artist).await?.is_none() {
@@ -153,6 +154,7 @@ impl Host {
         Ok(all)
     }
 
+    #[tracing::instrument(name = "write_plan", skip_all, fields(platforms = drafts.len()))]
     async fn write_plan(&self, request: &RunRequest, drafts: &[PlatformDraft]) -> Result<Run, HostError> {
         let now = self.clock().now();
         let planned = |batch: &PlannedBatch| batch.accounts.len() as u64;

@@ -3,29 +3,36 @@
 //! - [`workers`](super::workers) lease and collect batches,
 //! - [`scheduler`](super::scheduler) plans the runs that are due, on the one host that leads,
 //! - [`keeper`](super::keeper) keeps credentials fresh,
-//! - this module listens for wake-ups, tells the other hosts that this one is alive, and ends it all in order.
+//! - [`presence`](super::presence) tells the other hosts that this one is alive, and keeps the active connectors loaded,
+//! - this module listens for wake-ups and ends it all in order.
 //!
 //! A loop takes the host anew for each piece of work, so that a changed configuration takes hold with the next one.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Host, HostError, budgets, keeper, scheduler, workers};
+pub use super::watch::Watch;
+use super::{Host, HostError, Obstacle, budgets, keeper, preflight, presence, scheduler, workers};
 use crate::config::Config;
+use crate::gateway::Gateway;
 use crate::store::Topic;
 
 /// How long to wait before a loop that failed is begun again, or the database is asked again after an error.
 pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// How long readiness may ask around before it is denied.
-const READY_WITHIN: Duration = Duration::from_secs(2);
+/// How much longer than `service.stop_deadline_ms` the loops get to end before they are ended.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// How long the last words to the database may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the loops share.
 #[derive(Clone)]
@@ -39,6 +46,10 @@ pub(super) struct Seat {
     pub work: Arc<Notify>,
     /// Rung when somebody may be waiting for a first collection.
     pub activations: Arc<Notify>,
+    /// When the service was started.
+    pub(super) started_at: DateTime<Utc>,
+    /// What the loops found wrong.
+    pub(super) condition: Arc<presence::Condition>,
 }
 
 impl Seat {
@@ -58,6 +69,10 @@ pub struct Service {
     hosts: watch::Sender<Host>,
     seat: Seat,
     loops: JoinSet<()>,
+    /// Goes on while the others end: the host is there until it has stopped.
+    presence: JoinSet<()>,
+    /// Gateways of configurations before; batches that began with one may still be under way.
+    retired: Mutex<Vec<Gateway>>,
 }
 
 /// Whether a host can do its work, and what keeps it from doing so.
@@ -70,11 +85,14 @@ pub struct Readiness {
 }
 
 impl Service {
-    /// Announces the host and starts its loops. Whatever can be wrong with configuration, database or connectors is found before this.
+    /// Announces the host and starts its loops. Whatever can be wrong with configuration, database or connectors is found before this, by
+    /// [`examine`](super::examine).
     ///
     /// # Errors
     /// When the database fails.
     pub async fn start(host: Host) -> Result<Self, HostError> {
+        let started_at = host.clock().now();
+        host.telemetry().started(started_at);
         let (hosts, receiver) = watch::channel(host);
         let name = receiver.borrow().name().to_owned();
         let seat = Seat {
@@ -83,13 +101,19 @@ impl Service {
             stop: CancellationToken::new(),
             work: Arc::default(),
             activations: Arc::default(),
+            started_at,
+            condition: Arc::default(),
         };
+        seat.host().store().announce_host(&presence::presence(&seat, "starting"), started_at).await?;
+        let mut presence = JoinSet::new();
+        presence.spawn(kept_up("presence", seat.clone(), presence::beat));
         let mut loops = JoinSet::new();
         loops.spawn(kept_up("wake-ups", seat.clone(), listen));
+        loops.spawn(kept_up("connectors", seat.clone(), presence::keep_loaded));
         loops.spawn(kept_up("workers", seat.clone(), workers::serve));
         loops.spawn(kept_up("scheduler", seat.clone(), scheduler::serve));
         loops.spawn(kept_up("credentials", seat.clone(), keeper::serve));
-        Ok(Self { hosts, seat, loops })
+        Ok(Self { hosts, seat, loops, presence, retired: Mutex::default() })
     }
 
     /// The host as it is configured now.
@@ -98,36 +122,60 @@ impl Service {
         self.seat.host()
     }
 
-    /// Puts another configuration into force for all work that begins from now on.
+    /// A look at the service that can be shared with others.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.seat.clone())
+    }
+
+    /// Puts another configuration into force for all work that begins from now on. Connectors are loaded under it before.
     ///
     /// # Errors
-    /// When it can't be put into force; the old one stays then.
-    pub fn reload(&self, config: Config) -> Result<(), HostError> {
-        let host = self.host().reconfigured(config)?;
+    /// Everything that keeps it from being put into force; the old one stays then.
+    pub async fn reload(&self, config: Config) -> Result<(), Vec<Obstacle>> {
+        let before = self.host();
+        let host = before.reconfigured(config).map_err(|error| vec![error.into()])?;
+        let problems = preflight::load_active(&host).await;
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         self.hosts.send_replace(host);
+        budgets::settle(before.store(), before.gateway()).await;
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(before.gateway().clone());
         Ok(())
     }
 
     /// Whether this host can do its work right now.
     pub async fn readiness(&self) -> Readiness {
-        let mut problems = Vec::new();
-        if self.seat.stop.is_cancelled() {
-            problems.push("it is stopping".to_owned());
-        }
-        match tokio::time::timeout(READY_WITHIN, self.host().store().check_schema()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => problems.push(error.to_string()),
-            Err(_) => problems.push("the database does not answer".to_owned()),
-        }
-        Readiness { ready: problems.is_empty(), problems }
+        self.watch().readiness().await
     }
 
-    /// Stops: nothing new is begun, what is under way ends or is handed back within the configured deadline.
-    pub async fn stop(mut self) {
+    /// Stops: nothing new is begun, what is under way ends or is handed back within the configured deadline. False where something had to
+    /// be cut off; whoever takes over finds it in the database as after a crash.
+    pub async fn stop(mut self) -> bool {
         self.seat.stop.cancel();
-        while self.loops.join_next().await.is_some() {}
         let host = self.host();
-        budgets::settle(host.store(), host.gateway()).await;
+        let within = Duration::from_millis(host.config().service.stop_deadline_ms) + STOP_GRACE;
+        let all_ended = async { while self.loops.join_next().await.is_some() {} };
+        let ended = tokio::time::timeout(within, all_ended).await.is_ok();
+        if !ended {
+            tracing::error!("some of what was under way did not end in time and is cut off");
+            self.loops.shutdown().await;
+        }
+        self.presence.shutdown().await;
+        let farewell = async {
+            let retired = std::mem::take(&mut *self.retired.lock().unwrap_or_else(PoisonError::into_inner));
+            for gateway in retired.iter().chain([host.gateway()]) {
+                budgets::settle(host.store(), gateway).await;
+            }
+            if let Err(error) = host.store().forget_host(&self.seat.name, self.seat.started_at).await {
+                tracing::warn!(%error, "this host stays in the list of hosts for a while");
+            }
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("the database does not answer; unused units of budgets are lost until their reset");
+        }
+        ended
     }
 }
 

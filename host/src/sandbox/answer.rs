@@ -10,8 +10,9 @@ use crate::domain::snapshot::Snapshot;
 /// What a value costs in the host's memory besides its texts.
 const VALUE_BYTES: u64 = 64;
 
-/// Holds an answer of `fetch` against the contract. U+0000 is kept as it came: the stages that store it know what to do.
-pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_max: u64) -> Result<(), CallError> {
+/// Holds an answer of `fetch` against the contract; answers how many bytes it has. U+0000 is kept as it came: the stages that store it know
+/// what to do.
+pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_max: u64) -> Result<u64, CallError> {
     if batch.accounts.len() != accounts {
         let given = batch.accounts.len();
         return Err(CallError::Contract(format!("fetch was asked for {accounts} accounts and answered for {given}")));
@@ -36,12 +37,12 @@ pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_ma
     within(bytes, output_bytes_max)
 }
 
-/// Holds an answer of `normalize` against the contract.
+/// Holds an answer of `normalize` against the contract; answers how many bytes it has.
 pub(super) fn check_snapshots(
     snapshots: &[Result<Snapshot, String>],
     documents: usize,
     output_bytes_max: u64,
-) -> Result<(), CallError> {
+) -> Result<u64, CallError> {
     if snapshots.len() != documents {
         let given = snapshots.len();
         return Err(CallError::Contract(format!(
@@ -53,11 +54,11 @@ pub(super) fn check_snapshots(
     within(bytes, output_bytes_max)
 }
 
-fn within(bytes: u64, output_bytes_max: u64) -> Result<(), CallError> {
+fn within(bytes: u64, output_bytes_max: u64) -> Result<u64, CallError> {
     if bytes > output_bytes_max {
         return Err(CallError::LimitExceeded { what: "output_bytes_max", limit: output_bytes_max });
     }
-    Ok(())
+    Ok(bytes)
 }
 
 fn check_json(what: &str, index: usize, text: &str) -> Result<(), CallError> {

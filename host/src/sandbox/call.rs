@@ -42,6 +42,8 @@ pub struct CallUsage {
     pub cpu_ms: u64,
     /// Highest sum of memories and tables, in bytes.
     pub memory_bytes_peak: u64,
+    /// What it answered, in bytes as they are held against `output_bytes_max`.
+    pub output_bytes: u64,
     /// What the connector logged.
     pub log_lines: Vec<LogLine>,
 }
@@ -100,6 +102,7 @@ pub(super) async fn run<R: Send>(
             wall_ms: millis(started.elapsed()),
             cpu_ms: meters.cpu.busy_ms(),
             memory_bytes_peak: meters.memory_bytes_peak.load(Ordering::Relaxed),
+            output_bytes: 0, // who called knows what was answered
             log_lines,
         },
     })

@@ -243,8 +243,8 @@ impl Connector {
         })
         .await?;
         let value = bindings::batch_from_wit(call.value);
-        answer::check_batch(&value, asked, self.shared.config.output_bytes_max)?;
-        Ok(Call { value, usage: call.usage })
+        let output_bytes = answer::check_batch(&value, asked, self.shared.config.output_bytes_max)?;
+        Ok(Call { value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
     /// Turns documents into snapshots, one each, in order. No capability works in it but the log.
@@ -268,8 +268,8 @@ impl Connector {
             .into_iter()
             .map(|snapshot| snapshot.map(bindings::snapshot_from_wit).map_err(bindings::clip))
             .collect();
-        answer::check_snapshots(&value, asked, self.shared.config.output_bytes_max)?;
-        Ok(Call { value, usage: call.usage })
+        let output_bytes = answer::check_snapshots(&value, asked, self.shared.config.output_bytes_max)?;
+        Ok(Call { value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
     /// Starts an instance and lets it go: a component that needs more than its bounds, or traps at its start, is found out.

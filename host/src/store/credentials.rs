@@ -143,6 +143,16 @@ impl Store {
         self.rows("list credentials", statement).await?.iter().map(credential_of).collect()
     }
 
+    /// Any one credential; none where none is stored.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn any_credential(&self) -> Result<Option<SealedCredential>, StoreError> {
+        let statement = self.query(credential_sql!("ORDER BY updated_at DESC, id LIMIT 1"));
+        let row = self.row("read a credential", statement).await?;
+        row.as_ref().map(credential_of).transpose()
+    }
+
     /// The operator's credentials for a platform, and those of these accounts.
     ///
     /// # Errors

@@ -1,0 +1,187 @@
+//! Connections with bounds: how many there are, how long each may take to ask, and how much it may say before it is answered.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
+
+/// Most connections at a time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 128;
+
+/// How long a connection may go without any of an answer being sent: whoever sends a request byte by byte, or does not read, is cut off.
+const QUIET_MAX: Duration = Duration::from_secs(30);
+
+/// Most bytes that a connection may send before it is answered: a request line and its headers.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// How long to wait after a connection could not be accepted; most often there are no file descriptors left.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// A listener whose connections have bounds.
+pub(super) struct Bounded {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    quiet_max: Duration,
+}
+
+impl Bounded {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), quiet_max: QUIET_MAX }
+    }
+}
+
+impl Listener for Bounded {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        // The semaphore is never closed; if it were, nobody should be turned away for it.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        loop {
+            match TcpListener::accept(&self.listener).await {
+                Ok((stream, address)) => return (Connection::new(stream, place, self.quiet_max), address),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that ends when it passes a bound.
+pub(super) struct Connection {
+    stream: TcpStream,
+    quiet_max: Duration,
+    quiet_until: Pin<Box<Sleep>>,
+    unanswered_bytes: usize,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>, quiet_max: Duration) -> Self {
+        let quiet_until = Box::pin(tokio::time::sleep(quiet_max));
+        Self { stream, quiet_max, quiet_until, unanswered_bytes: 0, _place: place }
+    }
+
+    /// Pending, and woken when the time is over; an error once it is.
+    fn while_in_time<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.quiet_until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn answered(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Pending => self.while_in_time(context),
+            Poll::Ready(Ok(bytes)) if bytes > 0 => {
+                self.unanswered_bytes = 0;
+                let until = Instant::now() + self.quiet_max;
+                self.quiet_until.as_mut().reset(until);
+                Poll::Ready(Ok(bytes))
+            }
+            other => other,
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Pending => self.while_in_time(context),
+            Poll::Ready(Ok(())) => {
+                self.unanswered_bytes += buffer.filled().len() - before;
+                if self.unanswered_bytes > REQUEST_BYTES_MAX {
+                    return Poll::Ready(Err(io::Error::other("the request is too large")));
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.answered(written, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.answered(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn pair(quiet_max: Duration) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut listener = Bounded { quiet_max, ..Bounded::new(listener) };
+        let address = listener.local_addr().expect("bound");
+        let (accepted, client) = tokio::join!(listener.accept(), TcpStream::connect(address));
+        (accepted.0, client.expect("connected"))
+    }
+
+    #[tokio::test]
+    async fn whoever_says_nothing_or_goes_on_for_ever_is_cut_off() {
+        let (mut connection, mut client) = pair(Duration::from_millis(100)).await;
+        client.write_all(b"GET ").await.expect("sent");
+        let mut buffer = [0; 4];
+        connection.read_exact(&mut buffer).await.expect("read");
+        let read = tokio::time::timeout(Duration::from_secs(20), connection.read(&mut buffer)).await;
+        let error = read.expect("it is cut off by itself").expect_err("cut off");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn a_request_without_end_is_cut_off_and_an_answer_starts_anew() {
+        let (mut connection, mut client) = pair(QUIET_MAX).await;
+        let half = vec![b'a'; REQUEST_BYTES_MAX / 2 + 1];
+        let mut buffer = vec![0; half.len()];
+        client.write_all(&half).await.expect("sent");
+        connection.read_exact(&mut buffer).await.expect("half is in bounds");
+        connection.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("answered");
+        client.write_all(&half).await.expect("sent");
+        connection.read_exact(&mut buffer).await.expect("counted anew after an answer");
+        client.write_all(&half).await.expect("sent");
+        let error = connection.read_exact(&mut buffer).await.expect_err("two halves are too much");
+        assert!(error.to_string().contains("too large"), "{error}");
+    }
+}

@@ -1,0 +1,266 @@
+//! `backline serve`: start-up, signals and the end. What a running service does is in [`crate::pipeline::service`].
+//!
+//! Everything that can be wrong is looked for, and told at once, before anybody can connect.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Global;
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome, sentence};
+use super::log::{self, Log};
+use super::print;
+use crate::config::{self, Override};
+use crate::pipeline::service::Service;
+use crate::pipeline::{self, Host};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 128;
+
+/// How long requests that are being answered may take once the service has stopped.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// What is logged unless anything is configured: a service should say what it does.
+const DEFAULT_FILTER: &str = "info";
+
+/// What `backline serve` takes.
+#[derive(Args)]
+pub struct ServeArguments {
+    /// Where /healthz, /readyz and /metrics are served, such as 127.0.0.1:8321; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+impl ServeArguments {
+    /// Reads the configuration as this command wants it.
+    pub fn context(&self, global: &Global) -> Result<Context, Failure> {
+        let listen = self.listen.as_ref().map(|value| Override {
+            key: "service.listen".to_owned(),
+            value: value.clone(),
+            flag: "--listen".to_owned(),
+        });
+        let mut context = Context::load(global, listen.as_slice())?;
+        if !context.loaded.sources.contains_key("log.filter") {
+            DEFAULT_FILTER.clone_into(&mut context.loaded.config.log.filter);
+        }
+        Ok(context)
+    }
+}
+
+/// Serves until a signal ends it.
+pub async fn run(
+    context: &Context,
+    arguments: &ServeArguments,
+    global: &Global,
+    log: Result<&Log, Failure>,
+) -> Outcome {
+    let mut signals = Signals::catch()?;
+    let mut problems = Vec::new();
+    let log = log.map_err(|failure| problems.push(failure.message)).ok();
+    let (host, socket) = tokio::select! {
+        ready = prepare(context, &mut problems) => ready,
+        // A connector may be compiling: whoever loses patience is obeyed.
+        signal = signals.ending.come() => {
+            tracing::info!(signal, "ended before it was ready");
+            return Ok(Exit::Done);
+        }
+    };
+    let (Some(host), Some(socket), Some(log), []) = (host, socket, log, problems.as_slice()) else {
+        return Err(Failure::usage(listed(&problems)));
+    };
+    let listener =
+        socket.listen(BACKLOG).map_err(|error| Failure::usage(not_bound(context.config().service.listen, &error)))?;
+    let address = listener.local_addr()?;
+    let name = host.name().to_owned();
+    let service = Service::start(host).await?;
+    let mut api = Api::start(listener, &service);
+    tracing::info!(name, %address, version = env!("CARGO_PKG_VERSION"), "listening");
+    print::line(&format!("backline {name} listens on http://{address}"))?;
+    config::tell_supervisor("READY=1");
+
+    let signal = loop {
+        tokio::select! {
+            signal = signals.ending.come() => break signal,
+            () = received(&mut signals.reload) => reload(&service, log, context, arguments, global).await,
+        }
+    };
+    config::tell_supervisor("STOPPING=1");
+    tracing::info!(signal, deadline_ms = service.host().config().service.stop_deadline_ms, "stopping");
+    let clean = tokio::select! {
+        clean = service.stop() => clean,
+        signal = signals.ending.come() => {
+            tracing::warn!(signal, "a second signal: ended at once");
+            return Ok(Exit::Failed);
+        }
+    };
+    api.stop().await;
+    tracing::info!(clean, "stopped");
+    Ok(if clean { Exit::Done } else { Exit::Failed })
+}
+
+/// Looks at everything that a host needs, and notes what is wrong.
+async fn prepare(context: &Context, problems: &mut Vec<String>) -> (Option<Host>, Option<TcpSocket>) {
+    let config = context.config();
+    let store = async {
+        context.expect_database_file()?;
+        context.open_any().await
+    };
+    let store = store.await.map_err(|failure| problems.push(failure.message)).ok();
+    let host = match pipeline::examine(config, &context.clock, store).await {
+        Ok(host) => Some(host),
+        Err(obstacles) => {
+            problems.extend(obstacles.iter().map(|obstacle| sentence(obstacle)));
+            None
+        }
+    };
+    let listen = config.service.listen;
+    let socket = bind(listen).map_err(|error| problems.push(not_bound(listen, &error))).ok();
+    (host, socket)
+}
+
+/// Takes the address without listening there yet: nobody can connect.
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+fn not_bound(address: SocketAddr, error: &std::io::Error) -> String {
+    format!("can't listen on {address} ({error}); give another address as service.listen or --listen")
+}
+
+/// One sentence where one thing is wrong; a list otherwise.
+fn listed(problems: &[String]) -> String {
+    match problems {
+        [one] => one.clone(),
+        several => {
+            let lines: Vec<String> = several.iter().map(|problem| format!("\n  - {problem}")).collect();
+            format!("{} things keep this host from serving:{}", several.len(), lines.concat())
+        }
+    }
+}
+
+/// Reads the configuration anew and puts it into force, or says why not.
+async fn reload(service: &Service, log: &Log, context: &Context, arguments: &ServeArguments, global: &Global) {
+    let mut problems = Vec::new();
+    match arguments.context(global) {
+        Ok(read) => {
+            let config = read.loaded.config;
+            if let Err(failure) = log::filter(&config.log) {
+                problems.push(failure.message);
+            }
+            let running = context.config();
+            for (key, same) in [
+                ("log.format", config.log.format == running.log.format),
+                ("telemetry", config.telemetry == running.telemetry),
+            ] {
+                if !same {
+                    problems.push(format!(
+                        "{key} has changed, which takes hold only after a restart; restart or undo the change"
+                    ));
+                }
+            }
+            if problems.is_empty() {
+                let filter = config.log.clone();
+                match service.reload(config).await {
+                    Ok(()) => {
+                        if let Err(failure) = log.refilter(&filter) {
+                            tracing::error!(problem = failure.message, "the log's filter stays as it was");
+                        }
+                    }
+                    Err(obstacles) => problems.extend(obstacles.iter().map(|obstacle| sentence(obstacle))),
+                }
+            }
+        }
+        Err(failure) => problems.push(failure.message),
+    }
+    for problem in &problems {
+        tracing::error!(problem, "the configuration was not reloaded; the old one stays in force");
+    }
+    if problems.is_empty() {
+        tracing::info!("the configuration was reloaded");
+    }
+}
+
+/// The task that answers over HTTP.
+struct Api {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Api {
+    fn start(listener: TcpListener, service: &Service) -> Self {
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        let serving = crate::api::serve(listener, service.watch(), stop.clone().cancelled_owned());
+        tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "nothing is answered over HTTP any more");
+            }
+        });
+        Self { tasks, stop }
+    }
+
+    /// Answers what was asked already, and ends: after the service, so that whoever asks meanwhile is told that it stops.
+    async fn stop(&mut self) {
+        self.stop.cancel();
+        let _ = tokio::time::timeout(LAST_ANSWERS, self.tasks.join_next()).await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// The signals that concern a service, caught from the first moment on.
+struct Signals {
+    ending: Ending,
+    reload: Signal,
+}
+
+/// The signals that end it.
+struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self, Failure> {
+        let catch = |kind| signal(kind).map_err(|error| Failure::failed(format!("failed to catch signals: {error}")));
+        Ok(Self {
+            ending: Ending { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? },
+            reload: catch(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl Ending {
+    /// Waits for one of them; answers its name.
+    async fn come(&mut self) -> &'static str {
+        tokio::select! {
+            () = received(&mut self.terminate) => "SIGTERM",
+            () = received(&mut self.interrupt) => "SIGINT",
+        }
+    }
+}
+
+/// Waits for a signal; for ever where the system delivers none any more.
+async fn received(signal: &mut Signal) {
+    if signal.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_problem_is_a_sentence_and_several_are_a_list() {
+        assert_eq!(listed(&["a".into()]), "a");
+        assert_eq!(listed(&["a".into(), "b".into()]), "2 things keep this host from serving:\n  - a\n  - b");
+    }
+}

@@ -1,0 +1,63 @@
+//! A plain client for what the host itself sends to the operator's own collector. No connector gets near it, so it has no policy.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, redirect};
+
+use super::error::GatewayError;
+
+/// Most bytes of an answer that are read; collectors answer with next to nothing.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The client. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct ExportClient {
+    client: Client,
+}
+
+impl ExportClient {
+    /// Makes the client; no request takes longer than `timeout`.
+    ///
+    /// # Errors
+    /// When TLS can't be set up.
+    #[expect(clippy::disallowed_methods, reason = "the operator's own collector is no platform")]
+    pub fn new(timeout: Duration) -> Result<Self, GatewayError> {
+        // Fails where a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = Client::builder()
+            .user_agent(concat!("backline/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .timeout(timeout)
+            .pool_max_idle_per_host(1);
+        let client = builder.build().map_err(|error| GatewayError::Client(error.to_string()))?;
+        Ok(Self { client })
+    }
+
+    /// Sends one POST; answers with the status and the body.
+    ///
+    /// # Errors
+    /// What kept the answer from coming, for people; never the URL.
+    pub async fn post<'a>(
+        &self,
+        url: &str,
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+        body: Vec<u8>,
+    ) -> Result<(u16, Vec<u8>), String> {
+        let headers: HeaderMap = headers
+            .filter_map(|(name, value)| Some((HeaderName::try_from(name).ok()?, HeaderValue::from_bytes(value).ok()?)))
+            .collect();
+        let said = |error: reqwest::Error| error.without_url().to_string();
+        let mut response = self.client.post(url).headers(headers).body(body).send().await.map_err(said)?;
+        let status = response.status().as_u16();
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(said)? {
+            if answer.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(format!("it answered with more than {ANSWER_BYTES_MAX} bytes"));
+            }
+            answer.extend_from_slice(&chunk);
+        }
+        Ok((status, answer))
+    }
+}

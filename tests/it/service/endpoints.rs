@@ -1,0 +1,104 @@
+//! What a running host answers over HTTP.
+
+use backline_simulator::SimulatorConfig;
+
+use super::support::{Place, ask};
+use crate::support::components;
+use crate::support::database::{each_database, each_empty_database};
+use crate::support::stage::Stage;
+
+/// A key that nobody uses elsewhere.
+const KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LWNhbmE=";
+
+#[tokio::test]
+async fn the_figures_parse_and_tell_no_secret() {
+    each_database(async |_, url| {
+        let place = Place::new(url, &format!("[secrets]\nkey = \"{KEY}\"\n[log]\nfilter = \"trace\"\n"));
+        let serving = place.serve(&[]).await;
+        assert_eq!(serving.get("/healthz").await.2, "ok");
+        let listen = format!("service.listen={}", serving.address);
+        assert_eq!(
+            place.run(&["health", "--set", &listen, "--log", "off"]).await,
+            (Some(0), "{\"ready\":true,\"problems\":[]}\n".into(), String::new())
+        );
+        let (status, head, text) = serving.get("/metrics").await;
+        assert_eq!(status, 200);
+        assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        for line in text.lines() {
+            assert!(line.starts_with("# ") || is_sample(line), "no line of the format: {line}");
+        }
+        for line in ["backline_database_up 1", "backline_hosts 1", "backline_build_info{version="] {
+            assert!(text.contains(line), "{line} is missing: {text}");
+        }
+        for shown in [text, serving.log()] {
+            assert!(!shown.contains(KEY) && !shown.contains("canary-canary"), "{shown}");
+        }
+    })
+    .await;
+}
+
+/// `name{label="value",…} number`
+fn is_sample(line: &str) -> bool {
+    let Some((series, value)) = line.rsplit_once(' ') else { return false };
+    let (name, labels) = match series.split_once('{') {
+        Some((name, rest)) => (name, rest.strip_suffix('}')),
+        None => (series, Some("")),
+    };
+    let is_word =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let is_label = |label: &str| {
+        let parts = label.split_once('=');
+        parts.is_some_and(|(name, value)| {
+            is_word(name) && value.len() > 1 && value.starts_with('"') && value.ends_with('"')
+        })
+    };
+    let labels_parse = labels.is_some_and(|labels| labels.is_empty() || labels.split(',').all(is_label));
+    is_word(name) && labels_parse && value.parse::<f64>().is_ok()
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_refused_in_json_and_too_much_is_cut_off() {
+    each_database(async |_, url| {
+        let serving = Place::new(url, "").serve(&[]).await;
+        let (status, head, body) = serving.get("/nothing/here").await;
+        assert_eq!(status, 404);
+        assert!(head.contains("content-type: application/json") && body.contains("\"error\""), "{head}\n{body}");
+        let post = "POST /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(ask(&serving.address, post).await.0, 405);
+
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(&serving.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n").await.unwrap();
+        let header = format!("x: {}\r\n", "a".repeat(8_000));
+        // It may be cut off while this is still being written.
+        for _ in 0..20 {
+            if stream.write_all(header.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+        let _ = stream.write_all(b"\r\n").await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "160 kB of headers were answered");
+        assert_eq!(serving.get("/healthz").await.0, 200, "nobody else is the worse for it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_can_not_load_a_connector_is_not_ready() {
+    each_empty_database(async |url| {
+        let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
+        let serving = Place::new(url, "").serve(&[]).await;
+        serving.answers("/readyz", 200).await;
+        stage.host.install(&components::plugin("youtube")).await.unwrap();
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
+        sqlx::query("UPDATE releases SET component = $1").bind(b"nonsense".to_vec()).execute(&pool).await.unwrap();
+        let body = serving.answers("/readyz", 503).await;
+        assert!(body.contains("\"ready\":false") && body.contains("can't be loaded"), "{body}");
+        pool.close().await;
+    })
+    .await;
+}

@@ -1,0 +1,105 @@
+//! What is wrong is said before a port is bound, all of it at once.
+
+use backline::store::{Store, StoreOptions};
+use backline_simulator::SimulatorConfig;
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use super::support::Place;
+use crate::support::components;
+use crate::support::database::{each_database, each_empty_database};
+use crate::support::stage::{Stage, platform};
+
+async fn raw(url: &str) -> sqlx::AnyPool {
+    sqlx::any::install_default_drivers();
+    sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap()
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_is_told_at_once() {
+    each_empty_database(async |url| {
+        let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
+        stage.host.install(&components::plugin("youtube")).await.unwrap();
+        stage.host.set_credential(&platform("youtube"), "app", None, "a-key-of-the-platforms").await.unwrap();
+        let pool = raw(url).await;
+        sqlx::query("UPDATE releases SET component = $1").bind(b"nonsense".to_vec()).execute(&pool).await.unwrap();
+        let is_postgres = url.starts_with("postgres");
+        if is_postgres {
+            // A server whose clock is an hour ahead.
+            pool.execute("CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$").await.unwrap();
+            let name = url.rsplit('/').next().unwrap();
+            let path = format!("ALTER DATABASE {name} SET search_path = public, pg_catalog");
+            pool.execute(AssertSqlSafe(path)).await.unwrap();
+        }
+        pool.close().await;
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = taken.local_addr().unwrap().to_string();
+
+        let place = Place::new(url, "[log]\nfilter = \"backline=loud\"\n[gateway]\nbody_bytes_max = 0\n");
+        let (code, out, said) = place.run(&["serve", "--listen", &listen]).await;
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+        for wrong in ["log.filter 'backline=loud' is wrong", "body_bytes_max", "no key is configured", "can't listen on"] {
+            assert!(said.contains(wrong), "'{wrong}' is missing: {said}");
+        }
+        assert!(!is_postgres || (said.contains("this machine's clock says") && said.contains("NTP")), "{said}");
+
+        // With gateway, sandbox and key in order, connectors are loaded too.
+        let other = "[secrets]\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n";
+        place.configure(url, other);
+        let (code, out, said) = place.run(&["serve", "--listen", &listen]).await;
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+        for wrong in ["the configured key does not open the stored credentials", "of youtube can't be loaded", "can't listen on"] {
+            assert!(said.contains(wrong), "'{wrong}' is missing: {said}");
+        }
+        drop(stage);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_or_not_migrated_is_named() {
+    each_empty_database(async |url| {
+        let place = Place::new(url, "");
+        let (code, out, said) = place.run(&["serve"]).await;
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+        assert!(said.starts_with("error: ") && said.contains("`backline migrate`"), "{said}");
+    })
+    .await;
+    let place = Place::new("postgres://user:canary@127.0.0.1:1/none", "");
+    let (code, _, said) = place.run(&["serve"]).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("127.0.0.1:1/none") && !said.contains("canary"), "{said}");
+}
+
+#[tokio::test]
+async fn a_second_host_is_refused_where_there_must_be_only_one() {
+    each_database(async |_, url| {
+        let is_sqlite = url.starts_with("sqlite");
+        let place = Place::new(url, "name = \"first\"\n");
+        let mut first = place.serve(&[]).await;
+        assert_eq!(first.name, "first");
+
+        let (code, out, said) = place.run(&["serve"]).await;
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
+        let why =
+            if is_sqlite { "the host first works on this SQLite file already" } else { "another host is called first" };
+        assert!(said.contains(why), "{said}");
+        if !is_sqlite {
+            let second = place.serve(&["--set", "service.name=second"]).await;
+            let (_, hosts, _) = place.run(&["hosts", "--json"]).await;
+            let hosts: serde_json::Value = serde_json::from_str(&hosts).unwrap();
+            let names: Vec<_> = hosts.as_array().unwrap().iter().map(|host| host["name"].as_str().unwrap()).collect();
+            assert_eq!(names, ["first", "second"]);
+            drop(second);
+        }
+
+        // One that was killed is in nobody's way for long.
+        first.signal("KILL").await;
+        first.end().await;
+        let again = place.serve(&[]).await;
+        assert_eq!(again.name, "first");
+        let store = Store::open(url, StoreOptions { connections_max: 2 }).await.unwrap();
+        drop(again);
+        store.close().await;
+    })
+    .await;
+}

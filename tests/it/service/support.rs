@@ -1,0 +1,142 @@
+//! The real binary as a service, in a folder of its own. It never outlives its test.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+/// How long anything that is waited for may take on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often is looked whether it has come.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A folder with a configuration.
+pub struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    /// A configuration for a database, on a free port, with more lines at its end.
+    pub fn new(url: &str, more: &str) -> Self {
+        let place = Self { folder: tempfile::tempdir().expect("a folder") };
+        place.configure(url, more);
+        place
+    }
+
+    /// Writes the configuration anew.
+    pub fn configure(&self, url: &str, more: &str) {
+        let text = format!("[database]\nurl = \"{url}\"\n[service]\nlisten = \"127.0.0.1:0\"\n{more}");
+        std::fs::write(self.path().join("backline.toml"), text).expect("written");
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The binary with some arguments, in this folder, without any Backline variable in the environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("BACKLINE_") {
+                command.env_remove(name);
+            }
+        }
+        command.current_dir(self.path()).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end: exit code, standard output, standard error.
+    pub async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let output = tokio::time::timeout(PATIENCE, self.command(arguments).output()).await;
+        let output = output.expect("it ends in time").expect("it starts");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
+    /// Starts serving, and waits until it says where it listens.
+    pub async fn serve(&self, arguments: &[&str]) -> Serving {
+        let log = self.path().join(format!("log-{}", uuid::Uuid::new_v4().simple()));
+        let mut command = self.command(&["serve"]);
+        command.args(arguments).stderr(std::fs::File::create(&log).expect("a log"));
+        let mut child = command.spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it says so in time");
+        let said = || std::fs::read_to_string(&log).expect("a log");
+        let line = line.expect("readable").unwrap_or_else(|| panic!("it ended: {}", said()));
+        let (name, address) = line.split_once(" listens on http://").expect("where it listens");
+        let name = name.strip_prefix("backline ").expect("its name").to_owned();
+        Serving { child, name, address: address.to_owned(), log }
+    }
+}
+
+/// A running service.
+pub struct Serving {
+    child: Child,
+    pub name: String,
+    pub address: String,
+    log: PathBuf,
+}
+
+impl Serving {
+    /// Sends a signal by its name, such as `TERM`.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &id]).status().await.expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub async fn end(&mut self) -> ExitStatus {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("it ends")
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a log")
+    }
+
+    /// Waits until the log holds a text so many times.
+    pub async fn logged(&self, text: &str, times: usize) {
+        let (until, mut looks) = (Instant::now() + PATIENCE, tokio::time::interval(LOOK));
+        while self.log().matches(text).count() < times {
+            assert!(Instant::now() < until, "'{text}' was not logged {times} times: {}", self.log());
+            looks.tick().await;
+        }
+    }
+
+    /// Asks for a path; answers the status, the headers in lower case, and the body.
+    pub async fn get(&self, path: &str) -> (u16, String, String) {
+        ask(&self.address, &format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")).await
+    }
+
+    /// Waits until a path answers with a status.
+    pub async fn answers(&self, path: &str, status: u16) -> String {
+        let (until, mut looks) = (Instant::now() + PATIENCE, tokio::time::interval(LOOK));
+        loop {
+            let (found, _, body) = self.get(path).await;
+            if found == status {
+                return body;
+            }
+            assert!(Instant::now() < until, "{path} still answers {found}: {body}");
+            looks.tick().await;
+        }
+    }
+}
+
+/// Sends a request as it is; answers the status, the headers in lower case, and the body.
+pub async fn ask(address: &str, request: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, head.to_ascii_lowercase(), body.to_owned())
+}
