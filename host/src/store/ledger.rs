@@ -56,50 +56,7 @@ impl Store {
     /// When the run is unknown or the database fails.
     pub async fn add_batches(&self, batches: &[Batch], now: DateTime<Utc>) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        let mut turns: HashMap<(RunId, Platform, String), i64> = HashMap::new();
-        for chunk in batches.chunks(ROWS_PER_STATEMENT / 10) {
-            let mut rows = Vec::with_capacity(chunk.len());
-            let mut accounts = Vec::new();
-            let mut planned: HashMap<RunId, i64> = HashMap::new();
-            for batch in chunk {
-                let key = (batch.run_id, batch.platform.clone(), batch.tenant.as_str().to_owned());
-                let turn = match turns.get(&key) {
-                    Some(turn) => *turn,
-                    None => batches_so_far(&mut work, batch).await?,
-                };
-                turns.insert(key, turn + 1);
-                *planned.entry(batch.run_id).or_default() += i64::try_from(batch.accounts.len()).unwrap_or(i64::MAX);
-                rows.push(json!({
-                    "id": batch.id, "run": batch.run_id, "turn": turn, "tenant": batch.tenant, "platform": batch.platform,
-                    "release": batch.release, "since": time_text(batch.window.since), "until": time_text(batch.window.until),
-                    "attempts": batch.attempts,
-                }));
-                accounts.extend(batch.accounts.iter().enumerate().map(|(position, account)| {
-                    json!({ "batch": batch.id, "position": position, "account": account.account_id, "date": account.metric_date })
-                }));
-            }
-            let statement = work.query(
-                "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
-                     lease_token, available_at, created_at)
-                 SELECT (r.value->>'id')::uuid, (r.value->>'run')::uuid, (r.value->>'turn')::bigint, r.value->>'tenant',
-                     r.value->>'platform', r.value->>'release', (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz,
-                     'planned', (r.value->>'attempts')::bigint, 0, $2::timestamptz, $2::timestamptz
-                 FROM {rows}",
-            );
-            work.execute("add batches", statement.bind(json("batches", &rows)?).bind(time_text(now))).await?;
-            for chunk in accounts.chunks(ROWS_PER_STATEMENT * 10) {
-                let statement = work.query(
-                    "INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
-                     SELECT (r.value->>'batch')::uuid, (r.value->>'position')::bigint, a.id, (r.value->>'date')::date
-                     FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid",
-                );
-                work.execute("add a batch's accounts", statement.bind(json("a batch's accounts", &chunk)?)).await?;
-            }
-            for (run, accounts) in planned {
-                let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");
-                work.execute("count what is planned", statement.bind(run.to_string()).bind(accounts)).await?;
-            }
-        }
+        insert_batches(&mut work, batches, now).await?;
         work.commit().await
     }
 
@@ -353,6 +310,55 @@ impl Store {
 
 const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint AS n FROM collection_outcomes
     WHERE run_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) GROUP BY run_id, outcome";
+
+/// Writes batches down in an open transaction. Tenants take turns: each one's first batches come before anybody's second ones.
+pub(super) async fn insert_batches(work: &mut Work, batches: &[Batch], now: DateTime<Utc>) -> Result<(), StoreError> {
+    let mut turns: HashMap<(RunId, Platform, String), i64> = HashMap::new();
+    for chunk in batches.chunks(ROWS_PER_STATEMENT / 10) {
+        let mut rows = Vec::with_capacity(chunk.len());
+        let mut accounts = Vec::new();
+        let mut planned: HashMap<RunId, i64> = HashMap::new();
+        for batch in chunk {
+            let key = (batch.run_id, batch.platform.clone(), batch.tenant.as_str().to_owned());
+            let turn = match turns.get(&key) {
+                Some(turn) => *turn,
+                None => batches_so_far(work, batch).await?,
+            };
+            turns.insert(key, turn + 1);
+            *planned.entry(batch.run_id).or_default() += i64::try_from(batch.accounts.len()).unwrap_or(i64::MAX);
+            rows.push(json!({
+                "id": batch.id, "run": batch.run_id, "turn": turn, "tenant": batch.tenant, "platform": batch.platform,
+                "release": batch.release, "since": time_text(batch.window.since), "until": time_text(batch.window.until),
+                "attempts": batch.attempts,
+            }));
+            accounts.extend(batch.accounts.iter().enumerate().map(|(position, account)| {
+                json!({ "batch": batch.id, "position": position, "account": account.account_id, "date": account.metric_date })
+            }));
+        }
+        let statement = work.query(
+            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
+                 lease_token, available_at, created_at)
+             SELECT (r.value->>'id')::uuid, (r.value->>'run')::uuid, (r.value->>'turn')::bigint, r.value->>'tenant',
+                 r.value->>'platform', r.value->>'release', (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz,
+                 'planned', (r.value->>'attempts')::bigint, 0, $2::timestamptz, $2::timestamptz
+             FROM {rows}",
+        );
+        work.execute("add batches", statement.bind(json("batches", &rows)?).bind(time_text(now))).await?;
+        for chunk in accounts.chunks(ROWS_PER_STATEMENT * 10) {
+            let statement = work.query(
+                "INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
+                 SELECT (r.value->>'batch')::uuid, (r.value->>'position')::bigint, a.id, (r.value->>'date')::date
+                 FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid",
+            );
+            work.execute("add a batch's accounts", statement.bind(json("a batch's accounts", &chunk)?)).await?;
+        }
+        for (run, accounts) in planned {
+            let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");
+            work.execute("count what is planned", statement.bind(run.to_string()).bind(accounts)).await?;
+        }
+    }
+    Ok(())
+}
 
 async fn batches_so_far(work: &mut Work, batch: &Batch) -> Result<i64, StoreError> {
     let statement = work
