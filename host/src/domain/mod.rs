@@ -35,5 +35,5 @@ pub use outcome::{FailureClass, Outcome};
 pub use release::{Grant, Release};
 pub use row::{Finding, MetricsRow, Quarantined, Severity};
 pub use run::{Batch, BatchAccount, Lease, Run, RunStatus};
-pub use schedule::{CatchUp, Overlap, ScheduleSpec};
+pub use schedule::{CatchUp, Fire, FireDecision, Overlap, Schedule, ScheduleOrigin, ScheduleSpec};
 pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};
