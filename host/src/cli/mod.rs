@@ -15,6 +15,7 @@ mod print;
 mod quarantine;
 mod run;
 mod runs;
+mod schedules;
 mod settings;
 mod values;
 
@@ -84,6 +85,9 @@ enum Command {
     /// List and show past runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// List, add, switch and remove schedules
+    #[command(subcommand)]
+    Schedules(schedules::Command),
     /// Show the configuration in force
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -165,6 +169,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Growth(arguments) => numbers::growth(context, arguments).await,
         Command::Quarantine(command) => quarantine::run(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
+        Command::Schedules(command) => schedules::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
         Command::Keys(command) => keys::run(&command),
         Command::CompileComponent(arguments) => compile(&arguments),

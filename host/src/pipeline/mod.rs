@@ -8,12 +8,14 @@ mod credentials;
 mod fetch;
 mod install;
 mod keeper;
+mod planning;
 mod quarantine;
 mod releases;
 pub mod report;
 mod rows;
 mod run;
 mod scheduler;
+pub mod schedules;
 pub mod service;
 mod workers;
 
@@ -30,6 +32,7 @@ use crate::domain::{Digest, Platform};
 use crate::gateway::{Gateway, GatewayError};
 use crate::plugins::InspectError;
 use crate::sandbox::{LoadError, Sandbox, SandboxError};
+use crate::schedule::ScheduleError;
 use crate::secrets::{Keyring, SecretError};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::telemetry::Telemetry;
@@ -55,6 +58,9 @@ pub enum HostError {
     /// A file that is no connector.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// A schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     /// A credential.
     #[error(transparent)]
     Credential(#[from] CredentialError),

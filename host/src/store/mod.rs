@@ -3,6 +3,7 @@
 //! There is one implementation and one text per statement; `dialect` holds all that differs. Time is always an argument. What must be
 //! true together is written in one transaction: a batch's completion above all (see [`completion`]).
 
+mod activations;
 mod artists;
 mod budgets;
 pub mod completion;
@@ -10,13 +11,16 @@ mod credentials;
 mod dialect;
 mod error;
 mod events;
+mod leaders;
 mod ledger;
 mod metrics;
 mod migrate;
 mod outcomes;
 mod past;
+mod planning;
 mod quarantine;
 mod releases;
+mod schedules;
 mod wake;
 
 use std::path::Path;
@@ -30,6 +34,7 @@ use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Tr
 use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 use url::Url;
 
+pub use activations::Activation;
 pub use artists::{AccountFilter, ArtistFilter, Saved};
 pub use budgets::BudgetKey;
 pub use completion::{AccountResult, BatchResult, Completed, Completion, DocumentRecord, PluginLog, StoredAccount};
@@ -37,11 +42,14 @@ pub use credentials::{CredentialFilter, SealedCredential};
 pub use dialect::DatabaseKind;
 pub use error::StoreError;
 pub use events::EventCursor;
+pub use leaders::Term;
 pub use metrics::MetricsFilter;
 pub use migrate::MigrationReport;
 pub use outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
 pub use past::AccountPast;
+pub use planning::{PlanGuard, Planning};
 pub use quarantine::{QuarantineFilter, Release as QuarantineRelease};
+pub use schedules::NewSchedule;
 pub use wake::{Listener, Topic};
 
 use dialect::sql;
