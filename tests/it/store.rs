@@ -7,4 +7,5 @@ mod fixtures;
 mod ledger;
 mod people;
 mod quarantine;
+mod scheduling;
 mod schema;
