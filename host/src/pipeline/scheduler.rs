@@ -39,7 +39,7 @@ pub async fn serve(seat: Seat) {
         let rest = match look(&seat, &host, &mut office).await {
             Ok(()) => Duration::from_millis(host.config().service.poll_ms),
             Err(error) => {
-                tracing::warn!(%error, "the scheduler could not look what is due; it does so again");
+                tracing::warn!(error = chain(&error), "the scheduler could not look what is due; it does so again");
                 AGAIN_AFTER
             }
         };
@@ -53,7 +53,10 @@ pub async fn serve(seat: Seat) {
     if let Some(term) = office.term
         && let Err(error) = host.store().resign(&term, host.clock().now()).await
     {
-        tracing::warn!(%error, "the scheduler's role could not be given up; another host takes it when its time is over");
+        tracing::warn!(
+            error = chain(&error),
+            "the scheduler's role could not be given up; another host takes it when its time is over"
+        );
     }
 }
 
@@ -94,7 +97,7 @@ async fn renew(seat: &Seat, host: &Host, ttl: Duration) {
             Ok(Some(_)) => {}
             Ok(None) => return,
             // The commit will tell whether it still holds.
-            Err(error) => tracing::warn!(%error, "the scheduler's role could not be renewed"),
+            Err(error) => tracing::warn!(error = chain(&error), "the scheduler's role could not be renewed"),
         }
     }
 }
@@ -124,12 +127,17 @@ async fn lead(host: &Host, term: &Term, synced: &mut Option<BTreeMap<String, Sch
     Ok(())
 }
 
+/// An error with its causes, for the log.
+fn chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    error
+}
+
 /// Lets only the loss of the role through.
 fn settled(what: &str, done: Result<(), HostError>) -> Result<(), HostError> {
     match done {
         Err(lost @ HostError::Store(StoreError::TermLost { .. })) => Err(lost),
         Err(error) => {
-            tracing::warn!(%error, what, "a run could not be planned; it is tried again");
+            tracing::warn!(error = chain(&error), what, "a run could not be planned; it is tried again");
             Ok(())
         }
         Ok(()) => Ok(()),

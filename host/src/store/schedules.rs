@@ -170,11 +170,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn is_schedule_busy(&self, schedule: &str) -> Result<bool, StoreError> {
-        let statement = self.query(
-            "SELECT 1 AS busy FROM schedule_fires f LEFT JOIN runs r ON r.id = f.run_id
-             WHERE f.schedule = $1 AND (f.decision = 'queued' OR r.status = 'running') LIMIT 1",
-        );
-        Ok(self.row("look whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some())
+        let statement =
+            self.query("SELECT 1 AS busy FROM schedule_fires WHERE schedule = $1 AND decision = 'queued' LIMIT 1");
+        let queued = self.row("look whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some();
+        Ok(queued || self.has_running_run(schedule).await?)
     }
 
     /// Whether a run of the schedule is under way: it has batches that are planned or leased.
@@ -183,8 +182,8 @@ impl Store {
     /// When the database fails.
     pub async fn has_running_run(&self, schedule: &str) -> Result<bool, StoreError> {
         let statement = self.query(
-            "SELECT 1 AS busy FROM schedule_fires f JOIN runs r ON r.id = f.run_id
-             WHERE f.schedule = $1 AND r.status = 'running' LIMIT 1",
+            "SELECT 1 AS busy FROM runs r JOIN schedule_fires f ON f.run_id = r.id
+             WHERE r.finished_at IS NULL AND r.status = 'running' AND f.schedule = $1 LIMIT 1",
         );
         Ok(self.row("look whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some())
     }
