@@ -82,6 +82,11 @@ fn a_pattern_for_every_hour_goes_by_the_hours_that_pass() {
         times("*/30 */2 * * *", Europe::Berlin, "2026-10-24T23:59:00Z", 4),
         ["10-25 02:00 CEST", "10-25 02:30 CEST", "10-25 02:00 CET", "10-25 02:30 CET"]
     );
+    // The last hour of the day comes twice, and the next one that matches is a year away, when the clock is as it was.
+    assert_eq!(
+        times("30 */23 1 4 *", America::Santiago, "2028-04-01T12:00:00Z", 3),
+        ["04-01 23:30 -03", "04-01 23:30 -04", "04-01 00:30 -03"]
+    );
     // Half an hour is put back on Lord Howe Island.
     assert_eq!(
         times("*/20 * * * *", chrono_tz::Australia::Lord_Howe, "2026-04-04T14:10:00Z", 4),

@@ -55,9 +55,10 @@ async fn another(stage: &Stage) -> Host {
 
 /// Looks until something is so.
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
     let waited = tokio::time::timeout(Duration::from_secs(30), async {
         while !holds().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            looks.tick().await;
         }
     });
     waited.await.unwrap_or_else(|_| panic!("not within thirty seconds: {what}"));
