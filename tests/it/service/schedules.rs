@@ -355,7 +355,7 @@ async fn a_first_collection_is_planned_once_for_whoever_can_be_collected() {
             source: "test".to_owned(),
             recorded_at: now,
         };
-        store.record_consents(&[consent.clone()]).await.expect("consent is recorded");
+        store.record_consents(std::slice::from_ref(&consent)).await.expect("consent is recorded");
         until("the first collection is planned", async || !store.list_runs(10, None).await.expect("runs").is_empty())
             .await;
         // Granting again what is granted is no transition; saving the same account again is none either.
