@@ -16,6 +16,7 @@ use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
 use crate::sandbox::SandboxConfig;
+use crate::schedule::{self, Timetable};
 use crate::secrets::{Keyring, SecretError};
 use crate::validate::ValidationConfig;
 
@@ -477,6 +478,17 @@ impl Config {
         }
         if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
             return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Refuses schedules that can't be understood. Apart from [`check`](Self::check), since their keys hold names.
+    fn check_schedules(&self) -> Result<(), (String, String)> {
+        for (name, spec) in &self.schedules {
+            schedule::check_name(name).map_err(|error| (format!("schedules.{name}"), error.to_string()))?;
+            Timetable::of(spec).map_err(|error| (format!("schedules.{name}.cron"), error.to_string()))?;
         }
         Ok(())
     }

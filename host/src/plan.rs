@@ -16,8 +16,10 @@ pub const WINDOW_DAYS_DEFAULT: u16 = 28;
 /// What a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
-    /// The logical date; none means each artist's own today.
+    /// The logical date; none means each artist's own date at the time the run was due.
     pub date: Option<NaiveDate>,
+    /// When the run was due: a schedule's time of firing, which may be long before the plan is made.
+    pub due: DateTime<Utc>,
     /// The time of planning.
     pub now: DateTime<Utc>,
     /// Days that post-level metrics look back.
@@ -25,10 +27,10 @@ pub struct PlanOptions {
 }
 
 impl PlanOptions {
-    /// Each artist's own today, over the default window.
+    /// Each artist's own today, due now, over the default window.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { date: None, now, window_days: WINDOW_DAYS_DEFAULT }
+        Self { date: None, due: now, now, window_days: WINDOW_DAYS_DEFAULT }
     }
 }
 
@@ -71,7 +73,7 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
     let mut groups: BTreeMap<(Tenant, NaiveDate, DateTime<Utc>), Vec<(BatchAccount, bool)>> = BTreeMap::new();
     for (account_id, candidate) in by_account {
         let local_today = options.now.with_timezone(&candidate.timezone).date_naive();
-        let metric_date = options.date.unwrap_or(local_today);
+        let metric_date = options.date.unwrap_or_else(|| options.due.with_timezone(&candidate.timezone).date_naive());
         if let Some(reason) = exclusion(&candidate, manifest) {
             planned.excluded.push((account_id, metric_date, reason));
             continue;

@@ -30,6 +30,9 @@ CREATE TABLE schedule_fires (
 CREATE INDEX schedule_fires_by_run ON schedule_fires (run_id);
 CREATE INDEX schedule_fires_queued ON schedule_fires (fire_time) WHERE decision = 'queued';
 
+-- Runs that are under way: the scheduler looks for them at every turn.
+CREATE INDEX runs_unfinished ON runs (id) WHERE finished_at IS NULL;
+
 -- Who holds a role that only one host may have. `term` grows with every change of holder; whatever the holder writes checks it.
 CREATE TABLE leaders (
     role TEXT PRIMARY KEY,

@@ -256,3 +256,45 @@ fn dead_batches_are_shown_and_brought_back() {
     assert!(place.done(&["runs", "list"]).contains("running"));
     assert!(place.done(&["batches", "retry", "--all-dead"]).contains("nothing is dead there"));
 }
+
+#[test]
+fn schedules_are_listed_added_and_switched_and_the_configurations_are_not_touched() {
+    let place = Place::migrated();
+    let listed = place.done(&["schedules", "list"]);
+    assert!(listed.contains("daily") && listed.contains("0 2 * * *") && listed.contains("config"), "{listed}");
+    let add = ["schedules", "add", "hourly", "--cron", "15 * * * *", "--timezone", "Europe/Berlin"];
+    let added =
+        place.done(&[&add[..], &["--platform", "youtube", "--catch-up", "none", "--overlap", "queue"]].concat());
+    assert!(added.starts_with("added schedule hourly; it fires next at "), "{added}");
+    let list = || {
+        let text = place.done(&["schedules", "list", "--json"]);
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let hourly = &list()[1];
+    assert_eq!(hourly["name"], "hourly");
+    assert_eq!((&hourly["timezone"], &hourly["origin"]), (&"Europe/Berlin".into(), &"database".into()));
+    assert_eq!((&hourly["catch_up"], &hourly["overlap"]), (&"none".into(), &"queue".into()));
+    assert!(hourly["next_fire"].is_string() && hourly["last_fire"].is_null(), "{hourly}");
+    assert_eq!(place.done(&["schedules", "fires", "--json"]).trim(), "[]");
+
+    let said = place.refused(&add);
+    assert!(said.contains("there is a schedule 'hourly' already"), "{said}");
+    let said = place.refused(&["schedules", "add", "x", "--cron", "0 25 * * *"]);
+    assert!(said.starts_with("the field for the hour, '25', is wrong") && said.contains("0 to 23"), "{said}");
+    for change in ["remove", "disable", "enable"] {
+        let said = place.refused(&["schedules", change, "daily"]);
+        assert!(said.contains("change [schedules.daily] there"), "{said}");
+        let said = place.refused(&["schedules", change, "none"]);
+        assert!(said.contains("there is no schedule none"), "{said}");
+    }
+    place.done(&["schedules", "disable", "hourly"]);
+    assert_eq!((&list()[1]["enabled"], &list()[1]["next_fire"]), (&false.into(), &serde_json::Value::Null));
+    place.done(&["schedules", "enable", "hourly"]);
+    assert!(list()[1]["next_fire"].is_string());
+    place.done(&["schedules", "remove", "hourly"]);
+    assert_eq!(list().as_array().map(Vec::len), Some(1));
+
+    place.write("backline.toml", "[schedules.nightly]\ncron = \"0 2 * *\"\n");
+    let said = place.refused(&["schedules", "list"]);
+    assert!(said.starts_with("schedules.nightly.cron in backline.toml is wrong: '0 2 * *' has 4 fields"), "{said}");
+}

@@ -447,6 +447,7 @@ async fn a_batch_that_cannot_be_collected_at_all_ends_its_run_honestly() {
         let request = RunRequest {
             trigger: "test".to_owned(),
             date: Some(date(18)),
+            due: None,
             platforms: vec![platform("spotify"), platform("youtube")],
             artists: Vec::new(),
         };

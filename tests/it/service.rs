@@ -8,6 +8,7 @@ mod failover;
 mod fairness;
 mod rotation;
 mod scale;
+mod schedules;
 mod signals;
 mod startup;
 mod support;

@@ -9,4 +9,5 @@ mod ledger;
 mod people;
 mod quarantine;
 mod refreshes;
+mod scheduling;
 mod schema;

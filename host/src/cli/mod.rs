@@ -19,6 +19,7 @@ mod print;
 mod quarantine;
 mod run;
 mod runs;
+mod schedules;
 mod serve;
 mod settings;
 mod values;
@@ -101,6 +102,9 @@ enum Command {
     /// List and show batches, and bring dead ones back
     #[command(subcommand)]
     Batches(batches::Command),
+    /// List, add, switch and remove schedules
+    #[command(subcommand)]
+    Schedules(schedules::Command),
     /// Show the configuration in force
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -208,6 +212,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Quarantine(command) => quarantine::run(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
+        Command::Schedules(command) => schedules::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
         Command::Keys(command) => keys::run(&command),
         Command::CompileComponent(arguments) => compile(&arguments),

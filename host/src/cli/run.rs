@@ -66,7 +66,13 @@ impl Selection {
         if let Some(date) = self.date.filter(|date| *date > latest) {
             return Err(Failure::usage(format!("{date} is in the future; give a date up to {latest}")));
         }
-        Ok(RunRequest { trigger: "manual".to_owned(), date: self.date, platforms: self.platform, artists: self.artist })
+        Ok(RunRequest {
+            trigger: "manual".to_owned(),
+            date: self.date,
+            due: None,
+            platforms: self.platform,
+            artists: self.artist,
+        })
     }
 }
 

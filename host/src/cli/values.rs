@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
-use crate::domain::{AccountStatus, SubscriptionStatus};
+use crate::domain::{AccountStatus, CatchUp, Overlap, SubscriptionStatus};
 
 /// A calendar date.
 pub fn date(text: &str) -> Result<NaiveDate, String> {
@@ -32,6 +32,16 @@ pub fn account_status(text: &str) -> Result<AccountStatus, String> {
         Some(status @ (AccountStatus::Active | AccountStatus::Disabled)) => Ok(status),
         _ => Err("it is neither active nor disabled".to_owned()),
     }
+}
+
+/// Which missed times are caught up on.
+pub fn catch_up(text: &str) -> Result<CatchUp, String> {
+    CatchUp::parse(text).ok_or_else(|| "it is none of all, last, none".to_owned())
+}
+
+/// What happens to a time that comes too soon.
+pub fn overlap(text: &str) -> Result<Overlap, String> {
+    Overlap::parse(text).ok_or_else(|| "it is neither skip nor queue".to_owned())
 }
 
 /// Settings of an account.

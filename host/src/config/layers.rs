@@ -112,9 +112,10 @@ pub(super) fn combine(
         set(&mut table, &mut sources, key, value, Source::Flag(flag.clone()))?;
     }
     let config = typed(table, &sources)?;
-    config.check().map_err(|(key, problem)| ConfigError::Value {
-        key: key.to_owned(),
-        origin: source_of(&sources, key),
+    let checked = config.check().map_err(|(key, problem)| (key.to_owned(), problem));
+    checked.and_then(|()| config.check_schedules()).map_err(|(key, problem)| ConfigError::Value {
+        origin: source_of(&sources, &key),
+        key,
         problem,
     })?;
     Ok(Loaded { config, sources })

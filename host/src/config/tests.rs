@@ -185,6 +185,22 @@ fn state_lies_where_systemd_says_or_in_the_users_folder() {
     assert_eq!(state_folder(&environment_of(&[("HOME", "relative")])), None);
 }
 
+#[test]
+fn a_schedule_that_cannot_be_understood_is_refused_with_its_key() {
+    let refused = |text: &str| load(text, &[], &[]).expect_err("refused");
+    let error = refused("[schedules.daily]\ncron = \"0 26 * * *\"\n");
+    assert!(
+        error.starts_with("schedules.daily.cron in backline.toml is wrong: the field for the hour, '26'"),
+        "{error}"
+    );
+    let error = refused("[schedules.Daily]\ncron = \"0 2 * * *\"\n");
+    assert!(error.starts_with("schedules.Daily in backline.toml is wrong: 'Daily' can't be"), "{error}");
+    let error = refused("[schedules.manual]\n");
+    assert!(error.contains("schedules.manual") && error.contains("choose another name"), "{error}");
+    let loaded = load("", &[], &[("schedules.weekly.cron", "0 2 * * MON")]).expect("valid");
+    assert_eq!(loaded.config.schedules.keys().collect::<Vec<_>>(), ["weekly"]);
+}
+
 proptest! {
     #[test]
     fn no_password_survives_masking(user in "[a-z]{1,8}", password in "[A-Z0-9@:/?#%!]{4,20}", host in "[a-z]{1,8}") {

@@ -36,6 +36,6 @@ pub use outcome::{FailureClass, Outcome};
 pub use release::{Grant, Release};
 pub use row::{Finding, MetricsRow, Quarantined, Severity};
 pub use run::{Batch, BatchAccount, BatchState, Lease, Run, RunStatus};
-pub use schedule::{CatchUp, Overlap, ScheduleSpec};
+pub use schedule::{CatchUp, Fire, FireDecision, Overlap, Schedule, ScheduleOrigin, ScheduleSpec};
 pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};
 pub use turns::{Turns, Weights};

@@ -10,6 +10,7 @@ mod fetch;
 mod install;
 mod journal;
 mod keeper;
+mod planning;
 mod preflight;
 mod presence;
 mod quarantine;
@@ -19,6 +20,7 @@ pub mod report;
 mod rows;
 mod run;
 mod scheduler;
+pub mod schedules;
 pub mod service;
 mod watch;
 mod workers;
@@ -40,6 +42,7 @@ use crate::domain::{Digest, Platform};
 use crate::gateway::{Gateway, GatewayError};
 use crate::plugins::InspectError;
 use crate::sandbox::{LoadError, Sandbox, SandboxError};
+use crate::schedule::ScheduleError;
 use crate::secrets::{Keyring, SecretError};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::telemetry::Telemetry;
@@ -65,6 +68,9 @@ pub enum HostError {
     /// A file that is no connector.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// A schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     /// A credential.
     #[error(transparent)]
     Credential(#[from] CredentialError),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use crate::domain::run::{Forecast, RunCounts};
@@ -13,8 +13,10 @@ use crate::domain::{ArtistId, Digest, Platform, Run};
 pub struct RunRequest {
     /// What started it: `manual`, or a schedule's name.
     pub trigger: String,
-    /// The logical date; none means each artist's own today.
+    /// The logical date; none means each artist's own date at the time the run was due.
     pub date: Option<NaiveDate>,
+    /// When the run was due; none means now.
+    pub due: Option<DateTime<Utc>>,
     /// Only these platforms; empty means all that have an active release.
     pub platforms: Vec<Platform>,
     /// Only these artists; empty means all.

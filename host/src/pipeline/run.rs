@@ -1,4 +1,4 @@
-//! Planning a run, and working it off.
+//! A run from the command line: planned, worked off and reported by one process.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,10 @@ use super::collect::BatchReport;
 use super::report::{PlanReport, PlatformPlan, PlatformReport, Progress, RunReport, RunRequest};
 use super::workers::Crew;
 use super::{Host, HostError, budgets};
-use crate::domain::run::{Forecast, RunCounts};
-use crate::domain::{Batch, BatchId, Outcome, Platform, Release, Run, RunId, RunStatus};
-use crate::plan::{self, ForecastOptions, PlanOptions, Planned, PlannedBatch};
-use crate::store::AccountOutcome;
-
-/// Accounts read from the database at once while planning: bounds memory, not the run.
-const PAGE: u32 = 1_000;
-
-/// What a run would do, with what it needs to do it.
-struct PlatformDraft {
-    release: Release,
-    planned: Planned,
-}
+use crate::domain::run::Forecast;
+use crate::domain::{Platform, RunId};
+use crate::plan::{self, ForecastOptions};
+use crate::store::PlanGuard;
 
 impl Host {
     /// What a run would do. Nothing is written.
@@ -81,7 +72,7 @@ impl Host {
     ) -> Result<RunReport, HostError> {
         let started = Instant::now();
         let drafts = self.drafts(request).await?;
-        let run = self.write_plan(request, &drafts).await?;
+        let run = self.write_plan(request, &drafts, PlanGuard::Manual).await?;
         let batches = drafts.iter().map(|draft| draft.planned.batches.len() as u64).sum();
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 
@@ -100,95 +91,6 @@ impl Host {
         }
         let platforms = self.platform_reports(run.id, &requests).await?;
         Ok(RunReport { run, platforms, seconds: started.elapsed().as_secs_f64() })
-    }
-
-    #[tracing::instrument(name = "plan", skip_all)]
-    async fn drafts(&self, request: &RunRequest) -> Result<Vec<PlatformDraft>, HostError> {
-        for artist in &request.artists {
-            if self.store().get_artist(*artist).await?.is_none() {
-                return Err(HostError::NoArtist(*artist));
-            }
-        }
-        let mut releases: Vec<Release> = Vec::new();
-        if request.platforms.is_empty() {
-            releases.extend(self.store().list_releases().await?.into_iter().filter(|release| release.active));
-            if releases.is_empty() {
-                return Err(HostError::NothingInstalled);
-            }
-        } else {
-            for platform in &request.platforms {
-                releases.push(self.active(platform).await?);
-            }
-        }
-        let now = self.clock().now();
-        let options = PlanOptions { date: request.date, now, window_days: self.config().collection.window_days };
-        let mut drafts = Vec::with_capacity(releases.len());
-        for release in releases {
-            let candidates = self.candidates(release.platform(), request).await?;
-            let planned = plan::plan(candidates, &release.manifest, release.digest, &options);
-            drafts.push(PlatformDraft { release, planned });
-        }
-        Ok(drafts)
-    }
-
-    async fn candidates(
-        &self,
-        platform: &Platform,
-        request: &RunRequest,
-    ) -> Result<Vec<crate::domain::account::Candidate>, HostError> {
-        let whose: Vec<_> =
-            if request.artists.is_empty() { vec![None] } else { request.artists.iter().copied().map(Some).collect() };
-        let mut all = Vec::new();
-        for artist in whose {
-            let mut after = None;
-            loop {
-                let page = self.store().candidates(platform, artist, after, PAGE).await?;
-                after = page.last().map(|candidate| candidate.account_id);
-                let last = page.len() < PAGE as usize;
-                all.extend(page);
-                if last {
-                    break;
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    #[tracing::instrument(name = "write_plan", skip_all, fields(platforms = drafts.len()))]
-    async fn write_plan(&self, request: &RunRequest, drafts: &[PlatformDraft]) -> Result<Run, HostError> {
-        let now = self.clock().now();
-        let planned = |batch: &PlannedBatch| batch.accounts.len() as u64;
-        let run = Run {
-            id: RunId::generate(),
-            trigger: request.trigger.clone(),
-            date: request.date,
-            status: RunStatus::Running,
-            started_at: now,
-            finished_at: None,
-            counts: RunCounts {
-                planned: drafts.iter().flat_map(|draft| &draft.planned.batches).map(planned).sum(),
-                excluded: drafts.iter().map(|draft| draft.planned.excluded.len() as u64).sum(),
-                ..RunCounts::default()
-            },
-        };
-        self.store().create_run(&run).await?;
-        for draft in drafts {
-            let batches: Vec<Batch> = draft.planned.batches.iter().map(|batch| batch_of(run.id, batch)).collect();
-            self.store().add_weighted_batches(&batches, &self.config().collection.tenant_weights, now).await?;
-            let excluded: Vec<AccountOutcome> = draft
-                .planned
-                .excluded
-                .iter()
-                .map(|(account_id, metric_date, reason)| AccountOutcome {
-                    account_id: *account_id,
-                    metric_date: *metric_date,
-                    outcome: Outcome::Excluded { reason: *reason },
-                    attempts: 0,
-                })
-                .collect();
-            self.store().record_outcomes(run.id, &excluded, now).await?;
-        }
-        Ok(run)
     }
 
     async fn platform_reports(
@@ -223,18 +125,5 @@ impl Host {
             batches_at_once: u32::from(self.config().collection.concurrency.max(1)),
             ..ForecastOptions::default()
         }
-    }
-}
-
-fn batch_of(run_id: RunId, planned: &PlannedBatch) -> Batch {
-    Batch {
-        id: BatchId::generate(),
-        run_id,
-        tenant: planned.tenant.clone(),
-        platform: planned.platform.clone(),
-        release: planned.release,
-        window: planned.window,
-        accounts: planned.accounts.clone(),
-        attempts: 0,
     }
 }

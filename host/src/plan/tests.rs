@@ -207,6 +207,22 @@ fn a_forecasts_duration_is_the_larger_of_work_and_allowance() {
     assert_eq!(forecast(&[], &manifest, &options), Forecast::default());
 }
 
+#[test]
+fn a_run_that_is_planned_late_is_for_the_date_it_was_due() {
+    // Due on the 20th at 3:00 UTC, which is the 19th in New York and the 20th in Berlin; planned two days later.
+    let now = time("2026-11-22T12:00:00Z");
+    let options = PlanOptions { due: time("2026-11-20T03:00:00Z"), ..PlanOptions::at(now) };
+    let of = |timezone| {
+        let batch = planned(vec![Candidate { timezone, ..candidate(1) }], &options).batches.remove(0);
+        (batch.metric_date, batch.window.until)
+    };
+    assert_eq!(of(chrono_tz::America::New_York), (day("2026-11-19"), time("2026-11-20T00:00:00Z")));
+    assert_eq!(of(chrono_tz::Europe::Berlin), (day("2026-11-20"), time("2026-11-21T00:00:00Z")));
+    let an_hour_ago = PlanOptions { due: time("2026-11-22T11:00:00Z"), ..PlanOptions::at(now) };
+    let batch = planned(vec![candidate(1)], &an_hour_ago).batches.remove(0);
+    assert_eq!((batch.metric_date, batch.window.until), (day("2026-11-22"), now), "today's window ends now");
+}
+
 proptest! {
     /// Every account is planned once or excluded once, in batches within the size, whatever the order of the candidates.
     #[test]

@@ -62,6 +62,8 @@ macro_rules! candidates_sql {
     };
 }
 
+pub(super) use candidates_sql;
+
 impl Store {
     /// Saves artists by their id. Saving the same again changes nothing.
     ///
@@ -444,7 +446,7 @@ fn account_of(row: &AnyRow) -> Result<Account, StoreError> {
     })
 }
 
-fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
+pub(super) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
     Ok(Candidate {
         account_id: row.parsed("account_id")?,
         artist_id: row.parsed("artist_id")?,

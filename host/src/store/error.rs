@@ -1,5 +1,7 @@
 //! What can go wrong with the database, each with what to do about it.
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::{BatchId, Platform};
 
 /// What can go wrong with the database. The cause is in `source`, never in the text; no text holds a password.
@@ -78,6 +80,34 @@ pub enum StoreError {
         platform: Platform,
         /// Which slot.
         slot: String,
+    },
+    /// Another host has taken the role over, or this one gave it up.
+    #[error("the role '{role}' has passed to another host: what was done in it is undone")]
+    TermLost {
+        /// Which role.
+        role: String,
+    },
+    /// What becomes of this time of firing was decided before.
+    #[error("it is decided already what becomes of the run that schedule '{schedule}' had due at {fire_time}")]
+    FireDecided {
+        /// Whose.
+        schedule: String,
+        /// Which.
+        fire_time: DateTime<Utc>,
+    },
+    /// The configuration owns it.
+    #[error("the schedule '{name}' is set in the configuration: change [schedules.{name}] there")]
+    ScheduleConfigured {
+        /// Which.
+        name: String,
+    },
+    /// The name is taken.
+    #[error(
+        "there is a schedule '{name}' already: choose another name, or remove it with `backline schedules remove {name}`"
+    )]
+    ScheduleExists {
+        /// Which.
+        name: String,
     },
     /// There is no such thing.
     #[error("there is no {what} {id}")]

@@ -53,19 +53,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn create_run(&self, run: &Run) -> Result<(), StoreError> {
-        let statement = self.query(
-            "INSERT INTO runs (id, triggered_by, logical_date, status, planned, started_at, finished_at)
-             VALUES ($1::uuid, $2, $3::date, $4, 0, $5::timestamptz, $6::timestamptz)",
-        );
-        let statement = statement
-            .bind(run.id.to_string())
-            .bind(clean(&run.trigger))
-            .bind(run.date.map(|date| date.to_string()))
-            .bind(run.status.as_str())
-            .bind(time_text(run.started_at))
-            .bind(run.finished_at.map(time_text));
-        self.write("create a run", statement).await?;
-        Ok(())
+        let mut work = self.begin().await?;
+        insert_run(&mut work, run).await?;
+        work.commit().await
     }
 
     /// Adds batches to a run; they can be leased from `now` on. Accounts that have been erased since the plan was made are left out.
@@ -305,6 +295,22 @@ impl Store {
         Ok(found)
     }
 
+    /// Runs whose status is not what it should be: nothing of them is planned or leased any more, and nobody said so. The host that stored
+    /// the last of it was killed before it could; or there was nothing to collect at all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unfinished_runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let statement = self.query(
+            "SELECT id::text AS id FROM runs r
+             WHERE finished_at IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.run_id = r.id AND b.finished_at IS NULL
+                     AND (b.state <> 'deferred' OR r.status <> 'running'))
+             ORDER BY id",
+        );
+        self.rows("look for unfinished runs", statement).await?.iter().map(|row| row.parsed("id")).collect()
+    }
+
     /// Runs, the latest first. `before` turns pages.
     ///
     /// # Errors
@@ -337,6 +343,23 @@ impl Store {
 
 const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint AS n FROM collection_outcomes
     WHERE run_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) GROUP BY run_id, outcome";
+
+/// Writes a run down in an open transaction.
+pub(super) async fn insert_run(work: &mut Work, run: &Run) -> Result<(), StoreError> {
+    let statement = work.query(
+        "INSERT INTO runs (id, triggered_by, logical_date, status, planned, started_at, finished_at)
+         VALUES ($1::uuid, $2, $3::date, $4, 0, $5::timestamptz, $6::timestamptz)",
+    );
+    let statement = statement
+        .bind(run.id.to_string())
+        .bind(clean(&run.trigger))
+        .bind(run.date.map(|date| date.to_string()))
+        .bind(run.status.as_str())
+        .bind(time_text(run.started_at))
+        .bind(run.finished_at.map(time_text));
+    work.execute("create a run", statement).await?;
+    Ok(())
+}
 
 /// Writes batches down, each in its tenant's turn on its platform.
 pub(super) async fn insert_batches(

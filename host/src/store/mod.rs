@@ -3,6 +3,7 @@
 //! There is one implementation and one text per statement; `dialect` holds all that differs. Time is always an argument. What must be
 //! true together is written in one transaction: a batch's completion above all (see [`completion`]).
 
+mod activations;
 mod artists;
 mod batches;
 mod budgets;
@@ -12,14 +13,17 @@ mod dialect;
 mod error;
 mod events;
 mod hosts;
+mod leaders;
 mod ledger;
 mod metrics;
 mod migrate;
 mod outcomes;
 mod past;
+mod planning;
 mod quarantine;
 mod refreshes;
 mod releases;
+mod schedules;
 mod wake;
 
 use std::path::Path;
@@ -33,6 +37,7 @@ use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Tr
 use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 use url::Url;
 
+pub use activations::Activation;
 pub use artists::{AccountFilter, ArtistFilter, Saved};
 pub use batches::{BatchAccountView, BatchFilter, BatchView, Retried};
 pub use budgets::BudgetKey;
@@ -42,12 +47,15 @@ pub use dialect::DatabaseKind;
 pub use error::StoreError;
 pub use events::EventCursor;
 pub use hosts::{KnownHost, Presence};
+pub use leaders::Term;
 pub use metrics::MetricsFilter;
 pub use migrate::MigrationReport;
 pub use outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
 pub use past::AccountPast;
+pub use planning::{PlanGuard, Planning};
 pub use quarantine::{QuarantineFilter, Release as QuarantineRelease};
 pub use refreshes::{Expiring, RefreshLease};
+pub use schedules::NewSchedule;
 pub use wake::{Listener, Topic};
 
 use dialect::sql;

@@ -281,6 +281,7 @@ impl Stage {
         let request = RunRequest {
             trigger: "test".to_owned(),
             date: Some(date),
+            due: None,
             platforms: platforms.iter().map(|name| platform(name)).collect(),
             artists: Vec::new(),
         };

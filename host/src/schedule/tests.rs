@@ -1,0 +1,264 @@
+//! Times around changes of the clock, and what becomes of times that were missed or come too soon.
+
+use std::time::Instant;
+
+use chrono_tz::{America, Europe, Pacific};
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+fn timetable(cron: &str, timezone: Tz) -> Timetable {
+    table(cron, timezone, CatchUp::default(), Overlap::default())
+}
+
+fn table(cron: &str, timezone: Tz, catch_up: CatchUp, overlap: Overlap) -> Timetable {
+    let spec = ScheduleSpec { cron: cron.to_owned(), timezone, catch_up, overlap, ..ScheduleSpec::default() };
+    Timetable::of(&spec).unwrap_or_else(|error| panic!("{cron}: {error}"))
+}
+
+/// The next times, in the zone's own words.
+fn times(cron: &str, zone: Tz, after: &str, n: usize) -> Vec<String> {
+    let timetable = timetable(cron, zone);
+    let fires = std::iter::successors(timetable.next_after(at(after)), |time| timetable.next_after(*time));
+    fires.take(n).map(|time| time.with_timezone(&zone).format("%m-%d %H:%M %Z").to_string()).collect()
+}
+
+#[test]
+fn a_time_that_is_left_out_fires_right_after_the_gap() {
+    assert_eq!(
+        times("30 2 * * *", America::New_York, "2026-03-06T12:00:00Z", 4),
+        ["03-07 02:30 EST", "03-08 03:00 EDT", "03-09 02:30 EDT", "03-10 02:30 EDT"]
+    );
+    assert_eq!(
+        times("0 2,14 * * *", Europe::Berlin, "2026-03-28T12:00:00Z", 4),
+        ["03-28 14:00 CET", "03-29 03:00 CEST", "03-29 14:00 CEST", "03-30 02:00 CEST"],
+        "also where there is more than one hour"
+    );
+    assert_eq!(
+        times("0,30 2,3 * * *", Europe::Berlin, "2026-03-28T12:00:00Z", 3),
+        ["03-29 03:00 CEST", "03-29 03:30 CEST", "03-30 02:00 CEST"],
+        "several of the same instant are one"
+    );
+    // The whole of 30 December 2011 was left out.
+    assert_eq!(
+        times("0 2 * * *", Pacific::Apia, "2011-12-28T23:00:00Z", 3),
+        ["12-29 02:00 -10", "12-31 00:00 +14", "12-31 02:00 +14"]
+    );
+}
+
+#[test]
+fn a_time_that_comes_twice_fires_once() {
+    assert_eq!(
+        times("30 1 * * *", America::New_York, "2026-10-31T12:00:00Z", 2),
+        ["11-01 01:30 EDT", "11-02 01:30 EST"]
+    );
+    assert_eq!(
+        times("30 2,14 * * *", Europe::Berlin, "2026-10-24T20:00:00Z", 3),
+        ["10-25 02:30 CEST", "10-25 14:30 CET", "10-26 02:30 CET"]
+    );
+    // Asked in the second of the two hours.
+    assert_eq!(times("45 1 * * *", America::New_York, "2026-11-01T06:10:00Z", 1), ["11-02 01:45 EST"]);
+    assert_eq!(
+        times("*/30 2 * * *", Europe::Berlin, "2026-10-25T00:00:00.5Z", 2),
+        ["10-25 02:30 CEST", "10-26 02:00 CET"]
+    );
+}
+
+#[test]
+fn a_pattern_for_every_hour_goes_by_the_hours_that_pass() {
+    assert_eq!(
+        times("15 * * * *", America::New_York, "2026-11-01T04:30:00Z", 4),
+        ["11-01 01:15 EDT", "11-01 01:15 EST", "11-01 02:15 EST", "11-01 03:15 EST"]
+    );
+    assert_eq!(
+        times("15 * * * *", America::New_York, "2026-03-08T05:30:00Z", 3),
+        ["03-08 01:15 EST", "03-08 03:15 EDT", "03-08 04:15 EDT"]
+    );
+    assert_eq!(
+        times("*/30 */2 * * *", Europe::Berlin, "2026-10-24T23:59:00Z", 4),
+        ["10-25 02:00 CEST", "10-25 02:30 CEST", "10-25 02:00 CET", "10-25 02:30 CET"]
+    );
+    // The last hour of the day comes twice, and the next one that matches is a year away, when the clock is as it was.
+    assert_eq!(
+        times("30 */23 1 4 *", America::Santiago, "2028-04-01T12:00:00Z", 3),
+        ["04-01 23:30 -03", "04-01 23:30 -04", "04-01 00:30 -03"]
+    );
+    // Half an hour is put back on Lord Howe Island.
+    assert_eq!(
+        times("*/20 * * * *", chrono_tz::Australia::Lord_Howe, "2026-04-04T14:10:00Z", 4),
+        ["04-05 01:20 +11", "04-05 01:40 +11", "04-05 01:40 +1030", "04-05 02:00 +1030"]
+    );
+}
+
+#[test]
+fn days_and_weekdays_are_those_of_the_zone() {
+    assert_eq!(times("0 2 * * MON", Tz::UTC, "2026-11-22T12:00:00Z", 2), ["11-23 02:00 UTC", "11-30 02:00 UTC"]);
+    assert_eq!(times("0 0 1 * *", Pacific::Auckland, "2026-11-22T12:00:00Z", 1), ["12-01 00:00 NZDT"]);
+    assert_eq!(times("0 0 29 2 *", Tz::UTC, "2026-11-22T12:00:00Z", 1), ["02-29 00:00 UTC"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_named_with_an_example() {
+    let refused = |cron: &str| Cron::parse(cron).expect_err(cron).to_string();
+    assert_eq!(
+        refused("0 2 * *"),
+        "'0 2 * *' has 4 fields; write five, minute hour day month weekday, such as '0 2 * * *'"
+    );
+    assert!(refused("0 0 2 * * *").starts_with("'0 0 2 * * *' has 6 fields"), "{}", refused("0 0 2 * * *"));
+    assert!(refused("@daily").contains("1 fields"), "{}", refused("@daily"));
+    for (cron, field) in [
+        ("61 2 * * *", "minute, '61'"),
+        ("0 24 * * *", "hour, '24'"),
+        ("0 2 0 * *", "day of the month, '0'"),
+        ("0 2 * 13 *", "month, '13'"),
+        ("0 2 * * 8", "day of the week, '8'"),
+        ("0 zwei * * *", "hour, 'zwei'"),
+    ] {
+        let text = refused(cron);
+        assert!(
+            text.starts_with(&format!("the field for the {field}, is wrong: ")) && text.contains("; write "),
+            "{text}"
+        );
+    }
+    assert_eq!(refused("0 2 30 2 *"), "'0 2 30 2 *' names a day that never comes, such as 30 February");
+}
+
+#[test]
+fn names_are_plain() {
+    for name in ["daily", "0", "a-b_c9", &"x".repeat(63)] {
+        assert_eq!(check_name(name), Ok(()), "{name}");
+    }
+    for name in ["", "Daily", "-a", "_a", "a b", "é", &"x".repeat(64), "a.b"] {
+        assert!(matches!(check_name(name), Err(ScheduleError::Name { .. })), "{name}");
+    }
+    for name in ["manual", "activation"] {
+        assert!(matches!(check_name(name), Err(ScheduleError::NameTaken { .. })), "{name}");
+    }
+}
+
+use FireDecision::{Missed, Queued, Skipped, Started};
+
+fn decisions(catch_up: CatchUp, overlap: Overlap, until: &str, now: &str, busy: bool) -> Vec<FireDecision> {
+    let decided = table("0 2 * * *", Tz::UTC, catch_up, overlap).due(at(until), at(now), busy);
+    assert!(decided.next_fire.is_some_and(|next| next > at(now)));
+    decided.fires.into_iter().map(|(_, decision)| decision).collect()
+}
+
+#[test]
+fn missed_times_are_caught_up_on_as_configured() {
+    let (until, now) = ("2026-11-19T12:00:00Z", "2026-11-22T12:00:00Z");
+    let of = |catch_up, busy| decisions(catch_up, Overlap::Skip, until, now, busy);
+    assert_eq!(of(CatchUp::All, false), [Started, Queued, Queued]);
+    assert_eq!(of(CatchUp::All, true), [Queued, Queued, Queued], "all would mean nothing if they were skipped");
+    assert_eq!(of(CatchUp::Last, false), [Missed, Missed, Started]);
+    assert_eq!(of(CatchUp::Last, true), [Missed, Missed, Queued]);
+    assert_eq!(of(CatchUp::None, false), [Missed, Missed, Missed]);
+}
+
+#[test]
+fn a_time_that_is_a_little_late_is_not_missed() {
+    let of = |now| decisions(CatchUp::None, Overlap::Skip, "2026-11-21T12:00:00Z", now, false);
+    assert_eq!(of("2026-11-22T01:59:59.999999Z"), []);
+    assert_eq!(of("2026-11-22T02:00:00Z"), [Started]);
+    assert_eq!(of("2026-11-22T02:05:00Z"), [Started]);
+    assert_eq!(of("2026-11-22T02:05:00.000001Z"), [Missed]);
+}
+
+#[test]
+fn a_time_that_comes_too_soon_is_skipped_or_queued() {
+    let of = |overlap, busy| decisions(CatchUp::All, overlap, "2026-11-21T12:00:00Z", "2026-11-22T02:00:01Z", busy);
+    assert_eq!(of(Overlap::Skip, true), [Skipped]);
+    assert_eq!(of(Overlap::Queue, true), [Queued]);
+    assert_eq!(of(Overlap::Skip, false), [Started]);
+    let minutely = table("* * * * *", Tz::UTC, CatchUp::All, Overlap::Skip);
+    let decided = minutely.due(at("2026-11-22T02:00:00Z"), at("2026-11-22T02:02:10Z"), false);
+    assert_eq!(decided.fires, [(at("2026-11-22T02:01:00Z"), Started), (at("2026-11-22T02:02:00Z"), Skipped)]);
+}
+
+#[test]
+fn a_clock_that_was_put_back_decides_nothing_twice() {
+    let daily = timetable("0 2 * * *", Tz::UTC);
+    let decided = daily.due(at("2026-11-22T02:00:00Z"), at("2026-11-22T01:59:00Z"), false);
+    assert_eq!(decided.fires, []);
+    assert_eq!(decided.next_fire, Some(at("2026-11-23T02:00:00Z")), "what was decided does not come again");
+}
+
+#[test]
+fn an_outage_of_years_costs_little() {
+    let started = Instant::now();
+    for catch_up in [CatchUp::All, CatchUp::Last, CatchUp::None] {
+        let minutely = table("* * * * *", America::New_York, catch_up, Overlap::Skip);
+        let decided = minutely.due(at("1990-01-01T00:00:00Z"), at("2026-11-22T12:00:30Z"), false);
+        assert_eq!(decided.fires.len(), MISSED_MAX + 5, "the missed ones, and those of the last five minutes");
+        assert_eq!(decided.fires[0].0, at("2026-11-21T19:16:00Z"), "the latest");
+        let caught_up = decided.fires.iter().filter(|(_, decision)| matches!(decision, Started | Queued)).count();
+        assert_eq!(
+            caught_up,
+            match catch_up {
+                CatchUp::All => MISSED_MAX,
+                _ => 1,
+            }
+        );
+    }
+    let yearly = table("0 0 29 2 *", Tz::UTC, CatchUp::All, Overlap::Skip);
+    assert_eq!(yearly.due(at("1990-01-01T00:00:00Z"), at("2026-11-22T12:00:00Z"), true).fires.len(), 9);
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
+fn zones() -> impl Strategy<Value = Tz> {
+    prop::sample::select(vec![
+        Tz::UTC,
+        America::New_York,
+        America::Santiago,
+        Europe::Berlin,
+        Pacific::Apia,
+        chrono_tz::Australia::Lord_Howe,
+        chrono_tz::Asia::Beirut,
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_time_is_lost_or_doubled_however_the_clock_is_looked_at(
+        cron in prop::sample::select(vec!["30 2 * * *", "0 0 * * *", "0,30 1,2 * * *", "17 * * * *", "*/20 */2 * * *", "0 0 * * SUN"]),
+        zone in zones(),
+        // The first of each of 2010 to 2026's months: all changes of the clock are near one of them.
+        month in 0u32..200,
+        steps in prop::collection::vec(1i64..400_000, 1..12),
+        busy in any::<bool>(),
+    ) {
+        let timetable = table(cron, zone, CatchUp::All, Overlap::Queue);
+        let start = at("2010-01-15T00:00:30Z") + TimeDelta::days(i64::from(month) * 30);
+        let end = start + TimeDelta::seconds(steps.iter().sum());
+        let expected: Vec<_> = std::iter::successors(timetable.next_after(start), |time| timetable.next_after(*time))
+            .take_while(|time| *time <= end).collect();
+        prop_assert!(expected.windows(2).all(|pair| pair[0] < pair[1]), "strictly later each time: {expected:?}");
+
+        let (mut now, mut until, mut decided) = (start, start, Vec::new());
+        for step in steps {
+            now += TimeDelta::seconds(step);
+            let decisions = timetable.due(until, now, busy);
+            prop_assert_eq!(decisions.next_fire, timetable.next_after(now));
+            prop_assert!(decisions.fires.iter().all(|(_, decision)| matches!(decision, Started | Queued)));
+            decided.extend(decisions.fires.iter().map(|(time, _)| *time));
+            until = decided.last().copied().unwrap_or(until);
+        }
+        prop_assert_eq!(decided, expected);
+    }
+
+    #[test]
+    fn a_set_hour_fires_on_every_day_of_the_zone(zone in zones(), day in 0i64..6_000, minute in 0u32..60, hour in 0u32..24) {
+        let timetable = timetable(&format!("{minute} {hour} * * *"), zone);
+        let after = at("2012-01-05T12:00:00Z") + TimeDelta::days(day);
+        let first = timetable.next_after(after).expect("a time");
+        let second = timetable.next_after(first).expect("a time");
+        let days = second.with_timezone(&zone).date_naive() - first.with_timezone(&zone).date_naive();
+        prop_assert_eq!(days.num_days(), 1, "{} then {}", first, second);
+    }
+}

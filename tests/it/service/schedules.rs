@@ -1,0 +1,372 @@
+//! Hosts that plan what is due: one run a time, whoever leads, whatever stops.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use backline::domain::outcome::{FailureClass, Outcome};
+use backline::domain::{
+    Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, CatchUp, Consent, Digest, Fire,
+    FireDecision, Overlap, Run, RunId, RunStatus, ScheduleSpec, SubscriptionStatus, Tenant, Window,
+};
+use backline::pipeline::Host;
+use backline::pipeline::service::Service;
+use backline::store::{AccountResult, BatchResult, NewSchedule, PlanGuard, Store};
+use backline_simulator::SimulatorConfig;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde_json::json;
+
+use crate::support::components;
+use crate::support::database::each_database;
+use crate::support::stage::{Stage, platform};
+
+const ROLE: &str = "scheduler";
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+fn spec(cron: &str, catch_up: CatchUp, overlap: Overlap) -> ScheduleSpec {
+    ScheduleSpec { cron: cron.to_owned(), catch_up, overlap, ..ScheduleSpec::default() }
+}
+
+fn schedules(list: &[(&str, ScheduleSpec)]) -> BTreeMap<String, ScheduleSpec> {
+    list.iter().map(|(name, spec)| ((*name).to_owned(), spec.clone())).collect()
+}
+
+/// A host at noon of 18 November, without connectors and with these schedules.
+async fn stage(url: &str, list: &[(&str, ScheduleSpec)]) -> Stage {
+    let date = NaiveDate::from_ymd_opt(2026, 11, 18).expect("a day of November");
+    let simulator = SimulatorConfig { artists: 1, date, ..SimulatorConfig::default() };
+    Stage::bare(url, simulator, |config| {
+        config.schedules = schedules(list);
+        config.service.poll_ms = 10;
+    })
+    .await
+}
+
+async fn serve(host: &Host) -> Service {
+    Service::start(host.clone()).await.expect("the service starts")
+}
+
+/// Another host on the same database, under another name.
+async fn another(stage: &Stage) -> Host {
+    Host::open(stage.host.config().clone(), stage.host.clock().clone()).await.expect("another host opens")
+}
+
+/// Looks until something is so.
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !holds().await {
+            looks.tick().await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("not within thirty seconds: {what}"));
+}
+
+async fn until_known(store: &Store, n: usize) {
+    until("the schedules are in the database", async || store.list_schedules().await.expect("schedules").len() == n)
+        .await;
+}
+
+/// What became of a schedule's times, the oldest first.
+async fn fires(store: &Store, schedule: &str) -> Vec<Fire> {
+    let mut fires = store.list_fires(Some(schedule), 1_000).await.expect("times of firing");
+    fires.reverse();
+    fires
+}
+
+async fn decisions(store: &Store, schedule: &str) -> Vec<FireDecision> {
+    fires(store, schedule).await.into_iter().map(|fire| fire.decision).collect()
+}
+
+async fn runs_of(store: &Store, trigger: &str) -> Vec<Run> {
+    let runs = store.list_runs(1_000, None).await.expect("runs");
+    runs.into_iter().filter(|run| run.trigger == trigger).collect()
+}
+
+/// An artist in New York with an account on Spotify, and its connector installed; whether there is consent is the caller's matter.
+async fn somebody(stage: &Stage) -> Account {
+    stage.host.install(&components::plugin("spotify")).await.expect("the connector is installed");
+    let now = stage.host.clock().now();
+    let artist = Artist {
+        id: ArtistId(uuid::Uuid::from_u128(7)),
+        name: "Somebody".to_owned(),
+        tenant: Tenant::default(),
+        subscription_status: SubscriptionStatus::Active,
+        data_collection_enabled: true,
+        timezone: chrono_tz::America::New_York,
+    };
+    let account = Account {
+        id: AccountId(uuid::Uuid::from_u128(8)),
+        artist_id: artist.id,
+        platform: platform("spotify"),
+        platform_id: "0OdUWJ0sBjDrqHygGUXeCF".to_owned(),
+        settings: json!({}),
+        status: AccountStatus::Active,
+    };
+    stage.host.store().save_artists(&[artist], now).await.expect("the artist is saved");
+    stage.host.store().save_accounts(std::slice::from_ref(&account), now).await.expect("the account is saved");
+    account
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hosts_start_one_run_for_each_time() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = stage(url, &[("often", spec("*/10 * * * *", CatchUp::All, Overlap::Queue))]).await;
+        let store = stage.host.store();
+        let other = another(&stage).await;
+        assert_ne!(stage.host.name(), other.name());
+        let services = [serve(&stage.host).await, serve(&other).await];
+        until_known(store, 1).await;
+        // Each step is longer than a role lasts, so that at each either of them may take it from the other.
+        let noon = at("2026-11-18T12:00:00Z");
+        for n in 1..=12 {
+            stage.set_time(noon + TimeDelta::minutes(10 * n) + TimeDelta::seconds(1));
+            until("the time is decided", async || fires(store, "often").await.len() >= n as usize).await;
+        }
+        until("every run has ended", async || {
+            runs_of(store, "often").await.iter().filter(|run| run.finished_at.is_some()).count() == 12
+        })
+        .await;
+        for service in services {
+            service.stop().await;
+        }
+        let fires = fires(store, "often").await;
+        let times: Vec<_> = fires.iter().map(|fire| fire.fire_time).collect();
+        assert_eq!(times, (1..=12).map(|n| noon + TimeDelta::minutes(10 * n)).collect::<Vec<_>>());
+        assert!(fires.iter().all(|fire| fire.decision == FireDecision::Started), "{fires:?}");
+        let started: BTreeSet<_> = fires.iter().filter_map(|fire| fire.run_id).collect();
+        let runs = runs_of(store, "often").await;
+        assert_eq!(started, runs.iter().map(|run| run.id).collect());
+        assert_eq!(runs.len(), 12);
+        assert!(runs.iter().all(|run| run.status == RunStatus::Success && run.counts.planned == 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_missed_is_caught_up_on_as_configured_and_for_its_own_date() {
+    each_database(async |_store: Store, url: &str| {
+        let nightly = |catch_up| spec("30 4 * * *", catch_up, Overlap::Skip);
+        let list = [("all", nightly(CatchUp::All)), ("last", nightly(CatchUp::Last)), ("none", nightly(CatchUp::None))];
+        let stage = stage(url, &list).await;
+        let store = stage.host.store();
+        // Without consent there is nothing to collect; the plan says for which date.
+        somebody(&stage).await;
+        let first = serve(&stage.host).await;
+        until_known(store, 3).await;
+        first.stop().await;
+        stage.set_time(at("2026-11-21T12:00:00Z"));
+        let second = serve(&another(&stage).await).await;
+        until("the three nights are caught up on", async || {
+            runs_of(store, "all").await.len() == 3 && fires(store, "none").await.len() == 3
+        })
+        .await;
+        until("nothing is queued any more", async || store.queued_fires().await.expect("queued").is_empty()).await;
+        second.stop().await;
+
+        use FireDecision::{Missed, Started};
+        assert_eq!(decisions(store, "all").await, [Started, Started, Started]);
+        assert_eq!(decisions(store, "last").await, [Missed, Missed, Started]);
+        assert_eq!(decisions(store, "none").await, [Missed, Missed, Missed]);
+        assert_eq!(runs_of(store, "last").await.len(), 1);
+        assert_eq!(runs_of(store, "none").await, []);
+        let mut dates = Vec::new();
+        for fire in fires(store, "all").await {
+            let run = fire.run_id.expect("a run was started");
+            let outcomes = store.run_outcomes(run, None, 10).await.expect("outcomes");
+            assert_eq!(outcomes.len(), 1);
+            dates.push(outcomes[0].metric_date.to_string());
+        }
+        // At 4:30 UTC it is still the day before in New York.
+        assert_eq!(dates, ["2026-11-18", "2026-11-19", "2026-11-20"]);
+        for schedule in store.list_schedules().await.expect("schedules") {
+            assert_eq!(schedule.next_fire, Some(at("2026-11-22T04:30:00Z")), "{}", schedule.name);
+        }
+    })
+    .await;
+}
+
+/// Plans a run for each of these schedules, and holds its only batch.
+async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline::domain::Lease> {
+    let store = stage.host.store();
+    let now = stage.host.clock().now();
+    let term = store.try_lead(ROLE, "test", now, Duration::from_secs(60)).await.expect("asked").expect("it is free");
+    let next_fire = Some(at("2026-11-18T13:00:00Z"));
+    let configured: Vec<NewSchedule> = names
+        .iter()
+        .map(|name| NewSchedule {
+            name: (*name).to_owned(),
+            spec: stage.host.config().schedules[*name].clone(),
+            next_fire,
+        })
+        .collect();
+    store.sync_schedules(&term, &configured, now).await.expect("schedules are written");
+    let mut leases = Vec::new();
+    for name in names {
+        let run = Run {
+            id: RunId::generate(),
+            trigger: (*name).to_owned(),
+            date: None,
+            status: RunStatus::Running,
+            started_at: now,
+            finished_at: None,
+            counts: backline::domain::run::RunCounts::default(),
+        };
+        let batch = Batch {
+            id: BatchId::generate(),
+            run_id: run.id,
+            tenant: Tenant::default(),
+            platform: account.platform.clone(),
+            release: Digest::of(b"any"),
+            window: Window { since: now - TimeDelta::days(28), until: now },
+            accounts: vec![BatchAccount { account_id: account.id, metric_date: now.date_naive() }],
+            attempts: 0,
+        };
+        let fire_time = now + TimeDelta::microseconds(1);
+        let guard = PlanGuard::Fire { term: &term, schedule: name, fire_time, next_fire };
+        let mut planning = store.begin_plan(&run, guard, now).await.expect("a plan is begun");
+        planning.add_batches(&[batch]).await.expect("a batch is added");
+        planning.commit().await.expect("the plan is committed");
+        let held = store.lease_batch(Some(run.id), None, "test", now, Duration::from_secs(864_000)).await;
+        leases.push(held.expect("asked").expect("a batch is open"));
+    }
+    store.resign(&term, now).await.expect("the role is given up");
+    leases
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_that_comes_too_soon_is_skipped_or_waits_its_turn() {
+    each_database(async |_store: Store, url: &str| {
+        let hourly = |overlap| spec("0 * * * *", CatchUp::Last, overlap);
+        let stage = stage(url, &[("queue", hourly(Overlap::Queue)), ("skip", hourly(Overlap::Skip))]).await;
+        let store = stage.host.store();
+        let account = somebody(&stage).await;
+        let leases = busy(&stage, &account, &["queue", "skip"]).await;
+        let service = serve(&stage.host).await;
+        for hour in [13, 14] {
+            stage.set_time(at(&format!("2026-11-18T{hour}:00:01Z")));
+            until("both have decided", async || {
+                fires(store, "skip").await.len() == hour - 11 && fires(store, "queue").await.len() == hour - 11
+            })
+            .await;
+        }
+        use FireDecision::{Queued, Skipped, Started};
+        assert_eq!(decisions(store, "skip").await, [Started, Skipped, Skipped]);
+        assert_eq!(decisions(store, "queue").await, [Started, Queued, Queued]);
+
+        for lease in &leases {
+            let failed = AccountResult {
+                account_id: account.id,
+                artist_id: account.artist_id,
+                platform: account.platform.clone(),
+                metric_date: lease.batch.accounts[0].metric_date,
+                outcome: Outcome::Failed { class: FailureClass::NotFound, message: "gone".to_owned() },
+                attempts: 1,
+                document: None,
+                stored: None,
+                status: None,
+                events: Vec::new(),
+            };
+            let result = BatchResult { accounts: vec![failed], ..BatchResult::default() };
+            store.complete_batch(lease, result, stage.host.clock().now()).await.expect("the batch ends");
+        }
+        // Nobody finishes the two runs but the scheduler, as if their host had been killed right after that.
+        until("what was queued has had its turn", async || {
+            decisions(store, "queue").await == [Started, Started, Started]
+        })
+        .await;
+        until("every run has ended", async || {
+            store.list_runs(100, None).await.expect("runs").iter().all(|run| run.finished_at.is_some())
+        })
+        .await;
+        service.stop().await;
+        assert_eq!(runs_of(store, "queue").await.len(), 3);
+        assert_eq!(decisions(store, "skip").await, [Started, Skipped, Skipped], "what is skipped stays so");
+        assert_eq!(runs_of(store, "skip").await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_host_that_leads_stops_another_leads_at_once() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = stage(url, &[("daily", ScheduleSpec::default())]).await;
+        let store = stage.host.store();
+        let first = serve(&stage.host).await;
+        until_known(store, 1).await;
+        let other = another(&stage).await;
+        let second = serve(&other).await;
+        let leader = async || store.leader(ROLE).await.expect("asked").map(|term| (term.holder, term.term));
+        assert_eq!(leader().await, Some((stage.host.name().to_owned(), 1)), "it keeps what it has");
+
+        // The clock stands still: no role's time is ever over.
+        first.stop().await;
+        until("the other leads", async || leader().await == Some((other.name().to_owned(), 2))).await;
+        stage.set_time(at("2026-11-19T02:00:01Z"));
+        until("the time is decided", async || !fires(store, "daily").await.is_empty()).await;
+        assert_eq!(decisions(store, "daily").await, [FireDecision::Started]);
+        second.stop().await;
+        assert_eq!(leader().await, None);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_configuration_changes_the_schedules_of_a_running_host() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = stage(url, &[("daily", ScheduleSpec::default())]).await;
+        let store = stage.host.store();
+        let service = serve(&stage.host).await;
+        until_known(store, 1).await;
+        let mut config = stage.host.config().clone();
+        config.schedules = schedules(&[
+            ("daily", spec("0 3 * * *", CatchUp::Last, Overlap::Skip)),
+            ("weekly", spec("0 4 * * MON", CatchUp::Last, Overlap::Skip)),
+        ]);
+        service.reload(config).expect("it is put into force");
+        until_known(store, 2).await;
+        let next: Vec<_> =
+            store.list_schedules().await.expect("schedules").iter().map(|schedule| schedule.next_fire).collect();
+        assert_eq!(next, [Some(at("2026-11-19T03:00:00Z")), Some(at("2026-11-23T04:00:00Z"))]);
+        service.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_collection_is_planned_once_for_whoever_can_be_collected() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = stage(url, &[]).await;
+        let store = stage.host.store();
+        let service = serve(&stage.host).await;
+        let drained = async || store.pending_activations(10).await.expect("activations").is_empty();
+        let account = somebody(&stage).await;
+        until("the activations are taken out", drained).await;
+        assert_eq!(store.list_runs(10, None).await.expect("runs"), [], "nobody has consented yet");
+
+        let now = stage.host.clock().now();
+        let consent = Consent {
+            artist_id: account.artist_id,
+            platform: account.platform.clone(),
+            granted: true,
+            scope: "metrics".to_owned(),
+            source: "test".to_owned(),
+            recorded_at: now,
+        };
+        store.record_consents(std::slice::from_ref(&consent)).await.expect("consent is recorded");
+        until("the first collection is planned", async || !store.list_runs(10, None).await.expect("runs").is_empty())
+            .await;
+        // Granting again what is granted is no transition; saving the same account again is none either.
+        store.record_consents(&[Consent { recorded_at: now + TimeDelta::seconds(1), ..consent }]).await.expect("again");
+        store.save_accounts(std::slice::from_ref(&account), now).await.expect("again");
+        until("the activations are taken out", drained).await;
+        service.stop().await;
+        let runs = runs_of(store, "activation").await;
+        assert_eq!(runs.len(), 1);
+        assert_eq!(runs[0].counts.planned, 1);
+        assert_eq!(store.list_runs(10, None).await.expect("runs").len(), 1);
+    })
+    .await;
+}

@@ -1,0 +1,410 @@
+//! Roles, schedules and plans: what two hosts on one database may not do to each other.
+
+use std::time::Duration;
+
+use backline::domain::outcome::{Exclusion, Outcome};
+use backline::domain::{
+    Batch, Consent, FireDecision, Overlap, Run, RunStatus, Schedule, ScheduleOrigin, ScheduleSpec, SubscriptionStatus,
+};
+use backline::store::{
+    AccountOutcome, BatchResult, DatabaseKind, NewSchedule, PlanGuard, Store, StoreError, Term, Topic,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::join_all;
+
+use super::fixtures::{
+    TTL, account, artist, at, batch, day, demo, followers, lease, now, people, release_of, result, run, stored,
+};
+use crate::support::database::each_database;
+
+const ROLE: &str = "scheduler";
+
+async fn lead(store: &Store, holder: &str, now: DateTime<Utc>) -> Option<Term> {
+    store.try_lead(ROLE, holder, now, TTL).await.unwrap()
+}
+
+fn new(name: &str) -> NewSchedule {
+    NewSchedule { name: name.to_owned(), spec: ScheduleSpec::default(), next_fire: Some(fire()) }
+}
+
+/// The time the tests' schedule is due at: after `now`.
+fn fire() -> DateTime<Utc> {
+    at("2026-11-23T02:00:00Z")
+}
+
+fn after() -> Option<DateTime<Utc>> {
+    Some(at("2026-11-24T02:00:00Z"))
+}
+
+fn of_fire<'a>(term: &'a Term, fire_time: DateTime<Utc>) -> PlanGuard<'a> {
+    PlanGuard::Fire { term, schedule: "daily", fire_time, next_fire: after() }
+}
+
+async fn the_schedule(store: &Store) -> Schedule {
+    store.list_schedules().await.unwrap().remove(0)
+}
+
+/// Plans a run of one batch.
+async fn plan(store: &Store, run: &Run, batches: &[Batch], guard: PlanGuard<'_>) -> Result<(), StoreError> {
+    let mut planning = store.begin_plan(run, guard, now()).await?;
+    planning.add_batches(batches).await?;
+    planning.commit().await
+}
+
+fn assert_term_lost(outcome: Result<(), StoreError>) {
+    assert!(matches!(&outcome, Err(StoreError::TermLost { role }) if role == ROLE), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_role_has_one_holder_and_every_change_of_hands_a_higher_term() {
+    each_database(async |store, _| {
+        let first = lead(&store, "a", now()).await.unwrap();
+        assert_eq!((first.term, first.expires_at), (1, now() + TTL));
+        assert_eq!(lead(&store, "b", now()).await, None);
+        let renewed = lead(&store, "a", now() + TimeDelta::seconds(30)).await.unwrap();
+        assert_eq!((renewed.term, renewed.expires_at), (1, now() + TimeDelta::seconds(90)));
+        assert_eq!(lead(&store, "b", now() + TimeDelta::seconds(89)).await, None, "it was renewed");
+        let second = lead(&store, "b", now() + TimeDelta::seconds(90)).await.unwrap();
+        assert_eq!((second.holder.as_str(), second.term), ("b", 2));
+        assert_eq!(store.leader(ROLE).await.unwrap(), Some(second.clone()));
+
+        store.resign(&renewed, now()).await.unwrap();
+        assert_eq!(store.leader(ROLE).await.unwrap(), Some(second.clone()), "only one's own role can be given up");
+        store.resign(&second, now() + TimeDelta::seconds(91)).await.unwrap();
+        assert_eq!(store.leader(ROLE).await.unwrap(), None);
+        let third = lead(&store, "a", now() + TimeDelta::seconds(91)).await.unwrap();
+        assert_eq!(third.term, 3, "at once, and higher");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_many_hosts_one_takes_a_free_role() {
+    each_database(async |store, _| {
+        for (round, term) in (0..5).zip(1..) {
+            let hosts = ["a", "b", "c", "d", "e", "f"].map(|name| format!("{name}{round}"));
+            let time = now() + TimeDelta::hours(round);
+            let taken = join_all(hosts.iter().map(|name| lead(&store, name, time))).await;
+            let taken: Vec<_> = taken.into_iter().flatten().collect();
+            assert_eq!(taken.len(), 1, "{taken:?}");
+            assert_eq!(taken[0].term, term);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_time_of_firing_has_one_run_however_many_plan_it() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 8).await;
+        let term = lead(&store, "a", now()).await.unwrap();
+        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
+        let runs: Vec<Run> = (2..10).map(|n| Run { trigger: "daily".to_owned(), ..run(n) }).collect();
+        let plans = runs.iter().zip(&accounts).zip(1..).map(|((run, account), n)| {
+            let (store, term) = (store.clone(), term.clone());
+            async move {
+                let planned = batch(n, run, &[account], day("2026-11-23"));
+                plan(&store, run, &[planned], of_fire(&term, fire())).await
+            }
+        });
+        let outcomes = join_all(plans).await;
+        let started: Vec<_> = runs.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).collect();
+        assert_eq!(started.len(), 1, "{outcomes:?}");
+        for outcome in &outcomes {
+            let decided = matches!(outcome, Err(StoreError::FireDecided { fire_time, .. }) if *fire_time == fire());
+            assert!(outcome.is_ok() || decided, "{outcome:?}");
+        }
+        let planned: Vec<_> = store.list_runs(20, None).await.unwrap().into_iter().map(|run| run.id).collect();
+        assert_eq!(planned.len(), 2, "that one, and the one the accounts came with");
+        let fires = store.list_fires(Some("daily"), 10).await.unwrap();
+        assert_eq!(fires.len(), 1);
+        assert_eq!((fires[0].decision, fires[0].run_id), (FireDecision::Started, Some(started[0].0.id)));
+        let schedule = the_schedule(&store).await;
+        assert_eq!((schedule.considered_until, schedule.last_fire), (fire(), Some(fire())));
+        assert_eq!(schedule.next_fire, after());
+        assert!(store.lease_batch(None, None, "w", now(), TTL).await.unwrap().is_some());
+        assert_eq!(store.lease_batch(None, None, "w", now(), TTL).await.unwrap(), None, "the losers' batches are gone");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_lost_the_role_writes_nothing() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 1).await;
+        let planned = batch(1, &run(2), &[&accounts[0]], day("2026-11-23"));
+        let old = lead(&store, "a", now()).await.unwrap();
+        store.sync_schedules(&old, &[new("daily")], now()).await.unwrap();
+        let before = the_schedule(&store).await;
+        let later = now() + TTL;
+        let activations = store.pending_activations(10).await.unwrap();
+        assert!(!activations.is_empty(), "new accounts are to be collected");
+        if store.kind() == DatabaseKind::Postgres {
+            // It is taken over in the middle of a plan; SQLite's one writer lets nobody in between.
+            let mut planning = store.begin_plan(&run(2), of_fire(&old, fire()), now()).await.unwrap();
+            planning.add_batches(std::slice::from_ref(&planned)).await.unwrap();
+            lead(&store, "b", later).await.expect("its time is over");
+            assert_term_lost(planning.commit().await);
+        } else {
+            lead(&store, "b", later).await.expect("its time is over");
+        }
+        assert_term_lost(plan(&store, &run(2), std::slice::from_ref(&planned), of_fire(&old, fire())).await);
+        let guard = PlanGuard::Activations { term: &old, activations: &activations };
+        assert_term_lost(plan(&store, &run(2), &[planned], guard).await);
+        let missed = [(fire(), FireDecision::Missed)];
+        assert_term_lost(store.record_fires(&old, "daily", &missed, after(), later).await);
+        assert_term_lost(store.sync_schedules(&old, &[], later).await);
+
+        assert_eq!(store.get_run(run(2).id).await.unwrap(), None);
+        assert_eq!(store.list_fires(None, 10).await.unwrap(), []);
+        assert_eq!(store.pending_activations(10).await.unwrap(), activations);
+        assert_eq!(the_schedule(&store).await, before);
+        assert_eq!(store.lease_batch(None, None, "w", later, TTL).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_plan_that_is_not_committed_leaves_nothing_and_wakes_nobody() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 2).await;
+        let planned = batch(1, &run(2), &[&accounts[0]], day("2026-11-23"));
+        let excluded = AccountOutcome {
+            account_id: accounts[1].id,
+            metric_date: day("2026-11-23"),
+            outcome: Outcome::Excluded { reason: Exclusion::NoConsent },
+            attempts: 0,
+        };
+        let term = lead(&store, "a", now()).await.unwrap();
+        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
+        let before = the_schedule(&store).await;
+        let mut listener = store.listener().await.unwrap();
+        for commit in [false, true] {
+            let mut planning = store.begin_plan(&run(2), of_fire(&term, fire()), now()).await.unwrap();
+            planning.add_batches(std::slice::from_ref(&planned)).await.unwrap();
+            planning.exclude(std::slice::from_ref(&excluded)).await.unwrap();
+            if commit {
+                planning.commit().await.unwrap();
+                break;
+            }
+            drop(planning);
+            assert_eq!(store.get_run(run(2).id).await.unwrap(), None);
+            assert_eq!(store.run_outcomes(run(2).id, None, 10).await.unwrap(), []);
+            assert_eq!(store.lease_batch(None, None, "w", now(), TTL).await.unwrap(), None);
+            assert_eq!(store.list_fires(None, 10).await.unwrap(), []);
+            assert_eq!(the_schedule(&store).await, before);
+            let heard = tokio::time::timeout(Duration::from_millis(50), listener.next()).await;
+            assert!(heard.is_err(), "{heard:?}");
+        }
+        let heard = tokio::time::timeout(Duration::from_secs(10), listener.next()).await.expect("within ten seconds");
+        assert_eq!(heard.unwrap(), Topic::Work);
+        let written = store.get_run(run(2).id).await.unwrap().unwrap();
+        assert_eq!((written.counts.planned, written.counts.excluded), (1, 1));
+        assert_eq!(lease(&store).await.batch, planned);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
+    each_database(async |store, _| {
+        let term = lead(&store, "a", now()).await.unwrap();
+        store.sync_schedules(&term, &[new("daily"), new("gone")], now()).await.unwrap();
+        let schedules = store.list_schedules().await.unwrap();
+        assert_eq!(schedules.len(), 2);
+        assert_eq!((schedules[0].origin, schedules[0].considered_until), (ScheduleOrigin::Config, now()));
+        assert_eq!((schedules[0].next_fire, schedules[0].last_fire), (Some(fire()), None));
+        store.record_fires(&term, "gone", &[(fire(), FireDecision::Queued)], after(), now()).await.unwrap();
+        assert_eq!(store.queued_fires().await.unwrap().len(), 1);
+
+        // What says nothing about times leaves them alone.
+        let later = now() + TimeDelta::days(3);
+        let mut changed = new("daily");
+        changed.spec.overlap = Overlap::Queue;
+        changed.spec.platforms = vec![demo()];
+        changed.next_fire = Some(at("2026-11-26T02:00:00Z"));
+        store.sync_schedules(&term, &[changed.clone()], later).await.unwrap();
+        let schedules = store.list_schedules().await.unwrap();
+        assert_eq!(schedules.len(), 1, "what is configured no longer is removed");
+        assert_eq!(schedules[0].spec, changed.spec);
+        assert_eq!((schedules[0].considered_until, schedules[0].next_fire), (now(), Some(fire())), "three are missed");
+        assert_eq!(store.queued_fires().await.unwrap(), []);
+        assert_eq!(store.list_fires(Some("gone"), 9).await.unwrap()[0].decision, FireDecision::Skipped);
+
+        changed.spec.timezone = chrono_tz::Europe::Berlin;
+        store.sync_schedules(&term, &[changed.clone()], later).await.unwrap();
+        let schedule = the_schedule(&store).await;
+        assert_eq!((schedule.considered_until, schedule.next_fire), (later, changed.next_fire));
+
+        changed.spec.enabled = false;
+        changed.next_fire = None;
+        store.sync_schedules(&term, &[changed.clone()], later).await.unwrap();
+        assert_eq!(the_schedule(&store).await.next_fire, None);
+        let off = plan(&store, &run(2), &[], of_fire(&term, fire())).await;
+        assert!(matches!(off, Err(StoreError::NotFound { .. })), "{off:?}");
+
+        // Switched on again, it begins anew.
+        changed.spec.enabled = true;
+        changed.next_fire = after();
+        let latest = later + TimeDelta::days(1);
+        store.sync_schedules(&term, &[changed], latest).await.unwrap();
+        let schedule = the_schedule(&store).await;
+        assert_eq!((schedule.considered_until, schedule.next_fire), (latest, after()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_database_owns_only_what_was_added_there() {
+    each_database(async |store, _| {
+        let term = lead(&store, "a", now()).await.unwrap();
+        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
+        store.add_schedule(&new("hourly"), now()).await.unwrap();
+        let taken = store.add_schedule(&new("hourly"), now()).await;
+        assert!(matches!(taken, Err(StoreError::ScheduleExists { .. })), "{taken:?}");
+        for refused in [
+            store.add_schedule(&new("daily"), now()).await,
+            store.remove_schedule("daily", now()).await,
+            store.set_schedule_enabled("daily", false, None, now()).await,
+        ] {
+            let Err(error @ StoreError::ScheduleConfigured { .. }) = refused else { panic!("{refused:?}") };
+            assert!(error.to_string().contains("[schedules.daily]"), "{error}");
+        }
+        assert!(matches!(store.remove_schedule("none", now()).await, Err(StoreError::NotFound { .. })));
+
+        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
+        let later = now() + TimeDelta::days(1);
+        store.set_schedule_enabled("hourly", false, None, later).await.unwrap();
+        let hourly = store.list_schedules().await.unwrap().remove(1);
+        assert_eq!((hourly.origin, hourly.spec.enabled), (ScheduleOrigin::Database, false));
+        assert_eq!((hourly.next_fire, hourly.considered_until), (None, later));
+        store.set_schedule_enabled("hourly", true, after(), later).await.unwrap();
+        assert_eq!(store.list_schedules().await.unwrap()[1].next_fire, after());
+        store.remove_schedule("hourly", later).await.unwrap();
+        assert_eq!(store.list_schedules().await.unwrap().len(), 1);
+
+        // A name that the configuration takes up is the configuration's from then on.
+        store.add_schedule(&new("nightly"), now()).await.unwrap();
+        store.sync_schedules(&term, &[new("daily"), new("nightly")], later).await.unwrap();
+        let nightly = store.list_schedules().await.unwrap().remove(1);
+        assert_eq!((nightly.origin, nightly.considered_until), (ScheduleOrigin::Config, now()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_queued_time_is_started_once_when_its_schedule_is_free() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 1).await;
+        let term = lead(&store, "a", now()).await.unwrap();
+        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
+        assert!(!store.is_schedule_busy("daily").await.unwrap());
+        let planned = batch(1, &run(2), &[&accounts[0]], day("2026-11-23"));
+        plan(&store, &run(2), &[planned], of_fire(&term, fire())).await.unwrap();
+        assert!(store.is_schedule_busy("daily").await.unwrap() && store.has_running_run("daily").await.unwrap());
+
+        let (second, third) = (fire() + TimeDelta::days(1), fire() + TimeDelta::days(2));
+        let queued = [(second, FireDecision::Queued), (third, FireDecision::Queued)];
+        store.record_fires(&term, "daily", &queued, None, now()).await.unwrap();
+        let again = [(fire(), FireDecision::Missed), (third, FireDecision::Missed)];
+        store.record_fires(&term, "daily", &again, None, now()).await.unwrap();
+        let oldest: Vec<_> = store.queued_fires().await.unwrap().iter().map(|fire| fire.fire_time).collect();
+        assert_eq!(oldest, [second], "the oldest, and nothing that was decided is decided anew");
+
+        let row = followers(&accounts[0], day("2026-11-23"), 5);
+        let done = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
+        store.complete_batch(&lease(&store).await, done, now()).await.unwrap();
+        store.finish_run(run(2).id, now()).await.unwrap();
+        assert!(!store.has_running_run("daily").await.unwrap());
+        assert!(store.is_schedule_busy("daily").await.unwrap(), "what is queued comes first");
+        let schedule = the_schedule(&store).await;
+        plan(&store, &run(3), &[], of_fire(&term, second)).await.unwrap();
+        let twice = plan(&store, &run(4), &[], of_fire(&term, second)).await;
+        assert!(matches!(twice, Err(StoreError::FireDecided { .. })), "{twice:?}");
+        let now_at = the_schedule(&store).await;
+        assert_eq!((now_at.considered_until, now_at.next_fire), (schedule.considered_until, schedule.next_fire));
+        assert_eq!(now_at.last_fire, Some(second));
+        assert_eq!(store.queued_fires().await.unwrap()[0].fire_time, third);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn first_collections_are_taken_out_with_their_plan() {
+    each_database(async |store, _| {
+        people(&store, 3).await;
+        let suspended = backline::domain::Artist { subscription_status: SubscriptionStatus::PastDue, ..artist(4) };
+        store.save_artists(&[suspended], now()).await.unwrap();
+        store.save_accounts(&[account(4)], now()).await.unwrap();
+        let consent = |n| Consent {
+            artist_id: artist(n).id,
+            platform: demo(),
+            granted: true,
+            scope: "metrics".to_owned(),
+            source: "test".to_owned(),
+            recorded_at: now(),
+        };
+        store.record_consents(&[consent(1), consent(2)]).await.unwrap();
+        store.save_release(&release_of("1.0.0", b"component"), b"component").await.unwrap();
+        let term = lead(&store, "a", now()).await.unwrap();
+        // The first is being collected already.
+        store.add_batches(&[batch(1, &run(1), &[&account(1)], day("2026-11-22"))], now()).await.unwrap();
+
+        let pending = store.pending_activations(100).await.unwrap();
+        assert!(pending.iter().any(|one| one.artist_id == artist(4).id && one.platform == Some(demo())), "{pending:?}");
+        let (few, rest) = pending.split_at(1);
+        let guard = PlanGuard::Activations { term: &term, activations: few };
+        let planning = store.begin_plan(&run(2), guard, now()).await.unwrap();
+        planning.commit_without_run().await.unwrap();
+        assert_eq!(store.get_run(run(2).id).await.unwrap(), None);
+        assert_eq!(store.pending_activations(100).await.unwrap(), rest);
+
+        let guard = PlanGuard::Activations { term: &term, activations: rest };
+        let mut planning = store.begin_plan(&run(2), guard, now()).await.unwrap();
+        let found = planning.first_candidates(&pending).await.unwrap();
+        let ids: Vec<_> = found.iter().map(|candidate| candidate.account_id).collect();
+        assert_eq!(ids, [account(2).id, account(3).id, account(4).id]);
+        let consented: Vec<_> = found.iter().map(|candidate| candidate.consented).collect();
+        assert_eq!(consented, [true, false, false]);
+        planning.add_batches(&[batch(2, &run(2), &[&account(2)], day("2026-11-22"))]).await.unwrap();
+        planning.commit().await.unwrap();
+        assert_eq!(store.pending_activations(100).await.unwrap(), []);
+        assert_eq!(store.get_run(run(2).id).await.unwrap().unwrap().counts.planned, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_that_nobody_finished_are_found() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 2).await;
+        assert_eq!(store.unfinished_runs().await.unwrap(), [run(1).id], "nothing was planned for it");
+        let planned = [&accounts[0], &accounts[1]].map(|account| batch(0, &run(1), &[account], day("2026-11-22")));
+        let [first, second] = planned;
+        let second = Batch { id: batch(2, &run(1), &[], day("2026-11-22")).id, ..second };
+        store.add_batches(&[first, second], now()).await.unwrap();
+        assert_eq!(store.unfinished_runs().await.unwrap(), []);
+
+        let one = lease(&store).await;
+        let row = followers(&accounts[0], day("2026-11-22"), 5);
+        let failed = Outcome::Failed { class: backline::domain::FailureClass::NotFound, message: "gone".to_owned() };
+        let done = BatchResult { accounts: vec![result(&row, failed)], ..BatchResult::default() };
+        store.complete_batch(&one, done, now()).await.unwrap();
+        let other = lease(&store).await;
+        let until = now() + TimeDelta::hours(1);
+        store.defer_batch(&other, until, "spent", now()).await.unwrap();
+        assert_eq!(store.unfinished_runs().await.unwrap(), [run(1).id], "all that is open waits: it runs no more");
+        store.finish_run(run(1).id, now()).await.unwrap();
+        assert_eq!(store.unfinished_runs().await.unwrap(), [], "it has its status, and ends when the wait is over");
+
+        let again = store.lease_batch(None, None, "w", until, TTL).await.unwrap().unwrap();
+        let row = followers(&accounts[1], day("2026-11-22"), 5);
+        let done = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
+        store.complete_batch(&again, done, until).await.unwrap();
+        assert_eq!(store.unfinished_runs().await.unwrap(), [run(1).id]);
+        let ended = store.finish_run(run(1).id, until).await.unwrap();
+        assert_eq!(ended.status, RunStatus::PartialFailure);
+        assert_eq!(store.unfinished_runs().await.unwrap(), []);
+    })
+    .await;
+}
