@@ -6,6 +6,7 @@ mod cli;
 mod gateway;
 mod pipeline;
 mod sandbox;
+mod service;
 mod store;
 mod support;
 mod whole;

@@ -16,6 +16,7 @@ mod quarantine;
 mod run;
 mod runs;
 mod settings;
+mod sync;
 mod values;
 
 use std::path::PathBuf;

@@ -15,6 +15,7 @@ mod rows;
 mod run;
 mod scheduler;
 pub mod service;
+mod sync;
 mod workers;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
 use self::releases::ReleaseShelf;
+pub use self::sync::{Difference, SyncError, SyncReport, SyncRequest};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::domain::{Digest, Platform};
@@ -58,6 +60,9 @@ pub enum HostError {
     /// A credential.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// A table to be followed that can't be.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
     /// A secret as it was entered, or the key that seals it.
     #[error(transparent)]
     Secret(#[from] SecretError),

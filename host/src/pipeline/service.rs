@@ -3,6 +3,7 @@
 //! - [`workers`](super::workers) lease and collect batches,
 //! - [`scheduler`](super::scheduler) plans the runs that are due, on the one host that leads,
 //! - [`keeper`](super::keeper) keeps credentials fresh,
+//! - [`sync`](super::sync) keeps artists in step with another table,
 //! - this module listens for wake-ups, tells the other hosts that this one is alive, and ends it all in order.
 //!
 //! A loop takes the host anew for each piece of work, so that a changed configuration takes hold with the next one.
@@ -17,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Host, HostError, budgets, keeper, scheduler, workers};
+use super::{Host, HostError, budgets, keeper, scheduler, sync, workers};
 use crate::config::Config;
 use crate::store::Topic;
 
@@ -89,6 +90,7 @@ impl Service {
         loops.spawn(kept_up("workers", seat.clone(), workers::serve));
         loops.spawn(kept_up("scheduler", seat.clone(), scheduler::serve));
         loops.spawn(kept_up("credentials", seat.clone(), keeper::serve));
+        loops.spawn(kept_up("artists", seat.clone(), sync::serve));
         Ok(Self { hosts, seat, loops })
     }
 

@@ -3,6 +3,7 @@
 //! There is one implementation and one text per statement; `dialect` holds all that differs. Time is always an argument. What must be
 //! true together is written in one transaction: a batch's completion above all (see [`completion`]).
 
+mod activations;
 mod artists;
 mod budgets;
 pub mod completion;
@@ -10,6 +11,7 @@ mod credentials;
 mod dialect;
 mod error;
 mod events;
+mod foreign;
 mod ledger;
 mod metrics;
 mod migrate;
@@ -17,6 +19,7 @@ mod outcomes;
 mod past;
 mod quarantine;
 mod releases;
+mod roster;
 mod wake;
 
 use std::path::Path;
@@ -25,11 +28,13 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
 use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 use url::Url;
 
+pub use activations::Activation;
 pub use artists::{AccountFilter, ArtistFilter, Saved};
 pub use budgets::BudgetKey;
 pub use completion::{AccountResult, BatchResult, Completed, Completion, DocumentRecord, PluginLog, StoredAccount};
@@ -37,6 +42,7 @@ pub use credentials::{CredentialFilter, SealedCredential};
 pub use dialect::DatabaseKind;
 pub use error::StoreError;
 pub use events::EventCursor;
+pub use foreign::{ForeignSource, is_own_table};
 pub use metrics::MetricsFilter;
 pub use migrate::MigrationReport;
 pub use outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
@@ -84,6 +90,8 @@ pub struct Store {
     writer: Arc<Mutex<()>>,
     /// What this process wrote that others in it may wait for.
     wakes: broadcast::Sender<Topic>,
+    /// What a connection that listens takes, password included; none on SQLite.
+    server: Option<Arc<PgConnectOptions>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -122,7 +130,8 @@ impl Store {
             .test_before_acquire(kind == DatabaseKind::Postgres)
             .after_connect(move |connection, _| Box::pin(prepare_connection(kind, connection)))
             .connect_lazy_with(connect);
-        Ok(Self { pool, kind, writer: Arc::default(), wakes: broadcast::channel(WAKES_WAITING).0 })
+        let wakes = broadcast::channel(WAKES_WAITING).0;
+        Ok(Self { pool, kind, writer: Arc::default(), wakes, server: place.server()?.map(Arc::new) })
     }
 
     /// Which database is in use.
@@ -168,7 +177,8 @@ impl Store {
             DatabaseKind::Postgres => self.pool.begin().await,
         }
         .during("begin a transaction")?;
-        Ok(Work { transaction, kind: self.kind, _writer: writer })
+        let (rings, wakes) = (Vec::new(), self.wakes.clone());
+        Ok(Work { transaction, kind: self.kind, rings, wakes, _writer: writer })
     }
 
     async fn writer(&self) -> Option<OwnedMutexGuard<()>> {
@@ -184,6 +194,9 @@ struct Work {
     // Dropped before the writer's turn passes on.
     transaction: Transaction<'static, Any>,
     kind: DatabaseKind,
+    /// What to ring for once it is committed.
+    rings: Vec<Topic>,
+    wakes: broadcast::Sender<Topic>,
     _writer: Option<OwnedMutexGuard<()>>,
 }
 
@@ -205,7 +218,12 @@ impl Work {
     }
 
     async fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().await.during("commit")
+        self.transaction.commit().await.during("commit")?;
+        for topic in self.rings {
+            // Nobody may be listening.
+            let _ = self.wakes.send(topic);
+        }
+        Ok(())
     }
 }
 
@@ -280,6 +298,14 @@ impl Place {
                     .map_err(|source| StoreError::File { path: path.clone(), source })
             }
             Self::Server(url) => AnyConnectOptions::from_url(url).map_err(|source| self.refused(source)),
+        }
+    }
+
+    /// What a connection of PostgreSQL's own kind takes; none for a file.
+    fn server(&self) -> Result<Option<PgConnectOptions>, StoreError> {
+        match self {
+            Self::File(_) => Ok(None),
+            Self::Server(url) => PgConnectOptions::from_url(url).map(Some).map_err(|source| self.refused(source)),
         }
     }
 

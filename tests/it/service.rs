@@ -1,0 +1,3 @@
+//! Backline as a service.
+
+mod people;
