@@ -6,9 +6,7 @@ use chrono_tz::Tz;
 use serde_json::json;
 
 use crate::domain::roster::{KnownArtist, RosterChanges, SourceArtist};
-use crate::domain::{
-    Account, AccountId, AccountStatus, Artist, ArtistId, Platform, Provenance, SubscriptionStatus, Tenant,
-};
+use crate::domain::{Account, AccountId, AccountStatus, Artist, ArtistId, Platform, Provenance, SubscriptionStatus};
 
 mod row;
 
@@ -63,7 +61,7 @@ fn new_artist(wanted: &SourceArtist) -> Artist {
     Artist {
         id: wanted.id,
         name: wanted.name.clone().unwrap_or_else(|| wanted.id.to_string()),
-        tenant: wanted.tenant.clone().unwrap_or_else(Tenant::default),
+        tenant: wanted.tenant.clone().unwrap_or_default(),
         subscription_status: wanted.subscription_status.unwrap_or(SubscriptionStatus::Active),
         data_collection_enabled: wanted.data_collection_enabled.unwrap_or(true),
         timezone: wanted.timezone.unwrap_or(Tz::UTC),

@@ -17,7 +17,7 @@ use super::{Host, HostError, budgets};
 use crate::domain::run::{Forecast, RunCounts};
 use crate::domain::{Batch, BatchId, Lease, Outcome, Platform, Release, Run, RunId, RunStatus};
 use crate::plan::{self, ForecastOptions, PlanOptions, Planned, PlannedBatch};
-use crate::store::{AccountOutcome, StoreError};
+use crate::store::{AccountOutcome, Activation, StoreError};
 
 /// Accounts read from the database at once while planning: bounds memory, not the run.
 const PAGE: u32 = 1_000;
@@ -77,8 +77,10 @@ impl Host {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<RunReport, HostError> {
         let started = Instant::now();
+        let awaited = self.awaited(request).await?;
         let drafts = self.drafts(request).await?;
         let run = self.write_plan(request, &drafts).await?;
+        self.store().drop_activations(&awaited).await?;
         let batches = drafts.iter().map(|draft| draft.planned.batches.len() as u64).sum();
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 
@@ -206,6 +208,14 @@ impl Host {
             }
         }
         Ok(all)
+    }
+
+    /// The first collections that the run is about to be: asked for before it is looked who can be collected, so that whoever asks later
+    /// still waits afterwards.
+    async fn awaited(&self, request: &RunRequest) -> Result<Vec<Activation>, StoreError> {
+        let mut waiting = self.store().pending_activations(u32::MAX).await?;
+        waiting.retain(|activation| activation.is_covered_by(&request.platforms, &request.artists));
+        Ok(waiting)
     }
 
     async fn write_plan(&self, request: &RunRequest, drafts: &[PlatformDraft]) -> Result<Run, HostError> {

@@ -1,6 +1,6 @@
 //! `artists sync`: keeps artists and accounts in step with the artist platform's own table.
 //!
-//! Reading is the store's, deciding is [`roster`](crate::roster)'s. The source is read once, page by page, and everything that has to change
+//! Reading is the store's, deciding is [`roster`]'s. The source is read once, page by page, and everything that has to change
 //! is known before anything is changed: a source that looks broken changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -100,7 +100,8 @@ mod tests {
     fn a_plan_covers_what_it_looks_at_and_nothing_else() {
         let platform = |name: &str| Platform::new(name).expect("a name");
         let (ada, bo) = (ArtistId::generate(), ArtistId::generate());
-        let waiting = |platform| Activation { artist_id: ada, platform, cause: "account".to_owned(), at: Utc::now() };
+        let waiting =
+            |platform| Activation { artist_id: ada, platform, cause: "account".to_owned(), at: DateTime::UNIX_EPOCH };
         let (everywhere, youtube) = (waiting(None), waiting(Some(platform("youtube"))));
         assert!(everywhere.is_covered_by(&[], &[]) && youtube.is_covered_by(&[], &[bo, ada]));
         assert!(youtube.is_covered_by(&[platform("spotify"), platform("youtube")], &[]));

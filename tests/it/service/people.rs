@@ -12,7 +12,10 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe};
 use uuid::Uuid;
 
+use backline_simulator::SimulatorConfig;
+
 use crate::support::database::each_database;
+use crate::support::stage::Stage;
 
 /// Artists of the platform's table: more than are read or written at once.
 const ARTISTS: u32 = 1_203;
@@ -26,7 +29,7 @@ const QUERY: &str = "SELECT id, name, subscription_status, data_collection_enabl
 
 /// What would delete, if it could.
 const TWO_STATEMENTS: &str =
-    "SELECT id FROM platform_artists) q; DELETE FROM platform_artists; SELECT * FROM (SELECT 1 AS id";
+    "SELECT id FROM platform_artists) q; DELETE FROM platform_artists; COMMIT; SELECT * FROM (SELECT 1 AS id";
 
 fn id(n: u32) -> ArtistId {
     ArtistId(Uuid::from_u128(0x5000_0000 + u128::from(n)))
@@ -269,6 +272,22 @@ async fn what_can_not_be_read_is_refused_with_a_remedy_and_nothing_is_ever_writt
         let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM platform_artists").fetch_one(&table).await.unwrap();
         assert_eq!(left, i64::from(ARTISTS));
         table.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_by_hand_is_the_first_collection_of_whom_it_covers() {
+    each_database(async |store, url| {
+        let stage = Stage::set(url, SimulatorConfig { artists: 3, ..SimulatorConfig::default() }, |_| {}).await;
+        let waiting = async || store.pending_activations(100).await.unwrap().len();
+        assert_eq!(waiting().await, 3 + 3 * 5, "each artist, and each of its accounts");
+        let date = stage.host.clock().now().date_naive();
+        let report = stage.run_some(date, &["spotify"]).await;
+        assert_eq!(report.run.counts.collected, 3);
+        assert_eq!(waiting().await, 3 + 3 * 4, "the other platforms are still awaited");
+        stage.run(date).await;
+        assert_eq!(waiting().await, 0);
     })
     .await;
 }
