@@ -10,6 +10,7 @@ pub mod telemetry;
 
 pub mod pipeline;
 pub mod plan;
+pub mod roster;
 pub mod schedule;
 
 pub mod gateway;

@@ -49,7 +49,14 @@ CREATE TABLE hosts (
     seen_at TIMESTAMPTZ NOT NULL
 );
 
--- Artists whose first collection is due; an empty platform means all of them. Taken out in the transaction that plans it.
+-- Who made an artist or account known: `manual`, `import` or `sync`; `sync-removed` is what `sync` made and switched off when its source
+-- no longer had it. What sync did not make, it never switches off.
+ALTER TABLE artists ADD COLUMN origin TEXT NOT NULL DEFAULT 'manual';
+ALTER TABLE accounts ADD COLUMN origin TEXT NOT NULL DEFAULT 'manual';
+CREATE INDEX artists_synced ON artists (id) WHERE origin = 'sync';
+
+-- Artists whose first collection is due; an empty platform means all of them. Taken out in the transaction that plans it, unless `at` has
+-- moved since: then somebody asked again for what the plan may not have seen.
 CREATE TABLE activations (
     artist_id UUID NOT NULL REFERENCES artists (id) ON DELETE CASCADE,
     platform TEXT NOT NULL,
@@ -74,59 +81,113 @@ CREATE INDEX batches_dead ON batches (finished_at) WHERE state = 'dead';
 CREATE INDEX batches_deferred ON batches (available_at) WHERE state = 'deferred';
 CREATE INDEX batches_open_by_run ON batches (run_id) WHERE finished_at IS NULL;
 
-CREATE FUNCTION backline_wants_first_collection(p_artist UUID, p_platform TEXT, p_cause TEXT) RETURNS VOID
-LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO activations (artist_id, platform, cause, at) VALUES (p_artist, p_platform, p_cause, now())
-    ON CONFLICT DO NOTHING;
-    PERFORM pg_notify('backline', 'activations');
-END
-$$;
+-- Who is to be collected for the first time. The transition counts, not every UPDATE. One statement fires once, however many rows it
+-- writes, and rows are locked in one order, so that two statements can't wait for each other.
+--
+-- Others set these off: the artist platform's own code, under roles that may change artists and nothing else of Backline's. So the
+-- functions run with the rights of whoever migrated, and find names in Backline's own schema only.
 
-CREATE FUNCTION backline_artist_became_active() RETURNS TRIGGER
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION backline_artists_inserted() RETURNS TRIGGER
+LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    PERFORM backline_wants_first_collection(NEW.id, '', 'activation');
-    RETURN NULL;
-END
-$$;
-
--- The transition counts, not every UPDATE.
-CREATE TRIGGER artists_inserted_active AFTER INSERT ON artists FOR EACH ROW
-    WHEN (NEW.subscription_status = 'active' AND NEW.data_collection_enabled)
-    EXECUTE FUNCTION backline_artist_became_active();
-CREATE TRIGGER artists_became_active AFTER UPDATE ON artists FOR EACH ROW
-    WHEN (NEW.subscription_status = 'active' AND NEW.data_collection_enabled
-        AND NOT (OLD.subscription_status = 'active' AND OLD.data_collection_enabled))
-    EXECUTE FUNCTION backline_artist_became_active();
-
-CREATE FUNCTION backline_consent_was_granted() RETURNS TRIGGER
-LANGUAGE plpgsql AS $$
-BEGIN
-    -- Granted again what was granted already is no transition.
-    IF NOT COALESCE((SELECT c.granted FROM consents c
-            WHERE c.artist_id = NEW.artist_id AND c.platform = NEW.platform AND c.scope = NEW.scope
-                AND (c.recorded_at, c.seq) < (NEW.recorded_at, NEW.seq)
-            ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), FALSE) THEN
-        PERFORM backline_wants_first_collection(NEW.artist_id, NEW.platform, 'consent');
+    INSERT INTO activations (artist_id, platform, cause, at)
+    SELECT a.id, '', 'activation', now() FROM rows_after a
+    WHERE a.subscription_status = 'active' AND a.data_collection_enabled
+    ORDER BY a.id
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
+    IF FOUND THEN
+        PERFORM pg_catalog.pg_notify('backline', 'activations');
     END IF;
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER consents_granted AFTER INSERT ON consents FOR EACH ROW
-    WHEN (NEW.granted AND NEW.scope = 'metrics')
-    EXECUTE FUNCTION backline_consent_was_granted();
+CREATE TRIGGER artists_inserted AFTER INSERT ON artists
+    REFERENCING NEW TABLE AS rows_after
+    FOR EACH STATEMENT EXECUTE FUNCTION backline_artists_inserted();
 
-CREATE FUNCTION backline_account_was_added() RETURNS TRIGGER
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION backline_artists_updated() RETURNS TRIGGER
+LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    PERFORM backline_wants_first_collection(NEW.artist_id, NEW.platform, 'account');
+    INSERT INTO activations (artist_id, platform, cause, at)
+    SELECT a.id, '', 'activation', now() FROM rows_after a JOIN rows_before b ON b.id = a.id
+    WHERE a.subscription_status = 'active' AND a.data_collection_enabled
+        AND NOT (b.subscription_status = 'active' AND b.data_collection_enabled)
+    ORDER BY a.id
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
+    IF FOUND THEN
+        PERFORM pg_catalog.pg_notify('backline', 'activations');
+    END IF;
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER accounts_inserted AFTER INSERT ON accounts FOR EACH ROW
-    WHEN (NEW.status = 'active')
-    EXECUTE FUNCTION backline_account_was_added();
-CREATE TRIGGER accounts_became_active AFTER UPDATE ON accounts FOR EACH ROW
-    WHEN (NEW.status = 'active' AND OLD.status <> 'active')
-    EXECUTE FUNCTION backline_account_was_added();
+CREATE TRIGGER artists_updated AFTER UPDATE ON artists
+    REFERENCING OLD TABLE AS rows_before NEW TABLE AS rows_after
+    FOR EACH STATEMENT EXECUTE FUNCTION backline_artists_updated();
+
+CREATE FUNCTION backline_consents_inserted() RETURNS TRIGGER
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    INSERT INTO activations (artist_id, platform, cause, at)
+    SELECT DISTINCT a.artist_id, a.platform, 'consent', now() FROM rows_after a
+    -- Granted again what was granted already is no transition.
+    WHERE a.granted AND a.scope = 'metrics' AND NOT COALESCE((SELECT c.granted FROM consents c
+        WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = a.scope
+            AND (c.recorded_at, c.seq) < (a.recorded_at, a.seq)
+        ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), FALSE)
+    ORDER BY a.artist_id, a.platform
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
+    IF FOUND THEN
+        PERFORM pg_catalog.pg_notify('backline', 'activations');
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER consents_inserted AFTER INSERT ON consents
+    REFERENCING NEW TABLE AS rows_after
+    FOR EACH STATEMENT EXECUTE FUNCTION backline_consents_inserted();
+
+CREATE FUNCTION backline_accounts_inserted() RETURNS TRIGGER
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    INSERT INTO activations (artist_id, platform, cause, at)
+    SELECT DISTINCT a.artist_id, a.platform, 'account', now() FROM rows_after a
+    WHERE a.status = 'active'
+    ORDER BY a.artist_id, a.platform
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
+    IF FOUND THEN
+        PERFORM pg_catalog.pg_notify('backline', 'activations');
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER accounts_inserted AFTER INSERT ON accounts
+    REFERENCING NEW TABLE AS rows_after
+    FOR EACH STATEMENT EXECUTE FUNCTION backline_accounts_inserted();
+
+CREATE FUNCTION backline_accounts_updated() RETURNS TRIGGER
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    INSERT INTO activations (artist_id, platform, cause, at)
+    SELECT DISTINCT a.artist_id, a.platform, 'account', now() FROM rows_after a JOIN rows_before b ON b.id = a.id
+    WHERE a.status = 'active' AND b.status <> 'active'
+    ORDER BY a.artist_id, a.platform
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
+    IF FOUND THEN
+        PERFORM pg_catalog.pg_notify('backline', 'activations');
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER accounts_updated AFTER UPDATE ON accounts
+    REFERENCING OLD TABLE AS rows_before NEW TABLE AS rows_after
+    FOR EACH STATEMENT EXECUTE FUNCTION backline_accounts_updated();
+
+DO $$
+DECLARE
+    name TEXT;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['artists_inserted', 'artists_updated', 'consents_inserted', 'accounts_inserted', 'accounts_updated'] LOOP
+        EXECUTE format('ALTER FUNCTION backline_%s() SET search_path = %I, pg_temp', name, current_schema());
+    END LOOP;
+END
+$$;

@@ -49,7 +49,14 @@ CREATE TABLE hosts (
     seen_at TEXT NOT NULL
 ) STRICT;
 
--- Artists whose first collection is due; an empty platform means all of them. Taken out in the transaction that plans it.
+-- Who made an artist or account known: `manual`, `import` or `sync`; `sync-removed` is what `sync` made and switched off when its source
+-- no longer had it. What sync did not make, it never switches off.
+ALTER TABLE artists ADD COLUMN origin TEXT NOT NULL DEFAULT 'manual';
+ALTER TABLE accounts ADD COLUMN origin TEXT NOT NULL DEFAULT 'manual';
+CREATE INDEX artists_synced ON artists (id) WHERE origin = 'sync';
+
+-- Artists whose first collection is due; an empty platform means all of them. Taken out in the transaction that plans it, unless `at` has
+-- moved since: then somebody asked again for what the plan may not have seen.
 CREATE TABLE activations (
     artist_id TEXT NOT NULL REFERENCES artists (id) ON DELETE CASCADE,
     platform TEXT NOT NULL,
@@ -74,40 +81,45 @@ CREATE INDEX batches_dead ON batches (finished_at) WHERE state = 'dead';
 CREATE INDEX batches_deferred ON batches (available_at) WHERE state = 'deferred';
 CREATE INDEX batches_open_by_run ON batches (run_id) WHERE finished_at IS NULL;
 
--- The transition counts, not every UPDATE.
-CREATE TRIGGER artists_inserted_active AFTER INSERT ON artists FOR EACH ROW
+-- Who is to be collected for the first time. The transition counts, not every UPDATE.
+CREATE TRIGGER artists_inserted AFTER INSERT ON artists FOR EACH ROW
     WHEN NEW.subscription_status = 'active' AND NEW.data_collection_enabled
 BEGIN
     INSERT INTO activations (artist_id, platform, cause, at)
-    VALUES (NEW.id, '', 'activation', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')) ON CONFLICT DO NOTHING;
+    VALUES (NEW.id, '', 'activation', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
 END;
-CREATE TRIGGER artists_became_active AFTER UPDATE ON artists FOR EACH ROW
+CREATE TRIGGER artists_updated AFTER UPDATE ON artists FOR EACH ROW
     WHEN NEW.subscription_status = 'active' AND NEW.data_collection_enabled
         AND NOT (OLD.subscription_status = 'active' AND OLD.data_collection_enabled)
 BEGIN
     INSERT INTO activations (artist_id, platform, cause, at)
-    VALUES (NEW.id, '', 'activation', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')) ON CONFLICT DO NOTHING;
+    VALUES (NEW.id, '', 'activation', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
 END;
 
 -- Granted again what was granted already is no transition.
-CREATE TRIGGER consents_granted AFTER INSERT ON consents FOR EACH ROW
+CREATE TRIGGER consents_inserted AFTER INSERT ON consents FOR EACH ROW
     WHEN NEW.granted AND NEW.scope = 'metrics' AND NOT COALESCE((SELECT c.granted FROM consents c
         WHERE c.artist_id = NEW.artist_id AND c.platform = NEW.platform AND c.scope = NEW.scope
             AND (c.recorded_at, c.seq) < (NEW.recorded_at, NEW.seq)
         ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0)
 BEGIN
     INSERT INTO activations (artist_id, platform, cause, at)
-    VALUES (NEW.artist_id, NEW.platform, 'consent', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')) ON CONFLICT DO NOTHING;
+    VALUES (NEW.artist_id, NEW.platform, 'consent', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
 END;
 
 CREATE TRIGGER accounts_inserted AFTER INSERT ON accounts FOR EACH ROW WHEN NEW.status = 'active'
 BEGIN
     INSERT INTO activations (artist_id, platform, cause, at)
-    VALUES (NEW.artist_id, NEW.platform, 'account', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')) ON CONFLICT DO NOTHING;
+    VALUES (NEW.artist_id, NEW.platform, 'account', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
 END;
-CREATE TRIGGER accounts_became_active AFTER UPDATE ON accounts FOR EACH ROW
+CREATE TRIGGER accounts_updated AFTER UPDATE ON accounts FOR EACH ROW
     WHEN NEW.status = 'active' AND OLD.status <> 'active'
 BEGIN
     INSERT INTO activations (artist_id, platform, cause, at)
-    VALUES (NEW.artist_id, NEW.platform, 'account', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')) ON CONFLICT DO NOTHING;
+    VALUES (NEW.artist_id, NEW.platform, 'account', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
 END;

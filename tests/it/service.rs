@@ -6,6 +6,7 @@ mod endpoints;
 mod equality;
 mod failover;
 mod fairness;
+mod people;
 mod rotation;
 mod scale;
 mod schedules;

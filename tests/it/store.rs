@@ -1,5 +1,6 @@
 //! The store's conformance suite: every test runs on SQLite and on PostgreSQL.
 
+mod activations;
 mod completion;
 mod credentials;
 mod equality;

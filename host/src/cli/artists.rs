@@ -11,8 +11,9 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::import::{self, ImportOptions};
 use super::numbers::expect_artist;
-use super::{print, values};
+use super::{print, sync, values};
 use crate::domain::{Artist, ArtistId, Consent, Platform, SubscriptionStatus, Tenant};
+use crate::pipeline::SyncRequest;
 use crate::store::{AccountFilter, ArtistFilter, Store};
 
 /// What consents cover that this program records.
@@ -60,6 +61,18 @@ pub enum Command {
         /// Check everything, change nothing
         #[arg(long)]
         dry_run: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring artists and accounts into step with your platform's own table (sync.url, sync.query)
+    Sync {
+        /// Say what would be done, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Switch off however many the table has no more
+        #[arg(long)]
+        allow_removals: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -143,6 +156,9 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             let options =
                 ImportOptions { skip_bad, bad_rows, consent: !no_consent, replace_credentials, dry_run, json };
             import::run(context, &file, &options).await
+        }
+        Command::Sync { dry_run, allow_removals, json } => {
+            sync::run(context, SyncRequest { dry_run, allow_removals }, json).await
         }
         Command::List { status, tenant, limit, json } => {
             let store = context.store().await?;

@@ -22,6 +22,7 @@ mod runs;
 mod schedules;
 mod serve;
 mod settings;
+mod sync;
 mod values;
 
 use std::path::PathBuf;

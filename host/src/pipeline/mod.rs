@@ -22,6 +22,7 @@ mod run;
 mod scheduler;
 pub mod schedules;
 pub mod service;
+mod sync;
 mod watch;
 mod workers;
 
@@ -36,6 +37,7 @@ pub use self::keeper::KeeperReport;
 pub use self::preflight::{Obstacle, examine};
 pub use self::presence::is_present;
 use self::releases::ReleaseShelf;
+pub use self::sync::{Difference, SyncError, SyncReport, SyncRequest};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::domain::{Digest, Platform};
@@ -74,6 +76,9 @@ pub enum HostError {
     /// A credential.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// A table to be followed that can't be.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
     /// A secret as it was entered, or the key that seals it.
     #[error(transparent)]
     Secret(#[from] SecretError),

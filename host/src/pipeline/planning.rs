@@ -100,7 +100,15 @@ impl Host {
         Ok(all)
     }
 
-    /// Writes a run with its whole plan, or nothing.
+    /// The first collections that a run is about to be: read before it is looked who can be collected, so that whoever asks later still
+    /// waits afterwards.
+    pub(super) async fn awaited(&self, request: &RunRequest) -> Result<Vec<Activation>, HostError> {
+        let mut waiting = self.store().pending_activations(u32::MAX).await?;
+        waiting.retain(|activation| activation.is_covered_by(&request.platforms, &request.artists));
+        Ok(waiting)
+    }
+
+    /// Writes a run with its whole plan, or nothing. First collections that it covers are taken out with it.
     ///
     /// # Errors
     /// When what the guard demands is not so, or the database fails.
@@ -109,6 +117,7 @@ impl Host {
         &self,
         request: &RunRequest,
         drafts: &[PlatformDraft],
+        awaited: &[Activation],
         guard: PlanGuard<'_>,
     ) -> Result<Run, HostError> {
         let planned = |batch: &PlannedBatch| batch.accounts.len() as u64;
@@ -119,6 +128,7 @@ impl Host {
             ..RunCounts::default()
         };
         let mut planning = self.store().begin_plan(&run, guard, run.started_at).await?;
+        planning.covers(awaited).await?;
         for PlatformDraft { planned, .. } in drafts {
             for chunk in planned.batches.chunks(BATCHES_AT_ONCE) {
                 planning.add_batches(&batches_of(run.id, chunk), &self.config().collection.tenant_weights).await?;
@@ -158,7 +168,9 @@ impl Host {
             let here = candidates.iter().filter(|candidate| &candidate.platform == release.platform()).cloned();
             let planned = plan::plan(here.collect(), &release.manifest, release.digest, &options);
             run.counts.planned += planned.batches.iter().map(|batch| batch.accounts.len() as u64).sum::<u64>();
-            planning.add_batches(&batches_of(run.id, &planned.batches), &self.config().collection.tenant_weights).await?;
+            planning
+                .add_batches(&batches_of(run.id, &planned.batches), &self.config().collection.tenant_weights)
+                .await?;
         }
         if run.counts.planned == 0 {
             planning.commit_without_run().await?;

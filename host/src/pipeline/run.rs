@@ -71,8 +71,9 @@ impl Host {
         stop: &CancellationToken,
     ) -> Result<RunReport, HostError> {
         let started = Instant::now();
+        let awaited = self.awaited(request).await?;
         let drafts = self.drafts(request).await?;
-        let run = self.write_plan(request, &drafts, PlanGuard::Manual).await?;
+        let run = self.write_plan(request, &drafts, &awaited, PlanGuard::Manual).await?;
         let batches = drafts.iter().map(|draft| draft.planned.batches.len() as u64).sum();
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 

@@ -200,9 +200,12 @@ async fn start(
     next_fire: Option<DateTime<Utc>>,
 ) -> Result<(), HostError> {
     let request = RunRequest { trigger: schedule.name.clone(), due: Some(fire_time), ..RunRequest::default() };
+    // What the schedule names, not what has a connector: an account without one waits on.
+    let covered = RunRequest { platforms: schedule.spec.platforms.clone(), ..request.clone() };
+    let awaited = host.awaited(&covered).await?;
     let drafts = host.drafts_of(releases(host, schedule).await?, &request).await?;
     let guard = PlanGuard::Fire { term, schedule: &schedule.name, fire_time, next_fire };
-    match host.write_plan(&request, &drafts, guard).await {
+    match host.write_plan(&request, &drafts, &awaited, guard).await {
         Ok(run) => {
             let planned = run.counts.planned;
             tracing::info!(schedule = schedule.name, %fire_time, run = %run.id, planned, "a run was planned");

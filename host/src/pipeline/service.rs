@@ -1,9 +1,10 @@
 //! The host as a long-running service: loops that share one host, and go on until they are told to stop.
 //!
-//! - [`workers`](super::workers) lease and collect batches,
-//! - [`scheduler`](super::scheduler) plans the runs that are due, on the one host that leads,
-//! - [`keeper`](super::keeper) keeps credentials fresh,
-//! - [`presence`](super::presence) tells the other hosts that this one is alive, and keeps the active connectors loaded,
+//! - [`workers`] lease and collect batches,
+//! - [`scheduler`] plans the runs that are due, on the one host that leads,
+//! - [`keeper`] keeps credentials fresh,
+//! - [`sync`] keeps artists in step with another table,
+//! - [`presence`] tells the other hosts that this one is alive, and keeps the active connectors loaded,
 //! - this module listens for wake-ups and ends it all in order.
 //!
 //! A loop takes the host anew for each piece of work, so that a changed configuration takes hold with the next one.
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use super::watch::Watch;
-use super::{Host, HostError, Obstacle, budgets, keeper, preflight, presence, scheduler, workers};
+use super::{Host, HostError, Obstacle, budgets, keeper, preflight, presence, scheduler, sync, workers};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::store::Topic;
@@ -113,6 +114,7 @@ impl Service {
         loops.spawn(kept_up("workers", seat.clone(), workers::serve));
         loops.spawn(kept_up("scheduler", seat.clone(), scheduler::serve));
         loops.spawn(kept_up("credentials", seat.clone(), keeper::serve));
+        loops.spawn(kept_up("artists", seat.clone(), sync::serve));
         Ok(Self { hosts, seat, loops, presence, retired: Mutex::default() })
     }
 

@@ -1,42 +1,61 @@
-//! Artists whose first collection is due. Triggers write them down; a plan takes them out.
+//! Artists whose first collection is due. The triggers of the migrations put them here, whoever it was that made an artist active, granted a
+//! consent or added an account; planning takes them out.
+//!
+//! Their times are the database server's own, so they are compared with each other and never with a host's clock.
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
+use sqlx::any::AnyRow;
 
-use super::dialect::{Columns as _, json};
-use super::{Store, StoreError, Work};
+use super::dialect::{Columns as _, json, time_text};
+use super::{ROWS_PER_STATEMENT, Store, StoreError, Work};
 use crate::domain::{ArtistId, Platform};
 
-/// An artist to be collected as soon as may be.
+/// An artist whose first collection is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
-    /// Who.
+    /// Whose.
     pub artist_id: ArtistId,
     /// Where; none means everywhere.
     pub platform: Option<Platform>,
-    /// What has happened: `activation`, `consent` or `account`.
+    /// What brought it about: `activation`, `consent` or `account`.
     pub cause: String,
+    /// When that was, by the database's clock. It moves when something brings it about again.
+    pub at: DateTime<Utc>,
+}
+
+impl Activation {
+    /// Whether a plan for these platforms and artists, none given meaning all of them, covers it.
+    #[must_use]
+    pub fn is_covered_by(&self, platforms: &[Platform], artists: &[ArtistId]) -> bool {
+        let platform = platforms.is_empty() || self.platform.as_ref().is_some_and(|own| platforms.contains(own));
+        platform && (artists.is_empty() || artists.contains(&self.artist_id))
+    }
 }
 
 impl Store {
-    /// Whose first collection is due, the longest waiting first.
+    /// Who waits for a first collection, the longest waiting first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn pending_activations(&self, limit: u32) -> Result<Vec<Activation>, StoreError> {
         let statement = self.query(
-            "SELECT artist_id::text AS artist_id, platform, cause FROM activations ORDER BY at, artist_id, platform LIMIT $1",
+            "SELECT artist_id::text AS artist_id, platform, cause, at::text AS at FROM activations
+             ORDER BY at, artist_id, platform LIMIT $1",
         );
-        let rows = self.rows("read who is to be collected first", statement.bind(i64::from(limit))).await?;
-        rows.iter()
-            .map(|row| {
-                let platform = row.text("platform")?;
-                Ok(Activation {
-                    artist_id: row.parsed("artist_id")?,
-                    platform: if platform.is_empty() { None } else { Some(row.parsed("platform")?) },
-                    cause: row.text("cause")?,
-                })
-            })
-            .collect()
+        let rows = self.rows("read who waits for a first collection", statement.bind(i64::from(limit))).await?;
+        rows.iter().map(activation_of).collect()
+    }
+
+    /// Takes activations out, as [`take_activations`] does, in a transaction of their own: for what nothing has to be planned for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn drop_activations(&self, taken: &[Activation]) -> Result<u64, StoreError> {
+        let mut work = self.begin().await?;
+        let count = take_activations(&mut work, taken).await?;
+        work.commit().await?;
+        Ok(count)
     }
 }
 
@@ -51,12 +70,54 @@ pub(super) fn activation_rows(activations: &[Activation]) -> Result<String, Stor
     json("activations", &rows)
 }
 
-/// Takes activations out. One that is written anew meanwhile waits for the commit, and stays.
-pub(super) async fn delete_activations(work: &mut Work, activations: &[Activation]) -> Result<(), StoreError> {
-    let statement = work.query(
-        "DELETE FROM activations WHERE (artist_id, platform) IN
-             (SELECT (r.value->>'artist')::uuid, r.value->>'platform' FROM {rows})",
-    );
-    work.execute("take activations out", statement.bind(activation_rows(activations)?)).await?;
-    Ok(())
+/// Takes out what a plan has covered. An activation that was brought about again since it was read stays, and so does one that somebody is
+/// bringing about right now: the plan may not have seen what they changed, and collecting twice is better than never.
+pub(super) async fn take_activations(work: &mut Work, taken: &[Activation]) -> Result<u64, StoreError> {
+    let mut count = 0;
+    for chunk in taken.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<_> = chunk
+            .iter()
+            .map(|activation| {
+                let platform = activation.platform.as_ref().map_or("", Platform::as_str);
+                json!({ "artist": activation.artist_id, "platform": platform, "at": time_text(activation.at) })
+            })
+            .collect();
+        let statement = work.query(
+            "DELETE FROM activations WHERE (artist_id, platform) IN (
+                 SELECT a.artist_id, a.platform FROM {rows} JOIN activations a ON a.artist_id = (r.value->>'artist')::uuid
+                     AND a.platform = r.value->>'platform' AND a.at = (r.value->>'at')::timestamptz
+                 FOR UPDATE SKIP LOCKED)",
+        );
+        count += work.execute("take out who was planned", statement.bind(json("activations", &rows)?)).await?;
+    }
+    Ok(count)
+}
+
+fn activation_of(row: &AnyRow) -> Result<Activation, StoreError> {
+    let platform = row.text("platform")?;
+    Ok(Activation {
+        artist_id: row.parsed("artist_id")?,
+        platform: if platform.is_empty() { None } else { Some(row.parsed("platform")?) },
+        cause: row.text("cause")?,
+        at: row.time("at")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_covers_what_it_looks_at_and_nothing_else() {
+        let platform = |name: &str| Platform::new(name).expect("a name");
+        let (ada, bo) = (ArtistId::generate(), ArtistId::generate());
+        let waiting =
+            |platform| Activation { artist_id: ada, platform, cause: "account".to_owned(), at: DateTime::UNIX_EPOCH };
+        let (everywhere, youtube) = (waiting(None), waiting(Some(platform("youtube"))));
+        assert!(everywhere.is_covered_by(&[], &[]) && youtube.is_covered_by(&[], &[bo, ada]));
+        assert!(youtube.is_covered_by(&[platform("spotify"), platform("youtube")], &[]));
+        assert!(!youtube.is_covered_by(&[platform("spotify")], &[]));
+        assert!(!youtube.is_covered_by(&[], &[bo]));
+        assert!(!everywhere.is_covered_by(&[platform("youtube")], &[]), "the other platforms are still due");
+    }
 }

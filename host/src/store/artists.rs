@@ -7,9 +7,9 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 
 use super::dialect::{Columns as _, json, time_text};
-use super::{ROWS_PER_STATEMENT, Store, StoreError};
+use super::{ROWS_PER_STATEMENT, Store, StoreError, Topic};
 use crate::domain::{
-    Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, Consent, FetchAccount, Platform,
+    Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, Consent, FetchAccount, Platform, Provenance,
     SubscriptionStatus, Tenant,
 };
 
@@ -70,6 +70,19 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn save_artists(&self, artists: &[Artist], now: DateTime<Utc>) -> Result<Saved, StoreError> {
+        self.save_artists_from(Provenance::Manual, artists, now).await
+    }
+
+    /// The same, with who makes those known that are new; others keep whom they have.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_artists_from(
+        &self,
+        origin: Provenance,
+        artists: &[Artist],
+        now: DateTime<Utc>,
+    ) -> Result<Saved, StoreError> {
         let by_id: BTreeMap<ArtistId, &Artist> = artists.iter().map(|artist| (artist.id, artist)).collect();
         let artists: Vec<&Artist> = by_id.into_values().collect();
         let mut saved = Saved::default();
@@ -90,9 +103,9 @@ impl Store {
             let existing =
                 work.row("look artists up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
             let upsert = work.query(
-                "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at)
+                "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, origin, created_at, updated_at)
                  SELECT (r.value->>'id')::uuid, r.value->>'name', r.value->>'tenant', r.value->>'status',
-                     (r.value->>'enabled')::boolean, r.value->>'timezone', $2::timestamptz, $2::timestamptz
+                     (r.value->>'enabled')::boolean, r.value->>'timezone', $3, $2::timestamptz, $2::timestamptz
                  FROM {rows} WHERE TRUE
                  ON CONFLICT (id) DO UPDATE SET name = excluded.name, tenant = excluded.tenant,
                      subscription_status = excluded.subscription_status,
@@ -103,9 +116,11 @@ impl Store {
                      OR artists.data_collection_enabled <> excluded.data_collection_enabled
                      OR artists.timezone <> excluded.timezone",
             );
-            let written = work.execute("save artists", upsert.bind(rows).bind(time_text(now))).await?;
+            let upsert = upsert.bind(rows).bind(time_text(now)).bind(origin.as_str());
+            let written = work.execute("save artists", upsert).await?;
             saved.add(chunk.len() as u64, existing, written);
         }
+        work.ring(Topic::Activations);
         work.commit().await?;
         Ok(saved)
     }
@@ -148,6 +163,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when an artist is unknown; nothing is saved then.
     pub async fn save_accounts(&self, accounts: &[Account], now: DateTime<Utc>) -> Result<Saved, StoreError> {
+        self.save_accounts_from(Provenance::Manual, accounts, now).await
+    }
+
+    /// The same, with who makes those known that are new; others keep whom they have.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when an artist is unknown; nothing is saved then.
+    pub async fn save_accounts_from(
+        &self,
+        origin: Provenance,
+        accounts: &[Account],
+        now: DateTime<Utc>,
+    ) -> Result<Saved, StoreError> {
         let by_key: BTreeMap<_, &Account> = accounts
             .iter()
             .map(|account| ((account.artist_id, account.platform.clone(), account.platform_id.clone()), account))
@@ -180,17 +208,19 @@ impl Store {
             let existing =
                 work.row("look accounts up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
             let upsert = work.query(
-                "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, created_at, updated_at)
+                "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, origin, created_at, updated_at)
                  SELECT (r.value->>'id')::uuid, (r.value->>'artist')::uuid, r.value->>'platform', r.value->>'platform_id',
-                     (r.value->>'settings')::jsonb, r.value->>'status', $2::timestamptz, $2::timestamptz
+                     (r.value->>'settings')::jsonb, r.value->>'status', $3, $2::timestamptz, $2::timestamptz
                  FROM {rows} WHERE TRUE
                  ON CONFLICT (artist_id, platform, platform_id) DO UPDATE SET settings = excluded.settings,
                      updated_at = excluded.updated_at
                  WHERE accounts.settings <> excluded.settings",
             );
-            let written = work.execute("save accounts", upsert.bind(rows).bind(time_text(now))).await?;
+            let upsert = upsert.bind(rows).bind(time_text(now)).bind(origin.as_str());
+            let written = work.execute("save accounts", upsert).await?;
             saved.add(chunk.len() as u64, existing, written);
         }
+        work.ring(Topic::Activations);
         work.commit().await?;
         Ok(saved)
     }
@@ -250,7 +280,9 @@ impl Store {
             "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
              WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
         );
-        self.write("reconnect accounts", statement.bind(id_rows(accounts)?).bind(time_text(now))).await
+        let written = self.write("reconnect accounts", statement.bind(id_rows(accounts)?).bind(time_text(now))).await?;
+        self.ring(Topic::Activations);
+        Ok(written)
     }
 
     /// Changes whether an account can be collected. Answers whether there is such an account.
@@ -265,7 +297,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let statement = self.query("UPDATE accounts SET status = $2, updated_at = $3::timestamptz WHERE id = $1::uuid");
         let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now));
-        Ok(self.write("change an account's status", statement).await? > 0)
+        let written = self.write("change an account's status", statement).await?;
+        self.ring(Topic::Activations);
+        Ok(written > 0)
     }
 
     /// Adds to the append-only record of consents.
@@ -292,6 +326,7 @@ impl Store {
             );
             work.execute("record consents", statement.bind(json("consents", &rows)?)).await?;
         }
+        work.ring(Topic::Activations);
         work.commit().await
     }
 
@@ -414,7 +449,7 @@ pub(super) fn id_rows(accounts: &[AccountId]) -> Result<String, StoreError> {
     json("account ids", &rows)
 }
 
-fn artist_rows(artists: &[ArtistId]) -> Result<String, StoreError> {
+pub(super) fn artist_rows(artists: &[ArtistId]) -> Result<String, StoreError> {
     let rows: Vec<_> = artists.iter().map(|id| json!({ "id": id })).collect();
     json("artist ids", &rows)
 }
@@ -424,7 +459,7 @@ pub(super) fn limit(limit: Option<u32>) -> i64 {
     limit.map_or(i64::MAX, i64::from)
 }
 
-fn artist_of(row: &AnyRow) -> Result<Artist, StoreError> {
+pub(super) fn artist_of(row: &AnyRow) -> Result<Artist, StoreError> {
     Ok(Artist {
         id: row.parsed("id")?,
         name: row.text("name")?,
@@ -435,7 +470,7 @@ fn artist_of(row: &AnyRow) -> Result<Artist, StoreError> {
     })
 }
 
-fn account_of(row: &AnyRow) -> Result<Account, StoreError> {
+pub(super) fn account_of(row: &AnyRow) -> Result<Account, StoreError> {
     Ok(Account {
         id: row.parsed("id")?,
         artist_id: row.parsed("artist_id")?,

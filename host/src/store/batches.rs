@@ -6,9 +6,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
-use super::dialect::{Columns as _, DatabaseKind, json, time_text};
+use super::dialect::{Columns as _, json, time_text};
 use super::ledger::lines;
 use super::outcomes::outcome_of;
+use super::wake::notify;
 use super::{ROWS_PER_STATEMENT, Statement, Store, StoreError, Topic, Work};
 use crate::domain::{
     AccountId, ArtistId, BatchId, BatchState, Digest, Outcome, Platform, RunId, Tenant, Turns, Weights,
@@ -276,13 +277,8 @@ impl Store {
             "UPDATE runs SET status = 'running', finished_at = NULL WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
         );
         work.execute("let runs go on", statement.bind(json("run ids", &rows)?)).await?;
-        if self.kind() == DatabaseKind::Postgres {
-            let bell = work.query("SELECT pg_notify('backline', 'work')::text AS rung");
-            work.rows("ring for work", bell).await?;
-        }
+        notify(&mut work, Topic::Work).await?;
         work.commit().await?;
-        // Nobody may be listening.
-        let _ = self.wakes.send(Topic::Work);
         Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
     }
 }

@@ -159,6 +159,13 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The operator's own query of another table was refused.
+    #[error("sync.query can't be run: mend it, or set sync.url to the database it is meant for")]
+    ForeignQuery {
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
     /// The database refused a statement, or the connection broke.
     #[error("the database failed to {what}")]
     Query {

@@ -12,6 +12,7 @@ mod credentials;
 mod dialect;
 mod error;
 mod events;
+mod foreign;
 mod hosts;
 mod leaders;
 mod ledger;
@@ -23,6 +24,7 @@ mod planning;
 mod quarantine;
 mod refreshes;
 mod releases;
+mod roster;
 mod schedules;
 mod wake;
 
@@ -32,6 +34,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
 use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
@@ -46,6 +49,7 @@ pub use credentials::{CredentialFilter, SealedCredential};
 pub use dialect::DatabaseKind;
 pub use error::StoreError;
 pub use events::EventCursor;
+pub use foreign::{ForeignSource, is_own_table};
 pub use hosts::{KnownHost, Presence};
 pub use leaders::Term;
 pub use metrics::MetricsFilter;
@@ -98,6 +102,8 @@ pub struct Store {
     writer: Arc<Mutex<()>>,
     /// What this process wrote that others in it may wait for.
     wakes: broadcast::Sender<Topic>,
+    /// What a connection that listens takes, password included; none on SQLite.
+    server: Option<Arc<PgConnectOptions>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -136,7 +142,8 @@ impl Store {
             .test_before_acquire(kind == DatabaseKind::Postgres)
             .after_connect(move |connection, _| Box::pin(prepare_connection(kind, connection)))
             .connect_lazy_with(connect);
-        Ok(Self { pool, kind, writer: Arc::default(), wakes: broadcast::channel(WAKES_WAITING).0 })
+        let wakes = broadcast::channel(WAKES_WAITING).0;
+        Ok(Self { pool, kind, writer: Arc::default(), wakes, server: place.server()?.map(Arc::new) })
     }
 
     /// Which database is in use.
@@ -182,7 +189,8 @@ impl Store {
             DatabaseKind::Postgres => self.pool.begin().await,
         }
         .during("begin a transaction")?;
-        Ok(Work { transaction, kind: self.kind, _writer: writer })
+        let (rings, wakes) = (Vec::new(), self.wakes.clone());
+        Ok(Work { transaction, kind: self.kind, rings, wakes, _writer: writer })
     }
 
     async fn writer(&self) -> Option<OwnedMutexGuard<()>> {
@@ -198,6 +206,9 @@ struct Work {
     // Dropped before the writer's turn passes on.
     transaction: Transaction<'static, Any>,
     kind: DatabaseKind,
+    /// What to ring for once it is committed.
+    rings: Vec<Topic>,
+    wakes: broadcast::Sender<Topic>,
     _writer: Option<OwnedMutexGuard<()>>,
 }
 
@@ -219,7 +230,12 @@ impl Work {
     }
 
     async fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().await.during("commit")
+        self.transaction.commit().await.during("commit")?;
+        for topic in self.rings {
+            // Nobody may be listening.
+            let _ = self.wakes.send(topic);
+        }
+        Ok(())
     }
 }
 
@@ -294,6 +310,14 @@ impl Place {
                     .map_err(|source| StoreError::File { path: path.clone(), source })
             }
             Self::Server(url) => AnyConnectOptions::from_url(url).map_err(|source| self.refused(source)),
+        }
+    }
+
+    /// What a connection of PostgreSQL's own kind takes; none for a file.
+    fn server(&self) -> Result<Option<PgConnectOptions>, StoreError> {
+        match self {
+            Self::File(_) => Ok(None),
+            Self::Server(url) => PgConnectOptions::from_url(url).map(Some).map_err(|source| self.refused(source)),
         }
     }
 

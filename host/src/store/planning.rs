@@ -1,16 +1,14 @@
 //! A run's plan, written in one transaction: a host that dies leaves a whole plan or none.
 
 use chrono::{DateTime, Utc};
-use tokio::sync::broadcast;
 
-use super::activations::{activation_rows, delete_activations};
+use super::activations::{activation_rows, take_activations};
 use super::artists::{candidate_of, candidates_sql};
-use super::dialect::DatabaseKind;
 use super::leaders::{Term, check_term};
 use super::ledger::{insert_batches, insert_run};
 use super::outcomes::{AccountOutcome, upsert_outcomes};
 use super::schedules::{Step, advance, start_fire};
-use super::wake::Topic;
+use super::wake::{Topic, notify};
 use super::{Activation, Store, StoreError, Work};
 use crate::domain::{Batch, Candidate, Run, RunId, Weights};
 
@@ -46,7 +44,6 @@ pub struct Planning {
     now: DateTime<Utc>,
     term: Option<Term>,
     has_batches: bool,
-    wakes: broadcast::Sender<Topic>,
 }
 
 impl Store {
@@ -70,12 +67,12 @@ impl Store {
                 Some(term.clone())
             }
             PlanGuard::Activations { term, activations } => {
-                delete_activations(&mut work, activations).await?;
+                take_activations(&mut work, activations).await?;
                 Some(term.clone())
             }
         };
         insert_run(&mut work, run).await?;
-        Ok(Planning { work, run: run.id, now, term, has_batches: false, wakes: self.wakes.clone() })
+        Ok(Planning { work, run: run.id, now, term, has_batches: false })
     }
 }
 
@@ -106,6 +103,16 @@ impl Planning {
         insert_batches(&mut self.work, batches, weights, self.now).await
     }
 
+    /// Takes out the first collections that this plan covers; read before it was looked who can be collected, so that whoever asks later
+    /// still waits afterwards.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn covers(&mut self, awaited: &[Activation]) -> Result<(), StoreError> {
+        take_activations(&mut self.work, awaited).await?;
+        Ok(())
+    }
+
     /// Records accounts that are not to be collected.
     ///
     /// # Errors
@@ -119,21 +126,14 @@ impl Planning {
     /// # Errors
     /// [`StoreError::TermLost`] when another host has taken the role over meanwhile: nothing is written then.
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        if self.has_batches && self.work.kind == DatabaseKind::Postgres {
-            // Delivered with the commit.
-            let tell = self.work.query("SELECT 1 AS told FROM pg_notify('backline', 'work')");
-            self.work.rows("tell of new work", tell).await?;
+        if self.has_batches {
+            notify(&mut self.work, Topic::Work).await?;
         }
         // Last, so that the role is locked for no longer than the commit takes.
         if let Some(term) = &self.term {
             check_term(&mut self.work, term).await?;
         }
-        self.work.commit().await?;
-        if self.has_batches {
-            // Nobody may be listening.
-            let _ = self.wakes.send(Topic::Work);
-        }
-        Ok(())
+        self.work.commit().await
     }
 
     /// Commits what the guard stands for without a run: nobody is to be collected.

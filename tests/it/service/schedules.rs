@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use backline::domain::Weights;
 use backline::domain::outcome::{FailureClass, Outcome};
 use backline::domain::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, CatchUp, Consent, Digest, Fire,
@@ -227,7 +228,7 @@ async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline:
         let fire_time = now + TimeDelta::microseconds(1);
         let guard = PlanGuard::Fire { term: &term, schedule: name, fire_time, next_fire };
         let mut planning = store.begin_plan(&run, guard, now).await.expect("a plan is begun");
-        planning.add_batches(&[batch]).await.expect("a batch is added");
+        planning.add_batches(&[batch], &Weights::default()).await.expect("a batch is added");
         planning.commit().await.expect("the plan is committed");
         let held = store.lease_batch(Some(run.id), None, "test", now, Duration::from_secs(864_000)).await;
         leases.push(held.expect("asked").expect("a batch is open"));
@@ -325,7 +326,7 @@ async fn a_changed_configuration_changes_the_schedules_of_a_running_host() {
             ("daily", spec("0 3 * * *", CatchUp::Last, Overlap::Skip)),
             ("weekly", spec("0 4 * * MON", CatchUp::Last, Overlap::Skip)),
         ]);
-        service.reload(config).expect("it is put into force");
+        service.reload(config).await.expect("it is put into force");
         until_known(store, 2).await;
         let next: Vec<_> =
             store.list_schedules().await.expect("schedules").iter().map(|schedule| schedule.next_fire).collect();

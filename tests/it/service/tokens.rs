@@ -215,6 +215,7 @@ async fn two_hosts_whose_batches_need_the_same_token_ask_for_it_once() {
         let request = backline::pipeline::report::RunRequest {
             trigger: "test".to_owned(),
             date: Some(day()),
+            due: None,
             platforms: vec![platform("tiktok")],
             artists: Vec::new(),
         };

@@ -55,6 +55,7 @@ async fn planned(host: &Host, platforms: &[&str]) -> RunId {
     let request = RunRequest {
         trigger: "test".to_owned(),
         date: Some(date()),
+        due: None,
         platforms: platforms.iter().map(|name| platform(name)).collect(),
         artists: Vec::new(),
     };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backline::domain::Weights;
 use backline::domain::outcome::{Exclusion, Outcome};
 use backline::domain::{
     Batch, Consent, FireDecision, Overlap, Run, RunStatus, Schedule, ScheduleOrigin, ScheduleSpec, SubscriptionStatus,
@@ -47,7 +48,7 @@ async fn the_schedule(store: &Store) -> Schedule {
 /// Plans a run of one batch.
 async fn plan(store: &Store, run: &Run, batches: &[Batch], guard: PlanGuard<'_>) -> Result<(), StoreError> {
     let mut planning = store.begin_plan(run, guard, now()).await?;
-    planning.add_batches(batches).await?;
+    planning.add_batches(batches, &Weights::default()).await?;
     planning.commit().await
 }
 
@@ -142,7 +143,7 @@ async fn a_host_that_lost_the_role_writes_nothing() {
         if store.kind() == DatabaseKind::Postgres {
             // It is taken over in the middle of a plan; SQLite's one writer lets nobody in between.
             let mut planning = store.begin_plan(&run(2), of_fire(&old, fire()), now()).await.unwrap();
-            planning.add_batches(std::slice::from_ref(&planned)).await.unwrap();
+            planning.add_batches(std::slice::from_ref(&planned), &Weights::default()).await.unwrap();
             lead(&store, "b", later).await.expect("its time is over");
             assert_term_lost(planning.commit().await);
         } else {
@@ -181,7 +182,7 @@ async fn a_plan_that_is_not_committed_leaves_nothing_and_wakes_nobody() {
         let mut listener = store.listener().await.unwrap();
         for commit in [false, true] {
             let mut planning = store.begin_plan(&run(2), of_fire(&term, fire()), now()).await.unwrap();
-            planning.add_batches(std::slice::from_ref(&planned)).await.unwrap();
+            planning.add_batches(std::slice::from_ref(&planned), &Weights::default()).await.unwrap();
             planning.exclude(std::slice::from_ref(&excluded)).await.unwrap();
             if commit {
                 planning.commit().await.unwrap();
@@ -366,7 +367,10 @@ async fn first_collections_are_taken_out_with_their_plan() {
         assert_eq!(ids, [account(2).id, account(3).id, account(4).id]);
         let consented: Vec<_> = found.iter().map(|candidate| candidate.consented).collect();
         assert_eq!(consented, [true, false, false]);
-        planning.add_batches(&[batch(2, &run(2), &[&account(2)], day("2026-11-22"))]).await.unwrap();
+        planning
+            .add_batches(&[batch(2, &run(2), &[&account(2)], day("2026-11-22"))], &Weights::default())
+            .await
+            .unwrap();
         planning.commit().await.unwrap();
         assert_eq!(store.pending_activations(100).await.unwrap(), []);
         assert_eq!(store.get_run(run(2).id).await.unwrap().unwrap().counts.planned, 1);

@@ -23,11 +23,11 @@ const OWNERS: [(&str, &[&str]); 13] = [
 ];
 
 /// Stages whose rules are pure: they import `domain` and nothing else of the host.
-const PURE: [&str; 6] = ["domain", "schedule", "plan", "normalise", "validate", "growth"];
+const PURE: [&str; 7] = ["domain", "roster", "schedule", "plan", "normalise", "validate", "growth"];
 
 /// Modules that do not know each other; `pipeline` leads data from one to the next.
-const STAGES: [&str; 9] =
-    ["schedule", "plan", "sandbox", "gateway", "normalise", "validate", "store", "growth", "plugins"];
+const STAGES: [&str; 10] =
+    ["roster", "schedule", "plan", "sandbox", "gateway", "normalise", "validate", "store", "growth", "plugins"];
 
 /// The only acquaintances among stages: who → whom, with the reason.
 const ACQUAINTED: [(&str, &str); 2] = [

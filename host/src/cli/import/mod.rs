@@ -24,7 +24,7 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::{keys, print};
 use crate::domain::manifest::{CredentialKind, Owner};
-use crate::domain::{Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform};
+use crate::domain::{Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform, Provenance};
 use crate::pipeline::Host;
 use crate::secrets::{Secret, SecretText};
 use crate::store::Store;
@@ -270,7 +270,7 @@ async fn write_chunk(
 ) -> Result<(), Failure> {
     let (store, now) = (host.store(), context.clock.now());
     let artists: Vec<Artist> = chunk.iter().map(|imported| imported.artist.clone()).collect();
-    let saved = store.save_artists(&artists, now).await?;
+    let saved = store.save_artists_from(Provenance::Import, &artists, now).await?;
     report.artists_added += saved.inserted;
     report.artists_changed += saved.updated;
     let all_new = saved.inserted == artists.len() as u64;
@@ -313,7 +313,7 @@ async fn write_chunk(
             });
         }
     }
-    report.accounts_added += store.save_accounts(&accounts, now).await?.inserted;
+    report.accounts_added += store.save_accounts_from(Provenance::Import, &accounts, now).await?.inserted;
     if options.consent {
         report.consents_recorded += record_consents(store, &accounts, all_new, now).await?;
     }

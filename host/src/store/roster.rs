@@ -1,0 +1,203 @@
+//! What keeping artists and accounts in step with another table needs: what is known, and changing it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use super::artists::{account_of, artist_of, artist_rows, id_rows};
+use super::completion::lock_accounts;
+use super::dialect::{Columns as _, json, time_text};
+use super::{ROWS_PER_STATEMENT, Store, StoreError, Topic, Work};
+use crate::domain::roster::{KnownAccount, KnownArtist, RosterChanges};
+use crate::domain::{Account, AccountId, Artist, ArtistId, Platform, Provenance};
+
+/// What consents must cover for numbers to be collected.
+const SCOPE: &str = "metrics";
+
+impl Store {
+    /// What is known of these artists; who is unknown is left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn known_artists(&self, ids: &[ArtistId]) -> Result<BTreeMap<ArtistId, KnownArtist>, StoreError> {
+        let mut known = BTreeMap::new();
+        for ids in ids.chunks(ROWS_PER_STATEMENT) {
+            let rows = artist_rows(ids)?;
+            let statement = self.query(
+                "SELECT id::text AS id, name, tenant, subscription_status, data_collection_enabled::int AS data_collection_enabled,
+                     timezone, origin
+                 FROM artists WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+            );
+            for row in self.rows("read artists", statement.bind(rows.clone())).await? {
+                let origin = row.named("origin", Provenance::parse)?;
+                let artist = artist_of(&row)?;
+                let id = artist.id;
+                known.insert(id, KnownArtist { artist, origin, accounts: Vec::new(), consents: Vec::new() });
+            }
+            let statement = self.query(
+                "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings, status, origin
+                 FROM accounts WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY id",
+            );
+            for row in self.rows("list artists' accounts", statement.bind(rows)).await? {
+                let origin = row.named("origin", Provenance::parse)?;
+                let account = account_of(&row)?;
+                if let Some(artist) = known.get_mut(&account.artist_id) {
+                    artist.accounts.push(KnownAccount { account, origin });
+                }
+            }
+            for consent in self.latest_consents_of(ids).await? {
+                if let Some(artist) = known.get_mut(&consent.artist_id).filter(|_| consent.scope == SCOPE) {
+                    artist.consents.push(consent);
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// Every artist that a sync made known and has not switched off.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn synced_artists(&self) -> Result<Vec<ArtistId>, StoreError> {
+        let statement = self.query("SELECT id::text AS id FROM artists WHERE origin = 'sync' ORDER BY id");
+        self.rows("list artists that were synced", statement).await?.iter().map(|row| row.parsed("id")).collect()
+    }
+
+    /// How many accounts a sync made known that are in use, by platform.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn synced_accounts(&self) -> Result<BTreeMap<Platform, u64>, StoreError> {
+        let statement = self.query(
+            "SELECT platform, COUNT(*) AS n FROM accounts WHERE origin = 'sync' AND status <> 'disabled' GROUP BY platform",
+        );
+        let rows = self.rows("count accounts that were synced", statement).await?;
+        rows.iter().map(|row| Ok((row.parsed("platform")?, row.count("n")?))).collect()
+    }
+
+    /// Makes changes, all or none of them. Making them again changes nothing but that consents are put on record again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn apply_roster(
+        &self,
+        changes: &RosterChanges,
+        consent_source: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        for artists in [&changes.artists_added, &changes.artists_changed] {
+            upsert_artists(&mut work, artists, now).await?;
+        }
+        insert_accounts(&mut work, &changes.accounts_added, now).await?;
+        let removed: Vec<AccountId> = changes.accounts_removed.iter().map(|(account, _)| *account).collect();
+        let touched: Vec<AccountId> = changes.accounts_restored.iter().chain(&removed).copied().collect();
+        if !touched.is_empty() {
+            // In the order in which batches lock them, so that the two can't wait for each other.
+            lock_accounts(&mut work, &touched).await?;
+            let statement = work.query(
+                "UPDATE accounts SET status = CASE WHEN status = 'disabled' THEN 'active' ELSE status END, origin = 'sync',
+                     updated_at = $2::timestamptz
+                 WHERE origin = 'sync-removed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+            );
+            let statement = statement.bind(id_rows(&changes.accounts_restored)?).bind(time_text(now));
+            work.execute("switch accounts on again", statement).await?;
+            let statement = work.query(
+                "UPDATE accounts SET status = 'disabled', origin = 'sync-removed', updated_at = $2::timestamptz
+                 WHERE origin = 'sync' AND status <> 'disabled' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+            );
+            work.execute("switch accounts off", statement.bind(id_rows(&removed)?).bind(time_text(now))).await?;
+        }
+        if !changes.artists_removed.is_empty() {
+            let statement = work.query(
+                "UPDATE artists SET data_collection_enabled = FALSE, origin = 'sync-removed', updated_at = $2::timestamptz
+                 WHERE origin = 'sync' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+            );
+            let statement = statement.bind(artist_rows(&changes.artists_removed)?).bind(time_text(now));
+            work.execute("switch artists off", statement).await?;
+        }
+        record(&mut work, changes, consent_source, now).await?;
+        work.ring(Topic::Activations);
+        work.commit().await
+    }
+
+    /// Whether a host has a role right now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_role(&self, role: &'static str, host: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let statement =
+            self.query("SELECT 1 AS one FROM leaders WHERE role = $1 AND holder = $2 AND expires_at > $3::timestamptz");
+        let statement = statement.bind(role).bind(host.to_owned()).bind(time_text(now));
+        Ok(self.row("look who leads", statement).await?.is_some())
+    }
+}
+
+async fn upsert_artists(work: &mut Work, artists: &[Artist], now: DateTime<Utc>) -> Result<(), StoreError> {
+    for chunk in artists.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<_> = chunk
+            .iter()
+            .map(|artist| {
+                json!({
+                    "id": artist.id, "name": artist.name, "tenant": artist.tenant, "status": artist.subscription_status.as_str(),
+                    "enabled": artist.data_collection_enabled, "timezone": artist.timezone.name(),
+                })
+            })
+            .collect();
+        let statement = work.query(
+            "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, origin, created_at, updated_at)
+             SELECT (r.value->>'id')::uuid, r.value->>'name', r.value->>'tenant', r.value->>'status',
+                 (r.value->>'enabled')::boolean, r.value->>'timezone', 'sync', $2::timestamptz, $2::timestamptz
+             FROM {rows} WHERE TRUE
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, tenant = excluded.tenant,
+                 subscription_status = excluded.subscription_status,
+                 data_collection_enabled = excluded.data_collection_enabled, timezone = excluded.timezone,
+                 origin = CASE WHEN artists.origin = 'sync-removed' THEN 'sync' ELSE artists.origin END,
+                 updated_at = excluded.updated_at",
+        );
+        work.execute("save artists", statement.bind(json("artists", &rows)?).bind(time_text(now))).await?;
+    }
+    Ok(())
+}
+
+async fn insert_accounts(work: &mut Work, accounts: &[Account], now: DateTime<Utc>) -> Result<(), StoreError> {
+    for chunk in accounts.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<_> = chunk
+            .iter()
+            .map(|account| {
+                json!({
+                    "id": account.id, "artist": account.artist_id, "platform": account.platform,
+                    "platform_id": account.platform_id, "settings": account.settings, "status": account.status.as_str(),
+                })
+            })
+            .collect();
+        let statement = work.query(
+            "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, origin, created_at, updated_at)
+             SELECT (r.value->>'id')::uuid, (r.value->>'artist')::uuid, r.value->>'platform', r.value->>'platform_id',
+                 (r.value->>'settings')::jsonb, r.value->>'status', 'sync', $2::timestamptz, $2::timestamptz
+             FROM {rows} WHERE TRUE
+             ON CONFLICT (artist_id, platform, platform_id) DO NOTHING",
+        );
+        work.execute("save accounts", statement.bind(json("accounts", &rows)?).bind(time_text(now))).await?;
+    }
+    Ok(())
+}
+
+async fn record(work: &mut Work, changes: &RosterChanges, source: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+    for chunk in changes.consents.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<_> = chunk
+            .iter()
+            .map(|(artist, platform, granted)| json!({ "artist": artist, "platform": platform, "granted": granted }))
+            .collect();
+        let statement = work.query(
+            "INSERT INTO consents (artist_id, platform, granted, scope, source, recorded_at)
+             SELECT (r.value->>'artist')::uuid, r.value->>'platform', (r.value->>'granted')::boolean, $2, $3, $4::timestamptz
+             FROM {rows}",
+        );
+        let statement =
+            statement.bind(json("consents", &rows)?).bind(SCOPE).bind(source.to_owned()).bind(time_text(now));
+        work.execute("record consents", statement).await?;
+    }
+    Ok(())
+}

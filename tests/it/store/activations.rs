@@ -1,0 +1,247 @@
+//! Who waits for a first collection: what the triggers put down, whoever writes, and that it is heard.
+
+use std::time::Duration;
+
+use backline::domain::{Account, AccountId, AccountStatus, Consent, SubscriptionStatus};
+use backline::store::{DatabaseKind, Store, Topic};
+use chrono::TimeDelta;
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+use super::fixtures::{account, artist, demo, now, people};
+use crate::support::database::each_database;
+
+/// Longest a wake-up may take to arrive.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// A connection of somebody else's, who knows nothing of Backline.
+async fn foreign(url: &str) -> AnyPool {
+    AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap()
+}
+
+async fn execute(pool: &AnyPool, statement: &str) {
+    sqlx::query(AssertSqlSafe(statement.to_owned())).execute(pool).await.unwrap();
+}
+
+/// Everything that waits, as `artist platform cause`, taken out.
+async fn taken(store: &Store) -> Vec<String> {
+    let waiting = store.pending_activations(10_000).await.unwrap();
+    let mut texts: Vec<String> = waiting
+        .iter()
+        .map(|activation| {
+            let platform = activation.platform.as_ref().map_or("everywhere", |platform| platform.as_str());
+            format!("{} {platform} {}", activation.artist_id, activation.cause)
+        })
+        .collect();
+    texts.sort();
+    assert_eq!(store.drop_activations(&waiting).await.unwrap(), waiting.len() as u64);
+    texts
+}
+
+#[tokio::test]
+async fn becoming_active_asks_for_a_collection_once_whoever_writes_it() {
+    each_database(async |store, url| {
+        let mut one = artist(1);
+        one.subscription_status = SubscriptionStatus::Inactive;
+        store.save_artists(&[one, artist(2)], now()).await.unwrap();
+        let two = format!("{} everywhere activation", artist(2).id);
+        assert_eq!(taken(&store).await, [two], "only the active one");
+
+        let platform_code = foreign(url).await;
+        let update = async |what: &str| {
+            execute(&platform_code, &format!("UPDATE artists SET {what} WHERE id = '{}'", artist(1).id)).await;
+            taken(&store).await
+        };
+        let expected = [format!("{} everywhere activation", artist(1).id)];
+        assert_eq!(update("subscription_status = 'past_due'").await, [""; 0]);
+        assert_eq!(update("subscription_status = 'active'").await, expected);
+        assert_eq!(update("subscription_status = 'active', name = 'Ada'").await, [""; 0], "no transition");
+        assert_eq!(update("data_collection_enabled = FALSE").await, [""; 0]);
+        assert_eq!(update("name = 'Bo'").await, [""; 0]);
+        assert_eq!(update("data_collection_enabled = TRUE").await, expected, "paused and resumed");
+        assert_eq!(update("subscription_status = 'canceled', data_collection_enabled = FALSE").await, [""; 0]);
+        assert_eq!(update("data_collection_enabled = TRUE").await, [""; 0], "both are needed");
+        assert_eq!(update("subscription_status = 'active'").await, expected);
+        platform_code.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn granting_a_consent_asks_for_a_collection_and_granting_it_again_does_not() {
+    each_database(async |store, _| {
+        people(&store, 1).await;
+        taken(&store).await;
+        let said = async |granted, hours, scope: &str| {
+            let consent = Consent {
+                artist_id: artist(1).id,
+                platform: demo(),
+                granted,
+                scope: scope.to_owned(),
+                source: "test".to_owned(),
+                recorded_at: now() + TimeDelta::hours(hours),
+            };
+            store.record_consents(&[consent]).await.unwrap();
+            taken(&store).await
+        };
+        let expected = [format!("{} demo consent", artist(1).id)];
+        assert_eq!(said(false, 0, "metrics").await, [""; 0]);
+        assert_eq!(said(true, 1, "metrics").await, expected);
+        assert_eq!(said(true, 2, "metrics").await, [""; 0]);
+        assert_eq!(said(true, 2, "newsletter").await, [""; 0]);
+        assert_eq!(said(false, 3, "metrics").await, [""; 0]);
+        assert_eq!(said(true, 3, "metrics").await, expected, "withdrawn and given again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_that_is_new_or_active_again_asks_for_a_collection() {
+    each_database(async |store, _| {
+        people(&store, 1).await;
+        taken(&store).await;
+        let expected = [format!("{} demo account", artist(1).id)];
+        let more: Vec<Account> = ["x", "y"]
+            .map(|name| Account { id: AccountId::generate(), platform_id: name.to_owned(), ..account(1) })
+            .into();
+        store.save_accounts(&more, now()).await.unwrap();
+        assert_eq!(taken(&store).await, expected, "two accounts of one platform are one collection");
+        let disabled = Account { status: AccountStatus::Disabled, platform_id: "z".to_owned(), ..account(9) };
+        store.save_accounts(&[Account { artist_id: artist(1).id, ..disabled }], now()).await.unwrap();
+        assert_eq!(taken(&store).await, [""; 0]);
+
+        let set = async |status| {
+            store.set_account_status(account(1).id, status, now()).await.unwrap();
+            taken(&store).await
+        };
+        assert_eq!(set(AccountStatus::Active).await, [""; 0]);
+        assert_eq!(set(AccountStatus::ReconnectNeeded).await, [""; 0]);
+        assert_eq!(store.reconnect(&[account(1).id], now()).await.unwrap(), 1);
+        assert_eq!(taken(&store).await, expected);
+        assert_eq!(set(AccountStatus::Disabled).await, [""; 0]);
+        assert_eq!(set(AccountStatus::Active).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_asked_for_again_while_it_is_planned_is_not_taken_out() {
+    each_database(async |store, url| {
+        store.save_artists(&[artist(1), artist(2)], now()).await.unwrap();
+        let planned = store.pending_activations(10).await.unwrap();
+        assert_eq!(planned.len(), 2);
+        let platform_code = foreign(url).await;
+        for status in ["inactive", "active"] {
+            let update = format!("UPDATE artists SET subscription_status = '{status}' WHERE id = '{}'", artist(1).id);
+            execute(&platform_code, &update).await;
+        }
+        assert_eq!(store.drop_activations(&planned).await.unwrap(), 1, "the plan knew of the second artist only");
+        let left = store.pending_activations(10).await.unwrap();
+        assert_eq!(left.iter().map(|activation| activation.artist_id).collect::<Vec<_>>(), [artist(1).id]);
+        assert_eq!(store.pending_activations(0).await.unwrap(), []);
+        platform_code.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_still_open_keeps_what_it_asks_for_and_holds_nobody_up() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // one writer: there is no other transaction while something is planned
+        }
+        store.save_artists(&[artist(1), artist(2)], now()).await.unwrap();
+        let planned = store.pending_activations(10).await.unwrap();
+        let mut platform_code = PgConnection::connect(url).await.unwrap();
+        let mut open = platform_code.begin().await.unwrap();
+        for status in ["inactive", "active"] {
+            let update = format!("UPDATE artists SET subscription_status = '{status}' WHERE id = '{}'", artist(1).id);
+            open.execute(AssertSqlSafe(update)).await.unwrap();
+        }
+        assert_eq!(store.drop_activations(&planned).await.unwrap(), 1);
+        open.commit().await.unwrap();
+        let left = store.pending_activations(10).await.unwrap();
+        assert_eq!(left.iter().map(|activation| activation.artist_id).collect::<Vec<_>>(), [artist(1).id]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_change_artists_sets_it_off_and_sees_nothing() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // a file has no roles
+        }
+        store.save_artists(&[artist(1)], now()).await.unwrap();
+        let platform_code = foreign(url).await;
+        let role = format!("platform_{}", uuid::Uuid::new_v4().simple());
+        execute(&platform_code, &format!("CREATE ROLE {role}")).await;
+        execute(&platform_code, &format!("GRANT SELECT, UPDATE ON artists TO {role}")).await;
+        taken(&store).await;
+        execute(&platform_code, &format!("SET ROLE {role}")).await;
+        // What stands before Backline's schema on its path is not taken for Backline's.
+        execute(&platform_code, "CREATE TEMP TABLE activations (artist_id UUID)").await;
+        for status in ["inactive", "active"] {
+            execute(&platform_code, &format!("UPDATE artists SET subscription_status = '{status}'")).await;
+        }
+        execute(&platform_code, "DROP TABLE activations").await;
+        let denied = sqlx::query("SELECT * FROM activations").execute(&platform_code).await.unwrap_err();
+        assert!(denied.to_string().contains("permission denied"), "{denied}");
+        execute(&platform_code, "RESET ROLE").await;
+        assert_eq!(taken(&store).await, [format!("{} everywhere activation", artist(1).id)]);
+        execute(&platform_code, &format!("DROP OWNED BY {role}")).await;
+        execute(&platform_code, &format!("DROP ROLE {role}")).await;
+        platform_code.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_update_by_the_platforms_own_code_is_heard_at_once() {
+    each_database(async |store, url| {
+        let mut one = artist(1);
+        one.subscription_status = SubscriptionStatus::Inactive;
+        store.save_artists(std::slice::from_ref(&one), now()).await.unwrap();
+        let mut listener = store.listener().await.unwrap();
+        match store.kind() {
+            DatabaseKind::Postgres => {
+                let platform_code = foreign(url).await;
+                execute(&platform_code, "SELECT pg_notify('backline', 'what a newer host says')").await;
+                let update = format!("UPDATE artists SET subscription_status = 'active' WHERE id = '{}'", one.id);
+                execute(&platform_code, &update).await;
+                platform_code.close().await;
+            }
+            DatabaseKind::Sqlite => {
+                one.subscription_status = SubscriptionStatus::Active;
+                store.save_artists(std::slice::from_ref(&one), now()).await.unwrap();
+            }
+        }
+        let heard = tokio::time::timeout(AT_ONCE, listener.next()).await.expect("heard within a second");
+        assert_eq!(heard.unwrap(), Topic::Activations);
+        assert_eq!(store.pending_activations(10).await.unwrap().len(), 1, "it is there when it is heard of");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listener_whose_connection_broke_says_so_and_a_new_one_hears() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // nothing in between that could break
+        }
+        let mut listener = store.listener().await.unwrap();
+        let server = foreign(url).await;
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+        let killed = sqlx::query(kill).execute(&server).await.unwrap().rows_affected();
+        assert_eq!(killed, 1);
+        let broken = tokio::time::timeout(Duration::from_secs(10), listener.next()).await.expect("it is noticed");
+        assert!(broken.is_err(), "{broken:?}");
+        let mut listener = store.listener().await.unwrap();
+        execute(&server, "SELECT pg_notify('backline', 'work')").await;
+        let heard = tokio::time::timeout(AT_ONCE, listener.next()).await.expect("heard within a second");
+        assert_eq!(heard.unwrap(), Topic::Work);
+        server.close().await;
+    })
+    .await;
+}
