@@ -130,6 +130,7 @@ impl CredentialDesk {
         answer.await.unwrap_or_else(|_| Err(CredentialError::Store("the refresh ended unexpectedly".to_owned())))
     }
 
+    #[tracing::instrument(name = "refresh_token", skip_all, fields(platform = %errand.current.platform, credential = %errand.current.id))]
     async fn run(&self, errand: Errand) -> (Result<Renewal, CredentialError>, Option<Unsaved>) {
         let Errand { slot, client, current, secret, lease, .. } = &errand;
         // The platform's answer to an earlier refresh that never reached the database is worth more than another question.

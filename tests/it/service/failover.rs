@@ -50,7 +50,14 @@ async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {
             return;
         }
         let artists = 2_000;
-        let simulator = SimulatorConfig { artists, date: Utc::now().date_naive(), ..SimulatorConfig::default() };
+        let simulator = SimulatorConfig {
+            artists,
+            date: Utc::now().date_naive(),
+            // A host can be killed when a platform has given a fresh token and it has not arrived: what becomes of it then where the
+            // platform has no grace is another test's.
+            tiktok_grace_seconds: 3_600,
+            ..SimulatorConfig::default()
+        };
         let quota = simulator.youtube_quota;
         let stage = Stage::set(url, simulator, |config| {
             config.schedules.clear();
@@ -151,8 +158,11 @@ async fn a_host_that_is_told_to_stop_loses_no_batch_and_runs_none_twice() {
         let again = number(&mut database, "SELECT COUNT(*) FROM collection_outcomes WHERE attempts <> 1").await;
         assert_eq!(again, 0, "no account took a second attempt");
         let counts = stage.simulator.counts();
-        assert_eq!(counts.operation("GET /youtube/v3/channels"), 20, "each batch asked the platform once");
-        assert_eq!(counts.operation("GET /v1/artists"), 20, "each batch asked the platform once");
+        for (platform, operation) in [("youtube", "GET /youtube/v3/channels"), ("spotify", "GET /v1/artists")] {
+            let batches = format!("SELECT COUNT(*) FROM batches WHERE platform = '{platform}'");
+            let batches = number(&mut database, &batches).await.cast_unsigned();
+            assert_eq!(counts.operation(operation), batches, "each batch asked {platform} once");
+        }
     })
     .await;
 }
