@@ -4,6 +4,7 @@
 
 mod accounts;
 mod artists;
+mod batches;
 mod context;
 mod credentials;
 mod exit;
@@ -84,6 +85,9 @@ enum Command {
     /// List and show past runs
     #[command(subcommand)]
     Runs(runs::Command),
+    /// List and show batches, and bring dead ones back
+    #[command(subcommand)]
+    Batches(batches::Command),
     /// Show the configuration in force
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -165,6 +169,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Growth(arguments) => numbers::growth(context, arguments).await,
         Command::Quarantine(command) => quarantine::run(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
+        Command::Batches(command) => batches::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
         Command::Keys(command) => keys::run(&command),
         Command::CompileComponent(arguments) => compile(&arguments),

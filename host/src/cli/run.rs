@@ -6,11 +6,12 @@ use chrono::{NaiveDate, TimeDelta};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::{print, values};
-use crate::domain::{ArtistId, Platform};
+use crate::domain::{ArtistId, Platform, RunStatus};
 use crate::pipeline::report::{PlanReport, PlatformReport, Progress, RunReport, RunRequest};
 
 /// The first time zone to see a new day is this far ahead of UTC.
@@ -87,7 +88,12 @@ pub async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     let request = arguments.selection.request(context)?;
     let host = context.host().await?;
     let bar = progress_bar();
-    let report = host.run(&request, &|progress| advance(&bar, &progress)).await;
+    let stop = CancellationToken::new();
+    let progress = |progress| advance(&bar, &progress);
+    let report = tokio::select! {
+        report = host.run_until(&request, &progress, &stop) => report.map_err(Failure::from),
+        failure = interrupted_twice(&stop, &bar) => Err(failure),
+    };
     bar.finish_and_clear();
     let report = report?;
     if arguments.json {
@@ -95,7 +101,40 @@ pub async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     } else {
         print_run(&report)?;
     }
-    Ok(Exit::of_run(&report.run.counts))
+    Ok(exit_of(&report))
+}
+
+/// A run that was stopped, or that other hosts go on with, is not done, however well what it collected went.
+fn exit_of(report: &RunReport) -> Exit {
+    match Exit::of_run(&report.run.counts) {
+        Exit::Done if report.run.status == RunStatus::Running => Exit::Partial,
+        exit => exit,
+    }
+}
+
+/// The first signal ends the run in order; the second, at once.
+async fn interrupted_twice(stop: &CancellationToken, bar: &ProgressBar) -> Failure {
+    interrupted().await;
+    stop.cancel();
+    bar.suspend(|| print::note("stopping: what is under way ends or is handed back; once more ends at once"));
+    interrupted().await;
+    Failure::failed("the run was ended at once; its batches are taken up again when their leases have run out")
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        if let Ok(mut terminate) = terminate {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// A bar on standard error, where that is a terminal; elsewhere nothing is drawn.
@@ -168,7 +207,8 @@ fn print_run(report: &RunReport) -> Result<(), Failure> {
             print::line(&format!("{}: {} failed: {class}", platform.platform, print::count(*accounts, "account")))?;
         }
     }
-    let verdict = match Exit::of_run(counts) {
+    let verdict = match exit_of(report) {
+        _ if report.run.status == RunStatus::Running => "the rest is still open; `backline serve` goes on with it",
         Exit::Done if counts.planned == 0 => "there was nothing to collect",
         Exit::Done => "all collected",
         Exit::Partial if counts.failed == 0 => "the rest waits for an allowance",

@@ -6,8 +6,8 @@ use serde_json::json;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::print;
-use crate::domain::{self, AccountId, RunId};
-use crate::store::{NamedOutcome, Store};
+use crate::domain::{self, AccountId, BatchState, RunId};
+use crate::store::{BatchFilter, NamedOutcome, Store};
 
 /// Outcomes read from the database at once.
 const PAGE: u32 = 1_000;
@@ -88,13 +88,21 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
         outcomes
             .extend(page.into_iter().filter(|outcome| all || !matches!(outcome.outcome, domain::Outcome::Collected)));
     }
+    let dead = BatchFilter { run: Some(id), state: Some(BatchState::Dead), ..BatchFilter::default() };
+    let dead = store.list_batches(&dead).await?;
     if as_json {
-        return print::json(&json!({ "run": run, "outcomes": outcomes }));
+        return print::json(&json!({ "run": run, "outcomes": outcomes, "dead_batches": dead }));
     }
     print::table(
         &["id", "started", "date", "trigger", "status", ">planned", ">collected", ">failed", ">deferred", ">excluded"],
         vec![cells(&run)],
     )?;
+    if !dead.is_empty() {
+        let accounts = print::count(dead.iter().map(|batch| batch.accounts).sum(), "account");
+        print::line(&format!(
+            "\n{accounts} failed for reasons that may pass; `backline batches retry --run {id}` tries them again"
+        ))?;
+    }
     if outcomes.is_empty() {
         return Ok(());
     }
