@@ -218,3 +218,41 @@ fn the_configuration_is_shown_without_its_secrets() {
         assert!(!shown.contains("canary") && shown.contains("user"), "{shown}");
     }
 }
+
+#[test]
+fn dead_batches_are_shown_and_brought_back() {
+    let place = Place::migrated();
+    let (run, batch) = ("018f4e6a-7c1d-7b3a-9c55-000000000001", "018f4e6a-7c1d-7b3a-9c55-000000000002");
+    let at = "2026-11-20T02:00:00.000000Z";
+    let digest = "0".repeat(64);
+    let url = format!("sqlite://{}", place.path().join("backline.db").display());
+    let write = async {
+        let mut database = SqliteConnection::connect(&url).await.expect("the database opens");
+        for statement in [
+            format!("INSERT INTO runs VALUES ('{run}', 'manual', '2026-11-20', 'failed', 0, '{at}', '{at}')"),
+            format!(
+                "INSERT INTO batches VALUES ('{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}', 'dead', 3, NULL,
+                 3, '{at}', 'it did not answer', NULL, '{at}', '{at}')"
+            ),
+        ] {
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("written");
+        }
+    };
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(write);
+
+    let listed = place.done(&["batches", "list"]);
+    assert!(listed.contains(batch) && listed.contains("it did not answer"), "{listed}");
+    assert!(place.done(&["batches", "show", batch]).contains(run));
+    assert!(place.done(&["runs", "show", run]).contains(&format!("backline batches retry --run {run}")));
+    assert!(place.refused(&["batches", "retry"]).contains("required"), "nothing is brought back by accident");
+    assert!(place.refused(&["batches", "list", "--state", "lost"]).contains("planned, leased, deferred, done, dead"));
+    assert!(place.refused(&["batches", "show", run]).contains("backline batches list"));
+
+    assert!(place.done(&["batches", "retry", "--platform", "spotify"]).contains("nothing is dead there"));
+    assert!(place.done(&["batches", "retry", batch]).contains("1 batch with 0 accounts planned anew"));
+    let listed = place.done(&["batches", "list", "--json", "--state", "planned"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    assert_eq!((&listed[0]["id"], &listed[0]["attempts"]), (&batch.into(), &0.into()));
+    assert!(place.done(&["runs", "list"]).contains("running"));
+    assert!(place.done(&["batches", "retry", "--all-dead"]).contains("nothing is dead there"));
+}
