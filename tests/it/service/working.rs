@@ -44,9 +44,10 @@ fn each_its_own(index: usize) -> Tenant {
 
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
     while !is_so().await {
         assert!(began.elapsed() < PATIENCE, "it never came to it that {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        looks.tick().await;
     }
 }
 
@@ -177,8 +178,9 @@ async fn too_many_requests_halve_a_platforms_batches_and_no_others() {
             leased(&store, run, "spotify").await == 4 && leased(&store, run, "youtube").await == 1
         })
         .await;
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
         for _ in 0..20 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            looks.tick().await;
             assert_eq!(leased(&store, run, "youtube").await, 1, "halved down to one");
         }
         service.stop().await;
@@ -275,7 +277,8 @@ async fn batches_of_a_host_that_died_are_taken_up_and_not_for_ever() {
         }
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         stage.set_time(now + TimeDelta::seconds(19));
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        until("the other one is given up", async || batches(&store, run, Some(BatchState::Dead)).await.len() == 1)
+            .await;
         assert_eq!(leased(&store, run, "spotify").await, 1, "the first is held until its lease runs out");
         stage.set_time(now + TimeDelta::seconds(20));
         let ended = finished(&store, run).await;
