@@ -70,7 +70,8 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
 
     let mut planned = Planned::default();
     // Two artists can share a logical date and yet not a window: it may be today for one and yesterday for the other.
-    let mut groups: BTreeMap<(Tenant, NaiveDate, DateTime<Utc>), Vec<(BatchAccount, bool)>> = BTreeMap::new();
+    type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>), Vec<(BatchAccount, bool)>>;
+    let mut groups = Groups::new();
     for (account_id, candidate) in by_account {
         let local_today = options.now.with_timezone(&candidate.timezone).date_naive();
         let metric_date = options.date.unwrap_or_else(|| options.due.with_timezone(&candidate.timezone).date_naive());

@@ -6,7 +6,7 @@
 //! 1. The right to refresh is taken in the database ([`Store::lease_refresh`]), with the time, *before* the platform is asked. Over all
 //!    hosts one asks at a time.
 //! 2. The platform answers.
-//! 3. The answer is sealed and written to the host's own [`Journal`], on disk, *before* anything else is done with it.
+//! 3. The answer is sealed and written to the host's own journal, on disk, *before* anything else is done with it.
 //! 4. It is saved to the database if the version there is still the one that was refreshed.
 //! 5. The entry in the journal is removed.
 //!

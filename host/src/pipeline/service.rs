@@ -1,10 +1,10 @@
 //! The host as a long-running service: loops that share one host, and go on until they are told to stop.
 //!
-//! - [`workers`] lease and collect batches,
-//! - [`scheduler`] plans the runs that are due, on the one host that leads,
-//! - [`keeper`] keeps credentials fresh,
-//! - [`sync`] keeps artists in step with another table,
-//! - [`presence`] tells the other hosts that this one is alive, and keeps the active connectors loaded,
+//! - `workers` lease and collect batches,
+//! - `scheduler` plans the runs that are due, on the one host that leads,
+//! - `keeper` keeps credentials fresh,
+//! - `sync` keeps artists in step with another table,
+//! - `presence` tells the other hosts that this one is alive, and keeps the active connectors loaded,
 //! - this module listens for wake-ups and ends it all in order.
 //!
 //! A loop takes the host anew for each piece of work, so that a changed configuration takes hold with the next one.

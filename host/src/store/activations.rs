@@ -47,7 +47,7 @@ impl Store {
         rows.iter().map(activation_of).collect()
     }
 
-    /// Takes activations out, as [`take_activations`] does, in a transaction of their own: for what nothing has to be planned for.
+    /// Takes activations out, as a plan does, in a transaction of their own: for what nothing has to be planned for.
     ///
     /// # Errors
     /// When the database fails.

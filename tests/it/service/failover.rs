@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use backline::clock::Clock;
 use backline::domain::{Run, RunStatus};
 use backline::store::DatabaseKind;
 use backline_simulator::SimulatorConfig;
-use chrono::Utc;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
@@ -52,7 +52,7 @@ async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {
         let artists = 2_000;
         let simulator = SimulatorConfig {
             artists,
-            date: Utc::now().date_naive(),
+            date: Clock::system().now().date_naive(),
             // A host can be killed when a platform has given a fresh token and it has not arrived: what becomes of it then where the
             // platform has no grace is another test's.
             tiktok_grace_seconds: 3_600,
@@ -124,7 +124,7 @@ async fn a_host_that_is_told_to_stop_loses_no_batch_and_runs_none_twice() {
         }
         let simulator = SimulatorConfig {
             artists: 1_000,
-            date: Utc::now().date_naive(),
+            date: Clock::system().now().date_naive(),
             latency_ms: 20,
             ..SimulatorConfig::default()
         };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use backline::clock::Clock;
 use backline::store::DatabaseKind;
 use backline_simulator::{Fault, FaultKind, SimulatorConfig};
-use chrono::Utc;
 use sqlx::{Connection as _, PgConnection};
 
 use super::settled;
@@ -23,7 +23,7 @@ async fn a_fresh_token_survives_the_host_that_got_it() {
         }
         let simulator = SimulatorConfig {
             artists: 1,
-            date: Utc::now().date_naive(),
+            date: Clock::system().now().date_naive(),
             tiktok_rotates: true,
             tiktok_grace_seconds: 0,
             // Time to take the row's lock once the request is on its way.

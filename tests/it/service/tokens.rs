@@ -91,11 +91,12 @@ fn asked(stage: &Stage, operation: &str) -> u64 {
 
 /// Waits until something is so, for at most half a minute.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(10));
     for _ in 0..3_000 {
         if is_so() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        look.tick().await;
     }
     panic!("after half a minute still not: {what}");
 }
@@ -518,11 +519,12 @@ async fn the_service_keeps_credentials_by_itself() {
             let client = stage.host.store().credential(&platform("spotify"), "app", None).await;
             client.expect("credentials are read").expect("the client").refresh_at
         };
+        let mut look = tokio::time::interval(Duration::from_millis(10));
         for _ in 0..3_000 {
             if saved().await == Some(after(0, 30)) {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            look.tick().await;
         }
         assert_eq!(saved().await, Some(after(0, 30)));
         go_to(&stage, after(0, 30));

@@ -135,7 +135,7 @@ impl Stage {
         let artists: Vec<Artist> = indices
             .iter()
             .zip(&sims)
-            .map(|(index, sim)| Artist { tenant: Tenant::new(&tenant(*index)).expect("a tenant"), ..artist(sim) })
+            .map(|(index, sim)| Artist { tenant: Tenant::new(tenant(*index)).expect("a tenant"), ..artist(sim) })
             .collect();
         self.host.store().save_artists(&artists, now).await.expect("artists are saved");
         let mut accounts: Vec<Account> = sims.iter().flat_map(accounts).collect();
