@@ -452,6 +452,16 @@ impl Config {
         if self.service.poll_ms == 0 {
             return Err(("service.poll_ms", "0 would ask the database without a pause; write 1 or more".to_owned()));
         }
+        if self.service.leader_ttl_ms < 1000 {
+            let text = format!(
+                "{} is under a second; two hosts would take the role from each other",
+                self.service.leader_ttl_ms
+            );
+            return Err(("service.leader_ttl_ms", text));
+        }
+        if self.sync.every_s == Some(0) {
+            return Err(("sync.every_s", "0 would read without a pause; leave it out, or write 1 or more".to_owned()));
+        }
         if attempts_max == 0 {
             return Err(("collection.attempts_max", "0 would never try; write 1 or more".to_owned()));
         }
