@@ -29,10 +29,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::domain::grant::Grant;
 use crate::domain::ids::{AccountId, CredentialId};
 use crate::domain::manifest::{CredentialSlot, Manifest, Method};
 use crate::domain::origin::Origin;
-use crate::domain::release::Grant;
 use crate::secrets::{Secret, SecretText};
 
 pub use address::is_public;

@@ -22,6 +22,7 @@ mod run;
 mod scheduler;
 pub mod schedules;
 pub mod service;
+mod slots;
 mod sync;
 mod watch;
 mod workers;
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
+pub use self::install::{Approve, Ended, InstallOptions, Installed, Proposal, Revoke};
 use self::journal::Journal;
 pub use self::keeper::KeeperReport;
 pub use self::preflight::{Obstacle, examine};
@@ -134,6 +136,26 @@ pub enum HostError {
         version: String,
         /// What is installed.
         installed: Digest,
+    },
+    /// A lower version than the active one.
+    #[error(
+        "{name} {version} is below {active}, which is active; to go back, `backline plugins rollback` takes the release before, or install it with --allow-downgrade"
+    )]
+    Downgrade {
+        /// Which connector.
+        name: String,
+        /// Which version.
+        version: String,
+        /// The version that is active.
+        active: String,
+    },
+    /// There is nothing to be taken back.
+    #[error("{name} is not granted {thing}; `backline plugins grant {name} --print` shows what it is granted")]
+    NotRevocable {
+        /// Which connector.
+        name: String,
+        /// What was to be taken back.
+        thing: String,
     },
     /// There is no such release.
     #[error("no release {wanted} is installed; there is: {known}")]
