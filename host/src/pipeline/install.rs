@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Host, HostError};
+use super::{ActivateOptions, Host, HostError};
 use crate::domain::{
-    Difference, Digest, Grant, Manifest, OriginPattern, Permissions, Release, ReleaseState, SwapCause,
+    Difference, Digest, Grant, Manifest, OriginPattern, Permissions, Release, ReleaseState
 };
 use crate::plugins::{Inspection, inspect};
 
@@ -254,7 +254,7 @@ impl Host {
         difference: Difference,
     ) -> Result<Installed, HostError> {
         if wanted && !release.active {
-            self.store().activate(release.digest, SwapCause::Activated, self.clock().now()).await?;
+            self.activate(release.digest, &ActivateOptions::default()).await?;
             release.active = true;
         }
         let ended = if release.active { Ended::Activated } else { Ended::Granted };
