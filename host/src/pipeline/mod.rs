@@ -10,6 +10,7 @@ mod fetch;
 mod install;
 mod journal;
 mod keeper;
+mod obtain;
 mod planning;
 mod preflight;
 mod presence;
@@ -34,6 +35,7 @@ use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
 use self::journal::Journal;
 pub use self::keeper::KeeperReport;
+pub use self::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::preflight::{Obstacle, examine};
 pub use self::presence::is_present;
 use self::releases::ReleaseShelf;
@@ -70,6 +72,9 @@ pub enum HostError {
     /// A file that is no connector.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// A component that is not to be had, or not to be used.
+    #[error(transparent)]
+    Obtain(#[from] ObtainError),
     /// A schedule.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
