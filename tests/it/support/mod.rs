@@ -5,4 +5,5 @@ pub mod database;
 pub mod fleet;
 pub mod http;
 pub mod postgres;
+pub mod registry;
 pub mod stage;
