@@ -1,1 +1,5 @@
 //! The life of a release: installed, granted, activated, swapped while it collects, rolled back, removed.
+
+mod downloads;
+mod registry;
+mod signatures;

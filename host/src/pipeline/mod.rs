@@ -12,6 +12,7 @@ mod install;
 mod journal;
 mod keeper;
 mod loading;
+mod obtain;
 mod planning;
 mod preflight;
 mod presence;
@@ -39,6 +40,7 @@ pub use self::credentials::CredentialError;
 pub use self::install::{Approve, Ended, InstallOptions, Installed, Proposal, Revoke};
 use self::journal::Journal;
 pub use self::keeper::KeeperReport;
+pub use self::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::preflight::{Obstacle, examine};
 pub use self::presence::is_present;
 use self::releases::ReleaseShelf;
@@ -75,6 +77,9 @@ pub enum HostError {
     /// A file that is no connector.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// A component that is not to be had, or not to be used.
+    #[error(transparent)]
+    Obtain(#[from] ObtainError),
     /// A schedule.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),

@@ -5,5 +5,6 @@ pub mod database;
 pub mod fleet;
 pub mod http;
 pub mod postgres;
+pub mod registry;
 pub mod stage;
 pub mod variants;

@@ -1,5 +1,8 @@
 //! `backline plugins …`: connectors, and what they may reach.
 
+mod sign;
+mod source;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -7,12 +10,14 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
+use self::source::SourceArguments;
 use super::context::Context;
-use super::exit::{Exit, Failure, Outcome, sentence};
+use super::exit::{Exit, Failure, Outcome};
 use super::{print, values};
 use crate::domain::Release;
 use crate::domain::manifest::{BudgetWindow, Inject, Owner};
-use crate::plugins::{Inspection, inspect, pack};
+use crate::pipeline::Obtained;
+use crate::plugins::{Inspection, pack};
 
 /// Largest file that is read; the sandbox's own bound on components is usually lower.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -22,8 +27,8 @@ const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub enum Command {
     /// Install a connector and make it its platform's active one
     Install {
-        /// The packed component
-        file: PathBuf,
+        #[command(flatten)]
+        source: SourceArguments,
         /// Grant what it asks for without being asked
         #[arg(long)]
         yes: bool,
@@ -42,8 +47,8 @@ pub enum Command {
     },
     /// Print what a connector may reach, without running any of it
     Inspect {
-        /// The packed component
-        file: PathBuf,
+        #[command(flatten)]
+        source: SourceArguments,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -62,17 +67,23 @@ pub enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Make a key to sign connectors with
+    Keygen(sign::KeygenArguments),
+    /// Sign a connector: write FILE.minisig beside it
+    Sign(sign::SignArguments),
+    /// Say what a connector's digest is and who signed it; fails where nobody trusted did
+    Verify(sign::VerifyArguments),
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, command: Command) -> Outcome {
     match command {
-        Command::Install { file, yes, budget, json } => {
-            install(context, &file, yes, budget.into_iter().collect(), json).await
+        Command::Install { source, yes, budget, json } => {
+            install(context, &source, yes, budget.into_iter().collect(), json).await
         }
         Command::List { json } => list(context, json).await,
-        Command::Inspect { file, json } => {
-            let inspection = inspect_file(&file, &read_file(&file)?)?;
+        Command::Inspect { source, json } => {
+            let inspection = source.obtain(context, false).await?.inspection;
             if json {
                 print::json(&inspection)?;
             } else {
@@ -80,13 +91,21 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             }
             Ok(Exit::Done)
         }
+        Command::Keygen(arguments) => sign::keygen(&arguments),
+        Command::Sign(arguments) => sign::sign(context, &arguments),
+        Command::Verify(arguments) => sign::verify(context, &arguments).await,
         Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
     }
 }
 
-async fn install(context: &Context, file: &Path, yes: bool, budgets: BTreeMap<String, u64>, as_json: bool) -> Outcome {
-    let component = read_file(file)?;
-    let inspection = inspect_file(file, &component)?;
+async fn install(
+    context: &Context,
+    from: &SourceArguments,
+    yes: bool,
+    budgets: BTreeMap<String, u64>,
+    as_json: bool,
+) -> Outcome {
+    let Obtained { component, inspection, .. } = from.obtain(context, false).await?;
     let host = context.host().await?;
     if !yes {
         print::note(&description(&inspection));
@@ -95,7 +114,7 @@ async fn install(context: &Context, file: &Path, yes: bool, budgets: BTreeMap<St
     let release = host
         .install_with(&component, &budgets)
         .await
-        .map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
+        .map_err(|error| Failure::from(error).about(&from.source.to_string()))?;
     if as_json {
         print::json(&listed(&release))?;
     } else {
@@ -196,10 +215,6 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
         )));
     }
     std::fs::read(path).map_err(failed)
-}
-
-fn inspect_file(path: &Path, component: &[u8]) -> Result<Inspection, Failure> {
-    inspect(component).map_err(|error| Failure::usage(format!("{}: {}", path.display(), sentence(&error))))
 }
 
 /// What an operator wants to know before granting anything.
