@@ -1,5 +1,6 @@
 //! The life of a release: installed, granted, activated, swapped while it collects, rolled back, removed.
 
 mod downloads;
+mod grants;
 mod registry;
 mod signatures;

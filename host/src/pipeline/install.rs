@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{ActivateOptions, Host, HostError};
-use crate::domain::{
-    Difference, Digest, Grant, Manifest, OriginPattern, Permissions, Release, ReleaseState
-};
+use crate::domain::{Difference, Digest, Grant, Manifest, OriginPattern, Permissions, Release, ReleaseState};
 use crate::plugins::{Inspection, inspect};
 
 /// What of a connector's wishes the operator has agreed to.
@@ -108,6 +106,26 @@ impl Proposal {
     }
 }
 
+/// What a release would change.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The release it was compared with; none where nothing of the connector is granted.
+    pub against: Option<Release>,
+    /// What it asks for, compared with that one's grant.
+    pub permissions: Difference,
+    /// What it reports, compared with that one.
+    pub metrics: CatalogueDifference,
+}
+
+/// Metrics that another release reports, and those that it reports no more; one that is defined otherwise is in both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CatalogueDifference {
+    /// Reported only by the new one.
+    pub added: Vec<String>,
+    /// Reported only by the old one.
+    pub removed: Vec<String>,
+}
+
 /// What of a grant is taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoke {
@@ -178,11 +196,8 @@ impl Host {
         };
         let Some(mut before) = found.cloned() else { return Ok(None) };
         // Releases installed before imports were written down were granted what they import.
-        if before.imports.is_empty()
-            && let Some(component) = self.store().component(before.digest).await?
-        {
-            let imports = inspect(&component)?.imports;
-            before.grant.imports = Permissions::asked(&before.manifest, &imports).imports;
+        if before.imports.is_empty() {
+            before.grant.imports = self.imports_of(&before).await?;
         }
         Ok(Some(before))
     }
@@ -273,12 +288,7 @@ impl Host {
         if release.state == ReleaseState::Removed {
             return Err(gone);
         }
-        // Those installed before imports were written down.
-        let imports = match self.store().component(digest).await? {
-            Some(component) if release.imports.is_empty() => inspect(&component)?.imports,
-            _ => release.imports.clone(),
-        };
-        let asked = Permissions::asked(&release.manifest, &imports);
+        let asked = Permissions::asked(&release.manifest, &self.imports_of(&release).await?);
         let mut budgets = release.grant.budgets.clone();
         let (agreed, difference) = match approve {
             Approve::All => (true, Difference::between(&release.grant, &asked)),
@@ -299,6 +309,42 @@ impl Host {
         (release.state, release.state_reason) = (ReleaseState::Granted, None);
         let wanted = release.wanted && self.nothing_newer_is_active(&release).await?;
         self.activate_if(wanted, release, difference).await
+    }
+
+    /// Compares a release with what its connector is granted, and with what is active. The active one is compared with its own grant.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn compare_release(&self, release: &Release) -> Result<Comparison, HostError> {
+        let mut others = self.store().list_releases().await?;
+        others.retain(|other| release.active == (other.digest == release.digest));
+        let against = self.granted_before(&release.manifest, &others).await?;
+        let nothing = Grant::default();
+        let granted = against.as_ref().map_or(&nothing, |against| &against.grant);
+        let asked = Permissions::asked(&release.manifest, &self.imports_of(release).await?);
+        let catalogue = |release: &Release| -> Vec<String> {
+            let described = release.manifest.metrics.iter().map(|metric| {
+                let days = metric.window_days.map_or(String::new(), |days| format!(" over {days} days"));
+                format!("{} ({:?}, {}{days})", metric.name, metric.kind, metric.unit).to_lowercase()
+            });
+            described.collect()
+        };
+        let (old, new) = (against.as_ref().map(catalogue).unwrap_or_default(), catalogue(release));
+        let beyond =
+            |of: &[String], other: &[String]| of.iter().filter(|metric| !other.contains(metric)).cloned().collect();
+        Ok(Comparison {
+            permissions: Difference::between(granted, &asked),
+            metrics: CatalogueDifference { added: beyond(&new, &old), removed: beyond(&old, &new) },
+            against,
+        })
+    }
+
+    /// What a release imports; those that were installed before it was written down are read again.
+    async fn imports_of(&self, release: &Release) -> Result<Vec<String>, HostError> {
+        match self.store().component(release.digest).await? {
+            Some(component) if release.imports.is_empty() => Ok(inspect(&component)?.imports),
+            _ => Ok(release.imports.clone()),
+        }
     }
 
     async fn nothing_newer_is_active(&self, release: &Release) -> Result<bool, HostError> {

@@ -37,7 +37,7 @@ use tokio::task::JoinSet;
 pub use self::activate::{ActivateOptions, Activated};
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
-pub use self::install::{Approve, Ended, InstallOptions, Installed, Proposal, Revoke};
+pub use self::install::{Approve, CatalogueDifference, Comparison, Ended, InstallOptions, Installed, Proposal, Revoke};
 use self::journal::Journal;
 pub use self::keeper::KeeperReport;
 pub use self::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
