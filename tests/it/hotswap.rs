@@ -4,3 +4,5 @@ mod downloads;
 mod grants;
 mod registry;
 mod signatures;
+mod hosts;
+mod swapping;
