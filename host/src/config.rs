@@ -15,6 +15,7 @@ use crate::domain::turns::WEIGHT_MAX;
 use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
+use crate::plugins::PluginsConfig;
 use crate::sandbox::SandboxConfig;
 use crate::schedule::{self, Timetable};
 use crate::secrets::{Keyring, SecretError};
@@ -130,6 +131,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// How requests leave.
     pub gateway: GatewayConfig,
+    /// Where connectors come from, and who must have signed them.
+    pub plugins: PluginsConfig,
     /// What connectors may use up.
     pub sandbox: SandboxConfig,
     /// Which numbers are doubted.
@@ -151,6 +154,7 @@ impl Default for Config {
             sync: SyncConfig::default(),
             telemetry: TelemetryConfig::default(),
             gateway: GatewayConfig::default(),
+            plugins: PluginsConfig::default(),
             sandbox: SandboxConfig::default(),
             validation: ValidationConfig::default(),
             significance: SignificanceConfig::default(),

@@ -1,4 +1,8 @@
 //! The life of a release: installed, granted, activated, swapped while it collects, rolled back, removed.
 
+mod downloads;
+mod grants;
+mod registry;
+mod signatures;
 mod hosts;
 mod swapping;
