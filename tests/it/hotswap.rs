@@ -2,7 +2,8 @@
 
 mod downloads;
 mod grants;
+mod hosts;
 mod registry;
 mod signatures;
-mod hosts;
 mod swapping;
+mod watching;

@@ -6,6 +6,7 @@ mod activate;
 mod budgets;
 mod collect;
 mod credentials;
+mod development;
 mod dispatch;
 mod fetch;
 mod install;

@@ -3,6 +3,7 @@
 mod describe;
 mod grant;
 mod install;
+mod life;
 mod sign;
 mod source;
 
@@ -40,6 +41,12 @@ pub enum Command {
     Grant(grant::GrantArguments),
     /// Take a connector's grant back, or a part of it, from the next batch on
     Revoke(grant::RevokeArguments),
+    /// Collect with a release from now on, on all hosts; batches under way end with the one they began with
+    Activate(life::ActivateArguments),
+    /// Take a release's component away; what it collected can still be traced to it
+    Remove(life::RemoveArguments),
+    /// List which releases were collected with, and why they changed
+    History(life::HistoryArguments),
     /// Make a component of a core module (or take one as it is) and embed its manifest
     Pack {
         /// What the compiler wrote
@@ -71,6 +78,9 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
         Command::Diff(arguments) => describe::diff(context, arguments).await,
         Command::Grant(arguments) => grant::grant(context, arguments).await,
         Command::Revoke(arguments) => grant::revoke(context, arguments).await,
+        Command::Activate(arguments) => life::activate(context, arguments).await,
+        Command::Remove(arguments) => life::remove(context, arguments).await,
+        Command::History(arguments) => life::history(context, arguments).await,
         Command::Keygen(arguments) => sign::keygen(&arguments),
         Command::Sign(arguments) => sign::sign(context, &arguments),
         Command::Verify(arguments) => sign::verify(context, &arguments).await,
