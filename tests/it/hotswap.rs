@@ -2,7 +2,7 @@
 
 mod downloads;
 mod grants;
+mod hosts;
 mod registry;
 mod signatures;
-mod hosts;
 mod swapping;
