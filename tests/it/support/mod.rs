@@ -7,3 +7,4 @@ pub mod http;
 pub mod postgres;
 pub mod registry;
 pub mod stage;
+pub mod variants;
