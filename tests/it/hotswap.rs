@@ -1,5 +1,7 @@
 //! The life of a release: installed, granted, activated, swapped while it collects, rolled back, removed.
 
 mod downloads;
+mod hosts;
 mod registry;
 mod signatures;
+mod swapping;

@@ -7,4 +7,5 @@ pub mod http;
 pub mod postgres;
 pub mod registry;
 pub mod stage;
+pub mod tables;
 pub mod variants;
