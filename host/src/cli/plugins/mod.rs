@@ -33,7 +33,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print what a connector may reach, without running any of it: a packed component, or NAME [VERSION] of an installed one
+    /// Print what a connector may reach, without running any of it: a packed component, or NAME and VERSION of an installed one
     Inspect(describe::InspectArguments),
     /// Print what a release asks for beyond what is granted, and the metrics it adds and drops
     Diff(describe::DiffArguments),
