@@ -76,6 +76,7 @@ async fn the_token_a_platform_repeats_in_its_paging_is_blanked_out() {
     let mut setup = Setup::new(&server);
     setup.manifest =
         Manifest::parse(&MANIFEST.replace("\"bearer\"\nhosts", "{ query = \"access_token\" }\nhosts")).expect("valid");
+    setup.grant = Grant::all_of(&setup.manifest, &[]);
     let response =
         setup.send(with_token(get("https://api.test/me/media?limit=25"), setup.account)).await.expect("an answer");
     assert!(server.asked()[0].target.ends_with(&format!("&access_token={TOKEN}")), "{}", server.asked()[0].target);

@@ -90,7 +90,10 @@ async fn an_update_that_adds_a_host_waits_shows_just_that_host_and_goes_live_onc
         let stage = Stage::bare(url, artists(2), prompt).await;
         stage.install(&["youtube"]).await;
         stage.import_some(&["youtube"], |_| Tenant::default()).await;
+        // Planned before there is a service, which would see to first collections itself.
+        let before = planned(&stage.host).await;
         let service = Service::start(stage.host.clone()).await.expect("the service starts");
+        finished(&store, before).await;
         let fleet = Fleet::of(&stage, |_| {});
         let folder = tempfile::tempdir().expect("a folder");
         let update = folder.path().join("youtube-1.1.0.wasm");
@@ -106,8 +109,6 @@ async fn an_update_that_adds_a_host_waits_shows_just_that_host_and_goes_live_onc
 
         let (code, shown, noted) = command(&["plugins", "diff", "youtube", "1.1.0"]);
         assert_eq!((code, shown.as_str()), (Some(0), "+ GET https://more.example.com: Ages of fans\n"), "{noted}");
-        let before = planned(&stage.host).await;
-        finished(&store, before).await;
         let (code, _, noted) = command(&["plugins", "grant", "youtube", "1.1.0"]);
         assert_eq!(code, Some(2), "nobody is there to be asked: {noted}");
         assert!(noted.contains("+ GET https://more.example.com"), "{noted}");
@@ -215,8 +216,8 @@ async fn a_batch_in_flight_ends_and_none_follows_once_the_grant_is_taken_back() 
         stage.install(&["youtube"]).await;
         // A batch each.
         stage.import_some(&["youtube"], |index| Tenant::new(format!("tenant-{index}")).expect("a tenant")).await;
-        let service = Service::start(stage.host.clone()).await.expect("the service starts");
         let run = planned(&stage.host).await;
+        let service = Service::start(stage.host.clone()).await.expect("the service starts");
         until(PATIENCE, "a batch is in flight", async || (!server.asked().is_empty()).then_some(())).await;
 
         // Another host is told; nothing but the database tells this one.
