@@ -21,6 +21,7 @@ pub mod row;
 pub mod run;
 pub mod schedule;
 pub mod snapshot;
+pub mod tally;
 pub mod text;
 pub mod turns;
 
@@ -40,4 +41,5 @@ pub use row::{Finding, MetricsRow, Quarantined, Severity};
 pub use run::{Batch, BatchAccount, BatchState, Lease, Run, RunStatus};
 pub use schedule::{CatchUp, Fire, FireDecision, Overlap, Schedule, ScheduleOrigin, ScheduleSpec};
 pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};
+pub use tally::Tally;
 pub use turns::{Turns, Weights};
