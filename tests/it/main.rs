@@ -4,6 +4,7 @@
 
 mod cli;
 mod gateway;
+mod hotswap;
 mod pipeline;
 mod sandbox;
 mod service;

@@ -530,6 +530,7 @@ async fn a_released_value_replaces_an_older_one_and_no_newer_one() {
                 tenant: Tenant::default(),
                 platform: row.platform.clone(),
                 release: row.release,
+                canary: false,
                 window: row.window,
                 accounts: vec![BatchAccount { account_id: row.account_id, metric_date: row.metric_date }],
                 attempts: 0,

@@ -35,7 +35,7 @@ pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};
 pub use origin::{Origin, OriginPattern};
 pub use outcome::{FailureClass, Outcome};
-pub use release::{Grant, Release};
+pub use release::{Grant, Release, ReleaseState, SwapCause};
 pub use roster::Provenance;
 pub use row::{Finding, MetricsRow, Quarantined, Severity};
 pub use run::{Batch, BatchAccount, BatchState, Lease, Run, RunStatus};

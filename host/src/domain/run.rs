@@ -116,8 +116,11 @@ pub struct Batch {
     pub tenant: Tenant,
     /// Where.
     pub platform: Platform,
-    /// Which release collects it, from planning to storing.
+    /// Which release collects it: decided with each lease, and fixed until the lease ends. Before the first it is the one that was active
+    /// at planning.
     pub release: Digest,
+    /// Whether its accounts are a canary's share; they are collected with the canary as long as there is one.
+    pub canary: bool,
     /// What post-level metrics cover.
     pub window: Window,
     /// In the order they are handed to the connector.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Host, HostError};
 use crate::domain::manifest::{CredentialKind, CredentialSlot, Owner};
-use crate::domain::{AccountId, AccountStatus, Grant, Manifest, Platform, Release};
+use crate::domain::{AccountId, AccountStatus, Grant, Manifest, Platform, Release, ReleaseState, SwapCause};
 use crate::plugins::inspect;
 use crate::secrets::{Secret, SecretText};
 use crate::store::SealedCredential;
@@ -47,6 +47,12 @@ impl Host {
         let release = Release {
             digest: inspection.digest,
             grant,
+            imports: inspection.imports,
+            state: ReleaseState::Granted,
+            state_reason: None,
+            wanted: false,
+            source: String::new(),
+            signed_by: None,
             manifest: inspection.manifest,
             wit_version: inspection.wit_version,
             active: true,
@@ -57,7 +63,7 @@ impl Host {
             self.store().save_release(&release, component).await?;
         }
         if !twin.is_some_and(|twin| twin.active) {
-            self.store().activate(release.digest, now).await?;
+            self.store().activate(release.digest, SwapCause::Activated, now).await?;
         }
         Ok(release)
     }

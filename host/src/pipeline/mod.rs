@@ -135,6 +135,20 @@ pub enum HostError {
         /// What is installed.
         installed: Digest,
     },
+    /// There is no such release.
+    #[error("no release {wanted} is installed; there is: {known}")]
+    NoRelease {
+        /// As asked for.
+        wanted: String,
+        /// What there is.
+        known: String,
+    },
+    /// The release may do nothing at this moment.
+    #[error("the release {} is not granted; `backline plugins grant` grants it", digest.short())]
+    NotGranted {
+        /// Which.
+        digest: Digest,
+    },
     /// A batch names a release that was removed.
     #[error("the release {digest} is in the database no longer; install it again")]
     ReleaseGone {

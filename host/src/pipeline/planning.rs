@@ -200,6 +200,7 @@ fn batches_of(run_id: RunId, planned: &[PlannedBatch]) -> Vec<Batch> {
         tenant: planned.tenant.clone(),
         platform: planned.platform.clone(),
         release: planned.release,
+        canary: false,
         window: planned.window,
         accounts: planned.accounts.clone(),
         attempts: 0,

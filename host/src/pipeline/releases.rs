@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::HostError;
-use crate::domain::{Digest, Grant, Manifest, Release};
+use super::{Host, HostError};
+use crate::domain::{Digest, Grant, Manifest, Release, ReleaseState};
 use crate::sandbox::{Connector, Sandbox};
 use crate::store::Store;
 use crate::telemetry::Telemetry;
+
+/// Fewer characters of a digest name no release.
+const DIGEST_TEXT_MIN: usize = 6;
 
 /// A release that is ready to run.
 #[derive(Clone)]
@@ -79,5 +82,31 @@ impl ReleaseShelf {
         self.telemetry.know(&ready.manifest.connector.platform);
         loaded.insert(digest, ready.clone());
         Ok(ready)
+    }
+}
+
+impl Host {
+    /// A release by its connector's name and its version, or the beginning of its digest; without a version the highest one that is there.
+    ///
+    /// # Errors
+    /// [`HostError::NoRelease`] says what there is.
+    pub async fn release_named(&self, name: &str, version: Option<&str>) -> Result<Release, HostError> {
+        let mut releases = self.store().list_releases().await?;
+        releases.retain(|release| release.manifest.connector.name == name && release.state != ReleaseState::Removed);
+        let is_meant = |release: &Release| {
+            version.is_none_or(|version| {
+                release.manifest.connector.version.to_string() == version
+                    || (version.len() >= DIGEST_TEXT_MIN && release.digest.to_string().starts_with(version))
+            })
+        };
+        let versions: Vec<String> =
+            releases.iter().map(|release| format!("{name} {}", release.manifest.connector.version)).collect();
+        let found = releases.into_iter().filter(is_meant);
+        found.max_by(|a, b| a.manifest.connector.version.cmp(&b.manifest.connector.version)).ok_or_else(|| {
+            HostError::NoRelease {
+                wanted: version.map_or(name.to_owned(), |version| format!("{name} {version}")),
+                known: if versions.is_empty() { "none of that name".to_owned() } else { versions.join(", ") },
+            }
+        })
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Seat {
     pub work: Arc<Notify>,
     /// Rung when somebody may be waiting for a first collection.
     pub activations: Arc<Notify>,
+    /// Rung when other releases may have to be loaded.
+    pub releases: Arc<Notify>,
     /// When the service was started.
     pub(super) started_at: DateTime<Utc>,
     /// What the loops found wrong.
@@ -102,6 +104,7 @@ impl Service {
             stop: CancellationToken::new(),
             work: Arc::default(),
             activations: Arc::default(),
+            releases: Arc::default(),
             started_at,
             condition: Arc::default(),
         };
@@ -206,10 +209,12 @@ async fn listen(seat: Seat) {
         // Whatever happened while nobody listened.
         seat.work.notify_one();
         seat.activations.notify_one();
+        seat.releases.notify_one();
         while let Some(heard) = seat.stop.run_until_cancelled(listener.next()).await {
             match heard {
                 Ok(Topic::Work) => seat.work.notify_one(),
                 Ok(Topic::Activations) => seat.activations.notify_one(),
+                Ok(Topic::Releases) => seat.releases.notify_one(),
                 Err(error) => {
                     tracing::warn!(%error, "wake-ups from the database broke off");
                     break;

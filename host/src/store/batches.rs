@@ -116,6 +116,8 @@ impl Store {
             "SELECT p.platform FROM platforms p WHERE EXISTS (
                  SELECT 1 FROM batches b WHERE b.platform = p.platform AND b.finished_at IS NULL
                      AND b.available_at <= $2::timestamptz AND ($1::uuid IS NULL OR b.run_id = $1::uuid))
+                 AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform AND r.active)
+                     OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform))
              ORDER BY p.platform",
         );
         let statement = statement.bind(run.map(|run| run.to_string())).bind(time_text(now));
@@ -235,7 +237,7 @@ impl Store {
             .collect()
     }
 
-    /// Brings dead batches back: they are planned with all their attempts, on the release that is active now, and their runs go on. The
+    /// Brings dead batches back: they are planned with all their attempts, and their runs go on. The
     /// filter's state and limit are not looked at.
     ///
     /// # Errors
@@ -260,9 +262,7 @@ impl Store {
         let turns = stand_in_line(&mut work, &dead, weights, now).await?;
         let statement = work.query(
             "UPDATE batches SET state = 'planned', attempts = 0, finished_at = NULL, available_at = $2::timestamptz, message = NULL,
-                 turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id),
-                 release_digest = COALESCE(
-                     (SELECT digest FROM releases WHERE releases.platform = batches.platform AND active), release_digest)
+                 turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
              WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
         );
         let batches = work.execute("retry batches", statement.bind(turns.clone()).bind(time_text(now))).await?;

@@ -19,13 +19,14 @@ use super::metrics::{insert_documents, upsert_growth, upsert_rows};
 use super::outcomes::{AccountOutcome, upsert_outcomes};
 use super::past::{self, AccountPast, LastAccepted};
 use super::quarantine::insert_quarantined;
+use super::trials::insert_tally;
 use super::{ROWS_PER_STATEMENT, Store, StoreError, Work};
 use crate::domain::event::types;
 use crate::domain::outcome::Outcome;
 use crate::domain::run::RunCounts;
 use crate::domain::{
     AccountId, AccountStatus, ArtistId, BatchId, BatchState, DocumentId, Event, GrowthRow, Lease, LostMetric,
-    MetricsRow, Platform, Quarantined, Window,
+    MetricsRow, Platform, Quarantined, Tally, Window,
 };
 
 /// What a batch brought.
@@ -39,6 +40,8 @@ pub struct BatchResult {
     pub logs: Vec<PluginLog>,
     /// What the batch took, for whoever looks into it.
     pub usage: Json,
+    /// What it says for or against the release.
+    pub tally: Tally,
     /// When accounts that are not named are tried again; none means at once.
     pub retry_at: Option<DateTime<Utc>>,
 }
@@ -213,7 +216,9 @@ impl Completion {
                 attempts: account.attempts,
             })
             .collect();
-        upsert_outcomes(work, self.lease.batch.run_id, &outcomes, self.now).await?;
+        let batch = &self.lease.batch;
+        upsert_outcomes(work, batch.run_id, Some(batch.release), &outcomes, self.now).await?;
+        insert_tally(work, batch, &result.tally, self.now).await?;
         let told = asked_to_reconnect(work, &accounts).await?;
         let mut events: Vec<Event> = accounts
             .iter()
@@ -313,9 +318,9 @@ impl Completion {
         let (id, of) = (BatchId::generate().to_string(), self.lease.batch.id.to_string());
         let statement = self.work.query(
             "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
-                 lease_token, available_at, message, created_at, finished_at)
+                 lease_token, available_at, message, created_at, finished_at, lane, began_at)
              SELECT $2::uuid, run_id, turn, tenant, platform, release_digest, window_since, window_until, $3, $4, 0,
-                 $5::timestamptz, $6, created_at, $7::timestamptz
+                 $5::timestamptz, $6, created_at, $7::timestamptz, lane, began_at
              FROM batches WHERE id = $1::uuid",
         );
         let statement = statement

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::{BatchId, Platform};
+use crate::domain::{BatchId, Digest, Platform, ReleaseState};
 
 /// What can go wrong with the database. The cause is in `source`, never in the text; no text holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,20 @@ pub enum StoreError {
     ScheduleExists {
         /// Which.
         name: String,
+    },
+    /// Only a granted release can become active.
+    #[error("the release {} is {}: grant it first with `backline plugins grant`", digest.short(), state.as_str())]
+    NotGranted {
+        /// Which.
+        digest: Digest,
+        /// Where it stands.
+        state: ReleaseState,
+    },
+    /// It is needed.
+    #[error("the release {} is active or about to be: activate another one first, or end its canary", digest.short())]
+    ReleaseInUse {
+        /// Which.
+        digest: Digest,
     },
     /// There is no such thing.
     #[error("there is no {what} {id}")]

@@ -34,15 +34,23 @@ macro_rules! lease_sql {
     ($which:literal) => {
         concat!(
             "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1, available_at = $5::timestamptz,
+                 began_at = $4::timestamptz,
+                 release_digest = COALESCE(
+                     CASE WHEN lane = 'canary'
+                         THEN (SELECT c.release_digest FROM canaries c WHERE c.platform = batches.platform) END,
+                     (SELECT r.digest FROM releases r WHERE r.platform = batches.platform AND r.active),
+                     release_digest),
                  attempts = CASE WHEN state = 'leased' THEN attempts + 1 ELSE attempts END
              WHERE id = (
                  SELECT id FROM batches
                  WHERE finished_at IS NULL AND available_at <= $4::timestamptz
-                     AND ($1::uuid IS NULL OR run_id = $1::uuid) AND ",
+                     AND ($1::uuid IS NULL OR run_id = $1::uuid)
+                     AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
+                         OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform)) AND ",
             $which,
             " ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED)
              RETURNING id::text AS id, run_id::text AS run_id, tenant, platform, release_digest, window_since::text AS window_since,
-                 window_until::text AS window_until, attempts, lease_token"
+                 window_until::text AS window_until, attempts, lease_token, lane"
         )
     };
 }
@@ -82,8 +90,8 @@ impl Store {
         work.commit().await
     }
 
-    /// Takes the next batch up for `ttl`: one that is planned, one whose deferral is over, or one whose lease ran out (which uses up an
-    /// attempt: whoever held it may have died of it). Two workers never get the same one.
+    /// Takes the next batch up for `ttl`, with the release that is active at this moment: one that is planned, one whose deferral is over, or one whose lease ran out (which uses up an
+    /// attempt: whoever held it may have died of it). Two workers never get the same one. A platform whose releases are all inactive waits.
     ///
     /// # Errors
     /// When the database fails.
@@ -121,6 +129,7 @@ impl Store {
                 tenant: row.parsed("tenant")?,
                 platform: row.parsed("platform")?,
                 release: row.parsed("release_digest")?,
+                canary: row.text_or_null("lane")?.is_some(),
                 window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
                 accounts: accounts.iter().map(batch_account_of).collect::<Result<_, _>>()?,
                 attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
@@ -188,7 +197,7 @@ impl Store {
                 attempts: lease.batch.attempts,
             })
             .collect();
-        upsert_outcomes(&mut work, lease.batch.run_id, &outcomes, now).await?;
+        upsert_outcomes(&mut work, lease.batch.run_id, Some(lease.batch.release), &outcomes, now).await?;
         work.commit().await
     }
 
@@ -230,7 +239,9 @@ impl Store {
         let statement = self.query(
             "SELECT MIN(available_at)::text AS at FROM batches
              WHERE finished_at IS NULL AND state = 'planned' AND ($1::uuid IS NULL OR run_id = $1::uuid)
-                 AND ($2::text IS NULL OR platform = $2)",
+                 AND ($2::text IS NULL OR platform = $2)
+                 AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
+                     OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))",
         );
         let statement =
             statement.bind(run.map(|run| run.to_string())).bind(platform.map(|platform| platform.as_str().to_owned()));
@@ -380,7 +391,7 @@ pub(super) async fn insert_batches(
             rows.push(json!({
                 "id": batch.id, "run": batch.run_id, "turn": turn, "tenant": batch.tenant, "platform": batch.platform,
                 "release": batch.release, "since": time_text(batch.window.since), "until": time_text(batch.window.until),
-                "attempts": batch.attempts,
+                "attempts": batch.attempts, "lane": batch.canary.then_some("canary"),
             }));
             accounts.extend(batch.accounts.iter().enumerate().map(|(position, account)| {
                 json!({ "batch": batch.id, "position": position, "account": account.account_id, "date": account.metric_date })
@@ -388,10 +399,10 @@ pub(super) async fn insert_batches(
         }
         let statement = work.query(
             "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
-                 lease_token, available_at, created_at)
+                 lease_token, available_at, created_at, lane)
              SELECT (r.value->>'id')::uuid, (r.value->>'run')::uuid, (r.value->>'turn')::bigint, r.value->>'tenant',
                  r.value->>'platform', r.value->>'release', (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz,
-                 'planned', (r.value->>'attempts')::bigint, 0, $2::timestamptz, $2::timestamptz
+                 'planned', (r.value->>'attempts')::bigint, 0, $2::timestamptz, $2::timestamptz, r.value->>'lane'
              FROM {rows}",
         );
         work.execute("add batches", statement.bind(json("batches", &rows)?).bind(time_text(now))).await?;

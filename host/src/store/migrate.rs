@@ -9,7 +9,7 @@ use super::dialect::{Columns as _, DatabaseKind};
 use super::{Store, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 3] = [
     (
         1,
         "first",
@@ -21,6 +21,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 2] = [
         "service",
         include_str!("../../../migrations/sqlite/0002_service.sql"),
         include_str!("../../../migrations/postgres/0002_service.sql"),
+    ),
+    (
+        3,
+        "releases",
+        include_str!("../../../migrations/sqlite/0003_releases.sql"),
+        include_str!("../../../migrations/postgres/0003_releases.sql"),
     ),
 ];
 

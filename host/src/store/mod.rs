@@ -26,6 +26,7 @@ mod refreshes;
 mod releases;
 mod roster;
 mod schedules;
+mod trials;
 mod wake;
 
 use std::path::Path;
@@ -59,6 +60,7 @@ pub use past::AccountPast;
 pub use planning::{PlanGuard, Planning};
 pub use quarantine::{QuarantineFilter, Release as QuarantineRelease};
 pub use refreshes::{Expiring, RefreshLease};
+pub use releases::{InUse, LoadReport, Swap};
 pub use schedules::NewSchedule;
 pub use wake::{Listener, Topic};
 

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use super::dialect::{Columns as _, json, time_text, unreadable};
 use super::{ROWS_PER_STATEMENT, Store, StoreError, Work};
 use crate::domain::outcome::{Exclusion, FailureClass, Outcome};
-use crate::domain::{AccountId, ArtistId, Platform, RunId};
+use crate::domain::{AccountId, ArtistId, Digest, Platform, RunId};
 
 /// How one account ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +71,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        upsert_outcomes(&mut work, run, outcomes, now).await?;
+        upsert_outcomes(&mut work, run, None, outcomes, now).await?;
         work.commit().await
     }
 
@@ -140,9 +140,11 @@ impl Store {
 }
 
 /// Writes outcomes; a later one of the same run and account replaces the earlier. Accounts that have been erased are left out.
+/// `release` is the one they were collected with, where they reached a batch.
 pub(super) async fn upsert_outcomes(
     work: &mut Work,
     run: RunId,
+    release: Option<Digest>,
     outcomes: &[AccountOutcome],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -164,15 +166,17 @@ pub(super) async fn upsert_outcomes(
             .collect();
         let statement = work.query(
             "INSERT INTO collection_outcomes
-                 (run_id, account_id, artist_id, platform, metric_date, outcome, reason, message, deferred_until, attempts, at)
+                 (run_id, account_id, artist_id, platform, metric_date, outcome, reason, message, deferred_until, attempts, at,
+                  release_digest)
              SELECT $2::uuid, a.id, a.artist_id, a.platform, (r.value->>'date')::date, r.value->>'outcome', r.value->>'reason',
-                 r.value->>'message', (r.value->>'until')::timestamptz, (r.value->>'attempts')::bigint, $3::timestamptz
+                 r.value->>'message', (r.value->>'until')::timestamptz, (r.value->>'attempts')::bigint, $3::timestamptz, $4
              FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid WHERE TRUE
              ON CONFLICT (run_id, account_id) DO UPDATE SET metric_date = excluded.metric_date, outcome = excluded.outcome,
                  reason = excluded.reason, message = excluded.message, deferred_until = excluded.deferred_until,
-                 attempts = excluded.attempts, at = excluded.at",
+                 attempts = excluded.attempts, at = excluded.at, release_digest = excluded.release_digest",
         );
         let statement = statement.bind(json("outcomes", &rows)?).bind(run.to_string()).bind(time_text(now));
+        let statement = statement.bind(release.map(|digest| digest.to_string()));
         work.execute("record outcomes", statement).await?;
     }
     Ok(())

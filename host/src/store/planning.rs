@@ -118,7 +118,7 @@ impl Planning {
     /// # Errors
     /// When the database fails.
     pub async fn exclude(&mut self, outcomes: &[AccountOutcome]) -> Result<(), StoreError> {
-        upsert_outcomes(&mut self.work, self.run, outcomes, self.now).await
+        upsert_outcomes(&mut self.work, self.run, None, outcomes, self.now).await
     }
 
     /// Makes the plan real, and wakes whoever waits for work.

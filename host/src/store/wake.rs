@@ -31,11 +31,13 @@ pub enum Topic {
     Work,
     /// Artists to be collected for the first time.
     Activations,
+    /// A release that is about to be activated, or was, or may do less than before.
+    Releases,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 2] = [Self::Work, Self::Activations];
+    pub const ALL: [Self; 3] = [Self::Work, Self::Activations, Self::Releases];
 
     /// The name by which it is notified.
     #[must_use]
@@ -43,6 +45,7 @@ impl Topic {
         match self {
             Self::Work => "work",
             Self::Activations => "activations",
+            Self::Releases => "releases",
         }
     }
 
@@ -171,7 +174,7 @@ mod tests {
         for topic in Topic::ALL {
             assert_eq!(Topic::parse(topic.as_str()), Some(topic));
         }
-        assert_eq!(Topic::parse("releases"), None);
+        assert_eq!(Topic::parse("nothing"), None);
     }
 
     #[tokio::test]
@@ -204,7 +207,10 @@ mod tests {
         for _ in 0..=super::super::WAKES_WAITING {
             store.ring(Topic::Work);
         }
-        let heard = [listener.next().await.expect("heard"), listener.next().await.expect("heard")];
+        let mut heard = Vec::new();
+        for _ in Topic::ALL {
+            heard.push(listener.next().await.expect("heard"));
+        }
         assert!(Topic::ALL.iter().all(|topic| heard.contains(topic)), "{heard:?}");
     }
 }

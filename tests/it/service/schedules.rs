@@ -221,6 +221,7 @@ async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline:
             tenant: Tenant::default(),
             platform: account.platform.clone(),
             release: Digest::of(b"any"),
+            canary: false,
             window: Window { since: now - TimeDelta::days(28), until: now },
             accounts: vec![BatchAccount { account_id: account.id, metric_date: now.date_naive() }],
             attempts: 0,

@@ -136,6 +136,7 @@ async fn everything_an_account_brought_is_written_with_its_batch() {
         let date = day("2026-11-22");
         let all: Vec<_> = accounts.iter().collect();
         store.save_release(&release(), b"component").await.unwrap();
+        store.activate(release().digest, backline::domain::SwapCause::Activated, now()).await.unwrap();
         store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
         let collected = row(&accounts[0], date);
         let growth = GrowthRow {
@@ -159,6 +160,7 @@ async fn everything_an_account_brought_is_written_with_its_batch() {
         second.events.push(event(2, Some("once")));
         let lost = LostMetric { name: "impressions".to_owned(), reason: "not a valid metric".to_owned() };
         let result_ = BatchResult {
+            tally: backline::domain::Tally { accounts: 2, collected: 2, ..Default::default() },
             accounts: vec![first, second, result(&row(&accounts[2], date), Outcome::Collected)],
             lost_metrics: vec![lost.clone()],
             logs: vec![PluginLog { level: "warn".to_owned(), message: "slow".to_owned() }],
@@ -175,13 +177,13 @@ async fn everything_an_account_brought_is_written_with_its_batch() {
         assert_eq!(store.lost_metrics(release().digest).await.unwrap(), ["impressions"]);
         let kinds: Vec<_> =
             store.events_after(EventCursor::default(), 10).await.unwrap().into_iter().map(|(_, event)| event.kind).collect();
-        assert_eq!(kinds, ["metrics.collected", "connector.metric_lost"], "one event per dedup key");
+        assert_eq!(kinds, ["connector.activated", "metrics.collected", "connector.metric_lost"], "one event per dedup key");
 
         // The same metric lost again says nothing new.
         store.add_batches(&[batch(2, &run(1), &[&accounts[2]], date)], now()).await.unwrap();
         let again = BatchResult { lost_metrics: vec![lost], accounts: vec![stored(row(&accounts[2], date))], ..BatchResult::default() };
         store.complete_batch(&lease(&store).await, again, now()).await.unwrap();
-        assert_eq!(store.events_after(EventCursor::default(), 10).await.unwrap().len(), 2);
+        assert_eq!(store.events_after(EventCursor::default(), 10).await.unwrap().len(), 3);
 
         let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
         let text = match store.kind() {

@@ -1,6 +1,6 @@
 //! Credentials, their budgets, releases and events.
 
-use backline::domain::{CredentialId, Digest, Event};
+use backline::domain::{CredentialId, Digest, Event, SwapCause};
 use backline::store::{BudgetKey, CredentialFilter, EventCursor, SealedCredential, StoreError};
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -113,16 +113,20 @@ async fn activating_a_release_swaps_it_for_the_one_before() {
         store.save_release(&old, b"component").await.unwrap();
         store.save_release(&new, b"other component").await.unwrap();
         assert_eq!(store.active_release(&demo()).await.unwrap(), None);
-        assert_eq!(store.activate(old.digest, now()).await.unwrap(), None);
-        assert_eq!(store.activate(new.digest, now()).await.unwrap(), Some(old.digest));
-        assert_eq!(store.activate(new.digest, now()).await.unwrap(), None, "it is active already");
+        assert_eq!(store.activate(old.digest, SwapCause::Activated, now()).await.unwrap(), None);
+        assert_eq!(store.activate(new.digest, SwapCause::Activated, now()).await.unwrap(), Some(old.digest));
+        assert_eq!(
+            store.activate(new.digest, SwapCause::Activated, now()).await.unwrap(),
+            None,
+            "it is active already"
+        );
         let active = store.active_release(&demo()).await.unwrap().unwrap();
         assert_eq!(active, backline::domain::Release { active: true, ..new.clone() });
         assert_eq!(store.get_release(old.digest).await.unwrap(), Some(old.clone()));
         assert_eq!(store.list_releases().await.unwrap().iter().filter(|release| release.active).count(), 1);
         assert_eq!(store.component(old.digest).await.unwrap().as_deref(), Some(b"component".as_slice()));
         assert_eq!(store.component(Digest::of(b"nothing")).await.unwrap(), None);
-        let error = store.activate(Digest::of(b"nothing"), now()).await.unwrap_err();
+        let error = store.activate(Digest::of(b"nothing"), SwapCause::Activated, now()).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { what: "release", .. }), "{error}");
         let events = store.events_after(EventCursor::default(), 10).await.unwrap();
         assert_eq!(events.iter().map(|(_, event)| event.kind.as_str()).collect::<Vec<_>>(), ["connector.activated"; 2]);

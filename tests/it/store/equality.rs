@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use backline::domain::{DocumentId, MetricsRow, Outcome, Value};
+use backline::domain::{DocumentId, MetricsRow, Outcome, SwapCause, Value};
 use backline::store::{AccountFilter, ArtistFilter, BatchResult, EventCursor, MetricsFilter};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ async fn both_databases_answer_alike() {
     each_database(async |store, _| {
         let accounts = people(&store, 5).await;
         store.save_release(&release(), b"component").await.unwrap();
-        store.activate(release().digest, now()).await.unwrap();
+        store.activate(release().digest, SwapCause::Activated, now()).await.unwrap();
         for (n, date) in ["2026-11-19", "2026-11-21", "2026-11-22"].into_iter().enumerate() {
             let all: Vec<_> = accounts.iter().collect();
             store.add_batches(&[batch(n as u128, &run(1), &all, day(date))], now()).await.unwrap();

@@ -7,8 +7,8 @@ use backline::domain::metric::names;
 use backline::domain::run::RunCounts;
 use backline::domain::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, Digest, DocumentId, Engagement,
-    EngagementBasis, Event, Grant, Lease, Manifest, MetricName, MetricsRow, Outcome, Platform, Release, Run, RunId,
-    RunStatus, SubscriptionStatus, Tenant, Value, Window,
+    EngagementBasis, Event, Grant, Lease, Manifest, MetricName, MetricsRow, Outcome, Platform, Release, ReleaseState,
+    Run, RunId, RunStatus, SubscriptionStatus, Tenant, Value, Window,
 };
 use backline::store::{AccountResult, BatchResult, Completed, DocumentRecord, Store, StoredAccount};
 use chrono::{DateTime, NaiveDate, Utc};
@@ -74,7 +74,13 @@ pub fn release_of(version: &str, component: &[u8]) -> Release {
         grant: Grant::all_of(&manifest),
         manifest,
         wit_version: "1.0.0".to_owned(),
+        imports: Vec::new(),
+        state: ReleaseState::Granted,
+        state_reason: None,
+        wanted: false,
         active: false,
+        source: "demo.wasm".to_owned(),
+        signed_by: None,
         installed_at: now(),
         size_bytes: component.len() as u64,
     }
@@ -152,6 +158,7 @@ pub fn batch(n: u128, run: &Run, accounts: &[&Account], date: NaiveDate) -> Batc
         tenant: Tenant::default(),
         platform: demo(),
         release: release().digest,
+        canary: false,
         window: window(),
         accounts: accounts.iter().map(|account| BatchAccount { account_id: account.id, metric_date: date }).collect(),
         attempts: 0,

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use backline::domain::outcome::{Exclusion, FailureClass, Outcome};
-use backline::domain::{Account, Artist, Batch, BatchId, BatchState, Lease, Platform, RunStatus, Tenant, Weights};
+use backline::domain::{
+    Account, Artist, Batch, BatchId, BatchState, Lease, Platform, RunStatus, SwapCause, Tenant, Weights,
+};
 use backline::store::{AccountOutcome, BatchFilter, BatchResult, EventCursor, Retried, Store, StoreError, Topic};
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -311,7 +313,7 @@ async fn work_is_looked_for_by_platform_and_run() {
         let accounts = people(&store, 1).await;
         let (release, other) = (release(), Platform::new("other").unwrap());
         store.save_release(&release, b"component").await.unwrap();
-        store.activate(release.digest, now()).await.unwrap();
+        store.activate(release.digest, SwapCause::Activated, now()).await.unwrap();
         assert_eq!(store.platforms_with_work(None, now()).await.unwrap(), []);
         store.add_batches(&batches_of("a", &accounts[0], 0, 1), now()).await.unwrap();
         assert_eq!(store.platforms_with_work(None, now()).await.unwrap(), [demo()]);
@@ -398,7 +400,7 @@ async fn a_dead_batch_is_retried_on_the_release_that_is_active_now() {
         store.complete_batch(&lease(&store).await, ended, now()).await.unwrap();
         let mended = super::fixtures::release_of("1.0.1", b"mended");
         store.save_release(&mended, b"mended").await.unwrap();
-        store.activate(mended.digest, now()).await.unwrap();
+        store.activate(mended.digest, SwapCause::Activated, now()).await.unwrap();
         let retried = store.retry_batches(&BatchFilter::default(), &Weights::default(), now()).await.unwrap();
         assert_eq!(retried.batches, 1);
         assert_eq!(lease(&store).await.batch.release, mended.digest);

@@ -22,7 +22,7 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
         assert!(error.to_string().contains("backline migrate"), "{error}");
 
         let first = store.migrate().await.unwrap();
-        assert_eq!(first.applied, ["0001_first", "0002_service"]);
+        assert_eq!(first.applied, ["0001_first", "0002_service", "0003_releases"]);
         store.check_schema().await.unwrap();
         let second = store.migrate().await.unwrap();
         assert!(second.applied.is_empty());

@@ -6,3 +6,4 @@ pub mod fleet;
 pub mod http;
 pub mod postgres;
 pub mod stage;
+pub mod variants;

@@ -1,0 +1,1 @@
+//! The life of a release: installed, granted, activated, swapped while it collects, rolled back, removed.
