@@ -3,12 +3,14 @@
 //! plan → lease → credentials → fetch (sandbox ⇄ gateway) → normalise → validate → growth → store.
 
 mod budgets;
+mod canary;
 mod collect;
 mod credentials;
 mod dispatch;
 mod fetch;
 mod install;
 mod journal;
+mod judge;
 mod keeper;
 mod planning;
 mod preflight;
@@ -22,6 +24,7 @@ mod run;
 mod scheduler;
 pub mod schedules;
 pub mod service;
+mod shadow;
 mod sync;
 mod watch;
 mod workers;
@@ -33,10 +36,12 @@ use tokio::task::JoinSet;
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
 use self::journal::Journal;
+pub use self::judge::{Judgement, RolledBack};
 pub use self::keeper::KeeperReport;
 pub use self::preflight::{Obstacle, examine};
 pub use self::presence::is_present;
 use self::releases::ReleaseShelf;
+pub use self::shadow::{CheckReport, ShadowReport, ShadowRequest, TestReport};
 pub use self::sync::{Difference, SyncError, SyncReport, SyncRequest};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -149,6 +154,17 @@ pub enum HostError {
         /// Which.
         digest: Digest,
     },
+    /// Nothing can take the place of the platform's active release.
+    #[error("nothing can take the place of {platform}'s active release: {problem}")]
+    NoPredecessor {
+        /// Where.
+        platform: Platform,
+        /// What is missing.
+        problem: String,
+    },
+    /// A canary that can't be.
+    #[error("{0}")]
+    Canary(String),
     /// A batch names a release that was removed.
     #[error("the release {digest} is in the database no longer; install it again")]
     ReleaseGone {
