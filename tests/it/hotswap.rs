@@ -1,1 +1,4 @@
 //! The life of a release: installed, granted, activated, swapped while it collects, rolled back, removed.
+
+mod hosts;
+mod swapping;

@@ -76,6 +76,11 @@ pub async fn collect_or_give_back(host: &Host, lease: &Lease) -> Result<BatchRep
     match caught(collect(host, lease)).await {
         // Whoever has it now sees to it.
         Err(HostError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
+        // Taken back between the lease and now: nothing was tried.
+        Err(HostError::NotGranted { .. }) => {
+            host.store().release_batch(lease, host.clock().now(), false).await?;
+            Ok(BatchReport { open: lease.batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
+        }
         Err(error) => give_back(host, lease, error).await,
         collected => collected,
     }

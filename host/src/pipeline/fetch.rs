@@ -135,7 +135,9 @@ pub async fn fetch(
     deadline: Duration,
     side: &mut SideEffects,
 ) -> BTreeMap<AccountId, Result<Fetched, Ending>> {
-    let mut bisection = Bisection::of(accounts.len());
+    // A batch may have been planned for a release that takes more accounts at a time.
+    let at_once = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX);
+    let mut bisection = Bisection::of(accounts.len(), at_once);
     while let Some(range) = bisection.next() {
         let part = &accounts[range.clone()];
         let until = Instant::now() + share(deadline, part.len(), accounts.len());
@@ -174,7 +176,7 @@ pub async fn normalize(
     documents: Vec<DocumentInput>,
     side: &mut SideEffects,
 ) -> Vec<Result<Snapshot, Ending>> {
-    let mut bisection = Bisection::of(documents.len());
+    let mut bisection = Bisection::of(documents.len(), documents.len());
     while let Some(range) = bisection.next() {
         let called = release.connector.normalize(documents[range.clone()].to_vec()).await;
         bisection.record(range, side.take("normalize", called));
@@ -196,9 +198,11 @@ struct Bisection<T> {
 }
 
 impl<T> Bisection<T> {
-    fn of(items: usize) -> Self {
-        let whole: Range<usize> = 0..items;
-        Self { parts: vec![whole], results: Vec::with_capacity(items) }
+    /// So many items, of which one call takes at most so many.
+    fn of(items: usize, at_once: usize) -> Self {
+        let at_once = at_once.max(1);
+        let parts = (0..items).step_by(at_once).map(|start| start..(start + at_once).min(items)).rev().collect();
+        Self { parts, results: Vec::with_capacity(items) }
     }
 
     /// The part to call with next. Parts come from the left, so that results stand in the order of the items.
@@ -282,7 +286,7 @@ mod tests {
     /// Answers each item with its double, and traps on any call that contains a poisonous one.
     fn double_unless(items: &[usize], poison: &[usize]) -> (Vec<Result<usize, CallError>>, u32) {
         let mut calls = 0;
-        let mut bisection = Bisection::of(items.len());
+        let mut bisection = Bisection::of(items.len(), items.len());
         while let Some(part) = bisection.next() {
             calls += 1;
             let items = &items[part.clone()];
@@ -312,6 +316,19 @@ mod tests {
     }
 
     #[test]
+    fn no_call_has_more_items_than_the_connector_takes() {
+        let mut bisection = Bisection::<u32>::of(50, 20);
+        let mut parts = Vec::new();
+        while let Some(part) = bisection.next() {
+            parts.push(part.clone());
+            bisection.record(part.clone(), Ok(part.map(|item| item as u32).collect()));
+        }
+        assert_eq!(parts, [0..20, 20..40, 40..50]);
+        let results: Vec<u32> = bisection.into_results().into_iter().map(|result| result.expect("answered")).collect();
+        assert_eq!(results, (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn nothing_is_called_for_nothing_and_all_poison_ends() {
         assert_eq!(double_unless(&[], &[]).1, 0);
         let (results, _) = double_unless(&[1, 2, 3], &[1, 2, 3]);
@@ -320,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_fault_of_the_hosts_is_not_searched_for_among_the_items() {
-        let mut bisection = Bisection::<u32>::of(50);
+        let mut bisection = Bisection::<u32>::of(50, 50);
         let part = bisection.next().expect("the whole");
         bisection.record(part, Err(CallError::Internal("no slot".into())));
         assert!(bisection.next().is_none());

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Host, HostError};
+use super::{ActivateOptions, Host, HostError};
 use crate::domain::manifest::{CredentialKind, CredentialSlot, Owner};
-use crate::domain::{AccountId, AccountStatus, Grant, Manifest, Platform, Release, ReleaseState, SwapCause};
+use crate::domain::{AccountId, AccountStatus, Grant, Manifest, Platform, Release, ReleaseState};
 use crate::plugins::inspect;
 use crate::secrets::{Secret, SecretText};
 use crate::store::SealedCredential;
@@ -63,7 +63,7 @@ impl Host {
             self.store().save_release(&release, component).await?;
         }
         if !twin.is_some_and(|twin| twin.active) {
-            self.store().activate(release.digest, SwapCause::Activated, now).await?;
+            self.activate(release.digest, &ActivateOptions::default()).await?;
         }
         Ok(release)
     }

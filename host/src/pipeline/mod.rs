@@ -2,6 +2,7 @@
 //!
 //! plan → lease → credentials → fetch (sandbox ⇄ gateway) → normalise → validate → growth → store.
 
+mod activate;
 mod budgets;
 mod canary;
 mod collect;
@@ -12,6 +13,7 @@ mod install;
 mod journal;
 mod judge;
 mod keeper;
+mod loading;
 mod planning;
 mod preflight;
 mod presence;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+pub use self::activate::{ActivateOptions, Activated};
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
 use self::journal::Journal;
@@ -165,6 +168,38 @@ pub enum HostError {
     /// A canary that can't be.
     #[error("{0}")]
     Canary(String),
+    /// It was rolled back.
+    #[error("the release {} was rolled back: {reason}; activate it with --again if you know better", digest.short())]
+    Withdrawn {
+        /// Which.
+        digest: Digest,
+        /// What was found.
+        reason: String,
+    },
+    /// A host can't load it.
+    #[error(
+        "the release {} was not activated, nothing has changed: {problems}; mend it there, or activate with --anyway and leave the platform to the others",
+        digest.short()
+    )]
+    NotLoadedEverywhere {
+        /// Which.
+        digest: Digest,
+        /// Which hosts, and why.
+        problems: String,
+    },
+    /// A host does not say whether it can load it.
+    #[error(
+        "the release {} was not activated, nothing has changed: not heard from {hosts} within {waited_s} s; look what is wrong there, wait longer with --wait, or activate with --anyway",
+        digest.short()
+    )]
+    HostsSilent {
+        /// Which.
+        digest: Digest,
+        /// Which hosts.
+        hosts: String,
+        /// How long was waited, in seconds.
+        waited_s: u64,
+    },
     /// A batch names a release that was removed.
     #[error("the release {digest} is in the database no longer; install it again")]
     ReleaseGone {

@@ -199,7 +199,7 @@ pub(super) async fn load_active(host: &Host) -> Vec<Obstacle> {
     };
     let mut obstacles = Vec::new();
     for release in releases.into_iter().filter(|release| release.active) {
-        if let Err(source) = host.shelf().get(release.digest).await {
+        if let Err(source) = host.shelf().prepare(release.digest).await {
             let connector = release.manifest.connector;
             obstacles.push(Obstacle::NotLoaded {
                 name: connector.name,

@@ -4,7 +4,8 @@
 //! - `scheduler` plans the runs that are due, on the one host that leads,
 //! - `keeper` keeps credentials fresh,
 //! - `sync` keeps artists in step with another table,
-//! - `presence` tells the other hosts that this one is alive, and keeps the active connectors loaded,
+//! - `loading` keeps the releases in use loaded,
+//! - `presence` tells the other hosts that this one is alive,
 //! - this module listens for wake-ups and ends it all in order.
 //!
 //! A loop takes the host anew for each piece of work, so that a changed configuration takes hold with the next one.
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use super::watch::Watch;
-use super::{Host, HostError, Obstacle, budgets, keeper, preflight, presence, scheduler, sync, workers};
+use super::{Host, HostError, Obstacle, budgets, keeper, loading, preflight, presence, scheduler, sync, workers};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::store::Topic;
@@ -113,7 +114,7 @@ impl Service {
         presence.spawn(kept_up("presence", seat.clone(), presence::beat));
         let mut loops = JoinSet::new();
         loops.spawn(kept_up("wake-ups", seat.clone(), listen));
-        loops.spawn(kept_up("connectors", seat.clone(), presence::keep_loaded));
+        loops.spawn(kept_up("connectors", seat.clone(), loading::serve));
         loops.spawn(kept_up("workers", seat.clone(), workers::serve));
         loops.spawn(kept_up("scheduler", seat.clone(), scheduler::serve));
         loops.spawn(kept_up("credentials", seat.clone(), keeper::serve));

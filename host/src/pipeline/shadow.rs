@@ -103,7 +103,7 @@ impl Host {
         if request.fetch > 0 && release.state != ReleaseState::Granted {
             return Err(HostError::NotGranted { digest: release.digest });
         }
-        let loaded = self.shelf().get(release.digest).await?;
+        let loaded = self.shelf().get_ungranted(release.digest).await?;
         let documents = self.store().last_documents(release.platform(), request.documents).await?;
         let total = documents.len() as u64 + u64::from(request.fetch);
         let mut stored = Comparison::default();
@@ -311,7 +311,7 @@ impl Host {
         documents: u32,
         accounts: u32,
     ) -> Result<TestReport, HostError> {
-        let loaded = self.shelf().get(release.digest).await?;
+        let loaded = self.shelf().get_ungranted(release.digest).await?;
         let stored = self.store().last_documents(release.platform(), documents).await?;
         let (_, inputs) = self.bodies(&stored).await?;
         let tried = inputs.len() as u64;

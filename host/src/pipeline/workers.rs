@@ -164,7 +164,10 @@ impl Crew {
             if self.run.is_none() {
                 self.dispatch.know(store.active_platforms().await?);
             }
-            self.dispatch.work_for(store.platforms_with_work(self.run, clock.now()).await?);
+            let mut platforms = store.platforms_with_work(self.run, clock.now()).await?;
+            // A crew of one run goes on until it is known what becomes of it.
+            platforms.retain(|platform| self.run.is_some() || !host.shelf().is_blocked(platform));
+            self.dispatch.work_for(platforms);
         }
         let lease_ttl = Duration::from_millis(collection.lease_ttl_ms);
         while !self.stop.is_cancelled()

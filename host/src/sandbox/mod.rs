@@ -14,6 +14,7 @@ mod state;
 mod wasi;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -49,6 +50,8 @@ struct Shared {
     engine: Engine,
     linkers: Linkers,
     slots: CallSlots,
+    /// Connectors that are loaded.
+    connectors: AtomicUsize,
     /// One component is compiled at a time: the compiler uses all cores by itself, and its memory is limited per process.
     compiling: tokio::sync::Mutex<()>,
     /// Ends with the sandbox and its last connector.
@@ -76,7 +79,17 @@ impl Sandbox {
         let ticker = Ticker::start(&engine, Duration::from_millis(config.epoch_tick_ms))?;
         let slots = CallSlots::new(config.calls_at_once);
         let compiling = tokio::sync::Mutex::new(());
-        Ok(Self { shared: Arc::new(Shared { config, engine, linkers, slots, compiling, _ticker: ticker }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                config,
+                engine,
+                linkers,
+                slots,
+                connectors: AtomicUsize::new(0),
+                compiling,
+                _ticker: ticker,
+            }),
+        })
     }
 
     /// The bounds in force.
@@ -89,6 +102,12 @@ impl Sandbox {
     #[must_use]
     pub fn calls_running(&self) -> u32 {
         self.shared.slots.in_use()
+    }
+
+    /// How many connectors are loaded. One is until its last call has ended and nobody holds it.
+    #[must_use]
+    pub fn connectors(&self) -> usize {
+        self.shared.connectors.load(Ordering::Relaxed)
     }
 
     /// The key of a component's [`CompiledRecord`]: its digest, and what of the engine its compiled code depends on.
@@ -129,6 +148,7 @@ impl Sandbox {
         let bindings =
             BindingsPre::new(linked).map_err(|error| LoadError::Link(bindings::clip(format!("{error:#}"))))?;
         let name = inspection.manifest.connector.name.clone();
+        shared.connectors.fetch_add(1, Ordering::Relaxed);
         let connector = Connector {
             shared: Arc::clone(shared),
             startable: Startable { name, bindings, with_wasi },
@@ -185,6 +205,12 @@ impl Sandbox {
             Ok((component, record))
         })
         .await?
+    }
+}
+
+impl Drop for Connector {
+    fn drop(&mut self) {
+        self.shared.connectors.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -98,6 +98,13 @@ impl Store {
     pub async fn forget_host(&self, name: &str, started_at: DateTime<Utc>) -> Result<(), StoreError> {
         let statement = self.query("DELETE FROM hosts WHERE name = $1 AND started_at = $2::timestamptz");
         self.write("forget a host", statement.bind(clean(name)).bind(time_text(started_at))).await?;
+        self.forget_reports().await
+    }
+
+    /// Takes out what hosts reported that are in the list no longer.
+    async fn forget_reports(&self) -> Result<(), StoreError> {
+        let statement = self.query("DELETE FROM release_hosts WHERE host NOT IN (SELECT name FROM hosts)");
+        self.write("forget what hosts loaded that are gone", statement).await?;
         Ok(())
     }
 
@@ -107,7 +114,9 @@ impl Store {
     /// When the database fails.
     pub async fn forget_hosts_unseen_since(&self, since: DateTime<Utc>) -> Result<u64, StoreError> {
         let statement = self.query("DELETE FROM hosts WHERE seen_at < $1::timestamptz");
-        self.write("forget old hosts", statement.bind(time_text(since))).await
+        let forgotten = self.write("forget old hosts", statement.bind(time_text(since))).await?;
+        self.forget_reports().await?;
+        Ok(forgotten)
     }
 
     /// The database server's own time; none for a file, which has no clock but this machine's.

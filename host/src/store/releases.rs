@@ -138,14 +138,12 @@ impl Store {
         row.map(|row| row.bytes("component")).transpose()
     }
 
-    /// What a release may do at this moment; none where there is no such release, or it is not granted.
+    /// Where a release stands at this moment, and what it was granted; none where there is no such release.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn current_grant(&self, digest: Digest) -> Result<Option<Grant>, StoreError> {
-        let statement = self.query(release_sql!("WHERE digest = $1 AND state = 'granted'"));
-        let row = self.row("read a grant", statement.bind(digest.to_string())).await?;
-        Ok(row.as_ref().map(release_of).transpose()?.map(|release| release.grant))
+    pub async fn current_grant(&self, digest: Digest) -> Result<Option<(ReleaseState, Grant)>, StoreError> {
+        Ok(self.get_release(digest).await?.map(|release| (release.state, release.grant)))
     }
 
     /// Makes a release the one its platform is collected with: the swap is this one transaction. The platform is registered with it, a canary
@@ -188,6 +186,18 @@ impl Store {
     pub async fn unstage_release(&self, digest: Digest) -> Result<(), StoreError> {
         let statement = self.query("UPDATE releases SET staged_until = NULL WHERE digest = $1");
         self.write("unstage a release", statement.bind(digest.to_string())).await?;
+        Ok(())
+    }
+
+    /// Lets a release that was rolled back be activated again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn regrant_release(&self, digest: Digest) -> Result<(), StoreError> {
+        let statement = self.query(
+            "UPDATE releases SET state = 'granted', state_reason = NULL WHERE digest = $1 AND state = 'withdrawn'",
+        );
+        self.write("let a release be activated again", statement.bind(digest.to_string())).await?;
         Ok(())
     }
 

@@ -45,6 +45,7 @@ struct Figures {
     under_way: Family<One, Gauge>,
     limit: Family<One, Gauge>,
     leads: Gauge,
+    connectors: Gauge,
     refreshes: Family<Two, Counter>,
     calls: Family<Three, Counter>,
     cpu: Family<One, Seconds>,
@@ -82,6 +83,7 @@ impl Default for Figures {
                 "backline_concurrency_limit",
                 "Batches this host may work on at once as the platform answers now",
             ),
+            connectors: added(r, "backline_connectors_loaded", "Releases this host holds in memory"),
             leads: added(r, "backline_scheduler_leads", "1 on the host that plans the runs"),
             refreshes: added(r, "backline_token_refreshes", "Credentials refreshed, or not"),
             calls: added(r, "backline_sandbox_calls", "Calls into connectors by how they ended"),
@@ -154,6 +156,11 @@ impl Telemetry {
         let labels = self.of(platform);
         self.figures.under_way.get_or_create(&labels).set(signed(under_way as u64));
         self.figures.limit.get_or_create(&labels).set(signed(limit as u64));
+    }
+
+    /// How many releases this host holds in memory.
+    pub fn connectors_loaded(&self, connectors: usize) {
+        self.figures.connectors.set(i64::try_from(connectors).unwrap_or(i64::MAX));
     }
 
     /// Whether this host is the scheduler.

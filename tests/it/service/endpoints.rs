@@ -6,6 +6,7 @@ use super::support::{Place, ask};
 use crate::support::components;
 use crate::support::database::{each_database, each_empty_database};
 use crate::support::stage::Stage;
+use backline::domain::SwapCause;
 
 /// A key that nobody uses elsewhere.
 const KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LWNhbmE=";
@@ -90,12 +91,16 @@ async fn what_is_not_there_is_refused_in_json_and_too_much_is_cut_off() {
 async fn a_host_that_can_not_load_a_connector_is_not_ready() {
     each_empty_database(async |url| {
         let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
-        let serving = Place::new(url, "").serve(&[]).await;
-        serving.answers("/readyz", 200).await;
-        stage.host.install(&components::plugin("youtube")).await.unwrap();
+        let release = stage.host.install(&components::plugin("youtube")).await.unwrap();
         sqlx::any::install_default_drivers();
         let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
-        sqlx::query("UPDATE releases SET component = $1").bind(b"nonsense".to_vec()).execute(&pool).await.unwrap();
+        let damage = "UPDATE releases SET active = FALSE, component = $1";
+        sqlx::query(damage).bind(b"nonsense".to_vec()).execute(&pool).await.unwrap();
+        let serving = Place::new(url, "").serve(&[]).await;
+        serving.answers("/readyz", 200).await;
+        // As a host would that did not ask the others before.
+        let store = stage.host.store();
+        store.activate(release.digest, SwapCause::Activated, stage.host.clock().now()).await.unwrap();
         let body = serving.answers("/readyz", 503).await;
         assert!(body.contains("\"ready\":false") && body.contains("can't be loaded"), "{body}");
         pool.close().await;

@@ -9,39 +9,19 @@ use backline_simulator::SimulatorConfig;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection};
 
 use super::settled;
 use crate::support::database::each_database;
 use crate::support::fleet::Fleet;
 use crate::support::stage::Stage;
+use crate::support::tables::{expect_each_once, number};
 
 /// How long a host that is heard of no more keeps its batches here: short, so that the test sees many takeovers.
 const LEASE_MS: u64 = 2_000;
 
 /// Long enough for a slow machine.
 const IN_THE_END: Duration = Duration::from_secs(900);
-
-async fn number(database: &mut PgConnection, query: &str) -> i64 {
-    let row = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_one(database).await.expect("a number");
-    row.get(0)
-}
-
-/// Each account's results are in the tables once: one document, one row, one outcome, one event.
-async fn expect_each_once(database: &mut PgConnection, accounts: i64) {
-    for (what, query) in [
-        ("documents", "SELECT COUNT(*) FROM documents"),
-        ("accounts with documents", "SELECT COUNT(DISTINCT account_id) FROM documents"),
-        ("rows", "SELECT COUNT(*) FROM metrics"),
-        ("outcomes", "SELECT COUNT(*) FROM collection_outcomes WHERE outcome = 'collected'"),
-        ("events", "SELECT COUNT(*) FROM events WHERE type = 'metrics.collected'"),
-    ] {
-        assert_eq!(number(database, query).await, accounts, "{what}");
-    }
-    assert_eq!(number(database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await, 0, "open batches");
-    let completed = number(database, "SELECT COUNT(*) FROM events WHERE type = 'run.completed'").await;
-    assert_eq!(completed, 1, "the run's end is told once");
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {

@@ -6,4 +6,5 @@ pub mod fleet;
 pub mod http;
 pub mod postgres;
 pub mod stage;
+pub mod tables;
 pub mod variants;

@@ -1,0 +1,134 @@
+//! Two hosts: what is activated on one is live on the other, and a host that can't load a release keeps it from being activated.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use backline::clock::Clock;
+use backline::domain::{Digest, SwapCause};
+use backline::pipeline::{ActivateOptions, Host, HostError};
+use backline::store::DatabaseKind;
+use backline_simulator::SimulatorConfig;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{Connection as _, PgConnection, Row as _};
+
+use crate::support::database::each_database;
+use crate::support::fleet::{Fleet, until};
+use crate::support::stage::Stage;
+use crate::support::tables::number;
+use crate::support::variants::{replace, variant};
+
+/// How soon a swap is live everywhere.
+const LIVE_WITHIN: TimeDelta = TimeDelta::seconds(2);
+
+/// Long enough for a slow machine.
+const IN_THE_END: Duration = Duration::from_secs(300);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_activated_on_one_host_is_live_on_the_other_within_two_seconds() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let simulator = SimulatorConfig {
+            artists: 3_000,
+            tokens_expire: false,
+            latency_ms: 100,
+            date: Clock::system().now().date_naive(),
+            ..SimulatorConfig::default()
+        };
+        let stage = Stage::bare(url, simulator, |config| config.schedules.clear()).await;
+        // Few accounts a batch, so that each host begins one every moment.
+        let few = |manifest: &mut String| replace(manifest, "batch_size = 50", "batch_size = 5");
+        stage.host.install(&variant("spotify", "8.0.0", few)).await.expect("installed");
+        let everybody: Vec<u32> = (0..3_000).collect();
+        stage.import_of(&everybody, &["spotify"], |_| "default".to_owned()).await;
+        // Neither host looks by itself while the test lasts: a swap is heard, or it is not live in time.
+        let fleet = Fleet::of(&stage, |config| {
+            config.service.poll_ms = 600_000;
+            config.collection.concurrency_max = 4;
+        });
+        let (_one, _two) = (fleet.start("one"), fleet.start("two"));
+        let mut database = PgConnection::connect(url).await.expect("the database answers");
+        until(IN_THE_END, "both hosts at work", async || {
+            let at_work = "SELECT COUNT(DISTINCT lease_owner) FROM batches WHERE state = 'leased'";
+            (number(&mut database, at_work).await == 2).then_some(())
+        })
+        .await;
+
+        let next = std::env::temp_dir().join(format!("backline-{}.wasm", uuid::Uuid::new_v4().simple()));
+        std::fs::write(&next, variant("spotify", "9.0.0", few)).expect("written");
+        let mut install = fleet.command(&["plugins", "install", "--yes", next.to_str().expect("text")]);
+        let installed = tokio::task::spawn_blocking(move || install.output().expect("the binary starts"));
+        let installed = installed.await.expect("it ends");
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        std::fs::remove_file(&next).expect("removed");
+
+        let swapped = sqlx::query("SELECT release_digest, at FROM release_activations ORDER BY seq DESC LIMIT 1");
+        let swapped = swapped.fetch_one(&mut database).await.expect("the swap is written down");
+        let (digest, at): (String, DateTime<Utc>) = (swapped.get("release_digest"), swapped.get("at"));
+        let mut first: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
+        until(IN_THE_END, "both hosts collecting with the new release", async || {
+            let with_it = "SELECT lease_owner, began_at FROM batches WHERE state = 'leased' AND release_digest = $1";
+            let rows = sqlx::query(with_it).bind(&digest).fetch_all(&mut database).await.expect("batches are read");
+            for row in rows {
+                first.entry(row.get("lease_owner")).or_insert(row.get("began_at"));
+            }
+            (first.len() == 2).then_some(())
+        })
+        .await;
+        for (host, began) in first {
+            assert!(began - at < LIVE_WITHIN, "{host} used it after {} ms", (began - at).num_milliseconds());
+        }
+        let reports = stage.host.store().load_reports(digest.parse().expect("a digest")).await.expect("reports");
+        let loaded = reports.iter().filter(|report| report.problem.is_none()).count();
+        assert_eq!((reports.len(), loaded), (2, 2), "both had loaded it before");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_can_not_load_a_release_keeps_it_from_being_activated_unless_told_otherwise() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
+        stage.install(&["spotify"]).await;
+        let operator = Host::open(stage.host.config().clone(), Clock::system()).await.expect("the host opens");
+        // One host takes smaller components than the other.
+        let bytes = crate::support::components::plugin("spotify").len() as u64;
+        let fleet = Fleet::of(&stage, |config| config.service.name = Some("one".to_owned()));
+        let small = Fleet::of(&stage, |config| {
+            config.service.name = Some("two".to_owned());
+            config.sandbox.component_bytes_max = bytes + 512;
+        });
+        let (_one, two) = (fleet.start("one"), small.start("two"));
+        let large = variant("spotify", "9.0.0", |manifest| {
+            manifest.push_str(&format!("\n# {}\n", "large ".repeat(200)));
+        });
+        let before = active(&operator).await;
+        let error = operator.install(&large).await.expect_err("host two can't load it");
+        assert!(matches!(error, HostError::NotLoadedEverywhere { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("two: ") && !said.contains("one: ") && said.contains("--anyway"), "{said}");
+        assert_eq!(active(&operator).await, before, "nothing has changed");
+
+        let digest = Digest::of(&large);
+        let options = ActivateOptions { anyway: true, cause: SwapCause::Activated, ..ActivateOptions::default() };
+        operator.activate(digest, &options).await.expect("activated anyway");
+        assert_eq!(active(&operator).await, Some(digest));
+        until(IN_THE_END, "a host that says it is not ready", async || {
+            let hosts = operator.store().list_hosts(operator.clock().now()).await.expect("hosts are read");
+            let states: BTreeMap<_, _> = hosts.into_iter().map(|host| (host.name, host.state)).collect();
+            (states["two"] == "not_ready" && states["one"] == "ready").then_some(())
+        })
+        .await;
+        assert!(two.log().contains("can't be loaded"), "{}", two.log());
+    })
+    .await;
+}
+
+async fn active(host: &Host) -> Option<Digest> {
+    let platform = crate::support::stage::platform("spotify");
+    host.store().active_release(&platform).await.expect("read").map(|release| release.digest)
+}

@@ -1,0 +1,217 @@
+//! A hundred activations while a service collects as fast as it can.
+
+use std::time::{Duration, Instant};
+
+use backline::clock::Clock;
+use backline::domain::Digest;
+use backline::pipeline::service::Service;
+use backline::pipeline::{ActivateOptions, Host};
+use backline::store::DatabaseKind;
+use backline_simulator::SimulatorConfig;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{Connection as _, PgConnection, Row as _};
+
+use crate::support::database::each_database;
+use crate::support::fleet::until;
+use crate::support::stage::Stage;
+use crate::support::tables::{expect_each_once, number};
+use crate::support::variants::{replace, variant};
+
+const ARTISTS: u32 = 3_000;
+
+/// Connectors that take turns with another release of theirs, and what their batch size is in their manifests.
+const CONNECTORS: [(&str, &str); 2] = [("youtube", "batch_size = 50"), ("spotify", "batch_size = 50")];
+
+/// Accounts a batch: few, so that there are many batches to measure.
+const BATCH_SIZE: u32 = 5;
+
+/// Spells of swapping, with calm between them, so that both see the same machine.
+const SPELLS: u32 = 10;
+
+/// Activations in a spell.
+const SWAPS: u32 = 10;
+
+/// Long enough for a slow machine.
+const IN_THE_END: Duration = Duration::from_secs(600);
+
+/// How long after its beginning a batch may have been given its release: the lease is one statement.
+const LEASED_WITHIN: TimeDelta = TimeDelta::milliseconds(150);
+
+/// An activation as whoever asked for it saw it.
+struct Swap {
+    asked: DateTime<Utc>,
+    done: DateTime<Utc>,
+    platform: &'static str,
+    release: Digest,
+}
+
+/// A batch that has ended.
+struct Collected {
+    platform: String,
+    release: Digest,
+    began: DateTime<Utc>,
+    ended: DateTime<Utc>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_swaps_under_load_fail_lose_double_and_delay_nothing() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let simulator = SimulatorConfig {
+            artists: ARTISTS,
+            regular: true,
+            tokens_expire: false,
+            youtube_quota: 1_000_000,
+            latency_ms: 25,
+            date: Clock::system().now().date_naive(),
+            ..SimulatorConfig::default()
+        };
+        let stage = Stage::bare(url, simulator, |config| config.schedules.clear()).await;
+        let operator = Host::open(stage.host.config().clone(), Clock::system()).await.expect("the host opens");
+        let mut releases = Vec::new();
+        for (name, batch_size) in CONNECTORS {
+            let mut of_connector = Vec::new();
+            for version in ["9.0.0", "9.0.1"] {
+                let component = variant(name, version, |manifest| {
+                    replace(manifest, batch_size, &format!("batch_size = {BATCH_SIZE}"));
+                });
+                let quota = [("units".to_owned(), 1_000_000)].into();
+                let budgets = if name == "youtube" { quota } else { std::collections::BTreeMap::new() };
+                of_connector.push(operator.install_with(&component, &budgets).await.expect("installed").digest);
+            }
+            releases.push(of_connector);
+        }
+        let everybody: Vec<u32> = (0..ARTISTS).collect();
+        stage.import_of(&everybody, &["youtube", "spotify"], |_| "default".to_owned()).await;
+
+        let host = Host::open(stage.host.config().clone(), Clock::system()).await.expect("the host opens");
+        let service = Service::start(host).await.expect("the service starts");
+        let mut database = PgConnection::connect(url).await.expect("the database answers");
+        let batches = until(IN_THE_END, "the plan", async || {
+            let batches = number(&mut database, "SELECT COUNT(*) FROM batches").await;
+            (batches > 0).then_some(batches)
+        })
+        .await;
+        let mut swaps: Vec<Swap> = Vec::new();
+        for spell in 0..SPELLS {
+            // Each spell begins when its share of the batches has ended, and the last one long before all have.
+            let share = batches * i64::from(2 * spell + 1) / i64::from(2 * SPELLS + 4);
+            until(IN_THE_END, "batches that have ended", async || {
+                let ended = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NOT NULL").await;
+                (ended >= share).then_some(())
+            })
+            .await;
+            for swap in 0..SWAPS {
+                let connector = (swap % 2) as usize;
+                // The release that is not active; the second one is to begin with.
+                let release = releases[connector][((spell * SWAPS + swap) / 2 % 2) as usize];
+                let asked = Clock::system().now();
+                let activated = operator.activate(release, &ActivateOptions::default()).await.expect("activated");
+                let done = Clock::system().now();
+                assert!(activated.before.is_some(), "another one was active before");
+                assert_eq!(activated.hosts.len(), 1, "the host that serves has loaded it before: {activated:?}");
+                swaps.push(Swap { asked, done, platform: CONNECTORS[connector].0, release });
+            }
+        }
+        let open = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await;
+        assert!(open > 0, "the load outlasted the swaps");
+        let began = Instant::now();
+        let run = until(IN_THE_END, "the run's end", async || {
+            let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
+            runs.into_iter().next().filter(|run| run.finished_at.is_some())
+        })
+        .await;
+        assert!(began.elapsed() < IN_THE_END);
+
+        // Nothing failed, was lost or doubled.
+        let accounts = u64::from(ARTISTS) * 2;
+        assert_eq!((run.counts.planned, run.counts.collected, run.counts.failed), (accounts, accounts, 0), "{run:?}");
+        expect_each_once(&mut database, accounts.cast_signed()).await;
+        let again = number(&mut database, "SELECT COUNT(*) FROM collection_outcomes WHERE attempts <> 1").await;
+        assert_eq!(again, 0, "no account took a second attempt");
+        let counts = stage.simulator.counts();
+        for (platform, operation) in [("youtube", "GET /youtube/v3/channels"), ("spotify", "GET /v1/artists")] {
+            let of_platform = format!("SELECT COUNT(*) FROM batches WHERE platform = '{platform}'");
+            let of_platform = number(&mut database, &of_platform).await.cast_unsigned();
+            assert_eq!(counts.operation(operation), of_platform, "each batch asked {platform} once");
+        }
+
+        let collected = collected(&mut database).await;
+        assert_eq!(collected.len() as i64, batches);
+        expect_active_when_begun(&collected, &swaps, &releases);
+        expect_no_delay(&collected, &swaps);
+
+        // The old releases are freed.
+        until(Duration::from_secs(30), "as many releases in memory as are active", async || {
+            service.watch().metrics().await.contains("backline_connectors_loaded 2\n").then_some(())
+        })
+        .await;
+        assert!(service.stop().await, "it ends in order");
+    })
+    .await;
+}
+
+/// Every batch with the release that the rows of its accounts name.
+async fn collected(database: &mut PgConnection) -> Vec<Collected> {
+    let rows = sqlx::query(
+        "SELECT b.platform, b.began_at, b.finished_at, b.release_digest,
+             (SELECT COUNT(*) FROM batch_accounts a JOIN metrics m ON m.account_id = a.account_id
+                 WHERE a.batch_id = b.id AND m.release_digest <> b.release_digest) AS others
+         FROM batches b",
+    );
+    let rows = rows.fetch_all(database).await.expect("batches are read");
+    let batch = |row: &sqlx::postgres::PgRow| {
+        assert_eq!(row.get::<i64, _>("others"), 0, "rows name the release that collected their batch");
+        Collected {
+            platform: row.get("platform"),
+            release: row.get::<String, _>("release_digest").parse().expect("a digest"),
+            began: row.get("began_at"),
+            ended: row.get("finished_at"),
+        }
+    };
+    rows.iter().map(batch).collect()
+}
+
+/// Each batch was collected with a release that was active when it began.
+fn expect_active_when_begun(collected: &[Collected], swaps: &[Swap], releases: &[Vec<Digest>]) {
+    for (connector, (platform, _)) in CONNECTORS.into_iter().enumerate() {
+        let of_platform: Vec<&Swap> = swaps.iter().filter(|swap| swap.platform == platform).collect();
+        // From when to when each was active at the longest: the second release before the first swap.
+        let mut active = vec![(DateTime::<Utc>::MIN_UTC, of_platform[0].done, releases[connector][1])];
+        for (index, swap) in of_platform.iter().enumerate() {
+            let until = of_platform.get(index + 1).map_or(DateTime::<Utc>::MAX_UTC, |next| next.done);
+            active.push((swap.asked, until, swap.release));
+        }
+        let mut with_each = std::collections::BTreeMap::<Digest, u32>::new();
+        for batch in collected.iter().filter(|batch| batch.platform == platform) {
+            *with_each.entry(batch.release).or_default() += 1;
+            let was_active = active.iter().any(|(from, until, release)| {
+                *release == batch.release && *from <= batch.began + LEASED_WITHIN && batch.began <= *until
+            });
+            assert!(was_active, "{platform}: {} was not active at {}", batch.release, batch.began);
+        }
+        assert_eq!(with_each.len(), 2, "both releases collected: {with_each:?}");
+    }
+}
+
+/// Batches that a swap of their platform fell into took no longer than those of calm times.
+fn expect_no_delay(collected: &[Collected], swaps: &[Swap]) {
+    let margin = TimeDelta::milliseconds(50);
+    let is_hit = |batch: &&Collected| {
+        swaps.iter().any(|swap| swap.asked - margin <= batch.ended && batch.began <= swap.done + margin)
+    };
+    let (hit, calm): (Vec<&Collected>, Vec<&Collected>) = collected.iter().partition(is_hit);
+    assert!(hit.len() >= 100 && calm.len() >= 100, "{} and {}: too few to compare", hit.len(), calm.len());
+    let (hit, calm) = (p99(&hit), p99(&calm));
+    assert!(hit <= 1.2 * calm, "p99 {hit} ms with swaps, {calm} ms without");
+}
+
+/// The time that 99 % of batches did not take longer than, in milliseconds.
+fn p99(batches: &[&Collected]) -> f64 {
+    let mut times: Vec<i64> =
+        batches.iter().map(|batch| (batch.ended - batch.began).num_microseconds().expect("it fits")).collect();
+    times.sort_unstable();
+    times[(times.len() * 99).div_ceil(100) - 1] as f64 / 1000.0
+}

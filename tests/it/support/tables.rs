@@ -1,0 +1,25 @@
+//! What PostgreSQL's tables hold after many batches, counted with plain SQL.
+
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+/// The one number a query answers.
+pub async fn number(database: &mut PgConnection, query: &str) -> i64 {
+    let row = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_one(database).await.expect("a number");
+    row.get(0)
+}
+
+/// Each account's results are in the tables once: one document, one row, one outcome, one event.
+pub async fn expect_each_once(database: &mut PgConnection, accounts: i64) {
+    for (what, query) in [
+        ("documents", "SELECT COUNT(*) FROM documents"),
+        ("accounts with documents", "SELECT COUNT(DISTINCT account_id) FROM documents"),
+        ("rows", "SELECT COUNT(*) FROM metrics"),
+        ("outcomes", "SELECT COUNT(*) FROM collection_outcomes WHERE outcome = 'collected'"),
+        ("events", "SELECT COUNT(*) FROM events WHERE type = 'metrics.collected'"),
+    ] {
+        assert_eq!(number(database, query).await, accounts, "{what}");
+    }
+    assert_eq!(number(database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await, 0, "open batches");
+    let completed = number(database, "SELECT COUNT(*) FROM events WHERE type = 'run.completed'").await;
+    assert_eq!(completed, 1, "the run's end is told once");
+}
