@@ -15,6 +15,7 @@ use crate::domain::turns::WEIGHT_MAX;
 use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
+use crate::plugins::PluginsConfig;
 use crate::sandbox::SandboxConfig;
 use crate::schedule::{self, Timetable};
 use crate::secrets::{Keyring, SecretError};
@@ -131,6 +132,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// How requests leave.
     pub gateway: GatewayConfig,
+    /// Where connectors come from, and who must have signed them.
+    pub plugins: PluginsConfig,
     /// What connectors may use up.
     pub sandbox: SandboxConfig,
     /// Which numbers are doubted.
@@ -154,6 +157,7 @@ impl Default for Config {
             sync: SyncConfig::default(),
             telemetry: TelemetryConfig::default(),
             gateway: GatewayConfig::default(),
+            plugins: PluginsConfig::default(),
             sandbox: SandboxConfig::default(),
             validation: ValidationConfig::default(),
             significance: SignificanceConfig::default(),
@@ -455,6 +459,16 @@ impl Config {
         }
         if self.service.poll_ms == 0 {
             return Err(("service.poll_ms", "0 would ask the database without a pause; write 1 or more".to_owned()));
+        }
+        if self.service.leader_ttl_ms < 1000 {
+            let text = format!(
+                "{} is under a second; two hosts would take the role from each other",
+                self.service.leader_ttl_ms
+            );
+            return Err(("service.leader_ttl_ms", text));
+        }
+        if self.sync.every_s == Some(0) {
+            return Err(("sync.every_s", "0 would read without a pause; leave it out, or write 1 or more".to_owned()));
         }
         if attempts_max == 0 {
             return Err(("collection.attempts_max", "0 would never try; write 1 or more".to_owned()));

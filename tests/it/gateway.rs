@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backline::clock::Clock;
+use backline::domain::grant::Grant;
 use backline::domain::ids::{AccountId, CredentialId};
 use backline::domain::manifest::{Manifest, Method};
-use backline::domain::release::Grant;
 use backline::gateway::{
     BudgetDemand, CredentialRef, Gateway, GatewayConfig, Request, Response, Route, SendError, Session,
     SessionCredential, SessionSetup,
@@ -117,7 +117,7 @@ impl Setup {
                 jitter_seed: Some(1),
                 ..GatewayConfig::default()
             },
-            grant: Grant::all_of(&manifest),
+            grant: Grant::all_of(&manifest, &[]),
             manifest,
             credentials: vec![credential("app", None, KEY), credential("user", Some(account), TOKEN)],
             account,

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use backline::clock::Clock;
 use backline::domain::fetch::{DocumentInput, FetchAccount, FetchContext};
+use backline::domain::grant::Grant;
 use backline::domain::ids::{AccountId, Digest};
 use backline::domain::metric::Value;
-use backline::domain::release::Grant;
 use backline::domain::snapshot::Window;
 use backline::gateway::{Gateway, GatewayConfig, Route, Session, SessionSetup};
 use backline::sandbox::{
@@ -101,7 +101,7 @@ fn session(connector: &Connector, server: &str, change: impl FnOnce(&mut Gateway
     let (gateway, _) = Gateway::new(config, Clock::fixed(noon())).expect("a gateway");
     let session = gateway.session(SessionSetup {
         manifest: Arc::new(connector.manifest().clone()),
-        grant: Arc::new(Grant::all_of(connector.manifest())),
+        grant: Arc::new(Grant::all_of(connector.manifest(), &[])),
         credentials: Vec::new(),
         accounts: Vec::new(),
         deadline: within(Duration::from_secs(60)),

@@ -13,6 +13,7 @@ mod build;
 mod demo;
 mod http;
 mod process;
+mod registry;
 mod test;
 mod tidy;
 

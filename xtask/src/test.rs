@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::build;
 use crate::process::{self, say};
+use crate::{build, registry};
 
 #[path = "../../tests/it/support/postgres.rs"]
 #[allow(dead_code, reason = "the tests use more of it than this task does")]
@@ -48,6 +48,9 @@ pub struct TestArguments {
 pub fn test(arguments: &TestArguments) -> Result<bool> {
     let cargo_arguments = cargo_arguments(arguments)?;
     build::everything()?;
+    if arguments.suite.as_deref().is_none_or(|suite| suite == "hotswap") {
+        registry::ensure()?;
+    }
     let mut command = process::cargo();
     command.args(["test", "--no-fail-fast"]).args(&cargo_arguments);
     // What an operator has in the environment must not reach the binary under test.

@@ -18,6 +18,8 @@ pub enum Exit {
     Partial,
     /// Failed; for a run: nothing was collected although something was planned.
     Failed,
+    /// A connector is installed and waits: it asks for more than it is granted.
+    Waiting,
 }
 
 impl Exit {
@@ -38,6 +40,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Partial => 3,
             Self::Failed => 4,
+            Self::Waiting => 5,
         }
     }
 }

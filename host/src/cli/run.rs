@@ -13,6 +13,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::{print, values};
 use crate::domain::{ArtistId, Platform, RunStatus};
 use crate::pipeline::report::{PlanReport, PlatformReport, Progress, RunReport, RunRequest};
+use crate::telemetry::memory;
 
 /// The first time zone to see a new day is this far ahead of UTC.
 const EARLIEST_ZONE: TimeDelta = TimeDelta::hours(14);
@@ -103,7 +104,7 @@ pub async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     bar.finish_and_clear();
     let report = report?;
     if arguments.json {
-        print::json(&ProcessReport { report: &report, peak_rss_bytes: peak_rss_bytes() })?;
+        print::json(&ProcessReport { report: &report, peak_rss_bytes: memory::peak_bytes() })?;
     } else {
         print_run(&report)?;
     }
@@ -219,7 +220,7 @@ fn print_run(report: &RunReport) -> Result<(), Failure> {
         Exit::Done => "all collected",
         Exit::Partial if counts.failed == 0 => "the rest waits for an allowance",
         Exit::Partial => "partly collected",
-        Exit::Failed | Exit::Usage => "nothing collected",
+        Exit::Failed | Exit::Usage | Exit::Waiting => "nothing collected",
     };
     print::line(&format!(
         "\n{} of {} collected in {}: {verdict}; `backline runs show {}` shows each account",
@@ -240,26 +241,9 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// What Linux remembers of this process's memory.
-fn peak_rss_bytes() -> Option<u64> {
-    peak_of(&std::fs::read_to_string("/proc/self/status").ok()?)
-}
-
-fn peak_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_peak_is_read_in_bytes() {
-        assert_eq!(peak_of("VmPeak:\t  9 kB\nVmHWM:\t  123 kB\n"), Some(123 * 1024));
-        assert_eq!(peak_of("VmPeak:\t  9 kB\n"), None);
-    }
 
     #[test]
     fn durations_have_a_unit_that_fits() {

@@ -13,9 +13,10 @@ use super::{Config, ConfigError, FILE_VARIABLE};
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Keys without a default whose values are text, also where they look like a number.
-const OPTIONAL_TEXTS: [&str; 9] = [
+const OPTIONAL_TEXTS: [&str; 10] = [
     "secrets.key",
     "secrets.key_file",
+    "plugins.signatures",
     "sandbox.cache_dir",
     "sandbox.compiler",
     "service.name",
@@ -113,11 +114,8 @@ pub(super) fn combine(
     }
     let config = typed(table, &sources)?;
     let checked = config.check().map_err(|(key, problem)| (key.to_owned(), problem));
-    checked.and_then(|()| config.check_schedules()).map_err(|(key, problem)| ConfigError::Value {
-        origin: source_of(&sources, &key),
-        key,
-        problem,
-    })?;
+    let checked = checked.and_then(|()| config.check_schedules()).and_then(|()| config.plugins.check());
+    checked.map_err(|(key, problem)| ConfigError::Value { origin: source_of(&sources, &key), key, problem })?;
     Ok(Loaded { config, sources })
 }
 
@@ -239,6 +237,7 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
         sync,
         telemetry,
         gateway,
+        plugins,
         sandbox,
         validation,
         significance,

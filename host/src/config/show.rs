@@ -18,6 +18,7 @@ impl Config {
         masked.database.url = masked_url(&self.database.url);
         masked.sync.url = self.sync.url.as_deref().map(masked_url);
         masked.secrets.key = self.secrets.key.as_ref().map(|_| MASK.to_owned());
+        masked.plugins = self.plugins.masked(MASK);
         masked
     }
 }
@@ -29,7 +30,7 @@ impl Loaded {
         let table =
             Table::try_from(self.config.masked()).expect("a configuration can be written as TOML: a test does so");
         let mut text = String::new();
-        self.write_table(&mut text, "", &table);
+        self.write_table(&mut text, "", "", &table);
         text
     }
 
@@ -41,36 +42,45 @@ impl Loaded {
         json!({ "config": self.config.masked(), "sources": sources })
     }
 
-    fn write_table(&self, text: &mut String, prefix: &str, table: &Table) {
-        let dotted = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+    /// `prefix` is the section as sources are remembered under, `header` as TOML wants it written: a key with dots in quotes.
+    fn write_table(&self, text: &mut String, prefix: &str, header: &str, table: &Table) {
+        let below =
+            |prefix: &str, key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        let dotted = |key: &str| below(prefix, key);
         let is_section = |value: &Value| matches!(value, Value::Table(_)) || is_array_of_tables(value);
         for (key, value) in table.iter().filter(|(_, value)| !is_section(value)) {
             let source = match self.sources.get(&dotted(key)) {
                 None | Some(Source::Default) => String::new(),
                 Some(source) => format!("  # {source}"),
             };
-            let _ = writeln!(text, "{key} = {value}{source}");
+            let _ = writeln!(text, "{} = {value}{source}", quoted(key));
         }
         for (key, value) in table.iter().filter(|(_, value)| is_section(value)) {
-            let path = dotted(key);
+            let (path, header) = (dotted(key), below(header, &quoted(key)));
             match value {
                 Value::Table(inner) => {
                     if inner.is_empty() {
                         continue;
                     }
-                    let _ = writeln!(text, "{}[{path}]", if text.is_empty() { "" } else { "\n" });
-                    self.write_table(text, &path, inner);
+                    let _ = writeln!(text, "{}[{header}]", if text.is_empty() { "" } else { "\n" });
+                    self.write_table(text, &path, &header, inner);
                 }
                 Value::Array(tables) => {
                     for inner in tables.iter().filter_map(Value::as_table) {
-                        let _ = write!(text, "\n[[{path}]]\n");
-                        self.write_table(text, &path, inner);
+                        let _ = write!(text, "\n[[{header}]]\n");
+                        self.write_table(text, &path, &header, inner);
                     }
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// A key as TOML wants it written.
+fn quoted(key: &str) -> String {
+    let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if is_bare { key.to_owned() } else { Value::String(key.to_owned()).to_string() }
 }
 
 fn is_array_of_tables(value: &Value) -> bool {

@@ -89,12 +89,18 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_name() {
         ("[collection.platform_weights]\nyoutube = 1001\n", "collection.platform_weights"),
         ("[service]\nbatches_max = 0\n", "service.batches_max"),
         ("[service]\npoll_ms = 0\n", "service.poll_ms"),
+        ("[service]\nleader_ttl_ms = 0\n", "service.leader_ttl_ms"),
+        ("[sync]\nevery_s = 0\n", "sync.every_s"),
         ("[database]\nurl = 3\n", "database.url"),
         ("[database]\nurl = \" \"\n", "database.url"),
         ("[database]\nconnections_max = 0\n", "database.connections_max"),
         ("[log]\nformat = \"xml\"\n", "log.format"),
         ("[secrets]\nkey = \"a\"\nkey_file = \"b\"\n", "secrets.key"),
         ("collection = 3\n", "collection"),
+        ("[plugins]\nsignatures = \"maybe\"\n", "plugins.signatures"),
+        ("[plugins]\nsources = [\"http://a.example\"]\n", "plugins.sources"),
+        ("[plugins.trusted_keys.acme]\nkey = \"x\"\n", "plugins.trusted_keys.acme.key"),
+        ("[plugins.registries.\"a/b\"]\ninsecure_http = true\n", "plugins.registries.a/b"),
     ] {
         let error = load(text, &[], &[]).expect_err(text);
         assert!(error.starts_with(&format!("{key} in backline.toml is wrong: ")), "{text}: {error}");
@@ -118,7 +124,7 @@ fn texts_from_the_environment_stay_texts() {
 
 #[test]
 fn secrets_are_shown_nowhere() {
-    let text = "[database]\nurl = \"postgres://user:canary-one@localhost/db?sslpassword=canary-two\"\n[secrets]\nkey = \"canary-three\"\n";
+    let text = "[database]\nurl = \"postgres://user:canary-one@localhost/db?sslpassword=canary-two\"\n[secrets]\nkey = \"canary-three\"\n[plugins.registries.\"ghcr.io\"]\nusername = \"user\"\npassword = \"canary-four\"\n";
     let loaded = load(text, &[], &[]).expect("valid");
     for shown in [loaded.to_toml(), loaded.to_json().to_string(), format!("{loaded:?}"), format!("{:?}", loaded.config)]
     {
@@ -129,10 +135,13 @@ fn secrets_are_shown_nowhere() {
 
 #[test]
 fn what_is_shown_can_be_read_again_and_says_where_values_came_from() {
-    let loaded = load("[collection]\nwindow_days = 10\n", &[("BACKLINE_LOG__FILTER", "debug")], &[]).expect("valid");
+    let text = "[collection]\nwindow_days = 10\n[plugins]\nsources = [\"https://a.example\"]\n[plugins.registries.\"ghcr.io:443\"]\n";
+    let loaded = load(text, &[("BACKLINE_LOG__FILTER", "debug"), ("BACKLINE_PLUGINS__SIGNATURES", "off")], &[]);
+    let loaded = loaded.expect("valid");
     let shown = loaded.to_toml();
     assert!(shown.contains("window_days = 10  # backline.toml\n"), "{shown}");
     assert!(shown.contains("filter = \"debug\"  # environment variable BACKLINE_LOG__FILTER\n"), "{shown}");
+    assert!(shown.contains("[plugins.registries.\"ghcr.io:443\"]\ninsecure_http = false\n"), "{shown}");
     let again = Config::from_layers(Some(&file(&shown)), &BTreeMap::new(), &[]).expect("readable");
     assert_eq!(again.config, loaded.config);
 }

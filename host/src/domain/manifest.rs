@@ -522,6 +522,21 @@ impl Budget {
         as_written.max(as_meant)
     }
 
+    /// Whether no request costs less than under other terms.
+    #[must_use]
+    pub fn never_cheaper_than(&self, other: &Self) -> bool {
+        // What a path costs, as written and as meant, is decided by the longest prefix that fits, so that the prefixes stand for all paths.
+        let as_written = |budget: &Self, path: &str| budget.longest_prefix(|prefix| path.starts_with(prefix));
+        let as_meant =
+            |budget: &Self, path: &str| budget.longest_prefix(|prefix| path.starts_with(&plain_path(prefix)));
+        self.default_cost >= other.default_cost
+            && self.costs.iter().chain(&other.costs).all(|cost| {
+                let plain = plain_path(&cost.path);
+                as_written(self, &cost.path) >= as_written(other, &cost.path)
+                    && as_meant(self, &plain) >= as_meant(other, &plain)
+            })
+    }
+
     fn longest_prefix(&self, fits: impl Fn(&str) -> bool) -> u64 {
         self.costs
             .iter()

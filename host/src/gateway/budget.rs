@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::error::SendError;
 use crate::clock::Clock;
+use crate::domain::grant::Grant;
 use crate::domain::ids::CredentialId;
 use crate::domain::manifest::{Budget, BudgetWindow, Manifest};
-use crate::domain::release::Grant;
 
 /// Demands that may wait for an answer at the same time; further ones queue at the sender.
 pub(super) const DEMANDS_MAX: usize = 64;

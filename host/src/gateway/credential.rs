@@ -1,5 +1,7 @@
 //! Scanned → Credentialed: the secret of a slot goes into the request, toward the slot's own hosts only.
 
+use std::collections::BTreeMap;
+
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use url::Url;
 use url::form_urlencoded::byte_serialize;
@@ -55,10 +57,11 @@ fn find<'a>(
             "the connector {name} declares no such credential slot; its connector.toml needs a [[credential]] for it"
         ));
     };
-    if !setup.grant.slots.contains(&slot.slot) {
+    if !setup.grant.lets_use(slot) {
         return denied(format!(
-            "the credential slot {0} is declared by the connector {name} but not granted; this in its grant would allow it:\nslots = [\"{0}\"]",
-            slot.slot
+            "the credential slot {} is declared by the connector {name} but not granted on these terms; this in its grant would allow it:\n{}",
+            slot.slot,
+            lines_of(slot)
         ));
     }
     let account = match (slot.owner, reference.account.as_deref()) {
@@ -97,6 +100,12 @@ fn find<'a>(
             ),
         })),
     }
+}
+
+/// A slot as it stands in a manifest and in a grant.
+fn lines_of(slot: &CredentialSlot) -> String {
+    let lines = toml::to_string(&BTreeMap::from([("credential", [slot])])).unwrap_or_default();
+    lines.trim_end().to_owned()
 }
 
 fn inject(wire: &mut WireRequest, slot: &CredentialSlot, credential: &SessionCredential) -> Result<(), SendError> {

@@ -9,11 +9,13 @@ mod breaker;
 mod budget;
 mod config;
 mod credential;
+mod download;
 mod error;
 mod export;
 mod policy;
 mod redact;
 mod redirect;
+mod registry;
 mod retry;
 mod scan;
 mod send;
@@ -29,17 +31,19 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::domain::grant::Grant;
 use crate::domain::ids::{AccountId, CredentialId};
 use crate::domain::manifest::{CredentialSlot, Manifest, Method};
 use crate::domain::origin::Origin;
-use crate::domain::release::Grant;
 use crate::secrets::{Secret, SecretText};
 
 pub use address::is_public;
 pub use budget::{BudgetDemand, BudgetKey, Unspent, window_of};
 pub use config::{GatewayConfig, Route};
+pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
+pub use registry::{Artifact, Pull, RegistryError, pull};
 
 use address::AddressPolicy;
 use breaker::Breakers;

@@ -5,9 +5,9 @@ use url::Url;
 use super::address::{AddressPolicy, Destination};
 use super::error::SendError;
 use super::{CredentialRef, Request};
+use crate::domain::grant::Grant;
 use crate::domain::manifest::{Manifest, Method};
 use crate::domain::origin::{Origin, OriginPattern};
-use crate::domain::release::Grant;
 
 /// Longest URL, in bytes: what common servers accept at most.
 const URL_BYTES_MAX: usize = 16 * 1024;

@@ -260,7 +260,9 @@ impl Members {
         host: &Host,
         release: &LoadedRelease,
     ) -> Result<Vec<SessionCredential>, HostError> {
-        let slots: Vec<&str> = release.grant.slots.iter().map(String::as_str).collect();
+        // A slot on other terms than were granted is not even refreshed: its tokens might come from somewhere else.
+        let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
+        let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
         let BatchCredentials { usable, unusable } =
             host.desk().for_batch(&release.manifest, &slots, &self.open()).await?;
         for (id, error) in unusable {

@@ -151,7 +151,7 @@ impl Host {
         for release in self.store().list_releases().await?.into_iter().filter(|release| release.active) {
             let platform = release.platform().clone();
             for slot in release.manifest.credentials {
-                if release.grant.slots.contains(&slot.slot) {
+                if release.grant.lets_use(&slot) {
                     let client = self.store().credential(&platform, &slot.slot, None).await?;
                     slots.insert((platform.clone(), slot.slot.clone()), (slot, client));
                 }

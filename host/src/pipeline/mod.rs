@@ -14,6 +14,7 @@ mod journal;
 mod judge;
 mod keeper;
 mod loading;
+mod obtain;
 mod planning;
 mod preflight;
 mod presence;
@@ -27,6 +28,7 @@ mod scheduler;
 pub mod schedules;
 pub mod service;
 mod shadow;
+mod slots;
 mod sync;
 mod watch;
 mod workers;
@@ -38,9 +40,11 @@ use tokio::task::JoinSet;
 pub use self::activate::{ActivateOptions, Activated};
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
+pub use self::install::{Approve, CatalogueDifference, Comparison, Ended, InstallOptions, Installed, Proposal, Revoke};
 use self::journal::Journal;
 pub use self::judge::{Judgement, RolledBack};
 pub use self::keeper::KeeperReport;
+pub use self::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::preflight::{Obstacle, examine};
 pub use self::presence::is_present;
 use self::releases::ReleaseShelf;
@@ -78,6 +82,9 @@ pub enum HostError {
     /// A file that is no connector.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// A component that is not to be had, or not to be used.
+    #[error(transparent)]
+    Obtain(#[from] ObtainError),
     /// A schedule.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
@@ -142,6 +149,26 @@ pub enum HostError {
         version: String,
         /// What is installed.
         installed: Digest,
+    },
+    /// A lower version than the active one.
+    #[error(
+        "{name} {version} is below {active}, which is active; to go back, `backline plugins rollback` takes the release before, or install it with --allow-downgrade"
+    )]
+    Downgrade {
+        /// Which connector.
+        name: String,
+        /// Which version.
+        version: String,
+        /// The version that is active.
+        active: String,
+    },
+    /// There is nothing to be taken back.
+    #[error("{name} is not granted {thing}; `backline plugins grant {name} --print` shows what it is granted")]
+    NotRevocable {
+        /// Which connector.
+        name: String,
+        /// What was to be taken back.
+        thing: String,
     },
     /// There is no such release.
     #[error("no release {wanted} is installed; there is: {known}")]

@@ -164,7 +164,7 @@ impl Host {
         let mut run = self.new_run(&request);
         let guard = PlanGuard::Activations { term, activations };
         let mut planning = self.store().begin_plan(&run, guard, run.started_at).await?;
-        let candidates = planning.first_candidates(activations).await?;
+        let candidates = planning.first_candidates().await?;
         for release in releases {
             let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
             let here = candidates.iter().filter(|candidate| &candidate.platform == release.platform()).cloned();

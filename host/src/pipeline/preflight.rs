@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use super::presence::{BEAT, is_present};
 use super::{Host, HostError};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
-use crate::gateway::{Gateway, GatewayError};
-use crate::sandbox::{Sandbox, SandboxError};
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::sandbox::Sandbox;
 use crate::secrets::Keyring;
 use crate::store::{DatabaseKind, KnownHost, Store, StoreError};
 
@@ -20,19 +20,7 @@ const WATCHED: Duration = Duration::from_secs(2 * BEAT.as_secs() + 1);
 /// What keeps a host from serving, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The way out.
-    #[error(transparent)]
-    Gateway(#[from] GatewayError),
-    /// The sandbox.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// The host could not be put together.
+    /// Configuration, database, way out or sandbox.
     #[error(transparent)]
     Host(#[from] HostError),
     /// Credentials without the key that seals them.
@@ -101,15 +89,15 @@ pub enum Obstacle {
 pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Result<Host, Vec<Obstacle>> {
     let mut obstacles: Vec<Obstacle> = Vec::new();
     if let Err(error) = Gateway::new(config.gateway.clone(), clock.clone()) {
-        obstacles.push(error.into());
+        obstacles.push(HostError::from(error).into());
     }
     if let Err(error) = Sandbox::new(config.sandbox.clone()) {
-        obstacles.push(error.into());
+        obstacles.push(HostError::from(error).into());
     }
-    let keyring = config.secrets.keyring().map_err(|error| obstacles.push(error.into())).ok();
+    let keyring = config.secrets.keyring().map_err(|error| obstacles.push(HostError::from(error).into())).ok();
     let Some(store) = store else { return Err(obstacles) };
     if let Err(error) = store.check_schema().await {
-        obstacles.push(error.into());
+        obstacles.push(HostError::from(error).into());
         return Err(obstacles);
     }
     if let Some(keyring) = &keyring {
@@ -135,7 +123,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
 async fn check_key(store: &Store, keyring: Option<&Keyring>) -> Option<Obstacle> {
     let credential = match store.any_credential().await {
         Ok(credential) => credential?,
-        Err(error) => return Some(error.into()),
+        Err(error) => return Some(HostError::from(error).into()),
     };
     let Some(keyring) = keyring else { return Some(Obstacle::NoKey) };
     keyring.open(&credential.sealed, &credential.id.to_string()).err().map(|_| Obstacle::WrongKey)
@@ -145,7 +133,7 @@ async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Ob
     let (before, asked) = (clock.now(), Instant::now());
     let database = match store.server_time().await {
         Ok(time) => time?,
-        Err(error) => return Some(error.into()),
+        Err(error) => return Some(HostError::from(error).into()),
     };
     let took = asked.elapsed();
     // The answer was given at some time between; half of it is the best guess.
@@ -170,14 +158,14 @@ async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<O
     let watched_until = Instant::now() + WATCHED;
     let first = match rivals().await {
         Ok(first) => first,
-        Err(error) => return Some(error.into()),
+        Err(error) => return Some(HostError::from(error).into()),
     };
     // One that was killed a moment ago is still in the list; one that lives is heard of again.
     while !first.is_empty() && Instant::now() < watched_until {
         tokio::time::sleep(BEAT / 4).await;
         let again = match rivals().await {
             Ok(again) => again,
-            Err(error) => return Some(error.into()),
+            Err(error) => return Some(HostError::from(error).into()),
         };
         let lives = |host: &&KnownHost| !first.iter().any(|first| first.seen_at == host.seen_at);
         if let Some(KnownHost { name, seen_at, .. }) = again.iter().find(lives) {
@@ -195,7 +183,7 @@ async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<O
 pub(super) async fn load_active(host: &Host) -> Vec<Obstacle> {
     let releases = match host.store().list_releases().await {
         Ok(releases) => releases,
-        Err(error) => return vec![error.into()],
+        Err(error) => return vec![HostError::from(error).into()],
     };
     let mut obstacles = Vec::new();
     for release in releases.into_iter().filter(|release| release.active) {

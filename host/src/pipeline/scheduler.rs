@@ -236,15 +236,14 @@ async fn releases(host: &Host, schedule: &Schedule) -> Result<Vec<Release>, Host
     Ok(releases)
 }
 
-/// Plans everybody's first collection that is waiting.
+/// Plans everybody's first collection that is waiting. What somebody is still bringing about waits for the next look.
 async fn first_collections(host: &Host, term: &Term) -> Result<(), HostError> {
-    loop {
-        let activations = host.store().pending_activations(ACTIVATIONS_AT_ONCE).await?;
-        if activations.is_empty() {
-            return Ok(());
-        }
-        if let Some(run) = host.plan_activations(term, &activations).await? {
-            tracing::info!(run = %run.id, planned = run.counts.planned, "first collections were planned");
-        }
+    let activations = host.store().pending_activations(ACTIVATIONS_AT_ONCE).await?;
+    if activations.is_empty() {
+        return Ok(());
     }
+    if let Some(run) = host.plan_activations(term, &activations).await? {
+        tracing::info!(run = %run.id, planned = run.counts.planned, "first collections were planned");
+    }
+    Ok(())
 }

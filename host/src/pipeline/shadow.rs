@@ -295,7 +295,8 @@ impl Host {
         release: &LoadedRelease,
         ids: &[AccountId],
     ) -> Result<(Vec<crate::gateway::SessionCredential>, Vec<(AccountId, (FailureClass, String))>), HostError> {
-        let slots: Vec<&str> = release.grant.slots.iter().map(String::as_str).collect();
+        let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
+        let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
         let BatchCredentials { usable, unusable } = self.desk().for_batch(&release.manifest, &slots, ids).await?;
         let unusable = unusable.into_iter().map(|(id, error)| (id, (error.class(), error.to_string()))).collect();
         Ok((usable, unusable))

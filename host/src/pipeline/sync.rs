@@ -316,7 +316,9 @@ pub(super) async fn serve(seat: Seat) {
 }
 
 async fn sync_if_leading(host: &Host, name: &str) -> Result<bool, HostError> {
-    if !host.store().has_role(ROLE, name, host.clock().now()).await? {
+    let now = host.clock().now();
+    let leader = host.store().leader(ROLE).await?;
+    if !leader.is_some_and(|term| term.holder == name && term.expires_at > now) {
         return Ok(false);
     }
     let report = host.sync_artists(SyncRequest::default()).await?;

@@ -44,7 +44,10 @@ impl Store {
              ORDER BY at, artist_id, platform LIMIT $1",
         );
         let rows = self.rows("read who waits for a first collection", statement.bind(i64::from(limit))).await?;
-        rows.iter().map(activation_of).collect()
+        // What others entered under a name that no connector can have is nobody's to collect.
+        let can_be_collected =
+            |row: &&AnyRow| row.text("platform").is_ok_and(|name| name.is_empty() || Platform::new(name).is_ok());
+        rows.iter().filter(can_be_collected).map(activation_of).collect()
     }
 
     /// Takes activations out, as a plan does, in a transaction of their own: for what nothing has to be planned for.
@@ -53,28 +56,29 @@ impl Store {
     /// When the database fails.
     pub async fn drop_activations(&self, taken: &[Activation]) -> Result<u64, StoreError> {
         let mut work = self.begin().await?;
-        let count = take_activations(&mut work, taken).await?;
+        let taken = take_activations(&mut work, taken).await?;
         work.commit().await?;
-        Ok(count)
+        Ok(taken.len() as u64)
     }
 }
 
-/// The rows of a statement that names activations.
-pub(super) fn activation_rows(activations: &[Activation]) -> Result<String, StoreError> {
-    let rows: Vec<_> = activations
+/// The rows of a statement that names activations by what they were taken for.
+pub(super) fn activation_rows(taken: &[(ArtistId, Option<Platform>)]) -> Result<String, StoreError> {
+    let rows: Vec<_> = taken
         .iter()
-        .map(|activation| {
-            json!({ "artist": activation.artist_id, "platform": activation.platform.as_ref().map_or("", Platform::as_str) })
-        })
+        .map(|(artist, platform)| json!({ "artist": artist, "platform": platform.as_ref().map_or("", Platform::as_str) }))
         .collect();
     json("activations", &rows)
 }
 
 /// Takes out what a plan has covered. An activation that was brought about again since it was read stays, and so does one that somebody is
-/// bringing about right now: the plan may not have seen what they changed, and collecting twice is better than never.
-pub(super) async fn take_activations(work: &mut Work, taken: &[Activation]) -> Result<u64, StoreError> {
-    let mut count = 0;
-    for chunk in taken.chunks(ROWS_PER_STATEMENT) {
+/// bringing about right now: the plan may not have seen what they changed, and collecting twice is better than never. Answers what was taken.
+pub(super) async fn take_activations(
+    work: &mut Work,
+    wanted: &[Activation],
+) -> Result<Vec<(ArtistId, Option<Platform>)>, StoreError> {
+    let mut taken = Vec::new();
+    for chunk in wanted.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk
             .iter()
             .map(|activation| {
@@ -86,18 +90,25 @@ pub(super) async fn take_activations(work: &mut Work, taken: &[Activation]) -> R
             "DELETE FROM activations WHERE (artist_id, platform) IN (
                  SELECT a.artist_id, a.platform FROM {rows} JOIN activations a ON a.artist_id = (r.value->>'artist')::uuid
                      AND a.platform = r.value->>'platform' AND a.at = (r.value->>'at')::timestamptz
-                 FOR UPDATE SKIP LOCKED)",
+                 FOR UPDATE SKIP LOCKED)
+             RETURNING artist_id::text AS artist_id, platform",
         );
-        count += work.execute("take out who was planned", statement.bind(json("activations", &rows)?)).await?;
+        let rows = work.rows("take out who was planned", statement.bind(json("activations", &rows)?)).await?;
+        for row in &rows {
+            taken.push((row.parsed("artist_id")?, platform_of(row)?));
+        }
     }
-    Ok(count)
+    Ok(taken)
+}
+
+fn platform_of(row: &AnyRow) -> Result<Option<Platform>, StoreError> {
+    if row.text("platform")?.is_empty() { Ok(None) } else { row.parsed("platform").map(Some) }
 }
 
 fn activation_of(row: &AnyRow) -> Result<Activation, StoreError> {
-    let platform = row.text("platform")?;
     Ok(Activation {
         artist_id: row.parsed("artist_id")?,
-        platform: if platform.is_empty() { None } else { Some(row.parsed("platform")?) },
+        platform: platform_of(row)?,
         cause: row.text("cause")?,
         at: row.time("at")?,
     })

@@ -13,6 +13,7 @@ mod dialect;
 mod error;
 mod events;
 mod foreign;
+mod grants;
 mod hosts;
 mod leaders;
 mod ledger;

@@ -10,7 +10,7 @@ use super::outcomes::{AccountOutcome, upsert_outcomes};
 use super::schedules::{Step, advance, start_fire};
 use super::wake::{Topic, notify};
 use super::{Activation, Store, StoreError, Work};
-use crate::domain::{Batch, Candidate, Run, RunId, Weights};
+use crate::domain::{ArtistId, Batch, Candidate, Platform, Run, RunId, Weights};
 
 /// What a plan is made for, and so what must be true for it to be committed.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,8 @@ pub struct Planning {
     now: DateTime<Utc>,
     term: Option<Term>,
     has_batches: bool,
+    /// First collections that this plan took out for its guard.
+    taken: Vec<(ArtistId, Option<Platform>)>,
 }
 
 impl Store {
@@ -59,6 +61,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Planning, StoreError> {
         let mut work = self.begin().await?;
+        let mut taken = Vec::new();
         let term = match guard {
             PlanGuard::Manual => None,
             PlanGuard::Fire { term, schedule, fire_time, next_fire } => {
@@ -67,22 +70,22 @@ impl Store {
                 Some(term.clone())
             }
             PlanGuard::Activations { term, activations } => {
-                take_activations(&mut work, activations).await?;
+                taken = take_activations(&mut work, activations).await?;
                 Some(term.clone())
             }
         };
         insert_run(&mut work, run).await?;
-        Ok(Planning { work, run: run.id, now, term, has_batches: false })
+        Ok(Planning { work, run: run.id, now, term, has_batches: false, taken })
     }
 }
 
 impl Planning {
-    /// The accounts that first collections ask for and that are in no open batch, in order of id. Read within the transaction that takes the
-    /// activations out: an account that is added later has an activation of its own, which stays.
+    /// The accounts that the first collections taken out ask for and that are in no open batch, in order of id. Read within the transaction
+    /// that takes them out: an account that is added later has an activation of its own, which stays.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn first_candidates(&mut self, activations: &[Activation]) -> Result<Vec<Candidate>, StoreError> {
+    pub async fn first_candidates(&mut self) -> Result<Vec<Candidate>, StoreError> {
         let statement = self.work.query(candidates_sql!(
             "WHERE a.id IN (SELECT o.id FROM {rows} JOIN accounts o ON o.artist_id = (r.value->>'artist')::uuid
                  AND (r.value->>'platform' = '' OR r.value->>'platform' = o.platform))
@@ -90,7 +93,7 @@ impl Planning {
                  WHERE m.account_id = a.id AND b.finished_at IS NULL)
              ORDER BY a.id"
         ));
-        let rows = self.work.rows("read who is collected first", statement.bind(activation_rows(activations)?)).await?;
+        let rows = self.work.rows("read who is collected first", statement.bind(activation_rows(&self.taken)?)).await?;
         rows.iter().map(candidate_of).collect()
     }
 

@@ -7,10 +7,11 @@ use sqlx::any::AnyRow;
 
 use super::dialect::{Columns as _, clean, json, time_text};
 use super::events::insert_events;
+use super::grants::grant_of;
 use super::wake::notify;
 use super::{Store, StoreError, Topic, Work};
 use crate::domain::event::types;
-use crate::domain::{Digest, Event, Grant, Platform, Release, ReleaseState, SwapCause};
+use crate::domain::{Digest, Event, Grant, Manifest, Platform, Release, ReleaseState, SwapCause};
 
 macro_rules! release_sql {
     ($which:literal) => {
@@ -484,12 +485,13 @@ fn swap_of(row: &AnyRow) -> Result<Swap, StoreError> {
 
 /// Reads a release out of a row of [`release_sql`].
 pub(super) fn release_of(row: &AnyRow) -> Result<Release, StoreError> {
+    let (manifest, imports): (Manifest, Vec<String>) = (row.json("manifest")?, row.json("imports")?);
     Ok(Release {
         digest: row.parsed("digest")?,
-        manifest: row.json("manifest")?,
+        grant: grant_of(row, &manifest, &imports)?,
+        manifest,
         wit_version: row.text("wit_version")?,
-        imports: row.json("imports")?,
-        grant: row.json("granted")?,
+        imports,
         state: row.named("state", ReleaseState::parse)?,
         state_reason: row.text_or_null("state_reason")?,
         wanted: row.truth("wanted")?,

@@ -121,17 +121,6 @@ impl Store {
         work.ring(Topic::Activations);
         work.commit().await
     }
-
-    /// Whether a host has a role right now.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn has_role(&self, role: &'static str, host: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let statement =
-            self.query("SELECT 1 AS one FROM leaders WHERE role = $1 AND holder = $2 AND expires_at > $3::timestamptz");
-        let statement = statement.bind(role).bind(host.to_owned()).bind(time_text(now));
-        Ok(self.row("look who leads", statement).await?.is_some())
-    }
 }
 
 async fn upsert_artists(work: &mut Work, artists: &[Artist], now: DateTime<Utc>) -> Result<(), StoreError> {

@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::labels::{PlatformLabels, Value};
-use super::{BatchEnd, Census, ConnectorUse};
+use super::{BatchEnd, Census, ConnectorUse, memory};
 use crate::domain::Platform;
 use crate::domain::run::RunCounts;
 
@@ -197,7 +197,7 @@ impl Telemetry {
     #[must_use]
     pub fn render(&self, census: Option<&Census>) -> String {
         let figures = &self.figures;
-        figures.resident.set(signed(resident_bytes().unwrap_or_default()));
+        figures.resident.set(signed(memory::resident_bytes().unwrap_or_default()));
         figures.database_up.set(census.is_some().into());
         // What is not known now is not shown as it was before.
         figures.open_batches.clear();
@@ -226,13 +226,6 @@ fn signed(number: u64) -> i64 {
 }
 
 /// What Linux says of this process's memory.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -5,6 +5,7 @@
 
 mod figures;
 mod labels;
+pub mod memory;
 mod traces;
 
 pub use figures::Telemetry;

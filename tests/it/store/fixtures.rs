@@ -71,7 +71,7 @@ pub fn release_of(version: &str, component: &[u8]) -> Release {
     .unwrap();
     Release {
         digest: Digest::of(component),
-        grant: Grant::all_of(&manifest),
+        grant: Grant::all_of(&manifest, &[]),
         manifest,
         wit_version: "1.0.0".to_owned(),
         imports: Vec::new(),

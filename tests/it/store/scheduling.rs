@@ -12,6 +12,7 @@ use backline::store::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
+use sqlx::Connection as _;
 
 use super::fixtures::{
     TTL, account, artist, at, batch, day, demo, followers, lease, now, people, release_of, result, run, stored,
@@ -362,7 +363,7 @@ async fn first_collections_are_taken_out_with_their_plan() {
 
         let guard = PlanGuard::Activations { term: &term, activations: rest };
         let mut planning = store.begin_plan(&run(2), guard, now()).await.unwrap();
-        let found = planning.first_candidates(&pending).await.unwrap();
+        let found = planning.first_candidates().await.unwrap();
         let ids: Vec<_> = found.iter().map(|candidate| candidate.account_id).collect();
         assert_eq!(ids, [account(2).id, account(3).id, account(4).id]);
         let consented: Vec<_> = found.iter().map(|candidate| candidate.consented).collect();
@@ -409,6 +410,39 @@ async fn runs_that_nobody_finished_are_found() {
         let ended = store.finish_run(run(1).id, until).await.unwrap();
         assert_eq!(ended.status, RunStatus::PartialFailure);
         assert_eq!(store.unfinished_runs().await.unwrap(), []);
+    })
+    .await;
+}
+
+/// Somebody has just changed an artist and not committed yet: the plan can't know what they changed, and leaves that artist to the next look.
+#[tokio::test]
+async fn what_somebody_is_still_bringing_about_is_not_planned() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        people(&store, 2).await;
+        let term = lead(&store, "a", now()).await.unwrap();
+        let pending = store.pending_activations(100).await.unwrap();
+        let mut elsewhere = sqlx::PgConnection::connect(url).await.unwrap();
+        let mut open = elsewhere.begin().await.unwrap();
+        let touch = "UPDATE activations SET at = now() WHERE artist_id = $1";
+        sqlx::query(touch).bind(artist(1).id.0).execute(&mut *open).await.unwrap();
+
+        let guard = PlanGuard::Activations { term: &term, activations: &pending };
+        let mut planning = store.begin_plan(&run(2), guard, now()).await.unwrap();
+        let found = planning.first_candidates().await.unwrap();
+        let ids: Vec<_> = found.iter().map(|candidate| candidate.account_id).collect();
+        assert_eq!(ids, [account(2).id], "the first artist's is not taken out, and so not planned");
+        planning.commit_without_run().await.unwrap();
+        open.commit().await.unwrap();
+        let left = store.pending_activations(100).await.unwrap();
+        assert!(!left.is_empty() && left.iter().all(|one| one.artist_id == artist(1).id), "{left:?}");
+        sqlx::query("INSERT INTO activations SELECT id, 'No Name!', 'account', now() FROM artists")
+            .execute(&mut elsewhere)
+            .await
+            .unwrap();
+        assert_eq!(store.pending_activations(100).await.unwrap(), left, "what is no platform's name is nobody's");
     })
     .await;
 }

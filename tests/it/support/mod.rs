@@ -5,6 +5,7 @@ pub mod database;
 pub mod fleet;
 pub mod http;
 pub mod postgres;
+pub mod registry;
 pub mod stage;
 pub mod tables;
 pub mod variants;

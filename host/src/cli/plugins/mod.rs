@@ -1,23 +1,26 @@
 //! `backline plugins …`: connectors, and what they may reach.
 
 mod canary;
+mod describe;
+mod grant;
+mod install;
 mod rollback;
 mod shadow;
+mod sign;
+mod source;
 mod test;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
+use self::source::SourceArguments;
 use super::context::Context;
-use super::exit::{Exit, Failure, Outcome, sentence};
-use super::{print, values};
-use crate::domain::Release;
-use crate::domain::manifest::{BudgetWindow, Inject, Owner};
-use crate::plugins::{Inspection, inspect, pack};
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+use crate::domain::{Manifest, Release};
+use crate::plugins::pack;
 
 /// Largest file that is read; the sandbox's own bound on components is usually lower.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -25,34 +28,22 @@ const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// `backline plugins …`
 #[derive(Subcommand)]
 pub enum Command {
-    /// Install a connector and make it its platform's active one
-    Install {
-        /// The packed component
-        file: PathBuf,
-        /// Grant what it asks for without being asked
-        #[arg(long)]
-        yes: bool,
-        /// Units of a budget that the platform granted you, such as units=50000, where they are not the manifest's; may be repeated
-        #[arg(long, value_name = "NAME=UNITS", value_parser = values::budget)]
-        budget: Vec<(String, u64)>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Install a connector and make it its platform's active one; an update that asks for more than was granted waits
+    Install(install::InstallArguments),
     /// List installed connectors
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Print what a connector may reach, without running any of it
-    Inspect {
-        /// The packed component
-        file: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Print what a connector may reach, without running any of it: a packed component, or NAME [VERSION] of an installed one
+    Inspect(describe::InspectArguments),
+    /// Print what a release asks for beyond what is granted, and the metrics it adds and drops
+    Diff(describe::DiffArguments),
+    /// Grant a release what it asks for, or print what is granted
+    Grant(grant::GrantArguments),
+    /// Take a connector's grant back, or a part of it, from the next batch on
+    Revoke(grant::RevokeArguments),
     /// Try a release: normalise some stored documents, and check some accounts with their credentials
     Test(test::TestArguments),
     /// Show what a release would change, metric by metric, before it collects anything; nothing is stored
@@ -76,74 +67,31 @@ pub enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Make a key to sign connectors with
+    Keygen(sign::KeygenArguments),
+    /// Sign a connector: write FILE.minisig beside it
+    Sign(sign::SignArguments),
+    /// Say what a connector's digest is and who signed it; fails where nobody trusted did
+    Verify(sign::VerifyArguments),
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, command: Command) -> Outcome {
     match command {
-        Command::Install { file, yes, budget, json } => {
-            install(context, &file, yes, budget.into_iter().collect(), json).await
-        }
+        Command::Install(arguments) => install::install(context, arguments).await,
         Command::List { json } => list(context, json).await,
-        Command::Inspect { file, json } => {
-            let inspection = inspect_file(&file, &read_file(&file)?)?;
-            if json {
-                print::json(&inspection)?;
-            } else {
-                print::line(&description(&inspection))?;
-            }
-            Ok(Exit::Done)
-        }
+        Command::Inspect(arguments) => describe::inspect(context, arguments).await,
+        Command::Diff(arguments) => describe::diff(context, arguments).await,
+        Command::Grant(arguments) => grant::grant(context, arguments).await,
+        Command::Revoke(arguments) => grant::revoke(context, arguments).await,
+        Command::Keygen(arguments) => sign::keygen(&arguments),
+        Command::Sign(arguments) => sign::sign(context, &arguments),
+        Command::Verify(arguments) => sign::verify(context, &arguments).await,
         Command::Test(arguments) => test::test(context, arguments).await,
         Command::Shadow(arguments) => shadow::shadow(context, arguments).await,
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
         Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
-    }
-}
-
-async fn install(context: &Context, file: &Path, yes: bool, budgets: BTreeMap<String, u64>, as_json: bool) -> Outcome {
-    let component = read_file(file)?;
-    let inspection = inspect_file(file, &component)?;
-    let host = context.host().await?;
-    if !yes {
-        print::note(&description(&inspection));
-        confirm(&inspection)?;
-    }
-    let release = host
-        .install_with(&component, &budgets)
-        .await
-        .map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
-    if as_json {
-        print::json(&listed(&release))?;
-    } else {
-        let info = &release.manifest.connector;
-        print::line(&format!(
-            "installed {} {} ({}): active for {}",
-            info.name,
-            info.version,
-            release.digest.short(),
-            info.platform
-        ))?;
-    }
-    Ok(Exit::Done)
-}
-
-/// Asks the operator; anything but `y` or `yes` is no.
-fn confirm(inspection: &Inspection) -> Result<(), Failure> {
-    let name = &inspection.manifest.connector.name;
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!(
-            "{name} was not installed: nobody is there to be asked; read the above and repeat with --yes"
-        )));
-    }
-    print::note(&format!("\nGrant {name} all of this? [y/N]"));
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
-        Ok(())
-    } else {
-        Err(Failure::usage(format!("{name} was not installed")))
     }
 }
 
@@ -153,10 +101,11 @@ async fn list(context: &Context, as_json: bool) -> Outcome {
     let row = |release: &Json| {
         let text = |field: &str| release[field].as_str().unwrap_or(print::NONE).to_owned();
         let digest = text("digest").chars().take(12).collect();
-        let active = if release["active"] == true { "active" } else { "" };
-        vec![text("platform"), text("name"), text("version"), digest, active.to_owned(), text("installed_at")]
+        let state = if release["active"] == true { "active".to_owned() } else { text("state") };
+        let (source, signer) = (text("source"), text("signed_by"));
+        vec![text("platform"), text("name"), text("version"), digest, state, source, signer, text("installed_at")]
     };
-    let headers = ["platform", "name", "version", "digest", "", "installed"];
+    let headers = ["platform", "name", "version", "digest", "state", "source", "signed by", "installed"];
     print::listing(
         as_json,
         &rows,
@@ -175,6 +124,11 @@ fn listed(release: &Release) -> Json {
         "version": info.version,
         "digest": release.digest,
         "active": release.active,
+        "state": release.state,
+        "state_reason": release.state_reason,
+        "wanted": release.wanted,
+        "source": release.source,
+        "signed_by": release.signed_by,
         "wit_version": release.wit_version,
         "size_bytes": release.size_bytes,
         "installed_at": print::time(release.installed_at),
@@ -216,57 +170,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(failed)
 }
 
-fn inspect_file(path: &Path, component: &[u8]) -> Result<Inspection, Failure> {
-    inspect(component).map_err(|error| Failure::usage(format!("{}: {}", path.display(), sentence(&error))))
-}
-
-/// What an operator wants to know before granting anything.
-fn description(inspection: &Inspection) -> String {
-    let manifest = &inspection.manifest;
-    let info = &manifest.connector;
-    let mut lines = vec![
-        format!("{} {} for {}: {}", info.name, info.version, info.platform, info.title),
-        format!(
-            "sha256 {}, {} bytes, speaks backline:connector {}",
-            inspection.digest, inspection.size_bytes, inspection.wit_version
-        ),
-    ];
-    let mut section = |title: &str, entries: Vec<String>, none: &str| {
-        lines.push(format!("\n{title}"));
-        if entries.is_empty() {
-            lines.push(format!("  {none}"));
-        }
-        lines.extend(entries.into_iter().map(|entry| format!("  {entry}")));
-    };
-    let hosts = manifest.hosts.iter().map(|host| {
-        let methods: Vec<_> = host.methods.iter().map(|method| method.as_str()).collect();
-        format!("{} {}: {}", methods.join(", "), host.origin, host.reason)
-    });
-    section("It may send requests to", hosts.collect(), "nobody");
-    let slots = manifest.credentials.iter().map(|slot| {
-        let place = match &slot.inject {
-            Inject::Query(name) => format!("the query parameter {name}"),
-            Inject::Bearer => "the Authorization header".to_owned(),
-            Inject::Header(name) => format!("the header {name}"),
-        };
-        let whose = if slot.owner == Owner::Operator { "yours" } else { "each account's own" };
-        let hosts: Vec<_> = slot.hosts.iter().map(ToString::to_string).collect();
-        let token = slot.token_url.as_ref().map_or(String::new(), |url| format!("; the host gets tokens from {url}"));
-        let kind =
-            serde_json::to_value(slot.kind).ok().and_then(|kind| Some(kind.as_str()?.to_owned())).unwrap_or_default();
-        format!("{} ({kind}, {whose}): put into {place} for {}{token}", slot.slot, hosts.join(", "))
-    });
-    section("It may use these secrets, without seeing them", slots.collect(), "none");
-    let budgets = manifest.budgets.iter().map(|budget| {
-        let window = match &budget.window {
-            BudgetWindow::Seconds(seconds) => format!("every {seconds} s"),
-            BudgetWindow::Daily { at, timezone } => format!("a day, anew at {at} {timezone}"),
-        };
-        format!("{}: {} units {window}", budget.name, budget.limit)
-    });
-    section("It is held to", budgets.collect(), "no allowance");
-    let metrics: Vec<_> = manifest.metrics.iter().map(|metric| metric.name.as_str()).collect();
-    section("It reports", vec![metrics.join(", ")], "nothing");
-    section("It imports, which is its whole authority", inspection.imports.clone(), "nothing");
-    lines.join("\n")
+/// The name and version of a connector.
+fn version_of(manifest: &Manifest) -> (&str, &semver::Version) {
+    (&manifest.connector.name, &manifest.connector.version)
 }

@@ -1,0 +1,442 @@
+//! What a connector asks for, what the operator granted it, and the difference between the two.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{Budget, BudgetWindow, CredentialSlot, HostRequest, Inject, Manifest, Method, Owner, Policy};
+use super::origin::OriginPattern;
+
+/// Everything a connector asks for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Permissions {
+    /// Where it wants to send requests.
+    pub hosts: Vec<HostRequest>,
+    /// Which secrets it wants to use, and how.
+    pub slots: Vec<CredentialSlot>,
+    /// The terms under which it spends allowances.
+    pub allowances: Vec<Budget>,
+    /// What it says of the platform's terms.
+    pub policy: Policy,
+    /// Interfaces it imports, without their versions, in order.
+    pub imports: Vec<String>,
+}
+
+impl Permissions {
+    /// What a connector with this manifest and these imports asks for.
+    #[must_use]
+    pub fn asked(manifest: &Manifest, imports: &[String]) -> Self {
+        Self {
+            hosts: manifest.hosts.clone(),
+            slots: manifest.credentials.clone(),
+            allowances: manifest.budgets.clone(),
+            policy: manifest.policy.clone(),
+            imports: interfaces(imports),
+        }
+    }
+}
+
+/// What the operator allowed a connector. A request passes only where manifest **and** grant both allow it.
+///
+/// As TOML this is what `--grant-file` reads, so that it can be kept and reviewed beside other configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Interfaces it may import, without their versions.
+    #[serde(default)]
+    pub imports: Vec<String>,
+    /// Limits in place of the manifest's, by budget name: what the platform granted this operator, who knows it better than the manifest does.
+    #[serde(default, rename = "limits")]
+    pub budgets: BTreeMap<String, u64>,
+    /// How long its data may be kept, and what for.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Hosts and methods.
+    #[serde(default, rename = "host")]
+    pub hosts: Vec<GrantedHost>,
+    /// Credential slots in full: an update may not send a secret elsewhere because its slot has kept its name.
+    #[serde(default, rename = "credential")]
+    pub slots: Vec<CredentialSlot>,
+    /// The terms under which allowances are spent.
+    #[serde(default, rename = "budget")]
+    pub allowances: Vec<Budget>,
+}
+
+/// One origin pattern with its methods.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantedHost {
+    /// Where.
+    pub origin: OriginPattern,
+    /// How.
+    pub methods: Vec<Method>,
+    /// What the connector wants there, for whoever reads the grant.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+impl Grant {
+    /// Everything that a connector with this manifest and these imports asks for.
+    #[must_use]
+    pub fn all_of(manifest: &Manifest, imports: &[String]) -> Self {
+        Self::of(Permissions::asked(manifest, imports))
+    }
+
+    /// Exactly what is asked.
+    #[must_use]
+    pub fn of(asked: Permissions) -> Self {
+        let Permissions { hosts, slots, allowances, policy, imports } = asked;
+        let host = |HostRequest { origin, methods, reason }| GrantedHost { origin, methods, reason };
+        let hosts = hosts.into_iter().map(host).collect();
+        Self { imports, budgets: BTreeMap::new(), policy, hosts, slots, allowances }
+    }
+
+    /// The same with other limits of the operator's own.
+    #[must_use]
+    pub fn with_budgets(self, budgets: BTreeMap<String, u64>) -> Self {
+        Self { budgets, ..self }
+    }
+
+    /// Whether nothing is asked that is not granted.
+    #[must_use]
+    pub fn allows(&self, asked: &Permissions) -> bool {
+        Difference::between(self, asked).added.is_empty()
+    }
+
+    /// Whether a connector may use a secret as its manifest says: the slot is granted, goes to the same place of a request, to no further
+    /// host, and its tokens come from the same endpoint.
+    #[must_use]
+    pub fn lets_use(&self, slot: &CredentialSlot) -> bool {
+        self.slots.iter().any(|granted| granted.slot == slot.slot && more_of_slot(granted, slot).is_empty())
+    }
+
+    /// The grant without what lies within an origin pattern; none where nothing of it is granted.
+    #[must_use]
+    pub fn without_host(&self, origin: &OriginPattern) -> Option<Self> {
+        let mut narrowed = self.clone();
+        narrowed.hosts.retain(|host| !host.origin.is_within(origin));
+        (narrowed.hosts.len() < self.hosts.len()).then_some(narrowed)
+    }
+
+    /// The grant without a credential slot; none where it is not granted.
+    #[must_use]
+    pub fn without_slot(&self, slot: &str) -> Option<Self> {
+        let mut narrowed = self.clone();
+        narrowed.slots.retain(|granted| granted.slot != slot);
+        (narrowed.slots.len() < self.slots.len()).then_some(narrowed)
+    }
+}
+
+/// What a change is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A host with methods.
+    Host,
+    /// A credential slot.
+    Credential,
+    /// Terms of an allowance.
+    Budget,
+    /// How long data is kept, and what for.
+    Policy,
+    /// An imported interface.
+    Import,
+}
+
+/// One thing that is asked for, or asked for no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What it is about.
+    pub subject: Subject,
+    /// What, on one line.
+    pub what: String,
+    /// Why, in the author's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        self.reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+}
+
+/// What is asked for beyond a grant, and what of the grant is asked for no longer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// More than is granted.
+    pub added: Vec<Change>,
+    /// Less than is granted.
+    pub removed: Vec<Change>,
+}
+
+impl Difference {
+    /// Compares what is asked with what is granted.
+    #[must_use]
+    pub fn between(granted: &Grant, asked: &Permissions) -> Self {
+        let mut difference = Self::default();
+        difference.compare_hosts(granted, asked);
+        difference.compare_slots(granted, asked);
+        difference.compare_budgets(granted, asked);
+        difference.compare_policies(&granted.policy, &asked.policy);
+        difference.compare_imports(granted, asked);
+        difference
+    }
+
+    /// Whether exactly what is granted is asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+
+    fn more(&mut self, subject: Subject, what: String, reason: &str) {
+        self.added.push(Change { subject, what, reason: said(reason) });
+    }
+
+    fn less(&mut self, subject: Subject, what: String) {
+        self.removed.push(Change { subject, what, reason: None });
+    }
+
+    fn compare_hosts(&mut self, granted: &Grant, asked: &Permissions) {
+        for host in &asked.hosts {
+            let is_granted = |method: &Method| {
+                granted.hosts.iter().any(|own| host.origin.is_within(&own.origin) && own.methods.contains(method))
+            };
+            if let Some(methods) = listed(host.methods.iter().filter(|method| !is_granted(method))) {
+                self.more(Subject::Host, format!("{methods} {}", host.origin), &host.reason);
+            }
+        }
+        for own in &granted.hosts {
+            let is_asked = |method: &Method| {
+                asked.hosts.iter().any(|host| own.origin.is_within(&host.origin) && host.methods.contains(method))
+            };
+            if let Some(methods) = listed(own.methods.iter().filter(|method| !is_asked(method))) {
+                self.less(Subject::Host, format!("{methods} {}", own.origin));
+            }
+        }
+    }
+
+    fn compare_slots(&mut self, granted: &Grant, asked: &Permissions) {
+        for slot in &asked.slots {
+            let name = &slot.slot;
+            let Some(own) = granted.slots.iter().find(|own| own.slot == *name) else {
+                self.more(Subject::Credential, format!("secret {}", describe_slot(slot)), "");
+                continue;
+            };
+            for change in more_of_slot(own, slot) {
+                self.more(Subject::Credential, format!("secret {name}: {change}"), "");
+            }
+            for origin in own.hosts.iter().filter(|own| !slot.hosts.iter().any(|host| own.is_within(host))) {
+                self.less(Subject::Credential, format!("secret {name}: sent to {origin}"));
+            }
+        }
+        for own in granted.slots.iter().filter(|own| !asked.slots.iter().any(|slot| slot.slot == own.slot)) {
+            self.less(Subject::Credential, format!("secret {}", own.slot));
+        }
+    }
+
+    /// An allowance is a bound: one that is new binds the connector more, one that is gone binds it less.
+    fn compare_budgets(&mut self, granted: &Grant, asked: &Permissions) {
+        for budget in &asked.allowances {
+            let name = &budget.name;
+            let Some(own) = granted.allowances.iter().find(|own| own.name == *name) else {
+                self.less(Subject::Budget, format!("budget {} holds it back now", describe_budget(budget)));
+                continue;
+            };
+            // The operator's own limit holds whatever the manifests say.
+            let overridden = granted.budgets.contains_key(name);
+            let more = more_of_budget(own, budget, overridden);
+            if more.is_empty() && !more_of_budget(budget, own, overridden).is_empty() {
+                self.less(Subject::Budget, format!("budget {}, stricter than before", describe_budget(budget)));
+            }
+            for change in more {
+                self.more(Subject::Budget, format!("budget {name}: {change}"), "");
+            }
+        }
+        for own in &granted.allowances {
+            // Without its secret nothing is spent.
+            let is_used = asked.slots.iter().any(|slot| slot.slot == own.slot);
+            if is_used && !asked.allowances.iter().any(|budget| budget.name == own.name) {
+                self.more(Subject::Budget, format!("budget {}: no longer held to it", own.name), "");
+            }
+        }
+    }
+
+    fn compare_policies(&mut self, granted: &Policy, asked: &Policy) {
+        let kept = [
+            ("documents", granted.documents_days, asked.documents_days),
+            ("metrics", granted.metrics_days, asked.metrics_days),
+        ];
+        for (what, own, wanted) in kept {
+            let change = format!("{what} kept {} instead of {}", describe_days(wanted), describe_days(own));
+            let of = |days: Option<u32>| days.map_or(u64::MAX, u64::from);
+            match of(wanted).cmp(&of(own)) {
+                std::cmp::Ordering::Greater => self.more(Subject::Policy, change, &asked.note),
+                std::cmp::Ordering::Less => self.less(Subject::Policy, change),
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+        match (granted.forbids_ai, asked.forbids_ai) {
+            (true, false) => {
+                self.more(Subject::Policy, "AI use of its numbers, which was forbidden".to_owned(), &asked.note);
+            }
+            (false, true) => self.less(Subject::Policy, "AI use of its numbers".to_owned()),
+            _ => {}
+        }
+    }
+
+    fn compare_imports(&mut self, granted: &Grant, asked: &Permissions) {
+        // A grant may have been written by hand, with versions.
+        let own = interfaces(&granted.imports);
+        for import in asked.imports.iter().filter(|import| !own.contains(import)) {
+            self.more(Subject::Import, format!("import {import}"), "");
+        }
+        for import in own.iter().filter(|import| !asked.imports.contains(import)) {
+            self.less(Subject::Import, format!("import {import}"));
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signed =
+            self.added.iter().map(|change| ("+", change)).chain(self.removed.iter().map(|change| ("-", change)));
+        for (index, (sign, change)) in signed.enumerate() {
+            let line_end = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_end}{sign} {change}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a slot's new terms allow that the old ones do not.
+fn more_of_slot(own: &CredentialSlot, slot: &CredentialSlot) -> Vec<String> {
+    let mut changes = Vec::new();
+    let mut instead = |new: String, old: String| {
+        if new != old {
+            changes.push(format!("{new} instead of {old}"));
+        }
+    };
+    instead(format!("of the kind {}", name_of(&slot.kind)), name_of(&own.kind));
+    instead(describe_owner(slot.owner).to_owned(), describe_owner(own.owner).to_owned());
+    instead(format!("put into {}", describe_place(&slot.inject)), format!("put into {}", describe_place(&own.inject)));
+    instead(describe_tokens(slot), describe_tokens(own));
+    for origin in slot.hosts.iter().filter(|origin| !own.hosts.iter().any(|own| origin.is_within(own))) {
+        changes.push(format!("sent to {origin}"));
+    }
+    changes
+}
+
+/// What a budget's new terms allow that the old ones do not.
+fn more_of_budget(own: &Budget, budget: &Budget, overridden: bool) -> Vec<String> {
+    let mut changes = Vec::new();
+    if budget.limit > own.limit && !overridden {
+        changes.push(format!("{} units instead of {}", budget.limit, own.limit));
+    }
+    if !is_within_window(&budget.window, &own.window) {
+        changes.push(format!("{} instead of {}", describe_window(&budget.window), describe_window(&own.window)));
+    }
+    if budget.slot != own.slot {
+        changes.push(format!("of the secret {} instead of {}", budget.slot, own.slot));
+    }
+    if !budget.never_cheaper_than(own) {
+        changes.push("requests cost less".to_owned());
+    }
+    changes
+}
+
+/// Whether a limit in the new window can't let more through than the same limit in the old one: every old window lies within a new one.
+fn is_within_window(new: &BudgetWindow, old: &BudgetWindow) -> bool {
+    match (new, old) {
+        (BudgetWindow::Seconds(new), BudgetWindow::Seconds(old)) => *old > 0 && new % old == 0 && new >= old,
+        (new, old) => new == old,
+    }
+}
+
+/// Interfaces without their versions, each once, in order.
+fn interfaces(imports: &[String]) -> Vec<String> {
+    let mut names: Vec<String> =
+        imports.iter().map(|import| import.split('@').next().unwrap_or(import).to_owned()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn said(reason: &str) -> Option<String> {
+    // Notes may have several lines.
+    let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!line.is_empty()).then_some(line)
+}
+
+fn listed<'a>(methods: impl Iterator<Item = &'a Method>) -> Option<String> {
+    let names: Vec<&str> = methods.map(|method| method.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// The name that a value without fields has in a manifest.
+fn name_of(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
+}
+
+fn describe_owner(owner: Owner) -> &'static str {
+    if owner == Owner::Operator { "yours" } else { "each account's own" }
+}
+
+fn describe_place(inject: &Inject) -> String {
+    match inject {
+        Inject::Query(name) => format!("the query parameter {name}"),
+        Inject::Bearer => "the Authorization header".to_owned(),
+        Inject::Header(name) => format!("the header {name}"),
+    }
+}
+
+fn describe_tokens(slot: &CredentialSlot) -> String {
+    match &slot.token_url {
+        Some(url) if slot.client_id_param == "client_id" => format!("tokens from {url}"),
+        Some(url) => format!("tokens from {url} (client id as {})", slot.client_id_param),
+        None => "no token endpoint".to_owned(),
+    }
+}
+
+fn describe_window(window: &BudgetWindow) -> String {
+    match window {
+        BudgetWindow::Seconds(seconds) => format!("every {seconds} s"),
+        BudgetWindow::Daily { at, timezone } => format!("a day, anew at {at} {timezone}"),
+    }
+}
+
+fn describe_days(days: Option<u32>) -> String {
+    days.map_or_else(|| "as long as the host's default".to_owned(), |days| format!("{days} days"))
+}
+
+/// A credential slot on one line.
+#[must_use]
+pub fn describe_slot(slot: &CredentialSlot) -> String {
+    let hosts: Vec<_> = slot.hosts.iter().map(ToString::to_string).collect();
+    let token = slot.token_url.as_ref().map_or(String::new(), |_| format!("; the host gets {}", describe_tokens(slot)));
+    let (kind, whose, place) = (name_of(&slot.kind), describe_owner(slot.owner), describe_place(&slot.inject));
+    format!("{} ({kind}, {whose}): put into {place} for {}{token}", slot.slot, hosts.join(", "))
+}
+
+/// A budget on one line.
+#[must_use]
+pub fn describe_budget(budget: &Budget) -> String {
+    format!("{}: {} units {}", budget.name, budget.limit, describe_window(&budget.window))
+}
+
+/// What a manifest says of how long data is kept and what for, a line each.
+#[must_use]
+pub fn describe_policy(policy: &Policy) -> Vec<String> {
+    let kept = [("documents", policy.documents_days), ("metrics", policy.metrics_days)];
+    let mut lines: Vec<String> =
+        kept.into_iter().filter_map(|(what, days)| Some(format!("{what} are kept {} days at most", days?))).collect();
+    if policy.forbids_ai {
+        lines.push("AI use of its numbers is forbidden".to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests;

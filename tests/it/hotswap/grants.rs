@@ -1,0 +1,440 @@
+//! What a connector is granted: an update that asks for more waits, one that asks for no more goes through, and what is taken back is gone with
+//! the next batch.
+
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backline::config::Config;
+use backline::domain::{BatchState, Difference, Digest, Grant, ReleaseState, RunStatus, Tenant};
+use backline::pipeline::report::RunRequest;
+use backline::pipeline::service::Service;
+use backline::pipeline::{Approve, Ended, Host, HostError, InstallOptions, Revoke};
+use backline::store::{BatchFilter, Store};
+use backline_simulator::SimulatorConfig;
+use chrono::{Days, NaiveDate};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::components::plugin;
+use crate::support::database::each_database;
+use crate::support::fleet::{Fleet, until};
+use crate::support::http::{Asked, Server, answer};
+use crate::support::stage::{Stage, platform};
+use crate::support::variants::{replace, variant};
+
+/// How long a condition may take to come true on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const YOUTUBE: &str = "https://youtube.googleapis.com";
+
+const MORE: &str =
+    "[[host]]\norigin = \"https://more.example.com\"\nmethods = [\"GET\"]\nreason = \"Ages of fans\"\n\n[[credential]]";
+
+fn date() -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 11, 18).expect("a day of November")
+}
+
+fn artists(artists: u32) -> SimulatorConfig {
+    SimulatorConfig { artists, date: date(), ..SimulatorConfig::default() }
+}
+
+fn prompt(config: &mut Config) {
+    config.service.poll_ms = 20;
+    config.schedules.clear();
+}
+
+/// YouTube's connector with one more host.
+fn asking_for_more(version: &str) -> Vec<u8> {
+    variant("youtube", version, |manifest| *manifest = manifest.replacen("[[credential]]", MORE, 1))
+}
+
+/// As an operator without a terminal installs who agrees to nothing beforehand.
+fn unattended() -> InstallOptions {
+    InstallOptions::default()
+}
+
+/// Everything the table of releases says.
+async fn releases(host: &Host) -> String {
+    format!("{:?}", host.store().list_releases().await.expect("releases are read"))
+}
+
+async fn active(host: &Host, name: &str) -> Option<String> {
+    let release = host.store().active_release(&platform(name)).await.expect("releases are read");
+    release.map(|release| release.manifest.connector.version.to_string())
+}
+
+/// Plans a run and leaves it to others.
+async fn planned(host: &Host) -> backline::domain::RunId {
+    let request = RunRequest {
+        trigger: "test".to_owned(),
+        date: Some(date()),
+        due: None,
+        platforms: vec![platform("youtube")],
+        artists: Vec::new(),
+    };
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    host.run_until(&request, &|_| {}, &stopped).await.expect("the plan is written").run.id
+}
+
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_that_adds_a_host_waits_shows_just_that_host_and_goes_live_once_approved() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(2), prompt).await;
+        stage.install(&["youtube"]).await;
+        stage.import_some(&["youtube"], |_| Tenant::default()).await;
+        let service = Service::start(stage.host.clone()).await.expect("the service starts");
+        let fleet = Fleet::of(&stage, |_| {});
+        let folder = tempfile::tempdir().expect("a folder");
+        let update = folder.path().join("youtube-1.1.0.wasm");
+        let component = asking_for_more("1.1.0");
+        std::fs::write(&update, &component).expect("written");
+        let command = |arguments: &[&str]| said(&fleet.command(arguments).output().expect("it runs"));
+
+        let (code, shown, noted) = command(&["plugins", "install", update.to_str().expect("text")]);
+        assert_eq!(shown, "+ GET https://more.example.com: Ages of fans\n", "{noted}");
+        assert_eq!(code, Some(5), "{noted}");
+        assert!(noted.contains("`backline plugins grant youtube 1.1.0`"), "{noted}");
+        assert_eq!(active(&stage.host, "youtube").await.as_deref(), Some("1.0.0"));
+
+        let (code, shown, noted) = command(&["plugins", "diff", "youtube", "1.1.0"]);
+        assert_eq!((code, shown.as_str()), (Some(0), "+ GET https://more.example.com: Ages of fans\n"), "{noted}");
+        let before = planned(&stage.host).await;
+        finished(&store, before).await;
+        let (code, _, noted) = command(&["plugins", "grant", "youtube", "1.1.0"]);
+        assert_eq!(code, Some(2), "nobody is there to be asked: {noted}");
+        assert!(noted.contains("+ GET https://more.example.com"), "{noted}");
+
+        let (code, shown, noted) = command(&["plugins", "grant", "youtube", "1.1.0", "--yes"]);
+        assert_eq!(code, Some(0), "{noted}");
+        assert!(shown.contains("active for youtube"), "{shown}");
+        let after = planned(&stage.host).await;
+        finished(&store, after).await;
+        let release_of = async |run| {
+            let filter = BatchFilter { run: Some(run), ..BatchFilter::default() };
+            store.list_batches(&filter).await.expect("batches are read")[0].release
+        };
+        assert_eq!(release_of(before).await, Digest::of(&plugin("youtube")));
+        assert_eq!(release_of(after).await, Digest::of(&component), "the same process collects with the update");
+        let (_, shown, _) = command(&["plugins", "diff", "youtube"]);
+        assert_eq!(shown, "", "what is active asks for what it is granted");
+        let (_, listed, _) = command(&["plugins", "list", "--json"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+        let update_listed = listed.as_array().expect("a list").iter().find(|release| release["version"] == "1.1.0");
+        assert_eq!(update_listed.expect("listed")["source"], update.to_str().expect("text"));
+        service.stop().await;
+    })
+    .await;
+}
+
+async fn finished(store: &Store, run: backline::domain::RunId) {
+    let run = until(PATIENCE, "the run is finished", async || {
+        let run = store.get_run(run).await.expect("runs are read").expect("the run exists");
+        run.finished_at.is_some().then_some(run)
+    })
+    .await;
+    assert_eq!(run.status, RunStatus::Completed, "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_that_sends_a_secret_elsewhere_or_spends_more_waits_and_one_that_asks_for_less_goes_through() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        stage.install(&["spotify"]).await;
+        let hosts = "hosts = [\"https://api.spotify.com\"]";
+        let two = |manifest: &mut String| {
+            *manifest = manifest.replacen(
+                "[[credential]]",
+                "[[host]]\norigin = \"https://*.spotify.com\"\nmethods = [\"GET\"]\nreason = \"images\"\n\n[[credential]]",
+                1,
+            );
+        };
+        let wide = variant("spotify", "1.0.1", two);
+        assert_eq!(install(&stage.host, &wide, &unattended()).await.0, Ended::Waiting);
+        let approved = stage.host.approve(Digest::of(&wide), &Approve::All).await.expect("approved");
+        assert_eq!(approved.ended, Ended::Activated, "it was wanted");
+
+        let more: [(&str, &str, &str, &str); 3] = [
+            ("1.1.0", "accounts.spotify.com/api", "accounts.example.com/api", "+ secret app: tokens from https://accounts.example.com/api/token instead of tokens from https://accounts.spotify.com/api/token"),
+            ("1.1.1", hosts, "hosts = [\"https://api.spotify.com\", \"https://x.spotify.com\"]", "+ secret app: sent to https://x.spotify.com"),
+            ("1.1.2", "limit = 200000", "limit = 200001", "+ budget requests: 200001 units instead of 200000"),
+        ];
+        for (version, from, to, shown) in more {
+            let update = variant("spotify", version, |manifest| {
+                two(manifest);
+                replace(manifest, from, to);
+            });
+            let (ended, difference) = install(&stage.host, &update, &unattended()).await;
+            assert_eq!((ended, difference.to_string().as_str()), (Ended::Waiting, shown));
+            assert_eq!(active(&stage.host, "spotify").await.as_deref(), Some("1.0.1"));
+        }
+        let less = variant("spotify", "1.2.0", |manifest| replace(manifest, "limit = 200000", "limit = 100"));
+        let (ended, difference) = install(&stage.host, &less, &unattended()).await;
+        assert_eq!(ended, Ended::Activated, "{difference}");
+        let granted = stage.host.active(&platform("spotify")).await.expect("active").grant;
+        assert_eq!(granted.hosts.len(), 1, "what is not asked for any more is not granted any more");
+        assert_eq!(install(&stage.host, &variant("spotify", "1.3.0", two), &unattended()).await.0, Ended::Waiting);
+    })
+    .await;
+}
+
+async fn install(host: &Host, component: &[u8], options: &InstallOptions) -> (Ended, Difference) {
+    let installed = host.install_release(component, options).await.unwrap_or_else(|error| panic!("{error}"));
+    (installed.ended, installed.difference)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_in_flight_ends_and_none_follows_once_the_grant_is_taken_back() {
+    each_database(async |store: Store, url: &str| {
+        // A platform that holds its answers back, so that a batch is in flight for as long as the test needs it.
+        let gate = Arc::new(Semaphore::new(0));
+        let door = Arc::clone(&gate);
+        let server = Server::start_slow(move |_: Asked| {
+            let door = Arc::clone(&door);
+            async move {
+                drop(door.acquire().await);
+                answer(200, &[("content-type", "application/json")], "{\"items\":[]}")
+            }
+        })
+        .await;
+        let connect = server.base();
+        let stage = Stage::bare(url, artists(3), |config| {
+            prompt(config);
+            let routes = serde_json::json!([{ "origin": YOUTUBE, "connect": connect }]);
+            config.gateway.routes = serde_json::from_value(routes).expect("routes");
+            (config.collection.concurrency, config.collection.concurrency_max) = (1, 1);
+        })
+        .await;
+        stage.install(&["youtube"]).await;
+        // A batch each.
+        stage.import_some(&["youtube"], |index| Tenant::new(format!("tenant-{index}")).expect("a tenant")).await;
+        let service = Service::start(stage.host.clone()).await.expect("the service starts");
+        let run = planned(&stage.host).await;
+        until(PATIENCE, "a batch is in flight", async || (!server.asked().is_empty()).then_some(())).await;
+
+        // Another host is told; nothing but the database tells this one.
+        let other = stage.another_host(|_| {}).await;
+        assert_eq!(other.revoke("youtube", &Revoke::All, "a test").await.expect("revoked"), 1);
+        gate.add_permits(1_000);
+        let states = async || {
+            let filter = BatchFilter { run: Some(run), ..BatchFilter::default() };
+            let batches = store.list_batches(&filter).await.expect("batches are read");
+            let count = |state| batches.iter().filter(|batch| batch.state == state).count();
+            (count(BatchState::Done), count(BatchState::Leased), count(BatchState::Planned))
+        };
+        until(PATIENCE, "the batch in flight ends", async || (states().await.0 == 1).then_some(())).await;
+        let asked = server.asked().len();
+        // As many looks for work as would have taken the others up several times over.
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        for _ in 0..10 {
+            looks.tick().await;
+            assert_eq!(states().await, (1, 0, 2), "a batch was taken up without a grant");
+        }
+        assert_eq!(server.asked().len(), asked, "something was sent without a grant");
+        let revoked = store.list_releases().await.expect("releases are read").remove(0);
+        assert_eq!((revoked.state, revoked.active, revoked.wanted), (ReleaseState::Revoked, false, true));
+        let (ended, _) =
+            install(&stage.host, &plugin("youtube"), &InstallOptions { approve: Approve::All, ..unattended() }).await;
+        assert_eq!(ended, Ended::Refused, "installing the same bytes again brings nothing back");
+
+        let approved = other.approve(revoked.digest, &Approve::All).await.expect("granted again");
+        assert_eq!(approved.ended, Ended::Activated);
+        until(PATIENCE, "the others are collected", async || (states().await == (3, 0, 0)).then_some(())).await;
+        service.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_or_a_secret_that_is_taken_back_is_not_reached_or_used_by_the_next_batch() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(2), prompt).await;
+        stage.install(&["youtube"]).await;
+        stage.import_some(&["youtube"], |_| Tenant::default()).await;
+        let other = stage.another_host(|_| {}).await;
+        let mut day = date();
+        let mut collected = async || {
+            day = day + Days::new(1);
+            stage.set_date(day);
+            stage.simulator.reset_counts();
+            let report = stage.run_some(day, &["youtube"]).await;
+            (report.platforms[0].counts.collected, stage.simulator.counts().requests)
+        };
+        let (all, requests) = collected().await;
+        assert!(all == 2 && requests > 0, "{all} collected with {requests} requests");
+        let digest = Digest::of(&plugin("youtube"));
+        for what in [Revoke::Host(YOUTUBE.parse().expect("an origin")), Revoke::Slot("app".to_owned())] {
+            other.revoke("youtube", &what, "a test").await.expect("revoked");
+            assert_eq!(collected().await, (0, 0), "{what:?}");
+            let again = other.revoke("youtube", &what, "a test").await;
+            assert!(matches!(again, Err(HostError::NotRevocable { .. })), "{again:?}");
+            let update =
+                variant("youtube", if what == Revoke::Slot("app".to_owned()) { "1.0.2" } else { "1.0.1" }, |_| {});
+            let (ended, difference) = install(&stage.host, &update, &unattended()).await;
+            assert_eq!(
+                (ended, difference.added.len()),
+                (Ended::Waiting, 1),
+                "an update brings nothing back: {difference}"
+            );
+            other.approve(digest, &Approve::All).await.expect("granted again");
+            assert_eq!(collected().await.0, 2, "{what:?} granted again");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_file_agrees_to_what_lies_within_it() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        let fleet = Fleet::of(&stage, |_| {});
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).expect("written");
+            path.to_str().expect("text").to_owned()
+        };
+        let command = |arguments: &[&str]| said(&fleet.command(arguments).output().expect("it runs"));
+        let component = file("youtube.wasm", &plugin("youtube"));
+        let before = releases(&stage.host).await;
+        let (code, _, noted) = command(&["plugins", "install", &component]);
+        assert_eq!((code, releases(&stage.host).await), (Some(2), before.clone()), "{noted}");
+        let wrong = file("wrong.toml", b"imports = []\n\n[[host]]\norigin = \"*\"\nmethods = [\"GET\"]\n");
+        let (code, _, noted) = command(&["plugins", "install", &component, "--grant-file", &wrong]);
+        assert_eq!((code, releases(&stage.host).await), (Some(2), before), "{noted}");
+        assert!(noted.contains("wrong.toml is wrong in line") && noted.contains("is not an allowed origin"), "{noted}");
+
+        let narrow = file("narrow.toml", b"[limits]\nunits = 77\n");
+        let (code, shown, noted) = command(&["plugins", "install", &component, "--grant-file", &narrow]);
+        assert_eq!(code, Some(5), "{noted}");
+        assert!(shown.contains("+ GET https://youtube.googleapis.com") && shown.contains("+ secret app"), "{shown}");
+        assert_eq!(active(&stage.host, "youtube").await, None);
+        let (_, printed, _) = command(&["plugins", "grant", "youtube", "1.0.0", "--print"]);
+        assert!(printed.contains("units = 77") && printed.starts_with("# What youtube 1.0.0 asks for"), "{printed}");
+        let whole = file("whole.toml", printed.as_bytes());
+        let (code, _, noted) = command(&["plugins", "install", &component, "--grant-file", &whole]);
+        assert_eq!(code, Some(0), "{noted}");
+        assert_eq!(active(&stage.host, "youtube").await.as_deref(), Some("1.0.0"));
+        let (_, printed_again, _) = command(&["plugins", "grant", "youtube", "--print"]);
+        let lines = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(lines(&printed_again), lines(&printed), "what is granted is what was agreed to");
+        let grant: Grant = toml::from_str(&printed).expect("a grant");
+        assert_eq!(stage.host.active(&platform("youtube")).await.expect("active").grant, grant);
+
+        let more = file("more.wasm", &asking_for_more("1.1.0"));
+        let (code, shown, _) = command(&["plugins", "install", &more, "--grant-file", &whole]);
+        assert_eq!((code, shown.as_str()), (Some(5), "+ GET https://more.example.com: Ages of fans\n"));
+        let (code, shown, _) = command(&["plugins", "inspect", "youtube", "1.1.0"]);
+        assert!(code == Some(0) && shown.contains("It is waiting"), "{shown}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_component_changes_nothing() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        stage.host.install(&variant("tiktok", "1.5.0", |_| {})).await.expect("installed");
+        let before = releases(&stage.host).await;
+        let agreed = InstallOptions { approve: Approve::All, ..unattended() };
+        let refused = async |component: &[u8], options: &InstallOptions| {
+            let refused = stage.host.install_release(component, options).await;
+            let refused = refused.map(|installed| installed.ended).expect_err("refused").to_string();
+            assert_eq!(releases(&stage.host).await, before, "{refused}");
+            refused
+        };
+        let below = variant("tiktok", "1.4.9", |_| {});
+        let why = refused(&below, &agreed).await;
+        assert!(why.contains("1.4.9 is below 1.5.0") && why.contains("--allow-downgrade"), "{why}");
+        let other = variant("tiktok", "1.5.0", |manifest| replace(manifest, "batch_size = 20", "batch_size = 19"));
+        let why = refused(&other, &agreed).await;
+        assert!(why.contains("another digest") && why.contains("raise the version"), "{why}");
+        let whole = plugin("tiktok");
+        refused(&whole[..whole.len() / 2], &agreed).await;
+        let budgets = [("nothing".to_owned(), 1)].into();
+        let why = refused(&variant("tiktok", "1.6.0", |_| {}), &InstallOptions { budgets, ..agreed.clone() }).await;
+        assert!(why.contains("user_info, video_list"), "{why}");
+        // The same bytes again.
+        let same = install(&stage.host, &variant("tiktok", "1.5.0", |_| {}), &agreed).await;
+        assert_eq!((same.0, releases(&stage.host).await), (Ended::Activated, before));
+
+        let options = InstallOptions { allow_downgrade: true, ..agreed.clone() };
+        assert_eq!(install(&stage.host, &below, &options).await.0, Ended::Activated);
+        let options = InstallOptions { replace_same_version: true, ..agreed };
+        assert_eq!(install(&stage.host, &other, &options).await.0, Ended::Activated);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_connector_of_a_platform_is_asked_about_whatever_the_one_before_was_granted() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        stage.install(&["youtube"]).await;
+        let rival = variant("youtube", "9.0.0", |manifest| replace(manifest, "name = \"youtube\"", "name = \"rival\""));
+        let proposal = stage.host.propose(&rival).await.expect("a connector");
+        assert!(proposal.needs_approval() && proposal.before.is_none());
+        let (ended, difference) = install(&stage.host, &rival, &unattended()).await;
+        assert_eq!(ended, Ended::Waiting);
+        assert!(difference.to_string().contains("+ GET https://youtube.googleapis.com"), "{difference}");
+        assert_eq!(stage.host.active(&platform("youtube")).await.expect("active").manifest.connector.name, "youtube");
+        assert!(!stage.host.propose(&variant("youtube", "1.0.1", |_| {})).await.expect("a connector").needs_approval());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_can_be_set_before_the_release_that_needs_it_goes_live() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        stage.install(&["youtube"]).await;
+        let youtube = platform("youtube");
+        let missing = stage.host.set_credential(&youtube, "studio", None, "key").await.expect_err("no such slot");
+        assert!(missing.to_string().contains("it has: app"), "{missing}");
+        let slot = "[[credential]]\nslot = \"studio\"\nkind = \"api-key\"\nowner = \"operator\"\ninject = \"bearer\"\nhosts = [\"https://youtube.googleapis.com\"]\n\n[[credential]]";
+        let update = variant("youtube", "1.1.0", |manifest| *manifest = manifest.replacen("[[credential]]", slot, 1));
+        assert_eq!(install(&stage.host, &update, &unattended()).await.0, Ended::Waiting);
+        stage.host.set_credential(&youtube, "studio", None, "key").await.expect("set");
+        stage.host.set_credential(&youtube, "app", None, "key").await.expect("set");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_of_an_earlier_version_is_read_and_goes_on() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        stage.install(&["youtube"]).await;
+        let now = stage.host.active(&platform("youtube")).await.expect("active");
+        let early = format!(
+            "UPDATE releases SET imports = '[]', granted = '{}'",
+            serde_json::json!({
+                "host": [{ "origin": YOUTUBE, "methods": ["GET"] }], "slots": ["app"], "budgets": { "units": 55 },
+            })
+        );
+        if url.starts_with("sqlite") {
+            let mut database = SqliteConnection::connect(url).await.expect("the database opens");
+            database.execute(AssertSqlSafe(early)).await.expect("written");
+        } else {
+            let mut database = PgConnection::connect(url).await.expect("the database opens");
+            database.execute(AssertSqlSafe(early)).await.expect("written");
+        }
+        let read = store.get_release(now.digest).await.expect("read").expect("it is there");
+        assert_eq!((&read.grant.slots, read.grant.budgets["units"]), (&now.grant.slots, 55));
+        assert!(read.grant.lets_use(&now.manifest.credentials[0]));
+        assert_eq!(install(&stage.host, &asking_for_more("1.1.0"), &unattended()).await.1.added.len(), 1);
+        let (ended, difference) = install(&stage.host, &variant("youtube", "1.0.1", |_| {}), &unattended()).await;
+        assert_eq!(ended, Ended::Activated, "{difference}");
+        let after = stage.host.active(&platform("youtube")).await.expect("active");
+        assert_eq!(after.grant.budgets["units"], 55, "the operator's own limit goes on");
+        assert!(!after.imports.is_empty());
+    })
+    .await;
+}

@@ -1,0 +1,285 @@
+//! A component from an OCI registry: pushed as the Wasm ecosystem's tools push, pulled, installed, and collected with.
+
+use std::sync::{Arc, Mutex};
+
+use backline::config::Config;
+use backline::domain::{Digest, RunStatus};
+use backline::gateway::RegistryError;
+use backline::pipeline::{ObtainError, ObtainOptions, Obtained, obtain};
+use backline::plugins::{RegistryConfig, SignatureError, SigningKey, Source, TrustedKey, generate_key};
+use backline::store::Store;
+use backline_simulator::SimulatorConfig;
+use chrono::{DateTime, NaiveDate};
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::components;
+use crate::support::database::each_database;
+use crate::support::http::{Server, answer};
+use crate::support::registry::Registry;
+use crate::support::stage::Stage;
+
+const WASM: &str = "application/wasm";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const SIGNATURE: &str = "application/vnd.minisign.signature";
+
+/// Speaks HTTP to the registry as a tool that pushes does.
+struct Pusher<'a> {
+    registry: &'a str,
+    repository: &'a str,
+}
+
+impl Pusher<'_> {
+    /// Sends one request; answers with its status and its `Location`.
+    async fn send(&self, method: &str, target: &str, media_type: &str, body: &[u8]) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.registry).await.expect("the registry listens");
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer pusher\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.registry,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        stream.write_all(body).await.expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let location = answer.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap_or_default();
+        (status, location.trim().to_owned())
+    }
+
+    /// Pushes one blob; answers with its descriptor.
+    async fn blob(&self, media_type: &str, bytes: &[u8]) -> Json {
+        let digest = format!("sha256:{}", Digest::of(bytes));
+        let (status, location) = self.send("POST", &format!("/v2/{}/blobs/uploads/", self.repository), WASM, b"").await;
+        assert_eq!(status, 202, "an upload begins");
+        let target = location.split_once(self.registry).map_or(location.as_str(), |(_, target)| target);
+        let separator = if target.contains('?') { '&' } else { '?' };
+        let target = format!("{target}{separator}digest={digest}");
+        let (status, _) = self.send("PUT", &target, "application/octet-stream", bytes).await;
+        assert_eq!(status, 201, "the blob is there");
+        json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+    }
+
+    /// Pushes a manifest under a tag; answers with its digest.
+    async fn manifest(&self, tag: &str, layers: Vec<Json>, annotations: Json) -> String {
+        let config = br#"{"created":"2026-11-18T00:00:00Z","architecture":"wasm","os":"wasip2","layerDigests":[]}"#;
+        let config = self.blob("application/vnd.wasm.config.v0+json", config).await;
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers, "annotations": annotations,
+        });
+        let manifest = manifest.to_string();
+        let target = format!("/v2/{}/manifests/{tag}", self.repository);
+        let (status, _) = self.send("PUT", &target, MANIFEST, manifest.as_bytes()).await;
+        assert_eq!(status, 201, "the manifest is there");
+        format!("sha256:{}", Digest::of(manifest.as_bytes()))
+    }
+
+    /// Pushes a component as `wkg oci push` does.
+    async fn component(&self, tag: &str, component: &[u8]) -> String {
+        let layer = self.blob(WASM, component).await;
+        self.manifest(tag, vec![layer], json!({})).await
+    }
+}
+
+fn allow(config: &mut Config, registry: &str) {
+    let plain = RegistryConfig { insecure_http: true, ..RegistryConfig::default() };
+    config.plugins.registries.insert(registry.to_owned(), plain);
+}
+
+/// A configuration that pulls from a registry and asks for no signatures.
+fn open_to(registry: &Registry) -> Config {
+    let mut config = Config::default();
+    allow(&mut config, registry.address());
+    config.plugins.signatures = Some(backline::plugins::SignaturePolicy::Off);
+    config
+}
+
+async fn pull(config: &Config, reference: &str) -> Result<Obtained, ObtainError> {
+    obtain(config, &reference.parse::<Source>().expect("a reference"), &ObtainOptions::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_of_a_registry_is_pulled_verified_installed_and_collected_with() {
+    let registry = Registry::start();
+    let component = components::plugin("youtube");
+    let files = generate_key("acme").expect("a key");
+    let key = SigningKey::parse(&files.secret, None).expect("its own file");
+    let signature = key.sign(&component, "youtube.wasm", DateTime::UNIX_EPOCH).expect("signed");
+    let pusher = Pusher { registry: registry.address(), repository: "backline/youtube" };
+    let layers = vec![pusher.blob(WASM, &component).await, pusher.blob(SIGNATURE, signature.as_bytes()).await];
+    let manifest = pusher.manifest("0.1.0", layers, json!({})).await;
+    let reference = format!("oci://{}/backline/youtube:0.1.0", registry.address());
+
+    each_database(async |_store: Store, url: &str| {
+        let date = NaiveDate::from_ymd_opt(2026, 11, 18).expect("a date");
+        let simulator = SimulatorConfig { artists: 3, date, ..SimulatorConfig::default() };
+        let stage = Stage::bare(url, simulator, |config| {
+            allow(config, registry.address());
+            let trusted = TrustedKey { key: files.key.clone(), connectors: vec!["youtube".to_owned()] };
+            config.plugins.trusted_keys.insert("acme".to_owned(), trusted);
+        })
+        .await;
+        let source: Source = reference.parse().expect("a reference");
+        let obtained = stage.host.obtain(&source, &ObtainOptions::default()).await.expect("pulled");
+        assert_eq!(obtained.signed_by.as_deref(), Some("acme"));
+        assert_eq!(obtained.source, format!("{reference}@{manifest}"), "what was pulled can be pulled again");
+        assert!(obtained.component == component, "the very bytes that were pushed");
+        let release = stage.host.install(&obtained.component).await.expect("installed");
+        assert_eq!(release.digest, Digest::of(&component));
+
+        stage.import_some(&["youtube"], |_| Default::default()).await;
+        let report = stage.run_some(date, &["youtube"]).await;
+        assert_eq!(report.run.status, RunStatus::Success, "{:?}", report.platforms);
+        assert_eq!(report.run.counts.collected, 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn older_layers_and_annotated_signatures_are_understood() {
+    let registry = Registry::start();
+    let component = components::guest("well_behaved");
+    let files = generate_key("acme").expect("a key");
+    let key = SigningKey::parse(&files.secret, None).expect("its own file");
+    let signature = key.sign(&component, "a.wasm", DateTime::UNIX_EPOCH).expect("signed");
+    let pusher = Pusher { registry: registry.address(), repository: "a" };
+    let layer = pusher.blob("application/vnd.wasm.content.layer.v1+wasm", &component).await;
+    pusher.manifest("signed", vec![layer.clone()], json!({ "dev.backline.minisig": signature })).await;
+    pusher.manifest("unsigned", vec![layer], json!({})).await;
+    let mut config = open_to(&registry);
+    config.plugins.signatures = None;
+    let trusted = TrustedKey { key: files.key, connectors: Vec::new() };
+    config.plugins.trusted_keys.insert("acme".to_owned(), trusted);
+    let signed = pull(&config, &format!("oci://{}/a:signed", registry.address())).await.expect("pulled");
+    assert_eq!(signed.signed_by.as_deref(), Some("acme"));
+    let error = pull(&config, &format!("oci://{}/a:unsigned", registry.address())).await.expect_err("refused");
+    assert!(matches!(error, ObtainError::Signature(SignatureError::Missing { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn a_version_that_is_moved_to_other_bytes_does_not_pass_for_the_pinned_one() {
+    let registry = Registry::start();
+    let (first, second) = (components::guest("well_behaved"), components::guest("many_sends"));
+    let pusher = Pusher { registry: registry.address(), repository: "a" };
+    let manifest = pusher.component("1", &first).await;
+    let config = open_to(&registry);
+    let reference = format!("oci://{}/a:1", registry.address());
+    let source: Source = reference.parse().expect("a reference");
+    let pinned = ObtainOptions { pin: Some(Digest::of(&first)), ..ObtainOptions::default() };
+    assert_eq!(obtain(&config, &source, &pinned).await.expect("pulled").digest, Digest::of(&first));
+
+    pusher.component("1", &second).await;
+    let error = obtain(&config, &source, &pinned).await.expect_err("refused");
+    assert!(matches!(&error, ObtainError::Pin { actual, .. } if *actual == Digest::of(&second)), "{error}");
+    // A manifest's digest names the first for ever, wherever the version points.
+    let by_manifest = pull(&config, &format!("{reference}@{manifest}")).await.expect("pulled");
+    assert_eq!(by_manifest.digest, Digest::of(&first));
+    assert_eq!(pull(&config, &reference).await.expect("pulled").digest, Digest::of(&second));
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_those_of_their_digest_are_refused() {
+    let registry = Registry::start();
+    let component = components::guest("well_behaved");
+    let pusher = Pusher { registry: registry.address(), repository: "a" };
+    let manifest = pusher.component("1", &component).await;
+    let config = open_to(&registry);
+    let reference = format!("oci://{}/a:1", registry.address());
+    pull(&config, &reference).await.expect("the registry is honest");
+
+    let blob = registry.blob_file(&format!("sha256:{}", Digest::of(&component)));
+    let mut other = component.clone();
+    other[component.len() / 2] ^= 1;
+    std::fs::write(&blob, &other).expect("the registry's disk is written to");
+    let error = pull(&config, &reference).await.expect_err("refused");
+    assert!(matches!(error, ObtainError::Registry(RegistryError::Digest { what: "the component" })), "{error}");
+    other.extend_from_slice(b"more");
+    std::fs::write(&blob, &other).expect("the registry's disk is written to");
+    let error = pull(&config, &reference).await.expect_err("refused");
+    assert!(matches!(error, ObtainError::Registry(RegistryError::Digest { what: "the component" })), "{error}");
+
+    let file = registry.blob_file(&manifest);
+    let lying = String::from_utf8(std::fs::read(&file).expect("read")).expect("text").replace("wasip2", "wasip3");
+    std::fs::write(&file, lying.replacen("schemaVersion", "schemaVersioN", 1)).expect("written");
+    let error = pull(&config, &format!("{reference}@{manifest}")).await.expect_err("refused");
+    assert!(matches!(error, ObtainError::Registry(_)), "{error}");
+}
+
+#[tokio::test]
+async fn what_nobody_allowed_or_nobody_pushed_or_is_too_large_is_refused_with_the_remedy() {
+    let registry = Registry::start();
+    let component = components::guest("well_behaved");
+    let pusher = Pusher { registry: registry.address(), repository: "a" };
+    pusher.component("1", &component).await;
+    let text = pusher.blob("text/plain", b"hello").await;
+    pusher.manifest("text", vec![text], json!({})).await;
+    let layer = pusher.blob(WASM, &component).await;
+    pusher.manifest("two", vec![layer.clone(), layer], json!({})).await;
+    let base = format!("oci://{}/a", registry.address());
+
+    let error = pull(&Config::default(), &format!("{base}:1")).await.expect_err("refused").to_string();
+    assert!(error.contains(&format!("add the section [plugins.registries.\"{}\"]", registry.address())), "{error}");
+
+    let mut config = open_to(&registry);
+    for (version, said) in [
+        (":2", "nothing of this name and version"),
+        ("b:1", "nothing of this name and version"),
+        (":text", "layers of text/plain"),
+        (":two", "several layers of WebAssembly"),
+    ] {
+        let error = pull(&config, &format!("{base}{version}")).await.expect_err(version).to_string();
+        assert!(error.contains(said), "{version}: {error}");
+    }
+    config.sandbox.component_bytes_max = component.len() as u64 - 1;
+    let error = pull(&config, &format!("{base}:1")).await.expect_err("refused").to_string();
+    assert!(error.contains("component_bytes_max under [sandbox]"), "{error}");
+
+    let nobody = "127.0.0.1:1";
+    allow(&mut config, nobody);
+    let error = pull(&config, &format!("oci://{nobody}/a:1")).await.expect_err("refused").to_string();
+    assert!(error.contains("can't be reached"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_asks_who_is_there_is_told_and_the_password_is_shown_nowhere() {
+    // The realm hands out tokens to whoever knows the password; the registry's own check takes any token.
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&asked);
+    let realm = Server::start(move |request| {
+        let login = request.headers.get("authorization").cloned().unwrap_or_default();
+        heard.lock().expect("not poisoned").push(request.target.clone());
+        // "robot:canary"
+        if login == "Basic cm9ib3Q6Y2FuYXJ5" {
+            answer(200, &[("content-type", "application/json")], json!({ "token": "granted" }).to_string())
+        } else {
+            answer(401, &[], "who are you, canary?")
+        }
+    })
+    .await;
+    let auth = format!("auth:\n  silly:\n    realm: {}/token\n    service: registry\n", realm.base());
+    let registry = Registry::start_with(&auth);
+    let component = components::guest("well_behaved");
+    let pusher = Pusher { registry: registry.address(), repository: "a" };
+    pusher.component("1", &component).await;
+    let reference = format!("oci://{}/a:1", registry.address());
+
+    let mut config = open_to(&registry);
+    let error = pull(&config, &reference).await.expect_err("refused").to_string();
+    assert!(
+        error.contains("refuses access") && error.contains("username and password under [plugins.registries"),
+        "{error}"
+    );
+    assert!(!error.contains("canary"), "{error}");
+
+    let entry = config.plugins.registries.get_mut(registry.address()).expect("there");
+    (entry.username, entry.password) = (Some("robot".to_owned()), Some("canary".to_owned()));
+    assert_eq!(pull(&config, &reference).await.expect("pulled").digest, Digest::of(&component));
+    assert!(!format!("{config:?}").contains("canary"), "the password is masked");
+    let asked = asked.lock().expect("not poisoned");
+    assert!(
+        asked.iter().any(|target| target.contains("repository%3Aa%3Apull") || target.contains("repository:a:pull")),
+        "{asked:?}"
+    );
+}
