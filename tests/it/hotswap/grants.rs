@@ -140,7 +140,7 @@ async fn finished(store: &Store, run: backline::domain::RunId) {
         run.finished_at.is_some().then_some(run)
     })
     .await;
-    assert_eq!(run.status, RunStatus::Completed, "{run:?}");
+    assert_eq!(run.status, RunStatus::Success, "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
