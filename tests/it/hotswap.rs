@@ -10,3 +10,4 @@ mod rollback;
 mod shadow;
 mod signatures;
 mod swapping;
+mod watching;

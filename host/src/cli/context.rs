@@ -84,6 +84,10 @@ fn overrides(global: &Global) -> Result<Vec<Override>, Failure> {
             let message = "--set secrets.key would show the key in the list of processes; set secrets.key_file or BACKLINE_SECRETS__KEY";
             return Err(Failure::usage(message));
         }
+        if key.trim().starts_with("plugins.registries.") && key.trim().ends_with(".password") {
+            let message = "--set would show the registry's password in the list of processes; write it into the configuration file";
+            return Err(Failure::usage(message));
+        }
         set(key.trim(), value, "--set");
     }
     if let Some(url) = &global.database {

@@ -3,6 +3,7 @@
 //! Everything that can be wrong is looked for, and told at once, before anybody can connect.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -35,6 +36,9 @@ pub struct ServeArguments {
     /// Where /healthz, /readyz and /metrics are served, such as 127.0.0.1:8321; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// For development: collect with whatever component appears or changes in this folder, and grant it all it asks for
+    #[arg(long, value_name = "FOLDER")]
+    watch: Option<PathBuf>,
 }
 
 impl ServeArguments {
@@ -62,6 +66,9 @@ pub async fn run(
 ) -> Outcome {
     let mut signals = Signals::catch()?;
     let mut problems = Vec::new();
+    if let Some(folder) = arguments.watch.as_ref().filter(|folder| !folder.is_dir()) {
+        problems.push(format!("--watch {} is no folder; name the one your builds go to", folder.display()));
+    }
     let log = log.map_err(|failure| problems.push(failure.message)).ok();
     let (host, socket) = tokio::select! {
         ready = prepare(context, &mut problems) => ready,
@@ -78,7 +85,11 @@ pub async fn run(
         socket.listen(BACKLOG).map_err(|error| Failure::usage(not_bound(context.config().service.listen, &error)))?;
     let address = listener.local_addr()?;
     let name = host.name().to_owned();
-    let service = Service::start(host).await?;
+    let mut service = Service::start(host).await?;
+    if let Some(folder) = &arguments.watch {
+        tracing::warn!(folder = %folder.display(), "components in this folder are granted all they ask for");
+        service.develop(folder.clone());
+    }
     let mut api = Api::start(listener, &service);
     tracing::info!(name, %address, version = env!("CARGO_PKG_VERSION"), "listening");
     print::line(&format!("backline {name} listens on http://{address}"))?;

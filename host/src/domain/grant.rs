@@ -319,7 +319,7 @@ fn more_of_slot(own: &CredentialSlot, slot: &CredentialSlot) -> Vec<String> {
             changes.push(format!("{new} instead of {old}"));
         }
     };
-    instead(format!("of the kind {}", name_of(&slot.kind)), name_of(&own.kind));
+    instead(format!("of the kind {}", name_of(&slot.kind)), format!("of the kind {}", name_of(&own.kind)));
     instead(describe_owner(slot.owner).to_owned(), describe_owner(own.owner).to_owned());
     instead(format!("put into {}", describe_place(&slot.inject)), format!("put into {}", describe_place(&own.inject)));
     instead(describe_tokens(slot), describe_tokens(own));

@@ -7,6 +7,7 @@ mod budgets;
 mod canary;
 mod collect;
 mod credentials;
+mod development;
 mod dispatch;
 mod fetch;
 mod install;

@@ -2,6 +2,7 @@
 //! connector at all, and who signed it. Nothing is written anywhere.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl Default for ObtainOptions {
 }
 
 /// A component that may be used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Obtained {
     /// Its bytes.
     pub component: Vec<u8>,
@@ -54,6 +55,17 @@ pub struct Obtained {
     pub signed_by: Option<String>,
     /// What the operator should hear although it is let pass.
     pub warnings: Vec<String>,
+}
+
+impl fmt::Debug for Obtained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Obtained")
+            .field("digest", &self.digest)
+            .field("source", &self.source)
+            .field("signed_by", &self.signed_by)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a component is not to be had, or not to be used.

@@ -12,6 +12,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use super::watch::Watch;
-use super::{Host, HostError, Obstacle, budgets, keeper, loading, preflight, presence, scheduler, sync, workers};
+use super::{
+    Host, HostError, Obstacle, budgets, development, keeper, loading, preflight, presence, scheduler, sync, workers,
+};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::store::Topic;
@@ -120,6 +123,12 @@ impl Service {
         loops.spawn(kept_up("credentials", seat.clone(), keeper::serve));
         loops.spawn(kept_up("artists", seat.clone(), sync::serve));
         Ok(Self { hosts, seat, loops, presence, retired: Mutex::default() })
+    }
+
+    /// Collects from now on with whatever component appears or changes in a folder: for development, since nobody is asked.
+    pub fn develop(&mut self, folder: PathBuf) {
+        let watched = move |seat| development::serve(seat, folder.clone());
+        self.loops.spawn(kept_up("development", self.seat.clone(), watched));
     }
 
     /// The host as it is configured now.

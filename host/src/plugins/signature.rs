@@ -336,6 +336,18 @@ mod tests {
     }
 
     #[test]
+    fn every_changed_bit_of_what_was_signed_is_refused() {
+        let (trusted, keys) = signed_by(&["acme"]);
+        let signature = sign(&keys[0]);
+        for (at, bit) in (0..COMPONENT.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut changed = COMPONENT.to_vec();
+            changed[at] ^= 1 << bit;
+            let outcome = verify(&changed, &signature, &trusted, "youtube");
+            assert_eq!(outcome, Err(SignatureError::Mismatch { name: "acme".to_owned() }), "bit {bit} of byte {at}");
+        }
+    }
+
+    #[test]
     fn locked_keys_need_their_password() {
         let pair = minisign::KeyPair::generate_encrypted_keypair(Some("right".to_owned())).expect("a key");
         let file = pair.sk.to_box(None).expect("a file").into_string();

@@ -396,13 +396,13 @@ async fn a_secret_can_be_set_before_the_release_that_needs_it_goes_live() {
         let stage = Stage::bare(url, artists(1), prompt).await;
         stage.install(&["youtube"]).await;
         let youtube = platform("youtube");
-        let missing = stage.host.set_credential(&youtube, "studio", None, "key").await.expect_err("no such slot");
+        let missing = stage.host.set_credential(&youtube, "studio", None, "a-long-enough-key").await.expect_err("no such slot");
         assert!(missing.to_string().contains("it has: app"), "{missing}");
         let slot = "[[credential]]\nslot = \"studio\"\nkind = \"api-key\"\nowner = \"operator\"\ninject = \"bearer\"\nhosts = [\"https://youtube.googleapis.com\"]\n\n[[credential]]";
         let update = variant("youtube", "1.1.0", |manifest| *manifest = manifest.replacen("[[credential]]", slot, 1));
         assert_eq!(install(&stage.host, &update, &unattended()).await.0, Ended::Waiting);
-        stage.host.set_credential(&youtube, "studio", None, "key").await.expect("set");
-        stage.host.set_credential(&youtube, "app", None, "key").await.expect("set");
+        stage.host.set_credential(&youtube, "studio", None, "a-long-enough-key").await.expect("set");
+        stage.host.set_credential(&youtube, "app", None, "a-long-enough-key").await.expect("set");
     })
     .await;
 }

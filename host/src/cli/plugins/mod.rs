@@ -4,6 +4,7 @@ mod canary;
 mod describe;
 mod grant;
 mod install;
+mod life;
 mod rollback;
 mod shadow;
 mod sign;
@@ -44,6 +45,12 @@ pub enum Command {
     Grant(grant::GrantArguments),
     /// Take a connector's grant back, or a part of it, from the next batch on
     Revoke(grant::RevokeArguments),
+    /// Collect with a release from now on, on all hosts; batches under way end with the one they began with
+    Activate(life::ActivateArguments),
+    /// Take a release's component away; what it collected can still be traced to it
+    Remove(life::RemoveArguments),
+    /// List which releases were collected with, and why they changed
+    History(life::HistoryArguments),
     /// Try a release: normalise some stored documents, and check some accounts with their credentials
     Test(test::TestArguments),
     /// Show what a release would change, metric by metric, before it collects anything; nothing is stored
@@ -84,6 +91,9 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
         Command::Diff(arguments) => describe::diff(context, arguments).await,
         Command::Grant(arguments) => grant::grant(context, arguments).await,
         Command::Revoke(arguments) => grant::revoke(context, arguments).await,
+        Command::Activate(arguments) => life::activate(context, arguments).await,
+        Command::Remove(arguments) => life::remove(context, arguments).await,
+        Command::History(arguments) => life::history(context, arguments).await,
         Command::Keygen(arguments) => sign::keygen(&arguments),
         Command::Sign(arguments) => sign::sign(context, &arguments),
         Command::Verify(arguments) => sign::verify(context, &arguments).await,

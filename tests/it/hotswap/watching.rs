@@ -1,0 +1,64 @@
+//! `serve --watch`: what an author builds is collected with at once, and what is broken changes nothing.
+
+use std::time::Duration;
+
+use backline::domain::{Digest, ReleaseState};
+use backline::pipeline::service::Service;
+use backline::store::Store;
+use backline_simulator::SimulatorConfig;
+
+use crate::support::database::each_database;
+use crate::support::fleet::until;
+use crate::support::stage::{Stage, platform};
+use crate::support::variants::variant;
+
+/// Long enough for a slow machine.
+const IN_THE_END: Duration = Duration::from_secs(120);
+
+async fn active(store: &Store) -> Option<Digest> {
+    store.active_release(&platform("youtube")).await.expect("read").map(|release| release.digest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_is_swapped_in_and_a_broken_one_is_not() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |config| {
+            config.schedules.clear();
+            config.service.poll_ms = 50;
+        })
+        .await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let build = folder.path().join("youtube.wasm");
+        // The same version each time: nobody raises it with every build.
+        let first = variant("youtube", "0.0.1", |_| {});
+        let second = variant("youtube", "0.0.1", |manifest| manifest.push_str("\n# another build\n"));
+        std::fs::write(&build, &first).expect("written");
+        std::fs::write(folder.path().join("notes.txt"), "no component").expect("written");
+
+        let mut service = Service::start(stage.another_host(|_| {}).await).await.expect("the service starts");
+        service.develop(folder.path().to_owned());
+        let is_active = async |component: &[u8]| {
+            until(IN_THE_END, "the build is active", async || {
+                (active(&store).await == Some(Digest::of(component))).then_some(())
+            })
+            .await;
+        };
+        is_active(&first).await;
+        std::fs::write(&build, &second).expect("written");
+        is_active(&second).await;
+        // The broken one is taken up before the next file, since it is the first by name.
+        std::fs::write(folder.path().join("broken.wasm"), &first[..first.len() / 2]).expect("written");
+        let other = variant("spotify", "0.0.1", |_| {});
+        std::fs::write(folder.path().join("spotify.wasm"), &other).expect("written");
+        until(IN_THE_END, "the other connector is active", async || {
+            store.active_release(&platform("spotify")).await.expect("read").map(|_| ())
+        })
+        .await;
+        assert_eq!(active(&store).await, Some(Digest::of(&second)), "half a file changes nothing");
+        let before = store.get_release(Digest::of(&first)).await.expect("read").expect("it is still known");
+        assert_eq!((before.state, before.active), (ReleaseState::Removed, false), "its component is gone");
+        assert_eq!(store.component(before.digest).await.expect("read"), None);
+        service.stop().await;
+    })
+    .await;
+}
