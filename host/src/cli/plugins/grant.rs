@@ -35,7 +35,7 @@ pub struct GrantArguments {
 pub struct RevokeArguments {
     /// An installed connector; all of its releases are concerned
     name: String,
-    /// Take back only this host, such as https://api.example.com
+    /// Take back only this host, such as `https://api.example.com`
     #[arg(long, value_name = "ORIGIN", conflicts_with = "slot")]
     host: Option<OriginPattern>,
     /// Take back only the use of this credential slot
