@@ -19,6 +19,7 @@ use crate::plugins::PluginsConfig;
 use crate::sandbox::SandboxConfig;
 use crate::schedule::{self, Timetable};
 use crate::secrets::{Keyring, SecretError};
+use crate::trial::RollbackConfig;
 use crate::validate::ValidationConfig;
 
 mod layers;
@@ -139,6 +140,8 @@ pub struct Config {
     pub validation: ValidationConfig,
     /// Which changes are worth an event.
     pub significance: SignificanceConfig,
+    /// When a release is rolled back by itself.
+    pub rollback: RollbackConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -158,6 +161,7 @@ impl Default for Config {
             sandbox: SandboxConfig::default(),
             validation: ValidationConfig::default(),
             significance: SignificanceConfig::default(),
+            rollback: RollbackConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -493,7 +497,7 @@ impl Config {
         if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
             return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
         }
-        Ok(())
+        self.rollback.check()
     }
 }
 

@@ -18,7 +18,9 @@ pub mod growth;
 pub mod normalise;
 pub mod sandbox;
 pub mod secrets;
+pub mod shadow;
 pub mod store;
+pub mod trial;
 pub mod validate;
 
 pub mod plugins;

@@ -13,6 +13,9 @@ use crate::domain::{AccountId, BatchAccount, Digest, Manifest, Platform, Tenant,
 /// Days that post-level metrics look back, unless configured otherwise: long enough for a young post to mature.
 pub const WINDOW_DAYS_DEFAULT: u16 = 28;
 
+/// What a canary's share is counted in: a hundredth of a percent of the accounts.
+pub const CANARY_PARTS: u32 = 10_000;
+
 /// What a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
@@ -24,13 +27,15 @@ pub struct PlanOptions {
     pub now: DateTime<Utc>,
     /// Days that post-level metrics look back.
     pub window_days: u16,
+    /// The share of the accounts that a canary collects, in parts of [`CANARY_PARTS`]; 0 where there is none.
+    pub canary_share: u32,
 }
 
 impl PlanOptions {
     /// Each artist's own today, due now, over the default window.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { date: None, due: now, now, window_days: WINDOW_DAYS_DEFAULT }
+        Self { date: None, due: now, now, window_days: WINDOW_DAYS_DEFAULT, canary_share: 0 }
     }
 }
 
@@ -51,6 +56,8 @@ pub struct PlannedBatch {
     pub accounts: Vec<BatchAccount>,
     /// How many of them were never collected before.
     pub new_accounts: usize,
+    /// Whether they are a canary's.
+    pub canary: bool,
 }
 
 /// What planning found.
@@ -70,7 +77,7 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
 
     let mut planned = Planned::default();
     // Two artists can share a logical date and yet not a window: it may be today for one and yesterday for the other.
-    type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>), Vec<(BatchAccount, bool)>>;
+    type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>, bool), Vec<(BatchAccount, bool)>>;
     let mut groups = Groups::new();
     for (account_id, candidate) in by_account {
         let local_today = options.now.with_timezone(&candidate.timezone).date_naive();
@@ -81,13 +88,13 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
         }
         let until = window_end(metric_date, local_today, options.now);
         groups
-            .entry((candidate.tenant, metric_date, until))
+            .entry((candidate.tenant, metric_date, until, is_canarys(account_id, options.canary_share)))
             .or_default()
             .push((BatchAccount { account_id, metric_date }, !candidate.collected_before));
     }
 
     let batch_size = usize::try_from(manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
-    for ((tenant, metric_date, until), accounts) in groups {
+    for ((tenant, metric_date, until, canary), accounts) in groups {
         let days = TimeDelta::days(i64::from(options.window_days));
         let window = Window { since: until.checked_sub_signed(days).unwrap_or(DateTime::<Utc>::MIN_UTC), until };
         planned.batches.extend(accounts.chunks(batch_size).map(|accounts| PlannedBatch {
@@ -98,9 +105,22 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
             window,
             accounts: accounts.iter().map(|(account, _)| *account).collect(),
             new_accounts: accounts.iter().filter(|(_, is_new)| *is_new).count(),
+            canary,
         }));
     }
     planned
+}
+
+/// Whether an account is among a canary's share, in parts of [`CANARY_PARTS`]. It depends on the account's id alone: the same accounts are
+/// in it every day, and a larger share has all those of a smaller one.
+#[must_use]
+pub fn is_canarys(account: AccountId, share: u32) -> bool {
+    // The finaliser of SplitMix64: ids may have their order in any of their bits, and every bit counts.
+    let (high, low) = account.0.as_u64_pair();
+    let mut mixed = high ^ low.rotate_left(32);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) % u64::from(CANARY_PARTS) < u64::from(share)
 }
 
 /// Why an account is not collected, if it is not. Where several reasons hold, the first of this order is given: what only

@@ -291,7 +291,12 @@ fn every_guest_has_a_test() {
         .collect();
     assert!(examples.len() >= 13, "{examples:?}");
     let cargo = std::fs::read_to_string(workspace().join("tests/guests/Cargo.toml")).expect("Cargo.toml");
-    let tests = [include_str!("sandbox.rs"), include_str!("sandbox/loading.rs"), include_str!("sandbox/sends.rs")];
+    let tests = [
+        include_str!("sandbox.rs"),
+        include_str!("sandbox/loading.rs"),
+        include_str!("sandbox/sends.rs"),
+        include_str!("hotswap/rollback.rs"),
+    ];
     for example in examples {
         let quoted = format!("\"{example}\"");
         assert!(tests.iter().any(|test| test.contains(&quoted)), "no test runs the guest {example}");

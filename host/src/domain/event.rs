@@ -21,6 +21,8 @@ pub mod types {
     pub const METRIC_LOST: &str = "connector.metric_lost";
     /// A release went live.
     pub const CONNECTOR_ACTIVATED: &str = "connector.activated";
+    /// A release was worse than the one before, which collects again.
+    pub const CONNECTOR_ROLLED_BACK: &str = "connector.rolled_back";
     /// A run has no open batch left.
     pub const RUN_COMPLETED: &str = "run.completed";
 }

@@ -64,6 +64,16 @@ impl FailureClass {
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::RateLimited | Self::Unavailable | Self::Internal)
     }
+
+    /// Whether the release that collected may be at fault. A platform that fails or is asked too fast, and the host's own faults, say nothing
+    /// about a release. Everything else may: a release that asks for the wrong thing is told "not found" or "forbidden".
+    ///
+    /// These are exactly the classes that no further attempt is made for, so that an account that speaks against a release does so when it
+    /// ends, and once.
+    #[must_use]
+    pub fn may_be_the_releases_fault(self) -> bool {
+        !self.is_retryable()
+    }
 }
 
 /// Why an account was not collected although nobody failed.

@@ -1,7 +1,7 @@
 //! One batch, from lease to storage. Read top to bottom it is the path the data takes.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -407,7 +407,8 @@ async fn store(
         observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
     let mut past = completion.history(&keys).await?;
 
-    let ledger = Ledger { host, lease, release, now, attempts: lease.batch.attempts + 1 };
+    let attempts = lease.batch.attempts + 1;
+    let ledger = Ledger { host, lease, release, now, attempts, kept_waiting: side.kept_waiting };
     let mut result = BatchResult {
         lost_metrics: side.lost_metrics,
         usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
@@ -443,6 +444,7 @@ async fn store(
                     significance: &host.config().significance,
                 };
                 let made = rows::make(&context, snapshot, past.remove(&observation.account).unwrap_or_default());
+                result.tally.collected(&made.accepted, made.withheld.len() as u64);
                 result.accounts.push(AccountResult {
                     stored: Some(StoredAccount {
                         row: made.row,
@@ -480,6 +482,8 @@ struct Ledger<'a> {
     release: &'a LoadedRelease,
     now: DateTime<Utc>,
     attempts: u32,
+    /// Accounts whose call ran out of time because the platform did.
+    kept_waiting: BTreeSet<AccountId>,
 }
 
 impl Ledger<'_> {
@@ -509,6 +513,11 @@ impl Ledger<'_> {
             Ending::Retry { class, message, .. } => Outcome::Failed { class, message },
             Ending::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
         };
+        if let Outcome::Failed { class, .. } = outcome
+            && !(class == FailureClass::TimedOut && self.kept_waiting.contains(&candidate.account_id))
+        {
+            result.tally.failed(class);
+        }
         let reconnect = matches!(outcome, Outcome::Failed { class: FailureClass::Reconnect, .. });
         let mut entry = AccountResult { document, ..self.bare_result(candidate, metric_date, outcome) };
         if reconnect {

@@ -3,7 +3,7 @@
 //! A call that traps or runs out of time says nothing about which account did it, so it is cut in half and tried again, down to the
 //! account: a poisonous one costs itself, not its batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -92,6 +92,8 @@ pub struct SideEffects {
     pub timed_out: u64,
     /// What the calls took.
     pub used: ConnectorUse,
+    /// Accounts whose last call ran out of time while the platform did not answer, or asked for patience: no fault of the connector's.
+    pub kept_waiting: BTreeSet<AccountId>,
 }
 
 impl SideEffects {
@@ -141,7 +143,17 @@ pub async fn fetch(
         let until = Instant::now() + share(deadline, part.len(), accounts.len());
         let session = session_for(release, gateway, part, credentials, until);
         let called = release.connector.fetch(session.clone(), part.to_vec(), context.clone(), until).await;
-        side.add_usage(session.usage());
+        let usage = session.usage();
+        if matches!(called, Err(CallError::TimedOut { .. })) {
+            for account in part {
+                if usage.timed_out + usage.throttled > 0 {
+                    side.kept_waiting.insert(account.id);
+                } else {
+                    side.kept_waiting.remove(&account.id);
+                }
+            }
+        }
+        side.add_usage(usage);
         side.timed_out += u64::from(matches!(called, Err(CallError::TimedOut { .. })));
         let answers = side.take("fetch", called).map(|batch| {
             side.lost_metrics.extend(batch.lost_metrics);

@@ -4,6 +4,7 @@
 
 mod activate;
 mod budgets;
+mod canary;
 mod collect;
 mod credentials;
 mod development;
@@ -11,6 +12,7 @@ mod dispatch;
 mod fetch;
 mod install;
 mod journal;
+mod judge;
 mod keeper;
 mod loading;
 mod obtain;
@@ -26,6 +28,7 @@ mod run;
 mod scheduler;
 pub mod schedules;
 pub mod service;
+mod shadow;
 mod slots;
 mod sync;
 mod watch;
@@ -40,11 +43,13 @@ use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
 pub use self::install::{Approve, CatalogueDifference, Comparison, Ended, InstallOptions, Installed, Proposal, Revoke};
 use self::journal::Journal;
+pub use self::judge::{Judgement, RolledBack};
 pub use self::keeper::KeeperReport;
 pub use self::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::preflight::{Obstacle, examine};
 pub use self::presence::is_present;
 use self::releases::ReleaseShelf;
+pub use self::shadow::{CheckReport, ShadowReport, ShadowRequest, TestReport};
 pub use self::sync::{Difference, SyncError, SyncReport, SyncRequest};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -180,6 +185,17 @@ pub enum HostError {
         /// Which.
         digest: Digest,
     },
+    /// Nothing can take the place of the platform's active release.
+    #[error("nothing can take the place of {platform}'s active release: {problem}")]
+    NoPredecessor {
+        /// Where.
+        platform: Platform,
+        /// What is missing.
+        problem: String,
+    },
+    /// A canary that can't be.
+    #[error("{0}")]
+    Canary(String),
     /// It was rolled back.
     #[error("the release {} was rolled back: {reason}; activate it with --again if you know better", digest.short())]
     Withdrawn {

@@ -8,7 +8,7 @@ use super::{Host, HostError};
 use crate::domain::run::RunCounts;
 use crate::domain::{Batch, BatchId, Candidate, Outcome, Platform, Release, Run, RunId, RunStatus};
 use crate::plan::{self, PlanOptions, Planned, PlannedBatch};
-use crate::store::{AccountOutcome, Activation, PlanGuard, Term};
+use crate::store::{AccountOutcome, Activation, Canary, PlanGuard, Term};
 
 /// Accounts read from the database at once while planning: bounds memory, not the run.
 const PAGE: u32 = 1_000;
@@ -60,9 +60,10 @@ impl Host {
         releases: Vec<Release>,
         request: &RunRequest,
     ) -> Result<Vec<PlatformDraft>, HostError> {
-        let options = self.plan_options(request);
+        let (options, canaries) = (self.plan_options(request), self.store().canaries().await?);
         let mut drafts = Vec::with_capacity(releases.len());
         for release in releases {
+            let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
             let candidates = self.candidates(release.platform(), request).await?;
             let planned = plan::plan(candidates, &release.manifest, release.digest, &options);
             drafts.push(PlatformDraft { release, planned });
@@ -78,7 +79,7 @@ impl Host {
     fn plan_options(&self, request: &RunRequest) -> PlanOptions {
         let now = self.clock().now();
         let window_days = self.config().collection.window_days;
-        PlanOptions { date: request.date, due: request.due.unwrap_or(now), now, window_days }
+        PlanOptions { date: request.date, due: request.due.unwrap_or(now), now, window_days, canary_share: 0 }
     }
 
     async fn candidates(&self, platform: &Platform, request: &RunRequest) -> Result<Vec<Candidate>, HostError> {
@@ -157,7 +158,7 @@ impl Host {
         term: &Term,
         activations: &[Activation],
     ) -> Result<Option<Run>, HostError> {
-        let releases = self.active_releases().await?;
+        let (releases, canaries) = (self.active_releases().await?, self.store().canaries().await?);
         let request = RunRequest { trigger: ACTIVATION.to_owned(), ..RunRequest::default() };
         let options = self.plan_options(&request);
         let mut run = self.new_run(&request);
@@ -165,6 +166,7 @@ impl Host {
         let mut planning = self.store().begin_plan(&run, guard, run.started_at).await?;
         let candidates = planning.first_candidates().await?;
         for release in releases {
+            let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
             let here = candidates.iter().filter(|candidate| &candidate.platform == release.platform()).cloned();
             let planned = plan::plan(here.collect(), &release.manifest, release.digest, &options);
             run.counts.planned += planned.batches.iter().map(|batch| batch.accounts.len() as u64).sum::<u64>();
@@ -193,6 +195,11 @@ impl Host {
     }
 }
 
+/// What part of a platform's accounts its canary collects.
+fn share_of(canaries: &[Canary], active: &Release) -> u32 {
+    canaries.iter().find(|canary| canary.platform == *active.platform()).map_or(0, |canary| canary.share)
+}
+
 fn batches_of(run_id: RunId, planned: &[PlannedBatch]) -> Vec<Batch> {
     let batch = |planned: &PlannedBatch| Batch {
         id: BatchId::generate(),
@@ -200,7 +207,7 @@ fn batches_of(run_id: RunId, planned: &[PlannedBatch]) -> Vec<Batch> {
         tenant: planned.tenant.clone(),
         platform: planned.platform.clone(),
         release: planned.release,
-        canary: false,
+        canary: planned.canary,
         window: planned.window,
         accounts: planned.accounts.clone(),
         attempts: 0,

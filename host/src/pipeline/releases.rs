@@ -87,6 +87,16 @@ impl ReleaseShelf {
         Ok(LoadedRelease { connector, manifest, grant: Arc::new(grant), digest, wit_version })
     }
 
+    /// A release as it is, whatever it may do: what trying it without letting it send anything needs.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare).
+    pub async fn get_ungranted(&self, digest: Digest) -> Result<LoadedRelease, HostError> {
+        let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
+        let (_, grant) = self.store.current_grant(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+        Ok(LoadedRelease { connector, manifest, grant: Arc::new(grant), digest, wit_version })
+    }
+
     /// Makes a release ready to run, whatever it may do.
     ///
     /// # Errors

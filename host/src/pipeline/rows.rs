@@ -10,8 +10,8 @@ use super::fetch::Ending;
 use crate::domain::event::types;
 use crate::domain::row::QuarantineStatus;
 use crate::domain::{
-    AccountId, Candidate, Digest, DocumentId, Event, Fetched, GrowthRow, History, Manifest, MetricsRow, Quarantined,
-    RunId, Snapshot, Window,
+    AccountId, Candidate, Digest, DocumentId, Event, Fetched, GrowthRow, History, Manifest, MetricName, MetricsRow,
+    Quarantined, RunId, Snapshot, Window,
 };
 use crate::growth::{self, SignificanceConfig};
 use crate::normalise::normalise;
@@ -58,6 +58,8 @@ pub struct RowContext<'a> {
 
 /// What a snapshot became.
 pub struct Made {
+    /// Metrics this very observation brought an accepted value of.
+    pub accepted: Vec<MetricName>,
     /// To be stored.
     pub row: MetricsRow,
     /// Kept back.
@@ -101,6 +103,7 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
             created_at: context.observed_at,
         })
         .collect();
+    let accepted = verdict.values.keys().cloned().collect();
     let observed = MetricsRow {
         account_id: context.account.account_id,
         artist_id: context.account.artist_id,
@@ -128,7 +131,7 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
     };
     let growth = touched_growth(&row, &past.history, context.manifest);
     let events = events(context, &row, &past.history);
-    Made { row, withheld, growth, events }
+    Made { accepted, row, withheld, growth, events }
 }
 
 /// The growth of the row's own date, and of every later date that measures itself from it.

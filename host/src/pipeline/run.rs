@@ -79,12 +79,17 @@ impl Host {
 
         drop(drafts);
         let mut requests: BTreeMap<Platform, u64> = BTreeMap::new();
-        let ended = |platform: &Platform, report: &BatchReport| {
+        let mut ended = |platform: &Platform, report: &BatchReport| {
             *requests.entry(platform.clone()).or_default() += report.requests;
             progress(Progress::BatchDone { platform: platform.clone(), counts: report.counts });
         };
         // The others went on: what they collected is worth having, and the run can be repeated.
-        let failure = Crew::of_run(self.clone(), run.id, stop.clone()).work(ended).await.err();
+        let failure = loop {
+            let failure = Crew::of_run(self.clone(), run.id, stop.clone()).work(&mut ended).await.err();
+            if failure.is_some() || stop.is_cancelled() || !self.is_to_go_on(run.id).await {
+                break failure;
+            }
+        };
         budgets::settle(self.store(), self.gateway()).await;
         let run = self.store().finish_run(run.id, self.clock().now()).await?;
         if let Some(error) = failure {
@@ -92,6 +97,17 @@ impl Host {
         }
         let platforms = self.platform_reports(run.id, &requests).await?;
         Ok(RunReport { run, platforms, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    /// Whether a release that collected for the run turned out to be worse than the one before, which is to collect again what failed.
+    async fn is_to_go_on(&self, run: RunId) -> bool {
+        match self.judge_releases().await {
+            Ok(judgement) => judgement.runs.contains(&run),
+            Err(error) => {
+                tracing::warn!(%error, "the releases that collected could not be judged");
+                false
+            }
+        }
     }
 
     async fn platform_reports(

@@ -29,6 +29,8 @@ struct Office {
     term: Option<Term>,
     /// The configuration's schedules as they were last written to the database in this term.
     synced: Option<BTreeMap<String, ScheduleSpec>>,
+    /// What batches had said of their releases when these were last judged.
+    judged: Option<(u64, i64)>,
 }
 
 /// Goes on until the service stops; then gives the role up, so that another host takes it at once.
@@ -70,14 +72,13 @@ async fn look(seat: &Seat, host: &Host, office: &mut Office) -> Result<(), HostE
             Some(term) => tracing::info!(term = term.term, "this host is the scheduler now"),
             None => tracing::info!("another host is the scheduler now"),
         }
-        *office = Office { term: term.clone(), synced: None };
+        *office = Office { term: term.clone(), ..Office::default() };
     }
     host.telemetry().leads(term.is_some());
     let Some(term) = term else { return Ok(()) };
-    let synced = &mut office.synced;
     // A large plan may take longer than the role lasts; a stop need not wait for one, since what is not committed is not begun.
     tokio::select! {
-        done = lead(host, &term, synced) => match done {
+        done = lead(host, &term, office) => match done {
             Err(HostError::Store(StoreError::TermLost { .. })) => {
                 tracing::warn!("another host has taken the scheduler's role over; what was being planned is undone");
                 Ok(())
@@ -103,12 +104,12 @@ async fn renew(seat: &Seat, host: &Host, ttl: Duration) {
 }
 
 /// Everything that is due. What fails is logged and comes again with the next look; it keeps nothing else from being done.
-async fn lead(host: &Host, term: &Term, synced: &mut Option<BTreeMap<String, ScheduleSpec>>) -> Result<(), HostError> {
+async fn lead(host: &Host, term: &Term, office: &mut Office) -> Result<(), HostError> {
     let store = host.store();
-    if synced.as_ref() != Some(&host.config().schedules) {
+    if office.synced.as_ref() != Some(&host.config().schedules) {
         let now = host.clock().now();
         store.sync_schedules(term, &configured(host.config(), now)?, now).await?;
-        *synced = Some(host.config().schedules.clone());
+        office.synced = Some(host.config().schedules.clone());
     }
     let schedules = store.list_schedules().await?;
     let enabled = || schedules.iter().filter(|schedule| schedule.spec.enabled);
@@ -121,6 +122,7 @@ async fn lead(host: &Host, term: &Term, synced: &mut Option<BTreeMap<String, Sch
         settled(&schedule.name, decide(host, term, schedule).await)?;
     }
     settled("activations", first_collections(host, term).await)?;
+    settled("releases", host.judge_news(&mut office.judged).await)?;
     for run in store.unfinished_runs().await? {
         store.finish_run(run, host.clock().now()).await?;
     }
@@ -137,7 +139,7 @@ fn settled(what: &str, done: Result<(), HostError>) -> Result<(), HostError> {
     match done {
         Err(lost @ HostError::Store(StoreError::TermLost { .. })) => Err(lost),
         Err(error) => {
-            tracing::warn!(error = chain(&error), what, "a run could not be planned; it is tried again");
+            tracing::warn!(error = chain(&error), what, "what is due could not be done; it is tried again");
             Ok(())
         }
         Ok(()) => Ok(()),

@@ -245,3 +245,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_canarys_accounts_are_in_batches_of_their_own_and_the_same_every_day() {
+    let share = |share, now: &str| PlanOptions { canary_share: share, ..PlanOptions::at(time(now)) };
+    let everybody = || (1..=2_000).map(candidate).collect::<Vec<_>>();
+    let canarys = |options: &PlanOptions| {
+        let planned = planned(everybody(), options);
+        let all: usize = planned.batches.iter().map(|batch| batch.accounts.len()).sum();
+        assert_eq!(all, 2_000, "nobody is planned twice or forgotten");
+        let of_canary = planned.batches.iter().filter(|batch| batch.canary);
+        of_canary.flat_map(numbers).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (today, tomorrow) = ("2026-11-22T12:00:00Z", "2026-11-23T12:00:00Z");
+    let tenth = canarys(&share(1_000, today));
+    assert!((150..=250).contains(&tenth.len()), "{} of 2,000 are a tenth", tenth.len());
+    assert_eq!(tenth, canarys(&share(1_000, tomorrow)));
+    assert!(tenth.is_subset(&canarys(&share(2_000, today))), "a larger share keeps whom it had");
+    assert_eq!(canarys(&share(0, today)).len(), 0);
+    assert_eq!(canarys(&share(10_000, today)).len(), 2_000);
+}

@@ -284,15 +284,15 @@ impl Store {
 }
 
 /// A batch that is to stand in line.
-struct Standing {
+pub(super) struct Standing {
     id: BatchId,
-    run_id: RunId,
+    pub(super) run_id: RunId,
     tenant: Tenant,
     platform: Platform,
 }
 
 impl Standing {
-    fn of(row: &AnyRow) -> Result<Self, StoreError> {
+    pub(super) fn of(row: &AnyRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.parsed("id")?,
             run_id: row.parsed("run_id")?,
@@ -303,7 +303,7 @@ impl Standing {
 }
 
 /// Gives batches their turns, as those that are planned now; answers ids and turns as rows.
-async fn stand_in_line(
+pub(super) async fn stand_in_line(
     work: &mut Work,
     batches: &[Standing],
     weights: &Weights,

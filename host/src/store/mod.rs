@@ -63,6 +63,7 @@ pub use quarantine::{QuarantineFilter, Release as QuarantineRelease};
 pub use refreshes::{Expiring, RefreshLease};
 pub use releases::{InUse, LoadReport, Swap};
 pub use schedules::NewSchedule;
+pub use trials::{Canary, LastDocument, Mended, Rollback};
 pub use wake::{Listener, Topic};
 
 use dialect::sql;

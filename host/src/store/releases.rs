@@ -354,7 +354,7 @@ impl Store {
 }
 
 /// Reads a release that is to become active, and holds it until the end of the transaction.
-async fn lock_release(work: &mut Work, digest: Digest) -> Result<Release, StoreError> {
+pub(super) async fn lock_release(work: &mut Work, digest: Digest) -> Result<Release, StoreError> {
     let statement = work.query(release_sql!("WHERE digest = $1 FOR UPDATE"));
     let Some(row) = work.row("read a release", statement.bind(digest.to_string())).await? else {
         return Err(StoreError::NotFound { what: "release", id: digest.to_string() });

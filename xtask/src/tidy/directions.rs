@@ -26,11 +26,23 @@ const OWNERS: [(&str, &[&str]); 16] = [
 ];
 
 /// Stages whose rules are pure: they import `domain` and nothing else of the host.
-const PURE: [&str; 7] = ["domain", "roster", "schedule", "plan", "normalise", "validate", "growth"];
+const PURE: [&str; 9] = ["domain", "roster", "schedule", "plan", "normalise", "validate", "growth", "shadow", "trial"];
 
 /// Modules that do not know each other; `pipeline` leads data from one to the next.
-const STAGES: [&str; 10] =
-    ["roster", "schedule", "plan", "sandbox", "gateway", "normalise", "validate", "store", "growth", "plugins"];
+const STAGES: [&str; 12] = [
+    "roster",
+    "schedule",
+    "plan",
+    "sandbox",
+    "gateway",
+    "normalise",
+    "validate",
+    "store",
+    "growth",
+    "plugins",
+    "shadow",
+    "trial",
+];
 
 /// The only acquaintances among stages: who → whom, with the reason.
 const ACQUAINTED: [(&str, &str); 2] = [

@@ -1,11 +1,15 @@
 //! `backline plugins …`: connectors, and what they may reach.
 
+mod canary;
 mod describe;
 mod grant;
 mod install;
 mod life;
+mod rollback;
+mod shadow;
 mod sign;
 mod source;
+mod test;
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +37,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print what a connector may reach, without running any of it: a packed component, or NAME [VERSION] of an installed one
+    /// Print what a connector may reach, without running any of it: a packed component, or NAME and VERSION of an installed one
     Inspect(describe::InspectArguments),
     /// Print what a release asks for beyond what is granted, and the metrics it adds and drops
     Diff(describe::DiffArguments),
@@ -47,6 +51,15 @@ pub enum Command {
     Remove(life::RemoveArguments),
     /// List which releases were collected with, and why they changed
     History(life::HistoryArguments),
+    /// Try a release: normalise some stored documents, and check some accounts with their credentials
+    Test(test::TestArguments),
+    /// Show what a release would change, metric by metric, before it collects anything; nothing is stored
+    Shadow(shadow::ShadowArguments),
+    /// Let a release collect a share of the accounts first
+    #[command(subcommand)]
+    Canary(canary::CanaryCommand),
+    /// Take a platform's active release back: the one before collects again, and what failed is collected once more
+    Rollback(rollback::RollbackArguments),
     /// Make a component of a core module (or take one as it is) and embed its manifest
     Pack {
         /// What the compiler wrote
@@ -84,6 +97,10 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
         Command::Keygen(arguments) => sign::keygen(&arguments),
         Command::Sign(arguments) => sign::sign(context, &arguments),
         Command::Verify(arguments) => sign::verify(context, &arguments).await,
+        Command::Test(arguments) => test::test(context, arguments).await,
+        Command::Shadow(arguments) => shadow::shadow(context, arguments).await,
+        Command::Canary(command) => canary::canary(context, command).await,
+        Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
         Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
     }
 }

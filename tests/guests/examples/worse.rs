@@ -1,0 +1,37 @@
+//! The next version of `well_behaved`, and worse: it goes by how an account's id begins. `trap-` panics in `fetch`, `unread-` in
+//! `normalize`; of `hide-` it reports nothing, of `minus-` what validation withholds, of `more-` one follower more.
+
+use backline_guests::echo_all;
+use backline_sdk::prelude::*;
+
+struct Guest;
+
+impl Connector for Guest {
+    async fn check(_http: &Http, account: Account) -> Result<String, FetchError> {
+        if account.platform_id.starts_with("trap-") {
+            return Err(FetchError::Forbidden("it is one of those".to_owned()));
+        }
+        Ok(account.platform_id)
+    }
+
+    async fn fetch(_http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
+        assert!(!accounts.iter().any(|account| account.platform_id.starts_with("trap-")), "it is one of those");
+        echo_all(&accounts)
+    }
+
+    fn normalize(document: Document) -> Result<Snapshot, String> {
+        let json = document.json()?;
+        let (id, followers) = (json["platform_id"].as_str().unwrap_or_default(), json["followers"].as_i64());
+        let is = |prefix: &str| id.starts_with(prefix);
+        assert!(!is("unread-"), "it is one of those");
+        let followers = match followers {
+            Some(_) if is("hide-") => json!(null),
+            Some(followers) if is("minus-") => json!(-followers),
+            Some(followers) if is("more-") => json!(followers + 1),
+            _ => json["followers"].clone(),
+        };
+        Ok(Snapshot::builder().count("followers", &followers, Absence::Hidden).build())
+    }
+}
+
+backline_sdk::export_connector!(Guest);

@@ -1,0 +1,103 @@
+//! What a release would change is shown before it collects anything, and nothing is written by that.
+
+use backline::domain::FailureClass;
+use backline::pipeline::ShadowRequest;
+use backline::store::Store;
+use serde_json::json;
+use sqlx::{AnyPool, AssertSqlSafe, Row as _};
+
+use super::guest::{date, install, request, stage};
+use crate::support::database::each_database;
+
+/// Every table that a shadow could write to.
+const TABLES: [&str; 16] = [
+    "artists",
+    "accounts",
+    "releases",
+    "compiled",
+    "runs",
+    "batches",
+    "batch_accounts",
+    "collection_outcomes",
+    "metrics",
+    "growth",
+    "documents",
+    "quarantine",
+    "account_state",
+    "events",
+    "release_batches",
+    "plugin_logs",
+];
+
+async fn counts(pool: &AnyPool) -> Vec<i64> {
+    let mut counts = Vec::new();
+    for table in TABLES {
+        let statement = AssertSqlSafe(format!("SELECT COUNT(*) AS n FROM {table}"));
+        counts.push(sqlx::query(statement).fetch_one(pool).await.expect("counted").get("n"));
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_the_planted_differences_are_found_and_nothing_is_written() {
+    each_database(async |store: Store, url: &str| {
+        let planted = ["hide-0", "minus-0", "minus-1", "more-0", "unread-0"].map(str::to_owned).into_iter();
+        let stage = stage(url, planted.chain((0..60).map(|n| format!("account-{n}"))), |_| {}).await;
+        let worse = install(&stage, "worse").await;
+        install(&stage, "well_behaved").await;
+        stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
+        let pool = AnyPool::connect(url).await.expect("connected");
+        let before = counts(&pool).await;
+
+        let release = store.get_release(worse).await.expect("releases are read").expect("it is there");
+        let all = ShadowRequest { documents: 200, fetch: 0 };
+        let report = stage.host.shadow(&release, all, &|_, _| {}).await.expect("compared");
+        let stored = &report.stored;
+        assert_eq!((stored.accounts, stored.compared), (65, 64));
+        assert_eq!(stored.failed, [(FailureClass::Trapped, 1)].into());
+        let followers = &stored.metrics["followers"];
+        assert_eq!(
+            (followers.equal, followers.changed, followers.lost, followers.newly_rejected, followers.gained),
+            (60, 1, 1, 2, 0)
+        );
+        let largest = followers.largest.as_ref().expect("one has changed");
+        assert_eq!((largest.before.as_i64(), largest.after.as_i64()), (Some(6), Some(7)));
+        assert!(followers.examples.contains_key("lost") && followers.examples.contains_key("newly_rejected"));
+
+        let some = stage.host.shadow(&release, ShadowRequest { documents: 10, fetch: 5 }, &|_, _| {}).await;
+        let some = some.expect("compared");
+        assert_eq!((some.stored.accounts, some.fetched.expect("asked for").accounts), (10, 5));
+        assert_eq!(counts(&pool).await, before, "{TABLES:?}");
+        pool.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_says_whom_a_release_can_reach() {
+    each_database(async |store: Store, url: &str| {
+        let ids = ["trap-0", "account-1", "unread-2"].map(str::to_owned).into_iter();
+        let stage = stage(url, ids, |_| {}).await;
+        let worse = install(&stage, "worse").await;
+        let good = install(&stage, "well_behaved").await;
+        stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
+        let release = async |digest| store.get_release(digest).await.expect("read").expect("it is there");
+        let report = stage.host.test_release(&release(good).await, 20, 10).await.expect("tried");
+        assert!(report.is_well() && report.documents == 3 && report.checks.len() == 3, "{report:?}");
+        let report = stage.host.test_release(&release(worse).await, 20, 10).await.expect("tried");
+        assert!(!report.is_well());
+        assert_eq!(report.not_normalised.len(), 1);
+        let mut said: Vec<_> =
+            report.checks.iter().map(|check| json!([check.platform_id, check.name, check.problem.is_some()])).collect();
+        said.sort_by_key(ToString::to_string);
+        assert_eq!(
+            said,
+            [
+                json!(["account-1", "account-1", false]),
+                json!(["trap-0", null, true]),
+                json!(["unread-2", "unread-2", false])
+            ]
+        );
+    })
+    .await;
+}
