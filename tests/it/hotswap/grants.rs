@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backline::config::Config;
-use backline::domain::{BatchState, Difference, Digest, Grant, ReleaseState, RunStatus, Tenant};
+use backline::domain::{BatchState, Difference, Digest, Grant, ReleaseState, RunId, RunStatus, Tenant};
 use backline::pipeline::report::RunRequest;
 use backline::pipeline::service::Service;
 use backline::pipeline::{Approve, Ended, Host, HostError, InstallOptions, Revoke};
-use backline::store::{BatchFilter, Store};
+use backline::store::{BatchFilter, BatchView, Store};
 use backline_simulator::SimulatorConfig;
 use chrono::{Days, NaiveDate};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
@@ -79,6 +79,11 @@ async fn planned(host: &Host) -> backline::domain::RunId {
     host.run_until(&request, &|_| {}, &stopped).await.expect("the plan is written").run.id
 }
 
+async fn batches(store: &Store, run: RunId, state: BatchState) -> Vec<BatchView> {
+    let filter = BatchFilter { run: Some(run), state: Some(state), ..BatchFilter::default() };
+    store.list_batches(&filter).await.expect("batches are read")
+}
+
 fn said(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -118,10 +123,7 @@ async fn an_update_that_adds_a_host_waits_shows_just_that_host_and_goes_live_onc
         assert!(shown.contains("active for youtube"), "{shown}");
         let after = planned(&stage.host).await;
         finished(&store, after).await;
-        let release_of = async |run| {
-            let filter = BatchFilter { run: Some(run), ..BatchFilter::default() };
-            store.list_batches(&filter).await.expect("batches are read")[0].release
-        };
+        let release_of = async |run| batches(&store, run, BatchState::Done).await[0].release;
         assert_eq!(release_of(before).await, Digest::of(&plugin("youtube")));
         assert_eq!(release_of(after).await, Digest::of(&component), "the same process collects with the update");
         let (_, shown, _) = command(&["plugins", "diff", "youtube"]);
@@ -225,10 +227,8 @@ async fn a_batch_in_flight_ends_and_none_follows_once_the_grant_is_taken_back() 
         assert_eq!(other.revoke("youtube", &Revoke::All, "a test").await.expect("revoked"), 1);
         gate.add_permits(1_000);
         let states = async || {
-            let filter = BatchFilter { run: Some(run), ..BatchFilter::default() };
-            let batches = store.list_batches(&filter).await.expect("batches are read");
-            let count = |state| batches.iter().filter(|batch| batch.state == state).count();
-            (count(BatchState::Done), count(BatchState::Leased), count(BatchState::Planned))
+            let count = async |state| batches(&store, run, state).await.len();
+            (count(BatchState::Done).await, count(BatchState::Leased).await, count(BatchState::Planned).await)
         };
         until(PATIENCE, "the batch in flight ends", async || (states().await.0 == 1).then_some(())).await;
         let asked = server.asked().len();
