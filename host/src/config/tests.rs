@@ -49,6 +49,12 @@ fn without_any_layer_the_defaults_hold() {
 }
 
 #[test]
+fn a_file_may_have_every_section_there_is() {
+    let text = toml::to_string(&Config::default()).expect("a configuration is TOML");
+    assert_eq!(load(&text, &[], &[]).expect("valid").config, Config::default());
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let error = load("[collection]\nwindw_days = 3\n", &[], &[]).expect_err("refused");
     assert_eq!(error, "unknown key 'collection.windw_days' in backline.toml; did you mean 'collection.window_days'?");
