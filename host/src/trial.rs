@@ -5,7 +5,7 @@
 //! - **failed**: accounts that failed in a way that may be the release's fault, of all accounts that speak for or against it;
 //! - **trapped**: those that ended in a trap, out of time or over a bound, of the same accounts;
 //! - **rejected**: values that validation withheld, of all values reported;
-//! - **missing**, for each metric of the predecessor's catalogue: collected accounts without a value of it.
+//! - **missing**, for each metric that both declare: collected accounts without a value of it.
 //!
 //! It is *worse* in a rate where all of these hold:
 //!
@@ -135,7 +135,7 @@ pub struct Complaint {
     pub before: Share,
 }
 
-/// Compares a release with its predecessor, whose catalogue is given.
+/// Compares a release with its predecessor; the catalogue is what both declare.
 #[must_use]
 pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &RollbackConfig) -> Verdict {
     if new.accounts < rule.accounts_min {

@@ -131,7 +131,7 @@ impl Host {
             Some(old) => self.record(old.digest, latest.at).await?,
             None => Tally::default(),
         };
-        let catalogue = old.map(catalogue).unwrap_or_default();
+        let catalogue = old.map(|old| declared_by_both(active, old)).unwrap_or_default();
         let Verdict::Worse(complaints) = trial::judge(&new, &record, &catalogue, rule) else { return Ok(()) };
         let reason = told(&complaints);
         match old {
@@ -158,7 +158,7 @@ impl Host {
         let new = self.store().release_tally(canary.release, canary.started_at, None).await?;
         // The other accounts at the same time: what the platform does to both is no difference.
         let old = self.store().release_tally(active.digest, canary.started_at, None).await?;
-        match trial::judge(&new, &old, &catalogue(active), rule) {
+        match trial::judge(&new, &old, &declared_by_both(release, active), rule) {
             Verdict::Worse(complaints) if rule.enabled => {
                 self.take_back(release, active, true, &told(&complaints), &complaints, judgement).await
             }
@@ -238,8 +238,10 @@ fn predecessor<'a>(active: &Release, swaps: &[Swap], releases: &'a [Release]) ->
     })
 }
 
-fn catalogue(release: &Release) -> Vec<MetricName> {
-    release.manifest.metrics.iter().map(|metric| metric.name.clone()).collect()
+/// Metrics that both releases declare. One that the newer drops was dropped in sight of the operator: `plugins diff` names it.
+fn declared_by_both(new: &Release, old: &Release) -> Vec<MetricName> {
+    let names = new.manifest.metrics.iter().map(|metric| &metric.name);
+    names.filter(|name| old.manifest.metric(name.as_str()).is_some()).cloned().collect()
 }
 
 fn told(complaints: &[Complaint]) -> String {
