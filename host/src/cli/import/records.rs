@@ -119,16 +119,16 @@ fn read_csv(mut input: impl BufRead, each: &mut dyn FnMut(Record)) -> Result<(),
     builder(false).from_reader(header.as_slice()).read_record(&mut names).map_err(csv_error)?;
     let names: Vec<String> = names.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
     check_header(&names)?;
-    let mut reader = builder(false).from_reader(input);
+    // The header is read again, so that lines are counted as in the file and the first row's bytes are not taken for a byte-order mark.
+    let mut reader = builder(true).from_reader(header.as_slice().chain(input));
     let mut row = csv::ByteRecord::new();
     loop {
-        // The header was read apart from this reader, which counts lines from 1.
-        let line = reader.position().line() + 1;
+        let line = reader.position().line();
         match reader.read_byte_record(&mut row) {
             Ok(false) => return Ok(()),
             Ok(true) if row.len() == 1 && row[0].trim_ascii().is_empty() => {}
             Ok(true) => {
-                let line = row.position().map_or(line, |position| position.line() + 1);
+                let line = row.position().map_or(line, |position| position.line());
                 each(Record { place: format!("line {line}"), fields: csv_fields(&names, &row) });
             }
             Err(error) => return Err(csv_error(error)),
