@@ -181,8 +181,10 @@ async fn too_many_requests_halve_a_platforms_batches_and_no_others() {
         let mut looks = tokio::time::interval(Duration::from_millis(20));
         for _ in 0..20 {
             looks.tick().await;
-            assert_eq!(leased(&store, run, "youtube").await, 1, "halved down to one");
+            // One that was refused before the platform fell silent may end meanwhile, and the next one begin.
+            assert!(leased(&store, run, "youtube").await <= 1, "halved down to one");
         }
+        until("the silent platform holds one", async || leased(&store, run, "youtube").await == 1).await;
         service.stop().await;
     })
     .await;
