@@ -259,28 +259,45 @@ impl Store {
         if dead.is_empty() {
             return Ok(Retried::default());
         }
-        let turns = stand_in_line(&mut work, &dead, weights, now).await?;
-        let statement = work.query(
-            "UPDATE batches SET state = 'planned', attempts = 0, finished_at = NULL, available_at = $2::timestamptz, message = NULL,
-                 turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
-             WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
-        );
-        let batches = work.execute("retry batches", statement.bind(turns.clone()).bind(time_text(now))).await?;
-        let statement = work.query(
-            "SELECT COUNT(*)::bigint AS n FROM batch_accounts
-             WHERE batch_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
-        );
-        let accounts = work.row("count accounts", statement.bind(turns)).await?.map_or(Ok(0), |row| row.count("n"))?;
+        let (batches, accounts) = plan_dead_anew(&mut work, &dead, weights, now).await?;
         let runs: BTreeSet<RunId> = dead.iter().map(|batch| batch.run_id).collect();
-        let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
-        let statement = work.query(
-            "UPDATE runs SET status = 'running', finished_at = NULL WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
-        );
-        work.execute("let runs go on", statement.bind(json("run ids", &rows)?)).await?;
+        let_runs_go_on(&mut work, &runs).await?;
         notify(&mut work, Topic::Work).await?;
         work.commit().await?;
         Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
     }
+}
+
+/// Gives dead batches all their attempts back, in the turn of those planned now. Answers how many there were, and accounts in them.
+pub(super) async fn plan_dead_anew(
+    work: &mut Work,
+    dead: &[Standing],
+    weights: &Weights,
+    now: DateTime<Utc>,
+) -> Result<(u64, u64), StoreError> {
+    let turns = stand_in_line(work, dead, weights, now).await?;
+    let statement = work.query(
+        "UPDATE batches SET state = 'planned', attempts = 0, finished_at = NULL, available_at = $2::timestamptz, message = NULL,
+             turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
+         WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+    );
+    let batches = work.execute("retry batches", statement.bind(turns.clone()).bind(time_text(now))).await?;
+    let statement = work.query(
+        "SELECT COUNT(*)::bigint AS n FROM batch_accounts
+         WHERE batch_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+    );
+    let accounts = work.row("count accounts", statement.bind(turns)).await?.map_or(Ok(0), |row| row.count("n"))?;
+    Ok((batches, accounts))
+}
+
+/// Runs of which something is open again.
+pub(super) async fn let_runs_go_on(work: &mut Work, runs: &BTreeSet<RunId>) -> Result<(), StoreError> {
+    let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
+    let statement = work.query(
+        "UPDATE runs SET status = 'running', finished_at = NULL WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+    );
+    work.execute("let runs go on", statement.bind(json("run ids", &rows)?)).await?;
+    Ok(())
 }
 
 /// A batch that is to stand in line.
@@ -303,7 +320,7 @@ impl Standing {
 }
 
 /// Gives batches their turns, as those that are planned now; answers ids and turns as rows.
-pub(super) async fn stand_in_line(
+async fn stand_in_line(
     work: &mut Work,
     batches: &[Standing],
     weights: &Weights,

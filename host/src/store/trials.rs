@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
-use super::batches::{Standing, stand_in_line};
+use super::batches::{Standing, let_runs_go_on, plan_dead_anew};
 use super::dialect::{Columns as _, clean, json, time_text};
 use super::events::insert_events;
 use super::ledger::insert_batches;
@@ -398,23 +398,9 @@ async fn mend(
     let dead = dead.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
     if !dead.is_empty() {
         runs.extend(dead.iter().map(|batch| batch.run_id));
-        let turns = stand_in_line(work, &dead, weights, now).await?;
-        let statement = work.query(
-            "UPDATE batches SET state = 'planned', attempts = 0, finished_at = NULL, available_at = $2::timestamptz, message = NULL,
-                 turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
-             WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
-        );
-        work.execute("retry batches", statement.bind(turns.clone()).bind(time_text(now))).await?;
-        let statement = work.query(
-            "SELECT COUNT(*)::bigint AS n FROM batch_accounts WHERE batch_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
-        );
-        accounts += work.row("count accounts", statement.bind(turns)).await?.map_or(Ok(0), |row| row.count("n"))?;
+        accounts += plan_dead_anew(work, &dead, weights, now).await?.1;
     }
-    let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
-    let statement = work.query(
-        "UPDATE runs SET status = 'running', finished_at = NULL WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
-    );
-    work.execute("let runs go on", statement.bind(json("run ids", &rows)?)).await?;
+    let_runs_go_on(work, &runs).await?;
     Ok(Mended { accounts, runs })
 }
 
