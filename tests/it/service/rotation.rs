@@ -53,7 +53,9 @@ async fn a_fresh_token_survives_the_host_that_got_it() {
             .expect("the row is locked");
         let journal = fleet.state_of("host").join("refreshes");
         until(SOON, "the token in the journal", async || {
-            std::fs::read_dir(&journal).ok()?.flatten().any(|entry| entry.path().is_file()).then_some(())
+            // Under its own name only: while it is written it stands there under another.
+            let mut files = std::fs::read_dir(&journal).ok()?.flatten();
+            files.any(|entry| entry.path().extension().is_some_and(|extension| extension == "json")).then_some(())
         })
         .await;
         host.kill();
