@@ -5,6 +5,7 @@
 mod cli;
 mod gateway;
 mod hotswap;
+mod lifecycle;
 mod pipeline;
 mod sandbox;
 mod service;

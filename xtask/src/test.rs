@@ -15,7 +15,7 @@ mod postgres;
 
 /// The parts of the test suite, with the arguments `cargo test` gets for each. The connectors' packages are added to
 /// `connectors` when it runs.
-const SUITES: [(&str, &[&str]); 12] = [
+const SUITES: [(&str, &[&str]); 13] = [
     ("unit", &["--package", "backline", "--lib", "--bins"]),
     ("connectors", &["--package", "backline-sdk"]),
     ("simulator", &["--package", "backline-simulator"]),
@@ -26,6 +26,7 @@ const SUITES: [(&str, &[&str]); 12] = [
     ("cli", &["--package", "backline", "--test", "it", "cli::"]),
     ("service", &["--package", "backline", "--test", "it", "service::"]),
     ("hotswap", &["--package", "backline", "--test", "it", "hotswap::"]),
+    ("lifecycle", &["--package", "backline", "--test", "it", "lifecycle::"]),
     ("whole", &["--package", "backline", "--test", "it", "whole::"]),
     ("xtask", &["--package", "xtask"]),
 ];
@@ -33,7 +34,7 @@ const SUITES: [(&str, &[&str]); 12] = [
 /// What `cargo xtask test` takes.
 #[derive(Args)]
 pub struct TestArguments {
-    /// Only this part: unit, connectors, simulator, sandbox, gateway, store, pipeline, cli, service, hotswap, whole or xtask
+    /// Only this part: unit, connectors, simulator, sandbox, gateway, store, pipeline, cli, service, hotswap, lifecycle, whole or xtask
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
     /// Only tests whose name contains this

@@ -25,6 +25,12 @@ pub mod types {
     pub const CONNECTOR_ROLLED_BACK: &str = "connector.rolled_back";
     /// A run has no open batch left.
     pub const RUN_COMPLETED: &str = "run.completed";
+    /// A figure of health crossed its bound for the worse.
+    pub const HEALTH_DEGRADED: &str = "health.degraded";
+    /// It is well again.
+    pub const HEALTH_RECOVERED: &str = "health.recovered";
+    /// Everything about an artist is gone; subscribers should let it go too.
+    pub const ARTIST_ERASED: &str = "artist.erased";
 }
 
 /// A fact.

@@ -53,6 +53,8 @@ pub(super) struct Seat {
     pub activations: Arc<Notify>,
     /// Rung when other releases may have to be loaded.
     pub releases: Arc<Notify>,
+    /// Rung when there may be events to deliver.
+    pub events: Arc<Notify>,
     /// When the service was started.
     pub(super) started_at: DateTime<Utc>,
     /// What the loops found wrong.
@@ -109,6 +111,7 @@ impl Service {
             work: Arc::default(),
             activations: Arc::default(),
             releases: Arc::default(),
+            events: Arc::default(),
             started_at,
             condition: Arc::default(),
         };
@@ -220,11 +223,13 @@ async fn listen(seat: Seat) {
         seat.work.notify_one();
         seat.activations.notify_one();
         seat.releases.notify_one();
+        seat.events.notify_one();
         while let Some(heard) = seat.stop.run_until_cancelled(listener.next()).await {
             match heard {
                 Ok(Topic::Work) => seat.work.notify_one(),
                 Ok(Topic::Activations) => seat.activations.notify_one(),
                 Ok(Topic::Releases) => seat.releases.notify_one(),
+                Ok(Topic::Events) => seat.events.notify_one(),
                 Err(error) => {
                     tracing::warn!(%error, "wake-ups from the database broke off");
                     break;

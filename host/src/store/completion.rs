@@ -122,6 +122,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
     pub async fn begin_completion(&self, lease: &Lease, now: DateTime<Utc>) -> Result<Completion, StoreError> {
+        self.ensure_months(lease.batch.accounts.iter().map(|account| account.metric_date)).await?;
         let mut work = self.begin().await?;
         let statement = work.query(
             "SELECT lease_token FROM batches

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::dialect::{Columns as _, DatabaseKind, json, time_text};
-use super::{Store, StoreError, Work};
+use super::wake::notify;
+use super::{Store, StoreError, Topic, Work};
 use crate::domain::Event;
 
 /// How far a reader has come. The default is the beginning.
@@ -86,5 +87,9 @@ pub(super) async fn insert_events(work: &mut Work, events: &[Event]) -> Result<u
          FROM {rows} {and_event_lock} WHERE TRUE
          ON CONFLICT DO NOTHING",
     );
-    work.execute("write events", statement.bind(json("events", &rows)?)).await
+    let written = work.execute("write events", statement.bind(json("events", &rows)?)).await?;
+    if written > 0 {
+        notify(work, Topic::Events).await?;
+    }
+    Ok(written)
 }

@@ -19,6 +19,7 @@ mod leaders;
 mod ledger;
 mod metrics;
 mod migrate;
+mod months;
 mod outcomes;
 mod past;
 mod planning;
@@ -252,6 +253,9 @@ async fn prepare_connection(kind: DatabaseKind, connection: &mut sqlx::AnyConnec
                 "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON",
             )
             .await?;
+    } else {
+        // Set on the connection, not on the role or the database, which are the operator's.
+        connection.execute("SET search_path = backline, public").await?;
     }
     Ok(())
 }

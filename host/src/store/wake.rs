@@ -33,11 +33,13 @@ pub enum Topic {
     Activations,
     /// A release that is about to be activated, or was, or may do less than before.
     Releases,
+    /// Events to deliver.
+    Events,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 3] = [Self::Work, Self::Activations, Self::Releases];
+    pub const ALL: [Self; 4] = [Self::Work, Self::Activations, Self::Releases, Self::Events];
 
     /// The name by which it is notified.
     #[must_use]
@@ -46,6 +48,7 @@ impl Topic {
             Self::Work => "work",
             Self::Activations => "activations",
             Self::Releases => "releases",
+            Self::Events => "events",
         }
     }
 

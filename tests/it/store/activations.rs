@@ -185,7 +185,7 @@ async fn a_role_that_may_only_change_artists_sets_it_off_and_sees_nothing() {
             execute(&platform_code, &format!("UPDATE artists SET subscription_status = '{status}'")).await;
         }
         execute(&platform_code, "DROP TABLE activations").await;
-        let denied = sqlx::query("SELECT * FROM activations").execute(&platform_code).await.unwrap_err();
+        let denied = sqlx::query("SELECT * FROM backline.activations").execute(&platform_code).await.unwrap_err();
         assert!(denied.to_string().contains("permission denied"), "{denied}");
         execute(&platform_code, "RESET ROLE").await;
         assert_eq!(taken(&store).await, [format!("{} everywhere activation", artist(1).id)]);

@@ -22,7 +22,19 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
         assert!(error.to_string().contains("backline migrate"), "{error}");
 
         let first = store.migrate().await.unwrap();
-        assert_eq!(first.applied, ["0001_first", "0002_service", "0003_releases"]);
+        assert_eq!(
+            first.applied,
+            [
+                "0001_first",
+                "0002_service",
+                "0003_releases",
+                "0004_layout",
+                "0005_deliveries",
+                "0006_health",
+                "0007_archive",
+                "0008_privacy"
+            ]
+        );
         store.check_schema().await.unwrap();
         let second = store.migrate().await.unwrap();
         assert!(second.applied.is_empty());
@@ -76,7 +88,9 @@ async fn both_kinds_have_the_same_tables_and_columns() {
                 "SELECT c.table_name::text AS table_name, c.column_name::text AS column_name,
                      CASE WHEN c.is_nullable = 'NO' THEN 1 ELSE 0 END AS required
                  FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
-                 WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE'"
+                 WHERE c.table_schema IN ('public', 'backline') AND t.table_type = 'BASE TABLE'
+                     -- The months of a table are not tables of their own.
+                     AND NOT (SELECT relispartition FROM pg_class WHERE oid = format('%I.%I', c.table_schema, c.table_name)::regclass)"
             }
         };
         let mut columns: BTreeSet<String> = sqlx::query(columns)

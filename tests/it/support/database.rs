@@ -32,6 +32,9 @@ pub async fn each_empty_database(test: impl AsyncFn(&str)) {
     let name = format!("it_{}", uuid::Uuid::new_v4().simple());
     let mut server = PgConnection::connect(&server()).await.expect("the PostgreSQL server answers");
     server.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database is created");
+    // For what the tests themselves look up with plain SQL. Backline sets its own, which `lifecycle::layout` holds.
+    let names = format!("ALTER DATABASE {name} SET search_path = backline, public");
+    server.execute(AssertSqlSafe(names)).await.expect("the database's names are found");
     let mut url = url::Url::parse(&self::server()).expect("the server's URL is one");
     url.set_path(&name);
     eprintln!("on PostgreSQL");
