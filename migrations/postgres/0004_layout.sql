@@ -120,10 +120,12 @@ BEGIN
             FOREIGN KEY (account_id) REFERENCES backline.accounts (id) ON DELETE CASCADE)
         PARTITION BY RANGE (metric_date)', home);
     EXECUTE format('CREATE INDEX metrics_archive_by_artist ON %I.metrics_archive (artist_id, platform, metric_date)', home);
-    -- Whoever reads it sees what they may see of the two tables.
-    EXECUTE format('CREATE VIEW %1$I.metrics_all WITH (security_invoker = true) AS
-        SELECT * FROM %1$I.metrics UNION ALL SELECT * FROM %1$I.metrics_archive', home);
-    EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', to_regclass('data_collection_logs'));
+    EXECUTE format('CREATE VIEW %1$I.metrics_all AS SELECT * FROM %1$I.metrics UNION ALL SELECT * FROM %1$I.metrics_archive', home);
+    -- Whoever reads a view sees what they may see of its tables. Versions before 15 can't do that: there the views are for the service only.
+    IF current_setting('server_version_num')::int >= 150000 THEN
+        EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', to_regclass('metrics_all'));
+        EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', to_regclass('data_collection_logs'));
+    END IF;
 END
 $$;
 
@@ -168,7 +170,9 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['artists', 'metrics', 'growth', 'metrics_archive', 'metrics_all', 'data_collection_logs'] LOOP
         shown := to_regclass(name);
         EXECUTE format('REVOKE ALL ON %s FROM %I', shown, p_role);
-        IF name <> 'data_collection_logs' OR p_writes THEN
+        IF p_writes OR name NOT IN ('metrics_all', 'data_collection_logs')
+            OR (name = 'metrics_all' AND current_setting('server_version_num')::int >= 150000)
+        THEN
             EXECUTE format('GRANT SELECT ON %s TO %I', shown, p_role);
         END IF;
     END LOOP;
