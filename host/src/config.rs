@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::archive::ArchiveConfig;
 use crate::domain::turns::WEIGHT_MAX;
 use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
@@ -142,6 +143,8 @@ pub struct Config {
     pub significance: SignificanceConfig,
     /// When a release is rolled back by itself.
     pub rollback: RollbackConfig,
+    /// What is kept for how long.
+    pub archive: ArchiveConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -162,6 +165,7 @@ impl Default for Config {
             validation: ValidationConfig::default(),
             significance: SignificanceConfig::default(),
             rollback: RollbackConfig::default(),
+            archive: ArchiveConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -508,6 +512,14 @@ impl Config {
             schedule::check_name(name).map_err(|error| (format!("schedules.{name}"), error.to_string()))?;
             Timetable::of(spec).map_err(|error| (format!("schedules.{name}.cron"), error.to_string()))?;
         }
+        Ok(())
+    }
+
+    /// Refuses rules and times of the archive's that make no sense.
+    fn check_archive(&self) -> Result<(), (String, String)> {
+        self.archive.check()?;
+        let spec = ScheduleSpec { cron: self.archive.schedule.clone(), ..ScheduleSpec::default() };
+        Timetable::of(&spec).map_err(|error| ("archive.schedule".to_owned(), error.to_string()))?;
         Ok(())
     }
 }

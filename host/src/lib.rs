@@ -13,6 +13,7 @@ pub mod plan;
 pub mod roster;
 pub mod schedule;
 
+pub mod archive;
 pub mod gateway;
 pub mod growth;
 pub mod normalise;

@@ -3,6 +3,7 @@
 //! One file a group of commands. None of them knows how things are done; they ask [`crate::pipeline`] and [`crate::store`].
 
 mod accounts;
+mod archive;
 mod artists;
 mod batches;
 mod context;
@@ -106,6 +107,9 @@ enum Command {
     /// List, add, switch and remove schedules
     #[command(subcommand)]
     Schedules(schedules::Command),
+    /// Put away what is past its time: numbers to the archive, documents for good
+    #[command(subcommand)]
+    Archive(archive::Command),
     /// Show the configuration in force
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -214,6 +218,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
         Command::Schedules(command) => schedules::run(context, command).await,
+        Command::Archive(command) => archive::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
         Command::Keys(command) => keys::run(&command),
         Command::CompileComponent(arguments) => compile(&arguments),

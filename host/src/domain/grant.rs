@@ -278,6 +278,17 @@ impl Difference {
                 std::cmp::Ordering::Equal => {}
             }
         }
+        // Where nothing is limited, nobody is let off.
+        let limits = granted.documents_days.is_some() || granted.metrics_days.is_some();
+        match (granted.unless_authorised, asked.unless_authorised) {
+            (false, true) if limits => {
+                self.more(Subject::Policy, "longer for accounts whose owner has authorised it".to_owned(), &asked.note);
+            }
+            (true, false) if limits => {
+                self.less(Subject::Policy, "longer for accounts whose owner has authorised it".to_owned());
+            }
+            _ => {}
+        }
         match (granted.forbids_ai, asked.forbids_ai) {
             (true, false) => {
                 self.more(Subject::Policy, "AI use of its numbers, which was forbidden".to_owned(), &asked.note);
@@ -432,6 +443,9 @@ pub fn describe_policy(policy: &Policy) -> Vec<String> {
     let kept = [("documents", policy.documents_days), ("metrics", policy.metrics_days)];
     let mut lines: Vec<String> =
         kept.into_iter().filter_map(|(what, days)| Some(format!("{what} are kept {} days at most", days?))).collect();
+    if policy.unless_authorised && !lines.is_empty() {
+        lines.push("longer for accounts whose owner has authorised it".to_owned());
+    }
     if policy.forbids_ai {
         lines.push("AI use of its numbers is forbidden".to_owned());
     }

@@ -345,6 +345,8 @@ pub struct Policy {
     pub documents_days: Option<u32>,
     /// Most days metrics may be kept without refresh; none means the host's default.
     pub metrics_days: Option<u32>,
+    /// Whether these days hold only for accounts whose owner has not authorised this: those without a credential of their own.
+    pub unless_authorised: bool,
     /// Whether the platform forbids AI use of its data.
     pub forbids_ai: bool,
     /// The source of all this.

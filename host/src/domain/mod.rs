@@ -17,6 +17,7 @@ pub mod metric;
 pub mod origin;
 pub mod outcome;
 pub mod release;
+pub mod retention;
 pub mod roster;
 pub mod row;
 pub mod run;

@@ -3,6 +3,7 @@
 //! plan → lease → credentials → fetch (sandbox ⇄ gateway) → normalise → validate → growth → store.
 
 mod activate;
+mod archive;
 mod budgets;
 mod canary;
 mod collect;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 pub use self::activate::{ActivateOptions, Activated};
+pub use self::archive::{ArchiveError, ArchiveProgress};
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
 pub use self::install::{Approve, CatalogueDifference, Comparison, Ended, InstallOptions, Installed, Proposal, Revoke};
@@ -95,6 +97,9 @@ pub enum HostError {
     /// A table to be followed that can't be.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// What is past its time could not be put away.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// A secret as it was entered, or the key that seals it.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -35,15 +35,17 @@ impl std::fmt::Display for DatabaseKind {
 }
 
 /// The words in braces: what each means on SQLite and on PostgreSQL.
-const WORDS: [(&str, &str, &str); 2] = [
+const WORDS: [(&str, &str, &str); 3] = [
     // The elements of the JSON array given as the first parameter; `r.value` is an element.
     ("{rows}", "json_each($1) AS r", "jsonb_array_elements($1::jsonb) AS r(value)"),
+    // The same of the fifth parameter; `x.value` is an element.
+    ("{excepted}", "json_each($5) AS x", "jsonb_array_elements($5::jsonb) AS x(value)"),
     // Joined to what writes events: no reader of events gets by until the transaction is over.
     ("{and_event_lock}", "", "CROSS JOIN pg_advisory_xact_lock_shared(7135240011894)"),
 ];
 
 /// Row locks: SQLite has one writer, so there is nothing to lock.
-const LOCKS: [&str; 3] = ["FOR UPDATE SKIP LOCKED", "FOR NO KEY UPDATE", "FOR UPDATE"];
+const LOCKS: [&str; 4] = ["FOR UPDATE OF m SKIP LOCKED", "FOR UPDATE SKIP LOCKED", "FOR NO KEY UPDATE", "FOR UPDATE"];
 
 /// The statement as the database in use understands it, translated once per statement and process.
 pub(super) fn sql(kind: DatabaseKind, statement: &'static str) -> SqlStr {

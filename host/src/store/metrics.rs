@@ -98,12 +98,12 @@ macro_rules! filter_sql {
 }
 
 impl Store {
-    /// Stored rows, the latest date first.
+    /// Stored rows, archived ones too, the latest date first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn metrics(&self, filter: &MetricsFilter) -> Result<Vec<MetricsRow>, StoreError> {
-        let statement = self.query(concat!("SELECT ", row_columns!(), filter_sql!("metrics")));
+        let statement = self.query(concat!("SELECT ", row_columns!(), filter_sql!("metrics_all")));
         self.rows("read metrics", filtered(statement, filter)).await?.iter().map(row_of).collect()
     }
 

@@ -4,6 +4,8 @@
 //! true together is written in one transaction: a batch's completion above all (see [`completion`]).
 
 mod activations;
+mod archive;
+mod archive_runs;
 mod artists;
 mod batches;
 mod budgets;
@@ -44,6 +46,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 use url::Url;
 
 pub use activations::Activation;
+pub use archive::{ArchivePlace, Taken};
+pub use archive_runs::ArchiveRun;
 pub use artists::{AccountFilter, ArtistFilter, Saved};
 pub use batches::{BatchAccountView, BatchFilter, BatchView, Retried};
 pub use budgets::BudgetKey;

@@ -1,4 +1,6 @@
 //! What the stages before storing must know of an account's other days.
+//!
+//! Only `metrics` is read, never the archive: growth reaches back 90 days and a backfill 400, the archive begins after two years.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -185,6 +187,42 @@ pub(super) fn accept(last: &mut LastAccepted, row: &MetricsRow) {
             }
         }
     }
+}
+
+/// Forgets what was last accepted on dates that are deleted, so that nobody looks for it. A date that was only archived may stay: it lies so far
+/// back that nothing is measured from it, and the one look that finds nothing is all that it costs.
+pub(super) async fn forget(
+    work: &mut Work,
+    deleted: impl Iterator<Item = (AccountId, NaiveDate)>,
+) -> Result<(), StoreError> {
+    let deleted: BTreeSet<(AccountId, NaiveDate)> = deleted.collect();
+    let accounts: BTreeSet<AccountId> = deleted.iter().map(|(account, _)| *account).collect();
+    let rows: Vec<_> = accounts.iter().map(|account| json!({ "id": account })).collect();
+    // A batch that is storing just now writes its own dates, which are newer.
+    let statement = work.query(
+        "SELECT m.account_id::text AS account_id, m.last_accepted::text AS last_accepted FROM account_state m
+         WHERE m.account_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY m.account_id FOR UPDATE OF m SKIP LOCKED",
+    );
+    let found = work.rows("read when metrics were accepted", statement.bind(json("account ids", &rows)?)).await?;
+    let mut changed = Vec::new();
+    for row in found {
+        let account: AccountId = row.parsed("account_id")?;
+        let mut last: LastAccepted = row.json("last_accepted")?;
+        let before = last.len();
+        last.retain(|_, date| !deleted.contains(&(account, *date)));
+        if last.len() < before {
+            changed.push(json!({ "id": account, "last": last }));
+        }
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let statement = work.query(
+        "UPDATE account_state SET last_accepted = (SELECT (r.value->'last')::jsonb FROM {rows} WHERE (r.value->>'id')::uuid = account_state.account_id)
+         WHERE account_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+    );
+    work.execute("forget when metrics were accepted", statement.bind(json("last accepted", &changed)?)).await?;
+    Ok(())
 }
 
 fn back(date: NaiveDate, days: u64) -> NaiveDate {

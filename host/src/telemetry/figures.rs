@@ -58,6 +58,8 @@ struct Figures {
     database_up: Gauge,
     open_batches: Family<One, Gauge>,
     hosts: Gauge,
+    archived: Family<Two, Counter>,
+    archive_ended: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Figures {
@@ -101,6 +103,12 @@ impl Default for Figures {
             database_up: added(r, "backline_database_up", "1 if the database answered when it was last asked"),
             open_batches: added(r, "backline_batches_open", "Batches of all hosts that are not finished"),
             hosts: added(r, "backline_hosts", "Hosts on this database that were heard of lately"),
+            archived: added(r, "backline_archive_rows", "Rows past their time that this host moved or deleted"),
+            archive_ended: added(
+                r,
+                "backline_archive_last_success_seconds",
+                "When this host last put away all that was past its time, in seconds since 1970",
+            ),
             registry,
         }
     }
@@ -121,6 +129,17 @@ impl Telemetry {
     pub fn started(&self, at: DateTime<Utc>) {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a float's 53 bits")]
         self.figures.started.set(at.timestamp_millis() as f64 / 1000.0);
+    }
+
+    /// Rows past their time were moved or deleted.
+    pub fn put_away(&self, action: &'static str, table: &'static str, rows: u64) {
+        self.figures.archived.get_or_create(&[("action", action.into()), ("table", table.into())]).inc_by(rows);
+    }
+
+    /// All that was past its time is put away.
+    pub fn archive_ended(&self, at: DateTime<Utc>) {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a float's 53 bits")]
+        self.figures.archive_ended.set(at.timestamp_millis() as f64 / 1000.0);
     }
 
     /// A connector of the platform is installed: it has a label of its own from now on.

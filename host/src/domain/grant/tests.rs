@@ -247,12 +247,12 @@ fn some_budget() -> impl Strategy<Value = Budget> {
 
 fn some_permissions() -> impl Strategy<Value = Permissions> {
     let days = || proptest::option::of(1_u32..4);
-    (some_hosts(), some_slots(), days(), days(), any::<bool>(), subsequence(IMPORTS.to_vec(), 0..=2)).prop_map(
-        |(hosts, slots, documents_days, metrics_days, forbids_ai, names)| Permissions {
+    (some_hosts(), some_slots(), days(), days(), any::<(bool, bool)>(), subsequence(IMPORTS.to_vec(), 0..=2)).prop_map(
+        |(hosts, slots, documents_days, metrics_days, (forbids_ai, unless_authorised), names)| Permissions {
             hosts,
             slots,
             allowances: Vec::new(),
-            policy: Policy { documents_days, metrics_days, forbids_ai, note: String::new() },
+            policy: Policy { documents_days, metrics_days, unless_authorised, forbids_ai, note: String::new() },
             imports: interfaces(&imports(&names)),
         },
     )
@@ -282,6 +282,8 @@ fn deeds(permissions: &Permissions) -> std::collections::BTreeSet<String> {
     for (what, days) in [("documents", permissions.policy.documents_days), ("metrics", permissions.policy.metrics_days)]
     {
         deeds.extend((1..=days.unwrap_or(9)).map(|day| format!("{what} on day {day}")));
+        let of_authorised = days.filter(|_| !permissions.policy.unless_authorised).unwrap_or(9);
+        deeds.extend((1..=of_authorised).map(|day| format!("{what} of authorised accounts on day {day}")));
     }
     if !permissions.policy.forbids_ai {
         deeds.insert("AI".to_owned());

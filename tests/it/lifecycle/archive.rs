@@ -1,0 +1,406 @@
+//! What is kept for how long, to the day, whoever stops it where, and once a week.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+use std::time::Duration;
+
+use backline::archive::{ArchiveRule, What};
+use backline::config::Config;
+use backline::domain::retention::Action;
+use backline::domain::{AccountId, Tenant};
+use backline::pipeline::service::Service;
+use backline::store::{ArchiveRun, MetricsFilter};
+use backline_simulator::SimulatorConfig;
+use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
+use chrono_tz::Tz;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
+
+use crate::support::database::each_database;
+use crate::support::fleet::{Fleet, until};
+use crate::support::stage::{Stage, noon, platform};
+
+const ZONES: [&str; 6] =
+    ["Pacific/Kiritimati", "Etc/GMT+12", "UTC", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
+
+/// The first date that has rows.
+const FIRST: &str = "2022-06-01";
+
+/// Days that have rows: three years, a leap day among them.
+const DAYS: u64 = 1096;
+
+/// How long after its date each tenth date was observed again, in days.
+const REFRESHED_AFTER: u64 = 300;
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn date(text: &str) -> NaiveDate {
+    text.parse().unwrap()
+}
+
+/// One account of one artist, and what matters of it here.
+#[derive(Clone, Debug)]
+struct Someone {
+    zone: Tz,
+    youtube: bool,
+    authorised: bool,
+    tenant: &'static str,
+}
+
+fn someone(index: usize) -> Someone {
+    Someone {
+        zone: ZONES[index % ZONES.len()].parse().unwrap(),
+        youtube: index % 4 == 0,
+        authorised: index % 8 == 0,
+        tenant: if index % 5 == 0 { "short" } else { "default" },
+    }
+}
+
+fn artist_id(index: usize) -> String {
+    format!("00000000-0000-4000-8000-{index:012}")
+}
+
+fn account_id(index: usize) -> String {
+    format!("00000000-0000-4000-9000-{index:012}")
+}
+
+/// The dates that have rows, with when each was observed last.
+fn days() -> Vec<(NaiveDate, DateTime<Utc>)> {
+    (0..DAYS)
+        .map(|index| {
+            let day = date(FIRST) + Days::new(index);
+            let observed = if index % 10 == 0 { day + Days::new(REFRESHED_AFTER) } else { day };
+            (day, noon(observed))
+        })
+        .collect()
+}
+
+async fn plain(url: &str) -> AnyConnection {
+    sqlx::any::install_default_drivers();
+    AnyConnection::connect(url).await.unwrap()
+}
+
+/// Runs plain SQL, without casts on SQLite.
+async fn execute(url: &str, database: &mut AnyConnection, sql: &str) {
+    let mut sql = sql.to_owned();
+    if url.starts_with("sqlite") {
+        for cast in ["::date", "::timestamptz", "::uuid", "::jsonb"] {
+            sql = sql.replace(cast, "");
+        }
+    }
+    database.execute(AssertSqlSafe(sql)).await.unwrap();
+}
+
+/// Artists with an account each, and rows for three years; the first few accounts have documents and growth too.
+async fn fill(stage: &Stage, url: &str, artists: usize) {
+    let store = stage.host.store();
+    store.ensure_months(days().iter().map(|(day, _)| *day)).await.unwrap();
+    let mut database = plain(url).await;
+    let (mut people, mut accounts, mut credentials) = (Vec::new(), Vec::new(), Vec::new());
+    for index in 0..artists {
+        let Someone { zone, youtube, authorised, tenant } = someone(index);
+        let (artist, account) = (artist_id(index), account_id(index));
+        let on = if youtube { "youtube" } else { "spotify" };
+        people.push(format!(
+            "('{artist}', 'A', '{tenant}', 'paused', FALSE, '{zone}', '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
+        ));
+        accounts.push(format!(
+            "('{account}', '{artist}', '{on}', 'p{index}', '{{}}', 'disabled', '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
+        ));
+        if authorised {
+            credentials.push(format!(
+                "('{artist}', '{on}', 'user', '{account}', 'api-key', '', 1, 'active', '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
+            ));
+        }
+    }
+    let insert = async |database: &mut AnyConnection, into: &str, rows: &[String]| {
+        execute(url, database, &format!("INSERT INTO {into} VALUES {}", rows.join(","))).await;
+    };
+    insert(
+        &mut database,
+        "artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at)",
+        &people,
+    )
+    .await;
+    let into = "accounts (id, artist_id, platform, platform_id, settings, status, created_at, updated_at)";
+    insert(&mut database, into, &accounts).await;
+    let sealed = if url.starts_with("sqlite") { "x''" } else { "''" };
+    let credentials: Vec<String> = credentials.iter().map(|row| row.replace("''", sealed)).collect();
+    let into = "credentials (id, platform, slot, account_id, kind, sealed, version, status, created_at, updated_at)";
+    insert(&mut database, into, &credentials).await;
+    let dates: Vec<String> = days()
+        .iter()
+        .map(|(day, observed)| format!("('{day}', '{}')", observed.format("%Y-%m-%dT%H:%M:%S.000000Z")))
+        .collect();
+    let with = format!("WITH days (d, o) AS (VALUES {})", dates.join(","));
+    execute(
+        url,
+        &mut database,
+        &format!(
+            "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, extra, absent, coverage, observed,
+                 window_since, window_until, collection_source, data_quality_score, findings, notes, observed_at, release_digest,
+                 wit_version, run_id, document_id, created_at, updated_at)
+             {with} SELECT a.id, a.artist_id, a.platform, d::date, 7, '{{}}'::jsonb, '{{}}'::jsonb, '{{}}'::jsonb, '{{}}'::jsonb,
+                 o::timestamptz, o::timestamptz, 'api', 1, '[]'::jsonb, '[]'::jsonb, o::timestamptz,
+                 'sha256:0000000000000000000000000000000000000000000000000000000000000000', '1.0.0',
+                 '00000000-0000-0000-0000-0000000000cc'::uuid, '00000000-0000-0000-0000-0000000000dd'::uuid, o::timestamptz,
+                 o::timestamptz
+             FROM accounts a CROSS JOIN days"
+        ),
+    )
+    .await;
+    let few = account_id(8);
+    execute(
+        url,
+        &mut database,
+        &format!(
+            "INSERT INTO growth (account_id, artist_id, platform, metric_date, changes, updated_at)
+             {with} SELECT a.id, a.artist_id, a.platform, d::date, '{{}}'::jsonb, o::timestamptz
+             FROM accounts a CROSS JOIN days WHERE a.id < '{few}'"
+        ),
+    )
+    .await;
+    let body = if url.starts_with("sqlite") { "x'00'" } else { "'\\x00'::bytea" };
+    let id = if url.starts_with("sqlite") { "a.id || d" } else { "gen_random_uuid()" };
+    execute(
+        url,
+        &mut database,
+        &format!(
+            "INSERT INTO documents (id, account_id, artist_id, platform, metric_date, run_id, observed_at, window_since, window_until,
+                 release_digest, body, bytes_raw)
+             {with} SELECT {id}, a.id, a.artist_id, a.platform, d::date, '00000000-0000-0000-0000-0000000000cc'::uuid,
+                 o::timestamptz, o::timestamptz, o::timestamptz,
+                 'sha256:0000000000000000000000000000000000000000000000000000000000000000', {body}, 1
+             FROM accounts a CROSS JOIN days WHERE a.id < '{few}'"
+        ),
+    )
+    .await;
+    database.close().await.unwrap();
+}
+
+type Rows = BTreeSet<(usize, NaiveDate)>;
+
+/// The dates of each account in a table.
+async fn rows(database: &mut AnyConnection, table: &str) -> Rows {
+    let query = format!("SELECT CAST(account_id AS TEXT) AS a, CAST(metric_date AS TEXT) AS d FROM {table}");
+    sqlx::query(AssertSqlSafe(query))
+        .fetch_all(database)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let (account, day): (String, String) = (row.get("a"), row.get("d"));
+            (account[24..].parse().unwrap(), date(&day))
+        })
+        .collect()
+}
+
+/// A date some months before, on the last day of that month where it has no such day.
+fn months_before(day: NaiveDate, months: i32) -> NaiveDate {
+    let month = day.year() * 12 + i32::try_from(day.month0()).unwrap() - months;
+    let (year, month) = (month.div_euclid(12), u32::try_from(month.rem_euclid(12)).unwrap() + 1);
+    (1..=day.day()).rev().find_map(|day| NaiveDate::from_ymd_opt(year, month, day)).unwrap()
+}
+
+/// What the rules of semantics.md leave where, worked out one row at a time.
+fn expected(artists: usize, now: DateTime<Utc>) -> BTreeMap<&'static str, Rows> {
+    let mut tables: BTreeMap<&'static str, Rows> =
+        ["metrics", "metrics_archive", "growth", "documents"].map(|table| (table, Rows::new())).into();
+    let policy = now.date_naive() - Days::new(30);
+    for index in 0..artists {
+        let Someone { zone, youtube, authorised, tenant } = someone(index);
+        let today = now.with_timezone(&zone).date_naive();
+        for (day, observed) in days() {
+            let forbidden = youtube && !authorised && observed.date_naive() < policy;
+            // The tenant that wants its numbers for 18 months only.
+            let dropped = tenant == "short" && day < months_before(today, 18);
+            let mut put = |table: &'static str| tables.get_mut(table).unwrap().insert((index, day));
+            if !forbidden && !dropped {
+                put(if day < months_before(today, 24) { "metrics_archive" } else { "metrics" });
+            }
+            if index < 8 && !forbidden && !dropped {
+                put("growth");
+            }
+            if index < 8 && !forbidden && day >= months_before(today, 6) {
+                put("documents");
+            }
+        }
+    }
+    tables
+}
+
+async fn expect(database: &mut AnyConnection, artists: usize, now: DateTime<Utc>) {
+    for (table, expected) in expected(artists, now) {
+        let found = rows(database, table).await;
+        let missing: Vec<_> = expected.difference(&found).take(5).collect();
+        let surplus: Vec<_> = found.difference(&expected).take(5).collect();
+        assert!(missing.is_empty() && surplus.is_empty(), "{table} at {now}: missing {missing:?}, surplus {surplus:?}");
+    }
+}
+
+/// A host with YouTube's connector, and a tenant with a rule of its own.
+async fn stage(url: &str, change: impl FnOnce(&mut Config)) -> Stage {
+    let simulator = SimulatorConfig { artists: 1, date: date("2025-06-20"), ..SimulatorConfig::default() };
+    let stage = Stage::bare(url, simulator, |config| {
+        config.archive.rules = vec![ArchiveRule {
+            what: What::Metrics,
+            action: Some(Action::Delete),
+            platform: None,
+            tenant: Some(Tenant::new("short").unwrap()),
+            months: Some(18),
+            days: None,
+            reason: None,
+        }];
+        change(config);
+    })
+    .await;
+    stage.install(&["youtube"]).await;
+    stage
+}
+
+async fn archive(stage: &Stage, now: DateTime<Utc>) -> ArchiveRun {
+    stage.set_time(now.max(at("2025-06-20T12:00:00Z")));
+    stage.host.archive_run(now, &|_| {}).await.unwrap()
+}
+
+#[tokio::test]
+async fn three_years_of_two_hundred_artists_are_kept_to_the_day() {
+    const ARTISTS: usize = 200;
+    each_database(async |_, url| {
+        let stage = stage(url, |_| {}).await;
+        fill(&stage, url, ARTISTS).await;
+        let mut database = plain(url).await;
+        // Half a day before and after the end of a leap year's February, and of a month that is longer than the one six months before.
+        for now in ["2024-08-31T10:30:00Z", "2025-02-28T11:30:00Z", "2025-06-20T12:30:00Z"] {
+            let now = at(now);
+            let plan = stage.host.archive_plan(now).await.unwrap();
+            let planned: u64 = plan.steps.iter().filter_map(|step| step.rows).sum();
+            let run = archive(&stage, now).await;
+            assert_eq!(run.state, "done");
+            assert!(planned > 0 && !run.counts.is_empty(), "{run:?}");
+            expect(&mut database, ARTISTS, now).await;
+            // Again, there is nothing left.
+            assert_eq!(archive(&stage, now).await.counts, BTreeMap::new());
+        }
+        // Archived rows are still found.
+        let account = AccountId(account_id(1).parse().unwrap());
+        let filter = MetricsFilter { account: Some(account), limit: Some(10_000), ..MetricsFilter::default() };
+        assert_eq!(stage.host.store().metrics(&filter).await.unwrap().len(), usize::try_from(DAYS).unwrap());
+        if url.starts_with("postgres") {
+            let gone = "SELECT COUNT(*) AS n FROM pg_class WHERE relname IN ('metrics_2022_06', 'documents_2022_06', 'documents_2024_06')";
+            let whole = "SELECT COUNT(*) AS n FROM pg_class WHERE relname = 'metrics_archive_2022_06'";
+            for (query, count) in [(gone, 0_i64), (whole, 1)] {
+                let found: i64 = sqlx::query(AssertSqlSafe(query)).fetch_one(&mut database).await.unwrap().get("n");
+                assert_eq!(found, count, "{query}");
+            }
+        }
+        database.close().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_at_ten_points_it_ends_the_same() {
+    const ARTISTS: usize = 24;
+    const NOW: &str = "2025-06-20T12:30:00Z";
+    each_database(async |_, url| {
+        let stage = stage(url, |config| config.service.leader_ttl_ms = 1_000).await;
+        fill(&stage, url, ARTISTS).await;
+        let fleet = Fleet::of(&stage, |config| config.archive.rows_per_transaction = 20);
+        let mut database = plain(url).await;
+        let mut killed = 0;
+        for _ in 0..10 {
+            let before = rows(&mut database, "metrics").await.len();
+            let mut process = fleet
+                .command(&["archive", "run", "--at", NOW])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            until(Duration::from_secs(60), "it has begun", async || {
+                let ended = process.try_wait().unwrap();
+                assert!(ended.is_none(), "it ended before it could be killed: {ended:?}");
+                (rows(&mut database, "metrics").await.len() < before).then_some(())
+            })
+            .await;
+            process.kill().unwrap();
+            killed += usize::from(!process.wait().unwrap().success());
+        }
+        assert_eq!(killed, 10, "each was killed before its end");
+        let last = fleet.command(&["archive", "run", "--at", NOW, "--json"]).output().unwrap();
+        assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
+        expect(&mut database, ARTISTS, at(NOW)).await;
+        let runs = stage.host.store().list_archive_runs(20).await.unwrap();
+        let states: Vec<&str> = runs.iter().map(|run| run.state.as_str()).collect();
+        assert_eq!(states, [&["done"][..], &["failed"; 10]].concat());
+        database.close().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_time_to_come_is_refused() {
+    each_database(async |_, url| {
+        let stage = stage(url, |_| {}).await;
+        let now = stage.host.clock().now();
+        let refused = stage.host.archive_run(now + TimeDelta::seconds(1), &|_| {}).await.unwrap_err();
+        assert!(refused.to_string().contains("has not come yet"), "{refused}");
+        assert_eq!(stage.host.store().list_archive_runs(5).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn once_a_week_one_of_two_hosts_does_it() {
+    each_database(async |_, url| {
+        let stage = stage(url, |config| config.service.poll_ms = 5).await;
+        // A Saturday.
+        stage.set_time(at("2025-06-21T12:00:00Z"));
+        let other = stage.another_host(|config| config.service.name = Some("other".to_owned())).await;
+        let services = [Service::start(stage.host.clone()).await.unwrap(), Service::start(other).await.unwrap()];
+        let store = stage.host.store();
+        let of = async |origin: &str| {
+            let runs = store.list_archive_runs(50).await.unwrap();
+            runs.into_iter().filter(|run| run.origin == origin && run.state == "done").collect::<Vec<_>>()
+        };
+        until(Duration::from_secs(30), "the first look", async || (!of("start").await.is_empty()).then_some(())).await;
+        assert_eq!(of("schedule").await, []);
+        for (week, time) in ["2025-06-22T04:00:00Z", "2025-06-29T04:00:00Z", "2025-07-20T09:00:00Z"].iter().enumerate()
+        {
+            stage.set_time(at(time));
+            until(Duration::from_secs(30), "it is done", async || (of("schedule").await.len() > week).then_some(()))
+                .await;
+        }
+        // Had both done it, there would be more; the last time stands for three that nobody was there for.
+        let times: Vec<DateTime<Utc>> = of("schedule").await.iter().rev().map(|run| run.as_of).collect();
+        assert_eq!(times, [at("2025-06-22T04:00:00Z"), at("2025-06-29T04:00:00Z"), at("2025-07-20T09:00:00Z")]);
+        for service in services {
+            assert!(service.stop().await);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn documents_are_compressed_at_rest() {
+    each_database(async |_, url| {
+        let simulator = SimulatorConfig { artists: 1, date: date("2025-06-20"), ..SimulatorConfig::default() };
+        let stage = Stage::set(url, simulator, |_| {}).await;
+        let report = stage.run_some(date("2025-06-20"), &["youtube"]).await;
+        assert_eq!(report.run.counts.collected, 1, "{report:?}");
+        let rows = stage
+            .host
+            .store()
+            .metrics(&MetricsFilter { platform: Some(platform("youtube")), ..MetricsFilter::default() });
+        let body = stage.host.store().document(rows.await.unwrap()[0].document_id).await.unwrap().unwrap();
+        let mut database = plain(url).await;
+        let row = sqlx::query("SELECT body, bytes_raw FROM documents").fetch_one(&mut database).await.unwrap();
+        let (stored, raw): (Vec<u8>, i64) = (row.get("body"), row.get("bytes_raw"));
+        assert_eq!(stored[..4], 0xFD2F_B528_u32.to_le_bytes(), "zstd's magic number");
+        assert_eq!(usize::try_from(raw).unwrap(), body.len());
+        assert!(stored.len() < body.len());
+        database.close().await.unwrap();
+    })
+    .await;
+}
