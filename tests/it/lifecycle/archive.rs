@@ -389,11 +389,9 @@ async fn documents_are_compressed_at_rest() {
         let stage = Stage::set(url, simulator, |_| {}).await;
         let report = stage.run_some(date("2025-06-20"), &["youtube"]).await;
         assert_eq!(report.run.counts.collected, 1, "{report:?}");
-        let rows = stage
-            .host
-            .store()
-            .metrics(&MetricsFilter { platform: Some(platform("youtube")), ..MetricsFilter::default() });
-        let body = stage.host.store().document(rows.await.unwrap()[0].document_id).await.unwrap().unwrap();
+        let filter = MetricsFilter { platform: Some(platform("youtube")), ..MetricsFilter::default() };
+        let rows = stage.host.store().metrics(&filter).await.unwrap();
+        let body = stage.host.store().document(rows[0].document_id).await.unwrap().unwrap();
         let mut database = plain(url).await;
         let row = sqlx::query("SELECT body, bytes_raw FROM documents").fetch_one(&mut database).await.unwrap();
         let (stored, raw): (Vec<u8>, i64) = (row.get("body"), row.get("bytes_raw"));
