@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::delivery::DeliveriesConfig;
 use crate::domain::turns::WEIGHT_MAX;
 use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
@@ -142,6 +143,8 @@ pub struct Config {
     pub significance: SignificanceConfig,
     /// When a release is rolled back by itself.
     pub rollback: RollbackConfig,
+    /// How subscribers are told of events.
+    pub deliveries: DeliveriesConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -162,6 +165,7 @@ impl Default for Config {
             validation: ValidationConfig::default(),
             significance: SignificanceConfig::default(),
             rollback: RollbackConfig::default(),
+            deliveries: DeliveriesConfig::default(),
             log: LogConfig::default(),
         }
     }

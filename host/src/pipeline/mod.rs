@@ -7,6 +7,7 @@ mod budgets;
 mod canary;
 mod collect;
 mod credentials;
+mod deliveries;
 mod development;
 mod dispatch;
 mod fetch;
@@ -32,6 +33,7 @@ mod shadow;
 mod slots;
 mod sync;
 mod watch;
+mod webhooks;
 mod workers;
 
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use tokio::task::JoinSet;
 pub use self::activate::{ActivateOptions, Activated};
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
+pub use self::deliveries::DeliveryReport;
 pub use self::install::{Approve, CatalogueDifference, Comparison, Ended, InstallOptions, Installed, Proposal, Revoke};
 use self::journal::Journal;
 pub use self::judge::{Judgement, RolledBack};
@@ -51,6 +54,7 @@ pub use self::presence::is_present;
 use self::releases::ReleaseShelf;
 pub use self::shadow::{CheckReport, ShadowReport, ShadowRequest, TestReport};
 pub use self::sync::{Difference, SyncError, SyncReport, SyncRequest};
+pub use self::webhooks::{NewWebhook, Resend, TestAnswer, WebhookError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::domain::{Digest, Platform};
@@ -95,6 +99,9 @@ pub enum HostError {
     /// A table to be followed that can't be.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// A webhook as it was given.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// A secret as it was entered, or the key that seals it.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -3,6 +3,7 @@
 //! - `workers` lease and collect batches,
 //! - `scheduler` plans the runs that are due, on the one host that leads,
 //! - `keeper` keeps credentials fresh,
+//! - `deliveries` tells subscribers of events,
 //! - `sync` keeps artists in step with another table,
 //! - `loading` keeps the releases in use loaded,
 //! - `presence` tells the other hosts that this one is alive,
@@ -24,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::watch::Watch;
 use super::{
-    Host, HostError, Obstacle, budgets, development, keeper, loading, preflight, presence, scheduler, sync, workers,
+    Host, HostError, Obstacle, budgets, deliveries, development, keeper, loading, preflight, presence, scheduler, sync,
+    workers,
 };
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -124,6 +126,7 @@ impl Service {
         loops.spawn(kept_up("workers", seat.clone(), workers::serve));
         loops.spawn(kept_up("scheduler", seat.clone(), scheduler::serve));
         loops.spawn(kept_up("credentials", seat.clone(), keeper::serve));
+        loops.spawn(kept_up("deliveries", seat.clone(), deliveries::serve));
         loops.spawn(kept_up("artists", seat.clone(), sync::serve));
         Ok(Self { hosts, seat, loops, presence, retired: Mutex::default() })
     }
