@@ -111,10 +111,17 @@ pub struct DeliveriesArguments {
 
 /// What `backline webhooks resend` takes.
 #[derive(Args)]
-#[group(required = true, multiple = false, args = ["event", "parked", "since"])]
 pub struct ResendArguments {
     /// To which webhook
     name: String,
+    #[command(flatten)]
+    what: WhatToResend,
+}
+
+/// One of these must be given.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct WhatToResend {
     /// This event
     #[arg(long, value_name = "ID")]
     event: Option<Uuid>,
@@ -181,7 +188,7 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             ));
         }
         Command::Deliveries(arguments) => deliveries(context, arguments).await?,
-        Command::Resend(ResendArguments { name, event, since, .. }) => {
+        Command::Resend(ResendArguments { name, what: WhatToResend { event, since, .. } }) => {
             let what = event.map_or_else(|| since.map_or(Resend::Parked, Resend::Since), Resend::Event);
             let resent = context.host().await?.resend(&name, what).await?;
             let deliveries = if resent == 1 { "1 delivery begins" } else { &format!("{resent} deliveries begin") };
