@@ -117,8 +117,11 @@ async fn nobody_reads_a_row_who_is_not_meant_to() {
         assert_eq!(number(&mut database, published).await, 1);
         let again = stage.run(date()).await;
         assert_eq!((again.run.counts.collected, again.run.counts.failed), (15, 0), "{again:?}");
+        database.execute("GRANT UPDATE ON public.artists TO authenticated").await.unwrap();
         stage.host.store().migrate().await.unwrap();
         assert_eq!(number(&mut database, published).await, 1, "migrating again adds it once");
+        let kept = "SELECT has_table_privilege('authenticated', 'public.artists', 'UPDATE')::int::bigint";
+        assert_eq!(number(&mut database, kept).await, 1, "what the operator grants afterwards stays");
     })
     .await;
 }
