@@ -8,7 +8,8 @@ use backline::domain::event::types;
 use backline::domain::{
     DeliveryState, Digest, Grant, Manifest, Platform, Release, ReleaseState, SwapCause, WebhookKind,
 };
-use backline::pipeline::{HostError, NewWebhook, WebhookError};
+use backline::pipeline::{HostError, NewWebhook, WebhookError, examine};
+use backline::secrets::Keyring;
 use backline::store::{DeliveryFilter, Store};
 use chrono::TimeDelta;
 use serde_json::json;
@@ -86,6 +87,26 @@ async fn a_webhook_cannot_be_aimed_inside() {
         post.time.advance(TimeDelta::hours(1));
         assert_eq!(exempt.deliver_due().await.expect("a round").delivered, 1);
         assert_eq!(inside.asked().len(), 1, "what is exempt is reached");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_does_not_serve_webhooks_whose_secrets_it_cannot_open() {
+    each_database(async |store: Store, url: &str| {
+        let post = Post::open(url).await;
+        post.add("app", WebhookKind::Webhook, &[]).await;
+        let clock = post.host.clock().clone();
+        let obstacles = async |key: Option<String>| {
+            let mut config = post.host.config().clone();
+            config.secrets.key = key;
+            let found = examine(&config, &clock, Some(store.clone())).await;
+            found.err().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        let with_its_key = obstacles(post.host.config().secrets.key.clone()).await;
+        assert!(!with_its_key.contains("key"), "{with_its_key}");
+        assert!(obstacles(None).await.contains("no key is configured"));
+        assert!(obstacles(Some(Keyring::generate_base64())).await.contains("does not open"));
     })
     .await;
 }
