@@ -400,6 +400,11 @@ impl Host {
         &self.clock
     }
 
+    /// The keys that seal and open secrets.
+    fn keyring(&self) -> Result<&Arc<Keyring>, CredentialError> {
+        self.desk.keyring.as_ref().ok_or(CredentialError::NoKey)
+    }
+
     fn gateway(&self) -> &Gateway {
         &self.gateway
     }

@@ -7,12 +7,11 @@ use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
 
-use super::credentials::CredentialError;
 use super::{Host, HostError};
 use crate::delivery;
 use crate::domain::{ArtistId, Tenant, Webhook, WebhookId, WebhookKind};
 use crate::gateway::{Hook, HookError};
-use crate::secrets::{Keyring, SecretText, WebhookSecret};
+use crate::secrets::{SecretText, WebhookSecret};
 use crate::store::{DeliveryFilter, NewDelivery, StoreError};
 
 /// Longest name of a webhook, in characters.
@@ -236,10 +235,6 @@ impl Host {
             ("webhook-timestamp", timestamp.to_string()),
             ("webhook-signature", signatures.join(" ")),
         ])
-    }
-
-    fn keyring(&self) -> Result<&Keyring, HostError> {
-        Ok(self.desk().keyring.as_deref().ok_or(CredentialError::NoKey)?)
     }
 }
 
