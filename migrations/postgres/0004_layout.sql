@@ -54,7 +54,8 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(7135240011895);
-    IF to_regclass(format('backline.%I', name)) IS NOT NULL THEN
+    -- Asked of the table: to_regclass() remembers for a while what it did not find.
+    IF EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'backline'::regnamespace AND relname = name) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE backline.%I (LIKE %s INCLUDING DEFAULTS INCLUDING STORAGE)', name, p_table);
@@ -196,6 +197,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     shown REGCLASS := to_regclass('metrics');
 BEGIN
+    PERFORM pg_advisory_xact_lock(7135240011896);
     PERFORM backline.admit('authenticated', 'backline.may_read({artist})', FALSE);
     PERFORM backline.admit('service_role', 'TRUE', TRUE);
     -- Supabase's stream of changes. Rows are told under the table's name, not under a month's.

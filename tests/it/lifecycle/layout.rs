@@ -182,6 +182,20 @@ async fn a_database_of_before_keeps_everything_in_its_new_place() {
 }
 
 #[tokio::test]
+async fn hosts_that_need_a_new_month_at_once_all_get_it() {
+    each_database(async |store, _| {
+        for year in 2031..2036 {
+            let month = NaiveDate::from_ymd_opt(year, 7, 31).unwrap();
+            let needing = (0..8).map(|_| store.ensure_months([month].into_iter()));
+            for got in futures::future::join_all(needing).await {
+                got.unwrap();
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn tables_of_the_platforms_own_are_left_alone() {
     each_empty_database(async |url| {
         if url.starts_with("sqlite") {
