@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_change_is_one_or_two_short_sentences() {
-        let values = json!({ "followers": 12_345, "engagement_rate": 3.14 });
+        let values = json!({ "followers": 12_345, "engagement_rate": 3.12 });
         for (given, expected) in [
             (json!({ "first": true }), "Your first numbers are in: 12,345 followers."),
             (json!({ "first": false, "followers_percent": 12.34 }), "Followers are up 12.3 % to 12,345."),
