@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::archive::ArchiveConfig;
+use crate::delivery::DeliveriesConfig;
 use crate::domain::turns::WEIGHT_MAX;
 use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
@@ -145,6 +146,8 @@ pub struct Config {
     pub rollback: RollbackConfig,
     /// What is kept for how long.
     pub archive: ArchiveConfig,
+    /// How subscribers are told of events.
+    pub deliveries: DeliveriesConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -166,6 +169,7 @@ impl Default for Config {
             significance: SignificanceConfig::default(),
             rollback: RollbackConfig::default(),
             archive: ArchiveConfig::default(),
+            deliveries: DeliveriesConfig::default(),
             log: LogConfig::default(),
         }
     }

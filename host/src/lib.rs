@@ -24,6 +24,8 @@ pub mod store;
 pub mod trial;
 pub mod validate;
 
+pub mod delivery;
+
 pub mod plugins;
 
 pub mod api;

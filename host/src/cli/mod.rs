@@ -8,6 +8,7 @@ mod artists;
 mod batches;
 mod context;
 mod credentials;
+mod events;
 mod exit;
 mod health;
 mod hosts;
@@ -25,6 +26,7 @@ mod serve;
 mod settings;
 mod sync;
 mod values;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,6 +106,12 @@ enum Command {
     /// List and show batches, and bring dead ones back
     #[command(subcommand)]
     Batches(batches::Command),
+    /// Follow what happens, event by event
+    #[command(subcommand)]
+    Events(events::Command),
+    /// Tell others of events: webhooks, the AI trigger, push notifications
+    #[command(subcommand)]
+    Webhooks(webhooks::Command),
     /// List, add, switch and remove schedules
     #[command(subcommand)]
     Schedules(schedules::Command),
@@ -217,6 +225,8 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Quarantine(command) => quarantine::run(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
+        Command::Events(command) => events::run(context, command).await,
+        Command::Webhooks(command) => webhooks::run(context, command).await,
         Command::Schedules(command) => schedules::run(context, command).await,
         Command::Archive(command) => archive::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),

@@ -1,6 +1,6 @@
 //! How single arguments are read. Each refusal says what would be right.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::domain::{AccountStatus, CatchUp, Overlap, SubscriptionStatus};
@@ -11,6 +11,30 @@ pub fn date(text: &str) -> Result<NaiveDate, String> {
         .ok()
         .filter(|date| date.to_string() == text)
         .ok_or_else(|| "it is not a calendar date; write YYYY-MM-DD".to_owned())
+}
+
+/// A point in time: RFC 3339, or the beginning of a date in UTC.
+pub fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.with_timezone(&Utc));
+    }
+    let date = date(text).map_err(|_| "it is no time; write 2026-11-22T12:00:00Z or 2026-11-22")?;
+    Ok(date.and_time(NaiveTime::MIN).and_utc())
+}
+
+/// A span of time with its unit.
+pub fn span(text: &str) -> Result<TimeDelta, String> {
+    let wrong = || "it is no span of time; write one such as 90s, 15m, 24h or 7d".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u32 = digits.parse().map_err(|_| wrong())?;
+    let seconds: i64 = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    Ok(TimeDelta::seconds(i64::from(number) * seconds))
 }
 
 /// A time zone.
@@ -71,6 +95,19 @@ mod tests {
         assert_eq!(date("2028-02-29").map(|date| date.to_string()), Ok("2028-02-29".to_owned()));
         for text in ["2026-02-29", "2026-2-3", "20260203", "yesterday", "", "+2026-02-03", "2026-02-03 "] {
             assert!(date(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn a_time_may_be_a_date_and_a_span_has_a_unit() {
+        let at = |text: &str| time(text).map(|time| time.to_rfc3339());
+        assert_eq!(at("2026-11-22"), Ok("2026-11-22T00:00:00+00:00".to_owned()));
+        assert_eq!(at("2026-11-22T12:00:00+02:00"), Ok("2026-11-22T10:00:00+00:00".to_owned()));
+        assert!(at("yesterday").is_err() && at("12:00").is_err());
+        assert_eq!(span("24h"), Ok(TimeDelta::days(1)));
+        assert_eq!(span("90s"), Ok(TimeDelta::seconds(90)));
+        for text in ["", "h", "24", "-1h", "1.5h", "1w", "99999999999d"] {
+            assert!(span(text).is_err(), "'{text}' was taken");
         }
     }
 

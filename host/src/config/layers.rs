@@ -117,7 +117,8 @@ pub(super) fn combine(
     let checked = checked
         .and_then(|()| config.check_schedules())
         .and_then(|()| config.plugins.check())
-        .and_then(|()| config.check_archive());
+        .and_then(|()| config.check_archive())
+        .and_then(|()| config.deliveries.check());
     checked.map_err(|(key, problem)| ConfigError::Value { origin: source_of(&sources, &key), key, problem })?;
     Ok(Loaded { config, sources })
 }
@@ -246,6 +247,7 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
         sandbox,
         validation,
         significance,
+        deliveries,
         log
     );
     match table.keys().next() {

@@ -26,6 +26,7 @@ pub mod snapshot;
 pub mod tally;
 pub mod text;
 pub mod turns;
+pub mod webhook;
 
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use event::Event;
@@ -33,7 +34,7 @@ pub use fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, 
 pub use grant::{Difference, Grant, Permissions};
 pub use growth::{Change, GrowthRow, NoChange};
 pub use history::History;
-pub use ids::{AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, Platform, RunId, Tenant};
+pub use ids::{AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, Platform, RunId, Tenant, WebhookId};
 pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};
 pub use origin::{Origin, OriginPattern};
@@ -46,3 +47,4 @@ pub use schedule::{CatchUp, Fire, FireDecision, Overlap, Schedule, ScheduleOrigi
 pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};
 pub use tally::Tally;
 pub use turns::{Turns, Weights};
+pub use webhook::{Delivery, DeliveryState, Webhook, WebhookKind};

@@ -22,6 +22,9 @@ const ROLE: &str = "archive";
 /// How often the service looks whether it is time, at most; more often where it asks the database more often.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
+/// Runs among which the last one that was done is looked for: more than fail in a week.
+const RUNS_LOOKED_AT: u32 = 5_000;
+
 /// Months of which empty parts are kept: late numbers may still come for them.
 const EMPTY_MONTHS_KEPT: u32 = 24;
 
@@ -261,6 +264,7 @@ pub(super) async fn serve(seat: Seat) {
         match seat.stop.run_until_cancelled(work).await {
             Some(Err(error)) => {
                 tracing::warn!(%error, "what is past its time could not be put away; it is tried again");
+                seat.rest(LOOK_EVERY * 10).await;
             }
             Some(Ok(())) | None => {}
         }
@@ -295,7 +299,7 @@ async fn look(seat: &Seat, host: &Host) -> Result<(), HostError> {
 /// Whether a time has come since it was last done, or what was begun was cut off. The first look is what the first time is counted from.
 async fn is_due(host: &Host, timetable: &Timetable) -> Result<bool, HostError> {
     let now = host.clock().now();
-    let runs = host.store().list_archive_runs(20).await?;
+    let runs = host.store().list_archive_runs(RUNS_LOOKED_AT).await?;
     let Some(last) = runs.iter().find(|run| run.state == "done") else {
         let start = ArchiveRun {
             id: uuid::Uuid::now_v7(),

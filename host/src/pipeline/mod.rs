@@ -8,6 +8,7 @@ mod budgets;
 mod canary;
 mod collect;
 mod credentials;
+mod deliveries;
 mod development;
 mod dispatch;
 mod fetch;
@@ -33,6 +34,7 @@ mod shadow;
 mod slots;
 mod sync;
 mod watch;
+mod webhooks;
 mod workers;
 
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub use self::activate::{ActivateOptions, Activated};
 pub use self::archive::{ArchiveError, ArchiveProgress};
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
+pub use self::deliveries::DeliveryReport;
 pub use self::install::{Approve, CatalogueDifference, Comparison, Ended, InstallOptions, Installed, Proposal, Revoke};
 use self::journal::Journal;
 pub use self::judge::{Judgement, RolledBack};
@@ -53,6 +56,7 @@ pub use self::presence::is_present;
 use self::releases::ReleaseShelf;
 pub use self::shadow::{CheckReport, ShadowReport, ShadowRequest, TestReport};
 pub use self::sync::{Difference, SyncError, SyncReport, SyncRequest};
+pub use self::webhooks::{NewWebhook, Resend, TestAnswer, WebhookError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::domain::{Digest, Platform};
@@ -100,6 +104,9 @@ pub enum HostError {
     /// What is past its time could not be put away.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// A webhook as it was given.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// A secret as it was entered, or the key that seals it.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -396,6 +403,11 @@ impl Host {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The keys that seal and open secrets.
+    fn keyring(&self) -> Result<&Arc<Keyring>, CredentialError> {
+        self.desk.keyring.as_ref().ok_or(CredentialError::NoKey)
     }
 
     fn gateway(&self) -> &Gateway {

@@ -4,6 +4,7 @@
 //! - `scheduler` plans the runs that are due, on the one host that leads,
 //! - `keeper` keeps credentials fresh,
 //! - `archive` puts away what is past its time, once a week, on one host,
+//! - `deliveries` tells subscribers of events,
 //! - `sync` keeps artists in step with another table,
 //! - `loading` keeps the releases in use loaded,
 //! - `presence` tells the other hosts that this one is alive,
@@ -25,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::watch::Watch;
 use super::{
-    Host, HostError, Obstacle, archive, budgets, development, keeper, loading, preflight, presence, scheduler, sync,
-    workers,
+    Host, HostError, Obstacle, archive, budgets, deliveries, development, keeper, loading, preflight, presence,
+    scheduler, sync, workers,
 };
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -127,6 +128,7 @@ impl Service {
         loops.spawn(kept_up("scheduler", seat.clone(), scheduler::serve));
         loops.spawn(kept_up("credentials", seat.clone(), keeper::serve));
         loops.spawn(kept_up("archive", seat.clone(), archive::serve));
+        loops.spawn(kept_up("deliveries", seat.clone(), deliveries::serve));
         loops.spawn(kept_up("artists", seat.clone(), sync::serve));
         Ok(Self { hosts, seat, loops, presence, retired: Mutex::default() })
     }

@@ -102,9 +102,9 @@ macro_rules! recorded {
             delete: concat!(
                 "DELETE FROM ",
                 $table,
-                " WHERE ",
+                " WHERE (",
                 $key,
-                " IN (SELECT ",
+                ") IN (SELECT ",
                 $key,
                 " FROM ",
                 $table,
@@ -122,8 +122,15 @@ macro_rules! recorded {
 
 fn recorded(table: Table) -> Option<Recorded> {
     Some(match table {
-        Table::Events => recorded!("events", "seq", "occurred_at", ""),
-        Table::CollectionOutcomes => recorded!("collection_outcomes", "(run_id, account_id)", "at", ""),
+        Table::Events => recorded!(
+            "events",
+            "seq",
+            "occurred_at",
+            "AND NOT EXISTS (SELECT 1 FROM webhooks w WHERE w.enabled AND w.seen < o.seq)
+             AND NOT EXISTS (SELECT 1 FROM deliveries d
+                 WHERE d.event_seq = o.seq AND (d.state = 'waiting' OR d.finished_at >= $1::timestamptz))"
+        ),
+        Table::CollectionOutcomes => recorded!("collection_outcomes", "run_id, account_id", "at", ""),
         Table::PluginLogs => recorded!("plugin_logs", "seq", "at", ""),
         // A run's batches go together with it, but a few at a time.
         Table::Batches => recorded!(
@@ -141,7 +148,7 @@ fn recorded(table: Table) -> Option<Recorded> {
         ),
         Table::ReleaseBatches => recorded!("release_batches", "seq", "at", ""),
         Table::ScheduleFires => {
-            recorded!("schedule_fires", "(schedule, fire_time)", "decided_at", "AND o.decision <> 'queued'")
+            recorded!("schedule_fires", "schedule, fire_time", "decided_at", "AND o.decision <> 'queued'")
         }
         Table::Metrics | Table::MetricsArchive | Table::Growth | Table::Documents | Table::Quarantine => return None,
     })

@@ -150,6 +150,8 @@ pub(super) trait Columns {
     fn float_or_null(&self, column: &str) -> Result<Option<f64>, StoreError>;
     /// Bytes.
     fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError>;
+    /// Bytes, or none where NULL.
+    fn bytes_or_null(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Text.
     fn text(&self, column: &str) -> Result<String, StoreError> {
@@ -238,6 +240,10 @@ impl Columns for AnyRow {
     }
 
     fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
+    }
+
+    fn bytes_or_null(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
     }
 }

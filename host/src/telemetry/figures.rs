@@ -47,6 +47,9 @@ struct Figures {
     leads: Gauge,
     connectors: Gauge,
     refreshes: Family<Two, Counter>,
+    deliveries: Family<One, Counter>,
+    deliveries_waiting: Family<One, Gauge>,
+    deliveries_oldest: Family<One, Gauge>,
     calls: Family<Three, Counter>,
     cpu: Family<One, Seconds>,
     wall: Family<One, Seconds>,
@@ -88,6 +91,13 @@ impl Default for Figures {
             connectors: added(r, "backline_connectors_loaded", "Releases this host holds in memory"),
             leads: added(r, "backline_scheduler_leads", "1 on the host that plans the runs"),
             refreshes: added(r, "backline_token_refreshes", "Credentials refreshed, or not"),
+            deliveries: added(r, "backline_deliveries", "Attempts to deliver an event by how they ended"),
+            deliveries_waiting: added(r, "backline_deliveries_waiting", "Deliveries of all hosts that wait"),
+            deliveries_oldest: added(
+                r,
+                "backline_deliveries_oldest_seconds",
+                "Age of the oldest event whose delivery waits",
+            ),
             calls: added(r, "backline_sandbox_calls", "Calls into connectors by how they ended"),
             cpu: added(r, "backline_sandbox_cpu_seconds", "Processor time of calls that were answered"),
             wall: added(r, "backline_sandbox_wall_seconds", "Wall-clock time of calls that were answered"),
@@ -194,6 +204,11 @@ impl Telemetry {
         self.figures.refreshes.get_or_create(&[platform, ("result", result.into())]).inc();
     }
 
+    /// An attempt to deliver an event ended.
+    pub fn delivery_ended(&self, result: &'static str) {
+        self.figures.deliveries.get_or_create(&[("result", result.into())]).inc();
+    }
+
     /// What a batch's calls into its connector took.
     pub fn connector_used(&self, platform: &Platform, used: &ConnectorUse) {
         let figures = &self.figures;
@@ -224,6 +239,13 @@ impl Telemetry {
             figures.open_batches.get_or_create(&[("state", state.clone().into())]).set(signed(*batches));
         }
         figures.hosts.set(signed(census.map_or(0, |census| census.hosts)));
+        figures.deliveries_waiting.clear();
+        figures.deliveries_oldest.clear();
+        for (kind, waiting, oldest_s) in census.into_iter().flat_map(|census| &census.deliveries) {
+            let labels = [("kind", (*kind).into())];
+            figures.deliveries_waiting.get_or_create(&labels).set(signed(*waiting));
+            figures.deliveries_oldest.get_or_create(&labels).set(signed(*oldest_s));
+        }
         let mut text = String::new();
         // Writing to a string can't fail.
         let _ = encode(&mut text, &figures.registry);
@@ -290,13 +312,19 @@ mod tests {
             let used = ConnectorUse { calls, cpu_ms, memory_bytes_peak: memory, ..ConnectorUse::default() };
             telemetry.connector_used(&youtube, &used);
         }
-        let text = telemetry.render(Some(&Census { open_batches: vec![("planned".into(), 7)], hosts: 3 }));
+        let text = telemetry.render(Some(&Census {
+            open_batches: vec![("planned".into(), 7)],
+            hosts: 3,
+            deliveries: vec![("ai", 5, 90)],
+        }));
         for line in [
             "backline_sandbox_calls_total{platform=\"youtube\",call=\"fetch\",end=\"answered\"} 2",
             "backline_sandbox_cpu_seconds_total{platform=\"youtube\"} 2.0",
             "backline_sandbox_memory_peak_bytes{platform=\"youtube\"} 300",
             "backline_batches_open{state=\"planned\"} 7",
             "backline_hosts 3",
+            "backline_deliveries_waiting{kind=\"ai\"} 5",
+            "backline_deliveries_oldest_seconds{kind=\"ai\"} 90",
             "backline_database_up 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");

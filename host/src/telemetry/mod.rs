@@ -63,4 +63,6 @@ pub struct Census {
     pub open_batches: Vec<(String, u64)>,
     /// Hosts that were heard of lately.
     pub hosts: u64,
+    /// Deliveries that wait, by kind of webhook, each with the age of the oldest in seconds.
+    pub deliveries: Vec<(&'static str, u64, u64)>,
 }
