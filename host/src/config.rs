@@ -15,6 +15,7 @@ use crate::domain::turns::WEIGHT_MAX;
 use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
+use crate::health::{CostsConfig, HealthConfig};
 use crate::plugins::PluginsConfig;
 use crate::sandbox::SandboxConfig;
 use crate::schedule::{self, Timetable};
@@ -142,6 +143,10 @@ pub struct Config {
     pub significance: SignificanceConfig,
     /// When a release is rolled back by itself.
     pub rollback: RollbackConfig,
+    /// How health is judged.
+    pub health: HealthConfig,
+    /// What things cost.
+    pub costs: CostsConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -162,6 +167,8 @@ impl Default for Config {
             validation: ValidationConfig::default(),
             significance: SignificanceConfig::default(),
             rollback: RollbackConfig::default(),
+            health: HealthConfig::default(),
+            costs: CostsConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -497,7 +504,8 @@ impl Config {
         if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
             return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
         }
-        self.rollback.check()
+        self.rollback.check()?;
+        self.health.check()
     }
 }
 

@@ -10,6 +10,7 @@ mod credentials;
 mod development;
 mod dispatch;
 mod fetch;
+mod health;
 mod install;
 mod journal;
 mod judge;

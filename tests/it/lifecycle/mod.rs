@@ -1,3 +1,4 @@
 //! What happens to numbers after they are stored: events and deliveries, health, archive, privacy, and who may read the tables.
 
+mod health;
 mod layout;

@@ -26,10 +26,11 @@ const OWNERS: [(&str, &[&str]); 16] = [
 ];
 
 /// Stages whose rules are pure: they import `domain` and nothing else of the host.
-const PURE: [&str; 9] = ["domain", "roster", "schedule", "plan", "normalise", "validate", "growth", "shadow", "trial"];
+const PURE: [&str; 10] =
+    ["domain", "roster", "schedule", "plan", "normalise", "validate", "growth", "shadow", "trial", "health"];
 
 /// Modules that do not know each other; `pipeline` leads data from one to the next.
-const STAGES: [&str; 12] = [
+const STAGES: [&str; 13] = [
     "roster",
     "schedule",
     "plan",
@@ -42,6 +43,7 @@ const STAGES: [&str; 12] = [
     "plugins",
     "shadow",
     "trial",
+    "health",
 ];
 
 /// The only acquaintances among stages: who → whom, with the reason.

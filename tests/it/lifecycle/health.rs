@@ -1,0 +1,5 @@
+//! Health as it comes of real runs: scenario folders, alerts told once, and what Prometheus is shown.
+
+mod alerts;
+mod figures;
+mod scenarios;
