@@ -186,7 +186,7 @@ pub fn lost_hosts(hosts: &[HostFigures], now: DateTime<Utc>) -> Vec<&HostFigures
     // Whoever was lost last can be replaced by the fewest, so it is served first.
     lost.sort_by_key(|host| std::cmp::Reverse(host.seen_at));
     lost.retain(|host| match present.last() {
-        Some(newest) if newest.started_at >= host.seen_at => {
+        Some(newest) if newest.started_at > host.seen_at => {
             present.pop();
             false
         }

@@ -161,6 +161,8 @@ pub struct ReleaseFigures {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The names of its budgets.
+    pub budgets: Vec<String>,
     /// When it became active.
     pub activated_at: DateTime<Utc>,
     /// What batches said of it since.
@@ -319,6 +321,8 @@ pub enum RecommendationKind {
     HostLost,
     /// Accounts only their artists can mend.
     Reconnect,
+    /// Accounts should have been collected by now, and nobody tried.
+    Overdue,
     /// Accounts wait for an allowance.
     BudgetSpent,
     /// Batches ended dead.

@@ -143,12 +143,13 @@ fn of_platform(
     let is_most = |accounts: u64| super::share(accounts, planned).is_some_and(|share| share > MOST);
 
     let away = of(&[FailureClass::Unavailable, FailureClass::RateLimited, FailureClass::TimedOut]);
-    if is_most(away) && !release_is_to_blame {
+    let is_down = is_most(away) && !release_is_to_blame;
+    if is_down {
         found.push(Recommendation {
             kind: Kind::PlatformDown,
             urgency: urgency(Urgency::Urgent),
             sentence: format!(
-                "{platform} is down or refuses: {away} of {planned} accounts could not be collected; they are tried again once batches are retried"
+                "{platform} is down or refuses: {away} of {planned} accounts could not be collected; retry them once it answers"
             ),
             remedy: format!("backline batches retry --platform {platform}"),
             blame: blame.clone(),
@@ -190,17 +191,34 @@ fn of_platform(
             blame: Blame { accounts: first, ..blame.clone() },
         });
     }
+    let overdue = counted.due + counted.overdue;
+    if overdue > 0 {
+        found.push(Recommendation {
+            kind: Kind::Overdue,
+            urgency: urgency(Urgency::Warning),
+            sentence: format!(
+                "{} of {platform} should have been collected by now: see that a host runs, and has time for them",
+                accounts(overdue)
+            ),
+            remedy: format!("backline batches list --platform {platform}"),
+            blame: blame.clone(),
+        });
+    }
     if counted.deferred > 0 {
+        let budgets = suspects.releases.iter().find(|release| release.platform == *platform);
+        let budgets = budgets.map(|release| release.budgets.join(" or ")).unwrap_or_default();
+        let budget = format!("{platform} {budgets}").trim().to_owned();
         let until = counted.deferred_until.map(time).unwrap_or_default();
         found.push(Recommendation {
             kind: Kind::BudgetSpent,
             urgency: Urgency::Notice,
-            sentence: format!("an allowance of {platform} is spent: {} wait until {until}", accounts(counted.deferred)),
+            sentence: format!("the allowance {budget} is spent: {} wait until {until}", accounts(counted.deferred)),
             remedy: format!("backline batches list --platform {platform} --state deferred"),
-            blame: Blame { budget: Some(platform.to_string()), ..blame.clone() },
+            blame: Blame { budget: Some(budget), ..blame.clone() },
         });
     }
-    if counted.dead > 0 {
+    // Of a platform that is down that is said already.
+    if counted.dead > 0 && !is_down {
         found.push(Recommendation {
             kind: Kind::BatchesDead,
             urgency: urgency(Urgency::Warning),

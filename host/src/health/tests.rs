@@ -179,6 +179,7 @@ fn a_host_that_comes_back_under_another_name_is_not_missed() {
 /// Everything that can be recommended, at once.
 pub(crate) fn everything_wrong() -> HealthReport {
     let troubled = PlatformFigures {
+        due: 1,
         deferred: 2,
         deferred_until: Some(now() + TimeDelta::hours(3)),
         reconnect: 5,
@@ -200,6 +201,7 @@ pub(crate) fn everything_wrong() -> HealthReport {
         digest: Digest::of(name.as_bytes()),
         name: name.to_owned(),
         version: "1.2.0".to_owned(),
+        budgets: Vec::new(),
         activated_at: now() - TimeDelta::hours(2),
         since: Tally { accounts: 20, failed: BTreeMap::from([(FailureClass::Trapped, 10)]), ..Tally::default() },
         before,
@@ -246,7 +248,9 @@ fn recommendations_name_whom_or_what_to_blame() {
     assert!(of(Kind::BudgetSpent).sentence.contains("2026-11-20T15:00:00Z"));
     assert_eq!(of(Kind::CredentialDead).blame.platform, Some(platform("spotify")), "in the order of platforms");
     assert_eq!(of(Kind::CredentialExpiring).blame.credential.as_deref(), Some("spotify app"));
-    for kind in [Kind::NoRelease, Kind::BatchesDead, Kind::QuarantineHeld, Kind::NoConsent, Kind::PlatformDown] {
+    for kind in
+        [Kind::NoRelease, Kind::Overdue, Kind::BatchesDead, Kind::QuarantineHeld, Kind::NoConsent, Kind::PlatformDown]
+    {
         assert!(of(kind).blame.platform.is_some(), "{kind:?}");
     }
     let urgencies: Vec<_> = report.recommendations.iter().rev().skip(1).rev().map(|found| found.urgency).collect();
@@ -263,6 +267,7 @@ fn a_release_is_blamed_only_for_what_it_began() {
                 digest: Digest::of(b"a"),
                 name: "youtube".to_owned(),
                 version: "2.0.0".to_owned(),
+                budgets: Vec::new(),
                 activated_at: now() - age,
                 since: tally(since),
                 before: before.map(tally),

@@ -169,6 +169,7 @@ impl Host {
                 digest: release.digest,
                 name: release.manifest.connector.name.clone(),
                 version: release.manifest.connector.version.to_string(),
+                budgets: release.manifest.budgets.iter().map(|budget| budget.name.clone()).collect(),
                 activated_at: swap.at,
                 since,
                 before,

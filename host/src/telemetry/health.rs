@@ -106,8 +106,8 @@ impl HealthGauges {
         set(&self.score, one(), health.score);
         set(&self.completion, one(), health.completion);
         set(&self.error_rate, one(), health.error_rate);
-        for (quantile, value) in [("0.95", health.lag_p95_s), ("1", health.lag_worst_s)] {
-            set(&self.lag, [("platform", platform.clone()), ("quantile", quantile.into())], value);
+        for (stat, value) in [("p95", health.lag_p95_s), ("worst", health.lag_worst_s)] {
+            set(&self.lag, [("platform", platform.clone()), ("stat", stat.into())], value);
         }
         set(&self.oldest, one(), health.oldest_s);
         set(&self.accepted, one(), health.accepted);
@@ -150,5 +150,78 @@ where
 {
     if let Some(value) = value.filter(|value| value.is_finite()) {
         family.get_or_create(&labels).set(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::health::{Alert, AlertName, CostEstimate, Objective, PlatformHealth};
+    use crate::telemetry::Telemetry;
+
+    fn report(completion: Option<f64>) -> HealthReport {
+        let at = chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(90);
+        let youtube = Platform::new("youtube").expect("a name");
+        let health = Health { completion, collected: 3, ..Health::default() };
+        let objective = |name, met| Objective { name, target: 0.9, value: completion, met };
+        HealthReport {
+            at,
+            since: at,
+            total: Health { score: Some(f64::NAN), ..health.clone() },
+            platforms: vec![PlatformHealth {
+                platform: youtube.clone(),
+                optional: false,
+                health,
+                failures: Default::default(),
+                exclusions: Default::default(),
+                deferred_until: None,
+            }],
+            run_s: None,
+            cost: CostEstimate {
+                per_1000_artists: Some(12.5),
+                monthly: None,
+                requests: 1,
+                artists: 1,
+                basis: String::new(),
+            },
+            objectives: vec![objective("success", Some(true)), objective("lag", None)],
+            recommendations: Vec::new(),
+            alerts: vec![Alert {
+                name: AlertName::Completion,
+                platform: Some(youtube),
+                firing: true,
+                since: at,
+                value: 0.5,
+                threshold: 0.8,
+                worse_since: None,
+                crossings: 1,
+                changed_at: at,
+            }],
+        }
+    }
+
+    #[test]
+    fn what_there_is_no_data_of_is_not_shown_and_nothing_stays_from_before() {
+        let telemetry = Telemetry::default();
+        telemetry.health(Some(report(Some(0.5))));
+        let text = telemetry.render(None);
+        for line in [
+            "backline_health_completion_ratio{platform=\"youtube\"} 0.5",
+            "backline_health_completion_ratio{platform=\"total\"} 0.5",
+            "backline_health_accounts{platform=\"youtube\",state=\"collected\"} 3",
+            "backline_health_objective_met{objective=\"success\"} 1",
+            "backline_health_alert_firing{alert=\"completion\",platform=\"youtube\"} 1",
+            "backline_health_cost_dollars{} 12.5",
+            "backline_health_looked_timestamp_seconds{} 90.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
+        }
+        for absent in ["NaN", "health_score{", "health_run_seconds{", "objective=\"lag\"", "health_lag_seconds{"] {
+            assert!(!text.contains(absent), "{absent} is in {text}");
+        }
+        telemetry.health(Some(report(None)));
+        assert!(!telemetry.render(None).contains("completion_ratio{"), "the figure of before is gone");
+        telemetry.health(None);
+        assert!(!telemetry.render(None).contains("backline_health_accounts{"), "another host shows it now");
     }
 }

@@ -9,7 +9,7 @@ use backline::pipeline::service::Service;
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
 use serde_json::Value as Json;
 
-use crate::support::components::{target, workspace};
+use crate::support::components::{plugin, target, workspace};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::stage::{PLATFORMS, Stage};
@@ -41,6 +41,9 @@ async fn figures_of_a_busy_service(url: &str) -> String {
     .await;
     let fault = Fault::always(FaultKind::Status { status: 503, retry_after: RetryAfter::Absent });
     stage.simulator.set_faults(vec![fault.on_host("api.spotify.com")]);
+    // YouTube's accounts wait for its quota, so that a batch is open.
+    let quota = [("units".to_owned(), 1)].into();
+    stage.host.install_with(&plugin("youtube"), &quota).await.expect("the quota is granted");
     stage.import().await;
     let service = Service::start(stage.another_host(|_| {}).await).await.expect("it starts");
     let watch = service.watch();
@@ -48,11 +51,17 @@ async fn figures_of_a_busy_service(url: &str) -> String {
         let text = watch.metrics().await;
         let line = |figure: &str, number: u64| text.contains(&format!("{figure} {number}\n"));
         let all = PLATFORMS.iter().all(|platform| {
-            let state = if *platform == "spotify" { "failed" } else { "collected" };
+            let state = match *platform {
+                "spotify" => "failed",
+                "youtube" => "deferred",
+                _ => "collected",
+            };
             line(&format!("backline_health_accounts{{platform=\"{platform}\",state=\"{state}\"}}"), 4)
         });
-        (all && text.contains("backline_health_alert_firing{alert=\"completion\",platform=\"spotify\"} 1"))
-            .then_some(text)
+        // What the database says of batches is read every five seconds.
+        (all && text.contains("backline_batches_open{state=\"deferred\"} 1\n")
+            && text.contains("backline_health_alert_firing{alert=\"completion\",platform=\"spotify\"} 1"))
+        .then_some(text)
     })
     .await;
     service.stop().await;
