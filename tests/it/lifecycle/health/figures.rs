@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use backline::pipeline::service::Service;
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
+use chrono::TimeDelta;
 use serde_json::Value as Json;
 
 use crate::support::components::{plugin, target, workspace};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
-use crate::support::stage::{PLATFORMS, Stage};
+use crate::support::stage::{PLATFORMS, Stage, noon};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -129,11 +130,17 @@ async fn one_host_shows_health_and_another_takes_over() {
         let one = start().await;
         until(PATIENCE, "the first shows health", async || looks(&one).await.then_some(())).await;
         let other = start().await;
-        until(PATIENCE, "both are there", async || {
-            other.watch().metrics().await.contains("backline_hosts 2\n").then_some(())
-        })
-        .await;
-        assert!(looks(&one).await && !looks(&other).await, "one of them shows it");
+        // Long enough for the other to look as well, if it were to.
+        for minutes in 1..4 {
+            let now = noon(SimulatorConfig::default().date) + TimeDelta::minutes(minutes);
+            stage.set_time(now);
+            let shown = format!("backline_health_looked_timestamp_seconds{{}} {}.0\n", now.timestamp());
+            until(PATIENCE, "the first has looked once more", async || {
+                one.watch().metrics().await.contains(&shown).then_some(())
+            })
+            .await;
+            assert!(!looks(&other).await, "one of them shows it");
+        }
         one.stop().await;
         until(PATIENCE, "the other shows health", async || looks(&other).await.then_some(())).await;
         other.stop().await;
