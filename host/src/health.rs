@@ -140,16 +140,19 @@ fn lag(mut lags: Vec<Lag>) -> (Option<f64>, Option<f64>) {
     (p95.map(|lag| lag.seconds), lags.last().map(|lag| lag.seconds))
 }
 
+/// From when to when.
+type Span = (DateTime<Utc>, DateTime<Utc>);
+
 /// The longest time that batches of one run were at work, in seconds. Times that overlap count once.
 fn longest_run_s(work: &[Work]) -> Option<f64> {
-    let mut runs: BTreeMap<RunId, Vec<(DateTime<Utc>, DateTime<Utc>)>> = BTreeMap::new();
+    let mut runs: BTreeMap<RunId, Vec<Span>> = BTreeMap::new();
     for Work { run, from, until } in work {
         runs.entry(*run).or_default().push((*from, *until));
     }
     runs.into_values().map(covered_s).max_by(f64::total_cmp)
 }
 
-fn covered_s(mut spans: Vec<(DateTime<Utc>, DateTime<Utc>)>) -> f64 {
+fn covered_s(mut spans: Vec<Span>) -> f64 {
     spans.sort();
     let (mut sum, mut reached) = (TimeDelta::zero(), DateTime::<Utc>::MIN_UTC);
     for (from, until) in spans {

@@ -3,7 +3,7 @@
 //! In a service one host at a time does so, in a role of its own; a run from the command line does so at its end. Two that look at the same
 //! time tell of a crossing once, since each alert is written only where nobody else has changed it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,7 +16,7 @@ use crate::domain::event::types;
 use crate::domain::health::{Alert, AlertName, CredentialFigures, Figures, HealthReport, ReleaseFigures, Suspects};
 use crate::domain::{Event, Platform};
 use crate::health::{self, Crossing};
-use crate::store::{HealthWindow, Term};
+use crate::store::{HealthWindow, SealedCredential, Term};
 
 /// The role of the host that looks.
 pub const ROLE: &str = "health";
@@ -180,23 +180,21 @@ impl Host {
 
     /// Credentials that end soon and that nothing renews, by slot.
     async fn expiring_soon(&self, now: DateTime<Utc>) -> Result<Vec<CredentialFigures>, HostError> {
-        let mut found: BTreeMap<(Platform, String, bool), (u64, Option<DateTime<Utc>>)> = BTreeMap::new();
+        let mut found: Vec<CredentialFigures> = Vec::new();
         for credential in keeper::expiring(self, now).await? {
-            let key = (credential.platform, credential.slot, credential.account_id.is_some());
-            let (number, first) = found.entry(key).or_default();
-            *number += 1;
-            *first = [*first, credential.expires_at].into_iter().flatten().min();
+            let (SealedCredential { platform, slot, expires_at, .. }, of_account) =
+                (&credential, credential.account_id.is_some());
+            let known =
+                found.iter_mut().find(|of| of.platform == *platform && of.slot == *slot && of.of_account == of_account);
+            if let Some(known) = known {
+                known.number += 1;
+                known.expires_at = [known.expires_at, *expires_at].into_iter().flatten().min();
+            } else {
+                let (platform, slot) = (platform.clone(), slot.clone());
+                found.push(CredentialFigures { platform, slot, of_account, number: 1, expires_at: *expires_at });
+            }
         }
-        Ok(found
-            .into_iter()
-            .map(|((platform, slot, of_account), (number, expires_at))| CredentialFigures {
-                platform,
-                slot,
-                of_account,
-                number,
-                expires_at,
-            })
-            .collect())
+        Ok(found)
     }
 }
 
