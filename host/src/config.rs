@@ -16,6 +16,7 @@ use crate::domain::turns::WEIGHT_MAX;
 use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
+use crate::health::{CostsConfig, HealthConfig};
 use crate::plugins::PluginsConfig;
 use crate::sandbox::SandboxConfig;
 use crate::schedule::{self, Timetable};
@@ -145,6 +146,10 @@ pub struct Config {
     pub rollback: RollbackConfig,
     /// How subscribers are told of events.
     pub deliveries: DeliveriesConfig,
+    /// How health is judged.
+    pub health: HealthConfig,
+    /// What things cost.
+    pub costs: CostsConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -166,6 +171,8 @@ impl Default for Config {
             significance: SignificanceConfig::default(),
             rollback: RollbackConfig::default(),
             deliveries: DeliveriesConfig::default(),
+            health: HealthConfig::default(),
+            costs: CostsConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -501,7 +508,8 @@ impl Config {
         if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
             return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
         }
-        self.rollback.check()
+        self.rollback.check()?;
+        self.health.check()
     }
 }
 

@@ -15,6 +15,7 @@ pub mod schedule;
 
 pub mod gateway;
 pub mod growth;
+pub mod health;
 pub mod normalise;
 pub mod sandbox;
 pub mod secrets;

@@ -18,6 +18,7 @@ mod numbers;
 mod plugins;
 mod print;
 mod quarantine;
+mod ready;
 mod run;
 mod runs;
 mod schedules;
@@ -120,9 +121,10 @@ enum Command {
     /// Make keys that seal credentials
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Show how collecting goes, what it is held against, and what should be done
+    Health(health::HealthArguments),
     /// Ask the host at the configured address whether it is ready
-    #[command(hide = true)]
-    Health,
+    Ready,
     /// Compile a component; started by the host itself, in a process of limited memory and time
     #[command(hide = true)]
     CompileComponent(CompileArguments),
@@ -214,7 +216,8 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Plan(arguments) => run::plan(context, arguments).await,
         Command::Serve(_) => Err(Failure::failed("a service is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
-        Command::Health => health::run(context).await,
+        Command::Health(arguments) => health::run(context, arguments).await,
+        Command::Ready => ready::run(context).await,
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Metrics(arguments) => numbers::metrics(context, arguments).await,
         Command::Growth(arguments) => numbers::growth(context, arguments).await,
@@ -292,6 +295,17 @@ mod tests {
         assert!(text.contains("'ada' is not a UUID"), "{text}");
         let text = complaint(&["backline", "rnu"]);
         assert!(text.starts_with("unrecognized subcommand 'rnu'") && !text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn every_remedy_that_health_recommends_is_a_command() {
+        let report = crate::health::everything_wrong();
+        assert!(report.recommendations.len() > 12, "{:?}", report.recommendations);
+        for recommendation in report.recommendations {
+            let words = recommendation.remedy.split(' ');
+            let parsed = Arguments::command().try_get_matches_from(words);
+            assert!(parsed.is_ok(), "{}: {}", recommendation.remedy, parsed.expect_err("refused"));
+        }
     }
 
     #[test]

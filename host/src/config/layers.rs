@@ -117,7 +117,8 @@ pub(super) fn combine(
     let checked = checked
         .and_then(|()| config.check_schedules())
         .and_then(|()| config.plugins.check())
-        .and_then(|()| config.deliveries.check());
+        .and_then(|()| config.deliveries.check())
+        .and_then(|()| config.costs.check());
     checked.map_err(|(key, problem)| ConfigError::Value { origin: source_of(&sources, &key), key, problem })?;
     Ok(Loaded { config, sources })
 }
@@ -242,6 +243,8 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
         gateway,
         plugins,
         rollback,
+        health,
+        costs,
         sandbox,
         validation,
         significance,

@@ -9,6 +9,7 @@ pub mod fetch;
 pub(crate) mod fixtures;
 pub mod grant;
 pub mod growth;
+pub mod health;
 pub mod history;
 pub mod ids;
 pub mod manifest;

@@ -11,6 +11,7 @@ mod deliveries;
 mod development;
 mod dispatch;
 mod fetch;
+mod health;
 mod install;
 mod journal;
 mod judge;

@@ -5,6 +5,7 @@
 //! - `keeper` keeps credentials fresh,
 //! - `deliveries` tells subscribers of events,
 //! - `sync` keeps artists in step with another table,
+//! - `health` looks how things are, and tells when a figure crosses its bound, on the one host that has the role,
 //! - `loading` keeps the releases in use loaded,
 //! - `presence` tells the other hosts that this one is alive,
 //! - this module listens for wake-ups and ends it all in order.
@@ -25,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::watch::Watch;
 use super::{
-    Host, HostError, Obstacle, budgets, deliveries, development, keeper, loading, preflight, presence, scheduler, sync,
-    workers,
+    Host, HostError, Obstacle, budgets, deliveries, development, health, keeper, loading, preflight, presence,
+    scheduler, sync, workers,
 };
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -128,6 +129,7 @@ impl Service {
         loops.spawn(kept_up("credentials", seat.clone(), keeper::serve));
         loops.spawn(kept_up("deliveries", seat.clone(), deliveries::serve));
         loops.spawn(kept_up("artists", seat.clone(), sync::serve));
+        loops.spawn(kept_up("health", seat.clone(), health::serve));
         Ok(Self { hosts, seat, loops, presence, retired: Mutex::default() })
     }
 

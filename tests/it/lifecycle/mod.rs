@@ -2,6 +2,7 @@
 
 mod commands;
 mod deliveries;
+mod health;
 mod hooks;
 mod layout;
 mod schemas;

@@ -26,11 +26,22 @@ const OWNERS: [(&str, &[&str]); 16] = [
 ];
 
 /// Stages whose rules are pure: they import `domain` and nothing else of the host.
-const PURE: [&str; 10] =
-    ["domain", "roster", "schedule", "plan", "normalise", "validate", "growth", "shadow", "trial", "delivery"];
+const PURE: [&str; 11] = [
+    "domain",
+    "roster",
+    "schedule",
+    "plan",
+    "normalise",
+    "validate",
+    "growth",
+    "shadow",
+    "trial",
+    "delivery",
+    "health",
+];
 
 /// Modules that do not know each other; `pipeline` leads data from one to the next.
-const STAGES: [&str; 13] = [
+const STAGES: [&str; 14] = [
     "roster",
     "schedule",
     "plan",
@@ -44,6 +55,7 @@ const STAGES: [&str; 13] = [
     "shadow",
     "trial",
     "delivery",
+    "health",
 ];
 
 /// The only acquaintances among stages: who → whom, with the reason.
