@@ -90,7 +90,7 @@ impl Host {
                 report.current += 1;
                 continue;
             }
-            match keyring.reseal(&sealed.bytes, &sealed.id) {
+            match keyring.reseal(&sealed.bytes, &place.context(&sealed.id)) {
                 Ok(anew) => pairs.push((sealed, anew)),
                 Err(error) => {
                     tracing::warn!(table = place.table, id = sealed.id, %error, "a secret can't be sealed anew");

@@ -9,14 +9,24 @@ use super::{Store, StoreError};
 pub struct SealedPlace {
     /// The table.
     pub table: &'static str,
-    /// The column of the row's id, a UUID. The id as text is also what the bytes are bound to.
+    /// The column of the row's id, a UUID.
     pub id: &'static str,
-    /// The column of the sealed bytes.
+    /// The column of the sealed bytes, which may be NULL.
     pub column: &'static str,
+    /// What stands before the id in what the bytes are bound to.
+    pub bound_to: &'static str,
+}
+
+impl SealedPlace {
+    /// What the bytes of a row are bound to.
+    #[must_use]
+    pub fn context(&self, id: &str) -> String {
+        format!("{}{id}", self.bound_to)
+    }
 }
 
 /// Every place where something sealed stands. A rotation of keys seals all of it anew.
-pub const SEALED: &[SealedPlace] = &[SealedPlace { table: "credentials", id: "id", column: "sealed" }];
+pub const SEALED: &[SealedPlace] = &[SealedPlace { table: "credentials", id: "id", column: "sealed", bound_to: "" }];
 
 /// Something sealed.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,9 +65,10 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Sealed>, StoreError> {
-        let SealedPlace { table, id, column } = place;
+        let SealedPlace { table, id, column, .. } = place;
         let text = format!(
-            "SELECT t.{id}::text AS id, t.{column} AS sealed FROM {table} t WHERE t.{id} > $1::uuid ORDER BY t.{id} LIMIT $2"
+            "SELECT t.{id}::text AS id, t.{column} AS sealed FROM {table} t
+             WHERE t.{id} > $1::uuid AND t.{column} IS NOT NULL ORDER BY t.{id} LIMIT $2"
         );
         let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), str::to_owned);
         let statement = made(self.kind(), &text).bind(after).bind(i64::from(limit));
@@ -72,7 +83,7 @@ impl Store {
     /// # Errors
     /// When the database fails: none is replaced then.
     pub async fn reseal(&self, place: SealedPlace, pairs: &[(Sealed, Vec<u8>)]) -> Result<u64, StoreError> {
-        let SealedPlace { table, id, column } = place;
+        let SealedPlace { table, id, column, .. } = place;
         let text = format!("UPDATE {table} SET {column} = $2 WHERE {id} = $1::uuid AND {column} = $3");
         let mut work = self.begin().await?;
         let mut replaced = 0;
@@ -95,7 +106,7 @@ impl Store {
             DatabaseKind::Sqlite => format!("lower(hex(substr({column}, 1, {bytes})))"),
             DatabaseKind::Postgres => format!("encode(substr({column}, 1, {bytes}), 'hex')"),
         };
-        let text = format!("SELECT {hex} AS prefix, COUNT(*) AS n FROM {table} GROUP BY 1 ORDER BY 1");
+        let text = format!("SELECT {hex} AS prefix, COUNT(*) AS n FROM {table} WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 1");
         let rows = self.rows("count what is sealed", made(self.kind(), &text)).await?;
         rows.iter()
             .map(|row| {

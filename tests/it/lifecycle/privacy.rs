@@ -136,7 +136,7 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
         for statement in [
             "INSERT INTO metrics_archive SELECT * FROM metrics WHERE metric_date = '2026-11-18'".to_owned(),
             "INSERT INTO activations (artist_id, platform, cause, at) SELECT id, 'youtube', 'account', created_at FROM artists
-             ON CONFLICT DO NOTHING".to_owned(),
+             WHERE TRUE ON CONFLICT DO NOTHING".to_owned(),
             "INSERT INTO quarantine (id, account_id, artist_id, platform, metric_date, metric, value, rule, release_digest, document_id,
                  status, created_at)
              SELECT document_id, account_id, artist_id, platform, metric_date, 'followers', '-5', 'negative', release_digest, document_id,
@@ -371,7 +371,7 @@ async fn a_token_that_is_being_refreshed_does_not_outlive_its_artist() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_still_lists_an_erased_artist_brings_nobody_back_until_readmitted() {
     each_database(async |store, url| {
-        let query = "SELECT id, name, subscription_status, 'youtube' AS consents, channel AS youtube FROM platform_artists";
+        let query = "SELECT id, name, subscription_status, TRUE AS consent_youtube, channel AS youtube FROM platform_artists";
         let stage = Stage::installed(url, small(2), |config| config.sync.query = Some(query.to_owned())).await;
         let pool = raw(&store, url).await;
         let home = if store.kind() == DatabaseKind::Postgres { "public." } else { "" };
@@ -383,7 +383,7 @@ async fn a_table_that_still_lists_an_erased_artist_brings_nobody_back_until_read
         }
         let sync = async || stage.host.sync_artists(SyncRequest::default()).await.expect("synced");
         let first = sync().await;
-        assert_eq!((first.artists_added, first.accounts_added, first.erased_left_out), (2, 2, 0));
+        assert_eq!((first.artists_added, first.accounts_added, first.erased_left_out), (2, 2, 0), "{first:?}");
         let artist = artist_of(&stage, 0);
         let identifiers = stage.host.identifiers_of(artist).await.unwrap();
         stage.host.erase(artist).await.expect("erased");
