@@ -54,7 +54,8 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(7135240011895);
-    IF to_regclass(format('backline.%I', name)) IS NOT NULL THEN
+    -- Asked of the table: to_regclass() remembers for a while what it did not find.
+    IF EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'backline'::regnamespace AND relname = name) THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE backline.%I (LIKE %s INCLUDING DEFAULTS INCLUDING STORAGE)', name, p_table);
@@ -120,10 +121,12 @@ BEGIN
             FOREIGN KEY (account_id) REFERENCES backline.accounts (id) ON DELETE CASCADE)
         PARTITION BY RANGE (metric_date)', home);
     EXECUTE format('CREATE INDEX metrics_archive_by_artist ON %I.metrics_archive (artist_id, platform, metric_date)', home);
-    -- Whoever reads it sees what they may see of the two tables.
-    EXECUTE format('CREATE VIEW %1$I.metrics_all WITH (security_invoker = true) AS
-        SELECT * FROM %1$I.metrics UNION ALL SELECT * FROM %1$I.metrics_archive', home);
-    EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', to_regclass('data_collection_logs'));
+    EXECUTE format('CREATE VIEW %1$I.metrics_all AS SELECT * FROM %1$I.metrics UNION ALL SELECT * FROM %1$I.metrics_archive', home);
+    -- Whoever reads a view sees what they may see of its tables. Versions before 15 can't do that: there the views are for the service only.
+    IF current_setting('server_version_num')::int >= 150000 THEN
+        EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', to_regclass('metrics_all'));
+        EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', to_regclass('data_collection_logs'));
+    END IF;
 END
 $$;
 
@@ -135,75 +138,79 @@ LANGUAGE sql STABLE AS $$
     FROM (SELECT NULLIF(current_setting('request.jwt.claims', TRUE), '')::jsonb AS claims) AS request
 $$;
 
+-- What is shown in `public`, and whose row is whose.
 DO $$
 DECLARE
     name TEXT;
-    shown REGCLASS;
-    key TEXT;
 BEGIN
     FOREACH name IN ARRAY ARRAY['artists', 'metrics', 'growth', 'metrics_archive'] LOOP
-        shown := to_regclass(name);
-        key := CASE name WHEN 'artists' THEN 'id' ELSE 'artist_id' END;
-        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', shown);
-        IF to_regrole('authenticated') IS NOT NULL THEN
-            EXECUTE format('CREATE POLICY backline_own_rows ON %s FOR SELECT TO authenticated USING (backline.may_read(%I))', shown, key);
-        END IF;
-        IF to_regrole('service_role') IS NOT NULL THEN
-            EXECUTE format('CREATE POLICY backline_service ON %s TO service_role USING (TRUE) WITH CHECK (TRUE)', shown);
+        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', to_regclass(name));
+    END LOOP;
+    -- Supabase grants every table of `public` to everybody as it is made.
+    FOREACH name IN ARRAY ARRAY['artists', 'metrics', 'growth', 'metrics_archive', 'metrics_all', 'data_collection_logs'] LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', to_regclass(name));
+        IF to_regrole('anon') IS NOT NULL THEN
+            EXECUTE format('REVOKE ALL ON %s FROM anon', to_regclass(name));
         END IF;
     END LOOP;
 END
 $$;
 
--- What each known role may do. Called after every migration, since roles may have come since; harmless as often as it is called.
-CREATE FUNCTION backline.grant_roles() RETURNS VOID
+-- Gives a role its first rights and its policy; never again, since what the operator changes afterwards is the operator's.
+CREATE FUNCTION backline.admit(p_role TEXT, p_rows TEXT, p_writes BOOLEAN) RETURNS VOID
 LANGUAGE plpgsql AS $$
 DECLARE
     name TEXT;
     shown REGCLASS;
 BEGIN
+    IF to_regrole(p_role) IS NULL OR EXISTS (
+        SELECT 1 FROM pg_policy WHERE polrelid = to_regclass('artists') AND polname = 'backline_' || p_role)
+    THEN
+        RETURN;
+    END IF;
     FOREACH name IN ARRAY ARRAY['artists', 'metrics', 'growth', 'metrics_archive', 'metrics_all', 'data_collection_logs'] LOOP
         shown := to_regclass(name);
-        -- Supabase grants every table of `public` to everybody as it is made.
-        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', shown);
-        IF to_regrole('anon') IS NOT NULL THEN
-            EXECUTE format('REVOKE ALL ON %s FROM anon', shown);
-        END IF;
-        IF to_regrole('authenticated') IS NOT NULL THEN
-            EXECUTE format('REVOKE ALL ON %s FROM authenticated', shown);
-            IF name <> 'data_collection_logs' THEN
-                EXECUTE format('GRANT SELECT ON %s TO authenticated', shown);
-            END IF;
-        END IF;
-        IF to_regrole('service_role') IS NOT NULL THEN
-            EXECUTE format('REVOKE ALL ON %s FROM service_role', shown);
-            EXECUTE format('GRANT SELECT ON %s TO service_role', shown);
-            IF name = 'artists' THEN
-                EXECUTE format('GRANT INSERT, UPDATE ON %s TO service_role', shown);
-            END IF;
+        EXECUTE format('REVOKE ALL ON %s FROM %I', shown, p_role);
+        IF p_writes OR name NOT IN ('metrics_all', 'data_collection_logs')
+            OR (name = 'metrics_all' AND current_setting('server_version_num')::int >= 150000)
+        THEN
+            EXECUTE format('GRANT SELECT ON %s TO %I', shown, p_role);
         END IF;
     END LOOP;
-    IF to_regrole('authenticated') IS NOT NULL THEN
-        -- For `may_read`; it is granted no table of the schema.
-        GRANT USAGE ON SCHEMA backline TO authenticated;
+    FOREACH name IN ARRAY ARRAY['artists', 'metrics', 'growth', 'metrics_archive'] LOOP
+        EXECUTE format('CREATE POLICY %I ON %s TO %I USING (%s)', 'backline_' || p_role, to_regclass(name), p_role,
+            replace(p_rows, '{artist}', CASE name WHEN 'artists' THEN 'id' ELSE 'artist_id' END));
+    END LOOP;
+    EXECUTE format('GRANT USAGE ON SCHEMA backline TO %I', p_role);
+    IF p_writes THEN
+        EXECUTE format('GRANT INSERT, UPDATE ON %s TO %I', to_regclass('artists'), p_role);
+        -- `data_collection_logs` is a view on it.
+        EXECUTE format('GRANT SELECT ON collection_outcomes TO %I', p_role);
     END IF;
-    IF to_regrole('service_role') IS NOT NULL THEN
-        GRANT USAGE ON SCHEMA backline TO service_role;
-        GRANT SELECT ON backline.collection_outcomes TO service_role;
-    END IF;
+END
+$$;
+ALTER FUNCTION backline.admit(TEXT, TEXT, BOOLEAN) SET search_path = backline, public, pg_temp;
+
+-- Called after every migration, since roles may have come since; harmless as often as it is called.
+CREATE FUNCTION backline.grant_roles() RETURNS VOID
+LANGUAGE plpgsql AS $$
+DECLARE
+    shown REGCLASS := to_regclass('metrics');
+BEGIN
+    PERFORM pg_advisory_xact_lock(7135240011896);
+    PERFORM backline.admit('authenticated', 'backline.may_read({artist})', FALSE);
+    PERFORM backline.admit('service_role', 'TRUE', TRUE);
     -- Supabase's stream of changes. Rows are told under the table's name, not under a month's.
-    IF EXISTS (SELECT 1 FROM pg_publication WHERE pubname = 'supabase_realtime' AND NOT puballtables) THEN
-        shown := to_regclass('metrics');
-        IF NOT EXISTS (SELECT 1 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+    IF EXISTS (SELECT 1 FROM pg_publication WHERE pubname = 'supabase_realtime' AND NOT puballtables)
+        AND NOT EXISTS (SELECT 1 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
             WHERE p.pubname = 'supabase_realtime' AND r.prrelid = shown)
-        THEN
-            BEGIN
-                EXECUTE format('ALTER PUBLICATION supabase_realtime ADD TABLE %s', shown);
-                ALTER PUBLICATION supabase_realtime SET (publish_via_partition_root = true);
-            EXCEPTION WHEN insufficient_privilege THEN
-                RAISE WARNING 'metrics could not be added to publication supabase_realtime: its owner must do so';
-            END;
-        END IF;
+    THEN
+        BEGIN
+            EXECUTE format('ALTER PUBLICATION supabase_realtime ADD TABLE %s', shown);
+            ALTER PUBLICATION supabase_realtime SET (publish_via_partition_root = true);
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE WARNING 'metrics could not be added to publication supabase_realtime: its owner must do so';
+        END;
     END IF;
 END
 $$;

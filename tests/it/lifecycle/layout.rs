@@ -117,8 +117,11 @@ async fn nobody_reads_a_row_who_is_not_meant_to() {
         assert_eq!(number(&mut database, published).await, 1);
         let again = stage.run(date()).await;
         assert_eq!((again.run.counts.collected, again.run.counts.failed), (15, 0), "{again:?}");
+        database.execute("GRANT UPDATE ON public.artists TO authenticated").await.unwrap();
         stage.host.store().migrate().await.unwrap();
         assert_eq!(number(&mut database, published).await, 1, "migrating again adds it once");
+        let kept = "SELECT has_table_privilege('authenticated', 'public.artists', 'UPDATE')::int::bigint";
+        assert_eq!(number(&mut database, kept).await, 1, "what the operator grants afterwards stays");
     })
     .await;
 }
@@ -174,6 +177,20 @@ async fn a_database_of_before_keeps_everything_in_its_new_place() {
         database.execute("UPDATE public.artists SET subscription_status = 'active'").await.unwrap();
         assert_eq!(number(&mut database, "SELECT COUNT(*) FROM backline.activations").await, 1);
         store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hosts_that_need_a_new_month_at_once_all_get_it() {
+    each_database(async |store, _| {
+        for year in 2031..2036 {
+            let month = NaiveDate::from_ymd_opt(year, 7, 31).unwrap();
+            let needing = (0..8).map(|_| store.ensure_months([month].into_iter()));
+            for got in futures::future::join_all(needing).await {
+                got.unwrap();
+            }
+        }
     })
     .await;
 }

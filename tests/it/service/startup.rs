@@ -1,8 +1,9 @@
 //! What is wrong is said before a port is bound, all of it at once.
 
-use backline::store::{Store, StoreOptions};
+use backline::clock::Clock;
+use backline::store::{DatabaseKind, Store, StoreOptions};
 use backline_simulator::SimulatorConfig;
-use sqlx::{AssertSqlSafe, Executor as _};
+use chrono::TimeDelta;
 
 use super::support::Place;
 use crate::support::components;
@@ -22,14 +23,6 @@ async fn everything_that_is_wrong_is_told_at_once() {
         stage.host.set_credential(&platform("youtube"), "app", None, "a-key-of-the-platforms").await.unwrap();
         let pool = raw(url).await;
         sqlx::query("UPDATE releases SET component = $1").bind(b"nonsense".to_vec()).execute(&pool).await.unwrap();
-        let is_postgres = url.starts_with("postgres");
-        if is_postgres {
-            // A server whose clock is an hour ahead.
-            pool.execute("CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$").await.unwrap();
-            let name = url.rsplit('/').next().unwrap();
-            let path = format!("ALTER DATABASE {name} SET search_path = public, pg_catalog");
-            pool.execute(AssertSqlSafe(path)).await.unwrap();
-        }
         pool.close().await;
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let listen = taken.local_addr().unwrap().to_string();
@@ -37,20 +30,47 @@ async fn everything_that_is_wrong_is_told_at_once() {
         let place = Place::new(url, "[log]\nfilter = \"backline=loud\"\n[gateway]\nbody_bytes_max = 0\n");
         let (code, out, said) = place.run(&["serve", "--listen", &listen]).await;
         assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
-        for wrong in ["log.filter 'backline=loud' is wrong", "body_bytes_max", "no key is configured", "can't listen on"] {
+        for wrong in
+            ["log.filter 'backline=loud' is wrong", "body_bytes_max", "no key is configured", "can't listen on"]
+        {
             assert!(said.contains(wrong), "'{wrong}' is missing: {said}");
         }
-        assert!(!is_postgres || (said.contains("this machine's clock says") && said.contains("NTP")), "{said}");
 
         // With gateway, sandbox and key in order, connectors are loaded too.
         let other = "[secrets]\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n";
         place.configure(url, other);
         let (code, out, said) = place.run(&["serve", "--listen", &listen]).await;
         assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
-        for wrong in ["the configured key does not open the stored credentials", "of youtube can't be loaded", "can't listen on"] {
+        for wrong in
+            ["the configured key does not open the stored credentials", "of youtube can't be loaded", "can't listen on"]
+        {
             assert!(said.contains(wrong), "'{wrong}' is missing: {said}");
         }
         drop(stage);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clock_that_differs_from_the_databases_is_told() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // a file has no clock of its own
+        }
+        let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
+        let told = async |hours: i64| {
+            let clock = Clock::from_fn(move || Clock::system().now() - TimeDelta::hours(hours));
+            match backline::pipeline::examine(stage.host.config(), &clock, Some(stage.host.store().clone())).await {
+                Ok(_) => Vec::new(),
+                Err(obstacles) => obstacles.iter().map(ToString::to_string).collect(),
+            }
+        };
+        let wrong = told(1).await;
+        assert!(
+            wrong.iter().any(|told| told.contains("this machine's clock says") && told.contains("NTP")),
+            "{wrong:?}"
+        );
+        assert_eq!(told(0).await, Vec::<String>::new());
     })
     .await;
 }
