@@ -220,8 +220,9 @@ async fn show(store: &Store, id: ArtistId, as_json: bool) -> Outcome {
     let rows: Vec<Vec<String>> = accounts
         .iter()
         .map(|account| {
-            let consent =
-                consents.iter().find(|consent| consent.platform == account.platform && consent.scope == COLLECTING_SCOPE);
+            let consent = consents
+                .iter()
+                .find(|consent| consent.platform == account.platform && consent.scope == COLLECTING_SCOPE);
             let consent = match consent {
                 Some(consent) if consent.granted => "given",
                 Some(_) => "withdrawn",

@@ -84,8 +84,7 @@ async fn tell(context: &Context, store: &Store, about: About, granted: bool) -> 
             return Err(Failure::usage(format!("{name} is empty; leave it out, or say what it is")));
         }
     }
-    let consent =
-        Consent { artist_id: artist, platform, granted, scope, source, recorded_at: context.clock.now() };
+    let consent = Consent { artist_id: artist, platform, granted, scope, source, recorded_at: context.clock.now() };
     let said = if granted { "granted" } else { "withdrawn" };
     let what = format!("{} for {}", consent.scope, consent.platform);
     match record(store, context.config(), consent).await? {

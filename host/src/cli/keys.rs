@@ -45,7 +45,13 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
         Command::Rotate { new_key_file, json } => rotate(context, new_key_file.as_deref(), json).await,
         Command::Status { json } => {
             let uses = context.host().await?.keys_in_use().await?;
-            print::listing(json, &uses, &["key", "role", ">secrets", ">kept tokens", "remark"], cells, "no key is configured")?;
+            print::listing(
+                json,
+                &uses,
+                &["key", "role", ">secrets", ">kept tokens", "remark"],
+                cells,
+                "no key is configured",
+            )?;
             Ok(Exit::Done)
         }
     }

@@ -93,7 +93,9 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::Readmit { artist } => {
             host.readmit(artist).await?;
-            print::line(&format!("artist {artist} may come back: import or add the artist again; nothing that was erased does"))?;
+            print::line(&format!(
+                "artist {artist} may come back: import or add the artist again; nothing that was erased does"
+            ))?;
             Ok(Exit::Done)
         }
     }
@@ -104,7 +106,9 @@ async fn export(host: &Host, artist: ArtistId, out: &Path) -> Outcome {
     let progress = |table: &str, rows: u64| bar.set_message(format!("{table}: {rows}"));
     let report = if out == Path::new("-") {
         if io::stdout().is_terminal() {
-            return Err(Failure::usage("a zip is no text for a terminal; name a file with --out, or send it on with a pipe"));
+            return Err(Failure::usage(
+                "a zip is no text for a terminal; name a file with --out, or send it on with a pipe",
+            ));
         }
         host.export(artist, io::stdout(), &progress).await?
     } else {
@@ -196,7 +200,10 @@ async fn search(host: &Host, identifiers: &Identifiers, documents: bool) -> Resu
 
 fn read_identifiers(path: &Path) -> Result<Identifiers, Failure> {
     let wrong = |error: io::Error| {
-        Failure::usage(format!("{} is no export that can be read: {error}; make one with `backline privacy export`", path.display()))
+        Failure::usage(format!(
+            "{} is no export that can be read: {error}; make one with `backline privacy export`",
+            path.display()
+        ))
     };
     identifiers_of_export(File::open(path).map_err(wrong)?).map_err(wrong)
 }
@@ -210,15 +217,16 @@ async fn ask(host: &Host, artist: ArtistId) -> Result<(), Failure> {
         ));
     }
     let name = crate::domain::text::printable(&known.name);
-    print::note(&format!("everything about {name} ({artist}) will be erased, and nothing brings it back. Type 'erase' to go on:"));
+    print::note(&format!(
+        "everything about {name} ({artist}) will be erased, and nothing brings it back. Type 'erase' to go on:"
+    ));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     if answer.trim() == "erase" { Ok(()) } else { Err(Failure::usage("nothing was erased")) }
 }
 
 fn spinner() -> ProgressBar {
-    let target =
-        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
     let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed_precise}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));

@@ -337,11 +337,8 @@ impl Identifiers {
     /// whoever makes it.
     #[must_use]
     pub fn patterns(&self) -> Vec<String> {
-        let mut patterns: Vec<String> = self
-            .list
-            .iter()
-            .flat_map(|one| [one.folded.iter().collect(), one.given.to_ascii_lowercase()])
-            .collect();
+        let mut patterns: Vec<String> =
+            self.list.iter().flat_map(|one| [one.folded.iter().collect(), one.given.to_ascii_lowercase()]).collect();
         patterns.sort();
         patterns.dedup();
         patterns
@@ -458,7 +455,8 @@ mod tests {
         }
         for (table, rows) in personal() {
             let columns = rows.columns();
-            let (Reached::Artist(way) | Reached::Account(way) | Reached::Credential(way) | Reached::Event(way)) = rows.reached;
+            let (Reached::Artist(way) | Reached::Account(way) | Reached::Credential(way) | Reached::Event(way)) =
+                rows.reached;
             for name in rows.order.split_whitespace().chain([way]) {
                 assert!(columns.iter().any(|(column, _)| *column == name), "{}.{name}", table.name);
             }

@@ -149,10 +149,7 @@ pub(super) async fn insert_consents(work: &mut Work, consents: &[&Consent]) -> R
 }
 
 /// Which of these accounts have withdrawn their consent: the latest entry says so.
-pub(super) async fn withdrawn_among(
-    work: &mut Work,
-    accounts: &[AccountId],
-) -> Result<HashSet<AccountId>, StoreError> {
+pub(super) async fn withdrawn_among(work: &mut Work, accounts: &[AccountId]) -> Result<HashSet<AccountId>, StoreError> {
     let statement = work.query(
         "SELECT a.id::text AS id FROM {rows} JOIN accounts a ON a.id = (r.value->>'id')::uuid
          WHERE NOT COALESCE((SELECT c.granted FROM consents c

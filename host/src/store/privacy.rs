@@ -114,10 +114,8 @@ impl Store {
                  receipt = excluded.receipt, readmitted_at = NULL",
         );
         let counts = json!({ "rows": receipt.rows, "texts": receipt.texts });
-        let statement = statement
-            .bind(receipt.artist_id_sha256.clone())
-            .bind(time_text(now))
-            .bind(json("a receipt", &counts)?);
+        let statement =
+            statement.bind(receipt.artist_id_sha256.clone()).bind(time_text(now)).bind(json("a receipt", &counts)?);
         work.execute("leave a tombstone", statement).await?;
         // Last, so that readers of events wait for no longer than the commit takes.
         insert_events(&mut work, &[event]).await?;
@@ -139,9 +137,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn readmit_artist(&self, artist: ArtistId, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let statement = self.query(
-            "UPDATE erasures SET readmitted_at = $2::timestamptz WHERE subject = $1 AND readmitted_at IS NULL",
-        );
+        let statement = self
+            .query("UPDATE erasures SET readmitted_at = $2::timestamptz WHERE subject = $1 AND readmitted_at IS NULL");
         Ok(self.write("readmit an artist", statement.bind(subject_of(artist)).bind(time_text(now))).await? > 0)
     }
 
@@ -296,10 +293,7 @@ pub(super) async fn erased_among(
 }
 
 /// As [`Store::without_erased`], inside a transaction.
-pub(super) async fn without_erased(
-    work: &mut Work,
-    candidates: Vec<Candidate>,
-) -> Result<Vec<Candidate>, StoreError> {
+pub(super) async fn without_erased(work: &mut Work, candidates: Vec<Candidate>) -> Result<Vec<Candidate>, StoreError> {
     let erased = erased_among(work, artists_of(&candidates)).await?;
     Ok(kept(candidates, &erased))
 }
@@ -315,7 +309,8 @@ fn kept(mut candidates: Vec<Candidate>, erased: &HashSet<ArtistId>) -> Vec<Candi
 
 const ANY_TOMBSTONE: &str = "SELECT 1 AS found FROM erasures WHERE readmitted_at IS NULL LIMIT 1";
 
-const TOMBSTONES: &str = "SELECT e.subject FROM {rows} JOIN erasures e ON e.subject = r.value->>'subject' WHERE e.readmitted_at IS NULL";
+const TOMBSTONES: &str =
+    "SELECT e.subject FROM {rows} JOIN erasures e ON e.subject = r.value->>'subject' WHERE e.readmitted_at IS NULL";
 
 const TOMBSTONE: &str = "SELECT subject, requested_at::text AS requested_at, finished_at::text AS finished_at,
     readmitted_at::text AS readmitted_at, receipt::text AS receipt FROM erasures WHERE subject = $1";

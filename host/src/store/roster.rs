@@ -177,10 +177,7 @@ async fn insert_accounts(work: &mut Work, accounts: &[Account], now: DateTime<Ut
 }
 
 /// Changes without those to artists who have been erased.
-async fn without_erased<'a>(
-    work: &mut Work,
-    changes: &'a RosterChanges,
-) -> Result<Cow<'a, RosterChanges>, StoreError> {
+async fn without_erased<'a>(work: &mut Work, changes: &'a RosterChanges) -> Result<Cow<'a, RosterChanges>, StoreError> {
     let artists = changes.artists_added.iter().chain(&changes.artists_changed).map(|artist| artist.id);
     let of_accounts = changes.accounts_added.iter().map(|account| account.artist_id);
     let of_consents = changes.consents.iter().map(|(artist, ..)| *artist);

@@ -106,14 +106,17 @@ impl Store {
             DatabaseKind::Sqlite => format!("lower(hex(substr({column}, 1, {bytes})))"),
             DatabaseKind::Postgres => format!("encode(substr({column}, 1, {bytes}), 'hex')"),
         };
-        let text = format!("SELECT {hex} AS prefix, COUNT(*) AS n FROM {table} WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 1");
+        let text = format!(
+            "SELECT {hex} AS prefix, COUNT(*) AS n FROM {table} WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 1"
+        );
         let rows = self.rows("count what is sealed", made(self.kind(), &text)).await?;
         rows.iter()
             .map(|row| {
                 let prefix = row.text("prefix")?;
-                let bytes = prefix.as_bytes().chunks(2).filter_map(|pair| {
-                    u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
-                });
+                let bytes = prefix
+                    .as_bytes()
+                    .chunks(2)
+                    .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
                 Ok(Keyed { place, prefix: bytes.collect(), count: row.count("n")? })
             })
             .collect()

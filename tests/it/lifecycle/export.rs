@@ -76,7 +76,12 @@ fn plain(value: &Json, kind: ColumnKind) -> Json {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_holds_what_the_tables_hold() {
     each_database(async |store, url| {
-        let stage = Stage::set(url, SimulatorConfig { artists: 6, date: date(), troubles: true, ..SimulatorConfig::default() }, |_| {}).await;
+        let stage = Stage::set(
+            url,
+            SimulatorConfig { artists: 6, date: date(), troubles: true, ..SimulatorConfig::default() },
+            |_| {},
+        )
+        .await;
         stage.run(date()).await;
         let artist = ArtistId(stage.simulator.world().artist(1).id);
         let accounts = store.accounts_of(&[artist]).await.expect("accounts are read");
@@ -126,10 +131,16 @@ async fn an_export_holds_what_the_tables_hold() {
                 }
             }
         }
-        assert!(report.rows["metrics"] >= 4 && report.rows["credentials"] >= 2 && report.rows["events"] > 0, "{report:?}");
+        assert!(
+            report.rows["metrics"] >= 4 && report.rows["credentials"] >= 2 && report.rows["events"] > 0,
+            "{report:?}"
+        );
 
-        let documents: Vec<Json> =
-            String::from_utf8(exported["documents.jsonl"].clone()).expect("text").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let documents: Vec<Json> = String::from_utf8(exported["documents.jsonl"].clone())
+            .expect("text")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(documents.len() as u64, report.documents);
         for row in &documents {
             let id = row["id"].as_str().expect("an id");
@@ -154,12 +165,15 @@ async fn an_export_holds_what_the_tables_hold() {
 
         // No other artist's id, and no secret, anywhere.
         let other = stage.simulator.world().artist(2).id.to_string();
-        let secrets: Vec<String> = stage.simulator.world().artist_credentials(1).into_iter().map(|one| one.value).collect();
+        let secrets: Vec<String> =
+            stage.simulator.world().artist_credentials(1).into_iter().map(|one| one.value).collect();
         for (name, bytes) in &exported {
             let text = String::from_utf8_lossy(bytes);
             assert!(!text.contains(&other), "{name} names another artist");
             for secret in &secrets {
-                let value = serde_json::from_str::<Json>(secret).ok().and_then(|form| form["refresh_token"].as_str().map(str::to_owned));
+                let value = serde_json::from_str::<Json>(secret)
+                    .ok()
+                    .and_then(|form| form["refresh_token"].as_str().map(str::to_owned));
                 assert!(!text.contains(value.as_ref().unwrap_or(secret).as_str()), "{name} holds a secret");
             }
         }
@@ -175,7 +189,8 @@ async fn a_file_is_there_whole_or_not_at_all_and_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
 
     each_database(async |store, url| {
-        let stage = Stage::bare(url, SimulatorConfig { artists: 1, date: date(), ..SimulatorConfig::default() }, |_| {}).await;
+        let stage =
+            Stage::bare(url, SimulatorConfig { artists: 1, date: date(), ..SimulatorConfig::default() }, |_| {}).await;
         let artists = people(&store, &[1]).await;
         let fleet = Fleet::of(&stage, |_| {});
         let folder = tempfile::tempdir().expect("a folder");
@@ -184,7 +199,13 @@ async fn a_file_is_there_whole_or_not_at_all_and_its_owners_alone() {
             let (artist, out) = (artist.to_string(), out.display().to_string());
             fleet.command(&["privacy", "export", &artist, "--out", &out]).output().expect("it runs")
         };
-        let names = || std::fs::read_dir(folder.path()).expect("the folder").flatten().map(|file| file.file_name()).collect::<Vec<_>>();
+        let names = || {
+            std::fs::read_dir(folder.path())
+                .expect("the folder")
+                .flatten()
+                .map(|file| file.file_name())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(export(ArtistId::generate(), &path).status.code(), Some(2));
         assert_eq!(names(), Vec::<std::ffi::OsString>::new(), "nothing is left of what failed");
         let done = export(artists[0], &path);
@@ -199,7 +220,8 @@ async fn a_file_is_there_whole_or_not_at_all_and_its_owners_alone() {
         let erased = fleet.command(&["privacy", "erase", &id]).output().expect("it runs");
         let said = String::from_utf8_lossy(&erased.stderr).into_owned();
         assert!(erased.status.code() == Some(2) && said.contains("--yes"), "nobody can be asked: {said}");
-        let erased = fleet.command(&["privacy", "erase", &id, "--yes", "--verify", "--json"]).output().expect("it runs");
+        let erased =
+            fleet.command(&["privacy", "erase", &id, "--yes", "--verify", "--json"]).output().expect("it runs");
         let said: Json = serde_json::from_slice(&erased.stdout).expect("JSON");
         assert_eq!((&said["found"], &said["receipt"]["rows"]["artists"]), (&json!([]), &json!(1)), "{said}");
         let from = path.display().to_string();
@@ -276,7 +298,8 @@ fn peak(mut command: Command) -> (u64, usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_does_not_grow_with_what_is_exported() {
     each_database(async |store, url| {
-        let stage = Stage::bare(url, SimulatorConfig { artists: 1, date: date(), ..SimulatorConfig::default() }, |_| {}).await;
+        let stage =
+            Stage::bare(url, SimulatorConfig { artists: 1, date: date(), ..SimulatorConfig::default() }, |_| {}).await;
         let artists = people(&store, &[1, 2]).await;
         events(&store, artists[0], 400).await;
         events(&store, artists[1], MANY).await;

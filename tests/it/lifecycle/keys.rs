@@ -59,7 +59,11 @@ async fn a_key_is_replaced_while_a_service_collects() {
         assert_eq!((third.resealed, third.key_id.as_str()), (0, report.key_id.as_str()));
         let uses = host.keys_in_use().await.expect("counted");
         assert_eq!(uses.len(), 2, "{uses:?}");
-        assert_eq!((uses[0].role, uses[0].can_go, uses[1].role, uses[1].can_go), ("seals", false, "opens", true), "{uses:?}");
+        assert_eq!(
+            (uses[0].role, uses[0].can_go, uses[1].role, uses[1].can_go),
+            ("seals", false, "opens", true),
+            "{uses:?}"
+        );
         assert!(service.stop().await);
 
         let (old_alone, new_alone) = (Keyring::from_base64(&old).unwrap(), Keyring::from_base64(&new).unwrap());
@@ -141,13 +145,21 @@ async fn commands_rotate_keys_and_say_when_the_old_one_can_go() {
         assert_eq!((code, &report["resealed"], &report["unreadable"]), (Some(0), &3.into(), &0.into()), "{said}");
         let (_, status, _) = run(&["keys", "status", "--json"]);
         assert_eq!((&status[0]["role"], &status[0]["secrets"]), (&"seals".into(), &serde_json::json!({})), "{status}");
-        assert_eq!((&status[1]["role"], &status[1]["secrets"]["credentials"]), (&"unknown".into(), &3.into()), "{status}");
+        assert_eq!(
+            (&status[1]["role"], &status[1]["secrets"]["credentials"]),
+            (&"unknown".into(), &3.into()),
+            "{status}"
+        );
         let set = format!("secrets.old_key_files=[\"{file}\"]");
         let (_, status, said) = run(&["keys", "status", "--json", "--set", &set]);
         assert_eq!((&status[1]["role"], &status[1]["can_go"]), (&"opens".into(), &false.into()), "{status} {said}");
         let (code, _, said) = run(&["keys", "status", "--set", "secrets.old_keys=x"]);
         assert!(code == Some(2) && said.contains("secrets.old_key_files"), "{said}");
-        let shown = fleet.command(&["config", "show"]).env("BACKLINE_SECRETS__OLD_KEYS", "canary-not-a-key").output().expect("it runs");
+        let shown = fleet
+            .command(&["config", "show"])
+            .env("BACKLINE_SECRETS__OLD_KEYS", "canary-not-a-key")
+            .output()
+            .expect("it runs");
         let text = format!("{}{}", String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
         assert!(text.contains("old_keys") && !text.contains("canary"), "{text}");
     })

@@ -6,14 +6,10 @@ use std::time::Duration;
 use backline::clock::Clock;
 use backline::domain::event::types;
 use backline::domain::privacy::{Holds, Identifiers, TABLES, personal, subject_of};
-use backline::domain::{
-    Account, Artist, ArtistId, Consent, Event, Outcome, RunStatus, SubscriptionStatus, Tenant,
-};
+use backline::domain::{Account, Artist, ArtistId, Consent, Event, Outcome, RunStatus, SubscriptionStatus, Tenant};
 use backline::pipeline::service::Service;
 use backline::pipeline::{Host, HostError, SyncRequest, record_consents};
-use backline::store::{
-    ArtistFilter, BatchFilter, CredentialFilter, DatabaseKind, MetricsFilter, Sighting, Store,
-};
+use backline::store::{ArtistFilter, BatchFilter, CredentialFilter, DatabaseKind, MetricsFilter, Sighting, Store};
 use backline_simulator::{Fault, FaultKind, SimulatorConfig};
 use chrono::{NaiveDate, TimeDelta};
 use serde_json::json;
@@ -77,7 +73,11 @@ async fn every_table_and_column_is_in_the_registry() {
                 assert_eq!(named, columns, "the columns of {}", table.name);
             } else {
                 let telling = ["artist_id", "account_id", "platform_id"];
-                assert!(!columns.iter().any(|column| telling.contains(&column.as_str())), "{} names artists", table.name);
+                assert!(
+                    !columns.iter().any(|column| telling.contains(&column.as_str())),
+                    "{} names artists",
+                    table.name
+                );
             }
         }
         pool.close().await;
@@ -101,7 +101,8 @@ async fn a_consent_on_record_is_never_changed_and_goes_only_with_its_artist() {
         let said = [consent(artist.id, "youtube", true, 0, &stage), consent(artist.id, "youtube", false, 1, &stage)];
         store.record_consents(&said).await.unwrap();
         let pool = raw(&store, url).await;
-        let mut refused = vec!["UPDATE consents SET granted = TRUE", "UPDATE consents SET source = 'x'", "DELETE FROM consents"];
+        let mut refused =
+            vec!["UPDATE consents SET granted = TRUE", "UPDATE consents SET source = 'x'", "DELETE FROM consents"];
         if store.kind() == DatabaseKind::Postgres {
             refused.push("TRUNCATE consents");
         }
@@ -348,15 +349,16 @@ async fn a_token_that_is_being_refreshed_does_not_outlive_its_artist() {
         stage.simulator.set_faults(vec![slow]);
         let artist = artist_of(&stage, 0);
         let identifiers = stage.host.identifiers_of(artist).await.unwrap();
-        let host = stage.host.clone();
-        let round = tokio::task::spawn(async move { host.keep_credentials().await });
-        until(SOON, "requests for fresh tokens", async || {
-            (stage.simulator.counts().operation("POST /v2/oauth/token/") > 1).then_some(())
-        })
-        .await;
-        let erasure = stage.host.erase(artist).await.expect("erased");
+        let erasing = async {
+            until(SOON, "requests for fresh tokens", async || {
+                (stage.simulator.counts().operation("POST /v2/oauth/token/") > 1).then_some(())
+            })
+            .await;
+            stage.host.erase(artist).await.expect("erased")
+        };
+        let (round, erasure) = tokio::join!(stage.host.keep_credentials(), erasing);
         assert_eq!(erasure.receipt.rows["credentials"], 1);
-        let report = round.await.expect("it does not panic").expect("a round");
+        let report = round.expect("a round");
         assert_eq!((report.refreshed, report.dead), (1, 0), "the other one's is fresh: {report:?}");
         let filter = CredentialFilter { platform: Some(platform("tiktok")), ..CredentialFilter::default() };
         let left = store.list_credentials(&filter).await.expect("credentials are listed");

@@ -23,7 +23,10 @@ pub async fn raw(store: &Store, url: &str) -> AnyPool {
 }
 
 pub async fn execute(pool: &AnyPool, statement: &str) {
-    sqlx::query(AssertSqlSafe(statement.to_owned())).execute(pool).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    sqlx::query(AssertSqlSafe(statement.to_owned()))
+        .execute(pool)
+        .await
+        .unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
 /// Every table and column there is, but for the list of migrations.
@@ -58,7 +61,9 @@ pub async fn all_rows(store: &Store, pool: &AnyPool) -> Rows {
             DatabaseKind::Sqlite => {
                 let pairs: Vec<String> = columns[table.name]
                     .iter()
-                    .map(|name| format!("'{name}', CASE typeof({name}) WHEN 'blob' THEN lower(hex({name})) ELSE {name} END"))
+                    .map(|name| {
+                        format!("'{name}', CASE typeof({name}) WHEN 'blob' THEN lower(hex({name})) ELSE {name} END")
+                    })
                     .collect();
                 format!("json_object({})", pairs.join(", "))
             }
