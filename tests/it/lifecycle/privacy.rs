@@ -162,7 +162,8 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
         let after = all_rows(&store, &pool).await;
         for (table, _) in personal() {
             let (of_artist, mut others) = split(&before, table.name, artist, &accounts);
-            assert!(!of_artist.is_empty() || table.name == "budgets", "{} held nothing to erase", table.name);
+            let may_be_empty = ["budgets", "deliveries"].contains(&table.name);
+            assert!(!of_artist.is_empty() || may_be_empty, "{} held nothing to erase", table.name);
             assert_eq!(receipt.rows[table.name], of_artist.len() as u64, "the receipt for {}", table.name);
             let (left, mut now) = split(&after, table.name, artist, &accounts);
             assert!(left.is_empty(), "{} holds {left:?}", table.name);
