@@ -5,6 +5,7 @@
 mod accounts;
 mod artists;
 mod batches;
+mod consents;
 mod context;
 mod credentials;
 mod events;
@@ -17,6 +18,7 @@ mod log;
 mod numbers;
 mod plugins;
 mod print;
+mod privacy;
 mod quarantine;
 mod ready;
 mod run;
@@ -79,6 +81,12 @@ enum Command {
     /// Add, list and change artists' accounts on platforms
     #[command(subcommand)]
     Accounts(accounts::Command),
+    /// Record and show what artists agree to, and what no longer
+    #[command(subcommand)]
+    Consents(consents::Command),
+    /// Export, erase and look for everything about an artist
+    #[command(subcommand)]
+    Privacy(privacy::Command),
     /// Set, list and remove secrets; values come from standard input or a file
     #[command(subcommand)]
     Credentials(credentials::Command),
@@ -118,7 +126,7 @@ enum Command {
     /// Show the configuration in force
     #[command(subcommand)]
     Config(settings::ConfigCommand),
-    /// Make keys that seal credentials
+    /// Make keys that seal credentials, and replace one by another
     #[command(subcommand)]
     Keys(keys::Command),
     /// Show how collecting goes, what it is held against, and what should be done
@@ -175,7 +183,7 @@ fn start() -> Outcome {
     let command = match command {
         // Neither may fail for a configuration that it does not need.
         Command::CompileComponent(arguments) => return compile(&arguments),
-        Command::Keys(command) => return keys::run(&command),
+        Command::Keys(keys::Command::Generate { file }) => return keys::generate(file.as_deref()),
         command => command,
     };
     let context = match &command {
@@ -211,6 +219,8 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Migrate(arguments) => settings::migrate(context, &arguments).await,
         Command::Artists(command) => artists::run(context, command).await,
         Command::Accounts(command) => accounts::run(context, command).await,
+        Command::Consents(command) => consents::run(context, command).await,
+        Command::Privacy(command) => privacy::run(context, command).await,
         Command::Credentials(command) => credentials::run(context, command).await,
         Command::Plugins(command) => plugins::run(context, command).await,
         Command::Plan(arguments) => run::plan(context, arguments).await,
@@ -228,7 +238,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Webhooks(command) => webhooks::run(context, command).await,
         Command::Schedules(command) => schedules::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
-        Command::Keys(command) => keys::run(&command),
+        Command::Keys(command) => keys::run(context, command).await,
         Command::CompileComponent(arguments) => compile(&arguments),
     }
 }

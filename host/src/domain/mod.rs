@@ -17,6 +17,7 @@ pub mod merge;
 pub mod metric;
 pub mod origin;
 pub mod outcome;
+pub mod privacy;
 pub mod release;
 pub mod roster;
 pub mod row;

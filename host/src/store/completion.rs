@@ -13,6 +13,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 
 use super::artists::id_rows;
+use super::consents::withdrawn_among;
 use super::dialect::{Columns as _, clean, json, time_text};
 use super::events::insert_events;
 use super::metrics::{insert_documents, upsert_growth, upsert_rows};
@@ -22,7 +23,7 @@ use super::quarantine::insert_quarantined;
 use super::trials::insert_tally;
 use super::{ROWS_PER_STATEMENT, Store, StoreError, Work};
 use crate::domain::event::types;
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{Exclusion, Outcome};
 use crate::domain::run::RunCounts;
 use crate::domain::{
     AccountId, AccountStatus, ArtistId, BatchId, BatchState, DocumentId, Event, GrowthRow, Lease, LostMetric,
@@ -135,7 +136,9 @@ impl Store {
         let used = row.json_or_null("usage")?.unwrap_or_default();
         let accounts: Vec<AccountId> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
         let alive = lock_accounts(&mut work, &accounts).await?;
-        Ok(Completion { work, lease: lease.clone(), alive, used, accepted: HashMap::new(), now })
+        // Whoever withdraws locks the accounts too: what is read now holds until the commit.
+        let withdrawn = withdrawn_among(&mut work, &accounts).await?;
+        Ok(Completion { work, lease: lease.clone(), alive, withdrawn, used, accepted: HashMap::new(), now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -159,6 +162,8 @@ pub struct Completion {
     alive: HashSet<AccountId>,
     /// What the batch took before: it may be one that was tried or deferred already.
     used: Json,
+    /// Accounts whose artists have withdrawn their consent since the batch was begun.
+    withdrawn: HashSet<AccountId>,
     accepted: HashMap<AccountId, LastAccepted>,
     now: DateTime<Utc>,
 }
@@ -183,11 +188,13 @@ impl Completion {
         self.alive.contains(&account)
     }
 
-    /// Writes everything and gives the lease up.
+    /// Writes everything and gives the lease up. Nothing is kept of accounts that have been erased meanwhile, and of those whose consent was
+    /// withdrawn nothing but that they were left out for it.
     ///
     /// # Errors
     /// When a value fits no column or the database fails; nothing is written then.
-    pub async fn commit(mut self, result: BatchResult) -> Result<Completed, StoreError> {
+    pub async fn commit(mut self, mut result: BatchResult) -> Result<Completed, StoreError> {
+        self.let_go(&mut result);
         let accounts: Vec<&AccountResult> =
             result.accounts.iter().filter(|account| self.alive.contains(&account.account_id)).collect();
         let stored: Vec<&StoredAccount> = accounts.iter().filter_map(|account| account.stored.as_ref()).collect();
@@ -239,6 +246,22 @@ impl Completion {
         let open = self.give_up(&accounts, &result).await?;
         self.work.commit().await?;
         Ok(Completed { counts: counts(&accounts), open })
+    }
+
+    /// Drops what must not be kept.
+    fn let_go(&self, result: &mut BatchResult) {
+        for account in result.accounts.iter_mut().filter(|account| self.withdrawn.contains(&account.account_id)) {
+            account.outcome = Outcome::Excluded { reason: Exclusion::NoConsent };
+            (account.document, account.stored, account.status) = (None, None, None);
+            account.events.clear();
+        }
+        if self.lease.batch.accounts.iter().any(|account| !self.alive.contains(&account.account_id)) {
+            // Nobody can tell any more by what the erased one would be recognised in them.
+            result.logs.clear();
+            for lost in &mut result.lost_metrics {
+                lost.reason.clear();
+            }
+        }
     }
 
     /// Reads when metrics were last accepted for accounts whose history nobody asked for.

@@ -62,7 +62,7 @@ pub(super) fn sql(kind: DatabaseKind, statement: &'static str) -> SqlStr {
     translated.into_sql_str()
 }
 
-fn translate(kind: DatabaseKind, statement: &str) -> String {
+pub(super) fn translate(kind: DatabaseKind, statement: &str) -> String {
     let mut text = statement.to_owned();
     for (word, sqlite, postgres) in WORDS {
         text = text.replace(word, if kind == DatabaseKind::Sqlite { sqlite } else { postgres });

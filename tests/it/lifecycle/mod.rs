@@ -2,7 +2,11 @@
 
 mod commands;
 mod deliveries;
+mod export;
 mod health;
 mod hooks;
+mod keys;
 mod layout;
+mod privacy;
+mod rows;
 mod schemas;
