@@ -24,6 +24,9 @@ const RUN_DAYS_MIN: u32 = 40;
 /// The place on Earth where a date begins last.
 const LAST_ZONE: TimeDelta = TimeDelta::hours(-12);
 
+/// The earliest date that is ever compared with: what lies before it, databases write in other ways.
+const EARLIEST: NaiveDate = NaiveDate::from_ymd_opt(1, 1, 1).expect("a date");
+
 /// What a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -327,7 +330,7 @@ pub fn cutoff(today: NaiveDate, age: Age) -> NaiveDate {
         Age::Months(months) => today.checked_sub_months(Months::new(months)),
         Age::Days(days) => today.checked_sub_days(Days::new(days.into())),
     }
-    .unwrap_or(NaiveDate::MIN)
+    .map_or(EARLIEST, |date| date.max(EARLIEST))
 }
 
 /// Which date it is in each of these zones. One that can't be read counts as the place where a date begins last, so that nothing goes early.

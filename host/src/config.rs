@@ -17,6 +17,7 @@ use crate::domain::turns::WEIGHT_MAX;
 use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
+use crate::health::{CostsConfig, HealthConfig};
 use crate::plugins::PluginsConfig;
 use crate::sandbox::SandboxConfig;
 use crate::schedule::{self, Timetable};
@@ -90,15 +91,17 @@ pub enum ConfigError {
     /// The key that seals secrets is none.
     #[error("{set} is wrong")]
     Key {
-        /// Which of the two keys of the section.
+        /// Which key of the section.
         set: &'static str,
         /// What is wrong, and what would be right.
         #[source]
         source: SecretError,
     },
     /// The key file can't be used.
-    #[error("secrets.key_file: {} {problem}", path.display())]
+    #[error("{set}: {} {problem}", path.display())]
     KeyFile {
+        /// Which key of the configuration names it.
+        set: &'static str,
         /// Which file.
         path: PathBuf,
         /// What is wrong with it, and what would be right.
@@ -148,6 +151,10 @@ pub struct Config {
     pub archive: ArchiveConfig,
     /// How subscribers are told of events.
     pub deliveries: DeliveriesConfig,
+    /// How health is judged.
+    pub health: HealthConfig,
+    /// What things cost.
+    pub costs: CostsConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -170,6 +177,8 @@ impl Default for Config {
             rollback: RollbackConfig::default(),
             archive: ArchiveConfig::default(),
             deliveries: DeliveriesConfig::default(),
+            health: HealthConfig::default(),
+            costs: CostsConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -208,6 +217,31 @@ pub struct SecretsConfig {
     pub key: Option<String>,
     /// A file that holds the same.
     pub key_file: Option<PathBuf>,
+    /// Keys that open what was sealed before a rotation, and seal nothing.
+    #[serde(deserialize_with = "one_or_several")]
+    pub old_keys: Vec<String>,
+    /// Files that hold the same.
+    #[serde(deserialize_with = "one_or_several")]
+    pub old_key_files: Vec<PathBuf>,
+}
+
+/// A list, or its only element. What is neither is refused without being repeated: it may be a key.
+fn one_or_several<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given<T> {
+        One(T),
+        Several(Vec<T>),
+    }
+    let given = Given::deserialize(deserializer).map_err(|_| serde::de::Error::custom("it is no list of texts"))?;
+    Ok(match given {
+        Given::One(one) => vec![one],
+        Given::Several(several) => several,
+    })
 }
 
 impl fmt::Debug for SecretsConfig {
@@ -215,38 +249,61 @@ impl fmt::Debug for SecretsConfig {
         f.debug_struct("SecretsConfig")
             .field("key", &self.key.as_ref().map(|_| "[secret]"))
             .field("key_file", &self.key_file)
+            .field("old_keys", &self.old_keys.len())
+            .field("old_key_files", &self.old_key_files)
             .finish()
     }
 }
 
 impl SecretsConfig {
-    /// The keyring of the configured key; none where no key is configured.
+    /// The keyring of the configured keys; none where no key is configured that seals.
     ///
     /// # Errors
-    /// When the key is none, the file can't be read, or others can read it too.
+    /// When a key is none, a file can't be read, or others can read it too.
     pub fn keyring(&self) -> Result<Option<Keyring>, ConfigError> {
-        let Some(text) = self.read_key()? else { return Ok(None) };
-        let set = if self.key.is_some() { "secrets.key" } else { "secrets.key_file" };
-        Keyring::from_base64(&text).map(Some).map_err(|source| ConfigError::Key { set, source })
+        let key = match (&self.key, &self.key_file) {
+            (Some(key), _) => Some(("secrets.key", Zeroizing::new(key.trim().to_owned()))),
+            (None, Some(path)) => Some(("secrets.key_file", read_key_file("secrets.key_file", path)?)),
+            (None, None) => None,
+        };
+        let Some((set, text)) = key else { return Ok(None) };
+        let mut keyring = Keyring::from_base64(&text).map_err(|source| ConfigError::Key { set, source })?;
+        for key in &self.old_keys {
+            let set = "secrets.old_keys";
+            keyring = keyring.with_old_key(key.trim()).map_err(|source| ConfigError::Key { set, source })?;
+        }
+        for path in &self.old_key_files {
+            let set = "secrets.old_key_files";
+            let key = read_key_file(set, path)?;
+            keyring = keyring.with_old_key(&key).map_err(|source| ConfigError::Key { set, source })?;
+        }
+        Ok(Some(keyring))
     }
 
-    fn read_key(&self) -> Result<Option<Zeroizing<String>>, ConfigError> {
-        if let Some(key) = &self.key {
-            return Ok(Some(Zeroizing::new(key.trim().to_owned())));
-        }
-        let Some(path) = &self.key_file else { return Ok(None) };
-        let wrong = |problem: String| ConfigError::KeyFile { path: path.clone(), problem };
-        let data = std::fs::metadata(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
-        if !data.is_file() || data.len() > KEY_FILE_BYTES_MAX {
-            return Err(wrong("is no key file; make one with `backline keys generate --file`".to_owned()));
-        }
-        #[cfg(unix)]
-        if is_open_to_others(&data) {
-            return Err(wrong("can be read by other users; run `chmod 600` on it".to_owned()));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
-        Ok(Some(Zeroizing::new(text.trim().to_owned())))
+    /// The same with another key that seals: the configured ones only open.
+    ///
+    /// # Errors
+    /// As [`keyring`](Self::keyring).
+    pub fn keyring_sealing_with(&self, path: &Path) -> Result<Keyring, ConfigError> {
+        let old_key_files = self.key_file.iter().chain(&self.old_key_files).cloned().collect();
+        let old_keys = self.key.iter().chain(&self.old_keys).cloned().collect();
+        let all = Self { key: None, key_file: Some(path.to_path_buf()), old_keys, old_key_files };
+        all.keyring()?.ok_or(ConfigError::Key { set: "--new-key-file", source: SecretError::Key })
     }
+}
+
+fn read_key_file(set: &'static str, path: &Path) -> Result<Zeroizing<String>, ConfigError> {
+    let wrong = |problem: String| ConfigError::KeyFile { set, path: path.to_path_buf(), problem };
+    let data = std::fs::metadata(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+    if !data.is_file() || data.len() > KEY_FILE_BYTES_MAX {
+        return Err(wrong("is no key file; make one with `backline keys generate --file`".to_owned()));
+    }
+    #[cfg(unix)]
+    if is_open_to_others(&data) {
+        return Err(wrong("can be read by other users; run `chmod 600` on it".to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
 /// Whether more users than the owner and root can use the file. What systemd hands over (`LoadCredential=`) is root's, with an entry for the
@@ -505,7 +562,13 @@ impl Config {
         if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
             return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
         }
-        self.rollback.check()
+        let has_old = !self.secrets.old_keys.is_empty() || !self.secrets.old_key_files.is_empty();
+        if has_old && self.secrets.key.is_none() && self.secrets.key_file.is_none() {
+            let problem = "there are old keys and none that seals; set secrets.key_file or secrets.key";
+            return Err(("secrets.old_keys", problem.to_owned()));
+        }
+        self.rollback.check()?;
+        self.health.check()
     }
 }
 

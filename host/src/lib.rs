@@ -16,6 +16,7 @@ pub mod schedule;
 pub mod archive;
 pub mod gateway;
 pub mod growth;
+pub mod health;
 pub mod normalise;
 pub mod sandbox;
 pub mod secrets;

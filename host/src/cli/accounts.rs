@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::Value as Json;
 
-use super::artists::record_consent;
+use super::consents::record_collecting;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::numbers::expect_artist;
@@ -83,7 +83,8 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             };
             store.save_accounts(std::slice::from_ref(&account), context.clock.now()).await?;
             if !no_consent {
-                record_consent(&store, artist, &account.platform, true, "operator", context.clock.now()).await?;
+                let now = context.clock.now();
+                record_collecting(&store, context.config(), artist, &account.platform, true, now).await?;
             }
             if json {
                 print::json(&account)?;

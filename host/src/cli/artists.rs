@@ -2,22 +2,19 @@
 
 use std::path::PathBuf;
 
-use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::consents::record_collecting;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::import::{self, ImportOptions};
 use super::numbers::expect_artist;
 use super::{print, sync, values};
-use crate::domain::{Artist, ArtistId, Consent, Platform, SubscriptionStatus, Tenant};
+use crate::domain::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant};
 use crate::pipeline::SyncRequest;
-use crate::store::{AccountFilter, ArtistFilter, Store};
-
-/// What consents cover that this program records.
-pub const CONSENT_SCOPE: &str = "metrics";
+use crate::store::{AccountFilter, ArtistFilter, COLLECTING_SCOPE, Store};
 
 /// `backline artists …`
 #[derive(Subcommand)]
@@ -144,7 +141,13 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
                     artist.id
                 )));
             }
-            store.save_artists(std::slice::from_ref(&artist), context.clock.now()).await?;
+            let saved = store.save_artists(std::slice::from_ref(&artist), context.clock.now()).await?;
+            if saved.left_out > 0 {
+                return Err(Failure::usage(format!(
+                    "artist {} was erased and is not added; if the artist wants to come back, run `backline privacy readmit {}` first",
+                    artist.id, artist.id
+                )));
+            }
             if json {
                 print::json(&artist)?;
             } else {
@@ -197,37 +200,12 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             for (platform, granted) in
                 consent.iter().map(|platform| (platform, true)).chain(withdraw.iter().map(|platform| (platform, false)))
             {
-                record_consent(&store, artist, platform, granted, "operator", now).await?;
+                record_collecting(&store, context.config(), artist, platform, granted, now).await?;
             }
             print::line(&format!("changed artist {artist}"))?;
             Ok(Exit::Done)
         }
     }
-}
-
-/// Adds to the append-only record, unless it says the same already.
-pub async fn record_consent(
-    store: &Store,
-    artist: ArtistId,
-    platform: &Platform,
-    granted: bool,
-    source: &str,
-    now: DateTime<Utc>,
-) -> Result<(), Failure> {
-    let latest = store.latest_consents(artist).await?;
-    let says = latest.iter().find(|consent| consent.platform == *platform && consent.scope == CONSENT_SCOPE);
-    if says.is_some_and(|consent| consent.granted == granted) {
-        return Ok(());
-    }
-    let consent = Consent {
-        artist_id: artist,
-        platform: platform.clone(),
-        granted,
-        scope: CONSENT_SCOPE.to_owned(),
-        source: source.to_owned(),
-        recorded_at: now,
-    };
-    Ok(store.record_consents(&[consent]).await?)
 }
 
 async fn show(store: &Store, id: ArtistId, as_json: bool) -> Outcome {
@@ -242,8 +220,9 @@ async fn show(store: &Store, id: ArtistId, as_json: bool) -> Outcome {
     let rows: Vec<Vec<String>> = accounts
         .iter()
         .map(|account| {
-            let consent =
-                consents.iter().find(|consent| consent.platform == account.platform && consent.scope == CONSENT_SCOPE);
+            let consent = consents
+                .iter()
+                .find(|consent| consent.platform == account.platform && consent.scope == COLLECTING_SCOPE);
             let consent = match consent {
                 Some(consent) if consent.granted => "given",
                 Some(_) => "withdrawn",

@@ -84,6 +84,10 @@ fn overrides(global: &Global) -> Result<Vec<Override>, Failure> {
             let message = "--set secrets.key would show the key in the list of processes; set secrets.key_file or BACKLINE_SECRETS__KEY";
             return Err(Failure::usage(message));
         }
+        if key.trim() == "secrets.old_keys" {
+            let message = "--set secrets.old_keys would show keys in the list of processes; set secrets.old_key_files or BACKLINE_SECRETS__OLD_KEYS";
+            return Err(Failure::usage(message));
+        }
         if key.trim().starts_with("plugins.registries.") && key.trim().ends_with(".password") {
             let message = "--set would show the registry's password in the list of processes; write it into the configuration file";
             return Err(Failure::usage(message));

@@ -6,6 +6,7 @@ mod accounts;
 mod archive;
 mod artists;
 mod batches;
+mod consents;
 mod context;
 mod credentials;
 mod events;
@@ -18,7 +19,9 @@ mod log;
 mod numbers;
 mod plugins;
 mod print;
+mod privacy;
 mod quarantine;
+mod ready;
 mod run;
 mod runs;
 mod schedules;
@@ -79,6 +82,12 @@ enum Command {
     /// Add, list and change artists' accounts on platforms
     #[command(subcommand)]
     Accounts(accounts::Command),
+    /// Record and show what artists agree to, and what no longer
+    #[command(subcommand)]
+    Consents(consents::Command),
+    /// Export, erase and look for everything about an artist
+    #[command(subcommand)]
+    Privacy(privacy::Command),
     /// Set, list and remove secrets; values come from standard input or a file
     #[command(subcommand)]
     Credentials(credentials::Command),
@@ -121,12 +130,13 @@ enum Command {
     /// Show the configuration in force
     #[command(subcommand)]
     Config(settings::ConfigCommand),
-    /// Make keys that seal credentials
+    /// Make keys that seal credentials, and replace one by another
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Show how collecting goes, what it is held against, and what should be done
+    Health(health::HealthArguments),
     /// Ask the host at the configured address whether it is ready
-    #[command(hide = true)]
-    Health,
+    Ready,
     /// Compile a component; started by the host itself, in a process of limited memory and time
     #[command(hide = true)]
     CompileComponent(CompileArguments),
@@ -177,7 +187,7 @@ fn start() -> Outcome {
     let command = match command {
         // Neither may fail for a configuration that it does not need.
         Command::CompileComponent(arguments) => return compile(&arguments),
-        Command::Keys(command) => return keys::run(&command),
+        Command::Keys(keys::Command::Generate { file }) => return keys::generate(file.as_deref()),
         command => command,
     };
     let context = match &command {
@@ -213,12 +223,15 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Migrate(arguments) => settings::migrate(context, &arguments).await,
         Command::Artists(command) => artists::run(context, command).await,
         Command::Accounts(command) => accounts::run(context, command).await,
+        Command::Consents(command) => consents::run(context, command).await,
+        Command::Privacy(command) => privacy::run(context, command).await,
         Command::Credentials(command) => credentials::run(context, command).await,
         Command::Plugins(command) => plugins::run(context, command).await,
         Command::Plan(arguments) => run::plan(context, arguments).await,
         Command::Serve(_) => Err(Failure::failed("a service is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
-        Command::Health => health::run(context).await,
+        Command::Health(arguments) => health::run(context, arguments).await,
+        Command::Ready => ready::run(context).await,
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Metrics(arguments) => numbers::metrics(context, arguments).await,
         Command::Growth(arguments) => numbers::growth(context, arguments).await,
@@ -230,7 +243,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Schedules(command) => schedules::run(context, command).await,
         Command::Archive(command) => archive::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
-        Command::Keys(command) => keys::run(&command),
+        Command::Keys(command) => keys::run(context, command).await,
         Command::CompileComponent(arguments) => compile(&arguments),
     }
 }
@@ -297,6 +310,17 @@ mod tests {
         assert!(text.contains("'ada' is not a UUID"), "{text}");
         let text = complaint(&["backline", "rnu"]);
         assert!(text.starts_with("unrecognized subcommand 'rnu'") && !text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn every_remedy_that_health_recommends_is_a_command() {
+        let report = crate::health::everything_wrong();
+        assert!(report.recommendations.len() > 12, "{:?}", report.recommendations);
+        for recommendation in report.recommendations {
+            let words = recommendation.remedy.split(' ');
+            let parsed = Arguments::command().try_get_matches_from(words);
+            assert!(parsed.is_ok(), "{}: {}", recommendation.remedy, parsed.expect_err("refused"));
+        }
     }
 
     #[test]

@@ -49,6 +49,12 @@ fn tell(report: &SyncReport) -> Result<(), super::exit::Failure> {
         let kept = print::count(report.withdrawals_kept, "consent");
         print::note(&format!("{kept} of the source stay withdrawn, since the withdrawal was recorded here"));
     }
+    if report.erased_left_out > 0 {
+        print::note(&format!(
+            "{} left out; where one wants to come back, `backline privacy readmit ARTIST` lets it",
+            print::count(report.erased_left_out, "erased artist")
+        ));
+    }
     for bad in report.bad.iter().take(SHOWN) {
         let id = bad.id.as_deref().unwrap_or("no id");
         print::note(&printable(&format!("row {} ({id}): {}: {}", bad.row, bad.column, bad.problem)));

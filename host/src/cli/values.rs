@@ -77,6 +77,20 @@ pub fn settings(text: &str) -> Result<serde_json::Value, String> {
     }
 }
 
+/// How far back to look: at most a month.
+pub fn window(text: &str) -> Result<TimeDelta, String> {
+    let wrong = || "it is no time of at most 31 days; write one such as 90m, 24h or 7d".to_owned();
+    let unit = text.char_indices().next_back().ok_or_else(wrong)?;
+    let number: u32 = text[..unit.0].parse().map_err(|_| wrong())?;
+    let time = match unit.1 {
+        'm' => TimeDelta::minutes(number.into()),
+        'h' => TimeDelta::hours(number.into()),
+        'd' => TimeDelta::days(number.into()),
+        _ => return Err(wrong()),
+    };
+    if time > TimeDelta::zero() && time <= TimeDelta::days(31) { Ok(time) } else { Err(wrong()) }
+}
+
 /// A budget's limit.
 pub fn budget(text: &str) -> Result<(String, u64), String> {
     let wrong =
@@ -116,6 +130,15 @@ mod tests {
         assert_eq!(budget("units=50000"), Ok(("units".to_owned(), 50_000)));
         for text in ["units", "units=", "units=0", "units=-1", "=5", "units=1.5"] {
             assert!(budget(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn a_window_is_a_number_and_a_unit() {
+        assert_eq!(window("90m"), Ok(TimeDelta::minutes(90)));
+        assert_eq!(window("31d"), Ok(TimeDelta::days(31)));
+        for text in ["", "h", "0h", "24", "-1h", "32d", "1w", "2é"] {
+            assert!(window(text).is_err(), "'{text}' was taken");
         }
     }
 

@@ -118,7 +118,8 @@ pub(super) fn combine(
         .and_then(|()| config.check_schedules())
         .and_then(|()| config.plugins.check())
         .and_then(|()| config.check_archive())
-        .and_then(|()| config.deliveries.check());
+        .and_then(|()| config.deliveries.check())
+        .and_then(|()| config.costs.check());
     checked.map_err(|(key, problem)| ConfigError::Value { origin: source_of(&sources, &key), key, problem })?;
     Ok(Loaded { config, sources })
 }
@@ -244,6 +245,8 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
         plugins,
         rollback,
         archive,
+        health,
+        costs,
         sandbox,
         validation,
         significance,

@@ -18,6 +18,7 @@ impl Config {
         masked.database.url = masked_url(&self.database.url);
         masked.sync.url = self.sync.url.as_deref().map(masked_url);
         masked.secrets.key = self.secrets.key.as_ref().map(|_| MASK.to_owned());
+        masked.secrets.old_keys = self.secrets.old_keys.iter().map(|_| MASK.to_owned()).collect();
         masked.plugins = self.plugins.masked(MASK);
         masked
     }

@@ -166,7 +166,7 @@ fn a_key_file_that_others_can_read_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("key");
     std::fs::write(&path, format!("{}\n", Keyring::generate_base64())).expect("written");
-    let secrets = SecretsConfig { key: None, key_file: Some(path.clone()) };
+    let secrets = SecretsConfig { key_file: Some(path.clone()), ..SecretsConfig::default() };
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
     let error = secrets.keyring().expect_err("refused").to_string();
     assert!(error.contains("chmod 600"), "{error}");
@@ -177,7 +177,7 @@ fn a_key_file_that_others_can_read_is_refused() {
 
 #[test]
 fn a_wrong_key_is_refused_without_being_repeated() {
-    let secrets = SecretsConfig { key: Some("canary".to_owned()), key_file: None };
+    let secrets = SecretsConfig { key: Some("canary".to_owned()), ..SecretsConfig::default() };
     let error = anyhow::Error::from(secrets.keyring().expect_err("refused"));
     let text = format!("{error:#}");
     assert!(text.starts_with("secrets.key is wrong: ") && !text.contains("canary"), "{text}");

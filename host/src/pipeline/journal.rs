@@ -19,6 +19,9 @@ use crate::store::SealedCredential;
 /// The folder below the configured one.
 const FOLDER: &str = "refreshes";
 
+/// What an entry that can't be used ends in.
+const SET_ASIDE: &str = "unusable";
+
 /// Largest file that is read, in bytes: a secret has up to a few times 64 KiB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -52,9 +55,14 @@ impl Entry {
         }
     }
 
+    /// The sealed bytes; none where they are damaged.
+    pub fn sealed_bytes(&self) -> Option<Vec<u8>> {
+        STANDARD.decode(&self.sealed).ok()
+    }
+
     /// What is to be saved over the stored credential; none where that is another version, or the bytes are damaged.
     pub fn over(&self, stored: &SealedCredential) -> Option<SealedCredential> {
-        let sealed = STANDARD.decode(&self.sealed).ok()?;
+        let sealed = self.sealed_bytes()?;
         (stored.id == self.credential && stored.version == self.base_version).then(|| SealedCredential {
             sealed,
             expires_at: self.expires_at,
@@ -147,13 +155,37 @@ impl Journal {
         }
     }
 
+    /// Removes whatever is kept of credentials that are no more, what was set aside included. Answers of how many something was.
+    pub async fn remove(&self, credentials: &[CredentialId]) -> u64 {
+        let Some(folder) = self.folder.clone() else { return 0 };
+        let paths: Vec<PathBuf> = credentials.iter().map(|id| path_of(&folder, *id)).collect();
+        let removed = blocking(move || {
+            let mut removed = 0;
+            for path in paths {
+                let mut found = false;
+                for path in [path.with_extension(SET_ASIDE), path] {
+                    match std::fs::remove_file(&path) {
+                        Ok(()) => found = true,
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => {
+                            tracing::warn!(%error, path = %path.display(), "a token of a removed credential could not be removed from service.state_dir; remove the file");
+                        }
+                    }
+                }
+                removed += u64::from(found);
+            }
+            Ok(removed)
+        });
+        removed.await.unwrap_or_default()
+    }
+
     /// Puts an entry that can't be used out of the way, for a person to look at.
     pub async fn set_aside(&self, entry: &Entry) -> io::Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
         let id = entry.credential;
         blocking(move || {
             let path = path_of(&folder, id);
-            std::fs::rename(&path, path.with_extension("unusable"))
+            std::fs::rename(&path, path.with_extension(SET_ASIDE))
         })
         .await
     }
@@ -246,6 +278,10 @@ mod tests {
         assert!(journal.entries().await.is_empty());
         assert!(place.path().join(format!("refreshes/{id}.unusable")).exists());
         assert_eq!(journal.check().await, Ok(()));
+        journal.keep(entry.clone()).await.expect("kept");
+        assert_eq!(journal.remove(&[id, CredentialId::generate()]).await, 1);
+        assert!(journal.entries().await.is_empty());
+        assert!(!place.path().join(format!("refreshes/{id}.unusable")).exists(), "what was set aside goes too");
 
         let nowhere = Journal::new(None);
         assert!(!nowhere.keep(entry).await.expect("nothing fails"));

@@ -11,7 +11,9 @@ mod credentials;
 mod deliveries;
 mod development;
 mod dispatch;
+mod export;
 mod fetch;
+mod health;
 mod install;
 mod journal;
 mod judge;
@@ -21,10 +23,12 @@ mod obtain;
 mod planning;
 mod preflight;
 mod presence;
+mod privacy;
 mod quarantine;
 mod refresh;
 mod releases;
 pub mod report;
+mod rotate;
 mod rows;
 mod run;
 mod scheduler;
@@ -46,6 +50,7 @@ pub use self::archive::{ArchiveError, ArchiveProgress};
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
 pub use self::deliveries::DeliveryReport;
+pub use self::export::{ExportReport, ExportedFile, identifiers_of_export};
 pub use self::install::{Approve, CatalogueDifference, Comparison, Ended, InstallOptions, Installed, Proposal, Revoke};
 use self::journal::Journal;
 pub use self::judge::{Judgement, RolledBack};
@@ -53,7 +58,9 @@ pub use self::keeper::KeeperReport;
 pub use self::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::preflight::{Obstacle, examine};
 pub use self::presence::is_present;
+pub use self::privacy::{Erasure, record_consents};
 use self::releases::ReleaseShelf;
+pub use self::rotate::{KeyUse, RotationReport};
 pub use self::shadow::{CheckReport, ShadowReport, ShadowRequest, TestReport};
 pub use self::sync::{Difference, SyncError, SyncReport, SyncRequest};
 pub use self::webhooks::{NewWebhook, Resend, TestAnswer, WebhookError};
@@ -249,6 +256,12 @@ pub enum HostError {
     /// An artist that does not exist.
     #[error("no artist has the id {0}; `backline artists list` shows them")]
     NoArtist(crate::domain::ArtistId),
+    /// An artist without a tombstone.
+    #[error("the artist {0} is not erased; there is nothing to take back")]
+    NotErased(crate::domain::ArtistId),
+    /// An export can't be written.
+    #[error("the export can't be written: {0}")]
+    Export(#[source] std::io::Error),
     /// A quarantined value that does not exist, or was decided already.
     #[error("no quarantined value is held under the id {0}; `backline quarantine list` shows them")]
     NotHeld(uuid::Uuid),

@@ -98,7 +98,7 @@ impl Host {
                 }
             }
         }
-        Ok(all)
+        Ok(self.store().without_erased(all).await?)
     }
 
     /// The first collections that a run is about to be: read before it is looked who can be collected, so that whoever asks later still

@@ -49,7 +49,8 @@ const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Longest wait between two tries when nothing but this process's memory holds the secret.
 const SAVE_AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// How long an entry of the journal is kept that belongs to no known credential: it may be another database's, or of one that was erased.
+/// How long an entry of the journal is kept that belongs to no known credential: it may be another database's, or of one that was erased
+/// while this host was not running.
 const UNKNOWN_KEPT: chrono::TimeDelta = chrono::TimeDelta::days(7);
 
 /// A fresh secret is not due again for so long, however short its life.
@@ -276,8 +277,9 @@ impl CredentialDesk {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let (Some(account), Some(end)) = (credential.account_id, secret.usable_until()) else { return Ok(()) };
-        let artist = self.store.candidates_of(&[account]).await?.pop().map(|account| account.artist_id);
-        let event = keeper::expiring_event(credential, artist, end, now);
+        // Nothing is told of an account that has been erased meanwhile.
+        let Some(account) = self.store.candidates_of(&[account]).await?.pop() else { return Ok(()) };
+        let event = keeper::expiring_event(credential, Some(account.artist_id), end, now);
         self.store.write_events(event.as_slice()).await.map(drop)
     }
 

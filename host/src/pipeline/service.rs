@@ -6,6 +6,7 @@
 //! - `archive` puts away what is past its time, once a week, on one host,
 //! - `deliveries` tells subscribers of events,
 //! - `sync` keeps artists in step with another table,
+//! - `health` looks how things are, and tells when a figure crosses its bound, on the one host that has the role,
 //! - `loading` keeps the releases in use loaded,
 //! - `presence` tells the other hosts that this one is alive,
 //! - this module listens for wake-ups and ends it all in order.
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::watch::Watch;
 use super::{
-    Host, HostError, Obstacle, archive, budgets, deliveries, development, keeper, loading, preflight, presence,
+    Host, HostError, Obstacle, archive, budgets, deliveries, development, health, keeper, loading, preflight, presence,
     scheduler, sync, workers,
 };
 use crate::config::Config;
@@ -130,6 +131,7 @@ impl Service {
         loops.spawn(kept_up("archive", seat.clone(), archive::serve));
         loops.spawn(kept_up("deliveries", seat.clone(), deliveries::serve));
         loops.spawn(kept_up("artists", seat.clone(), sync::serve));
+        loops.spawn(kept_up("health", seat.clone(), health::serve));
         Ok(Self { hosts, seat, loops, presence, retired: Mutex::default() })
     }
 

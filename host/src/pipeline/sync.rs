@@ -94,6 +94,8 @@ pub struct SyncReport {
     pub consents_granted: u64,
     /// Withdrawals put on record.
     pub consents_withdrawn: u64,
+    /// Artists of the source that were erased here; they stay so until `backline privacy readmit`.
+    pub erased_left_out: u64,
     /// Consents of the source that were withdrawn here, which stand withdrawn.
     pub withdrawals_kept: u64,
     /// Whether the source speaks about consent; if not, none is recorded.
@@ -149,7 +151,10 @@ impl Host {
             if request.dry_run {
                 report.differences.extend(differences(changes));
             } else if !changes.is_empty() {
-                self.store().apply_roster(changes, roster::CONSENT_SOURCE, now).await?;
+                let removed = self.store().apply_roster(changes, roster::CONSENT_SOURCE, now).await?;
+                if !removed.is_empty() {
+                    self.desk().journal.remove(&removed).await;
+                }
             }
         }
         Ok(report)
@@ -198,8 +203,11 @@ impl Host {
 
     async fn compare(&self, survey: &mut Survey, page: &[SourceArtist]) -> Result<(), StoreError> {
         let ids: Vec<ArtistId> = page.iter().map(|artist| artist.id).collect();
+        let erased = self.store().erased_artists(&ids).await?;
+        survey.report.erased_left_out += erased.len() as u64;
+        let page: Vec<SourceArtist> = page.iter().filter(|artist| !erased.contains(&artist.id)).cloned().collect();
         let known = self.store().known_artists(&ids).await?;
-        let changes = roster::difference(&known, page);
+        let changes = roster::difference(&known, &page);
         if changes != RosterChanges::default() {
             survey.pages.push(changes);
         }
@@ -323,7 +331,8 @@ async fn sync_if_leading(host: &Host, name: &str) -> Result<bool, HostError> {
     }
     let report = host.sync_artists(SyncRequest::default()).await?;
     let SyncReport { rows, artists_added, artists_changed, artists_removed, .. } = report;
-    tracing::info!(rows, artists_added, artists_changed, artists_removed, "artists are in step");
+    let erased_left_out = report.erased_left_out;
+    tracing::info!(rows, artists_added, artists_changed, artists_removed, erased_left_out, "artists are in step");
     for bad in report.bad.iter().take(PAGE) {
         tracing::warn!(
             row = bad.row,

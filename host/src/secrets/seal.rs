@@ -98,6 +98,10 @@ impl<'a> SealedForm<'a> {
 /// First byte of everything sealed, should the format ever change.
 const FORMAT: u8 = 1;
 const KEY_ID_BYTES: usize = 8;
+
+/// How many of the first bytes of something sealed tell the format and the key.
+pub const KEY_PREFIX_BYTES: u32 = 9;
+
 const NONCE_BYTES: usize = 24;
 const KEY_BYTES: usize = 32;
 
@@ -141,11 +145,22 @@ impl Keyring {
     /// Seals a secret. `context` must be given again to open it; the credential's id keeps one from being passed off as another.
     #[must_use]
     pub fn seal(&self, secret: &Secret, context: &str) -> Vec<u8> {
+        self.seal_bytes(&to_json(secret), context)
+    }
+
+    /// Opens bytes and seals what is in them with the key that seals now, whatever it is.
+    ///
+    /// # Errors
+    /// When the key is unknown, a byte was changed, or the context is another.
+    pub fn reseal(&self, sealed: &[u8], context: &str) -> Result<Vec<u8>, SecretError> {
+        Ok(self.seal_bytes(&self.open_bytes(sealed, context)?, context))
+    }
+
+    fn seal_bytes(&self, open: &[u8], context: &str) -> Vec<u8> {
         let key = &self.keys[0];
         let nonce = XNonce::generate();
-        let json = to_json(secret);
         let ciphertext = cipher(key)
-            .encrypt(&nonce, Payload { msg: &json, aad: context.as_bytes() })
+            .encrypt(&nonce, Payload { msg: open, aad: context.as_bytes() })
             .expect("encryption fails above 256 GiB only");
         let mut sealed = Vec::with_capacity(1 + KEY_ID_BYTES + NONCE_BYTES + ciphertext.len());
         sealed.push(FORMAT);
@@ -160,6 +175,10 @@ impl Keyring {
     /// # Errors
     /// When the key is unknown, a byte was changed, or the context is another.
     pub fn open(&self, sealed: &[u8], context: &str) -> Result<Secret, SecretError> {
+        serde_json::from_slice(&self.open_bytes(sealed, context)?).map_err(|_| SecretError::Damaged)
+    }
+
+    fn open_bytes(&self, sealed: &[u8], context: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
         let (&format, rest) = sealed.split_first().ok_or(SecretError::Damaged)?;
         let (id, rest) = rest.split_at_checked(KEY_ID_BYTES).ok_or(SecretError::Damaged)?;
         let (nonce, ciphertext) = rest.split_at_checked(NONCE_BYTES).ok_or(SecretError::Damaged)?;
@@ -167,14 +186,26 @@ impl Keyring {
             return Err(SecretError::Damaged);
         }
         let Some(key) = self.keys.iter().find(|key| key_id(key) == id) else {
-            return Err(SecretError::UnknownKey { key_id: id.iter().map(|byte| format!("{byte:02x}")).collect() });
+            return Err(SecretError::UnknownKey { key_id: hex(id) });
         };
         let nonce = XNonce::try_from(nonce).map_err(|_| SecretError::Damaged)?;
-        let json = cipher(key)
+        cipher(key)
             .decrypt(&nonce, Payload { msg: ciphertext, aad: context.as_bytes() })
             .map(Zeroizing::new)
-            .map_err(|_| SecretError::Damaged)?;
-        serde_json::from_slice(&json).map_err(|_| SecretError::Damaged)
+            .map_err(|_| SecretError::Damaged)
+    }
+
+    /// The ids of the keys in hex, that of the one that seals first. They tell nothing of the keys.
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| hex(&key_id(key))).collect()
+    }
+
+    /// The id of the key that bytes were sealed with, in hex; none where they are no such bytes.
+    #[must_use]
+    pub fn key_id_of(sealed: &[u8]) -> Option<String> {
+        let (&format, rest) = sealed.split_first()?;
+        (format == FORMAT).then(|| rest.get(..KEY_ID_BYTES).map(hex)).flatten()
     }
 
     /// Whether this was sealed with a key other than the one that seals now.
@@ -199,6 +230,10 @@ fn decode_key(text: &str) -> Result<Zeroizing<[u8; KEY_BYTES]>, SecretError> {
 
 fn cipher(key: &[u8; KEY_BYTES]) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new(&Key::from(*key))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Names a key without telling anything of it.
@@ -248,6 +283,14 @@ mod tests {
         let both = Keyring::from_base64(&new).expect("a key").with_old_key(&old).expect("a key");
         assert_eq!(both.open(&sealed, "c").expect("opens"), secret);
         assert!(both.is_outdated(&sealed) && !both.is_outdated(&both.seal(&secret, "c")));
+
+        let anew = both.reseal(&sealed, "c").expect("sealed anew");
+        let alone = Keyring::from_base64(&new).expect("a key");
+        assert_eq!(alone.open(&anew, "c").expect("opens without the old key"), secret);
+        assert_eq!(Keyring::key_id_of(&anew), alone.key_ids().pop());
+        assert_eq!(Keyring::key_id_of(&sealed).as_ref(), both.key_ids().get(1));
+        assert!(alone.reseal(&sealed, "c").is_err() && both.reseal(&sealed, "d").is_err());
+        assert_eq!(Keyring::key_id_of(&[2; 40]), None);
         for wrong in ["", "abc", "AAAA", &STANDARD.encode([0; 31]), &STANDARD.encode([0; 33])] {
             assert_eq!(Keyring::from_base64(wrong).err(), Some(SecretError::Key));
         }

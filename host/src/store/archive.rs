@@ -346,7 +346,7 @@ fn bind_step(
         }
     };
     let bound = match &step.before {
-        Before::Dates(days) => days.iter().map(|day| day.before.min(day.today)).max().unwrap_or(NaiveDate::MIN),
+        Before::Dates(days) => days.iter().map(|day| day.before.min(day.today)).max().unwrap_or(tomorrow),
         Before::Time(_) => tomorrow,
     };
     Ok(statement

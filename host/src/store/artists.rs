@@ -1,15 +1,16 @@
-//! Artists, their accounts and their consents, and who can be collected.
+//! Artists and their accounts, and who can be collected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
 use super::dialect::{Columns as _, json, time_text};
+use super::privacy::erased_among;
 use super::{ROWS_PER_STATEMENT, Store, StoreError, Topic};
 use crate::domain::{
-    Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, Consent, FetchAccount, Platform, Provenance,
+    Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, FetchAccount, Platform, Provenance,
     SubscriptionStatus, Tenant,
 };
 
@@ -20,6 +21,8 @@ pub struct Saved {
     pub inserted: u64,
     /// Rows that were there and have changed.
     pub updated: u64,
+    /// Rows that were not saved since their artists were erased; `backline privacy readmit` takes one back.
+    pub left_out: u64,
 }
 
 /// Which artists to list. Everything that is none does not restrict.
@@ -65,7 +68,7 @@ macro_rules! candidates_sql {
 pub(super) use candidates_sql;
 
 impl Store {
-    /// Saves artists by their id. Saving the same again changes nothing.
+    /// Saves artists by their id. Saving the same again changes nothing. Who was erased is left out.
     ///
     /// # Errors
     /// When the database fails.
@@ -84,9 +87,12 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Saved, StoreError> {
         let by_id: BTreeMap<ArtistId, &Artist> = artists.iter().map(|artist| (artist.id, artist)).collect();
-        let artists: Vec<&Artist> = by_id.into_values().collect();
-        let mut saved = Saved::default();
+        let mut artists: Vec<&Artist> = by_id.into_values().collect();
         let mut work = self.begin().await?;
+        let erased = erased_among(&mut work, artists.iter().map(|artist| artist.id)).await?;
+        let given = artists.len();
+        artists.retain(|artist| !erased.contains(&artist.id));
+        let mut saved = Saved { left_out: (given - artists.len()) as u64, ..Saved::default() };
         for chunk in artists.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<_> = chunk
                 .iter()
@@ -158,7 +164,8 @@ impl Store {
         self.rows("list artists", statement).await?.iter().map(artist_of).collect()
     }
 
-    /// Saves accounts. One of the same artist, platform and platform id keeps its id and its status; only its settings are replaced.
+    /// Saves accounts. One of the same artist, platform and platform id keeps its id and its status; only its settings are replaced. Those of
+    /// erased artists are left out.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when an artist is unknown; nothing is saved then.
@@ -180,9 +187,13 @@ impl Store {
             .iter()
             .map(|account| ((account.artist_id, account.platform.clone(), account.platform_id.clone()), account))
             .collect();
-        let accounts: Vec<&Account> = by_key.into_values().collect();
-        let mut saved = Saved::default();
+        let mut accounts: Vec<&Account> = by_key.into_values().collect();
         let mut work = self.begin().await?;
+        let artists: BTreeSet<ArtistId> = accounts.iter().map(|account| account.artist_id).collect();
+        let erased = erased_among(&mut work, artists).await?;
+        let given = accounts.len();
+        accounts.retain(|account| !erased.contains(&account.artist_id));
+        let mut saved = Saved { left_out: (given - accounts.len()) as u64, ..Saved::default() };
         for chunk in accounts.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<_> = chunk
                 .iter()
@@ -302,71 +313,6 @@ impl Store {
         Ok(written > 0)
     }
 
-    /// Adds to the append-only record of consents.
-    ///
-    /// # Errors
-    /// When an artist is unknown or the database fails.
-    pub async fn record_consents(&self, consents: &[Consent]) -> Result<(), StoreError> {
-        let mut work = self.begin().await?;
-        for chunk in consents.chunks(ROWS_PER_STATEMENT) {
-            let rows: Vec<_> = chunk
-                .iter()
-                .map(|consent| {
-                    json!({
-                        "artist": consent.artist_id, "platform": consent.platform, "granted": consent.granted,
-                        "scope": consent.scope, "source": consent.source, "at": time_text(consent.recorded_at),
-                    })
-                })
-                .collect();
-            let statement = work.query(
-                "INSERT INTO consents (artist_id, platform, granted, scope, source, recorded_at)
-                 SELECT (r.value->>'artist')::uuid, r.value->>'platform', (r.value->>'granted')::boolean, r.value->>'scope',
-                     r.value->>'source', (r.value->>'at')::timestamptz
-                 FROM {rows}",
-            );
-            work.execute("record consents", statement.bind(json("consents", &rows)?)).await?;
-        }
-        work.ring(Topic::Activations);
-        work.commit().await
-    }
-
-    /// The latest entry of each platform and scope for one artist.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn latest_consents(&self, artist: ArtistId) -> Result<Vec<Consent>, StoreError> {
-        self.latest_consents_of(&[artist]).await
-    }
-
-    /// The same for many artists.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn latest_consents_of(&self, artists: &[ArtistId]) -> Result<Vec<Consent>, StoreError> {
-        let statement = self.query(
-            "SELECT artist_id::text AS artist_id, platform, granted::int AS granted, scope, source, recorded_at::text AS recorded_at
-             FROM consents c
-             WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) AND NOT EXISTS (
-                 SELECT 1 FROM consents later WHERE later.artist_id = c.artist_id AND later.platform = c.platform
-                     AND later.scope = c.scope
-                     AND (later.recorded_at > c.recorded_at OR (later.recorded_at = c.recorded_at AND later.seq > c.seq)))
-             ORDER BY seq",
-        );
-        let rows = self.rows("read consents", statement.bind(artist_rows(artists)?)).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Consent {
-                    artist_id: row.parsed("artist_id")?,
-                    platform: row.parsed("platform")?,
-                    granted: row.truth("granted")?,
-                    scope: row.text("scope")?,
-                    source: row.text("source")?,
-                    recorded_at: row.time("recorded_at")?,
-                })
-            })
-            .collect()
-    }
-
     /// A page of a platform's accounts, in order of id, with what the plan decides by; an empty page is the end. Consent is the latest
     /// entry of scope `metrics`.
     ///
@@ -390,7 +336,8 @@ impl Store {
         if let Some(artist) = artist {
             statement = statement.bind(artist.to_string());
         }
-        self.rows("read who can be collected", statement).await?.iter().map(candidate_of).collect()
+        let rows = self.rows("read who can be collected", statement).await?;
+        rows.iter().map(candidate_of).collect()
     }
 
     /// The same for given accounts, in order of id: what a worker looks at before it collects a batch planned a while ago. Accounts that
@@ -402,7 +349,8 @@ impl Store {
         let statement =
             self.query(candidates_sql!("WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY a.id"));
         let rows = self.rows("read who can be collected", statement.bind(id_rows(accounts)?)).await?;
-        rows.iter().map(candidate_of).collect()
+        let candidates = rows.iter().map(candidate_of).collect::<Result<_, _>>()?;
+        self.without_erased(candidates).await
     }
 
     /// What `fetch` is told of these accounts, in the order given: platform id, settings and the state kept from the last time. Accounts

@@ -13,6 +13,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 
 use super::artists::id_rows;
+use super::consents::withdrawn_among;
 use super::dialect::{Columns as _, clean, json, time_text};
 use super::events::insert_events;
 use super::metrics::{insert_documents, upsert_growth, upsert_rows};
@@ -22,7 +23,7 @@ use super::quarantine::insert_quarantined;
 use super::trials::insert_tally;
 use super::{ROWS_PER_STATEMENT, Store, StoreError, Work};
 use crate::domain::event::types;
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{Exclusion, Outcome};
 use crate::domain::run::RunCounts;
 use crate::domain::{
     AccountId, AccountStatus, ArtistId, BatchId, BatchState, DocumentId, Event, GrowthRow, Lease, LostMetric,
@@ -125,16 +126,19 @@ impl Store {
         self.ensure_months(lease.batch.accounts.iter().map(|account| account.metric_date)).await?;
         let mut work = self.begin().await?;
         let statement = work.query(
-            "SELECT lease_token FROM batches
+            "SELECT usage::text AS usage FROM batches
              WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL FOR UPDATE",
         );
         let statement = statement.bind(lease.batch.id.to_string()).bind(lease.token);
-        if work.row("check a lease", statement).await?.is_none() {
+        let Some(row) = work.row("check a lease", statement).await? else {
             return Err(StoreError::LeaseLost { batch: lease.batch.id });
-        }
+        };
+        let used = row.json_or_null("usage")?.unwrap_or_default();
         let accounts: Vec<AccountId> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
         let alive = lock_accounts(&mut work, &accounts).await?;
-        Ok(Completion { work, lease: lease.clone(), alive, accepted: HashMap::new(), now })
+        // Whoever withdraws locks the accounts too: what is read now holds until the commit.
+        let withdrawn = withdrawn_among(&mut work, &accounts).await?;
+        Ok(Completion { work, lease: lease.clone(), alive, withdrawn, used, accepted: HashMap::new(), now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -156,6 +160,10 @@ pub struct Completion {
     work: Work,
     lease: Lease,
     alive: HashSet<AccountId>,
+    /// What the batch took before: it may be one that was tried or deferred already.
+    used: Json,
+    /// Accounts whose artists have withdrawn their consent since the batch was begun.
+    withdrawn: HashSet<AccountId>,
     accepted: HashMap<AccountId, LastAccepted>,
     now: DateTime<Utc>,
 }
@@ -180,11 +188,13 @@ impl Completion {
         self.alive.contains(&account)
     }
 
-    /// Writes everything and gives the lease up.
+    /// Writes everything and gives the lease up. Nothing is kept of accounts that have been erased meanwhile, and of those whose consent was
+    /// withdrawn nothing but that they were left out for it.
     ///
     /// # Errors
     /// When a value fits no column or the database fails; nothing is written then.
-    pub async fn commit(mut self, result: BatchResult) -> Result<Completed, StoreError> {
+    pub async fn commit(mut self, mut result: BatchResult) -> Result<Completed, StoreError> {
+        self.let_go(&mut result);
         let accounts: Vec<&AccountResult> =
             result.accounts.iter().filter(|account| self.alive.contains(&account.account_id)).collect();
         let stored: Vec<&StoredAccount> = accounts.iter().filter_map(|account| account.stored.as_ref()).collect();
@@ -238,6 +248,22 @@ impl Completion {
         Ok(Completed { counts: counts(&accounts), open })
     }
 
+    /// Drops what must not be kept.
+    fn let_go(&self, result: &mut BatchResult) {
+        for account in result.accounts.iter_mut().filter(|account| self.withdrawn.contains(&account.account_id)) {
+            account.outcome = Outcome::Excluded { reason: Exclusion::NoConsent };
+            (account.document, account.stored, account.status) = (None, None, None);
+            account.events.clear();
+        }
+        if self.lease.batch.accounts.iter().any(|account| !self.alive.contains(&account.account_id)) {
+            // Nobody can tell any more by what the erased one would be recognised in them.
+            result.logs.clear();
+            for lost in &mut result.lost_metrics {
+                lost.reason.clear();
+            }
+        }
+    }
+
     /// Reads when metrics were last accepted for accounts whose history nobody asked for.
     async fn accept(&mut self, stored: &[&StoredAccount]) -> Result<(), StoreError> {
         let unread: Vec<_> = stored
@@ -282,7 +308,7 @@ impl Completion {
             .bind(stays.state.as_str())
             .bind(time_text(stays.available_at))
             .bind(i64::from(stays.attempts))
-            .bind(json("a batch's usage", &result.usage)?)
+            .bind(json("a batch's usage", &added(self.used.take(), &result.usage))?)
             .bind((stays.open() == 0).then(|| time_text(self.now)))
             .bind(stays.message.as_deref().map(clean));
         self.work.execute("complete a batch", statement).await?;
@@ -365,6 +391,25 @@ impl Part {
     /// Accounts that a run still waits for.
     fn open(&self) -> u64 {
         if matches!(self.state, BatchState::Planned | BatchState::Deferred) { self.accounts.len() as u64 } else { 0 }
+    }
+}
+
+/// Numbers of the same name added up; whatever else there is is the later one.
+fn added(before: Json, more: &Json) -> Json {
+    match (before, more) {
+        (Json::Object(mut sum), Json::Object(more)) => {
+            for (name, value) in more {
+                let before = sum.remove(name).unwrap_or_default();
+                sum.insert(name.clone(), added(before, value));
+            }
+            Json::Object(sum)
+        }
+        (Json::Number(before), Json::Number(more)) => match (before.as_u64(), more.as_u64()) {
+            (Some(before), Some(more)) => json!(before.saturating_add(more)),
+            _ => json!(more),
+        },
+        (before, Json::Null) => before,
+        (_, more) => more.clone(),
     }
 }
 

@@ -35,13 +35,16 @@ impl std::fmt::Display for DatabaseKind {
 }
 
 /// The words in braces: what each means on SQLite and on PostgreSQL.
-const WORDS: [(&str, &str, &str); 3] = [
+const WORDS: [(&str, &str, &str); 5] = [
     // The elements of the JSON array given as the first parameter; `r.value` is an element.
     ("{rows}", "json_each($1) AS r", "jsonb_array_elements($1::jsonb) AS r(value)"),
     // The same of the fifth parameter; `x.value` is an element.
     ("{excepted}", "json_each($5) AS x", "jsonb_array_elements($5::jsonb) AS x(value)"),
     // Joined to what writes events: no reader of events gets by until the transaction is over.
     ("{and_event_lock}", "", "CROSS JOIN pg_advisory_xact_lock_shared(7135240011894)"),
+    // A time's minute, to count by.
+    ("{minute_of_at}", "substr(at, 1, 16)", "date_trunc('minute', at)"),
+    ("{minute_of_began_at}", "substr(began_at, 1, 16)", "date_trunc('minute', began_at)"),
 ];
 
 /// Row locks: SQLite has one writer, so there is nothing to lock.
@@ -61,7 +64,7 @@ pub(super) fn sql(kind: DatabaseKind, statement: &'static str) -> SqlStr {
     translated.into_sql_str()
 }
 
-fn translate(kind: DatabaseKind, statement: &str) -> String {
+pub(super) fn translate(kind: DatabaseKind, statement: &str) -> String {
     let mut text = statement.to_owned();
     for (word, sqlite, postgres) in WORDS {
         text = text.replace(word, if kind == DatabaseKind::Sqlite { sqlite } else { postgres });

@@ -138,13 +138,17 @@ impl Store {
     pub async fn document(&self, id: DocumentId) -> Result<Option<String>, StoreError> {
         let statement = self.query("SELECT body, bytes_raw FROM documents WHERE id = $1::uuid");
         let Some(row) = self.row("read a document", statement.bind(id.to_string())).await? else { return Ok(None) };
-        let size = usize::try_from(row.count("bytes_raw")?).unwrap_or(usize::MAX).min(DOCUMENT_BYTES_MAX);
-        let expand = |source| StoreError::Compression { what: "expand", source };
-        let bytes = zstd::bulk::decompress(&row.bytes("body")?, size).map_err(expand)?;
-        String::from_utf8(bytes)
-            .map(Some)
-            .map_err(|error| expand(std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error())))
+        expanded(&row).map(Some)
     }
+}
+
+/// The document of a row with `body` and `bytes_raw`.
+pub(super) fn expanded(row: &AnyRow) -> Result<String, StoreError> {
+    let size = usize::try_from(row.count("bytes_raw")?).unwrap_or(usize::MAX).min(DOCUMENT_BYTES_MAX);
+    let expand = |source| StoreError::Compression { what: "expand", source };
+    let bytes = zstd::bulk::decompress(&row.bytes("body")?, size).map_err(expand)?;
+    String::from_utf8(bytes)
+        .map_err(|error| expand(std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error())))
 }
 
 fn filtered(statement: super::Statement, filter: &MetricsFilter) -> super::Statement {

@@ -7,6 +7,7 @@ use super::artists::{candidate_of, candidates_sql};
 use super::leaders::{Term, check_term};
 use super::ledger::{insert_batches, insert_run};
 use super::outcomes::{AccountOutcome, upsert_outcomes};
+use super::privacy::{keep_erasures_out, without_erased};
 use super::schedules::{Step, advance, start_fire};
 use super::wake::{Topic, notify};
 use super::{Activation, Store, StoreError, Work};
@@ -61,6 +62,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Planning, StoreError> {
         let mut work = self.begin().await?;
+        keep_erasures_out(&mut work).await?;
         let mut taken = Vec::new();
         let term = match guard {
             PlanGuard::Manual => None,
@@ -94,7 +96,8 @@ impl Planning {
              ORDER BY a.id"
         ));
         let rows = self.work.rows("read who is collected first", statement.bind(activation_rows(&self.taken)?)).await?;
-        rows.iter().map(candidate_of).collect()
+        let candidates = rows.iter().map(candidate_of).collect::<Result<_, _>>()?;
+        without_erased(&mut self.work, candidates).await
     }
 
     /// Adds batches; tenants get turns by their weights. Accounts that have been erased since are left out.

@@ -1,5 +1,6 @@
 //! What keeping artists and accounts in step with another table needs: what is known, and changing it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -7,13 +8,12 @@ use serde_json::json;
 
 use super::artists::{account_of, artist_of, artist_rows, id_rows};
 use super::completion::lock_accounts;
+use super::consents::{COLLECTING_SCOPE, insert_consents};
 use super::dialect::{Columns as _, json, time_text};
+use super::privacy::erased_among;
 use super::{ROWS_PER_STATEMENT, Store, StoreError, Topic, Work};
 use crate::domain::roster::{KnownAccount, KnownArtist, RosterChanges};
-use crate::domain::{Account, AccountId, Artist, ArtistId, Platform, Provenance};
-
-/// What consents must cover for numbers to be collected.
-const SCOPE: &str = "metrics";
+use crate::domain::{Account, AccountId, Artist, ArtistId, Consent, CredentialId, Platform, Provenance};
 
 impl Store {
     /// What is known of these artists; who is unknown is left out.
@@ -47,7 +47,7 @@ impl Store {
                 }
             }
             for consent in self.latest_consents_of(ids).await? {
-                if let Some(artist) = known.get_mut(&consent.artist_id).filter(|_| consent.scope == SCOPE) {
+                if let Some(artist) = known.get_mut(&consent.artist_id).filter(|_| consent.scope == COLLECTING_SCOPE) {
                     artist.consents.push(consent);
                 }
             }
@@ -76,7 +76,8 @@ impl Store {
         rows.iter().map(|row| Ok((row.parsed("platform")?, row.count("n")?))).collect()
     }
 
-    /// Makes changes, all or none of them. Making them again changes nothing but that consents are put on record again.
+    /// Makes changes, all or none of them. Making them again changes nothing but that consents are put on record again. Who was erased is
+    /// left out. Answers which credentials went with withdrawals.
     ///
     /// # Errors
     /// When the database fails.
@@ -85,8 +86,9 @@ impl Store {
         changes: &RosterChanges,
         consent_source: &str,
         now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<CredentialId>, StoreError> {
         let mut work = self.begin().await?;
+        let changes = &without_erased(&mut work, changes).await?;
         for artists in [&changes.artists_added, &changes.artists_changed] {
             upsert_artists(&mut work, artists, now).await?;
         }
@@ -117,9 +119,10 @@ impl Store {
             let statement = statement.bind(artist_rows(&changes.artists_removed)?).bind(time_text(now));
             work.execute("switch artists off", statement).await?;
         }
-        record(&mut work, changes, consent_source, now).await?;
+        let credentials = record(&mut work, changes, consent_source, now).await?;
         work.ring(Topic::Activations);
-        work.commit().await
+        work.commit().await?;
+        Ok(credentials)
     }
 }
 
@@ -173,20 +176,40 @@ async fn insert_accounts(work: &mut Work, accounts: &[Account], now: DateTime<Ut
     Ok(())
 }
 
-async fn record(work: &mut Work, changes: &RosterChanges, source: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
-    for chunk in changes.consents.chunks(ROWS_PER_STATEMENT) {
-        let rows: Vec<_> = chunk
-            .iter()
-            .map(|(artist, platform, granted)| json!({ "artist": artist, "platform": platform, "granted": granted }))
-            .collect();
-        let statement = work.query(
-            "INSERT INTO consents (artist_id, platform, granted, scope, source, recorded_at)
-             SELECT (r.value->>'artist')::uuid, r.value->>'platform', (r.value->>'granted')::boolean, $2, $3, $4::timestamptz
-             FROM {rows}",
-        );
-        let statement =
-            statement.bind(json("consents", &rows)?).bind(SCOPE).bind(source.to_owned()).bind(time_text(now));
-        work.execute("record consents", statement).await?;
+/// Changes without those to artists who have been erased.
+async fn without_erased<'a>(work: &mut Work, changes: &'a RosterChanges) -> Result<Cow<'a, RosterChanges>, StoreError> {
+    let artists = changes.artists_added.iter().chain(&changes.artists_changed).map(|artist| artist.id);
+    let of_accounts = changes.accounts_added.iter().map(|account| account.artist_id);
+    let of_consents = changes.consents.iter().map(|(artist, ..)| *artist);
+    let erased = erased_among(work, artists.chain(of_accounts).chain(of_consents)).await?;
+    if erased.is_empty() {
+        return Ok(Cow::Borrowed(changes));
     }
-    Ok(())
+    let mut changes = changes.clone();
+    changes.artists_added.retain(|artist| !erased.contains(&artist.id));
+    changes.artists_changed.retain(|artist| !erased.contains(&artist.id));
+    changes.accounts_added.retain(|account| !erased.contains(&account.artist_id));
+    changes.consents.retain(|(artist, ..)| !erased.contains(artist));
+    Ok(Cow::Owned(changes))
+}
+
+async fn record(
+    work: &mut Work,
+    changes: &RosterChanges,
+    source: &str,
+    now: DateTime<Utc>,
+) -> Result<Vec<CredentialId>, StoreError> {
+    let consents: Vec<Consent> = changes
+        .consents
+        .iter()
+        .map(|(artist_id, platform, granted)| Consent {
+            artist_id: *artist_id,
+            platform: platform.clone(),
+            granted: *granted,
+            scope: COLLECTING_SCOPE.to_owned(),
+            source: source.to_owned(),
+            recorded_at: now,
+        })
+        .collect();
+    insert_consents(work, &consents.iter().collect::<Vec<_>>()).await
 }

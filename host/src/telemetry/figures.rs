@@ -1,8 +1,8 @@
 //! The figures behind `/metrics`. docs/operators.md has the table of them.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,16 +13,18 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::health::HealthGauges;
 use super::labels::{PlatformLabels, Value};
 use super::{BatchEnd, Census, ConnectorUse, memory};
 use crate::domain::Platform;
+use crate::domain::health::HealthReport;
 use crate::domain::run::RunCounts;
 
 /// Bounds of the buckets of a batch's duration, in seconds: from a batch floor on a fast platform to the longest deadline.
 const BATCH_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
-type One = [(&'static str, Value); 1];
-type Two = [(&'static str, Value); 2];
+pub(super) type One = [(&'static str, Value); 1];
+pub(super) type Two = [(&'static str, Value); 2];
 type Three = [(&'static str, Value); 3];
 type Seconds = Counter<f64, AtomicU64>;
 type NewHistogram = fn() -> Histogram;
@@ -63,6 +65,9 @@ struct Figures {
     hosts: Gauge,
     archived: Family<Two, Counter>,
     archive_ended: Gauge<f64, AtomicU64>,
+    health: HealthGauges,
+    /// What they show; filled in when somebody asks, so that nobody sees half of it.
+    health_report: Mutex<Option<HealthReport>>,
 }
 
 impl Default for Figures {
@@ -119,13 +124,15 @@ impl Default for Figures {
                 "backline_archive_last_success_seconds",
                 "When this host last put away all that was past its time, in seconds since 1970",
             ),
+            health: HealthGauges::new(r),
+            health_report: Mutex::default(),
             registry,
         }
     }
 }
 
 /// A new figure, known to the registry.
-fn added<M>(registry: &mut Registry, name: &str, help: &str) -> M
+pub(super) fn added<M>(registry: &mut Registry, name: &str, help: &str) -> M
 where
     M: Default + Clone + prometheus_client::registry::Metric,
 {
@@ -227,6 +234,11 @@ impl Telemetry {
         figures.received_bytes.get_or_create(&labels).inc_by(used.received_bytes);
     }
 
+    /// How things are, on the host that looks; none on the others.
+    pub fn health(&self, report: Option<HealthReport>) {
+        *self.figures.health_report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
     /// All figures as OpenMetrics text, together with what the database says; none where it does not answer.
     #[must_use]
     pub fn render(&self, census: Option<&Census>) -> String {
@@ -246,6 +258,9 @@ impl Telemetry {
             figures.deliveries_waiting.get_or_create(&labels).set(signed(*waiting));
             figures.deliveries_oldest.get_or_create(&labels).set(signed(*oldest_s));
         }
+        let report = figures.health_report.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.health.show(&figures.platforms, report.as_ref());
+        drop(report);
         let mut text = String::new();
         // Writing to a string can't fail.
         let _ = encode(&mut text, &figures.registry);
@@ -262,7 +277,7 @@ fn raise(gauge: &Gauge<i64, AtomicI64>, value: u64) {
     gauge.inner().fetch_max(signed(value), Ordering::Relaxed);
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

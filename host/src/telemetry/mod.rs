@@ -4,6 +4,7 @@
 //! else is a word of the host's own. No figure and no span names an artist, an account of a platform or a secret.
 
 mod figures;
+mod health;
 mod labels;
 pub mod memory;
 mod traces;

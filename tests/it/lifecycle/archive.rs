@@ -362,6 +362,7 @@ async fn once_a_week_one_of_two_hosts_does_it() {
         let store = stage.host.store();
         let of = async |origin: &str| {
             let runs = store.list_archive_runs(50).await.unwrap();
+            assert!(runs.iter().all(|run| run.state != "failed"), "{runs:?}");
             runs.into_iter().filter(|run| run.origin == origin && run.state == "done").collect::<Vec<_>>()
         };
         until(Duration::from_secs(30), "the first look", async || (!of("start").await.is_empty()).then_some(())).await;

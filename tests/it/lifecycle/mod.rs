@@ -3,6 +3,11 @@
 mod archive;
 mod commands;
 mod deliveries;
+mod export;
+mod health;
 mod hooks;
+mod keys;
 mod layout;
+mod privacy;
+mod rows;
 mod schemas;

@@ -12,13 +12,13 @@ use crate::support::database::each_database;
 async fn saving_artists_again_changes_only_what_differs() {
     each_database(async |store, _| {
         let artists: Vec<_> = (1..=3).map(artist).collect();
-        assert_eq!(store.save_artists(&artists, now()).await.unwrap(), Saved { inserted: 3, updated: 0 });
+        assert_eq!(store.save_artists(&artists, now()).await.unwrap(), Saved { inserted: 3, updated: 0, left_out: 0 });
         assert_eq!(store.save_artists(&artists, now()).await.unwrap(), Saved::default());
 
         let changed =
             Artist { name: "Zoë \0Ω".to_owned(), subscription_status: SubscriptionStatus::PastDue, ..artist(2) };
         let saved = store.save_artists(&[artist(1), changed.clone(), artist(4)], now()).await.unwrap();
-        assert_eq!(saved, Saved { inserted: 1, updated: 1 });
+        assert_eq!(saved, Saved { inserted: 1, updated: 1, left_out: 0 });
         let read = store.get_artist(changed.id).await.unwrap().unwrap();
         assert_eq!(read, Artist { name: "Zoë Ω".to_owned(), ..changed }, "U+0000 is stripped, nothing else");
         assert_eq!(store.get_artist(artist(9).id).await.unwrap(), None);
@@ -46,7 +46,7 @@ async fn an_account_keeps_its_id_and_status_when_it_is_saved_anew() {
         };
         assert_eq!(
             store.save_accounts(&[again.clone(), account(2)], now()).await.unwrap(),
-            Saved { inserted: 0, updated: 1 }
+            Saved { inserted: 0, updated: 1, left_out: 0 }
         );
         let read = store.get_account(first.id).await.unwrap().unwrap();
         assert_eq!(read, Account { settings: again.settings, status: AccountStatus::ReconnectNeeded, ..first.clone() });

@@ -19,7 +19,6 @@ use serde_json::{Value as Json, json};
 use records::Record;
 use row::{ImportedArtist, Warning};
 
-use super::artists::CONSENT_SCOPE;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::{keys, print};
@@ -27,7 +26,7 @@ use crate::domain::manifest::{CredentialKind, Owner};
 use crate::domain::{Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform, Provenance};
 use crate::pipeline::Host;
 use crate::secrets::{Secret, SecretText};
-use crate::store::Store;
+use crate::store::{COLLECTING_SCOPE, Store};
 
 /// Artists written at once: bounds memory and the length of a transaction.
 const CHUNK: usize = 1_000;
@@ -63,6 +62,7 @@ struct Report {
     credentials_set: u64,
     credentials_kept: u64,
     consents_recorded: u64,
+    erased_left_out: u64,
     warnings: Vec<String>,
     ignored_columns: BTreeSet<String>,
     dry_run: bool,
@@ -264,11 +264,15 @@ struct AccountSecret {
 async fn write_chunk(
     context: &Context,
     host: &Host,
-    chunk: Vec<ImportedArtist>,
+    mut chunk: Vec<ImportedArtist>,
     options: &ImportOptions,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let (store, now) = (host.store(), context.clock.now());
+    let ids: Vec<ArtistId> = chunk.iter().map(|imported| imported.artist.id).collect();
+    let erased = store.erased_artists(&ids).await?;
+    report.erased_left_out += erased.len() as u64;
+    chunk.retain(|imported| !erased.contains(&imported.artist.id));
     let artists: Vec<Artist> = chunk.iter().map(|imported| imported.artist.clone()).collect();
     let saved = store.save_artists_from(Provenance::Import, &artists, now).await?;
     report.artists_added += saved.inserted;
@@ -353,7 +357,7 @@ async fn record_consents(
         on_record.extend(
             latest
                 .into_iter()
-                .filter(|consent| consent.scope == CONSENT_SCOPE)
+                .filter(|consent| consent.scope == COLLECTING_SCOPE)
                 .map(|consent| (consent.artist_id, consent.platform)),
         );
     }
@@ -364,7 +368,7 @@ async fn record_consents(
             artist_id: account.artist_id,
             platform: account.platform.clone(),
             granted: true,
-            scope: CONSENT_SCOPE.to_owned(),
+            scope: COLLECTING_SCOPE.to_owned(),
             source: "import".to_owned(),
             recorded_at: now,
         })
@@ -391,6 +395,12 @@ fn print_report(report: &Report, options: &ImportOptions) -> Result<(), Failure>
             report.credentials_kept,
             print::count(report.consents_recorded, "consent")
         ))?;
+    }
+    if report.erased_left_out > 0 {
+        print::note(&format!(
+            "{} left out; where one wants to come back, `backline privacy readmit ARTIST` lets it",
+            print::count(report.erased_left_out, "erased artist")
+        ));
     }
     for warning in &report.warnings {
         print::note(&format!("warning: {warning}"));
