@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::delivery::DeliveriesConfig;
 use crate::domain::turns::WEIGHT_MAX;
 use crate::domain::{ScheduleSpec, Weights};
 use crate::gateway::GatewayConfig;
 use crate::growth::SignificanceConfig;
+use crate::health::{CostsConfig, HealthConfig};
 use crate::plugins::PluginsConfig;
 use crate::sandbox::SandboxConfig;
 use crate::schedule::{self, Timetable};
@@ -144,6 +146,12 @@ pub struct Config {
     pub significance: SignificanceConfig,
     /// When a release is rolled back by itself.
     pub rollback: RollbackConfig,
+    /// How subscribers are told of events.
+    pub deliveries: DeliveriesConfig,
+    /// How health is judged.
+    pub health: HealthConfig,
+    /// What things cost.
+    pub costs: CostsConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -164,6 +172,9 @@ impl Default for Config {
             validation: ValidationConfig::default(),
             significance: SignificanceConfig::default(),
             rollback: RollbackConfig::default(),
+            deliveries: DeliveriesConfig::default(),
+            health: HealthConfig::default(),
+            costs: CostsConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -552,7 +563,8 @@ impl Config {
             let problem = "there are old keys and none that seals; set secrets.key_file or secrets.key";
             return Err(("secrets.old_keys", problem.to_owned()));
         }
-        self.rollback.check()
+        self.rollback.check()?;
+        self.health.check()
     }
 }
 

@@ -15,6 +15,7 @@ pub mod schedule;
 
 pub mod gateway;
 pub mod growth;
+pub mod health;
 pub mod normalise;
 pub mod sandbox;
 pub mod secrets;
@@ -22,6 +23,8 @@ pub mod shadow;
 pub mod store;
 pub mod trial;
 pub mod validate;
+
+pub mod delivery;
 
 pub mod plugins;
 

@@ -13,9 +13,9 @@ mod build;
 mod demo;
 mod http;
 mod process;
-mod registry;
 mod test;
 mod tidy;
+mod tools;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, demonstrates, tests and checks Backline")]

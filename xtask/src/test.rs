@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::process::{self, say};
-use crate::{build, registry};
+use crate::{build, tools};
 
 #[path = "../../tests/it/support/postgres.rs"]
 #[allow(dead_code, reason = "the tests use more of it than this task does")]
@@ -50,7 +50,10 @@ pub fn test(arguments: &TestArguments) -> Result<bool> {
     let cargo_arguments = cargo_arguments(arguments)?;
     build::everything()?;
     if arguments.suite.as_deref().is_none_or(|suite| suite == "hotswap") {
-        registry::ensure()?;
+        tools::ensure(&tools::REGISTRY)?;
+    }
+    if arguments.suite.as_deref().is_none_or(|suite| suite == "lifecycle") {
+        tools::ensure(&tools::PROMTOOL)?;
     }
     let mut command = process::cargo();
     command.args(["test", "--no-fail-fast"]).args(&cargo_arguments);

@@ -20,6 +20,8 @@ pub enum Exit {
     Failed,
     /// A connector is installed and waits: it asks for more than it is granted.
     Waiting,
+    /// `health --check`: an objective is missed, or an alert is firing.
+    Unwell,
 }
 
 impl Exit {
@@ -41,6 +43,7 @@ impl Exit {
             Self::Partial => 3,
             Self::Failed => 4,
             Self::Waiting => 5,
+            Self::Unwell => 1,
         }
     }
 }

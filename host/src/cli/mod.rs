@@ -8,6 +8,7 @@ mod batches;
 mod consents;
 mod context;
 mod credentials;
+mod events;
 mod exit;
 mod health;
 mod hosts;
@@ -19,6 +20,7 @@ mod plugins;
 mod print;
 mod privacy;
 mod quarantine;
+mod ready;
 mod run;
 mod runs;
 mod schedules;
@@ -26,6 +28,7 @@ mod serve;
 mod settings;
 mod sync;
 mod values;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -111,6 +114,12 @@ enum Command {
     /// List and show batches, and bring dead ones back
     #[command(subcommand)]
     Batches(batches::Command),
+    /// Follow what happens, event by event
+    #[command(subcommand)]
+    Events(events::Command),
+    /// Tell others of events: webhooks, the AI trigger, push notifications
+    #[command(subcommand)]
+    Webhooks(webhooks::Command),
     /// List, add, switch and remove schedules
     #[command(subcommand)]
     Schedules(schedules::Command),
@@ -120,9 +129,10 @@ enum Command {
     /// Make keys that seal credentials, and replace one by another
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Show how collecting goes, what it is held against, and what should be done
+    Health(health::HealthArguments),
     /// Ask the host at the configured address whether it is ready
-    #[command(hide = true)]
-    Health,
+    Ready,
     /// Compile a component; started by the host itself, in a process of limited memory and time
     #[command(hide = true)]
     CompileComponent(CompileArguments),
@@ -216,13 +226,16 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Plan(arguments) => run::plan(context, arguments).await,
         Command::Serve(_) => Err(Failure::failed("a service is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
-        Command::Health => health::run(context).await,
+        Command::Health(arguments) => health::run(context, arguments).await,
+        Command::Ready => ready::run(context).await,
         Command::Run(arguments) => run::run(context, arguments).await,
         Command::Metrics(arguments) => numbers::metrics(context, arguments).await,
         Command::Growth(arguments) => numbers::growth(context, arguments).await,
         Command::Quarantine(command) => quarantine::run(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
+        Command::Events(command) => events::run(context, command).await,
+        Command::Webhooks(command) => webhooks::run(context, command).await,
         Command::Schedules(command) => schedules::run(context, command).await,
         Command::Config(settings::ConfigCommand::Show { json }) => settings::show(context, json),
         Command::Keys(command) => keys::run(context, command).await,
@@ -292,6 +305,17 @@ mod tests {
         assert!(text.contains("'ada' is not a UUID"), "{text}");
         let text = complaint(&["backline", "rnu"]);
         assert!(text.starts_with("unrecognized subcommand 'rnu'") && !text.contains('\n'), "{text}");
+    }
+
+    #[test]
+    fn every_remedy_that_health_recommends_is_a_command() {
+        let report = crate::health::everything_wrong();
+        assert!(report.recommendations.len() > 12, "{:?}", report.recommendations);
+        for recommendation in report.recommendations {
+            let words = recommendation.remedy.split(' ');
+            let parsed = Arguments::command().try_get_matches_from(words);
+            assert!(parsed.is_ok(), "{}: {}", recommendation.remedy, parsed.expect_err("refused"));
+        }
     }
 
     #[test]

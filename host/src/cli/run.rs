@@ -220,7 +220,7 @@ fn print_run(report: &RunReport) -> Result<(), Failure> {
         Exit::Done => "all collected",
         Exit::Partial if counts.failed == 0 => "the rest waits for an allowance",
         Exit::Partial => "partly collected",
-        Exit::Failed | Exit::Usage | Exit::Waiting => "nothing collected",
+        Exit::Failed | Exit::Usage | Exit::Waiting | Exit::Unwell => "nothing collected",
     };
     print::line(&format!(
         "\n{} of {} collected in {}: {verdict}; `backline runs show {}` shows each account",

@@ -1,6 +1,6 @@
 //! How single arguments are read. Each refusal says what would be right.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::domain::{AccountStatus, CatchUp, Overlap, SubscriptionStatus};
@@ -11,6 +11,30 @@ pub fn date(text: &str) -> Result<NaiveDate, String> {
         .ok()
         .filter(|date| date.to_string() == text)
         .ok_or_else(|| "it is not a calendar date; write YYYY-MM-DD".to_owned())
+}
+
+/// A point in time: RFC 3339, or the beginning of a date in UTC.
+pub fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.with_timezone(&Utc));
+    }
+    let date = date(text).map_err(|_| "it is no time; write 2026-11-22T12:00:00Z or 2026-11-22")?;
+    Ok(date.and_time(NaiveTime::MIN).and_utc())
+}
+
+/// A span of time with its unit.
+pub fn span(text: &str) -> Result<TimeDelta, String> {
+    let wrong = || "it is no span of time; write one such as 90s, 15m, 24h or 7d".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u32 = digits.parse().map_err(|_| wrong())?;
+    let seconds: i64 = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    Ok(TimeDelta::seconds(i64::from(number) * seconds))
 }
 
 /// A time zone.
@@ -53,6 +77,20 @@ pub fn settings(text: &str) -> Result<serde_json::Value, String> {
     }
 }
 
+/// How far back to look: at most a month.
+pub fn window(text: &str) -> Result<TimeDelta, String> {
+    let wrong = || "it is no time of at most 31 days; write one such as 90m, 24h or 7d".to_owned();
+    let unit = text.char_indices().next_back().ok_or_else(wrong)?;
+    let number: u32 = text[..unit.0].parse().map_err(|_| wrong())?;
+    let time = match unit.1 {
+        'm' => TimeDelta::minutes(number.into()),
+        'h' => TimeDelta::hours(number.into()),
+        'd' => TimeDelta::days(number.into()),
+        _ => return Err(wrong()),
+    };
+    if time > TimeDelta::zero() && time <= TimeDelta::days(31) { Ok(time) } else { Err(wrong()) }
+}
+
 /// A budget's limit.
 pub fn budget(text: &str) -> Result<(String, u64), String> {
     let wrong =
@@ -75,10 +113,32 @@ mod tests {
     }
 
     #[test]
+    fn a_time_may_be_a_date_and_a_span_has_a_unit() {
+        let at = |text: &str| time(text).map(|time| time.to_rfc3339());
+        assert_eq!(at("2026-11-22"), Ok("2026-11-22T00:00:00+00:00".to_owned()));
+        assert_eq!(at("2026-11-22T12:00:00+02:00"), Ok("2026-11-22T10:00:00+00:00".to_owned()));
+        assert!(at("yesterday").is_err() && at("12:00").is_err());
+        assert_eq!(span("24h"), Ok(TimeDelta::days(1)));
+        assert_eq!(span("90s"), Ok(TimeDelta::seconds(90)));
+        for text in ["", "h", "24", "-1h", "1.5h", "1w", "99999999999d"] {
+            assert!(span(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
     fn a_budget_is_a_name_and_a_number_above_zero() {
         assert_eq!(budget("units=50000"), Ok(("units".to_owned(), 50_000)));
         for text in ["units", "units=", "units=0", "units=-1", "=5", "units=1.5"] {
             assert!(budget(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn a_window_is_a_number_and_a_unit() {
+        assert_eq!(window("90m"), Ok(TimeDelta::minutes(90)));
+        assert_eq!(window("31d"), Ok(TimeDelta::days(31)));
+        for text in ["", "h", "0h", "24", "-1h", "32d", "1w", "2é"] {
+            assert!(window(text).is_err(), "'{text}' was taken");
         }
     }
 

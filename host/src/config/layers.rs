@@ -114,7 +114,11 @@ pub(super) fn combine(
     }
     let config = typed(table, &sources)?;
     let checked = config.check().map_err(|(key, problem)| (key.to_owned(), problem));
-    let checked = checked.and_then(|()| config.check_schedules()).and_then(|()| config.plugins.check());
+    let checked = checked
+        .and_then(|()| config.check_schedules())
+        .and_then(|()| config.plugins.check())
+        .and_then(|()| config.deliveries.check())
+        .and_then(|()| config.costs.check());
     checked.map_err(|(key, problem)| ConfigError::Value { origin: source_of(&sources, &key), key, problem })?;
     Ok(Loaded { config, sources })
 }
@@ -239,9 +243,12 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
         gateway,
         plugins,
         rollback,
+        health,
+        costs,
         sandbox,
         validation,
         significance,
+        deliveries,
         log
     );
     match table.keys().next() {

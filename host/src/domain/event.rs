@@ -31,6 +31,21 @@ pub mod types {
     pub const HEALTH_RECOVERED: &str = "health.recovered";
     /// Everything about an artist is gone; subscribers should let it go too.
     pub const ARTIST_ERASED: &str = "artist.erased";
+
+    /// Every type.
+    pub const ALL: [&str; 11] = [
+        METRICS_COLLECTED,
+        SIGNIFICANT_CHANGE,
+        RECONNECT_NEEDED,
+        CREDENTIAL_EXPIRING,
+        METRIC_LOST,
+        CONNECTOR_ACTIVATED,
+        CONNECTOR_ROLLED_BACK,
+        RUN_COMPLETED,
+        HEALTH_DEGRADED,
+        HEALTH_RECOVERED,
+        ARTIST_ERASED,
+    ];
 }
 
 /// A fact.

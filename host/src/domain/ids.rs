@@ -62,6 +62,10 @@ uuid_id!(
     /// A stored credential.
     CredentialId
 );
+uuid_id!(
+    /// Somebody who is told of events.
+    WebhookId
+);
 
 /// The name space of account ids, itself the UUID of version 5 of `backline:account` under the URL name space.
 const ACCOUNT_IDS: Uuid = Uuid::from_u128(0x25ce_f8bf_da2d_5266_8c5a_5cbb_8ac2_db54);

@@ -9,6 +9,7 @@ pub mod fetch;
 pub(crate) mod fixtures;
 pub mod grant;
 pub mod growth;
+pub mod health;
 pub mod history;
 pub mod ids;
 pub mod manifest;
@@ -26,6 +27,7 @@ pub mod snapshot;
 pub mod tally;
 pub mod text;
 pub mod turns;
+pub mod webhook;
 
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use event::Event;
@@ -33,7 +35,7 @@ pub use fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, 
 pub use grant::{Difference, Grant, Permissions};
 pub use growth::{Change, GrowthRow, NoChange};
 pub use history::History;
-pub use ids::{AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, Platform, RunId, Tenant};
+pub use ids::{AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, Platform, RunId, Tenant, WebhookId};
 pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};
 pub use origin::{Origin, OriginPattern};
@@ -46,3 +48,4 @@ pub use schedule::{CatchUp, Fire, FireDecision, Overlap, Schedule, ScheduleOrigi
 pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};
 pub use tally::Tally;
 pub use turns::{Turns, Weights};
+pub use webhook::{Delivery, DeliveryState, Webhook, WebhookKind};

@@ -27,6 +27,10 @@ pub struct Tally {
     pub values: u64,
     /// Of these, the ones that validation withheld.
     pub rejected: u64,
+    /// Rows whose quality was scored.
+    pub scored: u64,
+    /// The sum of their scores, in hundredths.
+    pub score_percent: u64,
 }
 
 impl Tally {
@@ -53,6 +57,14 @@ impl Tally {
         }
     }
 
+    /// Adds the quality score of a row, from 0 to 1.
+    pub fn scored(&mut self, score: f64) {
+        self.scored += 1;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 100")]
+        let percent = (score.clamp(0.0, 1.0) * 100.0).round() as u64;
+        self.score_percent += percent;
+    }
+
     /// Counts an account that failed, where that may be the release's fault.
     pub fn failed(&mut self, class: FailureClass) {
         if class.may_be_the_releases_fault() {
@@ -67,6 +79,8 @@ impl Tally {
         self.collected += other.collected;
         self.values += other.values;
         self.rejected += other.rejected;
+        self.scored += other.scored;
+        self.score_percent += other.score_percent;
         for (class, accounts) in &other.failed {
             *self.failed.entry(*class).or_default() += accounts;
         }
@@ -110,11 +124,13 @@ mod tests {
         }
         for tally in [&mut other, &mut both] {
             tally.collected([&followers], 2);
+            tally.scored(0.85);
             tally.failed(FailureClass::NotNormalised);
         }
         one.add(&other);
         assert_eq!(one, both);
         assert_eq!((both.accounts, both.collected, both.values, both.rejected), (4, 2, 5, 2));
+        assert_eq!((both.scored, both.score_percent), (1, 85));
         assert_eq!(both.metrics, BTreeMap::from([(followers, 2), (likes, 1)]));
     }
 

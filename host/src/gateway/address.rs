@@ -58,6 +58,21 @@ impl AddressPolicy {
         }
     }
 
+    /// Refuses an origin whose name leads to an address that is not public now. One that can't be resolved passes: nobody knows where it leads.
+    pub(super) async fn check_name(&self, origin: &Origin) -> Result<(), AddressError> {
+        if !matches!(self.destination(origin)?, Destination::Public) {
+            return Ok(());
+        }
+        let host = origin.host();
+        let Ok(mut addresses) = tokio::net::lookup_host((host.trim_matches(['[', ']']), 0)).await else {
+            return Ok(());
+        };
+        match addresses.find(|address| !is_public(address.ip())) {
+            Some(refused) => Err(AddressError { host: host.to_owned(), address: refused.ip() }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether any request can avoid the checking resolver.
     pub(super) fn has_exceptions(&self) -> bool {
         !self.routes.is_empty() || !self.exempt.is_empty()

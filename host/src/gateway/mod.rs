@@ -12,6 +12,7 @@ mod credential;
 mod download;
 mod error;
 mod export;
+mod hook;
 mod policy;
 mod redact;
 mod redirect;
@@ -43,6 +44,7 @@ pub use config::{GatewayConfig, Route};
 pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
+pub use hook::{Hook, HookAnswer, HookError};
 pub use registry::{Artifact, Pull, RegistryError, pull};
 
 use address::AddressPolicy;
@@ -215,6 +217,12 @@ impl Gateway {
         secret: &Secret,
     ) -> Result<Secret, TokenError> {
         token::refresh(&self.core, slot, client, secret).await
+    }
+
+    /// A number from 0 to 1 for a jittered wait of somebody else's; repeatable where the configuration has a seed.
+    #[must_use]
+    pub fn jitter(&self) -> f64 {
+        self.core.random()
     }
 
     /// Takes back the units that were granted and not used, for the caller to return to the keeper.

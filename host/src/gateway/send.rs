@@ -99,7 +99,32 @@ impl Wire {
         }
     }
 
-    async fn exchange(&self, request: &WireRequest) -> Result<WireResponse, Fault> {
+    /// Sends a request once within a time of its own, and reads no more than the beginning of the answer: for receivers whose status says it all.
+    pub(super) async fn attempt_briefly(
+        &self,
+        request: &WireRequest,
+        timeout: Duration,
+        bytes_max: u64,
+    ) -> Result<WireResponse, Fault> {
+        let begin = async {
+            let mut response = self.open(request).await?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            let mut body = Vec::new();
+            // Whatever becomes of the rest, the status has come.
+            while let Ok(Some(chunk)) = response.chunk().await {
+                let room = usize::try_from(bytes_max).unwrap_or(usize::MAX) - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() >= room {
+                    break;
+                }
+            }
+            Ok(WireResponse { status, headers, body })
+        };
+        tokio::time::timeout(timeout, begin).await.unwrap_or(Err(Fault::TimedOut))
+    }
+
+    /// Sends a request; answers with the response before its body.
+    async fn open(&self, request: &WireRequest) -> Result<reqwest::Response, Fault> {
         let (client, url, host) = match (&request.destination, &self.any) {
             (Destination::Public, _) | (_, None) => (&self.public, request.url.clone(), None),
             (Destination::Exempt, Some(any)) => (any, request.url.clone(), None),
@@ -114,7 +139,11 @@ impl Wire {
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
-        let mut response = builder.send().await.map_err(|error| self.fault(error))?;
+        builder.send().await.map_err(|error| self.fault(error))
+    }
+
+    async fn exchange(&self, request: &WireRequest) -> Result<WireResponse, Fault> {
+        let mut response = self.open(request).await?;
         let declared =
             response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if request.method != Method::Head && declared.is_some_and(|length| length > self.body_bytes_max) {

@@ -445,6 +445,7 @@ async fn store(
                 };
                 let made = rows::make(&context, snapshot, past.remove(&observation.account).unwrap_or_default());
                 result.tally.collected(&made.accepted, made.withheld.len() as u64);
+                result.tally.scored(made.row.quality_score);
                 result.accounts.push(AccountResult {
                     stored: Some(StoredAccount {
                         row: made.row,

@@ -211,6 +211,16 @@ impl Host {
     }
 }
 
+/// Credentials that end soon and that no refresh to come will put off: the first few hundred.
+pub(super) async fn expiring(host: &Host, now: DateTime<Utc>) -> Result<Vec<SealedCredential>, HostError> {
+    let until = now + TimeDelta::days(ANNOUNCED_DAYS.into_iter().max().unwrap_or_default());
+    let page = host.store().credentials_expiring(now, until, None, PAGE).await?;
+    let found = page.into_iter().map(|expiring| expiring.credential);
+    Ok(found
+        .filter(|credential| host.desk().open(credential).map_or(true, |secret| !secret.is_renewed_in_time(now)))
+        .collect())
+}
+
 /// What is to be told of a credential that ends soon; none where that is more than 14 days off.
 pub(super) fn expiring_event(
     credential: &SealedCredential,

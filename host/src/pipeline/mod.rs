@@ -7,10 +7,12 @@ mod budgets;
 mod canary;
 mod collect;
 mod credentials;
+mod deliveries;
 mod development;
 mod dispatch;
 mod export;
 mod fetch;
+mod health;
 mod install;
 mod journal;
 mod judge;
@@ -35,6 +37,7 @@ mod shadow;
 mod slots;
 mod sync;
 mod watch;
+mod webhooks;
 mod workers;
 
 use std::sync::Arc;
@@ -44,6 +47,7 @@ use tokio::task::JoinSet;
 pub use self::activate::{ActivateOptions, Activated};
 use self::credentials::CredentialDesk;
 pub use self::credentials::CredentialError;
+pub use self::deliveries::DeliveryReport;
 pub use self::export::{ExportReport, ExportedFile, identifiers_of_export};
 pub use self::install::{Approve, CatalogueDifference, Comparison, Ended, InstallOptions, Installed, Proposal, Revoke};
 use self::journal::Journal;
@@ -57,6 +61,7 @@ use self::releases::ReleaseShelf;
 pub use self::rotate::{KeyUse, RotationReport};
 pub use self::shadow::{CheckReport, ShadowReport, ShadowRequest, TestReport};
 pub use self::sync::{Difference, SyncError, SyncReport, SyncRequest};
+pub use self::webhooks::{NewWebhook, Resend, TestAnswer, WebhookError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::domain::{Digest, Platform};
@@ -101,6 +106,9 @@ pub enum HostError {
     /// A table to be followed that can't be.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// A webhook as it was given.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// A secret as it was entered, or the key that seals it.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::sandbox::Sandbox;
-use crate::secrets::Keyring;
+use crate::secrets::{Keyring, WebhookSecret};
 use crate::store::{DatabaseKind, KnownHost, Store, StoreError};
 
 /// How long a host that seems to be there already is watched: one that lives says so within this time, one that was killed does not.
@@ -121,12 +121,22 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
 }
 
 async fn check_key(store: &Store, keyring: Option<&Keyring>) -> Option<Obstacle> {
-    let credential = match store.any_credential().await {
-        Ok(credential) => credential?,
+    let (sealed, context) = match anything_sealed(store).await {
+        Ok(found) => found?,
         Err(error) => return Some(HostError::from(error).into()),
     };
     let Some(keyring) = keyring else { return Some(Obstacle::NoKey) };
-    keyring.open(&credential.sealed, &credential.id.to_string()).err().map(|_| Obstacle::WrongKey)
+    keyring.open(&sealed, &context).err().map(|_| Obstacle::WrongKey)
+}
+
+/// Any credential, or else any webhook's secret, with what it is bound to.
+async fn anything_sealed(store: &Store) -> Result<Option<(Vec<u8>, String)>, StoreError> {
+    if let Some(credential) = store.any_credential().await? {
+        return Ok(Some((credential.sealed, credential.id.to_string())));
+    }
+    let Some((webhook, _)) = store.list_webhooks().await?.into_iter().next() else { return Ok(None) };
+    let secrets = store.webhook_secrets(webhook.id).await?;
+    Ok(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))))
 }
 
 async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {

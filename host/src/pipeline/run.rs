@@ -95,6 +95,10 @@ impl Host {
         if let Some(error) = failure {
             return Err(error);
         }
+        // A host that never serves has no other time to look.
+        if let Err(error) = self.watch_health().await {
+            tracing::warn!(%error, "health could not be looked at after the run");
+        }
         let platforms = self.platform_reports(run.id, &requests).await?;
         Ok(RunReport { run, platforms, seconds: started.elapsed().as_secs_f64() })
     }

@@ -3,7 +3,9 @@
 //! - `workers` lease and collect batches,
 //! - `scheduler` plans the runs that are due, on the one host that leads,
 //! - `keeper` keeps credentials fresh,
+//! - `deliveries` tells subscribers of events,
 //! - `sync` keeps artists in step with another table,
+//! - `health` looks how things are, and tells when a figure crosses its bound, on the one host that has the role,
 //! - `loading` keeps the releases in use loaded,
 //! - `presence` tells the other hosts that this one is alive,
 //! - this module listens for wake-ups and ends it all in order.
@@ -24,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use super::watch::Watch;
 use super::{
-    Host, HostError, Obstacle, budgets, development, keeper, loading, preflight, presence, scheduler, sync, workers,
+    Host, HostError, Obstacle, budgets, deliveries, development, health, keeper, loading, preflight, presence,
+    scheduler, sync, workers,
 };
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -124,7 +127,9 @@ impl Service {
         loops.spawn(kept_up("workers", seat.clone(), workers::serve));
         loops.spawn(kept_up("scheduler", seat.clone(), scheduler::serve));
         loops.spawn(kept_up("credentials", seat.clone(), keeper::serve));
+        loops.spawn(kept_up("deliveries", seat.clone(), deliveries::serve));
         loops.spawn(kept_up("artists", seat.clone(), sync::serve));
+        loops.spawn(kept_up("health", seat.clone(), health::serve));
         Ok(Self { hosts, seat, loops, presence, retired: Mutex::default() })
     }
 

@@ -66,6 +66,9 @@ impl Watch {
         let host = self.seat.host();
         let now = host.clock().now();
         let hosts = host.store().list_hosts(now).await?.iter().filter(|host| is_present(host, now)).count() as u64;
-        Ok(Census { open_batches: host.store().open_batches().await?, hosts })
+        let age = |oldest: chrono::DateTime<chrono::Utc>| (now - oldest).num_seconds().max(0).unsigned_abs();
+        let deliveries = host.store().delivery_backlog().await?;
+        let deliveries = deliveries.iter().map(|some| (some.kind.as_str(), some.waiting, age(some.oldest))).collect();
+        Ok(Census { open_batches: host.store().open_batches().await?, hosts, deliveries })
     }
 }

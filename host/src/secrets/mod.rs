@@ -5,6 +5,7 @@
 
 mod life;
 mod seal;
+mod webhook;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::domain::manifest::{CredentialKind, Owner};
 
 pub use seal::{KEY_PREFIX_BYTES, Keyring};
+pub use webhook::WebhookSecret;
 
 /// Shortest secret that is accepted, in bytes. Anything shorter would be found in honest answers by chance when they are
 /// searched for it.

@@ -126,18 +126,19 @@ impl Store {
         self.ensure_months(lease.batch.accounts.iter().map(|account| account.metric_date)).await?;
         let mut work = self.begin().await?;
         let statement = work.query(
-            "SELECT lease_token FROM batches
+            "SELECT usage::text AS usage FROM batches
              WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL FOR UPDATE",
         );
         let statement = statement.bind(lease.batch.id.to_string()).bind(lease.token);
-        if work.row("check a lease", statement).await?.is_none() {
+        let Some(row) = work.row("check a lease", statement).await? else {
             return Err(StoreError::LeaseLost { batch: lease.batch.id });
-        }
+        };
+        let used = row.json_or_null("usage")?.unwrap_or_default();
         let accounts: Vec<AccountId> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
         let alive = lock_accounts(&mut work, &accounts).await?;
         // Whoever withdraws locks the accounts too: what is read now holds until the commit.
         let withdrawn = withdrawn_among(&mut work, &accounts).await?;
-        Ok(Completion { work, lease: lease.clone(), alive, withdrawn, accepted: HashMap::new(), now })
+        Ok(Completion { work, lease: lease.clone(), alive, withdrawn, used, accepted: HashMap::new(), now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -161,6 +162,8 @@ pub struct Completion {
     alive: HashSet<AccountId>,
     /// Accounts whose artists have withdrawn their consent since the batch was begun.
     withdrawn: HashSet<AccountId>,
+    /// What the batch took before: it may be one that was tried or deferred already.
+    used: Json,
     accepted: HashMap<AccountId, LastAccepted>,
     now: DateTime<Utc>,
 }
@@ -305,7 +308,7 @@ impl Completion {
             .bind(stays.state.as_str())
             .bind(time_text(stays.available_at))
             .bind(i64::from(stays.attempts))
-            .bind(json("a batch's usage", &result.usage)?)
+            .bind(json("a batch's usage", &added(self.used.take(), &result.usage))?)
             .bind((stays.open() == 0).then(|| time_text(self.now)))
             .bind(stays.message.as_deref().map(clean));
         self.work.execute("complete a batch", statement).await?;
@@ -388,6 +391,25 @@ impl Part {
     /// Accounts that a run still waits for.
     fn open(&self) -> u64 {
         if matches!(self.state, BatchState::Planned | BatchState::Deferred) { self.accounts.len() as u64 } else { 0 }
+    }
+}
+
+/// Numbers of the same name added up; whatever else there is is the later one.
+fn added(before: Json, more: &Json) -> Json {
+    match (before, more) {
+        (Json::Object(mut sum), Json::Object(more)) => {
+            for (name, value) in more {
+                let before = sum.remove(name).unwrap_or_default();
+                sum.insert(name.clone(), added(before, value));
+            }
+            Json::Object(sum)
+        }
+        (Json::Number(before), Json::Number(more)) => match (before.as_u64(), more.as_u64()) {
+            (Some(before), Some(more)) => json!(before.saturating_add(more)),
+            _ => json!(more),
+        },
+        (before, Json::Null) => before,
+        (_, more) => more.clone(),
     }
 }
 

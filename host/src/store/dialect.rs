@@ -35,11 +35,14 @@ impl std::fmt::Display for DatabaseKind {
 }
 
 /// The words in braces: what each means on SQLite and on PostgreSQL.
-const WORDS: [(&str, &str, &str); 2] = [
+const WORDS: [(&str, &str, &str); 4] = [
     // The elements of the JSON array given as the first parameter; `r.value` is an element.
     ("{rows}", "json_each($1) AS r", "jsonb_array_elements($1::jsonb) AS r(value)"),
     // Joined to what writes events: no reader of events gets by until the transaction is over.
     ("{and_event_lock}", "", "CROSS JOIN pg_advisory_xact_lock_shared(7135240011894)"),
+    // A time's minute, to count by.
+    ("{minute_of_at}", "substr(at, 1, 16)", "date_trunc('minute', at)"),
+    ("{minute_of_began_at}", "substr(began_at, 1, 16)", "date_trunc('minute', began_at)"),
 ];
 
 /// Row locks: SQLite has one writer, so there is nothing to lock.
@@ -148,6 +151,8 @@ pub(super) trait Columns {
     fn float_or_null(&self, column: &str) -> Result<Option<f64>, StoreError>;
     /// Bytes.
     fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError>;
+    /// Bytes, or none where NULL.
+    fn bytes_or_null(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Text.
     fn text(&self, column: &str) -> Result<String, StoreError> {
@@ -236,6 +241,10 @@ impl Columns for AnyRow {
     }
 
     fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
+    }
+
+    fn bytes_or_null(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
     }
 }

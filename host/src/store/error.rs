@@ -109,6 +109,14 @@ pub enum StoreError {
         /// Which.
         name: String,
     },
+    /// The name is taken.
+    #[error(
+        "there is a webhook '{name}' already: choose another name, or remove it with `backline webhooks remove {name}`"
+    )]
+    WebhookExists {
+        /// Which.
+        name: String,
+    },
     /// Only a granted release can become active.
     #[error("the release {} is {}: grant it first with `backline plugins grant`", digest.short(), state.as_str())]
     NotGranted {

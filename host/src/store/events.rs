@@ -1,16 +1,61 @@
 //! The outbox: facts, written in the transaction that made them true, and read in the order they were committed.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde_json::json;
+use sqlx::any::AnyRow;
+use uuid::Uuid;
 
 use super::dialect::{Columns as _, DatabaseKind, json, time_text};
 use super::wake::notify;
-use super::{Store, StoreError, Topic, Work};
+use super::{Statement, Store, StoreError, Topic, Work};
 use crate::domain::Event;
 
 /// How far a reader has come. The default is the beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct EventCursor(i64);
+
+macro_rules! event_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT seq, id::text AS id, type, artist_id::text AS artist_id, occurred_at::text AS occurred_at, dedup_key, ",
+            "data::text AS data FROM events ",
+            $which
+        )
+    };
+}
+
+pub(super) use event_sql;
+
+impl EventCursor {
+    pub(super) fn number(self) -> i64 {
+        self.0
+    }
+}
+
+impl From<i64> for EventCursor {
+    fn from(number: i64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for EventCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for EventCursor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number: i64 =
+            text.trim().parse().map_err(|_| "it is no cursor; `backline events tail` prints one with each event")?;
+        Ok(Self(number.max(0)))
+    }
+}
 
 impl Store {
     /// Events after a cursor, each with its own, in the order in which they were committed: none can appear later before one that was read.
@@ -18,37 +63,43 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn events_after(&self, after: EventCursor, limit: u32) -> Result<Vec<(EventCursor, Event)>, StoreError> {
-        let statement = self.query(
-            "SELECT seq, id::text AS id, type, artist_id::text AS artist_id, occurred_at::text AS occurred_at, dedup_key, data::text AS data
-             FROM events WHERE seq > $1 ORDER BY seq LIMIT $2",
-        );
-        let statement = statement.bind(after.0).bind(i64::from(limit));
-        let rows = match self.kind() {
-            DatabaseKind::Sqlite => self.rows("read events", statement).await?,
+        let statement = self.query(event_sql!("WHERE seq > $1 ORDER BY seq LIMIT $2"));
+        let rows = self.in_commit_order(statement.bind(after.0).bind(i64::from(limit))).await?;
+        rows.iter().map(event_of).collect()
+    }
+
+    /// Reads events so that none which is still being written can come in between later.
+    pub(super) async fn in_commit_order(&self, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        match self.kind() {
+            DatabaseKind::Sqlite => self.rows("read events", statement).await,
             DatabaseKind::Postgres => {
-                // Numbers become visible in another order than they are drawn. Whoever has drawn one and not committed yet holds this lock,
-                // shared; waiting for it takes as long as the end of a batch.
                 let mut work = self.begin().await?;
-                let lock = work.query("SELECT 1 AS locked FROM pg_advisory_xact_lock(7135240011894)");
-                work.rows("wait for events that are being written", lock).await?;
+                lock_events(&mut work).await?;
                 let rows = work.rows("read events", statement).await?;
                 work.commit().await?;
-                rows
+                Ok(rows)
             }
-        };
-        rows.iter()
-            .map(|row| {
-                let event = Event {
-                    id: row.uuid("id")?,
-                    kind: row.text("type")?,
-                    artist_id: row.parsed_or_null("artist_id")?,
-                    occurred_at: row.time("occurred_at")?,
-                    dedup_key: row.text_or_null("dedup_key")?,
-                    data: row.json("data")?,
-                };
-                Ok((EventCursor(row.int("seq")?), event))
-            })
-            .collect()
+        }
+    }
+
+    /// The cursor after which the latest `back` events come.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn event_cursor(&self, back: u32) -> Result<EventCursor, StoreError> {
+        let statement = self.query("SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET $1");
+        let row = self.row("look for the latest events", statement.bind(i64::from(back))).await?;
+        Ok(row.map(|row| row.int("seq")).transpose()?.map(EventCursor).unwrap_or_default())
+    }
+
+    /// An event by its id, with its cursor.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none.
+    pub async fn event(&self, id: Uuid) -> Result<(EventCursor, Event), StoreError> {
+        let row = self.row("read an event", self.query(event_sql!("WHERE id = $1::uuid")).bind(id.to_string())).await?;
+        let unknown = || StoreError::NotFound { what: "event", id: id.to_string() };
+        row.as_ref().map(event_of).transpose()?.ok_or_else(unknown)
     }
 
     /// Writes events that belong to no other change. Answers how many were new.
@@ -64,6 +115,30 @@ impl Store {
         work.commit().await?;
         Ok(written)
     }
+}
+
+/// Waits for events that are being written, and keeps others from being written until the transaction is over. Nothing on SQLite, which has one
+/// writer.
+pub(super) async fn lock_events(work: &mut Work) -> Result<(), StoreError> {
+    if work.kind == DatabaseKind::Postgres {
+        // Numbers become visible in another order than they are drawn. Whoever has drawn one and not committed yet holds this lock, shared;
+        // waiting for it takes as long as the end of a batch.
+        let lock = work.query("SELECT 1 AS locked FROM pg_advisory_xact_lock(7135240011894)");
+        work.rows("wait for events that are being written", lock).await?;
+    }
+    Ok(())
+}
+
+pub(super) fn event_of(row: &AnyRow) -> Result<(EventCursor, Event), StoreError> {
+    let event = Event {
+        id: row.uuid("id")?,
+        kind: row.text("type")?,
+        artist_id: row.parsed_or_null("artist_id")?,
+        occurred_at: row.time("occurred_at")?,
+        dedup_key: row.text_or_null("dedup_key")?,
+        data: row.json("data")?,
+    };
+    Ok((EventCursor(row.int("seq")?), event))
 }
 
 /// Writes events; one whose dedup key was ever written is left out. Answers how many were new.

@@ -73,7 +73,7 @@ impl Store {
     pub async fn list_hosts(&self, now: DateTime<Utc>) -> Result<Vec<KnownHost>, StoreError> {
         let statement = self.query(
             "SELECT h.name, h.version, h.state, h.started_at::text AS started_at, h.seen_at::text AS seen_at,
-                 (SELECT COUNT(*) FROM leaders l WHERE l.holder = h.name AND l.expires_at > $1::timestamptz) AS roles
+                 (SELECT COUNT(*) FROM leaders l WHERE l.role = 'scheduler' AND l.holder = h.name AND l.expires_at > $1::timestamptz) AS roles
              FROM hosts h ORDER BY h.name",
         );
         let rows = self.rows("list hosts", statement.bind(time_text(now))).await?;

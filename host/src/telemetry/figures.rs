@@ -1,8 +1,8 @@
 //! The figures behind `/metrics`. docs/operators.md has the table of them.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,16 +13,18 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::health::HealthGauges;
 use super::labels::{PlatformLabels, Value};
 use super::{BatchEnd, Census, ConnectorUse, memory};
 use crate::domain::Platform;
+use crate::domain::health::HealthReport;
 use crate::domain::run::RunCounts;
 
 /// Bounds of the buckets of a batch's duration, in seconds: from a batch floor on a fast platform to the longest deadline.
 const BATCH_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
-type One = [(&'static str, Value); 1];
-type Two = [(&'static str, Value); 2];
+pub(super) type One = [(&'static str, Value); 1];
+pub(super) type Two = [(&'static str, Value); 2];
 type Three = [(&'static str, Value); 3];
 type Seconds = Counter<f64, AtomicU64>;
 type NewHistogram = fn() -> Histogram;
@@ -47,6 +49,9 @@ struct Figures {
     leads: Gauge,
     connectors: Gauge,
     refreshes: Family<Two, Counter>,
+    deliveries: Family<One, Counter>,
+    deliveries_waiting: Family<One, Gauge>,
+    deliveries_oldest: Family<One, Gauge>,
     calls: Family<Three, Counter>,
     cpu: Family<One, Seconds>,
     wall: Family<One, Seconds>,
@@ -58,6 +63,9 @@ struct Figures {
     database_up: Gauge,
     open_batches: Family<One, Gauge>,
     hosts: Gauge,
+    health: HealthGauges,
+    /// What they show; filled in when somebody asks, so that nobody sees half of it.
+    health_report: Mutex<Option<HealthReport>>,
 }
 
 impl Default for Figures {
@@ -86,6 +94,13 @@ impl Default for Figures {
             connectors: added(r, "backline_connectors_loaded", "Releases this host holds in memory"),
             leads: added(r, "backline_scheduler_leads", "1 on the host that plans the runs"),
             refreshes: added(r, "backline_token_refreshes", "Credentials refreshed, or not"),
+            deliveries: added(r, "backline_deliveries", "Attempts to deliver an event by how they ended"),
+            deliveries_waiting: added(r, "backline_deliveries_waiting", "Deliveries of all hosts that wait"),
+            deliveries_oldest: added(
+                r,
+                "backline_deliveries_oldest_seconds",
+                "Age of the oldest event whose delivery waits",
+            ),
             calls: added(r, "backline_sandbox_calls", "Calls into connectors by how they ended"),
             cpu: added(r, "backline_sandbox_cpu_seconds", "Processor time of calls that were answered"),
             wall: added(r, "backline_sandbox_wall_seconds", "Wall-clock time of calls that were answered"),
@@ -101,13 +116,15 @@ impl Default for Figures {
             database_up: added(r, "backline_database_up", "1 if the database answered when it was last asked"),
             open_batches: added(r, "backline_batches_open", "Batches of all hosts that are not finished"),
             hosts: added(r, "backline_hosts", "Hosts on this database that were heard of lately"),
+            health: HealthGauges::new(r),
+            health_report: Mutex::default(),
             registry,
         }
     }
 }
 
 /// A new figure, known to the registry.
-fn added<M>(registry: &mut Registry, name: &str, help: &str) -> M
+pub(super) fn added<M>(registry: &mut Registry, name: &str, help: &str) -> M
 where
     M: Default + Clone + prometheus_client::registry::Metric,
 {
@@ -175,6 +192,11 @@ impl Telemetry {
         self.figures.refreshes.get_or_create(&[platform, ("result", result.into())]).inc();
     }
 
+    /// An attempt to deliver an event ended.
+    pub fn delivery_ended(&self, result: &'static str) {
+        self.figures.deliveries.get_or_create(&[("result", result.into())]).inc();
+    }
+
     /// What a batch's calls into its connector took.
     pub fn connector_used(&self, platform: &Platform, used: &ConnectorUse) {
         let figures = &self.figures;
@@ -193,6 +215,11 @@ impl Telemetry {
         figures.received_bytes.get_or_create(&labels).inc_by(used.received_bytes);
     }
 
+    /// How things are, on the host that looks; none on the others.
+    pub fn health(&self, report: Option<HealthReport>) {
+        *self.figures.health_report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
     /// All figures as OpenMetrics text, together with what the database says; none where it does not answer.
     #[must_use]
     pub fn render(&self, census: Option<&Census>) -> String {
@@ -205,6 +232,16 @@ impl Telemetry {
             figures.open_batches.get_or_create(&[("state", state.clone().into())]).set(signed(*batches));
         }
         figures.hosts.set(signed(census.map_or(0, |census| census.hosts)));
+        figures.deliveries_waiting.clear();
+        figures.deliveries_oldest.clear();
+        for (kind, waiting, oldest_s) in census.into_iter().flat_map(|census| &census.deliveries) {
+            let labels = [("kind", (*kind).into())];
+            figures.deliveries_waiting.get_or_create(&labels).set(signed(*waiting));
+            figures.deliveries_oldest.get_or_create(&labels).set(signed(*oldest_s));
+        }
+        let report = figures.health_report.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.health.show(&figures.platforms, report.as_ref());
+        drop(report);
         let mut text = String::new();
         // Writing to a string can't fail.
         let _ = encode(&mut text, &figures.registry);
@@ -221,7 +258,7 @@ fn raise(gauge: &Gauge<i64, AtomicI64>, value: u64) {
     gauge.inner().fetch_max(signed(value), Ordering::Relaxed);
 }
 
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -271,13 +308,19 @@ mod tests {
             let used = ConnectorUse { calls, cpu_ms, memory_bytes_peak: memory, ..ConnectorUse::default() };
             telemetry.connector_used(&youtube, &used);
         }
-        let text = telemetry.render(Some(&Census { open_batches: vec![("planned".into(), 7)], hosts: 3 }));
+        let text = telemetry.render(Some(&Census {
+            open_batches: vec![("planned".into(), 7)],
+            hosts: 3,
+            deliveries: vec![("ai", 5, 90)],
+        }));
         for line in [
             "backline_sandbox_calls_total{platform=\"youtube\",call=\"fetch\",end=\"answered\"} 2",
             "backline_sandbox_cpu_seconds_total{platform=\"youtube\"} 2.0",
             "backline_sandbox_memory_peak_bytes{platform=\"youtube\"} 300",
             "backline_batches_open{state=\"planned\"} 7",
             "backline_hosts 3",
+            "backline_deliveries_waiting{kind=\"ai\"} 5",
+            "backline_deliveries_oldest_seconds{kind=\"ai\"} 90",
             "backline_database_up 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");

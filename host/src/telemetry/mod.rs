@@ -4,6 +4,7 @@
 //! else is a word of the host's own. No figure and no span names an artist, an account of a platform or a secret.
 
 mod figures;
+mod health;
 mod labels;
 pub mod memory;
 mod traces;
@@ -63,4 +64,6 @@ pub struct Census {
     pub open_batches: Vec<(String, u64)>,
     /// Hosts that were heard of lately.
     pub hosts: u64,
+    /// Deliveries that wait, by kind of webhook, each with the age of the oldest in seconds.
+    pub deliveries: Vec<(&'static str, u64, u64)>,
 }

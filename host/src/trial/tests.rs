@@ -20,6 +20,7 @@ fn seen(accounts: u64, trapped: u64) -> Tally {
         metrics: BTreeMap::from([(name("followers"), collected)]),
         values: collected,
         rejected: 0,
+        ..Tally::default()
     }
 }
 

@@ -1,7 +1,12 @@
 //! What happens to numbers after they are stored: events and deliveries, health, archive, privacy, and who may read the tables.
 
+mod commands;
+mod deliveries;
 mod export;
+mod health;
+mod hooks;
 mod keys;
 mod layout;
 mod privacy;
 mod rows;
+mod schemas;

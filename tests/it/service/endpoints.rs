@@ -19,7 +19,7 @@ async fn the_figures_parse_and_tell_no_secret() {
         assert_eq!(serving.get("/healthz").await.2, "ok");
         let listen = format!("service.listen={}", serving.address);
         assert_eq!(
-            place.run(&["health", "--set", &listen, "--log", "off"]).await,
+            place.run(&["ready", "--set", &listen, "--log", "off"]).await,
             (Some(0), "{\"ready\":true,\"problems\":[]}\n".into(), String::new())
         );
         let (status, head, text) = serving.get("/metrics").await;

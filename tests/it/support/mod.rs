@@ -4,6 +4,7 @@ pub mod components;
 pub mod database;
 pub mod fleet;
 pub mod http;
+pub mod post;
 pub mod postgres;
 pub mod registry;
 pub mod stage;

@@ -27,10 +27,22 @@ const OWNERS: [(&str, &[&str]); 17] = [
 ];
 
 /// Stages whose rules are pure: they import `domain` and nothing else of the host.
-const PURE: [&str; 9] = ["domain", "roster", "schedule", "plan", "normalise", "validate", "growth", "shadow", "trial"];
+const PURE: [&str; 11] = [
+    "domain",
+    "roster",
+    "schedule",
+    "plan",
+    "normalise",
+    "validate",
+    "growth",
+    "shadow",
+    "trial",
+    "delivery",
+    "health",
+];
 
 /// Modules that do not know each other; `pipeline` leads data from one to the next.
-const STAGES: [&str; 12] = [
+const STAGES: [&str; 14] = [
     "roster",
     "schedule",
     "plan",
@@ -43,6 +55,8 @@ const STAGES: [&str; 12] = [
     "plugins",
     "shadow",
     "trial",
+    "delivery",
+    "health",
 ];
 
 /// The only acquaintances among stages: who → whom, with the reason.

@@ -1,0 +1,50 @@
+//! `backline ready`: asks a running host whether it is ready, for health checks where no other client is at hand.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+
+/// How long the host may take to answer; it gives its database 2 seconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+
+/// Most bytes of an answer that are read.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+/// Asks the configured address for `/readyz`; prints the answer.
+pub async fn run(context: &Context) -> Outcome {
+    let address = reachable(context.config().service.listen);
+    let failed = |problem: String| Failure::failed(format!("no host answers on {address}: {problem}"));
+    let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address))
+        .await
+        .map_err(|_| failed(format!("nothing came within {} s", ANSWER_WITHIN.as_secs())))?
+        .map_err(|error| failed(error.to_string()))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    print::line(body.trim_end())?;
+    Ok(if head.split(' ').nth(1) == Some("200") { Exit::Done } else { Exit::Failed })
+}
+
+async fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream
+        .write_all(format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
+        .await?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// A host that listens everywhere is reached on loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, listen.port())
+}

@@ -1,0 +1,433 @@
+//! Events on their way to subscribers: every one arrives, in the order of its line, whatever becomes of hosts and receivers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use backline::domain::event::types;
+use backline::domain::{DeliveryState, Event, WebhookKind};
+use backline::pipeline::Resend;
+use backline::pipeline::service::Service;
+use backline::store::{DatabaseKind, DeliveryFilter, DeliveryLease, Finish, NewDelivery, Store};
+use chrono::{TimeDelta, Utc};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
+use sqlx::any::AnyPoolOptions;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::support::database::each_database;
+use crate::support::fleet::until;
+use crate::support::http::{Asked, Server, answer};
+use crate::support::post::{Post, RECEIVER, Time, artist_id, body_of, event, id_of, routes, taken, verify};
+
+/// How long anything may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A receiver that fails until a time, then takes everything. While it is `caught`, it takes a message and does not get to say so.
+#[derive(Clone)]
+struct Moody {
+    time: Time,
+    well_at: chrono::DateTime<Utc>,
+    caught: Arc<AtomicBool>,
+    /// Who is told nothing waits here.
+    gate: Arc<Semaphore>,
+    taken: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Moody {
+    fn new(time: &Time, well_after: TimeDelta) -> Self {
+        let well_at = time.now() + well_after;
+        let gate = Arc::new(Semaphore::new(0));
+        Self { time: time.clone(), well_at, caught: Arc::default(), gate, taken: Arc::default() }
+    }
+
+    async fn serve(&self) -> Server {
+        let moody = self.clone();
+        Server::start_slow(move |asked| {
+            let moody = moody.clone();
+            async move {
+                if moody.caught.load(Ordering::SeqCst) {
+                    moody.taken.lock().expect("not poisoned").push(asked);
+                    let _opened = moody.gate.acquire().await;
+                    return taken();
+                }
+                if moody.time.now() < moody.well_at {
+                    return answer(if asked.body.len() % 2 == 0 { 500 } else { 503 }, &[], "busy");
+                }
+                moody.taken.lock().expect("not poisoned").push(asked);
+                taken()
+            }
+        })
+        .await
+    }
+
+    fn taken(&self) -> Vec<Asked> {
+        self.taken.lock().expect("not poisoned").clone()
+    }
+}
+
+/// Waits until nothing is due at this time and nothing is in a host's hands.
+async fn quiet(post: &Post) {
+    until(PATIENCE, "nothing is due", async || {
+        let now = post.time.now();
+        let filter =
+            DeliveryFilter { state: Some(DeliveryState::Waiting), limit: 100_000, ..DeliveryFilter::default() };
+        let waiting = post.host.store().list_deliveries(&filter).await.expect("deliveries are listed");
+        let noted = post.states().await.values().sum::<usize>() == post.events().await.len();
+        // The earliest of each line comes last in the listing.
+        let heads: HashMap<_, _> = waiting.iter().map(|delivery| (delivery.artist_id, delivery.next_at)).collect();
+        (noted && heads.values().all(|next| next.is_some_and(|at| at > now))).then_some(())
+    })
+    .await;
+}
+
+/// The lines of these events with their ids in the order in which they were written.
+fn lines(events: &[Event]) -> BTreeMap<String, Vec<Uuid>> {
+    let mut lines: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
+    for event in events {
+        let line = event.artist_id.map_or("run".to_owned(), |artist| artist.to_string());
+        lines.entry(line).or_default().push(event.id);
+    }
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_fails_for_an_hour_and_a_host_that_is_killed_lose_and_disorder_nothing() {
+    each_database(async |_store: Store, url: &str| {
+        let time = Time::noon();
+        let moody = Moody::new(&time, TimeDelta::hours(1));
+        let receiver = moody.serve().await;
+        let post = Post::with(url, time, receiver, |config| config.service.name = Some("first".to_owned())).await;
+        let secret = post.add("app", WebhookKind::Webhook, &[]).await;
+        for n in 1..=5 {
+            post.artist(n, "default").await;
+        }
+        let first = Service::start(post.host.clone()).await.expect("it starts");
+        let mut first = Some(first);
+        let mut second = None;
+        for minute in 0..70_u32 {
+            if minute < 55 {
+                post.write(
+                    Some(artist_id(u128::from(minute % 5) + 1)),
+                    types::METRICS_COLLECTED,
+                    json!({ "n": minute }),
+                )
+                .await;
+                post.write(
+                    Some(artist_id(u128::from(minute % 3) + 1)),
+                    types::SIGNIFICANT_CHANGE,
+                    json!({ "n": minute }),
+                )
+                .await;
+                post.write(None, types::RUN_COMPLETED, json!({ "n": minute })).await;
+            }
+            if minute == 20 {
+                // It takes messages whose host does not live to hear of it.
+                moody.caught.store(true, Ordering::SeqCst);
+                post.time.advance(TimeDelta::minutes(25));
+                until(PATIENCE, "messages under way", async || (moody.taken().len() >= 3).then_some(())).await;
+                drop(first.take());
+                moody.caught.store(false, Ordering::SeqCst);
+                let host = post.another_host(|config| config.service.name = Some("second".to_owned())).await;
+                second = Some(Service::start(host).await.expect("it starts"));
+                // Whatever the dead host held is another's once its time is over.
+                post.time.advance(TimeDelta::seconds(61));
+                moody.gate.add_permits(1_000);
+            }
+            quiet(&post).await;
+            post.time.advance(TimeDelta::minutes(1));
+        }
+        until(PATIENCE, "everything is delivered", async || {
+            post.time.advance(TimeDelta::minutes(10));
+            let states = post.states().await;
+            (states.len() == 1 && states.contains_key("delivered")).then_some(())
+        })
+        .await;
+        assert!(second.expect("it was started").stop().await);
+
+        let events = post.events().await;
+        assert_eq!(events.len(), 55 * 3);
+        for asked in post.receiver.asked() {
+            let (signatures, _) = verify(&asked, &secret);
+            assert_eq!(signatures, 1);
+            assert_eq!(body_of(&asked)["id"], json!(id_of(&asked)));
+        }
+        let arrived: Vec<Uuid> = moody.taken().iter().map(id_of).collect();
+        let different: BTreeSet<Uuid> = arrived.iter().copied().collect();
+        assert_eq!(different, events.iter().map(|event| event.id).collect(), "every event arrived");
+        let twice = arrived.len() - different.len();
+        assert!((3..=8).contains(&twice), "{twice} messages came twice: those that the dead host had sent");
+        for (line, expected) in lines(&events) {
+            let mut of_line: Vec<Uuid> = arrived.iter().copied().filter(|id| expected.contains(id)).collect();
+            // What comes again comes before anything later of its line.
+            of_line.dedup();
+            assert_eq!(of_line, expected, "line {line}");
+        }
+        assert!(post.receiver.asked().len() > arrived.len() + 20, "it failed many times before");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_hosts_do_the_head_of_a_line_alone_is_in_hand() {
+    each_database(async |store: Store, url: &str| {
+        let post = Post::open(url).await;
+        post.add("app", WebhookKind::Webhook, &[]).await;
+        let webhook = store.webhook_named("app").await.expect("it is there");
+        for n in 1..=3 {
+            post.artist(n, "default").await;
+        }
+        let mut dice = StdRng::seed_from_u64(11);
+        let (mut now, ttl) = (post.time.now(), Duration::from_secs(60));
+        let mut leases: Vec<DeliveryLease> = Vec::new();
+        let mut finished: Vec<Uuid> = Vec::new();
+        let mut written: Vec<Event> = Vec::new();
+        for _ in 0..400 {
+            match dice.random_range(0..10) {
+                0..=2 => {
+                    let artist = artist_id(dice.random_range(1..=3));
+                    written.push(post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await);
+                    let (_, seen) = store.list_webhooks().await.expect("listed").remove(0);
+                    let heads = store.event_heads_after(seen, 100).await.expect("events are read");
+                    let new: Vec<NewDelivery> = heads
+                        .iter()
+                        .map(|head| NewDelivery { event: head.cursor, line: head.artist_id.expect("one").to_string() })
+                        .collect();
+                    let last = heads.last().expect("one was written").cursor;
+                    let noted = store.fan_out(webhook.id, seen, last, &new, now).await.expect("noted");
+                    assert_eq!(noted, Some(heads.len() as u64));
+                    let again = store.fan_out(webhook.id, seen, last, &new, now).await.expect("noted");
+                    assert_eq!(again, None, "another host that read the same does nothing");
+                }
+                3..=5 => {
+                    let owner = ["one", "two"][dice.random_range(0..2)];
+                    let limit = dice.random_range(1..=3);
+                    let taken = store.lease_deliveries(webhook.id, owner, now, ttl, limit).await.expect("leased");
+                    assert!(taken.len() <= limit as usize);
+                    leases.retain(|lease| lease.until > now);
+                    leases.extend(taken);
+                    let in_hand: BTreeSet<_> = leases.iter().map(|lease| lease.event.artist_id).collect();
+                    assert_eq!(in_hand.len(), leases.len(), "two of one line are in hand at once");
+                }
+                6 | 7 if !leases.is_empty() => {
+                    let lease = leases.swap_remove(dice.random_range(0..leases.len()));
+                    let state = if dice.random_bool(0.8) { DeliveryState::Delivered } else { DeliveryState::Parked };
+                    let finish = Finish { state, status: Some(200), problem: None };
+                    let is_ours = store.finish_delivery(&lease, &finish, now).await.expect("written");
+                    assert!(is_ours || lease.until <= now, "a lease that holds is heeded");
+                    if is_ours {
+                        finished.push(lease.event.id);
+                    }
+                    assert!(!store.finish_delivery(&lease, &finish, now).await.expect("written"), "once only");
+                }
+                8 if !leases.is_empty() => {
+                    let lease = leases.swap_remove(dice.random_range(0..leases.len()));
+                    let at = now + TimeDelta::seconds(dice.random_range(0..300));
+                    store.retry_delivery(&lease, at, None, "no answer").await.expect("written");
+                }
+                _ => now += TimeDelta::seconds(dice.random_range(1..90)),
+            }
+        }
+        assert!(finished.len() > 30, "only {} came to their end", finished.len());
+        for (line, expected) in lines(&written) {
+            let of_line: Vec<Uuid> = finished.iter().copied().filter(|id| expected.contains(id)).collect();
+            assert_eq!(of_line, expected[..of_line.len()], "line {line}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_receiver_delays_nobody_else() {
+    each_database(async |_store: Store, url: &str| {
+        let gate = Arc::new(Semaphore::new(0));
+        let never = Arc::clone(&gate);
+        let slow = Server::start_slow(move |_| {
+            let gate = Arc::clone(&never);
+            async move {
+                let _opened = gate.acquire().await;
+                taken()
+            }
+        })
+        .await;
+        let quick = Server::start(|_| taken()).await;
+        let routes = routes(&[("https://slow.test", &slow), (RECEIVER, &quick)]);
+        let post = Post::with(url, Time::noon(), quick, |config| {
+            config.gateway.routes = routes;
+            config.deliveries.in_flight_per_webhook = 4;
+            config.deliveries.in_flight_max = 8;
+            config.deliveries.timeout_ms = 30_000;
+        })
+        .await;
+        post.add_at("slow", "https://slow.test/x", WebhookKind::Webhook, &[], None).await;
+        post.add("quick", WebhookKind::Webhook, &[]).await;
+        let artists = 60;
+        for n in 1..=artists {
+            let artist = post.artist(n, "default").await;
+            post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
+        }
+        let began = Instant::now();
+        let service = Service::start(post.host.clone()).await.expect("it starts");
+        until(Duration::from_secs(20), "the quick one has everything", async || {
+            (post.receiver.asked().len() == artists as usize).then_some(())
+        })
+        .await;
+        assert!(began.elapsed() < Duration::from_secs(25), "it had to wait for the slow one");
+        assert_eq!(slow.asked().len(), 4, "no more than its share is under way");
+        gate.add_permits(1_000);
+        until(PATIENCE, "the slow one has everything too", async || {
+            (slow.asked().len() == artists as usize).then_some(())
+        })
+        .await;
+        assert!(service.stop().await);
+        let expected = BTreeMap::from([("delivered".to_owned(), 2 * artists as usize)]);
+        assert_eq!(post.states().await, expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_for_a_day_is_parked_seen_and_sent_again() {
+    each_database(async |store: Store, url: &str| {
+        let time = Time::noon();
+        let moody = Moody::new(&time, TimeDelta::days(2));
+        let receiver = moody.serve().await;
+        let post = Post::with(url, time, receiver, |_| {}).await;
+        let secret = post.add("app", WebhookKind::Webhook, &["metrics.*"]).await;
+        let artist = post.artist(1, "default").await;
+        let one = post.write(Some(artist), types::METRICS_COLLECTED, json!({ "n": 1 })).await;
+        let two = post.write(Some(artist), types::METRICS_COLLECTED, json!({ "n": 2 })).await;
+        post.write(None, types::RUN_COMPLETED, json!({})).await;
+
+        let began = post.time.now();
+        let mut parked = 0;
+        while parked == 0 {
+            let report = post.host.deliver_due().await.expect("a round");
+            parked = report.parked;
+            if parked == 0 {
+                assert!(
+                    post.receiver.asked().iter().all(|asked| id_of(asked) == one.id),
+                    "the second waits for the first"
+                );
+                let next = store.next_delivery_after(post.time.now()).await.expect("known").expect("one waits");
+                post.time.advance(next - post.time.now());
+            }
+        }
+        assert_eq!(post.time.now() - began, TimeDelta::days(1), "the last attempt is made when a day is over");
+        let shown = store.list_deliveries(&DeliveryFilter::default()).await.expect("listed");
+        assert_eq!(shown.len(), 2, "nobody asked for the end of runs: {shown:?}");
+        assert_eq!((shown[1].event_id, shown[1].state), (one.id, DeliveryState::Parked));
+        assert!(
+            shown[1].attempts > 24 && shown[1].problem.as_deref().is_some_and(|said| said.contains("50")),
+            "{shown:?}"
+        );
+        assert_eq!(shown[0].state, DeliveryState::Waiting);
+        assert_eq!(
+            id_of(post.receiver.asked().last().expect("asked")),
+            two.id,
+            "the second is tried once the first is parked"
+        );
+
+        post.time.advance(TimeDelta::days(2));
+        let report = post.host.deliver_due().await.expect("a round");
+        assert_eq!((report.delivered, report.parked), (1, 0), "{report:?}");
+        assert_eq!(post.host.resend("app", Resend::Parked).await.expect("it is there"), 1);
+        assert_eq!(post.host.deliver_due().await.expect("a round").delivered, 1);
+        let arrived: Vec<Uuid> = moody.taken().iter().map(id_of).collect();
+        assert_eq!(arrived, [two.id, one.id]);
+        let (_, signed_at) = verify(moody.taken().last().expect("one"), &secret);
+        assert_eq!(signed_at, post.time.now().timestamp(), "signed when it was sent, not when it happened");
+
+        assert_eq!(post.host.resend("app", Resend::Since(began)).await.expect("it is there"), 2);
+        post.host.deliver_due().await.expect("a round");
+        assert_eq!(post.host.resend("app", Resend::Event(two.id)).await.expect("it is there"), 1);
+        post.host.deliver_due().await.expect("a round");
+        let arrived: Vec<Uuid> = moody.taken().iter().skip(2).map(id_of).collect();
+        assert_eq!(arrived, [one.id, two.id, two.id]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_host_writes_another_delivers_at_once() {
+    each_database(async |store: Store, url: &str| {
+        let time = Time::noon();
+        let receiver = Server::start(|_| taken()).await;
+        let post = Post::with(url, time, receiver, |config| config.service.poll_ms = 600_000).await;
+        post.add("app", WebhookKind::Webhook, &[]).await;
+        let service = Service::start(post.host.clone()).await.expect("it starts");
+        // On PostgreSQL it is another host that writes; a file has one.
+        let writer = match store.kind() {
+            DatabaseKind::Postgres => post.another_host(|_| {}).await,
+            DatabaseKind::Sqlite => post.host.clone(),
+        };
+        for n in 1..=4 {
+            let told = event(post.time.now(), None, types::RUN_COMPLETED, json!({ "n": n }));
+            writer.store().write_events(std::slice::from_ref(&told)).await.expect("written");
+            // The first ones may be found by a look that was due anyhow; the later ones are not.
+            let within = if n == 1 { PATIENCE } else { Duration::from_secs(2) };
+            until(within, "it is delivered", async || (post.receiver.asked().len() == n).then_some(())).await;
+        }
+        assert!(service.stop().await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_artist_who_is_gone_takes_what_was_to_be_told_along() {
+    each_database(async |_store: Store, url: &str| {
+        let time = Time::noon();
+        let receiver = Server::start(|_| answer(500, &[], "")).await;
+        let post = Post::with(url, time, receiver, |_| {}).await;
+        post.add("app", WebhookKind::Webhook, &[]).await;
+        let (gone, stays) = (post.artist(1, "default").await, post.artist(2, "default").await);
+        for artist in [gone, stays, gone] {
+            post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
+        }
+        assert_eq!(post.host.deliver_due().await.expect("a round").failed, 2);
+        assert_eq!(post.states().await["waiting"], 3);
+        let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.expect("the database opens");
+        let foreign_keys =
+            if url.starts_with("sqlite") { "PRAGMA foreign_keys = ON" } else { "SET search_path = backline, public" };
+        sqlx::query(foreign_keys).execute(&pool).await.expect("set");
+        let delete = format!("DELETE FROM artists WHERE id = '{gone}'");
+        sqlx::query(sqlx::AssertSqlSafe(delete)).execute(&pool).await.expect("deleted");
+        pool.close().await;
+        assert_eq!(post.states().await, BTreeMap::from([("waiting".to_owned(), 1)]));
+        let before = post.receiver.asked().len();
+        post.time.advance(TimeDelta::hours(1));
+        post.host.deliver_due().await.expect("a round");
+        let told: Vec<_> =
+            post.receiver.asked().split_off(before).iter().map(|asked| body_of(asked)["artist_id"].clone()).collect();
+        assert_eq!(told, [json!(stays)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_tenant_hears_of_its_own_artists_only() {
+    each_database(async |_store: Store, url: &str| {
+        let post = Post::open(url).await;
+        post.add_at("north", "https://hooks.test/north", WebhookKind::Webhook, &[], Some("north")).await;
+        post.add("all", WebhookKind::Webhook, &["metrics.*", "run.*"]).await;
+        let (ours, theirs) = (post.artist(1, "north").await, post.artist(2, "south").await);
+        post.write(Some(ours), types::METRICS_COLLECTED, json!({})).await;
+        post.write(Some(theirs), types::METRICS_COLLECTED, json!({})).await;
+        post.write(Some(theirs), types::RECONNECT_NEEDED, json!({})).await;
+        post.write(None, types::RUN_COMPLETED, json!({})).await;
+        post.write(None, types::ARTIST_ERASED, json!({ "tenant": "north" })).await;
+        assert_eq!(post.host.deliver_due().await.expect("a round").noted, 2 + 3);
+        let mut told: HashMap<String, Vec<String>> = HashMap::new();
+        for asked in post.receiver.asked() {
+            let kind = body_of(&asked)["type"].as_str().expect("a type").to_owned();
+            told.entry(asked.target).or_default().push(kind);
+        }
+        told.values_mut().for_each(|kinds| kinds.sort());
+        assert_eq!(told["/north"], ["artist.erased", "metrics.collected"]);
+        assert_eq!(told["/all"], ["metrics.collected", "metrics.collected", "run.completed"]);
+    })
+    .await;
+}

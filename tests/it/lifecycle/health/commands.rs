@@ -1,0 +1,49 @@
+//! `backline health` as people and scripts call it.
+
+use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
+use serde_json::Value as Json;
+
+use crate::support::database::each_database;
+use crate::support::fleet::Fleet;
+use crate::support::stage::Stage;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_tells_health_and_its_exit_code_tells_scripts() {
+    each_database(async |_, url| {
+        let simulator = SimulatorConfig { artists: 2, ..SimulatorConfig::default() };
+        let start = simulator.date;
+        let stage = Stage::set(url, simulator, |_| {}).await;
+        let fleet = Fleet::of(&stage, |_| {});
+        // The binary goes by the machine's clock, for which the stage's day may be long past or still to come.
+        let run = |arguments: &[&str]| {
+            let output = fleet.command(arguments).output().expect("it starts");
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+            (output.status.code(), text(output.stdout), text(output.stderr))
+        };
+        let (code, shown, _) = run(&["health"]);
+        assert_eq!(code, Some(0), "{shown}");
+        assert!(shown.starts_with("score no data, over the last 24 h"), "{shown}");
+        for line in ["– collected of planned: no data (target > 95.00 %)", "apple_music (optional)", "backline "] {
+            assert!(shown.contains(line), "'{line}' is missing:\n{shown}");
+        }
+        assert_eq!(run(&["health", "alerts"]), (Some(0), String::new(), "no alert has ever fired\n".to_owned()));
+
+        let fault = Fault::always(FaultKind::Status { status: 503, retry_after: RetryAfter::Absent });
+        stage.simulator.set_faults(vec![fault.on_host("api.spotify.com")]);
+        stage.run(start).await;
+        let (code, shown, _) = run(&["health", "--check"]);
+        assert_eq!(code, Some(1), "an alert is firing: {shown}");
+        assert!(shown.contains("! completion of spotify fires since"), "{shown}");
+        assert_eq!(run(&["health"]).0, Some(0), "nobody asked for a check");
+        let (_, listed, _) = run(&["health", "alerts", "--json"]);
+        let alerts: Json = serde_json::from_str(&listed).expect("JSON");
+        assert_eq!((&alerts[0]["name"], &alerts[0]["firing"]), (&"completion".into(), &true.into()), "{alerts}");
+        let (_, report, _) = run(&["health", "--json", "--window", "7d"]);
+        let report: Json = serde_json::from_str(&report).expect("JSON");
+        assert_eq!(report["objectives"].as_array().map(Vec::len), Some(5), "{report}");
+        let (code, _, complaint) = run(&["health", "--window", "1y"]);
+        assert_eq!(code, Some(2));
+        assert!(complaint.contains("write one such as 90m, 24h or 7d"), "{complaint}");
+    })
+    .await;
+}
