@@ -136,6 +136,14 @@ const METRICS: &str = "account_id artist_id platform metric_date followers:n fol
 /// Every table of the database. Those with an artist's rows come first, each before the tables by which its rows are found: in this order
 /// they are erased.
 pub const TABLES: &[Table] = &[
+    rows(
+        "deliveries",
+        Reached::Event("event_seq"),
+        "webhook_id event_seq",
+        "webhook_id event_seq:n event_id artist_id line state attempts:n first_tried_at:t next_at:t lease_owner:x lease_until:x status:n
+         problem finished_at:t",
+    )
+    .with_texts(&["problem"]),
     rows("events", Reached::Artist("artist_id"), "seq", "seq:n id type artist_id occurred_at:t dedup_key data:j"),
     rows(
         "budgets",
@@ -203,6 +211,8 @@ pub const TABLES: &[Table] = &[
         "id",
         "id name tenant subscription_status data_collection_enabled:b timezone created_at:t updated_at:t origin",
     ),
+    nothing("webhooks", "where subscribers are told of events").with_texts(&["disabled_reason"]),
+    nothing("alerts", "figures of health, by platform"),
     nothing("plugin_logs", "what connectors say about a batch; what they say of an artist is blanked").with_texts(&["message"]),
     nothing("batches", "which accounts are in a batch is told by batch_accounts").with_texts(&["message"]),
     nothing("lost_metrics", "metrics that a platform refuses, by name").with_texts(&["reason"]),

@@ -26,7 +26,11 @@ impl SealedPlace {
 }
 
 /// Every place where something sealed stands. A rotation of keys seals all of it anew.
-pub const SEALED: &[SealedPlace] = &[SealedPlace { table: "credentials", id: "id", column: "sealed", bound_to: "" }];
+pub const SEALED: &[SealedPlace] = &[
+    SealedPlace { table: "credentials", id: "id", column: "sealed", bound_to: "" },
+    SealedPlace { table: "webhooks", id: "id", column: "secret", bound_to: "webhook " },
+    SealedPlace { table: "webhooks", id: "id", column: "previous_secret", bound_to: "webhook " },
+];
 
 /// Something sealed.
 #[derive(Clone, PartialEq, Eq)]
