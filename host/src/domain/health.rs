@@ -120,6 +120,19 @@ pub struct Suspects {
     pub releases: Vec<ReleaseFigures>,
     /// Schedules that are switched on.
     pub schedules: u64,
+    /// Webhooks that did not get everything.
+    pub webhooks: Vec<WebhookFigures>,
+}
+
+/// A webhook that did not get everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookFigures {
+    /// Its name.
+    pub name: String,
+    /// Deliveries that were given up.
+    pub parked: u64,
+    /// Why Backline itself switched it off, if it did.
+    pub disabled_reason: Option<String>,
 }
 
 /// An account as people know it.
@@ -327,6 +340,8 @@ pub enum RecommendationKind {
     BudgetSpent,
     /// Batches ended dead.
     BatchesDead,
+    /// A webhook did not get everything.
+    EventsUndelivered,
     /// Values wait for an operator.
     QuarantineHeld,
     /// Active artists did not consent.
@@ -369,6 +384,9 @@ pub struct Blame {
     /// A credential: its platform and slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// A webhook: its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
 }
 
 /// What an alert watches.

@@ -5,7 +5,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::lost_hosts;
 use crate::domain::health::{
     Blame, CredentialFigures, Figures, HealthReport, PlatformFigures, Recommendation, RecommendationKind as Kind,
-    ReleaseFigures, Suspects, Urgency,
+    ReleaseFigures, Suspects, Urgency, WebhookFigures,
 };
 use crate::domain::outcome::FailureClass;
 use crate::domain::{Platform, Tally};
@@ -63,6 +63,7 @@ pub fn recommend(
             blame: Blame { host: Some(name.clone()), ..Blame::default() },
         });
     }
+    found.extend(suspects.webhooks.iter().map(undelivered));
     found.sort_by(|a, b| (a.urgency, a.kind, &a.blame.platform).cmp(&(b.urgency, b.kind, &b.blame.platform)));
     found
 }
@@ -305,6 +306,32 @@ fn credential(found: &CredentialFigures) -> Option<Recommendation> {
                 blame,
             })
         }
+    }
+}
+
+fn undelivered(found: &WebhookFigures) -> Recommendation {
+    let WebhookFigures { name, parked, disabled_reason } = found;
+    let (sentence, remedy) = match disabled_reason {
+        Some(reason) => (
+            format!(
+                "webhook {name} was switched off: {reason}; it is told what happened meanwhile once it is on again"
+            ),
+            format!("backline webhooks enable {name}"),
+        ),
+        None => {
+            let events = if *parked == 1 { "1 event".to_owned() } else { format!("{parked} events") };
+            (
+                format!("webhook {name} did not get {events}, which were tried for as long as is tried"),
+                format!("backline webhooks resend {name} --parked"),
+            )
+        }
+    };
+    Recommendation {
+        kind: Kind::EventsUndelivered,
+        urgency: Urgency::Warning,
+        sentence,
+        remedy,
+        blame: Blame { webhook: Some(name.clone()), ..Blame::default() },
     }
 }
 

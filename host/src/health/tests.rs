@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::health::{
     AccountName, Alert, AlertName, CredentialFigures, RecommendationKind as Kind, ReleaseFigures, Urgency,
+    WebhookFigures,
 };
 use crate::domain::outcome::{Exclusion, FailureClass};
 use crate::domain::{AccountId, Digest, Platform, Tally};
@@ -223,6 +224,10 @@ pub(crate) fn everything_wrong() -> HealthReport {
         credentials: vec![credential(false, None), credential(true, Some(now())), credential(true, None)],
         releases: vec![release("instagram", Some(Tally { accounts: 20, ..Tally::default() })), release("deezer", None)],
         schedules: 1,
+        webhooks: vec![
+            WebhookFigures { name: "app".to_owned(), parked: 3, disabled_reason: None },
+            WebhookFigures { name: "gone".to_owned(), parked: 1, disabled_reason: Some("it answered 410".to_owned()) },
+        ],
     };
     let mut report = report_of(&wrong, &suspects);
     let idle = PlatformFigures { eligible: 1, has_release: true, ..PlatformFigures::default() };
@@ -241,6 +246,18 @@ fn recommendations_name_whom_or_what_to_blame() {
         "{reconnect:?}"
     );
     assert_eq!(reconnect.blame.accounts.len(), 1);
+    let webhooks: Vec<_> =
+        report.recommendations.iter().filter(|found| found.kind == Kind::EventsUndelivered).collect();
+    let names: Vec<_> = webhooks.iter().map(|found| found.blame.webhook.as_deref()).collect();
+    assert_eq!(names, [Some("app"), Some("gone")]);
+    assert!(
+        webhooks[0].sentence.contains("3 events") && webhooks[0].remedy.ends_with("resend app --parked"),
+        "{webhooks:?}"
+    );
+    assert!(
+        webhooks[1].sentence.contains("it answered 410") && webhooks[1].remedy.ends_with("enable gone"),
+        "{webhooks:?}"
+    );
     assert_eq!(of(Kind::HostLost).blame.host.as_deref(), Some("lost"));
     let release = of(Kind::ReleaseFailing);
     assert_eq!(release.blame.release.as_deref(), Some("1.2.0"));

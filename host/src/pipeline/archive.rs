@@ -261,12 +261,9 @@ pub(super) async fn serve(seat: Seat) {
     while !seat.stop.is_cancelled() {
         let host = seat.host();
         let work = look(&seat, &host);
-        match seat.stop.run_until_cancelled(work).await {
-            Some(Err(error)) => {
-                tracing::warn!(%error, "what is past its time could not be put away; it is tried again");
-                seat.rest(LOOK_EVERY * 10).await;
-            }
-            Some(Ok(())) | None => {}
+        if let Some(Err(error)) = seat.stop.run_until_cancelled(work).await {
+            tracing::warn!(%error, "what is past its time could not be put away; it is tried again");
+            seat.rest(LOOK_EVERY * 10).await;
         }
         seat.rest(LOOK_EVERY.min(Duration::from_millis(host.config().service.poll_ms.saturating_mul(10)))).await;
     }

@@ -175,7 +175,8 @@ impl Host {
                 before,
             });
         }
-        Ok(Suspects { reconnect: store.accounts_to_reconnect().await?, credentials, releases, schedules })
+        let (reconnect, webhooks) = (store.accounts_to_reconnect().await?, store.webhooks_behind().await?);
+        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks })
     }
 
     /// Credentials that end soon and that nothing renews, by slot.

@@ -10,7 +10,7 @@ use super::dialect::{Columns as _, DatabaseKind, json, time_text, unreadable};
 use super::events::insert_events;
 use super::{Store, StoreError};
 use crate::domain::health::{
-    AccountName, Alert, AlertName, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures, Work,
+    AccountName, Alert, AlertName, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures, WebhookFigures, Work,
 };
 use crate::domain::outcome::{Exclusion, FailureClass};
 use crate::domain::{Event, Platform, RunId};
@@ -286,6 +286,30 @@ impl Store {
                     platform: row.parsed("platform")?,
                     platform_id: row.text("platform_id")?,
                     artist: row.text("name")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Webhooks with deliveries that were given up, and those that Backline itself switched off.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn webhooks_behind(&self) -> Result<Vec<WebhookFigures>, StoreError> {
+        let statement = self.query(
+            "SELECT w.name, w.disabled_reason, COALESCE(d.parked, 0) AS parked
+             FROM webhooks w LEFT JOIN (
+                 SELECT webhook_id, COUNT(*) AS parked FROM deliveries WHERE state = 'parked' GROUP BY webhook_id
+             ) AS d ON d.webhook_id = w.id
+             WHERE d.parked > 0 OR w.disabled_reason IS NOT NULL ORDER BY w.name",
+        );
+        let rows = self.rows("list webhooks that did not get everything", statement).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(WebhookFigures {
+                    name: row.text("name")?,
+                    parked: row.count("parked")?,
+                    disabled_reason: row.text_or_null("disabled_reason")?,
                 })
             })
             .collect()

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use backline::domain::event::types;
+use backline::domain::health::WebhookFigures;
 use backline::domain::{DeliveryState, Event, WebhookKind};
 use backline::pipeline::Resend;
 use backline::pipeline::service::Service;
@@ -149,7 +150,9 @@ async fn a_receiver_that_fails_for_an_hour_and_a_host_that_is_killed_lose_and_di
         assert!(second.expect("it was started").stop().await);
 
         let events = post.events().await;
-        assert_eq!(events.len(), 55 * 3);
+        // A host that dies is told too.
+        let is_health = |event: &&Event| event.kind == types::HEALTH_DEGRADED || event.kind == types::HEALTH_RECOVERED;
+        assert_eq!(events.iter().filter(|event| !is_health(event)).count(), 55 * 3);
         for asked in post.receiver.asked() {
             let (signatures, _) = verify(&asked, &secret);
             assert_eq!(signatures, 1);
@@ -331,11 +334,15 @@ async fn what_fails_for_a_day_is_parked_seen_and_sent_again() {
             "the second is tried once the first is parked"
         );
 
+        let behind = store.webhooks_behind().await.expect("listed");
+        assert_eq!(behind, [WebhookFigures { name: "app".to_owned(), parked: 1, disabled_reason: None }]);
+
         post.time.advance(TimeDelta::days(2));
         let report = post.host.deliver_due().await.expect("a round");
         assert_eq!((report.delivered, report.parked), (1, 0), "{report:?}");
         assert_eq!(post.host.resend("app", Resend::Parked).await.expect("it is there"), 1);
         assert_eq!(post.host.deliver_due().await.expect("a round").delivered, 1);
+        assert_eq!(store.webhooks_behind().await.expect("listed"), [], "it has everything now");
         let arrived: Vec<Uuid> = moody.taken().iter().map(id_of).collect();
         assert_eq!(arrived, [two.id, one.id]);
         let (_, signed_at) = verify(moody.taken().last().expect("one"), &secret);

@@ -171,6 +171,8 @@ async fn answers_are_heeded_and_redirects_are_not_followed() {
         post.time.advance(TimeDelta::minutes(30));
         post.host.deliver_due().await.expect("a round");
         let webhook = store.webhook_named("app").await.expect("it is there");
+        let behind = store.webhooks_behind().await.expect("listed").remove(0);
+        assert_eq!(behind.disabled_reason, webhook.disabled_reason);
         assert!(!webhook.enabled && webhook.disabled_reason.is_some_and(|said| said.contains("410")));
         let before = post.receiver.asked().len();
         let second = post.write(Some(artist), types::METRICS_COLLECTED, json!({ "n": 2 })).await;

@@ -130,9 +130,9 @@ async fn one_host_shows_health_and_another_takes_over() {
         let one = start().await;
         until(PATIENCE, "the first shows health", async || looks(&one).await.then_some(())).await;
         let other = start().await;
-        // Long enough for the other to look as well, if it were to.
-        for minutes in 1..4 {
-            let now = noon(SimulatorConfig::default().date) + TimeDelta::minutes(minutes);
+        // Long enough for the other to look as well, if it were to, and too short for the role to be free.
+        for seconds in 1..4 {
+            let now = noon(SimulatorConfig::default().date) + TimeDelta::seconds(seconds);
             stage.set_time(now);
             let shown = format!("backline_health_looked_timestamp_seconds{{}} {}.0\n", now.timestamp());
             until(PATIENCE, "the first has looked once more", async || {
