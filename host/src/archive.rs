@@ -18,6 +18,12 @@ use crate::domain::manifest::Policy;
 use crate::domain::retention::{Action, Before, LocalDay, Scope, Step, Table};
 use crate::domain::{Platform, Tenant};
 
+/// Fewest days for which metrics stay where they are: a late number is compared with 400 days before it, and growth with 90 more.
+const METRICS_DAYS_MIN: u32 = 490;
+
+/// Days that a month has at least.
+const MONTH_DAYS_MIN: u32 = 28;
+
 /// Fewest days for which runs are kept: what requests cost is estimated from the last 30 days of their batches.
 const RUN_DAYS_MIN: u32 = 40;
 
@@ -153,6 +159,16 @@ impl ArchiveRule {
         };
         if self.action == Some(Action::Archive) && self.what != What::Metrics {
             return Err("only metrics can be archived; leave action out, or write \"delete\"".to_owned());
+        }
+        let days = match age {
+            Age::Months(months) => months.saturating_mul(MONTH_DAYS_MIN),
+            Age::Days(days) => days,
+        };
+        if self.what == What::Metrics && self.action() == Action::Archive && days < METRICS_DAYS_MIN {
+            return Err(format!(
+                "numbers are compared with those of more than a year before, which are not looked for in the archive; keep them \
+                 {METRICS_DAYS_MIN} days (18 months) or more, or delete them"
+            ));
         }
         if !self.what.is_dated() && (self.platform.is_some() || self.tenant.is_some()) {
             return Err("platform and tenant go with metrics, documents, growth and quarantine only".to_owned());
@@ -385,6 +401,7 @@ pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
                 unless_authorised: rule.unless_authorised,
                 before: before.clone(),
                 everywhere_before: is_for_all.then(|| cutoff(last_date(now), rule.age)),
+                daily: rule.layer == Layer::Policy || rule.what == What::Events,
                 rule: rule.to_string(),
                 rows: None,
             });

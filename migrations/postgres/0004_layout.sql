@@ -37,6 +37,15 @@ BEGIN
         'artists_inserted', 'artists_updated', 'consents_inserted', 'accounts_inserted', 'accounts_updated']) AS name
     LOOP
         EXECUTE format('ALTER FUNCTION backline.backline_%s() SET search_path = backline, public, pg_temp', found.name);
+        -- They act as their owner; whoever sets a trigger off needs no right to them.
+        EXECUTE format('REVOKE ALL ON FUNCTION backline.backline_%s() FROM PUBLIC', found.name);
+    END LOOP;
+    -- What Supabase granted to everybody when these tables were made in `public` came along with them.
+    FOR found IN SELECT 'PUBLIC' AS name UNION ALL
+        SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')
+    LOOP
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA backline FROM %s', found.name);
+        EXECUTE format('REVOKE ALL ON ALL SEQUENCES IN SCHEMA backline FROM %s', found.name);
     END LOOP;
     ALTER FUNCTION calculate_growth_rates(UUID, TEXT) SET search_path = backline, public, pg_temp;
 END
@@ -156,15 +165,18 @@ BEGIN
 END
 $$;
 
--- Gives a role its first rights and its policy; never again, since what the operator changes afterwards is the operator's.
+-- Gives a role its first rights and its policies; never again, since what the operator changes afterwards is the operator's. Whoever may use the
+-- schema, or has one of the policies, has been admitted before.
 CREATE FUNCTION backline.admit(p_role TEXT, p_rows TEXT, p_writes BOOLEAN) RETURNS VOID
 LANGUAGE plpgsql AS $$
 DECLARE
     name TEXT;
     shown REGCLASS;
 BEGIN
-    IF to_regrole(p_role) IS NULL OR EXISTS (
-        SELECT 1 FROM pg_policy WHERE polrelid = to_regclass('artists') AND polname = 'backline_' || p_role)
+    IF to_regrole(p_role) IS NULL
+        OR EXISTS (SELECT 1 FROM pg_policy WHERE polname = 'backline_' || p_role)
+        OR EXISTS (SELECT 1 FROM pg_namespace n, aclexplode(n.nspacl) AS a
+            WHERE n.nspname = 'backline' AND a.grantee = to_regrole(p_role))
     THEN
         RETURN;
     END IF;

@@ -24,20 +24,21 @@ LANGUAGE sql STABLE AS $$
     WHERE since + INTERVAL '1 month' <= p_day ORDER BY since
 $$;
 
--- Locks a month for taking it away, its table first, as writers do. False where somebody keeps it for long.
-CREATE FUNCTION backline.lock_month(p_table REGCLASS, p_part REGCLASS) RETURNS BOOLEAN
+-- Locks a month for taking it away: first the accounts, where that is asked for, then its table, then itself, as writers do.
+CREATE FUNCTION backline.lock_month(p_table REGCLASS, p_part REGCLASS, p_accounts BOOLEAN) RETURNS VOID
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM set_config('lock_timeout', '2s', TRUE);
+    IF p_accounts THEN
+        LOCK TABLE ONLY backline.accounts IN ACCESS EXCLUSIVE MODE;
+    END IF;
     EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', p_table);
     EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', p_part);
-    RETURN TRUE;
-EXCEPTION WHEN lock_not_available THEN
-    RETURN FALSE;
 END
 $$;
 
--- Drops a month; where only an empty one may go, one with rows stays. Answers how many rows went, none where it stays.
+-- Drops a month; where only an empty one may go, one with rows stays. Answers how many rows went, none where it stays, as it does where somebody
+-- keeps it for long.
 CREATE FUNCTION backline.drop_month(p_table REGCLASS, p_month DATE, p_only_empty BOOLEAN) RETURNS BIGINT
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -51,9 +52,10 @@ BEGIN
     END IF;
     -- Counted before the lock, which so lasts no longer than the drop.
     EXECUTE format('SELECT COUNT(*) FROM %s', part) INTO gone;
-    IF (p_only_empty AND gone > 0) OR NOT backline.lock_month(p_table, part) THEN
+    IF p_only_empty AND gone > 0 THEN
         RETURN NULL;
     END IF;
+    PERFORM backline.lock_month(p_table, part, FALSE);
     IF p_only_empty THEN
         EXECUTE format('SELECT EXISTS (SELECT 1 FROM %s)', part) INTO found;
         IF found THEN
@@ -62,10 +64,13 @@ BEGIN
     END IF;
     EXECUTE format('DROP TABLE %s', part);
     RETURN gone;
+EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+    RETURN NULL;
 END
 $$;
 
--- Moves a month of `metrics` to the archive whole. None where the archive has rows of that month already, or somebody keeps it for long.
+-- Moves a month of `metrics` to the archive whole. None where the archive has rows of that month already, or somebody keeps it, or accounts, for
+-- long: the foreign key of the month is made anew on both, and `accounts` are locked first, as by the completion of a batch.
 CREATE FUNCTION backline.archive_month(p_month DATE) RETURNS BIGINT
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -78,9 +83,11 @@ BEGIN
     IF part IS NULL OR to_regclass(format('backline.%I', 'metrics_archive' || suffix)) IS NOT NULL THEN
         RETURN NULL;
     END IF;
-    PERFORM pg_advisory_xact_lock(7135240011895);
     EXECUTE format('SELECT COUNT(*) FROM %s', part) INTO moved;
-    IF to_regclass(format('backline.%I', 'metrics_archive' || suffix)) IS NOT NULL OR NOT backline.lock_month(source, part) THEN
+    -- As `backline.ensure_month` does it, and in its order.
+    PERFORM pg_advisory_xact_lock(7135240011895);
+    PERFORM backline.lock_month(source, part, TRUE);
+    IF EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = 'backline'::regnamespace AND relname = 'metrics_archive' || suffix) THEN
         RETURN NULL;
     END IF;
     EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', source, part);
@@ -88,6 +95,8 @@ BEGIN
     EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
         target, part, p_month, (p_month + INTERVAL '1 month')::date);
     RETURN moved;
+EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+    RETURN NULL;
 END
 $$;
 ALTER FUNCTION backline.archive_month(DATE) SET search_path = backline, public, pg_temp;

@@ -40,6 +40,7 @@ CREATE TABLE deliveries (
 ) STRICT;
 CREATE INDEX deliveries_due ON deliveries (webhook_id, next_at, event_seq) WHERE state = 'waiting';
 CREATE INDEX deliveries_lines ON deliveries (webhook_id, line, event_seq) WHERE state = 'waiting';
+CREATE INDEX events_by_time ON events (occurred_at);
 CREATE INDEX deliveries_parked ON deliveries (webhook_id) WHERE state = 'parked';
 CREATE INDEX deliveries_by_event ON deliveries (event_seq);
 CREATE INDEX deliveries_by_artist ON deliveries (artist_id) WHERE artist_id IS NOT NULL;

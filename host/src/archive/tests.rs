@@ -145,7 +145,20 @@ fn what_makes_no_sense_is_refused() {
     assert!(refused(ArchiveRule { platform: Some(platform("x")), ..rule(What::Logs, 3) }).contains("platform"));
     assert!(refused(ArchiveRule { action: Some(Action::Archive), ..rule(What::Logs, 3) }).contains("only metrics"));
     assert!(refused(ArchiveRule { reason: Some(" ".to_owned()), ..rule(What::Logs, 3) }).contains("reason"));
-    config(vec![rule(What::Runs, 40)]).check().expect("fine");
+    assert!(refused(rule(What::Metrics, 489)).contains("490 days"));
+    assert!(refused(ArchiveRule { months: Some(17), days: None, ..rule(What::Metrics, 1) }).contains("18 months"));
+    let delete = ArchiveRule { action: Some(Action::Delete), ..rule(What::Metrics, 5) };
+    let half = ArchiveRule { months: Some(18), days: None, ..rule(What::Metrics, 1) };
+    config(vec![rule(What::Runs, 40), rule(What::Metrics, 490), half, delete]).check().expect("fine");
+}
+
+#[test]
+fn what_platforms_ask_for_is_done_every_day_and_so_are_copies_of_it() {
+    let policies = [(platform("youtube"), Policy { metrics_days: Some(30), ..Policy::default() })];
+    let plan = plan(&rules(&ArchiveConfig::default(), &policies), &["UTC".to_owned()], at("2026-06-01T00:00:00Z"));
+    let daily: Vec<_> = plan.steps.iter().filter(|step| step.daily).map(|step| (step.table, step.action)).collect();
+    let expected = [Table::Metrics, Table::MetricsArchive, Table::Quarantine, Table::Events];
+    assert_eq!(daily, expected.map(|table| (table, Action::Delete)));
 }
 
 fn some_rule() -> impl Strategy<Value = ArchiveRule> {

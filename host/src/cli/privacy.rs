@@ -84,10 +84,11 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
             identifier.iter().for_each(|text| identifiers.add(text));
             identifiers.join(host.identifiers_of(artist).await?);
             let found = search(&host, &identifiers, documents).await?;
+            let hidden = host.hidden_tables().await?;
             if json {
-                print::json(&json!({ "searched_for": identifiers.len(), "found": found }))?;
+                print::json(&json!({ "searched_for": identifiers.len(), "found": found, "not_searched": hidden }))?;
             } else {
-                tell_found(&found, &identifiers)?;
+                tell_found(&found, &hidden, &identifiers)?;
             }
             Ok(exit_of(&found))
         }
@@ -140,14 +141,16 @@ async fn erase(host: &Host, artist: ArtistId, verify: bool, as_json: bool) -> Ou
     let identifiers =
         if erasure.erased_before { host.identifiers_of(artist).await? } else { erasure.identifiers.clone() };
     let found = if verify { Some(search(host, &identifiers, false).await?) } else { None };
+    let hidden = if verify { host.hidden_tables().await? } else { Vec::new() };
     if as_json {
         print::json(&json!({
             "receipt": erasure.receipt, "erased_before": erasure.erased_before, "kept_tokens": erasure.kept_tokens, "found": found,
+            "not_searched": hidden,
         }))?;
     } else {
         tell_receipt(&erasure.receipt, erasure.erased_before)?;
         if let Some(found) = &found {
-            tell_found(found, &identifiers)?;
+            tell_found(found, &hidden, &identifiers)?;
         }
     }
     Ok(found.as_deref().map_or(Exit::Done, exit_of))
@@ -168,7 +171,10 @@ fn tell_receipt(receipt: &Receipt, before: bool) -> Result<(), Failure> {
     print::table(&["where", "what", ">rows"], cells)
 }
 
-fn tell_found(found: &[Sighting], identifiers: &Identifiers) -> Result<(), Failure> {
+fn tell_found(found: &[Sighting], hidden: &[String], identifiers: &Identifiers) -> Result<(), Failure> {
+    if !hidden.is_empty() {
+        print::note(&format!("not searched, since Backline's role may not read all of them: {}", hidden.join(", ")));
+    }
     if found.is_empty() {
         return print::line(&format!("nothing was found of {}", print::count(identifiers.len() as u64, "identifier")));
     }

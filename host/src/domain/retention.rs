@@ -158,6 +158,8 @@ pub struct Step {
     pub before: Before,
     /// Every row of an earlier date than this one is past its age, wherever the artist is; none where that depends on the row.
     pub everywhere_before: Option<NaiveDate>,
+    /// Whether it is done every day: a platform's terms ask for it, or the rows hold copies of what they are about.
+    pub daily: bool,
     /// By which rule.
     pub rule: String,
     /// How many rows there are, once counted.

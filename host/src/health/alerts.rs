@@ -24,7 +24,12 @@ pub struct Reading {
     more_is_worse: bool,
     /// How much better than the threshold it must be before the alert ceases.
     margin: f64,
+    /// For how long it must have been worse before the alert fires, at least.
+    patience: TimeDelta,
 }
+
+/// For how long nothing may be planned beyond the window: clocks are put back by an hour in autumn, and runs are not planned to the minute.
+const IDLE_FOR: TimeDelta = TimeDelta::hours(2);
 
 /// What an alert did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +58,9 @@ pub fn readings(report: &HealthReport, figures: &Figures, config: &HealthConfig)
         let Some(of) = report.platforms.iter().find(|of| of.platform == *platform) else { continue };
         let health: &Health = &of.health;
         let mut watch = |name, value, threshold, more_is_worse, margin| {
-            readings.push(Reading { name, platform: Some(platform.clone()), value, threshold, more_is_worse, margin });
+            let patience = if name == AlertName::NoData { IDLE_FOR } else { TimeDelta::zero() };
+            let platform = Some(platform.clone());
+            readings.push(Reading { name, platform, value, threshold, more_is_worse, margin, patience });
         };
         watch(AlertName::Completion, health.completion, bounds.completion, false, margin);
         watch(AlertName::ErrorRate, health.error_rate, bounds.error_rate, true, margin);
@@ -70,7 +77,8 @@ pub fn readings(report: &HealthReport, figures: &Figures, config: &HealthConfig)
         watch(AlertName::NoData, Some(missing as f64), 0.0, true, 0.0);
     }
     let mut watch = |name, value, threshold, margin| {
-        readings.push(Reading { name, platform: None, value, threshold, more_is_worse: true, margin });
+        let patience = TimeDelta::zero();
+        readings.push(Reading { name, platform: None, value, threshold, more_is_worse: true, margin, patience });
     };
     let run_minutes = report.run_s.map(|seconds| seconds / 60.0);
     watch(AlertName::RunTime, run_minutes, bounds.run_minutes, bounds.run_minutes * margin);
@@ -123,7 +131,7 @@ pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, confi
         }
     } else if worse {
         let since = *alert.worse_since.get_or_insert(now);
-        if now - since >= TimeDelta::minutes(config.for_minutes.into()) {
+        if now - since >= TimeDelta::minutes(config.for_minutes.into()).max(reading.patience) {
             crossing = Some(Crossing::Degraded);
         }
     } else {
@@ -135,4 +143,27 @@ pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, confi
         alert.crossings += 1;
     }
     Some(Step { alert, crossing })
+}
+
+/// Where a firing alert stands that nobody reads a figure for any more, since its platform is optional now or nobody is left to be collected from
+/// it: it ceases, with the figure it had last. None where it is read, or does not fire.
+#[must_use]
+pub fn cease(alert: &Alert, readings: &[Reading], figures: &Figures, now: DateTime<Utc>) -> Option<Alert> {
+    let reading = readings.iter().find(|reading| reading.name == alert.name && reading.platform == alert.platform);
+    let is_idle = || {
+        let counted = alert.platform.as_ref().and_then(|platform| figures.platforms.get(platform));
+        counted.is_none_or(|counted| counted.eligible == 0)
+    };
+    let is_watched = match reading {
+        Some(reading) => reading.value.is_some() || alert.platform.is_none() || !is_idle(),
+        None => false,
+    };
+    (alert.firing && !is_watched).then(|| Alert {
+        firing: false,
+        since: now,
+        worse_since: None,
+        crossings: alert.crossings + 1,
+        changed_at: now,
+        ..alert.clone()
+    })
 }

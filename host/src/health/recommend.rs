@@ -314,7 +314,7 @@ fn undelivered(found: &WebhookFigures) -> Recommendation {
     let (sentence, remedy) = match disabled_reason {
         Some(reason) => (
             format!(
-                "webhook {name} was switched off: {reason}; it is told what happened meanwhile once it is on again"
+                "webhook {name} was switched off: {reason}; it is told what happened meanwhile, as far as events are kept, once it is on again"
             ),
             format!("backline webhooks enable {name}"),
         ),

@@ -384,6 +384,36 @@ fn somebody_known_all_the_time_of_whom_nothing_was_planned_is_an_alert() {
 }
 
 #[test]
+fn an_alert_that_nobody_reads_a_figure_for_any_more_ceases() {
+    let config = HealthConfig::default();
+    let ceases = |figures: PlatformFigures, name, firing| {
+        let figures = self::figures([("youtube", figures)]);
+        let readings = readings(&report_of(&figures, &Suspects::default()), &figures, &config);
+        let alert = Alert {
+            name,
+            platform: (name != AlertName::RunTime).then(|| platform("youtube")),
+            firing,
+            since: since(),
+            value: 0.5,
+            threshold: 0.8,
+            worse_since: None,
+            crossings: 3,
+            changed_at: since(),
+        };
+        cease(&alert, &readings, &figures, now())
+    };
+    let (nobody, somebody) =
+        (PlatformFigures::default(), PlatformFigures { eligible: 1, ..PlatformFigures::default() });
+    let ceased = ceases(nobody.clone(), AlertName::Completion, true).expect("nobody is left");
+    assert_eq!((ceased.firing, ceased.since, ceased.crossings, ceased.value), (false, now(), 4, 0.5));
+    assert_eq!(ceases(nobody.clone(), AlertName::Completion, false), None, "it does not fire");
+    assert_eq!(ceases(somebody.clone(), AlertName::Completion, true), None, "no data yet");
+    assert_eq!(ceases(nobody, AlertName::RunTime, true), None, "it is of no platform");
+    let optional = PlatformFigures { optional: true, ..somebody };
+    assert!(ceases(optional, AlertName::Completion, true).is_some(), "it is optional now");
+}
+
+#[test]
 fn values_that_make_no_sense_are_refused_by_their_key() {
     let wrong = |change: fn(&mut HealthConfig)| {
         let mut config = HealthConfig::default();

@@ -1,12 +1,14 @@
-//! Puts away what is past its time: by command, and once a week in the service, on one host.
+//! Puts away what is past its time: by command, and in the service, on one host: once a week everything, and once a day what the terms of
+//! platforms ask for.
 //!
-//! There is one way to do it, whether it is the first time, again, or after a crash: plan what is due now and do it, transaction by transaction.
+//! There is one way to do it, whether it is the first time, again, or after a crash: plan what is due then and do it, transaction by transaction.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use chrono::{DateTime, Months, Utc};
+use chrono::{DateTime, Months, TimeDelta, Utc};
 
+use super::privacy::again;
 use super::service::{AGAIN_AFTER, Seat};
 use super::{Host, HostError};
 use crate::archive::{Plan, plan, rules};
@@ -25,11 +27,32 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Runs among which the last one that was done is looked for: more than fail in a week.
 const RUNS_LOOKED_AT: u32 = 5_000;
 
+/// How often what platforms' terms ask for is done.
+const TERMS_EVERY: TimeDelta = TimeDelta::days(1);
+
 /// Months of which empty parts are kept: late numbers may still come for them.
 const EMPTY_MONTHS_KEPT: u32 = 24;
 
 /// Months made ahead of time.
 const MONTHS_AHEAD: u32 = 2;
+
+/// How a run came about; stored as its origin.
+mod origin {
+    /// Somebody asked for it.
+    pub const MANUAL: &str = "manual";
+    /// The weekly one.
+    pub const SCHEDULE: &str = "schedule";
+    /// The daily one, of what platforms' terms ask for.
+    pub const TERMS: &str = "terms";
+    /// None: when a service first looked.
+    pub const START: &str = "start";
+}
+
+/// A run that is to be made.
+struct Due {
+    at: DateTime<Utc>,
+    origin: String,
+}
 
 /// Why nothing was put away.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +117,7 @@ impl Host {
             return Err(ArchiveError::Ahead { at }.into());
         }
         let term = self.archive_term().await?;
-        let done = self.archive_in_term(&term, at, "manual", progress).await;
+        let done = self.archive_in_term(&term, Due { at, origin: origin::MANUAL.to_owned() }, progress).await;
         self.store().resign(&term, self.clock().now()).await?;
         done
     }
@@ -103,18 +126,19 @@ impl Host {
     async fn archive_term(&self) -> Result<Term, HostError> {
         let ttl = Duration::from_millis(self.config().service.leader_ttl_ms);
         let until = self.clock().now() + ttl + AGAIN_AFTER;
+        // Not the host's name alone, which a service may have too.
+        let name = format!("{} (command {})", self.name(), uuid::Uuid::now_v7().simple());
         let mut looks = tokio::time::interval(Duration::from_millis(200));
         loop {
             looks.tick().await;
             let now = self.clock().now();
-            if let Some(term) = self.store().try_lead(ROLE, self.name(), now, ttl).await? {
+            if let Some(term) = self.store().try_lead(ROLE, &name, now, ttl).await? {
                 return Ok(term);
             }
-            let holder = self.store().leader(ROLE).await?.map(|term| term.holder);
+            let Some(leader) = self.store().leader(ROLE).await? else { continue };
             // Whoever renews the role lives.
-            let renewed = self.store().leader(ROLE).await?.is_some_and(|term| term.expires_at > until);
-            if renewed || now > until {
-                return Err(ArchiveError::Busy { holder: holder.unwrap_or_default() }.into());
+            if leader.expires_at > until || now > until {
+                return Err(ArchiveError::Busy { holder: leader.holder }.into());
             }
         }
     }
@@ -122,12 +146,11 @@ impl Host {
     async fn archive_in_term(
         &self,
         term: &Term,
-        at: DateTime<Utc>,
-        origin: &str,
+        due: Due,
         progress: &(dyn Fn(&ArchiveProgress<'_>) + Sync),
     ) -> Result<ArchiveRun, HostError> {
-        let mut run = self.begin_archive_run(at, origin).await?;
-        let done = self.put_away(term, at, &mut run, progress).await;
+        let mut run = self.begin_archive_run(due).await?;
+        let done = self.put_away(term, &mut run, progress).await;
         run.finished_at = Some(self.clock().now());
         match &done {
             Ok(()) => {
@@ -144,7 +167,7 @@ impl Host {
     }
 
     /// Writes down that a run begins, and what became of one that was cut off.
-    async fn begin_archive_run(&self, at: DateTime<Utc>, origin: &str) -> Result<ArchiveRun, HostError> {
+    async fn begin_archive_run(&self, due: Due) -> Result<ArchiveRun, HostError> {
         let now = self.clock().now();
         for mut before in self.store().list_archive_runs(10).await? {
             if before.state == "running" {
@@ -155,8 +178,8 @@ impl Host {
         }
         let run = ArchiveRun {
             id: uuid::Uuid::now_v7(),
-            origin: origin.to_owned(),
-            as_of: at,
+            origin: due.origin,
+            as_of: due.at,
             started_at: now,
             finished_at: None,
             state: "running".to_owned(),
@@ -170,16 +193,19 @@ impl Host {
     async fn put_away(
         &self,
         term: &Term,
-        at: DateTime<Utc>,
         run: &mut ArchiveRun,
         progress: &(dyn Fn(&ArchiveProgress<'_>) + Sync),
     ) -> Result<(), HostError> {
         let store = self.store();
         let ttl = Duration::from_millis(self.config().service.leader_ttl_ms);
-        let mut held_until = term.expires_at;
+        let (mut held_until, holder) = (term.expires_at, term.holder.as_str());
+        let at = run.as_of;
         let ahead = (0..=MONTHS_AHEAD).filter_map(|months| at.date_naive().checked_add_months(Months::new(months)));
         store.ensure_months(ahead).await?;
-        let (plan, zones) = self.archive_steps(at).await?;
+        let (mut plan, zones) = self.archive_steps(at).await?;
+        if run.origin == origin::TERMS {
+            plan.steps.retain(|step| step.daily);
+        }
         let limit = self.config().archive.rows_per_transaction;
         let of = plan.steps.len();
         for (index, step) in plan.steps.iter().enumerate() {
@@ -195,16 +221,16 @@ impl Host {
             };
             tell(0);
             for month in store.whole_months(step).await? {
-                self.keep_role(&mut held_until, ttl).await?;
-                tell(store.put_away_month(step, month).await?.unwrap_or(0));
+                self.keep_role(holder, &mut held_until, ttl).await?;
+                tell(again(|| store.put_away_month(step, month)).await?.unwrap_or(0));
             }
             if step.action == Action::Archive {
                 store.prepare_archive(step).await?;
             }
             let mut place = Some(ArchivePlace::default());
             while let Some(from) = place {
-                self.keep_role(&mut held_until, ttl).await?;
-                let taken = store.put_away(step, &zones, &from, limit, at).await?;
+                self.keep_role(holder, &mut held_until, ttl).await?;
+                let taken = again(|| store.put_away(step, &zones, &from, limit, at)).await?;
                 tell(taken.rows);
                 place = taken.next;
             }
@@ -218,12 +244,12 @@ impl Host {
     }
 
     /// Renews the role when a third of its time is over.
-    async fn keep_role(&self, held_until: &mut DateTime<Utc>, ttl: Duration) -> Result<(), HostError> {
+    async fn keep_role(&self, holder: &str, held_until: &mut DateTime<Utc>, ttl: Duration) -> Result<(), HostError> {
         let now = self.clock().now();
         if now + ttl * 2 / 3 < *held_until {
             return Ok(());
         }
-        match self.store().try_lead(ROLE, self.name(), now, ttl).await? {
+        match self.store().try_lead(ROLE, holder, now, ttl).await? {
             Some(term) => {
                 *held_until = term.expires_at;
                 Ok(())
@@ -276,31 +302,41 @@ async fn look(seat: &Seat, host: &Host) -> Result<(), HostError> {
     }
     let spec = ScheduleSpec { cron: config.schedule.clone(), timezone: config.timezone, ..ScheduleSpec::default() };
     let timetable = Timetable::of(&spec)?;
-    if !is_due(host, &timetable).await? {
+    if due(host, &timetable).await?.is_none() {
         return Ok(());
     }
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
     let Some(term) = host.store().try_lead(ROLE, &seat.name, host.clock().now(), ttl).await? else { return Ok(()) };
     // Another host may have done it just before the role was free.
-    let done = match is_due(host, &timetable).await {
-        Ok(true) => host.archive_in_term(&term, host.clock().now(), "schedule", &|_| {}).await.map(|run| {
-            tracing::info!(counts = ?run.counts, "what was past its time is put away");
+    let done = match due(host, &timetable).await {
+        Ok(Some(due)) => host.archive_in_term(&term, due, &|_| {}).await.map(|run| {
+            tracing::info!(origin = run.origin, counts = ?run.counts, "what was past its time is put away");
         }),
-        Ok(false) => Ok(()),
+        Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
     host.store().resign(&term, host.clock().now()).await?;
     done
 }
 
-/// Whether a time has come since it was last done, or what was begun was cut off. The first look is what the first time is counted from.
-async fn is_due(host: &Host, timetable: &Timetable) -> Result<bool, HostError> {
+/// What is to be done now: what was begun and cut off, or what a time has come for since it was last done. The first look is what the first time
+/// is counted from.
+async fn due(host: &Host, timetable: &Timetable) -> Result<Option<Due>, HostError> {
     let now = host.clock().now();
     let runs = host.store().list_archive_runs(RUNS_LOOKED_AT).await?;
-    let Some(last) = runs.iter().find(|run| run.state == "done") else {
+    if let Some(cut_off) = runs.iter().find(|run| run.state == "running") {
+        return Ok(Some(Due { at: cut_off.as_of.min(now), origin: cut_off.origin.clone() }));
+    }
+    // A run that somebody made as of an earlier time says nothing of when the next one is due.
+    let done = runs.iter().filter(|run| run.state == "done" && run.started_at - run.as_of < TERMS_EVERY);
+    let latest = |whole: bool| {
+        let of_use = done.clone().filter(|run| !whole || run.origin != origin::TERMS);
+        of_use.map(|run| run.as_of).max()
+    };
+    let Some(any) = latest(false) else {
         let start = ArchiveRun {
             id: uuid::Uuid::now_v7(),
-            origin: "start".to_owned(),
+            origin: origin::START.to_owned(),
             as_of: now,
             started_at: now,
             finished_at: Some(now),
@@ -309,9 +345,11 @@ async fn is_due(host: &Host, timetable: &Timetable) -> Result<bool, HostError> {
             message: None,
         };
         host.store().save_archive_run(&start).await?;
-        return Ok(false);
+        return Ok(None);
     };
-    let cut_off = runs.iter().take_while(|run| run.id != last.id).any(|run| run.state == "running");
-    // A run as of an earlier time does not stand for today's.
-    Ok(cut_off || timetable.next_after(last.as_of).is_some_and(|time| time <= now))
+    let due = |origin: &str| Some(Due { at: now, origin: origin.to_owned() });
+    if timetable.next_after(latest(true).unwrap_or(any)).is_some_and(|time| time <= now) {
+        return Ok(due(origin::SCHEDULE));
+    }
+    Ok(if now >= any + TERMS_EVERY { due(origin::TERMS) } else { None })
 }

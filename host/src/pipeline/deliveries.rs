@@ -149,17 +149,21 @@ async fn look(seat: &Seat, host: &Host, office: &mut Office) -> Result<Duration,
     let poll = Duration::from_millis(host.config().service.poll_ms);
     let webhooks = host.store().list_webhooks().await?;
     let on: Vec<(Webhook, EventCursor)> = webhooks.into_iter().filter(|(webhook, _)| webhook.enabled).collect();
+    let mut more = false;
     if !on.is_empty() {
         let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
         office.term = host.store().try_lead(ROLE, &seat.name, host.clock().now(), ttl).await?;
         if office.term.is_some() {
-            host.note_deliveries(&on).await?;
+            more = host.note_deliveries(&on).await?.1;
         }
     }
     office.webhooks = on.into_iter().map(|(webhook, _)| webhook).collect();
     office.hungry = office.webhooks.iter().map(|webhook| webhook.id).collect();
     if office.webhooks.is_empty() {
         return Ok(poll);
+    }
+    if more {
+        return Ok(LOOK_EVERY);
     }
     let now = host.clock().now();
     let next = host.store().next_delivery_after(now).await?;
@@ -180,7 +184,9 @@ async fn send_due(seat: &Seat, host: &Host, office: &mut Office) -> Result<(), H
         .collect();
     turns.sort_by_key(|(under_way, _)| *under_way);
     for (under_way, webhook) in turns {
-        let room = of_one.saturating_sub(under_way).min(of_all.saturating_sub(office.sends.len()));
+        // However many slow ones there are: whoever has nothing under way may have one.
+        let spare = of_all.saturating_sub(office.sends.len()).max(usize::from(under_way == 0));
+        let room = of_one.saturating_sub(under_way).min(spare);
         if room == 0 {
             continue;
         }
@@ -208,9 +214,16 @@ impl Host {
     /// # Errors
     /// When the database fails.
     pub async fn deliver_due(&self) -> Result<DeliveryReport, HostError> {
-        let webhooks = self.store().list_webhooks().await?;
-        let on: Vec<(Webhook, EventCursor)> = webhooks.into_iter().filter(|(webhook, _)| webhook.enabled).collect();
-        let mut report = DeliveryReport { noted: self.note_deliveries(&on).await?, ..DeliveryReport::default() };
+        let mut report = DeliveryReport::default();
+        let on = loop {
+            let mut on = self.store().list_webhooks().await?;
+            on.retain(|(webhook, _)| webhook.enabled);
+            let (noted, more) = self.note_deliveries(&on).await?;
+            report.noted += noted;
+            if !more {
+                break on;
+            }
+        };
         // What was noted just now is due; what fails from now on is not.
         let now = self.clock().now();
         let mut rounds = stream::iter(&on).map(|(webhook, _)| self.deliver_to(webhook, now)).buffer_unordered(8);
@@ -226,7 +239,9 @@ impl Host {
         let room = self.config().deliveries.in_flight_per_webhook;
         let mut all = Vec::new();
         loop {
-            let leases = self.store().lease_deliveries(webhook.id, self.name(), now, LEASE, room).await?;
+            // What fails from now on is not due in this round, however long the round lasts; leases begin when they are taken.
+            let held_until = self.clock().now() + LEASE;
+            let leases = self.store().lease_due_deliveries(webhook.id, self.name(), now, held_until, room).await?;
             if leases.is_empty() {
                 return Ok(all);
             }
@@ -235,34 +250,35 @@ impl Host {
         }
     }
 
-    /// Notes for each webhook what it is to be told of the events it has not been looked after yet. Answers how many deliveries are new.
-    async fn note_deliveries(&self, webhooks: &[(Webhook, EventCursor)]) -> Result<u64, HostError> {
-        let (store, mut noted) = (self.store(), 0);
-        let mut behind: Vec<(&Webhook, EventCursor)> =
-            webhooks.iter().map(|(webhook, seen)| (webhook, *seen)).collect();
-        while let Some(from) = behind.iter().map(|(_, seen)| *seen).min() {
-            let heads = store.event_heads_after(from, PAGE).await?;
-            let Some(until) = heads.last().map(|head| head.cursor) else { break };
-            let mut still = Vec::new();
-            for (webhook, seen) in behind {
-                if seen >= until {
-                    still.push((webhook, seen));
-                    continue;
-                }
-                let new: Vec<NewDelivery> =
-                    heads.iter().filter(|head| head.cursor > seen).filter_map(|head| wanted(webhook, head)).collect();
-                // Where another host has done it, that one goes on with it.
-                if let Some(written) = store.fan_out(webhook.id, seen, until, &new, self.clock().now()).await? {
-                    noted += written;
-                    still.push((webhook, until));
-                }
-            }
-            behind = still;
-            if heads.len() < PAGE as usize {
-                break;
-            }
+    /// Notes for webhooks what they are to be told of the next events: a page for those that have come furthest, so that they are told at once, and
+    /// one for those that are furthest behind. Answers how many deliveries are new, and whether there is more to look through.
+    async fn note_deliveries(&self, webhooks: &[(Webhook, EventCursor)]) -> Result<(u64, bool), HostError> {
+        let places: BTreeSet<EventCursor> = webhooks.iter().map(|(_, seen)| *seen).collect();
+        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok((0, false)) };
+        let (mut noted, mut more) = self.note_page(webhooks, *last).await?;
+        if first < last {
+            let (of_first, more_of_first) = self.note_page(webhooks, *first).await?;
+            noted += of_first;
+            more |= more_of_first || places.len() > 2 && of_first > 0;
         }
-        Ok(noted)
+        Ok((noted, more))
+    }
+
+    /// The same for the webhooks that have come as far as this, and a page of events.
+    async fn note_page(
+        &self,
+        webhooks: &[(Webhook, EventCursor)],
+        from: EventCursor,
+    ) -> Result<(u64, bool), HostError> {
+        let (store, mut noted) = (self.store(), 0);
+        let heads = store.event_heads_after(from, PAGE).await?;
+        let Some(until) = heads.last().map(|head| head.cursor) else { return Ok((0, false)) };
+        for (webhook, seen) in webhooks.iter().filter(|(_, seen)| *seen == from) {
+            let new: Vec<NewDelivery> = heads.iter().filter_map(|head| wanted(webhook, head)).collect();
+            // None where another host has done it.
+            noted += store.fan_out(webhook.id, *seen, until, &new, self.clock().now()).await?.unwrap_or(0);
+        }
+        Ok((noted, heads.len() >= PAGE as usize))
     }
 
     /// Sends one delivery and writes down how it went. What goes wrong with the database is logged: the lease runs out then.

@@ -112,7 +112,13 @@ impl Host {
         let known: HashMap<(AlertName, Option<Platform>), Alert> =
             known.into_iter().map(|alert| ((alert.name, alert.platform.clone()), alert)).collect();
         let mut changes = Vec::new();
-        for reading in health::readings(&report, &figures, config) {
+        let readings = health::readings(&report, &figures, config);
+        for before in known.values() {
+            let Some(alert) = health::cease(before, &readings, &figures, now) else { continue };
+            let event = event_of(&alert, Crossing::Recovered, now);
+            changes.push((alert, before.crossings, Some(event)));
+        }
+        for reading in readings {
             let before = known.get(&(reading.name, reading.platform.clone()));
             let Some(step) = health::step(before, &reading, now, config) else { continue };
             let event = step.crossing.map(|crossing| event_of(&step.alert, crossing, now));

@@ -64,6 +64,14 @@ impl Host {
         Ok(Identifiers::of(artist, &self.store().accounts_of(&[artist]).await?))
     }
 
+    /// Tables that a [`search`](Self::search) does not see all of, since they are others' and Backline's role may not read them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn hidden_tables(&self) -> Result<Vec<String>, HostError> {
+        Ok(self.store().hidden_tables().await?)
+    }
+
     /// Looks for identifiers in every column of text or JSON of the database, and in stored documents where that is asked for.
     ///
     /// # Errors
@@ -97,7 +105,7 @@ async fn forget_tokens(state_dir: Option<&Path>, credentials: &[CredentialId]) {
 }
 
 /// Two transactions may get into each other's way: then one of them is undone, and can be tried again.
-async fn again<T, F: Future<Output = Result<T, StoreError>>>(work: impl Fn() -> F) -> Result<T, StoreError> {
+pub(super) async fn again<T, F: Future<Output = Result<T, StoreError>>>(work: impl Fn() -> F) -> Result<T, StoreError> {
     let mut tries = 1;
     loop {
         match work().await {

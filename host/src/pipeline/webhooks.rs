@@ -197,7 +197,8 @@ impl Host {
         if self.store().list_deliveries(&known).await?.is_empty() {
             let problem = "the webhook is for another tenant";
             let not_sent = || WebhookError::NotSent { name: webhook.name.clone(), event: id, problem };
-            let tenant = self.tenant_of(event.artist_id).await?;
+            let of_data = || event.data["tenant"].as_str().map(str::to_owned);
+            let tenant = self.tenant_of(event.artist_id).await?.or_else(of_data);
             let as_any = Webhook { events: vec!["*".to_owned()], ..webhook.clone() };
             if !delivery::wants(&as_any, &event.kind, tenant.as_deref()) {
                 return Err(not_sent().into());

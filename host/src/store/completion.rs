@@ -261,6 +261,11 @@ impl Completion {
             for lost in &mut result.lost_metrics {
                 lost.reason.clear();
             }
+            for account in &mut result.accounts {
+                if let Outcome::Failed { message, .. } | Outcome::Deferred { message, .. } = &mut account.outcome {
+                    message.clear();
+                }
+            }
         }
     }
 

@@ -171,7 +171,21 @@ impl Store {
         ttl: Duration,
         limit: u32,
     ) -> Result<Vec<DeliveryLease>, StoreError> {
-        let until = now + ttl;
+        self.lease_due_deliveries(webhook, owner, now, now + ttl, limit).await
+    }
+
+    /// The same with the end of the leases given, for what is due at an earlier time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lease_due_deliveries(
+        &self,
+        webhook: WebhookId,
+        owner: &str,
+        due_at: DateTime<Utc>,
+        held_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryLease>, StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query(
             "WITH due AS MATERIALIZED (
@@ -190,8 +204,8 @@ impl Store {
         let statement = statement
             .bind(webhook.to_string())
             .bind(clean(owner))
-            .bind(time_text(now))
-            .bind(time_text(until))
+            .bind(time_text(due_at))
+            .bind(time_text(held_until))
             .bind(i64::from(limit));
         let leased = work.rows("lease deliveries", statement).await?;
         if leased.is_empty() {
@@ -213,7 +227,7 @@ impl Store {
                 event,
                 attempt: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
                 first_tried_at: row.time("first_tried_at")?,
-                until,
+                until: held_until,
                 cursor,
                 owner: clean(owner),
                 line: row.text("line")?,

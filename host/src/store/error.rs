@@ -206,9 +206,9 @@ impl StoreError {
         let Self::Query { source, .. } = self else { return false };
         match source {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-            // PostgreSQL: serialization failure, deadlock, the server's shutdown. SQLite: busy, locked.
+            // PostgreSQL: serialization failure, deadlock, a lock that was not to be had, the server's shutdown. SQLite: busy, locked.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                matches!(code.as_ref(), "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "5" | "6" | "517")
+                matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "5" | "6" | "517")
             }),
             _ => false,
         }

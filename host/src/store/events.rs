@@ -122,7 +122,9 @@ impl Store {
 pub(super) async fn lock_events(work: &mut Work) -> Result<(), StoreError> {
     if work.kind == DatabaseKind::Postgres {
         // Numbers become visible in another order than they are drawn. Whoever has drawn one and not committed yet holds this lock, shared;
-        // waiting for it takes as long as the end of a batch.
+        // waiting for it takes as long as the end of a batch. Whoever comes after the one that waits waits too: so it gives up soon, and its caller
+        // looks again later.
+        work.rows("bound a wait", work.query("SELECT set_config('lock_timeout', '2s', TRUE) AS bound")).await?;
         let lock = work.query("SELECT 1 AS locked FROM pg_advisory_xact_lock(7135240011894)");
         work.rows("wait for events that are being written", lock).await?;
     }

@@ -36,7 +36,13 @@ impl Store {
             DatabaseKind::Sqlite => self.pool.begin_with("BEGIN DEFERRED").await,
             DatabaseKind::Postgres => self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
         };
-        Ok(Export { snapshot: snapshot.during("begin an export")?, kind: self.kind(), artist })
+        let mut snapshot = snapshot.during("begin an export")?;
+        if self.kind() == DatabaseKind::Postgres {
+            // Whoever takes what is exported may be slow. It only reads, so that nobody waits for it.
+            let patient = sqlx::query("SELECT set_config('idle_in_transaction_session_timeout', '0', TRUE)");
+            patient.execute(&mut *snapshot).await.during("begin an export")?;
+        }
+        Ok(Export { snapshot, kind: self.kind(), artist })
     }
 }
 

@@ -140,12 +140,13 @@ impl Store {
     /// Accounts of batches that are planned or in somebody's hands, of which nothing is known yet for their date.
     async fn count_open(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
-            "SELECT b.platform, CASE WHEN b.created_at <= $2::timestamptz THEN 1 ELSE 0 END AS is_overdue, COUNT(*)::bigint AS accounts
+            "SELECT b.platform, CASE WHEN b.created_at <= $2::timestamptz AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END AS is_overdue,
+                 COUNT(*)::bigint AS accounts
              FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
              WHERE b.finished_at IS NULL AND b.state IN ('planned', 'leased')
                  AND NOT EXISTS (SELECT 1 FROM collection_outcomes o WHERE o.account_id = m.account_id
                      AND o.metric_date = m.metric_date AND o.outcome <> 'excluded' AND o.at > $1::timestamptz)
-             GROUP BY b.platform, CASE WHEN b.created_at <= $2::timestamptz THEN 1 ELSE 0 END",
+             GROUP BY b.platform, CASE WHEN b.created_at <= $2::timestamptz AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.overdue_before));
         for row in self.rows("count what is under way", statement).await? {
@@ -275,6 +276,8 @@ impl Store {
                  SELECT a.id, a.platform, a.platform_id, t.name, ROW_NUMBER() OVER (PARTITION BY a.platform ORDER BY a.id) AS place
                  FROM accounts a JOIN artists t ON t.id = a.artist_id
                  WHERE a.status = 'reconnect_needed' AND t.subscription_status = 'active' AND t.data_collection_enabled
+                     AND COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id AND c.platform = a.platform
+                         AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) = 1
              ) AS asked
              WHERE place <= $1 ORDER BY platform, id",
         );

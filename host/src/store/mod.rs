@@ -274,6 +274,8 @@ async fn prepare_connection(kind: DatabaseKind, connection: &mut sqlx::AnyConnec
     } else {
         // Set on the connection, not on the role or the database, which are the operator's.
         connection.execute("SET search_path = backline, public").await?;
+        // A host that was stopped in the middle of a transaction keeps others from what it has locked for so long, and no longer.
+        connection.execute("SET idle_in_transaction_session_timeout = '60s'").await?;
     }
     Ok(())
 }

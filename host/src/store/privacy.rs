@@ -70,10 +70,11 @@ impl Store {
         );
         let rows = work.rows("lock an artist's accounts", statement.bind(artist.to_string())).await?;
         let accounts: Vec<Account> = rows.iter().map(account_of).collect::<Result<_, _>>()?;
-        let statement = work.query("SELECT 1 AS found FROM artists WHERE id = $1::uuid FOR UPDATE");
-        if work.row("lock an artist", statement.bind(artist.to_string())).await?.is_none() {
+        let statement = work.query("SELECT tenant FROM artists WHERE id = $1::uuid FOR UPDATE");
+        let Some(row) = work.row("lock an artist", statement.bind(artist.to_string())).await? else {
             return Ok(None);
-        }
+        };
+        let tenant = row.text("tenant")?;
         let identifiers = Identifiers::of(artist, &accounts);
         let statement = work.query(
             "SELECT c.id::text AS id FROM credentials c JOIN accounts a ON a.id = c.account_id WHERE a.artist_id = $1::uuid",
@@ -96,13 +97,19 @@ impl Store {
                 receipt.texts.insert(format!("{table}.{column}"), blanked);
             }
         }
+        let blanked = blank_reasons(&mut work, &identifiers).await?;
+        if blanked > 0 {
+            receipt.texts.insert("events.data".to_owned(), blanked);
+        }
         let event = Event {
             id: uuid::Uuid::now_v7(),
             kind: types::ARTIST_ERASED.to_owned(),
             artist_id: None,
             occurred_at: now,
             dedup_key: None,
-            data: json!({ "artist_id_sha256": receipt.artist_id_sha256, "erased_at": now, "rows": receipt.rows }),
+            data: json!({
+                "artist_id_sha256": receipt.artist_id_sha256, "tenant": tenant, "erased_at": now, "rows": receipt.rows,
+            }),
         };
         if let Some(earlier) = tombstone(&mut work, &receipt.artist_id_sha256).await? {
             add(&mut receipt.rows, &earlier.rows);
@@ -168,6 +175,24 @@ impl Store {
         Ok(kept(candidates, &erased))
     }
 
+    /// Tables of this database that a [`search`](Self::search) does not see, or not all of: those that Backline's role may not read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn hidden_tables(&self) -> Result<Vec<String>, StoreError> {
+        if self.kind() == DatabaseKind::Sqlite {
+            return Ok(Vec::new());
+        }
+        let statement = self.query(
+            "SELECT format('%s.%s', n.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname NOT LIKE 'pg^_%' ESCAPE '^' AND n.nspname <> 'information_schema'
+                 AND c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition
+                 AND (NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT') OR row_security_active(c.oid))
+             ORDER BY 1",
+        );
+        self.rows("list tables that are hidden", statement).await?.iter().map(|row| row.text("name")).collect()
+    }
+
     /// Looks for identifiers in every column of text or JSON of every table of this database, and in the stored documents where that is
     /// asked for. `progress` is told each table before it is searched.
     ///
@@ -194,7 +219,8 @@ impl Store {
             DatabaseKind::Postgres => self.query(
                 "SELECT n.nspname::text AS home, c.relname::text AS table_name, a.attname::text AS column_name
                  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-                 WHERE n.nspname IN ('backline', 'public') AND c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition
+                 WHERE n.nspname NOT LIKE 'pg^_%' ESCAPE '^' AND n.nspname <> 'information_schema' AND has_schema_privilege(n.oid, 'USAGE')
+                     AND c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition
                      AND a.attnum > 0 AND NOT a.attisdropped AND has_table_privilege(c.oid, 'SELECT')
                      AND format_type(a.atttypid, NULL) NOT IN ('bytea', 'bigint', 'integer', 'smallint', 'numeric', 'real',
                          'double precision', 'boolean', 'date', 'timestamp with time zone', 'timestamp without time zone')
@@ -210,8 +236,8 @@ impl Store {
                 table_before.clone_from(&shown);
             }
             let text = format!(
-                "SELECT t.{column}::text AS found FROM {home}.{table} t WHERE {}",
-                holds_a_pattern(self.kind(), &format!("t.{}::text", quoted(&column))),
+                "SELECT CAST(t.{column} AS TEXT) AS found FROM {home}.{table} t WHERE {}",
+                holds_a_pattern(self.kind(), &format!("CAST(t.{} AS TEXT)", quoted(&column))),
                 column = quoted(&column),
                 home = quoted(&home),
                 table = quoted(&table),
@@ -224,7 +250,8 @@ impl Store {
                 rows += u64::from(text.is_some_and(|text| identifiers.are_in(&text)));
             }
             if rows > 0 {
-                let own = home == "backline" || TABLES.iter().any(|own| own.name == table);
+                let is_ours = ["main", "public"].contains(&home.as_str()) && TABLES.iter().any(|own| own.name == table);
+                let own = home == "backline" || is_ours;
                 sightings.push(Sighting { table: shown, column, rows, own });
             }
         }
@@ -449,6 +476,26 @@ async fn blank(
         rows += work.execute("blank an artist in texts", statement).await?;
     }
     Ok(rows)
+}
+
+/// Blanks identifiers in what events say a platform refused a metric for, which is in a connector's words; answers in how many.
+async fn blank_reasons(work: &mut Work, identifiers: &Identifiers) -> Result<u64, StoreError> {
+    let condition = holds_a_pattern(work.kind, "(t.data->>'reason')");
+    let text = format!("SELECT t.seq, t.data->>'reason' AS found FROM events t WHERE t.type = $2 AND {condition}");
+    let statement = made(work.kind, &text).bind(pattern_rows(identifiers)?).bind(types::METRIC_LOST);
+    let mut blanked = 0;
+    for row in work.rows("look for an artist in events", statement).await? {
+        let Some(new) = identifiers.blanked(&row.text("found")?) else { continue };
+        let text = match work.kind {
+            DatabaseKind::Sqlite => "UPDATE events SET data = json_set(data, '$.reason', $2) WHERE seq = $1",
+            DatabaseKind::Postgres => {
+                "UPDATE events SET data = jsonb_set(data, '{reason}', to_jsonb($2::text)) WHERE seq = $1"
+            }
+        };
+        let statement = work.query(text).bind(row.int("seq")?).bind(new);
+        blanked += work.execute("blank an artist in events", statement).await?;
+    }
+    Ok(blanked)
 }
 
 /// Identifiers as the rows that [`holds_a_pattern`] looks for.

@@ -159,6 +159,15 @@ impl Store {
         if work.execute("switch a webhook", statement).await? == 0 {
             return Err(not_found(&webhook.name));
         }
+        if enabled {
+            // The time for which a delivery is tried begins anew: it could not be made meanwhile.
+            let statement = work.query(
+                "UPDATE deliveries SET attempts = 0, first_tried_at = NULL, next_at = $2::timestamptz
+                 WHERE webhook_id = $1::uuid AND state = 'waiting' AND lease_owner IS NULL",
+            );
+            let statement = statement.bind(webhook.id.to_string()).bind(time_text(now));
+            work.execute("let waiting deliveries begin anew", statement).await?;
+        }
         notify(&mut work, Topic::Events).await?;
         work.commit().await
     }

@@ -31,10 +31,16 @@ pub(super) struct HealthGauges {
     accepted: Family<One, Float>,
     quality: Family<One, Float>,
     accounts: Family<Two, Gauge>,
+    failed: Family<Two, Gauge>,
+    excluded: Family<Two, Gauge>,
+    never_collected: Family<One, Gauge>,
     reconnect: Family<One, Gauge>,
+    reconnect_share: Family<One, Float>,
     quarantined: Family<One, Gauge>,
     run: Lone,
     cost: Lone,
+    monthly: Lone,
+    requests: Lone,
     objectives: Family<One, Gauge>,
     alerts: Family<Two, Gauge>,
     looked: Lone,
@@ -55,13 +61,35 @@ impl HealthGauges {
             accepted: added(r, "backline_health_accepted_ratio", "Values that passed validation of those reported"),
             quality: added(r, "backline_health_quality_score", "Mean quality score of rows, from 0 to 1"),
             accounts: added(r, "backline_health_accounts", "Accounts by how they ended, over the window of health"),
+            failed: added(r, "backline_health_failed_accounts", "Accounts that failed, by class"),
+            excluded: added(
+                r,
+                "backline_health_excluded_accounts",
+                "Accounts that were not to be collected, by reason",
+            ),
+            never_collected: added(r, "backline_health_never_collected_accounts", "Accounts that were never collected"),
             reconnect: added(r, "backline_health_reconnect_accounts", "Accounts only their artists can mend"),
+            reconnect_share: added(
+                r,
+                "backline_health_reconnect_ratio",
+                "Accounts only their artists can mend, of all",
+            ),
             quarantined: added(r, "backline_health_quarantined_values", "Values that wait for an operator"),
             run: added(r, "backline_health_run_seconds", "The longest time that batches of one run were at work"),
             cost: added(
                 r,
                 "backline_health_cost_dollars",
                 "US dollars a month for each 1,000 artists, estimated from requests and prices",
+            ),
+            monthly: added(
+                r,
+                "backline_health_cost_monthly_dollars",
+                "US dollars a month, estimated for all artists there are",
+            ),
+            requests: added(
+                r,
+                "backline_health_requests",
+                "Requests that the estimate of costs rests on, over the window",
             ),
             objectives: added(r, "backline_health_objective_met", "1 where the objective is met, 0 where it is missed"),
             alerts: added(r, "backline_health_alert_firing", "1 while the alert fires, 0 since it ceased"),
@@ -81,9 +109,19 @@ impl HealthGauges {
         for platform in &report.platforms {
             platforms.know(&platform.platform);
             self.show_one(platforms.of(&platform.platform), &platform.health);
+            let label = || ("platform", platforms.of(&platform.platform));
+            for (class, accounts) in &platform.failures {
+                self.failed.get_or_create(&[label(), ("class", class.as_str().into())]).set(signed(*accounts));
+            }
+            for (reason, accounts) in &platform.exclusions {
+                self.excluded.get_or_create(&[label(), ("reason", reason.as_str().into())]).set(signed(*accounts));
+            }
         }
         set(&self.run, [], report.run_s);
         set(&self.cost, [], report.cost.per_1000_artists);
+        set(&self.monthly, [], report.cost.monthly);
+        #[expect(clippy::cast_precision_loss, reason = "a count of requests fits a float's 53 bits")]
+        set(&self.requests, [], Some(report.cost.requests as f64));
         for objective in &report.objectives {
             if let Some(met) = objective.met {
                 self.objectives.get_or_create(&[("objective", objective.name.into())]).set(met.into());
@@ -123,7 +161,9 @@ impl HealthGauges {
             let labels = [("platform", platform.clone()), ("state", state.into())];
             self.accounts.get_or_create(&labels).set(signed(accounts));
         }
+        self.never_collected.get_or_create(&one()).set(signed(health.never_collected));
         self.reconnect.get_or_create(&one()).set(signed(health.reconnect));
+        set(&self.reconnect_share, one(), health.reconnect_share);
         self.quarantined.get_or_create(&one()).set(signed(health.quarantined));
     }
 
@@ -131,14 +171,15 @@ impl HealthGauges {
         for family in [&self.score, &self.completion, &self.error_rate, &self.oldest, &self.accepted, &self.quality] {
             family.clear();
         }
+        self.reconnect_share.clear();
         self.lag.clear();
-        for family in [&self.reconnect, &self.quarantined, &self.objectives] {
+        for family in [&self.never_collected, &self.reconnect, &self.quarantined, &self.objectives] {
             family.clear();
         }
-        for family in [&self.accounts, &self.alerts] {
+        for family in [&self.accounts, &self.failed, &self.excluded, &self.alerts] {
             family.clear();
         }
-        for lone in [&self.run, &self.cost, &self.looked] {
+        for lone in [&self.run, &self.cost, &self.monthly, &self.requests, &self.looked] {
             lone.clear();
         }
     }
@@ -172,7 +213,7 @@ mod tests {
                 platform: youtube.clone(),
                 optional: false,
                 health,
-                failures: Default::default(),
+                failures: [(crate::domain::outcome::FailureClass::Trapped, 2)].into(),
                 exclusions: Default::default(),
                 deferred_until: None,
             }],
@@ -213,6 +254,8 @@ mod tests {
             "backline_health_alert_firing{alert=\"completion\",platform=\"youtube\"} 1",
             "backline_health_cost_dollars{} 12.5",
             "backline_health_looked_timestamp_seconds{} 90.0",
+            "backline_health_failed_accounts{platform=\"youtube\",class=\"trapped\"} 2",
+            "backline_health_requests{} 1.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
         }

@@ -9,6 +9,7 @@ use backline::config::Config;
 use backline::domain::retention::Action;
 use backline::domain::{AccountId, Tenant};
 use backline::pipeline::service::Service;
+use backline::pipeline::{ArchiveError, HostError};
 use backline::store::{ArchiveRun, MetricsFilter};
 use backline_simulator::SimulatorConfig;
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
@@ -27,6 +28,9 @@ const FIRST: &str = "2022-06-01";
 
 /// Days that have rows: three years, a leap day among them.
 const DAYS: u64 = 1096;
+
+/// Long enough for a slow machine.
+const SOON: Duration = Duration::from_secs(120);
 
 /// How long after its date each tenth date was observed again, in days.
 const REFRESHED_AFTER: u64 = 300;
@@ -316,7 +320,19 @@ async fn killed_at_ten_points_it_ends_the_same() {
     each_database(async |_, url| {
         let stage = stage(url, |config| config.service.leader_ttl_ms = 1_000).await;
         fill(&stage, url, ARTISTS).await;
-        let fleet = Fleet::of(&stage, |config| config.archive.rows_per_transaction = 10);
+        let fleet = Fleet::of(&stage, |config| {
+            config.archive.rows_per_transaction = 10;
+            // What is done to whole months at once leaves nothing to be killed in: with an exception for somebody, rows go one by one.
+            config.archive.rules.extend([What::Metrics, What::Documents].map(|what| ArchiveRule {
+                what,
+                action: None,
+                platform: None,
+                tenant: Some(Tenant::new("nobody").unwrap()),
+                months: Some(36),
+                days: None,
+                reason: Some("there is no such tenant".to_owned()),
+            }));
+        });
         let mut database = plain(url).await;
         let before = rows_left(&mut database).await;
         let tables = expected(ARTISTS, at(NOW));
@@ -353,6 +369,47 @@ async fn killed_at_ten_points_it_ends_the_same() {
     .await;
 }
 
+/// As the completion of a batch does, somebody holds accounts and is about to write their metrics.
+#[tokio::test]
+async fn a_month_that_cannot_be_had_at_once_is_done_by_row() {
+    const ARTISTS: usize = 6;
+    const NOW: &str = "2024-08-31T10:30:00Z";
+    each_database(async |_, url| {
+        if url.starts_with("sqlite") {
+            return;
+        }
+        let stage = stage(url, |config| config.service.leader_ttl_ms = 1_000).await;
+        fill(&stage, url, ARTISTS).await;
+        let fleet = Fleet::of(&stage, |_| {});
+        let (mut database, mut holder) = (plain(url).await, plain(url).await);
+        execute(url, &mut holder, "BEGIN").await;
+        execute(url, &mut holder, "SELECT id FROM backline.accounts ORDER BY id FOR NO KEY UPDATE").await;
+        // Killed while it waits for the accounts.
+        let mut process = fleet.command(&["archive", "run", "--at", NOW]).stdout(Stdio::null()).spawn().unwrap();
+        until(Duration::from_secs(120), "it waits for the month", async || {
+            let ended = process.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended before it could be killed: {ended:?}");
+            let waiting = "SELECT COUNT(*) AS n FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%archive_month%'";
+            let n: i64 = sqlx::query(waiting).fetch_one(&mut database).await.unwrap().get("n");
+            (n > 0).then_some(())
+        })
+        .await;
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let done = fleet.command(&["archive", "run", "--at", NOW, "--json"]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        expect(&mut database, ARTISTS, at(NOW)).await;
+        // Whoever held them goes on.
+        execute(url, &mut holder, "UPDATE metrics SET followers = 8 WHERE metric_date = '2025-05-31'").await;
+        execute(url, &mut holder, "COMMIT").await;
+        expect(&mut database, ARTISTS, at(NOW)).await;
+        holder.close().await.unwrap();
+        database.close().await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_time_to_come_is_refused() {
     each_database(async |_, url| {
@@ -379,13 +436,24 @@ async fn once_a_week_one_of_two_hosts_does_it() {
             assert!(runs.iter().all(|run| run.state != "failed"), "{runs:?}");
             runs.into_iter().filter(|run| run.origin == origin && run.state == "done").collect::<Vec<_>>()
         };
-        until(Duration::from_secs(30), "the first look", async || (!of("start").await.is_empty()).then_some(())).await;
+        until(SOON, "the first look", async || (!of("start").await.is_empty()).then_some(())).await;
         assert_eq!(of("schedule").await, []);
         for (week, time) in ["2025-06-22T04:00:00Z", "2025-06-29T04:00:00Z", "2025-07-20T09:00:00Z"].iter().enumerate()
         {
             stage.set_time(at(time));
-            until(Duration::from_secs(30), "it is done", async || (of("schedule").await.len() > week).then_some(()))
-                .await;
+            until(SOON, "it is done", async || (of("schedule").await.len() > week).then_some(())).await;
+            // Between weeks there is only what the terms of platforms ask for, whatever else somebody has done.
+            until(SOON, "the role is free", async || {
+                let earlier = at("2025-01-01T00:00:00Z");
+                match stage.host.archive_run(earlier, &|_| {}).await {
+                    Ok(run) => Some(run),
+                    Err(HostError::Archive(ArchiveError::Busy { .. })) => None,
+                    Err(error) => panic!("{error}"),
+                }
+            })
+            .await;
+            stage.set_time(at(time) + TimeDelta::hours(30));
+            until(SOON, "a day is over", async || (of("terms").await.len() > week).then_some(())).await;
         }
         // Had both done it, there would be more; the last time stands for three that nobody was there for.
         let times: Vec<DateTime<Utc>> = of("schedule").await.iter().rev().map(|run| run.as_of).collect();
@@ -393,6 +461,40 @@ async fn once_a_week_one_of_two_hosts_does_it() {
         for service in services {
             assert!(service.stop().await);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_platforms_ask_for_goes_every_day_and_nothing_else_does() {
+    const ARTISTS: usize = 8;
+    each_database(async |_, url| {
+        let stage = stage(url, |config| config.service.poll_ms = 5).await;
+        fill(&stage, url, ARTISTS).await;
+        // A Monday.
+        stage.set_time(at("2025-06-23T12:00:00Z"));
+        let service = Service::start(stage.host.clone()).await.unwrap();
+        let store = stage.host.store();
+        let latest = async || store.list_archive_runs(1).await.unwrap().pop().filter(|run| run.state == "done");
+        until(SOON, "the first look", async || latest().await).await;
+        let mut database = plain(url).await;
+        let before = rows(&mut database, "metrics").await;
+        let now = at("2025-06-24T12:00:00Z");
+        stage.set_time(now);
+        until(SOON, "a day is over", async || latest().await.filter(|run| run.origin == "terms")).await;
+        let left = rows(&mut database, "metrics").await;
+        let gone: Rows = before.difference(&left).copied().collect();
+        let policy = now.date_naive() - Days::new(30);
+        let forbidden = |index: usize| someone(index).youtube && !someone(index).authorised;
+        let expected = days().into_iter().filter(|(_, observed)| observed.date_naive() < policy);
+        let expected: Rows = expected
+            .flat_map(|(day, _)| (0..ARTISTS).filter(|index| forbidden(*index)).map(move |index| (index, day)))
+            .collect();
+        assert!(!expected.is_empty());
+        assert_eq!(gone, expected);
+        assert_eq!(rows(&mut database, "metrics_archive").await, Rows::new());
+        assert!(service.stop().await);
+        database.close().await.unwrap();
     })
     .await;
 }

@@ -36,6 +36,7 @@ const SUPABASE: &str = "
     $$;
     GRANT USAGE ON SCHEMA public TO anon, authenticated, service_role;
     ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated, service_role;
+    ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO anon, authenticated, service_role;
     CREATE PUBLICATION supabase_realtime";
 
 /// A connection that finds names as anybody's does.
@@ -122,6 +123,21 @@ async fn nobody_reads_a_row_who_is_not_meant_to() {
         assert_eq!(number(&mut database, published).await, 1, "migrating again adds it once");
         let kept = "SELECT has_table_privilege('authenticated', 'public.artists', 'UPDATE')::int::bigint";
         assert_eq!(number(&mut database, kept).await, 1, "what the operator grants afterwards stays");
+        database.execute("DROP POLICY backline_authenticated ON public.artists").await.unwrap();
+        stage.host.store().migrate().await.unwrap();
+        let policies = "SELECT COUNT(*) FROM pg_policy WHERE polname = 'backline_authenticated'";
+        assert_eq!(number(&mut database, policies).await, 3, "and so does what the operator takes away");
+
+        // A month that went to the archive as a whole is nobody else's to read either.
+        assert_eq!(number(&mut database, "SELECT backline.archive_month('2026-03-01')").await, 15);
+        for (table, rows) in [("metrics", 0), ("metrics_archive", 5), ("metrics_all", 5)] {
+            let table = format!("public.{table}");
+            assert_eq!(seen(&mut database, "authenticated", &table).await, Some(rows), "{table}");
+            assert!(matches!(seen(&mut database, "anon", &table).await, None | Some(0)), "anon reads {table}");
+        }
+        for role in ["anon", "authenticated", "service_role"] {
+            assert_eq!(seen(&mut database, role, "backline.metrics_archive_2026_03").await, None, "{role}");
+        }
     })
     .await;
 }
@@ -133,6 +149,7 @@ async fn a_database_of_before_keeps_everything_in_its_new_place() {
             return;
         }
         let mut database = plain(url).await;
+        database.execute(SUPABASE).await.unwrap();
         let migrations = BEFORE.map(|(version, name, text)| {
             Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, text.into_sql_str(), false)
         });
@@ -169,6 +186,13 @@ async fn a_database_of_before_keeps_everything_in_its_new_place() {
             ("SELECT COUNT(*) FROM backline.activations", 2),
             ("SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL (
                 ARRAY['artists', 'metrics', 'growth', 'metrics_archive'])", 0),
+            // What everybody was granted when these tables stood in `public`.
+            ("SELECT COUNT(*) FROM pg_class c CROSS JOIN unnest(ARRAY['anon', 'authenticated', 'service_role']) AS role
+              WHERE c.relnamespace = 'backline'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+                  AND has_table_privilege(role, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+                  AND NOT (role = 'service_role' AND c.relname = 'collection_outcomes')", 0),
+            ("SELECT COUNT(*) FROM pg_class c CROSS JOIN unnest(ARRAY['anon', 'authenticated', 'service_role']) AS role
+              WHERE c.relnamespace = 'backline'::regnamespace AND c.relkind = 'S' AND has_sequence_privilege(role, c.oid, 'USAGE')", 0),
         ] {
             assert_eq!(number(&mut database, what).await, expected, "{what}");
         }
@@ -183,12 +207,17 @@ async fn a_database_of_before_keeps_everything_in_its_new_place() {
 
 #[tokio::test]
 async fn hosts_that_need_a_new_month_at_once_all_get_it() {
-    each_database(async |store, _| {
+    each_database(async |store, url| {
         for year in 2031..2036 {
             let month = NaiveDate::from_ymd_opt(year, 7, 31).unwrap();
             let needing = (0..8).map(|_| store.ensure_months([month].into_iter()));
             for got in futures::future::join_all(needing).await {
                 got.unwrap();
+            }
+            if url.starts_with("postgres") {
+                let attached = format!("SELECT COUNT(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relname LIKE '%\\_{year}\\_07'");
+                let mut database = plain(url).await;
+                assert_eq!(number(&mut database, &attached).await, 3, "{year}");
             }
         }
     })

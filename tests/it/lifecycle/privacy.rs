@@ -6,10 +6,15 @@ use std::time::Duration;
 use backline::clock::Clock;
 use backline::domain::event::types;
 use backline::domain::privacy::{Holds, Identifiers, TABLES, personal, subject_of};
-use backline::domain::{Account, Artist, ArtistId, Consent, Event, Outcome, RunStatus, SubscriptionStatus, Tenant};
+use backline::domain::{
+    Account, Artist, ArtistId, Consent, DeliveryState, Event, Outcome, RunStatus, SubscriptionStatus, Tenant,
+    WebhookKind,
+};
 use backline::pipeline::service::Service;
-use backline::pipeline::{Host, HostError, SyncRequest, record_consents};
-use backline::store::{ArtistFilter, BatchFilter, CredentialFilter, DatabaseKind, MetricsFilter, Sighting, Store};
+use backline::pipeline::{Host, HostError, NewWebhook, SyncRequest, record_consents};
+use backline::store::{
+    ArtistFilter, BatchFilter, CredentialFilter, DatabaseKind, DeliveryFilter, MetricsFilter, Sighting, Store,
+};
 use backline_simulator::{Fault, FaultKind, SimulatorConfig};
 use chrono::{NaiveDate, TimeDelta};
 use serde_json::json;
@@ -18,6 +23,8 @@ use sqlx::AssertSqlSafe;
 use super::rows::{all_rows, columns, execute, raw, split};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
+use crate::support::http::{Server, answer};
+use crate::support::post::{RECEIVER, routes};
 use crate::support::stage::{Stage, platform};
 
 /// Long enough for a slow machine.
@@ -151,6 +158,15 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
         ] {
             execute(&pool, &statement).await;
         }
+        let lost = Event {
+            id: uuid::Uuid::now_v7(),
+            kind: types::METRIC_LOST.to_owned(),
+            artist_id: None,
+            occurred_at: stage.host.clock().now(),
+            dedup_key: None,
+            data: json!({ "platform": b.platform, "metric": "x", "reason": format!("refused for {}", b.platform_id) }),
+        };
+        store.write_events(std::slice::from_ref(&lost)).await.expect("the event is written");
         let before = all_rows(&store, &pool).await;
         let places = found(&stage.host, &identifiers).await;
         assert!(places.len() > 20, "the search finds what is there: {places:?}");
@@ -168,7 +184,8 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
             let (left, mut now) = split(&after, table.name, artist, &accounts);
             assert!(left.is_empty(), "{} holds {left:?}", table.name);
             if table.name == "events" {
-                now.retain(|row| row["type"] != types::ARTIST_ERASED);
+                now.retain(|row| row["type"] != types::ARTIST_ERASED && row["type"] != types::METRIC_LOST);
+                others.retain(|row| row["type"] != types::METRIC_LOST);
             }
             for row in others.iter_mut().chain(&mut now).filter(|_| table.name == "collection_outcomes") {
                 row.as_object_mut().unwrap().remove("message");
@@ -178,15 +195,18 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
         assert_eq!(found(&stage.host, &identifiers).await, []);
         assert_eq!(
             receipt.texts.keys().collect::<Vec<_>>(),
-            ["batches.message", "collection_outcomes.message", "lost_metrics.reason", "plugin_logs.message"]
+            ["batches.message", "collection_outcomes.message", "events.data", "lost_metrics.reason", "plugin_logs.message"]
         );
         let said: Vec<&str> = after["plugin_logs"].iter().filter_map(|row| row["message"].as_str()).collect();
         assert!(said.contains(&"skipped [erased] and others") && said.contains(&"all is well"), "{said:?}");
 
-        let events: Vec<Event> =
-            stage.events().await.into_iter().filter(|event| event.kind == types::ARTIST_ERASED).collect();
+        let events = stage.events().await;
+        let reason = events.iter().find(|event| event.id == lost.id).map(|event| event.data["reason"].clone());
+        assert_eq!(reason, Some(json!("refused for [erased]")));
+        let events: Vec<Event> = events.into_iter().filter(|event| event.kind == types::ARTIST_ERASED).collect();
         assert_eq!((events.len(), events[0].artist_id), (1, None));
         assert_eq!(events[0].data["artist_id_sha256"], subject_of(artist));
+        assert_eq!(events[0].data["tenant"], json!("default"), "whose subscribers are to know");
         assert_eq!(events[0].data["rows"], json!(receipt.rows));
 
         let again = stage.host.erase(artist).await.expect("erased already");
@@ -201,8 +221,15 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
     .await;
 }
 
-/// A stage whose platforms are slow, with a service at work on one run of everybody.
-async fn at_work(url: &str, artists: u32, state: &std::path::Path) -> (Stage, Service) {
+/// A stage whose platforms are slow, with a service at work on one run of everybody. Webhooks reach nobody who takes anything.
+async fn at_work(
+    url: &str,
+    artists: u32,
+    state: &std::path::Path,
+    before: impl AsyncFnOnce(&Stage),
+) -> (Stage, Service, Server) {
+    let receiver = Server::start(|_| answer(503, &[], "")).await;
+    let to_receiver = routes(&[(RECEIVER, &receiver)]);
     let mut config = small(artists);
     config.faults = vec![Fault::always(FaultKind::Latency { ms: SLOW_MS })];
     let state = state.to_owned();
@@ -210,8 +237,10 @@ async fn at_work(url: &str, artists: u32, state: &std::path::Path) -> (Stage, Se
         config.schedules.clear();
         config.service.poll_ms = 50;
         config.service.state_dir = Some(state);
+        config.gateway.routes.extend(to_receiver);
     })
     .await;
+    before(&stage).await;
     let service = Service::start(stage.host.clone()).await.expect("the service starts");
     until(SOON, "batches of every platform under way", async || {
         let filter = BatchFilter { limit: Some(100), ..BatchFilter::default() };
@@ -220,7 +249,7 @@ async fn at_work(url: &str, artists: u32, state: &std::path::Path) -> (Stage, Se
         (leased >= 5 && stage.simulator.counts().requests > 0).then_some(())
     })
     .await;
-    (stage, service)
+    (stage, service, receiver)
 }
 
 /// The only run, once it is over.
@@ -237,23 +266,44 @@ async fn ended(stage: &Stage) -> backline::domain::Run {
 async fn an_artist_erased_during_a_run_stays_erased() {
     each_database(async |store, url| {
         let state = tempfile::tempdir().expect("a folder");
-        let (stage, service) = at_work(url, 3, state.path()).await;
+        // An event about the artist that nobody can be told.
+        let waits = async |stage: &Stage| {
+            let webhook = NewWebhook {
+                name: "app".to_owned(),
+                url: format!("{RECEIVER}/app"),
+                kind: WebhookKind::Webhook,
+                events: Vec::new(),
+                tenant: None,
+                from_start: true,
+            };
+            stage.host.add_webhook(webhook).await.expect("it is added");
+            let artist = artist_of(stage, 1);
+            let waiting = Event {
+                id: uuid::Uuid::now_v7(),
+                kind: types::RECONNECT_NEEDED.to_owned(),
+                artist_id: Some(artist),
+                occurred_at: stage.host.clock().now(),
+                dedup_key: None,
+                data: json!({ "artist_id": artist }),
+            };
+            stage.host.store().write_events(&[waiting]).await.expect("the event is written");
+        };
+        let (stage, service, receiver) = at_work(url, 3, state.path(), waits).await;
         let artist = artist_of(&stage, 1);
         let identifiers = stage.host.identifiers_of(artist).await.unwrap();
-        // An event about the artist that nobody has been told yet.
-        let waiting = Event {
-            id: uuid::Uuid::now_v7(),
-            kind: types::RECONNECT_NEEDED.to_owned(),
-            artist_id: Some(artist),
-            occurred_at: stage.host.clock().now(),
-            dedup_key: None,
-            data: json!({ "artist_id": artist }),
-        };
-        store.write_events(&[waiting]).await.expect("the event is written");
+        let queued = DeliveryFilter { artist: Some(artist), limit: 10, ..DeliveryFilter::default() };
+        until(SOON, "a delivery that failed", async || {
+            let queued = store.list_deliveries(&queued).await.expect("deliveries are listed");
+            queued.iter().any(|one| one.state == DeliveryState::Waiting && one.attempts > 0).then_some(())
+        })
+        .await;
+        assert!(!receiver.asked().is_empty());
 
         let erasure = stage.host.erase(artist).await.expect("erased");
         assert_eq!(erasure.receipt.rows["batch_accounts"], 5, "it was being collected: {:?}", erasure.receipt);
         assert_eq!((erasure.receipt.rows["events"], erasure.receipt.rows["metrics"]), (1, 0));
+        assert_eq!(erasure.receipt.rows["deliveries"], 1);
+        assert_eq!(store.list_deliveries(&queued).await.expect("deliveries are listed"), []);
         let run = ended(&stage).await;
         assert_eq!((run.counts.collected, run.counts.failed, run.counts.planned), (10, 0, 10), "{run:?}");
         assert_eq!(found(&stage.host, &identifiers).await, [], "after the run under way");
@@ -288,7 +338,7 @@ async fn an_artist_erased_during_a_run_stays_erased() {
 async fn a_run_of_nobody_but_the_erased_one_ends() {
     each_database(async |_store, url| {
         let state = tempfile::tempdir().expect("a folder");
-        let (stage, service) = at_work(url, 1, state.path()).await;
+        let (stage, service, _) = at_work(url, 1, state.path(), async |_| {}).await;
         let artist = artist_of(&stage, 0);
         let identifiers = stage.host.identifiers_of(artist).await.unwrap();
         stage.host.erase(artist).await.expect("erased");
@@ -304,7 +354,7 @@ async fn a_run_of_nobody_but_the_erased_one_ends() {
 async fn what_is_withdrawn_while_a_batch_is_under_way_is_not_stored() {
     each_database(async |store, url| {
         let state = tempfile::tempdir().expect("a folder");
-        let (stage, service) = at_work(url, 2, state.path()).await;
+        let (stage, service, _) = at_work(url, 2, state.path(), async |_| {}).await;
         let artist = artist_of(&stage, 0);
         let tokens = async |name: &str| {
             let filter = CredentialFilter { platform: Some(platform(name)), ..CredentialFilter::default() };
