@@ -383,7 +383,7 @@ async fn a_month_that_cannot_be_had_at_once_is_done_by_row() {
         let fleet = Fleet::of(&stage, |_| {});
         let (mut database, mut holder) = (plain(url).await, plain(url).await);
         execute(url, &mut holder, "BEGIN").await;
-        execute(url, &mut holder, "SELECT id FROM backline.accounts ORDER BY id FOR NO KEY UPDATE").await;
+        execute(url, &mut holder, "SELECT 1 AS held FROM backline.accounts ORDER BY id FOR NO KEY UPDATE").await;
         // Killed while it waits for the accounts.
         let mut process = fleet.command(&["archive", "run", "--at", NOW]).stdout(Stdio::null()).spawn().unwrap();
         until(Duration::from_secs(120), "it waits for the month", async || {

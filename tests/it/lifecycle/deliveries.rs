@@ -8,9 +8,9 @@ use std::time::Duration;
 use backline::domain::event::types;
 use backline::domain::health::WebhookFigures;
 use backline::domain::{DeliveryState, Event, WebhookKind};
-use backline::pipeline::Resend;
 use backline::pipeline::service::Service;
-use backline::store::{DatabaseKind, DeliveryFilter, DeliveryLease, Finish, NewDelivery, Store};
+use backline::pipeline::{NewWebhook, Resend};
+use backline::store::{DatabaseKind, DeliveryFilter, DeliveryLease, EventCursor, Finish, NewDelivery, Store};
 use chrono::{TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -411,6 +411,66 @@ async fn an_artist_who_is_gone_takes_what_was_to_be_told_along() {
         let told: Vec<_> =
             post.receiver.asked().split_off(before).iter().map(|asked| body_of(asked)["artist_id"].clone()).collect();
         assert_eq!(told, [json!(stays)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_far_behind_is_told_page_by_page_and_nobody_waits_for_it() {
+    each_database(async |store: Store, url: &str| {
+        let post = Post::open(url).await;
+        let artist = post.artist(1, "default").await;
+        // More than two pages, with something to be told in each.
+        let events: Vec<Event> = (0..2_300)
+            .map(|n| match n {
+                0 | 1_500 | 2_299 => event(post.time.now(), Some(artist), types::METRICS_COLLECTED, json!({ "n": n })),
+                _ => event(post.time.now(), None, types::RUN_COMPLETED, json!({})),
+            })
+            .collect();
+        store.write_events(&events).await.expect("written");
+        let new = |name: &str, from_start| NewWebhook {
+            name: name.to_owned(),
+            url: format!("{RECEIVER}/{name}"),
+            kind: WebhookKind::Webhook,
+            events: vec!["metrics.*".to_owned()],
+            tenant: None,
+            from_start,
+        };
+        post.host.add_webhook(new("behind", true)).await.expect("added");
+        post.host.add_webhook(new("ahead", false)).await.expect("added");
+        let told = post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
+        let report = post.host.deliver_due().await.expect("a round");
+        assert_eq!((report.noted, report.delivered), (4 + 1, 4 + 1));
+        let of = |name: &str| -> Vec<Uuid> {
+            let asked = post.receiver.asked();
+            asked.iter().filter(|asked| asked.target == format!("/{name}")).map(id_of).collect()
+        };
+        assert_eq!(of("ahead"), [told.id]);
+        assert_eq!(of("behind"), [events[0].id, events[1_500].id, events[2_299].id, told.id]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_was_stopped_keeps_readers_back_for_seconds_and_no_writer() {
+    each_database(async |store: Store, url: &str| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let post = Post::open(url).await;
+        let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.expect("it connects");
+        let mut stopped = pool.begin().await.expect("it begins");
+        sqlx::query("SELECT 1 AS held FROM pg_advisory_xact_lock_shared(7135240011894)")
+            .execute(&mut *stopped)
+            .await
+            .expect("it holds what a writer of events does");
+        let read = store.events_after(EventCursor::default(), 10);
+        let (read, _) = futures::join!(read, post.write(None, types::RUN_COMPLETED, json!({})));
+        let error = read.expect_err("it gives up, and looks again later");
+        assert!(error.is_transient(), "{error}");
+        stopped.rollback().await.expect("it ends");
+        assert_eq!(post.events().await.len(), 1);
+        pool.close().await;
     })
     .await;
 }

@@ -176,12 +176,18 @@ async fn answers_are_heeded_and_redirects_are_not_followed() {
         assert!(!webhook.enabled && webhook.disabled_reason.is_some_and(|said| said.contains("410")));
         let before = post.receiver.asked().len();
         let second = post.write(Some(artist), types::METRICS_COLLECTED, json!({ "n": 2 })).await;
-        post.time.advance(TimeDelta::hours(1));
+        post.time.advance(TimeDelta::days(2));
         post.host.deliver_due().await.expect("a round");
         assert_eq!(post.receiver.asked().len(), before, "nothing is sent to what is off");
 
-        status.store(200, Ordering::SeqCst);
+        // The day for which it is tried begins anew.
+        status.store(500, Ordering::SeqCst);
         post.host.switch_webhook("app", true).await.expect("it is there");
+        let report = post.host.deliver_due().await.expect("a round");
+        assert_eq!((report.failed, report.parked), (1, 0), "{report:?}");
+        let before = post.receiver.asked().len();
+        status.store(200, Ordering::SeqCst);
+        post.time.advance(TimeDelta::hours(1));
         assert_eq!(post.host.deliver_due().await.expect("a round").delivered, 2);
         let told: Vec<_> = post.receiver.asked()[before..].iter().map(crate::support::post::id_of).collect();
         assert_eq!(told, [first.id, second.id], "nothing was lost meanwhile");
