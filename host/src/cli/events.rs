@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::print;
 use crate::delivery;
 use crate::domain::{ArtistId, Event};
-use crate::store::{DeliveryFilter, EventCursor, Listener, Store};
+use crate::store::{DeliveryFilter, EventCursor, Listener, Store, StoreError};
 
 /// Events read at once.
 const PAGE: u32 = 500;
@@ -19,8 +19,11 @@ const PAGE: u32 = 500;
 /// How long what happens together is gathered before it is read: whoever reads events makes those wait that write some.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// How long to wait before the database is asked again for wake-ups that broke off.
+/// How long to wait before the database is asked again after it did not answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it is asked where nobody follows.
+const TRIES: u32 = 5;
 
 /// `backline events …`
 #[derive(Subcommand)]
@@ -70,7 +73,10 @@ fn pattern(text: &str) -> Result<String, String> {
 /// Runs the command.
 pub async fn run(context: &Context, command: Command) -> Outcome {
     match command {
-        Command::Tail(arguments) => tail(context, &arguments).await?,
+        Command::Tail(arguments) => tokio::select! {
+            done = tail(context, &arguments) => done?,
+            _ = tokio::signal::ctrl_c() => {}
+        },
         Command::Show { id, json } => show(context, id, json).await?,
     }
     Ok(Exit::Done)
@@ -88,14 +94,27 @@ async fn tail(context: &Context, arguments: &TailArguments) -> Result<(), Failur
     loop {
         after = print_after(&store, after, arguments).await?;
         let Some(heard) = &mut listener else { return Ok(()) };
-        tokio::select! {
-            heard = wait(heard, poll) => if heard {
-                tokio::time::sleep(GATHER).await;
-            } else {
+        if wait(heard, poll).await {
+            tokio::time::sleep(GATHER).await;
+        } else {
+            listener = Some(patiently(u32::MAX, async || store.listener().await).await?);
+        }
+    }
+}
+
+/// Asks the database again where it does not answer for a while, or events are being written for long.
+async fn patiently<T>(tries: u32, ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let mut tried = 1;
+    loop {
+        match ask().await {
+            Err(error) if error.is_transient() && tried < tries => {
+                if tried == 1 {
+                    print::note(&format!("{error}; it is asked again"));
+                }
+                tried += 1;
                 tokio::time::sleep(AGAIN_AFTER).await;
-                listener = Some(store.listener().await?);
-            },
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            }
+            done => return done,
         }
     }
 }
@@ -109,7 +128,8 @@ async fn wait(listener: &mut Listener, poll: Duration) -> bool {
 /// Prints what comes after a cursor; answers how far it came.
 async fn print_after(store: &Store, mut after: EventCursor, wanted: &TailArguments) -> Result<EventCursor, Failure> {
     loop {
-        let events = store.events_after(after, PAGE).await?;
+        let tries = if wanted.no_follow { TRIES } else { u32::MAX };
+        let events = patiently(tries, async || store.events_after(after, PAGE).await).await?;
         for (cursor, event) in &events {
             after = *cursor;
             let is_type = wanted.types.is_empty()

@@ -7,6 +7,7 @@ use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
 
+use super::privacy::again;
 use super::{Host, HostError};
 use crate::delivery;
 use crate::domain::{ArtistId, Tenant, Webhook, WebhookId, WebhookKind};
@@ -126,7 +127,9 @@ impl Host {
             created_at: now,
             updated_at: now,
         };
-        self.store().add_webhook(&webhook, secret.seal(self.keyring()?, id), from_start).await?;
+        let sealed = secret.seal(self.keyring()?, id);
+        // It waits for events that are being written, but never for long.
+        again(|| self.store().add_webhook(&webhook, sealed.clone(), from_start)).await?;
         Ok((webhook, secret.text()))
     }
 

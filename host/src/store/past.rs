@@ -1,6 +1,7 @@
 //! What the stages before storing must know of an account's other days.
 //!
-//! Only `metrics` is read, never the archive: growth reaches back 90 days and a backfill 400, the archive begins after two years.
+//! Of other dates only `metrics` is read, never the archive: growth reaches back 90 days and a backfill 400, and nothing is archived before 490 days
+//! are over. A late number for a date that is archived is merged with its row there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -78,6 +79,19 @@ pub(super) async fn load(
     earlier(work, &spans, &mut pasts).await?;
 
     let accepted = last_accepted(work, wanted).await?;
+    // A date of the past without a row may be in the archive.
+    let is_past = |account: &AccountId, date: &NaiveDate| {
+        accepted.get(account).is_some_and(|last| last.values().any(|accepted| accepted >= date))
+    };
+    let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
+    let may_be_archived: Vec<(AccountId, NaiveDate)> =
+        wanted.iter().filter(|(account, date)| has_none(account) && is_past(account, date)).copied().collect();
+    for row in archived(work, &may_be_archived).await? {
+        if let Some(past) = pasts.get_mut(&row.account_id) {
+            past.existing = Some(row);
+        }
+    }
+
     let spans = gaps(wanted, &pasts, &accepted);
     if !spans.is_empty() {
         earlier(work, &spans, &mut pasts).await?;
@@ -138,6 +152,22 @@ async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> R
          ORDER BY m.metric_date"
     ));
     let rows = work.rows("read the rows of a date and after", statement.bind(json("dates", &rows)?)).await?;
+    rows.iter().map(row_of).collect()
+}
+
+/// The rows of these dates in the archive.
+async fn archived(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Vec<MetricsRow>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<_> = wanted.iter().map(|(account, date)| json!({ "account": account, "date": date })).collect();
+    let statement = work.query(concat!(
+        "SELECT ",
+        row_columns!(),
+        " FROM {rows} JOIN metrics_archive m ON m.account_id = (r.value->>'account')::uuid
+             AND m.metric_date = (r.value->>'date')::date"
+    ));
+    let rows = work.rows("read archived rows", statement.bind(json("dates", &rows)?)).await?;
     rows.iter().map(row_of).collect()
 }
 

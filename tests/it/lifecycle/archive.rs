@@ -7,11 +7,11 @@ use std::time::Duration;
 use backline::archive::{ArchiveRule, What};
 use backline::config::Config;
 use backline::domain::retention::Action;
-use backline::domain::{AccountId, Tenant};
+use backline::domain::{AccountId, ArtistId, Tenant};
 use backline::pipeline::service::Service;
 use backline::pipeline::{ArchiveError, HostError};
 use backline::store::{ArchiveRun, MetricsFilter};
-use backline_simulator::SimulatorConfig;
+use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
@@ -198,6 +198,12 @@ async fn rows(database: &mut AnyConnection, table: &str) -> Rows {
             (account[24..].parse().unwrap(), date(&day))
         })
         .collect()
+}
+
+/// How many rows a table has.
+async fn count(database: &mut AnyConnection, table: &str) -> i64 {
+    let query = format!("SELECT COUNT(*) AS n FROM {table}");
+    sqlx::query(AssertSqlSafe(query)).fetch_one(database).await.unwrap().get("n")
 }
 
 /// A date some months before, on the last day of that month where it has no such day.
@@ -494,6 +500,47 @@ async fn what_platforms_ask_for_goes_every_day_and_nothing_else_does() {
         assert_eq!(gone, expected);
         assert_eq!(rows(&mut database, "metrics_archive").await, Rows::new());
         assert!(service.stop().await);
+        database.close().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_late_number_for_an_archived_date_is_merged_with_its_row() {
+    each_database(async |_, url| {
+        let day = date("2025-06-20");
+        let simulator = SimulatorConfig { artists: 1, date: day, ..SimulatorConfig::default() };
+        let stage = Stage::set(url, simulator, |_| {}).await;
+        stage.run_some(day, &["spotify"]).await;
+        let artist = ArtistId(stage.simulator.world().artist(0).id);
+        let accounts = stage.host.store().accounts_of(&[artist]).await.unwrap();
+        let account = accounts.into_iter().find(|account| account.platform == platform("spotify")).unwrap();
+        let filter = MetricsFilter { account: Some(account.id), ..MetricsFilter::default() };
+        let before = stage.host.store().metrics(&filter).await.unwrap().remove(0);
+        let mut database = plain(url).await;
+        if url.starts_with("postgres") {
+            execute(
+                url,
+                &mut database,
+                "SELECT 1 AS made FROM backline.ensure_month('metrics_archive'::regclass, '2025-06-20')",
+            )
+            .await;
+        }
+        execute(url, &mut database, "INSERT INTO metrics_archive SELECT * FROM metrics").await;
+        execute(url, &mut database, "DELETE FROM metrics").await;
+
+        let fault = Fault::always(FaultKind::Status { status: 500, retry_after: RetryAfter::Absent });
+        stage.simulator.set_faults(vec![fault.on_path(&format!("/v1/artists/{}/albums", account.platform_id))]);
+        let report = stage.run_some(day, &["spotify"]).await;
+        assert_eq!(report.run.counts.collected, 1, "{report:?}");
+        assert_eq!(count(&mut database, "metrics").await, 1);
+        archive(&stage, at("2027-06-21T12:00:00Z")).await;
+        let after = stage.host.store().metrics(&filter).await.unwrap();
+        assert_eq!(count(&mut database, "metrics").await, 0);
+        assert_eq!(after.len(), 1, "{after:?}");
+        assert!(before.values.keys().any(|metric| metric.as_str() == "recent_releases"), "{before:?}");
+        assert_eq!(after[0].values, before.values, "nothing that was known is lost");
+        assert_ne!(after[0].run_id, before.run_id, "it is the later row");
         database.close().await.unwrap();
     })
     .await;
