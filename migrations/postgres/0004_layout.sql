@@ -130,7 +130,10 @@ BEGIN
             FOREIGN KEY (account_id) REFERENCES backline.accounts (id) ON DELETE CASCADE)
         PARTITION BY RANGE (metric_date)', home);
     EXECUTE format('CREATE INDEX metrics_archive_by_artist ON %I.metrics_archive (artist_id, platform, metric_date)', home);
-    EXECUTE format('CREATE VIEW %1$I.metrics_all AS SELECT * FROM %1$I.metrics UNION ALL SELECT * FROM %1$I.metrics_archive', home);
+    -- A late number for an archived date replaces its row; until it is archived too, it hides it.
+    EXECUTE format('CREATE VIEW %1$I.metrics_all AS SELECT * FROM %1$I.metrics
+        UNION ALL SELECT * FROM %1$I.metrics_archive a
+        WHERE NOT EXISTS (SELECT 1 FROM %1$I.metrics m WHERE m.account_id = a.account_id AND m.metric_date = a.metric_date)', home);
     -- Whoever reads a view sees what they may see of its tables. Versions before 15 can't do that: there the views are for the service only.
     IF current_setting('server_version_num')::int >= 150000 THEN
         EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', to_regclass('metrics_all'));

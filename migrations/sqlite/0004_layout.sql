@@ -46,4 +46,7 @@ CREATE INDEX metrics_archive_by_artist ON metrics_archive (artist_id, platform, 
 CREATE INDEX metrics_by_date ON metrics (metric_date);
 CREATE INDEX documents_by_date ON documents (metric_date);
 
-CREATE VIEW metrics_all AS SELECT * FROM metrics UNION ALL SELECT * FROM metrics_archive;
+-- A late number for an archived date replaces its row; until it is archived too, it hides it.
+CREATE VIEW metrics_all AS SELECT * FROM metrics
+    UNION ALL SELECT * FROM metrics_archive a
+    WHERE NOT EXISTS (SELECT 1 FROM metrics m WHERE m.account_id = a.account_id AND m.metric_date = a.metric_date);

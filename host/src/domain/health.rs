@@ -174,8 +174,8 @@ pub struct ReleaseFigures {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// The names of its budgets.
-    pub budgets: Vec<String>,
+    /// Its budgets that accounts wait for, by name.
+    pub spent: Vec<String>,
     /// When it became active.
     pub activated_at: DateTime<Utc>,
     /// What batches said of it since.

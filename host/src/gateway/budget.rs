@@ -128,6 +128,15 @@ pub fn window_of(window: &BudgetWindow, now: DateTime<Utc>) -> (DateTime<Utc>, D
     }
 }
 
+/// Whether accounts are put off to the next window once this one is spent; shorter windows are waited for.
+#[must_use]
+pub fn defers(window: &BudgetWindow) -> bool {
+    match window {
+        BudgetWindow::Seconds(seconds) => i64::from(*seconds) > WAITED_WINDOW_SECONDS_MAX,
+        BudgetWindow::Daily { .. } => true,
+    }
+}
+
 /// The instant of a local time on a date. Where the clocks are put forward over it, the first instant after the gap;
 /// where they are put back over it, the first of the two.
 fn reset_on(date: NaiveDate, at: NaiveTime, timezone: Tz) -> DateTime<Utc> {

@@ -39,7 +39,7 @@ use crate::domain::origin::Origin;
 use crate::secrets::{Secret, SecretText};
 
 pub use address::is_public;
-pub use budget::{BudgetDemand, BudgetKey, Unspent, window_of};
+pub use budget::{BudgetDemand, BudgetKey, Unspent, defers, window_of};
 pub use config::{GatewayConfig, Route};
 pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};

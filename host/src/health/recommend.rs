@@ -206,8 +206,9 @@ fn of_platform(
         });
     }
     if counted.deferred > 0 {
-        let budgets = suspects.releases.iter().find(|release| release.platform == *platform);
-        let budgets = budgets.map(|release| release.budgets.join(" or ")).unwrap_or_default();
+        // Where it is none that the connector declares, it is one that the platform keeps by itself, and has the platform's name.
+        let release = suspects.releases.iter().find(|release| release.platform == *platform);
+        let budgets = release.map(|release| release.spent.join(" or ")).unwrap_or_default();
         let budget = format!("{platform} {budgets}").trim().to_owned();
         let until = counted.deferred_until.map(time).unwrap_or_default();
         found.push(Recommendation {

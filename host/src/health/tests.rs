@@ -202,7 +202,7 @@ pub(crate) fn everything_wrong() -> HealthReport {
         digest: Digest::of(name.as_bytes()),
         name: name.to_owned(),
         version: "1.2.0".to_owned(),
-        budgets: Vec::new(),
+        spent: Vec::new(),
         activated_at: now() - TimeDelta::hours(2),
         since: Tally { accounts: 20, failed: BTreeMap::from([(FailureClass::Trapped, 10)]), ..Tally::default() },
         before,
@@ -214,6 +214,7 @@ pub(crate) fn everything_wrong() -> HealthReport {
         number: 2,
         expires_at,
     };
+    let spent = ReleaseFigures { spent: vec!["units".to_owned()], since: Tally::default(), ..release("youtube", None) };
     let suspects = Suspects {
         reconnect: vec![AccountName {
             account_id: AccountId(uuid::Uuid::nil()),
@@ -222,7 +223,11 @@ pub(crate) fn everything_wrong() -> HealthReport {
             artist: "Ada".to_owned(),
         }],
         credentials: vec![credential(false, None), credential(true, Some(now())), credential(true, None)],
-        releases: vec![release("instagram", Some(Tally { accounts: 20, ..Tally::default() })), release("deezer", None)],
+        releases: vec![
+            spent,
+            release("instagram", Some(Tally { accounts: 20, ..Tally::default() })),
+            release("deezer", None),
+        ],
         schedules: 1,
         webhooks: vec![
             WebhookFigures { name: "app".to_owned(), parked: 3, disabled_reason: None },
@@ -262,7 +267,9 @@ fn recommendations_name_whom_or_what_to_blame() {
     let release = of(Kind::ReleaseFailing);
     assert_eq!(release.blame.release.as_deref(), Some("1.2.0"));
     assert!(release.sentence.contains("10 of 20 accounts, mostly 'trapped'"), "{}", release.sentence);
-    assert!(of(Kind::BudgetSpent).sentence.contains("2026-11-20T15:00:00Z"));
+    let spent = of(Kind::BudgetSpent);
+    assert_eq!(spent.blame.budget.as_deref(), Some("youtube units"), "{spent:?}");
+    assert!(spent.sentence.contains("2026-11-20T15:00:00Z"), "{spent:?}");
     assert_eq!(of(Kind::CredentialDead).blame.platform, Some(platform("spotify")), "in the order of platforms");
     assert_eq!(of(Kind::CredentialExpiring).blame.credential.as_deref(), Some("spotify app"));
     for kind in
@@ -284,7 +291,7 @@ fn a_release_is_blamed_only_for_what_it_began() {
                 digest: Digest::of(b"a"),
                 name: "youtube".to_owned(),
                 version: "2.0.0".to_owned(),
-                budgets: Vec::new(),
+                spent: Vec::new(),
                 activated_at: now() - age,
                 since: tally(since),
                 before: before.map(tally),

@@ -28,7 +28,7 @@ use crate::telemetry::BatchEnd;
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
 
 /// The shortest deferral: an allowance that a connector says is granted anew at once, again and again, must not keep a run busy.
-const DEFER_MIN: TimeDelta = TimeDelta::minutes(1);
+pub(super) const DEFER_MIN: TimeDelta = TimeDelta::minutes(1);
 
 /// What one batch came to.
 #[derive(Clone, Copy, Debug)]

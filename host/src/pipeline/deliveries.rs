@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
+use super::privacy::again;
 use super::service::{AGAIN_AFTER, Seat};
 use super::{Host, HostError};
 use crate::delivery::{self, Answer, Attempt, LEASE, Next, PlatformFacts, Prepared};
@@ -271,7 +272,8 @@ impl Host {
         from: EventCursor,
     ) -> Result<(u64, bool), HostError> {
         let (store, mut noted) = (self.store(), 0);
-        let heads = store.event_heads_after(from, PAGE).await?;
+        // Events may be being written for long.
+        let heads = again(|| store.event_heads_after(from, PAGE)).await?;
         let Some(until) = heads.last().map(|head| head.cursor) else { return Ok((0, false)) };
         for (webhook, seen) in webhooks.iter().filter(|(_, seen)| *seen == from) {
             let new: Vec<NewDelivery> = heads.iter().filter_map(|head| wanted(webhook, head)).collect();

@@ -10,11 +10,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::collect::DEFER_MIN;
 use super::service::{AGAIN_AFTER, Seat};
 use super::{Host, HostError, keeper};
 use crate::domain::event::types;
 use crate::domain::health::{Alert, AlertName, CredentialFigures, Figures, HealthReport, ReleaseFigures, Suspects};
+use crate::domain::manifest::Budget;
 use crate::domain::{Event, Platform};
+use crate::gateway;
 use crate::health::{self, Crossing};
 use crate::store::{HealthWindow, SealedCredential, Term};
 
@@ -82,7 +85,7 @@ impl Host {
         let now = self.clock().now();
         let window = self.health_window(window, now);
         let figures = self.store().health_figures(&window).await?;
-        let suspects = self.suspects(now).await?;
+        let suspects = self.suspects(&figures, now).await?;
         let mut report = self.judged(&figures, &suspects, &window);
         report.alerts = self.store().alerts().await?;
         report.alerts.retain(|alert| alert.firing);
@@ -155,7 +158,7 @@ impl Host {
     }
 
     /// What recommendations can name.
-    async fn suspects(&self, now: DateTime<Utc>) -> Result<Suspects, HostError> {
+    async fn suspects(&self, figures: &Figures, now: DateTime<Utc>) -> Result<Suspects, HostError> {
         let store = self.store();
         let mut credentials = store.dead_credentials().await?;
         credentials.extend(self.expiring_soon(now).await?);
@@ -170,12 +173,13 @@ impl Host {
                 Some(before) => Some(store.release_tally(before, swap.at - RECORD, Some(swap.at)).await?),
                 None => None,
             };
+            let until = figures.platforms.get(release.platform()).and_then(|counted| counted.deferred_until);
             releases.push(ReleaseFigures {
                 platform: release.platform().clone(),
                 digest: release.digest,
                 name: release.manifest.connector.name.clone(),
                 version: release.manifest.connector.version.to_string(),
-                budgets: release.manifest.budgets.iter().map(|budget| budget.name.clone()).collect(),
+                spent: until.map(|until| spent(&release.manifest.budgets, until)).unwrap_or_default(),
                 activated_at: swap.at,
                 since,
                 before,
@@ -205,6 +209,14 @@ impl Host {
     }
 }
 
+/// Those budgets that are granted anew when accounts stop waiting, which is some time after it at most.
+fn spent(budgets: &[Budget], until: DateTime<Utc>) -> Vec<String> {
+    let lately = until - DEFER_MIN - TimeDelta::seconds(1);
+    let ended =
+        |budget: &&Budget| gateway::defers(&budget.window) && gateway::window_of(&budget.window, lately).1 <= until;
+    budgets.iter().filter(ended).map(|budget| budget.name.clone()).collect()
+}
+
 /// What is told of a crossing. It names no artist and no account.
 fn event_of(alert: &Alert, crossing: Crossing, now: DateTime<Utc>) -> Event {
     let kind = match crossing {
@@ -230,5 +242,39 @@ fn event_of(alert: &Alert, crossing: Crossing, now: DateTime<Utc>) -> Event {
             "threshold": alert.threshold,
             "since": alert.since,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::NaiveTime;
+
+    use super::*;
+    use crate::domain::manifest::BudgetWindow;
+
+    fn budget(name: &str, window: BudgetWindow) -> Budget {
+        Budget { name: name.to_owned(), slot: "app".to_owned(), limit: 1, window, default_cost: 1, costs: Vec::new() }
+    }
+
+    #[test]
+    fn the_budget_that_is_spent_is_the_one_that_is_granted_when_the_waiting_ends() {
+        let daily = |timezone| BudgetWindow::Daily { at: NaiveTime::MIN, timezone };
+        let budgets = [
+            budget("minute", BudgetWindow::Seconds(60)),
+            budget("hour", BudgetWindow::Seconds(3600)),
+            budget("units", daily(chrono_tz::America::Los_Angeles)),
+            budget("searches", daily(chrono_tz::Tz::UTC)),
+        ];
+        for (until, names) in [
+            ("2026-11-22T14:00:00Z", &["hour"][..]),
+            ("2026-11-22T08:00:00Z", &["hour", "units"]),
+            ("2026-11-22T00:00:00Z", &["hour", "searches"]),
+            // Whoever asked half a minute before midnight waits for a minute.
+            ("2026-11-22T00:00:30Z", &["hour", "searches"]),
+            // The platform said so, of an allowance of its own.
+            ("2026-11-22T14:02:00Z", &[]),
+        ] {
+            assert_eq!(spent(&budgets, until.parse().expect("a time")), names, "{until}");
+        }
     }
 }

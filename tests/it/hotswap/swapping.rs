@@ -35,7 +35,7 @@ const SWAPS: u32 = 10;
 const IN_THE_END: Duration = Duration::from_secs(600);
 
 /// How long after its beginning a batch may have been given its release: the lease is one statement.
-const LEASED_WITHIN: TimeDelta = TimeDelta::milliseconds(150);
+const LEASED_WITHIN: TimeDelta = TimeDelta::milliseconds(500);
 
 /// An activation as whoever asked for it saw it.
 struct Swap {

@@ -534,6 +534,9 @@ async fn a_late_number_for_an_archived_date_is_merged_with_its_row() {
         let report = stage.run_some(day, &["spotify"]).await;
         assert_eq!(report.run.counts.collected, 1, "{report:?}");
         assert_eq!(count(&mut database, "metrics").await, 1);
+        let rows = stage.host.store().metrics(&filter).await.unwrap();
+        assert_eq!(rows.len(), 1, "a date has one row before the archive is run, too: {rows:?}");
+        assert_ne!(rows[0].run_id, before.run_id, "the later one");
         archive(&stage, at("2027-06-21T12:00:00Z")).await;
         let after = stage.host.store().metrics(&filter).await.unwrap();
         assert_eq!(count(&mut database, "metrics").await, 0);

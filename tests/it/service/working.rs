@@ -217,7 +217,7 @@ async fn a_stopping_host_hands_back_what_it_cannot_end_and_another_goes_on() {
         service.stop().await;
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(300), "they had their time: {took:?}");
-        assert!(took < Duration::from_millis(1_300), "and no more: {took:?}");
+        assert!(took < Duration::from_secs(10), "and not that of the platform's answer: {took:?}");
         let open = batches(&store, run, Some(BatchState::Planned)).await;
         assert_eq!(open.len(), 8, "no batch is left in the hands of a host that has gone");
         for batch in open {
