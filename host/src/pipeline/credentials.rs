@@ -3,7 +3,7 @@
 //! How a credential is refreshed, by one host at a time and without losing what a platform rotates, is told in [`refresh`](super::refresh).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::domain::manifest::{CredentialSlot, Owner};
 use crate::domain::{AccountId, CredentialId, FailureClass, Manifest, Platform};
 use crate::gateway::{Gateway, SessionCredential};
-use crate::secrets::{Keyring, Secret, SecretText};
+use crate::secrets::{Keyring, Secret, SecretError, SecretText};
 use crate::store::{SealedCredential, Store, StoreError};
 use crate::telemetry::Telemetry;
 
@@ -103,6 +103,9 @@ pub struct CredentialDesk {
     pub(super) store: Store,
     pub(super) gateway: Gateway,
     pub(super) keyring: Option<Arc<Keyring>>,
+    /// That of the configuration now in force, which all desks of a service share: a batch ends under the configuration it began with, while
+    /// keys are rotated.
+    in_force: Arc<RwLock<Option<Arc<Keyring>>>>,
     pub(super) clock: Clock,
     pub(super) telemetry: Telemetry,
     pub(super) journal: Journal,
@@ -123,8 +126,19 @@ impl CredentialDesk {
         clock: Clock,
         telemetry: Telemetry,
     ) -> Self {
-        let (in_flight, refreshes) = (Arc::default(), Arc::default());
-        Self { store, gateway, keyring, clock, telemetry, journal, host, in_flight, refreshes }
+        let (in_force, in_flight, refreshes) = (Arc::default(), Arc::default(), Arc::default());
+        Self { store, gateway, keyring, in_force, clock, telemetry, journal, host, in_flight, refreshes }
+    }
+
+    /// The same desk, as the one that follows another under a new configuration.
+    pub fn after(mut self, before: &Self) -> Self {
+        self.in_force = Arc::clone(&before.in_force);
+        self
+    }
+
+    /// Lets the desks before this one open what is sealed with its keys.
+    pub fn put_in_force(&self) {
+        self.in_force.write().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keyring);
     }
 
     /// Seals and saves what an operator entered.
@@ -303,9 +317,13 @@ impl CredentialDesk {
 
     pub(super) fn open(&self, credential: &SealedCredential) -> Result<Secret, CredentialError> {
         let keyring = self.keyring.as_ref().ok_or(CredentialError::NoKey)?;
-        keyring
-            .open(&credential.sealed, &credential.id.to_string())
-            .map_err(|error| CredentialError::Sealed(error.to_string()))
+        let context = credential.id.to_string();
+        let opened = keyring.open(&credential.sealed, &context);
+        let opened = match (opened, self.in_force.read().unwrap_or_else(PoisonError::into_inner).as_ref()) {
+            (Err(SecretError::UnknownKey { .. }), Some(newer)) => newer.open(&credential.sealed, &context),
+            (opened, _) => opened,
+        };
+        opened.map_err(|error| CredentialError::Sealed(error.to_string()))
     }
 
     pub(super) fn seal(&self, secret: &Secret, id: CredentialId) -> Result<Vec<u8>, CredentialError> {

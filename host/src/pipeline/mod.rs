@@ -351,6 +351,10 @@ impl Host {
             clock.clone(),
             telemetry.clone(),
         );
+        let desk = match before {
+            Some(before) => desk.after(&before.desk),
+            None => desk,
+        };
         Ok(Self {
             config: Arc::new(config),
             name,

@@ -164,6 +164,7 @@ impl Service {
         if !problems.is_empty() {
             return Err(problems);
         }
+        host.desk.put_in_force();
         self.hosts.send_replace(host);
         budgets::settle(before.store(), before.gateway()).await;
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(before.gateway().clone());

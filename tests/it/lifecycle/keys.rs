@@ -92,6 +92,24 @@ async fn a_key_is_replaced_while_a_service_collects() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_began_before_a_rotation_opens_what_was_sealed_anew() {
+    each_database(async |_, url| {
+        let stage = Stage::set(url, small(2), |config| config.schedules.clear()).await;
+        let service = Service::start(stage.host.clone()).await.expect("the service starts");
+        let mut config = stage.host.config().clone();
+        config.secrets.old_keys = config.secrets.key.replace(Keyring::generate_base64()).into_iter().collect();
+        assert!(service.reload(config).await.is_ok(), "the new configuration is put into force");
+        let report = service.host().rotate_keys(None, &|_| {}).await.expect("rotated");
+        assert!(report.resealed > 2 && report.unreadable == 0, "{report:?}");
+        // What is under way has the host of before.
+        let report = stage.run_some(date(), &["spotify", "instagram"]).await;
+        assert_eq!((report.run.counts.collected, report.run.counts.failed), (4, 0), "{report:?}");
+        assert!(service.stop().await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refreshed_while_it_is_sealed_anew_is_not_lost() {
     each_database(async |store, url| {
         let stage = Stage::installed(url, small(2), |_| {}).await;
