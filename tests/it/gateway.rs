@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use backline::clock::Clock;
-use backline::domain::grant::Grant;
-use backline::domain::ids::{AccountId, CredentialId};
-use backline::domain::manifest::{Manifest, Method};
-use backline::gateway::{
+use backline_gateway::{
     BudgetDemand, CredentialRef, Gateway, GatewayConfig, Request, Response, Route, SendError, Session,
     SessionCredential, SessionSetup,
 };
+use backline_model::clock::Clock;
+use backline_model::grant::Grant;
+use backline_model::ids::{AccountId, CredentialId};
+use backline_model::manifest::{Manifest, Method};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;

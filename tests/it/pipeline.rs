@@ -1,17 +1,17 @@
 //! The whole path of the data, on both databases: plan → lease → fetch → normalise → validate → growth → store.
 
-use backline::domain::event::types;
-use backline::domain::row::QuarantineStatus;
-use backline::domain::{
+use backline::pipeline::collection::report::{Progress, RunRequest};
+use backline_model::event::types;
+use backline_model::row::QuarantineStatus;
+use backline_model::{
     Absence, AccountStatus, ArtistId, Batch, BatchAccount, BatchId, Consent, FailureClass, MetricsRow, NoChange,
     Outcome, Quarantined, RunStatus, Tenant, Value,
 };
-use backline::pipeline::report::{Progress, RunRequest};
-use backline::store::{
+use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
+use backline_store::{
     AccountFilter, AccountResult, BatchResult, CredentialFilter, MetricsFilter, NamedOutcome, QuarantineFilter, Store,
     StoredAccount,
 };
-use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
 use chrono::{NaiveDate, TimeDelta, TimeZone as _, Utc};
 use serde_json::Value as Json;
 

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backline::clock::Clock;
-use backline::domain::fetch::{DocumentInput, FetchAccount, FetchContext};
-use backline::domain::grant::Grant;
-use backline::domain::ids::{AccountId, Digest};
-use backline::domain::metric::Value;
-use backline::domain::snapshot::Window;
-use backline::gateway::{Gateway, GatewayConfig, Route, Session, SessionSetup};
-use backline::sandbox::{
+use backline_gateway::{Gateway, GatewayConfig, Route, Session, SessionSetup};
+use backline_model::clock::Clock;
+use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext};
+use backline_model::grant::Grant;
+use backline_model::ids::{AccountId, Digest};
+use backline_model::metric::Value;
+use backline_model::snapshot::Window;
+use backline_sandbox::{
     CallError, CompileLimits, CompiledRecord, Connector, LoadError, LogLevel, Sandbox, SandboxConfig, SandboxError,
 };
 use chrono::{DateTime, Utc};

@@ -19,9 +19,9 @@ mod working;
 
 use std::time::Duration;
 
-use backline::domain::Run;
-use backline::domain::RunStatus;
 use backline::pipeline::service::Service;
+use backline_model::Run;
+use backline_model::RunStatus;
 
 use crate::support::fleet::until;
 use crate::support::stage::Stage;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use backline::clock::Clock;
-use backline::domain::manifest::Manifest;
-use backline::gateway::{BudgetDemand, SendError};
+use backline_gateway::{BudgetDemand, SendError};
+use backline_model::clock::Clock;
+use backline_model::manifest::Manifest;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;

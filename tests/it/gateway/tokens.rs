@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use backline::domain::manifest::{CredentialKind, CredentialSlot, Inject, Owner};
-use backline::gateway::TokenError;
-use backline::secrets::{AccessToken, Secret};
+use backline_gateway::TokenError;
+use backline_gateway::secrets::{AccessToken, Secret};
+use backline_model::manifest::{CredentialKind, CredentialSlot, Inject, Owner};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{CUT_SHORT, KEY, Setup, TOKEN, noon};

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use backline::domain::{AccountId, ReleaseState, RunStatus, SwapCause};
-use backline::plan::is_canarys;
-use backline::store::Store;
+use backline_model::{AccountId, ReleaseState, RunStatus, SwapCause};
+use backline_rules::plan::is_canarys;
+use backline_store::Store;
 use chrono::{Days, TimeDelta};
 
 use super::guest::{active, date, every_tenth, install, request, rolled_back, rows, stage, state_of};
@@ -20,7 +20,7 @@ const ACCOUNTS: usize = 400;
 async fn collected_with(
     stage: &Stage,
     date: chrono::NaiveDate,
-    release: backline::domain::Digest,
+    release: backline_model::Digest,
 ) -> BTreeSet<AccountId> {
     let rows = rows(stage.host.store(), date).await;
     assert_eq!(rows.len(), ACCOUNTS);

@@ -8,10 +8,10 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use backline::config::Config;
-use backline::domain::Digest;
-use backline::gateway::DownloadError;
 use backline::pipeline::{ObtainError, ObtainOptions, Obtained, obtain};
-use backline::plugins::{SignatureError, SignaturePolicy, SigningKey, Source, TrustedKey, generate_key};
+use backline_component::{SignatureError, SignaturePolicy, SigningKey, Source, TrustedKey, generate_key};
+use backline_gateway::DownloadError;
+use backline_model::Digest;
 use chrono::DateTime;
 use serde_json::json;
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backline::config::Config;
-use backline::domain::{BatchState, Difference, Digest, Grant, ReleaseState, RunId, RunStatus, Tenant};
-use backline::pipeline::report::RunRequest;
+use backline::pipeline::collection::report::RunRequest;
 use backline::pipeline::service::Service;
 use backline::pipeline::{Approve, Ended, Host, HostError, InstallOptions, Revoke};
-use backline::store::{BatchFilter, BatchView, Store};
+use backline_model::{BatchState, Difference, Digest, Grant, ReleaseState, RunId, RunStatus, Tenant};
 use backline_simulator::SimulatorConfig;
+use backline_store::{BatchFilter, BatchView, Store};
 use chrono::{Days, NaiveDate};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tokio::sync::Semaphore;
@@ -66,7 +66,7 @@ async fn active(host: &Host, name: &str) -> Option<String> {
 }
 
 /// Plans a run and leaves it to others.
-async fn planned(host: &Host) -> backline::domain::RunId {
+async fn planned(host: &Host) -> backline_model::RunId {
     let request = RunRequest {
         trigger: "test".to_owned(),
         date: Some(date()),
@@ -137,7 +137,7 @@ async fn an_update_that_adds_a_host_waits_shows_just_that_host_and_goes_live_onc
     .await;
 }
 
-async fn finished(store: &Store, run: backline::domain::RunId) {
+async fn finished(store: &Store, run: backline_model::RunId) {
     let run = until(PATIENCE, "the run is finished", async || {
         let run = store.get_run(run).await.expect("runs are read").expect("the run exists");
         run.finished_at.is_some().then_some(run)

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use backline::config::Config;
-use backline::domain::event::types;
-use backline::domain::{
+use backline::pipeline::Host;
+use backline::pipeline::collection::report::RunRequest;
+use backline_model::event::types;
+use backline_model::{
     Account, AccountId, AccountStatus, ArtistId, Digest, Event, MetricsRow, Release, ReleaseState, Run,
 };
-use backline::pipeline::Host;
-use backline::pipeline::report::RunRequest;
-use backline::store::{MetricsFilter, Store};
 use backline_simulator::SimulatorConfig;
+use backline_store::{MetricsFilter, Store};
 use chrono::NaiveDate;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;

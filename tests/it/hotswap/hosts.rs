@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backline::clock::Clock;
-use backline::domain::{Digest, SwapCause};
 use backline::pipeline::{ActivateOptions, Host, HostError};
-use backline::store::DatabaseKind;
+use backline_model::clock::Clock;
+use backline_model::{Digest, SwapCause};
 use backline_simulator::SimulatorConfig;
+use backline_store::DatabaseKind;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection as _, PgConnection, Row as _};
 

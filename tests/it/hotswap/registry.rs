@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use backline::config::Config;
-use backline::domain::{Digest, RunStatus};
-use backline::gateway::RegistryError;
 use backline::pipeline::{ObtainError, ObtainOptions, Obtained, obtain};
-use backline::plugins::{RegistryConfig, SignatureError, SigningKey, Source, TrustedKey, generate_key};
-use backline::store::Store;
+use backline_component::{RegistryConfig, SignatureError, SigningKey, Source, TrustedKey, generate_key};
+use backline_gateway::RegistryError;
+use backline_model::{Digest, RunStatus};
 use backline_simulator::SimulatorConfig;
+use backline_store::Store;
 use chrono::{DateTime, NaiveDate};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -92,7 +92,7 @@ fn allow(config: &mut Config, registry: &str) {
 fn open_to(registry: &Registry) -> Config {
     let mut config = Config::default();
     allow(&mut config, registry.address());
-    config.plugins.signatures = Some(backline::plugins::SignaturePolicy::Off);
+    config.plugins.signatures = Some(backline_component::SignaturePolicy::Off);
     config
 }
 

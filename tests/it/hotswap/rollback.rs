@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use backline::domain::{Digest, ReleaseState, RunStatus, SwapCause};
 use backline::pipeline::ActivateOptions;
 use backline::pipeline::service::Service;
-use backline::store::Store;
+use backline_model::{Digest, ReleaseState, RunStatus, SwapCause};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
+use backline_store::Store;
 use chrono::{Days, TimeDelta};
 
 use super::guest::{active, date, every_tenth, install, planned, request, rolled_back, rows, stage, state_of};
@@ -118,7 +118,7 @@ async fn a_platform_that_fails_is_no_reason_to_roll_back() {
         let simulator = SimulatorConfig { artists: 60, date: date(), ..SimulatorConfig::default() };
         let stage = Stage::bare(url, simulator, |config| config.schedules.clear()).await;
         stage.install(&["spotify"]).await;
-        stage.import_some(&["spotify"], |_| backline::domain::Tenant::default()).await;
+        stage.import_some(&["spotify"], |_| backline_model::Tenant::default()).await;
         stage.run_some(date(), &["spotify"]).await;
         stage.set_date(tomorrow());
         let next = stage.host.install(&variant("spotify", "9.0.0", |_| {})).await.expect("it is installed").digest;
@@ -157,7 +157,7 @@ async fn of_two_hosts_that_judge_at_once_one_rolls_back() {
         assert_eq!(both.iter().flat_map(|judged| &judged.rolled_back).map(|back| back.accounts).sum::<u64>(), 40);
         assert_eq!(active(&store).await.digest, good);
         assert_eq!(rolled_back(&stage).await.len(), 1);
-        let batches = backline::store::BatchFilter { run: Some(report.run.id), ..Default::default() };
+        let batches = backline_store::BatchFilter { run: Some(report.run.id), ..Default::default() };
         let open = store.list_batches(&batches).await.expect("batches are read");
         assert_eq!(open.iter().map(|batch| batch.accounts).sum::<u64>(), 40, "nobody is planned twice");
     })

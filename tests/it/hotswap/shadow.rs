@@ -1,8 +1,8 @@
 //! What a release would change is shown before it collects anything, and nothing is written by that.
 
-use backline::domain::FailureClass;
 use backline::pipeline::ShadowRequest;
-use backline::store::Store;
+use backline_model::FailureClass;
+use backline_store::Store;
 use serde_json::json;
 use sqlx::{AnyPool, AssertSqlSafe, Row as _};
 

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use backline::config::Config;
-use backline::domain::Digest;
 use backline::pipeline::{ObtainError, ObtainOptions, Obtained, obtain};
-use backline::plugins::{SignatureError, SignaturePolicy, SigningKey, Source, TrustedKey, generate_key, verify};
-use backline::store::{Store, StoreOptions};
+use backline_component::{SignatureError, SignaturePolicy, SigningKey, Source, TrustedKey, generate_key, verify};
+use backline_model::Digest;
 use backline_simulator::SimulatorConfig;
+use backline_store::{Store, StoreOptions};
 use chrono::DateTime;
 use tempfile::TempDir;
 use wasmparser::{Parser, Payload};

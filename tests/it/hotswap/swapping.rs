@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use backline::clock::Clock;
-use backline::domain::Digest;
 use backline::pipeline::service::Service;
 use backline::pipeline::{ActivateOptions, Host};
-use backline::store::DatabaseKind;
+use backline_model::Digest;
+use backline_model::clock::Clock;
 use backline_simulator::SimulatorConfig;
+use backline_store::DatabaseKind;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection as _, PgConnection, Row as _};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use backline::domain::{Digest, ReleaseState};
 use backline::pipeline::service::Service;
-use backline::store::Store;
+use backline_model::{Digest, ReleaseState};
 use backline_simulator::SimulatorConfig;
+use backline_store::Store;
 
 use crate::support::database::each_database;
 use crate::support::fleet::until;

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::time::Duration;
 
-use backline::archive::{ArchiveRule, What};
 use backline::config::Config;
-use backline::domain::retention::Action;
-use backline::domain::{AccountId, ArtistId, Tenant};
 use backline::pipeline::service::Service;
 use backline::pipeline::{ArchiveError, HostError};
-use backline::store::{ArchiveRun, MetricsFilter};
+use backline_model::retention::Action;
+use backline_model::{AccountId, ArtistId, Tenant};
+use backline_rules::archive::{ArchiveRule, What};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
+use backline_store::{ArchiveRun, MetricsFilter};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};

@@ -2,9 +2,9 @@
 
 use std::process::Output;
 
-use backline::domain::event::types;
-use backline::secrets::Keyring;
-use backline::store::{Store, StoreOptions};
+use backline_gateway::secrets::Keyring;
+use backline_model::event::types;
+use backline_store::{Store, StoreOptions};
 use serde_json::{Value as Json, json};
 
 use crate::support::http::Server;

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backline::domain::event::types;
-use backline::domain::health::WebhookFigures;
-use backline::domain::{DeliveryState, Event, WebhookKind};
 use backline::pipeline::service::Service;
 use backline::pipeline::{NewWebhook, Resend};
-use backline::store::{DatabaseKind, DeliveryFilter, DeliveryLease, EventCursor, Finish, NewDelivery, Store};
+use backline_model::event::types;
+use backline_model::health::WebhookFigures;
+use backline_model::{DeliveryState, Event, WebhookKind};
+use backline_store::{DatabaseKind, DeliveryFilter, DeliveryLease, EventCursor, Finish, NewDelivery, Store};
 use chrono::{TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};

@@ -5,12 +5,12 @@ use std::io::{Cursor, Read as _, Write};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use backline::domain::event::types;
-use backline::domain::privacy::{ColumnKind, personal};
-use backline::domain::{Artist, ArtistId, Event, SubscriptionStatus, Tenant};
 use backline::pipeline::{HostError, identifiers_of_export};
-use backline::store::{DatabaseKind, Store};
+use backline_model::event::types;
+use backline_model::privacy::{ColumnKind, personal};
+use backline_model::{Artist, ArtistId, Event, SubscriptionStatus, Tenant};
 use backline_simulator::SimulatorConfig;
+use backline_store::{DatabaseKind, Store};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 use sha2::Digest as _;

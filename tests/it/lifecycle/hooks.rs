@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use backline::domain::event::types;
-use backline::domain::{
-    DeliveryState, Digest, Grant, Manifest, Platform, Release, ReleaseState, SwapCause, WebhookKind,
-};
 use backline::pipeline::{HostError, NewWebhook, WebhookError, examine};
-use backline::secrets::Keyring;
-use backline::store::{DeliveryFilter, Store};
+use backline_gateway::secrets::Keyring;
+use backline_model::event::types;
+use backline_model::{DeliveryState, Digest, Grant, Manifest, Platform, Release, ReleaseState, SwapCause, WebhookKind};
+use backline_store::{DeliveryFilter, Store};
 use chrono::TimeDelta;
 use serde_json::json;
 use sqlx::Row as _;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use backline::domain::privacy::Identifiers;
 use backline::pipeline::service::Service;
-use backline::secrets::Keyring;
-use backline::store::{CredentialFilter, SEALED};
+use backline_gateway::secrets::Keyring;
+use backline_model::privacy::Identifiers;
 use backline_simulator::SimulatorConfig;
+use backline_store::{CredentialFilter, SEALED};
 use chrono::{NaiveDate, TimeDelta};
 use serde_json::Value as Json;
 

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use backline::store::{DatabaseKind, MetricsFilter, Store, StoreOptions};
 use backline_simulator::SimulatorConfig;
+use backline_store::{DatabaseKind, MetricsFilter, Store, StoreOptions};
 use chrono::NaiveDate;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqlSafeStr as _};

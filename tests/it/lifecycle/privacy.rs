@@ -3,19 +3,19 @@
 
 use std::time::Duration;
 
-use backline::clock::Clock;
-use backline::domain::event::types;
-use backline::domain::privacy::{Holds, Identifiers, TABLES, personal, subject_of};
-use backline::domain::{
+use backline::pipeline::service::Service;
+use backline::pipeline::{Host, HostError, NewWebhook, SyncRequest, record_consents};
+use backline_model::clock::Clock;
+use backline_model::event::types;
+use backline_model::privacy::{Holds, Identifiers, TABLES, personal, subject_of};
+use backline_model::{
     Account, Artist, ArtistId, Consent, DeliveryState, Event, Outcome, RunStatus, SubscriptionStatus, Tenant,
     WebhookKind,
 };
-use backline::pipeline::service::Service;
-use backline::pipeline::{Host, HostError, NewWebhook, SyncRequest, record_consents};
-use backline::store::{
+use backline_simulator::{Fault, FaultKind, SimulatorConfig};
+use backline_store::{
     ArtistFilter, BatchFilter, CredentialFilter, DatabaseKind, DeliveryFilter, MetricsFilter, Sighting, Store,
 };
-use backline_simulator::{Fault, FaultKind, SimulatorConfig};
 use chrono::{NaiveDate, TimeDelta};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
@@ -245,7 +245,7 @@ async fn at_work(
     until(SOON, "batches of every platform under way", async || {
         let filter = BatchFilter { limit: Some(100), ..BatchFilter::default() };
         let batches = stage.host.store().list_batches(&filter).await.expect("batches are read");
-        let leased = batches.iter().filter(|batch| batch.state == backline::domain::BatchState::Leased).count();
+        let leased = batches.iter().filter(|batch| batch.state == backline_model::BatchState::Leased).count();
         (leased >= 5 && stage.simulator.counts().requests > 0).then_some(())
     })
     .await;
@@ -253,7 +253,7 @@ async fn at_work(
 }
 
 /// The only run, once it is over.
-async fn ended(stage: &Stage) -> backline::domain::Run {
+async fn ended(stage: &Stage) -> backline_model::Run {
     until(SOON, "the run's end", async || {
         let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
         assert!(runs.len() <= 1, "{runs:?}");
@@ -375,7 +375,7 @@ async fn what_is_withdrawn_while_a_batch_is_under_way_is_not_stored() {
         assert_eq!(store.metrics(&filter).await.expect("metrics are read"), []);
         let outcomes = store.run_outcomes(run.id, None, 100).await.expect("outcomes are read");
         let outcome = outcomes.iter().find(|outcome| outcome.account_id == account.id).expect("its outcome");
-        assert_eq!(outcome.outcome, Outcome::Excluded { reason: backline::domain::outcome::Exclusion::NoConsent });
+        assert_eq!(outcome.outcome, Outcome::Excluded { reason: backline_model::outcome::Exclusion::NoConsent });
         let events = stage.events().await;
         assert!(!events.iter().any(|event| event.data["account_id"] == json!(account.id)), "{events:?}");
         assert!(service.stop().await);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use backline::domain::privacy::TABLES;
-use backline::domain::{Account, ArtistId};
-use backline::store::{DatabaseKind, Store};
+use backline_model::privacy::TABLES;
+use backline_model::{Account, ArtistId};
+use backline_store::{DatabaseKind, Store};
 use serde_json::Value as Json;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe, Row as _};

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use backline::delivery;
-use backline::domain::Event;
-use backline::domain::event::types;
-use backline::store::Store;
+use backline_model::Event;
+use backline_model::event::types;
+use backline_rules::delivery;
 use backline_simulator::SimulatorConfig;
+use backline_store::Store;
 use chrono::{NaiveDate, TimeDelta};
 use jsonschema::Validator;
 use serde_json::{Value as Json, json};
@@ -18,7 +18,7 @@ use crate::support::variants::variant;
 
 /// The documents' schemas, by type.
 fn schemas() -> BTreeMap<String, Json> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events");
     let files = std::fs::read_dir(folder).expect("docs/events is there").map(|entry| entry.expect("readable").path());
     files
         .map(|path| {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use backline::plugins::inspect;
+use backline_component::inspect;
 
 use super::*;
 use crate::support::components::plugin;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use backline::domain::RunStatus;
-use backline::store::DatabaseKind;
+use backline_model::RunStatus;
 use backline_simulator::SimulatorConfig;
+use backline_store::DatabaseKind;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
 use super::serve;

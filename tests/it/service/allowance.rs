@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backline::domain::RunStatus;
+use backline_model::RunStatus;
 use backline_simulator::{SimulatorConfig, Trait};
 use chrono::{DateTime, Utc};
 
@@ -49,7 +49,7 @@ async fn what_an_allowance_does_not_cover_is_collected_after_its_reset() {
             (start + chrono::Days::new(1)).and_hms_opt(8, 0, 0).expect("a time").and_utc();
         let outcomes = stage.host.store().run_outcomes(run.id, None, 1_000).await.expect("outcomes are read");
         for outcome in &outcomes {
-            if let backline::domain::Outcome::Deferred { until, .. } = &outcome.outcome {
+            if let backline_model::Outcome::Deferred { until, .. } = &outcome.outcome {
                 assert_eq!(*until, midnight_pacific);
             }
             assert_eq!(outcome.metric_date, start);
@@ -75,7 +75,7 @@ async fn what_an_allowance_does_not_cover_is_collected_after_its_reset() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_hosts_together_spend_no_more_than_the_allowance() {
     each_database(async |store, url| {
-        if store.kind() == backline::store::DatabaseKind::Sqlite {
+        if store.kind() == backline_store::DatabaseKind::Sqlite {
             return;
         }
         let quota = 333;

@@ -6,7 +6,7 @@ use super::support::{Place, ask};
 use crate::support::components;
 use crate::support::database::{each_database, each_empty_database};
 use crate::support::stage::Stage;
-use backline::domain::SwapCause;
+use backline_model::SwapCause;
 
 /// A key that nobody uses elsewhere.
 const KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LWNhbmE=";

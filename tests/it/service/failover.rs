@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use backline::clock::Clock;
-use backline::domain::{Run, RunStatus};
-use backline::store::DatabaseKind;
+use backline_model::clock::Clock;
+use backline_model::{Run, RunStatus};
 use backline_simulator::SimulatorConfig;
+use backline_store::DatabaseKind;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;

@@ -16,7 +16,7 @@ const SMALL: u32 = 20;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_tenant_does_not_wait_for_a_large_one() {
     each_database(async |store, url| {
-        if store.kind() == backline::store::DatabaseKind::Sqlite {
+        if store.kind() == backline_store::DatabaseKind::Sqlite {
             return;
         }
         let simulator =

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use backline::clock::Clock;
 use backline::config::Config;
-use backline::domain::{Account, AccountId, AccountStatus, ArtistId, Platform, SubscriptionStatus};
 use backline::pipeline::{Host, HostError, SyncError, SyncReport, SyncRequest};
-use backline::store::{AccountFilter, ArtistFilter, Store};
+use backline_model::clock::Clock;
+use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform, SubscriptionStatus};
+use backline_store::{AccountFilter, ArtistFilter, Store};
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe};
 use uuid::Uuid;
@@ -131,7 +131,7 @@ async fn who_was_made_known_by_hand_is_never_switched_off() {
         let host = host(url, Some(QUERY)).await;
         sync(&host).await;
         let now = host.clock().now();
-        let by_hand = backline::domain::Artist {
+        let by_hand = backline_model::Artist {
             id: id(9_999),
             name: "By hand".to_owned(),
             ..store.get_artist(id(0)).await.unwrap().unwrap()

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use backline::clock::Clock;
-use backline::store::DatabaseKind;
+use backline_model::clock::Clock;
 use backline_simulator::{Fault, FaultKind, SimulatorConfig};
+use backline_store::DatabaseKind;
 use sqlx::{Connection as _, PgConnection};
 
 use super::settled;

@@ -1,7 +1,7 @@
 //! 10,000 artists on five platforms: what the plan says is what the platforms count, and the memory it takes.
 
-use backline::store::DatabaseKind;
 use backline_simulator::SimulatorConfig;
+use backline_store::DatabaseKind;
 use serde_json::Value as Json;
 
 use crate::support::components;

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use backline::domain::Weights;
-use backline::domain::outcome::{FailureClass, Outcome};
-use backline::domain::{
+use backline::pipeline::Host;
+use backline::pipeline::service::Service;
+use backline_model::Weights;
+use backline_model::outcome::{FailureClass, Outcome};
+use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, CatchUp, Consent, Digest, Fire,
     FireDecision, Overlap, Run, RunId, RunStatus, ScheduleSpec, SubscriptionStatus, Tenant, Window,
 };
-use backline::pipeline::Host;
-use backline::pipeline::service::Service;
-use backline::store::{AccountResult, BatchResult, NewSchedule, PlanGuard, Store};
 use backline_simulator::SimulatorConfig;
+use backline_store::{AccountResult, BatchResult, NewSchedule, PlanGuard, Store};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
 
@@ -190,7 +190,7 @@ async fn what_was_missed_is_caught_up_on_as_configured_and_for_its_own_date() {
 }
 
 /// Plans a run for each of these schedules, and holds its only batch.
-async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline::domain::Lease> {
+async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline_model::Lease> {
     let store = stage.host.store();
     let now = stage.host.clock().now();
     let term = store.try_lead(ROLE, "test", now, Duration::from_secs(60)).await.expect("asked").expect("it is free");
@@ -213,7 +213,7 @@ async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline:
             status: RunStatus::Running,
             started_at: now,
             finished_at: None,
-            counts: backline::domain::run::RunCounts::default(),
+            counts: backline_model::run::RunCounts::default(),
         };
         let batch = Batch {
             id: BatchId::generate(),

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use backline::clock::Clock;
 use backline::config::Config;
 use backline::pipeline::Host;
 use backline::pipeline::service::Service;
+use backline_model::clock::Clock;
 
 use super::support::Place;
 use crate::support::database::each_database;

@@ -1,8 +1,8 @@
 //! What is wrong is said before a port is bound, all of it at once.
 
-use backline::clock::Clock;
-use backline::store::{DatabaseKind, Store, StoreOptions};
+use backline_model::clock::Clock;
 use backline_simulator::SimulatorConfig;
+use backline_store::{DatabaseKind, Store, StoreOptions};
 use chrono::TimeDelta;
 
 use super::support::Place;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backline::config::Config;
-use backline::domain::event::types;
-use backline::domain::{AccountId, AccountStatus, ArtistId, Event, Outcome};
 use backline::pipeline::Host;
 use backline::pipeline::service::Service;
-use backline::store::{CredentialFilter, DatabaseKind, SealedCredential, Store};
+use backline_model::event::types;
+use backline_model::{AccountId, AccountStatus, ArtistId, Event, Outcome};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig, Trait};
+use backline_store::{CredentialFilter, DatabaseKind, SealedCredential, Store};
 use base64::Engine as _;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
@@ -213,7 +213,7 @@ async fn two_hosts_whose_batches_need_the_same_token_ask_for_it_once() {
         let other = another(&stage, |_| {}).await;
         let slow = Fault::once(FaultKind::Latency { ms: 500 }).on_path("/v2/oauth/token/");
         stage.simulator.set_faults(vec![slow]);
-        let request = backline::pipeline::report::RunRequest {
+        let request = backline::pipeline::collection::report::RunRequest {
             trigger: "test".to_owned(),
             date: Some(day()),
             due: None,

@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use backline::config::Config;
-use backline::domain::event::types;
-use backline::domain::{BatchState, FailureClass, Outcome, Run, RunId, RunStatus, Tenant, Weights};
 use backline::pipeline::Host;
-use backline::pipeline::report::{Progress, RunRequest};
+use backline::pipeline::collection::report::{Progress, RunRequest};
 use backline::pipeline::service::Service;
-use backline::store::{BatchFilter, BatchView, MetricsFilter, Store};
+use backline_model::event::types;
+use backline_model::{BatchState, FailureClass, Outcome, Run, RunId, RunStatus, Tenant, Weights};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
+use backline_store::{BatchFilter, BatchView, MetricsFilter, Store};
 use chrono::{NaiveDate, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
@@ -95,7 +95,7 @@ async fn what_is_planned_is_collected_and_its_run_ended() {
         let ended = finished(&store, run).await;
         assert_eq!((ended.status, ended.counts.collected), (RunStatus::Success, 25));
         service.stop().await;
-        let completed = |event: &&backline::domain::Event| {
+        let completed = |event: &&backline_model::Event| {
             event.kind == types::RUN_COMPLETED && event.data["run_id"] == serde_json::json!(run)
         };
         assert_eq!(stage.events().await.iter().filter(completed).count(), 1);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use backline::domain::{Account, AccountId, AccountStatus, Consent, SubscriptionStatus};
-use backline::store::{DatabaseKind, Store, Topic};
+use backline_model::{Account, AccountId, AccountStatus, Consent, SubscriptionStatus};
+use backline_store::{DatabaseKind, Store, Topic};
 use chrono::TimeDelta;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe, Connection as _, Executor as _, PgConnection};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use backline::domain::metric::names;
-use backline::domain::outcome::{FailureClass, Outcome};
-use backline::domain::{
+use backline_model::metric::names;
+use backline_model::outcome::{FailureClass, Outcome};
+use backline_model::{
     AccountStatus, BatchId, Change, EngagementBasis, GrowthRow, LostMetric, MetricsRow, RunId, Value,
 };
-use backline::store::{BatchResult, DatabaseKind, EventCursor, MetricsFilter, PluginLog, StoreError};
+use backline_store::{BatchResult, DatabaseKind, EventCursor, MetricsFilter, PluginLog, StoreError};
 use chrono::{Days, NaiveDate, TimeDelta};
 use sqlx::Row as _;
 use sqlx::any::AnyPoolOptions;
@@ -49,9 +49,9 @@ async fn a_row_comes_back_as_it_was_stored() {
         assert_eq!(read, expected);
         let document = store.document(large.document_id).await.unwrap();
         assert_eq!(document.as_deref(), Some(r#"{"followers":"2026-11-22"}"#));
-        assert_eq!(store.document(backline::domain::DocumentId::generate()).await.unwrap(), None);
+        assert_eq!(store.document(backline_model::DocumentId::generate()).await.unwrap(), None);
 
-        let id = backline::domain::DocumentId::generate();
+        let id = backline_model::DocumentId::generate();
         let nul = MetricsRow { notes: vec!["a\0b \\u0000".to_owned()], document_id: id, ..bare };
         store_rows(&store, vec![nul]).await;
         let filter = MetricsFilter { account: Some(accounts[1].id), ..MetricsFilter::default() };
@@ -75,7 +75,7 @@ async fn the_row_given_replaces_the_one_of_its_date() {
         assert!(past.history.is_empty() && past.later_dates.is_empty());
         merged.values.insert(metric(names::LIKES), Value::Integer(3));
         let result = BatchResult {
-            accounts: vec![stored(MetricsRow { document_id: backline::domain::DocumentId::generate(), ..merged })],
+            accounts: vec![stored(MetricsRow { document_id: backline_model::DocumentId::generate(), ..merged })],
             ..BatchResult::default()
         };
         completion.commit(result).await.unwrap();
@@ -136,7 +136,7 @@ async fn everything_an_account_brought_is_written_with_its_batch() {
         let date = day("2026-11-22");
         let all: Vec<_> = accounts.iter().collect();
         store.save_release(&release(), b"component").await.unwrap();
-        store.activate(release().digest, backline::domain::SwapCause::Activated, now()).await.unwrap();
+        store.activate(release().digest, backline_model::SwapCause::Activated, now()).await.unwrap();
         store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
         let collected = row(&accounts[0], date);
         let growth = GrowthRow {
@@ -160,7 +160,7 @@ async fn everything_an_account_brought_is_written_with_its_batch() {
         second.events.push(event(2, Some("once")));
         let lost = LostMetric { name: "impressions".to_owned(), reason: "not a valid metric".to_owned() };
         let result_ = BatchResult {
-            tally: backline::domain::Tally { accounts: 2, collected: 2, ..Default::default() },
+            tally: backline_model::Tally { accounts: 2, collected: 2, ..Default::default() },
             accounts: vec![first, second, result(&row(&accounts[2], date), Outcome::Collected)],
             lost_metrics: vec![lost.clone()],
             logs: vec![PluginLog { level: "warn".to_owned(), message: "slow".to_owned() }],
@@ -288,7 +288,7 @@ async fn the_latest_value_is_found_between_the_days_that_spans_start_from() {
         }
         let latest = async |date: NaiveDate| {
             let held = batch(1, &run(1), &[&account], date);
-            store.add_batches(&[backline::domain::Batch { id: BatchId::generate(), ..held }], now()).await.unwrap();
+            store.add_batches(&[backline_model::Batch { id: BatchId::generate(), ..held }], now()).await.unwrap();
             let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
             let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
             past.history.latest_before(names::FOLLOWERS, date).map(|(found, _)| found)
@@ -340,7 +340,7 @@ async fn an_account_erased_on_the_way_costs_the_others_nothing() {
         assert_eq!(kept, [accounts[1].id]);
 
         // A batch all of whose accounts are gone is closed instead of leased.
-        let gone = backline::domain::Batch { id: BatchId::generate(), ..batch(2, &run(1), &[&accounts[0]], date) };
+        let gone = backline_model::Batch { id: BatchId::generate(), ..batch(2, &run(1), &[&accounts[0]], date) };
         store.add_batches(&[gone], now()).await.unwrap();
         assert_eq!(store.lease_batch(None, None, "worker", now(), super::fixtures::TTL).await.unwrap(), None);
         assert_eq!(store.next_batch_at(None, None).await.unwrap(), None);
@@ -364,7 +364,7 @@ async fn metrics_are_filtered_and_come_latest_first() {
         let since =
             MetricsFilter { since: Some(day("2026-11-21")), until: Some(day("2026-11-21")), ..of(artist(2).id) };
         assert_eq!(dates(since).await, ["2026-11-21"]);
-        let elsewhere = backline::domain::Platform::new("elsewhere").unwrap();
+        let elsewhere = backline_model::Platform::new("elsewhere").unwrap();
         assert!(dates(MetricsFilter { platform: Some(elsewhere), ..MetricsFilter::default() }).await.is_empty());
     })
     .await;
@@ -377,7 +377,7 @@ async fn growth_rates_are_null_where_there_is_nothing_to_compare_with() {
             return;
         }
         let [account] = people(&store, 1).await.try_into().unwrap();
-        let today = backline::clock::Clock::system().now().date_naive();
+        let today = backline_model::clock::Clock::system().now().date_naive();
         let rates = [
             (40, 1, 1.0, true),
             (5, 100, 1.0, true),
@@ -440,7 +440,7 @@ async fn documents_of_different_sizes_come_back_whole() {
                 let row = MetricsRow { run_id: RunId::generate(), ..row(account, date) };
                 // Without a row: a document that could not be normalised is kept all the same.
                 let failed = Outcome::Failed { class: FailureClass::NotNormalised, message: "odd".to_owned() };
-                backline::store::AccountResult { document: Some(document(&row, body.clone())), ..result(&row, failed) }
+                backline_store::AccountResult { document: Some(document(&row, body.clone())), ..result(&row, failed) }
             })
             .collect();
         let ids: Vec<_> = results.iter().map(|result| result.document.as_ref().unwrap().id).collect();

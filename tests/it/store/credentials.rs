@@ -1,7 +1,7 @@
 //! Credentials, their budgets, releases and events.
 
-use backline::domain::{CredentialId, Digest, Event, SwapCause};
-use backline::store::{BudgetKey, CredentialFilter, EventCursor, SealedCredential, StoreError};
+use backline_model::{CredentialId, Digest, Event, SwapCause};
+use backline_store::{BudgetKey, CredentialFilter, EventCursor, SealedCredential, StoreError};
 use chrono::TimeDelta;
 use futures::future::join_all;
 use uuid::Uuid;
@@ -121,7 +121,7 @@ async fn activating_a_release_swaps_it_for_the_one_before() {
             "it is active already"
         );
         let active = store.active_release(&demo()).await.unwrap().unwrap();
-        assert_eq!(active, backline::domain::Release { active: true, ..new.clone() });
+        assert_eq!(active, backline_model::Release { active: true, ..new.clone() });
         assert_eq!(store.get_release(old.digest).await.unwrap(), Some(old.clone()));
         assert_eq!(store.list_releases().await.unwrap().iter().filter(|release| release.active).count(), 1);
         assert_eq!(store.component(old.digest).await.unwrap().as_deref(), Some(b"component".as_slice()));

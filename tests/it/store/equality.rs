@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use backline::domain::{DocumentId, MetricsRow, Outcome, SwapCause, Value};
-use backline::store::{AccountFilter, ArtistFilter, BatchResult, EventCursor, MetricsFilter};
+use backline_model::{DocumentId, MetricsRow, Outcome, SwapCause, Value};
+use backline_store::{AccountFilter, ArtistFilter, BatchResult, EventCursor, MetricsFilter};
 use uuid::Uuid;
 
 use super::fixtures::{batch, day, demo, event, lease, metric, now, people, release, result, row, run, stored};

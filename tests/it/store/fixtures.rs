@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backline::domain::metric::names;
-use backline::domain::run::RunCounts;
-use backline::domain::{
+use backline_model::metric::names;
+use backline_model::run::RunCounts;
+use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, Digest, DocumentId, Engagement,
     EngagementBasis, Event, Grant, Lease, Manifest, MetricName, MetricsRow, Outcome, Platform, Release, ReleaseState,
     Run, RunId, RunStatus, SubscriptionStatus, Tenant, Value, Window,
 };
-use backline::store::{AccountResult, BatchResult, Completed, DocumentRecord, Store, StoredAccount};
+use backline_store::{AccountResult, BatchResult, Completed, DocumentRecord, Store, StoredAccount};
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
@@ -105,8 +105,8 @@ pub fn row(account: &Account, date: NaiveDate) -> MetricsRow {
             (metric("saves"), Value::Integer(7)),
             (metric("estimated_reach"), Value::Decimal(1.5)),
         ]),
-        absent: BTreeMap::from([(metric(names::STREAMS), backline::domain::Absence::NotOffered)]),
-        coverage: BTreeMap::from([(metric("saves"), backline::domain::Coverage { counted: 3, skipped: 1 })]),
+        absent: BTreeMap::from([(metric(names::STREAMS), backline_model::Absence::NotOffered)]),
+        coverage: BTreeMap::from([(metric("saves"), backline_model::Coverage { counted: 3, skipped: 1 })]),
         observed: BTreeMap::new(),
         engagement: Some(Engagement {
             interactions: 10,
@@ -117,9 +117,9 @@ pub fn row(account: &Account, date: NaiveDate) -> MetricsRow {
         }),
         window: window(),
         quality_score: 0.95,
-        findings: vec![backline::domain::Finding {
+        findings: vec![backline_model::Finding {
             rule: "followers-jump".to_owned(),
-            severity: backline::domain::Severity::Warning,
+            severity: backline_model::Severity::Warning,
             metric: Some("followers".to_owned()),
             message: "100 after 40".to_owned(),
             suggestion: "Verify data source accuracy".to_owned(),

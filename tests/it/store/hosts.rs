@@ -1,6 +1,6 @@
 //! The list of hosts.
 
-use backline::store::Presence;
+use backline_store::Presence;
 use chrono::TimeDelta;
 
 use super::fixtures::now;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use backline::domain::outcome::{Exclusion, FailureClass, Outcome};
-use backline::domain::{
+use backline_model::outcome::{Exclusion, FailureClass, Outcome};
+use backline_model::{
     Account, Artist, Batch, BatchId, BatchState, Lease, Platform, RunStatus, SwapCause, Tenant, Weights,
 };
-use backline::store::{AccountOutcome, BatchFilter, BatchResult, EventCursor, Retried, Store, StoreError, Topic};
+use backline_store::{AccountOutcome, BatchFilter, BatchResult, EventCursor, Retried, Store, StoreError, Topic};
 use chrono::TimeDelta;
 use futures::future::join_all;
 use uuid::Uuid;
@@ -442,7 +442,7 @@ async fn a_run_that_does_not_exist_is_not_finished() {
         let error = store.finish_run(run(5).id, now()).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { what: "run", .. }), "{error}");
         assert_eq!(store.get_run(run(5).id).await.unwrap(), None);
-        let strange = Artist { id: backline::domain::ArtistId(Uuid::from_u128(3)), ..artist(1) };
+        let strange = Artist { id: backline_model::ArtistId(Uuid::from_u128(3)), ..artist(1) };
         store.save_artists(&[strange], now()).await.unwrap();
         assert_eq!(store.list_runs(10, Some(now())).await.unwrap(), []);
     })

@@ -1,7 +1,7 @@
 //! Artists, accounts, consents and who can be collected.
 
-use backline::domain::{Account, AccountId, AccountStatus, Artist, Consent, SubscriptionStatus, Tenant};
-use backline::store::{AccountFilter, ArtistFilter, Saved, StoreError};
+use backline_model::{Account, AccountId, AccountStatus, Artist, Consent, SubscriptionStatus, Tenant};
+use backline_store::{AccountFilter, ArtistFilter, Saved, StoreError};
 use chrono::TimeDelta;
 use uuid::Uuid;
 

@@ -1,9 +1,9 @@
 //! Withheld values, until an operator decides.
 
-use backline::domain::metric::names;
-use backline::domain::row::QuarantineStatus;
-use backline::domain::{Absence, DocumentId, GrowthRow, MetricsRow, Quarantined, Value};
-use backline::store::{BatchResult, MetricsFilter, QuarantineFilter, Store, StoreError};
+use backline_model::metric::names;
+use backline_model::row::QuarantineStatus;
+use backline_model::{Absence, DocumentId, GrowthRow, MetricsRow, Quarantined, Value};
+use backline_store::{BatchResult, MetricsFilter, QuarantineFilter, Store, StoreError};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use backline::domain::event::types;
-use backline::domain::{AccountId, AccountStatus, Event};
-use backline::store::{EventCursor, SealedCredential, Store, StoreError};
+use backline_model::event::types;
+use backline_model::{AccountId, AccountStatus, Event};
+use backline_store::{EventCursor, SealedCredential, Store, StoreError};
 use chrono::TimeDelta;
 use futures::future::join_all;
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use backline::domain::Weights;
-use backline::domain::outcome::{Exclusion, Outcome};
-use backline::domain::{
+use backline_model::Weights;
+use backline_model::outcome::{Exclusion, Outcome};
+use backline_model::{
     Batch, Consent, FireDecision, Overlap, Run, RunStatus, Schedule, ScheduleOrigin, ScheduleSpec, SubscriptionStatus,
 };
-use backline::store::{
+use backline_store::{
     AccountOutcome, BatchResult, DatabaseKind, NewSchedule, PlanGuard, Store, StoreError, Term, Topic,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -335,7 +335,7 @@ async fn a_queued_time_is_started_once_when_its_schedule_is_free() {
 async fn first_collections_are_taken_out_with_their_plan() {
     each_database(async |store, _| {
         people(&store, 3).await;
-        let suspended = backline::domain::Artist { subscription_status: SubscriptionStatus::PastDue, ..artist(4) };
+        let suspended = backline_model::Artist { subscription_status: SubscriptionStatus::PastDue, ..artist(4) };
         store.save_artists(&[suspended], now()).await.unwrap();
         store.save_accounts(&[account(4)], now()).await.unwrap();
         let consent = |n| Consent {
@@ -392,7 +392,7 @@ async fn runs_that_nobody_finished_are_found() {
 
         let one = lease(&store).await;
         let row = followers(&accounts[0], day("2026-11-22"), 5);
-        let failed = Outcome::Failed { class: backline::domain::FailureClass::NotFound, message: "gone".to_owned() };
+        let failed = Outcome::Failed { class: backline_model::FailureClass::NotFound, message: "gone".to_owned() };
         let done = BatchResult { accounts: vec![result(&row, failed)], ..BatchResult::default() };
         store.complete_batch(&one, done, now()).await.unwrap();
         let other = lease(&store).await;

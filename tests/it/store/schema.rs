@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use backline::store::{DatabaseKind, Store, StoreError, StoreOptions};
+use backline_store::{DatabaseKind, Store, StoreError, StoreOptions};
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, Row as _};
 

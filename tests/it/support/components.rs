@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 /// The repository's root.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the crate lies two folders below the root")
+        .to_owned()
 }
 
 /// A test guest of `tests/guests/examples`.

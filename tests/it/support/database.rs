@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 
-use backline::store::{Store, StoreOptions};
+use backline_store::{Store, StoreOptions};
 use futures::FutureExt as _;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 

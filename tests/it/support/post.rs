@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::response::Response;
-use backline::clock::Clock;
 use backline::config::Config;
-use backline::domain::{Artist, ArtistId, Event, SubscriptionStatus, Tenant, WebhookKind};
 use backline::pipeline::{Host, NewWebhook};
-use backline::secrets::Keyring;
-use backline::store::{DeliveryFilter, EventCursor};
+use backline_gateway::secrets::Keyring;
+use backline_model::clock::Clock;
+use backline_model::{Artist, ArtistId, Event, SubscriptionStatus, Tenant, WebhookKind};
+use backline_store::{DeliveryFilter, EventCursor};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -163,7 +163,7 @@ pub fn taken() -> Response {
 }
 
 /// Sends origins to servers.
-pub fn routes(servers: &[(&str, &Server)]) -> Vec<backline::gateway::Route> {
+pub fn routes(servers: &[(&str, &Server)]) -> Vec<backline_gateway::Route> {
     let route = |(origin, server): &(&str, &Server)| json!({ "origin": origin, "connect": server.base() });
     serde_json::from_value(servers.iter().map(route).collect()).expect("routes")
 }

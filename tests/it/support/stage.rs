@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use backline::clock::Clock;
 use backline::config::Config;
-use backline::domain::{
+use backline::pipeline::Host;
+use backline::pipeline::collection::report::{RunReport, RunRequest};
+use backline_gateway::secrets::{Keyring, SecretText};
+use backline_model::clock::Clock;
+use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Digest, Event, MetricsRow, Platform,
     SubscriptionStatus, Tenant,
 };
-use backline::pipeline::Host;
-use backline::pipeline::report::{RunReport, RunRequest};
-use backline::sandbox::{CompiledRecord, Sandbox, SandboxConfig};
-use backline::secrets::{Keyring, SecretText};
-use backline::store::{EventCursor, MetricsFilter, QuarantineFilter, Store};
+use backline_sandbox::{CompiledRecord, Sandbox, SandboxConfig};
 use backline_simulator::{Platform as SimPlatform, SimArtist, Simulator, SimulatorConfig};
+use backline_store::{EventCursor, MetricsFilter, QuarantineFilter, Store};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde_json::json;
 
@@ -90,7 +90,7 @@ impl Stage {
         config.sandbox.cache_dir = Some(compiled.folder.path().to_owned());
         change(&mut config);
         let store =
-            Store::open(url, backline::store::StoreOptions { connections_max: 8 }).await.expect("the database opens");
+            Store::open(url, backline_store::StoreOptions { connections_max: 8 }).await.expect("the database opens");
         store.migrate().await.expect("the database migrates");
         for record in &compiled.records {
             store.save_compiled(&record.key, record.compiled).await.expect("what was compiled is remembered");
@@ -335,7 +335,7 @@ pub fn platform(name: &str) -> Platform {
     Platform::new(name).expect("a platform's name")
 }
 
-fn routes(simulator: &Simulator) -> Vec<backline::gateway::Route> {
+fn routes(simulator: &Simulator) -> Vec<backline_gateway::Route> {
     let routes: Vec<_> = ORIGINS
         .iter()
         .map(|origin| json!({ "origin": origin, "connect": format!("http://{}", simulator.addr()) }))

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use backline::domain::manifest::SECTION;
-use backline::plugins::pack;
+use backline_component::pack;
+use backline_model::manifest::SECTION;
 use wasm_encoder::{CustomSection, Encode as _};
 use wasmparser::{Parser, Payload};
 
@@ -50,6 +50,6 @@ fn a_variant_has_another_manifest_and_the_same_code() {
     let variant = variant("youtube", "1.2.3", |manifest| replace(manifest, "limit = 10000", "limit = 20000"));
     let (before, after) = (plugin("youtube"), variant.as_slice());
     assert_eq!(unpacked(&before).0, unpacked(after).0);
-    let manifest = backline::plugins::inspect(after).expect("a connector").manifest;
+    let manifest = backline_component::inspect(after).expect("a connector").manifest;
     assert_eq!((manifest.connector.version.to_string().as_str(), manifest.budgets[0].limit), ("1.2.3", 20_000));
 }

@@ -1,12 +1,12 @@
 //! Alerts: told once when a figure crosses its bound, once when it is well again, however many hosts look.
 
-use backline::clock::Clock;
-use backline::domain::event::types;
-use backline::domain::health::AlertName;
-use backline::domain::{ArtistId, Event};
-use backline::health::HealthConfig;
 use backline::pipeline::Host;
-use backline::pipeline::report::RunRequest;
+use backline::pipeline::collection::report::RunRequest;
+use backline_model::clock::Clock;
+use backline_model::event::types;
+use backline_model::health::AlertName;
+use backline_model::{ArtistId, Event};
+use backline_rules::health::HealthConfig;
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
@@ -133,7 +133,7 @@ async fn a_host_that_is_heard_of_no_more_is_told_and_one_that_takes_its_place_me
     each_database(async |store, url| {
         let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
         let noon = stage.host.clock().now();
-        let presence = |name: &str, started_at| backline::store::Presence {
+        let presence = |name: &str, started_at| backline_store::Presence {
             name: name.to_owned(),
             version: "1".to_owned(),
             state: "ready",

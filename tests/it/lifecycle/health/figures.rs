@@ -223,11 +223,11 @@ async fn requests_of_all_attempts_are_counted() {
         let simulator = SimulatorConfig { artists: 3, ..SimulatorConfig::default() };
         let start = simulator.date;
         let stage = Stage::installed(url, simulator, |config| {
-            let price = backline::health::PlatformPrice { per_1000_requests: 0.1, ..Default::default() };
+            let price = backline_rules::health::PlatformPrice { per_1000_requests: 0.1, ..Default::default() };
             config.costs.platforms.insert(crate::support::stage::platform("youtube"), price);
         })
         .await;
-        stage.import_some(&["youtube"], |_| backline::domain::Tenant::default()).await;
+        stage.import_some(&["youtube"], |_| backline_model::Tenant::default()).await;
         // As often as it takes for the first attempt to fail, and not the second.
         let fault = Fault::always(FaultKind::Status { status: 503, retry_after: RetryAfter::Absent });
         let retries = u64::from(stage.host.config().gateway.retries_max) + 1;

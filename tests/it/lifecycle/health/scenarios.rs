@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use backline::domain::health::{HealthReport, Objective, Recommendation};
-use backline::domain::{Account, AccountId, AccountStatus, ArtistId, Consent};
+use backline_model::health::{HealthReport, Objective, Recommendation};
+use backline_model::{Account, AccountId, AccountStatus, ArtistId, Consent};
 use backline_simulator::{Fault, SimulatorConfig};
 use chrono::TimeDelta;
 use serde::Deserialize;

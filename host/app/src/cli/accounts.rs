@@ -1,0 +1,176 @@
+//! `backline accounts …`: where artists are to be found.
+
+use clap::Subcommand;
+use serde_json::Value as Json;
+
+use super::consents::record_collecting;
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::numbers::expect_artist;
+use super::{print, values};
+use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
+use backline_store::{AccountFilter, Store};
+
+/// `backline accounts …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// Add an artist's account on a platform; consent is recorded with it
+    Add {
+        /// The artist's id
+        artist: ArtistId,
+        /// Where, such as youtube
+        platform: Platform,
+        /// The platform's own id of the account
+        platform_id: String,
+        /// Settings as the connector declares them, such as '{"storefronts":["us"]}'
+        #[arg(long, value_parser = values::settings, value_name = "JSON")]
+        settings: Option<Json>,
+        /// Record no consent: the account stays excluded until it is given with `artists set`
+        #[arg(long)]
+        no_consent: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List accounts
+    List {
+        /// Only this artist's
+        #[arg(long, value_name = "ID")]
+        artist: Option<ArtistId>,
+        /// Only on this platform
+        #[arg(long, value_name = "NAME")]
+        platform: Option<Platform>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change an account
+    Set {
+        /// The account's id
+        account: AccountId,
+        /// active or disabled
+        #[arg(long, value_parser = values::account_status)]
+        status: Option<AccountStatus>,
+        /// Settings as the connector declares them; they replace the present ones
+        #[arg(long, value_parser = values::settings, value_name = "JSON")]
+        settings: Option<Json>,
+    },
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    let store = context.store().await?;
+    match command {
+        Command::Add { artist, platform, platform_id, settings, no_consent, json } => {
+            expect_artist(&store, artist).await?;
+            let platform_id = platform_id.trim().to_owned();
+            if platform_id.is_empty() {
+                return Err(Failure::usage("the platform id is empty; give the platform's own id of the account"));
+            }
+            expect_valid_settings(&store, &platform, settings.as_ref()).await?;
+            let existing = find(&store, artist, &platform, &platform_id).await?;
+            let account = Account {
+                id: existing
+                    .as_ref()
+                    .map_or_else(|| AccountId::of(artist, &platform, &platform_id), |account| account.id),
+                artist_id: artist,
+                platform,
+                platform_id,
+                settings: settings
+                    .or(existing.as_ref().map(|account| account.settings.clone()))
+                    .unwrap_or_else(|| serde_json::json!({})),
+                status: existing.as_ref().map_or(AccountStatus::Active, |account| account.status),
+            };
+            store.save_accounts(std::slice::from_ref(&account), context.clock.now()).await?;
+            if !no_consent {
+                let now = context.clock.now();
+                record_collecting(&store, context.config(), artist, &account.platform, true, now).await?;
+            }
+            if json {
+                print::json(&account)?;
+            } else {
+                print::line(&format!(
+                    "{} {}",
+                    if existing.is_some() { "known already:" } else { "added account" },
+                    account.id
+                ))?;
+            }
+        }
+        Command::List { artist, platform, json } => {
+            if let Some(artist) = artist {
+                expect_artist(&store, artist).await?;
+            }
+            let filter = AccountFilter { artist, platform, ..AccountFilter::default() };
+            let accounts = store.list_accounts(&filter).await?;
+            let row = |account: &Account| {
+                vec![
+                    account.id.to_string(),
+                    account.artist_id.to_string(),
+                    account.platform.to_string(),
+                    account.platform_id.clone(),
+                    account.status.as_str().to_owned(),
+                    account.settings.to_string(),
+                ]
+            };
+            let headers = ["id", "artist", "platform", "platform id", "status", "settings"];
+            print::listing(
+                json,
+                &accounts,
+                &headers,
+                row,
+                "there is no such account; `backline accounts add` adds one",
+            )?;
+        }
+        Command::Set { account, status, settings } => {
+            let mut changed = expect_account(&store, account).await?;
+            if status.is_none() && settings.is_none() {
+                return Err(Failure::usage("nothing to change was given; use --status or --settings"));
+            }
+            expect_valid_settings(&store, &changed.platform, settings.as_ref()).await?;
+            let now = context.clock.now();
+            if let Some(settings) = settings {
+                changed.settings = settings;
+                store.save_accounts(std::slice::from_ref(&changed), now).await?;
+            }
+            if let Some(status) = status {
+                store.set_account_status(account, status, now).await?;
+            }
+            print::line(&format!("changed account {account}"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Refuses an account that does not exist.
+pub async fn expect_account(store: &Store, account: AccountId) -> Result<Account, Failure> {
+    let found = store.get_account(account).await?;
+    found.ok_or_else(|| Failure::usage(format!("no account has the id {account}; `backline accounts list` shows them")))
+}
+
+async fn find(
+    store: &Store,
+    artist: ArtistId,
+    platform: &Platform,
+    platform_id: &str,
+) -> Result<Option<Account>, Failure> {
+    let filter = AccountFilter { artist: Some(artist), platform: Some(platform.clone()), ..AccountFilter::default() };
+    Ok(store.list_accounts(&filter).await?.into_iter().find(|account| account.platform_id == platform_id))
+}
+
+/// Checks settings against the schema of the platform's active connector, where there is one.
+async fn expect_valid_settings(store: &Store, platform: &Platform, settings: Option<&Json>) -> Result<(), Failure> {
+    let Some(settings) = settings else { return Ok(()) };
+    let Some(release) = store.active_release(platform).await? else { return Ok(()) };
+    let validator = jsonschema::validator_for(&release.manifest.settings)
+        .map_err(|error| Failure::usage(format!("the connector's own schema of settings is wrong: {error}")))?;
+    match validator.iter_errors(settings).next() {
+        None => Ok(()),
+        Some(error) => {
+            let place = error.instance_path().to_string();
+            let place = if place.is_empty() { "the settings".to_owned() } else { format!("settings{place}") };
+            Err(Failure::usage(format!(
+                "{place}: {error}; `backline plugins inspect FILE --json` shows what {platform} takes"
+            )))
+        }
+    }
+}

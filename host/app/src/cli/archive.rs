@@ -1,0 +1,145 @@
+//! `backline archive …`: what is past its time, and putting it away.
+
+use std::io::IsTerminal as _;
+
+use chrono::{DateTime, Utc};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+use backline_model::retention::{Before, Step};
+use backline_rules::archive::Plan;
+use backline_store::ArchiveRun;
+
+/// `backline archive …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// Say what would be moved and deleted, by which rule
+    Plan {
+        /// As of this time, such as 2026-08-31T12:00:00Z, to look ahead or back
+        #[arg(long, value_name = "TIME")]
+        at: Option<DateTime<Utc>>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move and delete what is past its time; may be stopped anywhere and run again
+    Run {
+        /// As of an earlier time: less is past its time then, which lets you go in small strides
+        #[arg(long, value_name = "TIME")]
+        at: Option<DateTime<Utc>>,
+        /// Change nothing; the same as `archive plan`
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List when this was done, the latest first
+    Runs {
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Plan { at, json } | Command::Run { at, dry_run: true, json } => {
+            let plan = context.host().await?.archive_plan(at.unwrap_or_else(|| context.clock.now())).await?;
+            if json {
+                print::json(&plan)?;
+            } else {
+                show(&plan)?;
+            }
+        }
+        Command::Run { at, json, .. } => {
+            let bar = ProgressBar::new_spinner();
+            let hidden = !std::io::stderr().is_terminal();
+            bar.set_draw_target(if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() });
+            let style =
+                ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            bar.set_style(style);
+            let host = context.host().await?;
+            let done = host
+                .archive_run(at.unwrap_or_else(|| context.clock.now()), &|progress| {
+                    let (action, table) = (progress.step.action.as_str(), progress.step.table.as_str());
+                    bar.set_message(format!("{}/{} {action} {table}: {}", progress.number, progress.of, progress.rows));
+                    bar.tick();
+                })
+                .await;
+            bar.finish_and_clear();
+            let run = done?;
+            if json {
+                print::json(&run)?;
+            } else if run.counts.is_empty() {
+                print::line("nothing was past its time")?;
+            } else {
+                print::line(&counts(&run))?;
+            }
+        }
+        Command::Runs { limit, json } => {
+            let runs = context.store().await?.list_archive_runs(limit).await?;
+            let headers = ["started", "as of", "by", "state", "rows"];
+            print::listing(json, &runs, &headers, cells, "nothing was put away yet; `backline archive run` does so")?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show(plan: &Plan) -> Result<(), Failure> {
+    print::table(
+        &["action", "table", "whose", "before", ">rows", "rule"],
+        plan.steps.iter().map(step_cells).collect(),
+    )?;
+    for passed in &plan.passed_over {
+        print::note(&format!(
+            "{}: nothing by '{}', since '{}' wins",
+            passed.table.as_str(),
+            passed.rule,
+            passed.winner
+        ));
+    }
+    Ok(())
+}
+
+fn step_cells(step: &Step) -> Vec<String> {
+    let mut whose = step.scope.to_string();
+    for except in &step.except {
+        whose = format!("{whose}, not {except}");
+    }
+    let before = match &step.before {
+        Before::Time(time) => print::time(*time),
+        Before::Dates(days) => {
+            let mut dates: Vec<String> = days.iter().map(|day| day.before.to_string()).collect();
+            dates.dedup();
+            if dates.is_empty() { print::NONE.to_owned() } else { dates.join(" or ") }
+        }
+    };
+    vec![
+        step.action.as_str().to_owned(),
+        step.table.as_str().to_owned(),
+        whose,
+        before,
+        step.rows.map_or_else(|| print::NONE.to_owned(), |rows| rows.to_string()),
+        step.rule.clone(),
+    ]
+}
+
+fn counts(run: &ArchiveRun) -> String {
+    if run.counts.is_empty() {
+        return "none".to_owned();
+    }
+    run.counts.iter().map(|(what, rows)| format!("{what}: {rows}")).collect::<Vec<_>>().join(", ")
+}
+
+fn cells(run: &ArchiveRun) -> Vec<String> {
+    let state = run.message.as_ref().map_or_else(|| run.state.clone(), |message| format!("{}: {message}", run.state));
+    vec![print::time(run.started_at), print::time(run.as_of), run.origin.clone(), state, counts(run)]
+}

@@ -1,0 +1,265 @@
+//! `backline artists …`: whose numbers are collected.
+
+use std::path::PathBuf;
+
+use chrono_tz::Tz;
+use clap::Subcommand;
+use serde_json::json;
+
+use super::consents::record_collecting;
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::import::{self, ImportOptions};
+use super::numbers::expect_artist;
+use super::{print, sync, values};
+use crate::pipeline::SyncRequest;
+use backline_model::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant};
+use backline_store::{AccountFilter, ArtistFilter, COLLECTING_SCOPE, Store};
+
+/// `backline artists …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// Add an artist
+    Add {
+        /// The artist's name
+        name: String,
+        /// The artist's id in your own system; a new one unless given
+        #[arg(long)]
+        id: Option<ArtistId>,
+        /// Which customer of yours the artist belongs to
+        #[arg(long, default_value = "default")]
+        tenant: Tenant,
+        /// Decides which day a number belongs to, such as Europe/Berlin
+        #[arg(long, value_parser = values::timezone, default_value = "UTC")]
+        timezone: Tz,
+        /// Only active artists are collected
+        #[arg(long, value_parser = values::subscription, default_value = "active")]
+        status: SubscriptionStatus,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Import artists with their accounts and tokens from CSV or JSON
+    Import {
+        /// CSV with a header, a JSON array, or one JSON object a line; - for standard input
+        file: PathBuf,
+        /// Import the good rows and write the bad ones to a file
+        #[arg(long)]
+        skip_bad: bool,
+        /// Where bad rows go; FILE.bad.ndjson unless given
+        #[arg(long, value_name = "FILE", requires = "skip_bad")]
+        bad_rows: Option<PathBuf>,
+        /// Record no consent: the accounts stay excluded until it is given
+        #[arg(long)]
+        no_consent: bool,
+        /// Replace tokens that are stored already; else they are kept, since they may have been refreshed since
+        #[arg(long)]
+        replace_credentials: bool,
+        /// Check everything, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring artists and accounts into step with your platform's own table (sync.url, sync.query)
+    Sync {
+        /// Say what would be done, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Switch off however many the table has no more
+        #[arg(long)]
+        allow_removals: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List artists
+    List {
+        /// Only with this status
+        #[arg(long, value_parser = values::subscription)]
+        status: Option<SubscriptionStatus>,
+        /// Only this tenant's
+        #[arg(long)]
+        tenant: Option<Tenant>,
+        /// At most so many
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show an artist with accounts and consents
+    Show {
+        /// The artist's id
+        artist: ArtistId,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change an artist
+    Set {
+        /// The artist's id
+        artist: ArtistId,
+        /// A new name
+        #[arg(long)]
+        name: Option<String>,
+        /// Only active artists are collected
+        #[arg(long, value_parser = values::subscription)]
+        status: Option<SubscriptionStatus>,
+        /// Whether numbers are collected at all
+        #[arg(long, value_name = "BOOL")]
+        collection: Option<bool>,
+        /// Decides which day a number belongs to
+        #[arg(long, value_parser = values::timezone)]
+        timezone: Option<Tz>,
+        /// Record consent for a platform; may be repeated
+        #[arg(long, value_name = "PLATFORM")]
+        consent: Vec<Platform>,
+        /// Record that consent for a platform was withdrawn; may be repeated
+        #[arg(long, value_name = "PLATFORM")]
+        withdraw: Vec<Platform>,
+    },
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Add { name, id, tenant, timezone, status, json } => {
+            let store = context.store().await?;
+            let artist = Artist {
+                id: id.unwrap_or_else(ArtistId::generate),
+                name: checked_name(&name)?,
+                tenant,
+                subscription_status: status,
+                data_collection_enabled: true,
+                timezone,
+            };
+            if store.get_artist(artist.id).await?.is_some() {
+                return Err(Failure::usage(format!(
+                    "an artist has the id {} already; `backline artists set` changes it",
+                    artist.id
+                )));
+            }
+            let saved = store.save_artists(std::slice::from_ref(&artist), context.clock.now()).await?;
+            if saved.left_out > 0 {
+                return Err(Failure::usage(format!(
+                    "artist {} was erased and is not added; if the artist wants to come back, run `backline privacy readmit {}` first",
+                    artist.id, artist.id
+                )));
+            }
+            if json {
+                print::json(&artist)?;
+            } else {
+                print::line(&format!("added artist {}", artist.id))?;
+            }
+            Ok(Exit::Done)
+        }
+        Command::Import { file, skip_bad, bad_rows, no_consent, replace_credentials, dry_run, json } => {
+            let options =
+                ImportOptions { skip_bad, bad_rows, consent: !no_consent, replace_credentials, dry_run, json };
+            import::run(context, &file, &options).await
+        }
+        Command::Sync { dry_run, allow_removals, json } => {
+            sync::run(context, SyncRequest { dry_run, allow_removals }, json).await
+        }
+        Command::List { status, tenant, limit, json } => {
+            let store = context.store().await?;
+            let artists =
+                store.list_artists(&ArtistFilter { tenant, status, limit, ..ArtistFilter::default() }).await?;
+            let headers = ["id", "name", "tenant", "status", "collection", "time zone"];
+            print::listing(
+                json,
+                &artists,
+                &headers,
+                cells,
+                "there is no such artist; `backline artists add` or `import` adds some",
+            )?;
+            Ok(Exit::Done)
+        }
+        Command::Show { artist, json } => show(&context.store().await?, artist, json).await,
+        Command::Set { artist, name, status, collection, timezone, consent, withdraw } => {
+            let store = context.store().await?;
+            let mut changed = expect_artist(&store, artist).await?;
+            let before = changed.clone();
+            if let Some(name) = name {
+                changed.name = checked_name(&name)?;
+            }
+            changed.subscription_status = status.unwrap_or(changed.subscription_status);
+            changed.data_collection_enabled = collection.unwrap_or(changed.data_collection_enabled);
+            changed.timezone = timezone.unwrap_or(changed.timezone);
+            if let Some(both) = consent.iter().find(|platform| withdraw.contains(platform)) {
+                return Err(Failure::usage(format!("consent for {both} is both given and withdrawn; leave one out")));
+            }
+            if changed == before && consent.is_empty() && withdraw.is_empty() {
+                print::line("nothing to change")?;
+                return Ok(Exit::Done);
+            }
+            let now = context.clock.now();
+            store.save_artists(std::slice::from_ref(&changed), now).await?;
+            for (platform, granted) in
+                consent.iter().map(|platform| (platform, true)).chain(withdraw.iter().map(|platform| (platform, false)))
+            {
+                record_collecting(&store, context.config(), artist, platform, granted, now).await?;
+            }
+            print::line(&format!("changed artist {artist}"))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn show(store: &Store, id: ArtistId, as_json: bool) -> Outcome {
+    let artist = expect_artist(store, id).await?;
+    let accounts = store.list_accounts(&AccountFilter { artist: Some(id), ..AccountFilter::default() }).await?;
+    let consents = store.latest_consents(id).await?;
+    if as_json {
+        print::json(&json!({ "artist": artist, "accounts": accounts, "consents": consents }))?;
+        return Ok(Exit::Done);
+    }
+    print::table(&["id", "name", "tenant", "status", "collection", "time zone"], vec![cells(&artist)])?;
+    let rows: Vec<Vec<String>> = accounts
+        .iter()
+        .map(|account| {
+            let consent = consents
+                .iter()
+                .find(|consent| consent.platform == account.platform && consent.scope == COLLECTING_SCOPE);
+            let consent = match consent {
+                Some(consent) if consent.granted => "given",
+                Some(_) => "withdrawn",
+                None => "none",
+            };
+            vec![
+                account.id.to_string(),
+                account.platform.to_string(),
+                account.platform_id.clone(),
+                account.status.as_str().to_owned(),
+                consent.to_owned(),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        print::note("\nno accounts; `backline accounts add` adds one");
+    } else {
+        print::line("")?;
+        print::table(&["account", "platform", "platform id", "status", "consent"], rows)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn cells(artist: &Artist) -> Vec<String> {
+    vec![
+        artist.id.to_string(),
+        artist.name.clone(),
+        artist.tenant.to_string(),
+        artist.subscription_status.as_str().to_owned(),
+        if artist.data_collection_enabled { "on" } else { "off" }.to_owned(),
+        artist.timezone.to_string(),
+    ]
+}
+
+fn checked_name(name: &str) -> Result<String, Failure> {
+    match name.trim() {
+        "" => Err(Failure::usage("the artist's name is empty")),
+        name => Ok(name.to_owned()),
+    }
+}

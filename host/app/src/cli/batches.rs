@@ -1,0 +1,143 @@
+//! `backline batches …`: the units of work, those that are dead above all, and bringing them back.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+use backline_model::{self, BatchId, BatchState, Platform, RunId};
+use backline_store::{BatchAccountView, BatchFilter, BatchView, Store};
+
+/// `backline batches …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// List batches, those planned last first; unless a state is given, those that are open or dead
+    List {
+        /// Only in this state: planned, leased, deferred, done or dead
+        #[arg(long, value_name = "STATE", value_parser = state)]
+        state: Option<BatchState>,
+        /// Only of this run
+        #[arg(long, value_name = "ID")]
+        run: Option<RunId>,
+        /// Only of this platform
+        #[arg(long, value_name = "NAME")]
+        platform: Option<Platform>,
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one batch and its accounts
+    Show {
+        /// The batch's id
+        batch: BatchId,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring dead batches back: they are planned anew with all their attempts, and their runs go on
+    Retry(RetryArguments),
+}
+
+/// What `backline batches retry` takes.
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+pub struct RetryArguments {
+    /// These batches
+    #[arg(value_name = "ID", conflicts_with = "all_dead")]
+    batches: Vec<BatchId>,
+    /// Those of this run
+    #[arg(long, value_name = "ID")]
+    run: Option<RunId>,
+    /// Those of this platform
+    #[arg(long, value_name = "NAME")]
+    platform: Option<Platform>,
+    /// All that are dead
+    #[arg(long, conflicts_with_all = ["run", "platform"])]
+    all_dead: bool,
+}
+
+fn state(text: &str) -> Result<BatchState, String> {
+    BatchState::parse(text).ok_or_else(|| {
+        let names: Vec<&str> = BatchState::ALL.iter().map(|state| state.as_str()).collect();
+        format!("it is not one of {}", names.join(", "))
+    })
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    let store = context.store().await?;
+    match command {
+        Command::List { state, run, platform, limit, json } => {
+            let filter = BatchFilter { ids: Vec::new(), run, platform, state, limit: Some(limit) };
+            let batches = store.list_batches(&filter).await?;
+            print::listing(json, &batches, &HEADERS, cells, "no such batch; `--state done` lists those that are done")?;
+        }
+        Command::Show { batch, json } => show(&store, batch, json).await?,
+        Command::Retry(arguments) => {
+            let RetryArguments { batches, run, platform, all_dead: _ } = arguments;
+            let named = batches.len() as u64;
+            let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
+            let weights = &context.config().collection.tenant_weights;
+            let retried = store.retry_batches(&filter, weights, context.clock.now()).await?;
+            if retried.batches < named {
+                let left = named - retried.batches;
+                print::note(&format!("{left} of the batches named are not dead and stay as they are"));
+            }
+            let what = if retried.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", retried.batches) };
+            let accounts = print::count(retried.accounts, "account");
+            print::line(&match retried.batches {
+                0 => "nothing is dead there".to_owned(),
+                _ => format!("{what} with {accounts} planned anew; `backline serve` collects them"),
+            })?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+const HEADERS: [&str; 9] =
+    ["id", "state", "platform", "tenant", ">accounts", ">attempts", "available", "held by", "message"];
+
+fn cells(batch: &BatchView) -> Vec<String> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| print::NONE.to_owned());
+    vec![
+        batch.id.to_string(),
+        batch.state.as_str().to_owned(),
+        batch.platform.to_string(),
+        batch.tenant.to_string(),
+        batch.accounts.to_string(),
+        batch.attempts.to_string(),
+        batch.finished_at.map_or_else(|| print::time(batch.available_at), |_| print::NONE.to_owned()),
+        text(&batch.lease_owner),
+        text(&batch.message),
+    ]
+}
+
+async fn show(store: &Store, id: BatchId, as_json: bool) -> Result<(), Failure> {
+    let found = store.list_batches(&BatchFilter { ids: vec![id], ..BatchFilter::default() }).await?;
+    let Some(batch) = found.into_iter().next() else {
+        return Err(Failure::usage(format!("no batch has the id {id}; `backline batches list` shows them")));
+    };
+    let accounts = store.batch_accounts(id).await?;
+    if as_json {
+        return print::json(&json!({ "batch": batch, "accounts": accounts }));
+    }
+    print::table(&HEADERS, vec![cells(&batch)])?;
+    print::line(&format!("\nof run {}, planned {}", batch.run_id, print::time(batch.created_at)))?;
+    let row = |account: &BatchAccountView| {
+        let (outcome, message) = match &account.outcome {
+            None => (print::NONE.to_owned(), String::new()),
+            Some(outcome @ backline_model::Outcome::Deferred { message, .. }) => {
+                (outcome.as_str().to_owned(), message.clone())
+            }
+            Some(backline_model::Outcome::Failed { class, message }) => (class.as_str().to_owned(), message.clone()),
+            Some(outcome) => (outcome.as_str().to_owned(), String::new()),
+        };
+        let date = account.metric_date.to_string();
+        vec![account.artist_name.clone(), account.platform_id.clone(), date, outcome, message]
+    };
+    print::table(&["artist", "platform id", "date", "outcome", "message"], accounts.iter().map(row).collect())
+}

@@ -1,0 +1,122 @@
+//! `backline consents …`: what artists have allowed, on which platform, and when.
+
+use chrono::{DateTime, Utc};
+use clap::Subcommand;
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::numbers::expect_artist;
+use super::print;
+use crate::config::Config;
+use crate::pipeline;
+use backline_model::{ArtistId, Consent, Platform};
+use backline_store::{COLLECTING_SCOPE, Recorded, Store};
+
+/// `backline consents …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// Record that an artist agrees
+    Grant {
+        #[command(flatten)]
+        about: About,
+    },
+    /// Record that an artist agrees no longer: tokens are removed, and batches under way store nothing more
+    Withdraw {
+        #[command(flatten)]
+        about: About,
+    },
+    /// Show everything on record of an artist, the latest last
+    List {
+        /// The artist's id
+        artist: ArtistId,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What an entry is about.
+#[derive(clap::Args)]
+pub struct About {
+    /// The artist's id
+    artist: ArtistId,
+    /// For which platform, such as youtube
+    platform: Platform,
+    /// What it covers; numbers are collected under `metrics`
+    #[arg(long, default_value = COLLECTING_SCOPE)]
+    scope: String,
+    /// Where it was said, such as a form or a letter, for whoever asks later
+    #[arg(long, default_value = "operator")]
+    source: String,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    let store = context.store().await?;
+    match command {
+        Command::Grant { about } => tell(context, &store, about, true).await,
+        Command::Withdraw { about } => tell(context, &store, about, false).await,
+        Command::List { artist, json } => {
+            expect_artist(&store, artist).await?;
+            let history = store.consent_history(artist).await?;
+            let cells = |consent: &Consent| {
+                vec![
+                    print::time(consent.recorded_at),
+                    consent.platform.to_string(),
+                    consent.scope.clone(),
+                    if consent.granted { "granted" } else { "withdrawn" }.to_owned(),
+                    consent.source.clone(),
+                ]
+            };
+            let headers = ["recorded at", "platform", "scope", "consent", "source"];
+            let none = "nothing is on record; `backline consents grant` records that the artist agrees";
+            print::listing(json, &history, &headers, cells, none)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn tell(context: &Context, store: &Store, about: About, granted: bool) -> Outcome {
+    let About { artist, platform, scope, source } = about;
+    expect_artist(store, artist).await?;
+    for (name, text) in [("--scope", &scope), ("--source", &source)] {
+        if text.trim().is_empty() {
+            return Err(Failure::usage(format!("{name} is empty; leave it out, or say what it is")));
+        }
+    }
+    let consent = Consent { artist_id: artist, platform, granted, scope, source, recorded_at: context.clock.now() };
+    let said = if granted { "granted" } else { "withdrawn" };
+    let what = format!("{} for {}", consent.scope, consent.platform);
+    match record(store, context.config(), consent).await? {
+        None => print::line(&format!("{what} was {said} already; nothing was added"))?,
+        Some(recorded) => {
+            let tokens = recorded.credentials.len() as u64;
+            let removed = if granted { String::new() } else { format!("; {} removed", print::count(tokens, "token")) };
+            print::line(&format!("recorded that {what} is {said}{removed}"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Adds to the append-only record under the scope of collecting, unless it says the same already.
+pub async fn record_collecting(
+    store: &Store,
+    config: &Config,
+    artist_id: ArtistId,
+    platform: &Platform,
+    granted: bool,
+    now: DateTime<Utc>,
+) -> Result<(), Failure> {
+    let (scope, source) = (COLLECTING_SCOPE.to_owned(), "operator".to_owned());
+    let consent = Consent { artist_id, platform: platform.clone(), granted, scope, source, recorded_at: now };
+    record(store, config, consent).await.map(drop)
+}
+
+async fn record(store: &Store, config: &Config, consent: Consent) -> Result<Option<Recorded>, Failure> {
+    let latest = store.latest_consents(consent.artist_id).await?;
+    let says = latest.iter().find(|known| known.platform == consent.platform && known.scope == consent.scope);
+    if says.is_some_and(|known| known.granted == consent.granted) {
+        return Ok(None);
+    }
+    Ok(Some(pipeline::record_consents(store, config, &[consent]).await?))
+}

@@ -1,0 +1,131 @@
+//! What every command starts from: the configuration, the clock, and the way to the database.
+
+use std::path::Path;
+
+use super::Global;
+use super::exit::Failure;
+use crate::config::{self, Config, Loaded, Override};
+use crate::pipeline::Host;
+use backline_model::clock::Clock;
+use backline_store::{Store, StoreOptions};
+
+/// What every command starts from.
+pub struct Context {
+    /// The configuration in force, with where its values came from.
+    pub loaded: Loaded,
+    /// The machine's clock.
+    pub clock: Clock,
+}
+
+impl Context {
+    /// Reads the configuration; `more` is set by flags of the command's own.
+    pub fn load(global: &Global, more: &[Override]) -> Result<Self, Failure> {
+        let environment = config::environment();
+        let file = config::find_file(global.config.as_deref(), &environment);
+        let mut overrides = overrides(global)?;
+        overrides.extend_from_slice(more);
+        let mut loaded = Config::load(file.as_deref(), &environment, &overrides)?;
+        let sandbox = &mut loaded.config.sandbox;
+        sandbox.cache_dir = sandbox.cache_dir.take().or_else(|| config::cache_folder(&environment));
+        // The very binary that runs: it compiles components in a child process of limited memory and time.
+        sandbox.compiler = sandbox.compiler.take().or_else(|| std::env::current_exe().ok());
+        let service = &mut loaded.config.service;
+        service.state_dir = service.state_dir.take().or_else(|| config::state_folder(&environment));
+        Ok(Self { loaded, clock: Clock::system() })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// Opens the database as it is, whatever its schema.
+    pub async fn open_any(&self) -> Result<Store, Failure> {
+        let database = &self.config().database;
+        let options = StoreOptions { connections_max: database.connections_max };
+        Store::open(&database.url, options).await.map_err(|error| Failure::refused(&error))
+    }
+
+    /// Opens a database that has the schema this binary needs.
+    pub async fn store(&self) -> Result<Store, Failure> {
+        self.expect_database_file()?;
+        let store = self.open_any().await?;
+        store.check_schema().await.map_err(|error| Failure::refused(&error))?;
+        Ok(store)
+    }
+
+    /// Opens everything that collecting needs.
+    pub async fn host(&self) -> Result<Host, Failure> {
+        self.expect_database_file()?;
+        Host::open(self.config().clone(), self.clock.clone()).await.map_err(|error| Failure::refused(&error))
+    }
+
+    /// Refuses a SQLite file that does not exist: opening would create an empty one, and no command but `migrate` should.
+    pub fn expect_database_file(&self) -> Result<(), Failure> {
+        match sqlite_file(&self.config().database.url) {
+            Some(path) if !Path::new(&path).exists() => {
+                Err(Failure::usage(format!("there is no database at {path}; make one with `backline migrate`")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn overrides(global: &Global) -> Result<Vec<Override>, Failure> {
+    let mut overrides = Vec::new();
+    let mut set = |key: &str, value: &str, flag: &str| {
+        overrides.push(Override { key: key.to_owned(), value: value.to_owned(), flag: flag.to_owned() });
+    };
+    for pair in &global.set {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(Failure::usage(format!("--set '{pair}' has no value; write --set collection.window_days=14")));
+        };
+        if key.trim() == "secrets.key" {
+            let message = "--set secrets.key would show the key in the list of processes; set secrets.key_file or BACKLINE_SECRETS__KEY";
+            return Err(Failure::usage(message));
+        }
+        if key.trim() == "secrets.old_keys" {
+            let message = "--set secrets.old_keys would show keys in the list of processes; set secrets.old_key_files or BACKLINE_SECRETS__OLD_KEYS";
+            return Err(Failure::usage(message));
+        }
+        if key.trim().starts_with("plugins.registries.") && key.trim().ends_with(".password") {
+            let message = "--set would show the registry's password in the list of processes; write it into the configuration file";
+            return Err(Failure::usage(message));
+        }
+        set(key.trim(), value, "--set");
+    }
+    if let Some(url) = &global.database {
+        set("database.url", url, "--database");
+    }
+    if let Some(filter) = &global.log {
+        set("log.filter", filter, "--log");
+    }
+    Ok(overrides)
+}
+
+/// The file of a SQLite URL or a bare path.
+fn sqlite_file(url: &str) -> Option<String> {
+    let path = match url.split_once(':') {
+        Some(("sqlite", rest)) => rest.strip_prefix("//").unwrap_or(rest),
+        Some(_) if url.contains("://") => return None,
+        _ => url,
+    };
+    let path = path.split('?').next().unwrap_or(path);
+    // `:memory:` and the like are the store's to refuse.
+    (!path.is_empty() && !path.starts_with(':')).then(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sqlite_urls_and_bare_paths_name_a_file() {
+        assert_eq!(sqlite_file("sqlite://data/backline.db?mode=rwc").as_deref(), Some("data/backline.db"));
+        assert_eq!(sqlite_file("sqlite:backline.db").as_deref(), Some("backline.db"));
+        assert_eq!(sqlite_file("backline.db").as_deref(), Some("backline.db"));
+        for url in ["postgres://user:x@localhost/db", "mysql://x", "sqlite::memory:", ":memory:"] {
+            assert_eq!(sqlite_file(url), None, "{url}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `backline credentials …`: secrets go in by standard input or a file, and never come out.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::{Value as Json, json};
+use zeroize::Zeroizing;
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+use backline_model::{Account, AccountId, Platform};
+use backline_store::{AccountFilter, CredentialFilter, SealedCredential, Store};
+
+/// Longest text that is read as a secret; an Apple key has under 1 KiB.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// `backline credentials …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// Set a secret, read from standard input or a file
+    Set {
+        /// For which platform, such as youtube
+        platform: Platform,
+        /// For which slot of its connector; `backline plugins inspect` shows them
+        slot: String,
+        /// Whose it is, for slots that belong to accounts: the account's id, or the platform's id of it
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+        /// The file that holds it; standard input unless given
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// List credentials, without what they hold
+    List {
+        /// Only this platform's
+        #[arg(long, value_name = "NAME")]
+        platform: Option<Platform>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a credential
+    Remove {
+        /// Of which platform
+        platform: Platform,
+        /// Of which slot
+        slot: String,
+        /// Whose it is, for slots that belong to accounts
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+    },
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Set { platform, slot, account, file } => {
+            let host = context.host().await?;
+            let account = find_account(host.store(), &platform, account.as_deref()).await?;
+            let text = read_secret(file.as_deref())?;
+            host.set_credential(&platform, &slot, account, &text).await?;
+            print::line(&format!(
+                "set {platform}/{slot}{}",
+                account.map_or(String::new(), |account| format!(" of account {account}"))
+            ))?;
+        }
+        Command::List { platform, json } => {
+            let store = context.store().await?;
+            let credentials =
+                store.list_credentials(&CredentialFilter { platform, ..CredentialFilter::default() }).await?;
+            let listed: Vec<Json> = credentials.iter().map(listed).collect();
+            let row = |credential: &Json| {
+                let text = |field: &str| credential[field].as_str().unwrap_or(print::NONE).to_owned();
+                ["platform", "slot", "account_id", "kind", "status", "expires_at", "updated_at"].map(text).to_vec()
+            };
+            let headers = ["platform", "slot", "account", "kind", "status", "expires", "updated"];
+            print::listing(json, &listed, &headers, row, "no credential is set; `backline credentials set` sets one")?;
+        }
+        Command::Remove { platform, slot, account } => {
+            let store = context.store().await?;
+            let account = find_account(&store, &platform, account.as_deref()).await?;
+            let Some(credential) = store.credential(&platform, &slot, account).await? else {
+                return Err(Failure::usage(format!(
+                    "no credential is set for {platform}/{slot} there; `backline credentials list` shows them"
+                )));
+            };
+            store.remove_credential(credential.id).await?;
+            print::line(&format!("removed {platform}/{slot}"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What may be seen of a credential. The sealed bytes stay where they are.
+fn listed(credential: &SealedCredential) -> Json {
+    json!({
+        "id": credential.id,
+        "platform": credential.platform,
+        "slot": credential.slot,
+        "account_id": credential.account_id,
+        "kind": credential.kind,
+        "status": credential.status,
+        "expires_at": credential.expires_at.map(print::time),
+        "updated_at": print::time(credential.updated_at),
+    })
+}
+
+async fn find_account(store: &Store, platform: &Platform, given: Option<&str>) -> Result<Option<AccountId>, Failure> {
+    let Some(given) = given else { return Ok(None) };
+    let unknown = || {
+        Failure::usage(format!(
+            "{platform} has no account '{given}'; `backline accounts list --platform {platform}` shows them"
+        ))
+    };
+    if let Ok(id) = given.parse::<AccountId>()
+        && let Some(account) = store.get_account(id).await?
+    {
+        return if account.platform == *platform { Ok(Some(id)) } else { Err(unknown()) };
+    }
+    let filter = AccountFilter { platform: Some(platform.clone()), ..AccountFilter::default() };
+    let mut found: Vec<Account> = store.list_accounts(&filter).await?;
+    found.retain(|account| account.platform_id == given);
+    match found.as_slice() {
+        [] => Err(unknown()),
+        [account] => Ok(Some(account.id)),
+        several => Err(Failure::usage(format!(
+            "{} accounts of {platform} are called '{given}'; give the account's own id",
+            several.len()
+        ))),
+    }
+}
+
+fn read_secret(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    let place = file.map_or("standard input".to_owned(), |path| path.display().to_string());
+    let failed = |error: std::io::Error| Failure::usage(format!("the secret can't be read from {place}: {error}"));
+    let mut text = Zeroizing::new(String::new());
+    match file {
+        Some(path) => {
+            std::fs::File::open(path)
+                .map_err(failed)?
+                .take(SECRET_BYTES_MAX + 1)
+                .read_to_string(&mut text)
+                .map_err(failed)?;
+        }
+        None => {
+            if std::io::stdin().is_terminal() {
+                print::note("enter the secret, then Ctrl-D on a line of its own:");
+            }
+            std::io::stdin().lock().take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+        }
+    }
+    if text.trim().is_empty() {
+        return Err(Failure::usage(format!("the secret from {place} is empty")));
+    }
+    if text.len() as u64 > SECRET_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "what {place} holds is longer than {SECRET_BYTES_MAX} bytes; no secret is"
+        )));
+    }
+    Ok(text)
+}

@@ -1,0 +1,179 @@
+//! `backline events …`: following what happens, and going on from where somebody stopped.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+use backline_model::{ArtistId, Event};
+use backline_rules::delivery;
+use backline_store::{DeliveryFilter, EventCursor, Listener, Store, StoreError};
+
+/// Events read at once.
+const PAGE: u32 = 500;
+
+/// How long what happens together is gathered before it is read: whoever reads events makes those wait that write some.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// How long to wait before the database is asked again after it did not answer.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it is asked where nobody follows.
+const TRIES: u32 = 5;
+
+/// `backline events …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// Print events as they happen, each with the cursor to go on from
+    Tail(TailArguments),
+    /// Show one event, and who was told of it
+    Show {
+        /// Its id
+        id: Uuid,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `backline events tail` takes.
+#[derive(Args)]
+pub struct TailArguments {
+    /// Go on after this cursor; 0 is the beginning. Unless given, the latest events are printed first
+    #[arg(long, value_name = "CURSOR", conflicts_with = "last")]
+    after: Option<EventCursor>,
+    /// How many of the latest events come first
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    last: u32,
+    /// Only events of this type, or such as metrics.*; may be repeated
+    #[arg(long = "type", value_name = "TYPE", value_parser = pattern)]
+    types: Vec<String>,
+    /// Only about this artist
+    #[arg(long, value_name = "ID")]
+    artist: Option<ArtistId>,
+    /// Go on until interrupted, which is the default
+    #[arg(long, overrides_with = "no_follow")]
+    follow: bool,
+    /// Print what there is and end
+    #[arg(long)]
+    no_follow: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    delivery::check_pattern(text).map(|()| text.to_owned())
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Tail(arguments) => tokio::select! {
+            done = tail(context, &arguments) => done?,
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Command::Show { id, json } => show(context, id, json).await?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn tail(context: &Context, arguments: &TailArguments) -> Result<(), Failure> {
+    let store = context.store().await?;
+    let poll = Duration::from_millis(context.config().service.poll_ms);
+    // Before the first look, so that nothing is written unheard in between.
+    let mut listener = if arguments.no_follow { None } else { Some(store.listener().await?) };
+    let mut after = match arguments.after {
+        Some(after) => after,
+        None => store.event_cursor(arguments.last).await?,
+    };
+    loop {
+        after = print_after(&store, after, arguments).await?;
+        let Some(heard) = &mut listener else { return Ok(()) };
+        if wait(heard, poll).await {
+            tokio::time::sleep(GATHER).await;
+        } else {
+            listener = Some(patiently(u32::MAX, async || store.listener().await).await?);
+        }
+    }
+}
+
+/// Asks the database again where it does not answer for a while, or events are being written for long.
+async fn patiently<T>(tries: u32, ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let mut tried = 1;
+    loop {
+        match ask().await {
+            Err(error) if error.is_transient() && tried < tries => {
+                if tried == 1 {
+                    print::note(&format!("{error}; it is asked again"));
+                }
+                tried += 1;
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Waits until there may be something new: the database rings, or a while has passed, since another process that writes to a file rings nobody.
+/// False where nothing will be heard any more.
+async fn wait(listener: &mut Listener, poll: Duration) -> bool {
+    !matches!(tokio::time::timeout(poll, listener.next()).await, Ok(Err(_)))
+}
+
+/// Prints what comes after a cursor; answers how far it came.
+async fn print_after(store: &Store, mut after: EventCursor, wanted: &TailArguments) -> Result<EventCursor, Failure> {
+    loop {
+        let tries = if wanted.no_follow { TRIES } else { u32::MAX };
+        let events = patiently(tries, async || store.events_after(after, PAGE).await).await?;
+        for (cursor, event) in &events {
+            after = *cursor;
+            let is_type = wanted.types.is_empty()
+                || wanted.types.iter().any(|pattern| delivery::pattern_matches(pattern, &event.kind));
+            if is_type && wanted.artist.is_none_or(|artist| event.artist_id == Some(artist)) {
+                print_event(*cursor, event, wanted.json)?;
+            }
+        }
+        if events.len() < PAGE as usize {
+            return Ok(after);
+        }
+    }
+}
+
+fn print_event(cursor: EventCursor, event: &Event, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        let mut message = delivery::message(event);
+        message["cursor"] = json!(cursor);
+        return print::line(&message.to_string());
+    }
+    let artist = event.artist_id.map_or_else(|| print::NONE.to_owned(), |artist| artist.to_string());
+    print::line(&format!("{cursor}  {}  {}  {artist}  {}", print::time(event.occurred_at), event.kind, event.data))
+}
+
+async fn show(context: &Context, id: Uuid, as_json: bool) -> Result<(), Failure> {
+    let store = context.store().await?;
+    let (cursor, event) = store.event(id).await?;
+    let filter = DeliveryFilter { event: Some(id), limit: 1_000, ..DeliveryFilter::default() };
+    let deliveries = store.list_deliveries(&filter).await?;
+    let mut message = delivery::message(&event);
+    message["cursor"] = json!(cursor);
+    if as_json {
+        message["deliveries"] = json!(deliveries);
+        return print::json(&message);
+    }
+    print::json(&message)?;
+    for delivery in deliveries {
+        let problem = delivery.problem.map_or_else(String::new, |problem| format!(": {problem}"));
+        print::line(&format!(
+            "{} {} after {}{problem}",
+            delivery.webhook,
+            delivery.state,
+            print::count(delivery.attempts.into(), "attempt")
+        ))?;
+    }
+    Ok(())
+}

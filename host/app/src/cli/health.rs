@@ -1,0 +1,201 @@
+//! `backline health`: how collecting goes, and what should be done.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use clap::{Args, Subcommand};
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::{print, values};
+use crate::pipeline::Host;
+use backline_model::health::{Alert, Health, HealthReport, Objective, Recommendation, Urgency};
+
+/// What `backline health` takes.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct HealthArguments {
+    #[command(flatten)]
+    show: ShowArguments,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args)]
+struct ShowArguments {
+    /// How far back to look, such as 24h or 7d; health.window_hours unless given
+    #[arg(long, value_name = "TIME", value_parser = values::window)]
+    window: Option<TimeDelta>,
+    /// Show it anew every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    watch: Option<u64>,
+    /// End with code 1 where an objective is missed or an alert is firing
+    #[arg(long, conflicts_with = "watch")]
+    check: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List alerts that have fired, and since when each does or does not
+    Alerts {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, arguments: HealthArguments) -> Outcome {
+    let host = context.host().await?;
+    if let Some(Command::Alerts { json }) = arguments.command {
+        let alerts = host.alerts().await?;
+        let headers = ["alert", "platform", "state", "since", ">value", ">bound"];
+        print::listing(json, &alerts, &headers, alert_cells, "no alert has ever fired")?;
+        return Ok(Exit::Done);
+    }
+    let show = arguments.show;
+    match show.watch {
+        None => {
+            let report = host.health(show.window).await?;
+            print_report(&report, show.json)?;
+            Ok(if show.check && !is_well(&report) { Exit::Unwell } else { Exit::Done })
+        }
+        Some(seconds) => watch(&host, &show, Duration::from_secs(seconds)).await,
+    }
+}
+
+/// Shows it again and again; on a terminal in place.
+async fn watch(host: &Host, show: &ShowArguments, every: Duration) -> Outcome {
+    let in_place = std::io::stdout().is_terminal() && !show.json;
+    let mut looks = tokio::time::interval(every);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+        }
+        let report = host.health(show.window).await?;
+        if in_place {
+            // Clears the screen and goes to its top left corner.
+            print::line("\u{1b}[2J\u{1b}[H")?;
+        }
+        print_report(&report, show.json)?;
+    }
+}
+
+fn is_well(report: &HealthReport) -> bool {
+    report.alerts.is_empty() && report.objectives.iter().all(|objective| objective.met != Some(false))
+}
+
+fn print_report(report: &HealthReport, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        return print::json(report);
+    }
+    let hours = (report.at - report.since).as_seconds_f64() / 3_600.0;
+    let score = report.total.score.map_or_else(|| "no data".to_owned(), |score| format!("{score:.1} of 100"));
+    print::line(&format!("score {score}, over the last {hours:.0} h up to {}\n", print::time(report.at)))?;
+    let headers = [
+        "platform",
+        ">score",
+        ">collected",
+        ">planned",
+        ">failed",
+        ">overdue",
+        ">deferred",
+        ">excluded",
+        ">completion",
+        ">errors",
+        ">lag",
+        ">accepted",
+    ];
+    let mut rows: Vec<Vec<String>> = report
+        .platforms
+        .iter()
+        .map(|platform| {
+            let mark = if platform.optional { " (optional)" } else { "" };
+            cells(format!("{}{mark}", platform.platform), &platform.health)
+        })
+        .collect();
+    rows.push(cells("total".to_owned(), &report.total));
+    print::table(&headers, rows)?;
+    print::line("")?;
+    for objective in &report.objectives {
+        print::line(&objective_line(objective))?;
+    }
+    print::line(&format!("  the cost rests on {}", report.cost.basis))?;
+    for alert in &report.alerts {
+        let place = alert.platform.as_ref().map_or_else(String::new, |platform| format!(" of {platform}"));
+        print::line(&format!("! {}{place} fires since {}", alert.name.as_str(), print::time(alert.since)))?;
+    }
+    if report.recommendations.is_empty() {
+        return print::line("\nthere is nothing to recommend");
+    }
+    print::line("\nrecommendations")?;
+    report.recommendations.iter().try_for_each(|recommendation| print::line(&recommendation_lines(recommendation)))
+}
+
+fn cells(name: String, health: &Health) -> Vec<String> {
+    let percent =
+        |share: Option<f64>| share.map_or_else(|| print::NONE.to_owned(), |share| format!("{:.1} %", share * 100.0));
+    vec![
+        name,
+        health.score.map_or_else(|| print::NONE.to_owned(), |score| format!("{score:.1}")),
+        health.collected.to_string(),
+        health.planned.to_string(),
+        health.failed.to_string(),
+        health.overdue.to_string(),
+        health.deferred.to_string(),
+        health.excluded.to_string(),
+        percent(health.completion),
+        percent(health.error_rate),
+        health.lag_p95_s.map_or_else(|| print::NONE.to_owned(), |lag| format!("{:.2} h", lag / 3_600.0)),
+        percent(health.accepted),
+    ]
+}
+
+fn objective_line(objective: &Objective) -> String {
+    let mark = match objective.met {
+        Some(true) => "✓",
+        Some(false) => "✗",
+        None => print::NONE,
+    };
+    let shown = |value: f64| match objective.name {
+        "success" | "quality" => format!("{:.2} %", value * 100.0),
+        "lag" => format!("{value:.2} h"),
+        "run_time" => format!("{value:.1} min"),
+        _ => format!("${value:.2}"),
+    };
+    let (what, sign) = match objective.name {
+        "success" => ("collected of planned", ">"),
+        "lag" => ("stored after a run was due, 95 of 100 rows within", "<"),
+        "quality" => ("values that pass validation", ">"),
+        "run_time" => ("longest run at work", "<"),
+        _ => ("a month for 1,000 artists", "<"),
+    };
+    let value = objective.value.map_or_else(|| "no data".to_owned(), shown);
+    format!("{mark} {what}: {value} (target {sign} {})", shown(objective.target))
+}
+
+fn recommendation_lines(recommendation: &Recommendation) -> String {
+    let mark = match recommendation.urgency {
+        Urgency::Urgent => "!!",
+        Urgency::Warning => " !",
+        Urgency::Notice => "  ",
+    };
+    format!("{mark} {}\n     {}", recommendation.sentence, recommendation.remedy)
+}
+
+fn alert_cells(alert: &Alert) -> Vec<String> {
+    vec![
+        alert.name.as_str().to_owned(),
+        alert.platform.as_ref().map_or_else(|| print::NONE.to_owned(), ToString::to_string),
+        if alert.firing { "firing" } else { "ok" }.to_owned(),
+        print::time(alert.since),
+        format!("{:.4}", alert.value),
+        format!("{:.4}", alert.threshold),
+    ]
+}

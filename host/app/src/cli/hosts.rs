@@ -1,0 +1,35 @@
+//! `backline hosts`: which hosts work on this database.
+
+use clap::Args;
+
+use super::context::Context;
+use super::exit::{Exit, Outcome};
+use super::print;
+use backline_store::KnownHost;
+
+/// What `backline hosts` takes.
+#[derive(Args)]
+pub struct HostsArguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the hosts.
+pub async fn run(context: &Context, arguments: &HostsArguments) -> Outcome {
+    let hosts = context.store().await?.list_hosts(context.clock.now()).await?;
+    let row = |host: &KnownHost| {
+        let leads = if host.leads { "yes" } else { "" };
+        vec![
+            host.name.clone(),
+            host.version.clone(),
+            host.state.clone(),
+            print::time(host.started_at),
+            print::time(host.seen_at),
+            leads.to_owned(),
+        ]
+    };
+    let headers = ["name", "version", "state", "started", "seen", "leads"];
+    print::listing(arguments.json, &hosts, &headers, row, "no host runs; `backline serve` starts one")?;
+    Ok(Exit::Done)
+}

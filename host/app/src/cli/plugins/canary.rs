@@ -1,0 +1,128 @@
+//! `backline plugins canary …`: a release collects a share of the accounts before it collects all of them.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::print;
+use backline_model::Platform;
+use backline_rules::plan::CANARY_PARTS;
+use backline_store::Canary;
+
+/// `backline plugins canary …`
+#[derive(Subcommand)]
+pub enum CanaryCommand {
+    /// Let a release collect a share of the accounts, the same ones every day, in runs planned from now on
+    Start(StartArguments),
+    /// End a platform's canary; its accounts are collected with the active release again
+    Stop {
+        /// Whose
+        platform: Platform,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List canaries
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `backline plugins canary start` takes.
+#[derive(Args)]
+pub struct StartArguments {
+    /// The connector's name
+    name: String,
+    /// Its version, or the beginning of its digest
+    version: String,
+    /// The share of the accounts, in percent, to two decimals
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = share)]
+    share: u32,
+    /// Activate it for all accounts after so many hours, unless it is worse; otherwise you decide
+    #[arg(long, value_name = "HOURS")]
+    promote_after: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A share in percent as parts of 10,000.
+fn share(text: &str) -> Result<u32, String> {
+    let percent: f64 = text.trim_end_matches('%').trim().parse().map_err(|_| "it is no percentage".to_owned())?;
+    let parts = (percent * f64::from(CANARY_PARTS) / 100.0).round();
+    if !(1.0..f64::from(CANARY_PARTS)).contains(&parts) {
+        return Err("it is not between 0.01 and 99.99".to_owned());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 1 and 9,999")]
+    Ok(parts as u32)
+}
+
+/// Runs the command.
+pub async fn canary(context: &Context, command: CanaryCommand) -> Outcome {
+    match command {
+        CanaryCommand::Start(arguments) => start(context, arguments).await?,
+        CanaryCommand::Stop { platform, json } => {
+            let ended = context.host().await?.stop_canary(&platform).await?;
+            match (json, ended) {
+                (true, _) => print::json(&json!({ "platform": platform, "ended": ended }))?,
+                (false, true) => print::line(&format!("{platform}: the canary has ended"))?,
+                (false, false) => print::note(&format!("{platform} has no canary")),
+            }
+        }
+        CanaryCommand::List { json } => {
+            let canaries = context.store().await?.canaries().await?;
+            let row = |canary: &Canary| {
+                let promote = canary.promote_at.map_or_else(|| print::NONE.to_owned(), print::time);
+                let share = format!("{} %", f64::from(canary.share) / 100.0);
+                let (platform, release) = (canary.platform.to_string(), canary.release.short());
+                vec![platform, release.to_string(), share, print::time(canary.started_at), promote]
+            };
+            let headers = ["platform", "release", ">share", "since", "for all from"];
+            print::listing(json, &canaries, &headers, row, "there is no canary")?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn start(context: &Context, arguments: StartArguments) -> Result<(), Failure> {
+    let host = context.host().await?;
+    let release = host.release_named(&arguments.name, Some(&arguments.version)).await?;
+    let after = arguments.promote_after.map(|hours| Duration::from_secs(u64::from(hours) * 3_600));
+    let canary = host.start_canary(release.digest, arguments.share, after).await?;
+    if arguments.json {
+        return print::json(&canary);
+    }
+    let info = &release.manifest.connector;
+    let then = canary.promote_at.map_or_else(
+        || format!("`backline plugins activate {} {}` makes it collect all", info.name, info.version),
+        |at| format!("all of them from {} on, unless it is worse", print::time(at)),
+    );
+    print::line(&format!(
+        "{} {} collects {} % of the accounts of {} in runs planned from now on; {then}",
+        info.name,
+        info.version,
+        f64::from(canary.share) / 100.0,
+        canary.platform
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_percentage_of_accounts() {
+        assert_eq!(
+            [share("5"), share("0.01"), share("12.5 %"), share("99.99")],
+            [Ok(500), Ok(1), Ok(1_250), Ok(9_999)]
+        );
+        for wrong in ["0", "100", "-1", "NaN", "many", "0.001"] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `backline plugins inspect | diff`: what a connector may reach, and what another release of it would change.
+
+use serde_json::json;
+
+use super::source::SourceArguments;
+use super::{listed, version_of};
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::print;
+use backline_component::{Inspection, Source};
+use backline_model::grant::{describe_budget, describe_policy, describe_slot};
+use backline_model::{Digest, Manifest, Release};
+
+/// What `inspect` takes.
+#[derive(clap::Args)]
+pub struct InspectArguments {
+    #[command(flatten)]
+    source: SourceArguments,
+    /// Of an installed connector, named in place of SOURCE: which version; the highest unless given
+    version: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `diff` takes.
+#[derive(clap::Args)]
+pub struct DiffArguments {
+    /// An installed connector
+    name: String,
+    /// Which version, or the beginning of its digest; the highest unless given
+    version: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that is shown of a component before anybody grants it anything.
+pub struct Described<'a> {
+    manifest: &'a Manifest,
+    digest: Digest,
+    size_bytes: u64,
+    wit_version: &'a str,
+    imports: &'a [String],
+}
+
+impl<'a> From<&'a Inspection> for Described<'a> {
+    fn from(inspection: &'a Inspection) -> Self {
+        let Inspection { manifest, digest, size_bytes, wit_version, imports, .. } = inspection;
+        Self { manifest, digest: *digest, size_bytes: *size_bytes, wit_version, imports }
+    }
+}
+
+impl<'a> From<&'a Release> for Described<'a> {
+    fn from(release: &'a Release) -> Self {
+        let Release { manifest, digest, size_bytes, wit_version, imports, .. } = release;
+        Self { manifest, digest: *digest, size_bytes: *size_bytes, wit_version, imports }
+    }
+}
+
+/// Prints what a component or an installed release may reach, without running any of it.
+pub async fn inspect(context: &Context, arguments: InspectArguments) -> Outcome {
+    let InspectArguments { source, version, json } = arguments;
+    if let Some(name) = installed_name(&source.source, version.as_deref()) {
+        let release = context.host().await?.release_named(&name, version.as_deref()).await?;
+        if json {
+            let mut shown = listed(&release);
+            (shown["manifest"], shown["imports"]) = (json!(release.manifest), json!(release.imports));
+            print::json(&shown)?;
+        } else {
+            print::line(&description(&(&release).into()))?;
+            print::line(&standing(&release))?;
+        }
+        return Ok(Exit::Done);
+    }
+    let inspection = source.obtain(context, false).await?.inspection;
+    if json {
+        print::json(&inspection)?;
+    } else {
+        print::line(&description(&(&inspection).into()))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The name of an installed connector, where that is meant: with a version, or a bare name that no file has.
+fn installed_name(source: &Source, version: Option<&str>) -> Option<String> {
+    let Source::File(path) = source else { return None };
+    let name = path.to_str()?;
+    let is_bare = !name.contains(['/', '\\', '.']) && !path.exists();
+    (version.is_some() || is_bare).then(|| name.to_owned())
+}
+
+fn standing(release: &Release) -> String {
+    let active = if release.active { ", active" } else { "" };
+    let reason = release.state_reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+    let signer = release.signed_by.as_ref().map_or(String::new(), |name| format!(", signed by {name}"));
+    let source = if release.source.is_empty() { "a place that was not written down" } else { &release.source };
+    format!("\nIt is {}{active}{reason}; it came from {source}{signer}", release.state.as_str())
+}
+
+/// Prints what a release would change: permissions against what is granted, metrics against what is active. Only differences.
+pub async fn diff(context: &Context, arguments: DiffArguments) -> Outcome {
+    let DiffArguments { name, version, json } = arguments;
+    let host = context.host().await?;
+    let release = host.release_named(&name, version.as_deref()).await?;
+    let compared = host.compare_release(&release).await?;
+    if json {
+        let of = |release: &Release| {
+            let (name, version) = version_of(&release.manifest);
+            json!({ "name": name, "version": version, "digest": release.digest, "state": release.state })
+        };
+        print::json(&json!({
+            "release": of(&release),
+            "against": compared.against.as_ref().map(of),
+            "permissions": compared.permissions,
+            "metrics": compared.metrics,
+        }))?;
+        return Ok(Exit::Done);
+    }
+    let (_, version) = version_of(&release.manifest);
+    match &compared.against {
+        Some(against) => print::note(&format!("{name} {version} against {}", version_of(&against.manifest).1)),
+        None => print::note(&format!("{name} {version} against nothing: none of its releases is granted")),
+    }
+    let mut lines = compared.permissions.to_string();
+    for (sign, metrics) in [("+", &compared.metrics.added), ("-", &compared.metrics.removed)] {
+        for metric in metrics {
+            lines.push_str(&format!("\n{sign} metric {metric}"));
+        }
+    }
+    match lines.trim() {
+        "" => print::note("no difference in permissions or metrics"),
+        lines => print::line(lines)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// What an operator wants to know before granting anything.
+pub fn description(described: &Described<'_>) -> String {
+    let Described { manifest, .. } = described;
+    let info = &manifest.connector;
+    let mut lines = vec![
+        format!("{} {} for {}: {}", info.name, info.version, info.platform, info.title),
+        format!(
+            "sha256 {}, {} bytes, speaks backline:connector {}",
+            described.digest, described.size_bytes, described.wit_version
+        ),
+    ];
+    let mut section = |title: &str, entries: Vec<String>, none: &str| {
+        lines.push(format!("\n{title}"));
+        if entries.is_empty() {
+            lines.push(format!("  {none}"));
+        }
+        lines.extend(entries.into_iter().map(|entry| format!("  {entry}")));
+    };
+    let hosts = manifest.hosts.iter().map(|host| {
+        let methods: Vec<_> = host.methods.iter().map(|method| method.as_str()).collect();
+        format!("{} {}: {}", methods.join(", "), host.origin, host.reason)
+    });
+    section("It may send requests to", hosts.collect(), "nobody");
+    let slots = manifest.credentials.iter().map(describe_slot).collect();
+    section("It may use these secrets, without seeing them", slots, "none");
+    section("It is held to", manifest.budgets.iter().map(describe_budget).collect(), "no allowance");
+    let policy = describe_policy(&manifest.policy);
+    section("Of its data it says", policy, "nothing: it is kept as long as everything else, and AI may use it");
+    let metrics: Vec<_> = manifest.metrics.iter().map(|metric| metric.name.as_str()).collect();
+    section("It reports", vec![metrics.join(", ")], "nothing");
+    section("It imports, which is its whole authority", described.imports.to_vec(), "nothing");
+    lines.join("\n")
+}

@@ -1,0 +1,131 @@
+//! `backline plugins grant | revoke`: what a connector may do from its next batch on.
+
+use std::io::IsTerminal as _;
+
+use serde_json::json;
+
+use super::install::{ApproveArguments, confirmed, say};
+use super::version_of;
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::print;
+use crate::pipeline::{Approve, Host, Revoke};
+use backline_model::{Grant, OriginPattern, Permissions, Release, ReleaseState};
+
+/// What `grant` takes.
+#[derive(clap::Args)]
+pub struct GrantArguments {
+    /// An installed connector
+    name: String,
+    /// Which version, or the beginning of its digest
+    #[arg(required_unless_present = "print")]
+    version: Option<String>,
+    #[command(flatten)]
+    approve: ApproveArguments,
+    /// Print what it is granted, in the form of --grant-file; for a release that waits, what it asks for
+    #[arg(long, conflicts_with_all = ["yes", "grant_file"])]
+    print: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `revoke` takes.
+#[derive(clap::Args)]
+pub struct RevokeArguments {
+    /// An installed connector; all of its releases are concerned
+    name: String,
+    /// Take back only this host, such as `https://api.example.com`
+    #[arg(long, value_name = "ORIGIN", conflicts_with = "slot")]
+    host: Option<OriginPattern>,
+    /// Take back only the use of this credential slot
+    #[arg(long)]
+    slot: Option<String>,
+    /// Why, as it is written down
+    #[arg(long, default_value = "revoked by the operator")]
+    reason: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Grants a release what it asks for, or prints what is granted.
+pub async fn grant(context: &Context, arguments: GrantArguments) -> Outcome {
+    let GrantArguments { name, version, approve, print, json } = arguments;
+    let host = context.host().await?;
+    if print {
+        return print_grant(&host, &name, version.as_deref(), json).await;
+    }
+    let release = host.release_named(&name, version.as_deref()).await?;
+    let approve = match approve.approve()? {
+        Some(approve) => approve,
+        None => ask(&host, &release).await?,
+    };
+    say("granted", &host.approve(release.digest, &approve).await?, json)
+}
+
+async fn ask(host: &Host, release: &Release) -> Result<Approve, Failure> {
+    let (name, version) = version_of(&release.manifest);
+    let compared = host.compare_release(release).await?;
+    print::note(&format!("{name} {version} asks for\n{}", compared.permissions));
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(format!(
+            "{name} {version} was not granted anything: nobody is there to be asked; read the above and repeat with --yes or --grant-file"
+        )));
+    }
+    if confirmed(&format!("Grant {name} all of this?"))? {
+        Ok(Approve::All)
+    } else {
+        Err(Failure::usage(format!("{name} {version} was not granted anything")))
+    }
+}
+
+async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bool) -> Outcome {
+    let release = match version {
+        Some(_) => host.release_named(name, version).await?,
+        None => {
+            let of_name = |release: &Release| release.manifest.connector.name == name;
+            let releases: Vec<Release> = host.store().list_releases().await?.into_iter().filter(of_name).collect();
+            let active = releases.iter().find(|release| release.active);
+            let granted = || releases.iter().find(|release| release.state == ReleaseState::Granted);
+            match active.or_else(granted) {
+                Some(release) => release.clone(),
+                None => host.release_named(name, None).await?,
+            }
+        }
+    };
+    let (_, version) = version_of(&release.manifest);
+    let (grant, heading) = if release.state == ReleaseState::Waiting {
+        let asked = Permissions::asked(&release.manifest, &release.imports);
+        let grant = Grant::of(asked).with_budgets(release.grant.budgets.clone());
+        (grant, format!("# What {name} {version} asks for; it waits to be granted it."))
+    } else {
+        (release.grant.clone(), format!("# What {name} {version} ({}) is granted.", release.digest.short()))
+    };
+    if as_json {
+        print::json(&grant)?;
+    } else {
+        let text =
+            toml::to_string(&grant).map_err(|error| Failure::failed(format!("failed to write TOML: {error}")))?;
+        print::line(&format!("{heading}\n{}", text.trim_end()))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Takes a grant back, or a part of it.
+pub async fn revoke(context: &Context, arguments: RevokeArguments) -> Outcome {
+    let RevokeArguments { name, host: origin, slot, reason, json } = arguments;
+    let (what, said) = match (origin, slot) {
+        (Some(origin), _) => (Revoke::Host(origin.clone()), format!("requests to {origin} end")),
+        (None, Some(slot)) => (Revoke::Slot(slot.clone()), format!("the secret {slot} is used no more")),
+        (None, None) => (Revoke::All, "it collects nothing more, and its platform's batches wait".to_owned()),
+    };
+    let releases = context.host().await?.revoke(&name, &what, &reason).await?;
+    if json {
+        print::json(&json!({ "name": name, "releases": releases }))?;
+    } else {
+        let releases = print::count(releases, "release");
+        print::line(&format!("revoked for {releases} of {name}: {said} from each host's next batch on"))?;
+    }
+    Ok(Exit::Done)
+}

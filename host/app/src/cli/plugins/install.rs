@@ -1,0 +1,176 @@
+//! `backline plugins install`: from a source to an active release, and what the operator is asked on the way.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::describe::description;
+use super::source::SourceArguments;
+use super::{listed, version_of};
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::{print, values};
+use crate::pipeline::{Approve, Ended, InstallOptions, Installed, Obtained, Proposal};
+use backline_model::Grant;
+
+/// Largest file of a grant that is read, in bytes; one that grants what the largest first-party connector asks for has under 4 KiB.
+const GRANT_BYTES_MAX: u64 = 256 * 1024;
+
+/// What the operator agrees to beforehand.
+#[derive(clap::Args)]
+pub struct ApproveArguments {
+    /// Grant what it asks for without being asked
+    #[arg(long, conflicts_with = "grant_file")]
+    yes: bool,
+    /// Grant what lies within this file, as `backline plugins grant NAME --print` writes it; what asks for more waits
+    #[arg(long, value_name = "FILE")]
+    grant_file: Option<PathBuf>,
+}
+
+impl ApproveArguments {
+    /// What was agreed to beforehand; none where somebody has to be asked.
+    pub fn approve(&self) -> Result<Option<Approve>, Failure> {
+        match &self.grant_file {
+            Some(file) => Ok(Some(Approve::Only(read_grant(file)?))),
+            None => Ok(self.yes.then_some(Approve::All)),
+        }
+    }
+}
+
+/// What `install` takes.
+#[derive(clap::Args)]
+pub struct InstallArguments {
+    #[command(flatten)]
+    source: SourceArguments,
+    #[command(flatten)]
+    approve: ApproveArguments,
+    /// Leave the active release as it is; `backline plugins activate` swaps
+    #[arg(long)]
+    no_activate: bool,
+    /// Install a version below the active one
+    #[arg(long)]
+    allow_downgrade: bool,
+    /// Units of a budget that the platform granted you, such as units=50000, where they are not the manifest's; may be repeated
+    #[arg(long, value_name = "NAME=UNITS", value_parser = values::budget)]
+    budget: Vec<(String, u64)>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub async fn install(context: &Context, arguments: InstallArguments) -> Outcome {
+    let InstallArguments { source, approve, no_activate, allow_downgrade, budget, json } = arguments;
+    let approve = approve.approve()?;
+    let Obtained { component, source: origin, signed_by, .. } = source.obtain(context, false).await?;
+    let host = context.host().await?;
+    let about = |error| Failure::from(error).about(&source.source.to_string());
+    let approve = match approve {
+        Some(approve) => approve,
+        None => ask(&host.propose(&component).await.map_err(about)?)?,
+    };
+    let options = InstallOptions {
+        approve,
+        allow_downgrade,
+        activate: !no_activate,
+        budgets: budget.into_iter().collect(),
+        source: origin,
+        signed_by,
+        ..InstallOptions::default()
+    };
+    let installed = host.install_release(&component, &options).await.map_err(about)?;
+    say("installed", &installed, json)
+}
+
+/// Asks the operator where there is something to be agreed to. An update that asks for more than was granted may wait; a connector that is
+/// new is not even installed.
+fn ask(proposal: &Proposal) -> Result<Approve, Failure> {
+    if !proposal.needs_approval() {
+        return Ok(Approve::Nothing);
+    }
+    let (name, version) = version_of(&proposal.inspection.manifest);
+    let is_terminal = std::io::stdin().is_terminal();
+    if proposal.before.is_some() {
+        if is_terminal {
+            print::note(&format!("{name} {version} asks for more than {name} is granted:\n{}", proposal.difference));
+        }
+        let yes = is_terminal && confirmed(&format!("Grant {name} all of this?"))?;
+        return Ok(if yes { Approve::All } else { Approve::Nothing });
+    }
+    print::note(&description(&(&proposal.inspection).into()));
+    if !is_terminal {
+        return Err(Failure::usage(format!(
+            "{name} was not installed: nobody is there to be asked; read the above and repeat with --yes or --grant-file"
+        )));
+    }
+    if confirmed(&format!("Grant {name} all of this?"))? {
+        Ok(Approve::All)
+    } else {
+        Err(Failure::usage(format!("{name} was not installed")))
+    }
+}
+
+/// Asks at the terminal; anything but `y` or `yes` is no.
+pub fn confirmed(question: &str) -> Result<bool, Failure> {
+    print::note(&format!("\n{question} [y/N]"));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+}
+
+/// Says how an installation or an approval ended.
+pub fn say(done: &str, installed: &Installed, as_json: bool) -> Outcome {
+    let Installed { release, difference, ended } = installed;
+    let (name, version) = version_of(&release.manifest);
+    let exit = match ended {
+        Ended::Activated | Ended::Granted => Exit::Done,
+        Ended::Waiting => Exit::Waiting,
+        Ended::Refused => Exit::Usage,
+    };
+    if as_json {
+        let mut shown = listed(release);
+        shown["ended"] = json!(ended);
+        shown["difference"] = json!(difference);
+        print::json(&shown)?;
+        return Ok(exit);
+    }
+    let what = format!("{done} {name} {version} ({})", release.digest.short());
+    match ended {
+        Ended::Activated => print::line(&format!("{what}: active for {}", release.platform()))?,
+        Ended::Granted => {
+            print::line(&format!("{what}: granted; `backline plugins activate {name} {version}` activates it"))?;
+        }
+        Ended::Waiting => {
+            print::line(&difference.to_string())?;
+            print::note(&format!(
+                "{name} {version} asks for more than it is granted, and waits; `backline plugins grant {name} {version}` grants it, the active release goes on"
+            ));
+        }
+        Ended::Refused => {
+            let state = release.state.as_str();
+            let reason = release.state_reason.as_deref().unwrap_or("no reason was given");
+            return Err(Failure::usage(format!(
+                "{name} {version} is installed already and {state} ({reason}); `backline plugins grant {name} {version}` grants a revoked release again, `backline plugins activate {name} {version} --again` brings a withdrawn one back"
+            )));
+        }
+    }
+    Ok(exit)
+}
+
+fn read_grant(path: &Path) -> Result<Grant, Failure> {
+    let wrong = |why: String| Failure::usage(format!("the grant {} {why}", path.display()));
+    let data = std::fs::metadata(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+    if !data.is_file() || data.len() > GRANT_BYTES_MAX {
+        return Err(wrong(format!("is no file of at most {GRANT_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+    toml::from_str(&text).map_err(|error| {
+        let problem: Vec<_> = error.message().lines().map(str::trim).collect();
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        wrong(format!(
+            "is wrong in line {line}: {}; `backline plugins grant NAME --print` shows its form",
+            problem.join(" ")
+        ))
+    })
+}

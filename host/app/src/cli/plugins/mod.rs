@@ -1,0 +1,186 @@
+//! `backline plugins …`: connectors, and what they may reach.
+
+mod canary;
+mod describe;
+mod grant;
+mod install;
+mod life;
+mod rollback;
+mod shadow;
+mod sign;
+mod source;
+mod test;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::{Value as Json, json};
+
+use self::source::SourceArguments;
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+use backline_component::pack;
+use backline_model::{Manifest, Release};
+
+/// Largest file that is read; the sandbox's own bound on components is usually lower.
+const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// `backline plugins …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// Install a connector and make it its platform's active one; an update that asks for more than was granted waits
+    Install(install::InstallArguments),
+    /// List installed connectors
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what a connector may reach, without running any of it: a packed component, or NAME and VERSION of an installed one
+    Inspect(describe::InspectArguments),
+    /// Print what a release asks for beyond what is granted, and the metrics it adds and drops
+    Diff(describe::DiffArguments),
+    /// Grant a release what it asks for, or print what is granted
+    Grant(grant::GrantArguments),
+    /// Take a connector's grant back, or a part of it, from the next batch on
+    Revoke(grant::RevokeArguments),
+    /// Collect with a release from now on, on all hosts; batches under way end with the one they began with
+    Activate(life::ActivateArguments),
+    /// Take a release's component away; what it collected can still be traced to it
+    Remove(life::RemoveArguments),
+    /// List which releases were collected with, and why they changed
+    History(life::HistoryArguments),
+    /// Try a release: normalise some stored documents, and check some accounts with their credentials
+    Test(test::TestArguments),
+    /// Show what a release would change, metric by metric, before it collects anything; nothing is stored
+    Shadow(shadow::ShadowArguments),
+    /// Let a release collect a share of the accounts first
+    #[command(subcommand)]
+    Canary(canary::CanaryCommand),
+    /// Take a platform's active release back: the one before collects again, and what failed is collected once more
+    Rollback(rollback::RollbackArguments),
+    /// Make a component of a core module (or take one as it is) and embed its manifest
+    Pack {
+        /// What the compiler wrote
+        file: PathBuf,
+        /// The manifest
+        #[arg(long, default_value = "connector.toml", value_name = "FILE")]
+        manifest: PathBuf,
+        /// Where the component goes
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+        /// Replace the output where it exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a key to sign connectors with
+    Keygen(sign::KeygenArguments),
+    /// Sign a connector: write FILE.minisig beside it
+    Sign(sign::SignArguments),
+    /// Say what a connector's digest is and who signed it; fails where nobody trusted did
+    Verify(sign::VerifyArguments),
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Install(arguments) => install::install(context, arguments).await,
+        Command::List { json } => list(context, json).await,
+        Command::Inspect(arguments) => describe::inspect(context, arguments).await,
+        Command::Diff(arguments) => describe::diff(context, arguments).await,
+        Command::Grant(arguments) => grant::grant(context, arguments).await,
+        Command::Revoke(arguments) => grant::revoke(context, arguments).await,
+        Command::Activate(arguments) => life::activate(context, arguments).await,
+        Command::Remove(arguments) => life::remove(context, arguments).await,
+        Command::History(arguments) => life::history(context, arguments).await,
+        Command::Keygen(arguments) => sign::keygen(&arguments),
+        Command::Sign(arguments) => sign::sign(context, &arguments),
+        Command::Verify(arguments) => sign::verify(context, &arguments).await,
+        Command::Test(arguments) => test::test(context, arguments).await,
+        Command::Shadow(arguments) => shadow::shadow(context, arguments).await,
+        Command::Canary(command) => canary::canary(context, command).await,
+        Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
+        Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
+    }
+}
+
+async fn list(context: &Context, as_json: bool) -> Outcome {
+    let releases = context.store().await?.list_releases().await?;
+    let rows: Vec<Json> = releases.iter().map(listed).collect();
+    let row = |release: &Json| {
+        let text = |field: &str| release[field].as_str().unwrap_or(print::NONE).to_owned();
+        let digest = text("digest").chars().take(12).collect();
+        let state = if release["active"] == true { "active".to_owned() } else { text("state") };
+        let (source, signer) = (text("source"), text("signed_by"));
+        vec![text("platform"), text("name"), text("version"), digest, state, source, signer, text("installed_at")]
+    };
+    let headers = ["platform", "name", "version", "digest", "state", "source", "signed by", "installed"];
+    print::listing(
+        as_json,
+        &rows,
+        &headers,
+        row,
+        "no connector is installed; `backline plugins install FILE.wasm` installs one",
+    )?;
+    Ok(Exit::Done)
+}
+
+fn listed(release: &Release) -> Json {
+    let info = &release.manifest.connector;
+    json!({
+        "platform": info.platform,
+        "name": info.name,
+        "version": info.version,
+        "digest": release.digest,
+        "active": release.active,
+        "state": release.state,
+        "state_reason": release.state_reason,
+        "wanted": release.wanted,
+        "source": release.source,
+        "signed_by": release.signed_by,
+        "wit_version": release.wit_version,
+        "size_bytes": release.size_bytes,
+        "installed_at": print::time(release.installed_at),
+        "grant": release.grant,
+    })
+}
+
+fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcome {
+    if output.exists() && !force {
+        return Err(Failure::usage(format!(
+            "{} exists already; name another file with --output, or add --force",
+            output.display()
+        )));
+    }
+    let wasm = read_file(file)?;
+    let text = std::fs::read_to_string(manifest).map_err(|error| {
+        Failure::usage(format!("the manifest {} can't be read: {error}; name it with --manifest", manifest.display()))
+    })?;
+    let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
+    std::fs::write(output, &component)
+        .map_err(|error| Failure::failed(format!("failed to write {}: {error}", output.display())))?;
+    print::note(&format!("wrote {} ({} bytes)", output.display(), component.len()));
+    Ok(Exit::Done)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error: std::io::Error| Failure::usage(format!("{} can't be read: {error}", path.display()));
+    let data = std::fs::metadata(path).map_err(failed)?;
+    if data.is_dir() {
+        return Err(Failure::usage(format!("{} is a folder; name the .wasm file in it", path.display())));
+    }
+    if data.len() > FILE_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "{} has {} bytes, more than {FILE_BYTES_MAX}; that is no connector",
+            path.display(),
+            data.len()
+        )));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+/// The name and version of a connector.
+fn version_of(manifest: &Manifest) -> (&str, &semver::Version) {
+    (&manifest.connector.name, &manifest.connector.version)
+}

@@ -1,0 +1,39 @@
+//! `backline plugins rollback`: the release before collects again.
+
+use clap::Args;
+
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::print;
+use backline_model::Platform;
+
+/// What `backline plugins rollback` takes.
+#[derive(Args)]
+pub struct RollbackArguments {
+    /// The platform whose active release is taken back
+    platform: Platform,
+    /// Why; it is kept with the release
+    #[arg(long, value_name = "TEXT", default_value = "rolled back by the operator")]
+    reason: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub async fn rollback(context: &Context, arguments: RollbackArguments) -> Outcome {
+    let host = context.host().await?;
+    let back = host.roll_back(&arguments.platform, &arguments.reason).await?;
+    if arguments.json {
+        print::json(&back)?;
+    } else {
+        print::line(&format!(
+            "{}: {} is withdrawn, {} collects again; {} collected once more",
+            back.platform,
+            back.from.short(),
+            back.to.short(),
+            if back.accounts == 1 { "1 account is".to_owned() } else { format!("{} accounts are", back.accounts) },
+        ))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,122 @@
+//! `backline plugins shadow`: what a release would make of what is stored, before it collects anything.
+
+use std::io::IsTerminal as _;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::print;
+use crate::pipeline::ShadowRequest;
+use backline_model::AccountId;
+use backline_rules::shadow::{Comparison, MetricDifference};
+
+/// What `backline plugins shadow` takes.
+#[derive(Args)]
+pub struct ShadowArguments {
+    /// The connector's name
+    name: String,
+    /// The release's version, or the beginning of its digest
+    version: String,
+    /// Accounts whose latest stored document is normalised anew
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    documents: u32,
+    /// Accounts that are fetched now, with this release and with the active one; budgets are charged, nothing is stored
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    fetch: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub async fn shadow(context: &Context, arguments: ShadowArguments) -> Outcome {
+    let host = context.host().await?;
+    let release = host.release_named(&arguments.name, Some(&arguments.version)).await?;
+    let bar = progress_bar();
+    let request = ShadowRequest { documents: arguments.documents, fetch: arguments.fetch };
+    let progress = |done, of| {
+        bar.set_length(of);
+        bar.set_position(done);
+    };
+    let report = host.shadow(&release, request, &progress).await;
+    bar.finish_and_clear();
+    let report = report?;
+    if arguments.json {
+        print::json(&report)?;
+        return Ok(Exit::Done);
+    }
+    let info = &release.manifest.connector;
+    print::line(&format!("{} {} over the documents stored last:", info.name, info.version))?;
+    print_comparison(&report.stored)?;
+    if let Some(fetched) = &report.fetched {
+        print::line("\nfetched now, against the active release:")?;
+        print_comparison(fetched)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn print_comparison(comparison: &Comparison) -> Result<(), Failure> {
+    if comparison.accounts == 0 {
+        print::note("nothing is there to compare with");
+        return Ok(());
+    }
+    let headers =
+        ["metric", ">equal", ">changed", ">lost", ">gained", ">newly rejected", ">no longer rejected", "for example"];
+    let rows = comparison.metrics.iter().map(|(metric, difference)| {
+        let counts = [
+            difference.equal,
+            difference.changed,
+            difference.lost,
+            difference.gained,
+            difference.newly_rejected,
+            difference.no_longer_rejected,
+        ];
+        let counts = counts.map(|count| if count == 0 { print::NONE.to_owned() } else { count.to_string() });
+        [vec![metric.to_string()], counts.to_vec(), vec![example(difference)]].concat()
+    });
+    print::table(&headers, rows.collect())?;
+    for (class, accounts) in &comparison.failed {
+        print::line(&format!(
+            "{} of {} would fail: {}",
+            accounts,
+            print::count(comparison.accounts, "account"),
+            class.as_str()
+        ))?;
+    }
+    for failure in &comparison.failures {
+        print::line(&format!("  {}: {}", failure.account, failure.message))?;
+    }
+    if comparison.mended > 0 {
+        print::line(&format!("{} that failed before would not", print::count(comparison.mended, "account")))?;
+    }
+    if !comparison.differs() {
+        print::line("no difference")?;
+    }
+    Ok(())
+}
+
+/// The largest change, or else any account that differs.
+fn example(difference: &MetricDifference) -> String {
+    if let Some(largest) = &difference.largest {
+        let percent = largest.percent.map_or_else(String::new, |percent| format!(" ({percent:+.1} %)"));
+        return format!("{} → {}{percent} of {}", largest.before, largest.after, largest.account);
+    }
+    difference
+        .examples
+        .iter()
+        .next()
+        .map_or_else(String::new, |(what, account): (_, &AccountId)| format!("{} of {account}", what.replace('_', " ")))
+}
+
+/// A bar on standard error, where that is a terminal; elsewhere nothing is drawn.
+fn progress_bar() -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    match ProgressStyle::with_template("{bar:40} {pos}/{len} accounts  {elapsed_precise}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

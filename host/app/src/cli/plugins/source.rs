@@ -1,0 +1,42 @@
+//! Where a command gets a component from: the arguments that `install`, `inspect` and `verify` share.
+
+use std::path::PathBuf;
+
+use crate::cli::context::Context;
+use crate::cli::exit::{Failure, sentence};
+use crate::cli::print;
+use crate::pipeline::{ObtainOptions, Obtained, obtain};
+use backline_component::Source;
+use backline_model::Digest;
+
+/// Where a component comes from and what it must be.
+#[derive(clap::Args)]
+pub struct SourceArguments {
+    /// The packed component: a file, https://host/file.wasm or oci://registry/name:version
+    #[arg(value_name = "SOURCE")]
+    pub source: Source,
+    /// The file of its signature, where it does not lie beside the component as FILE.minisig
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
+    /// The SHA-256 that its bytes must have
+    #[arg(long, value_name = "SHA256")]
+    pub digest: Option<Digest>,
+}
+
+impl SourceArguments {
+    /// Gets the component and makes sure that it is what it should be; prints warnings.
+    pub async fn obtain(&self, context: &Context, must_be_signed: bool) -> Result<Obtained, Failure> {
+        let options = ObtainOptions {
+            signature: self.signature.clone(),
+            pin: self.digest,
+            must_be_signed,
+            ..ObtainOptions::default()
+        };
+        let outcome = obtain(context.config(), &self.source, &options).await;
+        let obtained = outcome.map_err(|error| Failure::usage(format!("{}: {}", self.source, sentence(&error))))?;
+        for warning in &obtained.warnings {
+            print::note(&format!("warning: {}: {warning}", self.source));
+        }
+        Ok(obtained)
+    }
+}

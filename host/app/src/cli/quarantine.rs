@@ -1,0 +1,96 @@
+//! `backline quarantine …`: values that validation withheld, for an operator to release or discard.
+
+use clap::Subcommand;
+use uuid::Uuid;
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+use backline_model::row::QuarantineStatus;
+use backline_model::{ArtistId, Platform, Quarantined};
+use backline_store::QuarantineFilter;
+
+/// `backline quarantine …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// List withheld values
+    List {
+        /// Only this artist's
+        #[arg(long, value_name = "ID")]
+        artist: Option<ArtistId>,
+        /// Only of this platform
+        #[arg(long, value_name = "NAME")]
+        platform: Option<Platform>,
+        /// Also those that were released or discarded
+        #[arg(long)]
+        all: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Accept a withheld value: it is stored, and the growth it touches computed anew
+    Release {
+        /// The value's id
+        #[arg(value_parser = parse_id)]
+        id: Uuid,
+    },
+    /// Dismiss a withheld value: its metric stays missing
+    Discard {
+        /// The value's id
+        #[arg(value_parser = parse_id)]
+        id: Uuid,
+    },
+}
+
+fn parse_id(text: &str) -> Result<Uuid, String> {
+    Uuid::parse_str(text).map_err(|_| "it is not an id; `backline quarantine list` shows them".to_owned())
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::List { artist, platform, all, json } => {
+            let store = context.store().await?;
+            let status = (!all).then_some(QuarantineStatus::Held);
+            let values = store
+                .quarantine_list(&QuarantineFilter { artist, platform, status, ..QuarantineFilter::default() })
+                .await?;
+            let headers = ["id", "date", "platform", "artist", "metric", ">value", "rule", "status"];
+            print::listing(json, &values, &headers, cells, "nothing is withheld")?;
+        }
+        Command::Release { id } => {
+            let released = context.host().await?.release_quarantined(id).await?;
+            print::line(&format!(
+                "released {} {} of {} on {}",
+                released.metric, released.value, released.platform, released.metric_date
+            ))?;
+        }
+        Command::Discard { id } => {
+            let store = context.store().await?;
+            let Some(held) = store.quarantine_get(id).await? else {
+                return Err(Failure::usage(format!(
+                    "no quarantined value has the id {id}; `backline quarantine list` shows them"
+                )));
+            };
+            store.quarantine_discard(id, context.clock.now()).await?;
+            print::line(&format!(
+                "discarded {} {} of {} on {}",
+                held.metric, held.value, held.platform, held.metric_date
+            ))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn cells(value: &Quarantined) -> Vec<String> {
+    vec![
+        value.id.to_string(),
+        value.metric_date.to_string(),
+        value.platform.to_string(),
+        value.artist_id.to_string(),
+        value.metric.clone(),
+        value.value.to_string(),
+        value.rule.clone(),
+        value.status.as_str().to_owned(),
+    ]
+}

@@ -1,0 +1,134 @@
+//! `backline runs …`: what was collected when, and how each account ended.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::print;
+use backline_model::{self, AccountId, BatchState, RunId};
+use backline_store::{BatchFilter, NamedOutcome, Store};
+
+/// Outcomes read from the database at once.
+const PAGE: u32 = 1_000;
+
+/// `backline runs …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// List runs, the latest first
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one run: counts, and every account that was not collected
+    Show {
+        /// The run's id
+        run: RunId,
+        /// Also the accounts that were collected
+        #[arg(long)]
+        all: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    let store = context.store().await?;
+    match command {
+        Command::List { limit, json } => {
+            let runs = store.list_runs(limit, None).await?;
+            let headers = [
+                "id",
+                "started",
+                "date",
+                "trigger",
+                "status",
+                ">planned",
+                ">collected",
+                ">failed",
+                ">deferred",
+                ">excluded",
+            ];
+            print::listing(json, &runs, &headers, cells, "nothing was collected yet; `backline run` does")?;
+        }
+        Command::Show { run, all, json } => show(&store, run, all, json).await?,
+    }
+    Ok(Exit::Done)
+}
+
+fn cells(run: &backline_model::Run) -> Vec<String> {
+    let counts = &run.counts;
+    let numbers = [counts.planned, counts.collected, counts.failed, counts.deferred, counts.excluded];
+    let texts = [
+        run.id.to_string(),
+        print::time(run.started_at),
+        run.date.map_or("each one's today".to_owned(), |date| date.to_string()),
+        run.trigger.clone(),
+        run.status.as_str().to_owned(),
+    ];
+    texts.into_iter().chain(numbers.map(|number| number.to_string())).collect()
+}
+
+async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), Failure> {
+    let found = store.get_run(id).await?;
+    let run =
+        found.ok_or_else(|| Failure::usage(format!("no run has the id {id}; `backline runs list` shows them")))?;
+    let mut outcomes: Vec<NamedOutcome> = Vec::new();
+    let mut after: Option<AccountId> = None;
+    loop {
+        let page = store.run_outcomes(id, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.account_id);
+        outcomes.extend(
+            page.into_iter().filter(|outcome| all || !matches!(outcome.outcome, backline_model::Outcome::Collected)),
+        );
+    }
+    let dead = BatchFilter { run: Some(id), state: Some(BatchState::Dead), ..BatchFilter::default() };
+    let dead = store.list_batches(&dead).await?;
+    if as_json {
+        return print::json(&json!({ "run": run, "outcomes": outcomes, "dead_batches": dead }));
+    }
+    print::table(
+        &["id", "started", "date", "trigger", "status", ">planned", ">collected", ">failed", ">deferred", ">excluded"],
+        vec![cells(&run)],
+    )?;
+    if !dead.is_empty() {
+        let accounts = print::count(dead.iter().map(|batch| batch.accounts).sum(), "account");
+        print::line(&format!(
+            "\n{accounts} failed for reasons that may pass; `backline batches retry --run {id}` tries them again"
+        ))?;
+    }
+    if outcomes.is_empty() {
+        return Ok(());
+    }
+    let row = |outcome: &NamedOutcome| {
+        let (reason, message) = match &outcome.outcome {
+            backline_model::Outcome::Collected => (String::new(), String::new()),
+            backline_model::Outcome::Deferred { until, message } => {
+                (format!("until {}", print::time(*until)), message.clone())
+            }
+            backline_model::Outcome::Excluded { reason } => (reason.as_str().to_owned(), String::new()),
+            backline_model::Outcome::Failed { class, message } => (class.as_str().to_owned(), message.clone()),
+        };
+        vec![
+            outcome.artist_name.clone(),
+            outcome.platform.to_string(),
+            outcome.platform_id.clone(),
+            outcome.metric_date.to_string(),
+            outcome.outcome.as_str().to_owned(),
+            reason,
+            message,
+        ]
+    };
+    print::line("")?;
+    print::table(
+        &["artist", "platform", "platform id", "date", "outcome", "reason", "message"],
+        outcomes.iter().map(row).collect(),
+    )
+}

@@ -1,0 +1,134 @@
+//! `backline schedules …`: when runs are due, and what became of each time.
+
+use chrono_tz::Tz;
+use clap::Subcommand;
+
+use super::context::Context;
+use super::exit::{Exit, Outcome};
+use super::{print, values};
+use crate::pipeline::service::schedules;
+use backline_model::{CatchUp, Fire, Overlap, Platform, Schedule, ScheduleSpec};
+
+/// `backline schedules …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// List schedules with their last and next times
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a schedule to the database
+    Add {
+        /// Its name: a-z, 0-9, '-' and '_'
+        name: String,
+        /// Minute, hour, day of month, month and day of week, such as "0 2 * * *"
+        #[arg(long)]
+        cron: String,
+        /// The zone the times are in, such as Europe/Berlin
+        #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = values::timezone)]
+        timezone: Tz,
+        /// Only this platform; may be repeated
+        #[arg(long, value_name = "NAME")]
+        platform: Vec<Platform>,
+        /// Which missed times are caught up on: all, last or none
+        #[arg(long, value_name = "WHICH", default_value = "last", value_parser = values::catch_up)]
+        catch_up: CatchUp,
+        /// What happens while its other run is under way: skip or queue
+        #[arg(long, value_name = "WHAT", default_value = "skip", value_parser = values::overlap)]
+        overlap: Overlap,
+    },
+    /// Remove a schedule from the database
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Switch a schedule of the database on
+    Enable {
+        /// Its name
+        name: String,
+    },
+    /// Switch a schedule of the database off
+    Disable {
+        /// Its name
+        name: String,
+    },
+    /// Show what became of each time, the latest first
+    Fires {
+        /// Only this schedule's
+        name: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    let store = context.store().await?;
+    let (config, now) = (context.config(), context.clock.now());
+    match command {
+        Command::List { json } => {
+            let schedules = schedules::list(&store, config, now).await?;
+            let headers =
+                ["name", "cron", "zone", "platforms", "next", "last", "catch-up", "overlap", "origin", "enabled"];
+            let none = "there is no schedule; add one with `backline schedules add`, or under [schedules] in the configuration";
+            print::listing(json, &schedules, &headers, cells, none)?;
+        }
+        Command::Add { name, cron, timezone, platform, catch_up, overlap } => {
+            let spec = ScheduleSpec { cron, timezone, platforms: platform, catch_up, overlap, enabled: true };
+            let added = schedules::add(&store, config, &name, spec, now).await?;
+            let next = added.next_fire.map_or_else(|| "never".to_owned(), print::time);
+            print::line(&format!("added schedule {name}; it fires next at {next}"))?;
+        }
+        Command::Remove { name } => {
+            schedules::remove(&store, config, &name, now).await?;
+            print::line(&format!("removed schedule {name}"))?;
+        }
+        Command::Enable { name } => {
+            schedules::set_enabled(&store, config, &name, true, now).await?;
+            print::line(&format!("schedule {name} is on"))?;
+        }
+        Command::Disable { name } => {
+            schedules::set_enabled(&store, config, &name, false, now).await?;
+            print::line(&format!("schedule {name} is off"))?;
+        }
+        Command::Fires { name, limit, json } => {
+            let fires = store.list_fires(name.as_deref(), limit).await?;
+            let headers = ["schedule", "fire time", "decision", "run", "decided at"];
+            print::listing(json, &fires, &headers, fire_cells, "nothing has been due yet")?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn cells(schedule: &Schedule) -> Vec<String> {
+    let Schedule { name, origin, spec, next_fire, last_fire, .. } = schedule;
+    let time = |time: Option<_>| time.map_or_else(|| print::NONE.to_owned(), print::time);
+    let platforms: Vec<_> = spec.platforms.iter().map(ToString::to_string).collect();
+    vec![
+        name.clone(),
+        spec.cron.clone(),
+        spec.timezone.to_string(),
+        if platforms.is_empty() { "all".to_owned() } else { platforms.join(", ") },
+        time(*next_fire),
+        time(*last_fire),
+        spec.catch_up.as_str().to_owned(),
+        spec.overlap.as_str().to_owned(),
+        origin.as_str().to_owned(),
+        if spec.enabled { "yes" } else { "no" }.to_owned(),
+    ]
+}
+
+fn fire_cells(fire: &Fire) -> Vec<String> {
+    vec![
+        fire.schedule.clone(),
+        print::time(fire.fire_time),
+        fire.decision.as_str().to_owned(),
+        fire.run_id.map_or_else(|| print::NONE.to_owned(), |run| run.to_string()),
+        print::time(fire.decided_at),
+    ]
+}

@@ -1,0 +1,150 @@
+//! How single arguments are read. Each refusal says what would be right.
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+
+use backline_model::{AccountStatus, CatchUp, Overlap, SubscriptionStatus};
+
+/// A calendar date.
+pub fn date(text: &str) -> Result<NaiveDate, String> {
+    NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .ok()
+        .filter(|date| date.to_string() == text)
+        .ok_or_else(|| "it is not a calendar date; write YYYY-MM-DD".to_owned())
+}
+
+/// A point in time: RFC 3339, or the beginning of a date in UTC.
+pub fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.with_timezone(&Utc));
+    }
+    let date = date(text).map_err(|_| "it is no time; write 2026-11-22T12:00:00Z or 2026-11-22")?;
+    Ok(date.and_time(NaiveTime::MIN).and_utc())
+}
+
+/// A span of time with its unit.
+pub fn span(text: &str) -> Result<TimeDelta, String> {
+    let wrong = || "it is no span of time; write one such as 90s, 15m, 24h or 7d".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u32 = digits.parse().map_err(|_| wrong())?;
+    let seconds: i64 = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    Ok(TimeDelta::seconds(i64::from(number) * seconds))
+}
+
+/// A time zone.
+pub fn timezone(text: &str) -> Result<Tz, String> {
+    text.parse().map_err(|_| "it is not an IANA time zone; write one such as Europe/Berlin".to_owned())
+}
+
+/// A subscription status.
+pub fn subscription(text: &str) -> Result<SubscriptionStatus, String> {
+    SubscriptionStatus::parse(text).ok_or_else(|| {
+        let known: Vec<_> = SubscriptionStatus::ALL.iter().map(|status| status.as_str()).collect();
+        format!("it is none of {}", known.join(", "))
+    })
+}
+
+/// An account's status that an operator may set.
+pub fn account_status(text: &str) -> Result<AccountStatus, String> {
+    match AccountStatus::parse(text) {
+        Some(status @ (AccountStatus::Active | AccountStatus::Disabled)) => Ok(status),
+        _ => Err("it is neither active nor disabled".to_owned()),
+    }
+}
+
+/// Which missed times are caught up on.
+pub fn catch_up(text: &str) -> Result<CatchUp, String> {
+    CatchUp::parse(text).ok_or_else(|| "it is none of all, last, none".to_owned())
+}
+
+/// What happens to a time that comes too soon.
+pub fn overlap(text: &str) -> Result<Overlap, String> {
+    Overlap::parse(text).ok_or_else(|| "it is neither skip nor queue".to_owned())
+}
+
+/// Settings of an account.
+pub fn settings(text: &str) -> Result<serde_json::Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ serde_json::Value::Object(_)) => Ok(value),
+        Ok(_) => Err("it is not a JSON object; write one such as '{\"storefronts\":[\"us\"]}'".to_owned()),
+        Err(error) => Err(format!("it is not JSON ({error})")),
+    }
+}
+
+/// How far back to look: at most a month.
+pub fn window(text: &str) -> Result<TimeDelta, String> {
+    let wrong = || "it is no time of at most 31 days; write one such as 90m, 24h or 7d".to_owned();
+    let unit = text.char_indices().next_back().ok_or_else(wrong)?;
+    let number: u32 = text[..unit.0].parse().map_err(|_| wrong())?;
+    let time = match unit.1 {
+        'm' => TimeDelta::minutes(number.into()),
+        'h' => TimeDelta::hours(number.into()),
+        'd' => TimeDelta::days(number.into()),
+        _ => return Err(wrong()),
+    };
+    if time > TimeDelta::zero() && time <= TimeDelta::days(31) { Ok(time) } else { Err(wrong()) }
+}
+
+/// A budget's limit.
+pub fn budget(text: &str) -> Result<(String, u64), String> {
+    let wrong =
+        || "it is not a budget's name and a whole number of units above 0; write one such as units=50000".to_owned();
+    let (name, units) = text.split_once('=').ok_or_else(wrong)?;
+    let units: u64 = units.trim().parse().map_err(|_| wrong())?;
+    if name.trim().is_empty() || units == 0 { Err(wrong()) } else { Ok((name.trim().to_owned(), units)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_calendar_dates_are_dates() {
+        assert_eq!(date("2028-02-29").map(|date| date.to_string()), Ok("2028-02-29".to_owned()));
+        for text in ["2026-02-29", "2026-2-3", "20260203", "yesterday", "", "+2026-02-03", "2026-02-03 "] {
+            assert!(date(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn a_time_may_be_a_date_and_a_span_has_a_unit() {
+        let at = |text: &str| time(text).map(|time| time.to_rfc3339());
+        assert_eq!(at("2026-11-22"), Ok("2026-11-22T00:00:00+00:00".to_owned()));
+        assert_eq!(at("2026-11-22T12:00:00+02:00"), Ok("2026-11-22T10:00:00+00:00".to_owned()));
+        assert!(at("yesterday").is_err() && at("12:00").is_err());
+        assert_eq!(span("24h"), Ok(TimeDelta::days(1)));
+        assert_eq!(span("90s"), Ok(TimeDelta::seconds(90)));
+        for text in ["", "h", "24", "-1h", "1.5h", "1w", "99999999999d"] {
+            assert!(span(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_a_name_and_a_number_above_zero() {
+        assert_eq!(budget("units=50000"), Ok(("units".to_owned(), 50_000)));
+        for text in ["units", "units=", "units=0", "units=-1", "=5", "units=1.5"] {
+            assert!(budget(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn a_window_is_a_number_and_a_unit() {
+        assert_eq!(window("90m"), Ok(TimeDelta::minutes(90)));
+        assert_eq!(window("31d"), Ok(TimeDelta::days(31)));
+        for text in ["", "h", "0h", "24", "-1h", "32d", "1w", "2é"] {
+            assert!(window(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn an_operator_cannot_set_what_only_a_platform_can_find_out() {
+        assert!(account_status("reconnect_needed").is_err());
+        assert_eq!(account_status("disabled"), Ok(AccountStatus::Disabled));
+    }
+}

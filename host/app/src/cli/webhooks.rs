@@ -1,0 +1,272 @@
+//! `backline webhooks …`: who is told of events, how that goes, and sending again.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::context::Context;
+use super::exit::{Exit, Failure, Outcome};
+use super::{print, values};
+use crate::pipeline::{NewWebhook, Resend};
+use backline_model::{ArtistId, Delivery, DeliveryState, Tenant, Webhook, WebhookKind};
+use backline_store::DeliveryFilter;
+
+/// `backline webhooks …`
+#[derive(Subcommand)]
+pub enum Command {
+    /// Add a webhook; its secret is printed once
+    Add(AddArguments),
+    /// List webhooks, without their secrets
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send a signed test message now and print the answer
+    Test {
+        /// Its name
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a webhook with everything it was to be told
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Switch a webhook on; it is told what happened meanwhile
+    Enable {
+        /// Its name
+        name: String,
+    },
+    /// Switch a webhook off for a while
+    Disable {
+        /// Its name
+        name: String,
+    },
+    /// Give a webhook a new secret, which is printed once
+    RotateSecret {
+        /// Its name
+        name: String,
+        /// How long the old secret signs too, so that the receiver can change over; 0s ends it at once
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = values::span)]
+        keep_old: TimeDelta,
+    },
+    /// List deliveries, those of the latest events first
+    Deliveries(DeliveriesArguments),
+    /// Let deliveries begin anew, with all their attempts
+    Resend(ResendArguments),
+    /// Deliver once what is due, where no `backline serve` does so
+    Deliver {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `backline webhooks add` takes.
+#[derive(Args)]
+pub struct AddArguments {
+    /// What to call it
+    name: String,
+    /// Where to send: https; for the kind ai the address of the application
+    url: String,
+    /// What to send: webhook (every event as it is), ai (the AI trigger) or push (a push notification)
+    #[arg(long, default_value = "webhook", value_name = "KIND", value_parser = kind)]
+    kind: WebhookKind,
+    /// Only events of this type, or such as metrics.*; may be repeated. Unless given: all for webhook, significant changes for ai and push
+    #[arg(long = "event", value_name = "TYPE")]
+    events: Vec<String>,
+    /// Only what concerns this tenant's artists
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<Tenant>,
+    /// Begin with the first event that is kept, not with the next one
+    #[arg(long)]
+    from_start: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `backline webhooks deliveries` takes.
+#[derive(Args)]
+pub struct DeliveriesArguments {
+    /// Only to this webhook
+    name: Option<String>,
+    /// Only in this state: waiting, delivered, parked or skipped
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Option<DeliveryState>,
+    /// Only about this artist
+    #[arg(long, value_name = "ID")]
+    artist: Option<ArtistId>,
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `backline webhooks resend` takes.
+#[derive(Args)]
+pub struct ResendArguments {
+    /// To which webhook
+    name: String,
+    #[command(flatten)]
+    what: WhatToResend,
+}
+
+/// One of these must be given.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct WhatToResend {
+    /// This event
+    #[arg(long, value_name = "ID")]
+    event: Option<Uuid>,
+    /// Those that were given up
+    #[arg(long)]
+    parked: bool,
+    /// Those of all events since then, such as 2026-11-22 or 2026-11-22T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    since: Option<DateTime<Utc>>,
+}
+
+fn kind(text: &str) -> Result<WebhookKind, String> {
+    WebhookKind::parse(text).ok_or_else(|| "it is none of webhook, ai, push".to_owned())
+}
+
+fn state(text: &str) -> Result<DeliveryState, String> {
+    DeliveryState::parse(text).ok_or_else(|| "it is none of waiting, delivered, parked, skipped".to_owned())
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Add(arguments) => add(context, arguments).await?,
+        Command::List { json } => {
+            let webhooks = context.store().await?.list_webhooks().await?;
+            let webhooks: Vec<Webhook> = webhooks.into_iter().map(|(webhook, _)| webhook).collect();
+            let headers = ["name", "kind", "url", "events", "tenant", "state", "added"];
+            print::listing(json, &webhooks, &headers, cells, "there is no webhook; `backline webhooks add` adds one")?;
+        }
+        Command::Test { name, json } => {
+            let answer = context.host().await?.test_webhook(&name).await?;
+            if json {
+                print::json(&answer)?;
+            } else {
+                print::line(&format!("{name} answered {} after {} ms", answer.status, answer.took_ms))?;
+                let text = backline_model::text::printable(&answer.text);
+                if !text.trim().is_empty() {
+                    print::line(text.trim())?;
+                }
+            }
+            if !answer.accepted {
+                return Err(Failure::failed(format!(
+                    "{name} does not take messages: only a status from 200 to 299 does"
+                )));
+            }
+        }
+        Command::Remove { name } => {
+            context.store().await?.remove_webhook(&name).await?;
+            print::line(&format!("removed webhook {name}"))?;
+        }
+        Command::Enable { name } => {
+            context.host().await?.switch_webhook(&name, true).await?;
+            print::line(&format!("webhook {name} is on"))?;
+        }
+        Command::Disable { name } => {
+            context.host().await?.switch_webhook(&name, false).await?;
+            print::line(&format!("webhook {name} is off"))?;
+        }
+        Command::RotateSecret { name, keep_old } => {
+            let secret = context.host().await?.rotate_webhook_secret(&name, keep_old).await?;
+            print::line(secret.expose())?;
+            print::note(&format!(
+                "this is the new secret of {name}, shown only now; the old one signs too for the time given"
+            ));
+        }
+        Command::Deliveries(arguments) => deliveries(context, arguments).await?,
+        Command::Resend(ResendArguments { name, what: WhatToResend { event, since, .. } }) => {
+            let what = event.map_or_else(|| since.map_or(Resend::Parked, Resend::Since), Resend::Event);
+            let resent = context.host().await?.resend(&name, what).await?;
+            let deliveries = if resent == 1 { "1 delivery begins" } else { &format!("{resent} deliveries begin") };
+            print::line(&format!("{deliveries} anew"))?;
+        }
+        Command::Deliver { json } => {
+            let report = context.host().await?.deliver_due().await?;
+            if json {
+                print::json(&report)?;
+            } else {
+                let crate::pipeline::DeliveryReport { noted, delivered, failed, parked, skipped } = report;
+                print::line(&format!(
+                    "{noted} noted; {delivered} delivered, {failed} failed and to be tried again, {parked} given up, {skipped} not to be sent"
+                ))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn add(context: &Context, arguments: AddArguments) -> Result<(), Failure> {
+    let AddArguments { name, url, kind, events, tenant, from_start, json } = arguments;
+    let new = NewWebhook { name, url, kind, events, tenant, from_start };
+    let (webhook, secret) = context.host().await?.add_webhook(new).await?;
+    if json {
+        print::json(&json!({ "webhook": webhook, "secret": secret.expose() }))?;
+    } else {
+        print::line(secret.expose())?;
+    }
+    print::note(&format!(
+        "added webhook {}; above is its secret, shown only now. `backline webhooks test {}` tries it out, `backline serve` delivers",
+        webhook.name, webhook.name
+    ));
+    Ok(())
+}
+
+async fn deliveries(context: &Context, arguments: DeliveriesArguments) -> Result<(), Failure> {
+    let DeliveriesArguments { name, state, artist, limit, json } = arguments;
+    let store = context.store().await?;
+    let webhook = match name {
+        Some(name) => Some(store.webhook_named(&name).await?.id),
+        None => None,
+    };
+    let filter = DeliveryFilter { webhook, state, artist, event: None, limit };
+    let deliveries = store.list_deliveries(&filter).await?;
+    let headers = ["webhook", "event", "type", "artist", "state", ">attempts", "next", ">status", "problem"];
+    print::listing(json, &deliveries, &headers, delivery_cells, "nothing was to be delivered")?;
+    Ok(())
+}
+
+fn cells(webhook: &Webhook) -> Vec<String> {
+    let state = match (&webhook.disabled_reason, webhook.enabled) {
+        (_, true) => "on".to_owned(),
+        (Some(reason), false) => format!("off: {reason}"),
+        (None, false) => "off".to_owned(),
+    };
+    vec![
+        webhook.name.clone(),
+        webhook.kind.as_str().to_owned(),
+        webhook.url.clone(),
+        webhook.events.join(", "),
+        webhook.tenant.as_ref().map_or_else(|| print::NONE.to_owned(), ToString::to_string),
+        state,
+        print::time(webhook.created_at),
+    ]
+}
+
+fn delivery_cells(delivery: &Delivery) -> Vec<String> {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| print::NONE.to_owned());
+    vec![
+        delivery.webhook.clone(),
+        delivery.event_id.to_string(),
+        delivery.kind.clone(),
+        or_none(delivery.artist_id.map(|id| id.to_string())),
+        delivery.state.to_string(),
+        delivery.attempts.to_string(),
+        or_none(delivery.next_at.map(print::time)),
+        or_none(delivery.status.map(|status| status.to_string())),
+        or_none(delivery.problem.clone()),
+    ]
+}

@@ -1,0 +1,673 @@
+//! What an operator can set: `backline.toml`, overridden by `BACKLINE_…` environment variables, overridden by flags.
+//!
+//! Three phases that stay apart: [`environment`] and [`find_file`] look at the world, [`Config::from_layers`] is pure, and
+//! everybody else is handed the result. An unknown key is refused, since a misspelt one would silently do nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use backline_component::PluginsConfig;
+use backline_gateway::GatewayConfig;
+use backline_gateway::secrets::{Keyring, SecretError};
+use backline_model::turns::WEIGHT_MAX;
+use backline_model::{ScheduleSpec, Weights};
+use backline_rules::archive::ArchiveConfig;
+use backline_rules::delivery::DeliveriesConfig;
+use backline_rules::growth::SignificanceConfig;
+use backline_rules::health::{CostsConfig, HealthConfig};
+use backline_rules::rollback_analysis::RollbackConfig;
+use backline_rules::schedule::{self, Timetable};
+use backline_rules::validate::ValidationConfig;
+use backline_sandbox::SandboxConfig;
+
+mod layers;
+mod show;
+
+pub use layers::{FileText, Loaded, Override, Source};
+pub use show::masked_url;
+
+/// The configuration file that is read where none is named and it exists.
+pub const FILE_NAME: &str = "backline.toml";
+
+/// The environment variable that names the configuration file.
+pub const FILE_VARIABLE: &str = "BACKLINE_CONFIG";
+
+/// Most days a trailing window may cover: posts older than a year hardly move.
+const WINDOW_DAYS_MAX: u16 = 366;
+
+/// Most batches of one platform at the same time.
+const CONCURRENCY_MAX: u16 = 256;
+
+/// Largest key file that is read, in bytes; a key has 44.
+const KEY_FILE_BYTES_MAX: u64 = 4096;
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("failed to read the configuration file {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{} is not valid TOML at line {line}: {problem}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What the parser says.
+        problem: String,
+    },
+    /// A key that does not exist.
+    #[error("unknown key '{key}' in {origin}{}", advice(nearest))]
+    UnknownKey {
+        /// With its sections, separated by dots.
+        key: String,
+        /// Where it was set.
+        origin: Source,
+        /// Keys that exist, the likeliest first.
+        nearest: Vec<String>,
+    },
+    /// A value that makes no sense.
+    #[error("{key} in {origin} is wrong: {problem}")]
+    Value {
+        /// With its sections, separated by dots.
+        key: String,
+        /// Where it was set.
+        origin: Source,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// The key that seals secrets is none.
+    #[error("{set} is wrong")]
+    Key {
+        /// Which key of the section.
+        set: &'static str,
+        /// What is wrong, and what would be right.
+        #[source]
+        source: SecretError,
+    },
+    /// The key file can't be used.
+    #[error("{set}: {} {problem}", path.display())]
+    KeyFile {
+        /// Which key of the configuration names it.
+        set: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right.
+        problem: String,
+    },
+}
+
+fn advice(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        [one] => format!("; did you mean '{one}'?"),
+        several => format!("; the keys are {}", several.join(", ")),
+    }
+}
+
+/// Everything an operator can set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is stored.
+    pub database: DatabaseConfig,
+    /// What credentials are sealed with.
+    pub secrets: SecretsConfig,
+    /// How runs go.
+    pub collection: CollectionConfig,
+    /// When runs are due, by name. One named `daily` unless any is given; an empty table means none.
+    pub schedules: BTreeMap<String, ScheduleSpec>,
+    /// How `backline serve` goes.
+    pub service: ServiceConfig,
+    /// Where `backline artists sync` reads.
+    pub sync: SyncConfig,
+    /// Where traces go.
+    pub telemetry: TelemetryConfig,
+    /// How requests leave.
+    pub gateway: GatewayConfig,
+    /// Where connectors come from, and who must have signed them.
+    pub plugins: PluginsConfig,
+    /// What connectors may use up.
+    pub sandbox: SandboxConfig,
+    /// Which numbers are doubted.
+    pub validation: ValidationConfig,
+    /// Which changes are worth an event.
+    pub significance: SignificanceConfig,
+    /// When a release is rolled back by itself.
+    pub rollback: RollbackConfig,
+    /// What is kept for how long.
+    pub archive: ArchiveConfig,
+    /// How subscribers are told of events.
+    pub deliveries: DeliveriesConfig,
+    /// How health is judged.
+    pub health: HealthConfig,
+    /// What things cost.
+    pub costs: CostsConfig,
+    /// What is written to standard error.
+    pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            database: DatabaseConfig::default(),
+            secrets: SecretsConfig::default(),
+            collection: CollectionConfig::default(),
+            schedules: BTreeMap::from([("daily".to_owned(), ScheduleSpec::default())]),
+            service: ServiceConfig::default(),
+            sync: SyncConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            gateway: GatewayConfig::default(),
+            plugins: PluginsConfig::default(),
+            sandbox: SandboxConfig::default(),
+            validation: ValidationConfig::default(),
+            significance: SignificanceConfig::default(),
+            rollback: RollbackConfig::default(),
+            archive: ArchiveConfig::default(),
+            deliveries: DeliveriesConfig::default(),
+            health: HealthConfig::default(),
+            costs: CostsConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// Where everything is stored.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `sqlite://path` or `postgres://user:password@host/database`. A relative path is relative to the current folder.
+    pub url: String,
+    /// Connections of one process to PostgreSQL.
+    pub connections_max: u32,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { url: "sqlite://backline.db".to_owned(), connections_max: 10 }
+    }
+}
+
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("url", &masked_url(&self.url))
+            .field("connections_max", &self.connections_max)
+            .finish()
+    }
+}
+
+/// What credentials are sealed with. One of the two is needed as soon as a credential is stored.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// 32 bytes in base64, as `backline keys generate` prints them.
+    pub key: Option<String>,
+    /// A file that holds the same.
+    pub key_file: Option<PathBuf>,
+    /// Keys that open what was sealed before a rotation, and seal nothing.
+    #[serde(deserialize_with = "one_or_several")]
+    pub old_keys: Vec<String>,
+    /// Files that hold the same.
+    #[serde(deserialize_with = "one_or_several")]
+    pub old_key_files: Vec<PathBuf>,
+}
+
+/// A list, or its only element. What is neither is refused without being repeated: it may be a key.
+fn one_or_several<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given<T> {
+        One(T),
+        Several(Vec<T>),
+    }
+    let given = Given::deserialize(deserializer).map_err(|_| serde::de::Error::custom("it is no list of texts"))?;
+    Ok(match given {
+        Given::One(one) => vec![one],
+        Given::Several(several) => several,
+    })
+}
+
+impl fmt::Debug for SecretsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretsConfig")
+            .field("key", &self.key.as_ref().map(|_| "[secret]"))
+            .field("key_file", &self.key_file)
+            .field("old_keys", &self.old_keys.len())
+            .field("old_key_files", &self.old_key_files)
+            .finish()
+    }
+}
+
+impl SecretsConfig {
+    /// The keyring of the configured keys; none where no key is configured that seals.
+    ///
+    /// # Errors
+    /// When a key is none, a file can't be read, or others can read it too.
+    pub fn keyring(&self) -> Result<Option<Keyring>, ConfigError> {
+        let key = match (&self.key, &self.key_file) {
+            (Some(key), _) => Some(("secrets.key", Zeroizing::new(key.trim().to_owned()))),
+            (None, Some(path)) => Some(("secrets.key_file", read_key_file("secrets.key_file", path)?)),
+            (None, None) => None,
+        };
+        let Some((set, text)) = key else { return Ok(None) };
+        let mut keyring = Keyring::from_base64(&text).map_err(|source| ConfigError::Key { set, source })?;
+        for key in &self.old_keys {
+            let set = "secrets.old_keys";
+            keyring = keyring.with_old_key(key.trim()).map_err(|source| ConfigError::Key { set, source })?;
+        }
+        for path in &self.old_key_files {
+            let set = "secrets.old_key_files";
+            let key = read_key_file(set, path)?;
+            keyring = keyring.with_old_key(&key).map_err(|source| ConfigError::Key { set, source })?;
+        }
+        Ok(Some(keyring))
+    }
+
+    /// The same with another key that seals: the configured ones only open.
+    ///
+    /// # Errors
+    /// As [`keyring`](Self::keyring).
+    pub fn keyring_sealing_with(&self, path: &Path) -> Result<Keyring, ConfigError> {
+        let old_key_files = self.key_file.iter().chain(&self.old_key_files).cloned().collect();
+        let old_keys = self.key.iter().chain(&self.old_keys).cloned().collect();
+        let all = Self { key: None, key_file: Some(path.to_path_buf()), old_keys, old_key_files };
+        all.keyring()?.ok_or(ConfigError::Key { set: "--new-key-file", source: SecretError::Key })
+    }
+}
+
+fn read_key_file(set: &'static str, path: &Path) -> Result<Zeroizing<String>, ConfigError> {
+    let wrong = |problem: String| ConfigError::KeyFile { set, path: path.to_path_buf(), problem };
+    let data = std::fs::metadata(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+    if !data.is_file() || data.len() > KEY_FILE_BYTES_MAX {
+        return Err(wrong("is no key file; make one with `backline keys generate --file`".to_owned()));
+    }
+    #[cfg(unix)]
+    if is_open_to_others(&data) {
+        return Err(wrong("can be read by other users; run `chmod 600` on it".to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// Whether more users than the owner and root can use the file. What systemd hands over (`LoadCredential=`) is root's, with an entry for the
+/// service's user; the mode of such a file shows as 440, and its group is root.
+#[cfg(unix)]
+fn is_open_to_others(file: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let of_root = file.uid() == 0 && file.gid() == 0;
+    mode_is_open(file.mode(), of_root)
+}
+
+#[cfg(unix)]
+fn mode_is_open(mode: u32, of_root: bool) -> bool {
+    let forbidden = if of_root { 0o037 } else { 0o077 };
+    mode & forbidden != 0
+}
+
+/// How runs go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CollectionConfig {
+    /// Days of posts that post-level metrics cover. 28 lets young posts mature and holds whole weeks.
+    pub window_days: u16,
+    /// Batches of one platform that a host begins with at the same time.
+    pub concurrency: u16,
+    /// Batches of one platform that a host grows to while the platform answers well; `concurrency` where that is more.
+    pub concurrency_max: u16,
+    /// How often a tenant's batches get their turn, as parts; 1 unless given.
+    pub tenant_weights: Weights,
+    /// How often a platform's batches get their turn, as parts; 1 unless given.
+    pub platform_weights: Weights,
+    /// Attempts an account has in one run; deferral uses none.
+    pub attempts_max: u32,
+    /// Longest a batch may take, in milliseconds.
+    pub batch_deadline_ms: u64,
+    /// Longest wait between two attempts of the same run, in milliseconds.
+    pub retry_wait_max_ms: u64,
+    /// How long a batch stays with a host that is heard of no more, in milliseconds.
+    pub lease_ttl_ms: u64,
+}
+
+impl Default for CollectionConfig {
+    fn default() -> Self {
+        Self {
+            window_days: 28,
+            concurrency: 4,
+            concurrency_max: 8,
+            tenant_weights: Weights::default(),
+            platform_weights: Weights::default(),
+            attempts_max: 3,
+            batch_deadline_ms: 300_000,
+            retry_wait_max_ms: 30_000,
+            lease_ttl_ms: 20_000,
+        }
+    }
+}
+
+/// How `backline serve` goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// Where `/healthz`, `/readyz` and `/metrics` are served. Reachable from this machine only unless said otherwise.
+    pub listen: SocketAddr,
+    /// This host's name among those on the same database; made of the machine's name and a number unless given.
+    pub name: Option<String>,
+    /// A folder that outlives the process: fresh tokens are written there before anything else is done with them. Unless given, the one
+    /// systemd names, or else the user's folder for such files.
+    pub state_dir: Option<PathBuf>,
+    /// Batches of all platforms that this host has under way at the same time.
+    pub batches_max: u16,
+    /// How long a stopping host waits for its batches before it hands them back, in milliseconds.
+    pub stop_deadline_ms: u64,
+    /// How long the role of the scheduler stays with a host that is heard of no more, in milliseconds.
+    pub leader_ttl_ms: u64,
+    /// How often the database is asked for work when nothing wakes this host, in milliseconds.
+    pub poll_ms: u64,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8321)),
+            name: None,
+            state_dir: None,
+            batches_max: 16,
+            stop_deadline_ms: 25_000,
+            leader_ttl_ms: 15_000,
+            poll_ms: 1_000,
+        }
+    }
+}
+
+/// Where `backline artists sync` reads.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncConfig {
+    /// The database of the existing artists table; `database.url` unless given.
+    pub url: Option<String>,
+    /// What is read from it; the columns of the default query are explained in docs/operators.md.
+    pub query: Option<String>,
+    /// How often `backline serve` does it, in seconds; never unless given.
+    pub every_s: Option<u64>,
+}
+
+impl fmt::Debug for SyncConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncConfig")
+            .field("url", &self.url.as_deref().map(masked_url))
+            .field("query", &self.query)
+            .field("every_s", &self.every_s)
+            .finish()
+    }
+}
+
+/// Where traces go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// The OTLP endpoint (HTTP, protobuf) such as `http://localhost:4318`; no traces are sent unless it is given.
+    pub otlp_endpoint: Option<String>,
+    /// What this service is called in traces.
+    pub service_name: String,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, service_name: "backline".to_owned() }
+    }
+}
+
+/// What is written to standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// For people, or for machines.
+    pub format: LogFormat,
+    /// Directives such as `warn,backline=debug`.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Human, filter: "warn".to_owned() }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads the file and puts the layers together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key, where it was set, and what would be right.
+    pub fn load(
+        file: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+        overrides: &[Override],
+    ) -> Result<Loaded, ConfigError> {
+        let text = file.map(FileText::read).transpose()?;
+        Self::from_layers(text.as_ref(), environment, overrides)
+    }
+
+    /// Puts the layers together: defaults, then the file, then the environment, then flags. Pure.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key, where it was set, and what would be right.
+    pub fn from_layers(
+        file: Option<&FileText>,
+        environment: &BTreeMap<String, String>,
+        overrides: &[Override],
+    ) -> Result<Loaded, ConfigError> {
+        layers::combine(file, environment, overrides)
+    }
+
+    /// Refuses values that are of the right type and make no sense. Sections of other modules are checked by those.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let CollectionConfig {
+            window_days,
+            concurrency,
+            concurrency_max,
+            attempts_max,
+            batch_deadline_ms,
+            lease_ttl_ms,
+            ..
+        } = self.collection;
+        if !(1..=WINDOW_DAYS_MAX).contains(&window_days) {
+            return Err(("collection.window_days", format!("{window_days} is not between 1 and {WINDOW_DAYS_MAX}")));
+        }
+        if !(1..=CONCURRENCY_MAX).contains(&concurrency) {
+            return Err(("collection.concurrency", format!("{concurrency} is not between 1 and {CONCURRENCY_MAX}")));
+        }
+        if !(1..=CONCURRENCY_MAX).contains(&concurrency_max) {
+            return Err((
+                "collection.concurrency_max",
+                format!("{concurrency_max} is not between 1 and {CONCURRENCY_MAX}"),
+            ));
+        }
+        let weights = [
+            ("collection.tenant_weights", &self.collection.tenant_weights),
+            ("collection.platform_weights", &self.collection.platform_weights),
+        ];
+        for (key, weights) in weights {
+            if let Some((name, weight)) = weights.wrong() {
+                return Err((key, format!("{name} weighs {weight}, which is not between 1 and {WEIGHT_MAX}")));
+            }
+        }
+        if self.service.batches_max == 0 {
+            return Err(("service.batches_max", "0 would never collect; write 1 or more".to_owned()));
+        }
+        if self.service.poll_ms == 0 {
+            return Err(("service.poll_ms", "0 would ask the database without a pause; write 1 or more".to_owned()));
+        }
+        if self.service.leader_ttl_ms < 1000 {
+            let text = format!(
+                "{} is under a second; two hosts would take the role from each other",
+                self.service.leader_ttl_ms
+            );
+            return Err(("service.leader_ttl_ms", text));
+        }
+        if self.sync.every_s == Some(0) {
+            return Err(("sync.every_s", "0 would read without a pause; leave it out, or write 1 or more".to_owned()));
+        }
+        if attempts_max == 0 {
+            return Err(("collection.attempts_max", "0 would never try; write 1 or more".to_owned()));
+        }
+        if batch_deadline_ms < 1000 {
+            return Err((
+                "collection.batch_deadline_ms",
+                format!("{batch_deadline_ms} is under a second; no platform answers so fast"),
+            ));
+        }
+        if lease_ttl_ms < 1000 {
+            return Err((
+                "collection.lease_ttl_ms",
+                format!("{lease_ttl_ms} is under a second; a lease is renewed at a third of it"),
+            ));
+        }
+        if self.database.connections_max == 0 {
+            return Err(("database.connections_max", "0 would never connect; write 1 or more".to_owned()));
+        }
+        if self.database.url.trim().is_empty() {
+            return Err((
+                "database.url",
+                "it is empty; write sqlite://backline.db or postgres://user:password@host/database".to_owned(),
+            ));
+        }
+        if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
+            return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
+        }
+        let has_old = !self.secrets.old_keys.is_empty() || !self.secrets.old_key_files.is_empty();
+        if has_old && self.secrets.key.is_none() && self.secrets.key_file.is_none() {
+            let problem = "there are old keys and none that seals; set secrets.key_file or secrets.key";
+            return Err(("secrets.old_keys", problem.to_owned()));
+        }
+        self.rollback.check()?;
+        self.health.check()
+    }
+}
+
+impl Config {
+    /// Refuses schedules that can't be understood. Apart from [`check`](Self::check), since their keys hold names.
+    fn check_schedules(&self) -> Result<(), (String, String)> {
+        for (name, spec) in &self.schedules {
+            schedule::check_name(name).map_err(|error| (format!("schedules.{name}"), error.to_string()))?;
+            Timetable::of(spec).map_err(|error| (format!("schedules.{name}.cron"), error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses rules and times of the archive's that make no sense.
+    fn check_archive(&self) -> Result<(), (String, String)> {
+        self.archive.check()?;
+        let spec = ScheduleSpec { cron: self.archive.schedule.clone(), ..ScheduleSpec::default() };
+        Timetable::of(&spec).map_err(|error| ("archive.schedule".to_owned(), error.to_string()))?;
+        Ok(())
+    }
+}
+
+/// Variables of other programs that say where caches lie, the first that is set deciding.
+const CACHE_VARIABLES: [(&str, &str); 2] = [("XDG_CACHE_HOME", "backline"), ("HOME", ".cache/backline")];
+
+/// Variables of other programs that say where a service's own files lie, the first that is set deciding. systemd names the folder itself.
+const STATE_VARIABLES: [(&str, &str); 3] =
+    [("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "backline"), ("HOME", ".local/state/backline")];
+
+/// The variables of this process that concern Backline. The one place where the host reads its environment.
+#[must_use]
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| {
+            let others = CACHE_VARIABLES.iter().chain(&STATE_VARIABLES);
+            name.starts_with("BACKLINE_") || others.map(|(variable, _)| variable).any(|variable| variable == name)
+        })
+        .collect()
+}
+
+/// Tells the service manager that started this process how it is, such as `READY=1`; does nothing where there is none (systemd sets
+/// `NOTIFY_SOCKET`).
+pub fn tell_supervisor(state: &str) {
+    if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+        && let Err(error) = notify(socket.as_encoded_bytes(), state)
+    {
+        tracing::warn!(%error, state, "the service manager could not be told");
+    }
+}
+
+fn notify(socket: &[u8], state: &str) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let address = match socket {
+        #[cfg(target_os = "linux")]
+        [b'@', name @ ..] => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)?,
+        path => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
+    Ok(())
+}
+
+/// Where compiled connectors are kept unless `sandbox.cache_dir` says otherwise: the user's cache folder.
+#[must_use]
+pub fn cache_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    first_folder(&CACHE_VARIABLES, environment)
+}
+
+/// Where this host keeps what must outlive its process unless `service.state_dir` says otherwise: the folder that systemd has made for
+/// it, or else the user's.
+#[must_use]
+pub fn state_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    first_folder(&STATE_VARIABLES, environment)
+}
+
+fn first_folder(variables: &[(&str, &str)], environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    variables.iter().find_map(|(variable, folder)| {
+        let base = environment.get(*variable).filter(|base| Path::new(base).is_absolute())?;
+        if folder.is_empty() {
+            // systemd may name several, separated by colons.
+            return base.split(':').next().map(PathBuf::from);
+        }
+        Some(Path::new(base).join(folder))
+    })
+}
+
+/// Which configuration file is meant: the flag's, else `BACKLINE_CONFIG`'s, else `backline.toml` where it exists.
+#[must_use]
+pub fn find_file(flag: Option<&Path>, environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    if let Some(path) = flag {
+        return Some(path.to_path_buf());
+    }
+    if let Some(path) = environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()) {
+        return Some(PathBuf::from(path));
+    }
+    Some(PathBuf::from(FILE_NAME)).filter(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests;

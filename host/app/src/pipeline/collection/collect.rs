@@ -1,0 +1,591 @@
+//! One batch, from lease to storage. Read top to bottom it is the path the data takes.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use futures::FutureExt as _;
+
+use crate::pipeline::collection::dispatch::Signal;
+use crate::pipeline::collection::evaluate::{self, Observation, RowContext};
+use crate::pipeline::collection::fetch::{self, Ending, SideEffects};
+use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError};
+use crate::pipeline::releases::cache::LoadedRelease;
+use crate::pipeline::{Host, HostError};
+use crate::telemetry::BatchEnd;
+use backline_gateway::SessionCredential;
+use backline_model::manifest::Owner;
+use backline_model::run::RunCounts;
+use backline_model::{
+    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext,
+    FetchError, Fetched, Lease, Outcome,
+};
+use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, StoreError, StoredAccount};
+
+/// How long a spent allowance is waited for when neither the platform nor the manifest says when it is granted anew.
+const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
+
+/// The shortest deferral: an allowance that a connector says is granted anew at once, again and again, must not keep a run busy.
+pub(in crate::pipeline) const DEFER_MIN: TimeDelta = TimeDelta::minutes(1);
+
+/// What one batch came to.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchReport {
+    /// How it ended.
+    pub end: BatchEnd,
+    /// Accounts by outcome; those that will be tried again are in none.
+    pub counts: RunCounts,
+    /// Accounts that are still open: deferred, or to be tried again.
+    pub open: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Answers that said "too fast".
+    pub throttled: u64,
+    /// Requests that were not answered in time, and calls that passed their deadline.
+    pub timed_out: u64,
+}
+
+impl BatchReport {
+    /// A batch nothing came of.
+    pub fn nothing(end: BatchEnd) -> Self {
+        Self { end, counts: RunCounts::default(), open: 0, requests: 0, throttled: 0, timed_out: 0 }
+    }
+
+    /// What it says about its platform.
+    pub fn signal(&self) -> Signal {
+        if self.throttled + self.timed_out > 0 {
+            Signal::Pressed
+        } else if self.requests > 0 && self.end == BatchEnd::Stored {
+            Signal::Good
+        } else {
+            Signal::Silent
+        }
+    }
+}
+
+/// Collects a batch, and gives it back where that fails or panics: it is never left to nobody.
+///
+/// # Errors
+/// When not even giving it back could be written: then it stays leased until the lease runs out.
+pub async fn collect_or_give_back(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+    if lease.batch.attempts >= host.config().collection.attempts_max {
+        return bury(host, lease).await;
+    }
+    match caught(collect(host, lease)).await {
+        // Whoever has it now sees to it.
+        Err(HostError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
+        // Taken back between the lease and now: nothing was tried.
+        Err(HostError::NotGranted { .. }) => {
+            host.store().release_batch(lease, host.clock().now(), false).await?;
+            Ok(BatchReport { open: lease.batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
+        }
+        Err(error) => give_back(host, lease, error).await,
+        collected => collected,
+    }
+}
+
+/// A panic as an error like any other. Nothing the work shares is left half changed: what it writes, it writes in transactions.
+async fn caught<T>(work: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(HostError::Worker(said(panic.as_ref()))))
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it panicked").to_owned()
+}
+
+/// Collects a leased batch and stores what came of it, in one transaction.
+///
+/// # Errors
+/// When the database fails, the release can't be loaded or the lease was lost: then nothing was stored, and it can be done again.
+#[tracing::instrument(name = "batch", skip_all, fields(batch = %lease.batch.id, run = %lease.batch.run_id, platform = %lease.batch.platform, accounts = lease.batch.accounts.len()))]
+async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+    let batch = &lease.batch;
+    // The first batch of a release waits until it is compiled, which may take longer than a lease.
+    let release = while_leased(host, lease, host.shelf().get(batch.release)).await?;
+    let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
+    let mut members = Members::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
+    let mut side = SideEffects::default();
+
+    members.exclude_whoever_left(&release);
+    let context = FetchContext { window: batch.window, lost_metrics: host.store().lost_metrics(batch.release).await? };
+    let (observed_at, documents, snapshots) = while_leased(host, lease, async {
+        let credentials = members.with_credentials(host, &release).await?;
+        members.fetch(host, &release, &context, credentials, &mut side).await;
+        let observed_at = host.clock().now();
+        let documents = members.take_documents();
+        let inputs = documents
+            .iter()
+            .map(|(_, fetched)| DocumentInput { body: fetched.body.clone(), window: batch.window, observed_at })
+            .collect();
+        let snapshots = fetch::normalize(&release, inputs, &mut side).await;
+        Ok((observed_at, documents, snapshots))
+    })
+    .await?;
+
+    let observations = documents
+        .into_iter()
+        .zip(snapshots)
+        .map(|((account, fetched), snapshot)| Observation {
+            account,
+            document_id: DocumentId::generate(),
+            fetched,
+            snapshot,
+        })
+        .collect();
+    store(host, lease, &release, members, observations, observed_at, side).await
+}
+
+/// What becomes of a batch that could not be collected at all: it is tried again, and its accounts fail once its attempts are used up.
+///
+/// # Errors
+/// The error itself, where not even that can be written: then the batch stays leased, and its run stays open.
+async fn give_back(host: &Host, lease: &Lease, error: HostError) -> Result<BatchReport, HostError> {
+    let batch = &lease.batch;
+    tracing::error!(batch = %batch.id, platform = %batch.platform, %error, "a batch could not be collected");
+    match try_to_give_back(host, lease, &error).await {
+        Ok(report) => Ok(report),
+        Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
+        Err(_) => Err(error),
+    }
+}
+
+async fn try_to_give_back(host: &Host, lease: &Lease, error: &HostError) -> Result<BatchReport, StoreError> {
+    let collection = &host.config().collection;
+    let (now, attempts) = (host.clock().now(), lease.batch.attempts + 1);
+    if attempts < collection.attempts_max {
+        let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
+        host.store().release_batch(lease, now + wait, true).await?;
+        let open = lease.batch.accounts.len() as u64;
+        return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
+    }
+    fail(host, lease, &error.to_string(), attempts).await
+}
+
+/// What becomes of a batch that one host after the other held and did not give back: something in it may be what ended them, so it is not
+/// tried for ever.
+async fn bury(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+    let batch = &lease.batch;
+    tracing::error!(batch = %batch.id, platform = %batch.platform, "a batch outlived too many hosts that held it");
+    let message = "its attempts are used up: the host that held it last ended unexpectedly";
+    match fail(host, lease, message, batch.attempts).await {
+        Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
+        failed => Ok(failed?),
+    }
+}
+
+/// Ends all accounts of a batch as failed by a fault of the host's own.
+async fn fail(host: &Host, lease: &Lease, message: &str, attempts: u32) -> Result<BatchReport, StoreError> {
+    let dates = dates_of(lease);
+    let ids: Vec<AccountId> = dates.keys().copied().collect();
+    let failed = |candidate: &Candidate| {
+        let outcome = Outcome::Failed { class: FailureClass::Internal, message: message.to_owned() };
+        bare_result(candidate, dates[&candidate.account_id], outcome, attempts)
+    };
+    let accounts = host.store().candidates_of(&ids).await?.iter().map(failed).collect();
+    let result = BatchResult { accounts, ..BatchResult::default() };
+    let completed = host.store().complete_batch(lease, result, host.clock().now()).await?;
+    Ok(BatchReport { counts: completed.counts, open: completed.open, ..BatchReport::nothing(BatchEnd::Stored) })
+}
+
+fn dates_of(lease: &Lease) -> BTreeMap<AccountId, NaiveDate> {
+    lease.batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect()
+}
+
+/// Renews the lease until the work is done, and drops the work when somebody else has taken the batch over. It is not renewed while the
+/// results are stored: that transaction holds the batch's row, and checks the token itself. A database that does not answer stops
+/// no work: whether its results count is decided when they are stored.
+async fn while_leased<T>(
+    host: &Host,
+    lease: &Lease,
+    work: impl Future<Output = Result<T, HostError>>,
+) -> Result<T, HostError> {
+    let ttl = Duration::from_millis(host.config().collection.lease_ttl_ms);
+    let lost = async {
+        loop {
+            tokio::time::sleep(ttl / 3).await;
+            match host.store().heartbeat(lease, host.clock().now(), ttl).await {
+                Ok(_) => {}
+                Err(error @ StoreError::LeaseLost { .. }) => return error,
+                Err(error) => tracing::warn!(batch = %lease.batch.id, %error, "a lease could not be renewed"),
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        result = work => result,
+        error = lost => Err(error.into()),
+    }
+}
+
+/// The accounts of a batch, and how those ended that have ended. Accounts erased since the plan are in none of it.
+struct Members {
+    candidates: BTreeMap<AccountId, Candidate>,
+    accounts: Vec<FetchAccount>,
+    fetched: BTreeMap<AccountId, Fetched>,
+    ended: BTreeMap<AccountId, Ending>,
+}
+
+impl Members {
+    fn of(candidates: Vec<Candidate>, accounts: Vec<FetchAccount>) -> Self {
+        let candidates: BTreeMap<_, _> =
+            candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
+        let accounts = accounts.into_iter().filter(|account| candidates.contains_key(&account.id)).collect();
+        Self { candidates, accounts, fetched: BTreeMap::new(), ended: BTreeMap::new() }
+    }
+
+    fn open(&self) -> Vec<AccountId> {
+        self.open_accounts().map(|account| account.id).collect()
+    }
+
+    fn open_accounts(&self) -> impl Iterator<Item = &FetchAccount> {
+        self.accounts
+            .iter()
+            .filter(|account| !self.ended.contains_key(&account.id) && !self.fetched.contains_key(&account.id))
+    }
+
+    /// Consent may have been withdrawn since the plan was made: that stops collection within one batch.
+    fn exclude_whoever_left(&mut self, release: &LoadedRelease) {
+        for (id, candidate) in &self.candidates {
+            if let Some(reason) = backline_rules::plan::exclusion(candidate, &release.manifest) {
+                self.ended.insert(*id, Ending::Final(Outcome::Excluded { reason }));
+            }
+        }
+    }
+
+    async fn with_credentials(
+        &mut self,
+        host: &Host,
+        release: &LoadedRelease,
+    ) -> Result<Vec<SessionCredential>, HostError> {
+        // A slot on other terms than were granted is not even refreshed: its tokens might come from somewhere else.
+        let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
+        let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
+        let BatchCredentials { usable, unusable } =
+            host.desk().for_batch(&release.manifest, &slots, &self.open()).await?;
+        for (id, error) in unusable {
+            self.ended.insert(id, ending_of_credential(&error, error.to_string()));
+        }
+        Ok(usable)
+    }
+
+    async fn fetch(
+        &mut self,
+        host: &Host,
+        release: &LoadedRelease,
+        context: &FetchContext,
+        mut credentials: Vec<SessionCredential>,
+        side: &mut SideEffects,
+    ) {
+        self.fetch_once(host, release, context, &credentials, side).await;
+        let refused: Vec<AccountId> =
+            self.ended.iter().filter(|(_, ending)| matches!(ending, Ending::Refused(_))).map(|(id, _)| *id).collect();
+        if refused.is_empty() {
+            return;
+        }
+        let refreshed = refresh_refused(host, release, &refused, &mut credentials).await;
+        for (id, result) in refreshed {
+            let refusal = self.ended.remove(&id);
+            if let (Err(error), Some(Ending::Refused(why))) = (result, refusal) {
+                self.ended.insert(id, ending_of_credential(&error, format!("{why}; {error}")));
+            }
+        }
+        self.fetch_once(host, release, context, &credentials, side).await;
+        // Refused again with a fresh credential: no refresh will mend it.
+        let for_good = if refused_slot_owner(release) == Owner::Account {
+            FetchError::Reconnect
+        } else {
+            FetchError::Misconfigured
+        };
+        for ending in self.ended.values_mut() {
+            if let Ending::Refused(why) = ending {
+                *ending = Ending::of(for_good(std::mem::take(why)));
+            }
+        }
+    }
+
+    async fn fetch_once(
+        &mut self,
+        host: &Host,
+        release: &LoadedRelease,
+        context: &FetchContext,
+        credentials: &[SessionCredential],
+        side: &mut SideEffects,
+    ) {
+        let accounts: Vec<FetchAccount> = self.open_accounts().cloned().collect();
+        if accounts.is_empty() {
+            return;
+        }
+        let deadline = Duration::from_millis(host.config().collection.batch_deadline_ms);
+        let results = fetch::fetch(release, host.gateway(), accounts, context, credentials, deadline, side).await;
+        for (id, result) in results {
+            match result {
+                Ok(fetched) => {
+                    self.fetched.insert(id, fetched);
+                }
+                Err(ending) => {
+                    self.ended.insert(id, ending);
+                }
+            }
+        }
+    }
+
+    fn take_documents(&mut self) -> Vec<(AccountId, Fetched)> {
+        let mut fetched = std::mem::take(&mut self.fetched);
+        self.accounts.iter().filter_map(|account| Some((account.id, fetched.remove(&account.id)?))).collect()
+    }
+}
+
+fn ending_of_credential(error: &CredentialError, message: String) -> Ending {
+    let class = error.class();
+    if class.is_retryable() {
+        Ending::Retry { class, message, wait: None }
+    } else {
+        Ending::Final(Outcome::Failed { class, message })
+    }
+}
+
+/// Whose credential a refusal is about: the accounts' own where the manifest has such a slot.
+fn refused_slot_owner(release: &LoadedRelease) -> Owner {
+    if release.manifest.credentials.iter().any(|slot| slot.owner == Owner::Account) {
+        Owner::Account
+    } else {
+        Owner::Operator
+    }
+}
+
+async fn refresh_refused(
+    host: &Host,
+    release: &LoadedRelease,
+    refused: &[AccountId],
+    credentials: &mut Vec<SessionCredential>,
+) -> BTreeMap<AccountId, Result<(), CredentialError>> {
+    let platform = &release.manifest.connector.platform;
+    let owner = refused_slot_owner(release);
+    let mut results: BTreeMap<AccountId, Result<(), CredentialError>> =
+        refused.iter().map(|id| (*id, Ok(()))).collect();
+    for slot in release.manifest.credentials.iter().filter(|slot| slot.owner == owner) {
+        let whose: Vec<Option<AccountId>> =
+            if owner == Owner::Account { refused.iter().copied().map(Some).collect() } else { vec![None] };
+        for account in whose {
+            let sent = credentials.iter().find(|sent| sent.slot == slot.slot && sent.account == account);
+            let Some(sent) = sent.cloned() else { continue };
+            match host.desk().refresh_refused(platform, slot, account, &sent.value).await {
+                Ok(fresh) => {
+                    credentials.retain(|old| old.id != fresh.id);
+                    credentials.push(fresh);
+                }
+                Err(error) => {
+                    for id in account.map_or_else(|| refused.to_vec(), |account| vec![account]) {
+                        results.insert(id, Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+    results
+}
+
+/// The last step: everything the batch came to, in one transaction that also completes the lease.
+#[tracing::instrument(name = "store", skip_all, fields(documents = observations.len()))]
+async fn store(
+    host: &Host,
+    lease: &Lease,
+    release: &LoadedRelease,
+    members: Members,
+    observations: Vec<Observation>,
+    observed_at: DateTime<Utc>,
+    side: SideEffects,
+) -> Result<BatchReport, HostError> {
+    host.telemetry().connector_used(&lease.batch.platform, &side.used);
+    let now = host.clock().now();
+    let dates = dates_of(lease);
+    let mut completion = host.store().begin_completion(lease, now).await?;
+    let keys: Vec<_> =
+        observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
+    let mut past = completion.history(&keys).await?;
+
+    let attempts = lease.batch.attempts + 1;
+    let ledger = Ledger { host, lease, release, now, attempts, kept_waiting: side.kept_waiting };
+    let mut result = BatchResult {
+        lost_metrics: side.lost_metrics,
+        usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
+        logs: side
+            .logs
+            .into_iter()
+            .map(|line| PluginLog { level: line.level.to_string(), message: line.message })
+            .collect(),
+        ..BatchResult::default()
+    };
+    for observation in observations {
+        let candidate = &members.candidates[&observation.account];
+        let metric_date = dates[&observation.account];
+        let document = DocumentRecord {
+            id: observation.document_id,
+            body: observation.fetched.body,
+            observed_at,
+            window: lease.batch.window,
+        };
+        match observation.snapshot {
+            Ok(snapshot) => {
+                let context = RowContext {
+                    account: candidate,
+                    metric_date,
+                    observed_at,
+                    window: lease.batch.window,
+                    run_id: lease.batch.run_id,
+                    document_id: observation.document_id,
+                    release: release.digest,
+                    wit_version: &release.wit_version,
+                    manifest: &release.manifest,
+                    validation: &host.config().validation,
+                    significance: &host.config().significance,
+                };
+                let made = evaluate::make(&context, snapshot, past.remove(&observation.account).unwrap_or_default());
+                result.tally.collected(&made.accepted, made.withheld.len() as u64);
+                result.tally.scored(made.row.quality_score);
+                result.accounts.push(AccountResult {
+                    stored: Some(StoredAccount {
+                        row: made.row,
+                        state: observation.fetched.state,
+                        withheld: made.withheld,
+                        growth: made.growth,
+                    }),
+                    document: Some(document),
+                    events: made.events,
+                    ..ledger.bare_result(candidate, metric_date, Outcome::Collected)
+                });
+            }
+            Err(ending) => ledger.end(&mut result, candidate, metric_date, ending, Some(document)),
+        }
+    }
+    for (id, ending) in members.ended {
+        ledger.end(&mut result, &members.candidates[&id], dates[&id], ending, None);
+    }
+    let completed = completion.commit(result).await?;
+    let SideEffects { requests, throttled, timed_out, .. } = side;
+    Ok(BatchReport {
+        end: BatchEnd::Stored,
+        counts: completed.counts,
+        open: completed.open,
+        requests,
+        throttled,
+        timed_out,
+    })
+}
+
+/// What every account's entry in the ledger has in common.
+struct Ledger<'a> {
+    host: &'a Host,
+    lease: &'a Lease,
+    release: &'a LoadedRelease,
+    now: DateTime<Utc>,
+    attempts: u32,
+    /// Accounts whose call ran out of time because the platform did.
+    kept_waiting: BTreeSet<AccountId>,
+}
+
+impl Ledger<'_> {
+    /// Enters how an account without a row ended. One that is to be tried again is not entered: it stays in the batch.
+    fn end(
+        &self,
+        result: &mut BatchResult,
+        candidate: &Candidate,
+        metric_date: NaiveDate,
+        ending: Ending,
+        document: Option<DocumentRecord>,
+    ) {
+        let collection = &self.host.config().collection;
+        let outcome = match ending {
+            Ending::Retry { wait, .. } if self.attempts < collection.attempts_max => {
+                let wait = wait.unwrap_or_else(|| backoff(self.attempts));
+                let wait = wait.min(Duration::from_millis(collection.retry_wait_max_ms));
+                result.retry_at = result.retry_at.max(Some(self.now + wait));
+                return;
+            }
+            Ending::Defer { until } => {
+                let until = until.unwrap_or_else(|| next_reset(self.release, self.now)).max(self.now + DEFER_MIN);
+                let message = format!("an allowance of {} is spent until {until}", candidate.platform);
+                Outcome::Deferred { until, message }
+            }
+            Ending::Final(outcome) => outcome,
+            Ending::Retry { class, message, .. } => Outcome::Failed { class, message },
+            Ending::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
+        };
+        if let Outcome::Failed { class, .. } = outcome
+            && !(class == FailureClass::TimedOut && self.kept_waiting.contains(&candidate.account_id))
+        {
+            result.tally.failed(class);
+        }
+        let reconnect = matches!(outcome, Outcome::Failed { class: FailureClass::Reconnect, .. });
+        let mut entry = AccountResult { document, ..self.bare_result(candidate, metric_date, outcome) };
+        if reconnect {
+            entry.status = Some(AccountStatus::ReconnectNeeded);
+            entry.events.push(evaluate::reconnect_event(candidate, self.now));
+        }
+        result.accounts.push(entry);
+    }
+
+    fn bare_result(&self, candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome) -> AccountResult {
+        // Waiting for an allowance uses up no attempt.
+        let is_deferred = matches!(outcome, Outcome::Deferred { .. });
+        let attempts = if is_deferred { self.lease.batch.attempts } else { self.attempts };
+        bare_result(candidate, metric_date, outcome, attempts)
+    }
+}
+
+fn bare_result(candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome, attempts: u32) -> AccountResult {
+    AccountResult {
+        account_id: candidate.account_id,
+        artist_id: candidate.artist_id,
+        platform: candidate.platform.clone(),
+        metric_date,
+        outcome,
+        attempts,
+        document: None,
+        stored: None,
+        status: None,
+        events: Vec::new(),
+    }
+}
+
+/// Before the second attempt a second, then doubling: the gateway has already retried within seconds, so this waits out more than a blip.
+fn backoff(attempts: u32) -> Duration {
+    Duration::from_secs(1 << attempts.min(6))
+}
+
+/// When the platform's longest allowance is granted anew.
+fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
+    release
+        .manifest
+        .budgets
+        .iter()
+        .map(|budget| backline_gateway::window_of(&budget.window, now).1)
+        .max()
+        .unwrap_or(now + DEFER_DEFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_like_any_other() {
+        let panicking = async { if true { panic!("index {} of 1", 2) } else { Ok(()) } };
+        let error = caught(panicking).await.expect_err("it panicked");
+        assert!(matches!(&error, HostError::Worker(text) if text == "index 2 of 1"), "{error}");
+        assert_eq!(caught(async { Ok(3) }).await.expect("it did not"), 3);
+    }
+
+    #[test]
+    fn only_what_a_platform_said_speaks_for_or_against_it() {
+        let stored = BatchReport { requests: 3, ..BatchReport::nothing(BatchEnd::Stored) };
+        assert_eq!(stored.signal(), Signal::Good);
+        assert_eq!(BatchReport { throttled: 1, ..stored }.signal(), Signal::Pressed);
+        assert_eq!(BatchReport { timed_out: 1, ..stored }.signal(), Signal::Pressed);
+        assert_eq!(BatchReport { requests: 0, ..stored }.signal(), Signal::Silent, "nothing was asked of it");
+        assert_eq!(BatchReport { end: BatchEnd::GivenBack, ..stored }.signal(), Signal::Silent);
+    }
+}

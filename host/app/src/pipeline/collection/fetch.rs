@@ -1,0 +1,354 @@
+//! Fetching a batch's documents and having them normalised, whatever single accounts do to it.
+//!
+//! A call that traps or runs out of time says nothing about which account did it, so it is cut in half and tried again, down to the
+//! account: a poisonous one costs itself, not its batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use crate::pipeline::releases::cache::LoadedRelease;
+use crate::telemetry::ConnectorUse;
+use backline_gateway::{Gateway, Session, SessionCredential, SessionSetup, Usage};
+use backline_model::{
+    AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome,
+    Snapshot,
+};
+use backline_sandbox::{Call, CallError, LogLine};
+
+/// The smallest share of a batch's deadline that a part of it gets when it is cut.
+const DEADLINE_SHARE_MIN: f64 = 0.125;
+
+/// How an account's part in a batch ended, where no document came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// For good.
+    Final(Outcome),
+    /// It may work later in the same run. Seconds to wait, where the platform said so.
+    Retry {
+        /// What it is if no attempt is left.
+        class: FailureClass,
+        /// For people.
+        message: String,
+        /// As the platform asked.
+        wait: Option<Duration>,
+    },
+    /// An allowance is spent. When it is granted anew, where that is known.
+    Defer {
+        /// As the platform or the budget said.
+        until: Option<DateTime<Utc>>,
+    },
+    /// The credential was refused: refresh it and try once more.
+    Refused(String),
+}
+
+impl Ending {
+    fn failed(class: FailureClass, message: String) -> Self {
+        if class.is_retryable() {
+            Self::Retry { class, message, wait: None }
+        } else {
+            Self::Final(Outcome::Failed { class, message })
+        }
+    }
+
+    /// What a typed error of the connector means for the account.
+    pub fn of(error: FetchError) -> Self {
+        let message = error.to_string();
+        match error {
+            FetchError::Unauthorized(why) => Self::Refused(why),
+            FetchError::QuotaExhausted(until) => Self::Defer { until },
+            FetchError::RateLimited(seconds) => Self::Retry {
+                class: FailureClass::RateLimited,
+                message,
+                wait: seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            },
+            FetchError::NotFound => Self::failed(FailureClass::NotFound, message),
+            FetchError::Reconnect(_) => Self::failed(FailureClass::Reconnect, message),
+            FetchError::Forbidden(_) => Self::failed(FailureClass::Forbidden, message),
+            FetchError::Misconfigured(_) => Self::failed(FailureClass::Misconfigured, message),
+            FetchError::Unavailable(_) => Self::failed(FailureClass::Unavailable, message),
+            FetchError::Unexpected(_) => Self::failed(FailureClass::Unexpected, message),
+        }
+    }
+}
+
+/// What calls gathered on the side.
+#[derive(Debug, Default)]
+pub struct SideEffects {
+    /// Newly lost metrics.
+    pub lost_metrics: Vec<LostMetric>,
+    /// What the connector logged.
+    pub logs: Vec<LogLine>,
+    /// Requests sent, retries and redirects included.
+    pub requests: u64,
+    /// Budget name → units spent.
+    pub units: BTreeMap<String, u64>,
+    /// Answers that said "too fast".
+    pub throttled: u64,
+    /// Requests that were not answered in time, and calls that passed their deadline.
+    pub timed_out: u64,
+    /// What the calls took.
+    pub used: ConnectorUse,
+    /// Accounts whose last call ran out of time while the platform did not answer, or asked for patience: no fault of the connector's.
+    pub kept_waiting: BTreeSet<AccountId>,
+}
+
+impl SideEffects {
+    fn add_usage(&mut self, usage: Usage) {
+        self.requests += usage.requests;
+        self.throttled += usage.throttled;
+        self.timed_out += usage.timed_out;
+        self.used.received_bytes += usage.bytes_received;
+        for (budget, units) in usage.units {
+            *self.units.entry(budget).or_default() += units;
+        }
+    }
+
+    /// Counts a call and takes over what the connector logged; hands on the answer.
+    fn take<T>(&mut self, function: &'static str, called: Result<Call<T>, CallError>) -> Result<T, CallError> {
+        let used = &mut self.used;
+        let end = called.as_ref().map_or_else(end_of, |_| "answered");
+        *used.calls.entry((function, end)).or_default() += 1;
+        let Call { value, usage } = called?;
+        used.cpu_ms += usage.cpu_ms;
+        used.wall_ms += usage.wall_ms;
+        used.memory_bytes_peak = used.memory_bytes_peak.max(usage.memory_bytes_peak);
+        used.output_bytes += usage.output_bytes;
+        used.output_bytes_peak = used.output_bytes_peak.max(usage.output_bytes);
+        used.log_bytes += usage.log_lines.iter().map(|line| line.message.len() as u64).sum::<u64>();
+        self.logs.extend(usage.log_lines);
+        Ok(value)
+    }
+}
+
+/// Calls `fetch` for accounts whose credentials are at hand.
+#[tracing::instrument(name = "fetch", skip_all, fields(platform = %release.manifest.connector.platform, accounts = accounts.len()))]
+pub async fn fetch(
+    release: &LoadedRelease,
+    gateway: &Gateway,
+    accounts: Vec<FetchAccount>,
+    context: &FetchContext,
+    credentials: &[SessionCredential],
+    deadline: Duration,
+    side: &mut SideEffects,
+) -> BTreeMap<AccountId, Result<Fetched, Ending>> {
+    // A batch may have been planned for a release that takes more accounts at a time.
+    let at_once = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX);
+    let mut bisection = Bisection::of(accounts.len(), at_once);
+    while let Some(range) = bisection.next() {
+        let part = &accounts[range.clone()];
+        let until = Instant::now() + share(deadline, part.len(), accounts.len());
+        let session = session_for(release, gateway, part, credentials, until);
+        let called = release.connector.fetch(session.clone(), part.to_vec(), context.clone(), until).await;
+        let usage = session.usage();
+        if matches!(called, Err(CallError::TimedOut { .. })) {
+            for account in part {
+                if usage.timed_out + usage.throttled > 0 {
+                    side.kept_waiting.insert(account.id);
+                } else {
+                    side.kept_waiting.remove(&account.id);
+                }
+            }
+        }
+        side.add_usage(usage);
+        side.timed_out += u64::from(matches!(called, Err(CallError::TimedOut { .. })));
+        let answers = side.take("fetch", called).map(|batch| {
+            side.lost_metrics.extend(batch.lost_metrics);
+            batch.accounts
+        });
+        bisection.record(range, answers);
+    }
+    let results = bisection.into_results().into_iter().map(|result| match result {
+        Ok(Ok(fetched)) => Ok(fetched),
+        Ok(Err(error)) => Err(Ending::of(error)),
+        Err(error) => Err(ending_of_call(&error)),
+    });
+    accounts.iter().map(|account| account.id).zip(results).collect()
+}
+
+/// Calls `normalize`, without any capability.
+#[tracing::instrument(name = "normalize", skip_all, fields(platform = %release.manifest.connector.platform, documents = documents.len()))]
+pub async fn normalize(
+    release: &LoadedRelease,
+    documents: Vec<DocumentInput>,
+    side: &mut SideEffects,
+) -> Vec<Result<Snapshot, Ending>> {
+    let mut bisection = Bisection::of(documents.len(), documents.len());
+    while let Some(range) = bisection.next() {
+        let called = release.connector.normalize(documents[range.clone()].to_vec()).await;
+        bisection.record(range, side.take("normalize", called));
+    }
+    let results = bisection.into_results().into_iter().map(|result| match result {
+        Ok(Ok(snapshot)) => Ok(snapshot),
+        Ok(Err(why)) => Err(Ending::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why })),
+        Err(error) => Err(ending_of_call(&error)),
+    });
+    results.collect()
+}
+
+/// Items still to be called with, part by part, and the results so far. A part whose call failed for a reason that one of its items
+/// may have caused is cut in half, down to one item.
+struct Bisection<T> {
+    /// The next part last.
+    parts: Vec<Range<usize>>,
+    results: Vec<Result<T, CallError>>,
+}
+
+impl<T> Bisection<T> {
+    /// So many items, of which one call takes at most so many.
+    fn of(items: usize, at_once: usize) -> Self {
+        let at_once = at_once.max(1);
+        let parts = (0..items).step_by(at_once).map(|start| start..(start + at_once).min(items)).rev().collect();
+        Self { parts, results: Vec::with_capacity(items) }
+    }
+
+    /// The part to call with next. Parts come from the left, so that results stand in the order of the items.
+    fn next(&mut self) -> Option<Range<usize>> {
+        self.parts.pop().filter(|part| !part.is_empty())
+    }
+
+    /// What the call with a part came to: as many answers as it has items, or none.
+    fn record(&mut self, part: Range<usize>, answers: Result<Vec<T>, CallError>) {
+        match answers {
+            Ok(answers) => self.results.extend(answers.into_iter().map(Ok)),
+            Err(error) if part.len() > 1 && error.may_be_an_items_fault() => {
+                let middle = part.start + part.len() / 2;
+                self.parts.push(middle..part.end);
+                self.parts.push(part.start..middle);
+            }
+            Err(error) => self.results.extend(part.map(|_| Err(error.clone()))),
+        }
+    }
+
+    fn into_results(self) -> Vec<Result<T, CallError>> {
+        self.results
+    }
+}
+
+fn session_for(
+    release: &LoadedRelease,
+    gateway: &Gateway,
+    accounts: &[FetchAccount],
+    credentials: &[SessionCredential],
+    deadline: Instant,
+) -> Session {
+    let accounts: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
+    let credentials = credentials
+        .iter()
+        .filter(|credential| credential.account.is_none_or(|account| accounts.contains(&account)))
+        .cloned()
+        .collect();
+    gateway.session(SessionSetup {
+        manifest: release.manifest.clone(),
+        grant: release.grant.clone(),
+        credentials,
+        accounts,
+        deadline,
+    })
+}
+
+fn share(deadline: Duration, part: usize, whole: usize) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "a batch has at most a few hundred accounts")]
+    let share = part as f64 / whole.max(1) as f64;
+    deadline.mul_f64(share.clamp(DEADLINE_SHARE_MIN, 1.0))
+}
+
+/// How a call ended that was not answered, as a label.
+fn end_of(error: &CallError) -> &'static str {
+    match error {
+        CallError::Trapped(_) => "trapped",
+        CallError::TimedOut { .. } => "timed_out",
+        CallError::CpuExhausted { .. } => "cpu_exhausted",
+        CallError::LimitExceeded { .. } => "limit_exceeded",
+        CallError::Contract(_) => "contract",
+        CallError::Internal(_) => "internal",
+    }
+}
+
+fn ending_of_call(error: &CallError) -> Ending {
+    let class = match error {
+        CallError::Trapped(_) => FailureClass::Trapped,
+        CallError::TimedOut { .. } | CallError::CpuExhausted { .. } => FailureClass::TimedOut,
+        CallError::LimitExceeded { .. } => FailureClass::LimitExceeded,
+        CallError::Contract(_) => FailureClass::Unexpected,
+        CallError::Internal(_) => FailureClass::Internal,
+    };
+    Ending::failed(class, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers each item with its double, and traps on any call that contains a poisonous one.
+    fn double_unless(items: &[usize], poison: &[usize]) -> (Vec<Result<usize, CallError>>, u32) {
+        let mut calls = 0;
+        let mut bisection = Bisection::of(items.len(), items.len());
+        while let Some(part) = bisection.next() {
+            calls += 1;
+            let items = &items[part.clone()];
+            let answers = if items.iter().any(|item| poison.contains(item)) {
+                Err(CallError::Trapped("poison".into()))
+            } else {
+                Ok(items.iter().map(|item| item * 2).collect())
+            };
+            bisection.record(part, answers);
+        }
+        (bisection.into_results(), calls)
+    }
+
+    #[test]
+    fn one_poisonous_item_costs_itself() {
+        let items: Vec<usize> = (0..50).collect();
+        let (results, calls) = double_unless(&items, &[17]);
+        assert_eq!(results.len(), 50);
+        for (item, result) in results.iter().enumerate() {
+            match result {
+                Ok(double) => assert_eq!(*double, item * 2, "results are in order"),
+                Err(_) => assert_eq!(item, 17),
+            }
+        }
+        assert!(results[17].is_err());
+        assert!(calls <= 13, "one poisonous item of 50 costs at most 2·log2(50)+1 calls, not {calls}");
+    }
+
+    #[test]
+    fn no_call_has_more_items_than_the_connector_takes() {
+        let mut bisection = Bisection::<u32>::of(50, 20);
+        let mut parts = Vec::new();
+        while let Some(part) = bisection.next() {
+            parts.push(part.clone());
+            bisection.record(part.clone(), Ok(part.map(|item| item as u32).collect()));
+        }
+        assert_eq!(parts, [0..20, 20..40, 40..50]);
+        let results: Vec<u32> = bisection.into_results().into_iter().map(|result| result.expect("answered")).collect();
+        assert_eq!(results, (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn nothing_is_called_for_nothing_and_all_poison_ends() {
+        assert_eq!(double_unless(&[], &[]).1, 0);
+        let (results, _) = double_unless(&[1, 2, 3], &[1, 2, 3]);
+        assert!(results.iter().all(Result::is_err) && results.len() == 3);
+    }
+
+    #[test]
+    fn a_fault_of_the_hosts_is_not_searched_for_among_the_items() {
+        let mut bisection = Bisection::<u32>::of(50, 50);
+        let part = bisection.next().expect("the whole");
+        bisection.record(part, Err(CallError::Internal("no slot".into())));
+        assert!(bisection.next().is_none());
+        assert_eq!(bisection.into_results().len(), 50);
+    }
+
+    #[test]
+    fn a_part_gets_its_share_of_the_deadline_and_never_next_to_nothing() {
+        let whole = Duration::from_secs(80);
+        assert_eq!(share(whole, 50, 50), whole);
+        assert_eq!(share(whole, 25, 50), Duration::from_secs(40));
+        assert_eq!(share(whole, 1, 50), Duration::from_secs(10));
+    }
+}

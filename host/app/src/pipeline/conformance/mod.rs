@@ -1,0 +1,3 @@
+//! Trying a release before it collects.
+
+pub mod shadow;

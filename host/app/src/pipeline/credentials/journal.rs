@@ -1,0 +1,293 @@
+//! What a platform has granted and the database does not hold yet: one sealed file a credential, in a folder that outlives the process.
+//!
+//! A file is complete and on disk before anything else is done with what is in it, and it is removed once the database has taken it over.
+//! What is inside is sealed as in the database, and opens for its own credential only.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use backline_model::CredentialId;
+use backline_store::SealedCredential;
+
+/// The folder below the configured one.
+const FOLDER: &str = "refreshes";
+
+/// What an entry that can't be used ends in.
+const SET_ASIDE: &str = "unusable";
+
+/// Largest file that is read, in bytes: a secret has up to a few times 64 KiB.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// One refresh whose result may not be in the database yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Of which credential.
+    pub credential: CredentialId,
+    /// The version that was refreshed. Where the database holds another one, this entry is of no use any more.
+    pub base_version: i64,
+    /// In base64, sealed for this credential.
+    sealed: String,
+    /// When it must be connected anew.
+    expires_at: Option<DateTime<Utc>>,
+    /// When it is to be refreshed.
+    refresh_at: Option<DateTime<Utc>>,
+    /// When it was granted.
+    pub written_at: DateTime<Utc>,
+}
+
+impl Entry {
+    /// What is about to be saved: its version is the one that was refreshed.
+    pub fn of(credential: &SealedCredential, now: DateTime<Utc>) -> Self {
+        Self {
+            credential: credential.id,
+            base_version: credential.version,
+            sealed: STANDARD.encode(&credential.sealed),
+            expires_at: credential.expires_at,
+            refresh_at: credential.refresh_at,
+            written_at: now,
+        }
+    }
+
+    /// The sealed bytes; none where they are damaged.
+    pub fn sealed_bytes(&self) -> Option<Vec<u8>> {
+        STANDARD.decode(&self.sealed).ok()
+    }
+
+    /// What is to be saved over the stored credential; none where that is another version, or the bytes are damaged.
+    pub fn over(&self, stored: &SealedCredential) -> Option<SealedCredential> {
+        let sealed = self.sealed_bytes()?;
+        (stored.id == self.credential && stored.version == self.base_version).then(|| SealedCredential {
+            sealed,
+            expires_at: self.expires_at,
+            refresh_at: self.refresh_at,
+            status: "active".to_owned(),
+            ..stored.clone()
+        })
+    }
+}
+
+/// The journal of one host. Without a folder it keeps nothing. Cloning shares it.
+#[derive(Clone)]
+pub struct Journal {
+    folder: Option<Arc<Path>>,
+}
+
+impl Journal {
+    /// The journal in a folder; nothing is created before there is something to keep.
+    pub fn new(folder: Option<&Path>) -> Self {
+        Self { folder: folder.map(|folder| folder.join(FOLDER).into()) }
+    }
+
+    /// Makes sure that entries can be kept. Says why not, and what would mend it.
+    pub async fn check(&self) -> Result<(), String> {
+        let Some(folder) = self.folder.clone() else {
+            return Err("no folder is configured; set service.state_dir".to_owned());
+        };
+        let place = folder.display().to_string();
+        let tried = blocking(move || make_folder(&folder).and_then(|()| tempfile::tempfile_in(&folder).map(drop)));
+        tried.await.map_err(|error| format!("{place} can't be written to ({error}); mend it or set service.state_dir"))
+    }
+
+    /// Keeps an entry; answers whether there is a folder to keep it in. It is on disk when this returns.
+    pub async fn keep(&self, entry: Entry) -> io::Result<bool> {
+        let Some(folder) = self.folder.clone() else { return Ok(false) };
+        blocking(move || {
+            make_folder(&folder)?;
+            // Such a file can be read and written by its owner only.
+            let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+            file.write_all(&serde_json::to_vec(&entry)?)?;
+            file.as_file().sync_all()?;
+            file.persist(path_of(&folder, entry.credential)).map_err(|error| error.error)?;
+            // The name is on disk only once its folder is.
+            std::fs::File::open(&folder)?.sync_all()?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// The entry of a credential, where there is one that can be read.
+    pub async fn entry(&self, id: CredentialId) -> Option<Entry> {
+        let folder = self.folder.clone()?;
+        blocking(move || Ok(read(&path_of(&folder, id)))).await.ok().flatten()
+    }
+
+    /// Every entry that can be read.
+    pub async fn entries(&self) -> Vec<Entry> {
+        let Some(folder) = self.folder.clone() else { return Vec::new() };
+        let entries = blocking(move || {
+            let files = match std::fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                files => files?,
+            };
+            let mut paths: Vec<PathBuf> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+            paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+            paths.sort();
+            Ok(paths.iter().filter_map(|path| read(path)).collect())
+        });
+        entries.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "fresh tokens that were kept in service.state_dir can't be read");
+            Vec::new()
+        })
+    }
+
+    /// Removes an entry once it has served. A later one of the same credential stays.
+    pub async fn forget(&self, entry: &Entry) {
+        let Some(folder) = self.folder.clone() else { return };
+        let (id, version) = (entry.credential, entry.base_version);
+        let removed = blocking(move || {
+            let path = path_of(&folder, id);
+            match read(&path) {
+                Some(found) if found.base_version <= version => std::fs::remove_file(&path),
+                _ => Ok(()),
+            }
+        });
+        if let Err(error) = removed.await
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, credential = %id, "what was kept of a refresh could not be removed from service.state_dir");
+        }
+    }
+
+    /// Removes whatever is kept of credentials that are no more, what was set aside included. Answers of how many something was.
+    pub async fn remove(&self, credentials: &[CredentialId]) -> u64 {
+        let Some(folder) = self.folder.clone() else { return 0 };
+        let paths: Vec<PathBuf> = credentials.iter().map(|id| path_of(&folder, *id)).collect();
+        let removed = blocking(move || {
+            let mut removed = 0;
+            for path in paths {
+                let mut found = false;
+                for path in [path.with_extension(SET_ASIDE), path] {
+                    match std::fs::remove_file(&path) {
+                        Ok(()) => found = true,
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => {
+                            tracing::warn!(%error, path = %path.display(), "a token of a removed credential could not be removed from service.state_dir; remove the file");
+                        }
+                    }
+                }
+                removed += u64::from(found);
+            }
+            Ok(removed)
+        });
+        removed.await.unwrap_or_default()
+    }
+
+    /// Puts an entry that can't be used out of the way, for a person to look at.
+    pub async fn set_aside(&self, entry: &Entry) -> io::Result<()> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let id = entry.credential;
+        blocking(move || {
+            let path = path_of(&folder, id);
+            std::fs::rename(&path, path.with_extension(SET_ASIDE))
+        })
+        .await
+    }
+}
+
+fn path_of(folder: &Path, id: CredentialId) -> PathBuf {
+    folder.join(format!("{id}.json"))
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn read(path: &Path) -> Option<Entry> {
+    let mut text = String::new();
+    std::fs::File::open(path).ok()?.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use backline_gateway::secrets::{Keyring, Secret};
+    use backline_model::Platform;
+
+    fn credential(id: CredentialId, version: i64, sealed: Vec<u8>) -> SealedCredential {
+        SealedCredential {
+            id,
+            platform: Platform::new("demo").expect("a name"),
+            slot: "user".to_owned(),
+            account_id: None,
+            kind: "bearer".to_owned(),
+            sealed,
+            version,
+            expires_at: None,
+            refresh_at: Some(DateTime::UNIX_EPOCH),
+            status: "active".to_owned(),
+            updated_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_entry_is_sealed_its_owners_alone_and_gone_once_it_has_served() {
+        let place = tempfile::tempdir().expect("a folder");
+        let journal = Journal::new(Some(&place.path().join("state")));
+        let keyring = Keyring::from_base64(&Keyring::generate_base64()).expect("a key");
+        let id = CredentialId::generate();
+        let secret = Secret::Bearer { value: "canary-secret-0123456789".into() };
+        let fresh = credential(id, 3, keyring.seal(&secret, &id.to_string()));
+        let entry = Entry::of(&fresh, DateTime::UNIX_EPOCH);
+        assert!(journal.entries().await.is_empty());
+        assert!(journal.keep(entry.clone()).await.expect("kept"));
+
+        let path = place.path().join("state/refreshes").join(format!("{id}.json"));
+        let text = std::fs::read_to_string(&path).expect("the file");
+        assert!(!text.contains("canary") && !text.contains(&STANDARD.encode("canary")[..4]), "{text}");
+        let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().expect("a folder"))), (0o600, 0o700));
+
+        let kept = Journal::new(Some(&place.path().join("state"))).entries().await;
+        assert_eq!(kept, std::slice::from_ref(&entry));
+        let stored = SealedCredential { status: "dead".to_owned(), ..credential(id, 3, Vec::new()) };
+        assert_eq!(kept[0].over(&stored), Some(fresh.clone()));
+        assert_eq!(kept[0].over(&credential(id, 4, Vec::new())), None, "another version is stored");
+        assert_eq!(kept[0].over(&credential(CredentialId::generate(), 3, Vec::new())), None);
+
+        journal.forget(&Entry { base_version: 2, ..entry.clone() }).await;
+        assert_eq!(journal.entry(id).await.as_ref(), Some(&entry), "a later one stays");
+        journal.forget(&entry).await;
+        assert_eq!(journal.entry(id).await, None);
+        journal.forget(&entry).await;
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_used_is_set_aside_and_no_folder_keeps_nothing() {
+        let place = tempfile::tempdir().expect("a folder");
+        let journal = Journal::new(Some(place.path()));
+        let id = CredentialId::generate();
+        let entry = Entry::of(&credential(id, 1, vec![1]), DateTime::UNIX_EPOCH);
+        journal.keep(entry.clone()).await.expect("kept");
+        std::fs::write(place.path().join("refreshes/half.json"), "{").expect("written");
+        assert_eq!(journal.entries().await, std::slice::from_ref(&entry), "what is no entry is none");
+        journal.set_aside(&entry).await.expect("renamed");
+        assert!(journal.entries().await.is_empty());
+        assert!(place.path().join(format!("refreshes/{id}.unusable")).exists());
+        assert_eq!(journal.check().await, Ok(()));
+        journal.keep(entry.clone()).await.expect("kept");
+        assert_eq!(journal.remove(&[id, CredentialId::generate()]).await, 1);
+        assert!(journal.entries().await.is_empty());
+        assert!(!place.path().join(format!("refreshes/{id}.unusable")).exists(), "what was set aside goes too");
+
+        let nowhere = Journal::new(None);
+        assert!(!nowhere.keep(entry).await.expect("nothing fails"));
+        assert!(nowhere.check().await.expect_err("there is no folder").contains("service.state_dir"));
+        let file = place.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        assert!(Journal::new(Some(&file)).check().await.is_err(), "a file is no folder");
+    }
+}

@@ -1,0 +1,382 @@
+//! Credentials on their way from the database to the gateway: opened, kept fresh, and saved before they are used.
+//!
+//! How a credential is refreshed, by one host at a time and without losing what a platform rotates, is told in [`refresh`](crate::pipeline::credentials::refresh).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::stream::{self, StreamExt as _};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::pipeline::credentials::journal::Journal;
+use crate::pipeline::credentials::refresh::{LEASE_TTL, Renewal};
+use crate::telemetry::Telemetry;
+use backline_gateway::secrets::{Keyring, Secret, SecretError, SecretText};
+use backline_gateway::{Gateway, SessionCredential};
+use backline_model::clock::Clock;
+use backline_model::manifest::{CredentialSlot, Owner};
+use backline_model::{AccountId, CredentialId, FailureClass, Manifest, Platform};
+use backline_store::{SealedCredential, Store, StoreError};
+
+/// Refreshes of different accounts that run at once: enough to hide a round trip, few enough for a token endpoint.
+pub(in crate::pipeline) const REFRESHES_AT_ONCE: usize = 8;
+
+/// How often to look whether another host has finished a refresh that this one waits for.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// How long a refresh is waited for, whoever does it: a lease that its owner died with must run out meanwhile.
+const PATIENCE: Duration = LEASE_TTL.saturating_add(Duration::from_secs(5));
+
+/// Why a credential can't be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CredentialError {
+    /// Nobody has set it.
+    #[error("no credential is set for {platform}, slot '{slot}'{}; set it with `backline credentials set`", whose(*.account))]
+    Missing {
+        /// Where.
+        platform: Platform,
+        /// Which.
+        slot: String,
+        /// Whose.
+        account: Option<AccountId>,
+    },
+    /// The stored bytes can't be opened.
+    #[error("a stored credential can't be opened: {0}")]
+    Sealed(String),
+    /// No key is configured.
+    #[error(
+        "credentials are encrypted, and no key is configured; set secrets.key_file or BACKLINE_SECRETS__KEY (`backline keys generate` makes one)"
+    )]
+    NoKey,
+    /// Only the artist can mend it.
+    #[error("the credential no longer works and the artist must connect the account anew: {0}")]
+    Dead(String),
+    /// The operator must mend it.
+    #[error("the credential can't be used: {0}")]
+    Misconfigured(String),
+    /// The token endpoint failed.
+    #[error("the token endpoint is unavailable: {0}")]
+    Unavailable(String),
+    /// The database failed.
+    #[error("the credential can't be read or saved: {0}")]
+    Store(String),
+}
+
+fn whose(account: Option<AccountId>) -> String {
+    account.map_or_else(String::new, |account| format!(", account {account}"))
+}
+
+impl CredentialError {
+    /// How an account that needs the credential ends.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Missing { .. } => FailureClass::CredentialMissing,
+            Self::Dead(_) => FailureClass::Reconnect,
+            Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) => FailureClass::Misconfigured,
+            Self::Unavailable(_) => FailureClass::Unavailable,
+            Self::Store(_) => FailureClass::Internal,
+        }
+    }
+}
+
+impl From<StoreError> for CredentialError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+/// What a batch may use, and which of its accounts have nothing to use.
+#[derive(Debug, Default)]
+pub struct BatchCredentials {
+    /// Ready to be injected.
+    pub usable: Vec<SessionCredential>,
+    /// Accounts that can't be fetched, with the reason.
+    pub unusable: BTreeMap<AccountId, CredentialError>,
+}
+
+/// Opens, refreshes and saves credentials.
+#[derive(Clone)]
+pub struct CredentialDesk {
+    pub(in crate::pipeline) store: Store,
+    pub(in crate::pipeline) gateway: Gateway,
+    pub(in crate::pipeline) keyring: Option<Arc<Keyring>>,
+    /// That of the configuration now in force, which all desks of a service share: a batch ends under the configuration it began with, while
+    /// keys are rotated.
+    in_force: Arc<RwLock<Option<Arc<Keyring>>>>,
+    pub(in crate::pipeline) clock: Clock,
+    pub(in crate::pipeline) telemetry: Telemetry,
+    pub(in crate::pipeline) journal: Journal,
+    /// Whose desk it is, in leases.
+    pub(in crate::pipeline) host: Arc<str>,
+    in_flight: Arc<Mutex<HashMap<CredentialId, Arc<tokio::sync::Mutex<()>>>>>,
+    pub(in crate::pipeline) refreshes: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl CredentialDesk {
+    /// A host's desk over one database and one gateway.
+    pub fn new(
+        host: Arc<str>,
+        store: Store,
+        gateway: Gateway,
+        keyring: Option<Arc<Keyring>>,
+        journal: Journal,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> Self {
+        let (in_force, in_flight, refreshes) = (Arc::default(), Arc::default(), Arc::default());
+        Self { store, gateway, keyring, in_force, clock, telemetry, journal, host, in_flight, refreshes }
+    }
+
+    /// The same desk, as the one that follows another under a new configuration.
+    pub fn after(mut self, before: &Self) -> Self {
+        self.in_force = Arc::clone(&before.in_force);
+        self
+    }
+
+    /// Lets the desks before this one open what is sealed with its keys.
+    pub fn put_in_force(&self) {
+        self.in_force.write().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keyring);
+    }
+
+    /// Seals and saves what an operator entered.
+    ///
+    /// # Errors
+    /// [`CredentialError`] when no key is configured or the database fails.
+    pub async fn set(
+        &self,
+        platform: &Platform,
+        slot: &str,
+        account: Option<AccountId>,
+        secret: &Secret,
+    ) -> Result<SealedCredential, CredentialError> {
+        let existing = self.store.credential(platform, slot, account).await?;
+        let now = self.clock.now();
+        let credential = self.sealed(platform, slot, account, secret, existing.as_ref(), now)?;
+        Ok(self.store.save_credential(&credential, now).await?)
+    }
+
+    /// Seals and saves accounts' own secrets of one slot, all or none.
+    ///
+    /// # Errors
+    /// [`CredentialError`] when no key is configured or the database fails.
+    pub async fn set_many(
+        &self,
+        platform: &Platform,
+        slot: &str,
+        secrets: &[(AccountId, Secret)],
+    ) -> Result<(), CredentialError> {
+        let accounts: Vec<AccountId> = secrets.iter().map(|(account, _)| *account).collect();
+        let stored = self.store.credentials_of(platform, &accounts).await?;
+        let stored: HashMap<AccountId, &SealedCredential> = stored
+            .iter()
+            .filter(|credential| credential.slot == slot)
+            .filter_map(|credential| Some((credential.account_id?, credential)))
+            .collect();
+        let now = self.clock.now();
+        let sealed = secrets.iter().map(|(account, secret)| {
+            self.sealed(platform, slot, Some(*account), secret, stored.get(account).copied(), now)
+        });
+        let sealed: Vec<SealedCredential> = sealed.collect::<Result<_, _>>()?;
+        Ok(self.store.save_credentials(&sealed, now).await?)
+    }
+
+    fn sealed(
+        &self,
+        platform: &Platform,
+        slot: &str,
+        account: Option<AccountId>,
+        secret: &Secret,
+        existing: Option<&SealedCredential>,
+        now: DateTime<Utc>,
+    ) -> Result<SealedCredential, CredentialError> {
+        let id = existing.map_or_else(CredentialId::generate, |credential| credential.id);
+        Ok(SealedCredential {
+            id,
+            platform: platform.clone(),
+            slot: slot.to_owned(),
+            account_id: account,
+            kind: secret.kind().to_owned(),
+            sealed: self.seal(secret, id)?,
+            version: existing.map_or(0, |credential| credential.version),
+            expires_at: secret.expires_at(),
+            refresh_at: secret.refresh_at(),
+            updated_at: now,
+            status: "active".to_owned(),
+        })
+    }
+
+    /// Everything a batch's accounts need, fresh.
+    ///
+    /// # Errors
+    /// Only when the database fails; what is wrong with single credentials is in [`BatchCredentials::unusable`].
+    pub async fn for_batch(
+        &self,
+        manifest: &Manifest,
+        slots: &[&str],
+        accounts: &[AccountId],
+    ) -> Result<BatchCredentials, StoreError> {
+        let platform = &manifest.connector.platform;
+        let stored = self.store.credentials_of(platform, accounts).await?;
+        let find = |slot: &str, account: Option<AccountId>| {
+            stored.iter().find(|credential| credential.slot == slot && credential.account_id == account)
+        };
+        let mut credentials = BatchCredentials::default();
+        for slot in manifest.credentials.iter().filter(|slot| slots.contains(&slot.slot.as_str())) {
+            let client = find(&slot.slot, None);
+            let wanted: Vec<Option<AccountId>> = match slot.owner {
+                Owner::Operator => vec![None],
+                Owner::Account => accounts.iter().copied().map(Some).collect(),
+            };
+            let made: Vec<_> = stream::iter(wanted)
+                .map(|account| async move {
+                    let found = find(&slot.slot, account);
+                    (account, self.usable(platform, slot, account, found, client, None).await)
+                })
+                .buffered(REFRESHES_AT_ONCE)
+                .collect()
+                .await;
+            for (account, result) in made {
+                match (result, account) {
+                    (Ok(credential), _) => credentials.usable.push(credential),
+                    (Err(error), Some(account)) => {
+                        credentials.unusable.insert(account, error);
+                    }
+                    (Err(error), None) => {
+                        credentials.unusable.extend(accounts.iter().map(|account| (*account, error.clone())));
+                    }
+                }
+            }
+        }
+        Ok(credentials)
+    }
+
+    /// Replaces a credential that the platform just refused: by what another batch has got meanwhile, or else by a fresh one, whatever
+    /// the age of the refused one.
+    ///
+    /// # Errors
+    /// [`CredentialError`] when it can't be refreshed: then only a person can mend it.
+    pub async fn refresh_refused(
+        &self,
+        platform: &Platform,
+        slot: &CredentialSlot,
+        account: Option<AccountId>,
+        refused: &SecretText,
+    ) -> Result<SessionCredential, CredentialError> {
+        let found = self.store.credential(platform, &slot.slot, account).await?;
+        let client = self.store.credential(platform, &slot.slot, None).await?;
+        self.usable(platform, slot, account, found.as_ref(), client.as_ref(), Some(refused)).await
+    }
+
+    async fn usable(
+        &self,
+        platform: &Platform,
+        slot: &CredentialSlot,
+        account: Option<AccountId>,
+        found: Option<&SealedCredential>,
+        client: Option<&SealedCredential>,
+        refused: Option<&SecretText>,
+    ) -> Result<SessionCredential, CredentialError> {
+        let mut credential = found.cloned().ok_or_else(|| CredentialError::Missing {
+            platform: platform.clone(),
+            slot: slot.slot.clone(),
+            account,
+        })?;
+        let mut secret = self.open(&credential)?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = self.clock.now();
+            let works = !is_refused(&secret, refused, now) && secret.injectable(now).is_some();
+            // A refresh that failed is not tried again before its time.
+            let due = secret.refresh_due(now) && credential.refresh_at.is_none_or(|at| at <= now);
+            if works && !due {
+                return session_credential(&credential, &secret, now);
+            }
+            // A refresh is due at half-life: until the old token really ends, nobody waits for it, and a failed one costs nothing.
+            let patience = if works { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
+            match self.renew(slot, client, &credential, refused, patience).await {
+                Ok(Renewal::Refreshed(fresh, secret)) => return session_credential(&fresh, &secret, now),
+                Ok(Renewal::Superseded(theirs, theirs_open)) => (credential, secret) = (theirs, theirs_open),
+                _ if works => return session_credential(&credential, &secret, now),
+                Ok(Renewal::Busy) => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
+                Ok(Renewal::Failed(error) | Renewal::Dead(error)) | Err(error) => return Err(error),
+            }
+            if Instant::now() >= until {
+                return Err(CredentialError::Unavailable(
+                    "another host is refreshing the token, and takes too long".into(),
+                ));
+            }
+        }
+    }
+
+    pub(in crate::pipeline) fn lock_of(&self, id: CredentialId) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
+    }
+
+    pub(in crate::pipeline) fn open(&self, credential: &SealedCredential) -> Result<Secret, CredentialError> {
+        let keyring = self.keyring.as_ref().ok_or(CredentialError::NoKey)?;
+        let context = credential.id.to_string();
+        let opened = keyring.open(&credential.sealed, &context);
+        let opened = match (opened, self.in_force.read().unwrap_or_else(PoisonError::into_inner).as_ref()) {
+            (Err(SecretError::UnknownKey { .. }), Some(newer)) => newer.open(&credential.sealed, &context),
+            (opened, _) => opened,
+        };
+        opened.map_err(|error| CredentialError::Sealed(error.to_string()))
+    }
+
+    pub(in crate::pipeline) fn seal(&self, secret: &Secret, id: CredentialId) -> Result<Vec<u8>, CredentialError> {
+        let keyring = self.keyring.as_ref().ok_or(CredentialError::NoKey)?;
+        Ok(keyring.seal(secret, &id.to_string()))
+    }
+}
+
+/// Whether this is still what the platform refused.
+pub(in crate::pipeline) fn is_refused(secret: &Secret, refused: Option<&SecretText>, now: DateTime<Utc>) -> bool {
+    refused.is_some() && secret.injectable(now) == refused
+}
+
+fn session_credential(
+    credential: &SealedCredential,
+    secret: &Secret,
+    now: DateTime<Utc>,
+) -> Result<SessionCredential, CredentialError> {
+    let (slot, account) = (credential.slot.clone(), credential.account_id);
+    let value = secret.injectable(now).ok_or_else(|| match account {
+        Some(_) => CredentialError::Dead("it has expired".to_owned()),
+        // No artist can mend what is the operator's.
+        None => {
+            CredentialError::Misconfigured(format!("the slot '{slot}' holds nothing that could be sent; set it anew"))
+        }
+    })?;
+    Ok(SessionCredential { id: credential.id, value: value.clone(), slot, account })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_accounts_own_credential_is_its_artists_to_mend() {
+        let spent = Secret::ClientCredentials { client_id: "id".into(), client_secret: "secret".into(), access: None };
+        let credential = |account_id| SealedCredential {
+            id: CredentialId::generate(),
+            platform: Platform::new("demo").expect("a name"),
+            slot: "app".to_owned(),
+            account_id,
+            kind: "client-credentials".to_owned(),
+            sealed: Vec::new(),
+            version: 1,
+            expires_at: None,
+            refresh_at: None,
+            status: "active".to_owned(),
+            updated_at: DateTime::UNIX_EPOCH,
+        };
+        let class = |account| {
+            session_credential(&credential(account), &spent, DateTime::UNIX_EPOCH).expect_err("nothing to send").class()
+        };
+        assert_eq!(class(None), FailureClass::Misconfigured);
+        assert_eq!(class(Some(AccountId(uuid::Uuid::from_u128(1)))), FailureClass::Reconnect);
+    }
+}

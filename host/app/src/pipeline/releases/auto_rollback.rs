@@ -1,0 +1,251 @@
+//! Whether the releases that collect are worse than those before, and the way back where one is.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::pipeline::{Host, HostError};
+use backline_model::{Digest, MetricName, Platform, Release, ReleaseState, RunId, SwapCause, Tally};
+use backline_rules::rollback_analysis::{self, Complaint, Verdict};
+use backline_store::{Canary, Mended, Rollback, Swap};
+
+/// How long batches that were under way when their release was rolled back may take to end on it.
+const AFTERMATH: TimeDelta = TimeDelta::hours(1);
+
+/// How far back is looked for what batches have said since the last look.
+const NEWS: TimeDelta = TimeDelta::hours(1);
+
+/// How many of a platform's swaps are looked through for a release to go back to.
+const SWAPS_MAX: u32 = 100;
+
+/// A release that was rolled back.
+#[derive(Clone, Debug, Serialize)]
+pub struct RolledBack {
+    /// Where.
+    pub platform: Platform,
+    /// Which.
+    pub from: Digest,
+    /// What collects instead.
+    pub to: Digest,
+    /// Whether it was a canary.
+    pub canary: bool,
+    /// For people.
+    pub reason: String,
+    /// Accounts that are collected once more.
+    pub accounts: u64,
+}
+
+/// What came of judging.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Judgement {
+    /// Releases that were rolled back.
+    pub rolled_back: Vec<RolledBack>,
+    /// Canaries that became active.
+    pub promoted: Vec<Digest>,
+    /// Runs that go on, since some of their accounts are collected once more.
+    pub runs: BTreeSet<RunId>,
+}
+
+impl Host {
+    /// Judges every release that was activated lately, and every canary, by what batches have said of them; rolls back what is worse, and
+    /// promotes canaries whose time has come. Does nothing twice, whoever else does the same at the same time.
+    ///
+    /// # Errors
+    /// When the database fails. What was rolled back until then stays so.
+    pub async fn judge_releases(&self) -> Result<Judgement, HostError> {
+        let mut judgement = Judgement::default();
+        let releases = self.store().list_releases().await?;
+        for active in releases.iter().filter(|release| release.active) {
+            self.judge_active(active, &releases, &mut judgement).await?;
+        }
+        for canary in self.store().canaries().await? {
+            self.judge_canary(&canary, &releases, &mut judgement).await?;
+        }
+        // Read anew: what has just been rolled back may have batches under way too.
+        for release in self.store().list_releases().await? {
+            if release.state == ReleaseState::Withdrawn {
+                self.mend_after(&release, &mut judgement).await?;
+            }
+        }
+        Ok(judgement)
+    }
+
+    /// The same where batches have said anything since the last time, or a canary's time may have come; what is of no use any more is
+    /// removed.
+    pub(in crate::pipeline) async fn judge_news(&self, judged: &mut Option<(u64, i64)>) -> Result<(), HostError> {
+        let now = self.clock().now();
+        let mark = self.store().tallies_mark(now - NEWS).await?;
+        let is_due = |canary: &Canary| canary.promote_at.is_some_and(|at| at <= now);
+        if *judged == Some(mark) && !self.store().canaries().await?.iter().any(is_due) {
+            return Ok(());
+        }
+        self.judge_releases().await?;
+        *judged = Some(mark);
+        let rule = &self.config().rollback;
+        let kept = TimeDelta::days(rule.history_days.into()) + TimeDelta::hours(rule.watch_hours.into());
+        self.store().trim_tallies(now - kept).await?;
+        Ok(())
+    }
+
+    /// Takes a platform's active release back by hand: the one before collects again, and what failed is collected once more.
+    ///
+    /// # Errors
+    /// [`HostError::NoConnector`] where none is active, [`HostError::NoPredecessor`] where there is none to go back to.
+    pub async fn roll_back(&self, platform: &Platform, reason: &str) -> Result<RolledBack, HostError> {
+        let active = self.active(platform).await?;
+        let releases = self.store().list_releases().await?;
+        let swaps = self.store().swaps(Some(platform), SWAPS_MAX).await?;
+        let Some(to) = predecessor(&active, &swaps, &releases) else {
+            let problem =
+                "no other release that was active before is still granted; `backline plugins list` shows what there is";
+            return Err(HostError::NoPredecessor { platform: platform.clone(), problem: problem.to_owned() });
+        };
+        let mut judgement = Judgement::default();
+        self.take_back(&active, to, false, reason, &[], &mut judgement).await?;
+        let rolled_back = judgement.rolled_back.pop();
+        rolled_back.ok_or_else(|| HostError::NoPredecessor {
+            platform: platform.clone(),
+            problem: "another release has just become active; look again and repeat".to_owned(),
+        })
+    }
+
+    async fn judge_active(
+        &self,
+        active: &Release,
+        releases: &[Release],
+        judgement: &mut Judgement,
+    ) -> Result<(), HostError> {
+        let (rule, now) = (&self.config().rollback, self.clock().now());
+        let swaps = self.store().swaps(Some(active.platform()), SWAPS_MAX).await?;
+        let Some(latest) = swaps.first().filter(|swap| swap.release == Some(active.digest)) else { return Ok(()) };
+        let is_watched = now - latest.at <= TimeDelta::hours(rule.watch_hours.into());
+        // What was gone back to is not left again by itself.
+        if latest.cause == SwapCause::RolledBack || !is_watched {
+            return Ok(());
+        }
+        let new = self.store().release_tally(active.digest, latest.at, None).await?;
+        let old = predecessor(active, &swaps, releases);
+        let record = match old {
+            Some(old) => self.record(old.digest, latest.at).await?,
+            None => Tally::default(),
+        };
+        let catalogue = old.map(|old| declared_by_both(active, old)).unwrap_or_default();
+        let Verdict::Worse(complaints) = rollback_analysis::judge(&new, &record, &catalogue, rule) else {
+            return Ok(());
+        };
+        let reason = told(&complaints);
+        match old {
+            Some(old) if rule.enabled => self.take_back(active, old, false, &reason, &complaints, judgement).await,
+            // Said once: with the next batches the numbers are others, and the news is the same.
+            _ if active.state_reason.is_some() => Ok(()),
+            _ => {
+                tracing::warn!(platform = %active.platform(), reason, "the active release does badly, and is not rolled back");
+                Ok(self.store().note_release(active.digest, &reason).await?)
+            }
+        }
+    }
+
+    async fn judge_canary(
+        &self,
+        canary: &Canary,
+        releases: &[Release],
+        judgement: &mut Judgement,
+    ) -> Result<(), HostError> {
+        let (rule, now) = (&self.config().rollback, self.clock().now());
+        let find = |digest: Digest| releases.iter().find(|release| release.digest == digest);
+        let active = releases.iter().find(|release| release.active && *release.platform() == canary.platform);
+        let (Some(release), Some(active)) = (find(canary.release), active) else { return Ok(()) };
+        let new = self.store().release_tally(canary.release, canary.started_at, None).await?;
+        // The other accounts at the same time: what the platform does to both is no difference.
+        let old = self.store().release_tally(active.digest, canary.started_at, None).await?;
+        match rollback_analysis::judge(&new, &old, &declared_by_both(release, active), rule) {
+            Verdict::Worse(complaints) if rule.enabled => {
+                self.take_back(release, active, true, &told(&complaints), &complaints, judgement).await
+            }
+            Verdict::NotWorse if canary.promote_at.is_some_and(|at| at <= now) => {
+                self.store().activate(canary.release, SwapCause::Promoted, now).await?;
+                tracing::info!(platform = %canary.platform, release = %canary.release, "a canary did well and is active now");
+                judgement.promoted.push(canary.release);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is on record of a release up to the time when another took its place.
+    async fn record(&self, release: Digest, until: DateTime<Utc>) -> Result<Tally, HostError> {
+        let since = until - TimeDelta::days(self.config().rollback.history_days.into());
+        Ok(self.store().release_tally(release, since, Some(until)).await?)
+    }
+
+    async fn take_back(
+        &self,
+        from: &Release,
+        to: &Release,
+        canary: bool,
+        reason: &str,
+        complaints: &[Complaint],
+        judgement: &mut Judgement,
+    ) -> Result<(), HostError> {
+        let rollback = Rollback { complaints: json!(complaints), ..way_back(from, to, reason) };
+        let weights = &self.config().collection.tenant_weights;
+        // None: another host has done it.
+        let Some(mended) = self.store().roll_back(&rollback, weights, self.clock().now()).await? else { return Ok(()) };
+        let (platform, accounts) = (from.platform().clone(), mended.accounts);
+        tracing::error!(%platform, from = %from.digest, to = %to.digest, accounts, reason, "a release was rolled back");
+        judgement.runs.extend(mended.runs);
+        judgement.rolled_back.push(RolledBack {
+            platform,
+            from: from.digest,
+            to: to.digest,
+            canary,
+            reason: reason.to_owned(),
+            accounts,
+        });
+        Ok(())
+    }
+
+    /// Batches that were under way when their release was rolled back have ended on it since.
+    async fn mend_after(&self, withdrawn: &Release, judgement: &mut Judgement) -> Result<(), HostError> {
+        let Some(active) = self.store().active_release(withdrawn.platform()).await? else { return Ok(()) };
+        let (now, weights) = (self.clock().now(), &self.config().collection.tenant_weights);
+        let rollback = way_back(withdrawn, &active, "");
+        let Mended { accounts, runs } = self.store().mend_after(&rollback, now - AFTERMATH, weights, now).await?;
+        if accounts > 0 {
+            tracing::info!(platform = %active.platform(), accounts, "what failed last under a release rolled back is collected again");
+        }
+        judgement.runs.extend(runs);
+        Ok(())
+    }
+}
+
+fn way_back<'a>(from: &'a Release, to: &Release, reason: &'a str) -> Rollback<'a> {
+    Rollback {
+        platform: from.platform(),
+        from: from.digest,
+        to: to.digest,
+        reason,
+        complaints: json!([]),
+        batch_size: usize::try_from(to.manifest.connector.batch_size).unwrap_or(usize::MAX),
+    }
+}
+
+/// The latest release that was active before this one and may be active again.
+fn predecessor<'a>(active: &Release, swaps: &[Swap], releases: &'a [Release]) -> Option<&'a Release> {
+    swaps.iter().filter_map(|swap| swap.before).find_map(|before| {
+        let may_be = |release: &&Release| release.digest == before && release.state == ReleaseState::Granted;
+        releases.iter().find(may_be).filter(|release| release.digest != active.digest)
+    })
+}
+
+/// Metrics that both releases declare. One that the newer drops was dropped in sight of the operator: `plugins diff` names it.
+fn declared_by_both(new: &Release, old: &Release) -> Vec<MetricName> {
+    let names = new.manifest.metrics.iter().map(|metric| &metric.name);
+    names.filter(|name| old.manifest.metric(name.as_str()).is_some()).cloned().collect()
+}
+
+fn told(complaints: &[Complaint]) -> String {
+    complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,105 @@
+//! Schedules as an operator sees and changes them.
+
+use chrono::{DateTime, Utc};
+
+use crate::config::Config;
+use crate::pipeline::HostError;
+use backline_model::{Schedule, ScheduleOrigin, ScheduleSpec};
+use backline_rules::schedule::{self, ScheduleError, Timetable};
+use backline_store::{NewSchedule, Store, StoreError};
+
+/// Every schedule, by name: those of the database, and those of the configuration that no scheduler has taken up yet.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<Vec<Schedule>, HostError> {
+    let mut schedules = store.list_schedules().await?;
+    for new in configured(config, now)? {
+        if !schedules.iter().any(|schedule| schedule.name == new.name) {
+            schedules.push(Schedule {
+                name: new.name,
+                origin: ScheduleOrigin::Config,
+                spec: new.spec,
+                considered_until: now,
+                next_fire: new.next_fire,
+                last_fire: None,
+            });
+        }
+    }
+    schedules.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(schedules)
+}
+
+/// Adds a schedule that the database owns. It fires from now on.
+///
+/// # Errors
+/// When name or times can't be understood, or the name is taken.
+pub async fn add(
+    store: &Store,
+    config: &Config,
+    name: &str,
+    spec: ScheduleSpec,
+    now: DateTime<Utc>,
+) -> Result<Schedule, HostError> {
+    schedule::check_name(name)?;
+    refuse_configured(config, name)?;
+    let new = with_next(name, spec, now)?;
+    store.add_schedule(&new, now).await?;
+    Ok(Schedule {
+        name: new.name,
+        origin: ScheduleOrigin::Database,
+        spec: new.spec,
+        considered_until: now,
+        next_fire: new.next_fire,
+        last_fire: None,
+    })
+}
+
+/// Removes a schedule that the database owns.
+///
+/// # Errors
+/// When there is none of the name, or the configuration owns it.
+pub async fn remove(store: &Store, config: &Config, name: &str, now: DateTime<Utc>) -> Result<(), HostError> {
+    refuse_configured(config, name)?;
+    Ok(store.remove_schedule(name, now).await?)
+}
+
+/// Switches a schedule on or off that the database owns.
+///
+/// # Errors
+/// As [`remove`].
+pub async fn set_enabled(
+    store: &Store,
+    config: &Config,
+    name: &str,
+    enabled: bool,
+    now: DateTime<Utc>,
+) -> Result<(), HostError> {
+    refuse_configured(config, name)?;
+    let stored = store.list_schedules().await?.into_iter().find(|schedule| schedule.name == name);
+    let next_fire = match stored {
+        Some(schedule) => Timetable::of(&schedule.spec)?.next_after(now),
+        // The store says what is wrong.
+        None => None,
+    };
+    Ok(store.set_schedule_enabled(name, enabled, next_fire, now).await?)
+}
+
+/// The configuration's schedules, each with its next time.
+pub(in crate::pipeline) fn configured(config: &Config, now: DateTime<Utc>) -> Result<Vec<NewSchedule>, ScheduleError> {
+    config.schedules.iter().map(|(name, spec)| with_next(name, spec.clone(), now)).collect()
+}
+
+fn with_next(name: &str, spec: ScheduleSpec, now: DateTime<Utc>) -> Result<NewSchedule, ScheduleError> {
+    let timetable = Timetable::of(&spec)?;
+    let next_fire = if spec.enabled { timetable.next_after(now) } else { None };
+    Ok(NewSchedule { name: name.to_owned(), spec, next_fire })
+}
+
+/// Also where no scheduler has taken the configuration up yet.
+fn refuse_configured(config: &Config, name: &str) -> Result<(), StoreError> {
+    match config.schedules.contains_key(name) {
+        true => Err(StoreError::ScheduleConfigured { name: name.to_owned() }),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,381 @@
+//! Tells subscribers of events: notes which webhook is to be told of what, and sends it, in the order of each line.
+//!
+//! One host looks through new events (the role saves the others the reading; what is noted checks how far the webhook has come, so two could
+//! do no harm). Every host sends what is due: a delivery is leased, sent, and written down under the lease. A host that dies loses nothing: its
+//! leases run out, and the receiver may get a message again, under the same id.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::stream::{self, StreamExt as _};
+use serde::Serialize;
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+
+use crate::pipeline::artists::privacy::again;
+use crate::pipeline::service::{AGAIN_AFTER, Seat};
+use crate::pipeline::{Host, HostError};
+use backline_gateway::Hook;
+use backline_model::{DeliveryState, Event, Platform, Webhook, WebhookId, WebhookKind};
+use backline_rules::delivery::{self, Answer, Attempt, LEASE, Next, PlatformFacts, Prepared};
+use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, StoreError, Term};
+
+/// The role of the host that looks through new events.
+const ROLE: &str = "deliveries";
+
+/// Events looked through at once.
+const PAGE: u32 = 1_000;
+
+/// Time between two looks for new events, however often the bell rings: whoever reads them makes those wait that write some.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How a delivery that was taken up went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Went {
+    Delivered,
+    Again,
+    Parked,
+    Skipped,
+    /// Another host has it, or it is gone.
+    Lost,
+}
+
+impl Went {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Again => "failed",
+            Self::Parked => "parked",
+            Self::Skipped => "skipped",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What a round of deliveries came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeliveryReport {
+    /// Deliveries noted that were not before.
+    pub noted: u64,
+    /// Taken by their receivers.
+    pub delivered: u64,
+    /// Failed, and to be tried again.
+    pub failed: u64,
+    /// Given up.
+    pub parked: u64,
+    /// Not to be sent.
+    pub skipped: u64,
+}
+
+impl DeliveryReport {
+    fn count(&mut self, went: Went) {
+        match went {
+            Went::Delivered => self.delivered += 1,
+            Went::Again => self.failed += 1,
+            Went::Parked => self.parked += 1,
+            Went::Skipped => self.skipped += 1,
+            Went::Lost => {}
+        }
+    }
+}
+
+/// What a host knows of its part in this.
+#[derive(Default)]
+struct Office {
+    term: Option<Term>,
+    webhooks: Vec<Webhook>,
+    /// Webhooks that may have something due and have room for it.
+    hungry: BTreeSet<WebhookId>,
+    sends: JoinSet<()>,
+    /// Whom each of them is for.
+    under_way: HashMap<Id, WebhookId>,
+}
+
+impl Office {
+    fn under_way_to(&self, webhook: WebhookId) -> usize {
+        self.under_way.values().filter(|other| **other == webhook).count()
+    }
+}
+
+/// Goes on until the service stops; then waits for what is under way, and gives the role up.
+pub(in crate::pipeline) async fn serve(seat: Seat) {
+    let mut office = Office::default();
+    let mut look_at = Instant::now();
+    while !seat.stop.is_cancelled() {
+        let host = seat.host();
+        if Instant::now() >= look_at {
+            look_at = match look(&seat, &host, &mut office).await {
+                Ok(rest) => Instant::now() + rest,
+                Err(error) => {
+                    tracing::warn!(%error, "deliveries can't be looked after; it is tried again");
+                    Instant::now() + AGAIN_AFTER
+                }
+            };
+        }
+        if let Err(error) = send_due(&seat, &host, &mut office).await {
+            tracing::warn!(%error, "deliveries can't be taken up; it is tried again");
+            look_at = look_at.min(Instant::now() + AGAIN_AFTER);
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(look_at) => {}
+            () = seat.stop.cancelled() => {}
+            () = seat.events.notified() => look_at = look_at.min(Instant::now() + LOOK_EVERY),
+            Some(done) = office.sends.join_next_with_id(), if !office.sends.is_empty() => ended(&mut office, done),
+        }
+    }
+    // Each ends within the time that an answer may take, which is short against that of a stop.
+    while office.sends.join_next().await.is_some() {}
+    let host = seat.host();
+    if let Some(term) = office.term
+        && let Err(error) = host.store().resign(&term, host.clock().now()).await
+    {
+        tracing::warn!(%error, "the role of looking through events could not be given up; another host takes it when its time is over");
+    }
+}
+
+fn ended(office: &mut Office, done: Result<(Id, ()), tokio::task::JoinError>) {
+    let id = match &done {
+        Ok((id, ())) => *id,
+        Err(error) => {
+            tracing::error!(%error, "a delivery ended unexpectedly; it is tried again when its lease has run out");
+            error.id()
+        }
+    };
+    office.hungry.extend(office.under_way.remove(&id));
+}
+
+/// Looks through new events and at what is due; answers how long until the next look unless something happens before.
+async fn look(seat: &Seat, host: &Host, office: &mut Office) -> Result<Duration, HostError> {
+    let poll = Duration::from_millis(host.config().service.poll_ms);
+    let webhooks = host.store().list_webhooks().await?;
+    let on: Vec<(Webhook, EventCursor)> = webhooks.into_iter().filter(|(webhook, _)| webhook.enabled).collect();
+    let mut more = false;
+    if !on.is_empty() {
+        let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
+        office.term = host.store().try_lead(ROLE, &seat.name, host.clock().now(), ttl).await?;
+        if office.term.is_some() {
+            more = host.note_deliveries(&on).await?.1;
+        }
+    }
+    office.webhooks = on.into_iter().map(|(webhook, _)| webhook).collect();
+    office.hungry = office.webhooks.iter().map(|webhook| webhook.id).collect();
+    if office.webhooks.is_empty() {
+        return Ok(poll);
+    }
+    if more {
+        return Ok(LOOK_EVERY);
+    }
+    let now = host.clock().now();
+    let next = host.store().next_delivery_after(now).await?;
+    let until_next = next.and_then(|next| (next - now).to_std().ok());
+    Ok(until_next.map_or(poll, |until| until.clamp(LOOK_EVERY, poll.max(LOOK_EVERY))))
+}
+
+/// Takes up what is due for webhooks that have room, each after the other, so that none takes all the room there is.
+async fn send_due(seat: &Seat, host: &Host, office: &mut Office) -> Result<(), HostError> {
+    let config = &host.config().deliveries;
+    let (of_one, of_all) = (config.in_flight_per_webhook as usize, config.in_flight_max as usize);
+    // Whoever has least under way comes first.
+    let mut turns: Vec<(usize, Webhook)> = office
+        .webhooks
+        .iter()
+        .filter(|webhook| office.hungry.contains(&webhook.id))
+        .map(|webhook| (office.under_way_to(webhook.id), webhook.clone()))
+        .collect();
+    turns.sort_by_key(|(under_way, _)| *under_way);
+    for (under_way, webhook) in turns {
+        // However many slow ones there are: whoever has nothing under way may have one.
+        let spare = of_all.saturating_sub(office.sends.len()).max(usize::from(under_way == 0));
+        let room = of_one.saturating_sub(under_way).min(spare);
+        if room == 0 {
+            continue;
+        }
+        let limit = u32::try_from(room).unwrap_or(u32::MAX);
+        let leases = host.store().lease_deliveries(webhook.id, &seat.name, host.clock().now(), LEASE, limit).await?;
+        if leases.len() < room {
+            office.hungry.remove(&webhook.id);
+        }
+        for lease in leases {
+            let (host, webhook) = (host.clone(), webhook.clone());
+            let id = webhook.id;
+            let task = office.sends.spawn(async move {
+                host.deliver(&webhook, &lease).await;
+            });
+            office.under_way.insert(task.id(), id);
+        }
+    }
+    Ok(())
+}
+
+impl Host {
+    /// One round without a service: notes what webhooks are to be told of, and sends everything that is due by now, whoever leads. What fails
+    /// waits for another round.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn deliver_due(&self) -> Result<DeliveryReport, HostError> {
+        let mut report = DeliveryReport::default();
+        let on = loop {
+            let mut on = self.store().list_webhooks().await?;
+            on.retain(|(webhook, _)| webhook.enabled);
+            let (noted, more) = self.note_deliveries(&on).await?;
+            report.noted += noted;
+            if !more {
+                break on;
+            }
+        };
+        // What was noted just now is due; what fails from now on is not.
+        let now = self.clock().now();
+        let mut rounds = stream::iter(&on).map(|(webhook, _)| self.deliver_to(webhook, now)).buffer_unordered(8);
+        while let Some(went) = rounds.next().await {
+            for went in went? {
+                report.count(went);
+            }
+        }
+        Ok(report)
+    }
+
+    async fn deliver_to(&self, webhook: &Webhook, now: DateTime<Utc>) -> Result<Vec<Went>, HostError> {
+        let room = self.config().deliveries.in_flight_per_webhook;
+        let mut all = Vec::new();
+        loop {
+            // What fails from now on is not due in this round, however long the round lasts; leases begin when they are taken.
+            let held_until = self.clock().now() + LEASE;
+            let leases = self.store().lease_due_deliveries(webhook.id, self.name(), now, held_until, room).await?;
+            if leases.is_empty() {
+                return Ok(all);
+            }
+            let sends = leases.iter().map(|lease| self.deliver(webhook, lease));
+            all.extend(futures::future::join_all(sends).await);
+        }
+    }
+
+    /// Notes for webhooks what they are to be told of the next events: a page for those that have come furthest, so that they are told at once, and
+    /// one for those that are furthest behind. Answers how many deliveries are new, and whether there is more to look through.
+    async fn note_deliveries(&self, webhooks: &[(Webhook, EventCursor)]) -> Result<(u64, bool), HostError> {
+        let places: BTreeSet<EventCursor> = webhooks.iter().map(|(_, seen)| *seen).collect();
+        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Ok((0, false)) };
+        let (mut noted, mut more) = self.note_page(webhooks, *last).await?;
+        if first < last {
+            let (of_first, more_of_first) = self.note_page(webhooks, *first).await?;
+            noted += of_first;
+            more |= more_of_first || places.len() > 2 && of_first > 0;
+        }
+        Ok((noted, more))
+    }
+
+    /// The same for the webhooks that have come as far as this, and a page of events.
+    async fn note_page(
+        &self,
+        webhooks: &[(Webhook, EventCursor)],
+        from: EventCursor,
+    ) -> Result<(u64, bool), HostError> {
+        let (store, mut noted) = (self.store(), 0);
+        // Events may be being written for long.
+        let heads = again(|| store.event_heads_after(from, PAGE)).await?;
+        let Some(until) = heads.last().map(|head| head.cursor) else { return Ok((0, false)) };
+        for (webhook, seen) in webhooks.iter().filter(|(_, seen)| *seen == from) {
+            let new: Vec<NewDelivery> = heads.iter().filter_map(|head| wanted(webhook, head)).collect();
+            // None where another host has done it.
+            noted += store.fan_out(webhook.id, *seen, until, &new, self.clock().now()).await?.unwrap_or(0);
+        }
+        Ok((noted, heads.len() >= PAGE as usize))
+    }
+
+    /// Sends one delivery and writes down how it went. What goes wrong with the database is logged: the lease runs out then.
+    async fn deliver(&self, webhook: &Webhook, lease: &DeliveryLease) -> Went {
+        let went = self.send(webhook, lease).await.unwrap_or_else(|error| {
+            tracing::warn!(webhook = webhook.name, event = %lease.event.id, %error, "a delivery can't be written down; it is tried again");
+            Went::Lost
+        });
+        self.telemetry().delivery_ended(went.as_str());
+        went
+    }
+
+    async fn send(&self, webhook: &Webhook, lease: &DeliveryLease) -> Result<Went, StoreError> {
+        let config = &self.config().deliveries;
+        let platform = match webhook.kind {
+            WebhookKind::Webhook => None,
+            WebhookKind::Ai | WebhookKind::Push => self.platform_facts(&lease.event).await?,
+        };
+        let answer = match delivery::prepare(webhook, &lease.event, platform.as_ref(), &config.ai_overrides) {
+            Prepared::Skip(reason) => {
+                let finish = Finish { state: DeliveryState::Skipped, status: None, problem: Some(reason) };
+                return self.finished(lease, &finish, Went::Skipped).await;
+            }
+            Prepared::Send { url, body } => {
+                self.answer(webhook, lease, url, &body).await.unwrap_or_else(|problem| Answer::Nothing { problem })
+            }
+        };
+        let now = self.clock().now();
+        let attempt = Attempt { first_at: lease.first_tried_at, number: lease.attempt, now };
+        let (name, event, status) = (&webhook.name, &lease.event.id, answer.status());
+        match delivery::after(config, attempt, &answer, self.gateway().jitter()) {
+            Next::Delivered => {
+                let finish = Finish { state: DeliveryState::Delivered, status, problem: None };
+                self.finished(lease, &finish, Went::Delivered).await
+            }
+            Next::Parked { problem } => {
+                tracing::warn!(webhook = name, %event, problem, "a delivery is given up; `backline webhooks resend {name} --parked` sends it again");
+                let finish = Finish { state: DeliveryState::Parked, status, problem: Some(problem) };
+                self.finished(lease, &finish, Went::Parked).await
+            }
+            Next::Again { at, problem } => {
+                tracing::info!(webhook = name, %event, problem, %at, "a delivery failed and is tried again");
+                let is_ours = self.store().retry_delivery(lease, at, status, &problem).await?;
+                Ok(if is_ours { Went::Again } else { Went::Lost })
+            }
+            Next::Gone { problem } => {
+                tracing::warn!(webhook = name, %event, problem, "the webhook is switched off; `backline webhooks enable {name}` switches it on");
+                self.store().set_webhook_enabled(webhook, false, Some(&problem), now).await?;
+                let is_ours = self.store().retry_delivery(lease, now, status, &problem).await?;
+                Ok(if is_ours { Went::Again } else { Went::Lost })
+            }
+        }
+    }
+
+    async fn finished(&self, lease: &DeliveryLease, finish: &Finish, went: Went) -> Result<Went, StoreError> {
+        let is_ours = self.store().finish_delivery(lease, finish, self.clock().now()).await?;
+        Ok(if is_ours { went } else { Went::Lost })
+    }
+
+    /// Posts a message; what keeps it from being answered is told in words.
+    async fn answer(
+        &self,
+        webhook: &Webhook,
+        lease: &DeliveryLease,
+        url: String,
+        body: &serde_json::Value,
+    ) -> Result<Answer, String> {
+        let body = serde_json::to_vec(body).map_err(|error| format!("the message can't be written: {error}"))?;
+        let headers = self.signature(webhook.id, lease.event.id, &body).await;
+        let headers = headers.map_err(|error| format!("the message can't be signed: {error}"))?;
+        let timeout = Duration::from_millis(self.config().deliveries.timeout_ms);
+        let answer = self.gateway().post_hook(&Hook { url, headers, body }, timeout).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        Ok(Answer::Status { status: answer.status, retry_after: answer.retry_after })
+    }
+
+    /// What is known of the platform that an event is about.
+    async fn platform_facts(&self, event: &Event) -> Result<Option<PlatformFacts>, StoreError> {
+        let Some(platform) = delivery::platform_of(event).and_then(|name| Platform::new(name).ok()) else {
+            return Ok(None);
+        };
+        let release = self.store().active_release(&platform).await?;
+        Ok(Some(match release {
+            Some(release) => PlatformFacts {
+                title: release.manifest.connector.title.clone(),
+                forbids_ai: Some(release.manifest.policy.forbids_ai || release.grant.policy.forbids_ai),
+            },
+            None => PlatformFacts { title: platform.to_string(), forbids_ai: None },
+        }))
+    }
+}
+
+fn wanted(webhook: &Webhook, head: &EventHead) -> Option<NewDelivery> {
+    delivery::wants(webhook, &head.kind, head.tenant.as_deref()).then(|| NewDelivery {
+        event: head.cursor,
+        line: delivery::line(head.artist_id, head.platform.as_deref(), &head.kind),
+    })
+}

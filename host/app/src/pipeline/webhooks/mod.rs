@@ -1,0 +1,4 @@
+//! Webhooks and what is sent to them.
+
+pub mod deliveries;
+pub mod manage;

@@ -1,0 +1,350 @@
+//! The figures behind `/metrics`. docs/operators.md has the table of them.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::health::HealthGauges;
+use super::labels::{PlatformLabels, Value};
+use super::{BatchEnd, Census, ConnectorUse, memory};
+use backline_model::Platform;
+use backline_model::health::HealthReport;
+use backline_model::run::RunCounts;
+
+/// Bounds of the buckets of a batch's duration, in seconds: from a batch floor on a fast platform to the longest deadline.
+const BATCH_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+pub(super) type One = [(&'static str, Value); 1];
+pub(super) type Two = [(&'static str, Value); 2];
+type Three = [(&'static str, Value); 3];
+type Seconds = Counter<f64, AtomicU64>;
+type NewHistogram = fn() -> Histogram;
+
+/// Every figure, shared by cloning.
+#[derive(Clone, Default)]
+pub struct Telemetry {
+    figures: Arc<Figures>,
+}
+
+struct Figures {
+    registry: Registry,
+    platforms: PlatformLabels,
+    started: Gauge<f64, AtomicU64>,
+    resident: Gauge,
+    batches: Family<Two, Counter>,
+    batch_seconds: Family<One, Histogram, NewHistogram>,
+    accounts: Family<Two, Counter>,
+    requests: Family<One, Counter>,
+    under_way: Family<One, Gauge>,
+    limit: Family<One, Gauge>,
+    leads: Gauge,
+    connectors: Gauge,
+    refreshes: Family<Two, Counter>,
+    deliveries: Family<One, Counter>,
+    deliveries_waiting: Family<One, Gauge>,
+    deliveries_oldest: Family<One, Gauge>,
+    calls: Family<Three, Counter>,
+    cpu: Family<One, Seconds>,
+    wall: Family<One, Seconds>,
+    memory_peak: Family<One, Gauge>,
+    log_bytes: Family<One, Counter>,
+    output_bytes: Family<One, Counter>,
+    output_peak: Family<One, Gauge>,
+    received_bytes: Family<One, Counter>,
+    database_up: Gauge,
+    open_batches: Family<One, Gauge>,
+    hosts: Gauge,
+    archived: Family<Two, Counter>,
+    archive_ended: Gauge<f64, AtomicU64>,
+    health: HealthGauges,
+    /// What they show; filled in when somebody asks, so that nobody sees half of it.
+    health_report: Mutex<Option<HealthReport>>,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        let build = Family::<One, Gauge>::default();
+        build.get_or_create(&[("version", Cow::Borrowed(env!("CARGO_PKG_VERSION")))]).set(1);
+        r.register("backline_build_info", "The version that runs", build);
+        let batch_seconds = Family::new_with_constructor((|| Histogram::new(BATCH_SECONDS)) as NewHistogram);
+        r.register("backline_batch_seconds", "How long batches took from lease to storage", batch_seconds.clone());
+        Self {
+            platforms: PlatformLabels::default(),
+            started: added(r, "process_start_time_seconds", "When the process started, in seconds since 1970"),
+            resident: added(r, "process_resident_memory_bytes", "Memory the process holds"),
+            batches: added(r, "backline_batches", "Batches that ended on this host"),
+            batch_seconds,
+            accounts: added(r, "backline_accounts", "Accounts that ended on this host"),
+            requests: added(r, "backline_requests", "Requests sent, retries and redirects included"),
+            under_way: added(r, "backline_batches_under_way", "Batches this host works on"),
+            limit: added(
+                r,
+                "backline_concurrency_limit",
+                "Batches this host may work on at once as the platform answers now",
+            ),
+            connectors: added(r, "backline_connectors_loaded", "Releases this host holds in memory"),
+            leads: added(r, "backline_scheduler_leads", "1 on the host that plans the runs"),
+            refreshes: added(r, "backline_token_refreshes", "Credentials refreshed, or not"),
+            deliveries: added(r, "backline_deliveries", "Attempts to deliver an event by how they ended"),
+            deliveries_waiting: added(r, "backline_deliveries_waiting", "Deliveries of all hosts that wait"),
+            deliveries_oldest: added(
+                r,
+                "backline_deliveries_oldest_seconds",
+                "Age of the oldest event whose delivery waits",
+            ),
+            calls: added(r, "backline_sandbox_calls", "Calls into connectors by how they ended"),
+            cpu: added(r, "backline_sandbox_cpu_seconds", "Processor time of calls that were answered"),
+            wall: added(r, "backline_sandbox_wall_seconds", "Wall-clock time of calls that were answered"),
+            memory_peak: added(
+                r,
+                "backline_sandbox_memory_peak_bytes",
+                "The most memory one call held since the start",
+            ),
+            log_bytes: added(r, "backline_sandbox_log_bytes", "What connectors logged"),
+            output_bytes: added(r, "backline_sandbox_output_bytes", "What connectors answered"),
+            output_peak: added(r, "backline_sandbox_output_peak_bytes", "The largest answer since the start"),
+            received_bytes: added(r, "backline_sandbox_received_bytes", "Bodies connectors received, decompressed"),
+            database_up: added(r, "backline_database_up", "1 if the database answered when it was last asked"),
+            open_batches: added(r, "backline_batches_open", "Batches of all hosts that are not finished"),
+            hosts: added(r, "backline_hosts", "Hosts on this database that were heard of lately"),
+            archived: added(r, "backline_archive_rows", "Rows past their time that this host moved or deleted"),
+            archive_ended: added(
+                r,
+                "backline_archive_last_success_seconds",
+                "When this host last put away all that was past its time, in seconds since 1970",
+            ),
+            health: HealthGauges::new(r),
+            health_report: Mutex::default(),
+            registry,
+        }
+    }
+}
+
+/// A new figure, known to the registry.
+pub(super) fn added<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: Default + Clone + prometheus_client::registry::Metric,
+{
+    let figure = M::default();
+    registry.register(name, help, figure.clone());
+    figure
+}
+
+impl Telemetry {
+    /// When the service was started.
+    pub fn started(&self, at: DateTime<Utc>) {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a float's 53 bits")]
+        self.figures.started.set(at.timestamp_millis() as f64 / 1000.0);
+    }
+
+    /// Rows past their time were moved or deleted.
+    pub fn put_away(&self, action: &'static str, table: &'static str, rows: u64) {
+        self.figures.archived.get_or_create(&[("action", action.into()), ("table", table.into())]).inc_by(rows);
+    }
+
+    /// All that was past its time is put away.
+    pub fn archive_ended(&self, at: DateTime<Utc>) {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a float's 53 bits")]
+        self.figures.archive_ended.set(at.timestamp_millis() as f64 / 1000.0);
+    }
+
+    /// A connector of the platform is installed: it has a label of its own from now on.
+    pub fn know(&self, platform: &Platform) {
+        self.figures.platforms.know(platform);
+    }
+
+    /// A batch came to its end after so long.
+    pub fn batch_ended(&self, platform: &Platform, end: BatchEnd, took: Duration) {
+        let labels @ [(_, platform)] = &self.of(platform);
+        self.figures.batches.get_or_create(&[("platform", platform.clone()), ("end", end.as_str().into())]).inc();
+        self.figures.batch_seconds.get_or_create(labels).observe(took.as_secs_f64());
+    }
+
+    /// Accounts ended, and so many requests were sent for them.
+    pub fn accounts_ended(&self, platform: &Platform, counts: &RunCounts, requests: u64) {
+        let labels @ [(_, platform)] = &self.of(platform);
+        let outcomes = [
+            ("collected", counts.collected),
+            ("failed", counts.failed),
+            ("deferred", counts.deferred),
+            ("excluded", counts.excluded),
+        ];
+        for (outcome, accounts) in outcomes.into_iter().filter(|(_, accounts)| *accounts > 0) {
+            let labels = [("platform", platform.clone()), ("outcome", outcome.into())];
+            self.figures.accounts.get_or_create(&labels).inc_by(accounts);
+        }
+        self.figures.requests.get_or_create(labels).inc_by(requests);
+    }
+
+    /// How many batches are under way, and how many may be.
+    pub fn concurrency(&self, platform: &Platform, under_way: usize, limit: usize) {
+        let labels = self.of(platform);
+        self.figures.under_way.get_or_create(&labels).set(signed(under_way as u64));
+        self.figures.limit.get_or_create(&labels).set(signed(limit as u64));
+    }
+
+    /// How many releases this host holds in memory.
+    pub fn connectors_loaded(&self, connectors: usize) {
+        self.figures.connectors.set(i64::try_from(connectors).unwrap_or(i64::MAX));
+    }
+
+    /// Whether this host is the scheduler.
+    pub fn leads(&self, leads: bool) {
+        self.figures.leads.set(leads.into());
+    }
+
+    /// A credential was refreshed, or could not be.
+    pub fn token_refreshed(&self, platform: &Platform, succeeded: bool) {
+        let [platform] = self.of(platform);
+        let result = if succeeded { "refreshed" } else { "failed" };
+        self.figures.refreshes.get_or_create(&[platform, ("result", result.into())]).inc();
+    }
+
+    /// An attempt to deliver an event ended.
+    pub fn delivery_ended(&self, result: &'static str) {
+        self.figures.deliveries.get_or_create(&[("result", result.into())]).inc();
+    }
+
+    /// What a batch's calls into its connector took.
+    pub fn connector_used(&self, platform: &Platform, used: &ConnectorUse) {
+        let figures = &self.figures;
+        let labels = self.of(platform);
+        for ((function, end), calls) in &used.calls {
+            let [platform] = labels.clone();
+            let labels = [platform, ("call", (*function).into()), ("end", (*end).into())];
+            figures.calls.get_or_create(&labels).inc_by(*calls);
+        }
+        figures.cpu.get_or_create(&labels).inc_by(Duration::from_millis(used.cpu_ms).as_secs_f64());
+        figures.wall.get_or_create(&labels).inc_by(Duration::from_millis(used.wall_ms).as_secs_f64());
+        raise(&figures.memory_peak.get_or_create(&labels), used.memory_bytes_peak);
+        raise(&figures.output_peak.get_or_create(&labels), used.output_bytes_peak);
+        figures.log_bytes.get_or_create(&labels).inc_by(used.log_bytes);
+        figures.output_bytes.get_or_create(&labels).inc_by(used.output_bytes);
+        figures.received_bytes.get_or_create(&labels).inc_by(used.received_bytes);
+    }
+
+    /// How things are, on the host that looks; none on the others.
+    pub fn health(&self, report: Option<HealthReport>) {
+        *self.figures.health_report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    /// All figures as OpenMetrics text, together with what the database says; none where it does not answer.
+    #[must_use]
+    pub fn render(&self, census: Option<&Census>) -> String {
+        let figures = &self.figures;
+        figures.resident.set(signed(memory::resident_bytes().unwrap_or_default()));
+        figures.database_up.set(census.is_some().into());
+        // What is not known now is not shown as it was before.
+        figures.open_batches.clear();
+        for (state, batches) in census.into_iter().flat_map(|census| &census.open_batches) {
+            figures.open_batches.get_or_create(&[("state", state.clone().into())]).set(signed(*batches));
+        }
+        figures.hosts.set(signed(census.map_or(0, |census| census.hosts)));
+        figures.deliveries_waiting.clear();
+        figures.deliveries_oldest.clear();
+        for (kind, waiting, oldest_s) in census.into_iter().flat_map(|census| &census.deliveries) {
+            let labels = [("kind", (*kind).into())];
+            figures.deliveries_waiting.get_or_create(&labels).set(signed(*waiting));
+            figures.deliveries_oldest.get_or_create(&labels).set(signed(*oldest_s));
+        }
+        let report = figures.health_report.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.health.show(&figures.platforms, report.as_ref());
+        drop(report);
+        let mut text = String::new();
+        // Writing to a string can't fail.
+        let _ = encode(&mut text, &figures.registry);
+        text
+    }
+
+    fn of(&self, platform: &Platform) -> One {
+        [("platform", self.figures.platforms.of(platform))]
+    }
+}
+
+/// A gauge that keeps its highest value.
+fn raise(gauge: &Gauge<i64, AtomicI64>, value: u64) {
+    gauge.inner().fetch_max(signed(value), Ordering::Relaxed);
+}
+
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// What Linux says of this process's memory.
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::telemetry::PLATFORMS_MAX;
+
+    fn platform(name: &str) -> Platform {
+        Platform::new(name).expect("a name")
+    }
+
+    fn values_of<'a>(text: &'a str, label: &str) -> BTreeSet<&'a str> {
+        let start = format!("{label}=\"");
+        text.split(start.as_str()).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+    }
+
+    #[test]
+    fn platforms_have_a_bounded_set_of_labels() {
+        let telemetry = Telemetry::default();
+        for index in 0..PLATFORMS_MAX + 40 {
+            let platform = platform(&format!("p{index}"));
+            telemetry.know(&platform);
+            telemetry.batch_ended(&platform, BatchEnd::Stored, Duration::from_millis(20));
+            telemetry.accounts_ended(&platform, &RunCounts { collected: 1, ..RunCounts::default() }, 1);
+        }
+        let stranger = platform("never-installed");
+        telemetry.concurrency(&stranger, 1, 4);
+        telemetry.token_refreshed(&stranger, false);
+        let text = telemetry.render(None);
+        let platforms = values_of(&text, "platform");
+        assert_eq!(platforms.len(), PLATFORMS_MAX + 1);
+        assert!(platforms.contains("other") && !platforms.contains("never-installed"), "{platforms:?}");
+        assert!(text.contains("backline_batches_total{platform=\"other\",end=\"stored\"} 40"), "{text}");
+    }
+
+    #[test]
+    fn figures_add_up_and_peaks_stay() {
+        let telemetry = Telemetry::default();
+        let youtube = platform("youtube");
+        telemetry.know(&youtube);
+        for (memory, cpu_ms) in [(300, 1_500), (200, 500)] {
+            let calls = [(("fetch", "answered"), 1)].into_iter().collect();
+            let used = ConnectorUse { calls, cpu_ms, memory_bytes_peak: memory, ..ConnectorUse::default() };
+            telemetry.connector_used(&youtube, &used);
+        }
+        let text = telemetry.render(Some(&Census {
+            open_batches: vec![("planned".into(), 7)],
+            hosts: 3,
+            deliveries: vec![("ai", 5, 90)],
+        }));
+        for line in [
+            "backline_sandbox_calls_total{platform=\"youtube\",call=\"fetch\",end=\"answered\"} 2",
+            "backline_sandbox_cpu_seconds_total{platform=\"youtube\"} 2.0",
+            "backline_sandbox_memory_peak_bytes{platform=\"youtube\"} 300",
+            "backline_batches_open{state=\"planned\"} 7",
+            "backline_hosts 3",
+            "backline_deliveries_waiting{kind=\"ai\"} 5",
+            "backline_deliveries_oldest_seconds{kind=\"ai\"} 90",
+            "backline_database_up 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
+        }
+        let without = telemetry.render(None);
+        assert!(!without.contains("backline_batches_open{") && without.contains("backline_database_up 0"), "{without}");
+    }
+}

@@ -1,0 +1,216 @@
+//! What an operator can set about where components come from and who must have signed them. Checked where the configuration is read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::signature::{SIGNATURE_SUFFIX, TrustedKey, check_public_key};
+use super::source::{OciReference, Source};
+use backline_model::origin::OriginPattern;
+
+/// Where components may come from, and who must have signed them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginsConfig {
+    /// What becomes of a component that nobody trusted has signed. Unless given, it is refused where it is not a file of this machine;
+    /// a file's signature is verified where one lies beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<SignaturePolicy>,
+    /// Origins that components may be downloaded from, such as `https://releases.example.com`; none unless given.
+    pub sources: Vec<OriginPattern>,
+    /// Keys whose signatures are trusted, by a name of the operator's choice.
+    pub trusted_keys: BTreeMap<String, TrustedKey>,
+    /// Registries that components may be pulled from, by host and port; none unless given.
+    pub registries: BTreeMap<String, RegistryConfig>,
+}
+
+/// What becomes of a component that nobody trusted has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignaturePolicy {
+    /// It is refused, wherever it comes from.
+    Require,
+    /// It is used with a warning; one whose signature does not fit its bytes is refused.
+    Warn,
+    /// Nobody looks for a signature.
+    Off,
+}
+
+/// A registry that components may be pulled from.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// Whether it is spoken to in the clear.
+    pub insecure_http: bool,
+    /// Who logs in; nobody unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The password, or an access token in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+impl fmt::Debug for RegistryConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryConfig")
+            .field("insecure_http", &self.insecure_http)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "[secret]"))
+            .finish()
+    }
+}
+
+/// How much a signature counts for one component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Without one by a trusted key it is refused.
+    Required,
+    /// It is verified where there is one; what is missing or not trusted is a warning.
+    WarnIfMissing,
+    /// It is verified where there is one, and none is needed.
+    IfPresent,
+    /// Nobody looks.
+    Ignored,
+}
+
+impl PluginsConfig {
+    /// What holds for a source. A signature that the operator names is there to be verified.
+    #[must_use]
+    pub fn demand(&self, source: &Source, names_signature: bool) -> Demand {
+        match self.signatures {
+            Some(SignaturePolicy::Require) => Demand::Required,
+            None if !source.is_local() || names_signature => Demand::Required,
+            None => Demand::IfPresent,
+            Some(SignaturePolicy::Warn) => Demand::WarnIfMissing,
+            Some(SignaturePolicy::Off) => Demand::Ignored,
+        }
+    }
+
+    /// Refuses what can't work: the key of the section and what is wrong.
+    ///
+    /// # Errors
+    /// The key with its sections, and the problem with its remedy.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        for (name, trusted) in &self.trusted_keys {
+            let section = format!("plugins.trusted_keys.{name}");
+            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
+                return Err((section, "a key's name is of letters, digits, - and _".to_owned()));
+            }
+            check_public_key(&trusted.key).map_err(|problem| (format!("{section}.key"), problem))?;
+            let twin = self.trusted_keys.iter().find(|(other, key)| *other < name && key.key == trusted.key);
+            if let Some((other, _)) = twin {
+                return Err((
+                    format!("{section}.key"),
+                    format!("it is the key of '{other}' too; leave one of them out"),
+                ));
+            }
+        }
+        for (host, registry) in &self.registries {
+            let section = format!("plugins.registries.{host}");
+            let probe = format!("oci://{host}/a:1").parse();
+            match probe {
+                Ok(Source::Oci(OciReference { registry, .. })) if registry == *host => {}
+                _ => {
+                    let problem = "a registry is host or host:port in lower case, without a scheme or path; write it in quotes, as in [plugins.registries.\"registry.example.com:5000\"]";
+                    return Err((section, problem.to_owned()));
+                }
+            }
+            match (&registry.username, &registry.password) {
+                (Some(_), None) => {
+                    return Err((format!("{section}.username"), "password is missing beside it".to_owned()));
+                }
+                (None, Some(_)) => {
+                    return Err((format!("{section}.password"), "username is missing beside it".to_owned()));
+                }
+                (Some(_), Some(_)) if registry.insecure_http && !is_loopback(host) => {
+                    let problem = "the password would travel in the clear; leave insecure_http or the password out";
+                    return Err((format!("{section}.insecure_http"), problem.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The same with every secret replaced.
+    #[must_use]
+    pub fn masked(&self, mask: &str) -> Self {
+        let mut masked = self.clone();
+        for registry in masked.registries.values_mut() {
+            registry.password = registry.password.as_ref().map(|_| mask.to_owned());
+        }
+        masked
+    }
+}
+
+/// Where the signature of a file or URL lies: beside it.
+#[must_use]
+pub fn beside(name: &str) -> String {
+    format!("{name}{SIGNATURE_SUFFIX}")
+}
+
+fn is_loopback(registry: &str) -> bool {
+    let host = registry.split(':').next().unwrap_or_default();
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::generate_key;
+
+    fn problem(text: &str) -> String {
+        let config: PluginsConfig = toml::from_str(text).expect("of the right types");
+        let (key, problem) = config.check().expect_err(text);
+        format!("{key}: {problem}")
+    }
+
+    #[test]
+    fn what_cannot_work_is_named_with_its_remedy() {
+        let key = generate_key("a").expect("a key").key;
+        for (text, said) in [
+            ("[trusted_keys.acme]\nkey = \"RWx\"", "plugins.trusted_keys.acme.key: it is not a minisign public key"),
+            (&format!("[trusted_keys.\"a b\"]\nkey = \"{key}\""), "plugins.trusted_keys.a b: a key's name"),
+            (
+                &format!("[trusted_keys.a]\nkey = \"{key}\"\n[trusted_keys.b]\nkey = \"{key}\""),
+                "trusted_keys.b.key: it is the key of 'a' too",
+            ),
+            ("[registries.\"https://a.example\"]", "plugins.registries.https://a.example: a registry is host"),
+            ("[registries.\"a.example/b\"]", "a registry is host"),
+            ("[registries.\"A.example\"]", "in lower case"),
+            ("[registries.a]\nusername = \"u\"", "plugins.registries.a.username: password is missing"),
+            ("[registries.a]\npassword = \"canary\"", "plugins.registries.a.password: username is missing"),
+            ("[registries.\"a:80\"]\nusername = \"u\"\npassword = \"canary\"\ninsecure_http = true", "in the clear"),
+        ] {
+            let problem = problem(text);
+            assert!(problem.contains(said) && !problem.contains("canary"), "{text}: {problem}");
+        }
+        let fine = format!(
+            "signatures = \"warn\"\nsources = [\"https://a.example\"]\n[trusted_keys.a]\nkey = \"{key}\"\nconnectors = [\"youtube\"]\n\
+             [registries.\"127.0.0.1:5000\"]\ninsecure_http = true\nusername = \"u\"\npassword = \"p\"\n[registries.\"ghcr.io\"]"
+        );
+        let config: PluginsConfig = toml::from_str(&fine).expect("of the right types");
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_signature_counts_as_the_policy_and_the_source_say() {
+        let file: Source = "a.wasm".parse().expect("a path");
+        let url: Source = "https://a.example/a.wasm".parse().expect("a URL");
+        let oci: Source = "oci://a.example/a:1".parse().expect("a reference");
+        let of = |signatures, source: &Source, named| {
+            PluginsConfig { signatures, ..PluginsConfig::default() }.demand(source, named)
+        };
+        assert_eq!(of(None, &file, false), Demand::IfPresent);
+        assert_eq!(of(None, &file, true), Demand::Required);
+        assert_eq!(of(None, &url, false), Demand::Required);
+        assert_eq!(of(None, &oci, false), Demand::Required);
+        for source in [&file, &url, &oci] {
+            assert_eq!(of(Some(SignaturePolicy::Require), source, false), Demand::Required);
+            assert_eq!(of(Some(SignaturePolicy::Warn), source, false), Demand::WarnIfMissing);
+            assert_eq!(of(Some(SignaturePolicy::Off), source, false), Demand::Ignored);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What a component is and may reach, read from its bytes.
+
+use serde::Serialize;
+use wasmparser::{Encoding, Parser, Payload};
+
+use backline_model::Digest;
+use backline_model::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, SECTION};
+use backline_model::text::misleads;
+
+/// Most imports, and most exports. A component of an interpreter has some thirty; the operator has to read them.
+const NAMES_MAX: usize = 1_000;
+
+/// Why a file is no connector. Nothing of it was run.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// Not WebAssembly, or damaged.
+    #[error("the file is not a WebAssembly component: {0}; it may be truncated or of another format")]
+    NotWasm(String),
+    /// A core module.
+    #[error("the file is a core module, not a component; make it one with `backline plugins pack`")]
+    CoreModule,
+    /// Names that an operator could not make sense of.
+    #[error("the component's imports or exports can't be shown to an operator: {0}; it is no connector")]
+    Names(&'static str),
+    /// No manifest section.
+    #[error("the component carries no manifest; add one with `backline plugins pack --manifest connector.toml`")]
+    NoManifest,
+    /// More than one manifest section: which one would be believed?
+    #[error("the component carries {0} manifests, exactly one is allowed")]
+    SeveralManifests(usize),
+    /// The section is not text, or too long.
+    #[error("the component's manifest is not UTF-8 text of at most {MANIFEST_BYTES_MAX} bytes")]
+    UnreadableManifest,
+    /// The manifest is wrong.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// It does not export what the host calls.
+    #[error("the component does not export backline:connector/source; it is not a connector")]
+    NotAConnector,
+    /// The contract version is outside what its own manifest declares.
+    #[error("the component is built against backline:connector@{actual}, but its manifest says api = \"{declared}\"")]
+    ApiMismatch {
+        /// What it exports.
+        actual: String,
+        /// What the manifest says.
+        declared: String,
+    },
+}
+
+/// Everything that can be said of a component without running it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inspection {
+    /// SHA-256 of the file.
+    pub digest: Digest,
+    /// Bytes of the file.
+    pub size_bytes: u64,
+    /// The contract version it exports, such as `1.0.0`.
+    pub wit_version: String,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// Everything it imports: its whole authority.
+    pub imports: Vec<String>,
+    /// Everything it exports.
+    pub exports: Vec<String>,
+}
+
+/// Reads a component.
+///
+/// # Errors
+/// [`InspectError`] says what is wrong and what would mend it.
+pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
+    let (mut imports, mut exports, mut manifests) = (Vec::new(), Vec::new(), Vec::new());
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(component) {
+        let payload = payload.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?;
+        match payload {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(InspectError::CoreModule),
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
+                manifests.push(section.data())
+            }
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    let import = import.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?;
+                    note(&mut imports, import.name.name)?;
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    let export = export.map_err(|error| InspectError::NotWasm(error.message().to_owned()))?;
+                    note(&mut exports, export.name.name)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    let manifest = match manifests.as_slice() {
+        [] => return Err(InspectError::NoManifest),
+        [one] if one.len() <= MANIFEST_BYTES_MAX => {
+            std::str::from_utf8(one).map_err(|_| InspectError::UnreadableManifest)?
+        }
+        [_] => return Err(InspectError::UnreadableManifest),
+        several => return Err(InspectError::SeveralManifests(several.len())),
+    };
+    let manifest = Manifest::parse(manifest)?;
+    let wit_version = exports
+        .iter()
+        .find_map(|export| export.strip_prefix("backline:connector/source@"))
+        .ok_or(InspectError::NotAConnector)?
+        .to_owned();
+    let speaks_it = semver::Version::parse(&wit_version).is_ok_and(|version| manifest.connector.api.matches(&version));
+    if !speaks_it {
+        return Err(InspectError::ApiMismatch { actual: wit_version, declared: manifest.connector.api.to_string() });
+    }
+    imports.sort();
+    exports.sort();
+    Ok(Inspection {
+        digest: Digest::of(component),
+        size_bytes: component.len() as u64,
+        wit_version,
+        manifest,
+        imports,
+        exports,
+    })
+}
+
+/// Takes a name down, if an operator can be shown it. (The reader checks no names; the compiler, which does, comes later.)
+fn note(names: &mut Vec<String>, name: &str) -> Result<(), InspectError> {
+    if name.chars().any(misleads) {
+        return Err(InspectError::Names("a name has control or invisible characters"));
+    }
+    if names.len() == NAMES_MAX {
+        return Err(InspectError::Names("there are more than a thousand"));
+    }
+    names.push(name.to_owned());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn importing<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let mut imports = wasm_encoder::ComponentImportSection::new();
+        for name in names {
+            imports.import(name, wasm_encoder::ComponentTypeRef::Instance(0));
+        }
+        let mut component = wasm_encoder::Component::new();
+        component.section(&imports);
+        component.finish()
+    }
+
+    #[test]
+    fn imports_that_would_disturb_a_terminal_or_fill_memory_are_refused() {
+        let refused = |bytes: &[u8]| inspect(bytes).expect_err("refused").to_string();
+        let error = refused(&importing(["wasi:cli/run\u{1b}[2J"]));
+        assert!(error.contains("control or invisible") && !error.contains('\u{1b}'), "{error}");
+        assert!(refused(&importing(std::iter::repeat_n("a", NAMES_MAX + 1))).contains("more than a thousand"));
+        assert!(refused(&importing(std::iter::repeat_n("a", NAMES_MAX))).contains("no manifest"));
+    }
+}

@@ -1,0 +1,134 @@
+//! Makes what a connector author compiled into what an operator installs: a component with its manifest inside.
+
+use std::borrow::Cow;
+
+use wasm_encoder::{CustomSection, Encode as _};
+use wasmparser::{Encoding, Parser, Payload};
+use wit_component::ComponentEncoder;
+
+use super::inspect::{InspectError, inspect};
+use backline_model::manifest::{Manifest, ManifestError, SECTION};
+
+/// Why a file could not be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The manifest is wrong.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Neither a core module nor a component.
+    #[error("the file is not WebAssembly: {0}")]
+    NotWasm(String),
+    /// It has one already.
+    #[error("the component carries a manifest already; pack the file the compiler wrote, not a packed one")]
+    AlreadyPacked,
+    /// A core module that can't become a component, mostly because it imports something outside the contract.
+    #[error(
+        "the core module can't be made a component: {0}; build it for wasm32-unknown-unknown with the Backline SDK"
+    )]
+    NotEncodable(String),
+    /// What came out is no connector.
+    #[error(transparent)]
+    Result(#[from] InspectError),
+}
+
+/// Packs a core module (made with the SDK) or a component with its manifest.
+///
+/// # Errors
+/// [`PackError`] says what is wrong. What is returned has passed [`inspect`].
+pub fn pack(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, PackError> {
+    Manifest::parse(manifest)?;
+    let mut component = match encoding(wasm)? {
+        Encoding::Component => wasm.to_vec(),
+        Encoding::Module => encode(wasm)?,
+    };
+    if has_manifest(&component)? {
+        return Err(PackError::AlreadyPacked);
+    }
+    let section = CustomSection { name: Cow::Borrowed(SECTION), data: Cow::Borrowed(manifest.as_bytes()) };
+    component.push(0); // a custom section's id; `encode` writes its length, name and data
+    section.encode(&mut component);
+    inspect(&component)?;
+    Ok(component)
+}
+
+fn encode(module: &[u8]) -> Result<Vec<u8>, PackError> {
+    ComponentEncoder::default()
+        .validate(true)
+        .module(module)
+        .and_then(|encoder| encoder.encode())
+        .map_err(|error| PackError::NotEncodable(format!("{error:#}")))
+}
+
+fn encoding(wasm: &[u8]) -> Result<Encoding, PackError> {
+    match Parser::new(0).parse_all(wasm).next() {
+        Some(Ok(Payload::Version { encoding, .. })) => Ok(encoding),
+        Some(Err(error)) => Err(PackError::NotWasm(error.message().to_owned())),
+        _ => Err(PackError::NotWasm("it is empty".to_owned())),
+    }
+}
+
+fn has_manifest(component: &[u8]) -> Result<bool, PackError> {
+    for payload in Parser::new(0).parse_all(component) {
+        if let Payload::CustomSection(section) =
+            payload.map_err(|error| PackError::NotWasm(error.message().to_owned()))?
+            && section.name() == SECTION
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = r#"
+        [connector]
+        name = "example"
+        platform = "example"
+        version = "1.0.0"
+        api = "^1.0"
+        title = "Example"
+        batch_size = 10
+    "#;
+
+    #[test]
+    fn refuses_what_is_not_webassembly() {
+        for bytes in [&b""[..], b"hello", b"\0asm", b"\x7fELF\x02\x01\x01"] {
+            assert!(matches!(pack(bytes, MANIFEST), Err(PackError::NotWasm(_))), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_component_that_is_no_connector() {
+        let empty = wasm_encoder::Component::new().finish();
+        assert!(matches!(pack(&empty, MANIFEST), Err(PackError::Result(InspectError::NotAConnector))));
+    }
+
+    #[test]
+    fn refuses_a_wrong_manifest_before_it_looks_at_the_file() {
+        let problem =
+            pack(b"", &MANIFEST.replace("batch_size = 10", "batch_size = 0")).expect_err("refused").to_string();
+        assert!(problem.contains("connector.batch_size"), "{problem}");
+    }
+
+    #[test]
+    fn names_the_remedy_for_a_core_module_and_a_missing_manifest() {
+        let module = wasm_encoder::Module::new().finish();
+        assert!(inspect(&module).expect_err("refused").to_string().contains("backline plugins pack"));
+        let component = wasm_encoder::Component::new().finish();
+        assert!(inspect(&component).expect_err("refused").to_string().contains("--manifest"));
+    }
+
+    #[test]
+    fn refuses_two_manifests() {
+        let mut component = wasm_encoder::Component::new().finish();
+        for _ in 0..2 {
+            component.push(0);
+            CustomSection { name: Cow::Borrowed(SECTION), data: Cow::Borrowed(MANIFEST.as_bytes()) }
+                .encode(&mut component);
+        }
+        assert!(matches!(inspect(&component), Err(InspectError::SeveralManifests(2))));
+    }
+}

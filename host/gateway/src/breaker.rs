@@ -1,0 +1,199 @@
+//! A circuit breaker per origin: one that keeps failing is left alone for a while, then tried with a single request.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::config::GatewayConfig;
+use backline_model::origin::Origin;
+
+/// Most origins that are remembered. A connector with a wildcard could name ever new ones that fail.
+const ORIGINS_MAX: usize = 4_096;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// Requests pass; so many failed in a row.
+    Closed { failures: u32 },
+    /// No request passes until then.
+    Open { until: DateTime<Utc> },
+    /// One request is under way to see whether the origin works again.
+    Probing { until: DateTime<Utc> },
+}
+
+/// The state of every origin that failed lately.
+pub(super) struct Breakers {
+    failures_max: u32,
+    cool_down: TimeDelta,
+    states: Mutex<HashMap<Origin, State>>,
+}
+
+impl Breakers {
+    pub(super) fn new(config: &GatewayConfig) -> Self {
+        let cool_down = i64::try_from(config.breaker_cool_down_ms).unwrap_or(i64::MAX);
+        Self {
+            failures_max: config.breaker_failures.max(1),
+            cool_down: TimeDelta::try_milliseconds(cool_down).unwrap_or(TimeDelta::days(1)).min(TimeDelta::days(1)),
+            states: Mutex::default(),
+        }
+    }
+
+    /// Lets a request pass, or says until when the origin is left alone.
+    pub(super) fn admit(&self, origin: &Origin, now: DateTime<Utc>) -> Result<Admission<'_>, DateTime<Utc>> {
+        let mut states = self.lock();
+        match states.get(origin).copied() {
+            None | Some(State::Closed { .. }) => {}
+            Some(State::Open { until }) if now < until => return Err(until),
+            Some(State::Open { until }) => {
+                states.insert(origin.clone(), State::Probing { until });
+            }
+            Some(State::Probing { until }) => return Err(until.max(now)),
+        }
+        Ok(Admission { breakers: self, origin: origin.clone(), settled: false })
+    }
+
+    fn settle(&self, origin: &Origin, worked: Option<bool>, now: Option<DateTime<Utc>>) {
+        let mut states = self.lock();
+        let state = states.get(origin).copied().unwrap_or(State::Closed { failures: 0 });
+        let next = match (state, worked, now) {
+            (State::Closed { .. } | State::Probing { .. }, Some(true), _) => State::Closed { failures: 0 },
+            (State::Closed { failures }, Some(false), Some(now)) if failures + 1 >= self.failures_max => {
+                State::Open { until: now + self.cool_down }
+            }
+            (State::Closed { failures }, Some(false), _) => State::Closed { failures: failures + 1 },
+            (State::Probing { .. }, Some(false), Some(now)) => State::Open { until: now + self.cool_down },
+            // The probe was dropped without an answer: the next request is the probe.
+            (State::Probing { until }, _, _) => State::Open { until },
+            // Answers of requests that were under way when it opened change nothing.
+            (State::Open { .. }, _, _) | (State::Closed { .. }, None, _) => state,
+        };
+        if next == (State::Closed { failures: 0 }) {
+            states.remove(origin);
+        } else {
+            if states.len() >= ORIGINS_MAX && !states.contains_key(origin) {
+                // Those left alone at present matter most; if all are, the new one goes unwatched.
+                states.retain(|_, state| !matches!(state, State::Closed { .. }) && !is_over(state, now));
+                if states.len() >= ORIGINS_MAX {
+                    return;
+                }
+            }
+            states.insert(origin.clone(), next);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an origin would get its probe now, so that forgetting it costs little.
+fn is_over(state: &State, now: Option<DateTime<Utc>>) -> bool {
+    matches!((state, now), (State::Open { until }, Some(now)) if *until <= now)
+}
+
+/// Leave to send one request. Say how it went; dropping it says that nobody waited for the answer.
+#[must_use]
+pub(super) struct Admission<'a> {
+    breakers: &'a Breakers,
+    origin: Origin,
+    settled: bool,
+}
+
+impl Admission<'_> {
+    /// The origin answered, or did not.
+    pub(super) fn settle(mut self, worked: bool, now: DateTime<Utc>) {
+        self.settled = true;
+        self.breakers.settle(&self.origin, Some(worked), Some(now));
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.breakers.settle(&self.origin, None, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breakers() -> Breakers {
+        Breakers::new(&GatewayConfig { breaker_failures: 3, breaker_cool_down_ms: 10_000, ..GatewayConfig::default() })
+    }
+
+    fn origin(text: &str) -> Origin {
+        Origin::of(&text.parse().expect("a URL")).expect("an origin")
+    }
+
+    fn second(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).expect("a time")
+    }
+
+    fn fail(breakers: &Breakers, times: u32, at: i64) {
+        for _ in 0..times {
+            breakers
+                .admit(&origin("https://a.test"), second(at))
+                .unwrap_or_else(|_| panic!("open"))
+                .settle(false, second(at));
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_for_the_cool_down_and_for_that_origin_only() {
+        let breakers = breakers();
+        fail(&breakers, 2, 0);
+        breakers.admit(&origin("https://a.test"), second(0)).expect("closed").settle(true, second(0));
+        fail(&breakers, 3, 1);
+        assert_eq!(breakers.admit(&origin("https://a.test"), second(10)).err(), Some(second(11)));
+        assert!(breakers.admit(&origin("https://b.test"), second(10)).is_ok());
+    }
+
+    #[test]
+    fn after_the_cool_down_one_probe_passes_and_decides() {
+        let breakers = breakers();
+        let a = origin("https://a.test");
+        fail(&breakers, 3, 0);
+        let probe = breakers.admit(&a, second(10)).expect("a probe");
+        assert!(breakers.admit(&a, second(10)).is_err(), "a second probe passed");
+        probe.settle(false, second(12));
+        assert_eq!(breakers.admit(&a, second(21)).err(), Some(second(22)));
+        breakers.admit(&a, second(22)).expect("a probe").settle(true, second(22));
+        fail(&breakers, 2, 23);
+        assert!(breakers.admit(&a, second(23)).is_ok(), "the count starts anew");
+    }
+
+    #[test]
+    fn ever_new_origins_that_fail_do_not_pile_up() {
+        let breakers = breakers();
+        fail(&breakers, 3, 0);
+        for index in 0..3 * ORIGINS_MAX {
+            let failing = origin(&format!("https://a{index}.evil.test"));
+            breakers.admit(&failing, second(1)).expect("closed").settle(false, second(1));
+        }
+        assert!(breakers.lock().len() <= ORIGINS_MAX);
+        assert!(breakers.admit(&origin("https://a.test"), second(9)).is_err(), "one that is left alone was forgotten");
+    }
+
+    #[test]
+    fn a_probe_that_is_dropped_leaves_room_for_another() {
+        let breakers = breakers();
+        let a = origin("https://a.test");
+        fail(&breakers, 3, 0);
+        drop(breakers.admit(&a, second(10)).expect("a probe"));
+        assert!(breakers.admit(&a, second(10)).is_ok());
+    }
+
+    #[test]
+    fn late_answers_neither_close_it_nor_prolong_it() {
+        let breakers = breakers();
+        let a = origin("https://a.test");
+        let (early, late) =
+            (breakers.admit(&a, second(0)).expect("closed"), breakers.admit(&a, second(0)).expect("closed"));
+        fail(&breakers, 3, 0);
+        early.settle(true, second(5));
+        late.settle(false, second(6));
+        assert_eq!(breakers.admit(&a, second(9)).err(), Some(second(10)));
+    }
+}

@@ -1,0 +1,103 @@
+//! Whether to try again, and when: pure functions.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use backline_model::manifest::Method;
+
+/// How an attempt ended, as far as trying again is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A status came.
+    Status(u16),
+    /// No connection was made: the platform has not seen the request.
+    NotConnected,
+    /// The request may have been seen; no whole answer came.
+    Broken,
+    /// Trying again can't help.
+    Final,
+}
+
+/// Whether another attempt is worth making and harmless.
+///
+/// 429 and 503 say that the request was not carried out, and without a connection it was not even seen; after anything else
+/// a request that changes something might be carried out twice.
+pub(super) fn is_worth_retrying(ending: Ending, method: Method) -> bool {
+    let harmless = matches!(method, Method::Get | Method::Head | Method::Put | Method::Delete);
+    match ending {
+        Ending::Status(429 | 503) | Ending::NotConnected => true,
+        Ending::Status(500..) | Ending::Broken => harmless,
+        Ending::Status(_) | Ending::Final => false,
+    }
+}
+
+/// How long to wait before attempt `attempt` + 1 (the first is 1): exponential with full jitter, that is anything from zero
+/// to the bound, so that hosts which failed together don't come back together.
+///
+/// `random` is from 0 to 1.
+pub(super) fn backoff(attempt: u32, base_ms: u64, max_ms: u64, random: f64) -> Duration {
+    let doubled = base_ms.saturating_mul(1u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX));
+    Duration::from_millis(doubled.min(max_ms)).mul_f64(random.clamp(0.0, 1.0))
+}
+
+/// What a `Retry-After` header asks for: seconds, or a date (RFC 9110, 10.2.3). A date in the past asks for no wait.
+pub(super) fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date: DateTime<Utc> = httpdate::parse_http_date(value).ok()?.into();
+    Some((date - now).to_std().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_carried_out_is_not_sent_twice() {
+        for (ending, method, expected) in [
+            (Ending::Status(429), Method::Get, true),
+            (Ending::Status(429), Method::Post, true),
+            (Ending::Status(503), Method::Post, true),
+            (Ending::Status(500), Method::Get, true),
+            (Ending::Status(500), Method::Post, false),
+            (Ending::Status(502), Method::Patch, false),
+            (Ending::Status(504), Method::Delete, true),
+            (Ending::Status(200), Method::Get, false),
+            (Ending::Status(403), Method::Get, false),
+            (Ending::NotConnected, Method::Post, true),
+            (Ending::Broken, Method::Get, true),
+            (Ending::Broken, Method::Post, false),
+            (Ending::Final, Method::Get, false),
+        ] {
+            assert_eq!(is_worth_retrying(ending, method), expected, "{ending:?} {method:?}");
+        }
+    }
+
+    #[test]
+    fn the_wait_doubles_up_to_its_bound_and_is_jittered_from_zero() {
+        let longest: Vec<u128> = (1..=7).map(|attempt| backoff(attempt, 250, 8_000, 1.0).as_millis()).collect();
+        assert_eq!(longest, [250, 500, 1_000, 2_000, 4_000, 8_000, 8_000]);
+        assert_eq!(backoff(3, 250, 8_000, 0.0), Duration::ZERO);
+        assert_eq!(backoff(3, 250, 8_000, 0.5), Duration::from_millis(500));
+        assert_eq!(backoff(200, u64::MAX, 8_000, 1.0), Duration::from_millis(8_000));
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now: DateTime<Utc> = "2026-11-22T10:00:00Z".parse().expect("a time");
+        for (text, expected) in [
+            ("3", Some(3)),
+            (" 120 ", Some(120)),
+            ("Sun, 22 Nov 2026 10:00:30 GMT", Some(30)),
+            ("Sun, 22 Nov 2026 09:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(text, now), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! What a credential holds, and how it is sealed for the database. No I/O.
+//!
+//! A secret prints as `[secret]` and can't be serialised by accident: the one way to its text is [`SecretText::expose`], and
+//! the one way out of the process is [`Keyring::seal`].
+
+mod life;
+mod seal;
+mod webhook;
+
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
+
+use backline_model::manifest::{CredentialKind, Owner};
+
+pub use seal::{KEY_PREFIX_BYTES, Keyring};
+pub use webhook::WebhookSecret;
+
+/// Shortest secret that is accepted, in bytes. Anything shorter would be found in honest answers by chance when they are
+/// searched for it.
+pub const SECRET_BYTES_MIN: usize = 8;
+
+/// Longest secret that is accepted, in bytes.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+
+/// An access token that runs out within this time is not injected any more: a request must be able to finish.
+const ACCESS_MARGIN: TimeDelta = TimeDelta::seconds(60);
+
+/// Instagram refuses to refresh a token younger than this.
+pub const INSTAGRAM_TOKEN_AGE_MIN: TimeDelta = TimeDelta::hours(24);
+
+/// What is wrong with a secret, a key or a sealed text. Never says what the secret is.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SecretError {
+    /// The text given for a credential is not of the form its kind needs.
+    #[error("the {kind:?} credential can't be used: {problem}")]
+    Form {
+        /// Its kind.
+        kind: CredentialKind,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// The sealing key is not one.
+    #[error("the sealing key is not 32 bytes in base64; make one with `backline key generate`")]
+    Key,
+    /// Sealed by a key that is not in the keyring.
+    #[error("the secret was sealed with another key ({key_id}); is the right key configured?")]
+    UnknownKey {
+        /// The first bytes of the key's digest.
+        key_id: String,
+    },
+    /// Not what was sealed, or sealed for another credential.
+    #[error("the sealed secret is damaged or belongs to another credential")]
+    Damaged,
+}
+
+/// Text that must not be seen: wiped from memory when dropped, printed as `[secret]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// Takes a text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself. Never log it, never put it into an error.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl fmt::Display for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&str> for SecretText {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// A token that was obtained with a more durable secret.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct AccessToken {
+    /// What is injected.
+    pub token: SecretText,
+    /// When it was obtained.
+    pub obtained_at: DateTime<Utc>,
+    /// When it runs out; none where the platform did not say.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl AccessToken {
+    fn is_usable(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_none_or(|expires_at| now + ACCESS_MARGIN < expires_at)
+    }
+}
+
+/// What a credential holds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Secret {
+    /// Sent as it is.
+    ApiKey {
+        /// The key.
+        value: SecretText,
+    },
+    /// Sent as it is.
+    Bearer {
+        /// The token.
+        value: SecretText,
+    },
+    /// Exchanged for access tokens that are everybody's.
+    ClientCredentials {
+        /// Not secret by itself, and nobody's business.
+        client_id: SecretText,
+        /// The client's password.
+        client_secret: SecretText,
+        /// What it was exchanged for last.
+        access: Option<AccessToken>,
+    },
+    /// The operator's client for refresh tokens of accounts: stored under the same slot, with no account. Never injected.
+    OauthClient {
+        /// Not secret by itself, and nobody's business.
+        client_id: SecretText,
+        /// The client's password.
+        client_secret: SecretText,
+    },
+    /// Exchanged for access tokens of one account; may be replaced at every exchange.
+    RefreshToken {
+        /// The current refresh token.
+        refresh_token: SecretText,
+        /// When it runs out, where the platform said so.
+        refresh_expires_at: Option<DateTime<Utc>>,
+        /// What it was exchanged for last.
+        access: Option<AccessToken>,
+    },
+    /// Instagram's long-lived token: injected itself, and refreshed with itself.
+    InstagramLongLived {
+        /// The token.
+        token: SecretText,
+        /// When it was obtained, where known.
+        obtained_at: Option<DateTime<Utc>>,
+        /// When it runs out, where known.
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// What the host signs Apple developer tokens with.
+    AppleDeveloperToken {
+        /// The developer team.
+        team_id: SecretText,
+        /// The key's id.
+        key_id: SecretText,
+        /// PKCS#8, as Apple's `.p8` file has it.
+        private_key_pem: SecretText,
+        /// The token signed last.
+        access: Option<AccessToken>,
+    },
+}
+
+impl Secret {
+    /// Reads what an operator gives for a credential: plain text for keys and tokens, JSON for the rest.
+    ///
+    /// - `api-key`, `bearer`: the text itself
+    /// - `oauth2-client-credentials`: `{"client_id", "client_secret"}`
+    /// - `oauth2-refresh-token` of an account: the refresh token itself, or `{"refresh_token", "refresh_expires_at"?, "access_token"?,
+    ///   "obtained_at"?, "expires_at"?}`; of the operator: `{"client_id", "client_secret"}` (`client_key` works too)
+    /// - `instagram-long-lived`: the token itself, or `{"token", "obtained_at"?, "expires_at"?}`
+    /// - `apple-developer-token`: `{"team_id", "key_id", "private_key_pem"}`
+    ///
+    /// # Errors
+    /// When the text is not of that form, or a value is too short, too long or has characters no request can hold.
+    pub fn parse(kind: CredentialKind, owner: Owner, text: &str) -> Result<Self, SecretError> {
+        let text = text.trim();
+        let wrong = |problem: &str| SecretError::Form { kind, problem: problem.to_owned() };
+        if text.len() > SECRET_BYTES_MAX {
+            return Err(wrong("it is longer than 64 KiB"));
+        }
+        let form = |expected: &str| -> Result<GivenForm, SecretError> {
+            // serde's message may repeat a value, so it is not passed on.
+            serde_json::from_str(text).map_err(|_| wrong(&format!("it is not JSON of the form {expected}")))
+        };
+        let client = || -> Result<(SecretText, SecretText), SecretError> {
+            let expected = r#"{"client_id": "…", "client_secret": "…"}"#;
+            let form = form(expected)?;
+            match (form.client_id, form.client_secret) {
+                (Some(id), Some(secret)) if !id.expose().is_empty() => Ok((id, usable(kind, secret)?)),
+                _ => Err(wrong(&format!("it is not JSON of the form {expected}"))),
+            }
+        };
+        match kind {
+            CredentialKind::ApiKey => Ok(Self::ApiKey { value: usable(kind, text.into())? }),
+            CredentialKind::Bearer => Ok(Self::Bearer { value: usable(kind, text.into())? }),
+            CredentialKind::Oauth2ClientCredentials => {
+                let (client_id, client_secret) = client()?;
+                Ok(Self::ClientCredentials { client_id, client_secret, access: None })
+            }
+            CredentialKind::Oauth2RefreshToken if owner == Owner::Operator => {
+                let (client_id, client_secret) = client()?;
+                Ok(Self::OauthClient { client_id, client_secret })
+            }
+            CredentialKind::Oauth2RefreshToken if !text.starts_with('{') => Ok(Self::RefreshToken {
+                refresh_token: usable(kind, text.into())?,
+                refresh_expires_at: None,
+                access: None,
+            }),
+            CredentialKind::Oauth2RefreshToken => {
+                let expected = r#"{"refresh_token": "…"}"#;
+                let form = form(expected)?;
+                let token =
+                    form.refresh_token.ok_or_else(|| wrong(&format!("it is not JSON of the form {expected}")))?;
+                // An access token of unknown age is worth nothing: the first use exchanges the refresh token.
+                let access = match (form.token, form.obtained_at, form.expires_at) {
+                    (Some(token), Some(obtained_at), Some(expires_at)) => {
+                        Some(AccessToken { token: usable(kind, token)?, obtained_at, expires_at: Some(expires_at) })
+                    }
+                    _ => None,
+                };
+                Ok(Self::RefreshToken {
+                    refresh_token: usable(kind, token)?,
+                    refresh_expires_at: form.refresh_expires_at,
+                    access,
+                })
+            }
+            CredentialKind::InstagramLongLived if !text.starts_with('{') => {
+                Ok(Self::InstagramLongLived { token: usable(kind, text.into())?, obtained_at: None, expires_at: None })
+            }
+            CredentialKind::InstagramLongLived => {
+                let expected =
+                    r#"{"token": "…", "obtained_at": "2026-01-31T00:00:00Z", "expires_at": "2026-04-01T00:00:00Z"}"#;
+                let form = form(expected)?;
+                let token = form.token.ok_or_else(|| wrong(&format!("it is not JSON of the form {expected}")))?;
+                Ok(Self::InstagramLongLived {
+                    token: usable(kind, token)?,
+                    obtained_at: form.obtained_at,
+                    expires_at: form.expires_at,
+                })
+            }
+            CredentialKind::AppleDeveloperToken => {
+                let expected = r#"{"team_id": "…", "key_id": "…", "private_key_pem": "-----BEGIN PRIVATE KEY-----…"}"#;
+                let form = form(expected)?;
+                match (form.team_id, form.key_id, form.private_key_pem) {
+                    (Some(team_id), Some(key_id), Some(pem))
+                        if pem.expose().contains("-----BEGIN PRIVATE KEY-----") =>
+                    {
+                        Ok(Self::AppleDeveloperToken { team_id, key_id, private_key_pem: pem, access: None })
+                    }
+                    _ => Err(wrong(&format!("it is not JSON of the form {expected}"))),
+                }
+            }
+        }
+    }
+
+    /// What a request gets; none where it must be refreshed first, or is never injected.
+    #[must_use]
+    pub fn injectable(&self, now: DateTime<Utc>) -> Option<&SecretText> {
+        match self {
+            Self::ApiKey { value } | Self::Bearer { value } => Some(value),
+            Self::OauthClient { .. } => None,
+            Self::InstagramLongLived { token, expires_at, .. } => {
+                expires_at.is_none_or(|expires_at| now < expires_at).then_some(token)
+            }
+            Self::ClientCredentials { access, .. }
+            | Self::RefreshToken { access, .. }
+            | Self::AppleDeveloperToken { access, .. } => {
+                access.as_ref().filter(|access| access.is_usable(now)).map(|access| &access.token)
+            }
+        }
+    }
+
+    /// When its owner must connect anew unless it is refreshed before; none where it lasts, or where nobody knows.
+    ///
+    /// This is the durable secret's end. Access tokens come and go without anybody's help.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::InstagramLongLived { expires_at, .. } => *expires_at,
+            Self::RefreshToken { refresh_expires_at, .. } => *refresh_expires_at,
+            _ => None,
+        }
+    }
+
+    /// The same secret, with the time it was stored as the time it was obtained where nobody said better.
+    #[must_use]
+    pub fn obtained_by(self, now: DateTime<Utc>) -> Self {
+        match self {
+            Self::InstagramLongLived { token, obtained_at, expires_at } => {
+                Self::InstagramLongLived { token, obtained_at: obtained_at.or(Some(now)), expires_at }
+            }
+            other => other,
+        }
+    }
+
+    /// The name of its kind, for listings.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ApiKey { .. } => "api-key",
+            Self::Bearer { .. } => "bearer",
+            Self::ClientCredentials { .. } => "client-credentials",
+            Self::OauthClient { .. } => "oauth-client",
+            Self::RefreshToken { .. } => "refresh-token",
+            Self::InstagramLongLived { .. } => "instagram-long-lived",
+            Self::AppleDeveloperToken { .. } => "apple-developer-token",
+        }
+    }
+
+    /// Every value in it that must not be seen, for redaction.
+    #[must_use]
+    pub fn values(&self) -> Vec<&SecretText> {
+        let (mut values, access) = match self {
+            Self::ApiKey { value } | Self::Bearer { value } => (vec![value], None),
+            Self::OauthClient { client_secret, .. } => (vec![client_secret], None),
+            Self::ClientCredentials { client_secret, access, .. } => (vec![client_secret], access.as_ref()),
+            Self::RefreshToken { refresh_token, access, .. } => (vec![refresh_token], access.as_ref()),
+            Self::InstagramLongLived { token, .. } => (vec![token], None),
+            Self::AppleDeveloperToken { private_key_pem, access, .. } => (vec![private_key_pem], access.as_ref()),
+        };
+        values.extend(access.map(|access| &access.token));
+        values
+    }
+}
+
+/// Checks that a value can be searched for and put into a request.
+fn usable(kind: CredentialKind, value: SecretText) -> Result<SecretText, SecretError> {
+    let wrong = |problem: String| Err(SecretError::Form { kind, problem });
+    if value.expose().len() < SECRET_BYTES_MIN {
+        return wrong(format!("it is shorter than {SECRET_BYTES_MIN} characters"));
+    }
+    if !value.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong("it has white space or characters outside ASCII; was more than the secret copied?".to_owned());
+    }
+    Ok(value)
+}
+
+/// All fields an operator may give, whatever the kind.
+#[derive(Deserialize)]
+struct GivenForm {
+    #[serde(alias = "client_key")]
+    client_id: Option<SecretText>,
+    client_secret: Option<SecretText>,
+    refresh_token: Option<SecretText>,
+    refresh_expires_at: Option<DateTime<Utc>>,
+    #[serde(alias = "access_token")]
+    token: Option<SecretText>,
+    obtained_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+    team_id: Option<SecretText>,
+    key_id: Option<SecretText>,
+    private_key_pem: Option<SecretText>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) const CANARY: &str = "canary-secret-0123456789";
+
+    pub(super) fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    pub(super) fn access(obtained_at: &str, expires_at: &str) -> AccessToken {
+        AccessToken { token: CANARY.into(), obtained_at: at(obtained_at), expires_at: Some(at(expires_at)) }
+    }
+
+    pub(super) fn one_of_each() -> Vec<Secret> {
+        let access = Some(access("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z"));
+        vec![
+            Secret::ApiKey { value: CANARY.into() },
+            Secret::Bearer { value: CANARY.into() },
+            Secret::ClientCredentials { client_id: "id".into(), client_secret: CANARY.into(), access: access.clone() },
+            Secret::OauthClient { client_id: "id".into(), client_secret: CANARY.into() },
+            Secret::RefreshToken {
+                refresh_token: CANARY.into(),
+                refresh_expires_at: Some(at("2027-11-22T10:00:00Z")),
+                access: None,
+            },
+            Secret::InstagramLongLived {
+                token: CANARY.into(),
+                obtained_at: None,
+                expires_at: Some(at("2027-01-01T00:00:00Z")),
+            },
+            Secret::AppleDeveloperToken {
+                team_id: "t".into(),
+                key_id: "k".into(),
+                private_key_pem: CANARY.into(),
+                access,
+            },
+        ]
+    }
+
+    #[test]
+    fn a_secret_prints_as_nothing_of_itself() {
+        for secret in one_of_each() {
+            let printed = format!("{secret:?} {secret:#?} {}", secret.values()[0]);
+            assert!(printed.contains("[secret]") && !printed.contains("canary"), "{printed}");
+        }
+    }
+
+    #[test]
+    fn what_an_operator_gives_is_read_by_kind_and_owner() {
+        use CredentialKind::{
+            ApiKey, AppleDeveloperToken, InstagramLongLived, Oauth2ClientCredentials, Oauth2RefreshToken,
+        };
+        use Owner::{Account, Operator};
+        let parse = |kind, owner, text: &str| Secret::parse(kind, owner, text).expect(text);
+        assert_eq!(parse(ApiKey, Operator, &format!(" {CANARY}\n")), Secret::ApiKey { value: CANARY.into() });
+        assert_eq!(
+            parse(
+                Oauth2ClientCredentials,
+                Operator,
+                r#"{"client_id":"id","client_secret":"canary-secret-0123456789"}"#
+            ),
+            Secret::ClientCredentials { client_id: "id".into(), client_secret: CANARY.into(), access: None }
+        );
+        assert_eq!(
+            parse(Oauth2RefreshToken, Operator, r#"{"client_key":"id","client_secret":"canary-secret-0123456789"}"#),
+            Secret::OauthClient { client_id: "id".into(), client_secret: CANARY.into() }
+        );
+        let plain = Secret::RefreshToken { refresh_token: CANARY.into(), refresh_expires_at: None, access: None };
+        assert_eq!(parse(Oauth2RefreshToken, Account, CANARY), plain);
+        assert_eq!(
+            parse(
+                Oauth2RefreshToken,
+                Account,
+                r#"{"refresh_token":"canary-secret-0123456789","access_token":"of unknown age"}"#
+            ),
+            plain
+        );
+        assert_eq!(
+            parse(InstagramLongLived, Account, CANARY),
+            Secret::InstagramLongLived { token: CANARY.into(), obtained_at: None, expires_at: None }
+        );
+        assert_eq!(
+            parse(
+                InstagramLongLived,
+                Account,
+                r#"{"access_token":"canary-secret-0123456789","expires_at":"2027-01-01T00:00:00Z"}"#
+            ),
+            Secret::InstagramLongLived {
+                token: CANARY.into(),
+                obtained_at: None,
+                expires_at: Some(at("2027-01-01T00:00:00Z"))
+            }
+        );
+        for (kind, owner, text) in [
+            (ApiKey, Operator, "short"),
+            (ApiKey, Operator, "canary with blanks"),
+            (ApiKey, Operator, "canary\u{0}canary"),
+            (Oauth2ClientCredentials, Operator, CANARY),
+            (Oauth2ClientCredentials, Operator, r#"{"client_id":"canary-id"}"#),
+            (Oauth2ClientCredentials, Operator, r#"{"client_id":"canary-id","client_secret":"short"}"#),
+            (Oauth2RefreshToken, Account, r#"{"refresh_token":17,"x":"canary"}"#),
+            (InstagramLongLived, Account, r#"{"token":"canary-secret-0123456789","expires_at":"canary"}"#),
+            (AppleDeveloperToken, Operator, r#"{"team_id":"t","key_id":"k","private_key_pem":"canary"}"#),
+        ] {
+            let error = Secret::parse(kind, owner, text).expect_err(text).to_string();
+            assert!(!error.contains("canary"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Tests of what is more than a grant, and what is not.
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::*;
+use crate::origin::Origin;
+
+const MANIFEST: &str = r#"
+    [connector]
+    name = "example"
+    platform = "example"
+    version = "1.0.0"
+    api = "^1.0"
+    title = "Example"
+    batch_size = 10
+
+    [[host]]
+    origin = "https://api.test"
+    methods = ["GET"]
+    reason = "numbers"
+
+    [[host]]
+    origin = "https://*.cdn.test"
+    methods = ["GET", "POST"]
+    reason = "pages"
+
+    [[credential]]
+    slot = "app"
+    kind = "oauth2-client-credentials"
+    owner = "operator"
+    inject = "bearer"
+    hosts = ["https://api.test"]
+    token_url = "https://accounts.test/token"
+
+    [[budget]]
+    name = "units"
+    slot = "app"
+    limit = 100
+    window = { seconds = 60 }
+    costs = [{ path = "/v1/search", units = 50 }]
+
+    [policy]
+    documents_days = 30
+    forbids_ai = true
+    note = "the platform's terms"
+"#;
+
+const IMPORTS: [&str; 2] = ["backline:connector/http@1.0.0", "backline:connector/types@1.0.0"];
+
+fn imports(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn asked(manifest: &str) -> Permissions {
+    let manifest = Manifest::parse(manifest).unwrap_or_else(|error| panic!("{error}"));
+    Permissions::asked(&manifest, &imports(&IMPORTS))
+}
+
+/// How a manifest with one edit differs from what the one without it was granted.
+fn after(from: &str, to: &str) -> Difference {
+    assert!(MANIFEST.contains(from), "{from}");
+    Difference::between(&Grant::of(asked(MANIFEST)), &asked(&MANIFEST.replace(from, to)))
+}
+
+#[test]
+fn what_is_more_is_shown_on_a_line_and_nothing_else_is() {
+    let host = "\n[[host]]\norigin = \"https://more.test\"\nmethods = [\"GET\"]\nreason = \"ages\"\n[[credential]]";
+    for (from, to, shown) in [
+        ("[[credential]]", host, "+ GET https://more.test: ages"),
+        ("[\"GET\"]", "[\"GET\", \"DELETE\"]", "+ DELETE https://api.test: numbers"),
+        ("https://*.cdn.test", "https://a.cdn.test", "- GET, POST https://*.cdn.test"),
+        (
+            "accounts.test",
+            "evil.test",
+            "+ secret app: tokens from https://evil.test/token instead of tokens from https://accounts.test/token",
+        ),
+        (
+            "\"bearer\"",
+            "{ query = \"t\" }",
+            "+ secret app: put into the query parameter t instead of put into the Authorization header",
+        ),
+        (
+            "hosts = [\"https://api.test\"]",
+            "hosts = [\"https://api.test\", \"https://x.cdn.test\"]",
+            "+ secret app: sent to https://x.cdn.test",
+        ),
+        ("owner = \"operator\"", "owner = \"account\"", "+ secret app: each account's own instead of yours"),
+        ("limit = 100", "limit = 200", "+ budget units: 200 units instead of 100"),
+        ("limit = 100", "limit = 60", "- budget units: 60 units every 60 s, stricter than before"),
+        ("seconds = 60", "seconds = 30", "+ budget units: every 30 s instead of every 60 s"),
+        ("seconds = 60", "seconds = 120", "- budget units: 100 units every 120 s, stricter than before"),
+        ("seconds = 60", "seconds = 90", "+ budget units: every 90 s instead of every 60 s"),
+        ("units = 50", "units = 49", "+ budget units: requests cost less"),
+        ("limit = 100", "limit = 100\ndefault_cost = 0", "+ budget units: requests cost less"),
+        ("units = 50", "units = 51", "- budget units: 100 units every 60 s, stricter than before"),
+        (
+            "documents_days = 30",
+            "documents_days = 31",
+            "+ documents kept 31 days instead of 30 days: the platform's terms",
+        ),
+        (
+            "documents_days = 30",
+            "",
+            "+ documents kept as long as the host's default instead of 30 days: the platform's terms",
+        ),
+        (
+            "documents_days = 30",
+            "documents_days = 30\nmetrics_days = 9",
+            "- metrics kept 9 days instead of as long as the host's default",
+        ),
+        (
+            "forbids_ai = true",
+            "forbids_ai = false",
+            "+ AI use of its numbers, which was forbidden: the platform's terms",
+        ),
+        ("batch_size = 10", "batch_size = 20", ""),
+        ("reason = \"numbers\"", "reason = \"followers\"", ""),
+    ] {
+        assert_eq!(after(from, to).to_string(), shown, "{from} → {to}");
+    }
+}
+
+#[test]
+fn a_budget_that_goes_frees_the_connector_and_one_that_comes_binds_it() {
+    let (head, tail) = MANIFEST.split_once("[[budget]]").expect("a budget");
+    let without = format!("{head}{}", &tail[tail.find("[policy]").expect("a policy")..]);
+    let gone = Difference::between(&Grant::of(asked(MANIFEST)), &asked(&without));
+    assert_eq!(gone.to_string(), "+ budget units: no longer held to it");
+    let come = Difference::between(&Grant::of(asked(&without)), &asked(MANIFEST));
+    assert!(come.added.is_empty() && come.removed.len() == 1, "{come}");
+}
+
+#[test]
+fn the_operators_own_limit_holds_whatever_the_manifest_says() {
+    let grant = Grant::of(asked(MANIFEST)).with_budgets([("units".to_owned(), 5)].into());
+    assert!(grant.allows(&asked(&MANIFEST.replace("limit = 100", "limit = 200"))));
+    assert!(!grant.allows(&asked(&MANIFEST.replace("seconds = 60", "seconds = 30"))));
+}
+
+#[test]
+fn a_new_interface_is_more_and_a_new_version_of_one_is_not() {
+    let manifest = Manifest::parse(MANIFEST).expect("a manifest");
+    let grant = Grant::all_of(&manifest, &imports(&IMPORTS));
+    let with = |name: &str| Permissions::asked(&manifest, &imports(&[IMPORTS[0], IMPORTS[1], name]));
+    assert!(grant.allows(&with("backline:connector/http@1.1.0")));
+    let more = Difference::between(&grant, &with("wasi:sockets/tcp@0.2.6"));
+    assert_eq!(more.to_string(), "+ import wasi:sockets/tcp");
+}
+
+#[test]
+fn a_slot_is_usable_only_on_the_terms_it_was_granted_on() {
+    let grant = Grant::of(asked(MANIFEST));
+    let usable = |from: &str, to: &str| grant.lets_use(&asked(&MANIFEST.replace(from, to)).slots[0]);
+    assert!(usable("nothing", "changes"));
+    assert!(!usable("accounts.test", "evil.test"));
+    assert!(!usable("\"bearer\"", "{ header = \"x-token\" }"));
+    assert!(!usable("hosts = [\"https://api.test\"]", "hosts = [\"https://a.cdn.test\"]"));
+    assert!(!usable("slot = \"app\"", "slot = \"other\""));
+}
+
+#[test]
+fn a_grant_is_read_as_it_was_printed() {
+    let grant = Grant::of(asked(MANIFEST)).with_budgets([("units".to_owned(), 5)].into());
+    let text = toml::to_string(&grant).expect("a grant is TOML");
+    assert_eq!(toml::from_str::<Grant>(&text).expect("a grant"), grant, "{text}");
+    assert!(toml::from_str::<Grant>("hosts = []").is_err(), "a key that means nothing is refused");
+}
+
+#[test]
+fn narrowing_takes_away_what_it_names_and_nothing_else() {
+    let grant = Grant::of(asked(MANIFEST));
+    let hosts = |origin: &str| grant.without_host(&origin.parse().expect("an origin")).map(|grant| grant.hosts.len());
+    assert_eq!(
+        (hosts("https://api.test"), hosts("https://*.cdn.test"), hosts("https://a.cdn.test")),
+        (Some(1), Some(1), None)
+    );
+    assert_eq!(grant.without_slot("app").map(|grant| grant.slots.len()), Some(0));
+    assert_eq!(grant.without_slot("other"), None);
+}
+
+const PATTERNS: [&str; 6] = [
+    "https://example.com",
+    "https://a.example.com",
+    "https://*.example.com",
+    "https://*.a.example.com",
+    "https://a.example.com:8443",
+    "https://other.test",
+];
+
+/// Hosts that tell the patterns apart: of each pattern one that no other names.
+const ORIGINS: [&str; 7] = [
+    "https://example.com",
+    "https://a.example.com",
+    "https://zz.example.com",
+    "https://zz.a.example.com",
+    "https://a.example.com:8443",
+    "https://other.test",
+    "https://evil-example.com",
+];
+
+fn some_hosts() -> impl Strategy<Value = Vec<HostRequest>> {
+    let methods = subsequence(vec![Method::Get, Method::Post, Method::Delete], 1..=2);
+    let host = (select(PATTERNS.to_vec()), methods).prop_map(|(origin, methods)| HostRequest {
+        origin: origin.parse().expect("a pattern"),
+        methods,
+        reason: "a reason".to_owned(),
+    });
+    proptest::collection::vec(host, 0..4)
+}
+
+fn some_slots() -> impl Strategy<Value = Vec<CredentialSlot>> {
+    let template = asked(MANIFEST).slots.remove(0);
+    let slot = (
+        select(vec!["app", "user"]),
+        subsequence(PATTERNS.to_vec(), 1..=2),
+        select(vec!["https://t.test/a", "https://t.test/b"]),
+        any::<bool>(),
+    );
+    let slot = slot.prop_map(move |(name, hosts, token_url, in_header)| CredentialSlot {
+        slot: name.to_owned(),
+        inject: if in_header { Inject::Header("x".to_owned()) } else { Inject::Bearer },
+        hosts: hosts.iter().map(|host| host.parse().expect("a pattern")).collect(),
+        token_url: Some(token_url.parse().expect("a URL")),
+        ..template.clone()
+    });
+    proptest::collection::vec(slot, 0..3).prop_map(|mut slots: Vec<CredentialSlot>| {
+        slots.sort_by(|a, b| a.slot.cmp(&b.slot));
+        slots.dedup_by(|a, b| a.slot == b.slot);
+        slots
+    })
+}
+
+fn some_budget() -> impl Strategy<Value = Budget> {
+    let template = asked(MANIFEST).allowances.remove(0);
+    let costs = proptest::collection::vec((select(vec!["/a", "/a/b", "/A/B", "/c"]), 0_u64..4), 0..3);
+    (1_u64..4, 0_u64..4, costs).prop_map(move |(limit, default_cost, costs)| Budget {
+        limit,
+        default_cost,
+        costs: costs
+            .into_iter()
+            .map(|(path, units)| crate::manifest::PathCost { path: path.to_owned(), units })
+            .collect(),
+        ..template.clone()
+    })
+}
+
+fn some_permissions() -> impl Strategy<Value = Permissions> {
+    let days = || proptest::option::of(1_u32..4);
+    (some_hosts(), some_slots(), days(), days(), any::<(bool, bool)>(), subsequence(IMPORTS.to_vec(), 0..=2)).prop_map(
+        |(hosts, slots, documents_days, metrics_days, (forbids_ai, unless_authorised), names)| Permissions {
+            hosts,
+            slots,
+            allowances: Vec::new(),
+            policy: Policy { documents_days, metrics_days, unless_authorised, forbids_ai, note: String::new() },
+            imports: interfaces(&imports(&names)),
+        },
+    )
+}
+
+/// What somebody with these permissions can do, thing by thing: another way to say what a comparison means.
+fn deeds(permissions: &Permissions) -> std::collections::BTreeSet<String> {
+    let mut deeds = std::collections::BTreeSet::new();
+    let matching = |pattern: &OriginPattern| {
+        let pattern = pattern.clone();
+        ORIGINS
+            .iter()
+            .filter(move |origin| pattern.matches(&Origin::of(&origin.parse().expect("a URL")).expect("an origin")))
+    };
+    for host in &permissions.hosts {
+        for (origin, method) in
+            matching(&host.origin).flat_map(|origin| host.methods.iter().map(move |method| (origin, method)))
+        {
+            deeds.insert(format!("{} {origin}", method.as_str()));
+        }
+    }
+    for slot in &permissions.slots {
+        for origin in slot.hosts.iter().flat_map(matching) {
+            deeds.insert(format!("{} {:?} {:?} {origin}", slot.slot, slot.inject, slot.token_url));
+        }
+    }
+    for (what, days) in [("documents", permissions.policy.documents_days), ("metrics", permissions.policy.metrics_days)]
+    {
+        deeds.extend((1..=days.unwrap_or(9)).map(|day| format!("{what} on day {day}")));
+        let of_authorised = days.filter(|_| !permissions.policy.unless_authorised).unwrap_or(9);
+        deeds.extend((1..=of_authorised).map(|day| format!("{what} of authorised accounts on day {day}")));
+    }
+    if !permissions.policy.forbids_ai {
+        deeds.insert("AI".to_owned());
+    }
+    deeds.extend(permissions.imports.iter().cloned());
+    deeds
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_added_where_and_only_where_all_that_is_asked_could_be_done_before(
+        granted in some_permissions(),
+        asked in some_permissions(),
+    ) {
+        let difference = Difference::between(&Grant::of(granted.clone()), &asked);
+        let subset = deeds(&asked).is_subset(&deeds(&granted));
+        prop_assert_eq!(difference.added.is_empty(), subset, "{}", difference);
+    }
+
+    #[test]
+    fn whatever_is_granted_as_it_is_asked_differs_in_nothing(asked in some_permissions()) {
+        prop_assert!(Difference::between(&Grant::of(asked.clone()), &asked).is_empty());
+    }
+
+    #[test]
+    fn terms_that_are_no_more_make_no_request_cheaper(
+        own in some_budget(),
+        new in some_budget(),
+        path in "(/[aAbBc]|//|/%61){1,3}",
+    ) {
+        if more_of_budget(&own, &new, false).is_empty() {
+            prop_assert!(new.limit <= own.limit);
+            prop_assert!(new.cost_of(&path) >= own.cost_of(&path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The words of Backline as types. Pure: no I/O, no clock, no other crate of the workspace.
+//!
+//! Everything the stages hand each other is defined here, so that no stage needs to know another.
+
+pub mod account;
+pub mod clock;
+pub mod event;
+pub mod fetch;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
+pub mod grant;
+pub mod growth;
+pub mod health;
+pub mod history;
+pub mod ids;
+pub mod manifest;
+pub mod merge;
+pub mod metric;
+pub mod origin;
+pub mod outcome;
+pub mod privacy;
+pub mod release;
+pub mod retention;
+pub mod roster;
+pub mod row;
+pub mod run;
+pub mod schedule;
+pub mod snapshot;
+pub mod tally;
+pub mod text;
+pub mod turns;
+pub mod webhook;
+
+pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
+pub use clock::Clock;
+pub use event::Event;
+pub use fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, FetchedBatch, LostMetric};
+pub use grant::{Difference, Grant, Permissions};
+pub use growth::{Change, GrowthRow, NoChange};
+pub use history::History;
+pub use ids::{AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, Platform, RunId, Tenant, WebhookId};
+pub use manifest::Manifest;
+pub use metric::{Absence, Kind, MetricName, Value};
+pub use origin::{Origin, OriginPattern};
+pub use outcome::{FailureClass, Outcome};
+pub use release::{Release, ReleaseState, SwapCause};
+pub use roster::Provenance;
+pub use row::{Finding, MetricsRow, Quarantined, Severity};
+pub use run::{Batch, BatchAccount, BatchState, Lease, Run, RunStatus};
+pub use schedule::{CatchUp, Fire, FireDecision, Overlap, Schedule, ScheduleOrigin, ScheduleSpec};
+pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};
+pub use tally::Tally;
+pub use turns::{Turns, Weights};
+pub use webhook::{Delivery, DeliveryState, Webhook, WebhookKind};

@@ -1,0 +1,463 @@
+//! What is kept for how long: rules as data, and the plan that follows from them. Pure: the time is an argument.
+//!
+//! Rules come in three layers: built-in ones, each connector's policy, and the operator's. Every rule takes what is past its age, so of two that
+//! match, the shorter one wins. Only a rule of the operator's that gives its reason stands in the place of those it overrules, which is the
+//! one way to keep anything longer.
+//!
+//! A number's age is counted from its `metric_date` to the date it is where the artist is. Policies count from the time of observation, since
+//! a platform that asks for deletion "unless refreshed" does not care which date a number is for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Days, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use backline_model::manifest::Policy;
+use backline_model::retention::{Action, Before, LocalDay, Scope, Step, Table};
+use backline_model::{Platform, Tenant};
+
+/// Fewest days for which metrics stay where they are: a late number is compared with 400 days before it, and growth with 90 more.
+const METRICS_DAYS_MIN: u32 = 490;
+
+/// Days that a month has at least.
+const MONTH_DAYS_MIN: u32 = 28;
+
+/// Fewest days for which runs are kept: what requests cost is estimated from the last 30 days of their batches.
+const RUN_DAYS_MIN: u32 = 40;
+
+/// The place on Earth where a date begins last.
+const LAST_ZONE: TimeDelta = TimeDelta::hours(-12);
+
+/// The earliest date that is ever compared with: what lies before it, databases write in other ways.
+const EARLIEST: NaiveDate = NaiveDate::from_ymd_opt(1, 1, 1).expect("a date");
+
+/// What a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// The numbers, archived ones included where they are deleted. Their growth goes with them.
+    Metrics,
+    /// What platforms answered.
+    Documents,
+    /// How numbers moved.
+    Growth,
+    /// Values that validation withheld, decided or not.
+    Quarantine,
+    /// The outbox, as far as nobody waits for it.
+    Events,
+    /// What became of each account in each run.
+    Outcomes,
+    /// What connectors logged.
+    Logs,
+    /// Finished runs with their batches.
+    Runs,
+    /// What batches said of their releases.
+    Tallies,
+    /// What became of schedules' times.
+    Fires,
+}
+
+/// How long something is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Age {
+    /// Calendar months, clamped to the last day of a shorter month.
+    Months(u32),
+    /// Days.
+    Days(u32),
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Months(months) => write!(f, "{months} months"),
+            Self::Days(days) => write!(f, "{days} days"),
+        }
+    }
+}
+
+/// When what is past its time is put away, and the operator's own rules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArchiveConfig {
+    /// Whether `backline serve` does it.
+    pub enabled: bool,
+    /// When, as five fields of crontab(5).
+    pub schedule: String,
+    /// The zone the fields are read in.
+    pub timezone: Tz,
+    /// Most rows that one transaction moves or deletes.
+    pub rows_per_transaction: u32,
+    /// The operator's rules.
+    pub rules: Vec<ArchiveRule>,
+}
+
+impl Default for ArchiveConfig {
+    /// Sundays at four, UTC: two hours after the nightly run.
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            schedule: "0 4 * * 0".to_owned(),
+            timezone: Tz::UTC,
+            rows_per_transaction: 5_000,
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// A rule of the operator's. Exactly one of `months` and `days` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveRule {
+    /// What it is about.
+    pub what: What,
+    /// What becomes of it; metrics are archived and everything else is deleted unless given.
+    #[serde(default)]
+    pub action: Option<Action>,
+    /// Only on this platform.
+    #[serde(default)]
+    pub platform: Option<Platform>,
+    /// Only of this tenant's artists.
+    #[serde(default)]
+    pub tenant: Option<Tenant>,
+    /// Kept so many months.
+    #[serde(default)]
+    pub months: Option<u32>,
+    /// Kept so many days.
+    #[serde(default)]
+    pub days: Option<u32>,
+    /// Why this rule stands in the place of built-in ones and of a platform's policy, instead of beside them.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl ArchiveConfig {
+    /// Refuses what makes no sense. The schedule's pattern is checked where patterns are understood.
+    ///
+    /// # Errors
+    /// The key, and what is wrong with it.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        if !(1..=100_000).contains(&self.rows_per_transaction) {
+            let problem = format!("{} is not between 1 and 100000", self.rows_per_transaction);
+            return Err(("archive.rows_per_transaction".to_owned(), problem));
+        }
+        for (index, rule) in self.rules.iter().enumerate() {
+            rule.check().map_err(|problem| ("archive.rules".to_owned(), format!("rule {}: {problem}", index + 1)))?;
+        }
+        Ok(())
+    }
+}
+
+impl ArchiveRule {
+    fn check(&self) -> Result<(), String> {
+        let age = match (self.months, self.days) {
+            (Some(months), None) if months > 0 => Age::Months(months),
+            (None, Some(days)) if days > 0 => Age::Days(days),
+            _ => return Err("write either months or days, 1 or more".to_owned()),
+        };
+        if self.action == Some(Action::Archive) && self.what != What::Metrics {
+            return Err("only metrics can be archived; leave action out, or write \"delete\"".to_owned());
+        }
+        let days = match age {
+            Age::Months(months) => months.saturating_mul(MONTH_DAYS_MIN),
+            Age::Days(days) => days,
+        };
+        if self.what == What::Metrics && self.action() == Action::Archive && days < METRICS_DAYS_MIN {
+            return Err(format!(
+                "numbers are compared with those of more than a year before, which are not looked for in the archive; keep them \
+                 {METRICS_DAYS_MIN} days (18 months) or more, or delete them"
+            ));
+        }
+        if !self.what.is_dated() && (self.platform.is_some() || self.tenant.is_some()) {
+            return Err("platform and tenant go with metrics, documents, growth and quarantine only".to_owned());
+        }
+        if self.what == What::Runs && matches!(age, Age::Days(days) if days < RUN_DAYS_MIN) {
+            return Err(format!("what requests cost is estimated from runs; keep them {RUN_DAYS_MIN} days or more"));
+        }
+        if self.reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+            return Err("the reason is empty; say why, or leave it out".to_owned());
+        }
+        Ok(())
+    }
+
+    fn age(&self) -> Age {
+        self.months.map_or_else(|| Age::Days(self.days.unwrap_or(u32::MAX)), Age::Months)
+    }
+
+    fn action(&self) -> Action {
+        self.action.unwrap_or(if self.what == What::Metrics { Action::Archive } else { Action::Delete })
+    }
+}
+
+impl What {
+    /// Whether its rows are for a date of an account's.
+    fn is_dated(self) -> bool {
+        matches!(self, Self::Metrics | Self::Documents | Self::Growth | Self::Quarantine)
+    }
+
+    /// Where an action finds its rows.
+    fn tables(self, action: Action) -> &'static [Table] {
+        match (self, action) {
+            (Self::Metrics, Action::Archive) => &[Table::Metrics],
+            (Self::Metrics, Action::Delete) => &[Table::Metrics, Table::MetricsArchive],
+            (Self::Documents, _) => &[Table::Documents],
+            (Self::Growth, _) => &[Table::Growth],
+            (Self::Quarantine, _) => &[Table::Quarantine],
+            (Self::Events, _) => &[Table::Events],
+            (Self::Outcomes, _) => &[Table::CollectionOutcomes],
+            (Self::Logs, _) => &[Table::PluginLogs],
+            (Self::Runs, _) => &[Table::Batches, Table::Runs],
+            (Self::Tallies, _) => &[Table::ReleaseBatches],
+            (Self::Fires, _) => &[Table::ScheduleFires],
+        }
+    }
+}
+
+/// Who made a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// Backline.
+    BuiltIn,
+    /// The connector of a platform, as it was granted.
+    Policy,
+    /// The configuration.
+    Operator,
+}
+
+/// A rule of any layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rule {
+    /// Who made it.
+    pub layer: Layer,
+    /// What it is about.
+    pub what: What,
+    /// What becomes of it.
+    pub action: Action,
+    /// Whose.
+    pub scope: Scope,
+    /// How long it is kept.
+    pub age: Age,
+    /// Whether accounts with a credential of their own are left alone.
+    pub unless_authorised: bool,
+    /// Why it stands in the place of others.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.layer {
+            Layer::BuiltIn => write!(f, "built in: {}", self.age)?,
+            Layer::Policy => {
+                write!(f, "policy of {}: {} unless refreshed", self.scope, self.age)?;
+                if self.unless_authorised {
+                    f.write_str(", of accounts without a credential of their own")?;
+                }
+            }
+            Layer::Operator => write!(f, "archive.rules: {} for {}", self.age, self.scope)?,
+        }
+        self.reason.as_ref().map_or(Ok(()), |reason| write!(f, " ({reason})"))
+    }
+}
+
+/// The built-in rules: what, action, age.
+const BUILT_IN: [(What, Action, Age); 9] = [
+    (What::Metrics, Action::Archive, Age::Months(24)),
+    (What::Documents, Action::Delete, Age::Months(6)),
+    (What::Quarantine, Action::Delete, Age::Months(24)),
+    // The longest time for which a webhook is tried is a day; a month lets whoever follows the stream come back from a holiday.
+    (What::Events, Action::Delete, Age::Days(30)),
+    // A year of operating, with a month to compare it with the year before.
+    (What::Outcomes, Action::Delete, Age::Days(400)),
+    (What::Runs, Action::Delete, Age::Days(400)),
+    (What::Fires, Action::Delete, Age::Days(400)),
+    // A release is judged within days.
+    (What::Tallies, Action::Delete, Age::Days(90)),
+    (What::Logs, Action::Delete, Age::Days(90)),
+];
+
+/// All rules, layer by layer.
+#[must_use]
+pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rule> {
+    let rule = |layer, what, action, scope, age| Rule {
+        layer,
+        what,
+        action,
+        scope,
+        age,
+        unless_authorised: false,
+        reason: None,
+    };
+    let mut rules: Vec<Rule> = BUILT_IN
+        .into_iter()
+        .map(|(what, action, age)| rule(Layer::BuiltIn, what, action, Scope::default(), age))
+        .collect();
+    for (platform, policy) in policies {
+        let asked = [
+            (What::Documents, policy.documents_days),
+            (What::Metrics, policy.metrics_days),
+            // Withheld values are the platform's data all the same.
+            (What::Quarantine, policy.metrics_days),
+        ];
+        for (what, days) in asked {
+            let Some(days) = days else { continue };
+            let scope = Scope { platform: Some(platform.clone()), tenant: None };
+            rules.push(Rule {
+                unless_authorised: policy.unless_authorised,
+                ..rule(Layer::Policy, what, Action::Delete, scope, Age::Days(days))
+            });
+        }
+    }
+    rules.extend(config.rules.iter().map(|own| {
+        let scope = Scope { platform: own.platform.clone(), tenant: own.tenant.clone() };
+        Rule { reason: own.reason.clone(), ..rule(Layer::Operator, own.what, own.action(), scope, own.age()) }
+    }));
+    rules
+}
+
+/// A rule by which nothing is done, since another one does it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// Where.
+    pub table: Table,
+    /// The rule.
+    pub rule: String,
+    /// The one that wins.
+    pub winner: String,
+}
+
+/// What is to be done at a time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// As of when.
+    pub now: DateTime<Utc>,
+    /// What is done, in this order: what is deleted need not be moved first.
+    pub steps: Vec<Step>,
+    /// Which rules do nothing, and why.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// The last date that is not past an age.
+#[must_use]
+pub fn cutoff(today: NaiveDate, age: Age) -> NaiveDate {
+    match age {
+        Age::Months(months) => today.checked_sub_months(Months::new(months)),
+        Age::Days(days) => today.checked_sub_days(Days::new(days.into())),
+    }
+    .map_or(EARLIEST, |date| date.max(EARLIEST))
+}
+
+/// Which date it is in each of these zones. One that can't be read counts as the place where a date begins last, so that nothing goes early.
+fn local_dates(zones: &[String], now: DateTime<Utc>) -> BTreeMap<NaiveDate, Vec<String>> {
+    let mut dates: BTreeMap<NaiveDate, Vec<String>> = BTreeMap::new();
+    for zone in zones {
+        let today = match zone.parse::<Tz>() {
+            Ok(tz) => now.with_timezone(&tz).date_naive(),
+            Err(_) => last_date(now),
+        };
+        dates.entry(today).or_default().push(zone.clone());
+    }
+    dates
+}
+
+fn last_date(now: DateTime<Utc>) -> NaiveDate {
+    (now + LAST_ZONE).date_naive()
+}
+
+/// What is to be done at a time. `zones` are the artists' time zones, each once.
+#[must_use]
+pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
+    let dates = local_dates(zones, now);
+    let mut steps = Vec::new();
+    for rule in rules {
+        let except: Vec<Scope> = rules
+            .iter()
+            .filter(|other| overrules(other, rule))
+            .map(|other| other.scope.clone())
+            .filter(|scope| {
+                rule.scope.platform.is_none() || scope.platform.is_none() || scope.platform == rule.scope.platform
+            })
+            .collect();
+        let by_date = rule.what.is_dated() && rule.layer != Layer::Policy;
+        let before = if by_date {
+            let day = |(today, zones): (&NaiveDate, &Vec<String>)| LocalDay {
+                today: *today,
+                before: cutoff(*today, rule.age),
+                zones: zones.clone(),
+            };
+            Before::Dates(dates.iter().map(day).collect())
+        } else {
+            Before::Time(cutoff(now.date_naive(), rule.age).and_time(NaiveTime::MIN).and_utc())
+        };
+        let is_for_all = by_date && rule.scope.is_everything() && except.is_empty();
+        for table in rule.what.tables(rule.action) {
+            steps.push(Step {
+                table: *table,
+                action: rule.action,
+                scope: rule.scope.clone(),
+                except: except.clone(),
+                unless_authorised: rule.unless_authorised,
+                before: before.clone(),
+                everywhere_before: is_for_all.then(|| cutoff(last_date(now), rule.age)),
+                daily: rule.layer == Layer::Policy || rule.what == What::Events,
+                rule: rule.to_string(),
+                rows: None,
+            });
+        }
+    }
+    let mut passed_over = Vec::new();
+    let mut kept: Vec<Step> = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        if step.except.iter().any(|scope| scope.covers(&step.scope)) {
+            let winner = rules.iter().find(|rule| {
+                rule.reason.is_some()
+                    && rule.scope.covers(&step.scope)
+                    && rule.what.tables(rule.action).contains(&step.table)
+            });
+            let winner = winner.map_or_else(String::new, ToString::to_string);
+            passed_over.push(PassedOver { table: step.table, rule: step.rule.clone(), winner });
+            continue;
+        }
+        let winner = steps.iter().enumerate().find(|(other, wider)| {
+            // Of two that do exactly the same, the first one does it.
+            index != *other && does_all_of(wider, step) && (*other < index || !does_all_of(step, wider))
+        });
+        match winner {
+            Some((_, winner)) => {
+                let (rule, winner) = (step.rule.clone(), winner.rule.clone());
+                passed_over.push(PassedOver { table: step.table, rule, winner });
+            }
+            None => kept.push(step.clone()),
+        }
+    }
+    kept.sort_by_key(|step| (step.action == Action::Archive, step.table));
+    Plan { now, steps: kept, passed_over }
+}
+
+/// Whether a rule stands in the place of another one.
+fn overrules(rule: &Rule, other: &Rule) -> bool {
+    rule.reason.is_some()
+        && (rule.what, rule.action) == (other.what, other.action)
+        && (other.layer < rule.layer || other.scope.strictness() < rule.scope.strictness())
+}
+
+/// Whether everything that a step takes is taken by another one.
+fn does_all_of(wider: &Step, step: &Step) -> bool {
+    let later = match (&wider.before, &step.before) {
+        (Before::Time(wider), Before::Time(before)) => wider >= before,
+        (Before::Dates(wider), Before::Dates(before)) => {
+            wider.iter().zip(before).all(|(wider, day)| wider.before >= day.before)
+        }
+        _ => false,
+    };
+    (wider.table, wider.action) == (step.table, step.action)
+        && later
+        && wider.scope.covers(&step.scope)
+        && wider.except.iter().all(|scope| step.except.contains(scope))
+        && (!wider.unless_authorised || step.unless_authorised)
+}
+
+#[cfg(test)]
+mod tests;

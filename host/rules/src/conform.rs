@@ -1,0 +1,189 @@
+//! Turns what a connector reported into the metrics Backline stores: names and kinds checked against the catalogue, every
+//! expected metric present as a value or as an absence, and the engagement rate computed by the host. Judges nothing: that is validation's.
+
+use std::collections::BTreeMap;
+
+use backline_model::metric::names::{self, COLUMNS, ENGAGEMENT_RATE, FOLLOWERS};
+use backline_model::snapshot::{Engagement, EngagementBasis, Normalised, Reported, Snapshot};
+use backline_model::{Absence, Kind, Manifest, MetricName, Value};
+
+/// Most notes kept of one snapshot; a connector that has more to say should write to its log.
+const NOTES_MAX: usize = 50;
+/// Longest note, in characters.
+const NOTE_CHARS_MAX: usize = 500;
+
+/// What a metric's column, or the catalogue's kind for an extra metric, can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A whole number of 64 bits.
+    Count,
+    /// Any finite number.
+    Number,
+    /// One text.
+    Text,
+    /// A list of texts.
+    Texts,
+    /// One text or a list of them.
+    Label,
+}
+
+/// Normalises one account's snapshot.
+///
+/// Of the result's `values`, every metric of the catalogue and every column of `metrics` has an entry: a reported value or
+/// absence as reported; a catalogue metric that was not reported is `unavailable`, a column the catalogue lacks is `not-offered`.
+/// Reports that fit no entry (unknown name, wrong kind, not finite, given more than once) are in `misfits` and their metric is `unavailable`.
+#[must_use]
+pub fn normalise(snapshot: Snapshot, manifest: &Manifest) -> Normalised {
+    let mut times_reported: BTreeMap<String, usize> = BTreeMap::new();
+    for reported in &snapshot.metrics {
+        *times_reported.entry(reported.name.clone()).or_default() += 1;
+    }
+
+    let mut values: BTreeMap<MetricName, Result<Value, Absence>> = BTreeMap::new();
+    let mut coverage = BTreeMap::new();
+    let mut misfits = Vec::new();
+    let mut rate_absence = None;
+    for reported in snapshot.metrics {
+        // Which of two answers is the right one can't be known, so neither is taken.
+        if times_reported.get(&reported.name).is_some_and(|times| *times > 1) {
+            misfits.push(reported);
+            continue;
+        }
+        if reported.name == ENGAGEMENT_RATE {
+            match reported.value {
+                Err(absence) => rate_absence = Some(absence),
+                Ok(_) => misfits.push(reported),
+            }
+            continue;
+        }
+        match fit(&reported, manifest) {
+            Some((name, value)) => {
+                if let Some(counted) = reported.coverage {
+                    coverage.insert(name.clone(), counted);
+                }
+                values.insert(name, value);
+            }
+            None => misfits.push(reported),
+        }
+    }
+
+    for entry in &manifest.metrics {
+        values.entry(entry.name.clone()).or_insert(Err(Absence::Unavailable));
+    }
+    for column in COLUMNS {
+        values.entry(column_name(column)).or_insert(Err(Absence::NotOffered));
+    }
+    let rate = engagement_rate(snapshot.engagement.as_ref(), rate_absence, &values, manifest);
+    values.insert(column_name(ENGAGEMENT_RATE), rate);
+
+    let notes = snapshot.notes.into_iter().take(NOTES_MAX).map(|note| tidy_note(&note)).collect();
+    Normalised { values, coverage, engagement: snapshot.engagement, notes, misfits }
+}
+
+fn column_name(column: &str) -> MetricName {
+    MetricName::new(column).expect("a column's name is a valid metric name")
+}
+
+fn tidy_note(note: &str) -> String {
+    note.chars().filter(|c| *c != '\0').take(NOTE_CHARS_MAX).collect()
+}
+
+/// The metric a report belongs to and its value in the metric's form, or nothing where it fits nowhere.
+fn fit(reported: &Reported, manifest: &Manifest) -> Option<(MetricName, Result<Value, Absence>)> {
+    let entry = manifest.metric(&reported.name);
+    match &reported.value {
+        Ok(value) => {
+            let entry = entry?;
+            let value = convert(value, form(entry.name.as_str(), entry.kind))?;
+            Some((entry.name.clone(), Ok(value)))
+        }
+        // A connector may also say of a column outside its catalogue why it is missing.
+        Err(absence) => {
+            let known = entry.is_some() || COLUMNS.contains(&reported.name.as_str());
+            let name = MetricName::new(reported.name.clone()).ok()?;
+            known.then(|| (name, Err(absence.clone())))
+        }
+    }
+}
+
+/// A column's type decides first, so that no manifest can declare a title where the table has a number.
+fn form(name: &str, kind: Kind) -> Form {
+    match name {
+        names::ENGAGEMENT_RATE | names::POPULARITY => Form::Number,
+        names::TOP_TRACK => Form::Text,
+        names::GENRES => Form::Texts,
+        _ if COLUMNS.contains(&name) || kind.is_count() => Form::Count,
+        _ if kind == Kind::Label => Form::Label,
+        _ => Form::Number,
+    }
+}
+
+fn convert(value: &Value, form: Form) -> Option<Value> {
+    match (form, value) {
+        (Form::Count, Value::Integer(_))
+        | (Form::Text | Form::Label, Value::Text(_))
+        | (Form::Texts | Form::Label, Value::Texts(_)) => Some(value.clone()),
+        (Form::Number, Value::Integer(_)) => Some(value.clone()),
+        (Form::Number, Value::Decimal(decimal)) if decimal.is_finite() => Some(Value::Decimal(*decimal)),
+        (Form::Count, Value::Decimal(decimal)) => integral(*decimal).map(Value::Integer),
+        // Platforms send counters as decimal text; a connector may pass them on as they are.
+        (Form::Count, Value::Text(text)) => decimal_digits(text).map(Value::Integer),
+        _ => None,
+    }
+}
+
+/// 33920.0 → 33920. Past 2^53 a float can't tell neighbouring integers apart, so it is no count any more.
+fn integral(decimal: f64) -> Option<i64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let is_exact = decimal.fract() == 0.0 && decimal.abs() <= EXACT_MAX;
+    #[expect(clippy::cast_possible_truncation, reason = "integral and within 2^53, as checked")]
+    is_exact.then_some(decimal as i64)
+}
+
+fn decimal_digits(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_decimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_decimal { text.parse().ok() } else { None }
+}
+
+/// Interactions per post and follower in percent for basis followers, interactions per view or account reached else; two decimals.
+///
+/// Where there is no rate, the reason is, in this order: what the connector said of `engagement_rate` itself; `not-offered` where it
+/// counts no engagement and declares none; `unavailable` where it declares a rate and sent no counts; `not-found` where no post was in the
+/// window; `unavailable` where posts were, but none could be counted; for a missing base the reason `followers` is missing for (basis
+/// followers: `hidden`, say), else `unavailable`; `not-found` where the base is 0, since nobody was there to interact.
+fn engagement_rate(
+    engagement: Option<&Engagement>,
+    reported: Option<Absence>,
+    values: &BTreeMap<MetricName, Result<Value, Absence>>,
+    manifest: &Manifest,
+) -> Result<Value, Absence> {
+    let Some(engagement) = engagement else {
+        let is_declared = manifest.metric(ENGAGEMENT_RATE).is_some();
+        return Err(reported.unwrap_or(if is_declared { Absence::Unavailable } else { Absence::NotOffered }));
+    };
+    let or_reported = |absence: Absence| Err(reported.clone().unwrap_or(absence));
+    if engagement.posts_counted == 0 {
+        return or_reported(if engagement.posts_skipped == 0 { Absence::NotFound } else { Absence::Unavailable });
+    }
+    let base = match (engagement.base, engagement.basis) {
+        (Some(0), _) => return or_reported(Absence::NotFound),
+        (Some(base), _) => base,
+        (None, EngagementBasis::Followers) => {
+            let reason = values.get(FOLLOWERS).and_then(|followers| followers.as_ref().err().cloned());
+            return or_reported(reason.unwrap_or(Absence::Unavailable));
+        }
+        (None, EngagementBasis::Views | EngagementBasis::Reach) => return or_reported(Absence::Unavailable),
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a rate of two decimals; 53 bits are ample")]
+    let (interactions, base) = (engagement.interactions as f64, base as f64);
+    let rate = match engagement.basis {
+        EngagementBasis::Followers => interactions / f64::from(engagement.posts_counted) / base * 100.0,
+        EngagementBasis::Views | EngagementBasis::Reach => interactions / base * 100.0,
+    };
+    // Adding 0.0 turns −0.0, which a rounded tiny negative gives, into 0.0.
+    Ok(Value::Decimal((rate * 100.0).round() / 100.0 + 0.0))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! What should be done: the seed's three recommendations, and those that name whom or what to blame. Each with a command.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+
+use super::lost_hosts;
+use backline_model::health::{
+    Blame, CredentialFigures, Figures, HealthReport, PlatformFigures, Recommendation, RecommendationKind as Kind,
+    ReleaseFigures, Suspects, Urgency, WebhookFigures,
+};
+use backline_model::outcome::FailureClass;
+use backline_model::{Platform, Tally};
+
+/// The seed's bounds.
+const COMPLETION_LOW: f64 = 0.8;
+const COMPLETION_URGENT: f64 = 0.5;
+const ERROR_RATE_HIGH: f64 = 0.1;
+
+/// A platform of whose accounts more than this share fails for one kind of reason has that for its cause.
+const MOST: f64 = 0.5;
+
+/// Fewest accounts that must fail before a release is blamed: one or two are an anecdote.
+const BLAMED_MIN: u64 = 3;
+
+/// How long after its activation a release is suspected before anything else.
+const SUSPECTED_FOR: TimeDelta = TimeDelta::days(7);
+
+/// What the code of a release may be to blame for, and hardly anything else.
+const OF_THE_CODE: [FailureClass; 6] = [
+    FailureClass::Denied,
+    FailureClass::Unexpected,
+    FailureClass::Trapped,
+    FailureClass::TimedOut,
+    FailureClass::LimitExceeded,
+    FailureClass::NotNormalised,
+];
+
+/// Everything that should be done, the most urgent first.
+pub fn recommend(
+    report: &HealthReport,
+    figures: &Figures,
+    suspects: &Suspects,
+    now: DateTime<Utc>,
+) -> Vec<Recommendation> {
+    let mut found = in_total(report);
+    let to_blame: Vec<&ReleaseFigures> = suspects.releases.iter().filter(|release| is_failing(release, now)).collect();
+    found.extend(to_blame.iter().map(|release| release_failing(release)));
+    for (platform, counted) in &figures.platforms {
+        let is_released = to_blame.iter().any(|release| release.platform == *platform);
+        found.extend(of_platform(platform, counted, is_released, suspects));
+    }
+    found.extend(nothing_planned(report, figures, suspects));
+    found.extend(suspects.credentials.iter().filter_map(credential));
+    for host in lost_hosts(&figures.hosts, now) {
+        let name = &host.name;
+        found.push(Recommendation {
+            kind: Kind::HostLost,
+            urgency: Urgency::Warning,
+            sentence: format!(
+                "host {name} was not heard of since {}; its batches go to the others",
+                time(host.seen_at)
+            ),
+            remedy: "backline hosts".to_owned(),
+            blame: Blame { host: Some(name.clone()), ..Blame::default() },
+        });
+    }
+    found.extend(suspects.webhooks.iter().map(undelivered));
+    found.sort_by(|a, b| (a.urgency, a.kind, &a.blame.platform).cmp(&(b.urgency, b.kind, &b.blame.platform)));
+    found
+}
+
+/// The seed's three, on all platforms that are not optional.
+fn in_total(report: &HealthReport) -> Vec<Recommendation> {
+    let mut found = Vec::new();
+    let total = &report.total;
+    let mut add = |kind, urgency, sentence: String, remedy: &str| {
+        found.push(Recommendation { kind, urgency, sentence, remedy: remedy.to_owned(), blame: Blame::default() });
+    };
+    if let Some(completion) = total.completion {
+        let shown = percent(completion);
+        if completion < COMPLETION_URGENT {
+            let sentence = format!("URGENT: more than half of data collections are failing ({shown} were collected)");
+            add(Kind::MostlyFailing, Urgency::Urgent, sentence, "backline runs list");
+        } else if completion < COMPLETION_LOW {
+            let sentence = format!("collection completion rate is low ({shown}); check API tokens");
+            add(Kind::CompletionLow, Urgency::Warning, sentence, "backline credentials list");
+        }
+    }
+    if let Some(errors) = total.error_rate.filter(|errors| *errors > ERROR_RATE_HIGH) {
+        let sentence = format!("high error rate ({}); review what failed, and API limits", percent(errors));
+        add(Kind::ErrorRateHigh, Urgency::Warning, sentence, "backline runs list");
+    }
+    found
+}
+
+/// Whether the code of a release fails since it is active and did not before.
+fn is_failing(release: &ReleaseFigures, now: DateTime<Utc>) -> bool {
+    let rate = |tally: &Tally| super::share(blamed(tally), tally.accounts).unwrap_or_default();
+    let since = rate(&release.since);
+    let before = release.before.as_ref().map_or(0.0, rate);
+    now - release.activated_at <= SUSPECTED_FOR
+        && blamed(&release.since) >= BLAMED_MIN
+        && since > ERROR_RATE_HIGH
+        && before < since / 2.0
+}
+
+fn blamed(tally: &Tally) -> u64 {
+    OF_THE_CODE.iter().filter_map(|class| tally.failed.get(class)).sum()
+}
+
+fn release_failing(release: &ReleaseFigures) -> Recommendation {
+    let ReleaseFigures { platform, name, version, activated_at, since, before, .. } = release;
+    let worst = OF_THE_CODE.iter().filter_map(|class| Some((*class, *since.failed.get(class)?)));
+    let worst = worst.max_by_key(|(_, accounts)| *accounts).map_or("failed", |(class, _)| class.as_str());
+    let (remedy, hint) = match before {
+        Some(_) => (format!("backline plugins rollback {platform}"), "the release before did not"),
+        None => (format!("backline plugins test {name}"), "it is the first one"),
+    };
+    Recommendation {
+        kind: Kind::ReleaseFailing,
+        urgency: Urgency::Urgent,
+        sentence: format!(
+            "{platform} {version} fails since it was activated at {}: {} of {} accounts, mostly '{worst}'; {hint}",
+            time(*activated_at),
+            blamed(since),
+            since.accounts
+        ),
+        remedy,
+        blame: Blame { platform: Some(platform.clone()), release: Some(version.clone()), ..Blame::default() },
+    }
+}
+
+fn of_platform(
+    platform: &Platform,
+    counted: &PlatformFigures,
+    release_is_to_blame: bool,
+    suspects: &Suspects,
+) -> Vec<Recommendation> {
+    let mut found = Vec::new();
+    let urgency = |urgency: Urgency| if counted.optional { Urgency::Notice } else { urgency };
+    let blame = Blame { platform: Some(platform.clone()), ..Blame::default() };
+    let failed: u64 = counted.failed.values().sum();
+    let planned = counted.collected + failed + counted.due + counted.overdue;
+    let of = |classes: &[FailureClass]| classes.iter().filter_map(|class| counted.failed.get(class)).sum::<u64>();
+    let is_most = |accounts: u64| super::share(accounts, planned).is_some_and(|share| share > MOST);
+
+    let away = of(&[FailureClass::Unavailable, FailureClass::RateLimited, FailureClass::TimedOut]);
+    let is_down = is_most(away) && !release_is_to_blame;
+    if is_down {
+        found.push(Recommendation {
+            kind: Kind::PlatformDown,
+            urgency: urgency(Urgency::Urgent),
+            sentence: format!(
+                "{platform} is down or refuses: {away} of {planned} accounts could not be collected; retry them once it answers"
+            ),
+            remedy: format!("backline batches retry --platform {platform}"),
+            blame: blame.clone(),
+        });
+    }
+    let missing = counted.failed.get(&FailureClass::CredentialMissing).copied().unwrap_or_default();
+    if missing > 0 {
+        found.push(Recommendation {
+            kind: Kind::CredentialDead,
+            urgency: urgency(Urgency::Urgent),
+            sentence: format!("{platform} lacks a usable credential: {} could not be collected", accounts(missing)),
+            remedy: format!("backline credentials list --platform {platform}"),
+            blame: Blame { credential: Some(platform.to_string()), ..blame.clone() },
+        });
+    }
+    if counted.eligible > 0 && !counted.has_release {
+        found.push(Recommendation {
+            kind: Kind::NoRelease,
+            urgency: Urgency::Warning,
+            sentence: format!("{platform} has {} and no active release", accounts(counted.eligible)),
+            remedy: "backline plugins list".to_owned(),
+            blame: blame.clone(),
+        });
+    }
+    if counted.reconnect > 0 {
+        let first: Vec<_> =
+            suspects.reconnect.iter().filter(|account| account.platform == *platform).cloned().collect();
+        let names: Vec<&str> = first.iter().map(|account| account.artist.as_str()).collect();
+        let more = if counted.reconnect > names.len() as u64 { " and others" } else { "" };
+        found.push(Recommendation {
+            kind: Kind::Reconnect,
+            urgency: urgency(Urgency::Warning),
+            sentence: format!(
+                "{} of {platform} must be connected anew, which only the artists can do: {}{more}",
+                accounts(counted.reconnect),
+                names.join(", ")
+            ),
+            remedy: format!("backline accounts list --platform {platform}"),
+            blame: Blame { accounts: first, ..blame.clone() },
+        });
+    }
+    let overdue = counted.due + counted.overdue;
+    if overdue > 0 {
+        found.push(Recommendation {
+            kind: Kind::Overdue,
+            urgency: urgency(Urgency::Warning),
+            sentence: format!(
+                "{} of {platform} should have been collected by now: see that a host runs, and has time for them",
+                accounts(overdue)
+            ),
+            remedy: format!("backline batches list --platform {platform}"),
+            blame: blame.clone(),
+        });
+    }
+    if counted.deferred > 0 {
+        // Where it is none that the connector declares, it is one that the platform keeps by itself, and has the platform's name.
+        let release = suspects.releases.iter().find(|release| release.platform == *platform);
+        let budgets = release.map(|release| release.spent.join(" or ")).unwrap_or_default();
+        let budget = format!("{platform} {budgets}").trim().to_owned();
+        let until = counted.deferred_until.map(time).unwrap_or_default();
+        found.push(Recommendation {
+            kind: Kind::BudgetSpent,
+            urgency: Urgency::Notice,
+            sentence: format!("the allowance {budget} is spent: {} wait until {until}", accounts(counted.deferred)),
+            remedy: format!("backline batches list --platform {platform} --state deferred"),
+            blame: Blame { budget: Some(budget), ..blame.clone() },
+        });
+    }
+    // Of a platform that is down that is said already.
+    if counted.dead > 0 && !is_down {
+        found.push(Recommendation {
+            kind: Kind::BatchesDead,
+            urgency: urgency(Urgency::Warning),
+            sentence: format!("{} of {platform} used up all attempts and wait to be retried", accounts(counted.dead)),
+            remedy: format!("backline batches retry --platform {platform}"),
+            blame: blame.clone(),
+        });
+    }
+    if counted.held > 0 {
+        found.push(Recommendation {
+            kind: Kind::QuarantineHeld,
+            urgency: Urgency::Notice,
+            sentence: format!("{} of {platform} withheld by validation: release or discard each", values(counted.held)),
+            remedy: format!("backline quarantine list --platform {platform}"),
+            blame: blame.clone(),
+        });
+    }
+    if counted.without_consent > 0 {
+        found.push(Recommendation {
+            kind: Kind::NoConsent,
+            urgency: Urgency::Notice,
+            sentence: format!(
+                "{} of {platform} not collected: their active artists have not consented",
+                accounts(counted.without_consent)
+            ),
+            remedy: "backline artists list".to_owned(),
+            blame,
+        });
+    }
+    found
+}
+
+/// Nothing at all was planned, although somebody is to be collected.
+fn nothing_planned(report: &HealthReport, figures: &Figures, suspects: &Suspects) -> Option<Recommendation> {
+    let eligible: u64 = figures.platforms.values().map(|counted| counted.eligible).sum();
+    let is_idle = report.platforms.iter().all(|platform| {
+        let health = &platform.health;
+        health.planned + health.under_way + health.deferred == 0
+    });
+    if eligible == 0 || !is_idle {
+        return None;
+    }
+    let (why, remedy) = if suspects.schedules == 0 {
+        ("no schedule is on", "backline schedules list")
+    } else if figures.hosts.is_empty() {
+        ("no host runs that would plan a run; start `backline serve`", "backline hosts")
+    } else {
+        ("see what became of each time of firing", "backline schedules fires")
+    };
+    Some(Recommendation {
+        kind: Kind::NothingPlanned,
+        urgency: Urgency::Urgent,
+        sentence: format!("nothing was planned although {} to be collected: {why}", are(eligible)),
+        remedy: remedy.to_owned(),
+        blame: Blame::default(),
+    })
+}
+
+/// Accounts whose tokens are dead are told by platform, as those to be connected anew.
+fn credential(found: &CredentialFigures) -> Option<Recommendation> {
+    let CredentialFigures { platform, slot, of_account, number, expires_at } = found;
+    let blame =
+        Blame { platform: Some(platform.clone()), credential: Some(format!("{platform} {slot}")), ..Blame::default() };
+    match expires_at {
+        None if *of_account => None,
+        None => Some(Recommendation {
+            kind: Kind::CredentialDead,
+            urgency: Urgency::Urgent,
+            sentence: format!("{platform} refuses the operator's credential {platform} {slot} for good; set a new one"),
+            remedy: format!("backline credentials set {platform} {slot}"),
+            blame,
+        }),
+        Some(at) => {
+            let whose = match (*of_account, *number) {
+                (false, _) => "the operator's credential".to_owned(),
+                (true, 1) => "an account's credential".to_owned(),
+                (true, number) => format!("{number} accounts' credentials, the first"),
+            };
+            Some(Recommendation {
+                kind: Kind::CredentialExpiring,
+                urgency: Urgency::Notice,
+                sentence: format!("{whose}, {platform} {slot}, ends at {}, and nothing renews it", time(*at)),
+                remedy: format!("backline credentials list --platform {platform}"),
+                blame,
+            })
+        }
+    }
+}
+
+fn undelivered(found: &WebhookFigures) -> Recommendation {
+    let WebhookFigures { name, parked, disabled_reason } = found;
+    let (sentence, remedy) = match disabled_reason {
+        Some(reason) => (
+            format!(
+                "webhook {name} was switched off: {reason}; it is told what happened meanwhile, as far as events are kept, once it is on again"
+            ),
+            format!("backline webhooks enable {name}"),
+        ),
+        None => {
+            let events = if *parked == 1 { "1 event".to_owned() } else { format!("{parked} events") };
+            (
+                format!("webhook {name} did not get {events}, which were tried for as long as is tried"),
+                format!("backline webhooks resend {name} --parked"),
+            )
+        }
+    };
+    Recommendation {
+        kind: Kind::EventsUndelivered,
+        urgency: Urgency::Warning,
+        sentence,
+        remedy,
+        blame: Blame { webhook: Some(name.clone()), ..Blame::default() },
+    }
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn accounts(number: u64) -> String {
+    if number == 1 { "1 account".to_owned() } else { format!("{number} accounts") }
+}
+
+fn are(number: u64) -> String {
+    if number == 1 { "1 account is".to_owned() } else { format!("{number} accounts are") }
+}
+
+fn values(number: u64) -> String {
+    if number == 1 { "1 value".to_owned() } else { format!("{number} values") }
+}

@@ -1,0 +1,388 @@
+//! Tests of rates, objectives, recommendations, costs and alerts.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use proptest::prelude::*;
+
+use super::fixtures::{everything_wrong, failing, figures, now, platform, report_of, since, well};
+use super::*;
+use backline_model::health::{Alert, AlertName, RecommendationKind as Kind, ReleaseFigures, Urgency};
+use backline_model::outcome::{Exclusion, FailureClass};
+use backline_model::{Digest, Tally};
+
+fn run(number: u128) -> RunId {
+    RunId(uuid::Uuid::from_u128(number))
+}
+
+/// A platform of which so many were collected.
+fn kinds(report: &HealthReport) -> Vec<Kind> {
+    report.recommendations.iter().map(|recommendation| recommendation.kind).collect()
+}
+
+#[test]
+fn five_platforms_all_well_are_a_hundred_percent_and_no_more() {
+    let names = ["youtube", "spotify", "instagram", "tiktok", "deezer"];
+    let report = report_of(&figures(names.map(|name| (name, well(10)))), &Suspects::default());
+    assert_eq!(
+        (report.total.completion, report.total.error_rate, report.total.score),
+        (Some(1.0), Some(0.0), Some(100.0))
+    );
+    assert_eq!(kinds(&report), []);
+    assert!(report.objectives.iter().take(3).all(|objective| objective.met == Some(true)), "{:?}", report.objectives);
+}
+
+#[test]
+fn the_score_is_the_seeds_formula_on_the_right_inputs() {
+    let report = report_of(
+        &figures([("youtube", well(60)), ("spotify", failing(0, FailureClass::Unavailable, 40))]),
+        &Suspects::default(),
+    );
+    let total = &report.total;
+    assert_eq!((total.planned, total.completion, total.error_rate), (100, Some(0.6), Some(0.4)));
+    // 100 - 50 * 0.4 - 50 * 0.4
+    assert!((total.score.expect("a score") - 60.0).abs() < 1e-9, "{total:?}");
+    assert_eq!(kinds(&report), [Kind::PlatformDown, Kind::CompletionLow, Kind::ErrorRateHigh]);
+    assert_eq!(report.recommendations[0].blame.platform, Some(platform("spotify")));
+}
+
+#[test]
+fn what_waits_or_is_excluded_or_has_just_begun_is_apart_and_what_is_overdue_is_not() {
+    let apart = PlatformFigures {
+        deferred: 5,
+        under_way: 7,
+        excluded: BTreeMap::from([(Exclusion::NoConsent, 9)]),
+        ..well(10)
+    };
+    let report = report_of(&figures([("youtube", apart.clone())]), &Suspects::default());
+    assert_eq!((report.total.planned, report.total.completion), (10, Some(1.0)));
+    assert_eq!((report.total.deferred, report.total.under_way, report.total.excluded), (5, 7, 9));
+    let late = PlatformFigures { due: 4, overdue: 6, ..apart };
+    let report = report_of(&figures([("youtube", late)]), &Suspects::default());
+    assert_eq!((report.total.planned, report.total.overdue, report.total.completion), (20, 10, Some(0.5)));
+    assert_eq!(report.total.score, Some(75.0), "nothing failed, but half is missing");
+}
+
+#[test]
+fn where_nothing_was_planned_there_is_no_data_and_not_a_hundred_percent() {
+    let idle = PlatformFigures { eligible: 3, eligible_before: 3, has_release: true, ..PlatformFigures::default() };
+    let report = report_of(&figures([("youtube", idle)]), &Suspects::default());
+    assert_eq!((report.total.completion, report.total.score, report.total.accepted), (None, None, None));
+    assert!(report.objectives.iter().all(|objective| objective.met.is_none() && objective.value.is_none()));
+    assert_eq!(kinds(&report), [Kind::NothingPlanned]);
+    assert!(report.recommendations[0].sentence.contains("no schedule is on"), "{:?}", report.recommendations);
+    let nobody = report_of(&figures([("youtube", PlatformFigures::default())]), &Suspects::default());
+    assert_eq!(kinds(&nobody), [], "nobody is to be collected");
+}
+
+#[test]
+fn an_optional_platform_is_shown_and_weighs_nothing() {
+    let apple = PlatformFigures { optional: true, reconnect: 4, ..failing(0, FailureClass::Unavailable, 10) };
+    let figures = figures([("youtube", well(10)), ("apple_music", apple)]);
+    let report = report_of(&figures, &Suspects::default());
+    assert_eq!((report.total.score, report.total.planned, report.total.reconnect), (Some(100.0), 10, 0));
+    let apple = &report.platforms[0];
+    assert_eq!((apple.optional, apple.health.score), (true, Some(0.0)));
+    assert!(
+        report.recommendations.iter().all(|found| found.urgency == Urgency::Notice),
+        "{:?}",
+        report.recommendations
+    );
+    let watched = readings(&report, &figures, &HealthConfig::default());
+    assert!(watched.iter().all(|reading| reading.platform != Some(platform("apple_music"))), "it fires no alert");
+}
+
+#[test]
+fn ninety_five_of_a_hundred_rows_decide_the_lag() {
+    let lags = vec![
+        Lag { seconds: 9_000.0, accounts: 5 },
+        Lag { seconds: 10.0, accounts: 90 },
+        Lag { seconds: 20.0, accounts: 5 },
+    ];
+    assert_eq!(lag(lags), (Some(20.0), Some(9_000.0)));
+    assert_eq!(lag(vec![Lag { seconds: 7.0, accounts: 1 }]), (Some(7.0), Some(7.0)));
+    assert_eq!(lag(Vec::new()), (None, None));
+}
+
+#[test]
+fn a_run_takes_as_long_as_its_batches_are_at_work_together() {
+    let span = |number, from: i64, until: i64| Work {
+        run: run(number),
+        from: since() + TimeDelta::minutes(from),
+        until: since() + TimeDelta::minutes(until),
+    };
+    // The first waits for its allowance from 15 to 600.
+    let work = [span(1, 0, 10), span(1, 5, 15), span(1, 600, 605), span(2, 0, 19), span(1, 2, 3)];
+    assert_eq!(longest_run_s(&work), Some(20.0 * 60.0));
+    assert_eq!(longest_run_s(&[]), None);
+}
+
+#[test]
+fn a_host_that_comes_back_under_another_name_is_not_missed() {
+    let host = |name: &str, started: i64, seen: i64| HostFigures {
+        name: name.to_owned(),
+        started_at: now() - TimeDelta::minutes(started),
+        seen_at: now() - TimeDelta::minutes(seen),
+    };
+    let names =
+        |hosts: &[HostFigures]| lost_hosts(hosts, now()).iter().map(|host| host.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&[host("a", 100, 0), host("b", 100, 30)]), ["b"]);
+    assert_eq!(names(&[host("a", 100, 0), host("b", 100, 30), host("b2", 29, 0)]), Vec::<String>::new());
+    assert_eq!(names(&[host("a", 100, 40), host("b", 100, 30), host("c", 29, 0)]), ["a"], "one takes one's place");
+    assert_eq!(names(&[host("a", 100, 30)]), ["a"]);
+}
+
+/// Everything that can be recommended, at once.
+#[test]
+fn recommendations_name_whom_or_what_to_blame() {
+    let report = everything_wrong();
+    let of =
+        |kind| report.recommendations.iter().find(|found| found.kind == kind).unwrap_or_else(|| panic!("no {kind:?}"));
+    let reconnect = of(Kind::Reconnect);
+    assert!(
+        reconnect.sentence.contains("5 accounts") && reconnect.sentence.ends_with("Ada and others"),
+        "{reconnect:?}"
+    );
+    assert_eq!(reconnect.blame.accounts.len(), 1);
+    let webhooks: Vec<_> =
+        report.recommendations.iter().filter(|found| found.kind == Kind::EventsUndelivered).collect();
+    let names: Vec<_> = webhooks.iter().map(|found| found.blame.webhook.as_deref()).collect();
+    assert_eq!(names, [Some("app"), Some("gone")]);
+    assert!(
+        webhooks[0].sentence.contains("3 events") && webhooks[0].remedy.ends_with("resend app --parked"),
+        "{webhooks:?}"
+    );
+    assert!(
+        webhooks[1].sentence.contains("it answered 410") && webhooks[1].remedy.ends_with("enable gone"),
+        "{webhooks:?}"
+    );
+    assert_eq!(of(Kind::HostLost).blame.host.as_deref(), Some("lost"));
+    let release = of(Kind::ReleaseFailing);
+    assert_eq!(release.blame.release.as_deref(), Some("1.2.0"));
+    assert!(release.sentence.contains("10 of 20 accounts, mostly 'trapped'"), "{}", release.sentence);
+    let spent = of(Kind::BudgetSpent);
+    assert_eq!(spent.blame.budget.as_deref(), Some("youtube units"), "{spent:?}");
+    assert!(spent.sentence.contains("2026-11-20T15:00:00Z"), "{spent:?}");
+    assert_eq!(of(Kind::CredentialDead).blame.platform, Some(platform("spotify")), "in the order of platforms");
+    assert_eq!(of(Kind::CredentialExpiring).blame.credential.as_deref(), Some("spotify app"));
+    for kind in
+        [Kind::NoRelease, Kind::Overdue, Kind::BatchesDead, Kind::QuarantineHeld, Kind::NoConsent, Kind::PlatformDown]
+    {
+        assert!(of(kind).blame.platform.is_some(), "{kind:?}");
+    }
+    let urgencies: Vec<_> = report.recommendations.iter().rev().skip(1).rev().map(|found| found.urgency).collect();
+    assert!(urgencies.is_sorted(), "the most urgent first: {urgencies:?}");
+}
+
+#[test]
+fn a_release_is_blamed_only_for_what_it_began() {
+    let blamed = |since: u64, before: Option<u64>, age: TimeDelta, class| {
+        let tally = |failed| Tally { accounts: 20, failed: BTreeMap::from([(class, failed)]), ..Tally::default() };
+        let suspects = Suspects {
+            releases: vec![ReleaseFigures {
+                platform: platform("youtube"),
+                digest: Digest::of(b"a"),
+                name: "youtube".to_owned(),
+                version: "2.0.0".to_owned(),
+                spent: Vec::new(),
+                activated_at: now() - age,
+                since: tally(since),
+                before: before.map(tally),
+            }],
+            ..Suspects::default()
+        };
+        kinds(&report_of(&figures([("youtube", well(10))]), &suspects)) == [Kind::ReleaseFailing]
+    };
+    let hour = TimeDelta::hours(1);
+    assert!(blamed(10, Some(0), hour, FailureClass::NotNormalised));
+    assert!(blamed(10, None, hour, FailureClass::Trapped));
+    assert!(!blamed(10, Some(8), hour, FailureClass::Trapped), "it was hardly better before");
+    assert!(!blamed(2, Some(0), hour, FailureClass::Trapped), "two are an anecdote");
+    assert!(!blamed(10, Some(0), TimeDelta::days(30), FailureClass::Trapped), "it was well for a month");
+    assert!(!blamed(10, Some(0), hour, FailureClass::Reconnect), "that is the artists' to mend");
+}
+
+#[test]
+fn a_months_cost_is_for_a_thousand_artists() {
+    let mut asked = figures([("youtube", PlatformFigures { requests: 2_000, ..PlatformFigures::default() })]);
+    asked.platforms.get_mut(&platform("youtube")).expect("it is there").units =
+        BTreeMap::from([("units".to_owned(), 4_000)]);
+    let free = estimate(&asked, TimeDelta::hours(24), &CostsConfig::default());
+    assert_eq!(free.per_1000_artists, Some(0.0));
+    assert!(free.basis.contains("no price is configured"), "{}", free.basis);
+    let price = PlatformPrice {
+        per_1000_requests: 0.5,
+        per_1000_units: BTreeMap::from([("units".to_owned(), 0.25)]),
+        monthly: 10.0,
+    };
+    let prices = CostsConfig { host_monthly: 5.0, platforms: BTreeMap::from([(platform("youtube"), price)]) };
+    // A day: 2,000 requests and 4,000 units are 2 dollars for 10 artists; a month of them is 60, for 1,000 artists 6,000. What is paid by
+    // the month is the same for 1,000.
+    let ten = estimate(&asked, TimeDelta::hours(24), &prices);
+    assert_eq!((ten.per_1000_artists, ten.monthly), (Some(6_015.0), Some(75.0)));
+    asked.artists = 2_000;
+    let many = estimate(&asked, TimeDelta::hours(24), &prices);
+    assert_eq!(many.per_1000_artists, Some(37.5));
+    asked.artists = 0;
+    assert_eq!(estimate(&asked, TimeDelta::hours(24), &prices).per_1000_artists, None);
+    let silent = figures([("youtube", PlatformFigures::default())]);
+    assert_eq!(estimate(&silent, TimeDelta::hours(24), &prices).per_1000_artists, None, "nothing was asked");
+}
+
+/// What an alert on completion does while the figure goes through these values, a minute each.
+fn course(values: &[Option<f64>], config: &HealthConfig) -> Vec<Option<Crossing>> {
+    let mut alert: Option<Alert> = None;
+    let mut crossings = Vec::new();
+    for (minute, value) in (0..).zip(values) {
+        let figures = figures([("youtube", PlatformFigures::default())]);
+        let mut report = report_of(&figures, &Suspects::default());
+        report.platforms[0].health.completion = *value;
+        let readings = readings(&report, &figures, config);
+        let reading = readings.iter().find(|reading| reading.name == AlertName::Completion).expect("it is watched");
+        let step = step(alert.as_ref(), reading, now() + TimeDelta::minutes(minute), config);
+        crossings.push(step.as_ref().and_then(|step| step.crossing));
+        alert = step.map(|step| step.alert).or(alert);
+    }
+    crossings
+}
+
+#[test]
+fn an_alert_fires_once_and_ceases_only_when_it_is_better_by_the_margin() {
+    let config = HealthConfig::default();
+    let (degraded, recovered) = (Some(Crossing::Degraded), Some(Crossing::Recovered));
+    let values = [1.0, 0.8, 0.79, 0.5, 0.79, 0.81, 0.79, 0.81, 0.82, 0.81, 0.79].map(Some);
+    let expected = [None, None, degraded, None, None, None, None, None, recovered, None, degraded];
+    assert_eq!(course(&values, &config), expected);
+    // No data changes nothing.
+    assert_eq!(
+        course(&[None, Some(0.5), None, None, Some(0.5), Some(1.0)], &config),
+        [None, degraded, None, None, None, recovered]
+    );
+}
+
+#[test]
+fn an_alert_may_have_to_be_worse_for_a_while() {
+    let config = HealthConfig { for_minutes: 2, ..HealthConfig::default() };
+    let values = [0.5, 0.5, 0.9, 0.5, 0.5, 0.5, 0.5].map(Some);
+    let expected = [None, None, None, None, None, Some(Crossing::Degraded), None];
+    assert_eq!(course(&values, &config), expected);
+}
+
+#[test]
+fn somebody_known_all_the_time_of_whom_nothing_was_planned_is_an_alert() {
+    let value = |figures: PlatformFigures| {
+        let figures = self::figures([("youtube", figures)]);
+        let report = report_of(&figures, &Suspects::default());
+        let readings = readings(&report, &figures, &HealthConfig::default());
+        readings.iter().find(|reading| reading.name == AlertName::NoData).and_then(|reading| reading.value)
+    };
+    let idle = PlatformFigures { eligible: 4, eligible_before: 3, ..PlatformFigures::default() };
+    assert_eq!(value(idle.clone()), Some(3.0));
+    assert_eq!(value(PlatformFigures { deferred: 1, ..idle.clone() }), Some(0.0), "an allowance is spent");
+    assert_eq!(value(PlatformFigures { under_way: 1, ..idle.clone() }), Some(0.0));
+    assert_eq!(value(PlatformFigures { eligible_before: 0, ..idle }), Some(0.0), "everybody is new");
+}
+
+#[test]
+fn an_alert_that_nobody_reads_a_figure_for_any_more_ceases() {
+    let config = HealthConfig::default();
+    let ceases = |figures: PlatformFigures, name, firing| {
+        let figures = self::figures([("youtube", figures)]);
+        let readings = readings(&report_of(&figures, &Suspects::default()), &figures, &config);
+        let alert = Alert {
+            name,
+            platform: (name != AlertName::RunTime).then(|| platform("youtube")),
+            firing,
+            since: since(),
+            value: 0.5,
+            threshold: 0.8,
+            worse_since: None,
+            crossings: 3,
+            changed_at: since(),
+        };
+        cease(&alert, &readings, &figures, now())
+    };
+    let (nobody, somebody) =
+        (PlatformFigures::default(), PlatformFigures { eligible: 1, ..PlatformFigures::default() });
+    let ceased = ceases(nobody.clone(), AlertName::Completion, true).expect("nobody is left");
+    assert_eq!((ceased.firing, ceased.since, ceased.crossings, ceased.value), (false, now(), 4, 0.5));
+    assert_eq!(ceases(nobody.clone(), AlertName::Completion, false), None, "it does not fire");
+    assert_eq!(ceases(somebody.clone(), AlertName::Completion, true), None, "no data yet");
+    assert_eq!(ceases(nobody, AlertName::RunTime, true), None, "it is of no platform");
+    let optional = PlatformFigures { optional: true, ..somebody };
+    assert!(ceases(optional, AlertName::Completion, true).is_some(), "it is optional now");
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused_by_their_key() {
+    let wrong = |change: fn(&mut HealthConfig)| {
+        let mut config = HealthConfig::default();
+        change(&mut config);
+        config.check().expect_err("it makes no sense").0
+    };
+    assert_eq!(HealthConfig::default().check(), Ok(()));
+    assert_eq!(wrong(|config| config.every_s = 0), "health.every_s");
+    assert_eq!(wrong(|config| config.window_hours = 0), "health.window_hours");
+    assert_eq!(wrong(|config| config.margin = 2.0), "health.margin");
+    assert_eq!(wrong(|config| config.targets.run_minutes = f64::NAN), "health.targets.run_minutes");
+    assert_eq!(wrong(|config| config.alerts.completion = -0.1), "health.alerts.completion");
+    let prices = PlatformPrice { monthly: -1.0, ..PlatformPrice::default() };
+    let costs = CostsConfig { platforms: BTreeMap::from([(platform("youtube"), prices)]), ..CostsConfig::default() };
+    assert_eq!(costs.check().expect_err("no price").0, "costs.platforms.youtube.monthly");
+}
+
+prop_compose! {
+    fn any_platform()(
+        optional in any::<bool>(),
+        collected in 0..1_000_u64,
+        failed in 0..1_000_u64,
+        due in 0..100_u64,
+        overdue in 0..100_u64,
+        deferred in 0..100_u64,
+        excluded in 0..100_u64,
+        values in 0..10_000_u64,
+        rejected in 0..10_000_u64,
+    ) -> PlatformFigures {
+        PlatformFigures {
+            optional,
+            collected,
+            failed: BTreeMap::from([(FailureClass::Unavailable, failed)]),
+            due,
+            overdue,
+            deferred,
+            excluded: BTreeMap::from([(Exclusion::NoConsent, excluded)]),
+            values: values.max(rejected),
+            rejected,
+            ..PlatformFigures::default()
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn shares_are_shares_and_the_score_is_between_0_and_100(platforms in prop::collection::vec(any_platform(), 1..6)) {
+        let names = ["a", "b", "c", "d", "e"];
+        let counted = platforms.into_iter().zip(names).map(|(figures, name)| (platform(name), figures)).collect();
+        let report = report_of(&Figures { platforms: counted, ..Figures::default() }, &Suspects::default());
+        for health in report.platforms.iter().map(|platform| &platform.health).chain([&report.total]) {
+            for share in [health.completion, health.error_rate, health.accepted].into_iter().flatten() {
+                prop_assert!((0.0..=1.0).contains(&share), "{health:?}");
+            }
+            prop_assert_eq!(health.score.is_none(), health.planned == 0);
+            prop_assert!(health.score.is_none_or(|score| (0.0..=100.0).contains(&score)), "{:?}", health);
+        }
+    }
+
+    #[test]
+    fn one_more_collected_never_lowers_the_score_and_one_more_failed_never_raises_it(figures in any_platform()) {
+        let score = |figures: PlatformFigures| health([&figures].into_iter(), now()).score;
+        let before = score(figures.clone());
+        let better = score(PlatformFigures { collected: figures.collected + 1, ..figures.clone() });
+        let mut worse = figures;
+        *worse.failed.entry(FailureClass::Trapped).or_default() += 1;
+        let worse = score(worse);
+        if let (Some(before), Some(better), Some(worse)) = (before, better, worse) {
+            prop_assert!(worse <= before + 1e-9 && before <= better + 1e-9, "{worse} {before} {better}");
+        }
+    }
+}

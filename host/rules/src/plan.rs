@@ -1,0 +1,253 @@
+//! Who is collected, for which date, in which batches, and what that will take. Pure: the time is in the options.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+
+use backline_model::account::{AccountStatus, Candidate, SubscriptionStatus};
+use backline_model::manifest::{Budget, BudgetWindow, Of, Owner, Per, RequestEstimate};
+use backline_model::outcome::Exclusion;
+use backline_model::run::Forecast;
+use backline_model::{AccountId, BatchAccount, Digest, Manifest, Platform, Tenant, Window};
+
+/// Days that post-level metrics look back, unless configured otherwise: long enough for a young post to mature.
+pub const WINDOW_DAYS_DEFAULT: u16 = 28;
+
+/// What a canary's share is counted in: a hundredth of a percent of the accounts.
+pub const CANARY_PARTS: u32 = 10_000;
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// The logical date; none means each artist's own date at the time the run was due.
+    pub date: Option<NaiveDate>,
+    /// When the run was due: a schedule's time of firing, which may be long before the plan is made.
+    pub due: DateTime<Utc>,
+    /// The time of planning.
+    pub now: DateTime<Utc>,
+    /// Days that post-level metrics look back.
+    pub window_days: u16,
+    /// The share of the accounts that a canary collects, in parts of [`CANARY_PARTS`]; 0 where there is none.
+    pub canary_share: u32,
+}
+
+impl PlanOptions {
+    /// Each artist's own today, due now, over the default window.
+    #[must_use]
+    pub fn at(now: DateTime<Utc>) -> Self {
+        Self { date: None, due: now, now, window_days: WINDOW_DAYS_DEFAULT, canary_share: 0 }
+    }
+}
+
+/// A batch before it belongs to a run: accounts of one tenant, one logical date and one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedBatch {
+    /// Whose accounts.
+    pub tenant: Tenant,
+    /// Where.
+    pub platform: Platform,
+    /// Which release collects it.
+    pub release: Digest,
+    /// The logical date of all its accounts.
+    pub metric_date: NaiveDate,
+    /// What post-level metrics cover.
+    pub window: Window,
+    /// By account id, so that planning twice gives the same batches.
+    pub accounts: Vec<BatchAccount>,
+    /// How many of them were never collected before.
+    pub new_accounts: usize,
+    /// Whether they are a canary's.
+    pub canary: bool,
+}
+
+/// What planning found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Planned {
+    /// By tenant, then date, then account id.
+    pub batches: Vec<PlannedBatch>,
+    /// Who is not collected and why, by account id; neither a success nor a failure.
+    pub excluded: Vec<(AccountId, NaiveDate, Exclusion)>,
+}
+
+/// Turns the accounts of one platform into batches of the connector's size. An account given twice is planned once.
+#[must_use]
+pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, options: &PlanOptions) -> Planned {
+    let by_account: BTreeMap<AccountId, Candidate> =
+        candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
+
+    let mut planned = Planned::default();
+    // Two artists can share a logical date and yet not a window: it may be today for one and yesterday for the other.
+    type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>, bool), Vec<(BatchAccount, bool)>>;
+    let mut groups = Groups::new();
+    for (account_id, candidate) in by_account {
+        let local_today = options.now.with_timezone(&candidate.timezone).date_naive();
+        let metric_date = options.date.unwrap_or_else(|| options.due.with_timezone(&candidate.timezone).date_naive());
+        if let Some(reason) = exclusion(&candidate, manifest) {
+            planned.excluded.push((account_id, metric_date, reason));
+            continue;
+        }
+        let until = window_end(metric_date, local_today, options.now);
+        groups
+            .entry((candidate.tenant, metric_date, until, is_canarys(account_id, options.canary_share)))
+            .or_default()
+            .push((BatchAccount { account_id, metric_date }, !candidate.collected_before));
+    }
+
+    let batch_size = usize::try_from(manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
+    for ((tenant, metric_date, until, canary), accounts) in groups {
+        let days = TimeDelta::days(i64::from(options.window_days));
+        let window = Window { since: until.checked_sub_signed(days).unwrap_or(DateTime::<Utc>::MIN_UTC), until };
+        planned.batches.extend(accounts.chunks(batch_size).map(|accounts| PlannedBatch {
+            tenant: tenant.clone(),
+            platform: manifest.connector.platform.clone(),
+            release,
+            metric_date,
+            window,
+            accounts: accounts.iter().map(|(account, _)| *account).collect(),
+            new_accounts: accounts.iter().filter(|(_, is_new)| *is_new).count(),
+            canary,
+        }));
+    }
+    planned
+}
+
+/// Whether an account is among a canary's share, in parts of [`CANARY_PARTS`]. It depends on the account's id alone: the same accounts are
+/// in it every day, and a larger share has all those of a smaller one.
+#[must_use]
+pub fn is_canarys(account: AccountId, share: u32) -> bool {
+    // The finaliser of SplitMix64: ids may have their order in any of their bits, and every bit counts.
+    let (high, low) = account.0.as_u64_pair();
+    let mut mixed = high ^ low.rotate_left(32);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) % u64::from(CANARY_PARTS) < u64::from(share)
+}
+
+/// Why an account is not collected, if it is not. Where several reasons hold, the first of this order is given: what only
+/// the operator of Backline can change, then what the customer decided (subscription, switch, consent), then the account's own state.
+#[must_use]
+pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion> {
+    if candidate.platform != manifest.connector.platform {
+        Some(Exclusion::NoConnector)
+    } else if candidate.subscription_status != SubscriptionStatus::Active {
+        Some(Exclusion::NotSubscribed)
+    } else if !candidate.data_collection_enabled {
+        Some(Exclusion::CollectionDisabled)
+    } else if !candidate.consented {
+        Some(Exclusion::NoConsent)
+    } else {
+        match candidate.account_status {
+            AccountStatus::Active => None,
+            AccountStatus::Disabled => Some(Exclusion::AccountDisabled),
+            AccountStatus::ReconnectNeeded => Some(Exclusion::ReconnectNeeded),
+        }
+    }
+}
+
+/// Where the trailing window of a logical date ends: now while the date is the artist's own today, else the UTC midnight
+/// that ends the date, and never in the future.
+fn window_end(metric_date: NaiveDate, local_today: NaiveDate, now: DateTime<Utc>) -> DateTime<Utc> {
+    if metric_date == local_today {
+        return now;
+    }
+    // Only the last date chrono knows has no successor; its window ends now like any other future one's.
+    metric_date.succ_opt().map_or(now, |next| next.and_time(NaiveTime::MIN).and_utc().min(now))
+}
+
+/// What the duration estimate assumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForecastOptions {
+    /// Time one request takes, in milliseconds.
+    pub request_latency_ms: u32,
+    /// Batches under way at the same time.
+    pub batches_at_once: u32,
+    /// Requests a batch has in flight at the same time.
+    pub requests_at_once: u32,
+}
+
+impl Default for ForecastOptions {
+    /// A quarter of a second is what the five platforms' slower endpoints take from a data centre; the rest are the host's defaults.
+    fn default() -> Self {
+        Self { request_latency_ms: 250, batches_at_once: 8, requests_at_once: 8 }
+    }
+}
+
+/// What these batches will take, by the manifest's own estimates.
+///
+/// - `requests` = Σ over the manifest's estimates of `count` × batches or accounts. One that holds for new or known accounts only counts those;
+///   made once a batch, it counts in proportion to the batch's accounts of that kind, rounded up.
+/// - `units` of a budget = Σ of the same requests × what the budget charges for their path.
+/// - `duration_s` = the larger of two times. *Work*: a batch with `r` requests takes ⌈r / `requests_at_once`⌉ × latency, and the batches'
+///   times are shared among `batches_at_once`, yet the whole is never shorter than the longest batch. *Allowance*: an operator's budget of
+///   `limit` units per window of seconds that has to pay `u` units is waited for ⌊(u − 1) / limit⌋ windows. Daily budgets add no
+///   time: what they don't cover is deferred, which shows in `units`. Budgets of account-owned slots hold per account and add none either.
+#[must_use]
+pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &ForecastOptions) -> Forecast {
+    let batch_count = count(batches.len());
+    let accounts = batches.iter().fold(0u64, |sum, batch| sum.saturating_add(count(batch.accounts.len())));
+    let sent: Vec<u64> = manifest
+        .requests
+        .iter()
+        .map(|estimate| batches.iter().fold(0u64, |sum, batch| sum.saturating_add(requests_for(estimate, batch))))
+        .collect();
+    let requests = sent.iter().fold(0u64, |sum, sent| sum.saturating_add(*sent));
+    let units_of =
+        |budget: &Budget| {
+            manifest.requests.iter().zip(&sent).fold(0u64, |sum, (estimate, sent)| {
+                sum.saturating_add(sent.saturating_mul(budget.cost_of(&estimate.path)))
+            })
+        };
+    let units: BTreeMap<String, u64> =
+        manifest.budgets.iter().map(|budget| (budget.name.clone(), units_of(budget))).collect();
+
+    let batch_durations = batches.iter().map(|batch| {
+        let requests =
+            manifest.requests.iter().fold(0u64, |sum, estimate| sum.saturating_add(requests_for(estimate, batch)));
+        let rounds = requests.div_ceil(u64::from(options.requests_at_once.max(1)));
+        as_f64(rounds) * f64::from(options.request_latency_ms) / 1000.0
+    });
+    let (total, longest) =
+        batch_durations.fold((0.0f64, 0.0f64), |(total, longest), duration| (total + duration, longest.max(duration)));
+    let work = longest.max(total / f64::from(options.batches_at_once.max(1)));
+    let allowance =
+        manifest.budgets.iter().map(|budget| waiting_s(budget, units[&budget.name], manifest)).fold(0.0, f64::max);
+
+    Forecast { batches: batch_count, accounts, requests, units, duration_s: work.max(allowance) }
+}
+
+/// Requests of one kind that a batch makes.
+fn requests_for(estimate: &RequestEstimate, batch: &PlannedBatch) -> u64 {
+    let (all, new) = (count(batch.accounts.len()), count(batch.new_accounts));
+    let concerned = match estimate.of {
+        Of::All => all,
+        Of::New => new,
+        Of::Known => all - new.min(all),
+    };
+    match estimate.per {
+        Per::Account => estimate.count.saturating_mul(concerned),
+        Per::Batch => estimate.count.saturating_mul(concerned).div_ceil(all.max(1)),
+    }
+}
+
+/// Seconds that a budget makes a run wait.
+fn waiting_s(budget: &Budget, units: u64, manifest: &Manifest) -> f64 {
+    let is_shared = manifest.slot(&budget.slot).is_some_and(|slot| slot.owner == Owner::Operator);
+    match budget.window {
+        BudgetWindow::Seconds(seconds) if is_shared && units > 0 => {
+            as_f64((units - 1) / budget.limit.max(1)) * f64::from(seconds)
+        }
+        _ => 0.0,
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate in seconds; 53 bits are ample")]
+fn as_f64(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests;

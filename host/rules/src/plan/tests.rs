@@ -1,0 +1,267 @@
+//! Who is planned, in which batches, for which date and window, and what it will take.
+
+use chrono_tz::Tz;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use backline_model::ArtistId;
+use backline_model::fixtures::{day, manifest, time};
+
+fn candidate(number: u128) -> Candidate {
+    Candidate {
+        account_id: AccountId(Uuid::from_u128(number)),
+        artist_id: ArtistId(Uuid::from_u128(1000 + number)),
+        platform: Platform::new("example").unwrap(),
+        tenant: Tenant::default(),
+        timezone: Tz::UTC,
+        subscription_status: SubscriptionStatus::Active,
+        data_collection_enabled: true,
+        account_status: AccountStatus::Active,
+        consented: true,
+        collected_before: false,
+    }
+}
+
+fn planned(candidates: Vec<Candidate>, options: &PlanOptions) -> Planned {
+    plan(candidates, &manifest(), Digest::of(b"release"), options)
+}
+
+fn noon() -> PlanOptions {
+    PlanOptions::at(time("2026-11-22T12:00:00Z"))
+}
+
+fn numbers(batch: &PlannedBatch) -> Vec<u128> {
+    batch.accounts.iter().map(|account| account.account_id.0.as_u128()).collect()
+}
+
+#[test]
+fn accounts_become_batches_of_the_connectors_size_in_a_stable_order() {
+    let planned = planned([3, 1, 5, 2, 4, 3].map(candidate).to_vec(), &noon());
+    assert_eq!(planned.batches.iter().map(numbers).collect::<Vec<_>>(), [vec![1, 2], vec![3, 4], vec![5]]);
+    assert_eq!(planned.batches[0].release, Digest::of(b"release"));
+    assert_eq!(planned.excluded, []);
+}
+
+#[test]
+fn a_batch_has_one_tenant_and_one_date() {
+    let other_tenant = Candidate { tenant: Tenant::new("acme").unwrap(), ..candidate(1) };
+    // At noon UTC it is already tomorrow on Kiritimati.
+    let tomorrow = Candidate { timezone: Tz::Pacific__Kiritimati, ..candidate(2) };
+    let planned = planned(vec![other_tenant, tomorrow, candidate(3)], &noon());
+    let seen: Vec<_> =
+        planned.batches.iter().map(|batch| (batch.tenant.as_str(), batch.metric_date, numbers(batch))).collect();
+    assert_eq!(
+        seen,
+        [
+            ("acme", day("2026-11-22"), vec![1]),
+            ("default", day("2026-11-22"), vec![3]),
+            ("default", day("2026-11-23"), vec![2])
+        ]
+    );
+}
+
+#[test]
+fn metric_date_is_the_artists_local_today() {
+    let at = PlanOptions::at(time("2026-11-22T03:00:00Z"));
+    let los_angeles = Candidate { timezone: Tz::America__Los_Angeles, ..candidate(1) };
+    let batch = planned(vec![los_angeles], &at).batches.remove(0);
+    assert_eq!(batch.metric_date, day("2026-11-21"));
+    assert_eq!(batch.window.until, at.now, "its own today ends now, although the UTC date is over");
+    assert_eq!(batch.window.since, at.now - TimeDelta::days(28));
+    assert_eq!(batch.accounts[0].metric_date, day("2026-11-21"));
+}
+
+#[test]
+fn a_past_dates_window_ends_with_the_date() {
+    let options = PlanOptions { date: Some(day("2026-11-10")), window_days: 7, ..noon() };
+    let batch = planned(vec![candidate(1)], &options).batches.remove(0);
+    assert_eq!(batch.metric_date, day("2026-11-10"));
+    assert_eq!(batch.window, Window { since: time("2026-11-04T00:00:00Z"), until: time("2026-11-11T00:00:00Z") });
+}
+
+#[test]
+fn a_window_never_ends_in_the_future() {
+    for date in ["2026-11-22", "2026-11-23", "2030-01-01"].map(day).into_iter().chain([NaiveDate::MAX]) {
+        let batch = planned(vec![candidate(1)], &PlanOptions { date: Some(date), ..noon() }).batches.remove(0);
+        assert_eq!(batch.window.until, noon().now, "{date}");
+    }
+    let oldest = planned(vec![candidate(1)], &PlanOptions { date: Some(NaiveDate::MIN), ..noon() });
+    assert_eq!(oldest.batches.len(), 1);
+}
+
+#[test]
+fn one_date_with_two_windows_makes_two_batches() {
+    // 2026-11-21 is still today in Los Angeles and yesterday in UTC.
+    let at = PlanOptions { date: Some(day("2026-11-21")), ..PlanOptions::at(time("2026-11-22T03:00:00Z")) };
+    let los_angeles = Candidate { timezone: Tz::America__Los_Angeles, ..candidate(1) };
+    let planned = planned(vec![los_angeles, candidate(2)], &at);
+    let ends: Vec<_> = planned.batches.iter().map(|batch| (batch.window.until, numbers(batch))).collect();
+    assert_eq!(ends, [(time("2026-11-22T00:00:00Z"), vec![2]), (at.now, vec![1])]);
+}
+
+#[test]
+fn everyone_else_is_excluded_with_a_reason() {
+    let status = |status| Candidate { subscription_status: status, ..candidate(1) };
+    let cases = [
+        (Candidate { platform: Platform::new("elsewhere").unwrap(), ..candidate(1) }, Exclusion::NoConnector),
+        (status(SubscriptionStatus::Trialing), Exclusion::NotSubscribed),
+        (status(SubscriptionStatus::PastDue), Exclusion::NotSubscribed),
+        (status(SubscriptionStatus::Inactive), Exclusion::NotSubscribed),
+        (status(SubscriptionStatus::Canceled), Exclusion::NotSubscribed),
+        (Candidate { data_collection_enabled: false, ..candidate(1) }, Exclusion::CollectionDisabled),
+        (Candidate { consented: false, ..candidate(1) }, Exclusion::NoConsent),
+        (Candidate { account_status: AccountStatus::Disabled, ..candidate(1) }, Exclusion::AccountDisabled),
+        (Candidate { account_status: AccountStatus::ReconnectNeeded, ..candidate(1) }, Exclusion::ReconnectNeeded),
+    ];
+    for (candidate, reason) in cases {
+        let planned = planned(vec![candidate.clone()], &noon());
+        assert_eq!(planned.batches, [], "{reason:?}");
+        assert_eq!(planned.excluded, [(candidate.account_id, day("2026-11-22"), reason)]);
+    }
+}
+
+#[test]
+fn the_first_of_several_reasons_is_given() {
+    let mut candidate = Candidate {
+        platform: Platform::new("elsewhere").unwrap(),
+        subscription_status: SubscriptionStatus::Canceled,
+        data_collection_enabled: false,
+        account_status: AccountStatus::Disabled,
+        consented: false,
+        ..candidate(1)
+    };
+    let reason = |candidate: &Candidate| {
+        planned(vec![candidate.clone()], &noon()).excluded.first().map(|(_, _, reason)| *reason)
+    };
+    let mut seen = vec![reason(&candidate)];
+    candidate.platform = Platform::new("example").unwrap();
+    seen.push(reason(&candidate));
+    candidate.subscription_status = SubscriptionStatus::Active;
+    seen.push(reason(&candidate));
+    candidate.data_collection_enabled = true;
+    seen.push(reason(&candidate));
+    candidate.consented = true;
+    seen.push(reason(&candidate));
+    candidate.account_status = AccountStatus::Active;
+    seen.push(reason(&candidate));
+    use Exclusion::{AccountDisabled, CollectionDisabled, NoConnector, NoConsent, NotSubscribed};
+    let expected = [
+        Some(NoConnector),
+        Some(NotSubscribed),
+        Some(CollectionDisabled),
+        Some(NoConsent),
+        Some(AccountDisabled),
+        None,
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_forecast_counts_requests_and_units() {
+    let planned = planned((1..=5).map(candidate).collect(), &noon());
+    let forecast = forecast(&planned.batches, &manifest(), &ForecastOptions::default());
+    assert_eq!((forecast.batches, forecast.accounts), (3, 5));
+    assert_eq!(forecast.requests, 3 + 5 * 2);
+    // daily: /artists costs 1, /posts… costs 5; the others charge 1 for everything.
+    let units = [("daily", 3 + 10 * 5), ("minute", 13), ("own", 13)].map(|(name, units)| (name.to_owned(), units));
+    assert_eq!(forecast.units, BTreeMap::from(units));
+}
+
+#[test]
+fn requests_of_first_collections_are_told_apart() {
+    let with = |text: &str| {
+        let mut manifest = manifest();
+        manifest.requests = vec![toml::from_str(text).unwrap()];
+        manifest
+    };
+    // Batches of 2, 2 and 1 accounts; the first two accounts were collected before, and the third.
+    let candidates = (1..=5).map(|number| Candidate { collected_before: number <= 3, ..candidate(number) }).collect();
+    let planned = planned(candidates, &noon());
+    let requests = |text: &str| forecast(&planned.batches, &with(text), &ForecastOptions::default()).requests;
+    let text = |per: &str, of: &str, count: u64| {
+        format!("name = \"x\"\npath = \"/x\"\nper = \"{per}\"\nof = \"{of}\"\ncount = {count}")
+    };
+    assert_eq!(requests(&text("account", "new", 1)), 2);
+    assert_eq!(requests(&text("account", "known", 3)), 9);
+    assert_eq!(requests(&text("batch", "all", 5)), 15);
+    // All of the first batch, half of the second (rounded up), nothing of the third.
+    assert_eq!(requests(&text("batch", "known", 5)), 5 + 3);
+    assert_eq!(requests(&text("batch", "new", 5)), 3 + 5);
+}
+
+#[test]
+fn a_forecasts_duration_is_the_larger_of_work_and_allowance() {
+    let planned = planned((1..=5).map(candidate).collect(), &noon());
+    let mut manifest = manifest();
+    let options = ForecastOptions { request_latency_ms: 1000, batches_at_once: 1, requests_at_once: 2 };
+    // 13 units at 4 a minute: three windows have to pass. The account-owned hourly budget adds nothing.
+    assert_eq!(forecast(&planned.batches, &manifest, &options).duration_s, 180.0);
+    // 8 units are exactly two windows' worth: the second one is waited for, a third is not.
+    assert_eq!(forecast(&planned.batches[1..], &manifest, &options).duration_s, 60.0);
+    manifest.budgets.clear();
+    // Batches of 5, 5 and 3 requests, two at a time: 3 + 3 + 2 rounds of a second.
+    assert_eq!(forecast(&planned.batches, &manifest, &options).duration_s, 8.0);
+    let at_once = ForecastOptions { batches_at_once: 100, ..options };
+    assert_eq!(forecast(&planned.batches, &manifest, &at_once).duration_s, 3.0, "never shorter than the longest batch");
+    assert_eq!(forecast(&[], &manifest, &options), Forecast::default());
+}
+
+#[test]
+fn a_run_that_is_planned_late_is_for_the_date_it_was_due() {
+    // Due on the 20th at 3:00 UTC, which is the 19th in New York and the 20th in Berlin; planned two days later.
+    let now = time("2026-11-22T12:00:00Z");
+    let options = PlanOptions { due: time("2026-11-20T03:00:00Z"), ..PlanOptions::at(now) };
+    let of = |timezone| {
+        let batch = planned(vec![Candidate { timezone, ..candidate(1) }], &options).batches.remove(0);
+        (batch.metric_date, batch.window.until)
+    };
+    assert_eq!(of(chrono_tz::America::New_York), (day("2026-11-19"), time("2026-11-20T00:00:00Z")));
+    assert_eq!(of(chrono_tz::Europe::Berlin), (day("2026-11-20"), time("2026-11-21T00:00:00Z")));
+    let an_hour_ago = PlanOptions { due: time("2026-11-22T11:00:00Z"), ..PlanOptions::at(now) };
+    let batch = planned(vec![candidate(1)], &an_hour_ago).batches.remove(0);
+    assert_eq!((batch.metric_date, batch.window.until), (day("2026-11-22"), now), "today's window ends now");
+}
+
+proptest! {
+    /// Every account is planned once or excluded once, in batches within the size, whatever the order of the candidates.
+    #[test]
+    fn nobody_is_lost_or_doubled(
+        candidates in prop::collection::vec((0..40u128, any::<bool>()), 0..60)
+            .prop_map(|given| given.into_iter().map(|(number, consented)| {
+                let zone = [Tz::UTC, Tz::Asia__Tokyo, Tz::America__Los_Angeles][usize::try_from(number % 3).unwrap()];
+                Candidate { timezone: zone, consented: consented || number % 2 == 0, ..candidate(number) }
+            }).collect::<Vec<_>>()),
+    ) {
+        let ids: std::collections::BTreeSet<_> = candidates.iter().map(|candidate| candidate.account_id).collect();
+        let planned = planned(candidates, &noon());
+        let mut seen: Vec<_> = planned.batches.iter().flat_map(|batch| batch.accounts.iter().map(|account| account.account_id)).collect();
+        seen.extend(planned.excluded.iter().map(|(account, _, _)| *account));
+        seen.sort();
+        prop_assert_eq!(seen, ids.into_iter().collect::<Vec<_>>());
+        for batch in &planned.batches {
+            prop_assert!((1..=2).contains(&batch.accounts.len()));
+            prop_assert!(batch.accounts.iter().all(|account| account.metric_date == batch.metric_date));
+        }
+    }
+}
+
+#[test]
+fn a_canarys_accounts_are_in_batches_of_their_own_and_the_same_every_day() {
+    let share = |share, now: &str| PlanOptions { canary_share: share, ..PlanOptions::at(time(now)) };
+    let everybody = || (1..=2_000).map(candidate).collect::<Vec<_>>();
+    let canarys = |options: &PlanOptions| {
+        let planned = planned(everybody(), options);
+        let all: usize = planned.batches.iter().map(|batch| batch.accounts.len()).sum();
+        assert_eq!(all, 2_000, "nobody is planned twice or forgotten");
+        let of_canary = planned.batches.iter().filter(|batch| batch.canary);
+        of_canary.flat_map(numbers).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (today, tomorrow) = ("2026-11-22T12:00:00Z", "2026-11-23T12:00:00Z");
+    let tenth = canarys(&share(1_000, today));
+    assert!((150..=250).contains(&tenth.len()), "{} of 2,000 are a tenth", tenth.len());
+    assert_eq!(tenth, canarys(&share(1_000, tomorrow)));
+    assert!(tenth.is_subset(&canarys(&share(2_000, today))), "a larger share keeps whom it had");
+    assert_eq!(canarys(&share(0, today)).len(), 0);
+    assert_eq!(canarys(&share(10_000, today)).len(), 2_000);
+}

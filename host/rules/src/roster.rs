@@ -1,0 +1,133 @@
+//! Keeping artists and accounts in step with a table of the artist platform's. Pure: what has to change, never the changing.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+use serde_json::json;
+
+use backline_model::roster::{KnownArtist, RosterChanges, SourceArtist};
+use backline_model::{Account, AccountId, AccountStatus, Artist, ArtistId, Platform, Provenance, SubscriptionStatus};
+
+mod row;
+
+#[cfg(test)]
+mod tests;
+
+pub use row::{BadRow, ColumnError, Columns, default_query};
+
+/// Who puts on record the consents that a source gives.
+pub const CONSENT_SOURCE: &str = "sync";
+
+/// So many may vanish at once without a question, however few there are.
+const REMOVALS_UNASKED: u64 = 10;
+
+/// Of more than that, one in so many may vanish at once without a question.
+const REMOVALS_ONE_IN: u64 = 5;
+
+/// What has to change so that what is known follows what the source says. Artists the source does not name are left alone.
+#[must_use]
+pub fn difference(known: &BTreeMap<ArtistId, KnownArtist>, wanted: &[SourceArtist]) -> RosterChanges {
+    let mut changes = RosterChanges::default();
+    for wanted in wanted {
+        let known = known.get(&wanted.id);
+        match known {
+            None => changes.artists_added.push(new_artist(wanted)),
+            Some(known) => {
+                let artist = followed(known, wanted);
+                if artist != known.artist || known.origin == Provenance::SyncRemoved {
+                    changes.artists_changed.push(artist);
+                }
+            }
+        }
+        for (platform, ids) in &wanted.accounts {
+            compare_accounts(&mut changes, known, wanted.id, platform, ids);
+        }
+        for (platform, granted) in &wanted.consents {
+            compare_consent(&mut changes, known, wanted.id, platform, *granted);
+        }
+    }
+    changes
+}
+
+/// Whether so many may vanish of so many without a question: a broken query must not switch everybody off. A source without any row
+/// is taken for broken.
+#[must_use]
+pub fn is_plausible(vanishing: u64, of: u64, source_rows: u64) -> bool {
+    vanishing == 0
+        || (source_rows > 0 && (vanishing <= REMOVALS_UNASKED || vanishing.saturating_mul(REMOVALS_ONE_IN) <= of))
+}
+
+fn new_artist(wanted: &SourceArtist) -> Artist {
+    Artist {
+        id: wanted.id,
+        name: wanted.name.clone().unwrap_or_else(|| wanted.id.to_string()),
+        tenant: wanted.tenant.clone().unwrap_or_default(),
+        subscription_status: wanted.subscription_status.unwrap_or(SubscriptionStatus::Active),
+        data_collection_enabled: wanted.data_collection_enabled.unwrap_or(true),
+        timezone: wanted.timezone.unwrap_or(Tz::UTC),
+    }
+}
+
+fn followed(known: &KnownArtist, wanted: &SourceArtist) -> Artist {
+    let now = &known.artist;
+    // Whoever was switched off for having vanished and is back is switched on again, unless the source says otherwise.
+    let enabled = now.data_collection_enabled || known.origin == Provenance::SyncRemoved;
+    Artist {
+        id: now.id,
+        name: wanted.name.clone().unwrap_or_else(|| now.name.clone()),
+        tenant: wanted.tenant.clone().unwrap_or_else(|| now.tenant.clone()),
+        subscription_status: wanted.subscription_status.unwrap_or(now.subscription_status),
+        data_collection_enabled: wanted.data_collection_enabled.unwrap_or(enabled),
+        timezone: wanted.timezone.unwrap_or(now.timezone),
+    }
+}
+
+fn compare_accounts(
+    changes: &mut RosterChanges,
+    known: Option<&KnownArtist>,
+    artist_id: ArtistId,
+    platform: &Platform,
+    ids: &[String],
+) {
+    let there: Vec<_> =
+        known.iter().flat_map(|known| &known.accounts).filter(|known| known.account.platform == *platform).collect();
+    for platform_id in ids {
+        match there.iter().find(|known| known.account.platform_id == *platform_id) {
+            None => changes.accounts_added.push(Account {
+                id: AccountId::of(artist_id, platform, platform_id),
+                artist_id,
+                platform: platform.clone(),
+                platform_id: platform_id.clone(),
+                settings: json!({}),
+                status: AccountStatus::Active,
+            }),
+            Some(known) if known.origin == Provenance::SyncRemoved => changes.accounts_restored.push(known.account.id),
+            // What an operator switched off stays off.
+            Some(_) => {}
+        }
+    }
+    let removed = there.iter().filter(|known| {
+        known.origin == Provenance::Sync
+            && known.account.status != AccountStatus::Disabled
+            && !ids.contains(&known.account.platform_id)
+    });
+    changes.accounts_removed.extend(removed.map(|known| (known.account.id, platform.clone())));
+}
+
+fn compare_consent(
+    changes: &mut RosterChanges,
+    known: Option<&KnownArtist>,
+    artist_id: ArtistId,
+    platform: &Platform,
+    granted: bool,
+) {
+    let latest = known.and_then(|known| known.consents.iter().find(|consent| consent.platform == *platform));
+    match latest {
+        Some(latest) if latest.granted == granted => {}
+        // What was withdrawn elsewhere is not granted again by a table that has not heard of it.
+        Some(latest) if granted && latest.source != CONSENT_SOURCE => changes.withdrawals_kept += 1,
+        // Nothing to withdraw.
+        None if !granted => {}
+        _ => changes.consents.push((artist_id, platform.clone(), granted)),
+    }
+}

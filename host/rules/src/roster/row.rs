@@ -1,0 +1,280 @@
+//! What the rows of a source's query mean: its columns are the protocol.
+
+use std::collections::BTreeSet;
+
+use chrono_tz::Tz;
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+
+use backline_model::roster::SourceArtist;
+use backline_model::{ArtistId, Platform, SubscriptionStatus, Tenant};
+
+/// Columns with a meaning of their own.
+const COLUMNS: [&str; 7] =
+    ["id", "name", "tenant", "subscription_status", "data_collection_enabled", "timezone", "consents"];
+
+/// Names that artist platforms give the columns of platform ids.
+const ALIASES: [(&str, &str); 5] = [
+    ("youtube_channel_id", "youtube"),
+    ("spotify_artist_id", "spotify"),
+    ("instagram_user_id", "instagram"),
+    ("tiktok_open_id", "tiktok"),
+    ("apple_music_artist_id", "apple_music"),
+];
+
+/// What stands before the platform's name in the column of its consent.
+const CONSENT: &str = "consent_";
+
+/// Longest name, in characters; past it a row has its columns mixed up.
+const NAME_CHARS_MAX: usize = 500;
+
+/// Longest platform id, in characters.
+const PLATFORM_ID_CHARS_MAX: usize = 256;
+
+/// A query whose columns can't be understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ColumnError {
+    /// Columns that mean nothing.
+    #[error(
+        "the query has columns that mean nothing here: {}; there are {}, a column for each platform ({}) and consent_<platform> for each; leave the others out or rename them with AS",
+        unknown.join(", "), COLUMNS.join(", "), platforms.join(", ")
+    )]
+    Unknown {
+        /// Which.
+        unknown: Vec<String>,
+        /// The platforms there are.
+        platforms: Vec<String>,
+    },
+    /// Nothing tells whose row it is.
+    #[error("the query has no column id, which tells whose row it is; name it with AS id")]
+    NoId,
+}
+
+/// A row that can't be followed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BadRow {
+    /// Counted from 1.
+    pub row: u64,
+    /// Its id as it stands there, where it has one.
+    pub id: Option<String>,
+    /// Which column is wrong.
+    pub column: String,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+/// What the columns of a query mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Columns {
+    plain: BTreeSet<&'static str>,
+    platforms: Vec<(String, Platform)>,
+    consents: Vec<(String, Platform)>,
+    known: BTreeSet<Platform>,
+}
+
+impl Columns {
+    /// Takes the names of a query's columns, and the platforms there are.
+    ///
+    /// # Errors
+    /// When a column means nothing, or there is no id.
+    pub fn of(names: &[String], known: &BTreeSet<Platform>) -> Result<Self, ColumnError> {
+        let mut columns =
+            Self { plain: BTreeSet::new(), platforms: Vec::new(), consents: Vec::new(), known: known.clone() };
+        let mut unknown = Vec::new();
+        for name in names {
+            if let Some(plain) = COLUMNS.iter().find(|plain| *plain == name) {
+                columns.plain.insert(plain);
+            } else if let Some(platform) = platform_of(name, known) {
+                columns.platforms.push((name.clone(), platform));
+            } else if let Some(platform) = name.strip_prefix(CONSENT).and_then(|rest| known.get(rest)) {
+                columns.consents.push((name.clone(), platform.clone()));
+            } else {
+                unknown.push(name.clone());
+            }
+        }
+        if !unknown.is_empty() {
+            let platforms = known.iter().map(ToString::to_string).collect();
+            return Err(ColumnError::Unknown { unknown, platforms });
+        }
+        if columns.plain.contains("id") { Ok(columns) } else { Err(ColumnError::NoId) }
+    }
+
+    /// Whether the query speaks about consent at all.
+    #[must_use]
+    pub fn speaks_of_consent(&self) -> bool {
+        self.plain.contains("consents") || !self.consents.is_empty()
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// Names the column that is wrong.
+    pub fn read(&self, number: u64, row: &Map<String, Json>) -> Result<SourceArtist, BadRow> {
+        let bad = |column: &str, problem: String| BadRow {
+            row: number,
+            id: row.get("id").and_then(text).map(|id| id.chars().take(NAME_CHARS_MAX).collect()),
+            column: column.to_owned(),
+            problem,
+        };
+        let cell = |column: &str| row.get(column).unwrap_or(&Json::Null);
+        let has = |column: &str| self.plain.contains(column);
+        let id = text(cell("id")).ok_or_else(|| bad("id", "it is empty; it must be a UUID".to_owned()))?;
+        let id: ArtistId = id.parse().map_err(|error| bad("id", format!("{error}")))?;
+        let name = text(cell("name")).map(|name| name.replace('\0', ""));
+        if name.as_ref().is_some_and(|name| name.chars().count() > NAME_CHARS_MAX) {
+            return Err(bad("name", format!("it is longer than {NAME_CHARS_MAX} characters")));
+        }
+        let tenant = text(cell("tenant")).map_or(Ok(Tenant::default()), Tenant::new);
+        let tenant = tenant.map_err(|error| bad("tenant", error.to_string()))?;
+        // A subscription that is not known is none, and a switch that is not on is off: only what is said counts as yes.
+        let status = match text(cell("subscription_status")) {
+            None => SubscriptionStatus::Inactive,
+            Some(status) => SubscriptionStatus::parse(&status).ok_or_else(|| {
+                let known: Vec<_> = SubscriptionStatus::ALL.iter().map(|status| status.as_str()).collect();
+                bad("subscription_status", format!("'{}' is none of {}", shown(&status), known.join(", ")))
+            })?,
+        };
+        let enabled =
+            truth(cell("data_collection_enabled")).map_err(|problem| bad("data_collection_enabled", problem))?;
+        let timezone = text(cell("timezone")).map_or(Ok(Tz::UTC), |zone| {
+            zone.parse().map_err(|_| {
+                let problem = format!("'{}' is not an IANA time zone such as Europe/Berlin", shown(&zone));
+                bad("timezone", problem)
+            })
+        })?;
+        let mut artist = SourceArtist {
+            id,
+            name,
+            tenant: has("tenant").then_some(tenant),
+            subscription_status: has("subscription_status").then_some(status),
+            data_collection_enabled: has("data_collection_enabled").then_some(enabled.unwrap_or(false)),
+            timezone: has("timezone").then_some(timezone),
+            accounts: Default::default(),
+            consents: Default::default(),
+        };
+        for (column, platform) in &self.platforms {
+            let ids = platform_ids(cell(column)).map_err(|problem| bad(column, problem))?;
+            let all: &mut Vec<String> = artist.accounts.entry(platform.clone()).or_default();
+            for id in ids {
+                if !all.contains(&id) {
+                    all.push(id);
+                }
+            }
+        }
+        for (platform, granted) in self.consents(cell("consents")).map_err(|problem| bad("consents", problem))? {
+            artist.consents.insert(platform, granted);
+        }
+        for (column, platform) in &self.consents {
+            if let Some(granted) = truth(cell(column)).map_err(|problem| bad(column, problem))? {
+                artist.consents.insert(platform.clone(), granted);
+            }
+        }
+        Ok(artist)
+    }
+
+    /// An object of platform → truth, or a list of the platforms consent is given for.
+    fn consents(&self, cell: &Json) -> Result<Vec<(Platform, bool)>, String> {
+        let platform = |name: &str| {
+            let known = self.known.get(name.trim()).cloned();
+            known.ok_or_else(|| format!("'{}' is no platform there is a connector for", shown(name)))
+        };
+        let said = match nested(cell) {
+            Json::Null => return Ok(Vec::new()),
+            Json::Object(said) => said,
+            Json::Array(list) => {
+                let name = |entry: &Json| text(entry).ok_or_else(|| "it holds an entry without a name".to_owned());
+                return list.iter().map(|entry| Ok((platform(&name(entry)?)?, true))).collect();
+            }
+            _ => return Err(r#"it is neither an object such as {"youtube": true} nor a list"#.to_owned()),
+        };
+        let mut consents = Vec::new();
+        for (name, granted) in &said {
+            if let Some(granted) = truth(granted)? {
+                consents.push((platform(name)?, granted));
+            }
+        }
+        Ok(consents)
+    }
+}
+
+/// The query for a table of which only the columns are known: those that mean something, and never one that may hold a token.
+///
+/// # Errors
+/// When nothing in it tells whose row it is.
+pub fn default_query(table: &str, columns: &[String], known: &BTreeSet<Platform>) -> Result<String, ColumnError> {
+    let meant: Vec<String> = columns
+        .iter()
+        .filter(|name| {
+            COLUMNS.contains(&name.as_str())
+                || platform_of(name, known).is_some()
+                || name.strip_prefix(CONSENT).is_some_and(|rest| known.contains(rest))
+        })
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    if meant.iter().any(|name| name == "\"id\"") {
+        Ok(format!("SELECT {} FROM {table}", meant.join(", ")))
+    } else {
+        Err(ColumnError::NoId)
+    }
+}
+
+fn platform_of(column: &str, known: &BTreeSet<Platform>) -> Option<Platform> {
+    let name = ALIASES.iter().find(|(alias, _)| *alias == column).map_or(column, |(_, platform)| platform);
+    known.get(name).cloned()
+}
+
+/// The text of a plain value; what is empty is none.
+fn text(cell: &Json) -> Option<String> {
+    let text = match cell {
+        Json::Null => return None,
+        Json::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// JSON in a column of text is meant as JSON.
+fn nested(cell: &Json) -> Json {
+    match cell {
+        Json::String(text) if text.trim().is_empty() => Json::Null,
+        Json::String(text) if text.trim_start().starts_with(['[', '{']) => {
+            serde_json::from_str(text).unwrap_or_else(|_| cell.clone())
+        }
+        other => other.clone(),
+    }
+}
+
+fn truth(cell: &Json) -> Result<Option<bool>, String> {
+    let Some(text) = text(cell) else { return Ok(None) };
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "1" | "yes" => Ok(Some(true)),
+        "false" | "f" | "0" | "no" => Ok(Some(false)),
+        _ => Err(format!("'{}' is neither true nor false", shown(&text))),
+    }
+}
+
+/// One id, several between commas, or a list of them.
+fn platform_ids(cell: &Json) -> Result<Vec<String>, String> {
+    let ids: Vec<String> = match nested(cell) {
+        Json::Array(list) => list.iter().filter_map(text).collect(),
+        Json::Object(_) => return Err("it is an object; write an id or a list of ids".to_owned()),
+        other => {
+            let all = text(&other).unwrap_or_default();
+            all.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()
+        }
+    };
+    for id in &ids {
+        if id.chars().count() > PLATFORM_ID_CHARS_MAX {
+            return Err(format!("an id is longer than {PLATFORM_ID_CHARS_MAX} characters"));
+        }
+        if id.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(format!("'{}' holds white space or control characters", shown(id)));
+        }
+    }
+    Ok(ids)
+}
+
+/// A foreign value as it may stand in a message.
+fn shown(text: &str) -> String {
+    backline_model::text::printable(&text.chars().take(60).collect::<String>())
+}

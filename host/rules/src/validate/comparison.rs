@@ -1,0 +1,114 @@
+//! Comparing a value with the account's accepted past.
+
+use chrono::{Days, NaiveDate};
+
+use backline_model::Value;
+
+use super::Case;
+
+/// A value against the latest accepted one of an earlier date.
+pub(super) struct Movement {
+    /// The earlier value.
+    pub base: f64,
+    /// Its date.
+    pub base_date: NaiveDate,
+    /// The value judged.
+    pub value: f64,
+    /// Days between them.
+    pub gap_days: i64,
+}
+
+impl Movement {
+    /// Percent a day: (v / v0)^(1 / gap) − 1. None where the earlier value is not above 0: there is no rate from nothing.
+    pub(super) fn percent_a_day(&self) -> Option<f64> {
+        if self.base <= 0.0 || self.value < 0.0 {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a number of days")]
+        let days = self.gap_days as f64;
+        Some(((self.value / self.base).powf(1.0 / days) - 1.0) * 100.0)
+    }
+
+    /// For messages.
+    pub(super) fn describe(&self) -> String {
+        format!("from {} on {} to {}, {} later", self.base, self.base_date, self.value, days(self.gap_days))
+    }
+}
+
+pub(super) fn days(number: i64) -> String {
+    if number == 1 { "1 day".to_owned() } else { format!("{number} days") }
+}
+
+/// How the case's metric moved since its latest accepted value, or nothing where there is none, where it is too long ago to tell
+/// anything, or where the platform changed the metric's meaning in between.
+pub(super) fn movement(case: &Case<'_>) -> Option<Movement> {
+    let date = case.subject.metric_date;
+    let (base_date, base) = case.subject.history.latest_before(case.metric, date)?;
+    let gap_days = (date - base_date).num_days();
+    if gap_days > i64::from(case.thresholds.gap_days_max) || is_break_between(case, base_date) {
+        return None;
+    }
+    Some(Movement { base: base.as_f64()?, base_date, value: case.value?.as_f64()?, gap_days })
+}
+
+fn is_break_between(case: &Case<'_>, base_date: NaiveDate) -> bool {
+    let breaks = &case.subject.manifest.breaks;
+    breaks.iter().any(|known| {
+        known.metric.as_str() == case.metric && known.date > base_date && known.date <= case.subject.metric_date
+    })
+}
+
+/// Whether the movement is no more than one step of the platform's rounding, which says nothing about the true number.
+pub(super) fn is_rounding_step(movement: &Movement, significant_figures: Option<u8>) -> bool {
+    let Some(figures) = significant_figures.filter(|figures| *figures > 0) else { return false };
+    // The step below the smaller of the two: the larger one's may already be ten times as wide.
+    let smaller = movement.value.min(movement.base);
+    if smaller < 1.0 {
+        return false;
+    }
+    let digits = smaller.log10().floor() + 1.0;
+    // Numbers with no more digits than the platform keeps are not rounded at all.
+    if digits <= f64::from(figures) {
+        return false;
+    }
+    (movement.value - movement.base).abs() <= 10f64.powf(digits - f64::from(figures)) + 0.5
+}
+
+/// Since when the case's metric has had its present value, if that is at least `stale_days` ago. Every accepted value since then is the
+/// same, and no two of them lie further apart than `gap_days_max`.
+pub(super) fn unchanged_since(case: &Case<'_>) -> Option<NaiveDate> {
+    let date = case.subject.metric_date;
+    let value = case.value?.as_f64()?;
+    let enough = date.checked_sub_days(Days::new(u64::from(case.thresholds.stale_days)))?;
+    let mut since = date;
+    while since > enough {
+        let (earlier_date, earlier) = case.subject.history.latest_before(case.metric, since)?;
+        let is_observed_often_enough = (since - earlier_date).num_days() <= i64::from(case.thresholds.gap_days_max);
+        if !is_observed_often_enough || earlier.as_f64() != Some(value) {
+            return None;
+        }
+        since = earlier_date;
+    }
+    Some(since)
+}
+
+/// Another metric of the account that has had a different value since `since`.
+pub(super) fn another_that_moved(case: &Case<'_>, since: NaiveDate) -> Option<String> {
+    let subject = case.subject;
+    let others = subject.normalised.values.iter().filter(|(name, _)| name.as_str() != case.metric);
+    others
+        .filter_map(|(name, value)| Some((name, value.as_ref().ok()?)))
+        .find(|(name, value)| {
+            let dates = subject.history.dates().filter(|date| *date >= since && *date < subject.metric_date);
+            dates.filter_map(|date| subject.history.on(name.as_str(), date)).any(|earlier| differs(earlier, value))
+        })
+        .map(|(name, _)| name.as_str().to_owned())
+}
+
+fn differs(earlier: &Value, value: &Value) -> bool {
+    match (earlier.as_f64(), value.as_f64()) {
+        // 57 and 57.0 are the same number.
+        (Some(earlier), Some(value)) => earlier != value,
+        _ => earlier != value,
+    }
+}

@@ -1,0 +1,204 @@
+//! What an operator can change about validation: severities, weights and thresholds, for all platforms and for one.
+//!
+//! A configuration that names an unknown rule, or a weight that makes no sense, can't be read at all.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use backline_model::{Platform, Severity};
+
+use super::rules::{RULES, Rule};
+
+/// Everything that can be changed about validation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidationConfig {
+    /// Rule id → change, for all platforms.
+    #[serde(skip_serializing_if = "RuleChanges::is_empty")]
+    pub rules: RuleChanges,
+    /// For all platforms.
+    pub thresholds: Thresholds,
+    /// What differs on one platform.
+    #[serde(rename = "platform", skip_serializing_if = "BTreeMap::is_empty")]
+    pub platforms: BTreeMap<Platform, PlatformValidation>,
+}
+
+/// What differs on one platform.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PlatformValidation {
+    /// Rule id → change; a field left out falls back to the change for all platforms.
+    #[serde(skip_serializing_if = "RuleChanges::is_empty")]
+    pub rules: RuleChanges,
+    /// A field left out falls back to the threshold for all platforms.
+    pub thresholds: ThresholdChanges,
+}
+
+/// A change to one rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuleChange {
+    /// `note`, `warning` or `error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// What it takes from the quality score, 0 to 1. None, with a changed severity, means that severity's usual weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+}
+
+/// Changes by rule id; only ids of the table, weights from 0 to 1, and severities that the rule may have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, RuleChange>", into = "BTreeMap<String, RuleChange>")]
+pub struct RuleChanges(BTreeMap<String, RuleChange>);
+
+/// What is wrong with a change to a rule.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum RuleChangeError {
+    /// No such rule.
+    #[error("there is no validation rule '{given}'; the rules are {known}")]
+    Unknown {
+        /// What was written.
+        given: String,
+        /// All ids.
+        known: String,
+    },
+    /// Not a share of the score.
+    #[error("the weight {weight} of validation rule '{rule}' is not between 0 and 1")]
+    Weight {
+        /// Which rule.
+        rule: String,
+        /// What was written.
+        weight: f64,
+    },
+    /// What the rule finds can't be stored.
+    #[error("validation rule '{rule}' must stay an error: what it finds can't be stored; change its weight instead")]
+    Fixed {
+        /// Which rule.
+        rule: String,
+    },
+}
+
+impl RuleChanges {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<BTreeMap<String, RuleChange>> for RuleChanges {
+    type Error = RuleChangeError;
+
+    fn try_from(changes: BTreeMap<String, RuleChange>) -> Result<Self, RuleChangeError> {
+        for (id, change) in &changes {
+            let Some(rule) = RULES.iter().find(|rule| rule.id == id) else {
+                let known = RULES.iter().map(|rule| rule.id).collect::<Vec<_>>().join(", ");
+                return Err(RuleChangeError::Unknown { given: id.clone(), known });
+            };
+            if let Some(weight) = change.weight.filter(|weight| !(0.0..=1.0).contains(weight)) {
+                return Err(RuleChangeError::Weight { rule: id.clone(), weight });
+            }
+            if !rule.can_change_severity && change.severity.is_some_and(|severity| severity != rule.severity) {
+                return Err(RuleChangeError::Fixed { rule: id.clone() });
+            }
+        }
+        Ok(Self(changes))
+    }
+}
+
+impl From<RuleChanges> for BTreeMap<String, RuleChange> {
+    fn from(changes: RuleChanges) -> Self {
+        changes.0
+    }
+}
+
+macro_rules! thresholds {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr,)*) => {
+        /// The numbers that rules compare with.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Thresholds {
+            $($(#[$doc])* pub $name: $type,)*
+        }
+
+        /// Thresholds of one platform, where they differ.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct ThresholdChanges {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)*
+        }
+
+        impl Default for Thresholds {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Thresholds {
+            fn changed_by(&self, changes: &ThresholdChanges) -> Self {
+                Self { $($name: changes.$name.clone().unwrap_or_else(|| self.$name.clone()),)* }
+            }
+        }
+    };
+}
+
+thresholds! {
+    /// Highest engagement rate that is believed, in percent.
+    engagement_rate_max: f64 = 100.0,
+    /// Engagement rate that is remarkable, in percent.
+    engagement_rate_high: f64 = 20.0,
+    /// Fastest believable growth of followers, in percent a day.
+    followers_growth_percent_max: f64 = 100.0,
+    /// Fastest believable fall of followers, in percent a day.
+    followers_fall_percent_max: f64 = 10.0,
+    /// Days after which an earlier value says nothing about the speed of a change.
+    gap_days_max: u16 = 14,
+    /// Days without any change after which a source counts as stale.
+    stale_days: u16 = 14,
+    /// Metrics that move only when the artist does something, and so may stand still.
+    stale_exempt: Vec<String> = ["following", "posts_count", "recent_releases"].map(str::to_owned).to_vec(),
+    /// Longest text, in characters.
+    text_chars_max: usize = 500,
+    /// Longest list of texts.
+    texts_max: usize = 100,
+}
+
+/// A rule's severity and weight on one platform.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Judgement {
+    pub severity: Severity,
+    pub weight: f64,
+}
+
+impl ValidationConfig {
+    pub(super) fn thresholds_for(&self, platform: &Platform) -> Thresholds {
+        match self.platforms.get(platform) {
+            Some(platform) => self.thresholds.changed_by(&platform.thresholds),
+            None => self.thresholds.clone(),
+        }
+    }
+
+    pub(super) fn judgement_of(&self, rule: &Rule, platform: &Platform) -> Judgement {
+        let everywhere = self.rules.0.get(rule.id).copied().unwrap_or_default();
+        let here = self
+            .platforms
+            .get(platform)
+            .and_then(|platform| platform.rules.0.get(rule.id))
+            .copied()
+            .unwrap_or_default();
+        let severity = here.severity.or(everywhere.severity).unwrap_or(rule.severity);
+        let usual = if severity == rule.severity { rule.weight } else { usual_weight(severity) };
+        // A weight set for all platforms belongs to the severity it was set with.
+        let weight_everywhere =
+            everywhere.weight.filter(|_| here.severity.is_none() || here.severity == everywhere.severity);
+        Judgement { severity, weight: here.weight.or(weight_everywhere).unwrap_or(usual) }
+    }
+}
+
+/// What a rule of this severity takes from the score, unless the table or the configuration says otherwise.
+pub(super) const fn usual_weight(severity: Severity) -> f64 {
+    match severity {
+        Severity::Note => 0.0,
+        Severity::Warning => 0.1,
+        Severity::Error => 0.3,
+    }
+}

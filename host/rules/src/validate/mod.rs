@@ -1,0 +1,204 @@
+//! Judges normalised metrics by a table of rules before anything is stored. Native, pure, always run.
+//!
+//! An **error** withholds the metric it is about and nothing else; a **warning** lowers the quality score; a **note** is recorded.
+//! No value is ever clamped or replaced. The rules are in [`rules`], what an operator can change about them in [`config`].
+
+mod comparison;
+pub mod config;
+pub mod rules;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::NaiveDate;
+
+use backline_model::manifest::MetricEntry;
+use backline_model::row::Finding;
+use backline_model::snapshot::{Normalised, Reported};
+use backline_model::{Absence, AccountId, ArtistId, History, Manifest, MetricName, Platform, Severity, Value};
+
+pub use config::ValidationConfig;
+use config::{Judgement, Thresholds};
+use rules::{AppliesTo, RULES, Rule};
+
+/// What is judged, and against what.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Whose numbers.
+    pub account_id: AccountId,
+    /// Whose artist.
+    pub artist_id: ArtistId,
+    /// Where.
+    pub platform: &'a Platform,
+    /// The logical date.
+    pub metric_date: NaiveDate,
+    /// The numbers.
+    pub normalised: &'a Normalised,
+    /// The account's accepted values of other dates.
+    pub history: &'a History,
+    /// The catalogue and the definition breaks.
+    pub manifest: &'a Manifest,
+}
+
+/// A value that an error withheld, as the connector sent it. A number that is not finite is kept as text, since JSON has no such numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Withheld {
+    /// As the connector named it.
+    pub metric: String,
+    /// As the connector sent it.
+    pub value: Value,
+    /// Which rule withheld it.
+    pub rule: String,
+}
+
+/// What may be stored, what may not, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Accepted values.
+    pub values: BTreeMap<MetricName, Value>,
+    /// Why the others are missing; `rejected:<rule>` for withheld ones.
+    pub absent: BTreeMap<MetricName, Absence>,
+    /// Every rule that fired, in the table's order.
+    pub findings: Vec<Finding>,
+    /// For quarantine.
+    pub withheld: Vec<Withheld>,
+    /// 1 − Σ weights of the rules that fired, each counted once, not below 0; two decimals.
+    pub quality_score: f64,
+}
+
+/// One thing a rule is asked about.
+struct Case<'a> {
+    subject: &'a Subject<'a>,
+    thresholds: &'a Thresholds,
+    /// The metric's name as reported; empty for the row as a whole.
+    metric: &'a str,
+    /// Nothing for the row as a whole, and for a misfit that is an absence.
+    value: Option<&'a Value>,
+    entry: Option<&'a MetricEntry>,
+    misfit: Option<&'a Reported>,
+}
+
+/// Judges one account's metrics.
+#[must_use]
+pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
+    let thresholds = config.thresholds_for(subject.platform);
+    let mut findings = Vec::new();
+    let mut fired: BTreeMap<&'static str, Judgement> = BTreeMap::new();
+    // (Metric, whether it is a misfit) → the first error that fired on it, which names the absence. A misfit and a value can share a
+    // name: a reported engagement rate says nothing against the host's own.
+    let mut rejected: BTreeMap<(&str, bool), &'static str> = BTreeMap::new();
+    let mut row_rejected_by: Option<&'static str> = None;
+
+    for rule in RULES {
+        let judgement = config.judgement_of(rule, subject.platform);
+        for case in cases(rule, subject, &thresholds) {
+            let Some(message) = (rule.check)(&case) else { continue };
+            fired.insert(rule.id, judgement);
+            if judgement.severity == Severity::Error {
+                if case.metric.is_empty() {
+                    row_rejected_by.get_or_insert(rule.id);
+                } else {
+                    rejected.entry((case.metric, case.misfit.is_some())).or_insert(rule.id);
+                }
+            }
+            findings.push(Finding {
+                rule: rule.id.to_owned(),
+                severity: judgement.severity,
+                metric: (!case.metric.is_empty()).then(|| text::shown(case.metric)),
+                message,
+                suggestion: rule.suggestion.to_owned(),
+            });
+        }
+    }
+
+    let mut verdict = Verdict {
+        values: BTreeMap::new(),
+        absent: BTreeMap::new(),
+        findings,
+        withheld: Vec::new(),
+        quality_score: quality_score(fired.values().map(|judgement| judgement.weight)),
+    };
+    for (metric, value) in &subject.normalised.values {
+        let rule = rejected.get(&(metric.as_str(), false)).copied().or(row_rejected_by);
+        match (value, rule) {
+            (Ok(value), Some(rule)) => verdict.withhold(metric.as_str(), value, rule),
+            (Ok(value), None) => {
+                verdict
+                    .values
+                    .insert(metric.clone(), text::cleaned(value, &thresholds).unwrap_or_else(|| value.clone()));
+            }
+            (Err(absence), _) => {
+                verdict.absent.insert(metric.clone(), absence.clone());
+            }
+        }
+    }
+    for misfit in &subject.normalised.misfits {
+        let rule = rejected.get(&(misfit.name.as_str(), true)).copied().or(row_rejected_by);
+        if let (Ok(value), Some(rule)) = (&misfit.value, rule) {
+            verdict.withhold(&misfit.name, value, rule);
+        }
+    }
+    verdict
+}
+
+impl Verdict {
+    /// Puts a value aside. A metric that has an accepted value all the same keeps it: the host computes the engagement rate whatever is reported.
+    fn withhold(&mut self, metric: &str, value: &Value, rule: &'static str) {
+        self.withheld.push(Withheld {
+            metric: text::shown(metric),
+            value: text::storable(value),
+            rule: rule.to_owned(),
+        });
+        if let Ok(name) = MetricName::new(metric)
+            && !self.values.contains_key(&name)
+        {
+            self.absent.insert(name, Absence::Rejected(rule.to_owned()));
+        }
+    }
+}
+
+fn quality_score(weights: impl Iterator<Item = f64>) -> f64 {
+    let score = 1.0 - weights.sum::<f64>();
+    (score.max(0.0) * 100.0).round() / 100.0
+}
+
+/// What a rule is asked about, by what it applies to.
+fn cases<'a>(rule: &Rule, subject: &'a Subject<'a>, thresholds: &'a Thresholds) -> Vec<Case<'a>> {
+    let case = |metric, value, misfit| Case {
+        subject,
+        thresholds,
+        metric,
+        value,
+        entry: subject.manifest.metric(metric),
+        misfit,
+    };
+    if rule.applies_to == AppliesTo::Row {
+        return vec![case("", None, None)];
+    }
+    if rule.applies_to == AppliesTo::Misfits {
+        // A metric reported several times is one case, not several.
+        let mut seen = BTreeSet::new();
+        let misfits = subject.normalised.misfits.iter().filter(|misfit| seen.insert(misfit.name.as_str()));
+        return misfits.map(|misfit| case(misfit.name.as_str(), misfit.value.as_ref().ok(), Some(misfit))).collect();
+    }
+    let values =
+        subject.normalised.values.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref().ok()?)));
+    values
+        .map(|(metric, value)| case(metric, Some(value), None))
+        .filter(|case| match rule.applies_to {
+            AppliesTo::Row | AppliesTo::Misfits => false,
+            AppliesTo::Metric(metric) => case.metric == metric,
+            AppliesTo::Counts => case.value.is_some_and(|value| value.as_i64().is_some()) && !is_score(case),
+            AppliesTo::Counters => rules::is_lifetime_counter(case.metric, case.entry),
+            AppliesTo::Texts => case.value.is_some_and(|value| matches!(value, Value::Text(_) | Value::Texts(_))),
+        })
+        .collect()
+}
+
+/// Scores and quotients may be sent as whole numbers and are no counts for that.
+fn is_score(case: &Case<'_>) -> bool {
+    case.entry.is_some_and(|entry| !entry.kind.is_count())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What a connector answered, held against the contract: one answer for each question, JSON that is JSON, sizes within bounds.
+
+use serde::de::IgnoredAny;
+
+use super::error::CallError;
+use backline_model::fetch::{FetchError, FetchedBatch};
+use backline_model::metric::Value;
+use backline_model::snapshot::Snapshot;
+
+/// What a value costs in the host's memory besides its texts.
+const VALUE_BYTES: u64 = 64;
+
+/// Holds an answer of `fetch` against the contract; answers how many bytes it has. U+0000 is kept as it came: the stages that store it know
+/// what to do.
+pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_max: u64) -> Result<u64, CallError> {
+    if batch.accounts.len() != accounts {
+        let given = batch.accounts.len();
+        return Err(CallError::Contract(format!("fetch was asked for {accounts} accounts and answered for {given}")));
+    }
+    let mut bytes: u64 = 0;
+    for (index, account) in batch.accounts.iter().enumerate() {
+        bytes += VALUE_BYTES;
+        match account {
+            Ok(fetched) => {
+                bytes += length(&fetched.body) + fetched.state.as_ref().map_or(0, |state| length(state));
+                // The size first: text that is too long is not worth parsing.
+                within(bytes, output_bytes_max)?;
+                check_json("body", index, &fetched.body)?;
+                if let Some(state) = &fetched.state {
+                    check_json("state", index, state)?;
+                }
+            }
+            Err(error) => bytes += error_length(error),
+        }
+    }
+    bytes += batch.lost_metrics.iter().map(|lost| VALUE_BYTES + length(&lost.name) + length(&lost.reason)).sum::<u64>();
+    within(bytes, output_bytes_max)
+}
+
+/// Holds an answer of `normalize` against the contract; answers how many bytes it has.
+pub(super) fn check_snapshots(
+    snapshots: &[Result<Snapshot, String>],
+    documents: usize,
+    output_bytes_max: u64,
+) -> Result<u64, CallError> {
+    if snapshots.len() != documents {
+        let given = snapshots.len();
+        return Err(CallError::Contract(format!(
+            "normalize was asked for {documents} documents and answered for {given}"
+        )));
+    }
+    let bytes =
+        snapshots.iter().map(|snapshot| snapshot.as_ref().map_or_else(|why| length(why), snapshot_length)).sum();
+    within(bytes, output_bytes_max)
+}
+
+fn within(bytes: u64, output_bytes_max: u64) -> Result<u64, CallError> {
+    if bytes > output_bytes_max {
+        return Err(CallError::LimitExceeded { what: "output_bytes_max", limit: output_bytes_max });
+    }
+    Ok(bytes)
+}
+
+fn check_json(what: &str, index: usize, text: &str) -> Result<(), CallError> {
+    serde_json::from_str::<IgnoredAny>(text)
+        .map(|IgnoredAny| ())
+        .map_err(|error| CallError::Contract(format!("the {what} of account {} is not JSON: {error}", index + 1)))
+}
+
+fn length(text: &str) -> u64 {
+    text.len() as u64
+}
+
+fn error_length(error: &FetchError) -> u64 {
+    match error {
+        FetchError::Unauthorized(why)
+        | FetchError::Reconnect(why)
+        | FetchError::Forbidden(why)
+        | FetchError::Misconfigured(why)
+        | FetchError::Unavailable(why)
+        | FetchError::Unexpected(why) => length(why),
+        FetchError::NotFound | FetchError::RateLimited(_) | FetchError::QuotaExhausted(_) => 0,
+    }
+}
+
+fn snapshot_length(snapshot: &Snapshot) -> u64 {
+    let metrics = snapshot.metrics.iter().map(|metric| {
+        VALUE_BYTES
+            + length(&metric.name)
+            + match &metric.value {
+                Ok(Value::Text(text)) => length(text),
+                Ok(Value::Texts(texts)) => texts.iter().map(|text| VALUE_BYTES + length(text)).sum(),
+                Ok(Value::Integer(_) | Value::Decimal(_)) | Err(_) => 0,
+            }
+    });
+    VALUE_BYTES + metrics.sum::<u64>() + snapshot.notes.iter().map(|note| VALUE_BYTES + length(note)).sum::<u64>()
+}

@@ -1,0 +1,193 @@
+//! One call of one connector, in a fresh store, under every bound.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use wasmtime::component::{Accessor, ResourceTableError};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
+
+use super::Shared;
+use super::bindings::{Bindings, BindingsPre, clip};
+use super::config::SandboxConfig;
+use super::error::CallError;
+use super::state::{CallState, LogLevel, LogLine, Meters};
+use backline_gateway::Session;
+
+/// What the host and a component hand each other in one go may be this much larger than what is counted of it: lengths,
+/// numbers and tags of the values that carry the texts.
+const HANDOVER_SLACK_BYTES: u64 = 4 << 20;
+
+/// An answer, and what it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call<T> {
+    /// The answer.
+    pub value: T,
+    /// What it took.
+    pub usage: CallUsage,
+}
+
+/// What one call used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallUsage {
+    /// Wall-clock time, in milliseconds, without waiting for a slot.
+    pub wall_ms: u64,
+    /// Processor time, in milliseconds.
+    pub cpu_ms: u64,
+    /// Highest sum of memories and tables, in bytes.
+    pub memory_bytes_peak: u64,
+    /// What it answered, in bytes as they are held against `output_bytes_max`.
+    pub output_bytes: u64,
+    /// What the connector logged.
+    pub log_lines: Vec<LogLine>,
+}
+
+/// The CPU budget is used up. Raised in the component; comes out of the call as the cause of its trap.
+#[derive(Debug, thiserror::Error)]
+#[error("the call was busy for longer than it may be")]
+struct CpuSpent;
+
+/// A release that is linked and can be started.
+pub(super) struct Startable {
+    pub(super) name: String,
+    pub(super) bindings: BindingsPre<CallState>,
+    pub(super) with_wasi: bool,
+}
+
+/// Runs `export` in a fresh store and drops the store, whatever happens: what one call leaves behind can't reach another, and
+/// what it left under way ends with it.
+///
+/// `deadline` bounds the waiting for a slot too; without one, the call has `deadline_ms` from when it got its slot.
+pub(super) async fn run<R: Send>(
+    shared: &Shared,
+    startable: &Startable,
+    session: Session,
+    deadline: Option<Instant>,
+    export: impl for<'a> FnOnce(&'a Accessor<CallState>, &'a Bindings) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
+) -> Result<Call<R>, CallError> {
+    let config = &shared.config;
+    let asked = Instant::now();
+    let _slot = match deadline {
+        None => shared.slots.take().await,
+        Some(deadline) => {
+            tokio::time::timeout_at(deadline, shared.slots.take()).await.map_err(|_| no_slot(asked.elapsed()))?
+        }
+    };
+    let started = Instant::now();
+    let longest = started + Duration::from_millis(config.deadline_ms);
+    let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
+
+    let meters = Meters::new(config);
+    let work = in_fresh_store(shared, startable, session, Arc::clone(&meters), export);
+    // Epochs interrupt only the component's own code; a call that waits for the host is ended from out here. The future owns
+    // the store, so that running out of time drops the store.
+    let ended = tokio::time::timeout_at(deadline, measured(&meters, work)).await;
+
+    let log_lines = meters.log.take();
+    report_log(&startable.name, &log_lines);
+    let value = match ended {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => return Err(classify(&error, &meters, config)),
+        Err(_) => return Err(CallError::TimedOut { deadline_ms: millis(deadline - started) }),
+    };
+    Ok(Call {
+        value,
+        usage: CallUsage {
+            wall_ms: millis(started.elapsed()),
+            cpu_ms: meters.cpu.busy_ms(),
+            memory_bytes_peak: meters.memory_bytes_peak.load(Ordering::Relaxed),
+            output_bytes: 0, // who called knows what was answered
+            log_lines,
+        },
+    })
+}
+
+async fn in_fresh_store<R: Send>(
+    shared: &Shared,
+    startable: &Startable,
+    session: Session,
+    meters: Arc<Meters>,
+    export: impl for<'a> FnOnce(&'a Accessor<CallState>, &'a Bindings) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
+) -> wasmtime::Result<R> {
+    let config = &shared.config;
+    let state = CallState::new(session, Arc::clone(&meters), config, startable.with_wasi);
+    let mut store = Store::try_new(&shared.engine, state)?;
+    store.limiter(|state| &mut state.memory);
+    // One call of a host function, or an answer, must fit in memory at once before it can be counted.
+    let handover_bytes_max = config.output_bytes_max.saturating_add(HANDOVER_SLACK_BYTES);
+    store.set_hostcall_fuel(usize::try_from(handover_bytes_max).unwrap_or(usize::MAX));
+    store.set_max_component_handles(config.resources_max as usize);
+    if let Some(table) = store.concurrent_resource_table() {
+        table.set_max_capacity(config.resources_max as usize);
+    }
+    // At every tick a busy call first lets others run, and ends when its own budget is spent. The tick alone says nothing of
+    // how busy it was (it may have waited for the network since the last one), therefore the meter decides.
+    let cpu_ms_max = config.cpu_ms_max;
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        if meters.cpu.busy_ms() > cpu_ms_max {
+            Err(wasmtime::Error::new(CpuSpent))
+        } else {
+            Ok(UpdateDeadline::Yield(1))
+        }
+    });
+
+    let instance = startable.bindings.instantiate_async(&mut store).await?;
+    store.run_concurrent(async |accessor| export(accessor, &instance).await).await?
+}
+
+/// Counts the time inside each poll.
+async fn measured<F: Future>(meters: &Meters, work: F) -> F::Output {
+    let mut work = pin!(work);
+    std::future::poll_fn(|context| -> Poll<F::Output> { meters.cpu.measure(|| work.as_mut().poll(context)) }).await
+}
+
+/// Says in the host's words why a call ended without an answer.
+fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig) -> CallError {
+    if error.is::<CpuSpent>() {
+        return CallError::CpuExhausted { cpu_ms_max: config.cpu_ms_max };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return CallError::Internal(format!("the pool is smaller than its slots promise: {error}"));
+    }
+    if meters.memory_refused.load(Ordering::Relaxed) {
+        return CallError::LimitExceeded { what: "memory_bytes_max", limit: config.memory_bytes_max };
+    }
+    let text = format!("{error:#}");
+    // wasmtime has no types for these two.
+    if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) || text.contains("handle limit exceeded") {
+        return CallError::LimitExceeded { what: "resources_max", limit: config.resources_max.into() };
+    }
+    if text.contains("fuel allocated for hostcalls has been exhausted") {
+        return CallError::LimitExceeded { what: "output_bytes_max", limit: config.output_bytes_max };
+    }
+    CallError::Trapped(clip(text))
+}
+
+/// Hands a connector's log on to the host's, where a call that failed can be looked into too.
+fn report_log(connector: &str, lines: &[LogLine]) {
+    for LogLine { level, message } in lines {
+        // One line each: a connector must not be able to write lines that look like the host's own.
+        let message = message.replace('\n', "\\n");
+        match level {
+            LogLevel::Debug => tracing::debug!(target: "backline::connector", connector, "{message}"),
+            LogLevel::Info => tracing::info!(target: "backline::connector", connector, "{message}"),
+            LogLevel::Warn => tracing::warn!(target: "backline::connector", connector, "{message}"),
+            LogLevel::Error => tracing::error!(target: "backline::connector", connector, "{message}"),
+        }
+    }
+}
+
+fn no_slot(waited: Duration) -> CallError {
+    CallError::Internal(format!("no slot became free within {} ms; raise the sandbox's calls_at_once", millis(waited)))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,207 @@
+//! Compiling a component, in a child process of limited memory and time, and keeping the result on disk.
+//!
+//! Compiled code is machine code that runs with the host's own authority once it is loaded. Therefore a file is loaded only if
+//! its digest is the one the database remembers from when this host compiled it; a file of unknown origin never is.
+
+use std::hash::{Hash as _, Hasher as _};
+use std::io::{self, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+use wasmtime::Engine;
+
+use super::bindings::clip;
+use super::config::{CompileLimits, SandboxConfig};
+use super::engine::compiler_config;
+use super::error::LoadError;
+use backline_model::Digest;
+
+/// The hidden subcommand of `backline` that compiles:
+/// `backline compile-component <component> <compiled> <memory_bytes_max> <cpu_s_max> <wall_s_max>`.
+pub const SUBCOMMAND: &str = "compile-component";
+
+/// Compiled code is at most this many times as large as its component; more is no compiler's output.
+const GROWTH_MAX: u64 = 64;
+
+/// What the database remembers of a compiled component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompiledRecord {
+    /// The component's digest, and a hash of the engine's version and settings.
+    pub key: String,
+    /// SHA-256 of the compiled code.
+    pub compiled: Digest,
+}
+
+/// What went wrong in the compiling child; it goes to the parent as text on standard error.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// A limit could not be set, so that nothing was compiled.
+    #[error("failed to limit the compiling process: {0}")]
+    Limit(#[source] io::Error),
+    /// The component could not be read.
+    #[error("failed to read {path}: {error}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The compiler refused the component.
+    #[error("{0}")]
+    Compile(String),
+    /// The result could not be written.
+    #[error("failed to write {path}: {error}")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// What the hidden subcommand does: limits itself, reads a component, and writes its compiled code.
+///
+/// # Errors
+/// [`ChildError`], to be printed on standard error with exit status 1.
+pub fn child_main(component: &Path, compiled: &Path, limits: &CompileLimits) -> Result<(), ChildError> {
+    limit_this_process(limits).map_err(ChildError::Limit)?;
+    let bytes = std::fs::read(component).map_err(|error| ChildError::Read { path: component.to_owned(), error })?;
+    let engine = Engine::new(&compiler_config()).map_err(|error| ChildError::Compile(format!("{error:#}")))?;
+    let code = engine.precompile_component(&bytes).map_err(|error| ChildError::Compile(format!("{error:#}")))?;
+    std::fs::write(compiled, code).map_err(|error| ChildError::Write { path: compiled.to_owned(), error })
+}
+
+/// Lowers this process's own limits; a limit that is lower already stays.
+fn limit_this_process(limits: &CompileLimits) -> io::Result<()> {
+    for (resource, value) in [
+        (Resource::As, limits.memory_bytes_max),
+        (Resource::Cpu, limits.cpu_s_max),
+        // A crash must not leave a dump of its memory behind.
+        (Resource::Core, 0),
+    ] {
+        let now = getrlimit(resource);
+        let lowest = [now.current, now.maximum, Some(value)].into_iter().flatten().min();
+        setrlimit(resource, Rlimit { current: lowest, maximum: lowest })?;
+    }
+    Ok(())
+}
+
+/// The name under which a component's compiled code is kept: another engine's code can't be mistaken for this one's.
+pub(super) fn key(engine: &Engine, component: &Digest) -> String {
+    // Not a safeguard, only a name: what is loaded is decided by its SHA-256, and wasmtime checks its own version again.
+    let mut hasher = std::hash::DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{component}-{:016x}", hasher.finish())
+}
+
+/// The compiled code on disk, if the record says that it is what this host once compiled.
+pub(super) fn cached(config: &SandboxConfig, key: &str, known: Option<&CompiledRecord>) -> Option<Vec<u8>> {
+    let known = known.filter(|known| known.key == key)?;
+    let path = path_of(config, key)?;
+    let code = std::fs::read(&path).ok()?;
+    if Digest::of(&code) != known.compiled {
+        tracing::warn!(path = %path.display(), "the compiled component is not the one that was written; compiling it anew");
+        return None;
+    }
+    Some(code)
+}
+
+fn path_of(config: &SandboxConfig, key: &str) -> Option<PathBuf> {
+    config.cache_dir.as_ref().map(|folder| folder.join(format!("{key}.cwasm")))
+}
+
+/// Keeps compiled code on disk: readable for this user only, and whole or not at all.
+pub(super) fn keep(config: &SandboxConfig, key: &str, code: &[u8]) -> io::Result<()> {
+    let Some(path) = path_of(config, key) else { return Ok(()) };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    // Created with mode 0600 by tempfile.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(code)?;
+    file.as_file().sync_all()?;
+    file.persist(&path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Compiles a component.
+///
+/// # Errors
+/// When the compiler refuses it, or passes a limit.
+pub(super) async fn compile(config: &SandboxConfig, engine: &Engine, component: Vec<u8>) -> Result<Vec<u8>, LoadError> {
+    match &config.compiler {
+        Some(compiler) => compile_in_child(compiler, &config.compile, component).await,
+        None => {
+            let engine = engine.clone();
+            in_background(move || engine.precompile_component(&component))
+                .await?
+                .map_err(|error| LoadError::Compile(clip(format!("{error:#}"))))
+        }
+    }
+}
+
+/// Runs what takes long and waits for nothing away from the threads that calls run on.
+pub(super) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| LoadError::Internal(error.to_string()))
+}
+
+async fn compile_in_child(compiler: &Path, limits: &CompileLimits, component: Vec<u8>) -> Result<Vec<u8>, LoadError> {
+    let internal =
+        |error: io::Error| LoadError::Internal(format!("failed to exchange files with the compiler: {error}"));
+    let not_run = |source: io::Error| LoadError::Compiler { path: compiler.to_owned(), source };
+
+    // A folder only this user can enter.
+    let folder = tempfile::tempdir().map_err(internal)?;
+    let (input, output) = (folder.path().join("component.wasm"), folder.path().join("component.cwasm"));
+    tokio::fs::write(&input, &component).await.map_err(internal)?;
+
+    let mut command = std::process::Command::new(compiler);
+    // Without the environment: a process that reads what a stranger wrote needs no database URL and no key.
+    command.arg(SUBCOMMAND).arg(&input).arg(&output);
+    command.args([limits.memory_bytes_max, limits.cpu_s_max, limits.wall_s_max].map(|limit| limit.to_string()));
+    command.env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let (own_limits, file_bytes_max) = (*limits, (component.len() as u64).saturating_mul(GROWTH_MAX).max(1 << 20));
+    // SAFETY: between fork and exec only `setrlimit` and `getrlimit` are called, which are system calls that neither allocate
+    // nor take locks.
+    unsafe {
+        command.pre_exec(move || {
+            limit_this_process(&own_limits)?;
+            setrlimit(Resource::Fsize, Rlimit { current: Some(file_bytes_max), maximum: Some(file_bytes_max) })?;
+            Ok(())
+        });
+    }
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true);
+    let child = command.spawn().map_err(not_run)?;
+    let ended = tokio::time::timeout(Duration::from_secs(limits.wall_s_max), child.wait_with_output())
+        .await
+        .map_err(|_| LoadError::CompileLimit { what: format!("wall_s_max = {} seconds", limits.wall_s_max) })?
+        .map_err(not_run)?;
+    if !ended.status.success() {
+        let said = clip(String::from_utf8_lossy(&ended.stderr).trim().to_owned());
+        return Err(why_it_failed(ended.status, said, limits));
+    }
+    tokio::fs::read(&output).await.map_err(internal)
+}
+
+fn why_it_failed(status: std::process::ExitStatus, said: String, limits: &CompileLimits) -> LoadError {
+    let signal = status.signal();
+    let is = |expected: Signal| signal == Some(expected.as_raw());
+    // At the limit itself the kernel sends SIGXCPU; where soft and hard limit are the same, SIGKILL.
+    if is(Signal::XCPU) || is(Signal::KILL) {
+        return LoadError::CompileLimit { what: format!("cpu_s_max = {} seconds", limits.cpu_s_max) };
+    }
+    // Rust and wasmtime abort when they get no memory, and say so. A thread that can't get a stack says it in its own words.
+    let out_of_memory =
+        ["memory allocation of", "out of memory", "Cannot allocate memory", "Resource temporarily unavailable"];
+    if out_of_memory.iter().any(|words| said.contains(words)) || is(Signal::SEGV) || is(Signal::ABORT) {
+        return LoadError::CompileLimit { what: format!("memory_bytes_max = {} bytes", limits.memory_bytes_max) };
+    }
+    LoadError::Compile(if said.is_empty() { format!("the compiler ended with {status}") } else { said })
+}

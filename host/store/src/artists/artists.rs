@@ -1,0 +1,445 @@
+//! Artists and their accounts, and who can be collected.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+use crate::artists::privacy::erased_among;
+use crate::database::dialect::{Columns as _, json, time_text};
+use crate::{ROWS_PER_STATEMENT, Store, StoreError, Topic};
+use backline_model::{
+    Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, FetchAccount, Platform, Provenance,
+    SubscriptionStatus, Tenant,
+};
+
+/// What saving did. Rows that were the same already count as neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Saved {
+    /// Rows that are new.
+    pub inserted: u64,
+    /// Rows that were there and have changed.
+    pub updated: u64,
+    /// Rows that were not saved since their artists were erased; `backline privacy readmit` takes one back.
+    pub left_out: u64,
+}
+
+/// Which artists to list. Everything that is none does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct ArtistFilter {
+    /// Only this tenant's.
+    pub tenant: Option<Tenant>,
+    /// Only with this status.
+    pub status: Option<SubscriptionStatus>,
+    /// Only those after this one, in order of id: how pages are turned.
+    pub after: Option<ArtistId>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// Which accounts to list. Everything that is none does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct AccountFilter {
+    /// Only this artist's.
+    pub artist: Option<ArtistId>,
+    /// Only on this platform.
+    pub platform: Option<Platform>,
+    /// Only those after this one, in order of id: how pages are turned.
+    pub after: Option<AccountId>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+macro_rules! candidates_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT a.id::text AS account_id, a.artist_id::text AS artist_id, a.platform, a.status, t.tenant, t.timezone, ",
+            "t.subscription_status, t.data_collection_enabled::int AS data_collection_enabled, ",
+            "COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id AND c.platform = a.platform ",
+            "AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) AS consented",
+            ", (EXISTS (SELECT 1 FROM account_state s WHERE s.account_id = a.id))::int AS collected_before ",
+            "FROM accounts a JOIN artists t ON t.id = a.artist_id ",
+            $which
+        )
+    };
+}
+
+pub(crate) use candidates_sql;
+
+impl Store {
+    /// Saves artists by their id. Saving the same again changes nothing. Who was erased is left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_artists(&self, artists: &[Artist], now: DateTime<Utc>) -> Result<Saved, StoreError> {
+        self.save_artists_from(Provenance::Manual, artists, now).await
+    }
+
+    /// The same, with who makes those known that are new; others keep whom they have.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_artists_from(
+        &self,
+        origin: Provenance,
+        artists: &[Artist],
+        now: DateTime<Utc>,
+    ) -> Result<Saved, StoreError> {
+        let by_id: BTreeMap<ArtistId, &Artist> = artists.iter().map(|artist| (artist.id, artist)).collect();
+        let mut artists: Vec<&Artist> = by_id.into_values().collect();
+        let mut work = self.begin().await?;
+        let erased = erased_among(&mut work, artists.iter().map(|artist| artist.id)).await?;
+        let given = artists.len();
+        artists.retain(|artist| !erased.contains(&artist.id));
+        let mut saved = Saved { left_out: (given - artists.len()) as u64, ..Saved::default() };
+        for chunk in artists.chunks(ROWS_PER_STATEMENT) {
+            let rows: Vec<_> = chunk
+                .iter()
+                .map(|artist| {
+                    json!({
+                        "id": artist.id, "name": artist.name, "tenant": artist.tenant, "status": artist.subscription_status.as_str(),
+                        "enabled": artist.data_collection_enabled, "timezone": artist.timezone.name(),
+                    })
+                })
+                .collect();
+            let rows = json("artists", &rows)?;
+            let existing =
+                work.query("SELECT COUNT(*) AS n FROM {rows} JOIN artists a ON a.id = (r.value->>'id')::uuid");
+            let existing =
+                work.row("look artists up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
+            let upsert = work.query(
+                "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, origin, created_at, updated_at)
+                 SELECT (r.value->>'id')::uuid, r.value->>'name', r.value->>'tenant', r.value->>'status',
+                     (r.value->>'enabled')::boolean, r.value->>'timezone', $3, $2::timestamptz, $2::timestamptz
+                 FROM {rows} WHERE TRUE
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, tenant = excluded.tenant,
+                     subscription_status = excluded.subscription_status,
+                     data_collection_enabled = excluded.data_collection_enabled, timezone = excluded.timezone,
+                     updated_at = excluded.updated_at
+                 WHERE artists.name <> excluded.name OR artists.tenant <> excluded.tenant
+                     OR artists.subscription_status <> excluded.subscription_status
+                     OR artists.data_collection_enabled <> excluded.data_collection_enabled
+                     OR artists.timezone <> excluded.timezone",
+            );
+            let upsert = upsert.bind(rows).bind(time_text(now)).bind(origin.as_str());
+            let written = work.execute("save artists", upsert).await?;
+            saved.add(chunk.len() as u64, existing, written);
+        }
+        work.ring(Topic::Activations);
+        work.commit().await?;
+        Ok(saved)
+    }
+
+    /// One artist.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn get_artist(&self, id: ArtistId) -> Result<Option<Artist>, StoreError> {
+        let statement = self.query(
+            "SELECT id::text AS id, name, tenant, subscription_status, data_collection_enabled::int AS data_collection_enabled, timezone
+             FROM artists WHERE id = $1::uuid",
+        );
+        let row = self.row("read an artist", statement.bind(id.to_string())).await?;
+        row.as_ref().map(artist_of).transpose()
+    }
+
+    /// Artists in order of their ids.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_artists(&self, filter: &ArtistFilter) -> Result<Vec<Artist>, StoreError> {
+        let statement = self.query(
+            "SELECT id::text AS id, name, tenant, subscription_status, data_collection_enabled::int AS data_collection_enabled, timezone
+             FROM artists
+             WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR subscription_status = $2)
+                 AND ($3::uuid IS NULL OR id > $3::uuid)
+             ORDER BY id LIMIT $4",
+        );
+        let statement = statement
+            .bind(filter.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()))
+            .bind(filter.status.map(|status| status.as_str().to_owned()))
+            .bind(filter.after.map(|id| id.to_string()))
+            .bind(limit(filter.limit));
+        self.rows("list artists", statement).await?.iter().map(artist_of).collect()
+    }
+
+    /// Saves accounts. One of the same artist, platform and platform id keeps its id and its status; only its settings are replaced. Those of
+    /// erased artists are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when an artist is unknown; nothing is saved then.
+    pub async fn save_accounts(&self, accounts: &[Account], now: DateTime<Utc>) -> Result<Saved, StoreError> {
+        self.save_accounts_from(Provenance::Manual, accounts, now).await
+    }
+
+    /// The same, with who makes those known that are new; others keep whom they have.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when an artist is unknown; nothing is saved then.
+    pub async fn save_accounts_from(
+        &self,
+        origin: Provenance,
+        accounts: &[Account],
+        now: DateTime<Utc>,
+    ) -> Result<Saved, StoreError> {
+        let by_key: BTreeMap<_, &Account> = accounts
+            .iter()
+            .map(|account| ((account.artist_id, account.platform.clone(), account.platform_id.clone()), account))
+            .collect();
+        let mut accounts: Vec<&Account> = by_key.into_values().collect();
+        let mut work = self.begin().await?;
+        let artists: BTreeSet<ArtistId> = accounts.iter().map(|account| account.artist_id).collect();
+        let erased = erased_among(&mut work, artists).await?;
+        let given = accounts.len();
+        accounts.retain(|account| !erased.contains(&account.artist_id));
+        let mut saved = Saved { left_out: (given - accounts.len()) as u64, ..Saved::default() };
+        for chunk in accounts.chunks(ROWS_PER_STATEMENT) {
+            let rows: Vec<_> = chunk
+                .iter()
+                .map(|account| {
+                    json!({
+                        "id": account.id, "artist": account.artist_id, "platform": account.platform,
+                        "platform_id": account.platform_id, "settings": account.settings, "status": account.status.as_str(),
+                    })
+                })
+                .collect();
+            let rows = json("accounts", &rows)?;
+            let unknown = work.query(
+                "SELECT r.value->>'artist' AS artist FROM {rows} LEFT JOIN artists t ON t.id = (r.value->>'artist')::uuid
+                 WHERE t.id IS NULL LIMIT 1",
+            );
+            if let Some(row) = work.row("look artists up", unknown.bind(rows.clone())).await? {
+                return Err(StoreError::NotFound { what: "artist", id: row.text("artist")? });
+            }
+            let existing = work.query(
+                "SELECT COUNT(*) AS n FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+                     AND a.platform = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'",
+            );
+            let existing =
+                work.row("look accounts up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
+            let upsert = work.query(
+                "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, origin, created_at, updated_at)
+                 SELECT (r.value->>'id')::uuid, (r.value->>'artist')::uuid, r.value->>'platform', r.value->>'platform_id',
+                     (r.value->>'settings')::jsonb, r.value->>'status', $3, $2::timestamptz, $2::timestamptz
+                 FROM {rows} WHERE TRUE
+                 ON CONFLICT (artist_id, platform, platform_id) DO UPDATE SET settings = excluded.settings,
+                     updated_at = excluded.updated_at
+                 WHERE accounts.settings <> excluded.settings",
+            );
+            let upsert = upsert.bind(rows).bind(time_text(now)).bind(origin.as_str());
+            let written = work.execute("save accounts", upsert).await?;
+            saved.add(chunk.len() as u64, existing, written);
+        }
+        work.ring(Topic::Activations);
+        work.commit().await?;
+        Ok(saved)
+    }
+
+    /// One account.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn get_account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        let statement = self.query(
+            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings, status
+             FROM accounts WHERE id = $1::uuid",
+        );
+        let row = self.row("read an account", statement.bind(id.to_string())).await?;
+        row.as_ref().map(account_of).transpose()
+    }
+
+    /// Accounts in order of their ids.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_accounts(&self, filter: &AccountFilter) -> Result<Vec<Account>, StoreError> {
+        let statement = self.query(
+            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings, status
+             FROM accounts
+             WHERE ($1::uuid IS NULL OR artist_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)
+                 AND ($3::uuid IS NULL OR id > $3::uuid)
+             ORDER BY id LIMIT $4",
+        );
+        let statement = statement
+            .bind(filter.artist.map(|id| id.to_string()))
+            .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
+            .bind(filter.after.map(|id| id.to_string()))
+            .bind(limit(filter.limit));
+        self.rows("list accounts", statement).await?.iter().map(account_of).collect()
+    }
+
+    /// All accounts of these artists, in order of id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn accounts_of(&self, artists: &[ArtistId]) -> Result<Vec<Account>, StoreError> {
+        let statement = self.query(
+            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings, status
+             FROM accounts WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY id",
+        );
+        let rows = self.rows("list artists' accounts", statement.bind(artist_rows(artists)?)).await?;
+        rows.iter().map(account_of).collect()
+    }
+
+    /// Makes those of the accounts active again that waited to be connected anew.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn reconnect(&self, accounts: &[AccountId], now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let statement = self.query(
+            "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
+             WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+        );
+        let written = self.write("reconnect accounts", statement.bind(id_rows(accounts)?).bind(time_text(now))).await?;
+        self.ring(Topic::Activations);
+        Ok(written)
+    }
+
+    /// Changes whether an account can be collected. Answers whether there is such an account.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_account_status(
+        &self,
+        id: AccountId,
+        status: AccountStatus,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let statement = self.query("UPDATE accounts SET status = $2, updated_at = $3::timestamptz WHERE id = $1::uuid");
+        let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now));
+        let written = self.write("change an account's status", statement).await?;
+        self.ring(Topic::Activations);
+        Ok(written > 0)
+    }
+
+    /// A page of a platform's accounts, in order of id, with what the plan decides by; an empty page is the end. Consent is the latest
+    /// entry of scope `metrics`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn candidates(
+        &self,
+        platform: &Platform,
+        artist: Option<ArtistId>,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<Candidate>, StoreError> {
+        let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
+        let statement = match artist {
+            None => self.query(candidates_sql!("WHERE a.platform = $1 AND a.id > $2::uuid ORDER BY a.id LIMIT $3")),
+            Some(_) => self.query(candidates_sql!(
+                "WHERE a.platform = $1 AND a.id > $2::uuid AND a.artist_id = $4::uuid ORDER BY a.id LIMIT $3"
+            )),
+        };
+        let mut statement = statement.bind(platform.as_str().to_owned()).bind(after).bind(i64::from(limit));
+        if let Some(artist) = artist {
+            statement = statement.bind(artist.to_string());
+        }
+        let rows = self.rows("read who can be collected", statement).await?;
+        rows.iter().map(candidate_of).collect()
+    }
+
+    /// The same for given accounts, in order of id: what a worker looks at before it collects a batch planned a while ago. Accounts that
+    /// have been erased are left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn candidates_of(&self, accounts: &[AccountId]) -> Result<Vec<Candidate>, StoreError> {
+        let statement =
+            self.query(candidates_sql!("WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY a.id"));
+        let rows = self.rows("read who can be collected", statement.bind(id_rows(accounts)?)).await?;
+        let candidates = rows.iter().map(candidate_of).collect::<Result<_, _>>()?;
+        self.without_erased(candidates).await
+    }
+
+    /// What `fetch` is told of these accounts, in the order given: platform id, settings and the state kept from the last time. Accounts
+    /// that have been erased are left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn fetch_accounts(&self, accounts: &[AccountId]) -> Result<Vec<FetchAccount>, StoreError> {
+        let statement = self.query(
+            "SELECT a.id::text AS id, a.platform_id, a.settings::text AS settings, s.state
+             FROM accounts a LEFT JOIN account_state s ON s.account_id = a.id
+             WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+        );
+        let rows = self.rows("read a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
+        let mut by_id = rows
+            .iter()
+            .map(|row| {
+                // Parsed and written anew, so that the connector sees the same text whichever database it comes from.
+                let settings: serde_json::Value = row.json("settings")?;
+                let account = FetchAccount {
+                    id: row.parsed("id")?,
+                    platform_id: row.text("platform_id")?,
+                    settings: settings.to_string(),
+                    state: row.text_or_null("state")?,
+                };
+                Ok((account.id, account))
+            })
+            .collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+        Ok(accounts.iter().filter_map(|id| by_id.remove(id)).collect())
+    }
+}
+
+impl Saved {
+    fn add(&mut self, given: u64, existing: u64, written: u64) {
+        let inserted = given - existing.min(given);
+        self.inserted += inserted;
+        self.updated += written.saturating_sub(inserted);
+    }
+}
+
+/// Ids as the JSON array that `{rows}` stands for.
+pub(crate) fn id_rows(accounts: &[AccountId]) -> Result<String, StoreError> {
+    let rows: Vec<_> = accounts.iter().map(|id| json!({ "id": id })).collect();
+    json("account ids", &rows)
+}
+
+pub(crate) fn artist_rows(artists: &[ArtistId]) -> Result<String, StoreError> {
+    let rows: Vec<_> = artists.iter().map(|id| json!({ "id": id })).collect();
+    json("artist ids", &rows)
+}
+
+/// A limit as both databases take it.
+pub(crate) fn limit(limit: Option<u32>) -> i64 {
+    limit.map_or(i64::MAX, i64::from)
+}
+
+pub(crate) fn artist_of(row: &AnyRow) -> Result<Artist, StoreError> {
+    Ok(Artist {
+        id: row.parsed("id")?,
+        name: row.text("name")?,
+        tenant: row.parsed("tenant")?,
+        subscription_status: row.named("subscription_status", SubscriptionStatus::parse)?,
+        data_collection_enabled: row.truth("data_collection_enabled")?,
+        timezone: row.parsed("timezone")?,
+    })
+}
+
+pub(crate) fn account_of(row: &AnyRow) -> Result<Account, StoreError> {
+    Ok(Account {
+        id: row.parsed("id")?,
+        artist_id: row.parsed("artist_id")?,
+        platform: row.parsed("platform")?,
+        platform_id: row.text("platform_id")?,
+        settings: row.json("settings")?,
+        status: row.named("status", AccountStatus::parse)?,
+    })
+}
+
+pub(crate) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
+    Ok(Candidate {
+        account_id: row.parsed("account_id")?,
+        artist_id: row.parsed("artist_id")?,
+        platform: row.parsed("platform")?,
+        tenant: row.parsed("tenant")?,
+        timezone: row.parsed("timezone")?,
+        subscription_status: row.named("subscription_status", SubscriptionStatus::parse)?,
+        data_collection_enabled: row.truth("data_collection_enabled")?,
+        account_status: row.named("status", AccountStatus::parse)?,
+        consented: row.truth("consented")?,
+        collected_before: row.truth("collected_before")?,
+    })
+}

@@ -1,0 +1,8 @@
+//! Artists, their accounts and consents, and all that is known of one artist.
+
+pub(crate) mod artists;
+pub(crate) mod consents;
+pub(crate) mod export;
+pub(crate) mod privacy;
+pub(crate) mod roster;
+pub(crate) mod source_table;

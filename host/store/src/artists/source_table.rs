@@ -1,0 +1,184 @@
+//! Reading a table that is not Backline's: the artist platform's own, through a query of the operator's. Nothing is ever written there.
+//!
+//! Each row comes as one JSON object, which the database itself makes, so that columns of any type can be read.
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use serde_json::{Map, Value as Json};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
+    Statement as _,
+};
+
+use crate::database::error::During as _;
+use crate::{CONNECT_TIMEOUT, Place, StoreError};
+
+/// The columns of Backline's own table of artists.
+const OWN_COLUMNS: [&str; 9] = [
+    "id",
+    "name",
+    "tenant",
+    "subscription_status",
+    "data_collection_enabled",
+    "timezone",
+    "origin",
+    "created_at",
+    "updated_at",
+];
+
+/// Whether a table with these columns is Backline's own table of artists.
+#[must_use]
+pub fn is_own_table(columns: &[String]) -> bool {
+    columns.len() == OWN_COLUMNS.len() && columns.iter().all(|name| OWN_COLUMNS.contains(&name.as_str()))
+}
+
+/// A database that is only read, in one transaction.
+pub struct ForeignSource(Connection);
+
+enum Connection {
+    File(SqliteConnection),
+    Server(PgConnection),
+}
+
+impl ForeignSource {
+    /// Opens a database for reading.
+    ///
+    /// # Errors
+    /// When the URL names none, or it can't be opened. No error holds the password.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let place = Place::parse(url)?;
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
+            match (&place, place.server()?) {
+                (Place::File(path), _) => {
+                    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+                    let mut connection = options.connect().await.map_err(|source| place.refused(source))?;
+                    connection.execute("BEGIN").await.map_err(|source| place.refused(source))?;
+                    Ok(Connection::File(connection))
+                }
+                (Place::Server(_), Some(options)) => {
+                    let mut connection = options.connect().await.map_err(|source| place.refused(source))?;
+                    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                    connection.execute(begin).await.map_err(|source| place.refused(source))?;
+                    Ok(Connection::Server(connection))
+                }
+                (Place::Server(_), None) => Err(StoreError::UnknownScheme { given: "postgres".to_owned() }),
+            }
+        });
+        let timed_out = |_| Err(place.refused(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+        opened.await.unwrap_or_else(timed_out).map(Self)
+    }
+
+    /// The columns of a table as its name is understood there; empty where there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn table_columns(&mut self, table: &'static str) -> Result<Vec<String>, StoreError> {
+        let what = "look at the table to sync";
+        match &mut self.0 {
+            Connection::File(connection) => {
+                let query = sqlx::query_scalar("SELECT name FROM pragma_table_info($1)").bind(table);
+                query.fetch_all(connection).await.during(what)
+            }
+            Connection::Server(connection) => {
+                let query = "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0
+                             AND NOT attisdropped ORDER BY attnum";
+                sqlx::query_scalar(query).bind(table).fetch_all(connection).await.during(what)
+            }
+        }
+    }
+
+    /// The names of the columns a query answers with.
+    ///
+    /// # Errors
+    /// [`StoreError::ForeignQuery`] when the database refuses the query.
+    pub async fn columns(&mut self, query: &str) -> Result<Vec<String>, StoreError> {
+        // The operator's own configuration: whoever writes it has the database's password too. The transaction only reads.
+        let text = AssertSqlSafe(format!("SELECT * FROM ({}\n) AS q", trimmed(query))).into_sql_str();
+        let names = match &mut self.0 {
+            Connection::File(connection) => connection
+                .prepare(text)
+                .await
+                .map(|statement| statement.columns().iter().map(|column| column.name().to_owned()).collect()),
+            Connection::Server(connection) => connection
+                .prepare(text)
+                .await
+                .map(|statement| statement.columns().iter().map(|column| column.name().to_owned()).collect()),
+        };
+        names.map_err(|source| StoreError::ForeignQuery { source })
+    }
+
+    /// The rows of a query with these columns, one after the other: none is held but the one that is read.
+    pub fn rows<'a>(
+        &'a mut self,
+        query: &str,
+        columns: &[String],
+    ) -> BoxStream<'a, Result<Map<String, Json>, StoreError>> {
+        // As above: the operator's own query.
+        match &mut self.0 {
+            Connection::File(connection) => {
+                let pairs: Vec<String> = columns.iter().map(|name| sqlite_pair(name)).collect();
+                let text = format!("SELECT json_object({}) AS row FROM ({}\n) AS q", pairs.join(", "), trimmed(query));
+                let rows = sqlx::query(AssertSqlSafe(text)).fetch(connection);
+                rows.map(|row| object(row.and_then(|row| row.try_get(0)))).boxed()
+            }
+            Connection::Server(connection) => {
+                let text = format!("SELECT to_jsonb(q)::text AS row FROM ({}\n) AS q", trimmed(query));
+                let rows = sqlx::query(AssertSqlSafe(text)).fetch(connection);
+                rows.map(|row| object(row.and_then(|row| row.try_get(0)))).boxed()
+            }
+        }
+    }
+
+    /// Ends the transaction and closes the connection.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let closed = match self.0 {
+            Connection::File(connection) => connection.close().await,
+            Connection::Server(connection) => connection.close().await,
+        };
+        closed.during("close the database to sync from")
+    }
+}
+
+fn object(row: Result<String, sqlx::Error>) -> Result<Map<String, Json>, StoreError> {
+    let row = row.map_err(|source| StoreError::ForeignQuery { source })?;
+    serde_json::from_str(&row).map_err(|error| crate::database::dialect::unreadable("row", error.to_string()))
+}
+
+/// A name and its value for `json_object`. Bytes are no JSON; ids are kept as such at times.
+fn sqlite_pair(name: &str) -> String {
+    let (text, identifier) = (name.replace('\'', "''"), name.replace('"', "\"\""));
+    format!(
+        "'{text}', CASE typeof(q.\"{identifier}\") WHEN 'blob' THEN lower(hex(q.\"{identifier}\")) ELSE q.\"{identifier}\" END"
+    )
+}
+
+/// A query as it can stand inside another one.
+fn trimmed(query: &str) -> &str {
+    query.trim_end_matches(|c: char| c.is_whitespace() || c == ';')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_may_end_with_semicolons_and_a_name_may_hold_quotes() {
+        assert_eq!(trimmed("SELECT 1; \n;"), "SELECT 1");
+        let pair = sqlite_pair("a'\"b");
+        assert!(pair.starts_with("'a''\"b', ") && pair.contains("q.\"a'\"\"b\""), "{pair}");
+    }
+
+    #[test]
+    fn backlines_own_table_is_known_by_its_columns() {
+        let own: Vec<String> = OWN_COLUMNS.map(str::to_owned).to_vec();
+        assert!(is_own_table(&own));
+        assert!(!is_own_table(&own[..8]));
+        let foreign: Vec<String> = own[..8].iter().cloned().chain(["spotify_artist_id".to_owned()]).collect();
+        assert!(!is_own_table(&foreign));
+    }
+}

@@ -1,0 +1,229 @@
+//! Credentials as sealed bytes: the store never sees what is in them.
+
+use chrono::{DateTime, Utc};
+use sqlx::any::AnyRow;
+
+use crate::artists::artists::id_rows;
+use crate::database::dialect::{Columns as _, clean, time_text};
+use crate::{Statement, Store, StoreError};
+use backline_model::{AccountId, CredentialId, Platform};
+
+/// A stored credential.
+#[derive(Clone, PartialEq)]
+pub struct SealedCredential {
+    /// Its id; also what the bytes are bound to.
+    pub id: CredentialId,
+    /// For which platform.
+    pub platform: Platform,
+    /// For which slot of the platform's connector.
+    pub slot: String,
+    /// The account's own, or none where it is the operator's.
+    pub account_id: Option<AccountId>,
+    /// What kind of secret it is, for people.
+    pub kind: String,
+    /// Encrypted.
+    pub sealed: Vec<u8>,
+    /// Grows with every save; 0 has never been saved.
+    pub version: i64,
+    /// When it stops working, where known.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it is to be refreshed, or a failed refresh to be tried again; none where that is unknown or never.
+    pub refresh_at: Option<DateTime<Utc>>,
+    /// Whether it works: `active`, or `dead` once the platform has refused it for good.
+    pub status: String,
+    /// When it was last saved.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl std::fmt::Debug for SealedCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SealedCredential({}, {}/{}, version {})", self.id, self.platform, self.slot, self.version)
+    }
+}
+
+/// Which credentials to list. Everything that is none does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct CredentialFilter {
+    /// Only this platform's.
+    pub platform: Option<Platform>,
+    /// Only this account's.
+    pub account: Option<AccountId>,
+}
+
+macro_rules! credential_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT id::text AS id, platform, slot, account_id::text AS account_id, kind, sealed, version, ",
+            "expires_at::text AS expires_at, refresh_at::text AS refresh_at, status, updated_at::text AS updated_at FROM credentials ",
+            $which
+        )
+    };
+}
+
+pub(crate) use credential_sql;
+
+impl Store {
+    /// Saves a credential if nobody else has since it was read: `version` is the version read, 0 for a new one. Answers it with its new
+    /// version. Whoever held the right to refresh the old one holds it no longer.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionConflict`] when the stored version is another one, or a new one's slot is taken.
+    pub async fn save_credential(
+        &self,
+        credential: &SealedCredential,
+        now: DateTime<Utc>,
+    ) -> Result<SealedCredential, StoreError> {
+        if self.write("save a credential", save_statement(self.query(save_sql(credential)), credential, now)).await?
+            == 0
+        {
+            return Err(conflict(credential));
+        }
+        Ok(SealedCredential { version: credential.version + 1, updated_at: now, ..credential.clone() })
+    }
+
+    /// Saves many credentials as [`Store::save_credential`] does, in one transaction: all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionConflict`] for the first that somebody else has saved since.
+    pub async fn save_credentials(
+        &self,
+        credentials: &[SealedCredential],
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        for credential in credentials {
+            let statement = save_statement(work.query(save_sql(credential)), credential, now);
+            if work.execute("save credentials", statement).await? == 0 {
+                return Err(conflict(credential));
+            }
+        }
+        work.commit().await
+    }
+
+    /// The credential of a slot: an account's own, or the operator's where `account` is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credential(
+        &self,
+        platform: &Platform,
+        slot: &str,
+        account: Option<AccountId>,
+    ) -> Result<Option<SealedCredential>, StoreError> {
+        let statement = self.query(credential_sql!(
+            "WHERE platform = $1 AND slot = $2 AND COALESCE(account_id, '00000000-0000-0000-0000-000000000000') = COALESCE($3::uuid, '00000000-0000-0000-0000-000000000000')"
+        ));
+        let statement =
+            statement.bind(platform.as_str().to_owned()).bind(slot.to_owned()).bind(account.map(|id| id.to_string()));
+        let row = self.row("read a credential", statement).await?;
+        row.as_ref().map(credential_of).transpose()
+    }
+
+    /// A credential by its id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credential_by_id(&self, id: CredentialId) -> Result<Option<SealedCredential>, StoreError> {
+        let statement = self.query(credential_sql!("WHERE id = $1::uuid")).bind(id.to_string());
+        let row = self.row("read a credential", statement).await?;
+        row.as_ref().map(credential_of).transpose()
+    }
+
+    /// Credentials in the order they were made.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_credentials(&self, filter: &CredentialFilter) -> Result<Vec<SealedCredential>, StoreError> {
+        let statement = self.query(credential_sql!(
+            "WHERE ($1::text IS NULL OR platform = $1) AND ($2::uuid IS NULL OR account_id = $2::uuid) ORDER BY created_at, id"
+        ));
+        let statement = statement
+            .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
+            .bind(filter.account.map(|id| id.to_string()));
+        self.rows("list credentials", statement).await?.iter().map(credential_of).collect()
+    }
+
+    /// Any one credential; none where none is stored.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn any_credential(&self) -> Result<Option<SealedCredential>, StoreError> {
+        let statement = self.query(credential_sql!("ORDER BY updated_at DESC, id LIMIT 1"));
+        let row = self.row("read a credential", statement).await?;
+        row.as_ref().map(credential_of).transpose()
+    }
+
+    /// The operator's credentials for a platform, and those of these accounts.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credentials_of(
+        &self,
+        platform: &Platform,
+        accounts: &[AccountId],
+    ) -> Result<Vec<SealedCredential>, StoreError> {
+        let statement = self.query(credential_sql!(
+            "WHERE platform = $2 AND (account_id IS NULL OR account_id IN (SELECT (r.value->>'id')::uuid FROM {rows})) ORDER BY created_at, id"
+        ));
+        let statement = statement.bind(id_rows(accounts)?).bind(platform.as_str().to_owned());
+        self.rows("read a batch's credentials", statement).await?.iter().map(credential_of).collect()
+    }
+
+    /// Removes a credential, with its budgets. Answers whether there was one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn remove_credential(&self, id: CredentialId) -> Result<bool, StoreError> {
+        let statement = self.query("DELETE FROM credentials WHERE id = $1::uuid");
+        Ok(self.write("remove a credential", statement.bind(id.to_string())).await? > 0)
+    }
+}
+
+/// The statement that saves a credential: a new one, or over the version that was read.
+pub(crate) fn save_sql(credential: &SealedCredential) -> &'static str {
+    if credential.version == 0 {
+        "INSERT INTO credentials (id, platform, slot, account_id, kind, sealed, version, expires_at, status, created_at, updated_at, refresh_at)
+         VALUES ($1::uuid, $2, $3, $4::uuid, $5, $6, $7 + 1, $8::timestamptz, $9, $10::timestamptz, $10::timestamptz, $11::timestamptz)
+         ON CONFLICT DO NOTHING"
+    } else {
+        "UPDATE credentials SET kind = $5, sealed = $6, version = version + 1, expires_at = $8::timestamptz, status = $9,
+             updated_at = $10::timestamptz, refresh_at = $11::timestamptz, refresh_owner = NULL, refresh_until = NULL, refresh_began = NULL
+         WHERE id = $1::uuid AND platform = $2 AND slot = $3 AND COALESCE(account_id, '00000000-0000-0000-0000-000000000000') = COALESCE($4::uuid, '00000000-0000-0000-0000-000000000000')
+             AND version = $7"
+    }
+}
+
+pub(crate) fn save_statement(statement: Statement, credential: &SealedCredential, now: DateTime<Utc>) -> Statement {
+    statement
+        .bind(credential.id.to_string())
+        .bind(credential.platform.as_str().to_owned())
+        .bind(clean(&credential.slot))
+        .bind(credential.account_id.map(|id| id.to_string()))
+        .bind(clean(&credential.kind))
+        .bind(credential.sealed.clone())
+        .bind(credential.version)
+        .bind(credential.expires_at.map(time_text))
+        .bind(clean(&credential.status))
+        .bind(time_text(now))
+        .bind(credential.refresh_at.map(time_text))
+}
+
+pub(crate) fn conflict(credential: &SealedCredential) -> StoreError {
+    StoreError::VersionConflict { platform: credential.platform.clone(), slot: credential.slot.clone() }
+}
+
+pub(crate) fn credential_of(row: &AnyRow) -> Result<SealedCredential, StoreError> {
+    Ok(SealedCredential {
+        id: row.parsed("id")?,
+        platform: row.parsed("platform")?,
+        slot: row.text("slot")?,
+        account_id: row.parsed_or_null("account_id")?,
+        kind: row.text("kind")?,
+        sealed: row.bytes("sealed")?,
+        version: row.int("version")?,
+        expires_at: row.time_or_null("expires_at")?,
+        refresh_at: row.time_or_null("refresh_at")?,
+        status: row.text("status")?,
+        updated_at: row.time("updated_at")?,
+    })
+}

@@ -1,0 +1,238 @@
+//! Who refreshes which credential, what became of it, and which are due or about to end.
+//!
+//! The right to refresh is a lease in the credential's own row, written before the platform is asked: over all hosts one asks at a time.
+//! Saving the fresh secret checks the version and ends the lease in the same statement. A lease that ran out without that belongs to a
+//! host that died between asking and saving.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use crate::credentials::credentials::{
+    SealedCredential, conflict, credential_of, credential_sql, save_sql, save_statement,
+};
+use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::events::events::insert_events;
+use crate::{Store, StoreError};
+use backline_model::{ArtistId, CredentialId, Event, Platform};
+
+/// The right to refresh one version of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefreshLease {
+    /// Who holds it; no two leases have the same owner.
+    pub owner: String,
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// When an earlier owner asked the platform who was heard of no more: it may have replaced the secret.
+    pub interrupted: Option<DateTime<Utc>>,
+}
+
+/// A credential that ends soon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expiring {
+    /// The credential.
+    pub credential: SealedCredential,
+    /// Whose account it is for; none for the operator's.
+    pub artist_id: Option<ArtistId>,
+}
+
+impl Store {
+    /// Takes the right to refresh this version of a credential for `ttl`. None where somebody else has it, or the version has moved on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lease_refresh(
+        &self,
+        id: CredentialId,
+        version: i64,
+        owner: &str,
+        now: DateTime<Utc>,
+        ttl: Duration,
+    ) -> Result<Option<RefreshLease>, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "SELECT refresh_began::text AS refresh_began FROM credentials
+             WHERE id = $1::uuid AND version = $2 AND (refresh_owner IS NULL OR refresh_until <= $3::timestamptz)
+             FOR NO KEY UPDATE",
+        );
+        let statement = statement.bind(id.to_string()).bind(version).bind(time_text(now));
+        let Some(row) = work.row("look whether a credential is being refreshed", statement).await? else {
+            return Ok(None);
+        };
+        let lease =
+            RefreshLease { owner: clean(owner), until: now + ttl, interrupted: row.time_or_null("refresh_began")? };
+        let statement = work.query(
+            "UPDATE credentials SET refresh_owner = $2, refresh_until = $3::timestamptz, refresh_began = $4::timestamptz
+             WHERE id = $1::uuid",
+        );
+        let statement =
+            statement.bind(id.to_string()).bind(lease.owner.clone()).bind(time_text(lease.until)).bind(time_text(now));
+        work.execute("take the refresh of a credential", statement).await?;
+        work.commit().await?;
+        Ok(Some(lease))
+    }
+
+    /// Gives the right to refresh back after a failure; `refresh_at` is when to try again. Answers whether it was still held.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release_refresh(
+        &self,
+        id: CredentialId,
+        owner: &str,
+        refresh_at: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let statement = self.query(
+            "UPDATE credentials SET refresh_at = $3::timestamptz, refresh_owner = NULL, refresh_until = NULL, refresh_began = NULL
+             WHERE id = $1::uuid AND refresh_owner = $2",
+        );
+        let statement = statement.bind(id.to_string()).bind(clean(owner)).bind(time_text(refresh_at));
+        Ok(self.write("give the refresh of a credential back", statement).await? > 0)
+    }
+
+    /// Notes when a version of a credential is to be looked at next.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_refresh_at(
+        &self,
+        id: CredentialId,
+        version: i64,
+        refresh_at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let statement =
+            self.query("UPDATE credentials SET refresh_at = $3::timestamptz WHERE id = $1::uuid AND version = $2");
+        let statement = statement.bind(id.to_string()).bind(version).bind(time_text(refresh_at));
+        self.write("note when a credential is due", statement).await?;
+        Ok(())
+    }
+
+    /// Saves what a refresh brought, as [`Store::save_credential`] does. An account that had to be connected anew because this very
+    /// version was given up as dead is active again.
+    ///
+    /// # Errors
+    /// [`StoreError::VersionConflict`] when the stored version is another one.
+    pub async fn save_refreshed(
+        &self,
+        credential: &SealedCredential,
+        now: DateTime<Utc>,
+    ) -> Result<SealedCredential, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query("SELECT status FROM credentials WHERE id = $1::uuid AND version = $2 FOR UPDATE");
+        let statement = statement.bind(credential.id.to_string()).bind(credential.version);
+        let row = work.row("read a credential's status", statement).await?.ok_or_else(|| conflict(credential))?;
+        let was_dead = row.text("status")? == "dead";
+        let statement = save_statement(work.query(save_sql(credential)), credential, now);
+        if work.execute("save a refreshed credential", statement).await? == 0 {
+            return Err(conflict(credential));
+        }
+        if let Some(account) = credential.account_id.filter(|_| was_dead) {
+            let statement = work.query(
+                "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
+                 WHERE id = $1::uuid AND status = 'reconnect_needed'",
+            );
+            work.execute("reconnect an account", statement.bind(account.to_string()).bind(time_text(now))).await?;
+        }
+        work.commit().await?;
+        Ok(SealedCredential { version: credential.version + 1, updated_at: now, ..credential.clone() })
+    }
+
+    /// Gives a version of a credential up as dead, in one transaction with what follows for its account: it must be connected anew, and
+    /// `event` says so if it was in use until now. Only the owner of the refresh may do so. Answers whether it did.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn bury_credential(
+        &self,
+        credential: &SealedCredential,
+        owner: &str,
+        event: Option<&Event>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "UPDATE credentials SET status = 'dead', updated_at = $4::timestamptz,
+                 refresh_owner = NULL, refresh_until = NULL, refresh_began = NULL
+             WHERE id = $1::uuid AND version = $2 AND refresh_owner = $3",
+        );
+        let statement =
+            statement.bind(credential.id.to_string()).bind(credential.version).bind(clean(owner)).bind(time_text(now));
+        if work.execute("give a credential up", statement).await? == 0 {
+            return Ok(false);
+        }
+        if let Some(account) = credential.account_id {
+            let statement = work.query(
+                "UPDATE accounts SET status = 'reconnect_needed', updated_at = $2::timestamptz
+                 WHERE id = $1::uuid AND status = 'active'",
+            );
+            let statement = statement.bind(account.to_string()).bind(time_text(now));
+            if work.execute("ask for an account to be connected anew", statement).await? > 0 {
+                insert_events(&mut work, event.map_or(&[], std::slice::from_ref)).await?;
+            }
+        }
+        work.commit().await?;
+        Ok(true)
+    }
+
+    /// A page of the working credentials of these slots that are due to be refreshed and that nobody refreshes, in order of id. Those of
+    /// which nobody has noted yet when they are due are among them, where their kind can be refreshed at all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credentials_due(
+        &self,
+        slots: &[(Platform, String)],
+        now: DateTime<Utc>,
+        after: Option<CredentialId>,
+        limit: u32,
+    ) -> Result<Vec<SealedCredential>, StoreError> {
+        let rows: Vec<_> = slots.iter().map(|(platform, slot)| json!({ "platform": platform, "slot": slot })).collect();
+        let statement = self.query(credential_sql!(
+            "WHERE id > $3::uuid AND status = 'active'
+                 AND (refresh_at <= $2::timestamptz OR (refresh_at IS NULL AND kind IN
+                     ('client-credentials', 'refresh-token', 'instagram-long-lived', 'apple-developer-token')))
+                 AND (refresh_owner IS NULL OR refresh_until <= $2::timestamptz)
+                 AND EXISTS (SELECT 1 FROM {rows} WHERE r.value->>'platform' = platform AND r.value->>'slot' = slot)
+             ORDER BY id LIMIT $4"
+        ));
+        let statement = statement
+            .bind(json("slots", &rows)?)
+            .bind(time_text(now))
+            .bind(after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string()))
+            .bind(i64::from(limit));
+        self.rows("look for credentials to refresh", statement).await?.iter().map(credential_of).collect()
+    }
+
+    /// A page of the working credentials that end after `now` and not after `until`, in order of id, with the artists they belong to.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn credentials_expiring(
+        &self,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+        after: Option<CredentialId>,
+        limit: u32,
+    ) -> Result<Vec<Expiring>, StoreError> {
+        let statement = self.query(
+            "SELECT c.id::text AS id, c.platform, c.slot, c.account_id::text AS account_id, c.kind, c.sealed, c.version,
+                 c.expires_at::text AS expires_at, c.refresh_at::text AS refresh_at, c.status, c.updated_at::text AS updated_at,
+                 a.artist_id::text AS artist_id
+             FROM credentials c LEFT JOIN accounts a ON a.id = c.account_id
+             WHERE c.id > $3::uuid AND c.status = 'active'
+                 AND c.expires_at > $1::timestamptz AND c.expires_at <= $2::timestamptz
+                 AND (c.refresh_owner IS NULL OR c.refresh_until <= $1::timestamptz)
+             ORDER BY c.id LIMIT $4",
+        );
+        let statement = statement
+            .bind(time_text(now))
+            .bind(time_text(until))
+            .bind(after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string()))
+            .bind(i64::from(limit));
+        let rows = self.rows("look for credentials that end soon", statement).await?;
+        rows.iter()
+            .map(|row| Ok(Expiring { credential: credential_of(row)?, artist_id: row.parsed_or_null("artist_id")? }))
+            .collect()
+    }
+}

@@ -1,0 +1,299 @@
+//! One SQL text for both databases, and one way for values to cross.
+//!
+//! Statements are written in PostgreSQL's dialect. What SQLite does not know (casts, row locks) is taken out for it, and the few
+//! things that have another name there are written as words in braces. Only whole numbers, floats, text and bytes cross: uuids, times,
+//! dates and JSON travel as text, truth as 0 or 1, and many rows as one JSON array.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, PoisonError, RwLock};
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::any::AnyRow;
+use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
+use uuid::Uuid;
+
+use crate::StoreError;
+
+/// Which database is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DatabaseKind {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+impl std::fmt::Display for DatabaseKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+        })
+    }
+}
+
+/// The words in braces: what each means on SQLite and on PostgreSQL.
+const WORDS: [(&str, &str, &str); 5] = [
+    // The elements of the JSON array given as the first parameter; `r.value` is an element.
+    ("{rows}", "json_each($1) AS r", "jsonb_array_elements($1::jsonb) AS r(value)"),
+    // The same of the fifth parameter; `x.value` is an element.
+    ("{excepted}", "json_each($5) AS x", "jsonb_array_elements($5::jsonb) AS x(value)"),
+    // Joined to what writes events: no reader of events gets by until the transaction is over.
+    ("{and_event_lock}", "", "CROSS JOIN pg_advisory_xact_lock_shared(7135240011894)"),
+    // A time's minute, to count by.
+    ("{minute_of_at}", "substr(at, 1, 16)", "date_trunc('minute', at)"),
+    ("{minute_of_began_at}", "substr(began_at, 1, 16)", "date_trunc('minute', began_at)"),
+];
+
+/// Row locks: SQLite has one writer, so there is nothing to lock.
+const LOCKS: [&str; 4] = ["FOR UPDATE OF m SKIP LOCKED", "FOR UPDATE SKIP LOCKED", "FOR NO KEY UPDATE", "FOR UPDATE"];
+
+/// The statement as the database in use understands it, translated once per statement and process.
+pub(crate) fn sql(kind: DatabaseKind, statement: &'static str) -> SqlStr {
+    type Translated = RwLock<HashMap<(DatabaseKind, &'static str), &'static str>>;
+    static TRANSLATED: LazyLock<Translated> = LazyLock::new(Translated::default);
+
+    if let Some(known) = TRANSLATED.read().unwrap_or_else(PoisonError::into_inner).get(&(kind, statement)) {
+        return known.into_sql_str();
+    }
+    // Leaked on purpose: there are as many as the source has statements, and sqlx keeps them for ever anyhow.
+    let translated: &'static str = translate(kind, statement).leak();
+    TRANSLATED.write().unwrap_or_else(PoisonError::into_inner).insert((kind, statement), translated);
+    translated.into_sql_str()
+}
+
+pub(crate) fn translate(kind: DatabaseKind, statement: &str) -> String {
+    let mut text = statement.to_owned();
+    for (word, sqlite, postgres) in WORDS {
+        text = text.replace(word, if kind == DatabaseKind::Sqlite { sqlite } else { postgres });
+    }
+    if kind == DatabaseKind::Postgres {
+        return text;
+    }
+    for lock in LOCKS {
+        text = text.replace(lock, "");
+    }
+    without_casts(&text)
+}
+
+/// Takes out every `::type` that is not inside quotes.
+fn without_casts(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut quoted = false;
+    while let Some(character) = rest.chars().next() {
+        if character == '\'' {
+            quoted = !quoted;
+        }
+        if !quoted && let Some(cast) = rest.strip_prefix("::") {
+            rest = cast.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            continue;
+        }
+        out.push(character);
+        rest = &rest[character.len_utf8()..];
+    }
+    out
+}
+
+/// Text without U+0000, which PostgreSQL can't store.
+pub(crate) fn clean(text: &str) -> String {
+    if text.contains('\0') { text.replace('\0', "") } else { text.to_owned() }
+}
+
+/// The JSON text of a value, without U+0000, which PostgreSQL's `jsonb` refuses.
+pub(crate) fn json(what: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map(without_escaped_nul).map_err(|source| StoreError::Unwritable { what, source })
+}
+
+/// Takes out the escape of U+0000, and leaves a backslash that is itself escaped alone.
+fn without_escaped_nul(text: String) -> String {
+    const NUL: &str = "\\u0000";
+    if !text.contains(NUL) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix(NUL) {
+            rest = after;
+        } else {
+            // An escape is a backslash and at least one ASCII character; the two go over together.
+            out.push_str(&rest[..2]);
+            rest = &rest[2..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A time as both databases take it, and as SQLite stores it: it sorts as text.
+pub(crate) fn time_text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// Reads what [`time_text`] writes, and PostgreSQL's own form.
+fn parse_time(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text)
+        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
+        .ok()
+        .map(|time| time.with_timezone(&Utc))
+}
+
+/// Typed access to the columns of an answer.
+pub(crate) trait Columns {
+    /// Text, or none where NULL.
+    fn text_or_null(&self, column: &str) -> Result<Option<String>, StoreError>;
+    /// A whole number, or none where NULL.
+    fn int_or_null(&self, column: &str) -> Result<Option<i64>, StoreError>;
+    /// A float, or none where NULL.
+    fn float_or_null(&self, column: &str) -> Result<Option<f64>, StoreError>;
+    /// Bytes.
+    fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError>;
+    /// Bytes, or none where NULL.
+    fn bytes_or_null(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Text.
+    fn text(&self, column: &str) -> Result<String, StoreError> {
+        self.text_or_null(column)?.ok_or_else(|| null(column))
+    }
+
+    /// A whole number.
+    fn int(&self, column: &str) -> Result<i64, StoreError> {
+        self.int_or_null(column)?.ok_or_else(|| null(column))
+    }
+
+    /// A whole number that can't be negative.
+    fn count(&self, column: &str) -> Result<u64, StoreError> {
+        u64::try_from(self.int(column)?).map_err(|_| unreadable(column, "a negative count"))
+    }
+
+    /// Truth.
+    fn truth(&self, column: &str) -> Result<bool, StoreError> {
+        Ok(self.int(column)? != 0)
+    }
+
+    /// Anything that parses from text, or none where NULL.
+    fn parsed_or_null<T: std::str::FromStr>(&self, column: &str) -> Result<Option<T>, StoreError> {
+        self.text_or_null(column)?
+            .map(|text| text.parse().map_err(|_| unreadable(column, format!("'{text}'"))))
+            .transpose()
+    }
+
+    /// Anything that parses from text: ids, names, dates, digests.
+    fn parsed<T: std::str::FromStr>(&self, column: &str) -> Result<T, StoreError> {
+        self.parsed_or_null(column)?.ok_or_else(|| null(column))
+    }
+
+    /// Text with a parser of its own that answers with an option.
+    fn named<T>(&self, column: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
+        let text = self.text(column)?;
+        parse(&text).ok_or_else(|| unreadable(column, format!("'{text}'")))
+    }
+
+    /// A time, or none where NULL.
+    fn time_or_null(&self, column: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
+        self.text_or_null(column)?
+            .map(|text| parse_time(&text).ok_or_else(|| unreadable(column, format!("'{text}'"))))
+            .transpose()
+    }
+
+    /// A time.
+    fn time(&self, column: &str) -> Result<DateTime<Utc>, StoreError> {
+        self.time_or_null(column)?.ok_or_else(|| null(column))
+    }
+
+    /// A date.
+    fn date(&self, column: &str) -> Result<NaiveDate, StoreError> {
+        self.parsed(column)
+    }
+
+    /// A UUID.
+    fn uuid(&self, column: &str) -> Result<Uuid, StoreError> {
+        self.parsed(column)
+    }
+
+    /// JSON, or none where NULL.
+    fn json_or_null<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
+        self.text_or_null(column)?
+            .map(|text| serde_json::from_str(&text).map_err(|error| unreadable(column, error.to_string())))
+            .transpose()
+    }
+
+    /// JSON.
+    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
+        self.json_or_null(column)?.ok_or_else(|| null(column))
+    }
+}
+
+impl Columns for AnyRow {
+    fn text_or_null(&self, column: &str) -> Result<Option<String>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
+    }
+
+    fn int_or_null(&self, column: &str) -> Result<Option<i64>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
+    }
+
+    fn float_or_null(&self, column: &str) -> Result<Option<f64>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
+    }
+
+    fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
+    }
+
+    fn bytes_or_null(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.try_get(column).map_err(|error| unreadable(column, error.to_string()))
+    }
+}
+
+pub(crate) fn unreadable(column: &str, problem: impl Into<String>) -> StoreError {
+    StoreError::Unreadable { column: column.to_owned(), problem: problem.into() }
+}
+
+fn null(column: &str) -> StoreError {
+    unreadable(column, "NULL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn casts_and_locks_are_taken_out_for_sqlite_only() {
+        let text =
+            "SELECT id::text, '::text', (r.value->>'n')::float8 FROM {rows} WHERE x = $2::uuid FOR UPDATE SKIP LOCKED";
+        assert_eq!(
+            translate(DatabaseKind::Sqlite, text),
+            "SELECT id, '::text', (r.value->>'n') FROM json_each($1) AS r WHERE x = $2 "
+        );
+        assert_eq!(
+            translate(DatabaseKind::Postgres, text),
+            "SELECT id::text, '::text', (r.value->>'n')::float8 FROM jsonb_array_elements($1::jsonb) AS r(value) WHERE x = $2::uuid FOR UPDATE SKIP LOCKED"
+        );
+    }
+
+    #[test]
+    fn nul_is_stripped_and_an_escaped_backslash_is_not_mistaken_for_it() {
+        let value = serde_json::json!({ "a\0b": "c\0\0d", "kept": "\\u0000", "both": "\\\0" });
+        let text = json("a test", &value).unwrap();
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            serde_json::json!({ "ab": "cd", "kept": "\\u0000", "both": "\\" })
+        );
+    }
+
+    #[test]
+    fn times_are_read_in_both_forms() {
+        let time: DateTime<Utc> = "2026-11-22T16:00:01.25Z".parse().unwrap();
+        assert_eq!(time_text(time), "2026-11-22T16:00:01.250000Z");
+        assert_eq!(parse_time(&time_text(time)), Some(time));
+        assert_eq!(parse_time("2026-11-22 16:00:01.25+00"), Some(time));
+        assert_eq!(parse_time("2026-11-22 16:00:01+00"), Some("2026-11-22T16:00:01Z".parse().unwrap()));
+        assert_eq!(parse_time("yesterday"), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! What can go wrong with the database, each with what to do about it.
+
+use chrono::{DateTime, Utc};
+
+use backline_model::{BatchId, Digest, Platform, ReleaseState};
+
+/// What can go wrong with the database. The cause is in `source`, never in the text; no text holds a password.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no database Backline can use.
+    #[error(
+        "'{given}' names no database Backline can use: give a file such as backline.db, sqlite://backline.db, or postgres://user@host/name"
+    )]
+    UnknownScheme {
+        /// The scheme, or the whole text where it has none.
+        given: String,
+    },
+    /// A database in memory would be another one for each connection, and gone with the process.
+    #[error("a database in memory can't be used: give a file such as backline.db")]
+    InMemory,
+    /// The URL can't be read.
+    #[error("the PostgreSQL URL can't be read ({problem}): write postgres://user:password@host:5432/name")]
+    Url {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The server does not answer, or does not let us in.
+    #[error(
+        "can't open PostgreSQL at {place}: check that it runs, that user and password are right and that the database exists"
+    )]
+    Unreachable {
+        /// Host, port and database.
+        place: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The file can't be opened or created.
+    #[error("can't open the database file {path}: check that its folder exists and that file and folder are writable")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// No or not every migration was applied.
+    #[error("the database is at schema version {found}, this binary needs {needed}: run `backline migrate`")]
+    NotMigrated {
+        /// The version found; 0 where there is none.
+        found: i64,
+        /// The version this binary was made for.
+        needed: i64,
+    },
+    /// A newer binary has migrated it.
+    #[error("the database is at schema version {found}, this binary knows only {known}: use the newer binary")]
+    NewerSchema {
+        /// The version found.
+        found: i64,
+        /// The latest version this binary knows.
+        known: i64,
+    },
+    /// A migration failed; nothing of it remains.
+    #[error("the migration failed and was undone: mend the cause and run `backline migrate` again")]
+    Migration {
+        /// Why.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// Another worker has taken the batch over, or it is finished.
+    #[error("the lease of batch {batch} is lost: another worker has taken it over, so these results are dropped")]
+    LeaseLost {
+        /// Which batch.
+        batch: BatchId,
+    },
+    /// Somebody else has changed the credential since it was read.
+    #[error("the credential of slot '{slot}' of {platform} was changed by somebody else: read it again and repeat")]
+    VersionConflict {
+        /// Where.
+        platform: Platform,
+        /// Which slot.
+        slot: String,
+    },
+    /// Another host has taken the role over, or this one gave it up.
+    #[error("the role '{role}' has passed to another host: what was done in it is undone")]
+    TermLost {
+        /// Which role.
+        role: String,
+    },
+    /// What becomes of this time of firing was decided before.
+    #[error("it is decided already what becomes of the run that schedule '{schedule}' had due at {fire_time}")]
+    FireDecided {
+        /// Whose.
+        schedule: String,
+        /// Which.
+        fire_time: DateTime<Utc>,
+    },
+    /// The configuration owns it.
+    #[error("the schedule '{name}' is set in the configuration: change [schedules.{name}] there")]
+    ScheduleConfigured {
+        /// Which.
+        name: String,
+    },
+    /// The name is taken.
+    #[error(
+        "there is a schedule '{name}' already: choose another name, or remove it with `backline schedules remove {name}`"
+    )]
+    ScheduleExists {
+        /// Which.
+        name: String,
+    },
+    /// The name is taken.
+    #[error(
+        "there is a webhook '{name}' already: choose another name, or remove it with `backline webhooks remove {name}`"
+    )]
+    WebhookExists {
+        /// Which.
+        name: String,
+    },
+    /// Only a granted release can become active.
+    #[error("the release {} is {}: grant it first with `backline plugins grant`", digest.short(), state.as_str())]
+    NotGranted {
+        /// Which.
+        digest: Digest,
+        /// Where it stands.
+        state: ReleaseState,
+    },
+    /// It is needed.
+    #[error("the release {} is active or about to be: activate another one first, or end its canary", digest.short())]
+    ReleaseInUse {
+        /// Which.
+        digest: Digest,
+    },
+    /// There is no such thing.
+    #[error("there is no {what} {id}")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// Which.
+        id: String,
+    },
+    /// An operator has decided already.
+    #[error("the quarantined value {id} is {status} already")]
+    AlreadyDecided {
+        /// Which.
+        id: uuid::Uuid,
+        /// How.
+        status: &'static str,
+    },
+    /// A value does not fit its column; validation should have withheld it.
+    #[error("the metric '{metric}' can't be stored as {value}: it has a column of another kind")]
+    Misfit {
+        /// Which metric.
+        metric: String,
+        /// Its value.
+        value: String,
+    },
+    /// What is stored can't be read back.
+    #[error("the column '{column}' holds what this binary can't read: {problem}")]
+    Unreadable {
+        /// Which column of the answer.
+        column: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Something handed to the store can't be written down.
+    #[error("can't write {what} as JSON")]
+    Unwritable {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A document can't be compressed, or the stored one can't be expanded.
+    #[error("can't {what} a document")]
+    Compression {
+        /// Compress, or expand.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The operator's own query of another table was refused.
+    #[error("sync.query can't be run: mend it, or set sync.url to the database it is meant for")]
+    ForeignQuery {
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database refused a statement, or the connection broke.
+    #[error("the database failed to {what}")]
+    Query {
+        /// What was being done.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether repeating the same call may succeed: the connection broke, or two transactions got into each other's way.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        let Self::Query { source, .. } = self else { return false };
+        match source {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+            // PostgreSQL: serialization failure, deadlock, a lock that was not to be had, the server's shutdown. SQLite: busy, locked.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "5" | "6" | "517")
+            }),
+            _ => false,
+        }
+    }
+}
+
+/// Says what was being done when sqlx failed.
+pub(crate) trait During<T> {
+    /// Adds what was being done, as an infinitive: `lease a batch`.
+    fn during(self, what: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> During<T> for Result<T, sqlx::Error> {
+    fn during(self, what: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Query { what, source })
+    }
+}

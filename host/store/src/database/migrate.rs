@@ -1,0 +1,165 @@
+//! The schema's versions: bringing a database up to date, and refusing one that is older or newer than this binary.
+
+use std::borrow::Cow;
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+use crate::database::dialect::{Columns as _, DatabaseKind};
+use crate::database::error::During as _;
+use crate::{Store, StoreError};
+
+/// Version, name, and the text for SQLite and for PostgreSQL.
+const MIGRATIONS: [(i64, &str, &str, &str); 8] = [
+    (
+        1,
+        "first",
+        include_str!("../../../../migrations/sqlite/0001_first.sql"),
+        include_str!("../../../../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        2,
+        "service",
+        include_str!("../../../../migrations/sqlite/0002_service.sql"),
+        include_str!("../../../../migrations/postgres/0002_service.sql"),
+    ),
+    (
+        3,
+        "releases",
+        include_str!("../../../../migrations/sqlite/0003_releases.sql"),
+        include_str!("../../../../migrations/postgres/0003_releases.sql"),
+    ),
+    (
+        4,
+        "layout",
+        include_str!("../../../../migrations/sqlite/0004_layout.sql"),
+        include_str!("../../../../migrations/postgres/0004_layout.sql"),
+    ),
+    (
+        5,
+        "deliveries",
+        include_str!("../../../../migrations/sqlite/0005_deliveries.sql"),
+        include_str!("../../../../migrations/postgres/0005_deliveries.sql"),
+    ),
+    (
+        6,
+        "health",
+        include_str!("../../../../migrations/sqlite/0006_health.sql"),
+        include_str!("../../../../migrations/postgres/0006_health.sql"),
+    ),
+    (
+        7,
+        "archive",
+        include_str!("../../../../migrations/sqlite/0007_archive.sql"),
+        include_str!("../../../../migrations/postgres/0007_archive.sql"),
+    ),
+    (
+        8,
+        "privacy",
+        include_str!("../../../../migrations/sqlite/0008_privacy.sql"),
+        include_str!("../../../../migrations/postgres/0008_privacy.sql"),
+    ),
+];
+
+/// Makes the schema in which Backline's own business stands, and moves the list of migrations there where an older version put it elsewhere.
+/// Hosts that do so at once wait for each other.
+const SCHEMA: &str = "DO $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7135240011896);
+    IF to_regnamespace('backline') IS NULL THEN
+        CREATE SCHEMA backline;
+    END IF;
+    IF to_regclass('public._sqlx_migrations') IS NOT NULL AND to_regclass('public.batch_accounts') IS NOT NULL
+        AND to_regclass('backline._sqlx_migrations') IS NULL
+    THEN
+        ALTER TABLE public._sqlx_migrations SET SCHEMA backline;
+    END IF;
+END
+$$";
+
+/// The version this binary needs.
+const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+
+/// What a migration did.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MigrationReport {
+    /// Names of the migrations applied now, in order; empty where the database was up to date.
+    pub applied: Vec<String>,
+    /// The schema's version afterwards.
+    pub version: i64,
+}
+
+impl Store {
+    /// Brings the schema up to date. Harmless when it is already, and when several hosts do it at once.
+    ///
+    /// # Errors
+    /// When the schema is newer than this binary (nothing is changed), or a migration fails (it is undone).
+    pub async fn migrate(&self) -> Result<MigrationReport, StoreError> {
+        let found = self.schema_version().await?;
+        if found > VERSION {
+            return Err(StoreError::NewerSchema { found, known: VERSION });
+        }
+        let _writer = self.writer().await;
+        if self.kind() == DatabaseKind::Postgres {
+            self.query(SCHEMA).execute(&self.pool).await.during("make Backline's schema")?;
+        }
+        migrator(self.kind()).run(&self.pool).await.map_err(|source| StoreError::Migration { source })?;
+        if self.kind() == DatabaseKind::Postgres {
+            let statement = self.query("SELECT 1 AS one FROM backline.grant_roles()");
+            self.row("grant roles what they may read", statement).await?;
+        }
+        let applied = MIGRATIONS
+            .iter()
+            .filter(|(version, ..)| *version > found)
+            .map(|(version, name, ..)| format!("{version:04}_{name}"))
+            .collect();
+        Ok(MigrationReport { applied, version: VERSION })
+    }
+
+    /// Checks that the schema is the one this binary was made for.
+    ///
+    /// # Errors
+    /// [`StoreError::NotMigrated`] or [`StoreError::NewerSchema`] when it is not.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        match self.schema_version().await? {
+            VERSION => Ok(()),
+            found if found > VERSION => Err(StoreError::NewerSchema { found, known: VERSION }),
+            found => Err(StoreError::NotMigrated { found, needed: VERSION }),
+        }
+    }
+
+    /// The schema's version; 0 where nothing was ever migrated.
+    async fn schema_version(&self) -> Result<i64, StoreError> {
+        let exists = match self.kind() {
+            DatabaseKind::Sqlite => {
+                "SELECT COUNT(*) AS n FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'"
+            }
+            // The platform's own code may keep such a list in `public` too.
+            DatabaseKind::Postgres => {
+                "SELECT COUNT(COALESCE(to_regclass('backline._sqlx_migrations'),
+                     CASE WHEN to_regclass('public.batch_accounts') IS NOT NULL THEN to_regclass('public._sqlx_migrations') END)) AS n"
+            }
+        };
+        let found = self.row("look for the schema", self.query(exists)).await?;
+        if found.map(|row| row.int("n")).transpose()?.unwrap_or(0) == 0 {
+            return Ok(0);
+        }
+        let latest = "SELECT COALESCE(MAX(version), 0)::bigint AS n FROM _sqlx_migrations WHERE success";
+        let row = self.row("read the schema's version", self.query(latest)).await?;
+        Ok(row.map(|row| row.int("n")).transpose()?.unwrap_or(0))
+    }
+}
+
+fn migrator(kind: DatabaseKind) -> Migrator {
+    let migrations = MIGRATIONS
+        .iter()
+        .map(|(version, name, sqlite, postgres)| {
+            let text = match kind {
+                DatabaseKind::Sqlite => *sqlite,
+                DatabaseKind::Postgres => *postgres,
+            };
+            Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, text.into_sql_str(), false)
+        })
+        .collect();
+    Migrator::with_migrations(migrations)
+}

@@ -1,0 +1,436 @@
+//! Deliveries: which event goes to which webhook, whose turn it is, and how it went.
+//!
+//! Of each line (an artist's events, above all) only the head can be leased, so that a line is delivered in the order of its events,
+//! whichever hosts send. What is written under a lease checks it: whoever sends too long writes nothing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::notifications::notify;
+use crate::events::events::{EventCursor, event_of, event_sql};
+use crate::{ROWS_PER_STATEMENT, Store, StoreError, Topic};
+use backline_model::{ArtistId, Delivery, DeliveryState, Event, Webhook, WebhookId, WebhookKind};
+
+/// What decides who is told of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventHead {
+    /// Its place among all events.
+    pub cursor: EventCursor,
+    /// Its type.
+    pub kind: String,
+    /// Whom it is about.
+    pub artist_id: Option<ArtistId>,
+    /// Which platform it names.
+    pub platform: Option<String>,
+    /// Whose customer's artist it is about, as far as that is still known.
+    pub tenant: Option<String>,
+}
+
+/// An event that is to go to a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// Which event.
+    pub event: EventCursor,
+    /// Behind which others it stands.
+    pub line: String,
+}
+
+/// A delivery in somebody's hands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliveryLease {
+    /// To whom.
+    pub webhook: WebhookId,
+    /// What.
+    pub event: Event,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// When it was first tried.
+    pub first_tried_at: DateTime<Utc>,
+    /// Until when it is this host's.
+    pub until: DateTime<Utc>,
+    cursor: EventCursor,
+    owner: String,
+    line: String,
+}
+
+/// How a delivery ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finish {
+    /// Where it stands now; anything but waiting.
+    pub state: DeliveryState,
+    /// The receiver's status.
+    pub status: Option<u16>,
+    /// What went wrong, or why it was not sent.
+    pub problem: Option<String>,
+}
+
+/// Which deliveries to list. Everything that is none does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Only to this webhook.
+    pub webhook: Option<WebhookId>,
+    /// Only in this state.
+    pub state: Option<DeliveryState>,
+    /// Only about this artist.
+    pub artist: Option<ArtistId>,
+    /// Only of this event.
+    pub event: Option<Uuid>,
+    /// At most so many; 0 means 100.
+    pub limit: u32,
+}
+
+/// What waits for all webhooks of a kind that are on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Which kind.
+    pub kind: WebhookKind,
+    /// How many deliveries.
+    pub waiting: u64,
+    /// When the oldest of their events occurred.
+    pub oldest: DateTime<Utc>,
+}
+
+impl Store {
+    /// What decides who is told of the events after a cursor, in the order in which they were committed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn event_heads_after(&self, after: EventCursor, limit: u32) -> Result<Vec<EventHead>, StoreError> {
+        let statement = self.query(
+            "SELECT e.seq, e.type, e.artist_id::text AS artist_id, e.data->>'platform' AS platform,
+                 COALESCE((SELECT a.tenant FROM artists a WHERE a.id = e.artist_id), e.data->>'tenant') AS tenant
+             FROM events e WHERE e.seq > $1 ORDER BY e.seq LIMIT $2",
+        );
+        let rows = self.in_commit_order(statement.bind(after.number()).bind(i64::from(limit))).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(EventHead {
+                    cursor: EventCursor::from(row.int("seq")?),
+                    kind: row.text("type")?,
+                    artist_id: row.parsed_or_null("artist_id")?,
+                    platform: row.text_or_null("platform")?,
+                    tenant: row.text_or_null("tenant")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Notes for a webhook what it is to be told of the events after `seen` and up to `until`. Nothing is done, and none answered, where
+    /// another host has done so already, or the webhook is off or gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn fan_out(
+        &self,
+        webhook: WebhookId,
+        seen: EventCursor,
+        until: EventCursor,
+        deliveries: &[NewDelivery],
+        now: DateTime<Utc>,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query("UPDATE webhooks SET seen = $3 WHERE id = $1::uuid AND seen = $2 AND enabled");
+        let statement = statement.bind(webhook.to_string()).bind(seen.number()).bind(until.number());
+        if work.execute("look at events for a webhook", statement).await? == 0 {
+            return Ok(None);
+        }
+        let mut written = 0;
+        for chunk in deliveries.chunks(ROWS_PER_STATEMENT) {
+            let rows: Vec<_> = chunk.iter().map(|new| json!({ "seq": new.event.number(), "line": new.line })).collect();
+            // Events that are gone since they were read are left out.
+            let statement = work.query(
+                "INSERT INTO deliveries (webhook_id, event_seq, event_id, artist_id, line, state, attempts, next_at)
+                 SELECT $2::uuid, e.seq, e.id, e.artist_id, r.value->>'line', 'waiting', 0,
+                     COALESCE((SELECT MAX(d.next_at) FROM deliveries d
+                         WHERE d.webhook_id = $2::uuid AND d.line = r.value->>'line' AND d.state = 'waiting'), $3::timestamptz)
+                 FROM {rows} JOIN events e ON e.seq = (r.value->>'seq')::bigint WHERE TRUE
+                 ON CONFLICT (webhook_id, event_seq) DO NOTHING",
+            );
+            let statement = statement.bind(json("deliveries", &rows)?).bind(webhook.to_string()).bind(time_text(now));
+            written += work.execute("note deliveries", statement).await?;
+        }
+        work.commit().await?;
+        Ok(Some(written))
+    }
+
+    /// Takes up to `limit` deliveries to a webhook whose turn it is, each the head of its line, in the order in which they are due. Each counts
+    /// as an attempt.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lease_deliveries(
+        &self,
+        webhook: WebhookId,
+        owner: &str,
+        now: DateTime<Utc>,
+        ttl: Duration,
+        limit: u32,
+    ) -> Result<Vec<DeliveryLease>, StoreError> {
+        self.lease_due_deliveries(webhook, owner, now, now + ttl, limit).await
+    }
+
+    /// The same with the end of the leases given, for what is due at an earlier time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lease_due_deliveries(
+        &self,
+        webhook: WebhookId,
+        owner: &str,
+        due_at: DateTime<Utc>,
+        held_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryLease>, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "WITH due AS MATERIALIZED (
+                 SELECT d.event_seq FROM deliveries d
+                 WHERE d.webhook_id = $1::uuid AND d.state = 'waiting' AND d.next_at <= $3::timestamptz
+                     AND (d.lease_until IS NULL OR d.lease_until <= $3::timestamptz)
+                     AND EXISTS (SELECT 1 FROM webhooks w WHERE w.id = $1::uuid AND w.enabled)
+                     AND NOT EXISTS (SELECT 1 FROM deliveries e
+                         WHERE e.webhook_id = $1::uuid AND e.line = d.line AND e.state = 'waiting' AND e.event_seq < d.event_seq)
+                 ORDER BY d.next_at, d.event_seq LIMIT $5 FOR UPDATE SKIP LOCKED)
+             UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = attempts + 1,
+                 first_tried_at = COALESCE(first_tried_at, $3::timestamptz)
+             WHERE webhook_id = $1::uuid AND event_seq IN (SELECT event_seq FROM due)
+             RETURNING event_seq, attempts, line, first_tried_at::text AS first_tried_at",
+        );
+        let statement = statement
+            .bind(webhook.to_string())
+            .bind(clean(owner))
+            .bind(time_text(due_at))
+            .bind(time_text(held_until))
+            .bind(i64::from(limit));
+        let leased = work.rows("lease deliveries", statement).await?;
+        if leased.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = leased.iter().map(|row| Ok(json!({ "seq": row.int("event_seq")? })));
+        let rows: Vec<_> = rows.collect::<Result<_, StoreError>>()?;
+        let statement = work.query(event_sql!("WHERE seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})"));
+        let events = work.rows("read what is to be delivered", statement.bind(json("events", &rows)?)).await?;
+        work.commit().await?;
+        let mut events: HashMap<EventCursor, Event> = events.iter().map(event_of).collect::<Result<_, _>>()?;
+        let mut leases = Vec::with_capacity(leased.len());
+        for row in &leased {
+            let cursor = EventCursor::from(row.int("event_seq")?);
+            // One that was erased meanwhile has taken its delivery along.
+            let Some(event) = events.remove(&cursor) else { continue };
+            leases.push(DeliveryLease {
+                webhook,
+                event,
+                attempt: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+                first_tried_at: row.time("first_tried_at")?,
+                until: held_until,
+                cursor,
+                owner: clean(owner),
+                line: row.text("line")?,
+            });
+        }
+        leases.sort_by_key(|lease| lease.cursor);
+        Ok(leases)
+    }
+
+    /// Writes down how a delivery ended; the next one of its line can be sent. False where the lease is lost.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn finish_delivery(
+        &self,
+        lease: &DeliveryLease,
+        finish: &Finish,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let statement = self.query(
+            "UPDATE deliveries SET state = $5, status = $6, problem = $7, finished_at = $8::timestamptz, lease_owner = NULL,
+                 lease_until = NULL
+             WHERE webhook_id = $1::uuid AND event_seq = $2 AND lease_owner = $3 AND lease_until = $4::timestamptz AND state = 'waiting'",
+        );
+        let statement = of_lease(statement, lease)
+            .bind(finish.state.as_str())
+            .bind(finish.status.map(i64::from))
+            .bind(finish.problem.as_deref().map(clean))
+            .bind(time_text(now));
+        Ok(self.write("finish a delivery", statement).await? > 0)
+    }
+
+    /// Lets a delivery be tried again at a time; its line waits behind it. False where the lease is lost.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn retry_delivery(
+        &self,
+        lease: &DeliveryLease,
+        at: DateTime<Utc>,
+        status: Option<u16>,
+        problem: &str,
+    ) -> Result<bool, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "UPDATE deliveries SET next_at = $5::timestamptz, status = $6, problem = $7, lease_owner = NULL, lease_until = NULL
+             WHERE webhook_id = $1::uuid AND event_seq = $2 AND lease_owner = $3 AND lease_until = $4::timestamptz AND state = 'waiting'",
+        );
+        let statement = of_lease(statement, lease).bind(time_text(at)).bind(status.map(i64::from)).bind(clean(problem));
+        if work.execute("put a delivery off", statement).await? == 0 {
+            return Ok(false);
+        }
+        // Those behind it need not be looked at before.
+        let statement = work.query(
+            "UPDATE deliveries SET next_at = $4::timestamptz
+             WHERE webhook_id = $1::uuid AND line = $2 AND state = 'waiting' AND event_seq > $3",
+        );
+        let statement = statement
+            .bind(lease.webhook.to_string())
+            .bind(lease.line.clone())
+            .bind(lease.cursor.number())
+            .bind(time_text(at));
+        work.execute("put a line off", statement).await?;
+        work.commit().await?;
+        Ok(true)
+    }
+
+    /// When the next delivery comes due after `now`; none where none waits.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_delivery_after(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let statement = self.query(
+            "SELECT MIN(next_at)::text AS next_at FROM (
+                 SELECT (SELECT MIN(d.next_at) FROM deliveries d
+                     WHERE d.webhook_id = w.id AND d.state = 'waiting' AND d.next_at > $1::timestamptz) AS next_at
+                 FROM webhooks w WHERE w.enabled) AS s",
+        );
+        let row = self.row("look when the next delivery is due", statement.bind(time_text(now))).await?;
+        row.map_or(Ok(None), |row| row.time_or_null("next_at"))
+    }
+
+    /// Deliveries, those of the latest events first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
+        let statement = self.query(
+            "SELECT w.name, e.id::text AS event_id, e.type, d.artist_id::text AS artist_id, d.state, d.attempts, d.status, d.problem,
+                 d.first_tried_at::text AS first_tried_at, d.next_at::text AS next_at, d.finished_at::text AS finished_at,
+                 e.occurred_at::text AS occurred_at
+             FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id JOIN events e ON e.seq = d.event_seq
+             WHERE ($1::uuid IS NULL OR d.webhook_id = $1::uuid) AND ($2::text IS NULL OR d.state = $2::text)
+                 AND ($3::uuid IS NULL OR d.artist_id = $3::uuid) AND ($4::uuid IS NULL OR e.id = $4::uuid)
+             ORDER BY d.event_seq DESC, w.name LIMIT $5",
+        );
+        let statement = statement
+            .bind(filter.webhook.map(|id| id.to_string()))
+            .bind(filter.state.map(|state| state.as_str()))
+            .bind(filter.artist.map(|id| id.to_string()))
+            .bind(filter.event.map(|id| id.to_string()))
+            .bind(i64::from(if filter.limit == 0 { 100 } else { filter.limit }));
+        let rows = self.rows("list deliveries", statement).await?;
+        rows.iter()
+            .map(|row| {
+                let state = row.named("state", DeliveryState::parse)?;
+                let status = row.int_or_null("status")?;
+                Ok(Delivery {
+                    webhook: row.text("name")?,
+                    event_id: row.uuid("event_id")?,
+                    kind: row.text("type")?,
+                    artist_id: row.parsed_or_null("artist_id")?,
+                    state,
+                    attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+                    first_tried_at: row.time_or_null("first_tried_at")?,
+                    next_at: row.time_or_null("next_at")?.filter(|_| state == DeliveryState::Waiting),
+                    status: status.and_then(|status| u16::try_from(status).ok()),
+                    problem: row.text_or_null("problem")?,
+                    finished_at: row.time_or_null("finished_at")?,
+                    occurred_at: row.time("occurred_at")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Lets deliveries begin anew: those that are parked, or, given a time, all whose events occurred since then and that are not waiting.
+    /// Answers how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn resend_deliveries(
+        &self,
+        webhook: &Webhook,
+        since: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "UPDATE deliveries SET state = 'waiting', attempts = 0, first_tried_at = NULL, finished_at = NULL, next_at = $3::timestamptz
+             WHERE webhook_id = $1::uuid AND state <> 'waiting'
+                 AND CASE WHEN $2::timestamptz IS NULL THEN state = 'parked'
+                     ELSE event_seq IN (SELECT e.seq FROM events e WHERE e.occurred_at >= $2::timestamptz) END",
+        );
+        let statement = statement.bind(webhook.id.to_string()).bind(since.map(time_text)).bind(time_text(now));
+        let resent = work.execute("send deliveries again", statement).await?;
+        notify(&mut work, Topic::Events).await?;
+        work.commit().await?;
+        Ok(resent)
+    }
+
+    /// Lets one delivery begin anew, or makes one of an event that the webhook was never told of.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn resend_event(
+        &self,
+        webhook: &Webhook,
+        delivery: &NewDelivery,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "INSERT INTO deliveries (webhook_id, event_seq, event_id, artist_id, line, state, attempts, next_at)
+             SELECT $1::uuid, e.seq, e.id, e.artist_id, $3, 'waiting', 0, $4::timestamptz FROM events e WHERE e.seq = $2
+             ON CONFLICT (webhook_id, event_seq) DO UPDATE SET state = 'waiting', attempts = 0, first_tried_at = NULL,
+                 finished_at = NULL, next_at = excluded.next_at, lease_owner = NULL, lease_until = NULL",
+        );
+        let statement = statement
+            .bind(webhook.id.to_string())
+            .bind(delivery.event.number())
+            .bind(delivery.line.clone())
+            .bind(time_text(now));
+        work.execute("send a delivery again", statement).await?;
+        notify(&mut work, Topic::Events).await?;
+        work.commit().await
+    }
+
+    /// What waits, by kind of webhook; those that are off are left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delivery_backlog(&self) -> Result<Vec<Backlog>, StoreError> {
+        let statement = self.query(
+            "SELECT s.kind, s.n, e.occurred_at::text AS oldest FROM (
+                 SELECT w.kind, COUNT(*) AS n, MIN(d.event_seq) AS first FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
+                 WHERE d.state = 'waiting' AND w.enabled GROUP BY w.kind) AS s
+             JOIN events e ON e.seq = s.first ORDER BY s.kind",
+        );
+        let rows = self.rows("count deliveries that wait", statement).await?;
+        rows.iter()
+            .map(|row| {
+                let kind = row.named("kind", WebhookKind::parse)?;
+                Ok(Backlog { kind, waiting: row.count("n")?, oldest: row.time("oldest")? })
+            })
+            .collect()
+    }
+}
+
+/// The parameters by which a lease is found.
+fn of_lease(statement: crate::Statement, lease: &DeliveryLease) -> crate::Statement {
+    statement
+        .bind(lease.webhook.to_string())
+        .bind(lease.cursor.number())
+        .bind(lease.owner.clone())
+        .bind(time_text(lease.until))
+}

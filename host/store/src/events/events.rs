@@ -1,0 +1,172 @@
+//! The outbox: facts, written in the transaction that made them true, and read in the order they were committed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::json;
+use sqlx::any::AnyRow;
+use uuid::Uuid;
+
+use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
+use crate::database::notifications::notify;
+use crate::{Statement, Store, StoreError, Topic, Work};
+use backline_model::Event;
+
+/// How far a reader has come. The default is the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct EventCursor(i64);
+
+macro_rules! event_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT seq, id::text AS id, type, artist_id::text AS artist_id, occurred_at::text AS occurred_at, dedup_key, ",
+            "data::text AS data FROM events ",
+            $which
+        )
+    };
+}
+
+pub(crate) use event_sql;
+
+impl EventCursor {
+    pub(crate) fn number(self) -> i64 {
+        self.0
+    }
+}
+
+impl From<i64> for EventCursor {
+    fn from(number: i64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for EventCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for EventCursor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number: i64 =
+            text.trim().parse().map_err(|_| "it is no cursor; `backline events tail` prints one with each event")?;
+        Ok(Self(number.max(0)))
+    }
+}
+
+impl Store {
+    /// Events after a cursor, each with its own, in the order in which they were committed: none can appear later before one that was read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn events_after(&self, after: EventCursor, limit: u32) -> Result<Vec<(EventCursor, Event)>, StoreError> {
+        let statement = self.query(event_sql!("WHERE seq > $1 ORDER BY seq LIMIT $2"));
+        let rows = self.in_commit_order(statement.bind(after.0).bind(i64::from(limit))).await?;
+        rows.iter().map(event_of).collect()
+    }
+
+    /// Reads events so that none which is still being written can come in between later.
+    pub(crate) async fn in_commit_order(&self, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        match self.kind() {
+            DatabaseKind::Sqlite => self.rows("read events", statement).await,
+            DatabaseKind::Postgres => {
+                let mut work = self.begin().await?;
+                lock_events(&mut work).await?;
+                let rows = work.rows("read events", statement).await?;
+                work.commit().await?;
+                Ok(rows)
+            }
+        }
+    }
+
+    /// The cursor after which the latest `back` events come.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn event_cursor(&self, back: u32) -> Result<EventCursor, StoreError> {
+        let statement = self.query("SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET $1");
+        let row = self.row("look for the latest events", statement.bind(i64::from(back))).await?;
+        Ok(row.map(|row| row.int("seq")).transpose()?.map(EventCursor).unwrap_or_default())
+    }
+
+    /// An event by its id, with its cursor.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none.
+    pub async fn event(&self, id: Uuid) -> Result<(EventCursor, Event), StoreError> {
+        let row = self.row("read an event", self.query(event_sql!("WHERE id = $1::uuid")).bind(id.to_string())).await?;
+        let unknown = || StoreError::NotFound { what: "event", id: id.to_string() };
+        row.as_ref().map(event_of).transpose()?.ok_or_else(unknown)
+    }
+
+    /// Writes events that belong to no other change. Answers how many were new.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn write_events(&self, events: &[Event]) -> Result<u64, StoreError> {
+        if events.is_empty() {
+            return Ok(0);
+        }
+        let mut work = self.begin().await?;
+        let written = insert_events(&mut work, events).await?;
+        work.commit().await?;
+        Ok(written)
+    }
+}
+
+/// Waits for events that are being written, and keeps others from being written until the transaction is over. Nothing on SQLite, which has one
+/// writer.
+pub(crate) async fn lock_events(work: &mut Work) -> Result<(), StoreError> {
+    if work.kind == DatabaseKind::Postgres {
+        // Numbers become visible in another order than they are drawn. Whoever has drawn one and not committed yet holds this lock, shared;
+        // waiting for it takes as long as the end of a batch. Whoever comes after the one that waits waits too: so it gives up soon, and its caller
+        // looks again later.
+        work.rows("bound a wait", work.query("SELECT set_config('lock_timeout', '2s', TRUE) AS bound")).await?;
+        let lock = work.query("SELECT 1 AS locked FROM pg_advisory_xact_lock(7135240011894)");
+        work.rows("wait for events that are being written", lock).await?;
+    }
+    Ok(())
+}
+
+pub(crate) fn event_of(row: &AnyRow) -> Result<(EventCursor, Event), StoreError> {
+    let event = Event {
+        id: row.uuid("id")?,
+        kind: row.text("type")?,
+        artist_id: row.parsed_or_null("artist_id")?,
+        occurred_at: row.time("occurred_at")?,
+        dedup_key: row.text_or_null("dedup_key")?,
+        data: row.json("data")?,
+    };
+    Ok((EventCursor(row.int("seq")?), event))
+}
+
+/// Writes events; one whose dedup key was ever written is left out. Answers how many were new.
+pub(crate) async fn insert_events(work: &mut Work, events: &[Event]) -> Result<u64, StoreError> {
+    if events.is_empty() {
+        return Ok(0);
+    }
+    let rows: Vec<_> = events
+        .iter()
+        .map(|event| {
+            json!({
+                "id": event.id, "type": event.kind, "artist": event.artist_id, "at": time_text(event.occurred_at),
+                "dedup_key": event.dedup_key, "data": event.data,
+            })
+        })
+        .collect();
+    let statement = work.query(
+        "INSERT INTO events (id, type, artist_id, occurred_at, dedup_key, data)
+         SELECT (r.value->>'id')::uuid, r.value->>'type', (r.value->>'artist')::uuid, (r.value->>'at')::timestamptz,
+             r.value->>'dedup_key', (r.value->>'data')::jsonb
+         FROM {rows} {and_event_lock} WHERE TRUE
+         ON CONFLICT DO NOTHING",
+    );
+    let written = work.execute("write events", statement.bind(json("events", &rows)?)).await?;
+    if written > 0 {
+        notify(work, Topic::Events).await?;
+    }
+    Ok(written)
+}

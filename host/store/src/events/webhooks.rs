@@ -1,0 +1,210 @@
+//! Webhooks: who is told of events, with secrets as sealed bytes, and how far each has been looked after.
+
+use chrono::{DateTime, Utc};
+use sqlx::any::AnyRow;
+
+use crate::database::dialect::{Columns as _, clean, json, time_text, unreadable};
+use crate::database::notifications::notify;
+use crate::events::events::{EventCursor, lock_events};
+use crate::{Store, StoreError, Topic};
+use backline_model::{Webhook, WebhookId, WebhookKind};
+
+/// The sealed secrets of a webhook.
+#[derive(Clone, PartialEq)]
+pub struct SealedWebhookSecrets {
+    /// What signs.
+    pub secret: Vec<u8>,
+    /// What signs too, and until when.
+    pub previous: Option<(Vec<u8>, DateTime<Utc>)>,
+}
+
+impl std::fmt::Debug for SealedWebhookSecrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealedWebhookSecrets")
+    }
+}
+
+macro_rules! webhook_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT id::text AS id, name, kind, url, events::text AS events, tenant, enabled::int AS enabled, disabled_reason, ",
+            "previous_until::text AS previous_until, seen, created_at::text AS created_at, updated_at::text AS updated_at FROM webhooks ",
+            $which
+        )
+    };
+}
+
+impl Store {
+    /// Adds a webhook that is told of events from now on, or from the first one that is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::WebhookExists`] when the name is taken.
+    pub async fn add_webhook(
+        &self,
+        webhook: &Webhook,
+        sealed_secret: Vec<u8>,
+        from_start: bool,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        if !from_start {
+            // What is being written now is older than the webhook.
+            lock_events(&mut work).await?;
+        }
+        let statement = work.query(
+            "INSERT INTO webhooks (id, name, kind, url, events, tenant, secret, enabled, seen, created_at, updated_at)
+             SELECT $1::uuid, $2, $3, $4, $5::jsonb, $6, $7, ($8::bigint = 1),
+                 CASE WHEN $9::bigint = 1 THEN 0 ELSE COALESCE((SELECT MAX(seq) FROM events), 0) END, $10::timestamptz, $10::timestamptz
+             WHERE TRUE ON CONFLICT (name) DO NOTHING",
+        );
+        let statement = statement
+            .bind(webhook.id.to_string())
+            .bind(clean(&webhook.name))
+            .bind(webhook.kind.as_str())
+            .bind(clean(&webhook.url))
+            .bind(json("a webhook's events", &webhook.events)?)
+            .bind(webhook.tenant.as_ref().map(ToString::to_string))
+            .bind(sealed_secret)
+            .bind(i64::from(webhook.enabled))
+            .bind(i64::from(from_start))
+            .bind(time_text(webhook.created_at));
+        if work.execute("add a webhook", statement).await? == 0 {
+            return Err(StoreError::WebhookExists { name: webhook.name.clone() });
+        }
+        notify(&mut work, Topic::Events).await?;
+        work.commit().await
+    }
+
+    /// Every webhook by name, each with the last event that was looked at for it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_webhooks(&self) -> Result<Vec<(Webhook, EventCursor)>, StoreError> {
+        let rows = self.rows("list webhooks", self.query(webhook_sql!("ORDER BY name"))).await?;
+        rows.iter().map(webhook_of).collect()
+    }
+
+    /// The webhook of a name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none.
+    pub async fn webhook_named(&self, name: &str) -> Result<Webhook, StoreError> {
+        let row = self.row("read a webhook", self.query(webhook_sql!("WHERE name = $1")).bind(name.to_owned())).await?;
+        let found = row.as_ref().map(webhook_of).transpose()?;
+        found.map(|(webhook, _)| webhook).ok_or_else(|| not_found(name))
+    }
+
+    /// The sealed secrets of a webhook; none where it is gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn webhook_secrets(&self, id: WebhookId) -> Result<Option<SealedWebhookSecrets>, StoreError> {
+        let statement = self.query(
+            "SELECT secret, previous_secret, previous_until::text AS previous_until FROM webhooks WHERE id = $1::uuid",
+        );
+        let row = self.row("read a webhook's secrets", statement.bind(id.to_string())).await?;
+        row.map(|row| {
+            let previous = row.bytes_or_null("previous_secret")?.zip(row.time_or_null("previous_until")?);
+            Ok(SealedWebhookSecrets { secret: row.bytes("secret")?, previous })
+        })
+        .transpose()
+    }
+
+    /// Gives a webhook another secret. The one before signs too until `keep_old_until`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is gone.
+    pub async fn replace_webhook_secret(
+        &self,
+        webhook: &Webhook,
+        sealed_secret: Vec<u8>,
+        keep_old_until: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let statement = self.query(
+            "UPDATE webhooks SET previous_secret = CASE WHEN $3::timestamptz IS NOT NULL THEN secret END,
+                 previous_until = $3::timestamptz, secret = $2, updated_at = $4::timestamptz
+             WHERE id = $1::uuid",
+        );
+        let statement = statement
+            .bind(webhook.id.to_string())
+            .bind(sealed_secret)
+            .bind(keep_old_until.map(time_text))
+            .bind(time_text(now));
+        match self.write("replace a webhook's secret", statement).await? {
+            0 => Err(not_found(&webhook.name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Switches a webhook on, or off for a reason.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is gone.
+    pub async fn set_webhook_enabled(
+        &self,
+        webhook: &Webhook,
+        enabled: bool,
+        reason: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "UPDATE webhooks SET enabled = ($2::bigint = 1), disabled_reason = $3, updated_at = $4::timestamptz WHERE id = $1::uuid",
+        );
+        let statement = statement
+            .bind(webhook.id.to_string())
+            .bind(i64::from(enabled))
+            .bind(reason.filter(|_| !enabled).map(clean))
+            .bind(time_text(now));
+        if work.execute("switch a webhook", statement).await? == 0 {
+            return Err(not_found(&webhook.name));
+        }
+        if enabled {
+            // The time for which a delivery is tried begins anew: it could not be made meanwhile.
+            let statement = work.query(
+                "UPDATE deliveries SET attempts = 0, first_tried_at = NULL, next_at = $2::timestamptz
+                 WHERE webhook_id = $1::uuid AND state = 'waiting' AND lease_owner IS NULL",
+            );
+            let statement = statement.bind(webhook.id.to_string()).bind(time_text(now));
+            work.execute("let waiting deliveries begin anew", statement).await?;
+        }
+        notify(&mut work, Topic::Events).await?;
+        work.commit().await
+    }
+
+    /// Removes a webhook with everything it was to be told.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none of the name.
+    pub async fn remove_webhook(&self, name: &str) -> Result<(), StoreError> {
+        let statement = self.query("DELETE FROM webhooks WHERE name = $1").bind(name.to_owned());
+        match self.write("remove a webhook", statement).await? {
+            0 => Err(not_found(name)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_found(name: &str) -> StoreError {
+    StoreError::NotFound { what: "webhook", id: format!("named '{name}'; `backline webhooks list` shows them") }
+}
+
+fn webhook_of(row: &AnyRow) -> Result<(Webhook, EventCursor), StoreError> {
+    let webhook = Webhook {
+        id: row.parsed("id")?,
+        name: row.text("name")?,
+        kind: row.named("kind", WebhookKind::parse)?,
+        url: row.text("url")?,
+        events: row.json("events")?,
+        tenant: row
+            .text_or_null("tenant")?
+            .map(|text| backline_model::Tenant::new(text).map_err(|error| unreadable("tenant", error.to_string())))
+            .transpose()?,
+        enabled: row.truth("enabled")?,
+        disabled_reason: row.text_or_null("disabled_reason")?,
+        previous_until: row.time_or_null("previous_until")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    };
+    Ok((webhook, EventCursor::from(row.int("seen")?)))
+}

@@ -1,0 +1,264 @@
+//! What the stages before storing must know of an account's other days.
+//!
+//! Of other dates only `metrics` is read, never the archive: growth reaches back 90 days and a backfill 400, and nothing is archived before 490 days
+//! are over. A late number for a date that is archived is merged with its row there.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{Days, NaiveDate};
+use serde_json::json;
+
+use crate::database::dialect::{Columns as _, json};
+use crate::numbers::metrics::{engagement_of, row_columns, row_of, value_columns, values_of};
+use crate::{StoreError, Work};
+use backline_model::growth::SPANS_DAYS;
+use backline_model::{AccountId, History, MetricName, MetricsRow};
+
+/// Days right before a date that are always known: validation looks for values that have not moved for 14 of them.
+const RECENT_DAYS: u64 = 15;
+
+/// Days after a date in which every row's growth may be measured from it. Of what lies beyond, only the next row may: it is measured from
+/// the latest row before it.
+const LATER_DAYS: u64 = 90;
+
+/// How far back a metric's latest value is looked for when a date is filled in that lies before others, in days.
+const BACKFILL_DAYS: u64 = 400;
+
+/// When each metric of an account was last accepted.
+pub(crate) type LastAccepted = BTreeMap<MetricName, NaiveDate>;
+
+/// What is known of an account besides the row about to be written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccountPast {
+    /// The row of the same date, which the new one is merged with.
+    pub existing: Option<MetricsRow>,
+    /// Accepted values of other dates: all of the 15 days before, the days that growth is computed from, the latest one of each metric
+    /// that has none among these, and what later dates' growth needs.
+    pub history: History,
+    /// Dates after this one that have rows, in order: those up to 90 days on, and the next one after these.
+    pub later_dates: Vec<NaiveDate>,
+    /// Their rows, in the same order.
+    pub later_rows: Vec<MetricsRow>,
+}
+
+/// Dates of one account, both ends included.
+struct Span {
+    account: AccountId,
+    since: NaiveDate,
+    until: NaiveDate,
+}
+
+/// Reads what is known besides the rows of these dates. An account may be asked for once.
+pub(crate) async fn load(
+    work: &mut Work,
+    wanted: &[(AccountId, NaiveDate)],
+) -> Result<(HashMap<AccountId, AccountPast>, HashMap<AccountId, LastAccepted>), StoreError> {
+    let mut pasts: HashMap<AccountId, AccountPast> =
+        wanted.iter().map(|(account, _)| (*account, AccountPast::default())).collect();
+    let dates: HashMap<AccountId, NaiveDate> = wanted.iter().copied().collect();
+
+    for row in same_and_later(work, wanted).await? {
+        let (Some(past), Some(date)) = (pasts.get_mut(&row.account_id), dates.get(&row.account_id)) else { continue };
+        if row.metric_date == *date {
+            past.existing = Some(row);
+            continue;
+        }
+        let basis = row.engagement.map(|engagement| engagement.basis);
+        past.history.insert(row.metric_date, row.values.clone(), basis);
+        past.later_dates.push(row.metric_date);
+        past.later_rows.push(row);
+    }
+
+    let mut spans = Vec::with_capacity(wanted.len() * 3);
+    for (account, date) in wanted {
+        spans.push(Span { account: *account, since: back(*date, RECENT_DAYS), until: back(*date, 1) });
+        for span in SPANS_DAYS.iter().map(|span| u64::from(*span)).filter(|span| *span > RECENT_DAYS) {
+            spans.push(Span { account: *account, since: back(*date, span), until: back(*date, span) });
+        }
+    }
+    earlier(work, &spans, &mut pasts).await?;
+
+    let accepted = last_accepted(work, wanted).await?;
+    // A date of the past without a row may be in the archive.
+    let is_past = |account: &AccountId, date: &NaiveDate| {
+        accepted.get(account).is_some_and(|last| last.values().any(|accepted| accepted >= date))
+    };
+    let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
+    let may_be_archived: Vec<(AccountId, NaiveDate)> =
+        wanted.iter().filter(|(account, date)| has_none(account) && is_past(account, date)).copied().collect();
+    for row in archived(work, &may_be_archived).await? {
+        if let Some(past) = pasts.get_mut(&row.account_id) {
+            past.existing = Some(row);
+        }
+    }
+
+    let spans = gaps(wanted, &pasts, &accepted);
+    if !spans.is_empty() {
+        earlier(work, &spans, &mut pasts).await?;
+    }
+    Ok((pasts, accepted))
+}
+
+/// What the first reading did not bring: values that have been missing for long, and the days later dates' growth is computed from.
+fn gaps(
+    wanted: &[(AccountId, NaiveDate)],
+    pasts: &HashMap<AccountId, AccountPast>,
+    accepted: &HashMap<AccountId, LastAccepted>,
+) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for (account, date) in wanted {
+        let Some(past) = pasts.get(account) else { continue };
+        let recent = back(*date, RECENT_DAYS);
+        let mut days: BTreeSet<NaiveDate> = BTreeSet::new();
+        for later in &past.later_dates {
+            days.extend(SPANS_DAYS.iter().map(|span| back(*later, u64::from(*span))).filter(|day| *day < recent));
+        }
+        let mut search = false;
+        for (metric, last) in accepted.get(account).into_iter().flatten() {
+            // A day found before the recent ones was read for a span's sake: there may be later ones between it and them.
+            let is_recent =
+                past.history.latest_before(metric.as_str(), *date).is_some_and(|(found, _)| found >= recent);
+            if is_recent {
+                continue;
+            }
+            if *last < recent {
+                days.insert(*last);
+            } else {
+                // It was accepted on this date or a later one; when before that is not kept.
+                search = true;
+            }
+        }
+        if search {
+            spans.push(Span { account: *account, since: back(*date, BACKFILL_DAYS), until: back(recent, 1) });
+        }
+        spans.extend(days.into_iter().map(|day| Span { account: *account, since: day, until: day }));
+    }
+    spans
+}
+
+async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Vec<MetricsRow>, StoreError> {
+    let rows: Vec<_> = wanted
+        .iter()
+        .map(|(account, date)| json!({ "account": account, "since": date, "until": forward(*date, LATER_DAYS) }))
+        .collect();
+    let statement = work.query(concat!(
+        "SELECT ",
+        row_columns!(),
+        " FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
+             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= COALESCE(
+                 (SELECT MIN(n.metric_date) FROM metrics n
+                  WHERE n.account_id = (r.value->>'account')::uuid AND n.metric_date > (r.value->>'until')::date),
+                 (r.value->>'until')::date)
+         ORDER BY m.metric_date"
+    ));
+    let rows = work.rows("read the rows of a date and after", statement.bind(json("dates", &rows)?)).await?;
+    rows.iter().map(row_of).collect()
+}
+
+/// The rows of these dates in the archive.
+async fn archived(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Vec<MetricsRow>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<_> = wanted.iter().map(|(account, date)| json!({ "account": account, "date": date })).collect();
+    let statement = work.query(concat!(
+        "SELECT ",
+        row_columns!(),
+        " FROM {rows} JOIN metrics_archive m ON m.account_id = (r.value->>'account')::uuid
+             AND m.metric_date = (r.value->>'date')::date"
+    ));
+    let rows = work.rows("read archived rows", statement.bind(json("dates", &rows)?)).await?;
+    rows.iter().map(row_of).collect()
+}
+
+async fn earlier(
+    work: &mut Work,
+    spans: &[Span],
+    pasts: &mut HashMap<AccountId, AccountPast>,
+) -> Result<(), StoreError> {
+    let rows: Vec<_> =
+        spans.iter().map(|span| json!({ "account": span.account, "since": span.since, "until": span.until })).collect();
+    let statement = work.query(concat!(
+        "SELECT ",
+        value_columns!(),
+        " FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
+             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date"
+    ));
+    for row in work.rows("read earlier values", statement.bind(json("dates", &rows)?)).await? {
+        let account: AccountId = row.parsed("account_id")?;
+        let basis = engagement_of(&row)?.map(|engagement| engagement.basis);
+        if let Some(past) = pasts.get_mut(&account) {
+            past.history.insert(row.date("metric_date")?, values_of(&row)?, basis);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn last_accepted(
+    work: &mut Work,
+    wanted: &[(AccountId, NaiveDate)],
+) -> Result<HashMap<AccountId, LastAccepted>, StoreError> {
+    let rows: Vec<_> = wanted.iter().map(|(account, _)| json!({ "id": account })).collect();
+    let statement = work.query(
+        "SELECT s.account_id::text AS account_id, s.last_accepted::text AS last_accepted
+         FROM {rows} JOIN account_state s ON s.account_id = (r.value->>'id')::uuid",
+    );
+    let rows = work.rows("read when metrics were accepted", statement.bind(json("account ids", &rows)?)).await?;
+    rows.iter().map(|row| Ok((row.parsed("account_id")?, row.json("last_accepted")?))).collect()
+}
+
+/// What `last_accepted` is once a row is stored too.
+pub(crate) fn accept(last: &mut LastAccepted, row: &MetricsRow) {
+    for metric in row.values.keys() {
+        match last.get_mut(metric) {
+            Some(date) => *date = (*date).max(row.metric_date),
+            None => {
+                last.insert(metric.clone(), row.metric_date);
+            }
+        }
+    }
+}
+
+/// Forgets what was last accepted on dates that are deleted, so that nobody looks for it. A date that was only archived may stay: it lies so far
+/// back that nothing is measured from it, and the one look that finds nothing is all that it costs.
+pub(crate) async fn forget(
+    work: &mut Work,
+    deleted: impl Iterator<Item = (AccountId, NaiveDate)>,
+) -> Result<(), StoreError> {
+    let deleted: BTreeSet<(AccountId, NaiveDate)> = deleted.collect();
+    let accounts: BTreeSet<AccountId> = deleted.iter().map(|(account, _)| *account).collect();
+    let rows: Vec<_> = accounts.iter().map(|account| json!({ "id": account })).collect();
+    // A batch that is storing just now writes its own dates, which are newer.
+    let statement = work.query(
+        "SELECT m.account_id::text AS account_id, m.last_accepted::text AS last_accepted FROM account_state m
+         WHERE m.account_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY m.account_id FOR UPDATE OF m SKIP LOCKED",
+    );
+    let found = work.rows("read when metrics were accepted", statement.bind(json("account ids", &rows)?)).await?;
+    let mut changed = Vec::new();
+    for row in found {
+        let account: AccountId = row.parsed("account_id")?;
+        let mut last: LastAccepted = row.json("last_accepted")?;
+        let before = last.len();
+        last.retain(|_, date| !deleted.contains(&(account, *date)));
+        if last.len() < before {
+            changed.push(json!({ "id": account, "last": last }));
+        }
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let statement = work.query(
+        "UPDATE account_state SET last_accepted = (SELECT (r.value->'last')::jsonb FROM {rows} WHERE (r.value->>'id')::uuid = account_state.account_id)
+         WHERE account_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+    );
+    work.execute("forget when metrics were accepted", statement.bind(json("last accepted", &changed)?)).await?;
+    Ok(())
+}
+
+fn back(date: NaiveDate, days: u64) -> NaiveDate {
+    date.checked_sub_days(Days::new(days)).unwrap_or(NaiveDate::MIN)
+}
+
+fn forward(date: NaiveDate, days: u64) -> NaiveDate {
+    date.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
+}

@@ -1,0 +1,379 @@
+//! The `metrics` table, the growth beside it, and the documents both came from.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+use crate::database::dialect::{Columns as _, json, time_text};
+use crate::work::completion::{AccountResult, DocumentRecord};
+use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use backline_model::metric::names;
+use backline_model::{
+    AccountId, ArtistId, Batch, DocumentId, Engagement, GrowthRow, MetricName, MetricsRow, Platform, Value, Window,
+};
+
+/// Level of zstd for documents: JSON shrinks to a fifth already, and higher levels cost more time than they save space.
+const DOCUMENT_COMPRESSION_LEVEL: i32 = 1;
+
+/// Largest expanded document; a connector's output is bounded far below it.
+const DOCUMENT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Most document bytes handed to the database in one parameter.
+const DOCUMENT_BYTES_PER_STATEMENT: usize = 32 * 1024 * 1024;
+
+/// Which rows to read. Everything that is none does not restrict. The latest date comes first.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsFilter {
+    /// Only this artist's.
+    pub artist: Option<ArtistId>,
+    /// Only this account's.
+    pub account: Option<AccountId>,
+    /// Only on this platform.
+    pub platform: Option<Platform>,
+    /// Only from this date on.
+    pub since: Option<NaiveDate>,
+    /// Only up to this date, itself included.
+    pub until: Option<NaiveDate>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// What a column of its own can hold.
+enum ColumnKind {
+    Count,
+    Decimal,
+    Text,
+    Texts,
+}
+
+fn column_kind(name: &str) -> ColumnKind {
+    match name {
+        names::ENGAGEMENT_RATE | names::POPULARITY => ColumnKind::Decimal,
+        names::TOP_TRACK => ColumnKind::Text,
+        names::GENRES => ColumnKind::Texts,
+        _ => ColumnKind::Count,
+    }
+}
+
+/// The columns that hold values, with what says how the engagement rate was computed.
+macro_rules! value_columns {
+    () => {
+        "m.account_id::text AS account_id, m.metric_date::text AS metric_date, m.followers, m.following, m.posts_count, \
+         m.engagement_rate::float8 AS engagement_rate, m.content_views, m.streams, m.monthly_listeners, m.video_views, m.total_views, \
+         m.likes, m.comments, m.shares, m.popularity::float8 AS popularity, m.recent_releases, m.top_track, m.genres::text AS genres, \
+         m.extra::text AS extra, m.engagement::text AS engagement"
+    };
+}
+
+/// Every column that a [`MetricsRow`] is made of.
+macro_rules! row_columns {
+    () => {
+        concat!(
+            $crate::numbers::metrics::value_columns!(),
+            ", m.artist_id::text AS artist_id, m.platform, m.absent::text AS absent, m.coverage::text AS coverage, ",
+            "m.observed::text AS observed, m.window_since::text AS window_since, m.window_until::text AS window_until, ",
+            "m.collection_source, m.data_quality_score::float8 AS data_quality_score, m.findings::text AS findings, ",
+            "m.notes::text AS notes, m.observed_at::text AS observed_at, m.release_digest, m.wit_version, m.run_id::text AS run_id, ",
+            "m.document_id::text AS document_id"
+        )
+    };
+}
+
+pub(crate) use {row_columns, value_columns};
+
+macro_rules! filter_sql {
+    ($table:literal) => {
+        concat!(
+            " FROM ",
+            $table,
+            " m WHERE ($1::uuid IS NULL OR m.artist_id = $1::uuid) AND ($2::uuid IS NULL OR m.account_id = $2::uuid) ",
+            "AND ($3::text IS NULL OR m.platform = $3) AND ($4::date IS NULL OR m.metric_date >= $4::date) ",
+            "AND ($5::date IS NULL OR m.metric_date <= $5::date) ORDER BY m.metric_date DESC, m.account_id LIMIT $6"
+        )
+    };
+}
+
+impl Store {
+    /// Stored rows, archived ones too, the latest date first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn metrics(&self, filter: &MetricsFilter) -> Result<Vec<MetricsRow>, StoreError> {
+        let statement = self.query(concat!("SELECT ", row_columns!(), filter_sql!("metrics_all")));
+        self.rows("read metrics", filtered(statement, filter)).await?.iter().map(row_of).collect()
+    }
+
+    /// Stored growth, the latest date first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn growth(&self, filter: &MetricsFilter) -> Result<Vec<GrowthRow>, StoreError> {
+        let statement = self.query(concat!(
+            "SELECT m.account_id::text AS account_id, m.artist_id::text AS artist_id, m.platform, m.metric_date::text AS metric_date, ",
+            "m.changes::text AS changes",
+            filter_sql!("growth")
+        ));
+        let rows = self.rows("read growth", filtered(statement, filter)).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(GrowthRow {
+                    account_id: row.parsed("account_id")?,
+                    artist_id: row.parsed("artist_id")?,
+                    platform: row.parsed("platform")?,
+                    metric_date: row.date("metric_date")?,
+                    changes: row.json("changes")?,
+                })
+            })
+            .collect()
+    }
+
+    /// A stored document, expanded.
+    ///
+    /// # Errors
+    /// When it can't be expanded or the database fails.
+    pub async fn document(&self, id: DocumentId) -> Result<Option<String>, StoreError> {
+        let statement = self.query("SELECT body, bytes_raw FROM documents WHERE id = $1::uuid");
+        let Some(row) = self.row("read a document", statement.bind(id.to_string())).await? else { return Ok(None) };
+        expanded(&row).map(Some)
+    }
+}
+
+/// The document of a row with `body` and `bytes_raw`.
+pub(crate) fn expanded(row: &AnyRow) -> Result<String, StoreError> {
+    let size = usize::try_from(row.count("bytes_raw")?).unwrap_or(usize::MAX).min(DOCUMENT_BYTES_MAX);
+    let expand = |source| StoreError::Compression { what: "expand", source };
+    let bytes = zstd::bulk::decompress(&row.bytes("body")?, size).map_err(expand)?;
+    String::from_utf8(bytes)
+        .map_err(|error| expand(std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error())))
+}
+
+fn filtered(statement: crate::Statement, filter: &MetricsFilter) -> crate::Statement {
+    statement
+        .bind(filter.artist.map(|id| id.to_string()))
+        .bind(filter.account.map(|id| id.to_string()))
+        .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
+        .bind(filter.since.map(|date| date.to_string()))
+        .bind(filter.until.map(|date| date.to_string()))
+        .bind(crate::artists::artists::limit(filter.limit))
+}
+
+/// The accepted values of a row that was read with [`value_columns`].
+pub(crate) fn values_of(row: &AnyRow) -> Result<BTreeMap<MetricName, Value>, StoreError> {
+    let mut values: BTreeMap<MetricName, Value> = row.json("extra")?;
+    for name in names::COLUMNS {
+        let value = match column_kind(name) {
+            ColumnKind::Count => row.int_or_null(name)?.map(Value::Integer),
+            ColumnKind::Decimal => row.float_or_null(name)?.map(Value::Decimal),
+            ColumnKind::Text => row.text_or_null(name)?.map(Value::Text),
+            ColumnKind::Texts => row.json_or_null(name)?.map(Value::Texts),
+        };
+        if let Some(value) = value {
+            let name =
+                MetricName::new(name).map_err(|error| crate::database::dialect::unreadable(name, error.to_string()))?;
+            values.insert(name, value);
+        }
+    }
+    Ok(values)
+}
+
+/// A row that was read with [`row_columns`].
+pub(crate) fn row_of(row: &AnyRow) -> Result<MetricsRow, StoreError> {
+    Ok(MetricsRow {
+        account_id: row.parsed("account_id")?,
+        artist_id: row.parsed("artist_id")?,
+        platform: row.parsed("platform")?,
+        metric_date: row.date("metric_date")?,
+        values: values_of(row)?,
+        absent: row.json("absent")?,
+        coverage: row.json("coverage")?,
+        observed: row.json("observed")?,
+        engagement: row.json_or_null("engagement")?,
+        window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
+        quality_score: row.float_or_null("data_quality_score")?.unwrap_or_default(),
+        findings: row.json("findings")?,
+        notes: row.json("notes")?,
+        collection_source: row.text("collection_source")?,
+        observed_at: row.time("observed_at")?,
+        release: row.parsed("release_digest")?,
+        wit_version: row.text("wit_version")?,
+        run_id: row.parsed("run_id")?,
+        document_id: row.parsed("document_id")?,
+    })
+}
+
+/// The engagement of a row that was read with [`value_columns`].
+pub(crate) fn engagement_of(row: &AnyRow) -> Result<Option<Engagement>, StoreError> {
+    row.json_or_null("engagement")
+}
+
+/// Writes rows; each replaces the one of its account and date, with which it has been merged already.
+pub(crate) async fn upsert_rows(work: &mut Work, rows: &[&MetricsRow], now: DateTime<Utc>) -> Result<(), StoreError> {
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let encoded = chunk.iter().map(|row| EncodedRow::new(row)).collect::<Result<Vec<_>, _>>()?;
+        let statement = work.query(
+            "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, following, posts_count, engagement_rate,
+                 content_views, streams, monthly_listeners, video_views, total_views, likes, comments, shares, popularity,
+                 recent_releases, top_track, genres, extra, absent, coverage, observed, engagement, window_since, window_until,
+                 collection_source, data_quality_score, findings, notes, observed_at, release_digest, wit_version, run_id, document_id,
+                 created_at, updated_at)
+             SELECT (r.value->>'account')::uuid, (r.value->>'artist')::uuid, r.value->>'platform', (r.value->>'date')::date,
+                 (r.value->>'followers')::bigint, (r.value->>'following')::bigint, (r.value->>'posts_count')::bigint,
+                 (r.value->>'engagement_rate')::numeric, (r.value->>'content_views')::bigint, (r.value->>'streams')::bigint,
+                 (r.value->>'monthly_listeners')::bigint, (r.value->>'video_views')::bigint, (r.value->>'total_views')::bigint,
+                 (r.value->>'likes')::bigint, (r.value->>'comments')::bigint, (r.value->>'shares')::bigint,
+                 (r.value->>'popularity')::numeric, (r.value->>'recent_releases')::bigint, r.value->>'top_track',
+                 (r.value->>'genres')::jsonb, (r.value->>'extra')::jsonb, (r.value->>'absent')::jsonb, (r.value->>'coverage')::jsonb,
+                 (r.value->>'observed')::jsonb, (r.value->>'engagement')::jsonb, (r.value->>'since')::timestamptz,
+                 (r.value->>'until')::timestamptz, r.value->>'source', (r.value->>'quality')::numeric, (r.value->>'findings')::jsonb,
+                 (r.value->>'notes')::jsonb, (r.value->>'observed_at')::timestamptz, r.value->>'release', r.value->>'wit_version',
+                 (r.value->>'run')::uuid, (r.value->>'document')::uuid, $2::timestamptz, $2::timestamptz
+             FROM {rows} WHERE TRUE
+             ON CONFLICT (account_id, metric_date) DO UPDATE SET
+                 followers = excluded.followers, following = excluded.following, posts_count = excluded.posts_count,
+                 engagement_rate = excluded.engagement_rate, content_views = excluded.content_views, streams = excluded.streams,
+                 monthly_listeners = excluded.monthly_listeners, video_views = excluded.video_views,
+                 total_views = excluded.total_views, likes = excluded.likes, comments = excluded.comments, shares = excluded.shares,
+                 popularity = excluded.popularity, recent_releases = excluded.recent_releases, top_track = excluded.top_track,
+                 genres = excluded.genres, extra = excluded.extra, absent = excluded.absent, coverage = excluded.coverage,
+                 observed = excluded.observed, engagement = excluded.engagement, window_since = excluded.window_since,
+                 window_until = excluded.window_until, collection_source = excluded.collection_source,
+                 data_quality_score = excluded.data_quality_score, findings = excluded.findings, notes = excluded.notes,
+                 observed_at = excluded.observed_at, release_digest = excluded.release_digest, wit_version = excluded.wit_version,
+                 run_id = excluded.run_id, document_id = excluded.document_id, updated_at = excluded.updated_at",
+        );
+        work.execute("store metrics", statement.bind(json("metrics", &encoded)?).bind(time_text(now))).await?;
+    }
+    Ok(())
+}
+
+/// Writes growth; each row replaces the one of its account and date.
+pub(crate) async fn upsert_growth(work: &mut Work, rows: &[&GrowthRow], now: DateTime<Utc>) -> Result<(), StoreError> {
+    for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let statement = work.query(
+            "INSERT INTO growth (account_id, artist_id, platform, metric_date, changes, updated_at)
+             SELECT (r.value->>'account_id')::uuid, (r.value->>'artist_id')::uuid, r.value->>'platform',
+                 (r.value->>'metric_date')::date, (r.value->>'changes')::jsonb, $2::timestamptz
+             FROM {rows} WHERE TRUE
+             ON CONFLICT (account_id, metric_date) DO UPDATE SET changes = excluded.changes, updated_at = excluded.updated_at",
+        );
+        work.execute("store growth", statement.bind(json("growth", &chunk)?).bind(time_text(now))).await?;
+    }
+    Ok(())
+}
+
+/// Writes the documents that rows were made from. Their compressed bytes travel as one parameter, of which each row takes its part:
+/// within JSON they would have to be written as digits.
+pub(crate) async fn insert_documents(
+    work: &mut Work,
+    batch: &Batch,
+    documents: &[(&AccountResult, &DocumentRecord)],
+) -> Result<(), StoreError> {
+    let mut compressor = zstd::bulk::Compressor::new(DOCUMENT_COMPRESSION_LEVEL)
+        .map_err(|source| StoreError::Compression { what: "compress", source })?;
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut rows = Vec::new();
+    for (index, (account, document)) in documents.iter().enumerate() {
+        let compressed = compressor
+            .compress(document.body.as_bytes())
+            .map_err(|source| StoreError::Compression { what: "compress", source })?;
+        rows.push(json!({
+            "id": document.id, "account": account.account_id, "artist": account.artist_id, "platform": account.platform,
+            "date": account.metric_date, "run": batch.run_id, "observed_at": time_text(document.observed_at),
+            "since": time_text(document.window.since), "until": time_text(document.window.until), "release": batch.release,
+            "offset": bytes.len() + 1, "length": compressed.len(), "raw": document.body.len(),
+        }));
+        bytes.extend_from_slice(&compressed);
+        if bytes.len() < DOCUMENT_BYTES_PER_STATEMENT && rows.len() < ROWS_PER_STATEMENT && index + 1 < documents.len()
+        {
+            continue;
+        }
+        let statement = work.query(
+            "INSERT INTO documents (id, account_id, artist_id, platform, metric_date, run_id, observed_at, window_since, window_until,
+                 release_digest, body, bytes_raw)
+             SELECT (r.value->>'id')::uuid, (r.value->>'account')::uuid, (r.value->>'artist')::uuid, r.value->>'platform',
+                 (r.value->>'date')::date, (r.value->>'run')::uuid, (r.value->>'observed_at')::timestamptz,
+                 (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz, r.value->>'release',
+                 substr($2::bytea, (r.value->>'offset')::int, (r.value->>'length')::int), (r.value->>'raw')::bigint
+             FROM {rows}",
+        );
+        let statement = statement.bind(json("documents", &rows)?).bind(std::mem::take(&mut bytes));
+        work.execute("store documents", statement).await?;
+        rows.clear();
+    }
+    Ok(())
+}
+
+/// A row as the statement above takes it: its columns by name, everything else of its values under `extra`.
+struct EncodedRow<'a> {
+    row: &'a MetricsRow,
+    columns: Vec<(&'a str, serde_json::Value)>,
+    extra: BTreeMap<&'a MetricName, &'a Value>,
+}
+
+impl<'a> EncodedRow<'a> {
+    fn new(row: &'a MetricsRow) -> Result<Self, StoreError> {
+        let mut columns = Vec::with_capacity(row.values.len());
+        let mut extra = BTreeMap::new();
+        for (name, value) in &row.values {
+            if names::COLUMNS.contains(&name.as_str()) {
+                columns.push((name.as_str(), column_value(name, value)?));
+            } else {
+                extra.insert(name, value);
+            }
+        }
+        Ok(Self { row, columns, extra })
+    }
+}
+
+fn column_value(name: &MetricName, value: &Value) -> Result<serde_json::Value, StoreError> {
+    /// Below it every whole number is a float exactly.
+    const WHOLE_FLOATS: f64 = 9_007_199_254_740_992.0;
+
+    Ok(match (column_kind(name.as_str()), value) {
+        (ColumnKind::Count, Value::Integer(integer)) => json!(integer),
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within 53 bits")]
+        (ColumnKind::Count, Value::Decimal(decimal)) if decimal.fract() == 0.0 && decimal.abs() < WHOLE_FLOATS => {
+            json!(*decimal as i64)
+        }
+        (ColumnKind::Decimal, Value::Integer(integer)) => json!(integer),
+        (ColumnKind::Decimal, Value::Decimal(decimal)) if decimal.is_finite() => json!(decimal),
+        (ColumnKind::Text, Value::Text(text)) => json!(text),
+        (ColumnKind::Texts, Value::Texts(texts)) => json!(texts),
+        _ => return Err(StoreError::Misfit { metric: name.to_string(), value: format!("{value:?}") }),
+    })
+}
+
+impl Serialize for EncodedRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = self.row;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("account", &row.account_id)?;
+        map.serialize_entry("artist", &row.artist_id)?;
+        map.serialize_entry("platform", &row.platform)?;
+        map.serialize_entry("date", &row.metric_date)?;
+        for (name, value) in &self.columns {
+            map.serialize_entry(name, value)?;
+        }
+        map.serialize_entry("extra", &self.extra)?;
+        map.serialize_entry("absent", &row.absent)?;
+        map.serialize_entry("coverage", &row.coverage)?;
+        map.serialize_entry("observed", &row.observed)?;
+        map.serialize_entry("engagement", &row.engagement)?;
+        map.serialize_entry("since", &time_text(row.window.since))?;
+        map.serialize_entry("until", &time_text(row.window.until))?;
+        map.serialize_entry("source", &row.collection_source)?;
+        map.serialize_entry("quality", &row.quality_score)?;
+        map.serialize_entry("findings", &row.findings)?;
+        map.serialize_entry("notes", &row.notes)?;
+        map.serialize_entry("observed_at", &time_text(row.observed_at))?;
+        map.serialize_entry("release", &row.release)?;
+        map.serialize_entry("wit_version", &row.wit_version)?;
+        map.serialize_entry("run", &row.run_id)?;
+        map.serialize_entry("document", &row.document_id)?;
+        map.end()
+    }
+}

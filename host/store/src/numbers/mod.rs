@@ -1,0 +1,7 @@
+//! Rows of metrics, their growth and documents, and where they go when they are old.
+
+pub(crate) mod archive;
+pub(crate) mod archive_runs;
+pub(crate) mod history;
+pub(crate) mod metrics;
+pub(crate) mod quarantine;

@@ -1,0 +1,223 @@
+//! Values that validation withheld, until an operator releases or discards them.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::json;
+use sqlx::any::AnyRow;
+use uuid::Uuid;
+
+use crate::database::dialect::{Columns as _, json, time_text};
+use crate::events::events::insert_events;
+use crate::numbers::history::{self, AccountPast, LastAccepted};
+use crate::numbers::metrics::{upsert_growth, upsert_rows};
+use crate::work::completion::{lock_accounts, upsert_states};
+use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use backline_model::row::QuarantineStatus;
+use backline_model::{AccountId, ArtistId, Event, GrowthRow, MetricsRow, Platform, Quarantined, Value};
+
+/// Which values to list. Everything that is none does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct QuarantineFilter {
+    /// Only with this status.
+    pub status: Option<QuarantineStatus>,
+    /// Only on this platform.
+    pub platform: Option<Platform>,
+    /// Only this artist's.
+    pub artist: Option<ArtistId>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+macro_rules! quarantine_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT id::text AS id, account_id::text AS account_id, artist_id::text AS artist_id, platform, ",
+            "metric_date::text AS metric_date, metric, value::text AS value, rule, release_digest, document_id::text AS document_id, ",
+            "status, created_at::text AS created_at FROM quarantine ",
+            $which
+        )
+    };
+}
+
+impl Store {
+    /// Withheld values, the latest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn quarantine_list(&self, filter: &QuarantineFilter) -> Result<Vec<Quarantined>, StoreError> {
+        let statement = self.query(quarantine_sql!(
+            "WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR platform = $2)
+             AND ($3::uuid IS NULL OR artist_id = $3::uuid) ORDER BY id DESC LIMIT $4"
+        ));
+        let statement = statement
+            .bind(filter.status.map(|status| status.as_str().to_owned()))
+            .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
+            .bind(filter.artist.map(|id| id.to_string()))
+            .bind(crate::artists::artists::limit(filter.limit));
+        self.rows("list quarantined values", statement).await?.iter().map(quarantined_of).collect()
+    }
+
+    /// One withheld value.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn quarantine_get(&self, id: Uuid) -> Result<Option<Quarantined>, StoreError> {
+        let statement = self.query(quarantine_sql!("WHERE id = $1::uuid"));
+        let row = self.row("read a quarantined value", statement.bind(id.to_string())).await?;
+        row.as_ref().map(quarantined_of).transpose()
+    }
+
+    /// Dismisses a withheld value.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] or [`StoreError::AlreadyDecided`].
+    pub async fn quarantine_discard(&self, id: Uuid, now: DateTime<Utc>) -> Result<Quarantined, StoreError> {
+        let mut work = self.begin().await?;
+        let held = held(&mut work, id).await?;
+        decide(&mut work, id, QuarantineStatus::Discarded, now).await?;
+        work.commit().await?;
+        Ok(Quarantined { status: QuarantineStatus::Discarded, ..held })
+    }
+
+    /// Begins to accept a withheld value: its account is locked until [`Release::commit`], and dropping it undoes everything.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] or [`StoreError::AlreadyDecided`].
+    pub async fn begin_quarantine_release(&self, id: Uuid, now: DateTime<Utc>) -> Result<Release, StoreError> {
+        let mut work = self.begin().await?;
+        let quarantined = held(&mut work, id).await?;
+        lock_accounts(&mut work, &[quarantined.account_id]).await?;
+        Ok(Release { work, quarantined, accepted: HashMap::new(), now })
+    }
+}
+
+/// A withheld value on its way into `metrics`.
+pub struct Release {
+    work: Work,
+    quarantined: Quarantined,
+    accepted: HashMap<AccountId, LastAccepted>,
+    now: DateTime<Utc>,
+}
+
+impl Release {
+    /// What was withheld.
+    #[must_use]
+    pub fn quarantined(&self) -> &Quarantined {
+        &self.quarantined
+    }
+
+    /// The row the value belongs to, and what its growth needs.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn past(&mut self) -> Result<AccountPast, StoreError> {
+        let wanted: (AccountId, NaiveDate) = (self.quarantined.account_id, self.quarantined.metric_date);
+        let (mut pasts, accepted) = history::load(&mut self.work, &[wanted]).await?;
+        self.accepted = accepted;
+        Ok(pasts.remove(&wanted.0).unwrap_or_default())
+    }
+
+    /// Writes the row that now holds the value, the growth it touches and events, and marks the value as released.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is written then.
+    pub async fn commit(
+        mut self,
+        row: &MetricsRow,
+        growth: &[GrowthRow],
+        events: &[Event],
+    ) -> Result<Quarantined, StoreError> {
+        let work = &mut self.work;
+        upsert_rows(work, &[row], self.now).await?;
+        upsert_growth(work, &growth.iter().collect::<Vec<_>>(), self.now).await?;
+        let mut last = self.accepted.remove(&row.account_id).unwrap_or_default();
+        history::accept(&mut last, row);
+        upsert_states(work, &[(row.account_id, None, last)], self.now).await?;
+        insert_events(work, events).await?;
+        decide(work, self.quarantined.id, QuarantineStatus::Released, self.now).await?;
+        self.work.commit().await?;
+        Ok(Quarantined { status: QuarantineStatus::Released, ..self.quarantined })
+    }
+}
+
+async fn held(work: &mut Work, id: Uuid) -> Result<Quarantined, StoreError> {
+    let statement = work.query(quarantine_sql!("WHERE id = $1::uuid FOR UPDATE"));
+    let Some(row) = work.row("read a quarantined value", statement.bind(id.to_string())).await? else {
+        return Err(StoreError::NotFound { what: "quarantined value", id: id.to_string() });
+    };
+    let found = quarantined_of(&row)?;
+    match found.status {
+        QuarantineStatus::Held => Ok(found),
+        decided => Err(StoreError::AlreadyDecided { id, status: decided.as_str() }),
+    }
+}
+
+async fn decide(work: &mut Work, id: Uuid, status: QuarantineStatus, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let statement = work.query("UPDATE quarantine SET status = $2, decided_at = $3::timestamptz WHERE id = $1::uuid");
+    let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now));
+    work.execute("decide on a quarantined value", statement).await?;
+    Ok(())
+}
+
+/// Writes withheld values; each takes the place of one still held of the same account, date and metric.
+pub(crate) async fn insert_quarantined(work: &mut Work, values: &[&Quarantined]) -> Result<(), StoreError> {
+    for chunk in values.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<_> = chunk
+            .iter()
+            .map(|value| {
+                // JSON has no word for these; what was sent is what an operator wants to see.
+                let sent = match &value.value {
+                    Value::Decimal(decimal) if !decimal.is_finite() => json!(decimal.to_string()),
+                    other => json!(other),
+                };
+                // A text would lose its quotes on the way and be no JSON any more, so the value travels as JSON within JSON.
+                json!({
+                    "id": value.id, "account": value.account_id, "artist": value.artist_id, "platform": value.platform,
+                    "date": value.metric_date, "metric": value.metric, "value": sent.to_string().replace("\\u0000", ""),
+                    "rule": value.rule, "release": value.release, "document": value.document_id, "status": value.status.as_str(),
+                    "at": time_text(value.created_at),
+                })
+            })
+            .collect();
+        let rows = json("quarantined values", &rows)?;
+        let statement = work.query(
+            "DELETE FROM quarantine WHERE status = 'held' AND EXISTS (
+                 SELECT 1 FROM {rows} WHERE (r.value->>'account')::uuid = quarantine.account_id
+                     AND (r.value->>'date')::date = quarantine.metric_date AND r.value->>'metric' = quarantine.metric)
+                 AND account_id IN (SELECT (r.value->>'account')::uuid FROM {rows})",
+        );
+        work.execute("replace quarantined values", statement.bind(rows.clone())).await?;
+        let statement = work.query(
+            "INSERT INTO quarantine (id, account_id, artist_id, platform, metric_date, metric, value, rule, release_digest, document_id,
+                 status, created_at)
+             SELECT (r.value->>'id')::uuid, (r.value->>'account')::uuid, (r.value->>'artist')::uuid, r.value->>'platform',
+                 (r.value->>'date')::date, r.value->>'metric', (r.value->>'value')::jsonb, r.value->>'rule', r.value->>'release',
+                 (r.value->>'document')::uuid, r.value->>'status', (r.value->>'at')::timestamptz
+             FROM {rows}",
+        );
+        work.execute("quarantine values", statement.bind(rows)).await?;
+    }
+    Ok(())
+}
+
+fn quarantined_of(row: &AnyRow) -> Result<Quarantined, StoreError> {
+    Ok(Quarantined {
+        id: row.uuid("id")?,
+        account_id: row.parsed("account_id")?,
+        artist_id: row.parsed("artist_id")?,
+        platform: row.parsed("platform")?,
+        metric_date: row.date("metric_date")?,
+        metric: row.text("metric")?,
+        value: row.json("value")?,
+        rule: row.text("rule")?,
+        release: row.parsed("release_digest")?,
+        document_id: row.parsed("document_id")?,
+        status: row.named("status", |text| {
+            [QuarantineStatus::Held, QuarantineStatus::Released, QuarantineStatus::Discarded]
+                .into_iter()
+                .find(|status| status.as_str() == text)
+        })?,
+        created_at: row.time("created_at")?,
+    })
+}

@@ -1,0 +1,487 @@
+//! How good releases are: what batches said for or against them, canaries, and the way back to the release before.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use sqlx::any::AnyRow;
+
+use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::notifications::notify;
+use crate::events::events::insert_events;
+use crate::numbers::history;
+use crate::releases::releases::{lock_release, swap_in};
+use crate::work::batches::{Standing, let_runs_go_on, plan_dead_anew};
+use crate::work::ledger::insert_batches;
+use crate::{AccountPast, Store, StoreError, Topic, Work};
+use backline_model::event::types;
+use backline_model::{
+    AccountId, Batch, BatchAccount, BatchId, Digest, DocumentId, Event, FailureClass, Platform, RunId, SwapCause,
+    Tally, Tenant, Weights, Window,
+};
+
+/// Most batches whose tallies are summed: the latest ones. They hold some ten thousand accounts, which no rule needs more of.
+const TALLIES_MAX: i64 = 2_000;
+
+/// A release that collects a share of a platform's accounts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Canary {
+    /// Where.
+    pub platform: Platform,
+    /// Which release.
+    pub release: Digest,
+    /// Its share of the accounts, in parts of 10,000.
+    pub share: u32,
+    /// Since when.
+    pub started_at: DateTime<Utc>,
+    /// When it becomes the active release, if it is not worse; none where the operator decides.
+    pub promote_at: Option<DateTime<Utc>>,
+}
+
+/// What is to be rolled back.
+#[derive(Clone, Debug)]
+pub struct Rollback<'a> {
+    /// Where.
+    pub platform: &'a Platform,
+    /// The release that is worse: the active one, or the canary.
+    pub from: Digest,
+    /// The release that collects instead; of a canary, the active one.
+    pub to: Digest,
+    /// For people.
+    pub reason: &'a str,
+    /// The same for programs.
+    pub complaints: Json,
+    /// Most accounts of a batch of `to`.
+    pub batch_size: usize,
+}
+
+/// What was put right.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Mended {
+    /// Accounts that failed under the release and are collected once more.
+    pub accounts: u64,
+    /// Their runs, which go on.
+    pub runs: BTreeSet<RunId>,
+}
+
+/// The document an account was last collected with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastDocument {
+    /// Whose.
+    pub account: AccountId,
+    /// For which date.
+    pub metric_date: NaiveDate,
+    /// Its id.
+    pub id: DocumentId,
+    /// In which run.
+    pub run_id: RunId,
+    /// When it was fetched.
+    pub observed_at: DateTime<Utc>,
+    /// What its post-level metrics cover.
+    pub window: Window,
+}
+
+/// Writes down what a batch says of the release that collected it.
+pub(crate) async fn insert_tally(
+    work: &mut Work,
+    batch: &Batch,
+    tally: &Tally,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if tally.is_empty() {
+        return Ok(());
+    }
+    let statement = work.query(
+        "INSERT INTO release_batches (release_digest, platform, run_id, canary, at, tally)
+         VALUES ($1, $2, $3::uuid, $4, $5::timestamptz, $6::jsonb)",
+    );
+    let statement = statement
+        .bind(batch.release.to_string())
+        .bind(batch.platform.as_str().to_owned())
+        .bind(batch.run_id.to_string())
+        .bind(batch.canary)
+        .bind(time_text(now))
+        .bind(json("a tally", tally)?);
+    work.execute("write down what a batch says of its release", statement).await?;
+    Ok(())
+}
+
+impl Store {
+    /// What batches since then said of a release, up to a time where one is given: the latest 2,000 of them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release_tally(
+        &self,
+        release: Digest,
+        since: DateTime<Utc>,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<Tally, StoreError> {
+        let statement = self.query(
+            "SELECT tally::text AS tally FROM release_batches
+             WHERE release_digest = $1 AND at >= $2::timestamptz AND ($3::timestamptz IS NULL OR at <= $3::timestamptz)
+             ORDER BY at DESC, seq DESC LIMIT $4",
+        );
+        let statement =
+            statement.bind(release.to_string()).bind(time_text(since)).bind(until.map(time_text)).bind(TALLIES_MAX);
+        let mut sum = Tally::default();
+        for row in self.rows("read what batches said of a release", statement).await? {
+            sum.add(&row.json("tally")?);
+        }
+        Ok(sum)
+    }
+
+    /// A mark that differs as soon as another batch has said something since then: whoever saw it before has nothing new to judge.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tallies_mark(&self, since: DateTime<Utc>) -> Result<(u64, i64), StoreError> {
+        // The number counts too: of two transactions at once, the one with the lower sequence number may commit last.
+        let statement = self.query(
+            "SELECT COUNT(*)::bigint AS n, COALESCE(MAX(seq), 0)::bigint AS last FROM release_batches WHERE at >= $1::timestamptz",
+        );
+        let row = self.row("look for what batches said", statement.bind(time_text(since))).await?;
+        row.map_or(Ok((0, 0)), |row| Ok((row.count("n")?, row.int("last")?)))
+    }
+
+    /// Removes what batches said before a time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn trim_tallies(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        let statement = self.query("DELETE FROM release_batches WHERE at < $1::timestamptz");
+        self.write("remove what batches said long ago", statement.bind(time_text(before))).await
+    }
+
+    /// Canaries, by platform.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn canaries(&self) -> Result<Vec<Canary>, StoreError> {
+        let statement = self.query(
+            "SELECT platform, release_digest, share, started_at::text AS started_at, promote_at::text AS promote_at
+             FROM canaries ORDER BY platform",
+        );
+        self.rows("list canaries", statement).await?.iter().map(canary_of).collect()
+    }
+
+    /// Lets a granted release collect a share of its platform's accounts, in place of any canary that was there before.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such release, [`StoreError::NotGranted`] when it may do nothing,
+    /// [`StoreError::ReleaseInUse`] when it is active.
+    pub async fn start_canary(&self, canary: &Canary) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        hold_platform(&mut work, &canary.platform).await?;
+        if lock_release(&mut work, canary.release).await?.active {
+            return Err(StoreError::ReleaseInUse { digest: canary.release });
+        }
+        let statement = work.query(
+            "INSERT INTO canaries (platform, release_digest, share, started_at, promote_at)
+             VALUES ($1, $2, $3, $4::timestamptz, $5::timestamptz)
+             ON CONFLICT (platform) DO UPDATE SET release_digest = excluded.release_digest, share = excluded.share,
+                 started_at = excluded.started_at, promote_at = excluded.promote_at",
+        );
+        let statement = statement
+            .bind(canary.platform.as_str().to_owned())
+            .bind(canary.release.to_string())
+            .bind(i64::from(canary.share))
+            .bind(time_text(canary.started_at))
+            .bind(canary.promote_at.map(time_text));
+        work.execute("start a canary", statement).await?;
+        notify(&mut work, Topic::Releases).await?;
+        work.commit().await
+    }
+
+    /// Ends a platform's canary; what was planned for it is collected with the active release. False where there was none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn stop_canary(&self, platform: &Platform) -> Result<bool, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query("DELETE FROM canaries WHERE platform = $1");
+        let ended = work.execute("end a canary", statement.bind(platform.as_str().to_owned())).await? > 0;
+        notify(&mut work, Topic::Releases).await?;
+        work.commit().await?;
+        Ok(ended)
+    }
+
+    /// Says something of a release that changes nothing for it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_release(&self, digest: Digest, note: &str) -> Result<(), StoreError> {
+        let statement = self.query("UPDATE releases SET state_reason = $2 WHERE digest = $1");
+        self.write("note something of a release", statement.bind(digest.to_string()).bind(clean(note))).await?;
+        Ok(())
+    }
+
+    /// Takes a release back: in one transaction another one collects in its place, it is withdrawn, every account that failed under it in a way
+    /// that may be its fault is planned once more in the run it belongs to, and `connector.rolled_back` is written. None where it neither
+    /// is active nor a canary any more: somebody else was faster.
+    ///
+    /// # Errors
+    /// [`StoreError::NotGranted`] when the other release may not be activated.
+    pub async fn roll_back(
+        &self,
+        rollback: &Rollback<'_>,
+        weights: &Weights,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Mended>, StoreError> {
+        let mut work = self.begin().await?;
+        hold_platform(&mut work, rollback.platform).await?;
+        let statement = work.query(
+            "SELECT r.name, r.version, r.active::int AS active, r.activated_at::text AS activated_at, c.started_at::text AS started_at
+             FROM releases r LEFT JOIN canaries c ON c.platform = r.platform AND c.release_digest = r.digest
+             WHERE r.digest = $1 AND r.platform = $2",
+        );
+        let statement = statement.bind(rollback.from.to_string()).bind(rollback.platform.as_str().to_owned());
+        let Some(row) = work.row("read a release", statement).await? else { return Ok(None) };
+        let (is_active, canary_since) = (row.truth("active")?, row.time_or_null("started_at")?);
+        let (name, version) = (row.text("name")?, row.text("version")?);
+        let since = match (is_active, canary_since) {
+            (true, _) => {
+                swap_in(&mut work, rollback.to, SwapCause::RolledBack, Some(rollback.reason), now).await?;
+                row.time_or_null("activated_at")?.unwrap_or(now)
+            }
+            (false, Some(since)) => since,
+            (false, None) => return Ok(None),
+        };
+        let statement = work.query("DELETE FROM canaries WHERE platform = $1 AND release_digest = $2");
+        let statement = statement.bind(rollback.platform.as_str().to_owned()).bind(rollback.from.to_string());
+        work.execute("end a canary", statement).await?;
+        let statement = work.query(
+            "UPDATE releases SET state = 'withdrawn', state_reason = $2, wanted = FALSE, staged_until = NULL WHERE digest = $1",
+        );
+        let statement = statement.bind(rollback.from.to_string()).bind(clean(rollback.reason));
+        work.execute("withdraw a release", statement).await?;
+        let mended = mend(&mut work, rollback, since, weights, now).await?;
+        let event = Event {
+            id: uuid::Uuid::now_v7(),
+            kind: types::CONNECTOR_ROLLED_BACK.to_owned(),
+            artist_id: None,
+            occurred_at: now,
+            dedup_key: None,
+            data: json!({
+                "platform": rollback.platform, "name": name, "version": version, "digest": rollback.from, "to": rollback.to,
+                "canary": !is_active, "reason": rollback.reason, "complaints": rollback.complaints, "accounts": mended.accounts,
+            }),
+        };
+        insert_events(&mut work, &[event]).await?;
+        notify(&mut work, Topic::Releases).await?;
+        notify(&mut work, Topic::Work).await?;
+        work.commit().await?;
+        Ok(Some(mended))
+    }
+
+    /// Plans accounts once more that have failed since then under a release that was withdrawn: batches that were under way when it was ended
+    /// on it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn mend_after(
+        &self,
+        rollback: &Rollback<'_>,
+        since: DateTime<Utc>,
+        weights: &Weights,
+        now: DateTime<Utc>,
+    ) -> Result<Mended, StoreError> {
+        let mut work = self.begin().await?;
+        hold_platform(&mut work, rollback.platform).await?;
+        let mended = mend(&mut work, rollback, since, weights, now).await?;
+        if !mended.runs.is_empty() {
+            notify(&mut work, Topic::Work).await?;
+        }
+        work.commit().await?;
+        Ok(mended)
+    }
+
+    /// The documents a platform's accounts were last collected with, the latest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_documents(&self, platform: &Platform, limit: u32) -> Result<Vec<LastDocument>, StoreError> {
+        let statement = self.query(
+            "SELECT d.id::text AS id, d.account_id::text AS account_id, d.metric_date::text AS metric_date, d.run_id::text AS run_id,
+                 d.observed_at::text AS observed_at, d.window_since::text AS window_since, d.window_until::text AS window_until
+             FROM accounts a JOIN documents d ON d.id = (
+                 SELECT l.id FROM documents l WHERE l.account_id = a.id
+                 ORDER BY l.metric_date DESC, l.observed_at DESC, l.id DESC LIMIT 1)
+             WHERE a.platform = $1 ORDER BY d.observed_at DESC, d.account_id LIMIT $2",
+        );
+        let statement = statement.bind(platform.as_str().to_owned()).bind(i64::from(limit));
+        let rows = self.rows("look for the last documents", statement).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(LastDocument {
+                    account: row.parsed("account_id")?,
+                    metric_date: row.date("metric_date")?,
+                    id: row.parsed("id")?,
+                    run_id: row.parsed("run_id")?,
+                    observed_at: row.time("observed_at")?,
+                    window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
+                })
+            })
+            .collect()
+    }
+
+    /// What is known of accounts besides, and of, the rows of these dates; nothing is locked and nothing written. An account may be asked
+    /// for once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn pasts(
+        &self,
+        wanted: &[(AccountId, NaiveDate)],
+    ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
+        let mut work = self.begin().await?;
+        Ok(history::load(&mut work, wanted).await?.0)
+    }
+}
+
+/// Holds a platform's row, where whoever swaps its releases meets.
+async fn hold_platform(work: &mut Work, platform: &Platform) -> Result<(), StoreError> {
+    let statement = work.query("SELECT platform FROM platforms WHERE platform = $1 FOR UPDATE");
+    work.row("hold a platform", statement.bind(platform.as_str().to_owned())).await?;
+    Ok(())
+}
+
+/// An account to be collected once more.
+struct Failed {
+    run: RunId,
+    tenant: Tenant,
+    account: BatchAccount,
+}
+
+/// What the batches of some runs say of the batches their accounts are to be in.
+#[derive(Default)]
+struct Places {
+    by_account: HashMap<(RunId, AccountId), (Window, bool)>,
+    by_date: HashMap<(RunId, Tenant, NaiveDate), (Window, bool)>,
+}
+
+/// Plans everybody anew who failed under a release since then; their runs go on.
+async fn mend(
+    work: &mut Work,
+    rollback: &Rollback<'_>,
+    since: DateTime<Utc>,
+    weights: &Weights,
+    now: DateTime<Utc>,
+) -> Result<Mended, StoreError> {
+    let failed = failed_under(work, rollback.from, since).await?;
+    let mut runs: BTreeSet<RunId> = failed.iter().map(|failed| failed.run).collect();
+    let mut accounts = failed.len() as u64;
+    let batches = batches_for(&failed, &places(work, rollback.platform, &runs).await?, rollback);
+    insert_batches(work, &batches, weights, now).await?;
+    // They were planned before, and are not planned twice.
+    for run in &runs {
+        let again: usize = batches.iter().filter(|batch| batch.run_id == *run).map(|batch| batch.accounts.len()).sum();
+        let statement = work.query("UPDATE runs SET planned = planned - $2 WHERE id = $1::uuid");
+        let statement = statement.bind(run.to_string()).bind(i64::try_from(again).unwrap_or(i64::MAX));
+        work.execute("count what is planned", statement).await?;
+    }
+    // Whoever the release said must connect anew is asked by the other one before that is believed.
+    let rows: Vec<_> = failed.iter().map(|failed| json!({ "id": failed.account.account_id })).collect();
+    let statement = work.query(
+        "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
+         WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+    );
+    work.execute("believe nobody's reconnect", statement.bind(json("account ids", &rows)?).bind(time_text(now)))
+        .await?;
+
+    let dead = work.query(
+        "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform FROM batches b
+         WHERE b.state = 'dead' AND b.release_digest = $1 AND b.finished_at >= $2::timestamptz
+         ORDER BY b.turn, b.id FOR UPDATE",
+    );
+    let dead = work.rows("look for dead batches", dead.bind(rollback.from.to_string()).bind(time_text(since))).await?;
+    let dead = dead.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
+    if !dead.is_empty() {
+        runs.extend(dead.iter().map(|batch| batch.run_id));
+        accounts += plan_dead_anew(work, &dead, weights, now).await?.1;
+    }
+    let_runs_go_on(work, &runs).await?;
+    Ok(Mended { accounts, runs })
+}
+
+/// Accounts whose last word in a run is a failure under this release that may be its fault, and that nobody is about to collect.
+async fn failed_under(work: &mut Work, release: Digest, since: DateTime<Utc>) -> Result<Vec<Failed>, StoreError> {
+    let statement = work.query(
+        "SELECT o.run_id::text AS run_id, o.account_id::text AS account_id, o.metric_date::text AS metric_date, o.reason, t.tenant
+         FROM collection_outcomes o JOIN artists t ON t.id = o.artist_id
+         WHERE o.at >= $2::timestamptz AND o.release_digest = $1 AND o.outcome = 'failed'
+             AND NOT EXISTS (SELECT 1 FROM batch_accounts m JOIN batches b ON b.id = m.batch_id
+                 WHERE m.account_id = o.account_id AND b.run_id = o.run_id AND (b.finished_at IS NULL OR b.state = 'dead'))
+         ORDER BY o.account_id",
+    );
+    let rows = work.rows("look who failed", statement.bind(release.to_string()).bind(time_text(since))).await?;
+    let mut failed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let class: Option<FailureClass> = serde_json::from_value(Json::String(row.text("reason")?)).ok();
+        if class.is_some_and(FailureClass::may_be_the_releases_fault) {
+            let account = BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? };
+            failed.push(Failed { run: row.parsed("run_id")?, tenant: row.parsed("tenant")?, account });
+        }
+    }
+    Ok(failed)
+}
+
+async fn places(work: &mut Work, platform: &Platform, runs: &BTreeSet<RunId>) -> Result<Places, StoreError> {
+    let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
+    let statement = work.query(
+        "SELECT b.run_id::text AS run_id, b.tenant, b.lane, b.window_since::text AS window_since, b.window_until::text AS window_until,
+             m.account_id::text AS account_id, m.metric_date::text AS metric_date
+         FROM {rows} JOIN batches b ON b.run_id = (r.value->>'id')::uuid JOIN batch_accounts m ON m.batch_id = b.id
+         WHERE b.platform = $2",
+    );
+    let statement = statement.bind(json("run ids", &rows)?).bind(platform.as_str().to_owned());
+    let mut places = Places::default();
+    for row in work.rows("look into runs' batches", statement).await? {
+        let run: RunId = row.parsed("run_id")?;
+        let window = Window { since: row.time("window_since")?, until: row.time("window_until")? };
+        let place = (window, row.text_or_null("lane")?.is_some());
+        places.by_account.insert((run, row.parsed("account_id")?), place);
+        places.by_date.insert((run, row.parsed("tenant")?, row.date("metric_date")?), place);
+    }
+    Ok(places)
+}
+
+/// Batches of the run, tenant, date and window that the accounts belong to.
+fn batches_for(failed: &[Failed], places: &Places, rollback: &Rollback<'_>) -> Vec<Batch> {
+    type Group<'a> = (RunId, &'a Tenant, NaiveDate, DateTime<Utc>, DateTime<Utc>, bool);
+    let mut groups: BTreeMap<Group<'_>, Vec<BatchAccount>> = BTreeMap::new();
+    for Failed { run, tenant, account } in failed {
+        let own = places.by_account.get(&(*run, account.account_id));
+        let place = own.or_else(|| places.by_date.get(&(*run, tenant.clone(), account.metric_date)));
+        // All of the run's accounts of that date have been erased: nobody is left to be collected.
+        let Some((window, canary)) = place else { continue };
+        let group = (*run, tenant, account.metric_date, window.since, window.until, *canary);
+        groups.entry(group).or_default().push(*account);
+    }
+    let mut batches = Vec::new();
+    for ((run_id, tenant, _, since, until, canary), accounts) in groups {
+        batches.extend(accounts.chunks(rollback.batch_size.max(1)).map(|accounts| Batch {
+            id: BatchId::generate(),
+            run_id,
+            tenant: tenant.clone(),
+            platform: rollback.platform.clone(),
+            release: rollback.to,
+            canary,
+            window: Window { since, until },
+            accounts: accounts.to_vec(),
+            attempts: 0,
+        }));
+    }
+    batches
+}
+
+fn canary_of(row: &AnyRow) -> Result<Canary, StoreError> {
+    Ok(Canary {
+        platform: row.parsed("platform")?,
+        release: row.parsed("release_digest")?,
+        share: u32::try_from(row.int("share")?).unwrap_or(u32::MAX),
+        started_at: row.time("started_at")?,
+        promote_at: row.time_or_null("promote_at")?,
+    })
+}

@@ -1,0 +1,414 @@
+//! What health is judged by, counted in the database; and alerts. Each query answers few rows, however many artists there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text, unreadable};
+use crate::events::events::insert_events;
+use crate::{Store, StoreError};
+use backline_model::health::{
+    AccountName, Alert, AlertName, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures, WebhookFigures, Work,
+};
+use backline_model::outcome::{Exclusion, FailureClass};
+use backline_model::{Event, Platform, RunId};
+
+/// Accounts of each platform that are named of those to be connected anew.
+const NAMED_MAX: i64 = 3;
+
+/// Credentials that are named of those that are dead.
+const DEAD_MAX: i64 = 20;
+
+/// Which time is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthWindow {
+    /// After this.
+    pub since: DateTime<Utc>,
+    /// Up to this.
+    pub now: DateTime<Utc>,
+    /// What was planned, or whose allowance was granted anew, before this should have ended by now.
+    pub overdue_before: DateTime<Utc>,
+}
+
+type Platforms = BTreeMap<Platform, PlatformFigures>;
+
+impl Store {
+    /// Counts everything that rates, objectives and alerts are made of.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn health_figures(&self, window: &HealthWindow) -> Result<Figures, StoreError> {
+        let mut platforms = self.known_platforms().await?;
+        self.count_outcomes(window, &mut platforms).await?;
+        self.count_open(window, &mut platforms).await?;
+        self.count_accounts(window, &mut platforms).await?;
+        self.count_values(window, &mut platforms).await?;
+        let work = self.count_work(window, &mut platforms).await?;
+        self.count_troubles(window, &mut platforms).await?;
+        let statement = self.query(
+            "SELECT COUNT(DISTINCT artist_id)::bigint AS n FROM collection_outcomes
+             WHERE outcome = 'collected' AND at > $1::timestamptz AND at <= $2::timestamptz",
+        );
+        let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
+        let artists = self.row("count artists", statement).await?.map_or(Ok(0), |row| row.count("n"))?;
+        let hosts = self.list_hosts(window.now).await?.into_iter();
+        let hosts = hosts
+            .map(|host| HostFigures { name: host.name, started_at: host.started_at, seen_at: host.seen_at })
+            .collect();
+        Ok(Figures { platforms, work, artists, hosts })
+    }
+
+    async fn known_platforms(&self) -> Result<Platforms, StoreError> {
+        let statement = self.query(
+            "SELECT p.platform, p.optional::int AS optional,
+                 CASE WHEN EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform AND r.active) THEN 1 ELSE 0 END AS has_release
+             FROM platforms p",
+        );
+        let rows = self.rows("list platforms", statement).await?;
+        rows.iter()
+            .map(|row| {
+                let (optional, has_release) = (row.truth("optional")?, row.truth("has_release")?);
+                Ok((row.parsed("platform")?, PlatformFigures { optional, has_release, ..PlatformFigures::default() }))
+            })
+            .collect()
+    }
+
+    /// How accounts ended, each once for each date: by the last attempt, or excluded where there was none.
+    async fn count_outcomes(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+        let statement = self.query(
+            "SELECT platform, outcome, reason, run_id::text AS run_id, COUNT(*)::bigint AS accounts, MAX(at)::text AS at,
+                 CASE WHEN deferred_until <= $3::timestamptz THEN 1 ELSE 0 END AS is_due, MIN(deferred_until)::text AS until
+             FROM (
+                 SELECT platform, outcome, reason, run_id, at, deferred_until, ROW_NUMBER() OVER (
+                     PARTITION BY account_id, metric_date
+                     ORDER BY CASE WHEN outcome = 'excluded' THEN 1 ELSE 0 END, at DESC, run_id DESC) AS place
+                 FROM collection_outcomes WHERE at > $1::timestamptz AND at <= $2::timestamptz
+             ) AS latest
+             WHERE place = 1
+             GROUP BY platform, outcome, reason, run_id, CASE WHEN deferred_until <= $3::timestamptz THEN 1 ELSE 0 END, {minute_of_at}",
+        );
+        let statement =
+            statement.bind(time_text(window.since)).bind(time_text(window.now)).bind(time_text(window.overdue_before));
+        let rows = self.rows("count outcomes", statement).await?;
+        let mut collected = Vec::new();
+        for row in &rows {
+            let figures = platforms.entry(row.parsed("platform")?).or_default();
+            let accounts = row.count("accounts")?;
+            match row.text("outcome")?.as_str() {
+                "collected" => {
+                    figures.collected += accounts;
+                    collected.push((row.parsed("platform")?, row.parsed("run_id")?, row.time("at")?, accounts));
+                }
+                "deferred" if row.truth("is_due")? => figures.due += accounts,
+                "deferred" => {
+                    figures.deferred += accounts;
+                    let until = row.time_or_null("until")?;
+                    figures.deferred_until = [figures.deferred_until, until].into_iter().flatten().min();
+                }
+                "excluded" => *figures.excluded.entry(reason::<Exclusion>(row)?).or_default() += accounts,
+                _ => *figures.failed.entry(reason::<FailureClass>(row)?).or_default() += accounts,
+            }
+        }
+        self.measure_lags(&collected, platforms).await
+    }
+
+    async fn measure_lags(
+        &self,
+        collected: &[(Platform, RunId, DateTime<Utc>, u64)],
+        platforms: &mut Platforms,
+    ) -> Result<(), StoreError> {
+        let runs: BTreeSet<RunId> = collected.iter().map(|(_, run, ..)| *run).collect();
+        let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
+        let statement = self.query(
+            "SELECT n.id::text AS id, COALESCE(MIN(f.fire_time), n.started_at)::text AS due
+             FROM runs n LEFT JOIN schedule_fires f ON f.run_id = n.id
+             WHERE n.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) GROUP BY n.id, n.started_at",
+        );
+        let rows = self.rows("read when runs were due", statement.bind(json("run ids", &rows)?)).await?;
+        let due: BTreeMap<RunId, DateTime<Utc>> =
+            rows.iter().map(|row| Ok((row.parsed("id")?, row.time("due")?))).collect::<Result<_, StoreError>>()?;
+        for (platform, run, at, accounts) in collected {
+            let Some(due) = due.get(run) else { continue };
+            let lag = Lag { seconds: (*at - *due).as_seconds_f64().max(0.0), accounts: *accounts };
+            platforms.entry(platform.clone()).or_default().lags.push(lag);
+        }
+        Ok(())
+    }
+
+    /// Accounts of batches that are planned or in somebody's hands, of which nothing is known yet for their date.
+    async fn count_open(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+        let statement = self.query(
+            "SELECT b.platform, CASE WHEN b.created_at <= $2::timestamptz AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END AS is_overdue,
+                 COUNT(*)::bigint AS accounts
+             FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
+             WHERE b.finished_at IS NULL AND b.state IN ('planned', 'leased')
+                 AND NOT EXISTS (SELECT 1 FROM collection_outcomes o WHERE o.account_id = m.account_id
+                     AND o.metric_date = m.metric_date AND o.outcome <> 'excluded' AND o.at > $1::timestamptz)
+             GROUP BY b.platform, CASE WHEN b.created_at <= $2::timestamptz AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END",
+        );
+        let statement = statement.bind(time_text(window.since)).bind(time_text(window.overdue_before));
+        for row in self.rows("count what is under way", statement).await? {
+            let figures = platforms.entry(row.parsed("platform")?).or_default();
+            let accounts = row.count("accounts")?;
+            if row.truth("is_overdue")? { figures.overdue += accounts } else { figures.under_way += accounts }
+        }
+        Ok(())
+    }
+
+    /// Accounts of active artists: who is to be collected, who is not and why, and since when nothing was collected of somebody.
+    async fn count_accounts(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+        let statement = self.query(
+            "SELECT platform, SUM(eligible)::bigint AS eligible,
+                 SUM(CASE WHEN eligible = 1 AND created_at <= $1::timestamptz THEN 1 ELSE 0 END)::bigint AS eligible_before,
+                 SUM(CASE WHEN eligible = 1 AND collected_at IS NULL THEN 1 ELSE 0 END)::bigint AS never_collected,
+                 MIN(CASE WHEN eligible = 1 THEN collected_at END)::text AS oldest,
+                 SUM(CASE WHEN consented = 0 AND status = 'active' THEN 1 ELSE 0 END)::bigint AS without_consent,
+                 SUM(CASE WHEN consented = 1 AND status = 'reconnect_needed' THEN 1 ELSE 0 END)::bigint AS reconnect
+             FROM (
+                 SELECT platform, status, created_at, collected_at, consented,
+                     CASE WHEN consented = 1 AND status = 'active' THEN 1 ELSE 0 END AS eligible
+                 FROM (
+                     SELECT a.platform, a.status, a.created_at, s.updated_at AS collected_at,
+                         COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id AND c.platform = a.platform
+                             AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) AS consented
+                     FROM accounts a JOIN artists t ON t.id = a.artist_id LEFT JOIN account_state s ON s.account_id = a.id
+                     WHERE t.subscription_status = 'active' AND t.data_collection_enabled
+                 ) AS known
+             ) AS judged
+             GROUP BY platform",
+        );
+        for row in self.rows("count accounts", statement.bind(time_text(window.since))).await? {
+            let figures = platforms.entry(row.parsed("platform")?).or_default();
+            figures.eligible = row.count("eligible")?;
+            figures.eligible_before = row.count("eligible_before")?;
+            figures.never_collected = row.count("never_collected")?;
+            figures.oldest = row.time_or_null("oldest")?;
+            figures.without_consent = row.count("without_consent")?;
+            figures.reconnect = row.count("reconnect")?;
+        }
+        Ok(())
+    }
+
+    /// Values by whether they passed validation, and quality scores, as batches told them.
+    async fn count_values(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+        let statement = self.query(
+            "SELECT platform, COALESCE(SUM((tally->>'values')::bigint), 0)::bigint AS reported,
+                 COALESCE(SUM((tally->>'rejected')::bigint), 0)::bigint AS rejected,
+                 COALESCE(SUM((tally->>'scored')::bigint), 0)::bigint AS scored,
+                 COALESCE(SUM((tally->>'score_percent')::bigint), 0)::bigint AS score_percent
+             FROM release_batches WHERE at > $1::timestamptz AND at <= $2::timestamptz GROUP BY platform",
+        );
+        let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
+        for row in self.rows("count values", statement).await? {
+            let figures = platforms.entry(row.parsed("platform")?).or_default();
+            figures.values = row.count("reported")?;
+            figures.rejected = row.count("rejected")?;
+            figures.scored = row.count("scored")?;
+            figures.score_percent = row.count("score_percent")?;
+        }
+        Ok(())
+    }
+
+    /// When batches were at work, to the minute, and what they asked of platforms.
+    async fn count_work(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<Vec<Work>, StoreError> {
+        let statement = self.query(
+            "SELECT platform, run_id::text AS run_id, MIN(began_at)::text AS began_at,
+                 MAX(COALESCE(finished_at, CASE WHEN state = 'leased' THEN $2::timestamptz ELSE began_at END))::text AS ended_at,
+                 COALESCE(SUM((usage->>'requests')::bigint), 0)::bigint AS requests
+             FROM batches WHERE began_at > $1::timestamptz AND began_at <= $2::timestamptz
+             GROUP BY platform, run_id, {minute_of_began_at}",
+        );
+        let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
+        let mut work = Vec::new();
+        for row in self.rows("look when batches were at work", statement).await? {
+            platforms.entry(row.parsed("platform")?).or_default().requests += row.count("requests")?;
+            work.push(Work {
+                run: row.parsed("run_id")?,
+                from: row.time("began_at")?,
+                until: row.time("ended_at")?.min(window.now),
+            });
+        }
+        let units = match self.kind() {
+            DatabaseKind::Sqlite => {
+                "SELECT b.platform, u.key AS budget, SUM(u.value) AS units FROM batches b, json_each(b.usage, '$.units') AS u
+                 WHERE b.began_at > $1 AND b.began_at <= $2 GROUP BY b.platform, u.key"
+            }
+            DatabaseKind::Postgres => {
+                "SELECT b.platform, u.key AS budget, SUM(u.value::bigint)::bigint AS units
+                 FROM batches b CROSS JOIN LATERAL jsonb_each_text(b.usage->'units') AS u
+                 WHERE b.began_at > $1::timestamptz AND b.began_at <= $2::timestamptz GROUP BY b.platform, u.key"
+            }
+        };
+        let statement = self.query(units).bind(time_text(window.since)).bind(time_text(window.now));
+        for row in self.rows("count units of budgets", statement).await? {
+            let figures = platforms.entry(row.parsed("platform")?).or_default();
+            figures.units.insert(row.text("budget")?, row.count("units")?);
+        }
+        Ok(work)
+    }
+
+    /// What waits for an operator.
+    async fn count_troubles(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+        let statement = self
+            .query("SELECT platform, COUNT(*)::bigint AS n FROM quarantine WHERE status = 'held' GROUP BY platform");
+        for row in self.rows("count withheld values", statement).await? {
+            platforms.entry(row.parsed("platform")?).or_default().held = row.count("n")?;
+        }
+        let statement = self.query(
+            "SELECT b.platform, COUNT(*)::bigint AS n FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
+             WHERE b.state = 'dead' AND b.finished_at > $1::timestamptz GROUP BY b.platform",
+        );
+        for row in self.rows("count dead batches' accounts", statement.bind(time_text(window.since))).await? {
+            platforms.entry(row.parsed("platform")?).or_default().dead = row.count("n")?;
+        }
+        Ok(())
+    }
+
+    /// The first few accounts of each platform that active artists must connect anew.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn accounts_to_reconnect(&self) -> Result<Vec<AccountName>, StoreError> {
+        let statement = self.query(
+            "SELECT id::text AS id, platform, platform_id, name FROM (
+                 SELECT a.id, a.platform, a.platform_id, t.name, ROW_NUMBER() OVER (PARTITION BY a.platform ORDER BY a.id) AS place
+                 FROM accounts a JOIN artists t ON t.id = a.artist_id
+                 WHERE a.status = 'reconnect_needed' AND t.subscription_status = 'active' AND t.data_collection_enabled
+                     AND COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id AND c.platform = a.platform
+                         AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) = 1
+             ) AS asked
+             WHERE place <= $1 ORDER BY platform, id",
+        );
+        let rows = self.rows("list accounts to be connected anew", statement.bind(NAMED_MAX)).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(AccountName {
+                    account_id: row.parsed("id")?,
+                    platform: row.parsed("platform")?,
+                    platform_id: row.text("platform_id")?,
+                    artist: row.text("name")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Webhooks with deliveries that were given up, and those that Backline itself switched off.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn webhooks_behind(&self) -> Result<Vec<WebhookFigures>, StoreError> {
+        let statement = self.query(
+            "SELECT w.name, w.disabled_reason, COALESCE(d.parked, 0) AS parked
+             FROM webhooks w LEFT JOIN (
+                 SELECT webhook_id, COUNT(*) AS parked FROM deliveries WHERE state = 'parked' GROUP BY webhook_id
+             ) AS d ON d.webhook_id = w.id
+             WHERE d.parked > 0 OR w.disabled_reason IS NOT NULL ORDER BY w.name",
+        );
+        let rows = self.rows("list webhooks that did not get everything", statement).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(WebhookFigures {
+                    name: row.text("name")?,
+                    parked: row.count("parked")?,
+                    disabled_reason: row.text_or_null("disabled_reason")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The operator's credentials that platforms have refused for good.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn dead_credentials(&self) -> Result<Vec<CredentialFigures>, StoreError> {
+        let statement = self.query(
+            "SELECT platform, slot FROM credentials WHERE status = 'dead' AND account_id IS NULL ORDER BY platform, slot LIMIT $1",
+        );
+        let rows = self.rows("list dead credentials", statement.bind(DEAD_MAX)).await?;
+        rows.iter()
+            .map(|row| {
+                let (platform, slot) = (row.parsed("platform")?, row.text("slot")?);
+                Ok(CredentialFigures { platform, slot, of_account: false, number: 1, expires_at: None })
+            })
+            .collect()
+    }
+
+    /// Every alert that ever fired, or is about to.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn alerts(&self) -> Result<Vec<Alert>, StoreError> {
+        let statement = self.query(
+            "SELECT name, platform, firing::int AS firing, since::text AS since, value, threshold, worse_since::text AS worse_since,
+                 crossings, changed_at::text AS changed_at
+             FROM alerts ORDER BY name, platform",
+        );
+        self.rows("list alerts", statement).await?.iter().map(alert_of).collect()
+    }
+
+    /// Writes down where alerts stand now, each with the event that tells of it, in one transaction. `before` is how often the alert had
+    /// crossed when it was read: where another host has changed it since, neither the alert nor the event is written. Answers how many
+    /// events were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn save_alerts(&self, changes: &[(Alert, i64, Option<Event>)]) -> Result<u64, StoreError> {
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        let mut work = self.begin().await?;
+        let mut events = Vec::new();
+        for (alert, before, event) in changes {
+            let statement = work.query(
+                "INSERT INTO alerts (name, platform, firing, since, value, threshold, worse_since, crossings, changed_at)
+                 VALUES ($1, $2, ($3 = 1), $4::timestamptz, $5, $6, $7::timestamptz, $8, $9::timestamptz)
+                 ON CONFLICT (name, platform) DO UPDATE SET firing = excluded.firing, since = excluded.since, value = excluded.value,
+                     threshold = excluded.threshold, worse_since = excluded.worse_since, crossings = excluded.crossings,
+                     changed_at = excluded.changed_at
+                 WHERE alerts.crossings = $10",
+            );
+            let statement = statement
+                .bind(alert.name.as_str())
+                .bind(alert.platform.as_ref().map_or_else(String::new, ToString::to_string))
+                .bind(i64::from(alert.firing))
+                .bind(time_text(alert.since))
+                .bind(alert.value)
+                .bind(alert.threshold)
+                .bind(alert.worse_since.map(time_text))
+                .bind(alert.crossings)
+                .bind(time_text(alert.changed_at))
+                .bind(*before);
+            if work.execute("write an alert down", statement).await? > 0 {
+                events.extend(event.clone());
+            }
+        }
+        let written = insert_events(&mut work, &events).await?;
+        work.commit().await?;
+        Ok(written)
+    }
+}
+
+/// The enums' serde names are the names in the table.
+fn reason<T: serde::de::DeserializeOwned>(row: &AnyRow) -> Result<T, StoreError> {
+    let name = row.text("reason")?;
+    serde_json::from_value(name.clone().into()).map_err(|_| unreadable("reason", format!("'{name}'")))
+}
+
+fn alert_of(row: &AnyRow) -> Result<Alert, StoreError> {
+    let number = |column: &str| row.float_or_null(column)?.ok_or_else(|| unreadable(column, "NULL"));
+    let platform = row.text("platform")?;
+    let platform = if platform.is_empty() { None } else { Some(row.parsed("platform")?) };
+    Ok(Alert {
+        name: row.named("name", AlertName::parse)?,
+        platform,
+        firing: row.truth("firing")?,
+        since: row.time("since")?,
+        value: number("value")?,
+        threshold: number("threshold")?,
+        worse_since: row.time_or_null("worse_since")?,
+        crossings: row.int("crossings")?,
+        changed_at: row.time("changed_at")?,
+    })
+}

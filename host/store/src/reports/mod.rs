@@ -1,0 +1,3 @@
+//! Figures that are counted over many rows.
+
+pub(crate) mod health;

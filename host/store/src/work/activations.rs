@@ -1,0 +1,134 @@
+//! Artists whose first collection is due. The triggers of the migrations put them here, whoever it was that made an artist active, granted a
+//! consent or added an account; planning takes them out.
+//!
+//! Their times are the database server's own, so they are compared with each other and never with a host's clock.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+use crate::database::dialect::{Columns as _, json, time_text};
+use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use backline_model::{ArtistId, Platform};
+
+/// An artist whose first collection is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activation {
+    /// Whose.
+    pub artist_id: ArtistId,
+    /// Where; none means everywhere.
+    pub platform: Option<Platform>,
+    /// What brought it about: `activation`, `consent` or `account`.
+    pub cause: String,
+    /// When that was, by the database's clock. It moves when something brings it about again.
+    pub at: DateTime<Utc>,
+}
+
+impl Activation {
+    /// Whether a plan for these platforms and artists, none given meaning all of them, covers it.
+    #[must_use]
+    pub fn is_covered_by(&self, platforms: &[Platform], artists: &[ArtistId]) -> bool {
+        let platform = platforms.is_empty() || self.platform.as_ref().is_some_and(|own| platforms.contains(own));
+        platform && (artists.is_empty() || artists.contains(&self.artist_id))
+    }
+}
+
+impl Store {
+    /// Who waits for a first collection, the longest waiting first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn pending_activations(&self, limit: u32) -> Result<Vec<Activation>, StoreError> {
+        let statement = self.query(
+            "SELECT artist_id::text AS artist_id, platform, cause, at::text AS at FROM activations
+             ORDER BY at, artist_id, platform LIMIT $1",
+        );
+        let rows = self.rows("read who waits for a first collection", statement.bind(i64::from(limit))).await?;
+        // What others entered under a name that no connector can have is nobody's to collect.
+        let can_be_collected =
+            |row: &&AnyRow| row.text("platform").is_ok_and(|name| name.is_empty() || Platform::new(name).is_ok());
+        rows.iter().filter(can_be_collected).map(activation_of).collect()
+    }
+
+    /// Takes activations out, as a plan does, in a transaction of their own: for what nothing has to be planned for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn drop_activations(&self, taken: &[Activation]) -> Result<u64, StoreError> {
+        let mut work = self.begin().await?;
+        let taken = take_activations(&mut work, taken).await?;
+        work.commit().await?;
+        Ok(taken.len() as u64)
+    }
+}
+
+/// The rows of a statement that names activations by what they were taken for.
+pub(crate) fn activation_rows(taken: &[(ArtistId, Option<Platform>)]) -> Result<String, StoreError> {
+    let rows: Vec<_> = taken
+        .iter()
+        .map(|(artist, platform)| json!({ "artist": artist, "platform": platform.as_ref().map_or("", Platform::as_str) }))
+        .collect();
+    json("activations", &rows)
+}
+
+/// Takes out what a plan has covered. An activation that was brought about again since it was read stays, and so does one that somebody is
+/// bringing about right now: the plan may not have seen what they changed, and collecting twice is better than never. Answers what was taken.
+pub(crate) async fn take_activations(
+    work: &mut Work,
+    wanted: &[Activation],
+) -> Result<Vec<(ArtistId, Option<Platform>)>, StoreError> {
+    let mut taken = Vec::new();
+    for chunk in wanted.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<_> = chunk
+            .iter()
+            .map(|activation| {
+                let platform = activation.platform.as_ref().map_or("", Platform::as_str);
+                json!({ "artist": activation.artist_id, "platform": platform, "at": time_text(activation.at) })
+            })
+            .collect();
+        let statement = work.query(
+            "DELETE FROM activations WHERE (artist_id, platform) IN (
+                 SELECT a.artist_id, a.platform FROM {rows} JOIN activations a ON a.artist_id = (r.value->>'artist')::uuid
+                     AND a.platform = r.value->>'platform' AND a.at = (r.value->>'at')::timestamptz
+                 FOR UPDATE SKIP LOCKED)
+             RETURNING artist_id::text AS artist_id, platform",
+        );
+        let rows = work.rows("take out who was planned", statement.bind(json("activations", &rows)?)).await?;
+        for row in &rows {
+            taken.push((row.parsed("artist_id")?, platform_of(row)?));
+        }
+    }
+    Ok(taken)
+}
+
+fn platform_of(row: &AnyRow) -> Result<Option<Platform>, StoreError> {
+    if row.text("platform")?.is_empty() { Ok(None) } else { row.parsed("platform").map(Some) }
+}
+
+fn activation_of(row: &AnyRow) -> Result<Activation, StoreError> {
+    Ok(Activation {
+        artist_id: row.parsed("artist_id")?,
+        platform: platform_of(row)?,
+        cause: row.text("cause")?,
+        at: row.time("at")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_covers_what_it_looks_at_and_nothing_else() {
+        let platform = |name: &str| Platform::new(name).expect("a name");
+        let (ada, bo) = (ArtistId::generate(), ArtistId::generate());
+        let waiting =
+            |platform| Activation { artist_id: ada, platform, cause: "account".to_owned(), at: DateTime::UNIX_EPOCH };
+        let (everywhere, youtube) = (waiting(None), waiting(Some(platform("youtube"))));
+        assert!(everywhere.is_covered_by(&[], &[]) && youtube.is_covered_by(&[], &[bo, ada]));
+        assert!(youtube.is_covered_by(&[platform("spotify"), platform("youtube")], &[]));
+        assert!(!youtube.is_covered_by(&[platform("spotify")], &[]));
+        assert!(!youtube.is_covered_by(&[], &[bo]));
+        assert!(!everywhere.is_covered_by(&[platform("youtube")], &[]), "the other platforms are still due");
+    }
+}

@@ -1,0 +1,495 @@
+//! The work ledger: runs, their batches, and who holds which batch.
+//!
+//! A batch is open until its `finished_at` is set. Leasing one raises its token; whoever holds an older token can write nothing any more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::events::events::insert_events;
+use crate::work::outcomes::{AccountOutcome, upsert_outcomes};
+use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use backline_model::event::types;
+use backline_model::outcome::Outcome;
+use backline_model::run::RunCounts;
+use backline_model::{
+    Batch, BatchAccount, BatchId, Event, Lease, Platform, Run, RunId, RunStatus, Tenant, Turns, Weights, Window,
+};
+
+macro_rules! run_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT id::text AS id, triggered_by, logical_date::text AS logical_date, status, planned, started_at::text AS started_at, ",
+            "finished_at::text AS finished_at FROM runs ",
+            $which
+        )
+    };
+}
+
+macro_rules! lease_sql {
+    ($which:literal) => {
+        concat!(
+            "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1, available_at = $5::timestamptz,
+                 began_at = $4::timestamptz,
+                 release_digest = COALESCE(
+                     CASE WHEN lane = 'canary'
+                         THEN (SELECT c.release_digest FROM canaries c WHERE c.platform = batches.platform) END,
+                     (SELECT r.digest FROM releases r WHERE r.platform = batches.platform AND r.active),
+                     release_digest),
+                 attempts = CASE WHEN state = 'leased' THEN attempts + 1 ELSE attempts END
+             WHERE id = (
+                 SELECT id FROM batches
+                 WHERE finished_at IS NULL AND available_at <= $4::timestamptz
+                     AND ($1::uuid IS NULL OR run_id = $1::uuid)
+                     AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
+                         OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform)) AND ",
+            $which,
+            " ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+             RETURNING id::text AS id, run_id::text AS run_id, tenant, platform, release_digest, window_since::text AS window_since,
+                 window_until::text AS window_until, attempts, lease_token, lane"
+        )
+    };
+}
+
+impl Store {
+    /// Writes a new run down. Its counts are not stored: they follow from its batches and outcomes.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn create_run(&self, run: &Run) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        insert_run(&mut work, run).await?;
+        work.commit().await
+    }
+
+    /// Adds batches to a run; they can be leased from `now` on. Accounts that have been erased since the plan was made are left out.
+    /// Tenants take turns, over all runs, and weigh the same.
+    ///
+    /// # Errors
+    /// When the run is unknown or the database fails.
+    pub async fn add_batches(&self, batches: &[Batch], now: DateTime<Utc>) -> Result<(), StoreError> {
+        self.add_weighted_batches(batches, &Weights::default(), now).await
+    }
+
+    /// As [`add_batches`](Self::add_batches); tenants get turns by their weights.
+    ///
+    /// # Errors
+    /// When the run is unknown or the database fails.
+    pub async fn add_weighted_batches(
+        &self,
+        batches: &[Batch],
+        weights: &Weights,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        insert_batches(&mut work, batches, weights, now).await?;
+        work.commit().await
+    }
+
+    /// Takes the next batch up for `ttl`, with the release that is active at this moment: one that is planned, one whose deferral is over, or one whose lease ran out (which uses up an
+    /// attempt: whoever held it may have died of it). Two workers never get the same one. A platform whose releases are all inactive waits.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lease_batch(
+        &self,
+        run: Option<RunId>,
+        platform: Option<&Platform>,
+        owner: &str,
+        now: DateTime<Utc>,
+        ttl: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        loop {
+            let expires_at = now + ttl;
+            // Of one platform, the lease is one look into the index of its line.
+            let statement = self.query(match platform {
+                Some(_) => lease_sql!("platform = $2"),
+                None => lease_sql!("$2::text IS NULL"),
+            });
+            let statement = statement
+                .bind(run.map(|run| run.to_string()))
+                .bind(platform.map(|platform| platform.as_str().to_owned()))
+                .bind(clean(owner))
+                .bind(time_text(now))
+                .bind(time_text(expires_at));
+            let Some(row) = self.write_returning("lease a batch", statement).await? else { return Ok(None) };
+            let id: BatchId = row.parsed("id")?;
+            let statement = self.query(
+                "SELECT account_id::text AS account_id, metric_date::text AS metric_date FROM batch_accounts WHERE batch_id = $1::uuid
+                 ORDER BY position",
+            );
+            let accounts = self.rows("read a batch's accounts", statement.bind(id.to_string())).await?;
+            let batch = Batch {
+                id,
+                run_id: row.parsed("run_id")?,
+                tenant: row.parsed("tenant")?,
+                platform: row.parsed("platform")?,
+                release: row.parsed("release_digest")?,
+                canary: row.text_or_null("lane")?.is_some(),
+                window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
+                accounts: accounts.iter().map(batch_account_of).collect::<Result<_, _>>()?,
+                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+            };
+            let lease = Lease { batch, token: row.int("lease_token")?, expires_at };
+            if !lease.batch.accounts.is_empty() {
+                return Ok(Some(lease));
+            }
+            // Every account of it has been erased since: there is nothing left to do.
+            let statement = self.query(
+                "UPDATE batches SET state = 'done', finished_at = $3::timestamptz
+                 WHERE id = $1::uuid AND lease_token = $2 AND finished_at IS NULL",
+            );
+            let statement = statement.bind(id.to_string()).bind(lease.token).bind(time_text(now));
+            self.write("close an empty batch", statement).await?;
+        }
+    }
+
+    /// Prolongs a lease.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
+    pub async fn heartbeat(&self, lease: &Lease, now: DateTime<Utc>, ttl: Duration) -> Result<Lease, StoreError> {
+        let expires_at = now + ttl;
+        let statement = self.query(
+            "UPDATE batches SET available_at = $3::timestamptz
+             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
+        );
+        let statement = statement.bind(lease.batch.id.to_string()).bind(lease.token).bind(time_text(expires_at));
+        if self.write("prolong a lease", statement).await? == 0 {
+            return Err(StoreError::LeaseLost { batch: lease.batch.id });
+        }
+        Ok(Lease { expires_at, ..lease.clone() })
+    }
+
+    /// Gives a batch back until an allowance is granted anew. No attempt is used up; each of its accounts is recorded as deferred.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
+    pub async fn defer_batch(
+        &self,
+        lease: &Lease,
+        until: DateTime<Utc>,
+        message: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "UPDATE batches SET state = 'deferred', available_at = $3::timestamptz, message = $4, lease_owner = NULL
+             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
+        );
+        let statement =
+            statement.bind(lease.batch.id.to_string()).bind(lease.token).bind(time_text(until)).bind(clean(message));
+        if work.execute("defer a batch", statement).await? == 0 {
+            return Err(StoreError::LeaseLost { batch: lease.batch.id });
+        }
+        let outcomes: Vec<_> = lease
+            .batch
+            .accounts
+            .iter()
+            .map(|account| AccountOutcome {
+                account_id: account.account_id,
+                metric_date: account.metric_date,
+                outcome: Outcome::Deferred { until, message: message.to_owned() },
+                attempts: lease.batch.attempts,
+            })
+            .collect();
+        upsert_outcomes(&mut work, lease.batch.run_id, Some(lease.batch.release), &outcomes, now).await?;
+        work.commit().await
+    }
+
+    /// Gives a batch back to be taken up again from `not_before` on.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
+    pub async fn release_batch(
+        &self,
+        lease: &Lease,
+        not_before: DateTime<Utc>,
+        attempt_used: bool,
+    ) -> Result<(), StoreError> {
+        let statement = self.query(
+            "UPDATE batches SET state = 'planned', available_at = $3::timestamptz, attempts = attempts + $4, lease_owner = NULL
+             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
+        );
+        let statement = statement
+            .bind(lease.batch.id.to_string())
+            .bind(lease.token)
+            .bind(time_text(not_before))
+            .bind(i64::from(attempt_used));
+        if self.write("give a batch back", statement).await? == 0 {
+            return Err(StoreError::LeaseLost { batch: lease.batch.id });
+        }
+        Ok(())
+    }
+
+    /// When the next batch that is to be tried again can be taken up; none where every batch is done, waits for an allowance, or is in
+    /// somebody's hands: how a worker knows what to wait for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_batch_at(
+        &self,
+        run: Option<RunId>,
+        platform: Option<&Platform>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let statement = self.query(
+            "SELECT MIN(available_at)::text AS at FROM batches
+             WHERE finished_at IS NULL AND state = 'planned' AND ($1::uuid IS NULL OR run_id = $1::uuid)
+                 AND ($2::text IS NULL OR platform = $2)
+                 AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
+                     OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))",
+        );
+        let statement =
+            statement.bind(run.map(|run| run.to_string())).bind(platform.map(|platform| platform.as_str().to_owned()));
+        match self.row("look for batches to be tried again", statement).await? {
+            Some(row) => row.time_or_null("at"),
+            None => Ok(None),
+        }
+    }
+
+    /// Brings a run's status up to date from its outcomes. It stays `running` while batches are planned or leased; where all that is open is
+    /// deferred, it gets its status and is not finished; once nothing is open, it is finished and `run.completed` is written, once.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such run.
+    pub async fn finish_run(&self, run: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(run_sql!("WHERE id = $1::uuid FOR UPDATE"));
+        let Some(row) = work.row("read a run", statement.bind(run.to_string())).await? else {
+            return Err(StoreError::NotFound { what: "run", id: run.to_string() });
+        };
+        let statement = work.query(
+            "SELECT state, COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND finished_at IS NULL GROUP BY state",
+        );
+        let open = work.rows("look for open batches", statement.bind(run.to_string())).await?;
+        let mut waiting_only = true;
+        for row in &open {
+            waiting_only &= row.text("state")? == "deferred";
+        }
+        let outcomes = work.query(COUNTS);
+        let outcomes = work.rows("count outcomes", outcomes.bind(run_rows(&[run])?)).await?;
+        let mut found = run_of(&row)?;
+        add_counts(std::slice::from_mut(&mut found), &outcomes)?;
+        if !waiting_only {
+            work.commit().await?;
+            return Ok(found);
+        }
+        found.status = found.counts.status();
+        if open.is_empty() && found.finished_at.is_none() {
+            found.finished_at = Some(now);
+            // Whoever was erased or excluded since the plan was made is planned no more.
+            found.counts.planned = found.counts.collected + found.counts.deferred + found.counts.failed;
+            let event = Event {
+                id: uuid::Uuid::now_v7(),
+                kind: types::RUN_COMPLETED.to_owned(),
+                artist_id: None,
+                occurred_at: now,
+                // A run whose dead batches are retried ends once more, which is told once more. The row's lock makes each end one.
+                dedup_key: Some(format!("{}:{run}:{}", types::RUN_COMPLETED, time_text(now))),
+                data: json!({ "run_id": run, "status": found.status, "date": found.date, "counts": found.counts }),
+            };
+            insert_events(&mut work, &[event]).await?;
+        }
+        let statement =
+            work.query("UPDATE runs SET status = $2, finished_at = $3::timestamptz, planned = $4 WHERE id = $1::uuid");
+        let statement = statement
+            .bind(run.to_string())
+            .bind(found.status.as_str())
+            .bind(found.finished_at.map(time_text))
+            .bind(i64::try_from(found.counts.planned).unwrap_or(i64::MAX));
+        work.execute("finish a run", statement).await?;
+        work.commit().await?;
+        Ok(found)
+    }
+
+    /// Runs whose status is not what it should be: nothing of them is planned or leased any more, and nobody said so. The host that stored
+    /// the last of it was killed before it could; or there was nothing to collect at all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unfinished_runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let statement = self.query(
+            "SELECT id::text AS id FROM runs r
+             WHERE finished_at IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.run_id = r.id AND b.finished_at IS NULL
+                     AND (b.state <> 'deferred' OR r.status <> 'running'))
+             ORDER BY id",
+        );
+        self.rows("look for unfinished runs", statement).await?.iter().map(|row| row.parsed("id")).collect()
+    }
+
+    /// Runs, the latest first. `before` turns pages.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_runs(&self, limit: u32, before: Option<DateTime<Utc>>) -> Result<Vec<Run>, StoreError> {
+        let statement = self.query(run_sql!(
+            "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz) ORDER BY started_at DESC, id DESC LIMIT $2"
+        ));
+        let rows = self.rows("list runs", statement.bind(before.map(time_text)).bind(i64::from(limit))).await?;
+        let mut runs = rows.iter().map(run_of).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+        let outcomes = self.rows("count outcomes", self.query(COUNTS).bind(run_rows(&ids)?)).await?;
+        add_counts(&mut runs, &outcomes)?;
+        Ok(runs)
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn get_run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
+        let statement = self.query(run_sql!("WHERE id = $1::uuid"));
+        let Some(row) = self.row("read a run", statement.bind(id.to_string())).await? else { return Ok(None) };
+        let mut run = run_of(&row)?;
+        let outcomes = self.rows("count outcomes", self.query(COUNTS).bind(run_rows(&[id])?)).await?;
+        add_counts(std::slice::from_mut(&mut run), &outcomes)?;
+        Ok(Some(run))
+    }
+}
+
+const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint AS n FROM collection_outcomes
+    WHERE run_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) GROUP BY run_id, outcome";
+
+/// Writes a run down in an open transaction.
+pub(crate) async fn insert_run(work: &mut Work, run: &Run) -> Result<(), StoreError> {
+    let statement = work.query(
+        "INSERT INTO runs (id, triggered_by, logical_date, status, planned, started_at, finished_at)
+         VALUES ($1::uuid, $2, $3::date, $4, 0, $5::timestamptz, $6::timestamptz)",
+    );
+    let statement = statement
+        .bind(run.id.to_string())
+        .bind(clean(&run.trigger))
+        .bind(run.date.map(|date| date.to_string()))
+        .bind(run.status.as_str())
+        .bind(time_text(run.started_at))
+        .bind(run.finished_at.map(time_text));
+    work.execute("create a run", statement).await?;
+    Ok(())
+}
+
+/// Writes batches down, each in its tenant's turn on its platform.
+pub(crate) async fn insert_batches(
+    work: &mut Work,
+    batches: &[Batch],
+    weights: &Weights,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let mut lines = lines(work, batches.iter().map(|batch| &batch.platform), now).await?;
+    for chunk in batches.chunks(ROWS_PER_STATEMENT / 10) {
+        let mut rows = Vec::with_capacity(chunk.len());
+        let mut accounts = Vec::new();
+        let mut planned: BTreeMap<RunId, i64> = BTreeMap::new();
+        for batch in chunk {
+            let line = lines.entry(batch.platform.clone()).or_insert_with(|| Turns::new(0, []));
+            let turn = line.next(&batch.tenant, weights.stride(batch.tenant.as_str()));
+            *planned.entry(batch.run_id).or_default() += i64::try_from(batch.accounts.len()).unwrap_or(i64::MAX);
+            rows.push(json!({
+                "id": batch.id, "run": batch.run_id, "turn": turn, "tenant": batch.tenant, "platform": batch.platform,
+                "release": batch.release, "since": time_text(batch.window.since), "until": time_text(batch.window.until),
+                "attempts": batch.attempts, "lane": batch.canary.then_some("canary"),
+            }));
+            accounts.extend(batch.accounts.iter().enumerate().map(|(position, account)| {
+                json!({ "batch": batch.id, "position": position, "account": account.account_id, "date": account.metric_date })
+            }));
+        }
+        let statement = work.query(
+            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
+                 lease_token, available_at, created_at, lane)
+             SELECT (r.value->>'id')::uuid, (r.value->>'run')::uuid, (r.value->>'turn')::bigint, r.value->>'tenant',
+                 r.value->>'platform', r.value->>'release', (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz,
+                 'planned', (r.value->>'attempts')::bigint, 0, $2::timestamptz, $2::timestamptz, r.value->>'lane'
+             FROM {rows}",
+        );
+        work.execute("add batches", statement.bind(json("batches", &rows)?).bind(time_text(now))).await?;
+        for chunk in accounts.chunks(ROWS_PER_STATEMENT * 10) {
+            let statement = work.query(
+                "INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
+                 SELECT (r.value->>'batch')::uuid, (r.value->>'position')::bigint, a.id, (r.value->>'date')::date
+                 FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid",
+            );
+            work.execute("add a batch's accounts", statement.bind(json("a batch's accounts", &chunk)?)).await?;
+        }
+        for (run, accounts) in planned {
+            let statement = work.query("UPDATE runs SET planned = planned + $2 WHERE id = $1::uuid");
+            work.execute("count what is planned", statement.bind(run.to_string()).bind(accounts)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The lines that tenants stand in, one a platform. A line is now at the least turn that waits for a worker; where none waits, at the
+/// greatest that a worker has. What waits for an allowance or for its next attempt was overtaken, and does not hold the line back.
+pub(crate) async fn lines<'a>(
+    work: &mut Work,
+    platforms: impl Iterator<Item = &'a Platform>,
+    now: DateTime<Utc>,
+) -> Result<HashMap<Platform, Turns<Tenant>>, StoreError> {
+    let platforms: BTreeSet<&Platform> = platforms.collect();
+    let rows: Vec<_> = platforms.iter().map(|platform| json!({ "platform": platform })).collect();
+    let statement = work.query(
+        "SELECT platform, tenant, MAX(turn) AS last,
+             MIN(CASE WHEN state = 'planned' AND available_at <= $2::timestamptz THEN turn END) AS waiting,
+             MAX(CASE WHEN state = 'leased' THEN turn END) AS leased
+         FROM batches
+         WHERE finished_at IS NULL AND platform IN (SELECT r.value->>'platform' FROM {rows})
+         GROUP BY platform, tenant",
+    );
+    let statement = statement.bind(json("platforms", &rows)?).bind(time_text(now));
+    let found = work.rows("look whose turn it is", statement).await?;
+    let mut lines = HashMap::new();
+    for platform in platforms {
+        let (mut waiting, mut leased, mut last) = (None::<i64>, None::<i64>, Vec::new());
+        for row in &found {
+            if row.text("platform")? != platform.as_str() {
+                continue;
+            }
+            let least = row.int_or_null("waiting")?;
+            waiting = [waiting, least].into_iter().flatten().min();
+            leased = leased.max(row.int_or_null("leased")?);
+            last.push((row.parsed("tenant")?, row.int("last")?));
+        }
+        lines.insert(platform.clone(), Turns::new(waiting.or(leased).unwrap_or(0), last));
+    }
+    Ok(lines)
+}
+
+fn run_rows(ids: &[RunId]) -> Result<String, StoreError> {
+    let rows: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
+    json("run ids", &rows)
+}
+
+fn add_counts(runs: &mut [Run], outcomes: &[AnyRow]) -> Result<(), StoreError> {
+    for row in outcomes {
+        let id: RunId = row.parsed("run_id")?;
+        let Some(run) = runs.iter_mut().find(|run| run.id == id) else { continue };
+        let n = row.count("n")?;
+        match row.text("outcome")?.as_str() {
+            "collected" => run.counts.collected = n,
+            "deferred" => run.counts.deferred = n,
+            "excluded" => run.counts.excluded = n,
+            _ => run.counts.failed = n,
+        }
+    }
+    Ok(())
+}
+
+fn run_of(row: &AnyRow) -> Result<Run, StoreError> {
+    Ok(Run {
+        id: row.parsed("id")?,
+        trigger: row.text("triggered_by")?,
+        date: row.parsed_or_null("logical_date")?,
+        status: row.named("status", RunStatus::parse)?,
+        started_at: row.time("started_at")?,
+        finished_at: row.time_or_null("finished_at")?,
+        counts: RunCounts { planned: row.count("planned")?, ..RunCounts::default() },
+    })
+}
+
+fn batch_account_of(row: &AnyRow) -> Result<BatchAccount, StoreError> {
+    Ok(BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? })
+}

@@ -1,0 +1,205 @@
+//! How each account ended in each run.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+use crate::database::dialect::{Columns as _, json, time_text, unreadable};
+use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use backline_model::outcome::{Exclusion, FailureClass, Outcome};
+use backline_model::{AccountId, ArtistId, Digest, Platform, RunId};
+
+/// How one account ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountOutcome {
+    /// Which account.
+    pub account_id: AccountId,
+    /// For which date.
+    pub metric_date: NaiveDate,
+    /// How.
+    pub outcome: Outcome,
+    /// Attempts used up.
+    pub attempts: u32,
+}
+
+/// The same with what people know the account by.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct NamedOutcome {
+    /// Which account.
+    pub account_id: AccountId,
+    /// Whose.
+    pub artist_id: ArtistId,
+    /// The artist's name.
+    pub artist_name: String,
+    /// Where.
+    pub platform: Platform,
+    /// The platform's id of it.
+    pub platform_id: String,
+    /// For which date.
+    pub metric_date: NaiveDate,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Attempts used up.
+    pub attempts: u32,
+    /// When that was written.
+    pub at: DateTime<Utc>,
+}
+
+/// How many accounts of a platform ended in one way.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct PlatformOutcome {
+    /// Where.
+    pub platform: Platform,
+    /// `collected`, `deferred`, `excluded` or `failed`.
+    pub outcome: String,
+    /// The failure's class or the exclusion's reason.
+    pub reason: Option<String>,
+    /// Accounts.
+    pub accounts: u64,
+}
+
+impl Store {
+    /// Records outcomes of accounts that reach no batch: the excluded ones.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record_outcomes(
+        &self,
+        run: RunId,
+        outcomes: &[AccountOutcome],
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        upsert_outcomes(&mut work, run, None, outcomes, now).await?;
+        work.commit().await
+    }
+
+    /// A run's outcomes, in order of account. `after` turns pages.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run_outcomes(
+        &self,
+        run: RunId,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<NamedOutcome>, StoreError> {
+        let statement = self.query(
+            "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform, a.platform_id,
+                 o.metric_date::text AS metric_date, o.outcome, o.reason, o.message, o.deferred_until::text AS deferred_until, o.attempts,
+                 o.at::text AS at
+             FROM collection_outcomes o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
+             WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid
+             ORDER BY o.account_id LIMIT $3",
+        );
+        let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
+        let rows =
+            self.rows("read outcomes", statement.bind(run.to_string()).bind(after).bind(i64::from(limit))).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(NamedOutcome {
+                    account_id: row.parsed("account_id")?,
+                    artist_id: row.parsed("artist_id")?,
+                    artist_name: row.text("artist_name")?,
+                    platform: row.parsed("platform")?,
+                    platform_id: row.text("platform_id")?,
+                    metric_date: row.date("metric_date")?,
+                    outcome: outcome_of(row)?,
+                    attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+                    at: row.time("at")?,
+                })
+            })
+            .collect()
+    }
+
+    /// A run's accounts by platform, outcome and reason.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run_summary(&self, run: RunId) -> Result<Vec<PlatformOutcome>, StoreError> {
+        let statement = self.query(
+            "SELECT platform, outcome, reason, COUNT(*)::bigint AS accounts FROM collection_outcomes WHERE run_id = $1::uuid
+             GROUP BY platform, outcome, reason",
+        );
+        let rows = self.rows("count outcomes", statement.bind(run.to_string())).await?;
+        let mut summary = rows
+            .iter()
+            .map(|row| {
+                Ok(PlatformOutcome {
+                    platform: row.parsed("platform")?,
+                    outcome: row.text("outcome")?,
+                    reason: row.text_or_null("reason")?,
+                    accounts: row.count("accounts")?,
+                })
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        summary.sort_by(|a, b| (&a.platform, &a.outcome, &a.reason).cmp(&(&b.platform, &b.outcome, &b.reason)));
+        Ok(summary)
+    }
+}
+
+/// Writes outcomes; a later one of the same run and account replaces the earlier. Accounts that have been erased are left out.
+/// `release` is the one they were collected with, where they reached a batch.
+pub(crate) async fn upsert_outcomes(
+    work: &mut Work,
+    run: RunId,
+    release: Option<Digest>,
+    outcomes: &[AccountOutcome],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    for chunk in outcomes.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<_> = chunk
+            .iter()
+            .map(|outcome| {
+                let (reason, message, until) = match &outcome.outcome {
+                    Outcome::Collected => (None, None, None),
+                    Outcome::Deferred { until, message } => (None, Some(message.as_str()), Some(time_text(*until))),
+                    Outcome::Excluded { reason } => (Some(reason.as_str()), None, None),
+                    Outcome::Failed { class, message } => (Some(class.as_str()), Some(message.as_str()), None),
+                };
+                json!({
+                    "account": outcome.account_id, "date": outcome.metric_date, "outcome": outcome.outcome.as_str(), "reason": reason,
+                    "message": message, "until": until, "attempts": outcome.attempts,
+                })
+            })
+            .collect();
+        let statement = work.query(
+            "INSERT INTO collection_outcomes
+                 (run_id, account_id, artist_id, platform, metric_date, outcome, reason, message, deferred_until, attempts, at,
+                  release_digest)
+             SELECT $2::uuid, a.id, a.artist_id, a.platform, (r.value->>'date')::date, r.value->>'outcome', r.value->>'reason',
+                 r.value->>'message', (r.value->>'until')::timestamptz, (r.value->>'attempts')::bigint, $3::timestamptz, $4
+             FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid WHERE TRUE
+             ON CONFLICT (run_id, account_id) DO UPDATE SET metric_date = excluded.metric_date, outcome = excluded.outcome,
+                 reason = excluded.reason, message = excluded.message, deferred_until = excluded.deferred_until,
+                 attempts = excluded.attempts, at = excluded.at, release_digest = excluded.release_digest",
+        );
+        let statement = statement.bind(json("outcomes", &rows)?).bind(run.to_string()).bind(time_text(now));
+        let statement = statement.bind(release.map(|digest| digest.to_string()));
+        work.execute("record outcomes", statement).await?;
+    }
+    Ok(())
+}
+
+/// Reads the outcome out of a row with its columns.
+pub(crate) fn outcome_of(row: &AnyRow) -> Result<Outcome, StoreError> {
+    let message = || Ok::<_, StoreError>(row.text_or_null("message")?.unwrap_or_default());
+    // The enums' serde names are the names in the table.
+    let reason = |what: &str| unreadable("reason", format!("'{what}'"));
+    Ok(match row.text("outcome")?.as_str() {
+        "collected" => Outcome::Collected,
+        "deferred" => Outcome::Deferred { until: row.time("deferred_until")?, message: message()? },
+        "excluded" => {
+            let name = row.text("reason")?;
+            let exclusion: Exclusion = serde_json::from_value(name.clone().into()).map_err(|_| reason(&name))?;
+            Outcome::Excluded { reason: exclusion }
+        }
+        "failed" => {
+            let name = row.text("reason")?;
+            let class: FailureClass = serde_json::from_value(name.clone().into()).map_err(|_| reason(&name))?;
+            Outcome::Failed { class, message: message()? }
+        }
+        other => return Err(unreadable("outcome", format!("'{other}'"))),
+    })
+}

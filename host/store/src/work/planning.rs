@@ -1,0 +1,155 @@
+//! A run's plan, written in one transaction: a host that dies leaves a whole plan or none.
+
+use chrono::{DateTime, Utc};
+
+use crate::artists::artists::{candidate_of, candidates_sql};
+use crate::artists::privacy::{keep_erasures_out, without_erased};
+use crate::database::notifications::{Topic, notify};
+use crate::work::activations::{activation_rows, take_activations};
+use crate::work::leaders::{Term, check_term};
+use crate::work::ledger::{insert_batches, insert_run};
+use crate::work::outcomes::{AccountOutcome, upsert_outcomes};
+use crate::work::schedules::{Step, advance, start_fire};
+use crate::{Activation, Store, StoreError, Work};
+use backline_model::{ArtistId, Batch, Candidate, Platform, Run, RunId, Weights};
+
+/// What a plan is made for, and so what must be true for it to be committed.
+#[derive(Clone, Copy, Debug)]
+pub enum PlanGuard<'a> {
+    /// Somebody asked for it.
+    Manual,
+    /// A schedule's time: it is started once, by whoever holds the term.
+    Fire {
+        /// The scheduler's role.
+        term: &'a Term,
+        /// Whose time.
+        schedule: &'a str,
+        /// Which.
+        fire_time: DateTime<Utc>,
+        /// The schedule's next time after this one.
+        next_fire: Option<DateTime<Utc>>,
+    },
+    /// First collections: they are taken out with the plan.
+    Activations {
+        /// The scheduler's role.
+        term: &'a Term,
+        /// Which.
+        activations: &'a [Activation],
+    },
+}
+
+/// A plan that is being written. Dropping it undoes everything.
+pub struct Planning {
+    work: Work,
+    run: RunId,
+    now: DateTime<Utc>,
+    term: Option<Term>,
+    has_batches: bool,
+    /// First collections that this plan took out for its guard.
+    taken: Vec<(ArtistId, Option<Platform>)>,
+}
+
+impl Store {
+    /// Begins to write a run's plan. The run's counts are not stored: they follow from its batches and outcomes.
+    ///
+    /// # Errors
+    /// [`StoreError::TermLost`] when another host has taken the role over, [`StoreError::FireDecided`] when the time of firing has its run
+    /// or is to have none, [`StoreError::NotFound`] when the schedule was removed or switched off.
+    pub async fn begin_plan(
+        &self,
+        run: &Run,
+        guard: PlanGuard<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Planning, StoreError> {
+        let mut work = self.begin().await?;
+        keep_erasures_out(&mut work).await?;
+        let mut taken = Vec::new();
+        let term = match guard {
+            PlanGuard::Manual => None,
+            PlanGuard::Fire { term, schedule, fire_time, next_fire } => {
+                advance(&mut work, schedule, Step { fire_time, next_fire, started: true }).await?;
+                start_fire(&mut work, schedule, fire_time, run.id, now).await?;
+                Some(term.clone())
+            }
+            PlanGuard::Activations { term, activations } => {
+                taken = take_activations(&mut work, activations).await?;
+                Some(term.clone())
+            }
+        };
+        insert_run(&mut work, run).await?;
+        Ok(Planning { work, run: run.id, now, term, has_batches: false, taken })
+    }
+}
+
+impl Planning {
+    /// The accounts that the first collections taken out ask for and that are in no open batch, in order of id. Read within the transaction
+    /// that takes them out: an account that is added later has an activation of its own, which stays.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn first_candidates(&mut self) -> Result<Vec<Candidate>, StoreError> {
+        let statement = self.work.query(candidates_sql!(
+            "WHERE a.id IN (SELECT o.id FROM {rows} JOIN accounts o ON o.artist_id = (r.value->>'artist')::uuid
+                 AND (r.value->>'platform' = '' OR r.value->>'platform' = o.platform))
+             AND NOT EXISTS (SELECT 1 FROM batch_accounts m JOIN batches b ON b.id = m.batch_id
+                 WHERE m.account_id = a.id AND b.finished_at IS NULL)
+             ORDER BY a.id"
+        ));
+        let rows = self.work.rows("read who is collected first", statement.bind(activation_rows(&self.taken)?)).await?;
+        let candidates = rows.iter().map(candidate_of).collect::<Result<_, _>>()?;
+        without_erased(&mut self.work, candidates).await
+    }
+
+    /// Adds batches; tenants get turns by their weights. Accounts that have been erased since are left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn add_batches(&mut self, batches: &[Batch], weights: &Weights) -> Result<(), StoreError> {
+        self.has_batches |= !batches.is_empty();
+        insert_batches(&mut self.work, batches, weights, self.now).await
+    }
+
+    /// Takes out the first collections that this plan covers; read before it was looked who can be collected, so that whoever asks later
+    /// still waits afterwards.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn covers(&mut self, awaited: &[Activation]) -> Result<(), StoreError> {
+        take_activations(&mut self.work, awaited).await?;
+        Ok(())
+    }
+
+    /// Records accounts that are not to be collected.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn exclude(&mut self, outcomes: &[AccountOutcome]) -> Result<(), StoreError> {
+        upsert_outcomes(&mut self.work, self.run, None, outcomes, self.now).await
+    }
+
+    /// Makes the plan real, and wakes whoever waits for work.
+    ///
+    /// # Errors
+    /// [`StoreError::TermLost`] when another host has taken the role over meanwhile: nothing is written then.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        if self.has_batches {
+            notify(&mut self.work, Topic::Work).await?;
+        }
+        // Last, so that the role is locked for no longer than the commit takes.
+        if let Some(term) = &self.term {
+            check_term(&mut self.work, term).await?;
+        }
+        self.work.commit().await
+    }
+
+    /// Commits what the guard stands for without a run: nobody is to be collected.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn commit_without_run(mut self) -> Result<(), StoreError> {
+        let statement = self.work.query("DELETE FROM runs WHERE id = $1::uuid");
+        self.work.execute("take an empty run out", statement.bind(self.run.to_string())).await?;
+        self.has_batches = false;
+        self.commit().await
+    }
+}

@@ -1,0 +1,371 @@
+//! Schedules, and what became of each of their times.
+//!
+//! The key (schedule, time of firing) is what keeps two hosts from starting the same run: the row is written in the transaction that plans it.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::work::leaders::{Term, check_term};
+use crate::{Store, StoreError, Work};
+use backline_model::{CatchUp, Fire, FireDecision, Overlap, RunId, Schedule, ScheduleOrigin, ScheduleSpec};
+
+macro_rules! schedules_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT name, origin, cron, timezone, platforms::text AS platforms, catch_up, overlap, enabled::int AS enabled, ",
+            "considered_until::text AS considered_until, next_fire::text AS next_fire, last_fire::text AS last_fire FROM schedules ",
+            $which
+        )
+    };
+}
+
+macro_rules! fires_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT schedule, fire_time::text AS fire_time, decision, run_id::text AS run_id, decided_at::text AS decided_at ",
+            "FROM schedule_fires ",
+            $which
+        )
+    };
+}
+
+/// A schedule as it is configured, with its next time from now.
+#[derive(Clone, Debug)]
+pub struct NewSchedule {
+    /// Its name.
+    pub name: String,
+    /// When, where, and what happens when something comes between.
+    pub spec: ScheduleSpec,
+    /// Its first time after now; none while it is switched off.
+    pub next_fire: Option<DateTime<Utc>>,
+}
+
+/// How far a schedule has come.
+pub(crate) struct Step {
+    /// What was decided last.
+    pub fire_time: DateTime<Utc>,
+    /// The time after it.
+    pub next_fire: Option<DateTime<Utc>>,
+    /// Whether a run was started for it.
+    pub started: bool,
+}
+
+impl Store {
+    /// Makes the configuration's schedules those that are configured. A new one begins now; so does one whose times have changed or that
+    /// was switched on: nothing fires for the past. What was queued for one that is removed or switched off is given up.
+    ///
+    /// # Errors
+    /// [`StoreError::TermLost`] when another host has taken the role over.
+    pub async fn sync_schedules(
+        &self,
+        term: &Term,
+        configured: &[NewSchedule],
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        let rows = work.query(schedules_sql!("ORDER BY name FOR UPDATE"));
+        let rows = work.rows("read schedules", rows).await?;
+        let stored = rows.iter().map(schedule_of).collect::<Result<Vec<_>, _>>()?;
+        for new in configured {
+            match stored.iter().find(|schedule| schedule.name == new.name) {
+                None => insert(&mut work, new, ScheduleOrigin::Config, now).await?,
+                Some(old) if old.origin == ScheduleOrigin::Config && old.spec == new.spec => {}
+                Some(old) => change(&mut work, old, new, ScheduleOrigin::Config, now).await?,
+            }
+        }
+        for old in stored.iter().filter(|schedule| schedule.origin == ScheduleOrigin::Config) {
+            if !configured.iter().any(|new| new.name == old.name) {
+                delete(&mut work, &old.name, now).await?;
+            }
+        }
+        check_term(&mut work, term).await?;
+        work.commit().await
+    }
+
+    /// Adds a schedule that the database owns.
+    ///
+    /// # Errors
+    /// [`StoreError::ScheduleExists`], [`StoreError::ScheduleConfigured`] when the name is taken.
+    pub async fn add_schedule(&self, new: &NewSchedule, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        match own_schedule(&mut work, &new.name).await {
+            Ok(_) => return Err(StoreError::ScheduleExists { name: new.name.clone() }),
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        insert(&mut work, new, ScheduleOrigin::Database, now).await?;
+        work.commit().await
+    }
+
+    /// Removes a schedule that the database owns; what became of its times stays on record.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::ScheduleConfigured`] when the configuration owns it.
+    pub async fn remove_schedule(&self, name: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        own_schedule(&mut work, name).await?;
+        delete(&mut work, name, now).await?;
+        work.commit().await
+    }
+
+    /// Switches a schedule on or off that the database owns. Times that passed while it was off are not caught up on.
+    ///
+    /// # Errors
+    /// As [`remove_schedule`](Self::remove_schedule).
+    pub async fn set_schedule_enabled(
+        &self,
+        name: &str,
+        enabled: bool,
+        next_fire: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        let old = own_schedule(&mut work, name).await?;
+        let spec = ScheduleSpec { enabled, ..old.spec.clone() };
+        let new = NewSchedule { name: name.to_owned(), spec, next_fire: next_fire.filter(|_| enabled) };
+        if old.spec.enabled != enabled {
+            change(&mut work, &old, &new, ScheduleOrigin::Database, now).await?;
+        }
+        work.commit().await
+    }
+
+    /// Every schedule, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_schedules(&self) -> Result<Vec<Schedule>, StoreError> {
+        let rows = self.rows("list schedules", self.query(schedules_sql!("ORDER BY name"))).await?;
+        rows.iter().map(schedule_of).collect()
+    }
+
+    /// What became of a schedule's times, or of all schedules', the latest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_fires(&self, schedule: Option<&str>, limit: u32) -> Result<Vec<Fire>, StoreError> {
+        let statement = self
+            .query(fires_sql!("WHERE ($1::text IS NULL OR schedule = $1) ORDER BY fire_time DESC, schedule LIMIT $2"));
+        let statement = statement.bind(schedule.map(clean)).bind(i64::from(limit));
+        self.rows("list times of firing", statement).await?.iter().map(fire_of).collect()
+    }
+
+    /// The times that wait for their schedule's turn, the oldest of each schedule.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn queued_fires(&self) -> Result<Vec<Fire>, StoreError> {
+        let statement = self.query(fires_sql!(
+            "WHERE decision = 'queued' AND NOT EXISTS (SELECT 1 FROM schedule_fires o
+                 WHERE o.decision = 'queued' AND o.schedule = schedule_fires.schedule AND o.fire_time < schedule_fires.fire_time)
+             ORDER BY fire_time, schedule"
+        ));
+        self.rows("read what is queued", statement).await?.iter().map(fire_of).collect()
+    }
+
+    /// Whether a run of the schedule is under way, or queued to be.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_schedule_busy(&self, schedule: &str) -> Result<bool, StoreError> {
+        let statement =
+            self.query("SELECT 1 AS busy FROM schedule_fires WHERE schedule = $1 AND decision = 'queued' LIMIT 1");
+        let queued = self.row("look whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some();
+        Ok(queued || self.has_running_run(schedule).await?)
+    }
+
+    /// Whether a run of the schedule is under way: it has batches that are planned or leased.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_running_run(&self, schedule: &str) -> Result<bool, StoreError> {
+        let statement = self.query(
+            "SELECT 1 AS busy FROM runs r JOIN schedule_fires f ON f.run_id = r.id
+             WHERE r.finished_at IS NULL AND r.status = 'running' AND f.schedule = $1 LIMIT 1",
+        );
+        Ok(self.row("look whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some())
+    }
+
+    /// Records what becomes of times that get no run now, the oldest first; one that is decided already stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::TermLost`] when another host has taken the role over, [`StoreError::NotFound`] when the schedule was removed or
+    /// switched off.
+    pub async fn record_fires(
+        &self,
+        term: &Term,
+        schedule: &str,
+        fires: &[(DateTime<Utc>, FireDecision)],
+        next_fire: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let Some((fire_time, _)) = fires.last().copied() else { return Ok(()) };
+        let mut work = self.begin().await?;
+        advance(&mut work, schedule, Step { fire_time, next_fire, started: false }).await?;
+        let rows: Vec<_> = fires
+            .iter()
+            .map(|(time, decision)| json!({ "time": time_text(*time), "decision": decision.as_str() }))
+            .collect();
+        let statement = work.query(
+            "INSERT INTO schedule_fires (schedule, fire_time, decision, decided_at)
+             SELECT $2, (r.value->>'time')::timestamptz, r.value->>'decision', $3::timestamptz FROM {rows} WHERE TRUE
+             ON CONFLICT (schedule, fire_time) DO NOTHING",
+        );
+        let statement = statement.bind(json("times of firing", &rows)?).bind(clean(schedule)).bind(time_text(now));
+        work.execute("record times of firing", statement).await?;
+        check_term(&mut work, term).await?;
+        work.commit().await
+    }
+}
+
+/// Notes how far a schedule has come; it never goes back.
+pub(crate) async fn advance(work: &mut Work, schedule: &str, step: Step) -> Result<(), StoreError> {
+    let statement = work.query(
+        "UPDATE schedules SET
+             next_fire = CASE WHEN considered_until < $2::timestamptz THEN $3::timestamptz ELSE next_fire END,
+             considered_until = CASE WHEN considered_until < $2::timestamptz THEN $2::timestamptz ELSE considered_until END,
+             last_fire = CASE WHEN $4::bigint = 1 AND (last_fire IS NULL OR last_fire < $2::timestamptz) THEN $2::timestamptz
+                 ELSE last_fire END
+         WHERE name = $1 AND enabled",
+    );
+    let statement = statement
+        .bind(clean(schedule))
+        .bind(time_text(step.fire_time))
+        .bind(step.next_fire.map(time_text))
+        .bind(i64::from(step.started));
+    if work.execute("note how far a schedule has come", statement).await? == 0 {
+        return Err(StoreError::NotFound { what: "enabled schedule", id: schedule.to_owned() });
+    }
+    Ok(())
+}
+
+/// Gives a time of firing its run, once.
+pub(crate) async fn start_fire(
+    work: &mut Work,
+    schedule: &str,
+    fire_time: DateTime<Utc>,
+    run: RunId,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let statement = work.query(
+        "INSERT INTO schedule_fires (schedule, fire_time, decision, run_id, decided_at)
+         VALUES ($1, $2::timestamptz, 'started', $3::uuid, $4::timestamptz)
+         ON CONFLICT (schedule, fire_time) DO UPDATE SET decision = excluded.decision, run_id = excluded.run_id,
+             decided_at = excluded.decided_at
+         WHERE schedule_fires.decision = 'queued'",
+    );
+    let statement =
+        statement.bind(clean(schedule)).bind(time_text(fire_time)).bind(run.to_string()).bind(time_text(now));
+    if work.execute("start a time of firing", statement).await? == 0 {
+        return Err(StoreError::FireDecided { schedule: schedule.to_owned(), fire_time });
+    }
+    Ok(())
+}
+
+/// The schedule of a name, where the database owns it.
+async fn own_schedule(work: &mut Work, name: &str) -> Result<Schedule, StoreError> {
+    let statement = work.query(schedules_sql!("WHERE name = $1 FOR UPDATE"));
+    let row = work.row("read a schedule", statement.bind(clean(name))).await?;
+    let Some(row) = row else {
+        return Err(StoreError::NotFound { what: "schedule", id: name.to_owned() });
+    };
+    let schedule = schedule_of(&row)?;
+    match schedule.origin {
+        ScheduleOrigin::Database => Ok(schedule),
+        ScheduleOrigin::Config => Err(StoreError::ScheduleConfigured { name: name.to_owned() }),
+    }
+}
+
+async fn insert(
+    work: &mut Work,
+    new: &NewSchedule,
+    origin: ScheduleOrigin,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let statement = work.query(
+        "INSERT INTO schedules (name, origin, cron, timezone, platforms, catch_up, overlap, enabled, considered_until, next_fire,
+             created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, ($8::bigint = 1), $9::timestamptz, $10::timestamptz, $11::timestamptz,
+             $11::timestamptz)",
+    );
+    let statement = with_spec(statement.bind(clean(&new.name)).bind(origin.as_str()), &new.spec)?;
+    let statement = statement.bind(time_text(now)).bind(new.next_fire.map(time_text)).bind(time_text(now));
+    work.execute("add a schedule", statement).await?;
+    Ok(())
+}
+
+async fn change(
+    work: &mut Work,
+    old: &Schedule,
+    new: &NewSchedule,
+    origin: ScheduleOrigin,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let same_times = old.spec.cron == new.spec.cron && old.spec.timezone == new.spec.timezone && old.spec.enabled;
+    let (considered_until, next_fire) =
+        if same_times && new.spec.enabled { (old.considered_until, old.next_fire) } else { (now, new.next_fire) };
+    let statement = work.query(
+        "UPDATE schedules SET origin = $2, cron = $3, timezone = $4, platforms = $5::jsonb, catch_up = $6, overlap = $7,
+             enabled = ($8::bigint = 1), considered_until = $9::timestamptz, next_fire = $10::timestamptz, updated_at = $11::timestamptz
+         WHERE name = $1",
+    );
+    let statement = with_spec(statement.bind(clean(&new.name)).bind(origin.as_str()), &new.spec)?;
+    let statement = statement.bind(time_text(considered_until)).bind(next_fire.map(time_text)).bind(time_text(now));
+    work.execute("change a schedule", statement).await?;
+    if new.spec.enabled { Ok(()) } else { give_up_queued(work, &new.name, now).await }
+}
+
+async fn delete(work: &mut Work, name: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let statement = work.query("DELETE FROM schedules WHERE name = $1");
+    work.execute("remove a schedule", statement.bind(clean(name))).await?;
+    give_up_queued(work, name, now).await
+}
+
+async fn give_up_queued(work: &mut Work, name: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let statement = work.query(
+        "UPDATE schedule_fires SET decision = 'skipped', decided_at = $2::timestamptz WHERE schedule = $1 AND decision = 'queued'",
+    );
+    work.execute("give up what is queued", statement.bind(clean(name)).bind(time_text(now))).await?;
+    Ok(())
+}
+
+/// Binds the columns of what an operator writes down.
+fn with_spec(statement: crate::Statement, spec: &ScheduleSpec) -> Result<crate::Statement, StoreError> {
+    Ok(statement
+        .bind(clean(&spec.cron))
+        .bind(spec.timezone.name())
+        .bind(json("a schedule's platforms", &spec.platforms)?)
+        .bind(spec.catch_up.as_str())
+        .bind(spec.overlap.as_str())
+        .bind(i64::from(spec.enabled)))
+}
+
+fn schedule_of(row: &AnyRow) -> Result<Schedule, StoreError> {
+    Ok(Schedule {
+        name: row.text("name")?,
+        origin: row.named("origin", ScheduleOrigin::parse)?,
+        spec: ScheduleSpec {
+            cron: row.text("cron")?,
+            timezone: row.parsed::<Tz>("timezone")?,
+            platforms: row.json("platforms")?,
+            catch_up: row.named("catch_up", CatchUp::parse)?,
+            overlap: row.named("overlap", Overlap::parse)?,
+            enabled: row.truth("enabled")?,
+        },
+        considered_until: row.time("considered_until")?,
+        next_fire: row.time_or_null("next_fire")?,
+        last_fire: row.time_or_null("last_fire")?,
+    })
+}
+
+fn fire_of(row: &AnyRow) -> Result<Fire, StoreError> {
+    Ok(Fire {
+        schedule: row.text("schedule")?,
+        fire_time: row.time("fire_time")?,
+        decision: row.named("decision", FireDecision::parse)?,
+        run_id: row.parsed_or_null("run_id")?,
+        decided_at: row.time("decided_at")?,
+    })
+}
