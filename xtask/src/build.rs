@@ -129,7 +129,7 @@ fn component_path(group: &str, name: &str) -> PathBuf {
 fn pack(core: &Path, manifest: &Path, component: &Path) -> Result<()> {
     let mut sources = vec![core.to_path_buf(), manifest.to_path_buf()];
     // Packing is the host's code: a change there makes every component stale, a change elsewhere in the host does not.
-    sources.extend(files_in(&process::workspace_root().join("host/src/plugins"), "rs")?);
+    sources.extend(files_in(&process::workspace_root().join("host/component/src"), "rs")?);
     if is_newer_than(component, &sources)? {
         return Ok(());
     }

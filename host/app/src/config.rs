@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use backline_component::PluginsConfig;
 use backline_gateway::GatewayConfig;
 use backline_gateway::secrets::{Keyring, SecretError};
-use backline_model::turns::WEIGHT_MAX;
+use backline_model::fair_share::WEIGHT_MAX;
 use backline_model::{ScheduleSpec, Weights};
 use backline_rules::archive::ArchiveConfig;
 use backline_rules::delivery::DeliveriesConfig;

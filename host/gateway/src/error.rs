@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::redact::Needles;
+use super::redact::SecretMatcher;
 use backline_model::manifest::CredentialKind;
 
 /// Why the gateway could not be built.
@@ -49,7 +49,7 @@ pub enum SendError {
 
 impl SendError {
     /// The same error with every secret in its text blanked out.
-    pub(super) fn redacted(self, needles: &Needles) -> Self {
+    pub(super) fn redacted(self, needles: &SecretMatcher) -> Self {
         match self {
             Self::Denied(text) => Self::Denied(needles.blank_text(&text)),
             Self::CredentialUnavailable(text) => Self::CredentialUnavailable(needles.blank_text(&text)),
@@ -84,7 +84,7 @@ pub enum TokenError {
 
 impl TokenError {
     /// The same error with every secret in its text blanked out.
-    pub(super) fn redacted(self, needles: &Needles) -> Self {
+    pub(super) fn redacted(self, needles: &SecretMatcher) -> Self {
         match self {
             Self::Refused(text) => Self::Refused(needles.blank_text(&text)),
             Self::Misconfigured(text) => Self::Misconfigured(needles.blank_text(&text)),

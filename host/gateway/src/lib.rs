@@ -12,7 +12,6 @@ mod credential;
 mod download;
 mod error;
 mod export;
-mod hook;
 mod policy;
 mod redact;
 mod redirect;
@@ -22,6 +21,7 @@ mod scan;
 pub mod secrets;
 mod send;
 mod token;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,15 +45,15 @@ pub use config::{GatewayConfig, Route};
 pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
-pub use hook::{Hook, HookAnswer, HookError};
 pub use registry::{Artifact, Pull, RegistryError, pull};
+pub use webhook::{HookAnswer, HookError, WebhookRequest};
 
 use address::AddressPolicy;
 use breaker::Breakers;
 use budget::{Budgets, Charge};
 use credential::Credentialed;
 use policy::Requested;
-use redact::{Needles, Redacted};
+use redact::{Redacted, SecretMatcher};
 use scan::Scanned;
 use send::{Sent, Wire};
 
@@ -195,7 +195,7 @@ impl Gateway {
     pub fn session(&self, setup: SessionSetup) -> Session {
         Session {
             inner: Some(Arc::new(SessionInner {
-                secrets: Needles::new(setup.credentials.iter().map(|credential| credential.value.expose())),
+                secrets: SecretMatcher::new(setup.credentials.iter().map(|credential| credential.value.expose())),
                 in_flight: Semaphore::new(self.core.config.sends_in_flight_max as usize),
                 usage: Mutex::default(),
                 core: Arc::clone(&self.core),
@@ -248,7 +248,7 @@ impl fmt::Debug for Session {
 struct SessionInner {
     core: Arc<Core>,
     setup: SessionSetup,
-    secrets: Needles,
+    secrets: SecretMatcher,
     in_flight: Semaphore,
     usage: Mutex<Usage>,
 }

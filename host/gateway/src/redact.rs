@@ -27,13 +27,13 @@ const ENCODED_TIMES_MAX: usize = 4;
 const WITHHELD_HEADERS: [&str; 5] = ["set-cookie", "set-cookie2", "connection", "keep-alive", "transfer-encoding"];
 
 /// The secrets of one session, prepared for search. Forgotten securely when dropped.
-pub(super) struct Needles {
+pub(super) struct SecretMatcher {
     needles: Vec<Zeroizing<Vec<u8>>>,
     /// Indexes into `needles` by first byte, so that most bytes of a body cost one lookup.
     by_first_byte: Vec<Vec<usize>>,
 }
 
-impl Needles {
+impl SecretMatcher {
     /// Prepares these values and their base64 forms. Empty values are ignored.
     pub(super) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let mut needles: Vec<Zeroizing<Vec<u8>>> = Vec::new();
@@ -183,7 +183,7 @@ pub(super) struct Redacted {
 }
 
 impl Redacted {
-    pub(super) fn of(sent: Sent, needles: &Needles) -> Self {
+    pub(super) fn of(sent: Sent, needles: &SecretMatcher) -> Self {
         let (answer, hop) = sent.into_parts();
         let headers = answer
             .headers
@@ -217,7 +217,7 @@ mod tests {
     const TOKEN: &str = "IGQ/canary+token==%7";
 
     fn blanked(text: &str) -> String {
-        Needles::new([TOKEN]).blank_text(text)
+        SecretMatcher::new([TOKEN]).blank_text(text)
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn everything_else_stays_byte_for_byte() {
-        let needles = Needles::new([TOKEN, ""]);
+        let needles = SecretMatcher::new([TOKEN, ""]);
         for other in
             ["IGQ/canary+token==", "IGQ/canary-token==%7", "%", "\\", "%2", "\\u00", "[]", "{\"a\":\"\\u0000%zz\"}"]
         {
@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn text_that_looks_encoded_all_over_is_searched_in_reasonable_time() {
-        let needles = Needles::new(["canary-one-0123456789", "canary-two-0123456789", "%%%%%%%%%%%%%%%%\\\\\\\\"]);
+        let needles =
+            SecretMatcher::new(["canary-one-0123456789", "canary-two-0123456789", "%%%%%%%%%%%%%%%%\\\\\\\\"]);
         for hostile in [
             "%25".repeat(10_000),
             "%".repeat(10_000),
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn of_two_secrets_that_start_alike_the_longer_one_goes_whole() {
-        let needles = Needles::new(["abcdefgh", "abcdefghijkl"]);
+        let needles = SecretMatcher::new(["abcdefgh", "abcdefghijkl"]);
         assert_eq!(needles.blank_text("<abcdefghijkl> <abcdefgh>"), "<[secret]> <[secret]>");
     }
 }

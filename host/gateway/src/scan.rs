@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use super::address::Destination;
 use super::error::SendError;
 use super::policy::{Hop, Permitted};
-use super::redact::Needles;
+use super::redact::SecretMatcher;
 
 /// Most headers of one request.
 const HEADERS_MAX: usize = 64;
@@ -57,7 +57,7 @@ pub(super) struct Scanned {
 }
 
 impl Scanned {
-    pub(super) fn of(permitted: Permitted, secrets: &Needles, body_bytes_max: u64) -> Result<Self, SendError> {
+    pub(super) fn of(permitted: Permitted, secrets: &SecretMatcher, body_bytes_max: u64) -> Result<Self, SendError> {
         let headers = header_map(&permitted.hop().headers)?;
         let hop = permitted.hop();
         let body = hop.body.as_deref().unwrap_or_default();

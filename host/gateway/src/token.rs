@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::Core;
 use super::error::{SendError, TokenError};
-use super::redact::Needles;
+use super::redact::SecretMatcher;
 use super::send::{WireRequest, WireResponse, deliver};
 use crate::secrets::{AccessToken, INSTAGRAM_TOKEN_AGE_MIN, SECRET_BYTES_MAX, Secret, SecretText};
 use backline_model::manifest::{CredentialKind, CredentialSlot, Method};
@@ -49,7 +49,7 @@ pub(super) async fn refresh(
     secret: &Secret,
 ) -> Result<Secret, TokenError> {
     let values = secret.values().into_iter().chain(client.map(Secret::values).unwrap_or_default());
-    let needles = Needles::new(values.map(SecretText::expose));
+    let needles = SecretMatcher::new(values.map(SecretText::expose));
     let fresh = match (slot.kind, secret) {
         (CredentialKind::ApiKey | CredentialKind::Bearer, _) => Err(TokenError::NotRefreshable(slot.kind)),
         (CredentialKind::Oauth2ClientCredentials, Secret::ClientCredentials { client_id, client_secret, .. }) => {

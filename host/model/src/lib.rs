@@ -5,6 +5,7 @@
 pub mod account;
 pub mod clock;
 pub mod event;
+pub mod fair_share;
 pub mod fetch;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
@@ -28,12 +29,12 @@ pub mod schedule;
 pub mod snapshot;
 pub mod tally;
 pub mod text;
-pub mod turns;
 pub mod webhook;
 
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use clock::Clock;
 pub use event::Event;
+pub use fair_share::{StrideQueue, Weights};
 pub use fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, FetchedBatch, LostMetric};
 pub use grant::{Difference, Grant, Permissions};
 pub use growth::{Change, GrowthRow, NoChange};
@@ -50,5 +51,4 @@ pub use run::{Batch, BatchAccount, BatchState, Lease, Run, RunStatus};
 pub use schedule::{CatchUp, Fire, FireDecision, Overlap, Schedule, ScheduleOrigin, ScheduleSpec};
 pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};
 pub use tally::Tally;
-pub use turns::{Turns, Weights};
 pub use webhook::{Delivery, DeliveryState, Webhook, WebhookKind};

@@ -1,4 +1,4 @@
-//! Turns what a connector reported into the metrics Backline stores: names and kinds checked against the catalogue, every
+//! StrideQueue what a connector reported into the metrics Backline stores: names and kinds checked against the catalogue, every
 //! expected metric present as a value or as an absence, and the engagement rate computed by the host. Judges nothing: that is validation's.
 
 use std::collections::BTreeMap;

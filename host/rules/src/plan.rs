@@ -69,7 +69,7 @@ pub struct Planned {
     pub excluded: Vec<(AccountId, NaiveDate, Exclusion)>,
 }
 
-/// Turns the accounts of one platform into batches of the connector's size. An account given twice is planned once.
+/// StrideQueue the accounts of one platform into batches of the connector's size. An account given twice is planned once.
 #[must_use]
 pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, options: &PlanOptions) -> Planned {
     let by_account: BTreeMap<AccountId, Candidate> =

@@ -98,7 +98,7 @@ pub enum Verdict {
     /// As good as its predecessor, as far as can be told.
     NotWorse,
     /// Worse, in at least one way.
-    Worse(Vec<Complaint>),
+    Worse(Vec<Regression>),
 }
 
 /// Which rate a complaint is about.
@@ -126,7 +126,7 @@ pub struct Share {
 
 /// One way in which a release is worse.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Complaint {
+pub struct Regression {
     /// In which rate.
     pub rate: Rate,
     /// What was seen of the release.
@@ -144,7 +144,7 @@ pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &Rollback
     let mut complaints = Vec::new();
     let mut compare = |rate: Rate, now: Share, before: Share, trials: (u64, u64)| {
         if is_worse(Sample::of(now, trials.0), Sample::of(before, trials.1).assumed_at_least(rule), rule) {
-            complaints.push(Complaint { rate, now, before });
+            complaints.push(Regression { rate, now, before });
         }
     };
     let trapped = |tally: &Tally| Share { bad: trapped(tally), of: tally.accounts };
@@ -210,7 +210,7 @@ fn number(count: u64) -> f64 {
     count as f64
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for Regression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rate, now, before } = self;
         match rate {

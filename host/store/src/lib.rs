@@ -45,7 +45,7 @@ pub use numbers::history::AccountPast;
 pub use numbers::metrics::MetricsFilter;
 pub use numbers::quarantine::{QuarantineFilter, Release as QuarantineRelease};
 pub use releases::releases::{InUse, LoadReport, Swap};
-pub use releases::trials::{Canary, LastDocument, Mended, Rollback};
+pub use releases::trials::{Canary, LastDocument, Recollection, Rollback};
 pub use reports::health::HealthWindow;
 pub use work::activations::Activation;
 pub use work::batches::{BatchAccountView, BatchFilter, BatchView, Retried};
@@ -186,8 +186,8 @@ impl Store {
             DatabaseKind::Postgres => self.pool.begin().await,
         }
         .during("begin a transaction")?;
-        let (rings, wakes) = (Vec::new(), self.wakes.clone());
-        Ok(Work { transaction, kind: self.kind, rings, wakes, _writer: writer })
+        let (pending_notifications, wakes) = (Vec::new(), self.wakes.clone());
+        Ok(Work { transaction, kind: self.kind, pending_notifications, wakes, _writer: writer })
     }
 
     async fn writer(&self) -> Option<OwnedMutexGuard<()>> {
@@ -204,7 +204,7 @@ struct Work {
     transaction: Transaction<'static, Any>,
     kind: DatabaseKind,
     /// What to ring for once it is committed.
-    rings: Vec<Topic>,
+    pending_notifications: Vec<Topic>,
     wakes: broadcast::Sender<Topic>,
     _writer: Option<OwnedMutexGuard<()>>,
 }
@@ -228,7 +228,7 @@ impl Work {
 
     async fn commit(self) -> Result<(), StoreError> {
         self.transaction.commit().await.during("commit")?;
-        for topic in self.rings {
+        for topic in self.pending_notifications {
             // Nobody may be listening.
             let _ = self.wakes.send(topic);
         }

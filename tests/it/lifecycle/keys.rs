@@ -76,7 +76,7 @@ async fn a_key_is_replaced_while_a_service_collects() {
         }
         // A host with the new key alone collects.
         let host = stage.another_host(|config| config.secrets.key = Some(new.clone())).await;
-        let kept = host.keep_credentials().await.expect("a round");
+        let kept = host.refresh_credentials().await.expect("a round");
         assert_eq!((kept.failed, kept.dead), (0, 0), "{kept:?}");
         // No secret stands in the clear anywhere.
         let mut canaries = Identifiers::default();
@@ -119,7 +119,7 @@ async fn what_is_refreshed_while_it_is_sealed_anew_is_not_lost() {
         let page = store.sealed_page(place, None, 10).await.expect("read");
         assert_eq!(page.len(), 3, "the client and two accounts");
         // Read by a rotation, then refreshed by a host, then put back by the rotation.
-        let refreshed = stage.host.keep_credentials().await.expect("a round").refreshed;
+        let refreshed = stage.host.refresh_credentials().await.expect("a round").refreshed;
         assert_eq!(refreshed, 2);
         let new = Keyring::from_base64(&Keyring::generate_base64()).unwrap().with_old_key(&old).unwrap();
         let pairs: Vec<_> =

@@ -407,7 +407,7 @@ async fn a_token_that_is_being_refreshed_does_not_outlive_its_artist() {
             .await;
             stage.host.erase(artist).await.expect("erased")
         };
-        let (round, erasure) = tokio::join!(stage.host.keep_credentials(), erasing);
+        let (round, erasure) = tokio::join!(stage.host.refresh_credentials(), erasing);
         assert_eq!(erasure.receipt.rows["credentials"], 1);
         let report = round.expect("a round");
         assert_eq!((report.refreshed, report.dead), (1, 0), "the other one's is fresh: {report:?}");

@@ -91,7 +91,7 @@ async fn what_a_life_of_collections_writes_fits_the_schemas() {
         stage.run(date + TimeDelta::days(1)).await;
         stage.host.roll_back(&platform("youtube"), "for the test").await.expect("it is rolled back");
         stage.set_time(noon(date) + TimeDelta::days(59));
-        stage.host.keep_credentials().await.expect("credentials are kept");
+        stage.host.refresh_credentials().await.expect("credentials are kept");
 
         let events: Vec<Event> = stage.events().await;
         let schemas = schemas();

@@ -59,7 +59,7 @@ async fn tiktok_only(url: &str, simulator: SimulatorConfig, state: Option<&Path>
             store.remove_credential(credential.id).await.expect("it is removed");
         }
     }
-    let report = stage.host.keep_credentials().await.expect("a round");
+    let report = stage.host.refresh_credentials().await.expect("a round");
     assert_eq!((report.refreshed, report.failed, report.dead), (1, 0, 0), "{report:?}");
     stage
 }
@@ -133,7 +133,7 @@ impl Doomed {
         let runtime = Runtime::new().expect("a runtime");
         drop(runtime.spawn(async move {
             let host = Host::open(config, clock).await.expect("the doomed host opens");
-            host.keep_credentials().await
+            host.refresh_credentials().await
         }));
         Self(Some(runtime))
     }
@@ -182,7 +182,7 @@ async fn a_token_is_refreshed_at_half_life_by_one_of_two_hosts_without_any_batch
         let stage = Stage::set(url, small(8), |_| {}).await;
         let other = another(&stage, |_| {}).await;
         let round = async || {
-            let (one, two) = futures::join!(stage.host.keep_credentials(), other.keep_credentials());
+            let (one, two) = futures::join!(stage.host.refresh_credentials(), other.refresh_credentials());
             let (one, two) = (one.expect("a round"), two.expect("a round"));
             assert_eq!((one.failed + two.failed, one.dead + two.dead), (0, 0), "{one:?} {two:?}");
             one.refreshed + two.refreshed
@@ -258,8 +258,8 @@ async fn an_end_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_when_i
         };
         for before in (0..=16).rev() {
             go_to(&stage, end - TimeDelta::days(before) - TimeDelta::minutes(30));
-            stage.host.keep_credentials().await.expect("a round");
-            other.keep_credentials().await.expect("a round");
+            stage.host.refresh_credentials().await.expect("a round");
+            other.refresh_credentials().await.expect("a round");
             let expected: &[i64] = match before {
                 14.. => &[],
                 7..14 => &[14],
@@ -281,14 +281,14 @@ async fn an_end_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_when_i
         assert!(days(1).await.is_empty());
         for (before, expected) in [(5, vec![7]), (4, vec![7]), (1, vec![7, 1])] {
             go_to(&stage, end + TimeDelta::days(20 - before));
-            stage.host.keep_credentials().await.expect("a round");
+            stage.host.refresh_credentials().await.expect("a round");
             assert_eq!(days(1).await, expected, "{before} days before");
         }
         // A refresh that works puts the end off, and nobody is told of the old one again.
         stage.simulator.set_faults(Vec::new());
         go_to(&stage, end + TimeDelta::days(19) + TimeDelta::hours(23));
         stage.simulator.set_now(noon(day()) + TimeDelta::days(2));
-        stage.host.keep_credentials().await.expect("a round");
+        stage.host.refresh_credentials().await.expect("a round");
         let fresh = credential(&stage, "instagram", account(&stage, "instagram", 1)).await;
         assert!(fresh.expires_at > Some(end + TimeDelta::days(70)), "{:?}", fresh.expires_at);
         assert_eq!(days(1).await, [7, 1]);
@@ -314,7 +314,7 @@ async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_
         let artist = ArtistId(world.artist(index_of(Trait::TiktokRevoked)).id);
         assert_eq!((events.len(), events[0].artist_id), (1, Some(artist)));
         assert_eq!(events[0].data, json!({ "account_id": revoked, "artist_id": artist, "platform": "tiktok" }));
-        stage.host.keep_credentials().await.expect("a round");
+        stage.host.refresh_credentials().await.expect("a round");
         let report = stage.run_some(day(), &["tiktok"]).await;
         assert_eq!(report.run.counts.excluded, 2, "this one, and the one without the scope");
         assert_eq!(told(revoked).await.len(), 1);
@@ -324,7 +324,7 @@ async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_
         let set = stage.host.set_credential(&platform("tiktok"), "user", Some(revoked), &secret.to_string()).await;
         assert_eq!(set.expect("it is set").status, "active");
         assert_eq!(status(&stage, revoked).await, AccountStatus::Active);
-        let report = stage.host.keep_credentials().await.expect("a round");
+        let report = stage.host.refresh_credentials().await.expect("a round");
         assert_eq!(report.dead, 1, "{report:?}");
         assert_eq!(status(&stage, revoked).await, AccountStatus::ReconnectNeeded);
         assert_eq!(told(revoked).await.len(), 2);
@@ -332,7 +332,7 @@ async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_
         // As far as the host knows this token works, whatever the platform says of its refresh: only its use shows that it does not.
         let expired = account(&stage, "instagram", index_of(Trait::InstagramExpired));
         go_to(&stage, after(25, 0));
-        let report = stage.host.keep_credentials().await.expect("a round");
+        let report = stage.host.refresh_credentials().await.expect("a round");
         assert_eq!(report.dead, 0, "{report:?}");
         assert_eq!(status(&stage, expired).await, AccountStatus::Active);
         stage.run_some(day(), &["instagram"]).await;
@@ -363,14 +363,14 @@ async fn a_crash_after_a_rotation_is_made_good_from_the_journal() {
         }
 
         let reborn = another(&stage, |_| {}).await;
-        let report = reborn.keep_credentials().await.expect("a round");
+        let report = reborn.refresh_credentials().await.expect("a round");
         assert_eq!((report.replayed, report.refreshed, report.failed), (1, 0, 0), "{report:?}");
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 2, "what the platform had answered was used");
         assert!(kept_files(state.path()).is_empty());
         assert_eq!(credential(&stage, "tiktok", artist).await.version, 3);
         // The account goes on: its rotated token is refreshed in its turn, and it is collected.
         go_to(&stage, after(26, 0));
-        assert_eq!(reborn.keep_credentials().await.expect("a round").refreshed, 1);
+        assert_eq!(reborn.refresh_credentials().await.expect("a round").refreshed, 1);
         assert_eq!(stage.run_some(day(), &["tiktok"]).await.run.counts.collected, 1);
         assert!(events_of(&stage, types::RECONNECT_NEEDED, artist).await.is_empty());
     })
@@ -389,11 +389,11 @@ async fn an_account_given_up_because_of_a_crash_is_active_again_once_its_journal
         // Another host, on another machine, can't know the answer, and nothing of the old token works any more.
         let elsewhere = another(&stage, |config| config.service.state_dir = None).await;
         go_to(&stage, after(24, 30));
-        assert_eq!(elsewhere.keep_credentials().await.expect("a round").dead, 1);
+        assert_eq!(elsewhere.refresh_credentials().await.expect("a round").dead, 1);
         assert_eq!(status(&stage, artist).await, AccountStatus::ReconnectNeeded);
 
         let reborn = another(&stage, |_| {}).await;
-        let report = reborn.keep_credentials().await.expect("a round");
+        let report = reborn.refresh_credentials().await.expect("a round");
         assert_eq!((report.replayed, report.refreshed), (1, 0), "{report:?}");
         assert_eq!(status(&stage, artist).await, AccountStatus::Active);
         assert_eq!(credential(&stage, "tiktok", artist).await.status, "active");
@@ -422,7 +422,7 @@ async fn a_journal_is_read_before_the_platform_is_asked_and_thrown_away_when_som
         stage.host.set_credential(&platform("tiktok"), "user", Some(artist), &secret).await.expect("it is set");
         let set = credential(&stage, "tiktok", artist).await;
         let reborn = another(&stage, |_| {}).await;
-        assert_eq!(reborn.keep_credentials().await.expect("a round").replayed, 0);
+        assert_eq!(reborn.refresh_credentials().await.expect("a round").replayed, 0);
         assert!(kept_files(state.path()).is_empty());
         assert_eq!(credential(&stage, "tiktok", artist).await.sealed, set.sealed);
     })
@@ -436,14 +436,14 @@ async fn a_fresh_token_outlives_a_database_that_takes_nothing_for_a_while() {
         let stage = tiktok_only(url, small(1), Some(state.path())).await;
         go_to(&stage, after(13, 0));
         refuse_saves(&store, url, true).await;
-        let report = stage.host.keep_credentials().await.expect("a round");
+        let report = stage.host.refresh_credentials().await.expect("a round");
         assert_eq!((report.refreshed, report.failed), (0, 1), "{report:?}");
         refuse_saves(&store, url, false).await;
-        let report = stage.host.keep_credentials().await.expect("a round");
+        let report = stage.host.refresh_credentials().await.expect("a round");
         assert_eq!((report.replayed, report.refreshed), (1, 0), "{report:?}");
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
         go_to(&stage, after(26, 0));
-        assert_eq!(stage.host.keep_credentials().await.expect("a round").refreshed, 1);
+        assert_eq!(stage.host.refresh_credentials().await.expect("a round").refreshed, 1);
     })
     .await;
 }
@@ -455,13 +455,17 @@ async fn without_a_journal_the_next_host_asks_again_once_the_lease_is_over_and_g
         go_to(&stage, after(13, 0));
         crash_between_answer_and_save(&stage, &store, url, None).await;
         let next = another(&stage, |_| {}).await;
-        let report = next.keep_credentials().await.expect("a round");
+        let report = next.refresh_credentials().await.expect("a round");
         assert_eq!((report.refreshed, report.failed), (0, 0), "the dead host's lease runs: {report:?}");
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
         go_to(&stage, after(13, 2));
-        assert_eq!(next.keep_credentials().await.expect("a round").refreshed, 1);
+        assert_eq!(next.refresh_credentials().await.expect("a round").refreshed, 1);
         go_to(&stage, after(26, 0));
-        assert_eq!(next.keep_credentials().await.expect("a round").refreshed, 1, "what was got in grace is the newest");
+        assert_eq!(
+            next.refresh_credentials().await.expect("a round").refreshed,
+            1,
+            "what was got in grace is the newest"
+        );
     })
     .await;
 }
@@ -475,7 +479,7 @@ async fn with_neither_journal_nor_grace_an_account_is_collected_until_its_access
         crash_between_answer_and_save(&stage, &store, url, None).await;
         let next = another(&stage, |_| {}).await;
         go_to(&stage, after(13, 2));
-        let report = next.keep_credentials().await.expect("a round");
+        let report = next.refresh_credentials().await.expect("a round");
         assert_eq!((report.failed, report.dead), (1, 0), "uncertain, not dead: {report:?}");
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 3);
         assert_eq!(credential(&stage, "tiktok", artist).await.status, "active");
@@ -487,11 +491,11 @@ async fn with_neither_journal_nor_grace_an_account_is_collected_until_its_access
         assert_eq!(report.run.counts.collected, 1, "{:?}", report.platforms);
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 3, "a batch does not ask before the next try is due");
         go_to(&stage, after(23, 58));
-        assert_eq!(next.keep_credentials().await.expect("a round").failed, 1, "it was tried again");
+        assert_eq!(next.refresh_credentials().await.expect("a round").failed, 1, "it was tried again");
         assert_eq!(status(&stage, artist).await, AccountStatus::Active);
 
         go_to(&stage, after(24, 0));
-        assert_eq!(next.keep_credentials().await.expect("a round").dead, 1);
+        assert_eq!(next.refresh_credentials().await.expect("a round").dead, 1);
         assert_eq!(status(&stage, artist).await, AccountStatus::ReconnectNeeded);
         assert_eq!(events_of(&stage, types::RECONNECT_NEEDED, artist).await.len(), 1);
         let report = stage.run_some(day(), &["tiktok"]).await;

@@ -38,7 +38,7 @@ async fn one_of_many_refreshes_and_another_takes_over_once_its_time_is_over() {
         let second = lease("second", 1, 90).await.expect("the first one's time is over");
         assert_eq!(second.interrupted, Some(began), "the first one asked and was heard of no more");
         assert!(!store.release_refresh(stored.id, &first.owner, now()).await.unwrap(), "it is the second one's now");
-        assert!(!store.bury_credential(&stored, &first.owner, None, now()).await.unwrap());
+        assert!(!store.mark_credential_dead(&stored, &first.owner, None, now()).await.unwrap());
         assert_eq!(lease("third", 1, 90).await, None);
 
         let again = now() + TimeDelta::hours(1);
@@ -78,11 +78,14 @@ async fn a_dead_credential_asks_for_a_new_connection_and_a_late_answer_takes_tha
             events.iter().filter(|(_, event)| event.kind == types::RECONNECT_NEEDED).count()
         };
         let stored = saved(&store, 1, Some(account)).await;
-        assert!(!store.bury_credential(&stored, "nobody", Some(&told(1)), now()).await.unwrap(), "without a lease");
+        assert!(
+            !store.mark_credential_dead(&stored, "nobody", Some(&told(1)), now()).await.unwrap(),
+            "without a lease"
+        );
         let bury = async |credential: &SealedCredential, owner: &str, n: u128| {
             let lease = store.lease_refresh(credential.id, credential.version, owner, now(), TTL).await.unwrap();
             assert!(lease.is_some());
-            assert!(store.bury_credential(credential, owner, Some(&told(n)), now()).await.unwrap());
+            assert!(store.mark_credential_dead(credential, owner, Some(&told(n)), now()).await.unwrap());
         };
         bury(&stored, "one", 1).await;
         assert_eq!(status(account).await, AccountStatus::ReconnectNeeded);
@@ -131,7 +134,7 @@ async fn what_is_due_and_what_ends_is_found_page_by_page() {
         store.lease_refresh(leased.id, 1, "host", now(), TTL).await.unwrap().unwrap();
         let dead = save(6, &|new| new.refresh_at = Some(now())).await;
         store.lease_refresh(dead.id, 1, "host", now(), TTL).await.unwrap().unwrap();
-        assert!(store.bury_credential(&dead, "host", None, now()).await.unwrap());
+        assert!(store.mark_credential_dead(&dead, "host", None, now()).await.unwrap());
 
         let page = async |seconds: i64, after, limit| {
             let found = store.credentials_due(&slots, now() + TimeDelta::seconds(seconds), after, limit).await.unwrap();

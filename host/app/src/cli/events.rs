@@ -20,7 +20,7 @@ const PAGE: u32 = 500;
 const GATHER: Duration = Duration::from_millis(200);
 
 /// How long to wait before the database is asked again after it did not answer.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How often it is asked where nobody follows.
 const TRIES: u32 = 5;
@@ -112,7 +112,7 @@ async fn patiently<T>(tries: u32, ask: impl AsyncFn() -> Result<T, StoreError>) 
                     print::note(&format!("{error}; it is asked again"));
                 }
                 tried += 1;
-                tokio::time::sleep(AGAIN_AFTER).await;
+                tokio::time::sleep(RETRY_AFTER).await;
             }
             done => return done,
         }

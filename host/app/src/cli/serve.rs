@@ -228,12 +228,12 @@ impl Api {
 
 /// The signals that concern a service, caught from the first moment on.
 struct Signals {
-    ending: Ending,
+    ending: StopCause,
     reload: Signal,
 }
 
 /// The signals that end it.
-struct Ending {
+struct StopCause {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -242,13 +242,16 @@ impl Signals {
     fn catch() -> Result<Self, Failure> {
         let catch = |kind| signal(kind).map_err(|error| Failure::failed(format!("failed to catch signals: {error}")));
         Ok(Self {
-            ending: Ending { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? },
+            ending: StopCause {
+                terminate: catch(SignalKind::terminate())?,
+                interrupt: catch(SignalKind::interrupt())?,
+            },
             reload: catch(SignalKind::hangup())?,
         })
     }
 }
 
-impl Ending {
+impl StopCause {
     /// Waits for one of them; answers its name.
     async fn come(&mut self) -> &'static str {
         tokio::select! {

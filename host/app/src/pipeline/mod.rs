@@ -20,13 +20,13 @@ pub use self::artists::privacy::{Erasure, record_consents};
 pub use self::artists::sync::{Difference, SyncError, SyncReport, SyncRequest};
 pub use self::conformance::shadow::{CheckReport, ShadowReport, ShadowRequest, TestReport};
 use self::credentials::journal::Journal;
-use self::credentials::manager::CredentialDesk;
 pub use self::credentials::manager::CredentialError;
-pub use self::credentials::refresher::KeeperReport;
+use self::credentials::manager::CredentialManager;
+pub use self::credentials::refresher::RefreshReport;
 pub use self::credentials::rotate::{KeyUse, RotationReport};
 pub use self::releases::activate::{ActivateOptions, Activated};
 pub use self::releases::auto_rollback::{Judgement, RolledBack};
-use self::releases::cache::ReleaseShelf;
+use self::releases::cache::ReleaseCache;
 pub use self::releases::install::{
     Approve, CatalogueDifference, Comparison, Ended, InstallOptions, Installed, Proposal, Revoke,
 };
@@ -266,8 +266,8 @@ pub struct Host {
     clock: Clock,
     store: Store,
     gateway: Gateway,
-    shelf: ReleaseShelf,
-    desk: CredentialDesk,
+    releases: ReleaseCache,
+    credentials: CredentialManager,
     /// Answers the gateway's demands for units; ends with the last clone.
     _background: Arc<JoinSet<()>>,
 }
@@ -287,10 +287,10 @@ impl Host {
 
     fn assemble(config: Config, clock: Clock, store: Store, keyring: Option<Arc<Keyring>>) -> Result<Self, HostError> {
         let name = config.service.name.clone().unwrap_or_else(own_name).into();
-        Self::equip(config, name, Telemetry::default(), clock, store, keyring, None)
+        Self::build(config, name, Telemetry::default(), clock, store, keyring, None)
     }
 
-    fn equip(
+    fn build(
         config: Config,
         name: Arc<str>,
         telemetry: Telemetry,
@@ -309,12 +309,12 @@ impl Host {
                 (gateway, Arc::new(background))
             }
         };
-        let shelf = match before.filter(|before| before.config.sandbox == config.sandbox) {
-            Some(before) => before.shelf.clone(),
-            None => ReleaseShelf::new(store.clone(), Sandbox::new(config.sandbox.clone())?, telemetry.clone()),
+        let releases = match before.filter(|before| before.config.sandbox == config.sandbox) {
+            Some(before) => before.releases.clone(),
+            None => ReleaseCache::new(store.clone(), Sandbox::new(config.sandbox.clone())?, telemetry.clone()),
         };
         let journal = Journal::new(config.service.state_dir.as_deref());
-        let desk = CredentialDesk::new(
+        let credentials = CredentialManager::new(
             Arc::clone(&name),
             store.clone(),
             gateway.clone(),
@@ -323,9 +323,9 @@ impl Host {
             clock.clone(),
             telemetry.clone(),
         );
-        let desk = match before {
-            Some(before) => desk.after(&before.desk),
-            None => desk,
+        let credentials = match before {
+            Some(before) => credentials.after(&before.credentials),
+            None => credentials,
         };
         Ok(Self {
             config: Arc::new(config),
@@ -334,8 +334,8 @@ impl Host {
             clock,
             store,
             gateway,
-            shelf,
-            desk,
+            releases,
+            credentials,
             _background: background,
         })
     }
@@ -361,7 +361,7 @@ impl Host {
         }
         let keyring = config.secrets.keyring()?.map(Arc::new);
         let (name, telemetry) = (Arc::clone(&self.name), self.telemetry.clone());
-        Self::equip(config, name, telemetry, self.clock.clone(), self.store.clone(), keyring, Some(self))
+        Self::build(config, name, telemetry, self.clock.clone(), self.store.clone(), keyring, Some(self))
     }
 
     /// What this host is called among those on the same database.
@@ -396,18 +396,18 @@ impl Host {
 
     /// The keys that seal and open secrets.
     fn keyring(&self) -> Result<&Arc<Keyring>, CredentialError> {
-        self.desk.keyring.as_ref().ok_or(CredentialError::NoKey)
+        self.credentials.keyring.as_ref().ok_or(CredentialError::NoKey)
     }
 
     fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
-    fn shelf(&self) -> &ReleaseShelf {
-        &self.shelf
+    fn releases(&self) -> &ReleaseCache {
+        &self.releases
     }
 
-    fn desk(&self) -> &CredentialDesk {
-        &self.desk
+    fn credentials(&self) -> &CredentialManager {
+        &self.credentials
     }
 }

@@ -143,7 +143,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn bury_credential(
+    pub async fn mark_credential_dead(
         &self,
         credential: &SealedCredential,
         owner: &str,

@@ -162,8 +162,8 @@ pub(crate) async fn notify(work: &mut Work, topic: Topic) -> Result<(), StoreErr
 impl Work {
     /// Rings in this process when the transaction is committed: for what triggers notify of on PostgreSQL.
     pub(crate) fn ring(&mut self, topic: Topic) {
-        if !self.rings.contains(&topic) {
-            self.rings.push(topic);
+        if !self.pending_notifications.contains(&topic) {
+            self.pending_notifications.push(topic);
         }
     }
 }

@@ -58,7 +58,7 @@ pub struct Rollback<'a> {
 
 /// What was put right.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Mended {
+pub struct Recollection {
     /// Accounts that failed under the release and are collected once more.
     pub accounts: u64,
     /// Their runs, which go on.
@@ -228,7 +228,7 @@ impl Store {
         rollback: &Rollback<'_>,
         weights: &Weights,
         now: DateTime<Utc>,
-    ) -> Result<Option<Mended>, StoreError> {
+    ) -> Result<Option<Recollection>, StoreError> {
         let mut work = self.begin().await?;
         hold_platform(&mut work, rollback.platform).await?;
         let statement = work.query(
@@ -280,13 +280,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn mend_after(
+    pub async fn recollect_after(
         &self,
         rollback: &Rollback<'_>,
         since: DateTime<Utc>,
         weights: &Weights,
         now: DateTime<Utc>,
-    ) -> Result<Mended, StoreError> {
+    ) -> Result<Recollection, StoreError> {
         let mut work = self.begin().await?;
         hold_platform(&mut work, rollback.platform).await?;
         let mended = mend(&mut work, rollback, since, weights, now).await?;
@@ -368,7 +368,7 @@ async fn mend(
     since: DateTime<Utc>,
     weights: &Weights,
     now: DateTime<Utc>,
-) -> Result<Mended, StoreError> {
+) -> Result<Recollection, StoreError> {
     let failed = failed_under(work, rollback.from, since).await?;
     let mut runs: BTreeSet<RunId> = failed.iter().map(|failed| failed.run).collect();
     let mut accounts = failed.len() as u64;
@@ -402,7 +402,7 @@ async fn mend(
         accounts += plan_dead_anew(work, &dead, weights, now).await?.1;
     }
     let_runs_go_on(work, &runs).await?;
-    Ok(Mended { accounts, runs })
+    Ok(Recollection { accounts, runs })
 }
 
 /// Accounts whose last word in a run is a failure under this release that may be its fault, and that nobody is about to collect.

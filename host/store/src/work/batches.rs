@@ -12,7 +12,7 @@ use crate::work::ledger::lines;
 use crate::work::outcomes::outcome_of;
 use crate::{ROWS_PER_STATEMENT, Statement, Store, StoreError, Topic, Work};
 use backline_model::{
-    AccountId, ArtistId, BatchId, BatchState, Digest, Outcome, Platform, RunId, Tenant, Turns, Weights,
+    AccountId, ArtistId, BatchId, BatchState, Digest, Outcome, Platform, RunId, StrideQueue, Tenant, Weights,
 };
 
 /// Which batches. Everything that is none does not restrict.
@@ -330,7 +330,7 @@ async fn stand_in_line(
     let rows: Vec<_> = batches
         .iter()
         .map(|batch| {
-            let line = lines.entry(batch.platform.clone()).or_insert_with(|| Turns::new(0, []));
+            let line = lines.entry(batch.platform.clone()).or_insert_with(|| StrideQueue::new(0, []));
             let turn = line.next(&batch.tenant, weights.stride(batch.tenant.as_str()));
             json!({ "id": batch.id, "turn": turn })
         })

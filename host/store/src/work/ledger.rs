@@ -17,7 +17,7 @@ use backline_model::event::types;
 use backline_model::outcome::Outcome;
 use backline_model::run::RunCounts;
 use backline_model::{
-    Batch, BatchAccount, BatchId, Event, Lease, Platform, Run, RunId, RunStatus, Tenant, Turns, Weights, Window,
+    Batch, BatchAccount, BatchId, Event, Lease, Platform, Run, RunId, RunStatus, StrideQueue, Tenant, Weights, Window,
 };
 
 macro_rules! run_sql {
@@ -385,7 +385,7 @@ pub(crate) async fn insert_batches(
         let mut accounts = Vec::new();
         let mut planned: BTreeMap<RunId, i64> = BTreeMap::new();
         for batch in chunk {
-            let line = lines.entry(batch.platform.clone()).or_insert_with(|| Turns::new(0, []));
+            let line = lines.entry(batch.platform.clone()).or_insert_with(|| StrideQueue::new(0, []));
             let turn = line.next(&batch.tenant, weights.stride(batch.tenant.as_str()));
             *planned.entry(batch.run_id).or_default() += i64::try_from(batch.accounts.len()).unwrap_or(i64::MAX);
             rows.push(json!({
@@ -428,7 +428,7 @@ pub(crate) async fn lines<'a>(
     work: &mut Work,
     platforms: impl Iterator<Item = &'a Platform>,
     now: DateTime<Utc>,
-) -> Result<HashMap<Platform, Turns<Tenant>>, StoreError> {
+) -> Result<HashMap<Platform, StrideQueue<Tenant>>, StoreError> {
     let platforms: BTreeSet<&Platform> = platforms.collect();
     let rows: Vec<_> = platforms.iter().map(|platform| json!({ "platform": platform })).collect();
     let statement = work.query(
@@ -453,7 +453,7 @@ pub(crate) async fn lines<'a>(
             leased = leased.max(row.int_or_null("leased")?);
             last.push((row.parsed("tenant")?, row.int("last")?));
         }
-        lines.insert(platform.clone(), Turns::new(waiting.or(leased).unwrap_or(0), last));
+        lines.insert(platform.clone(), StrideQueue::new(waiting.or(leased).unwrap_or(0), last));
     }
     Ok(lines)
 }

@@ -40,7 +40,7 @@ impl Host {
             let receipt = self.store().erasure(artist).await?.ok_or(HostError::NoArtist(artist))?;
             return Ok(Erasure { receipt, identifiers: Identifiers::default(), kept_tokens: 0, erased_before: true });
         };
-        let kept_tokens = self.desk().journal.remove(&erased.credentials).await;
+        let kept_tokens = self.credentials().journal.remove(&erased.credentials).await;
         tracing::info!(subject = erased.receipt.artist_id_sha256, "an artist was erased");
         Ok(Erasure { receipt: erased.receipt, identifiers: erased.identifiers, kept_tokens, erased_before: false })
     }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use serde::Serialize;
 
-use crate::pipeline::service::Seat;
+use crate::pipeline::service::ServiceContext;
 use crate::pipeline::{Host, HostError};
 use backline_model::roster::{RosterChanges, SourceArtist};
 use backline_model::{ArtistId, Platform};
@@ -153,7 +153,7 @@ impl Host {
             } else if !changes.is_empty() {
                 let removed = self.store().apply_roster(changes, roster::CONSENT_SOURCE, now).await?;
                 if !removed.is_empty() {
-                    self.desk().journal.remove(&removed).await;
+                    self.credentials().journal.remove(&removed).await;
                 }
             }
         }
@@ -299,17 +299,17 @@ fn differences(changes: &RosterChanges) -> Vec<Difference> {
 }
 
 /// Syncs in the configured interval, on the one host that leads.
-pub(in crate::pipeline) async fn serve(seat: Seat) {
+pub(in crate::pipeline) async fn serve(context: ServiceContext) {
     let mut last: Option<DateTime<Utc>> = None;
-    while !seat.stop.is_cancelled() {
-        let host = seat.host();
+    while !context.stop.is_cancelled() {
+        let host = context.host();
         let now = host.clock().now();
         let due = host.config().sync.every_s.is_some_and(|every_s| {
             let every = chrono::TimeDelta::try_seconds(i64::try_from(every_s).unwrap_or(i64::MAX));
             last.is_none_or(|last| every.is_some_and(|every| now - last >= every))
         });
         if due {
-            match sync_if_leading(&host, &seat.name).await {
+            match sync_if_leading(&host, &context.name).await {
                 Ok(true) => last = Some(now),
                 Ok(false) => {}
                 Err(error) => {
@@ -319,7 +319,7 @@ pub(in crate::pipeline) async fn serve(seat: Seat) {
                 }
             }
         }
-        seat.rest(LOOK_EVERY).await;
+        context.rest(LOOK_EVERY).await;
     }
 }
 

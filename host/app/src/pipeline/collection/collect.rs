@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, RowContext};
-use crate::pipeline::collection::fetch::{self, Ending, SideEffects};
+use crate::pipeline::collection::fetch::{self, AccountFailure, SideEffects};
 use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError};
 use crate::pipeline::releases::cache::LoadedRelease;
 use crate::pipeline::{Host, HostError};
@@ -71,7 +71,7 @@ impl BatchReport {
 /// When not even giving it back could be written: then it stays leased until the lease runs out.
 pub async fn collect_or_give_back(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
     if lease.batch.attempts >= host.config().collection.attempts_max {
-        return bury(host, lease).await;
+        return fail_exhausted(host, lease).await;
     }
     match caught(collect(host, lease)).await {
         // Whoever has it now sees to it.
@@ -104,9 +104,10 @@ fn said(panic: &(dyn Any + Send)) -> String {
 async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
     let batch = &lease.batch;
     // The first batch of a release waits until it is compiled, which may take longer than a lease.
-    let release = while_leased(host, lease, host.shelf().get(batch.release)).await?;
+    let release = while_leased(host, lease, host.releases().get(batch.release)).await?;
     let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
-    let mut members = Members::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
+    let mut members =
+        BatchAccounts::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
     let mut side = SideEffects::default();
 
     members.exclude_whoever_left(&release);
@@ -166,7 +167,7 @@ async fn try_to_give_back(host: &Host, lease: &Lease, error: &HostError) -> Resu
 
 /// What becomes of a batch that one host after the other held and did not give back: something in it may be what ended them, so it is not
 /// tried for ever.
-async fn bury(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+async fn fail_exhausted(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
     let batch = &lease.batch;
     tracing::error!(batch = %batch.id, platform = %batch.platform, "a batch outlived too many hosts that held it");
     let message = "its attempts are used up: the host that held it last ended unexpectedly";
@@ -221,14 +222,14 @@ async fn while_leased<T>(
 }
 
 /// The accounts of a batch, and how those ended that have ended. Accounts erased since the plan are in none of it.
-struct Members {
+struct BatchAccounts {
     candidates: BTreeMap<AccountId, Candidate>,
     accounts: Vec<FetchAccount>,
     fetched: BTreeMap<AccountId, Fetched>,
-    ended: BTreeMap<AccountId, Ending>,
+    ended: BTreeMap<AccountId, AccountFailure>,
 }
 
-impl Members {
+impl BatchAccounts {
     fn of(candidates: Vec<Candidate>, accounts: Vec<FetchAccount>) -> Self {
         let candidates: BTreeMap<_, _> =
             candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
@@ -250,7 +251,7 @@ impl Members {
     fn exclude_whoever_left(&mut self, release: &LoadedRelease) {
         for (id, candidate) in &self.candidates {
             if let Some(reason) = backline_rules::plan::exclusion(candidate, &release.manifest) {
-                self.ended.insert(*id, Ending::Final(Outcome::Excluded { reason }));
+                self.ended.insert(*id, AccountFailure::Final(Outcome::Excluded { reason }));
             }
         }
     }
@@ -264,7 +265,7 @@ impl Members {
         let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
         let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
         let BatchCredentials { usable, unusable } =
-            host.desk().for_batch(&release.manifest, &slots, &self.open()).await?;
+            host.credentials().for_batch(&release.manifest, &slots, &self.open()).await?;
         for (id, error) in unusable {
             self.ended.insert(id, ending_of_credential(&error, error.to_string()));
         }
@@ -280,15 +281,19 @@ impl Members {
         side: &mut SideEffects,
     ) {
         self.fetch_once(host, release, context, &credentials, side).await;
-        let refused: Vec<AccountId> =
-            self.ended.iter().filter(|(_, ending)| matches!(ending, Ending::Refused(_))).map(|(id, _)| *id).collect();
+        let refused: Vec<AccountId> = self
+            .ended
+            .iter()
+            .filter(|(_, ending)| matches!(ending, AccountFailure::Refused(_)))
+            .map(|(id, _)| *id)
+            .collect();
         if refused.is_empty() {
             return;
         }
         let refreshed = refresh_refused(host, release, &refused, &mut credentials).await;
         for (id, result) in refreshed {
             let refusal = self.ended.remove(&id);
-            if let (Err(error), Some(Ending::Refused(why))) = (result, refusal) {
+            if let (Err(error), Some(AccountFailure::Refused(why))) = (result, refusal) {
                 self.ended.insert(id, ending_of_credential(&error, format!("{why}; {error}")));
             }
         }
@@ -300,8 +305,8 @@ impl Members {
             FetchError::Misconfigured
         };
         for ending in self.ended.values_mut() {
-            if let Ending::Refused(why) = ending {
-                *ending = Ending::of(for_good(std::mem::take(why)));
+            if let AccountFailure::Refused(why) = ending {
+                *ending = AccountFailure::of(for_good(std::mem::take(why)));
             }
         }
     }
@@ -338,12 +343,12 @@ impl Members {
     }
 }
 
-fn ending_of_credential(error: &CredentialError, message: String) -> Ending {
+fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
     let class = error.class();
     if class.is_retryable() {
-        Ending::Retry { class, message, wait: None }
+        AccountFailure::Retry { class, message, wait: None }
     } else {
-        Ending::Final(Outcome::Failed { class, message })
+        AccountFailure::Final(Outcome::Failed { class, message })
     }
 }
 
@@ -372,7 +377,7 @@ async fn refresh_refused(
         for account in whose {
             let sent = credentials.iter().find(|sent| sent.slot == slot.slot && sent.account == account);
             let Some(sent) = sent.cloned() else { continue };
-            match host.desk().refresh_refused(platform, slot, account, &sent.value).await {
+            match host.credentials().refresh_refused(platform, slot, account, &sent.value).await {
                 Ok(fresh) => {
                     credentials.retain(|old| old.id != fresh.id);
                     credentials.push(fresh);
@@ -394,7 +399,7 @@ async fn store(
     host: &Host,
     lease: &Lease,
     release: &LoadedRelease,
-    members: Members,
+    members: BatchAccounts,
     observations: Vec<Observation>,
     observed_at: DateTime<Utc>,
     side: SideEffects,
@@ -408,7 +413,7 @@ async fn store(
     let mut past = completion.history(&keys).await?;
 
     let attempts = lease.batch.attempts + 1;
-    let ledger = Ledger { host, lease, release, now, attempts, kept_waiting: side.kept_waiting };
+    let ledger = ResultBuilder { host, lease, release, now, attempts, kept_waiting: side.kept_waiting };
     let mut result = BatchResult {
         lost_metrics: side.lost_metrics,
         usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
@@ -477,7 +482,7 @@ async fn store(
 }
 
 /// What every account's entry in the ledger has in common.
-struct Ledger<'a> {
+struct ResultBuilder<'a> {
     host: &'a Host,
     lease: &'a Lease,
     release: &'a LoadedRelease,
@@ -487,32 +492,32 @@ struct Ledger<'a> {
     kept_waiting: BTreeSet<AccountId>,
 }
 
-impl Ledger<'_> {
+impl ResultBuilder<'_> {
     /// Enters how an account without a row ended. One that is to be tried again is not entered: it stays in the batch.
     fn end(
         &self,
         result: &mut BatchResult,
         candidate: &Candidate,
         metric_date: NaiveDate,
-        ending: Ending,
+        ending: AccountFailure,
         document: Option<DocumentRecord>,
     ) {
         let collection = &self.host.config().collection;
         let outcome = match ending {
-            Ending::Retry { wait, .. } if self.attempts < collection.attempts_max => {
+            AccountFailure::Retry { wait, .. } if self.attempts < collection.attempts_max => {
                 let wait = wait.unwrap_or_else(|| backoff(self.attempts));
                 let wait = wait.min(Duration::from_millis(collection.retry_wait_max_ms));
                 result.retry_at = result.retry_at.max(Some(self.now + wait));
                 return;
             }
-            Ending::Defer { until } => {
+            AccountFailure::Defer { until } => {
                 let until = until.unwrap_or_else(|| next_reset(self.release, self.now)).max(self.now + DEFER_MIN);
                 let message = format!("an allowance of {} is spent until {until}", candidate.platform);
                 Outcome::Deferred { until, message }
             }
-            Ending::Final(outcome) => outcome,
-            Ending::Retry { class, message, .. } => Outcome::Failed { class, message },
-            Ending::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
+            AccountFailure::Final(outcome) => outcome,
+            AccountFailure::Retry { class, message, .. } => Outcome::Failed { class, message },
+            AccountFailure::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
         };
         if let Outcome::Failed { class, .. } = outcome
             && !(class == FailureClass::TimedOut && self.kept_waiting.contains(&candidate.account_id))

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::pipeline::collection::fetch::Ending;
+use crate::pipeline::collection::fetch::AccountFailure;
 use backline_model::event::types;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
@@ -27,7 +27,7 @@ pub struct Observation {
     /// As fetched.
     pub fetched: Fetched,
     /// As normalised.
-    pub snapshot: Result<Snapshot, Ending>,
+    pub snapshot: Result<Snapshot, AccountFailure>,
 }
 
 /// Everything about a row that is not in the snapshot.
@@ -57,7 +57,7 @@ pub struct RowContext<'a> {
 }
 
 /// What a snapshot became.
-pub struct Made {
+pub struct EvaluatedRow {
     /// Metrics this very observation brought an accepted value of.
     pub accepted: Vec<MetricName>,
     /// To be stored.
@@ -71,7 +71,7 @@ pub struct Made {
 }
 
 /// Normalise → validate → merge with the date's earlier observation → growth → events.
-pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> Made {
+pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> EvaluatedRow {
     let normalised = normalise(snapshot, context.manifest);
     let verdict = validate::validate(
         &Subject {
@@ -131,7 +131,7 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
     };
     let growth = touched_growth(&row, &past.history, context.manifest);
     let events = events(context, &row, &past.history);
-    Made { accepted, row, withheld, growth, events }
+    EvaluatedRow { accepted, row, withheld, growth, events }
 }
 
 /// The growth of the row's own date, and of every later date that measures itself from it.

@@ -24,7 +24,7 @@ const DEADLINE_SHARE_MIN: f64 = 0.125;
 
 /// How an account's part in a batch ended, where no document came of it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ending {
+pub enum AccountFailure {
     /// For good.
     Final(Outcome),
     /// It may work later in the same run. Seconds to wait, where the platform said so.
@@ -45,7 +45,7 @@ pub enum Ending {
     Refused(String),
 }
 
-impl Ending {
+impl AccountFailure {
     fn failed(class: FailureClass, message: String) -> Self {
         if class.is_retryable() {
             Self::Retry { class, message, wait: None }
@@ -134,7 +134,7 @@ pub async fn fetch(
     credentials: &[SessionCredential],
     deadline: Duration,
     side: &mut SideEffects,
-) -> BTreeMap<AccountId, Result<Fetched, Ending>> {
+) -> BTreeMap<AccountId, Result<Fetched, AccountFailure>> {
     // A batch may have been planned for a release that takes more accounts at a time.
     let at_once = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX);
     let mut bisection = Bisection::of(accounts.len(), at_once);
@@ -163,7 +163,7 @@ pub async fn fetch(
     }
     let results = bisection.into_results().into_iter().map(|result| match result {
         Ok(Ok(fetched)) => Ok(fetched),
-        Ok(Err(error)) => Err(Ending::of(error)),
+        Ok(Err(error)) => Err(AccountFailure::of(error)),
         Err(error) => Err(ending_of_call(&error)),
     });
     accounts.iter().map(|account| account.id).zip(results).collect()
@@ -175,7 +175,7 @@ pub async fn normalize(
     release: &LoadedRelease,
     documents: Vec<DocumentInput>,
     side: &mut SideEffects,
-) -> Vec<Result<Snapshot, Ending>> {
+) -> Vec<Result<Snapshot, AccountFailure>> {
     let mut bisection = Bisection::of(documents.len(), documents.len());
     while let Some(range) = bisection.next() {
         let called = release.connector.normalize(documents[range.clone()].to_vec()).await;
@@ -183,7 +183,9 @@ pub async fn normalize(
     }
     let results = bisection.into_results().into_iter().map(|result| match result {
         Ok(Ok(snapshot)) => Ok(snapshot),
-        Ok(Err(why)) => Err(Ending::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why })),
+        Ok(Err(why)) => {
+            Err(AccountFailure::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why }))
+        }
         Err(error) => Err(ending_of_call(&error)),
     });
     results.collect()
@@ -268,7 +270,7 @@ fn end_of(error: &CallError) -> &'static str {
     }
 }
 
-fn ending_of_call(error: &CallError) -> Ending {
+fn ending_of_call(error: &CallError) -> AccountFailure {
     let class = match error {
         CallError::Trapped(_) => FailureClass::Trapped,
         CallError::TimedOut { .. } | CallError::CpuExhausted { .. } => FailureClass::TimedOut,
@@ -276,7 +278,7 @@ fn ending_of_call(error: &CallError) -> Ending {
         CallError::Contract(_) => FailureClass::Unexpected,
         CallError::Internal(_) => FailureClass::Internal,
     };
-    Ending::failed(class, error.to_string())
+    AccountFailure::failed(class, error.to_string())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::collect::BatchReport;
 use crate::pipeline::collection::report::{PlanReport, PlatformPlan, PlatformReport, Progress, RunReport, RunRequest};
-use crate::pipeline::collection::workers::Crew;
+use crate::pipeline::collection::workers::WorkerPool;
 use crate::pipeline::{Host, HostError};
 use backline_model::run::Forecast;
 use backline_model::{Platform, RunId};
@@ -86,7 +86,7 @@ impl Host {
         };
         // The others went on: what they collected is worth having, and the run can be repeated.
         let failure = loop {
-            let failure = Crew::of_run(self.clone(), run.id, stop.clone()).work(&mut ended).await.err();
+            let failure = WorkerPool::of_run(self.clone(), run.id, stop.clone()).work(&mut ended).await.err();
             if failure.is_some() || stop.is_cancelled() || !self.is_to_go_on(run.id).await {
                 break failure;
             }

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::collect::{self, BatchReport};
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
-use crate::pipeline::service::{AGAIN_AFTER, Seat};
+use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::{Host, HostError};
 use crate::telemetry::BatchEnd;
 use backline_model::{Lease, Platform, RunId};
@@ -40,12 +40,12 @@ const SETTLE_AFTER: Duration = Duration::from_secs(5);
 const FAILURES_MAX: u32 = 5;
 
 /// Works on whatever is open until the service stops.
-pub async fn serve(seat: Seat) {
+pub async fn serve(context: ServiceContext) {
     let hosts = {
-        let seat = seat.clone();
-        move || seat.host()
+        let context = context.clone();
+        move || context.host()
     };
-    let mut crew = Crew::new(Arc::new(hosts), None, seat.stop, seat.work);
+    let mut crew = WorkerPool::new(Arc::new(hosts), None, context.stop, context.work);
     // Without a run to end, only a stop ends the work.
     if let Err(error) = crew.work(|_, _| {}).await {
         tracing::error!(%error, "a batch could not be given back; it is taken up again when its lease has run out");
@@ -53,7 +53,7 @@ pub async fn serve(seat: Seat) {
 }
 
 /// Batches under way, and what decides on the next ones.
-pub struct Crew {
+pub struct WorkerPool {
     /// The host as it is configured now.
     hosts: Arc<dyn Fn() -> Host + Send + Sync>,
     /// Only batches of this run; all where none is given.
@@ -62,14 +62,14 @@ pub struct Crew {
     bell: Arc<Notify>,
     dispatch: Dispatch,
     under_way: JoinSet<Result<BatchReport, HostError>>,
-    held: HashMap<Id, Held>,
+    held: HashMap<Id, RunningBatch>,
     /// Hosts that may hold units of allowances: one for each configuration under which a batch was begun since they were last settled.
-    spenders: Vec<Host>,
+    unsettled: Vec<Host>,
     idle_since: Option<Instant>,
 }
 
 /// A batch under way.
-struct Held {
+struct RunningBatch {
     host: Host,
     lease: Lease,
     ticket: Ticket,
@@ -77,14 +77,14 @@ struct Held {
 }
 
 /// What a look at the database came to.
-enum Look {
+enum Poll {
     /// The next look is due then, at the latest.
     Again(Instant),
     /// Nothing is left that this crew could work on.
     Finished,
 }
 
-impl Crew {
+impl WorkerPool {
     /// A crew that works on one run.
     pub fn of_run(host: Host, run: RunId, stop: CancellationToken) -> Self {
         Self::new(Arc::new(move || host.clone()), Some(run), stop, Arc::default())
@@ -97,8 +97,8 @@ impl Crew {
         bell: Arc<Notify>,
     ) -> Self {
         let dispatch = Dispatch::new(bounds(hosts().config()));
-        let (under_way, held, spenders) = (JoinSet::new(), HashMap::new(), Vec::new());
-        Self { hosts, run, stop, bell, dispatch, under_way, held, spenders, idle_since: None }
+        let (under_way, held, unsettled) = (JoinSet::new(), HashMap::new(), Vec::new());
+        Self { hosts, run, stop, bell, dispatch, under_way, held, unsettled, idle_since: None }
     }
 
     /// Works until told to stop, or until nothing is left of the run. `ended` hears of every batch that came to an end here.
@@ -123,8 +123,8 @@ impl Crew {
                 }
             };
             match looked {
-                Ok(Some(Look::Finished)) => break,
-                Ok(Some(Look::Again(at))) => (look_at, failures) = (at, 0),
+                Ok(Some(Poll::Finished)) => break,
+                Ok(Some(Poll::Again(at))) => (look_at, failures) = (at, 0),
                 Ok(None) => {}
                 Err(error) => {
                     failures += 1;
@@ -133,7 +133,7 @@ impl Crew {
                         failure = failure.or(Some(error.into()));
                         break;
                     }
-                    look_at = Instant::now() + AGAIN_AFTER;
+                    look_at = Instant::now() + RETRY_AFTER;
                 }
             }
             self.settle_when_idle().await;
@@ -157,7 +157,7 @@ impl Crew {
     }
 
     /// Leases and begins as many batches as may be under way. With a look, the database is asked first for whom there is work.
-    async fn take_up(&mut self, host: &Host, look: bool) -> Result<Option<Look>, StoreError> {
+    async fn take_up(&mut self, host: &Host, look: bool) -> Result<Option<Poll>, StoreError> {
         let (store, clock, collection) = (host.store(), host.clock(), &host.config().collection);
         self.dispatch.rebound(bounds(host.config()));
         if look {
@@ -167,7 +167,7 @@ impl Crew {
             }
             let mut platforms = store.platforms_with_work(self.run, clock.now()).await?;
             // A crew of one run goes on until it is known what becomes of it.
-            platforms.retain(|platform| self.run.is_some() || !host.shelf().is_blocked(platform));
+            platforms.retain(|platform| self.run.is_some() || !host.releases().is_blocked(platform));
             self.dispatch.work_for(platforms);
         }
         let lease_ttl = Duration::from_millis(collection.lease_ttl_ms);
@@ -192,25 +192,25 @@ impl Crew {
                 let wait = store.next_batch_at(Some(run), None).await?.map(until);
                 let worth_it = wait.is_some_and(|wait| wait <= Duration::from_millis(collection.retry_wait_max_ms));
                 if self.under_way.is_empty() && !worth_it {
-                    return Ok(Some(Look::Finished));
+                    return Ok(Some(Poll::Finished));
                 }
                 wait
             }
         };
         let wait = wait.map_or(poll, |wait| wait.min(poll).max(LOOK_AGAIN_MIN));
-        Ok(Some(Look::Again(Instant::now() + wait)))
+        Ok(Some(Poll::Again(Instant::now() + wait)))
     }
 
     fn begin(&mut self, host: &Host, lease: Lease) {
         let platform = lease.batch.platform.clone();
         let ticket = self.dispatch.begun(&platform);
         self.tell_concurrency(host, &platform);
-        if !self.spenders.iter().any(|known| Arc::ptr_eq(&known.config, &host.config)) {
-            self.spenders.push(host.clone());
+        if !self.unsettled.iter().any(|known| Arc::ptr_eq(&known.config, &host.config)) {
+            self.unsettled.push(host.clone());
         }
         self.idle_since = None;
         let task = self.under_way.spawn(attend(host.clone(), lease.clone()));
-        self.held.insert(task.id(), Held { host: host.clone(), lease, ticket, began: Instant::now() });
+        self.held.insert(task.id(), RunningBatch { host: host.clone(), lease, ticket, began: Instant::now() });
     }
 
     /// Takes note of a batch's end. Answers whether there may be new work because of it.
@@ -260,7 +260,7 @@ impl Crew {
         }
         let idle_since = *self.idle_since.get_or_insert_with(Instant::now);
         if idle_since.elapsed() >= SETTLE_AFTER {
-            for host in std::mem::take(&mut self.spenders) {
+            for host in std::mem::take(&mut self.unsettled) {
                 let stop = self.stop.clone();
                 stop.run_until_cancelled(budgets::settle(host.store(), host.gateway())).await;
             }
@@ -291,7 +291,7 @@ impl Crew {
             }
         }
         // One that has not let go yet can write nothing once its batch is handed back: its token is checked.
-        let held: Vec<Held> = self.held.drain().map(|(_, held)| held).collect();
+        let held: Vec<RunningBatch> = self.held.drain().map(|(_, held)| held).collect();
         tracing::info!(batches = held.len(), "batches under way are handed back");
         let handed_back = join_all(held.iter().map(hand_back));
         if tokio::time::timeout_at(now + HAND_BACK_WITHIN, handed_back).await.is_err() {
@@ -316,8 +316,8 @@ async fn attend(host: Host, lease: Lease) -> Result<BatchReport, HostError> {
     Ok(report)
 }
 
-async fn hand_back(held: &Held) {
-    let Held { host, lease, began, .. } = held;
+async fn hand_back(held: &RunningBatch) {
+    let RunningBatch { host, lease, began, .. } = held;
     match host.store().release_batch(lease, host.clock().now(), false).await {
         Ok(()) => host.telemetry().batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
         Err(StoreError::LeaseLost { .. }) => {}

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::pipeline::collection::evaluate::{self, RowContext};
-use crate::pipeline::collection::fetch::{self, Ending, SideEffects};
+use crate::pipeline::collection::fetch::{self, AccountFailure, SideEffects};
 use crate::pipeline::credentials::manager::BatchCredentials;
 use crate::pipeline::releases::cache::LoadedRelease;
 use crate::pipeline::{Host, HostError};
@@ -103,7 +103,7 @@ impl Host {
         if request.fetch > 0 && release.state != ReleaseState::Granted {
             return Err(HostError::NotGranted { digest: release.digest });
         }
-        let loaded = self.shelf().get_ungranted(release.digest).await?;
+        let loaded = self.releases().get_ungranted(release.digest).await?;
         let documents = self.store().last_documents(release.platform(), request.documents).await?;
         let total = documents.len() as u64 + u64::from(request.fetch);
         let mut stored = Comparison::default();
@@ -176,7 +176,7 @@ impl Host {
         loaded: &LoadedRelease,
         candidate: &Candidate,
         document: &LastDocument,
-        snapshot: Result<Snapshot, Ending>,
+        snapshot: Result<Snapshot, AccountFailure>,
         past: AccountPast,
     ) -> Told {
         let context = RowContext {
@@ -201,7 +201,7 @@ impl Host {
     /// Fetches accounts with both releases, one after the other, and compares what comes of it.
     async fn compare_fetched(&self, loaded: &LoadedRelease, accounts: u32) -> Result<Comparison, HostError> {
         let platform = loaded.manifest.connector.platform.clone();
-        let active = self.shelf().get(self.active(&platform).await?.digest).await?;
+        let active = self.releases().get(self.active(&platform).await?.digest).await?;
         let candidates: Vec<Candidate> = self.sample(&platform, &loaded.manifest, accounts).await?;
         let mut before = self.fetched_with(&active, &candidates).await?;
         let mut after = self.fetched_with(loaded, &candidates).await?;
@@ -299,7 +299,8 @@ impl Host {
     ) -> Result<(Vec<backline_gateway::SessionCredential>, Vec<(AccountId, (FailureClass, String))>), HostError> {
         let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
         let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
-        let BatchCredentials { usable, unusable } = self.desk().for_batch(&release.manifest, &slots, ids).await?;
+        let BatchCredentials { usable, unusable } =
+            self.credentials().for_batch(&release.manifest, &slots, ids).await?;
         let unusable = unusable.into_iter().map(|(id, error)| (id, (error.class(), error.to_string()))).collect();
         Ok((usable, unusable))
     }
@@ -314,7 +315,7 @@ impl Host {
         documents: u32,
         accounts: u32,
     ) -> Result<TestReport, HostError> {
-        let loaded = self.shelf().get_ungranted(release.digest).await?;
+        let loaded = self.releases().get_ungranted(release.digest).await?;
         let stored = self.store().last_documents(release.platform(), documents).await?;
         let (_, inputs) = self.bodies(&stored).await?;
         let tried = inputs.len() as u64;
@@ -372,11 +373,13 @@ fn add(comparison: &mut Comparison, account: AccountId, before: Option<&backline
 }
 
 /// What an account's failure is, where no attempt follows.
-fn class_of(ending: Ending) -> (FailureClass, String) {
+fn class_of(ending: AccountFailure) -> (FailureClass, String) {
     match ending {
-        Ending::Final(Outcome::Failed { class, message }) | Ending::Retry { class, message, .. } => (class, message),
-        Ending::Final(other) => (FailureClass::Internal, other.as_str().to_owned()),
-        Ending::Defer { .. } => (FailureClass::RateLimited, "an allowance is spent".to_owned()),
-        Ending::Refused(message) => (FailureClass::Reconnect, message),
+        AccountFailure::Final(Outcome::Failed { class, message }) | AccountFailure::Retry { class, message, .. } => {
+            (class, message)
+        }
+        AccountFailure::Final(other) => (FailureClass::Internal, other.as_str().to_owned()),
+        AccountFailure::Defer { .. } => (FailureClass::RateLimited, "an allowance is spent".to_owned()),
+        AccountFailure::Refused(message) => (FailureClass::Reconnect, message),
     }
 }

@@ -28,7 +28,7 @@ pub(in crate::pipeline) const REFRESHES_AT_ONCE: usize = 8;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// How long a refresh is waited for, whoever does it: a lease that its owner died with must run out meanwhile.
-const PATIENCE: Duration = LEASE_TTL.saturating_add(Duration::from_secs(5));
+const REFRESH_WAIT_MAX: Duration = LEASE_TTL.saturating_add(Duration::from_secs(5));
 
 /// Why a credential can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -99,7 +99,7 @@ pub struct BatchCredentials {
 
 /// Opens, refreshes and saves credentials.
 #[derive(Clone)]
-pub struct CredentialDesk {
+pub struct CredentialManager {
     pub(in crate::pipeline) store: Store,
     pub(in crate::pipeline) gateway: Gateway,
     pub(in crate::pipeline) keyring: Option<Arc<Keyring>>,
@@ -115,7 +115,7 @@ pub struct CredentialDesk {
     pub(in crate::pipeline) refreshes: Arc<Mutex<JoinSet<()>>>,
 }
 
-impl CredentialDesk {
+impl CredentialManager {
     /// A host's desk over one database and one gateway.
     pub fn new(
         host: Arc<str>,
@@ -137,7 +137,7 @@ impl CredentialDesk {
     }
 
     /// Lets the desks before this one open what is sealed with its keys.
-    pub fn put_in_force(&self) {
+    pub fn publish_keyring(&self) {
         self.in_force.write().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keyring);
     }
 
@@ -285,7 +285,7 @@ impl CredentialDesk {
             account,
         })?;
         let mut secret = self.open(&credential)?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + REFRESH_WAIT_MAX;
         loop {
             let now = self.clock.now();
             let works = !is_refused(&secret, refused, now) && secret.injectable(now).is_some();

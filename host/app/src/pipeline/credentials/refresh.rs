@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use crate::pipeline::collection::evaluate;
 use crate::pipeline::credentials::journal::Entry;
-use crate::pipeline::credentials::manager::{CredentialDesk, CredentialError, is_refused};
+use crate::pipeline::credentials::manager::{CredentialError, CredentialManager, is_refused};
 use crate::pipeline::credentials::refresher;
 use backline_gateway::TokenError;
 use backline_gateway::secrets::{Secret, SecretText};
@@ -85,7 +85,7 @@ struct Errand {
 /// A fresh secret that is nowhere but in memory.
 struct Unsaved(SealedCredential);
 
-impl CredentialDesk {
+impl CredentialManager {
     /// Refreshes a credential unless somebody else does or has done so. `patience` is how long another task of this process is waited for.
     ///
     /// It is done in a task of its own, so that a batch which is given up meanwhile does not take along, unsaved, a secret that the platform
@@ -114,14 +114,14 @@ impl CredentialDesk {
         let Some(lease) = lease else { return Ok(Renewal::Busy) };
         let errand = Errand { slot: slot.clone(), client, current, secret, refused: refused.cloned(), lease };
         let (reply, answer) = oneshot::channel();
-        let desk = self.clone();
+        let credentials = self.clone();
         let work = async move {
             let _only_one = only_one;
-            let (result, unsaved) = desk.run(errand).await;
+            let (result, unsaved) = credentials.run(errand).await;
             // Nobody may be waiting any more; it is saved all the same.
             drop(reply.send(result));
             if let Some(unsaved) = unsaved {
-                desk.save_later(unsaved).await;
+                credentials.save_later(unsaved).await;
             }
         };
         {
@@ -255,7 +255,7 @@ impl CredentialDesk {
             None => None,
         };
         let event = account.as_ref().map(|account| evaluate::reconnect_event(account, now));
-        if !self.store.bury_credential(current, &lease.owner, event.as_ref(), now).await? {
+        if !self.store.mark_credential_dead(current, &lease.owner, event.as_ref(), now).await? {
             return self.superseding(current).await;
         }
         let (platform, slot) = (&current.platform, &current.slot);

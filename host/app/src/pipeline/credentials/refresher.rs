@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::pipeline::credentials::manager::{CredentialError, REFRESHES_AT_ONCE};
 use crate::pipeline::credentials::refresh::Renewal;
-use crate::pipeline::service::Seat;
+use crate::pipeline::service::ServiceContext;
 use crate::pipeline::{Host, HostError};
 use backline_model::event::types;
 use backline_model::manifest::CredentialSlot;
@@ -38,7 +38,7 @@ const UNREADABLE_AGAIN: TimeDelta = TimeDelta::minutes(10);
 
 /// What a round of keeping came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct KeeperReport {
+pub struct RefreshReport {
     /// Refreshes of an earlier process that were completed.
     pub replayed: u64,
     /// Credentials refreshed.
@@ -52,26 +52,26 @@ pub struct KeeperReport {
 }
 
 /// Goes on until the service stops.
-pub async fn serve(seat: Seat) {
-    if let Err(problem) = seat.host().desk().journal.check().await {
+pub async fn serve(context: ServiceContext) {
+    if let Err(problem) = context.host().credentials().journal.check().await {
         tracing::warn!(%problem, "fresh tokens are not kept on disk before they are saved: a crash in between may lose one that a platform has rotated");
     }
     let mut kept: Option<DateTime<Utc>> = None;
-    while !seat.stop.is_cancelled() {
-        let host = seat.host();
+    while !context.stop.is_cancelled() {
+        let host = context.host();
         let now = host.clock().now();
         if kept.is_none_or(|kept| now < kept || now >= kept + ROUND_EVERY) {
-            match host.keep(&seat.stop).await {
-                Ok(report) if report == KeeperReport::default() => {}
+            match host.keep(&context.stop).await {
+                Ok(report) if report == RefreshReport::default() => {}
                 Ok(report) => tracing::info!(?report, "credentials were kept"),
                 Err(error) => tracing::warn!(%error, "credentials can't be kept fresh; it is tried again"),
             }
             kept = Some(now);
         }
-        seat.rest(Duration::from_millis(host.config().service.poll_ms)).await;
+        context.rest(Duration::from_millis(host.config().service.poll_ms)).await;
     }
-    let host = seat.host();
-    host.desk().settle(Duration::from_millis(host.config().service.stop_deadline_ms)).await;
+    let host = context.host();
+    host.credentials().settle(Duration::from_millis(host.config().service.stop_deadline_ms)).await;
 }
 
 impl Host {
@@ -79,12 +79,12 @@ impl Host {
     ///
     /// # Errors
     /// When the database fails. What is wrong with single credentials is counted, and logged.
-    pub async fn keep_credentials(&self) -> Result<KeeperReport, HostError> {
+    pub async fn refresh_credentials(&self) -> Result<RefreshReport, HostError> {
         self.keep(&CancellationToken::new()).await
     }
 
-    async fn keep(&self, stop: &CancellationToken) -> Result<KeeperReport, HostError> {
-        let mut report = KeeperReport { replayed: self.desk().replay().await, ..KeeperReport::default() };
+    async fn keep(&self, stop: &CancellationToken) -> Result<RefreshReport, HostError> {
+        let mut report = RefreshReport { replayed: self.credentials().replay().await, ..RefreshReport::default() };
         self.refresh_due(stop, &mut report).await?;
         if !stop.is_cancelled() {
             report.announced = self.announce_expiring().await?;
@@ -92,7 +92,7 @@ impl Host {
         Ok(report)
     }
 
-    async fn refresh_due(&self, stop: &CancellationToken, report: &mut KeeperReport) -> Result<(), HostError> {
+    async fn refresh_due(&self, stop: &CancellationToken, report: &mut RefreshReport) -> Result<(), HostError> {
         let slots = self.granted_slots().await?;
         let keys: Vec<(Platform, String)> = slots.keys().cloned().collect();
         let mut failures: BTreeMap<Platform, (u64, CredentialError)> = BTreeMap::new();
@@ -169,7 +169,7 @@ impl Host {
     ) -> Result<Option<Renewal>, CredentialError> {
         let now = self.clock().now();
         let again = |at: DateTime<Utc>| self.store().set_refresh_at(credential.id, credential.version, at);
-        let secret = match self.desk().open(credential) {
+        let secret = match self.credentials().open(credential) {
             Ok(secret) => secret,
             Err(error) => {
                 again(now + UNREADABLE_AGAIN).await?;
@@ -177,7 +177,9 @@ impl Host {
             }
         };
         match secret.refresh_at() {
-            Some(at) if at <= now => self.desk().renew(slot, client, credential, None, Duration::ZERO).await.map(Some),
+            Some(at) if at <= now => {
+                self.credentials().renew(slot, client, credential, None, Duration::ZERO).await.map(Some)
+            }
             Some(at) => again(at).await.map(|()| None).map_err(CredentialError::from),
             None => again(now + NEVER_DUE_AGAIN).await.map(|()| None).map_err(CredentialError::from),
         }
@@ -197,7 +199,7 @@ impl Host {
                 .iter()
                 // One that can't be opened can't be refreshed either.
                 .filter(|expiring| {
-                    self.desk().open(&expiring.credential).map_or(true, |secret| !secret.is_renewed_in_time(now))
+                    self.credentials().open(&expiring.credential).map_or(true, |secret| !secret.is_renewed_in_time(now))
                 })
                 .filter_map(|Expiring { credential, artist_id }| {
                     expiring_event(credential, *artist_id, credential.expires_at?, now)
@@ -217,7 +219,7 @@ pub(in crate::pipeline) async fn expiring(host: &Host, now: DateTime<Utc>) -> Re
     let page = host.store().credentials_expiring(now, until, None, PAGE).await?;
     let found = page.into_iter().map(|expiring| expiring.credential);
     Ok(found
-        .filter(|credential| host.desk().open(credential).map_or(true, |secret| !secret.is_renewed_in_time(now)))
+        .filter(|credential| host.credentials().open(credential).map_or(true, |secret| !secret.is_renewed_in_time(now)))
         .collect())
 }
 

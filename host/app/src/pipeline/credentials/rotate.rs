@@ -123,7 +123,7 @@ impl Host {
                 *found.secrets.entry(place.table.to_owned()).or_default() += keyed.count;
             }
         }
-        for entry in self.desk().journal.entries().await {
+        for entry in self.credentials().journal.entries().await {
             if let Some(sealed) = entry.sealed_bytes() {
                 of(&mut uses, &sealed).kept_tokens += 1;
             }

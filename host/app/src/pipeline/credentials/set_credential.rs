@@ -22,7 +22,7 @@ impl Host {
         check_owner(platform, slot, account)?;
         let owner = if account.is_some() { Owner::Account } else { Owner::Operator };
         let secret = Secret::parse(slot.kind, owner, text)?.obtained_by(self.clock().now());
-        let saved = self.desk().set(platform, &slot.slot, account, &secret).await?;
+        let saved = self.credentials().set(platform, &slot.slot, account, &secret).await?;
         if let Some(account) = account {
             let found = self.store().get_account(account).await?;
             if found.is_some_and(|found| found.status == AccountStatus::ReconnectNeeded) {
@@ -52,7 +52,7 @@ impl Host {
             check_owner(platform, slot, Some(*account))?;
             parsed.push((*account, Secret::parse(slot.kind, Owner::Account, text.expose())?.obtained_by(now)));
         }
-        self.desk().set_many(platform, &slot.slot, &parsed).await?;
+        self.credentials().set_many(platform, &slot.slot, &parsed).await?;
         let accounts: Vec<AccountId> = secrets.iter().map(|(account, _)| *account).collect();
         self.store().reconnect(&accounts, now).await?;
         Ok(())

@@ -58,7 +58,7 @@ impl Host {
     pub async fn activate(&self, digest: Digest, options: &ActivateOptions) -> Result<Activated, HostError> {
         let release = self.store().get_release(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
         self.check_state(&release, options).await?;
-        self.shelf().prepare(digest).await?;
+        self.releases().prepare(digest).await?;
         if release.active {
             return Ok(Activated { release: digest, before: None, hosts: Vec::new() });
         }

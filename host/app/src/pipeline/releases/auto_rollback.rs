@@ -8,14 +8,14 @@ use serde_json::json;
 
 use crate::pipeline::{Host, HostError};
 use backline_model::{Digest, MetricName, Platform, Release, ReleaseState, RunId, SwapCause, Tally};
-use backline_rules::rollback_analysis::{self, Complaint, Verdict};
-use backline_store::{Canary, Mended, Rollback, Swap};
+use backline_rules::rollback_analysis::{self, Regression, Verdict};
+use backline_store::{Canary, Recollection, Rollback, Swap};
 
 /// How long batches that were under way when their release was rolled back may take to end on it.
-const AFTERMATH: TimeDelta = TimeDelta::hours(1);
+const DRAIN_GRACE: TimeDelta = TimeDelta::hours(1);
 
 /// How far back is looked for what batches have said since the last look.
-const NEWS: TimeDelta = TimeDelta::hours(1);
+const LOOKBACK: TimeDelta = TimeDelta::hours(1);
 
 /// How many of a platform's swaps are looked through for a release to go back to.
 const SWAPS_MAX: u32 = 100;
@@ -66,7 +66,7 @@ impl Host {
         // Read anew: what has just been rolled back may have batches under way too.
         for release in self.store().list_releases().await? {
             if release.state == ReleaseState::Withdrawn {
-                self.mend_after(&release, &mut judgement).await?;
+                self.recollect_after(&release, &mut judgement).await?;
             }
         }
         Ok(judgement)
@@ -76,7 +76,7 @@ impl Host {
     /// removed.
     pub(in crate::pipeline) async fn judge_news(&self, judged: &mut Option<(u64, i64)>) -> Result<(), HostError> {
         let now = self.clock().now();
-        let mark = self.store().tallies_mark(now - NEWS).await?;
+        let mark = self.store().tallies_mark(now - LOOKBACK).await?;
         let is_due = |canary: &Canary| canary.promote_at.is_some_and(|at| at <= now);
         if *judged == Some(mark) && !self.store().canaries().await?.iter().any(is_due) {
             return Ok(());
@@ -186,7 +186,7 @@ impl Host {
         to: &Release,
         canary: bool,
         reason: &str,
-        complaints: &[Complaint],
+        complaints: &[Regression],
         judgement: &mut Judgement,
     ) -> Result<(), HostError> {
         let rollback = Rollback { complaints: json!(complaints), ..way_back(from, to, reason) };
@@ -208,11 +208,12 @@ impl Host {
     }
 
     /// Batches that were under way when their release was rolled back have ended on it since.
-    async fn mend_after(&self, withdrawn: &Release, judgement: &mut Judgement) -> Result<(), HostError> {
+    async fn recollect_after(&self, withdrawn: &Release, judgement: &mut Judgement) -> Result<(), HostError> {
         let Some(active) = self.store().active_release(withdrawn.platform()).await? else { return Ok(()) };
         let (now, weights) = (self.clock().now(), &self.config().collection.tenant_weights);
         let rollback = way_back(withdrawn, &active, "");
-        let Mended { accounts, runs } = self.store().mend_after(&rollback, now - AFTERMATH, weights, now).await?;
+        let Recollection { accounts, runs } =
+            self.store().recollect_after(&rollback, now - DRAIN_GRACE, weights, now).await?;
         if accounts > 0 {
             tracing::info!(platform = %active.platform(), accounts, "what failed last under a release rolled back is collected again");
         }
@@ -246,6 +247,6 @@ fn declared_by_both(new: &Release, old: &Release) -> Vec<MetricName> {
     names.filter(|name| old.manifest.metric(name.as_str()).is_some()).cloned().collect()
 }
 
-fn told(complaints: &[Complaint]) -> String {
+fn told(complaints: &[Regression]) -> String {
     complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -39,7 +39,7 @@ struct Ready {
 
 /// Loads releases, each once, and lets go of those that are not needed. One that is let go is freed when its last batch has ended.
 #[derive(Clone)]
-pub struct ReleaseShelf {
+pub struct ReleaseCache {
     store: Store,
     sandbox: Sandbox,
     telemetry: Telemetry,
@@ -54,7 +54,7 @@ struct Places {
     blocked: BTreeSet<Platform>,
 }
 
-impl ReleaseShelf {
+impl ReleaseCache {
     /// An empty shelf.
     pub fn new(store: Store, sandbox: Sandbox, telemetry: Telemetry) -> Self {
         Self { store, sandbox, telemetry, places: Arc::default() }

@@ -33,7 +33,7 @@ impl Host {
                 release.manifest.connector.name, release.manifest.connector.version
             )));
         }
-        self.shelf().get(digest).await?;
+        self.releases().get(digest).await?;
         let now = self.clock().now();
         let canary = Canary {
             platform: release.platform().clone(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::pipeline::releases::install::{Approve, InstallOptions};
-use crate::pipeline::service::Seat;
+use crate::pipeline::service::ServiceContext;
 use crate::pipeline::{Host, HostError};
 use backline_model::{Digest, ReleaseState};
 
@@ -19,23 +19,23 @@ const LOOK: Duration = Duration::from_millis(250);
 type Mark = (SystemTime, u64);
 
 /// Installs and activates whatever appears or changes, until the service stops. What is wrong with a file is logged; the release before goes on.
-pub async fn serve(seat: Seat, folder: PathBuf) {
+pub async fn serve(context: ServiceContext, folder: PathBuf) {
     let mut seen: BTreeMap<PathBuf, Mark> = BTreeMap::new();
     let mut taken: BTreeMap<PathBuf, Mark> = BTreeMap::new();
-    while !seat.stop.is_cancelled() {
+    while !context.stop.is_cancelled() {
         match marks_in(&folder).await {
             Ok(marks) => {
                 for (path, mark) in &marks {
                     if seen.get(path) == Some(mark) && taken.get(path) != Some(mark) {
                         taken.insert(path.clone(), *mark);
-                        seat.stop.run_until_cancelled(take_up(&seat.host(), path)).await;
+                        context.stop.run_until_cancelled(take_up(&context.host(), path)).await;
                     }
                 }
                 seen = marks;
             }
             Err(error) => tracing::error!(folder = %folder.display(), %error, "the watched folder can't be read"),
         }
-        seat.rest(LOOK).await;
+        context.rest(LOOK).await;
     }
 }
 

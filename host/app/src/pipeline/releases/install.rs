@@ -211,7 +211,7 @@ impl Host {
     /// not allowed, or a budget is named that it does not have: nothing has changed then. When it can't be activated it stays granted.
     pub async fn install_release(&self, component: &[u8], options: &InstallOptions) -> Result<Installed, HostError> {
         let inspection = inspect(component)?;
-        self.shelf().load(component, inspection.digest).await?;
+        self.releases().load(component, inspection.digest).await?;
         let installed = self.store().list_releases().await?;
         check_versions(&inspection, &installed, options)?;
         let active = installed

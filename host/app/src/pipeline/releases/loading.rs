@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use crate::pipeline::service::Seat;
+use crate::pipeline::service::ServiceContext;
 use crate::pipeline::{Host, HostError};
 use backline_model::Digest;
 use backline_store::InUse;
@@ -25,31 +25,31 @@ struct Attempt {
 }
 
 /// Goes on until the service stops.
-pub async fn serve(seat: Seat) {
+pub async fn serve(context: ServiceContext) {
     let mut attempts = HashMap::new();
-    while !seat.stop.is_cancelled() {
-        let host = seat.host();
+    while !context.stop.is_cancelled() {
+        let host = context.host();
         // Readiness asks the database by itself.
-        if let Some(Err(error)) = seat.stop.run_until_cancelled(look(&seat, &host, &mut attempts)).await {
+        if let Some(Err(error)) = context.stop.run_until_cancelled(look(&context, &host, &mut attempts)).await {
             tracing::warn!(%error, "it can't be looked up which connectors are to be loaded");
         }
         tokio::select! {
-            () = seat.rest(Duration::from_millis(host.config().service.poll_ms)) => {}
-            () = seat.releases.notified() => {}
+            () = context.rest(Duration::from_millis(host.config().service.poll_ms)) => {}
+            () = context.releases.notified() => {}
         }
     }
 }
 
-async fn look(seat: &Seat, host: &Host, attempts: &mut HashMap<Digest, Attempt>) -> Result<(), HostError> {
+async fn look(context: &ServiceContext, host: &Host, attempts: &mut HashMap<Digest, Attempt>) -> Result<(), HostError> {
     let in_use = host.store().releases_in_use(host.clock().now()).await?;
     let digests: BTreeSet<Digest> = in_use.iter().map(|release| release.digest).collect();
     attempts.retain(|digest, _| digests.contains(digest));
-    host.shelf().keep_only(&digests);
+    host.releases().keep_only(&digests);
     for release in &in_use {
         if is_due(attempts.get(&release.digest), release) {
             let attempt = load(host, release, attempts.get(&release.digest)).await;
             let problem = attempt.failure.as_ref().map(|(problem, ..)| problem.as_str());
-            host.store().report_load(&seat.name, release.digest, problem, host.clock().now()).await?;
+            host.store().report_load(&context.name, release.digest, problem, host.clock().now()).await?;
             attempts.insert(release.digest, attempt);
         }
     }
@@ -59,8 +59,8 @@ async fn look(seat: &Seat, host: &Host, attempts: &mut HashMap<Digest, Attempt>)
         .filter(|release| release.collects)
         .filter_map(|release| Some((release, &attempts.get(&release.digest)?.failure.as_ref()?.0)))
         .collect();
-    host.shelf().block(failed.iter().map(|(release, _)| release.platform.clone()).collect());
-    seat.condition.not_loaded(failed.into_iter().map(|(_, problem)| problem.clone()).collect());
+    host.releases().block(failed.iter().map(|(release, _)| release.platform.clone()).collect());
+    context.condition.not_loaded(failed.into_iter().map(|(_, problem)| problem.clone()).collect());
     Ok(())
 }
 
@@ -73,7 +73,7 @@ fn is_due(before: Option<&Attempt>, release: &InUse) -> bool {
 
 async fn load(host: &Host, release: &InUse, before: Option<&Attempt>) -> Attempt {
     let waited = before.and_then(|before| before.failure.as_ref()).map(|(.., wait)| *wait);
-    let failure = match host.shelf().prepare(release.digest).await {
+    let failure = match host.releases().prepare(release.digest).await {
         Ok(()) => None,
         Err(error) => {
             let (platform, digest) = (&release.platform, release.digest.short());

@@ -47,17 +47,17 @@ use backline_gateway::Gateway;
 use backline_store::Topic;
 
 /// How long to wait before a loop that failed is begun again, or the database is asked again after an error.
-pub(in crate::pipeline) const AGAIN_AFTER: Duration = Duration::from_secs(1);
+pub(in crate::pipeline) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How much longer than `service.stop_deadline_ms` the loops get to end before they are ended.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// How long the last words to the database may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+const SHUTDOWN_DB_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the loops share.
 #[derive(Clone)]
-pub(in crate::pipeline) struct Seat {
+pub(in crate::pipeline) struct ServiceContext {
     hosts: watch::Receiver<Host>,
     /// This host's name in leases and in the list of hosts.
     pub name: Arc<str>,
@@ -77,7 +77,7 @@ pub(in crate::pipeline) struct Seat {
     pub(in crate::pipeline) condition: Arc<presence::Condition>,
 }
 
-impl Seat {
+impl ServiceContext {
     /// The host as it is configured now.
     pub fn host(&self) -> Host {
         self.hosts.borrow().clone()
@@ -92,7 +92,7 @@ impl Seat {
 /// A running service.
 pub struct Service {
     hosts: watch::Sender<Host>,
-    seat: Seat,
+    context: ServiceContext,
     loops: JoinSet<()>,
     /// Goes on while the others end: the host is there until it has stopped.
     presence: JoinSet<()>,
@@ -120,7 +120,7 @@ impl Service {
         host.telemetry().started(started_at);
         let (hosts, receiver) = watch::channel(host);
         let name = receiver.borrow().name().to_owned();
-        let seat = Seat {
+        let context = ServiceContext {
             hosts: receiver,
             name: name.into(),
             stop: CancellationToken::new(),
@@ -131,38 +131,38 @@ impl Service {
             started_at,
             condition: Arc::default(),
         };
-        seat.host().store().announce_host(&presence::presence(&seat, "starting"), started_at).await?;
+        context.host().store().announce_host(&presence::presence(&context, "starting"), started_at).await?;
         let mut presence = JoinSet::new();
-        presence.spawn(kept_up("presence", seat.clone(), presence::beat));
+        presence.spawn(supervise("presence", context.clone(), presence::beat));
         let mut loops = JoinSet::new();
-        loops.spawn(kept_up("wake-ups", seat.clone(), listen));
-        loops.spawn(kept_up("connectors", seat.clone(), loading::serve));
-        loops.spawn(kept_up("workers", seat.clone(), workers::serve));
-        loops.spawn(kept_up("scheduler", seat.clone(), scheduler::serve));
-        loops.spawn(kept_up("credentials", seat.clone(), refresher::serve));
-        loops.spawn(kept_up("archive", seat.clone(), archive::serve));
-        loops.spawn(kept_up("deliveries", seat.clone(), deliveries::serve));
-        loops.spawn(kept_up("artists", seat.clone(), sync::serve));
-        loops.spawn(kept_up("health", seat.clone(), health::serve));
-        Ok(Self { hosts, seat, loops, presence, retired: Mutex::default() })
+        loops.spawn(supervise("wake-ups", context.clone(), listen));
+        loops.spawn(supervise("connectors", context.clone(), loading::serve));
+        loops.spawn(supervise("workers", context.clone(), workers::serve));
+        loops.spawn(supervise("scheduler", context.clone(), scheduler::serve));
+        loops.spawn(supervise("credentials", context.clone(), refresher::serve));
+        loops.spawn(supervise("archive", context.clone(), archive::serve));
+        loops.spawn(supervise("deliveries", context.clone(), deliveries::serve));
+        loops.spawn(supervise("artists", context.clone(), sync::serve));
+        loops.spawn(supervise("health", context.clone(), health::serve));
+        Ok(Self { hosts, context, loops, presence, retired: Mutex::default() })
     }
 
     /// Collects from now on with whatever component appears or changes in a folder: for development, since nobody is asked.
     pub fn develop(&mut self, folder: PathBuf) {
-        let watched = move |seat| development::serve(seat, folder.clone());
-        self.loops.spawn(kept_up("development", self.seat.clone(), watched));
+        let watched = move |context| development::serve(context, folder.clone());
+        self.loops.spawn(supervise("development", self.context.clone(), watched));
     }
 
     /// The host as it is configured now.
     #[must_use]
     pub fn host(&self) -> Host {
-        self.seat.host()
+        self.context.host()
     }
 
     /// A look at the service that can be shared with others.
     #[must_use]
     pub fn watch(&self) -> Watch {
-        Watch::new(self.seat.clone())
+        Watch::new(self.context.clone())
     }
 
     /// Puts another configuration into force for all work that begins from now on. Connectors are loaded under it before.
@@ -176,7 +176,7 @@ impl Service {
         if !problems.is_empty() {
             return Err(problems);
         }
-        host.desk.put_in_force();
+        host.credentials.publish_keyring();
         self.hosts.send_replace(host);
         budgets::settle(before.store(), before.gateway()).await;
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(before.gateway().clone());
@@ -191,7 +191,7 @@ impl Service {
     /// Stops: nothing new is begun, what is under way ends or is handed back within the configured deadline. False where something had to
     /// be cut off; whoever takes over finds it in the database as after a crash.
     pub async fn stop(mut self) -> bool {
-        self.seat.stop.cancel();
+        self.context.stop.cancel();
         let host = self.host();
         let within = Duration::from_millis(host.config().service.stop_deadline_ms) + STOP_GRACE;
         let all_ended = async { while self.loops.join_next().await.is_some() {} };
@@ -206,11 +206,11 @@ impl Service {
             for gateway in retired.iter().chain([host.gateway()]) {
                 budgets::settle(host.store(), gateway).await;
             }
-            if let Err(error) = host.store().forget_host(&self.seat.name, self.seat.started_at).await {
+            if let Err(error) = host.store().forget_host(&self.context.name, self.context.started_at).await {
                 tracing::warn!(%error, "this host stays in the list of hosts for a while");
             }
         };
-        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_DB_TIMEOUT, farewell).await.is_err() {
             tracing::warn!("the database does not answer; unused units of budgets are lost until their reset");
         }
         ended
@@ -218,38 +218,42 @@ impl Service {
 }
 
 /// Runs a loop until the service stops; one that panics is begun again.
-async fn kept_up<F: Future<Output = ()>>(name: &'static str, seat: Seat, work: impl Fn(Seat) -> F) {
+async fn supervise<F: Future<Output = ()>>(
+    name: &'static str,
+    context: ServiceContext,
+    work: impl Fn(ServiceContext) -> F,
+) {
     loop {
-        if AssertUnwindSafe(work(seat.clone())).catch_unwind().await.is_ok() || seat.stop.is_cancelled() {
+        if AssertUnwindSafe(work(context.clone())).catch_unwind().await.is_ok() || context.stop.is_cancelled() {
             return;
         }
         tracing::error!(name, "a part of the service panicked; it is begun again");
-        seat.rest(AGAIN_AFTER).await;
+        context.rest(RETRY_AFTER).await;
     }
 }
 
 /// Rings the loops' bells when the database says so.
-async fn listen(seat: Seat) {
-    while !seat.stop.is_cancelled() {
-        let mut listener = match seat.host().store().listener().await {
+async fn listen(context: ServiceContext) {
+    while !context.stop.is_cancelled() {
+        let mut listener = match context.host().store().listener().await {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::warn!(%error, "no wake-ups from the database; it is asked in intervals instead");
-                seat.rest(AGAIN_AFTER).await;
+                context.rest(RETRY_AFTER).await;
                 continue;
             }
         };
         // Whatever happened while nobody listened.
-        seat.work.notify_one();
-        seat.activations.notify_one();
-        seat.releases.notify_one();
-        seat.events.notify_one();
-        while let Some(heard) = seat.stop.run_until_cancelled(listener.next()).await {
+        context.work.notify_one();
+        context.activations.notify_one();
+        context.releases.notify_one();
+        context.events.notify_one();
+        while let Some(heard) = context.stop.run_until_cancelled(listener.next()).await {
             match heard {
-                Ok(Topic::Work) => seat.work.notify_one(),
-                Ok(Topic::Activations) => seat.activations.notify_one(),
-                Ok(Topic::Releases) => seat.releases.notify_one(),
-                Ok(Topic::Events) => seat.events.notify_one(),
+                Ok(Topic::Work) => context.work.notify_one(),
+                Ok(Topic::Activations) => context.activations.notify_one(),
+                Ok(Topic::Releases) => context.releases.notify_one(),
+                Ok(Topic::Events) => context.events.notify_one(),
                 Err(error) => {
                     tracing::warn!(%error, "wake-ups from the database broke off");
                     break;

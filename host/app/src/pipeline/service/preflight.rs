@@ -197,7 +197,7 @@ pub(in crate::pipeline) async fn load_active(host: &Host) -> Vec<Obstacle> {
     };
     let mut obstacles = Vec::new();
     for release in releases.into_iter().filter(|release| release.active) {
-        if let Err(source) = host.shelf().prepare(release.digest).await {
+        if let Err(source) = host.releases().prepare(release.digest).await {
             let connector = release.manifest.connector;
             obstacles.push(Obstacle::NotLoaded {
                 name: connector.name,

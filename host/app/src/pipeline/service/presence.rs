@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::pipeline::Host;
-use crate::pipeline::service::Seat;
+use crate::pipeline::service::ServiceContext;
 use backline_store::{KnownHost, Presence, StoreError};
 
 /// How often a host says that it is there.
@@ -16,7 +16,7 @@ pub(in crate::pipeline) const BEAT: Duration = Duration::from_secs(2);
 const GONE_AFTER: TimeDelta = TimeDelta::seconds(10);
 
 /// How long a host that is gone stays in the list, for whoever looks into it.
-const KEPT: TimeDelta = TimeDelta::days(1);
+const HOST_RETENTION: TimeDelta = TimeDelta::days(1);
 
 /// Beats between two looks for hosts that are gone for good.
 const BEATS_PER_CLEANING: u32 = 300;
@@ -58,43 +58,43 @@ impl Condition {
 }
 
 /// Says that this host is there until the task is ended, also while it stops.
-pub async fn beat(seat: Seat) {
+pub async fn beat(context: ServiceContext) {
     for beats in 0_u32.. {
-        let host = seat.host();
-        let state = if seat.stop.is_cancelled() {
+        let host = context.host();
+        let state = if context.stop.is_cancelled() {
             "stopping"
-        } else if seat.condition.problems().is_empty() {
+        } else if context.condition.problems().is_empty() {
             "ready"
         } else {
             "not_ready"
         };
-        if let Err(error) = beat_once(&seat, &host, state, beats % BEATS_PER_CLEANING == 0).await {
+        if let Err(error) = beat_once(&context, &host, state, beats % BEATS_PER_CLEANING == 0).await {
             tracing::warn!(%error, "this host can't say that it is there");
         }
         // Stopping is worth saying at once; after that the rhythm goes on.
-        if seat.stop.is_cancelled() {
+        if context.stop.is_cancelled() {
             tokio::time::sleep(BEAT).await;
         } else {
-            seat.rest(BEAT).await;
+            context.rest(BEAT).await;
         }
     }
 }
 
-async fn beat_once(seat: &Seat, host: &Host, state: &'static str, clean: bool) -> Result<(), StoreError> {
+async fn beat_once(context: &ServiceContext, host: &Host, state: &'static str, clean: bool) -> Result<(), StoreError> {
     let now = host.clock().now();
-    let is_ours = host.store().beat(&presence(seat, state), now).await?;
-    let was_taken = std::mem::replace(&mut seat.condition.found().name_taken, !is_ours);
+    let is_ours = host.store().beat(&presence(context, state), now).await?;
+    let was_taken = std::mem::replace(&mut context.condition.found().name_taken, !is_ours);
     if !is_ours && !was_taken {
-        tracing::error!(name = %seat.name, "another host uses this name; give each a service.name of its own");
+        tracing::error!(name = %context.name, "another host uses this name; give each a service.name of its own");
     }
     if clean {
-        host.store().forget_hosts_unseen_since(now - KEPT).await?;
+        host.store().forget_hosts_unseen_since(now - HOST_RETENTION).await?;
     }
     Ok(())
 }
 
 /// What this host says of itself.
-pub(in crate::pipeline) fn presence(seat: &Seat, state: &'static str) -> Presence {
-    let (name, version) = (seat.name.to_string(), env!("CARGO_PKG_VERSION").to_owned());
-    Presence { name, version, state, started_at: seat.started_at }
+pub(in crate::pipeline) fn presence(context: &ServiceContext, state: &'static str) -> Presence {
+    let (name, version) = (context.name.to_string(), env!("CARGO_PKG_VERSION").to_owned());
+    Presence { name, version, state, started_at: context.started_at }
 }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use crate::pipeline::collection::report::RunRequest;
 use crate::pipeline::service::schedules::configured;
-use crate::pipeline::service::{AGAIN_AFTER, Seat};
+use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::{Host, HostError};
 use backline_model::{Fire, FireDecision, Release, Schedule, ScheduleSpec};
 use backline_rules::schedule::Timetable;
@@ -25,7 +25,7 @@ const ACTIVATIONS_AT_ONCE: u32 = 100_000;
 
 /// What a host knows of its own leading.
 #[derive(Default)]
-struct Office {
+struct Dispatcher {
     term: Option<Term>,
     /// The configuration's schedules as they were last written to the database in this term.
     synced: Option<BTreeMap<String, ScheduleSpec>>,
@@ -34,23 +34,23 @@ struct Office {
 }
 
 /// Goes on until the service stops; then gives the role up, so that another host takes it at once.
-pub async fn serve(seat: Seat) {
-    let mut office = Office::default();
-    while !seat.stop.is_cancelled() {
-        let host = seat.host();
-        let rest = match look(&seat, &host, &mut office).await {
+pub async fn serve(context: ServiceContext) {
+    let mut office = Dispatcher::default();
+    while !context.stop.is_cancelled() {
+        let host = context.host();
+        let rest = match look(&context, &host, &mut office).await {
             Ok(()) => Duration::from_millis(host.config().service.poll_ms),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "the scheduler could not look what is due; it does so again");
-                AGAIN_AFTER
+                RETRY_AFTER
             }
         };
         tokio::select! {
-            () = seat.rest(rest) => {}
-            () = seat.activations.notified() => {}
+            () = context.rest(rest) => {}
+            () = context.activations.notified() => {}
         }
     }
-    let host = seat.host();
+    let host = context.host();
     host.telemetry().leads(false);
     if let Some(term) = office.term
         && let Err(error) = host.store().resign(&term, host.clock().now()).await
@@ -63,16 +63,16 @@ pub async fn serve(seat: Seat) {
 }
 
 /// Takes the role or renews it, and does what is due in it.
-async fn look(seat: &Seat, host: &Host, office: &mut Office) -> Result<(), HostError> {
+async fn look(context: &ServiceContext, host: &Host, office: &mut Dispatcher) -> Result<(), HostError> {
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let term = host.store().try_lead(ROLE, &seat.name, host.clock().now(), ttl).await?;
+    let term = host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await?;
     let number = |term: &Option<Term>| term.as_ref().map(|term| term.term);
     if number(&term) != number(&office.term) {
         match &term {
             Some(term) => tracing::info!(term = term.term, "this host is the scheduler now"),
             None => tracing::info!("another host is the scheduler now"),
         }
-        *office = Office { term: term.clone(), ..Office::default() };
+        *office = Dispatcher { term: term.clone(), ..Dispatcher::default() };
     }
     host.telemetry().leads(term.is_some());
     let Some(term) = term else { return Ok(()) };
@@ -85,16 +85,16 @@ async fn look(seat: &Seat, host: &Host, office: &mut Office) -> Result<(), HostE
             }
             done => done,
         },
-        () = renew(seat, host, ttl) => Ok(()),
-        () = seat.stop.cancelled() => Ok(()),
+        () = renew(context, host, ttl) => Ok(()),
+        () = context.stop.cancelled() => Ok(()),
     }
 }
 
 /// Keeps the role while there is work in it; ends when it is lost.
-async fn renew(seat: &Seat, host: &Host, ttl: Duration) {
+async fn renew(context: &ServiceContext, host: &Host, ttl: Duration) {
     loop {
         tokio::time::sleep(ttl / 3).await;
-        match host.store().try_lead(ROLE, &seat.name, host.clock().now(), ttl).await {
+        match host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await {
             Ok(Some(_)) => {}
             Ok(None) => return,
             // The commit will tell whether it still holds.
@@ -104,7 +104,7 @@ async fn renew(seat: &Seat, host: &Host, ttl: Duration) {
 }
 
 /// Everything that is due. What fails is logged and comes again with the next look; it keeps nothing else from being done.
-async fn lead(host: &Host, term: &Term, office: &mut Office) -> Result<(), HostError> {
+async fn lead(host: &Host, term: &Term, office: &mut Dispatcher) -> Result<(), HostError> {
     let store = host.store();
     if office.synced.as_ref() != Some(&host.config().schedules) {
         let now = host.clock().now();

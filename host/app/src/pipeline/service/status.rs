@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::pipeline::service::presence::is_present;
-use crate::pipeline::service::{Readiness, Seat};
+use crate::pipeline::service::{Readiness, ServiceContext};
 use crate::telemetry::Census;
 use backline_store::StoreError;
 
@@ -23,27 +23,27 @@ type Counted = (Instant, Option<Census>);
 /// A look at a running service. Cloning shares it.
 #[derive(Clone)]
 pub struct Watch {
-    seat: Seat,
+    context: ServiceContext,
     census: Arc<Mutex<Option<Counted>>>,
 }
 
 impl Watch {
-    pub(in crate::pipeline) fn new(seat: Seat) -> Self {
-        Self { seat, census: Arc::default() }
+    pub(in crate::pipeline) fn new(context: ServiceContext) -> Self {
+        Self { context, census: Arc::default() }
     }
 
     /// Whether this host can do its work right now.
     pub async fn readiness(&self) -> Readiness {
         let mut problems = Vec::new();
-        if self.seat.stop.is_cancelled() {
+        if self.context.stop.is_cancelled() {
             problems.push("it is stopping".to_owned());
         }
-        match tokio::time::timeout(ANSWER_WITHIN, self.seat.host().store().check_schema()).await {
+        match tokio::time::timeout(ANSWER_WITHIN, self.context.host().store().check_schema()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => problems.push(error.to_string()),
             Err(_) => problems.push("the database does not answer".to_owned()),
         }
-        problems.extend(self.seat.condition.problems());
+        problems.extend(self.context.condition.problems());
         Readiness { ready: problems.is_empty(), problems }
     }
 
@@ -59,11 +59,11 @@ impl Watch {
             }
         };
         // Rendered while nobody else renders: the figures that are filled in for it are shared.
-        self.seat.host().telemetry().render(counted.as_ref())
+        self.context.host().telemetry().render(counted.as_ref())
     }
 
     async fn count(&self) -> Result<Census, StoreError> {
-        let host = self.seat.host();
+        let host = self.context.host();
         let now = host.clock().now();
         let hosts = host.store().list_hosts(now).await?.iter().filter(|host| is_present(host, now)).count() as u64;
         let age = |oldest: chrono::DateTime<chrono::Utc>| (now - oldest).num_seconds().max(0).unsigned_abs();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Months, TimeDelta, Utc};
 
 use crate::pipeline::artists::privacy::again;
-use crate::pipeline::service::{AGAIN_AFTER, Seat};
+use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::{Host, HostError};
 use backline_model::manifest::Policy;
 use backline_model::retention::{Action, Step, Table};
@@ -125,7 +125,7 @@ impl Host {
     /// Takes the role. One whose holder was killed a moment ago is waited for.
     async fn archive_term(&self) -> Result<Term, HostError> {
         let ttl = Duration::from_millis(self.config().service.leader_ttl_ms);
-        let until = self.clock().now() + ttl + AGAIN_AFTER;
+        let until = self.clock().now() + ttl + RETRY_AFTER;
         // Not the host's name alone, which a service may have too.
         let name = format!("{} (command {})", self.name(), uuid::Uuid::now_v7().simple());
         let mut looks = tokio::time::interval(Duration::from_millis(200));
@@ -283,19 +283,19 @@ fn policies(releases: &[Release]) -> Vec<(Platform, Policy)> {
 }
 
 /// Goes on until the service stops: looks whether it is time, and does it in a role of its own.
-pub(in crate::pipeline) async fn serve(seat: Seat) {
-    while !seat.stop.is_cancelled() {
-        let host = seat.host();
-        let work = look(&seat, &host);
-        if let Some(Err(error)) = seat.stop.run_until_cancelled(work).await {
+pub(in crate::pipeline) async fn serve(context: ServiceContext) {
+    while !context.stop.is_cancelled() {
+        let host = context.host();
+        let work = look(&context, &host);
+        if let Some(Err(error)) = context.stop.run_until_cancelled(work).await {
             tracing::warn!(%error, "what is past its time could not be put away; it is tried again");
-            seat.rest(LOOK_EVERY * 10).await;
+            context.rest(LOOK_EVERY * 10).await;
         }
-        seat.rest(LOOK_EVERY.min(Duration::from_millis(host.config().service.poll_ms.saturating_mul(10)))).await;
+        context.rest(LOOK_EVERY.min(Duration::from_millis(host.config().service.poll_ms.saturating_mul(10)))).await;
     }
 }
 
-async fn look(seat: &Seat, host: &Host) -> Result<(), HostError> {
+async fn look(context: &ServiceContext, host: &Host) -> Result<(), HostError> {
     let config = &host.config().archive;
     if !config.enabled {
         return Ok(());
@@ -306,7 +306,7 @@ async fn look(seat: &Seat, host: &Host) -> Result<(), HostError> {
         return Ok(());
     }
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let Some(term) = host.store().try_lead(ROLE, &seat.name, host.clock().now(), ttl).await? else { return Ok(()) };
+    let Some(term) = host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await? else { return Ok(()) };
     // Another host may have done it just before the role was free.
     let done = match due(host, &timetable).await {
         Ok(Some(due)) => host.archive_in_term(&term, due, &|_| {}).await.map(|run| {

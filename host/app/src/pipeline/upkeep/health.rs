@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::pipeline::collection::collect::DEFER_MIN;
 use crate::pipeline::credentials::refresher;
-use crate::pipeline::service::{AGAIN_AFTER, Seat};
+use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::{Host, HostError};
 use backline_model::event::types;
 use backline_model::health::{Alert, AlertName, CredentialFigures, Figures, HealthReport, ReleaseFigures, Suspects};
@@ -31,32 +31,32 @@ const SWAPS_MAX: u32 = 200;
 const RECORD: TimeDelta = TimeDelta::days(14);
 
 /// Goes on until the service stops; then gives the role up, so that another host takes it at once.
-pub(in crate::pipeline) async fn serve(seat: Seat) {
+pub(in crate::pipeline) async fn serve(context: ServiceContext) {
     let mut term: Option<Term> = None;
-    while !seat.stop.is_cancelled() {
-        let host = seat.host();
+    while !context.stop.is_cancelled() {
+        let host = context.host();
         let every = Duration::from_secs(host.config().health.every_s);
         // Held until the next look but one, so that one that comes late loses nothing.
         let ttl = every * 2 + Duration::from_millis(host.config().service.leader_ttl_ms);
-        let rest = match host.store().try_lead(ROLE, &seat.name, host.clock().now(), ttl).await {
+        let rest = match host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await {
             Ok(held) => {
                 term = held;
                 match look(&host, term.is_some()).await {
                     Ok(()) => every,
                     Err(error) => {
                         tracing::warn!(%error, "health could not be looked at; it is tried again");
-                        every.min(AGAIN_AFTER)
+                        every.min(RETRY_AFTER)
                     }
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "the role of the host that looks at health could not be taken");
-                every.min(AGAIN_AFTER)
+                every.min(RETRY_AFTER)
             }
         };
-        seat.rest(rest).await;
+        context.rest(rest).await;
     }
-    let host = seat.host();
+    let host = context.host();
     host.telemetry().health(None);
     if let Some(term) = term
         && let Err(error) = host.store().resign(&term, host.clock().now()).await

@@ -14,9 +14,9 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use crate::pipeline::artists::privacy::again;
-use crate::pipeline::service::{AGAIN_AFTER, Seat};
+use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::{Host, HostError};
-use backline_gateway::Hook;
+use backline_gateway::WebhookRequest;
 use backline_model::{DeliveryState, Event, Platform, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery::{self, Answer, Attempt, LEASE, Next, PlatformFacts, Prepared};
 use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, StoreError, Term};
@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How a delivery that was taken up went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Went {
+enum DeliveryOutcome {
     Delivered,
     Again,
     Parked,
@@ -41,7 +41,7 @@ enum Went {
     Lost,
 }
 
-impl Went {
+impl DeliveryOutcome {
     fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -69,20 +69,20 @@ pub struct DeliveryReport {
 }
 
 impl DeliveryReport {
-    fn count(&mut self, went: Went) {
+    fn count(&mut self, went: DeliveryOutcome) {
         match went {
-            Went::Delivered => self.delivered += 1,
-            Went::Again => self.failed += 1,
-            Went::Parked => self.parked += 1,
-            Went::Skipped => self.skipped += 1,
-            Went::Lost => {}
+            DeliveryOutcome::Delivered => self.delivered += 1,
+            DeliveryOutcome::Again => self.failed += 1,
+            DeliveryOutcome::Parked => self.parked += 1,
+            DeliveryOutcome::Skipped => self.skipped += 1,
+            DeliveryOutcome::Lost => {}
         }
     }
 }
 
 /// What a host knows of its part in this.
 #[derive(Default)]
-struct Office {
+struct Dispatcher {
     term: Option<Term>,
     webhooks: Vec<Webhook>,
     /// Webhooks that may have something due and have room for it.
@@ -92,41 +92,41 @@ struct Office {
     under_way: HashMap<Id, WebhookId>,
 }
 
-impl Office {
+impl Dispatcher {
     fn under_way_to(&self, webhook: WebhookId) -> usize {
         self.under_way.values().filter(|other| **other == webhook).count()
     }
 }
 
 /// Goes on until the service stops; then waits for what is under way, and gives the role up.
-pub(in crate::pipeline) async fn serve(seat: Seat) {
-    let mut office = Office::default();
+pub(in crate::pipeline) async fn serve(context: ServiceContext) {
+    let mut office = Dispatcher::default();
     let mut look_at = Instant::now();
-    while !seat.stop.is_cancelled() {
-        let host = seat.host();
+    while !context.stop.is_cancelled() {
+        let host = context.host();
         if Instant::now() >= look_at {
-            look_at = match look(&seat, &host, &mut office).await {
+            look_at = match look(&context, &host, &mut office).await {
                 Ok(rest) => Instant::now() + rest,
                 Err(error) => {
                     tracing::warn!(%error, "deliveries can't be looked after; it is tried again");
-                    Instant::now() + AGAIN_AFTER
+                    Instant::now() + RETRY_AFTER
                 }
             };
         }
-        if let Err(error) = send_due(&seat, &host, &mut office).await {
+        if let Err(error) = send_due(&context, &host, &mut office).await {
             tracing::warn!(%error, "deliveries can't be taken up; it is tried again");
-            look_at = look_at.min(Instant::now() + AGAIN_AFTER);
+            look_at = look_at.min(Instant::now() + RETRY_AFTER);
         }
         tokio::select! {
             () = tokio::time::sleep_until(look_at) => {}
-            () = seat.stop.cancelled() => {}
-            () = seat.events.notified() => look_at = look_at.min(Instant::now() + LOOK_EVERY),
+            () = context.stop.cancelled() => {}
+            () = context.events.notified() => look_at = look_at.min(Instant::now() + LOOK_EVERY),
             Some(done) = office.sends.join_next_with_id(), if !office.sends.is_empty() => ended(&mut office, done),
         }
     }
     // Each ends within the time that an answer may take, which is short against that of a stop.
     while office.sends.join_next().await.is_some() {}
-    let host = seat.host();
+    let host = context.host();
     if let Some(term) = office.term
         && let Err(error) = host.store().resign(&term, host.clock().now()).await
     {
@@ -134,7 +134,7 @@ pub(in crate::pipeline) async fn serve(seat: Seat) {
     }
 }
 
-fn ended(office: &mut Office, done: Result<(Id, ()), tokio::task::JoinError>) {
+fn ended(office: &mut Dispatcher, done: Result<(Id, ()), tokio::task::JoinError>) {
     let id = match &done {
         Ok((id, ())) => *id,
         Err(error) => {
@@ -146,14 +146,14 @@ fn ended(office: &mut Office, done: Result<(Id, ()), tokio::task::JoinError>) {
 }
 
 /// Looks through new events and at what is due; answers how long until the next look unless something happens before.
-async fn look(seat: &Seat, host: &Host, office: &mut Office) -> Result<Duration, HostError> {
+async fn look(context: &ServiceContext, host: &Host, office: &mut Dispatcher) -> Result<Duration, HostError> {
     let poll = Duration::from_millis(host.config().service.poll_ms);
     let webhooks = host.store().list_webhooks().await?;
     let on: Vec<(Webhook, EventCursor)> = webhooks.into_iter().filter(|(webhook, _)| webhook.enabled).collect();
     let mut more = false;
     if !on.is_empty() {
         let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-        office.term = host.store().try_lead(ROLE, &seat.name, host.clock().now(), ttl).await?;
+        office.term = host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await?;
         if office.term.is_some() {
             more = host.note_deliveries(&on).await?.1;
         }
@@ -173,7 +173,7 @@ async fn look(seat: &Seat, host: &Host, office: &mut Office) -> Result<Duration,
 }
 
 /// Takes up what is due for webhooks that have room, each after the other, so that none takes all the room there is.
-async fn send_due(seat: &Seat, host: &Host, office: &mut Office) -> Result<(), HostError> {
+async fn send_due(context: &ServiceContext, host: &Host, office: &mut Dispatcher) -> Result<(), HostError> {
     let config = &host.config().deliveries;
     let (of_one, of_all) = (config.in_flight_per_webhook as usize, config.in_flight_max as usize);
     // Whoever has least under way comes first.
@@ -192,7 +192,7 @@ async fn send_due(seat: &Seat, host: &Host, office: &mut Office) -> Result<(), H
             continue;
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
-        let leases = host.store().lease_deliveries(webhook.id, &seat.name, host.clock().now(), LEASE, limit).await?;
+        let leases = host.store().lease_deliveries(webhook.id, &context.name, host.clock().now(), LEASE, limit).await?;
         if leases.len() < room {
             office.hungry.remove(&webhook.id);
         }
@@ -236,7 +236,7 @@ impl Host {
         Ok(report)
     }
 
-    async fn deliver_to(&self, webhook: &Webhook, now: DateTime<Utc>) -> Result<Vec<Went>, HostError> {
+    async fn deliver_to(&self, webhook: &Webhook, now: DateTime<Utc>) -> Result<Vec<DeliveryOutcome>, HostError> {
         let room = self.config().deliveries.in_flight_per_webhook;
         let mut all = Vec::new();
         loop {
@@ -284,16 +284,16 @@ impl Host {
     }
 
     /// Sends one delivery and writes down how it went. What goes wrong with the database is logged: the lease runs out then.
-    async fn deliver(&self, webhook: &Webhook, lease: &DeliveryLease) -> Went {
+    async fn deliver(&self, webhook: &Webhook, lease: &DeliveryLease) -> DeliveryOutcome {
         let went = self.send(webhook, lease).await.unwrap_or_else(|error| {
             tracing::warn!(webhook = webhook.name, event = %lease.event.id, %error, "a delivery can't be written down; it is tried again");
-            Went::Lost
+            DeliveryOutcome::Lost
         });
         self.telemetry().delivery_ended(went.as_str());
         went
     }
 
-    async fn send(&self, webhook: &Webhook, lease: &DeliveryLease) -> Result<Went, StoreError> {
+    async fn send(&self, webhook: &Webhook, lease: &DeliveryLease) -> Result<DeliveryOutcome, StoreError> {
         let config = &self.config().deliveries;
         let platform = match webhook.kind {
             WebhookKind::Webhook => None,
@@ -302,7 +302,7 @@ impl Host {
         let answer = match delivery::prepare(webhook, &lease.event, platform.as_ref(), &config.ai_overrides) {
             Prepared::Skip(reason) => {
                 let finish = Finish { state: DeliveryState::Skipped, status: None, problem: Some(reason) };
-                return self.finished(lease, &finish, Went::Skipped).await;
+                return self.finished(lease, &finish, DeliveryOutcome::Skipped).await;
             }
             Prepared::Send { url, body } => {
                 self.answer(webhook, lease, url, &body).await.unwrap_or_else(|problem| Answer::Nothing { problem })
@@ -314,30 +314,35 @@ impl Host {
         match delivery::after(config, attempt, &answer, self.gateway().jitter()) {
             Next::Delivered => {
                 let finish = Finish { state: DeliveryState::Delivered, status, problem: None };
-                self.finished(lease, &finish, Went::Delivered).await
+                self.finished(lease, &finish, DeliveryOutcome::Delivered).await
             }
             Next::Parked { problem } => {
                 tracing::warn!(webhook = name, %event, problem, "a delivery is given up; `backline webhooks resend {name} --parked` sends it again");
                 let finish = Finish { state: DeliveryState::Parked, status, problem: Some(problem) };
-                self.finished(lease, &finish, Went::Parked).await
+                self.finished(lease, &finish, DeliveryOutcome::Parked).await
             }
             Next::Again { at, problem } => {
                 tracing::info!(webhook = name, %event, problem, %at, "a delivery failed and is tried again");
                 let is_ours = self.store().retry_delivery(lease, at, status, &problem).await?;
-                Ok(if is_ours { Went::Again } else { Went::Lost })
+                Ok(if is_ours { DeliveryOutcome::Again } else { DeliveryOutcome::Lost })
             }
             Next::Gone { problem } => {
                 tracing::warn!(webhook = name, %event, problem, "the webhook is switched off; `backline webhooks enable {name}` switches it on");
                 self.store().set_webhook_enabled(webhook, false, Some(&problem), now).await?;
                 let is_ours = self.store().retry_delivery(lease, now, status, &problem).await?;
-                Ok(if is_ours { Went::Again } else { Went::Lost })
+                Ok(if is_ours { DeliveryOutcome::Again } else { DeliveryOutcome::Lost })
             }
         }
     }
 
-    async fn finished(&self, lease: &DeliveryLease, finish: &Finish, went: Went) -> Result<Went, StoreError> {
+    async fn finished(
+        &self,
+        lease: &DeliveryLease,
+        finish: &Finish,
+        went: DeliveryOutcome,
+    ) -> Result<DeliveryOutcome, StoreError> {
         let is_ours = self.store().finish_delivery(lease, finish, self.clock().now()).await?;
-        Ok(if is_ours { went } else { Went::Lost })
+        Ok(if is_ours { went } else { DeliveryOutcome::Lost })
     }
 
     /// Posts a message; what keeps it from being answered is told in words.
@@ -352,7 +357,7 @@ impl Host {
         let headers = self.signature(webhook.id, lease.event.id, &body).await;
         let headers = headers.map_err(|error| format!("the message can't be signed: {error}"))?;
         let timeout = Duration::from_millis(self.config().deliveries.timeout_ms);
-        let answer = self.gateway().post_hook(&Hook { url, headers, body }, timeout).await;
+        let answer = self.gateway().post_hook(&WebhookRequest { url, headers, body }, timeout).await;
         let answer = answer.map_err(|error| error.to_string())?;
         Ok(Answer::Status { status: answer.status, retry_after: answer.retry_after })
     }

@@ -47,13 +47,13 @@ impl Weights {
 
 /// One line, and how far each name has got on it.
 #[derive(Clone, Debug)]
-pub struct Turns<N> {
+pub struct StrideQueue<N> {
     /// Where the line is now.
     now: i64,
     last: HashMap<N, i64>,
 }
 
-impl<N: Hash + Eq> Turns<N> {
+impl<N: Hash + Eq> StrideQueue<N> {
     /// A line that is at `now`, with the latest turns of those who stand on it.
     pub fn new(now: i64, last: impl IntoIterator<Item = (N, i64)>) -> Self {
         Self { now, last: last.into_iter().collect() }
@@ -86,17 +86,22 @@ mod tests {
         planned.into_iter().map(|(_, _, name)| name).collect()
     }
 
-    fn plan(turns: &mut Turns<String>, weights: &Weights, name: &str, batches: usize) -> Vec<(i64, usize, String)> {
+    fn plan(
+        turns: &mut StrideQueue<String>,
+        weights: &Weights,
+        name: &str,
+        batches: usize,
+    ) -> Vec<(i64, usize, String)> {
         (0..batches).map(|n| (turns.next(name, weights.stride(name)), n, name.to_owned())).collect()
     }
 
     #[test]
     fn whoever_comes_late_begins_where_the_line_is() {
         let weights = Weights::default();
-        let mut turns = Turns::new(0, []);
+        let mut turns = StrideQueue::new(0, []);
         let mut waiting = plan(&mut turns, &weights, "large", 100);
         waiting.drain(..40);
-        let mut turns = Turns::new(waiting[0].0, [("large".to_owned(), waiting[59].0)]);
+        let mut turns = StrideQueue::new(waiting[0].0, [("large".to_owned(), waiting[59].0)]);
         waiting.extend(plan(&mut turns, &weights, "small", 3));
         let order = order(waiting);
         assert_eq!(order[..7], ["small", "large", "small", "large", "small", "large", "large"]);
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_tenants_next_run_stands_behind_its_last_one() {
-        let mut turns = Turns::new(0, [("a".to_owned(), 7 * STRIDE)]);
+        let mut turns = StrideQueue::new(0, [("a".to_owned(), 7 * STRIDE)]);
         assert_eq!(turns.next("a", STRIDE), 8 * STRIDE);
         assert_eq!(turns.next("a", STRIDE), 9 * STRIDE);
         assert_eq!(turns.next("b", STRIDE), 0);
@@ -125,7 +130,7 @@ mod tests {
         fn shares_follow_the_weights_at_any_time(weights in prop::collection::vec(1u32..=20, 2..5)) {
             let names: Vec<String> = (0..weights.len()).map(|n| format!("t{n}")).collect();
             let table = Weights(names.iter().cloned().zip(weights.iter().copied()).collect());
-            let mut turns = Turns::new(0, []);
+            let mut turns = StrideQueue::new(0, []);
             let planned: Vec<_> = names
                 .iter()
                 .zip(&weights)
@@ -145,11 +150,11 @@ mod tests {
             }
         }
 
-        /// Turns of a name only ever grow, and never lie before the line.
+        /// StrideQueue of a name only ever grow, and never lie before the line.
         #[test]
         fn turns_grow(now in 0i64..1_000, last in 0i64..2_000_000, weight in 1u32..=1000, batches in 1usize..50) {
             let table = Weights(BTreeMap::from([("a".to_owned(), weight)]));
-            let mut turns = Turns::new(now, [("a".to_owned(), last)]);
+            let mut turns = StrideQueue::new(now, [("a".to_owned(), last)]);
             let mut before = last;
             for (turn, _, _) in plan(&mut turns, &table, "a", batches) {
                 prop_assert!(turn > before && turn >= now);

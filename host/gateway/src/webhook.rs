@@ -38,7 +38,7 @@ pub enum HookError {
 
 /// A message to be posted, as JSON.
 #[derive(Clone, Debug)]
-pub struct Hook {
+pub struct WebhookRequest {
     /// Where to.
     pub url: String,
     /// Names and values beside the usual ones.
@@ -74,7 +74,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`HookError`] says why there is no answer.
-    pub async fn post_hook(&self, hook: &Hook, timeout: Duration) -> Result<HookAnswer, HookError> {
+    pub async fn post_hook(&self, hook: &WebhookRequest, timeout: Duration) -> Result<HookAnswer, HookError> {
         let (url, _, destination) = self.hook_target(&hook.url)?;
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         for (name, value) in &hook.headers {
