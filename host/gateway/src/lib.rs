@@ -46,7 +46,7 @@ pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
 pub use registry::{Artifact, Pull, RegistryError, pull};
-pub use webhook::{HookAnswer, HookError, WebhookRequest};
+pub use webhook::{HookAnswer, WebhookRequest, WebhookRequestError};
 
 use address::AddressPolicy;
 use breaker::Breakers;

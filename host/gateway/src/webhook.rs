@@ -21,7 +21,7 @@ const URL_BYTES_MAX: usize = 2048;
 
 /// Why a webhook got nothing. No text holds the address beyond its host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HookError {
+pub enum WebhookRequestError {
     /// The address is none that may be used.
     #[error("the address can't be used: {0}")]
     Url(String),
@@ -64,30 +64,37 @@ impl Gateway {
     /// message is sent.
     ///
     /// # Errors
-    /// [`HookError`] says what would allow it.
-    pub async fn check_hook(&self, url: &str) -> Result<(), HookError> {
+    /// [`WebhookRequestError`] says what would allow it.
+    pub async fn check_webhook(&self, url: &str) -> Result<(), WebhookRequestError> {
         let (_, origin, _) = self.hook_target(url)?;
-        self.core.addresses.check_name(&origin).await.map_err(|error| HookError::Refused(error.to_string()))
+        self.core.addresses.check_name(&origin).await.map_err(|error| WebhookRequestError::Refused(error.to_string()))
     }
 
     /// Posts a message once. Any status is an answer.
     ///
     /// # Errors
-    /// [`HookError`] says why there is no answer.
-    pub async fn post_hook(&self, hook: &WebhookRequest, timeout: Duration) -> Result<HookAnswer, HookError> {
+    /// [`WebhookRequestError`] says why there is no answer.
+    pub async fn post_webhook(
+        &self,
+        hook: &WebhookRequest,
+        timeout: Duration,
+    ) -> Result<HookAnswer, WebhookRequestError> {
         let (url, _, destination) = self.hook_target(&hook.url)?;
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         for (name, value) in &hook.headers {
-            let value = HeaderValue::from_str(value).map_err(|_| HookError::Url(format!("{name} is no header")))?;
+            let value =
+                HeaderValue::from_str(value).map_err(|_| WebhookRequestError::Url(format!("{name} is no header")))?;
             headers.insert(HeaderName::from_static(name), value);
         }
         let request = WireRequest { method: Method::Post, url, headers, body: Some(hook.body.clone()), destination };
         let answer = self.core.wire.attempt_briefly(&request, timeout, ANSWER_BYTES_MAX).await;
         let answer = answer.map_err(|fault| match fault {
-            Fault::Refused(error) => HookError::Refused(error.to_string()),
-            Fault::TimedOut => HookError::TimedOut(timeout.as_millis()),
-            Fault::NotConnected(problem) | Fault::Broken(problem) => HookError::Unreachable(problem),
-            Fault::TooLarge(bytes) => HookError::Unreachable(format!("it answered with more than {bytes} bytes")),
+            Fault::Refused(error) => WebhookRequestError::Refused(error.to_string()),
+            Fault::TimedOut => WebhookRequestError::TimedOut(timeout.as_millis()),
+            Fault::NotConnected(problem) | Fault::Broken(problem) => WebhookRequestError::Unreachable(problem),
+            Fault::TooLarge(bytes) => {
+                WebhookRequestError::Unreachable(format!("it answered with more than {bytes} bytes"))
+            }
         })?;
         let now = self.core.clock.now();
         let asked = answer.headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
@@ -96,8 +103,8 @@ impl Gateway {
     }
 
     /// Where a message really goes.
-    fn hook_target(&self, url: &str) -> Result<(Url, Origin, Destination), HookError> {
-        let wrong = |problem: String| HookError::Url(problem);
+    fn hook_target(&self, url: &str) -> Result<(Url, Origin, Destination), WebhookRequestError> {
+        let wrong = |problem: String| WebhookRequestError::Url(problem);
         if url.len() > URL_BYTES_MAX {
             return Err(wrong(format!("it has more than {URL_BYTES_MAX} bytes")));
         }
@@ -106,8 +113,11 @@ impl Gateway {
         let is_plain = url.scheme() == "http";
         let origin = if is_plain { Origin::of(&as_https(&url)) } else { Origin::of(&url) };
         let origin = origin.map_err(|error| wrong(error.to_string()))?;
-        let destination =
-            self.core.addresses.destination(&origin).map_err(|error| HookError::Refused(error.to_string()))?;
+        let destination = self
+            .core
+            .addresses
+            .destination(&origin)
+            .map_err(|error| WebhookRequestError::Refused(error.to_string()))?;
         if is_plain && matches!(destination, Destination::Public) {
             return Err(wrong(format!(
                 "only https is allowed; to allow http to this host, add \"{origin}\" to exempt under [gateway]"

@@ -56,7 +56,7 @@ async fn a_webhook_cannot_be_aimed_inside() {
             "hooks.example".to_owned(),
         ] {
             let refused = post.host.add_webhook(new("inside", &target)).await.expect_err(&target);
-            assert!(matches!(refused, HostError::Webhook(WebhookError::Hook(_))), "{target}: {refused}");
+            assert!(matches!(refused, HostError::Webhook(WebhookError::Request(_))), "{target}: {refused}");
             assert!(!refused.to_string().contains("canary"), "{refused}");
         }
         assert!(store.list_webhooks().await.expect("listed").is_empty());

@@ -357,7 +357,7 @@ impl Host {
         let headers = self.signature(webhook.id, lease.event.id, &body).await;
         let headers = headers.map_err(|error| format!("the message can't be signed: {error}"))?;
         let timeout = Duration::from_millis(self.config().deliveries.timeout_ms);
-        let answer = self.gateway().post_hook(&WebhookRequest { url, headers, body }, timeout).await;
+        let answer = self.gateway().post_webhook(&WebhookRequest { url, headers, body }, timeout).await;
         let answer = answer.map_err(|error| error.to_string())?;
         Ok(Answer::Status { status: answer.status, retry_after: answer.retry_after })
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::pipeline::artists::privacy::again;
 use crate::pipeline::{Host, HostError};
 use backline_gateway::secrets::{SecretText, WebhookSecret};
-use backline_gateway::{HookError, WebhookRequest};
+use backline_gateway::{WebhookRequest, WebhookRequestError};
 use backline_model::{ArtistId, Tenant, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery;
 use backline_store::{DeliveryFilter, NewDelivery, StoreError};
@@ -34,7 +34,7 @@ pub enum WebhookError {
     Event(String),
     /// The address.
     #[error(transparent)]
-    WebhookRequest(#[from] HookError),
+    Request(#[from] WebhookRequestError),
     /// The address of an application.
     #[error("the address of an application has no query; the AI trigger goes to {{url}}/api/ai/analyze-metrics")]
     Base,
@@ -109,7 +109,7 @@ impl Host {
         for pattern in &events {
             delivery::check_pattern(pattern).map_err(WebhookError::Event)?;
         }
-        self.gateway().check_hook(&url).await.map_err(WebhookError::WebhookRequest)?;
+        self.gateway().check_webhook(&url).await.map_err(WebhookError::Request)?;
         if kind == WebhookKind::Ai && Url::parse(&url).is_ok_and(|url| url.query().is_some()) {
             return Err(WebhookError::Base.into());
         }
@@ -140,14 +140,14 @@ impl Host {
     pub async fn test_webhook(&self, name: &str) -> Result<TestAnswer, HostError> {
         let webhook = self.store().webhook_named(name).await?;
         let url = delivery::target(webhook.kind, &webhook.url);
-        self.gateway().check_hook(&url).await.map_err(WebhookError::WebhookRequest)?;
+        self.gateway().check_webhook(&url).await.map_err(WebhookError::Request)?;
         let id = Uuid::now_v7();
         let began = self.clock().now();
         let body = serde_json::to_vec(&delivery::test_message(id, began)).unwrap_or_default();
         let headers = self.signature(webhook.id, id, &body).await?;
         let timeout = Duration::from_millis(self.config().deliveries.timeout_ms);
-        let answer = self.gateway().post_hook(&WebhookRequest { url, headers, body }, timeout).await;
-        let answer = answer.map_err(WebhookError::WebhookRequest)?;
+        let answer = self.gateway().post_webhook(&WebhookRequest { url, headers, body }, timeout).await;
+        let answer = answer.map_err(WebhookError::Request)?;
         let took = (self.clock().now() - began).num_milliseconds();
         let accepted = (200..300).contains(&answer.status);
         Ok(TestAnswer { id, status: answer.status, accepted, text: answer.text, took_ms: took.max(0).unsigned_abs() })
