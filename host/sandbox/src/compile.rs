@@ -169,6 +169,7 @@ async fn compile_in_child(compiler: &Path, limits: &CompileLimits, component: Ve
     let (own_limits, file_bytes_max) = (*limits, (component.len() as u64).saturating_mul(GROWTH_MAX).max(1 << 20));
     // SAFETY: between fork and exec only `setrlimit` and `getrlimit` are called, which are system calls that neither allocate
     // nor take locks.
+    #[expect(unsafe_code, reason = "the limits of a child process are set between fork and exec")]
     unsafe {
         command.pre_exec(move || {
             limit_this_process(&own_limits)?;

@@ -172,7 +172,9 @@ impl Sandbox {
             move || {
                 let code = compile::cached(&shared.config, &key, known.as_ref())?;
                 // SAFETY: the code has the digest that was recorded when this host compiled it.
-                match unsafe { Component::deserialize(&shared.engine, &code) } {
+                #[expect(unsafe_code, reason = "compiled code is loaded, after its digest was checked")]
+                let loaded = unsafe { Component::deserialize(&shared.engine, &code) };
+                match loaded {
                     Ok(component) => known.map(|known| (component, known)),
                     Err(error) => {
                         tracing::warn!(%error, "the compiled component does not fit this machine; compiling it anew");
@@ -199,6 +201,7 @@ impl Sandbox {
             }
             // SAFETY: the code came from this host's own compiler just now, and never left memory and a folder that only this
             // user can enter.
+            #[expect(unsafe_code, reason = "compiled code is loaded that this process has just made")]
             let component = unsafe { Component::deserialize(&shared.engine, &code) };
             let component = component.map_err(|error| LoadError::Link(bindings::clip(format!("{error:#}"))))?;
             Ok((component, record))

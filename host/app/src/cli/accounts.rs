@@ -13,7 +13,7 @@ use backline_store::{AccountFilter, Store};
 
 /// `backline accounts …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Add an artist's account on a platform; consent is recorded with it
     Add {
         /// The artist's id
@@ -58,7 +58,7 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
         Command::Add { artist, platform, platform_id, settings, no_consent, json } => {
@@ -142,7 +142,7 @@ pub async fn run(context: &Context, command: Command) -> Outcome {
 }
 
 /// Refuses an account that does not exist.
-pub async fn expect_account(store: &Store, account: AccountId) -> Result<Account, Failure> {
+pub(super) async fn expect_account(store: &Store, account: AccountId) -> Result<Account, Failure> {
     let found = store.get_account(account).await?;
     found.ok_or_else(|| Failure::usage(format!("no account has the id {account}; `backline accounts list` shows them")))
 }

@@ -15,7 +15,7 @@ use backline_store::ArchiveRun;
 
 /// `backline archive …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Say what would be moved and deleted, by which rule
     Plan {
         /// As of this time, such as 2026-08-31T12:00:00Z, to look ahead or back
@@ -49,7 +49,7 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Plan { at, json } | Command::Run { at, dry_run: true, json } => {
             let plan = context.host().await?.archive_plan(at.unwrap_or_else(|| context.clock.now())).await?;

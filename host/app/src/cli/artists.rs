@@ -18,7 +18,7 @@ use backline_store::{AccountFilter, ArtistFilter, COLLECTING_SCOPE, Store};
 
 /// `backline artists …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Add an artist
     Add {
         /// The artist's name
@@ -123,7 +123,7 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Add { name, id, tenant, timezone, status, json } => {
             let store = context.store().await?;

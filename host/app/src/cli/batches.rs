@@ -11,7 +11,7 @@ use backline_store::{BatchAccountView, BatchFilter, BatchView, Store};
 
 /// `backline batches …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// List batches, those planned last first; unless a state is given, those that are open or dead
     List {
         /// Only in this state: planned, leased, deferred, done or dead
@@ -45,7 +45,7 @@ pub enum Command {
 /// What `backline batches retry` takes.
 #[derive(Args)]
 #[group(required = true, multiple = true)]
-pub struct RetryArguments {
+pub(super) struct RetryArguments {
     /// These batches
     #[arg(value_name = "ID", conflicts_with = "all_dead")]
     batches: Vec<BatchId>,
@@ -68,7 +68,7 @@ fn state(text: &str) -> Result<BatchState, String> {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
         Command::List { state, run, platform, limit, json } => {

@@ -14,7 +14,7 @@ use backline_store::{COLLECTING_SCOPE, Recorded, Store};
 
 /// `backline consents …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Record that an artist agrees
     Grant {
         #[command(flatten)]
@@ -37,7 +37,7 @@ pub enum Command {
 
 /// What an entry is about.
 #[derive(clap::Args)]
-pub struct About {
+pub(super) struct About {
     /// The artist's id
     artist: ArtistId,
     /// For which platform, such as youtube
@@ -51,7 +51,7 @@ pub struct About {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
         Command::Grant { about } => tell(context, &store, about, true).await,
@@ -99,7 +99,7 @@ async fn tell(context: &Context, store: &Store, about: About, granted: bool) -> 
 }
 
 /// Adds to the append-only record under the scope of collecting, unless it says the same already.
-pub async fn record_collecting(
+pub(super) async fn record_collecting(
     store: &Store,
     config: &Config,
     artist_id: ArtistId,

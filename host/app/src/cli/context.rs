@@ -10,7 +10,7 @@ use backline_model::clock::Clock;
 use backline_store::{Store, StoreOptions};
 
 /// What every command starts from.
-pub struct Context {
+pub(super) struct Context {
     /// The configuration in force, with where its values came from.
     pub loaded: Loaded,
     /// The machine's clock.
@@ -19,7 +19,7 @@ pub struct Context {
 
 impl Context {
     /// Reads the configuration; `more` is set by flags of the command's own.
-    pub fn load(global: &Global, more: &[Override]) -> Result<Self, Failure> {
+    pub(super) fn load(global: &Global, more: &[Override]) -> Result<Self, Failure> {
         let environment = config::environment();
         let file = config::find_file(global.config.as_deref(), &environment);
         let mut overrides = overrides(global)?;
@@ -35,19 +35,19 @@ impl Context {
     }
 
     /// The configuration in force.
-    pub fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Config {
         &self.loaded.config
     }
 
     /// Opens the database as it is, whatever its schema.
-    pub async fn open_any(&self) -> Result<Store, Failure> {
+    pub(super) async fn open_any(&self) -> Result<Store, Failure> {
         let database = &self.config().database;
         let options = StoreOptions { connections_max: database.connections_max };
         Store::open(&database.url, options).await.map_err(|error| Failure::refused(&error))
     }
 
     /// Opens a database that has the schema this binary needs.
-    pub async fn store(&self) -> Result<Store, Failure> {
+    pub(super) async fn store(&self) -> Result<Store, Failure> {
         self.expect_database_file()?;
         let store = self.open_any().await?;
         store.check_schema().await.map_err(|error| Failure::refused(&error))?;
@@ -55,13 +55,13 @@ impl Context {
     }
 
     /// Opens everything that collecting needs.
-    pub async fn host(&self) -> Result<Host, Failure> {
+    pub(super) async fn host(&self) -> Result<Host, Failure> {
         self.expect_database_file()?;
         Host::open(self.config().clone(), self.clock.clone()).await.map_err(|error| Failure::refused(&error))
     }
 
     /// Refuses a SQLite file that does not exist: opening would create an empty one, and no command but `migrate` should.
-    pub fn expect_database_file(&self) -> Result<(), Failure> {
+    pub(super) fn expect_database_file(&self) -> Result<(), Failure> {
         match sqlite_file(&self.config().database.url) {
             Some(path) if !Path::new(&path).exists() => {
                 Err(Failure::usage(format!("there is no database at {path}; make one with `backline migrate`")))

@@ -18,7 +18,7 @@ const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// `backline credentials …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Set a secret, read from standard input or a file
     Set {
         /// For which platform, such as youtube
@@ -54,7 +54,7 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Set { platform, slot, account, file } => {
             let host = context.host().await?;

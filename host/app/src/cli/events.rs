@@ -27,7 +27,7 @@ const TRIES: u32 = 5;
 
 /// `backline events …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Print events as they happen, each with the cursor to go on from
     Tail(TailArguments),
     /// Show one event, and who was told of it
@@ -42,7 +42,7 @@ pub enum Command {
 
 /// What `backline events tail` takes.
 #[derive(Args)]
-pub struct TailArguments {
+pub(super) struct TailArguments {
     /// Go on after this cursor; 0 is the beginning. Unless given, the latest events are printed first
     #[arg(long, value_name = "CURSOR", conflicts_with = "last")]
     after: Option<EventCursor>,
@@ -71,7 +71,7 @@ fn pattern(text: &str) -> Result<String, String> {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Tail(arguments) => tokio::select! {
             done = tail(context, &arguments) => done?,

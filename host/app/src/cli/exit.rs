@@ -56,7 +56,7 @@ impl From<Exit> for ExitCode {
 
 /// Why a command ends early.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// With which code.
     pub exit: Exit,
     /// One sentence that names the thing and the remedy.
@@ -64,33 +64,33 @@ pub struct Failure {
 }
 
 /// What every command returns.
-pub type Outcome = Result<Exit, Failure>;
+pub(super) type Outcome = Result<Exit, Failure>;
 
 impl Failure {
     /// Something given is wrong; nothing was changed.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, message: message.into() }
     }
 
     /// Something failed on the way.
-    pub fn failed(message: impl Into<String>) -> Self {
+    pub(super) fn failed(message: impl Into<String>) -> Self {
         Self { exit: Exit::Failed, message: message.into() }
     }
 
     /// The same, with what it is about in front.
-    pub fn about(mut self, thing: &str) -> Self {
+    pub(super) fn about(mut self, thing: &str) -> Self {
         self.message = format!("{thing}: {}", self.message);
         self
     }
 
     /// An error met while things were still being prepared: nothing was changed.
-    pub fn refused(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(super) fn refused(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::usage(sentence(error))
     }
 }
 
 /// An error with all its causes, on one line.
-pub fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     for cause in std::iter::successors(Some(error), |error| error.source()) {
         let cause = cause.to_string();

@@ -15,7 +15,7 @@ use backline_model::health::{Alert, Health, HealthReport, Objective, Recommendat
 /// What `backline health` takes.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct HealthArguments {
+pub(super) struct HealthArguments {
     #[command(flatten)]
     show: ShowArguments,
     #[command(subcommand)]
@@ -50,7 +50,7 @@ enum Command {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, arguments: HealthArguments) -> Outcome {
+pub(super) async fn run(context: &Context, arguments: HealthArguments) -> Outcome {
     let host = context.host().await?;
     if let Some(Command::Alerts { json }) = arguments.command {
         let alerts = host.alerts().await?;

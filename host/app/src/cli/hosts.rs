@@ -9,14 +9,14 @@ use backline_store::KnownHost;
 
 /// What `backline hosts` takes.
 #[derive(Args)]
-pub struct HostsArguments {
+pub(super) struct HostsArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 /// Lists the hosts.
-pub async fn run(context: &Context, arguments: &HostsArguments) -> Outcome {
+pub(super) async fn run(context: &Context, arguments: &HostsArguments) -> Outcome {
     let hosts = context.store().await?.list_hosts(context.clock.now()).await?;
     let row = |host: &KnownHost| {
         let leads = if host.leads { "yes" } else { "" };

@@ -14,7 +14,7 @@ use backline_gateway::secrets::Keyring;
 
 /// `backline keys …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Make a new key: print it, or write it to a file that only you can read
     Generate {
         /// Where to write it; the file must not exist
@@ -39,7 +39,7 @@ pub enum Command {
 }
 
 /// Runs a command that needs a database.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Generate { file } => generate(file.as_deref()),
         Command::Rotate { new_key_file, json } => rotate(context, new_key_file.as_deref(), json).await,
@@ -102,7 +102,7 @@ fn cells(one: &KeyUse) -> Vec<String> {
 }
 
 /// Makes a key. It needs neither configuration nor database.
-pub fn generate(file: Option<&Path>) -> Outcome {
+pub(super) fn generate(file: Option<&Path>) -> Outcome {
     let key = Keyring::generate_base64();
     match file {
         None => print::line(&key)?,
@@ -118,7 +118,7 @@ pub fn generate(file: Option<&Path>) -> Outcome {
 }
 
 /// Writes a new file that only its owner can read.
-pub fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     let mut options = std::fs::File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]

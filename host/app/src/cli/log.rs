@@ -15,14 +15,14 @@ use crate::telemetry::Traces;
 const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// The log of this process.
-pub struct Log {
+pub(super) struct Log {
     filter: reload::Handle<EnvFilter, Registry>,
     traces: Option<Traces>,
 }
 
 impl Log {
     /// Starts logging to standard error and, where that is configured, sending traces. Called once, inside the runtime.
-    pub fn start(config: &Config) -> Result<Self, Failure> {
+    pub(super) fn start(config: &Config) -> Result<Self, Failure> {
         let (filter, handle) = reload::Layer::new(filter(&config.log)?);
         let lines =
             tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
@@ -49,14 +49,14 @@ impl Log {
     }
 
     /// Puts another filter into force.
-    pub fn refilter(&self, config: &LogConfig) -> Result<(), Failure> {
+    pub(super) fn refilter(&self, config: &LogConfig) -> Result<(), Failure> {
         self.filter
             .reload(filter(config)?)
             .map_err(|error| Failure::failed(format!("failed to change the log's filter: {error}")))
     }
 
     /// Sends what traces are left, for a moment at most.
-    pub async fn end(self) {
+    pub(super) async fn end(self) {
         if let Some(traces) = self.traces {
             traces.stop(LAST_SPANS).await;
         }
@@ -64,7 +64,7 @@ impl Log {
 }
 
 /// The filter that is configured.
-pub fn filter(config: &LogConfig) -> Result<EnvFilter, Failure> {
+pub(super) fn filter(config: &LogConfig) -> Result<EnvFilter, Failure> {
     EnvFilter::try_new(&config.filter).map_err(|error| {
         let given = &config.filter;
         Failure::usage(format!(

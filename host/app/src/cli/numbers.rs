@@ -14,7 +14,7 @@ use backline_store::{MetricsFilter, Store};
 
 /// What both commands take.
 #[derive(Args)]
-pub struct NumbersArguments {
+pub(super) struct NumbersArguments {
     /// The artist's id; all artists unless given
     artist: Option<ArtistId>,
     /// Only this platform
@@ -56,13 +56,13 @@ impl NumbersArguments {
 }
 
 /// Refuses an artist that does not exist.
-pub async fn expect_artist(store: &Store, artist: ArtistId) -> Result<backline_model::Artist, Failure> {
+pub(super) async fn expect_artist(store: &Store, artist: ArtistId) -> Result<backline_model::Artist, Failure> {
     let found = store.get_artist(artist).await?;
     found.ok_or_else(|| Failure::usage(format!("no artist has the id {artist}; `backline artists list` shows them")))
 }
 
 /// Prints metrics.
-pub async fn metrics(context: &Context, arguments: NumbersArguments) -> Outcome {
+pub(super) async fn metrics(context: &Context, arguments: NumbersArguments) -> Outcome {
     let store = context.store().await?;
     let rows = store.metrics(&arguments.filter(&store).await?).await?;
     if arguments.json {
@@ -113,7 +113,7 @@ fn metric_lines(row: &MetricsRow) -> Vec<Vec<String>> {
 }
 
 /// Prints growth.
-pub async fn growth(context: &Context, arguments: NumbersArguments) -> Outcome {
+pub(super) async fn growth(context: &Context, arguments: NumbersArguments) -> Outcome {
     let store = context.store().await?;
     let rows = store.growth(&arguments.filter(&store).await?).await?;
     if arguments.json {

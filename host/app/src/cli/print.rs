@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::exit::Failure;
 
 /// Prints one JSON document.
-pub fn json(value: &impl Serialize) -> Result<(), Failure> {
+pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
     line(&text)
 }
 
 /// Prints one line. A reader that has closed the pipe, such as `head`, is no failure.
-pub fn line(text: &str) -> Result<(), Failure> {
+pub(super) fn line(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
@@ -23,18 +23,18 @@ pub fn line(text: &str) -> Result<(), Failure> {
 }
 
 /// Says something to the person at the terminal.
-pub fn note(text: &str) {
+pub(super) fn note(text: &str) {
     // Nobody is left to be told if this fails.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A table: headers that start with `>` are columns of numbers.
-pub fn table(headers: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+pub(super) fn table(headers: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
     line(&render(headers, rows))
 }
 
 /// One listing in either form; an empty table is explained instead of printed.
-pub fn listing<T: Serialize>(
+pub(super) fn listing<T: Serialize>(
     as_json: bool,
     items: &[T],
     headers: &[&str],
@@ -67,15 +67,15 @@ fn render(headers: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 /// What stands in a cell without a value.
-pub const NONE: &str = "–";
+pub(super) const NONE: &str = "–";
 
 /// A time as a cell, to the second.
-pub fn time(at: chrono::DateTime<chrono::Utc>) -> String {
+pub(super) fn time(at: chrono::DateTime<chrono::Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// A count with its thing: `1 artist`, `2 artists`.
-pub fn count(number: u64, thing: &str) -> String {
+pub(super) fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 

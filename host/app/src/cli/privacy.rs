@@ -18,7 +18,7 @@ use backline_store::Sighting;
 
 /// `backline privacy …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Write everything about an artist to a zip of JSON and CSV
     Export {
         /// The artist's id
@@ -66,7 +66,7 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let host = context.host().await?;
     match command {
         Command::Export { artist, out } => export(&host, artist, &out).await,

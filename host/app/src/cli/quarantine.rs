@@ -12,7 +12,7 @@ use backline_store::QuarantineFilter;
 
 /// `backline quarantine …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// List withheld values
     List {
         /// Only this artist's
@@ -47,7 +47,7 @@ fn parse_id(text: &str) -> Result<Uuid, String> {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { artist, platform, all, json } => {
             let store = context.store().await?;

@@ -17,7 +17,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Asks the configured address for `/readyz`; prints the answer.
-pub async fn run(context: &Context) -> Outcome {
+pub(super) async fn run(context: &Context) -> Outcome {
     let address = reachable(context.config().service.listen);
     let failed = |problem: String| Failure::failed(format!("no host answers on {address}: {problem}"));
     let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address))

@@ -34,7 +34,7 @@ struct Selection {
 
 /// What `backline plan` takes.
 #[derive(Args)]
-pub struct PlanArguments {
+pub(super) struct PlanArguments {
     #[command(flatten)]
     selection: Selection,
     /// Print JSON
@@ -44,7 +44,7 @@ pub struct PlanArguments {
 
 /// What `backline run` takes.
 #[derive(Args)]
-pub struct RunArguments {
+pub(super) struct RunArguments {
     #[command(flatten)]
     selection: Selection,
     /// Print JSON
@@ -78,7 +78,7 @@ impl Selection {
 }
 
 /// Prints what a run would do.
-pub async fn plan(context: &Context, arguments: PlanArguments) -> Outcome {
+pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome {
     let request = arguments.selection.request(context)?;
     let host = context.host().await?;
     let report = host.plan(&request).await?;
@@ -91,7 +91,7 @@ pub async fn plan(context: &Context, arguments: PlanArguments) -> Outcome {
 }
 
 /// Collects.
-pub async fn run(context: &Context, arguments: RunArguments) -> Outcome {
+pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     let request = arguments.selection.request(context)?;
     let host = context.host().await?;
     let bar = progress_bar();

@@ -14,7 +14,7 @@ const PAGE: u32 = 1_000;
 
 /// `backline runs …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// List runs, the latest first
     List {
         /// At most so many
@@ -38,7 +38,7 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
         Command::List { limit, json } => {

@@ -11,7 +11,7 @@ use backline_model::{CatchUp, Fire, Overlap, Platform, Schedule, ScheduleSpec};
 
 /// `backline schedules …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// List schedules with their last and next times
     List {
         /// Print JSON
@@ -67,7 +67,7 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     let (config, now) = (context.config(), context.clock.now());
     match command {

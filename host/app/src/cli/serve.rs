@@ -32,7 +32,7 @@ const DEFAULT_FILTER: &str = "info";
 
 /// What `backline serve` takes.
 #[derive(Args)]
-pub struct ServeArguments {
+pub(super) struct ServeArguments {
     /// Where /healthz, /readyz and /metrics are served, such as 127.0.0.1:8321; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -43,7 +43,7 @@ pub struct ServeArguments {
 
 impl ServeArguments {
     /// Reads the configuration as this command wants it.
-    pub fn context(&self, global: &Global) -> Result<Context, Failure> {
+    pub(super) fn context(&self, global: &Global) -> Result<Context, Failure> {
         let listen = self.listen.as_ref().map(|value| Override {
             key: "service.listen".to_owned(),
             value: value.clone(),
@@ -58,7 +58,7 @@ impl ServeArguments {
 }
 
 /// Serves until a signal ends it.
-pub async fn run(
+pub(super) async fn run(
     context: &Context,
     arguments: &ServeArguments,
     global: &Global,

@@ -9,7 +9,7 @@ use crate::config::masked_url;
 
 /// What `backline migrate` takes.
 #[derive(Args)]
-pub struct MigrateArguments {
+pub(super) struct MigrateArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -17,7 +17,7 @@ pub struct MigrateArguments {
 
 /// `backline config …`
 #[derive(Subcommand)]
-pub enum ConfigCommand {
+pub(super) enum ConfigCommand {
     /// Print what is in force and where it was set, secrets masked
     Show {
         /// Print JSON instead of TOML
@@ -27,7 +27,7 @@ pub enum ConfigCommand {
 }
 
 /// Brings the schema up to date.
-pub async fn migrate(context: &Context, arguments: &MigrateArguments) -> Outcome {
+pub(super) async fn migrate(context: &Context, arguments: &MigrateArguments) -> Outcome {
     let store = context.open_any().await?;
     let report = store.migrate().await.map_err(Failure::from)?;
     if arguments.json {
@@ -47,7 +47,7 @@ pub async fn migrate(context: &Context, arguments: &MigrateArguments) -> Outcome
 }
 
 /// Prints the configuration in force.
-pub fn show(context: &Context, json: bool) -> Outcome {
+pub(super) fn show(context: &Context, json: bool) -> Outcome {
     if json {
         print::json(&context.loaded.to_json())?;
     } else {

@@ -10,7 +10,7 @@ use backline_model::text::printable;
 const SHOWN: usize = 20;
 
 /// Runs the command.
-pub async fn run(context: &Context, request: SyncRequest, as_json: bool) -> Outcome {
+pub(super) async fn run(context: &Context, request: SyncRequest, as_json: bool) -> Outcome {
     let report = context.host().await?.sync_artists(request).await?;
     if as_json {
         print::json(&report)?;

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use backline_model::{AccountStatus, CatchUp, Overlap, SubscriptionStatus};
 
 /// A calendar date.
-pub fn date(text: &str) -> Result<NaiveDate, String> {
+pub(super) fn date(text: &str) -> Result<NaiveDate, String> {
     NaiveDate::parse_from_str(text, "%Y-%m-%d")
         .ok()
         .filter(|date| date.to_string() == text)
@@ -14,7 +14,7 @@ pub fn date(text: &str) -> Result<NaiveDate, String> {
 }
 
 /// A point in time: RFC 3339, or the beginning of a date in UTC.
-pub fn time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.with_timezone(&Utc));
     }
@@ -23,7 +23,7 @@ pub fn time(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 /// A span of time with its unit.
-pub fn span(text: &str) -> Result<TimeDelta, String> {
+pub(super) fn span(text: &str) -> Result<TimeDelta, String> {
     let wrong = || "it is no span of time; write one such as 90s, 15m, 24h or 7d".to_owned();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u32 = digits.parse().map_err(|_| wrong())?;
@@ -38,12 +38,12 @@ pub fn span(text: &str) -> Result<TimeDelta, String> {
 }
 
 /// A time zone.
-pub fn timezone(text: &str) -> Result<Tz, String> {
+pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     text.parse().map_err(|_| "it is not an IANA time zone; write one such as Europe/Berlin".to_owned())
 }
 
 /// A subscription status.
-pub fn subscription(text: &str) -> Result<SubscriptionStatus, String> {
+pub(super) fn subscription(text: &str) -> Result<SubscriptionStatus, String> {
     SubscriptionStatus::parse(text).ok_or_else(|| {
         let known: Vec<_> = SubscriptionStatus::ALL.iter().map(|status| status.as_str()).collect();
         format!("it is none of {}", known.join(", "))
@@ -51,7 +51,7 @@ pub fn subscription(text: &str) -> Result<SubscriptionStatus, String> {
 }
 
 /// An account's status that an operator may set.
-pub fn account_status(text: &str) -> Result<AccountStatus, String> {
+pub(super) fn account_status(text: &str) -> Result<AccountStatus, String> {
     match AccountStatus::parse(text) {
         Some(status @ (AccountStatus::Active | AccountStatus::Disabled)) => Ok(status),
         _ => Err("it is neither active nor disabled".to_owned()),
@@ -59,17 +59,17 @@ pub fn account_status(text: &str) -> Result<AccountStatus, String> {
 }
 
 /// Which missed times are caught up on.
-pub fn catch_up(text: &str) -> Result<CatchUp, String> {
+pub(super) fn catch_up(text: &str) -> Result<CatchUp, String> {
     CatchUp::parse(text).ok_or_else(|| "it is none of all, last, none".to_owned())
 }
 
 /// What happens to a time that comes too soon.
-pub fn overlap(text: &str) -> Result<Overlap, String> {
+pub(super) fn overlap(text: &str) -> Result<Overlap, String> {
     Overlap::parse(text).ok_or_else(|| "it is neither skip nor queue".to_owned())
 }
 
 /// Settings of an account.
-pub fn settings(text: &str) -> Result<serde_json::Value, String> {
+pub(super) fn settings(text: &str) -> Result<serde_json::Value, String> {
     match serde_json::from_str(text) {
         Ok(value @ serde_json::Value::Object(_)) => Ok(value),
         Ok(_) => Err("it is not a JSON object; write one such as '{\"storefronts\":[\"us\"]}'".to_owned()),
@@ -78,7 +78,7 @@ pub fn settings(text: &str) -> Result<serde_json::Value, String> {
 }
 
 /// How far back to look: at most a month.
-pub fn window(text: &str) -> Result<TimeDelta, String> {
+pub(super) fn window(text: &str) -> Result<TimeDelta, String> {
     let wrong = || "it is no time of at most 31 days; write one such as 90m, 24h or 7d".to_owned();
     let unit = text.char_indices().next_back().ok_or_else(wrong)?;
     let number: u32 = text[..unit.0].parse().map_err(|_| wrong())?;
@@ -92,7 +92,7 @@ pub fn window(text: &str) -> Result<TimeDelta, String> {
 }
 
 /// A budget's limit.
-pub fn budget(text: &str) -> Result<(String, u64), String> {
+pub(super) fn budget(text: &str) -> Result<(String, u64), String> {
     let wrong =
         || "it is not a budget's name and a whole number of units above 0; write one such as units=50000".to_owned();
     let (name, units) = text.split_once('=').ok_or_else(wrong)?;

@@ -14,7 +14,7 @@ use backline_store::DeliveryFilter;
 
 /// `backline webhooks …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Add a webhook; its secret is printed once
     Add(AddArguments),
     /// List webhooks, without their secrets
@@ -68,7 +68,7 @@ pub enum Command {
 
 /// What `backline webhooks add` takes.
 #[derive(Args)]
-pub struct AddArguments {
+pub(super) struct AddArguments {
     /// What to call it
     name: String,
     /// Where to send: https; for the kind ai the address of the application
@@ -92,7 +92,7 @@ pub struct AddArguments {
 
 /// What `backline webhooks deliveries` takes.
 #[derive(Args)]
-pub struct DeliveriesArguments {
+pub(super) struct DeliveriesArguments {
     /// Only to this webhook
     name: Option<String>,
     /// Only in this state: waiting, delivered, parked or skipped
@@ -111,7 +111,7 @@ pub struct DeliveriesArguments {
 
 /// What `backline webhooks resend` takes.
 #[derive(Args)]
-pub struct ResendArguments {
+pub(super) struct ResendArguments {
     /// To which webhook
     name: String,
     #[command(flatten)]
@@ -142,7 +142,7 @@ fn state(text: &str) -> Result<DeliveryState, String> {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Add(arguments) => add(context, arguments).await?,
         Command::List { json } => {

@@ -35,7 +35,7 @@ const OF_THE_CODE: [FailureClass; 6] = [
 ];
 
 /// Everything that should be done, the most urgent first.
-pub fn recommend(
+pub(super) fn recommend(
     report: &HealthReport,
     figures: &Figures,
     suspects: &Suspects,

@@ -31,7 +31,7 @@ pub(super) struct Cron {
 
 impl Cron {
     /// Reads five fields.
-    pub fn parse(text: &str) -> Result<Self, ScheduleError> {
+    pub(super) fn parse(text: &str) -> Result<Self, ScheduleError> {
         let fields: Vec<&str> = text.split_whitespace().collect();
         if fields.len() != FIELDS.len() {
             return Err(ScheduleError::Fields { given: text.to_owned(), found: fields.len() });
@@ -48,7 +48,7 @@ impl Cron {
     }
 
     /// The first instant after `after` at which the pattern fires.
-    pub fn next_after(&self, zone: Tz, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub(super) fn next_after(&self, zone: Tz, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if self.hourly { self.next_passing(zone, after) } else { self.next_set(zone, after) }
     }
 

@@ -35,7 +35,7 @@ const CHUNK: usize = 1_000;
 const BAD_ROWS_SHOWN: usize = 20;
 
 /// How an import is to go.
-pub struct ImportOptions {
+pub(super) struct ImportOptions {
     /// Import the good rows although there are bad ones.
     pub skip_bad: bool,
     /// Where bad rows go.
@@ -131,7 +131,7 @@ impl Survey {
 }
 
 /// Imports a file.
-pub async fn run(context: &Context, path: &Path, options: &ImportOptions) -> Outcome {
+pub(super) async fn run(context: &Context, path: &Path, options: &ImportOptions) -> Outcome {
     let host = context.host().await?;
     let input = Input::open(path)?;
     let mut bad = BadRows::new(path, options)?;

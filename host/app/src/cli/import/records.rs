@@ -14,7 +14,7 @@ const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What a file is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(super) enum Format {
     /// Comma-, semicolon- or tab-separated, with a header.
     Csv,
     /// One JSON array of objects.
@@ -25,7 +25,7 @@ pub enum Format {
 
 /// One record of the file, as text: what is empty or null is left out.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub(super) struct Record {
     /// For people: `line 17` or `entry 17`.
     pub place: String,
     /// Column → text, or what is wrong with the record as a whole.
@@ -34,7 +34,7 @@ pub struct Record {
 
 /// A record that can't be understood.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Unreadable {
+pub(super) struct Unreadable {
     /// What is wrong.
     pub problem: String,
     /// The record as it stands in the file.
@@ -43,7 +43,7 @@ pub struct Unreadable {
 
 /// The file as a whole can't be read.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub(super) enum FileError {
     /// Reading failed.
     #[error("the file can't be read: {0}")]
     Io(#[from] std::io::Error),
@@ -78,7 +78,7 @@ const REQUIRED: [&str; 2] = ["id", "name"];
 ///
 /// # Errors
 /// When the file as a whole can't be read; single records never make it fail.
-pub fn read(input: impl Read, each: &mut dyn FnMut(Record)) -> Result<Format, FileError> {
+pub(super) fn read(input: impl Read, each: &mut dyn FnMut(Record)) -> Result<Format, FileError> {
     let mut input = BufReader::new(input);
     let start = skip_blank(&mut input)?;
     match start {

@@ -9,10 +9,10 @@ use backline_gateway::secrets::SecretText;
 use backline_model::{Artist, ArtistId, SubscriptionStatus, Tenant};
 
 /// The slot of an account's own token in the connectors' manifests.
-pub const SLOT: &str = "user";
+pub(super) const SLOT: &str = "user";
 
 /// Columns an import takes; others are ignored and named in its report.
-pub const COLUMNS: [&str; 16] = [
+pub(super) const COLUMNS: [&str; 16] = [
     "id",
     "name",
     "tenant",
@@ -39,7 +39,7 @@ const PLATFORM_ID_CHARS_MAX: usize = 256;
 
 /// What one record means.
 #[derive(Debug)]
-pub struct ImportedArtist {
+pub(super) struct ImportedArtist {
     /// The artist.
     pub artist: Artist,
     /// One per platform that is present.
@@ -50,7 +50,7 @@ pub struct ImportedArtist {
 
 /// One account of a record.
 #[derive(Debug)]
-pub struct ImportedAccount {
+pub(super) struct ImportedAccount {
     /// Where, such as `youtube`.
     pub platform: &'static str,
     /// The platform's id.
@@ -63,7 +63,7 @@ pub struct ImportedAccount {
 
 /// What is worth knowing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Warning {
+pub(super) enum Warning {
     /// TikTok's API knows accounts by open id; a user name finds none.
     TiktokUsernameOnly,
     /// The account can't be read without the artist's token.
@@ -74,7 +74,7 @@ pub enum Warning {
 
 impl Warning {
     /// What it means, for people.
-    pub fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Self::TiktokUsernameOnly => {
                 "have a tiktok_username only: TikTok's API knows accounts by tiktok_open_id, so no account was created"
@@ -93,7 +93,7 @@ impl Warning {
 ///
 /// # Errors
 /// Says what is wrong with it, without repeating a secret.
-pub fn interpret(fields: &BTreeMap<String, String>) -> Result<ImportedArtist, String> {
+pub(super) fn interpret(fields: &BTreeMap<String, String>) -> Result<ImportedArtist, String> {
     let text = |name: &str| fields.get(name).map(String::as_str);
     let id: ArtistId = text("id").ok_or("id is empty")?.parse().map_err(|error| format!("id: {error}"))?;
     let name = text("name").ok_or("name is empty")?;

@@ -14,7 +14,7 @@ use backline_store::Canary;
 
 /// `backline plugins canary …`
 #[derive(Subcommand)]
-pub enum CanaryCommand {
+pub(crate) enum CanaryCommand {
     /// Let a release collect a share of the accounts, the same ones every day, in runs planned from now on
     Start(StartArguments),
     /// End a platform's canary; its accounts are collected with the active release again
@@ -35,7 +35,7 @@ pub enum CanaryCommand {
 
 /// What `backline plugins canary start` takes.
 #[derive(Args)]
-pub struct StartArguments {
+pub(crate) struct StartArguments {
     /// The connector's name
     name: String,
     /// Its version, or the beginning of its digest
@@ -63,7 +63,7 @@ fn share(text: &str) -> Result<u32, String> {
 }
 
 /// Runs the command.
-pub async fn canary(context: &Context, command: CanaryCommand) -> Outcome {
+pub(super) async fn canary(context: &Context, command: CanaryCommand) -> Outcome {
     match command {
         CanaryCommand::Start(arguments) => start(context, arguments).await?,
         CanaryCommand::Stop { platform, json } => {

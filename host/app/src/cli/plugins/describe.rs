@@ -13,7 +13,7 @@ use backline_model::{Digest, Manifest, Release};
 
 /// What `inspect` takes.
 #[derive(clap::Args)]
-pub struct InspectArguments {
+pub(crate) struct InspectArguments {
     #[command(flatten)]
     source: SourceArguments,
     /// Of an installed connector, named in place of SOURCE: which version; the highest unless given
@@ -25,7 +25,7 @@ pub struct InspectArguments {
 
 /// What `diff` takes.
 #[derive(clap::Args)]
-pub struct DiffArguments {
+pub(crate) struct DiffArguments {
     /// An installed connector
     name: String,
     /// Which version, or the beginning of its digest; the highest unless given
@@ -36,7 +36,7 @@ pub struct DiffArguments {
 }
 
 /// All that is shown of a component before anybody grants it anything.
-pub struct Described<'a> {
+pub(super) struct Described<'a> {
     manifest: &'a Manifest,
     digest: Digest,
     size_bytes: u64,
@@ -59,7 +59,7 @@ impl<'a> From<&'a Release> for Described<'a> {
 }
 
 /// Prints what a component or an installed release may reach, without running any of it.
-pub async fn inspect(context: &Context, arguments: InspectArguments) -> Outcome {
+pub(super) async fn inspect(context: &Context, arguments: InspectArguments) -> Outcome {
     let InspectArguments { source, version, json } = arguments;
     if let Some(name) = installed_name(&source.source, version.as_deref()) {
         let release = context.host().await?.release_named(&name, version.as_deref()).await?;
@@ -99,7 +99,7 @@ fn standing(release: &Release) -> String {
 }
 
 /// Prints what a release would change: permissions against what is granted, metrics against what is active. Only differences.
-pub async fn diff(context: &Context, arguments: DiffArguments) -> Outcome {
+pub(super) async fn diff(context: &Context, arguments: DiffArguments) -> Outcome {
     let DiffArguments { name, version, json } = arguments;
     let host = context.host().await?;
     let release = host.release_named(&name, version.as_deref()).await?;
@@ -136,7 +136,7 @@ pub async fn diff(context: &Context, arguments: DiffArguments) -> Outcome {
 }
 
 /// What an operator wants to know before granting anything.
-pub fn description(described: &Described<'_>) -> String {
+pub(super) fn description(described: &Described<'_>) -> String {
     let Described { manifest, .. } = described;
     let info = &manifest.connector;
     let mut lines = vec![

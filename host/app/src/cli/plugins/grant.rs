@@ -14,7 +14,7 @@ use backline_model::{Grant, OriginPattern, Permissions, Release, ReleaseState};
 
 /// What `grant` takes.
 #[derive(clap::Args)]
-pub struct GrantArguments {
+pub(crate) struct GrantArguments {
     /// An installed connector
     name: String,
     /// Which version, or the beginning of its digest
@@ -32,7 +32,7 @@ pub struct GrantArguments {
 
 /// What `revoke` takes.
 #[derive(clap::Args)]
-pub struct RevokeArguments {
+pub(crate) struct RevokeArguments {
     /// An installed connector; all of its releases are concerned
     name: String,
     /// Take back only this host, such as `https://api.example.com`
@@ -50,7 +50,7 @@ pub struct RevokeArguments {
 }
 
 /// Grants a release what it asks for, or prints what is granted.
-pub async fn grant(context: &Context, arguments: GrantArguments) -> Outcome {
+pub(super) async fn grant(context: &Context, arguments: GrantArguments) -> Outcome {
     let GrantArguments { name, version, approve, print, json } = arguments;
     let host = context.host().await?;
     if print {
@@ -113,7 +113,7 @@ async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bo
 }
 
 /// Takes a grant back, or a part of it.
-pub async fn revoke(context: &Context, arguments: RevokeArguments) -> Outcome {
+pub(super) async fn revoke(context: &Context, arguments: RevokeArguments) -> Outcome {
     let RevokeArguments { name, host: origin, slot, reason, json } = arguments;
     let (what, said) = match (origin, slot) {
         (Some(origin), _) => (Revoke::Host(origin.clone()), format!("requests to {origin} end")),

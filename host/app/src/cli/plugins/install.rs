@@ -19,7 +19,7 @@ const GRANT_BYTES_MAX: u64 = 256 * 1024;
 
 /// What the operator agrees to beforehand.
 #[derive(clap::Args)]
-pub struct ApproveArguments {
+pub(super) struct ApproveArguments {
     /// Grant what it asks for without being asked
     #[arg(long, conflicts_with = "grant_file")]
     yes: bool,
@@ -30,7 +30,7 @@ pub struct ApproveArguments {
 
 impl ApproveArguments {
     /// What was agreed to beforehand; none where somebody has to be asked.
-    pub fn approve(&self) -> Result<Option<Approve>, Failure> {
+    pub(super) fn approve(&self) -> Result<Option<Approve>, Failure> {
         match &self.grant_file {
             Some(file) => Ok(Some(Approve::Only(read_grant(file)?))),
             None => Ok(self.yes.then_some(Approve::All)),
@@ -40,7 +40,7 @@ impl ApproveArguments {
 
 /// What `install` takes.
 #[derive(clap::Args)]
-pub struct InstallArguments {
+pub(crate) struct InstallArguments {
     #[command(flatten)]
     source: SourceArguments,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub struct InstallArguments {
 }
 
 /// Runs the command.
-pub async fn install(context: &Context, arguments: InstallArguments) -> Outcome {
+pub(super) async fn install(context: &Context, arguments: InstallArguments) -> Outcome {
     let InstallArguments { source, approve, no_activate, allow_downgrade, budget, json } = arguments;
     let approve = approve.approve()?;
     let Obtained { component, source: origin, signed_by, .. } = source.obtain(context, false).await?;
@@ -112,7 +112,7 @@ fn ask(proposal: &Proposal) -> Result<Approve, Failure> {
 }
 
 /// Asks at the terminal; anything but `y` or `yes` is no.
-pub fn confirmed(question: &str) -> Result<bool, Failure> {
+pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     print::note(&format!("\n{question} [y/N]"));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
@@ -120,7 +120,7 @@ pub fn confirmed(question: &str) -> Result<bool, Failure> {
 }
 
 /// Says how an installation or an approval ended.
-pub fn say(done: &str, installed: &Installed, as_json: bool) -> Outcome {
+pub(super) fn say(done: &str, installed: &Installed, as_json: bool) -> Outcome {
     let Installed { release, difference, ended } = installed;
     let (name, version) = version_of(&release.manifest);
     let exit = match ended {

@@ -15,7 +15,7 @@ const SWAPS_MAX: u32 = 1_000;
 
 /// What `activate` takes.
 #[derive(clap::Args)]
-pub struct ActivateArguments {
+pub(crate) struct ActivateArguments {
     /// An installed connector
     name: String,
     /// Which version, or the beginning of its digest; the highest one unless given
@@ -36,7 +36,7 @@ pub struct ActivateArguments {
 
 /// What `remove` takes.
 #[derive(clap::Args)]
-pub struct RemoveArguments {
+pub(crate) struct RemoveArguments {
     /// An installed connector
     name: String,
     /// Which version, or the beginning of its digest
@@ -51,7 +51,7 @@ pub struct RemoveArguments {
 
 /// What `history` takes.
 #[derive(clap::Args)]
-pub struct HistoryArguments {
+pub(crate) struct HistoryArguments {
     /// Only of this platform
     platform: Option<Platform>,
     /// At most so many, the latest first
@@ -63,7 +63,7 @@ pub struct HistoryArguments {
 }
 
 /// Swaps a release in on all hosts.
-pub async fn activate(context: &Context, arguments: ActivateArguments) -> Outcome {
+pub(super) async fn activate(context: &Context, arguments: ActivateArguments) -> Outcome {
     let ActivateArguments { name, version, wait, anyway, again, json } = arguments;
     let host = context.host().await?;
     let release = host.release_named(&name, version.as_deref()).await?;
@@ -85,7 +85,7 @@ pub async fn activate(context: &Context, arguments: ActivateArguments) -> Outcom
 }
 
 /// Takes a release's component away.
-pub async fn remove(context: &Context, arguments: RemoveArguments) -> Outcome {
+pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Outcome {
     let RemoveArguments { name, version, force, json } = arguments;
     let host = context.host().await?;
     let release = host.release_named(&name, Some(&version)).await?;
@@ -106,7 +106,7 @@ pub async fn remove(context: &Context, arguments: RemoveArguments) -> Outcome {
 }
 
 /// Lists the swaps.
-pub async fn history(context: &Context, arguments: HistoryArguments) -> Outcome {
+pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> Outcome {
     let HistoryArguments { platform, limit, json } = arguments;
     let swaps = context.store().await?.swaps(platform.as_ref(), limit).await?;
     let short = |digest: Option<backline_model::Digest>| {

@@ -28,7 +28,7 @@ const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// `backline plugins …`
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Install a connector and make it its platform's active one; an update that asks for more than was granted waits
     Install(install::InstallArguments),
     /// List installed connectors
@@ -83,7 +83,7 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub async fn run(context: &Context, command: Command) -> Outcome {
+pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Install(arguments) => install::install(context, arguments).await,
         Command::List { json } => list(context, json).await,

@@ -9,7 +9,7 @@ use backline_model::Platform;
 
 /// What `backline plugins rollback` takes.
 #[derive(Args)]
-pub struct RollbackArguments {
+pub(crate) struct RollbackArguments {
     /// The platform whose active release is taken back
     platform: Platform,
     /// Why; it is kept with the release
@@ -21,7 +21,7 @@ pub struct RollbackArguments {
 }
 
 /// Runs the command.
-pub async fn rollback(context: &Context, arguments: RollbackArguments) -> Outcome {
+pub(super) async fn rollback(context: &Context, arguments: RollbackArguments) -> Outcome {
     let host = context.host().await?;
     let back = host.roll_back(&arguments.platform, &arguments.reason).await?;
     if arguments.json {

@@ -14,7 +14,7 @@ use backline_rules::shadow::{Comparison, MetricDifference};
 
 /// What `backline plugins shadow` takes.
 #[derive(Args)]
-pub struct ShadowArguments {
+pub(crate) struct ShadowArguments {
     /// The connector's name
     name: String,
     /// The release's version, or the beginning of its digest
@@ -31,7 +31,7 @@ pub struct ShadowArguments {
 }
 
 /// Runs the command.
-pub async fn shadow(context: &Context, arguments: ShadowArguments) -> Outcome {
+pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> Outcome {
     let host = context.host().await?;
     let release = host.release_named(&arguments.name, Some(&arguments.version)).await?;
     let bar = progress_bar();

@@ -18,7 +18,7 @@ const KEY_BYTES_MAX: u64 = 8 * 1024;
 
 /// What `keygen` takes.
 #[derive(clap::Args)]
-pub struct KeygenArguments {
+pub(crate) struct KeygenArguments {
     /// What the key is called: the files are NAME.key and NAME.pub
     #[arg(long)]
     name: String,
@@ -29,7 +29,7 @@ pub struct KeygenArguments {
 
 /// What `sign` takes.
 #[derive(clap::Args)]
-pub struct SignArguments {
+pub(crate) struct SignArguments {
     /// The packed component
     file: PathBuf,
     /// The secret key, as `keygen` or the minisign tool wrote it; its password, where it has one, is read from standard input
@@ -42,7 +42,7 @@ pub struct SignArguments {
 
 /// What `verify` takes.
 #[derive(clap::Args)]
-pub struct VerifyArguments {
+pub(crate) struct VerifyArguments {
     #[command(flatten)]
     source: SourceArguments,
     /// Print JSON
@@ -51,7 +51,7 @@ pub struct VerifyArguments {
 }
 
 /// Makes a key: the secret one in a file that only its owner can read, the public one beside it.
-pub fn keygen(arguments: &KeygenArguments) -> Outcome {
+pub(super) fn keygen(arguments: &KeygenArguments) -> Outcome {
     let KeygenArguments { name, folder } = arguments;
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
         return Err(Failure::usage(format!("'{name}' can't be a key's name; write letters, digits, - and _")));
@@ -74,7 +74,7 @@ pub fn keygen(arguments: &KeygenArguments) -> Outcome {
 }
 
 /// Signs a component: writes the signature beside it.
-pub fn sign(context: &Context, arguments: &SignArguments) -> Outcome {
+pub(super) fn sign(context: &Context, arguments: &SignArguments) -> Outcome {
     let SignArguments { file, key, force } = arguments;
     let component = read_file(file)?;
     let about = |error: &(dyn std::error::Error + 'static)| Failure::refused(error).about(&file.display().to_string());
@@ -126,7 +126,7 @@ fn password(key: &Path) -> Result<String, Failure> {
 }
 
 /// Gets a component as installing would and says who signed it; refuses one that nobody trusted has signed.
-pub async fn verify(context: &Context, arguments: &VerifyArguments) -> Outcome {
+pub(super) async fn verify(context: &Context, arguments: &VerifyArguments) -> Outcome {
     let obtained = arguments.source.obtain(context, true).await?;
     let info = &obtained.inspection.manifest.connector;
     let signer = obtained.signed_by.as_deref().unwrap_or(print::NONE);

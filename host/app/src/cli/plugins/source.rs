@@ -11,7 +11,7 @@ use backline_model::Digest;
 
 /// Where a component comes from and what it must be.
 #[derive(clap::Args)]
-pub struct SourceArguments {
+pub(super) struct SourceArguments {
     /// The packed component: a file, https://host/file.wasm or oci://registry/name:version
     #[arg(value_name = "SOURCE")]
     pub source: Source,
@@ -25,7 +25,7 @@ pub struct SourceArguments {
 
 impl SourceArguments {
     /// Gets the component and makes sure that it is what it should be; prints warnings.
-    pub async fn obtain(&self, context: &Context, must_be_signed: bool) -> Result<Obtained, Failure> {
+    pub(super) async fn obtain(&self, context: &Context, must_be_signed: bool) -> Result<Obtained, Failure> {
         let options = ObtainOptions {
             signature: self.signature.clone(),
             pin: self.digest,

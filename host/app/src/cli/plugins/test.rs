@@ -12,7 +12,7 @@ const DOCUMENTS: u32 = 20;
 
 /// What `backline plugins test` takes.
 #[derive(Args)]
-pub struct TestArguments {
+pub(crate) struct TestArguments {
     /// The connector's name
     name: String,
     /// The release's version, or the beginning of its digest; the highest version unless given
@@ -26,7 +26,7 @@ pub struct TestArguments {
 }
 
 /// Runs the command. The exit code tells whether all was well.
-pub async fn test(context: &Context, arguments: TestArguments) -> Outcome {
+pub(super) async fn test(context: &Context, arguments: TestArguments) -> Outcome {
     let host = context.host().await?;
     let release = host.release_named(&arguments.name, arguments.version.as_deref()).await?;
     let report = host.test_release(&release, DOCUMENTS, arguments.accounts).await?;

@@ -1,5 +1,5 @@
 //! Artists: in step with the platform's own table, exported and erased.
 
-pub mod export;
-pub mod privacy;
-pub mod sync;
+pub(super) mod export;
+pub(super) mod privacy;
+pub(super) mod sync;

@@ -40,7 +40,7 @@ const SETTLE_AFTER: Duration = Duration::from_secs(5);
 const FAILURES_MAX: u32 = 5;
 
 /// Works on whatever is open until the service stops.
-pub async fn serve(context: ServiceContext) {
+pub(in crate::pipeline) async fn serve(context: ServiceContext) {
     let hosts = {
         let context = context.clone();
         move || context.host()

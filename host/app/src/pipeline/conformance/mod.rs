@@ -1,3 +1,3 @@
 //! Trying a release before it collects.
 
-pub mod shadow;
+pub(super) mod shadow;

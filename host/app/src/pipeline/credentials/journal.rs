@@ -27,7 +27,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// One refresh whose result may not be in the database yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Of which credential.
     pub credential: CredentialId,
     /// The version that was refreshed. Where the database holds another one, this entry is of no use any more.
@@ -44,7 +44,7 @@ pub struct Entry {
 
 impl Entry {
     /// What is about to be saved: its version is the one that was refreshed.
-    pub fn of(credential: &SealedCredential, now: DateTime<Utc>) -> Self {
+    pub(crate) fn of(credential: &SealedCredential, now: DateTime<Utc>) -> Self {
         Self {
             credential: credential.id,
             base_version: credential.version,
@@ -56,12 +56,12 @@ impl Entry {
     }
 
     /// The sealed bytes; none where they are damaged.
-    pub fn sealed_bytes(&self) -> Option<Vec<u8>> {
+    pub(crate) fn sealed_bytes(&self) -> Option<Vec<u8>> {
         STANDARD.decode(&self.sealed).ok()
     }
 
     /// What is to be saved over the stored credential; none where that is another version, or the bytes are damaged.
-    pub fn over(&self, stored: &SealedCredential) -> Option<SealedCredential> {
+    pub(crate) fn over(&self, stored: &SealedCredential) -> Option<SealedCredential> {
         let sealed = self.sealed_bytes()?;
         (stored.id == self.credential && stored.version == self.base_version).then(|| SealedCredential {
             sealed,
@@ -75,18 +75,18 @@ impl Entry {
 
 /// The journal of one host. Without a folder it keeps nothing. Cloning shares it.
 #[derive(Clone)]
-pub struct Journal {
+pub(crate) struct Journal {
     folder: Option<Arc<Path>>,
 }
 
 impl Journal {
     /// The journal in a folder; nothing is created before there is something to keep.
-    pub fn new(folder: Option<&Path>) -> Self {
+    pub(crate) fn new(folder: Option<&Path>) -> Self {
         Self { folder: folder.map(|folder| folder.join(FOLDER).into()) }
     }
 
     /// Makes sure that entries can be kept. Says why not, and what would mend it.
-    pub async fn check(&self) -> Result<(), String> {
+    pub(crate) async fn check(&self) -> Result<(), String> {
         let Some(folder) = self.folder.clone() else {
             return Err("no folder is configured; set service.state_dir".to_owned());
         };
@@ -96,7 +96,7 @@ impl Journal {
     }
 
     /// Keeps an entry; answers whether there is a folder to keep it in. It is on disk when this returns.
-    pub async fn keep(&self, entry: Entry) -> io::Result<bool> {
+    pub(crate) async fn keep(&self, entry: Entry) -> io::Result<bool> {
         let Some(folder) = self.folder.clone() else { return Ok(false) };
         blocking(move || {
             make_folder(&folder)?;
@@ -113,13 +113,13 @@ impl Journal {
     }
 
     /// The entry of a credential, where there is one that can be read.
-    pub async fn entry(&self, id: CredentialId) -> Option<Entry> {
+    pub(crate) async fn entry(&self, id: CredentialId) -> Option<Entry> {
         let folder = self.folder.clone()?;
         blocking(move || Ok(read(&path_of(&folder, id)))).await.ok().flatten()
     }
 
     /// Every entry that can be read.
-    pub async fn entries(&self) -> Vec<Entry> {
+    pub(crate) async fn entries(&self) -> Vec<Entry> {
         let Some(folder) = self.folder.clone() else { return Vec::new() };
         let entries = blocking(move || {
             let files = match std::fs::read_dir(&folder) {
@@ -138,7 +138,7 @@ impl Journal {
     }
 
     /// Removes an entry once it has served. A later one of the same credential stays.
-    pub async fn forget(&self, entry: &Entry) {
+    pub(crate) async fn forget(&self, entry: &Entry) {
         let Some(folder) = self.folder.clone() else { return };
         let (id, version) = (entry.credential, entry.base_version);
         let removed = blocking(move || {
@@ -156,7 +156,7 @@ impl Journal {
     }
 
     /// Removes whatever is kept of credentials that are no more, what was set aside included. Answers of how many something was.
-    pub async fn remove(&self, credentials: &[CredentialId]) -> u64 {
+    pub(crate) async fn remove(&self, credentials: &[CredentialId]) -> u64 {
         let Some(folder) = self.folder.clone() else { return 0 };
         let paths: Vec<PathBuf> = credentials.iter().map(|id| path_of(&folder, *id)).collect();
         let removed = blocking(move || {
@@ -180,7 +180,7 @@ impl Journal {
     }
 
     /// Puts an entry that can't be used out of the way, for a person to look at.
-    pub async fn set_aside(&self, entry: &Entry) -> io::Result<()> {
+    pub(crate) async fn set_aside(&self, entry: &Entry) -> io::Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
         let id = entry.credential;
         blocking(move || {

@@ -90,7 +90,7 @@ impl From<StoreError> for CredentialError {
 
 /// What a batch may use, and which of its accounts have nothing to use.
 #[derive(Debug, Default)]
-pub struct BatchCredentials {
+pub(crate) struct BatchCredentials {
     /// Ready to be injected.
     pub usable: Vec<SessionCredential>,
     /// Accounts that can't be fetched, with the reason.
@@ -99,7 +99,7 @@ pub struct BatchCredentials {
 
 /// Opens, refreshes and saves credentials.
 #[derive(Clone)]
-pub struct CredentialManager {
+pub(crate) struct CredentialManager {
     pub(in crate::pipeline) store: Store,
     pub(in crate::pipeline) gateway: Gateway,
     pub(in crate::pipeline) keyring: Option<Arc<Keyring>>,
@@ -117,7 +117,7 @@ pub struct CredentialManager {
 
 impl CredentialManager {
     /// A host's desk over one database and one gateway.
-    pub fn new(
+    pub(crate) fn new(
         host: Arc<str>,
         store: Store,
         gateway: Gateway,
@@ -131,13 +131,13 @@ impl CredentialManager {
     }
 
     /// The same desk, as the one that follows another under a new configuration.
-    pub fn after(mut self, before: &Self) -> Self {
+    pub(crate) fn after(mut self, before: &Self) -> Self {
         self.in_force = Arc::clone(&before.in_force);
         self
     }
 
     /// Lets the desks before this one open what is sealed with its keys.
-    pub fn publish_keyring(&self) {
+    pub(crate) fn publish_keyring(&self) {
         self.in_force.write().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keyring);
     }
 
@@ -145,7 +145,7 @@ impl CredentialManager {
     ///
     /// # Errors
     /// [`CredentialError`] when no key is configured or the database fails.
-    pub async fn set(
+    pub(crate) async fn set(
         &self,
         platform: &Platform,
         slot: &str,
@@ -162,7 +162,7 @@ impl CredentialManager {
     ///
     /// # Errors
     /// [`CredentialError`] when no key is configured or the database fails.
-    pub async fn set_many(
+    pub(crate) async fn set_many(
         &self,
         platform: &Platform,
         slot: &str,
@@ -212,7 +212,7 @@ impl CredentialManager {
     ///
     /// # Errors
     /// Only when the database fails; what is wrong with single credentials is in [`BatchCredentials::unusable`].
-    pub async fn for_batch(
+    pub(crate) async fn for_batch(
         &self,
         manifest: &Manifest,
         slots: &[&str],
@@ -258,7 +258,7 @@ impl CredentialManager {
     ///
     /// # Errors
     /// [`CredentialError`] when it can't be refreshed: then only a person can mend it.
-    pub async fn refresh_refused(
+    pub(crate) async fn refresh_refused(
         &self,
         platform: &Platform,
         slot: &CredentialSlot,

@@ -1,8 +1,8 @@
 //! Credentials on their way from the database to the gateway, and how they stay fresh.
 
-pub mod journal;
-pub mod manager;
-pub mod refresh;
-pub mod refresher;
-pub mod rotate;
-pub mod set_credential;
+pub(super) mod journal;
+pub(super) mod manager;
+pub(super) mod refresh;
+pub(super) mod refresher;
+pub(super) mod rotate;
+pub(super) mod set_credential;

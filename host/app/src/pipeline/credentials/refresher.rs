@@ -52,7 +52,7 @@ pub struct RefreshReport {
 }
 
 /// Goes on until the service stops.
-pub async fn serve(context: ServiceContext) {
+pub(crate) async fn serve(context: ServiceContext) {
     if let Err(problem) = context.host().credentials().journal.check().await {
         tracing::warn!(%problem, "fresh tokens are not kept on disk before they are saved: a crash in between may lose one that a platform has rotated");
     }

@@ -39,7 +39,7 @@ struct Ready {
 
 /// Loads releases, each once, and lets go of those that are not needed. One that is let go is freed when its last batch has ended.
 #[derive(Clone)]
-pub struct ReleaseCache {
+pub(crate) struct ReleaseCache {
     store: Store,
     sandbox: Sandbox,
     telemetry: Telemetry,
@@ -56,7 +56,7 @@ struct Places {
 
 impl ReleaseCache {
     /// An empty shelf.
-    pub fn new(store: Store, sandbox: Sandbox, telemetry: Telemetry) -> Self {
+    pub(crate) fn new(store: Store, sandbox: Sandbox, telemetry: Telemetry) -> Self {
         Self { store, sandbox, telemetry, places: Arc::default() }
     }
 
@@ -64,7 +64,7 @@ impl ReleaseCache {
     ///
     /// # Errors
     /// [`HostError::Load`] when the component can't be compiled or linked, [`HostError::Store`] when the database fails.
-    pub async fn load(&self, component: &[u8], digest: Digest) -> Result<Arc<Connector>, HostError> {
+    pub(crate) async fn load(&self, component: &[u8], digest: Digest) -> Result<Arc<Connector>, HostError> {
         let key = self.sandbox.cache_key(&digest);
         let known = self.store.compiled(&key).await?.map(|compiled| backline_sandbox::CompiledRecord { key, compiled });
         let (connector, record) = self.sandbox.load(component, digest, known.as_ref()).await?;
@@ -78,7 +78,7 @@ impl ReleaseCache {
     ///
     /// # Errors
     /// [`HostError::NotGranted`] when it may do nothing any more, [`HostError::ReleaseGone`] when the database has it no longer, and those of [`prepare`](Self::prepare).
-    pub async fn get(&self, digest: Digest) -> Result<LoadedRelease, HostError> {
+    pub(crate) async fn get(&self, digest: Digest) -> Result<LoadedRelease, HostError> {
         let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
         let (state, grant) = self.store.current_grant(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
         if state != ReleaseState::Granted {
@@ -91,7 +91,7 @@ impl ReleaseCache {
     ///
     /// # Errors
     /// Those of [`prepare`](Self::prepare).
-    pub async fn get_ungranted(&self, digest: Digest) -> Result<LoadedRelease, HostError> {
+    pub(crate) async fn get_ungranted(&self, digest: Digest) -> Result<LoadedRelease, HostError> {
         let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
         let (_, grant) = self.store.current_grant(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
         Ok(LoadedRelease { connector, manifest, grant: Arc::new(grant), digest, wit_version })
@@ -101,7 +101,7 @@ impl ReleaseCache {
     ///
     /// # Errors
     /// [`HostError::ReleaseGone`] when the database has it no longer, and those of [`load`](Self::load).
-    pub async fn prepare(&self, digest: Digest) -> Result<(), HostError> {
+    pub(crate) async fn prepare(&self, digest: Digest) -> Result<(), HostError> {
         self.ready(digest).await.map(|_| ())
     }
 
@@ -120,18 +120,18 @@ impl ReleaseCache {
     }
 
     /// Lets go of every other release.
-    pub fn keep_only(&self, digests: &BTreeSet<Digest>) {
+    pub(crate) fn keep_only(&self, digests: &BTreeSet<Digest>) {
         self.places().ready.retain(|digest, _| digests.contains(digest));
         self.telemetry.connectors_loaded(self.sandbox.connectors());
     }
 
     /// Platforms whose releases can't be loaded here, instead of those known before: other hosts may collect them.
-    pub fn block(&self, platforms: BTreeSet<Platform>) {
+    pub(crate) fn block(&self, platforms: BTreeSet<Platform>) {
         self.places().blocked = platforms;
     }
 
     /// Whether a platform's releases can't be loaded here.
-    pub fn is_blocked(&self, platform: &Platform) -> bool {
+    pub(crate) fn is_blocked(&self, platform: &Platform) -> bool {
         self.places().blocked.contains(platform)
     }
 

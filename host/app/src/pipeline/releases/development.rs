@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(250);
 type Mark = (SystemTime, u64);
 
 /// Installs and activates whatever appears or changes, until the service stops. What is wrong with a file is logged; the release before goes on.
-pub async fn serve(context: ServiceContext, folder: PathBuf) {
+pub(crate) async fn serve(context: ServiceContext, folder: PathBuf) {
     let mut seen: BTreeMap<PathBuf, Mark> = BTreeMap::new();
     let mut taken: BTreeMap<PathBuf, Mark> = BTreeMap::new();
     while !context.stop.is_cancelled() {

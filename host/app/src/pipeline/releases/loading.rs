@@ -25,7 +25,7 @@ struct Attempt {
 }
 
 /// Goes on until the service stops.
-pub async fn serve(context: ServiceContext) {
+pub(crate) async fn serve(context: ServiceContext) {
     let mut attempts = HashMap::new();
     while !context.stop.is_cancelled() {
         let host = context.host();

@@ -1,10 +1,10 @@
 //! The life of a release: obtain, install, activate, judge, roll back.
 
-pub mod activate;
-pub mod auto_rollback;
-pub mod cache;
-pub mod canary;
-pub mod development;
-pub mod install;
-pub mod loading;
-pub mod obtain;
+pub(super) mod activate;
+pub(super) mod auto_rollback;
+pub(super) mod cache;
+pub(super) mod canary;
+pub(super) mod development;
+pub(super) mod install;
+pub(super) mod loading;
+pub(super) mod obtain;

@@ -79,12 +79,12 @@ pub(in crate::pipeline) struct ServiceContext {
 
 impl ServiceContext {
     /// The host as it is configured now.
-    pub fn host(&self) -> Host {
+    pub(super) fn host(&self) -> Host {
         self.hosts.borrow().clone()
     }
 
     /// Waits, but no longer than until the service is to stop.
-    pub async fn rest(&self, time: Duration) {
+    pub(super) async fn rest(&self, time: Duration) {
         let _ = self.stop.run_until_cancelled(tokio::time::sleep(time)).await;
     }
 }

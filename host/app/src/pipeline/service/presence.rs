@@ -41,14 +41,14 @@ struct Found {
 
 impl Condition {
     /// Everything that is wrong, each with its remedy.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         let found = self.found();
         let taken = "another host uses the same name; give each a service.name of its own".to_owned();
         found.not_loaded.iter().cloned().chain(found.name_taken.then_some(taken)).collect()
     }
 
     /// What can't be loaded here, instead of what was known before.
-    pub fn not_loaded(&self, problems: Vec<String>) {
+    pub(crate) fn not_loaded(&self, problems: Vec<String>) {
         self.found().not_loaded = problems;
     }
 
@@ -58,7 +58,7 @@ impl Condition {
 }
 
 /// Says that this host is there until the task is ended, also while it stops.
-pub async fn beat(context: ServiceContext) {
+pub(in crate::pipeline) async fn beat(context: ServiceContext) {
     for beats in 0_u32.. {
         let host = context.host();
         let state = if context.stop.is_cancelled() {

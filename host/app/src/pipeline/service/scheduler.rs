@@ -34,7 +34,7 @@ struct Dispatcher {
 }
 
 /// Goes on until the service stops; then gives the role up, so that another host takes it at once.
-pub async fn serve(context: ServiceContext) {
+pub(in crate::pipeline) async fn serve(context: ServiceContext) {
     let mut office = Dispatcher::default();
     while !context.stop.is_cancelled() {
         let host = context.host();

@@ -39,13 +39,13 @@ const MONTHS_AHEAD: u32 = 2;
 /// How a run came about; stored as its origin.
 mod origin {
     /// Somebody asked for it.
-    pub const MANUAL: &str = "manual";
+    pub(super) const MANUAL: &str = "manual";
     /// The weekly one.
-    pub const SCHEDULE: &str = "schedule";
+    pub(super) const SCHEDULE: &str = "schedule";
     /// The daily one, of what platforms' terms ask for.
-    pub const TERMS: &str = "terms";
+    pub(super) const TERMS: &str = "terms";
     /// None: when a service first looked.
-    pub const START: &str = "start";
+    pub(super) const START: &str = "start";
 }
 
 /// A run that is to be made.

@@ -22,7 +22,7 @@ use backline_rules::health::{self, Crossing};
 use backline_store::{HealthWindow, SealedCredential, Term};
 
 /// The role of the host that looks.
-pub const ROLE: &str = "health";
+pub(crate) const ROLE: &str = "health";
 
 /// Swaps that are looked through for when releases became active.
 const SWAPS_MAX: u32 = 200;

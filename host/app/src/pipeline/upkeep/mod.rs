@@ -1,4 +1,4 @@
 //! What the service does beside collecting: archive and health.
 
-pub mod archive;
-pub mod health;
+pub(super) mod archive;
+pub(super) mod health;

@@ -1,4 +1,4 @@
 //! Webhooks and what is sent to them.
 
-pub mod deliveries;
-pub mod manage;
+pub(super) mod deliveries;
+pub(super) mod manage;
