@@ -143,31 +143,35 @@ note = "made up"
 /// The manifest of the example connector.
 pub fn manifest() -> Manifest {
     // Properties ask for it thousands of times.
-    static PARSED: LazyLock<Manifest> = LazyLock::new(|| Manifest::parse(MANIFEST).unwrap());
+    static PARSED: LazyLock<Manifest> = LazyLock::new(|| Manifest::parse(MANIFEST).expect("valid in the fixture"));
     PARSED.clone()
 }
 
 /// The example connector whose `followers` are rounded to so many significant figures.
 pub fn manifest_with_rounded_followers(figures: u8) -> Manifest {
     let mut manifest = manifest();
-    manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "followers").unwrap().significant_figures =
-        Some(figures);
+    manifest
+        .metrics
+        .iter_mut()
+        .find(|entry| entry.name.as_str() == "followers")
+        .expect("valid in the fixture")
+        .significant_figures = Some(figures);
     manifest
 }
 
 /// The date this text stands for.
 pub fn day(text: &str) -> NaiveDate {
-    text.parse().unwrap()
+    text.parse().expect("valid in the fixture")
 }
 
 /// The instant this RFC 3339 text stands for.
 pub fn time(text: &str) -> DateTime<Utc> {
-    text.parse().unwrap()
+    text.parse().expect("valid in the fixture")
 }
 
 /// The metric of this name.
 pub fn name(text: &str) -> MetricName {
-    MetricName::new(text).unwrap()
+    MetricName::new(text).expect("valid in the fixture")
 }
 
 /// Whole values by the names of their metrics.
@@ -182,11 +186,11 @@ pub fn engagement(basis: EngagementBasis) -> Engagement {
 
 /// An accepted row of the example platform, observed at noon of its date.
 pub fn row(date: NaiveDate, values: BTreeMap<MetricName, Value>) -> MetricsRow {
-    let noon = date.and_time(NaiveTime::from_hms_opt(12, 0, 0).unwrap()).and_utc();
+    let noon = date.and_time(NaiveTime::from_hms_opt(12, 0, 0).expect("valid in the fixture")).and_utc();
     MetricsRow {
         account_id: AccountId(Uuid::from_u128(1)),
         artist_id: ArtistId(Uuid::from_u128(2)),
-        platform: Platform::new("example").unwrap(),
+        platform: Platform::new("example").expect("valid in the fixture"),
         metric_date: date,
         values,
         absent: BTreeMap::new(),
