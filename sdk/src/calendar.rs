@@ -5,22 +5,31 @@ use crate::time::days_since_epoch;
 
 const DAY_SECONDS: i64 = 86_400;
 
-/// Where a date stands relative to the window.
+/// Position of a date relative to a [`Window`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// Certainly inside.
+    /// The whole date lies inside the window.
     Inside,
-    /// Certainly before or after it.
+    /// The date lies before or after the window.
     Outside,
-    /// It can't be told: the text is no date, or names a month or year that only partly overlaps the window.
+    /// Undecidable: the text is not a date, or it is a month or year that overlaps the window only partly.
     Unclear,
 }
 
 impl Window {
-    /// Places a date written as `YYYY-MM-DD`, `YYYY-MM` or `YYYY`, without a time zone.
+    /// Compares a date of the form `YYYY-MM-DD`, `YYYY-MM` or `YYYY` with the window.
     ///
-    /// A day is inside when it begins (00:00 UTC) inside the window. A month or a year is inside only when the whole of it
-    /// is: a release that came out "in 2026" is never claimed for the last 28 days.
+    /// A day is inside when it begins (00:00 UTC) inside the window. A month or a year is inside only when all of it is
+    /// inside, so a release dated "2026" is not counted as one of the last 28 days.
+    ///
+    /// ```
+    /// use backline_sdk::{Placement, Window};
+    ///
+    /// let window = Window { since: 1_792_713_600, until: 1_795_132_800 }; // 2026-10-23 to 2026-11-20
+    /// assert_eq!(window.placement("2026-11-19"), Placement::Inside);
+    /// assert_eq!(window.placement("2026-11-20"), Placement::Outside);
+    /// assert_eq!(window.placement("2026-11"), Placement::Unclear);
+    /// ```
     #[must_use]
     pub fn placement(&self, date: &str) -> Placement {
         let Some((begin, end, is_day)) = span(date) else { return Placement::Unclear };
@@ -37,13 +46,13 @@ impl Window {
     }
 }
 
-/// Begin (inclusive) and end (exclusive) in Unix seconds, and whether it is a single day.
+/// Start (inclusive) and end (exclusive) of a date in Unix seconds, and whether the date is a single day.
 fn span(date: &str) -> Option<(i64, i64, bool)> {
     let mut parts = date.trim().split('-');
     let year = number(parts.next()?, 4)?;
     let month = parts.next();
     let day = parts.next();
-    // Year 0 is how platforms write "unknown".
+    // Platforms write year 0 for "unknown".
     if parts.next().is_some() || year == 0 {
         return None;
     }
@@ -107,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_is_unclear() {
+    fn a_text_that_is_not_a_date_is_unclear() {
         for text in
             ["", "0000", "soon", "2026-13", "2026-00-10", "2026-1-1", "2026-11-19T00:00:00Z", "2026-11-19-1", "éé"]
         {

@@ -1,6 +1,6 @@
-//! What every connector must do, whatever its platform: one list of checks for all of them.
+//! Checks that every connector must pass, whatever its platform.
 //!
-//! A connector's test calls [`check`] with its manifest and a few documents its own `fetch` produced.
+//! A connector's test calls [`check`] with its manifest and a few documents that its own `fetch` produced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::testing::{Replay, SentRequest, account, context, response};
 use crate::{Account, Connector, Document, FetchError, HttpError, Method, Snapshot, Value};
 
-/// Bodies that no platform documents, and every platform has sent.
+/// Bodies that no platform documents but any platform may send.
 const STRANGE_BODIES: [&str; 12] = [
     "",
     " ",
@@ -25,13 +25,13 @@ const STRANGE_BODIES: [&str; 12] = [
     r#"{"error":{}}"#,
 ];
 
-/// Most mutations of one document, so that a large fixture stays quick.
+/// Maximum number of mutations of one document, which bounds the test time of a large fixture.
 const MUTATIONS_MAX: usize = 4_000;
 
-/// How one account ended: its document and what `normalize` made of it, or why there is none.
+/// Result for one account: its document with the result of `normalize`, or the error of `fetch`.
 type Outcome = Result<(Document, Result<Snapshot, String>), FetchError>;
 
-/// What the checks need of a manifest.
+/// The parts of a manifest that the checks use.
 struct Catalogue {
     kinds: BTreeMap<String, String>,
     slots: BTreeSet<String>,
@@ -39,21 +39,22 @@ struct Catalogue {
     batch_size: usize,
 }
 
-/// Runs every check: on the manifest, on `normalize`, and on `fetch` and `check` against a platform in trouble.
+/// Runs every check: on the manifest, on `normalize`, and on `fetch` and `check` against a failing platform.
 ///
-/// `documents` are good ones, as `fetch` returned them; the checks damage them in every place.
+/// `documents` are valid documents, as returned by `fetch`. The checks replace each of their values in turn.
 ///
 /// # Panics
-/// At the first thing a connector must not do, saying which.
+/// At the first violation, with a message that describes it.
 pub fn check<C: Connector>(manifest_toml: &str, documents: &[Document]) {
-    assert!(!documents.is_empty(), "give at least one good document");
+    assert!(!documents.is_empty(), "pass at least one valid document");
     let catalogue = Catalogue::read(manifest_toml);
     for document in documents {
-        let snapshot =
-            C::normalize(document.clone()).unwrap_or_else(|error| panic!("a good document is refused: {error}"));
+        let snapshot = C::normalize(document.clone())
+            .unwrap_or_else(|error| panic!("normalize refuses a valid document: {error}"));
         check_snapshot(&catalogue, &snapshot);
         check_complete(&catalogue, &snapshot);
-        let again = C::normalize(document.clone()).unwrap_or_else(|error| panic!("refused the second time: {error}"));
+        let again = C::normalize(document.clone())
+            .unwrap_or_else(|error| panic!("normalize refuses the document at the second call: {error}"));
         assert_eq!(snapshot, again, "the same document must give the same snapshot");
         check_damaged::<C>(&catalogue, document);
     }
@@ -77,7 +78,10 @@ impl Catalogue {
         }
         for broken in list("break") {
             let metric = word(&broken, "metric");
-            assert!(kinds.contains_key(&metric), "connector.toml: a break of {metric}, which is not in the catalogue");
+            assert!(
+                kinds.contains_key(&metric),
+                "connector.toml: [[break]] names {metric}, which is not in the catalogue"
+            );
         }
         Self {
             kinds,
@@ -88,7 +92,7 @@ impl Catalogue {
     }
 }
 
-/// What holds for a snapshot of any document, damaged or not.
+/// Checks that apply to the snapshot of any document, damaged or not.
 fn check_snapshot(catalogue: &Catalogue, snapshot: &Snapshot) {
     let mut seen = BTreeSet::new();
     for metric in &snapshot.metrics {
@@ -106,17 +110,19 @@ fn check_snapshot(catalogue: &Catalogue, snapshot: &Snapshot) {
     }
 }
 
-/// Every snapshot reports the whole catalogue: what has no value has a reason. The engagement rate is the host's.
+/// Checks that the snapshot reports the whole catalogue: a metric without a value needs a reason. The host computes the
+/// engagement rate.
 fn check_complete(catalogue: &Catalogue, snapshot: &Snapshot) {
     for name in catalogue.kinds.keys().filter(|name| *name != "engagement_rate") {
         assert!(
             snapshot.metrics.iter().any(|metric| metric.name == *name),
-            "{name} is in the catalogue and not in the snapshot; report it with the reason why it is missing"
+            "{name} is in the catalogue but not in the snapshot; report it with the reason why it is missing"
         );
     }
 }
 
-/// `normalize` meets documents of older releases and of platforms that changed: it may refuse one, it may not panic.
+/// Runs `normalize` on damaged documents. It also meets documents of older releases and of changed platforms: it may
+/// refuse one, but it must not panic.
 fn check_damaged<C: Connector>(catalogue: &Catalogue, document: &Document) {
     let check_text = |body: String| {
         if let Ok(snapshot) = C::normalize(Document { body, ..document.clone() }) {
@@ -151,7 +157,7 @@ fn check_damaged<C: Connector>(catalogue: &Catalogue, document: &Document) {
     }
 }
 
-/// JSON pointers of every value in a document.
+/// Collects the JSON pointer of every value in a document.
 fn walk(json: &Json, path: &mut String, paths: &mut Vec<String>) {
     paths.push(path.clone());
     let length = path.len();
@@ -168,7 +174,8 @@ fn walk(json: &Json, path: &mut String, paths: &mut Vec<String>) {
     }
 }
 
-/// Every host error and every strange answer, to all requests of a batch: one entry per account, of the right class.
+/// Responds to all requests of a batch with each host error and each strange response, and checks that every account
+/// gets an error of the right class.
 fn check_trouble<C: Connector>(catalogue: &Catalogue) {
     assert!((1..=500).contains(&catalogue.batch_size), "connector.toml: batch_size must be between 1 and 500");
     let accounts: Vec<Account> = (0..catalogue.batch_size.min(3))
@@ -188,7 +195,7 @@ fn check_trouble<C: Connector>(catalogue: &Catalogue) {
     for error in host_errors {
         let replay = Replay::new().always(Err(error.clone()));
         for outcome in run::<C>(catalogue, &replay, &accounts) {
-            let got = outcome.expect_err("nothing was answered, so nothing can be collected");
+            let got = outcome.expect_err("fetch succeeded although no request got a response");
             let fits = match &error {
                 HttpError::Denied(_) => matches!(got, FetchError::Misconfigured(_)),
                 HttpError::CredentialUnavailable(_) => {
@@ -199,7 +206,7 @@ fn check_trouble<C: Connector>(catalogue: &Catalogue) {
                 HttpError::TimedOut | HttpError::Unreachable(_) => matches!(got, FetchError::Unavailable(_)),
                 HttpError::TooLarge(_) => matches!(got, FetchError::Unexpected(_)),
             };
-            assert!(fits, "the host said {error:?}, the connector made {got:?} of it");
+            assert!(fits, "the host reported {error:?}, but the connector returned {got:?}");
         }
     }
     for status in [200, 204, 400, 401, 403, 404, 418, 429, 500, 502, 503] {
@@ -215,12 +222,12 @@ fn check_trouble<C: Connector>(catalogue: &Catalogue) {
 fn check_strange(catalogue: &Catalogue, status: u16, body: &str, outcome: Outcome) {
     match outcome {
         Ok((document, snapshot)) => {
-            assert_eq!(status, 200, "HTTP {status} with {body:?} was taken for {}", document.body);
+            assert_eq!(status, 200, "HTTP {status} with {body:?} was accepted as {}", document.body);
             let snapshot = snapshot.unwrap_or_else(|error| panic!("normalize refuses what fetch returned: {error}"));
             check_snapshot(catalogue, &snapshot);
-            // An empty list may be summed to 0; a level is never made up.
+            // The sum of an empty list may be 0, but a level must not be invented.
             for metric in snapshot.metrics.iter().filter(|metric| catalogue.kinds[&metric.name] != "flow") {
-                assert!(metric.value.is_err(), "{} was made of {body:?}: {:?}", metric.name, metric.value);
+                assert!(metric.value.is_err(), "{} was derived from {body:?}: {:?}", metric.name, metric.value);
             }
         }
         Err(error) => {
@@ -229,17 +236,17 @@ fn check_strange(catalogue: &Catalogue, status: u16, body: &str, outcome: Outcom
                 500.. => matches!(error, FetchError::Unavailable(_)),
                 _ => true,
             };
-            assert!(fits, "HTTP {status} with {body:?} became {error:?}");
+            assert!(fits, "HTTP {status} with {body:?} was classified as {error:?}");
         }
     }
 }
 
-/// Checks and collects the accounts, and looks at every request on the way.
+/// Runs `check` and `fetch` for the accounts, and checks every request they send.
 fn run<C: Connector>(catalogue: &Catalogue, replay: &Replay, accounts: &[Account]) -> Vec<Outcome> {
     let context = context(1_790_000_000);
     let window = context.window;
     let checked = replay.check::<C>(accounts[0].clone());
-    assert!(checked.is_err(), "check succeeded with {checked:?} although the platform said nothing sensible");
+    assert!(checked.is_err(), "check returned {checked:?} although no response was valid");
     let outcomes = replay.fetch::<C>(accounts.to_vec(), context).accounts;
     replay.sent().iter().for_each(|request| check_request(catalogue, accounts, request));
     outcomes
@@ -254,28 +261,33 @@ fn run<C: Connector>(catalogue: &Catalogue, replay: &Replay, accounts: &[Account
         .collect()
 }
 
-/// A request stays within the manifest: its hosts, its slots, the accounts of the batch, no header that is the host's.
+/// Checks that a request stays within the manifest: its hosts, its credential slots, the accounts of the batch, and no
+/// header that only the host may set.
 fn check_request(catalogue: &Catalogue, accounts: &[Account], request: &SentRequest) {
     let url = request.url.as_str();
-    let rest = url.strip_prefix("https://").unwrap_or_else(|| panic!("{url} is not https"));
+    let rest = url.strip_prefix("https://").unwrap_or_else(|| panic!("{url} does not start with https://"));
     let origin = format!("https://{}", rest.split(['/', '?']).next().unwrap_or_default());
     let is_allowed = catalogue.origins.iter().any(|allowed| match allowed.strip_prefix("https://*.") {
         Some(domain) => origin.ends_with(&format!(".{domain}")),
         None => *allowed == origin,
     });
     assert!(is_allowed, "{url} is outside the manifest's hosts");
-    assert!(url.bytes().all(|byte| byte.is_ascii_graphic()), "{url} is not encoded");
+    assert!(url.bytes().all(|byte| byte.is_ascii_graphic()), "{url} is not percent-encoded");
     for (name, _) in &request.headers {
         let name = name.to_ascii_lowercase();
         assert!(
             !matches!(name.as_str(), "host" | "authorization" | "cookie" | "connection"),
-            "{name} is the host's header"
+            "the connector sets the header {name}, which only the host may set"
         );
     }
     if let Some(credential) = &request.credential {
-        assert!(catalogue.slots.contains(&credential.slot), "the slot {} is not in the manifest", credential.slot);
+        assert!(
+            catalogue.slots.contains(&credential.slot),
+            "the credential slot {} is not in the manifest",
+            credential.slot
+        );
         if let Some(owner) = &credential.account {
-            assert!(accounts.iter().any(|account| account.id == *owner), "{owner} is no account of the batch");
+            assert!(accounts.iter().any(|account| account.id == *owner), "{owner} is not an account of the batch");
         }
     }
     if request.method == Method::Get {

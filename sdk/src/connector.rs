@@ -1,4 +1,4 @@
-//! The trait a connector implements, and how it becomes a component.
+//! The trait that a connector implements, and the macro that exports it as a component.
 
 use std::future::Future;
 
@@ -10,28 +10,30 @@ use crate::{Account, BatchResult, Context, Document, FetchError, Fetched, Http, 
 
 /// A connector for one platform.
 ///
-/// `fetch` collects, `normalize` interprets. Everything `normalize` needs must be in the body that `fetch` returned, since it
-/// is run again on stored documents, without any capability, perhaps years later.
+/// `fetch` collects, `normalize` interprets. The host runs `normalize` again on stored documents, without network
+/// access and perhaps years later, so everything it needs must be in the body that `fetch` returned.
+///
+/// The [crate's front page](crate) shows a complete implementation.
 #[expect(async_fn_in_trait, reason = "a component is single-threaded; its futures need not be Send")]
 pub trait Connector {
-    /// Is this account reachable with its credential? Answers with the account's name on the platform.
+    /// Checks that the account can be reached with its credential. Returns the account's name on the platform.
     ///
     /// # Errors
-    /// As [`FetchError`] says.
+    /// The [`FetchError`] variant tells the host how to react.
     async fn check(http: &Http, account: Account) -> Result<String, FetchError>;
 
-    /// Fetches one document per account, in the order of the accounts. One account's failure must not touch another's.
+    /// Fetches one document per account, in the order of the accounts. One account's failure must not affect another's.
     async fn fetch(http: &Http, accounts: Vec<Account>, context: Context) -> BatchResult;
 
-    /// Turns a document into a snapshot. Pure: it sees the document and nothing else.
+    /// Turns a document into a snapshot. Must be pure: the result depends on the document alone.
     ///
     /// # Errors
-    /// A sentence that says what in the document can't be understood.
+    /// A message that says which part of the document can't be understood.
     fn normalize(document: Document) -> Result<Snapshot, String>;
 }
 
 impl BatchResult {
-    /// Fetches every account by itself, at most `at_once` at a time, and keeps their order.
+    /// Calls `fetch` for each account, at most `at_once` calls at a time, and keeps the order of the accounts.
     pub async fn each<F, Fut>(accounts: Vec<Account>, at_once: usize, fetch: F) -> Self
     where
         F: FnMut(Account) -> Fut,
@@ -41,7 +43,14 @@ impl BatchResult {
     }
 }
 
-/// Does something for every item, at most `at_once` at a time, and answers in the order of the items.
+/// Calls `act` for every item, at most `at_once` calls at a time, and returns the results in the order of the items.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// let doubled = backline_sdk::gather([1, 2, 3], 2, |number| async move { number * 2 }).await;
+/// assert_eq!(doubled, [2, 4, 6]);
+/// # });
+/// ```
 pub async fn gather<T, F, Fut>(items: impl IntoIterator<Item = T>, at_once: usize, act: F) -> Vec<Fut::Output>
 where
     F: FnMut(T) -> Fut,
@@ -51,7 +60,7 @@ where
 }
 
 impl Window {
-    /// Whether a moment (Unix seconds) lies inside.
+    /// Whether a time in Unix seconds lies inside the window: `since` is included, `until` is not.
     #[must_use]
     pub fn contains(&self, moment: i64) -> bool {
         self.since <= moment && moment < self.until
@@ -59,18 +68,18 @@ impl Window {
 }
 
 impl Fetched {
-    /// A body without state. NUL characters, which PostgreSQL refuses, are left out.
+    /// A document without state. NUL characters are removed, because PostgreSQL refuses them.
     #[must_use]
     pub fn new(body: &Json) -> Self {
         let mut text = body.to_string();
-        // A quick look first: hardly any document has one, and most are large.
+        // Search before copying: few documents contain NUL, and most are large.
         if text.contains("\\u0000") {
             text = without_nul(body).to_string();
         }
         Self { body: text, state: None }
     }
 
-    /// Keeps something for the next fetch of this account.
+    /// Adds state, which the host passes to the next fetch of this account.
     #[must_use]
     pub fn with_state(mut self, state: &Json) -> Self {
         self.state = Some(state.to_string());
@@ -79,13 +88,13 @@ impl Fetched {
 }
 
 impl Account {
-    /// The account's settings; an empty object where they can't be read.
+    /// The account's settings as JSON; an empty object if they can't be parsed.
     #[must_use]
     pub fn settings_json(&self) -> Json {
         serde_json::from_str(&self.settings).unwrap_or_else(|_| Json::Object(serde_json::Map::new()))
     }
 
-    /// What this connector kept the last time, if it can still be read.
+    /// The state from the account's last fetch; `None` if there is none or it can't be parsed.
     #[must_use]
     pub fn state_json(&self) -> Option<Json> {
         self.state.as_deref().and_then(|state| serde_json::from_str(state).ok())
@@ -93,26 +102,26 @@ impl Account {
 }
 
 impl Document {
-    /// The body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Errors
-    /// When it is not JSON.
+    /// If the body is not valid JSON.
     pub fn json(&self) -> Result<Json, String> {
         serde_json::from_str(&self.body).map_err(|error| format!("the document is not JSON: {error}"))
     }
 }
 
-/// Has a panic's message and place logged before it traps: without this, all the host sees is `unreachable`.
+/// Logs the message and location of a panic before it traps. Without this the host sees only `unreachable`.
 #[cfg(target_arch = "wasm32")]
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| crate::log::write(crate::log::Level::Error, &panic.to_string())));
 }
 
-/// Makes a type that implements [`Connector`] the component's export.
+/// Exports a type that implements [`Connector`] from the component.
 #[macro_export]
 macro_rules! export_connector {
     ($connector:ty) => {
-        // Outside a component nothing is exported, yet what can't be exported must not compile.
+        // A native build exports nothing, but a type that can't be exported must still fail to compile.
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn() = || {
             fn is_connector<C: $crate::Connector>() {}

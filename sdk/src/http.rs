@@ -1,4 +1,4 @@
-//! Requests through the host, or through a recording when tests run.
+//! HTTP requests: sent by the host, or matched with prepared responses in tests.
 
 use std::fmt;
 
@@ -8,7 +8,16 @@ use crate::bindings::backline::connector::http as wit;
 pub use crate::bindings::backline::connector::http::{Error as HttpError, Method};
 use crate::{Account, FetchError};
 
-/// The way out: the host's `http.send`, or a [`Replay`](crate::testing::Replay) in tests.
+/// The HTTP client: the host's `http.send`, or a [`Replay`](crate::testing::Replay) in tests.
+///
+/// ```
+/// use backline_sdk::prelude::*;
+///
+/// async fn profile(http: &Http, account: &Account) -> Result<Json, FetchError> {
+///     let request = http.get("https://api.example.com/me").query("fields", "id,name").account("user", account);
+///     request.send().await?.ok_json()
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Http {
     #[cfg(not(target_arch = "wasm32"))]
@@ -16,14 +25,15 @@ pub struct Http {
 }
 
 impl Http {
-    /// The host's. Used by [`export_connector!`](crate::export_connector).
+    /// The client that sends through the host. Used by [`export_connector!`](crate::export_connector).
     #[cfg(target_arch = "wasm32")]
     #[must_use]
     pub fn host() -> Self {
         Self {}
     }
 
-    /// The host's, which exists inside a component only: outside one, no answer is prepared for any request.
+    /// The client that sends through the host. In a native build there is no host: every request panics, because no
+    /// response is prepared for it.
     #[cfg(not(target_arch = "wasm32"))]
     #[must_use]
     pub fn host() -> Self {
@@ -40,7 +50,7 @@ impl Http {
         self.request(Method::Post, url)
     }
 
-    /// Starts a request.
+    /// Starts a request with the given method.
     pub fn request(&self, method: Method, url: impl Into<String>) -> Request<'_> {
         Request {
             http: self,
@@ -56,7 +66,7 @@ impl Http {
     }
 }
 
-/// A request in the making.
+/// A request that is being built. Created by [`Http::get`], [`Http::post`] and [`Http::request`].
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request<'a> {
@@ -65,7 +75,7 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Appends a query parameter, encoding both sides.
+    /// Appends a query parameter. Name and value are percent-encoded.
     pub fn query(mut self, name: &str, value: impl fmt::Display) -> Self {
         let separator = if self.request.url.contains('?') { '&' } else { '?' };
         self.request.url.push(separator);
@@ -75,53 +85,53 @@ impl Request<'_> {
         self
     }
 
-    /// Adds a header. `Host`, `Authorization`, `Cookie` and their kin are refused by the host.
+    /// Adds a header. The host refuses `Host`, `Authorization`, `Cookie` and others that it sets itself.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Sends a JSON body.
+    /// Sets a JSON body and its content type.
     pub fn json(mut self, body: &Json) -> Self {
         self.request.body = Some(body.to_string().into_bytes());
         self.header("content-type", "application/json")
     }
 
-    /// Has the operator's own secret of this slot injected.
+    /// Asks the host to inject the operator's secret of this credential slot.
     pub fn slot(mut self, slot: &str) -> Self {
         self.request.credential = Some(wit::Credential { slot: slot.to_owned(), account: None });
         self
     }
 
-    /// Has this account's secret of this slot injected.
+    /// Asks the host to inject this account's secret of this credential slot.
     pub fn account(mut self, slot: &str, account: &Account) -> Self {
         self.request.credential = Some(wit::Credential { slot: slot.to_owned(), account: Some(account.id.clone()) });
         self
     }
 
-    /// Sends it. The host follows redirects and retries what is worth retrying.
+    /// Sends the request. The host follows redirects and retries transient failures.
     ///
     /// # Errors
-    /// As [`HttpError`] says; a status of 400 and above is an answer, not an error.
+    /// [`HttpError`] if there is no response. A response with a status of 400 or above is not an error here.
     pub async fn send(self) -> Result<Response, HttpError> {
         let response = self.http.send(self.request).await?;
         Ok(Response { status: response.status, headers: response.headers, body: response.body })
     }
 }
 
-/// An answer.
+/// The response to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Decompressed.
+    /// The decompressed body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The first header of this name (lower case).
+    /// The value of the first header with this name, which must be in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -133,23 +143,24 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// Seconds that `Retry-After` asks to wait, where it is a number; the host has already honoured it in its own retries.
+    /// The delay in seconds from `Retry-After`, if it is a number. The host has already honoured it in its own retries.
     #[must_use]
     pub fn retry_after(&self) -> Option<u32> {
         self.header("retry-after")?.trim().parse().ok()
     }
 
-    /// The body as JSON, whatever the status; none where it is empty, HTML or cut off.
+    /// The body as JSON, whatever the status; `None` if it is not JSON, such as an empty, HTML or truncated body.
     #[must_use]
     pub fn json(&self) -> Option<Json> {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// The body of a successful answer as JSON.
+    /// The body of a successful response as JSON.
     ///
     /// # Errors
-    /// [`FetchError::Unavailable`] for 5xx, [`FetchError::Unexpected`] for any other status and for a body that is not JSON.
-    /// Platforms that explain their errors deserve a classifier of their own before this is called.
+    /// [`FetchError::Unavailable`] for a status of 500 or above, [`FetchError::Unexpected`] for any other status
+    /// outside 200 to 299 and for a body that is not JSON. If the platform's error bodies say more, classify the
+    /// response before this call.
     pub fn ok_json(&self) -> Result<Json, FetchError> {
         if self.status >= 500 {
             return Err(FetchError::Unavailable(format!("HTTP {}", self.status)));
@@ -176,13 +187,13 @@ impl From<HttpError> for FetchError {
             HttpError::QuotaExhausted(until) => Self::QuotaExhausted(until),
             HttpError::TimedOut => Self::Unavailable("timed out".into()),
             HttpError::Unreachable(why) => Self::Unavailable(why),
-            HttpError::TooLarge(limit) => Self::Unexpected(format!("the answer is larger than {limit} bytes")),
+            HttpError::TooLarge(limit) => Self::Unexpected(format!("the response is larger than {limit} bytes")),
         }
     }
 }
 
 impl FetchError {
-    /// As `From`, for a request with the operator's own secret: where that is missing, no artist can mend it.
+    /// As `From`, for a request with the operator's secret: if it is missing, only the operator can fix that.
     #[must_use]
     pub fn of_operator(error: HttpError) -> Self {
         match error {
@@ -192,7 +203,8 @@ impl FetchError {
     }
 }
 
-/// Percent-encodes all but the unreserved characters of RFC 3986, plus `,` which every platform here takes as it is.
+/// Percent-encodes all characters but `,` and the unreserved ones of RFC 3986; every supported platform accepts a plain
+/// `,`.
 #[must_use]
 pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());

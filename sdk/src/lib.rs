@@ -1,9 +1,9 @@
 //! Everything a Backline connector depends on.
 //!
-//! A connector implements [`Connector`] and names itself with [`export_connector!`]. Its only way out is [`Http`]; it never
-//! sees a secret, it never divides by zero, and it is tested offline with [`testing::Replay`].
+//! A connector implements [`Connector`] and exports itself with [`export_connector!`]. [`Http`] is its only way to the
+//! network. It never sees a secret, and its tests run offline with [`testing::Replay`]:
 //!
-//! ```no_run
+//! ```
 //! use backline_sdk::prelude::*;
 //!
 //! struct Example;
@@ -29,7 +29,15 @@
 //! }
 //!
 //! backline_sdk::export_connector!(Example);
-//! # fn main() {}
+//!
+//! # fn main() {
+//! // In a test:
+//! use backline_sdk::testing::{Replay, account, context, metric};
+//!
+//! let replay = Replay::new().get("/me", 200, r#"{ "name": "Ada", "followers": 120 }"#);
+//! let snapshot = replay.collect::<Example>(account("account-1", "ada"), context(1_795_132_800)).unwrap();
+//! assert_eq!(metric(&snapshot, "followers"), json!(120));
+//! # }
 //! ```
 
 pub mod bindings;
@@ -63,7 +71,7 @@ pub use snapshot::{SnapshotBuilder, Tally};
 pub use stop::Stop;
 pub use time::timestamp;
 
-/// What nearly every connector uses.
+/// The types and functions that most connectors use, for a glob import.
 pub mod prelude {
     pub use crate::{
         Absence, Account, BatchResult, Connector, Context, Coverage, Document, Engagement, EngagementBasis, FetchError,

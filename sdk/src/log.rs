@@ -1,4 +1,4 @@
-//! The connector's log in the host.
+//! Writes to the connector's log, which the host stores.
 
 pub use crate::bindings::backline::connector::log::Level;
 

@@ -1,16 +1,24 @@
-//! Numbers and texts as platforms really send them.
+//! Reads numbers, texts and ids in the forms in which platforms send them.
 
 use serde_json::Value as Json;
 
-/// A count, from a whole number, an integral float (`33920.0`) or a decimal string (`"3331930783"`).
+/// Reads a count from a whole number, an integral float (`33920.0`) or a decimal string (`"3331930783"`).
 ///
-/// Anything else (absent, null, a fraction, text, beyond 64 bits) is none: missing is never zero.
+/// `None` for anything else, such as null, a fraction, other text, or a number beyond 64 bits. A missing number is
+/// never 0.
+///
+/// ```
+/// use backline_sdk::prelude::*;
+///
+/// assert_eq!(integer(&json!("3331930783")), Some(3_331_930_783));
+/// assert_eq!(integer(&json!(null)), None);
+/// ```
 #[must_use]
 pub fn integer(json: &Json) -> Option<i64> {
     match json {
         Json::Number(number) => number.as_i64().or_else(|| {
             let float = number.as_f64()?;
-            // 2^53: past it a float no longer says which whole number was meant.
+            // From 2^53 on, a float no longer identifies one whole number.
             #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and within 53 bits")]
             (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then_some(float as i64)
         }),
@@ -19,16 +27,16 @@ pub fn integer(json: &Json) -> Option<i64> {
     }
 }
 
-/// A text that is not empty, without NUL characters (PostgreSQL refuses them).
+/// Reads a text that is not blank. NUL characters are removed, because PostgreSQL refuses them.
 #[must_use]
 pub fn text(json: &Json) -> Option<String> {
     let text = json.as_str()?.replace('\0', "");
     (!text.trim().is_empty()).then_some(text)
 }
 
-/// An id as an opaque string, also where a platform sends it as a whole JSON number of up to 64 bits.
+/// Reads an id as an opaque string, from a string or from a whole JSON number of up to 64 bits.
 ///
-/// A number that only a float could hold is none: its last digits are already gone.
+/// `None` for a larger number: it was parsed as a float, and its last digits are lost.
 #[must_use]
 pub fn id(json: &Json) -> Option<String> {
     match json {
@@ -37,7 +45,7 @@ pub fn id(json: &Json) -> Option<String> {
     }
 }
 
-/// The same JSON with every NUL character left out of its texts and keys, since PostgreSQL refuses them.
+/// Copies JSON without the NUL characters in its texts and keys, because PostgreSQL refuses them.
 #[must_use]
 pub fn without_nul(json: &Json) -> Json {
     match json {
@@ -56,7 +64,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_count_is_whole_and_within_64_bits_or_it_is_none() {
+    fn a_count_is_whole_and_within_64_bits_or_none() {
         let cases = [
             (json!(0), Some(0)),
             (json!("3331930783"), Some(3_331_930_783)),
@@ -83,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn nul_is_left_out_everywhere() {
+    fn nul_is_removed_everywhere() {
         assert_eq!(
             without_nul(&json!({ "a\0": ["x\0y", { "b": "\0" }], "n": 1 })),
             json!({ "a": ["xy", { "b": "" }], "n": 1 })

@@ -1,16 +1,24 @@
-//! Documents made of parts: one key per request, so that a part that could not be had costs its own metrics only.
+//! Documents made of parts: one key per request, so that a failed request affects only the metrics of its own part.
 //!
-//! A part is `{ "<key>": …what was answered… }`, or says why it is missing: `{ "absent": "unavailable", "why": "HTTP 504" }`.
+//! A part is `{ "<key>": <response> }`. A missing part says why: `{ "absent": "unavailable", "why": "HTTP 504" }`.
 
 use serde_json::{Value as Json, json};
 
 use crate::{Absence, FetchError};
 
-/// A part of a document: what was answered, or why there is nothing.
+/// Builds a part of a document from a response, or from the error if it concerns this part only.
+///
+/// ```
+/// use backline_sdk::{part, prelude::*, read_part};
+///
+/// let albums = part("pages", Err(FetchError::Unavailable("HTTP 504".into()))).unwrap();
+/// assert_eq!(albums, json!({ "absent": "unavailable", "why": "HTTP 504" }));
+/// assert_eq!(read_part(&albums, "pages"), Err(Absence::Unavailable));
+/// ```
 ///
 /// # Errors
-/// An error that concerns more than this part (token, pace, quota, configuration) stays an error of the account, since the host
-/// must react to it.
+/// An error that concerns more than this part (token, rate limit, quota, configuration) stays an error of the account,
+/// because the host must react to it.
 pub fn part(key: &str, answer: Result<Json, FetchError>) -> Result<Json, FetchError> {
     match answer {
         Ok(answer) => Ok(json!({ key: answer })),
@@ -21,16 +29,16 @@ pub fn part(key: &str, answer: Result<Json, FetchError>) -> Result<Json, FetchEr
     }
 }
 
-/// A part that is missing for a reason the connector knows.
+/// Builds a part that is missing, with the reason and a short explanation.
 #[must_use]
 pub fn absent_part(reason: Absence, why: &str) -> Json {
     json!({ "absent": absence_name(reason), "why": why })
 }
 
-/// What a part holds under its key.
+/// Reads what a part holds under its key.
 ///
 /// # Errors
-/// Why it holds nothing; [`Absence::Unavailable`] where the document does not say.
+/// The reason why the part is missing; [`Absence::Unavailable`] if the document gives no known reason.
 pub fn read_part<'a>(part: &'a Json, key: &str) -> Result<&'a Json, Absence> {
     const REASONS: [Absence; 4] = [Absence::NotOffered, Absence::Hidden, Absence::NotAuthorized, Absence::NotFound];
     match part["absent"].as_str() {
@@ -41,7 +49,7 @@ pub fn read_part<'a>(part: &'a Json, key: &str) -> Result<&'a Json, Absence> {
     }
 }
 
-/// A reason as documents, the database and this project's texts write it.
+/// The name of a reason, as used in documents and in the database.
 #[must_use]
 pub fn absence_name(reason: Absence) -> &'static str {
     match reason {
@@ -53,7 +61,7 @@ pub fn absence_name(reason: Absence) -> &'static str {
     }
 }
 
-/// Removes keys wherever they occur: those that are nothing but weight, such as picture addresses.
+/// Removes keys at every depth. For bulky values that no metric needs, such as picture URLs.
 pub fn drop_keys(json: &mut Json, keys: &[&str]) {
     match json {
         Json::Object(fields) => {
@@ -85,12 +93,15 @@ mod tests {
         for reason in [Absence::NotOffered, Absence::Hidden] {
             assert_eq!(read_part(&absent_part(reason, "so"), "pages"), Err(reason));
         }
-        assert_eq!(read_part(&json!({ "absent": "a reason of later days" }), "pages"), Err(Absence::Unavailable));
+        assert_eq!(
+            read_part(&json!({ "absent": "a reason from a later version" }), "pages"),
+            Err(Absence::Unavailable)
+        );
         assert_eq!(read_part(&Json::Null, "pages"), Err(Absence::Unavailable));
     }
 
     #[test]
-    fn what_the_host_must_react_to_stays_an_error() {
+    fn an_error_that_the_host_must_react_to_stays_an_error() {
         for error in [
             FetchError::Unauthorized("expired".into()),
             FetchError::Reconnect("gone".into()),
@@ -103,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn weight_is_dropped_at_every_depth() {
+    fn keys_are_dropped_at_every_depth() {
         let mut json = json!({ "images": [1], "items": [{ "id": 1, "images": {}, "more": { "images": 2 } }] });
         drop_keys(&mut json, &["images"]);
         assert_eq!(json, json!({ "items": [{ "id": 1, "more": {} }] }));

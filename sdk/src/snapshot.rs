@@ -1,22 +1,29 @@
-//! Building a snapshot so that a missing number can't turn into a zero by accident.
+//! Builds snapshots in which a missing number can't become 0 by accident.
 
 use serde_json::Value as Json;
 
 use crate::{Absence, Coverage, Engagement, Metric, Snapshot, Value, integer};
 
-/// A running sum over posts that knows which posts lacked the number.
+/// A sum over posts that also counts the posts without the number.
+///
+/// ```
+/// use backline_sdk::Tally;
+///
+/// let likes = Tally::of([Some(3), None, Some(4)]);
+/// assert_eq!((likes.sum, likes.counted, likes.skipped), (7, 2, 1));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// The sum over the posts counted.
+    /// Sum over the posts that have the number; saturates at the bounds of 64 bits.
     pub sum: i64,
-    /// Posts that carried the number.
+    /// How many posts have the number.
     pub counted: u32,
-    /// Posts that did not.
+    /// How many posts lack the number.
     pub skipped: u32,
 }
 
 impl Tally {
-    /// Counts one post's number, or that it has none.
+    /// Adds one post: its number, or `None` if it lacks the number.
     pub fn add(&mut self, number: Option<i64>) {
         match number {
             Some(number) => {
@@ -27,7 +34,7 @@ impl Tally {
         }
     }
 
-    /// The tally of one number per post.
+    /// Adds up one number per post.
     pub fn of(numbers: impl IntoIterator<Item = Option<i64>>) -> Self {
         let mut tally = Self::default();
         numbers.into_iter().for_each(|number| tally.add(number));
@@ -36,13 +43,26 @@ impl Tally {
 }
 
 impl Snapshot {
-    /// Starts an empty snapshot.
+    /// Starts a snapshot without metrics.
     pub fn builder() -> SnapshotBuilder {
         SnapshotBuilder { snapshot: Self { metrics: Vec::new(), engagement: None, notes: Vec::new() } }
     }
 }
 
-/// A snapshot in the making.
+/// Builds a [`Snapshot`]. Created by [`Snapshot::builder`].
+///
+/// ```
+/// use backline_sdk::prelude::*;
+///
+/// let body = json!({ "followers": 120 });
+/// let snapshot = Snapshot::builder()
+///     .count("followers", &body["followers"], Absence::Hidden)
+///     .count("following", &body["following"], Absence::Hidden)
+///     .absent(&["streams"], Absence::NotOffered)
+///     .build();
+/// assert_eq!(snapshot.metrics[0].value, Ok(Value::Integer(120)));
+/// assert_eq!(snapshot.metrics[1].value, Err(Absence::Hidden));
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct SnapshotBuilder {
@@ -50,24 +70,24 @@ pub struct SnapshotBuilder {
 }
 
 impl SnapshotBuilder {
-    /// A value, or why there is none.
+    /// Adds a metric: its value, or the reason why it has none.
     pub fn metric(mut self, name: &str, value: Result<Value, Absence>) -> Self {
         self.snapshot.metrics.push(Metric { name: name.to_owned(), value, coverage: None });
         self
     }
 
-    /// A value computed from several posts, or why there is none, with how many posts it covers.
+    /// Adds a metric that is computed from several posts, with the number of posts that it covers.
     pub fn metric_with(mut self, name: &str, value: Result<Value, Absence>, coverage: Coverage) -> Self {
         self.snapshot.metrics.push(Metric { name: name.to_owned(), value, coverage: Some(coverage) });
         self
     }
 
-    /// A count as the platform sends it; `otherwise` where it is not there.
+    /// Adds a count in any form that [`integer`] reads; `otherwise` is the reason if there is none.
     pub fn count(self, name: &str, json: &Json, otherwise: Absence) -> Self {
         self.metric(name, integer(json).map(Value::Integer).ok_or(otherwise))
     }
 
-    /// A sum over posts. No post at all sums to 0; posts of which none carries the number give `otherwise`.
+    /// Adds a sum over posts. Without any post the sum is 0; if no post has the number, `otherwise` is the reason.
     pub fn tally(mut self, name: &str, tally: Tally, otherwise: Absence) -> Self {
         let value =
             if tally.counted == 0 && tally.skipped > 0 { Err(otherwise) } else { Ok(Value::Integer(tally.sum)) };
@@ -76,7 +96,7 @@ impl SnapshotBuilder {
         self
     }
 
-    /// Several metrics that are missing for one reason.
+    /// Adds several metrics that are missing for the same reason.
     pub fn absent(mut self, names: &[&str], reason: Absence) -> Self {
         for name in names {
             self = self.metric(name, Err(reason));
@@ -84,19 +104,19 @@ impl SnapshotBuilder {
         self
     }
 
-    /// What the host computes the engagement rate from.
+    /// Sets the numbers from which the host computes the engagement rate.
     pub fn engagement(mut self, engagement: Option<Engagement>) -> Self {
         self.snapshot.engagement = engagement;
         self
     }
 
-    /// Something a person tracing the numbers should know.
+    /// Adds a note for people who trace the numbers.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.snapshot.notes.push(note.into());
         self
     }
 
-    /// The snapshot.
+    /// Returns the finished snapshot.
     #[must_use]
     pub fn build(self) -> Snapshot {
         self.snapshot

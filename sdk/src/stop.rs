@@ -1,29 +1,39 @@
-//! Ends a batch early once an error concerns every further request of it.
+//! Ends a batch early once an error concerns all of its further requests.
 
 use std::cell::RefCell;
 use std::future::Future;
 
 use crate::FetchError;
 
-/// Remembers the first error that concerns every further request; from then on it is the answer to all of them, and nothing
-/// more is sent.
+/// Remembers the first error that concerns every further request. From then on it returns that error without sending.
 ///
-/// For a batch whose accounts share the operator's credential: a platform that has said "too fast" or "that was all for today"
-/// should not be asked fifty times more. Accounts with credentials of their own fail each by itself.
+/// For a batch whose accounts share the operator's credential: after a rate limit or a spent quota, fifty more requests
+/// would fail too. Accounts with their own credentials don't need it, because they fail independently.
+///
+/// ```
+/// use backline_sdk::{FetchError, Stop};
+///
+/// # futures::executor::block_on(async {
+/// let stop = Stop::default();
+/// let limited = stop.unless(async { Err::<(), _>(FetchError::RateLimited(Some(30))) }).await;
+/// assert_eq!(limited, Err(FetchError::RateLimited(Some(30))));
+/// assert_eq!(stop.unless(async { Ok(1) }).await, Err(FetchError::RateLimited(Some(30))));
+/// # });
+/// ```
 #[derive(Debug, Default)]
 pub struct Stop(RefCell<Option<FetchError>>);
 
 impl Stop {
-    /// Acts, unless an error before it concerns this too.
+    /// Runs `act`, unless an error is remembered.
     ///
     /// # Errors
-    /// The remembered error, else the act's own.
+    /// The remembered error, otherwise the error of `act`.
     pub async fn unless<T>(&self, act: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
         self.check()?;
         act.await.map_err(|error| self.remember(error))
     }
 
-    /// Whether anything may be sent still.
+    /// Checks that no error is remembered, so that requests may still be sent.
     ///
     /// # Errors
     /// The remembered error.
@@ -31,7 +41,7 @@ impl Stop {
         self.0.borrow().clone().map_or(Ok(()), Err)
     }
 
-    /// Remembers an error if it concerns every further request, and hands it back.
+    /// Remembers an error if it concerns every further request, and returns it.
     pub fn remember(&self, error: FetchError) -> FetchError {
         if error.concerns_all() {
             self.0.borrow_mut().get_or_insert_with(|| error.clone());
@@ -41,8 +51,8 @@ impl Stop {
 }
 
 impl FetchError {
-    /// Whether every further request with the same credential would end the same way: what is wrong is the credential, the pace,
-    /// the allowance or the configuration, not the thing that was asked for.
+    /// Whether every further request with the same credential would fail in the same way: the cause is the credential,
+    /// the rate limit, the quota or the configuration, not the requested object.
     #[must_use]
     pub fn concerns_all(&self) -> bool {
         matches!(

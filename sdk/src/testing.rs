@@ -1,4 +1,4 @@
-//! Runs a connector offline, natively, against answers written down beforehand.
+//! Runs a connector natively and offline, against prepared responses.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,10 +9,10 @@ use serde_json::Value as Json;
 use crate::bindings::backline::connector::http as wit;
 use crate::{Account, BatchResult, Connector, Context, Document, FetchError, Http, HttpError, Snapshot, Window};
 
-/// A request as a test sees it.
+/// A request as a test sees it: method, URL, headers, body and credential.
 pub type SentRequest = wit::Request;
 
-/// One prepared answer.
+/// Prepared responses to requests with one method and one part of the URL.
 #[derive(Clone, Debug)]
 struct Prepared {
     method: wit::Method,
@@ -20,10 +20,42 @@ struct Prepared {
     answers: VecDeque<Result<wit::Response, HttpError>>,
 }
 
-/// Prepared answers, and a record of what was asked.
+/// Prepared responses, and a record of the requests.
 ///
-/// An answer belongs to the first entry whose method fits and whose text occurs in the URL; several answers of an entry are
-/// given one after the other, the last one for ever. A request that no entry fits panics with the URL.
+/// A request gets the response of the first entry whose method matches and whose text occurs in the URL. An entry with
+/// several responses gives them in order and repeats the last one. A request without a matching entry panics with its
+/// URL.
+///
+/// ```
+/// use backline_sdk::prelude::*;
+/// use backline_sdk::testing::{Replay, account, context, metric};
+///
+/// struct Example;
+///
+/// impl Connector for Example {
+///     async fn check(_: &Http, account: Account) -> Result<String, FetchError> {
+///         Ok(account.platform_id)
+///     }
+///
+///     async fn fetch(http: &Http, accounts: Vec<Account>, _: Context) -> BatchResult {
+///         BatchResult::each(accounts, 8, |account| async move {
+///             let url = format!("https://api.example.com/artists/{}", account.platform_id);
+///             Ok(Fetched::new(&http.get(url).send().await?.ok_json()?))
+///         })
+///         .await
+///     }
+///
+///     fn normalize(document: Document) -> Result<Snapshot, String> {
+///         Ok(Snapshot::builder().count("fans", &document.json()?["fans"], Absence::Hidden).build())
+///     }
+/// }
+///
+/// let replay = Replay::new().get("/artists/a1", 200, r#"{ "fans": 7 }"#).get("/artists/a2", 404, "");
+/// let snapshot = replay.collect::<Example>(account("account-1", "a1"), context(1_795_132_800)).unwrap();
+/// assert_eq!(metric(&snapshot, "fans"), json!(7));
+/// assert!(replay.collect::<Example>(account("account-2", "a2"), context(1_795_132_800)).is_err());
+/// assert_eq!(replay.urls(), ["https://api.example.com/artists/a1", "https://api.example.com/artists/a2"]);
+/// ```
 #[derive(Clone, Default)]
 pub struct Replay {
     state: Arc<Mutex<State>>,
@@ -42,25 +74,25 @@ impl fmt::Debug for Replay {
 }
 
 impl Replay {
-    /// Nothing prepared yet.
+    /// A replay without prepared responses.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Answers GET requests whose URL contains `url_part` with a status and a body.
+    /// Responds to GET requests whose URL contains `url_part` with a status and a body.
     #[must_use]
     pub fn get(self, url_part: &str, status: u16, body: impl Into<Vec<u8>>) -> Self {
         self.on(wit::Method::Get, url_part, Ok(response(status, &[], body)))
     }
 
-    /// Answers POST requests whose URL contains `url_part` with a status and a body.
+    /// Responds to POST requests whose URL contains `url_part` with a status and a body.
     #[must_use]
     pub fn post(self, url_part: &str, status: u16, body: impl Into<Vec<u8>>) -> Self {
         self.on(wit::Method::Post, url_part, Ok(response(status, &[], body)))
     }
 
-    /// Answers with anything, also with the host's own errors. A second call with the same method and text adds the next answer.
+    /// Responds with any response or host error. A second call with the same method and text adds the next response.
     #[must_use]
     pub fn on(self, method: wit::Method, url_part: &str, answer: Result<wit::Response, HttpError>) -> Self {
         self.with(|state| {
@@ -74,7 +106,7 @@ impl Replay {
         self
     }
 
-    /// Answers every request that nothing prepared before fits, of any method, with the same.
+    /// Responds in the same way to every request that no earlier entry matches, whatever its method.
     #[must_use]
     pub fn always(self, answer: Result<wit::Response, HttpError>) -> Self {
         let methods = [
@@ -88,13 +120,13 @@ impl Replay {
         methods.into_iter().fold(self, |replay, method| replay.on(method, "", answer.clone()))
     }
 
-    /// Everything that was asked so far, in order.
+    /// The requests so far, in order.
     #[must_use]
     pub fn sent(&self) -> Vec<SentRequest> {
         self.with(|state| state.sent.clone())
     }
 
-    /// The URLs that were asked so far, in order.
+    /// The URLs of the requests so far, in order.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.with(|state| state.sent.iter().map(|request| request.url.clone()).collect())
@@ -103,7 +135,7 @@ impl Replay {
     /// Runs a connector's `check`.
     ///
     /// # Errors
-    /// As the connector's.
+    /// The connector's error.
     pub fn check<C: Connector>(&self, account: Account) -> Result<String, FetchError> {
         futures::executor::block_on(C::check(&Http { replay: self.clone() }, account))
     }
@@ -111,21 +143,21 @@ impl Replay {
     /// Runs a connector's `fetch`.
     ///
     /// # Panics
-    /// When the connector does not answer once for each account, in which case the host would refuse the batch.
+    /// If the connector does not return one result per account. The host would refuse such a batch.
     pub fn fetch<C: Connector>(&self, accounts: Vec<Account>, context: Context) -> BatchResult {
         let expected = accounts.len();
         let result = futures::executor::block_on(C::fetch(&Http { replay: self.clone() }, accounts, context));
-        assert_eq!(result.accounts.len(), expected, "fetch must answer once for each account");
+        assert_eq!(result.accounts.len(), expected, "fetch must return one result per account");
         result
     }
 
     /// Fetches one account and normalises its document.
     ///
     /// # Errors
-    /// As the connector's `fetch`.
+    /// The error of the connector's `fetch`.
     ///
     /// # Panics
-    /// When `normalize` fails on what `fetch` returned.
+    /// If `normalize` refuses the document that `fetch` returned.
     pub fn collect<C: Connector>(&self, account: Account, context: Context) -> Result<Snapshot, FetchError> {
         let window = context.window;
         let fetched = self.fetch::<C>(vec![account], context).accounts.remove(0)?;
@@ -142,9 +174,9 @@ impl Replay {
                 .prepared
                 .iter_mut()
                 .find(|entry| entry.method == method && url.contains(&entry.url_part))
-                .unwrap_or_else(|| panic!("no answer is prepared for {method:?} {url}"));
+                .unwrap_or_else(|| panic!("no response is prepared for {method:?} {url}"));
             if entry.answers.len() > 1 {
-                entry.answers.pop_front().unwrap_or_else(|| unreachable!("more than one answer is left"))
+                entry.answers.pop_front().unwrap_or_else(|| unreachable!("more than one response is left"))
             } else {
                 entry.answers[0].clone()
             }
@@ -156,7 +188,7 @@ impl Replay {
     }
 }
 
-/// An answer with headers (names in lower case).
+/// A response with the given status, headers (names in lower case) and body.
 pub fn response(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> wit::Response {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     wit::Response { status, headers, body: body.into() }
@@ -168,34 +200,34 @@ pub fn account(id: &str, platform_id: &str) -> Account {
     Account { id: id.to_owned(), platform_id: platform_id.to_owned(), settings: "{}".to_owned(), state: None }
 }
 
-/// A context of the 28 days before `until` (Unix seconds), with nothing lost.
+/// A context whose window is the 28 days before `until` (Unix seconds), without lost metrics.
 #[must_use]
 pub fn context(until: i64) -> Context {
     Context { window: Window { since: until - 28 * 86_400, until }, lost_metrics: Vec::new() }
 }
 
-/// Accounts `account-0`, `account-1`, … with these platform ids, without settings or state.
+/// Accounts `account-0`, `account-1` and so on with these platform ids, without settings or state.
 #[must_use]
 pub fn accounts(platform_ids: &[&str]) -> Vec<Account> {
     platform_ids.iter().enumerate().map(|(index, id)| account(&format!("account-{index}"), id)).collect()
 }
 
-/// The snapshot of a body fetched at the end of the 28 days before `until`.
+/// The snapshot of a body that was fetched at `until` (Unix seconds), the end of a window of 28 days.
 ///
 /// # Panics
-/// When `normalize` refuses it.
+/// If `normalize` refuses the body.
 #[must_use]
 pub fn snapshot<C: Connector>(body: &str, until: i64) -> Snapshot {
     let document = Document { body: body.to_owned(), window: context(until).window, observed_at: until };
     C::normalize(document).unwrap_or_else(|error| panic!("normalize failed: {error}"))
 }
 
-/// The bodies of a folder of collected answers, by file name, sorted; none where the folder does not exist.
+/// The files of a folder of recorded bodies, as pairs of name and content, sorted; `None` if the folder does not exist.
 ///
-/// For tests against a collection that is not part of the repository: with it they check, without it they pass.
+/// For tests against recordings that can't be published with the connector: the tests pass without the folder.
 ///
 /// # Panics
-/// When the folder is there and can't be read.
+/// If the folder exists and can't be read.
 #[must_use]
 pub fn bodies(folder: &std::path::Path) -> Option<Vec<(String, Vec<u8>)>> {
     let entries = std::fs::read_dir(folder).ok()?;
@@ -211,8 +243,8 @@ pub fn bodies(folder: &std::path::Path) -> Option<Vec<(String, Vec<u8>)>> {
     Some(bodies)
 }
 
-/// The value of a metric in a snapshot as JSON: a number, a text, a list, or why it is missing, as [`absent`] writes it; null
-/// where it was not reported.
+/// The value of a metric in a snapshot as JSON: a number, a text, a list, or the reason why it is missing in the form
+/// of [`absent`]. Null if the metric was not reported.
 #[must_use]
 pub fn metric(snapshot: &Snapshot, name: &str) -> Json {
     let Some(metric) = snapshot.metrics.iter().find(|metric| metric.name == name) else { return Json::Null };
@@ -225,19 +257,19 @@ pub fn metric(snapshot: &Snapshot, name: &str) -> Json {
     }
 }
 
-/// What [`metric`] makes of a missing value: `{"absent": "hidden"}`.
+/// The form in which [`metric`] returns a missing value, such as `{"absent": "hidden"}`.
 #[must_use]
 pub fn absent(reason: &str) -> Json {
     serde_json::json!({ "absent": reason })
 }
 
-/// The posts that an aggregate counted, and those it had to leave out.
+/// How many posts a metric counted, and how many it skipped.
 ///
 /// # Panics
-/// When the metric was not reported, or is no aggregate.
+/// If the metric was not reported, or has no coverage.
 #[must_use]
 pub fn coverage(snapshot: &Snapshot, name: &str) -> (u32, u32) {
     let metric = snapshot.metrics.iter().find(|metric| metric.name == name);
     let coverage = metric.unwrap_or_else(|| panic!("{name} was not reported")).coverage;
-    coverage.map_or_else(|| panic!("{name} is no aggregate"), |coverage| (coverage.counted, coverage.skipped))
+    coverage.map_or_else(|| panic!("{name} has no coverage"), |coverage| (coverage.counted, coverage.skipped))
 }

@@ -1,10 +1,18 @@
-//! Moments as platforms write them.
+//! Reads times in the forms in which platforms write them.
 
 use serde_json::Value as Json;
 
-/// Seconds since the Unix epoch, from an RFC 3339 text (`2026-11-20T08:00:00.000Z`) or Instagram's kin (`…T08:00:00+0000`).
+/// Reads Unix seconds from RFC 3339 (`2026-11-20T08:00:00.000Z`), or from Instagram's variant without a colon in the
+/// offset (`2026-11-20T08:00:00+0000`).
 ///
-/// Fractions of a second are dropped. Anything else, also a date without a time, is none.
+/// Fractions of a second are dropped. `None` for anything else, including a date without a time.
+///
+/// ```
+/// use backline_sdk::prelude::*;
+///
+/// assert_eq!(timestamp(&json!("1970-01-02T00:00:00Z")), Some(86_400));
+/// assert_eq!(timestamp(&json!("1970-01-02")), None);
+/// ```
 #[must_use]
 pub fn timestamp(json: &Json) -> Option<i64> {
     let text = json.as_str()?.trim();
@@ -28,7 +36,7 @@ pub fn timestamp(json: &Json) -> Option<i64> {
     Some(local - offset_seconds(zone)?)
 }
 
-/// `Z`, `+02:00` or `+0200`.
+/// Offset from UTC in seconds, from `Z`, `+02:00` or `+0200`.
 fn offset_seconds(zone: &str) -> Option<i64> {
     if zone.eq_ignore_ascii_case("z") {
         return Some(0);
@@ -44,7 +52,8 @@ fn offset_seconds(zone: &str) -> Option<i64> {
     Some(sign * (digits[..2].parse::<i64>().ok()? * 3_600 + digits[2..].parse::<i64>().ok()? * 60))
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar, counting years from March so that the leap day comes last.
+/// Days from 1970-01-01 to a date of the Gregorian calendar. Years are counted from March, so that the leap day comes
+/// last.
 pub(crate) fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -59,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_read_in_every_form_the_platforms_use() {
+    fn times_are_read_in_every_form_the_platforms_use() {
         let cases = [
             ("1970-01-01T00:00:00Z", Some(0)),
             ("2019-11-21T22:17:43.000Z", Some(1_574_374_663)),

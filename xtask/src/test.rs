@@ -33,7 +33,7 @@ const SUITES: [(&str, &[&str]); 13] = [
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
-pub struct TestArguments {
+pub(crate) struct TestArguments {
     /// Only this part: unit, connectors, simulator, sandbox, gateway, store, pipeline, cli, service, hotswap, lifecycle, whole or xtask
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
@@ -46,7 +46,7 @@ pub struct TestArguments {
 ///
 /// # Errors
 /// When something the tests need can't be had; the message says how to get it.
-pub fn test(arguments: &TestArguments) -> Result<bool> {
+pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     let cargo_arguments = cargo_arguments(arguments)?;
     build::everything()?;
     if arguments.suite.as_deref().is_none_or(|suite| suite == "hotswap") {

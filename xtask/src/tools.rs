@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::process::{self, say};
 
 /// A program that tests use.
-pub struct Tool {
+pub(crate) struct Tool {
     /// What the program is called.
     name: &'static str,
     /// The Debian package it is in.
@@ -20,7 +20,7 @@ pub struct Tool {
 }
 
 /// The registry that connectors are pulled from.
-pub const REGISTRY: Tool = Tool {
+pub(crate) const REGISTRY: Tool = Tool {
     name: "docker-registry",
     package: "docker-registry",
     purpose: "the tests of registries",
@@ -28,7 +28,7 @@ pub const REGISTRY: Tool = Tool {
 };
 
 /// What checks the rules for Prometheus, and the names of figures.
-pub const PROMTOOL: Tool = Tool {
+pub(crate) const PROMTOOL: Tool = Tool {
     name: "promtool",
     package: "prometheus",
     purpose: "the tests of figures and alert rules",
@@ -39,7 +39,7 @@ pub const PROMTOOL: Tool = Tool {
 ///
 /// # Errors
 /// When it is nowhere and can't be got; the message says what to install.
-pub fn ensure(tool: &Tool) -> Result<()> {
+pub(crate) fn ensure(tool: &Tool) -> Result<()> {
     let Tool { name, package, purpose, home } = tool;
     let folder = process::target_folder().join("tools").join(package);
     let program = folder.join("usr/bin").join(name);

@@ -1,4 +1,4 @@
-//! The endpoints of the Apple Music API that are used, and what their refusals mean.
+//! The endpoints of the Apple Music API that the connector uses, and the classification of their errors.
 
 use std::collections::BTreeSet;
 
@@ -6,56 +6,57 @@ use backline_sdk::{Stop, encode, prelude::*};
 
 const ORIGIN: &str = "https://api.music.apple.com";
 
-/// The manifest's credential slot.
+/// Credential slot in the manifest.
 const SLOT: &str = "app";
 
-/// Most ids of one `/artists?ids=` request, by Apple's documentation.
-pub const ARTISTS_PER_REQUEST: usize = 25;
+/// Maximum number of ids in one `/artists?ids=` request, according to Apple's documentation.
+pub(crate) const ARTISTS_PER_REQUEST: usize = 25;
 
-/// Most items of one page of a relationship, by Apple's documentation.
+/// Maximum number of items on one page of a relationship, according to Apple's documentation.
 const ALBUMS_PER_PAGE: usize = 100;
 
-/// Most pages of one artist's albums. Pages of 25 and 100 occur, so this is at least 5,000 albums; beyond it the paging itself
-/// is broken.
+/// Maximum number of pages of one artist's albums. Pages have 25 or 100 items, so this allows at least 5,000 albums.
+/// More pages mean that the paging is broken.
 const ALBUM_PAGES_MAX: usize = 200;
 
-/// Error codes, which arrive as strings.
+/// Error codes in Apple's error bodies, which are strings.
 mod code {
-    pub const NOT_FOUND: &str = "40400";
-    pub const NO_RELATED_RESOURCES: &str = "40403";
-    pub const PERMISSIONS: &str = "40012";
+    pub(super) const NOT_FOUND: &str = "40400";
+    pub(super) const NO_RELATED_RESOURCES: &str = "40403";
+    pub(super) const PERMISSIONS: &str = "40012";
 }
 
-/// Why a list of artists was not answered.
+/// Why a request for a list of artists failed.
 #[derive(Clone, Debug)]
-pub enum ListRefusal {
-    /// The list as a whole is the problem: too much work for the server, or one id among the others is wrong.
+pub(crate) enum ListRefusal {
+    /// The list itself is the problem: it is too much work for the server, or one of its ids is invalid.
     AskOneByOne,
-    /// Everything else.
+    /// Any other error.
     Failed(FetchError),
 }
 
 /// The API for one batch.
 ///
-/// Token and pace belong to the developer, not to one artist: once one is refused, nothing more is sent in this batch.
-pub struct Api<'a> {
+/// Token and rate limit belong to the developer, not to one artist: once the token or the rate is refused, this batch
+/// sends nothing more.
+pub(crate) struct Api<'a> {
     http: &'a Http,
     stop: Stop,
 }
 
 impl<'a> Api<'a> {
-    /// The API with nothing refused.
-    pub fn new(http: &'a Http) -> Self {
+    /// The API before its first request.
+    pub(crate) fn new(http: &'a Http) -> Self {
         Self { http, stop: Stop::default() }
     }
 
-    /// One artist, as a storefront has it.
-    pub async fn artist(&self, storefront: &str, id: &str) -> Result<Json, FetchError> {
+    /// Fetches one artist from a storefront.
+    pub(crate) async fn artist(&self, storefront: &str, id: &str) -> Result<Json, FetchError> {
         if id.trim().is_empty() {
             return Err(FetchError::NotFound);
         }
         let url = format!("{ORIGIN}/v1/catalog/{}/artists/{}?include=albums", encode(storefront), encode(id));
-        // `data` is a list even for a single artist; an empty one means that there is none.
+        // `data` is a list even for a single artist. An empty list means that the artist does not exist.
         match data(self.answer(&self.get(&url).await?)?)?.into_iter().next() {
             None => Err(FetchError::NotFound),
             Some(artist) if is_artist(&artist) => Ok(artist),
@@ -63,12 +64,12 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// The artists of a list that a storefront has. The others are simply not in the answer.
-    pub async fn artists(&self, storefront: &str, ids: &BTreeSet<&str>) -> Result<Vec<Json>, ListRefusal> {
+    /// Fetches a list of artists from a storefront. The response omits artists that the storefront does not have.
+    pub(crate) async fn artists(&self, storefront: &str, ids: &BTreeSet<&str>) -> Result<Vec<Json>, ListRefusal> {
         let ids = ids.iter().copied().collect::<Vec<_>>().join(",");
         let url = format!("{ORIGIN}/v1/catalog/{}/artists?ids={}&include=albums", encode(storefront), encode(&ids));
         let response = self.get(&url).await.map_err(ListRefusal::Failed)?;
-        // A list that is too heavy times out in Apple's own front, with an HTML page.
+        // A list that takes too long times out in Apple's gateway, which responds with an HTML page.
         if response.status == 504 {
             return Err(ListRefusal::AskOneByOne);
         }
@@ -80,9 +81,9 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// All pages of an artist's albums. `included` is the relationship that came with the artist: where it holds the albums
-    /// themselves and not just their ids, it is the first page, and only the rest is asked for.
-    pub async fn albums(&self, storefront: &str, id: &str, included: Json) -> Result<Vec<Json>, FetchError> {
+    /// Fetches all pages of an artist's albums. `included` is the relationship that came with the artist: if it holds
+    /// the albums and not only their ids, it is the first page, and only the other pages are requested.
+    pub(crate) async fn albums(&self, storefront: &str, id: &str, included: Json) -> Result<Vec<Json>, FetchError> {
         let mut next = Some(format!("{ORIGIN}{}/albums?limit={ALBUMS_PER_PAGE}", path(storefront, id)));
         let mut pages = Vec::new();
         if holds_albums(&included) {
@@ -101,8 +102,8 @@ impl<'a> Api<'a> {
         Ok(pages)
     }
 
-    /// The answer with an artist's top songs, by rank.
-    pub async fn top_songs(&self, storefront: &str, id: &str) -> Result<Json, FetchError> {
+    /// Fetches an artist's top songs, ordered by rank.
+    pub(crate) async fn top_songs(&self, storefront: &str, id: &str) -> Result<Json, FetchError> {
         self.or_empty(&self.get(&format!("{ORIGIN}{}/view/top-songs", path(storefront, id))).await?)
     }
 
@@ -112,12 +113,12 @@ impl<'a> Api<'a> {
         answer.map_err(|error| self.stop.remember(FetchError::of_operator(error)))
     }
 
-    /// The body of a successful answer, or what the refusal means.
+    /// The body of a successful response, or the classified error.
     fn answer(&self, response: &Response) -> Result<Json, FetchError> {
         if response.is_success() { response.ok_json() } else { Err(self.stop.remember(meaning(response))) }
     }
 
-    /// As [`Self::answer`] for a list of related resources, where "there are none" is an empty list and no error.
+    /// Like [`Self::answer`], for a list of related resources: the error "no related resources" becomes an empty list.
     fn or_empty(&self, response: &Response) -> Result<Json, FetchError> {
         if response.status == 404 && code_of(response).as_deref() == Some(code::NO_RELATED_RESOURCES) {
             return Ok(json!({ "data": [] }));
@@ -132,18 +133,18 @@ fn path(storefront: &str, id: &str) -> String {
 }
 
 /// Whether a JSON value is an artist resource.
-pub fn is_artist(json: &Json) -> bool {
+pub(crate) fn is_artist(json: &Json) -> bool {
     text(&json["id"]).is_some() && json["type"].as_str() == Some("artists")
 }
 
-/// Whether a relationship holds albums with their dates, not only their ids.
+/// Whether a relationship holds albums with their release dates, not only their ids.
 fn holds_albums(relationship: &Json) -> bool {
     relationship["data"].as_array().is_some_and(|albums| {
         !albums.is_empty() && albums.iter().all(|album| album["attributes"]["releaseDate"].is_string())
     })
 }
 
-/// Where the next page is. It is followed as Apple wrote it: its offset is not the number of items seen so far.
+/// URL of the next page. It is used as Apple wrote it, because its offset is not the number of items seen so far.
 fn following(page: &Json) -> Result<Option<String>, FetchError> {
     match text(&page["next"]) {
         None => Ok(None),
@@ -153,10 +154,10 @@ fn following(page: &Json) -> Result<Option<String>, FetchError> {
 }
 
 fn unlike(what: &str) -> FetchError {
-    FetchError::Unexpected(format!("the answer is not {what}"))
+    FetchError::Unexpected(format!("the response is not {what}"))
 }
 
-/// The resources of an answer.
+/// The resources of a response.
 fn data(mut answer: Json) -> Result<Vec<Json>, FetchError> {
     match answer.get_mut("data").map(Json::take) {
         Some(Json::Array(data)) => Ok(data),
@@ -164,9 +165,9 @@ fn data(mut answer: Json) -> Result<Vec<Json>, FetchError> {
     }
 }
 
-/// What a refused request means. Errors are `{"errors": [{title, detail, status, code}]}`, with exceptions: 401 has no body, 504
-/// is HTML, and an overloaded API says `{"message": "API capacity exceeded"}`.
-pub fn meaning(response: &Response) -> FetchError {
+/// Classifies the response to a refused request. Errors are `{"errors": [{title, detail, status, code}]}`, with
+/// exceptions: 401 has no body, 504 is HTML, and an overloaded API sends `{"message": "API capacity exceeded"}`.
+pub(crate) fn meaning(response: &Response) -> FetchError {
     let described = describe(response);
     match response.status {
         401 => FetchError::Unauthorized(described),
@@ -181,14 +182,14 @@ pub fn meaning(response: &Response) -> FetchError {
     }
 }
 
-/// The code of the first error. Documented as a string; a number is understood too.
+/// The code of the first error. Apple documents a string; a number is accepted too.
 fn code_of(response: &Response) -> Option<String> {
     let body = response.json()?;
     let code = &body["errors"][0]["code"];
     text(code).or_else(|| integer(code).map(|code| code.to_string()))
 }
 
-/// The status and the platform's own words.
+/// The status, followed by the platform's message.
 fn describe(response: &Response) -> String {
     let body = response.json().unwrap_or_default();
     let error = &body["errors"][0];

@@ -1,17 +1,17 @@
-//! What is asked for a batch, in which order, and what of it is kept.
+//! The requests for a batch, their order, and which data of the responses is stored.
 //!
-//! The document of an account has one key per part, so that a part that could not be had costs its own metrics only:
+//! The document of an account has one key per part, so that a failed request affects only the metrics of its own part:
 //!
 //! ```json
 //! {
 //!   "storefront": "us",
-//!   "artist": { …the artist resource, without its albums… },
-//!   "albums": { "pages": [ { "data": [ … ] }, … ] },
-//!   "top_songs": { "answer": { "data": [ … ] } }
+//!   "artist": { <the artist resource without its albums> },
+//!   "albums": { "pages": [ { "data": [ <albums> ] } ] },
+//!   "top_songs": { "answer": { "data": [ <songs> ] } }
 //! }
 //! ```
 //!
-//! A part that is missing says why: `{ "absent": "unavailable", "why": "HTTP 504" }`.
+//! A missing part says why: `{ "absent": "unavailable", "why": "HTTP 504" }`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,33 +19,33 @@ use backline_sdk::{drop_keys, part, prelude::*};
 
 use crate::api::{self, Api, ListRefusal};
 
-/// Requests in flight at the same time. Apple publishes no limit; a browser opens about as many.
+/// How many requests are in flight at the same time. Apple publishes no limit; browsers use a similar number.
 const AT_ONCE: usize = 8;
 
-/// Where artists are looked for when the account's settings don't say.
+/// Storefront of accounts whose settings name none.
 const DEFAULT_STOREFRONT: &str = "us";
 
-/// Most storefronts of one account, as the manifest's schema has it.
+/// Maximum number of storefronts of one account, as in the manifest's schema.
 const STOREFRONTS_MAX: usize = 10;
 
-/// Keys that are nothing but weight: picture addresses and colours.
+/// Keys that are removed from documents: bulky picture URLs and colours, which no metric needs.
 const DROPPED: [&str; 2] = ["artwork", "editorialArtwork"];
 
-/// An artist, and the storefront that has it.
+/// An artist with the storefront in which it was found.
 struct Found {
     storefront: String,
     artist: Json,
 }
 
-/// The artist's name, from the first storefront that has it.
-pub async fn name(api: &Api<'_>, account: Account) -> Result<String, FetchError> {
+/// The artist's name in the first of the account's storefronts that has the artist.
+pub(crate) async fn name(api: &Api<'_>, account: Account) -> Result<String, FetchError> {
     let id = account.platform_id.clone();
     let found = look_up(api, &[account]).await.remove(0)?;
     Ok(text(&found.artist["attributes"]["name"]).unwrap_or(id))
 }
 
-/// Fetches a batch.
-pub async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
+/// Fetches the documents of a batch of accounts.
+pub(crate) async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
     let mut found = look_up(api, &accounts).await.into_iter();
     BatchResult::each(accounts, AT_ONCE, |account| {
         let found = found.next().unwrap_or(Err(FetchError::NotFound));
@@ -54,8 +54,8 @@ pub async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
     .await
 }
 
-/// Finds every account's artist: in the first storefront of each, then those still missing in the second, and so on. Artist
-/// ids are the same everywhere, but not every storefront has every artist.
+/// Finds the artist of every account: first in the first storefront of each account, then the missing ones in the
+/// second, and so on. Artist ids are the same in all storefronts, but not every storefront has every artist.
 async fn look_up(api: &Api<'_>, accounts: &[Account]) -> Vec<Result<Found, FetchError>> {
     let storefronts: Vec<Vec<String>> = accounts.iter().map(storefronts_of).collect();
     let mut found: Vec<Option<Result<Found, FetchError>>> = accounts.iter().map(|_| None).collect();
@@ -67,7 +67,7 @@ async fn look_up(api: &Api<'_>, accounts: &[Account]) -> Vec<Result<Found, Fetch
             }
         }
         let lists = missing.into_iter().flat_map(|(storefront, indexes)| {
-            // Ids are opaque; one with a comma would be two in a list, so it is asked for alone.
+            // Ids are opaque. One with a comma would be two in a list, so it gets a request of its own.
             let (listable, alone): (Vec<_>, Vec<_>) =
                 indexes.into_iter().partition(|index| is_listable(&accounts[*index].platform_id));
             let lists = listable.chunks(api::ARTISTS_PER_REQUEST).map(<[usize]>::to_vec).collect::<Vec<_>>();
@@ -92,14 +92,14 @@ async fn look_up(api: &Api<'_>, accounts: &[Account]) -> Vec<Result<Found, Fetch
     found.into_iter().map(|found| found.unwrap_or(Err(FetchError::NotFound))).collect()
 }
 
-/// One storefront's artists, in the order of the ids.
+/// Fetches artists from one storefront, in the order of the ids.
 async fn ask(api: &Api<'_>, storefront: &str, ids: &[&str]) -> Vec<Result<Json, FetchError>> {
     if let [id] = ids {
         return vec![api.artist(storefront, id).await];
     }
     let unique: BTreeSet<&str> = ids.iter().copied().collect();
     match api.artists(storefront, &unique).await {
-        // Matched by id: those that are not there are left out, and no order is promised.
+        // Match by id: the response omits unknown artists, and its order is not documented.
         Ok(artists) => {
             let of = |id: &str| artists.iter().find(|it| api::is_artist(it) && it["id"].as_str() == Some(id));
             ids.iter().map(|id| of(id).cloned().ok_or(FetchError::NotFound)).collect()
@@ -113,7 +113,7 @@ fn is_listable(id: &str) -> bool {
     !id.trim().is_empty() && !id.contains(',')
 }
 
-/// The storefronts of an account's settings in their order, each once.
+/// The storefronts in an account's settings, in their order and without duplicates.
 fn storefronts_of(account: &Account) -> Vec<String> {
     let settings = account.settings_json();
     let mut storefronts: Vec<String> = Vec::new();
@@ -131,7 +131,7 @@ fn storefronts_of(account: &Account) -> Vec<String> {
 
 async fn one(api: &Api<'_>, id: &str, found: Found) -> Result<Fetched, FetchError> {
     let Found { storefront, mut artist } = found;
-    // The albums part replaces the relationship, which may be cut off and without dates.
+    // The albums part replaces the relationship, which may be truncated and lack release dates.
     let included = artist.get_mut("relationships").and_then(Json::as_object_mut).and_then(|them| them.remove("albums"));
     let albums = api.albums(&storefront, id, included.unwrap_or_default()).await.map(Json::Array);
     let albums = part("pages", albums)?;

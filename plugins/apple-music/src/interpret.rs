@@ -1,17 +1,17 @@
-//! Turns a stored document into metrics. Pure and tolerant: a part that is broken costs its own metrics only.
+//! Turns a stored document into metrics. A broken part affects only its own metrics.
 
 use std::collections::BTreeSet;
 
 use backline_sdk::{Placement, SnapshotBuilder, prelude::*, read_part};
 
-/// A name that every album and song has among its genres, and some artists; it says nothing.
+/// Genre of every album and song, and of some artists. It carries no information.
 const FILLER_GENRE: &str = "Music";
 
-/// The snapshot of a document written by `collect`.
-pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
+/// Builds the snapshot of a document written by `collect`.
+pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let mut builder = Snapshot::builder()
-        // The API has no such numbers for anybody.
+        // The API has no such numbers for any artist.
         .absent(&["followers", "streams", "monthly_listeners"], Absence::NotOffered)
         .metric("genres", genres(&body["artist"]))
         .metric("top_track", read_part(&body["top_songs"], "answer").and_then(top_track));
@@ -32,14 +32,15 @@ fn genres(artist: &Json) -> Result<Value, Absence> {
     Ok(Value::Texts(genres.iter().filter_map(text).filter(|genre| genre != FILLER_GENRE).collect()))
 }
 
-/// The title of the first song by rank.
+/// The title of the highest-ranked song.
 fn top_track(answer: &Json) -> Result<Value, Absence> {
     let first = answer["data"].as_array().ok_or(Absence::Unavailable)?.first().ok_or(Absence::NotFound)?;
     text(&first["attributes"]["name"]).map(Value::Text).ok_or(Absence::Unavailable)
 }
 
-/// Counts the albums (singles are albums too) inside the window, each once. What was only announced when the document was
-/// fetched is not out. What is dated too vaguely to tell, or not at all, is not counted and shows in the coverage.
+/// Counts the albums (singles are albums too) that were released inside the window, each once. An album that was only
+/// announced when the document was fetched is not counted. An album with a missing or too vague date counts as skipped
+/// in the coverage.
 fn with_recent_releases(
     builder: SnapshotBuilder,
     pages: Result<&Json, Absence>,
@@ -55,7 +56,7 @@ fn with_recent_releases(
     let mut seen = BTreeSet::new();
     let mut coverage = Coverage { counted: 0, skipped: 0 };
     for page in pages {
-        // A page that is no page hides an unknown number of albums: a count without it would be a guess.
+        // An unreadable page hides an unknown number of albums, so a count without it would be a guess.
         let Some(albums) = page["data"].as_array() else { return builder.metric(name, Err(Absence::Unavailable)) };
         for album in albums {
             if text(&album["id"]).is_some_and(|id| !seen.insert(id)) {

@@ -1,7 +1,7 @@
 //! Backline connector for Apple Music: artists from the public catalogue, with the developer's token.
 //!
-//! `api` knows the endpoints and what their refusals mean, `collect` decides what is asked in which order, `interpret` turns
-//! stored documents into metrics.
+//! `api` calls the endpoints and classifies their errors, `collect` decides which requests are made in which order,
+//! `interpret` turns stored documents into metrics.
 
 mod api;
 mod collect;
@@ -9,7 +9,7 @@ mod interpret;
 
 use backline_sdk::prelude::*;
 
-/// The connector.
+/// The connector for Apple Music.
 #[derive(Debug)]
 pub struct AppleMusic;
 

@@ -1,4 +1,4 @@
-//! One batch: each account with its own token, its posts of the window, and their insights.
+//! Fetches a batch: each account with its own token, its posts of the window, and their insights.
 
 use backline_sdk::prelude::*;
 
@@ -8,16 +8,20 @@ use crate::{API_VERSION, ORIGIN, SLOT, errors};
 const ACCOUNT_FIELDS: &str = "user_id,username,name,account_type,followers_count,follows_count,media_count";
 const POST_FIELDS: &str = "id,media_type,media_product_type,timestamp,permalink,like_count,comments_count";
 
-/// Accounts collected at the same time, and posts of each whose insights are asked at the same time.
+/// How many accounts are collected at the same time.
 const ACCOUNTS_AT_ONCE: usize = 4;
+
+/// How many posts of one account have their insights requested at the same time.
 const POSTS_AT_ONCE: usize = 4;
 
-/// Posts a page; most pages read of one account, empty ones included.
+/// Posts per page.
 const PAGE_SIZE: usize = 50;
+
+/// Maximum number of pages read of one account, empty ones included.
 const PAGES_MAX: usize = 40;
 
-/// Fetches a batch.
-pub async fn batch(http: &Http, accounts: Vec<Account>, context: &Context) -> BatchResult {
+/// Fetches the documents of a batch of accounts.
+pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, context: &Context) -> BatchResult {
     let asked = Asked::new(&context.lost_metrics);
     let window = context.window;
     let mut result =
@@ -26,7 +30,7 @@ pub async fn batch(http: &Http, accounts: Vec<Account>, context: &Context) -> Ba
     result
 }
 
-/// The API's address for this account, with the version that its settings name.
+/// Base URL of the API for this account, with the version from its settings.
 fn base(account: &Account) -> String {
     let settings = account.settings_json();
     let is_version = |version: &&str| {
@@ -39,22 +43,20 @@ fn base(account: &Account) -> String {
     format!("{ORIGIN}/{version}")
 }
 
-/// The account behind the token, if it is the one that is meant.
+/// Fetches the account that the token belongs to, and checks that it is the expected one.
 ///
 /// # Errors
-/// As the platform says; `reconnect` where the token belongs to somebody else.
-pub async fn me(http: &Http, account: &Account) -> Result<Json, FetchError> {
+/// The classified error of the platform; `Reconnect` if the token belongs to another account.
+pub(crate) async fn me(http: &Http, account: &Account) -> Result<Json, FetchError> {
     let request = http.get(format!("{}/me", base(account))).query("fields", ACCOUNT_FIELDS).account(SLOT, account);
     let me = errors::classify(&request.send().await?)?;
-    // Two ids: the professional account's, and one that only this app knows.
+    // `user_id` is the id of the professional account, `id` is specific to this app.
     let ids = [id(&me["user_id"]), id(&me["id"])];
     if ids.iter().all(Option::is_none) {
         return Err(FetchError::Unexpected("the account has no id".to_owned()));
     }
     if account.platform_id != "me" && !ids.iter().flatten().any(|id| *id == account.platform_id) {
-        return Err(FetchError::Reconnect(
-            "the token belongs to another account; connect the one that is meant".to_owned(),
-        ));
+        return Err(FetchError::Reconnect("the token belongs to another account; connect the right one".to_owned()));
     }
     Ok(me)
 }
@@ -63,12 +65,12 @@ async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> R
     let me = me(http, account).await?;
     let (posts, is_cut) = match posts(http, account, window).await {
         Ok(posts) => posts,
-        // The account's own numbers are good; its posts may not be read, or are not what is documented.
+        // Keep the account's own numbers: only its posts may not be read, or have an undocumented form.
         Err(FetchError::Forbidden(_)) => return Ok(Fetched::new(&json!({ "me": me, "problem": "not-authorized" }))),
         Err(FetchError::Unexpected(_)) => return Ok(Fetched::new(&json!({ "me": me, "problem": "unavailable" }))),
         Err(error) => return Err(error),
     };
-    // Past the bound nothing can be summed, so nothing more is asked.
+    // A truncated list can't be summed, so no insights are requested.
     if is_cut {
         return Ok(Fetched::new(&json!({ "me": me, "cut": true })));
     }
@@ -84,7 +86,7 @@ async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> R
     for (post, insights) in answers {
         let entry = match insights {
             Ok(data) => json!({ "data": data }),
-            // A post that was deleted meanwhile, or that has a fault of its own, costs itself.
+            // A post that was deleted in the meantime, or fails on its own, affects only itself.
             Err(FetchError::NotFound) => json!({ "problem": "not-found" }),
             Err(FetchError::Forbidden(_)) => json!({ "problem": "not-authorized" }),
             Err(error @ (FetchError::Unavailable(_) | FetchError::Unexpected(_))) => {
@@ -95,7 +97,7 @@ async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> R
         };
         of_posts.insert(post, entry);
     }
-    // When all fail alike it is the platform; the account is better tried again.
+    // If all posts fail, the platform is at fault, and the account should be retried.
     if failures.len() == posts.len()
         && let Some(error) = failures.into_iter().find(|error| matches!(error, FetchError::Unavailable(_)))
     {
@@ -104,7 +106,7 @@ async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> R
     Ok(Fetched::new(&json!({ "me": me, "media": posts, "insights": of_posts, "refused_metrics": asked.refused() })))
 }
 
-/// The posts published inside the window, and whether there were more pages than are read.
+/// Fetches the posts published inside the window. Also returns whether the list was truncated.
 async fn posts(http: &Http, account: &Account, window: Window) -> Result<(Vec<Json>, bool), FetchError> {
     let mut posts: Vec<Json> = Vec::new();
     let mut after: Option<String> = None;
@@ -118,7 +120,8 @@ async fn posts(http: &Http, account: &Account, window: Window) -> Result<(Vec<Js
             request = request.query("after", after);
         }
         let page = errors::classify(&request.send().await?)?;
-        // Newest first: once a page ends before the window, the next one holds nothing of it. A page may be empty and not the last.
+        // Posts come newest first, so a page that ends before the window is the last one needed. An empty page may have
+        // successors.
         let (mut is_past, mut is_dated) = (false, false);
         let items =
             page["data"].as_array().ok_or_else(|| FetchError::Unexpected("the posts are not a list".to_owned()))?;
@@ -130,11 +133,11 @@ async fn posts(http: &Http, account: &Account, window: Window) -> Result<(Vec<Js
                 posts.push(post.clone());
             }
         }
-        // Nothing tells which of them are inside the window: that is no zero.
+        // Without dates it is unknown which posts are inside the window, so the count is not 0.
         if !items.is_empty() && !is_dated {
             return Err(FetchError::Unexpected("the posts carry no timestamp".to_owned()));
         }
-        // `next` only says that there is more: it carries the token, so it is neither followed nor kept.
+        // `next` holds the token, so it is neither followed nor stored. It only shows that there are more pages.
         let next = text(&page["paging"]["cursors"]["after"]);
         let is_last = page["paging"]["next"].as_str().is_none_or(str::is_empty);
         if is_past || is_last {

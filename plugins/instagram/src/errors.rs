@@ -1,17 +1,17 @@
-//! Meta's error bodies, and what each means for the host.
+//! Classifies Meta's error bodies for the host.
 
 use backline_sdk::prelude::*;
 
-/// Why an answer is no good, with what decides about a refused metric.
+/// Why a request failed, with the details that identify a refused metric.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Failure {
-    /// As the host is to be told.
+    /// The error to report to the host.
     Class(FetchError),
-    /// Code 100: a parameter is wrong, which may be a metric's name.
+    /// Code 100: a parameter is invalid, which may be the name of a metric.
     Parameter {
-        /// What the platform said.
+        /// The platform's message.
         message: String,
-        /// `error_subcode`.
+        /// The platform's `error_subcode`, which tells special cases apart.
         subcode: Option<i64>,
     },
 }
@@ -31,16 +31,17 @@ impl From<Failure> for FetchError {
     }
 }
 
-/// The body of a good answer, or what is wrong.
+/// The body of a successful response, or the classified error.
 ///
-/// The code decides, never the type: `OAuthException` stands on expired tokens, throttling and wrong parameters alike.
-pub fn classify(response: &Response) -> Result<Json, Failure> {
+/// Only the code counts, not the type: `OAuthException` is used for expired tokens, throttling and invalid parameters
+/// alike.
+pub(crate) fn classify(response: &Response) -> Result<Json, Failure> {
     let body = response.json();
     if let Some(body) = &body {
         if let Some(error) = body.get("error").filter(|error| error.is_object()) {
             return Err(of_error(response, error));
         }
-        // The OAuth endpoints' shape, flat.
+        // The flat shape of the OAuth endpoints.
         if body.get("error_type").is_some() || body.get("error_message").is_some() {
             return Err(Failure::Class(of_oauth(response, body)));
         }
@@ -56,10 +57,10 @@ fn of_error(response: &Response, error: &Json) -> Failure {
     let subcode = integer(&error["error_subcode"]);
     let Some(code) = integer(&error["code"]) else { return Failure::Class(of_status(response, message)) };
     Failure::Class(match (code, subcode) {
-        // Throttling first: it is marked as transient too, and its wait is longer than that of a failure.
+        // Throttling comes first: it is marked as transient too, but needs a longer wait than a failure.
         (4 | 17 | 32 | 613 | 80_002, _) => FetchError::RateLimited(wait(response)),
-        // 458 app removed, 459 checkpoint, 460 password changed, 463 expired, 464 unconfirmed: a token past its end can't be
-        // refreshed with itself.
+        // 458 app removed, 459 checkpoint, 460 password changed, 463 expired, 464 unconfirmed: such a token can't be
+        // refreshed.
         (190 | 102, Some(458 | 459 | 460 | 463 | 464)) => FetchError::Reconnect(message),
         (190 | 102, _) => FetchError::Unauthorized(message),
         (10 | 200..=299, _) => FetchError::Forbidden(message),
@@ -92,7 +93,7 @@ fn of_status(response: &Response, message: String) -> FetchError {
     }
 }
 
-/// Seconds to wait: the longest of the minutes that `X-Business-Use-Case-Usage` names, else `Retry-After`.
+/// Seconds to wait: the longest time in `X-Business-Use-Case-Usage`, which is in minutes, otherwise `Retry-After`.
 fn wait(response: &Response) -> Option<u32> {
     let usage: Option<Json> =
         response.header("x-business-use-case-usage").and_then(|header| serde_json::from_str(header).ok());

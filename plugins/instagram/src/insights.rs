@@ -1,4 +1,4 @@
-//! Insights of posts, and which metrics the platform still takes.
+//! Fetches insights of posts, and tracks which metrics the platform still accepts.
 
 use std::cell::RefCell;
 
@@ -7,22 +7,22 @@ use backline_sdk::prelude::*;
 use crate::SLOT;
 use crate::errors::{self, Failure};
 
-/// What is asked of every post. One name that the platform does not know fails the request with all the others.
+/// The metrics requested for every post. One name that the platform does not know fails the whole request.
 const METRICS: [&str; 7] = ["views", "reach", "likes", "comments", "shares", "saved", "total_interactions"];
 
-/// `error_subcode` of a post from before the account became a professional one: it has no insights, and all metrics are fine.
+/// `error_subcode` of a post from before the account became professional. It has no insights; no metric is refused.
 const POSTED_BEFORE_CONVERSION: i64 = 2_108_006;
 
-/// The metrics still asked for, shared by a batch.
+/// The metrics that are still requested, shared by all accounts of a batch.
 #[derive(Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     refused_before: Vec<String>,
     lost: RefCell<Vec<LostMetric>>,
 }
 
 impl Asked {
-    /// All but those that were reported as lost before.
-    pub fn new(lost_before: &[String]) -> Self {
+    /// All metrics except those that earlier batches reported as lost.
+    pub(crate) fn new(lost_before: &[String]) -> Self {
         let refused_before = METRICS.iter().filter(|name| lost_before.iter().any(|lost| lost == *name));
         Self { refused_before: refused_before.map(|name| (*name).to_owned()).collect(), lost: RefCell::default() }
     }
@@ -42,31 +42,32 @@ impl Asked {
         }
     }
 
-    /// Every metric that is not asked for, now or from before.
-    pub fn refused(&self) -> Vec<String> {
+    /// All metrics that are not requested: lost in this batch or before.
+    pub(crate) fn refused(&self) -> Vec<String> {
         METRICS.into_iter().filter(|name| self.is_refused(name)).map(str::to_owned).collect()
     }
 
-    /// What this batch found to be lost.
-    pub fn into_lost(self) -> Vec<LostMetric> {
+    /// The metrics that this batch found to be lost.
+    pub(crate) fn into_lost(self) -> Vec<LostMetric> {
         self.lost.into_inner()
     }
 }
 
-/// A post's insights: `[{name, values | total_value, …}]`.
+/// Fetches a post's insights, a list of objects with `name` and either `values` or `total_value`.
 ///
 /// # Errors
-/// As the platform says. A refused metric is no error: it is dropped, and the rest is asked again.
-pub async fn of_post(
+/// The classified error of the platform. A refused metric is not an error: it is left out, and the others are requested
+/// again.
+pub(crate) async fn of_post(
     http: &Http,
     base: &str,
     account: &Account,
     post: &str,
     asked: &Asked,
 ) -> Result<Json, FetchError> {
-    // Refused for this kind of post only, such as a metric of reels for a picture.
+    // Metrics refused for this kind of post only, such as a metric of reels for a picture.
     let mut not_for_this: Vec<&str> = Vec::new();
-    // Each round drops a metric, so there can't be more rounds than metrics.
+    // Each round drops one metric, which bounds the number of rounds.
     for _ in 0..=METRICS.len() {
         let names: Vec<&str> = asked.names().into_iter().filter(|name| !not_for_this.contains(name)).collect();
         if names.is_empty() {
@@ -89,7 +90,7 @@ pub async fn of_post(
     Err(FetchError::Unexpected("every metric was refused".to_owned()))
 }
 
-/// Asks for each metric by itself where the refusal does not say which one it means.
+/// Requests each metric separately, because the error does not say which one is refused.
 async fn one_by_one(
     http: &Http,
     base: &str,
@@ -109,7 +110,7 @@ async fn one_by_one(
         }
     }
     if refused.len() == names.len() {
-        // All of them together: it is the post, not the metrics.
+        // If every metric is refused, the post is the cause, not the metrics.
         let message = refused.swap_remove(0).1;
         return Err(FetchError::Unexpected(message));
     }
@@ -127,7 +128,7 @@ async fn ask(http: &Http, base: &str, account: &Account, post: &str, names: &[&s
     Ok(trimmed(data))
 }
 
-/// Leaves out the title and description of each metric: they come in the account's language and say nothing of the post.
+/// Removes the title and description of each metric: they are in the account's language and say nothing about the post.
 fn trimmed(mut data: Json) -> Json {
     for insight in data.as_array_mut().into_iter().flatten().filter_map(Json::as_object_mut) {
         for waste in ["title", "description", "id"] {
@@ -137,8 +138,8 @@ fn trimmed(mut data: Json) -> Json {
     data
 }
 
-/// The one metric that a refusal names: by its place (`metric[2] must be one of the following values: …`, which goes on to list
-/// the good ones) or by its name. None where it names none, or several and thus perhaps the replacement.
+/// The metric that an error message refers to: by its index (`metric[2] must be one of the following values:`, followed
+/// by the valid names) or by its name. `None` if it names no metric, or several, of which one may be the replacement.
 fn named(message: &str, names: &[&'static str]) -> Option<&'static str> {
     let (head, allowed) = match message.split_once("must be one of") {
         Some((head, allowed)) => (head, Some(allowed)),
@@ -162,8 +163,8 @@ fn has_word(text: &str, word: &str) -> bool {
     text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').any(|part| part == word)
 }
 
-/// The value of a metric in a post's insights, in either of the two shapes.
-pub fn value(data: &Json, name: &str) -> Option<i64> {
+/// The value of a metric in a post's insights, in either of its two shapes.
+pub(crate) fn value(data: &Json, name: &str) -> Option<i64> {
     let insight = data.as_array()?.iter().find(|insight| insight["name"] == name)?;
     integer(&insight["values"][0]["value"]).or_else(|| integer(&insight["total_value"]["value"]))
 }
@@ -173,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_names_one_metric_or_none() {
+    fn an_error_message_names_one_metric_or_none() {
         let names = ["views", "reach", "shares", "saved"];
         let cases = [
             ("(#100) metric[2] must be one of the following values: views, reach, saved", Some("shares")),

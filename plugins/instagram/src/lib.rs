@@ -1,8 +1,8 @@
-//! Backline connector for Instagram: professional accounts, by the Instagram API with Instagram Login.
+//! Backline connector for Instagram: professional accounts, read through the Instagram API with Instagram Login.
 //!
-//! Each account is read with its own artist's token: the account, the posts of the window, and each post's insights. A metric
-//! that the platform refuses by name is dropped for the rest of the batch and reported, since one refused name fails the whole
-//! request.
+//! Each account is read with the token of its artist: the account, the posts of the window, and each post's insights.
+//! One unknown metric name fails a whole request, so the connector reports a refused metric and leaves it out for the
+//! rest of the batch.
 
 mod collect;
 mod errors;
@@ -11,16 +11,16 @@ mod normalize;
 
 use backline_sdk::prelude::*;
 
-/// Where the API lives.
+/// Origin of the API.
 const ORIGIN: &str = "https://graph.instagram.com";
 
-/// The version asked for, unless the account's setting `api_version` names another. Meta retires a version after two years.
+/// API version, unless the account's setting `api_version` names another. Meta retires a version after two years.
 const API_VERSION: &str = "v25.0";
 
-/// The manifest's credential slot.
+/// Credential slot in the manifest.
 const SLOT: &str = "user";
 
-/// The connector.
+/// The connector for Instagram.
 #[derive(Debug)]
 pub struct Instagram;
 

@@ -1,10 +1,10 @@
-//! From a document to a snapshot.
+//! Turns a document into a snapshot.
 
 use backline_sdk::prelude::*;
 
 use crate::insights::value;
 
-/// Metrics that sum an insight over the window's posts: ours, and the platform's name of it.
+/// Metrics that sum an insight over the window's posts: the metric's name, and the platform's name of the insight.
 const INSIGHT_METRICS: [(&str, &str); 5] = [
     ("content_views", "views"),
     ("shares", "shares"),
@@ -17,8 +17,8 @@ const INSIGHT_METRICS: [(&str, &str); 5] = [
 const POST_METRICS: [&str; 8] =
     ["content_views", "shares", "saves", "posts_reach", "total_interactions", "video_views", "likes", "comments"];
 
-/// The snapshot of a document `{me, media, insights, refused_metrics}` or `{me, problem | cut}`.
-pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
+/// Builds the snapshot of a document `{me, media, insights, refused_metrics}` or `{me, problem | cut}`.
+pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let me = &body["me"];
     if !me.is_object() {
@@ -28,14 +28,14 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .count("followers", &me["followers_count"], Absence::Unavailable)
         .count("following", &me["follows_count"], Absence::Unavailable)
         .count("posts_count", &me["media_count"], Absence::Unavailable);
-    // A sum over the pages that were read is not the sum.
+    // A sum over a truncated list would be too low.
     if body["cut"] == true {
-        let note = "more posts were published inside the window than are read";
+        let note = "more posts were published inside the window than the connector reads";
         return Ok(snapshot.absent(&POST_METRICS, Absence::Unavailable).note(note).build());
     }
     let Some(media) = body["media"].as_array() else {
         let reason = if body["problem"] == "not-authorized" { Absence::NotAuthorized } else { Absence::Unavailable };
-        return Ok(snapshot.absent(&POST_METRICS, reason).note("the posts of the window could not be had").build());
+        return Ok(snapshot.absent(&POST_METRICS, reason).note("the posts of the window could not be fetched").build());
     };
     let posts: Vec<Post<'_>> = media
         .iter()
@@ -54,7 +54,7 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
     }
     Ok(snapshot
         .tally("video_views", Tally::of(videos.map(|post| post.insight("views"))), absence(&body, &posts, "views"))
-        // Omitted where the owner hides it.
+        // The platform omits the number if the owner hides it.
         .tally("likes", Tally::of(posts.iter().map(|post| integer(&post.post["like_count"]))), Absence::Hidden)
         .tally(
             "comments",
@@ -65,7 +65,7 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .build())
 }
 
-/// A post and its insights.
+/// A post with its insights.
 struct Post<'a> {
     post: &'a Json,
     insights: &'a Json,
@@ -77,7 +77,7 @@ impl Post<'_> {
     }
 }
 
-/// Why an insight is missing on all posts.
+/// The reason if an insight is missing on all posts.
 fn absence(body: &Json, posts: &[Post<'_>], insight: &str) -> Absence {
     let refused = body["refused_metrics"].as_array();
     if refused.is_some_and(|refused| refused.iter().any(|name| name == insight)) {
@@ -89,7 +89,8 @@ fn absence(body: &Json, posts: &[Post<'_>], insight: &str) -> Absence {
     Absence::Unavailable
 }
 
-/// Interactions per post by followers, over the posts that show all four kinds: a post that hides one would bend the rate.
+/// Interactions per post by followers, over the posts that show all four kinds. A post that hides one would distort the
+/// rate.
 fn engagement(followers: Option<i64>, posts: &[Post<'_>]) -> Engagement {
     let mut engagement = Engagement {
         interactions: 0,

@@ -1,4 +1,4 @@
-//! The Instagram connector against answers written from the platform's documented behaviour.
+//! Tests of the Instagram connector against responses that follow the platform's documentation.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn error(name: &str) -> String {
     fixture(&format!("errors/{name}.json"))
 }
 
-/// The account and its posts; insights are the test's.
+/// Adds the account and its posts. Tests add the insights.
 fn posts(replay: Replay) -> Replay {
     replay
         .get("after=AFTER1", 200, fixture("media_2_empty.json"))
@@ -62,7 +62,7 @@ fn an_account_is_collected_with_its_posts_and_their_insights() {
         assert_eq!(metric(&snapshot, name), value, "{name}");
     }
     assert_eq!(coverage(&snapshot, "likes"), (2, 1), "a hidden number is skipped, a real 0 is counted");
-    assert_eq!(coverage(&snapshot, "content_views"), (2, 1), "no data is not 0");
+    assert_eq!(coverage(&snapshot, "content_views"), (2, 1), "missing data is not 0");
     assert_eq!(
         snapshot.engagement,
         Some(Engagement {
@@ -78,7 +78,7 @@ fn an_account_is_collected_with_its_posts_and_their_insights() {
     assert!(urls.iter().all(|url| !url.contains("CANARY")), "paging.next is not followed: {urls:#?}");
     assert!(urls[0].contains("follows_count"), "{}", urls[0]);
     assert!(urls.iter().any(|url| url.contains("metric=views,reach,likes,comments,shares,saved,total_interactions")));
-    assert!(!urls.iter().any(|url| url.contains("18000000000000004")), "a post before the window costs nothing");
+    assert!(!urls.iter().any(|url| url.contains("18000000000000004")), "a post before the window takes no request");
     assert!(replay.sent().iter().all(|request| {
         request.credential.as_ref().is_some_and(|it| it.slot == "user" && it.account.as_deref() == Some("1"))
     }));
@@ -91,8 +91,8 @@ fn a_document_holds_no_token_and_no_localised_text() {
         .accounts
         .remove(0)
         .expect("is collected");
-    for needle in ["CANARY", "access_token", "paging", "ವೀಕ್ಷಣೆಗಳು"] {
-        assert!(!fetched.body.contains(needle), "{needle} in {}", fetched.body);
+    for secret_or_localised in ["CANARY", "access_token", "paging", "ವೀಕ್ಷಣೆಗಳು"] {
+        assert!(!fetched.body.contains(secret_or_localised), "{secret_or_localised} in {}", fetched.body);
     }
 }
 
@@ -123,7 +123,7 @@ fn a_token_of_another_account_collects_nothing() {
 fn every_error_has_its_class() {
     let of = |name: &str| {
         let replay = Replay::new().get("", 400, error(name));
-        collect(&replay).expect_err("an error is no account")
+        collect(&replay).expect_err("an error response is not an account")
     };
     for name in ["190_invalid", "190_invalid_467", "102_session", "oauth_flat"] {
         assert!(matches!(of(name), FetchError::Unauthorized(_)), "{name}: {:?}", of(name));
@@ -154,15 +154,16 @@ fn the_wait_is_the_longest_the_header_names() {
         let answer = response(400, headers, error("80002_business_limit"));
         collect(&Replay::new().on(Method::Get, "", Ok(answer))).expect_err("is throttled")
     };
-    let usage = r#"{"17841400000000001":[{"type":"instagram","call_count":100,"estimated_time_to_regain_access":19},{"estimated_time_to_regain_access":3}]}"#;
-    assert_eq!(wait(&[("x-business-use-case-usage", usage)]), FetchError::RateLimited(Some(19 * 60)));
+    let longest = r#"{"type":"instagram","call_count":100,"estimated_time_to_regain_access":19}"#;
+    let usage = format!(r#"{{"17841400000000001":[{longest},{{"estimated_time_to_regain_access":3}}]}}"#);
+    assert_eq!(wait(&[("x-business-use-case-usage", &usage)]), FetchError::RateLimited(Some(19 * 60)));
     let none = r#"{"1":[{"estimated_time_to_regain_access":0}]}"#;
     assert_eq!(wait(&[("x-business-use-case-usage", none)]), FetchError::RateLimited(None));
     assert_eq!(wait(&[("x-business-use-case-usage", "{")]), FetchError::RateLimited(None));
     assert_eq!(wait(&[("retry-after", "30")]), FetchError::RateLimited(Some(30)));
 }
 
-/// Posts whose insights refuse `shares` in some words, as often as it is asked for.
+/// Posts whose insights refuse `shares` with this message, whenever it is requested.
 fn refusing(words: &str) -> Replay {
     posts(Replay::new())
         .get("comments,shares", 400, error(words))
@@ -172,7 +173,7 @@ fn refusing(words: &str) -> Replay {
 }
 
 #[test]
-fn a_refused_metric_costs_that_metric_and_is_reported_once() {
+fn a_refused_metric_is_lost_alone_and_reported_once() {
     for words in ["100_metric_place", "100_metric_named"] {
         let replay = refusing(words);
         let accounts = vec![account("1", USER), account("2", USER)];
@@ -188,15 +189,15 @@ fn a_refused_metric_costs_that_metric_and_is_reported_once() {
         assert_eq!(
             snapshot.engagement.map(|engagement| engagement.posts_counted),
             Some(0),
-            "another sum would be another rate"
+            "the rate needs all four sums"
         );
         let asked = replay.urls().iter().filter(|url| url.contains("shares")).count();
-        assert_eq!(asked, 1, "{words}: once refused, it is not asked for any more: {:#?}", replay.urls());
+        assert_eq!(asked, 1, "{words}: a refused metric is not requested again: {:#?}", replay.urls());
     }
 }
 
 #[test]
-fn a_refusal_that_names_nothing_is_found_one_by_one() {
+fn an_error_that_names_no_metric_is_resolved_by_single_requests() {
     let replay = posts(Replay::new())
         .get("comments,shares", 400, error("100_metric_unnamed"))
         .get("metric=shares", 400, error("100_metric_unnamed"))
@@ -209,11 +210,11 @@ fn a_refusal_that_names_nothing_is_found_one_by_one() {
 }
 
 #[test]
-fn what_was_lost_before_is_not_asked_again() {
+fn a_metric_lost_before_is_not_requested_again() {
     let replay = platform();
     let context = Context { lost_metrics: vec!["shares".to_owned(), "unknown".to_owned()], ..context(UNTIL) };
     let result = replay.fetch::<Instagram>(vec![account("1", USER)], context);
-    assert!(result.lost_metrics.is_empty(), "it is known already");
+    assert!(result.lost_metrics.is_empty(), "it is already known");
     assert!(replay.urls().iter().all(|url| !url.contains("shares")), "{:#?}", replay.urls());
 }
 
@@ -232,7 +233,7 @@ fn a_post_that_refuses_everything_loses_no_metric() {
 }
 
 #[test]
-fn a_missing_scope_or_a_deleted_post_costs_the_insights() {
+fn a_missing_scope_or_a_deleted_post_loses_the_insights_only() {
     let with = |status: u16, body: String| collect(&posts(Replay::new()).get("/insights", status, body));
     let snapshot = with(400, error("10_permission")).expect("the account's numbers are good");
     assert_eq!(metric(&snapshot, "followers"), 64_363);
@@ -240,7 +241,10 @@ fn a_missing_scope_or_a_deleted_post_costs_the_insights() {
     assert_eq!(metric(&snapshot, "likes"), 100);
     let snapshot = with(400, error("100_missing_33")).expect("the account's numbers are good");
     assert_eq!(metric(&snapshot, "content_views"), absent("unavailable"));
-    assert!(matches!(with(400, error("2_service")), Err(FetchError::Unavailable(_))), "all fail: try again");
+    assert!(
+        matches!(with(400, error("2_service")), Err(FetchError::Unavailable(_))),
+        "all posts fail, so the account is retried"
+    );
     assert!(matches!(with(400, error("190_password_460")), Err(FetchError::Reconnect(_))));
     assert_eq!(with(400, error("17_user_limit")), Err(FetchError::RateLimited(None)));
     let no_posts = Replay::new().get("/me/media?", 400, error("10_permission")).get("/me?", 200, fixture("me.json"));
@@ -249,12 +253,12 @@ fn a_missing_scope_or_a_deleted_post_costs_the_insights() {
     for page in ["{}", r#"{ "data": [{ "id": "1", "like_count": 5 }] }"#] {
         let undated = Replay::new().get("/me/media?", 200, page).get("/me?", 200, fixture("me.json"));
         let snapshot = collect(&undated).expect("the account's numbers are good");
-        assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "posts without a date are no zero");
+        assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "posts without a date do not sum to 0");
     }
 }
 
 #[test]
-fn one_accounts_failure_leaves_the_others_alone() {
+fn one_accounts_failure_does_not_affect_others() {
     let replay = platform();
     let accounts = vec![account("1", "17841400000000999"), account("2", USER)];
     let outcomes = replay.fetch::<Instagram>(accounts, context(UNTIL)).accounts;
@@ -263,18 +267,18 @@ fn one_accounts_failure_leaves_the_others_alone() {
 }
 
 #[test]
-fn pages_that_never_end_are_cut_and_sum_nothing() {
+fn endless_pages_are_truncated_and_not_summed() {
     let page = r#"{ "data": [], "paging": { "cursors": { "after": "SAME" }, "next": "https://x" } }"#;
     let replay = Replay::new().get("/me/media?", 200, page).get("/me?", 200, fixture("me.json"));
     let snapshot = collect(&replay).expect("is collected");
-    assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "a sum over some pages is not the sum");
+    assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "a truncated list has no sum");
     assert_eq!(snapshot.engagement, None);
-    assert_eq!(snapshot.notes, ["more posts were published inside the window than are read"]);
+    assert_eq!(snapshot.notes, ["more posts were published inside the window than the connector reads"]);
     assert_eq!(replay.urls().len(), 3, "a cursor that leads to itself is not followed twice");
 }
 
 #[test]
-fn it_conforms() {
+fn it_passes_the_conformance_checks() {
     let fetched = platform()
         .fetch::<Instagram>(vec![account("1", USER)], context(UNTIL))
         .accounts
@@ -284,20 +288,20 @@ fn it_conforms() {
     conformance::check::<Instagram>(include_str!("../connector.toml"), &[document]);
 }
 
-/// What a body of the shared collection must become.
+/// How a recorded body is used, and the expected result.
 enum Expected {
-    /// As the answer to `/me`: some metrics.
+    /// The response to `/me`: the values of some metrics.
     Account(Json),
-    /// As the answer to `/me/media`, page after page: how many posts, and some metrics.
+    /// The response to each `/me/media` request: the number of posts, and the values of some metrics.
     Posts(usize, Json),
-    /// As a post's insights: some metrics.
+    /// A post's insights: the values of some metrics.
     Insights(Json),
-    /// As an error with this status.
+    /// An error response with this status.
     Error(u16, fn(&FetchError) -> bool),
 }
 
 #[test]
-fn every_collected_body_gives_what_it_must() {
+fn every_recorded_body_gives_the_expected_result() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/payloads/instagram");
     let Some(bodies) = testing::bodies(&folder) else { return };
     for (name, body) in bodies {
@@ -332,7 +336,7 @@ fn expected(name: &str) -> Expected {
         }
         "error_is_transient.json" => Expected::Error(500, |error| matches!(error, FetchError::Unavailable(_))),
         "error_oauth_exchange_flat.json" => Expected::Error(400, |error| matches!(error, FetchError::Unauthorized(_))),
-        unknown => panic!("{unknown} has no expectation; add one"),
+        unknown => panic!("no expected result for {unknown}: add an entry"),
     }
 }
 

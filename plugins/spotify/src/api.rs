@@ -1,31 +1,31 @@
-//! The endpoints of the Spotify Web API that are used, and what their refusals mean.
+//! The endpoints of the Spotify Web API that the connector uses, and the classification of their errors.
 
 use backline_sdk::{Stop, encode, prelude::*};
 
 const BASE: &str = "https://api.spotify.com/v1";
 
-/// The manifest's credential slot.
+/// Credential slot in the manifest.
 const SLOT: &str = "app";
 
-/// Most ids of one `/artists?ids=` request, by Spotify's specification.
-pub const ARTISTS_PER_REQUEST: usize = 50;
+/// Maximum number of ids in one `/artists?ids=` request, according to Spotify's specification.
+pub(crate) const ARTISTS_PER_REQUEST: usize = 50;
 
-/// Top tracks are ranked per market, and the market is mandatory with an app's token.
+/// Market of the top tracks. They are ranked per market, and the parameter is mandatory with an app's token.
 const MARKET: &str = "US";
 
-/// Most items of one `/artists/{id}/albums` page, by Spotify's specification since 2026.
+/// Maximum number of items on one `/artists/{id}/albums` page, according to Spotify's specification since 2026.
 const ALBUMS_PER_PAGE: i64 = 10;
 
-/// Most pages of one artist's releases. 3,000 releases are three times what the largest recorded catalogue has; beyond it the
-/// paging itself is broken.
+/// Maximum number of pages of one artist's releases. 3,000 releases are three times as many as in the largest recorded
+/// catalogue. More pages mean that the paging is broken.
 const ALBUM_PAGES_MAX: usize = 300;
 
-/// Why something was not answered, as the caller has to know it.
+/// Why a request failed, as far as the caller distinguishes it.
 #[derive(Clone, Debug)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The app's quota mode does not include the endpoint.
     NotOffered(String),
-    /// Everything else.
+    /// Any other error.
     Failed(FetchError),
 }
 
@@ -37,20 +37,21 @@ impl From<FetchError> for Refusal {
 
 /// The API for one batch.
 ///
-/// Token, pace and quota belong to the app, not to one artist: once one is refused, nothing more is sent in this batch.
-pub struct Api<'a> {
+/// Token, rate limit and quota belong to the app, not to one artist: once one of them is refused, this batch sends
+/// nothing more.
+pub(crate) struct Api<'a> {
     http: &'a Http,
     stop: Stop,
 }
 
 impl<'a> Api<'a> {
-    /// The API with nothing refused.
-    pub fn new(http: &'a Http) -> Self {
+    /// The API before its first request.
+    pub(crate) fn new(http: &'a Http) -> Self {
         Self { http, stop: Stop::default() }
     }
 
-    /// One artist.
-    pub async fn artist(&self, id: &str) -> Result<Json, FetchError> {
+    /// Fetches one artist.
+    pub(crate) async fn artist(&self, id: &str) -> Result<Json, FetchError> {
         if id.trim().is_empty() {
             return Err(FetchError::NotFound);
         }
@@ -59,11 +60,11 @@ impl<'a> Api<'a> {
         if is_artist(&artist) { Ok(artist) } else { Err(unlike("an artist")) }
     }
 
-    /// Up to [`ARTISTS_PER_REQUEST`] artists; null for an id that Spotify does not know.
-    pub async fn artists(&self, ids: &[String]) -> Result<Vec<Json>, Refusal> {
+    /// Fetches up to [`ARTISTS_PER_REQUEST`] artists; null stands for an id that Spotify does not know.
+    pub(crate) async fn artists(&self, ids: &[String]) -> Result<Vec<Json>, Refusal> {
         let url = format!("{BASE}/artists?ids={}", encode(&ids.join(",")));
         let response = self.get(&url).await?;
-        // Development mode has no such endpoint; in practice that is a 403.
+        // Development mode lacks this endpoint; in practice the response is a 403.
         if let Some(refusal) = removed(&response) {
             return Err(refusal);
         }
@@ -73,8 +74,8 @@ impl<'a> Api<'a> {
         }
     }
 
-    /// The answer with an artist's top tracks.
-    pub async fn top_tracks(&self, id: &str) -> Result<Json, Refusal> {
+    /// Fetches an artist's top tracks.
+    pub(crate) async fn top_tracks(&self, id: &str) -> Result<Json, Refusal> {
         let response = self.get(&format!("{BASE}/artists/{}/top-tracks?market={MARKET}", encode(id))).await?;
         if let Some(refusal) = removed(&response) {
             return Err(refusal);
@@ -83,12 +84,12 @@ impl<'a> Api<'a> {
         if body["tracks"].is_array() { Ok(body) } else { Err(unlike("a list of tracks").into()) }
     }
 
-    /// All pages of an artist's albums and singles.
-    pub async fn releases(&self, id: &str) -> Result<Vec<Json>, FetchError> {
+    /// Fetches all pages of an artist's albums and singles.
+    pub(crate) async fn releases(&self, id: &str) -> Result<Vec<Json>, FetchError> {
         let mut pages = Vec::new();
         let mut offset = 0;
         while pages.len() < ALBUM_PAGES_MAX {
-            // The order of the releases is not promised, so nothing short of the last page is the end.
+            // The order of the releases is not documented, so all pages have to be read.
             let url = format!(
                 "{BASE}/artists/{}/albums?include_groups=album,single&limit={ALBUMS_PER_PAGE}&offset={offset}",
                 encode(id)
@@ -97,7 +98,7 @@ impl<'a> Api<'a> {
             if !page["items"].is_array() {
                 return Err(unlike("a page of albums"));
             }
-            // `next` says that there is more; where, is computed from the page size the platform really used.
+            // `next` says only that there are more pages. The offset follows from the page size that the platform used.
             let more = text(&page["next"]).is_some();
             offset += integer(&page["limit"])
                 .filter(|limit| (1..=ALBUMS_PER_PAGE).contains(limit))
@@ -116,7 +117,7 @@ impl<'a> Api<'a> {
         answer.map_err(|error| self.stop.remember(FetchError::of_operator(error)))
     }
 
-    /// The body of a successful answer, or what the refusal means.
+    /// The body of a successful response, or the classified error.
     fn answer(&self, response: &Response) -> Result<Json, FetchError> {
         if response.is_success() {
             return response.ok_json();
@@ -125,23 +126,23 @@ impl<'a> Api<'a> {
     }
 }
 
-/// Whether a JSON value is an artist object at all: albums and tracks have an id and a popularity too.
-pub fn is_artist(json: &Json) -> bool {
+/// Whether a JSON value is an artist object. Albums and tracks have an id and a popularity too.
+pub(crate) fn is_artist(json: &Json) -> bool {
     text(&json["id"]).is_some() && matches!(json["type"].as_str(), None | Some("artist"))
 }
 
 fn unlike(what: &str) -> FetchError {
-    FetchError::Unexpected(format!("the answer is not {what}"))
+    FetchError::Unexpected(format!("the response is not {what}"))
 }
 
-/// The statuses by which an endpoint that this app's quota mode lacks makes itself known.
+/// Recognises the statuses of an endpoint that the app's quota mode does not include.
 fn removed(response: &Response) -> Option<Refusal> {
     matches!(response.status, 403 | 404 | 410).then(|| Refusal::NotOffered(describe(response)))
 }
 
-/// What a refused request means. Two shapes of error exist: `{"error": {status, message, reason?}}`, and the token endpoint's
-/// flat `{"error": "invalid_client", "error_description"}`.
-pub fn meaning(response: &Response) -> FetchError {
+/// Classifies the response to a refused request. Errors have two shapes: `{"error": {status, message, reason?}}`, and
+/// the token endpoint's flat `{"error": "invalid_client", "error_description"}`.
+pub(crate) fn meaning(response: &Response) -> FetchError {
     let described = describe(response);
     let lower = described.to_ascii_lowercase();
     let error = response.json().map(|body| body["error"].clone()).unwrap_or_default();
@@ -152,10 +153,10 @@ pub fn meaning(response: &Response) -> FetchError {
         401 => FetchError::Unauthorized(described),
         403 => FetchError::Forbidden(described),
         404 | 410 => FetchError::NotFound,
-        // No artist can have such an id.
+        // No artist has an id of this form.
         400 if lower.contains("invalid id") || lower.contains("invalid base62 id") => FetchError::NotFound,
-        // The same status says "slow down" and, with a reason, "that was all for today". Spotify does not say when the quota
-        // is granted anew.
+        // The status 429 means a rate limit or, with this reason, a spent quota. Spotify does not say when the quota is
+        // renewed.
         429 if error["reason"].as_str() == Some("QUOTA_EXCEEDED") => FetchError::QuotaExhausted(None),
         429 => FetchError::RateLimited(response.retry_after()),
         status if status >= 500 => FetchError::Unavailable(described),
@@ -163,7 +164,7 @@ pub fn meaning(response: &Response) -> FetchError {
     }
 }
 
-/// The status and the platform's own words.
+/// The status, followed by the platform's message.
 fn describe(response: &Response) -> String {
     let body = response.json().unwrap_or_default();
     let words =

@@ -1,43 +1,44 @@
-//! What is asked for a batch, in which order, and what of it is kept.
+//! The requests for a batch, their order, and which data of the responses is stored.
 //!
-//! The document of an account has one key per part, so that a part that could not be had costs its own metrics only:
+//! The document of an account has one key per part, so that a failed request affects only the metrics of its own part:
 //!
 //! ```json
 //! {
-//!   "artist": { …the artist object… },
-//!   "top_tracks": { "answer": { "tracks": [ … ] } },
-//!   "releases": { "pages": [ { "items": [ … ] }, … ] }
+//!   "artist": { <the artist object> },
+//!   "top_tracks": { "answer": { "tracks": [ <tracks> ] } },
+//!   "releases": { "pages": [ { "items": [ <albums> ] } ] }
 //! }
 //! ```
 //!
-//! A part that is missing says why: `{ "absent": "not-offered", "why": "HTTP 403: Forbidden" }`.
+//! A missing part says why: `{ "absent": "not-offered", "why": "HTTP 403: Forbidden" }`.
 
 use backline_sdk::{absent_part, drop_keys, part, prelude::*};
 
 use crate::api::{self, Api, Refusal};
 
-/// Accounts fetched at the same time. Spotify counts per 30 seconds, so more would only reach the limit sooner.
+/// How many accounts are fetched at the same time. Spotify counts requests per 30 seconds, so more would only reach the
+/// limit sooner.
 const AT_ONCE: usize = 8;
 
-/// Keys that are nothing but weight: hundreds of market codes and picture addresses per page.
+/// Keys that are removed from documents: hundreds of market codes and picture URLs per page, which no metric needs.
 const DROPPED: [&str; 2] = ["available_markets", "images"];
 
-/// What is known of an account's artist before its own requests are made.
+/// What is known about an account's artist before the requests for this account.
 enum Artist {
-    /// The batch request settled it.
+    /// The batch request gave the artist, or the reason why there is none.
     Known(Result<Json, FetchError>),
-    /// It has to be asked for by itself.
+    /// The artist needs a request of its own.
     AskAlone,
 }
 
-/// Fetches a batch. Whether the app has extended quota is found out from the answers.
-pub async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
+/// Fetches the documents of a batch of accounts. The responses show whether the app has extended quota.
+pub(crate) async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
     let ids: Vec<String> = accounts.iter().map(|account| account.platform_id.clone()).collect();
     let (mut artists, development) = look_up(api, &ids).await;
     let mut top_tracks_offered = true;
     let mut probed = None;
     if development && let Some(index) = artists.iter().position(|artist| !matches!(artist, Artist::Known(Err(_)))) {
-        // Development mode has no top tracks, as far as is known. One artist's are asked for to see whether that still holds.
+        // Development mode is known to lack top tracks. One request checks whether that is still so.
         let answer = api.top_tracks(&ids[index]).await;
         top_tracks_offered = !matches!(answer, Err(Refusal::NotOffered(_)));
         probed = Some((index, answer));
@@ -56,11 +57,11 @@ pub async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
     .await
 }
 
-/// Finds the artists of a batch with as few requests as the app's quota mode allows, and whether it looks like development
-/// mode: the batch endpoint is refused, or no artist has followers.
+/// Finds the artists of a batch with as few requests as the app's quota mode allows. Also returns whether the app seems
+/// to be in development mode: the batch endpoint is refused, or no artist has followers.
 async fn look_up(api: &Api<'_>, ids: &[String]) -> (Vec<Artist>, bool) {
     let mut artists: Vec<Artist> = ids.iter().map(|_| Artist::AskAlone).collect();
-    // Ids are opaque; one with a comma would shift all that follow it in a list, so it is asked for alone.
+    // Ids are opaque. One with a comma would shift all ids after it in a list, so it gets a request of its own.
     let listable: Vec<usize> = (0..ids.len()).filter(|index| is_listable(&ids[*index])).collect();
     let mut found = 0_usize;
     let mut with_followers = 0_usize;
@@ -81,7 +82,7 @@ async fn look_up(api: &Api<'_>, ids: &[String]) -> (Vec<Artist>, bool) {
                 }
             }
             Err(Refusal::NotOffered(_)) => return (artists, true),
-            // One id that Spotify can't read refuses the whole list, and only by itself can it be told from the others.
+            // One invalid id makes Spotify refuse the whole list. Single requests show which id it is.
             Err(Refusal::Failed(FetchError::NotFound | FetchError::Unexpected(_))) => {}
             Err(Refusal::Failed(error)) => {
                 for index in chunk {
@@ -97,7 +98,8 @@ fn is_listable(id: &str) -> bool {
     !id.trim().is_empty() && !id.contains(',')
 }
 
-/// The artist at a position of a list: by id, or, where Spotify answers with the id of the artist it was merged into, by place.
+/// The artist at a position of a list: found by id or, if the response has the id of an artist it was merged into, by
+/// position.
 fn of_list(answer: &[Json], asked: &[String], position: usize) -> Result<Json, FetchError> {
     let by_id = answer.iter().find(|artist| artist["id"].as_str() == Some(asked[position].as_str()));
     let by_place = || {

@@ -1,11 +1,11 @@
-//! Turns a stored document into metrics. Pure and tolerant: a part that is broken costs its own metrics only.
+//! Turns a stored document into metrics. A broken part affects only its own metrics.
 
 use std::collections::BTreeSet;
 
 use backline_sdk::{Placement, SnapshotBuilder, prelude::*, read_part};
 
-/// The snapshot of a document written by `collect`.
-pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
+/// Builds the snapshot of a document written by `collect`.
+pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let artist = &body["artist"];
     let tracks = read_part(&body["top_tracks"], "answer")
@@ -17,7 +17,7 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .metric("popularity", popularity)
         .metric("top_track", tracks.and_then(|tracks| top_track(tracks)))
         .metric("genres", genres(artist))
-        // The Web API has neither, and popularity says nothing about how many.
+        // The Web API has neither number, and popularity does not imply one.
         .absent(&["streams", "monthly_listeners"], Absence::NotOffered);
     builder = with_top_tracks_popularity(builder, tracks);
     builder = with_recent_releases(builder, read_part(&body["releases"], "pages"), document);
@@ -29,7 +29,7 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
     Ok(builder.build())
 }
 
-/// A number of the artist object. Apps without extended quota get the object without it.
+/// A number of the artist object. Apps without extended quota get an object without it.
 fn artist_number(artist: &Json, number: &Json) -> Result<Value, Absence> {
     match number {
         Json::Null if artist.is_object() => Err(Absence::NotOffered),
@@ -37,7 +37,7 @@ fn artist_number(artist: &Json, number: &Json) -> Result<Value, Absence> {
     }
 }
 
-/// Genres as they are. An empty list is an answer: Spotify has not classified the artist.
+/// Genres as Spotify sends them. An empty list is a value: Spotify has not classified the artist.
 fn genres(artist: &Json) -> Result<Value, Absence> {
     match &artist["genres"] {
         Json::Array(genres) => Ok(Value::Texts(genres.iter().filter_map(text).collect())),
@@ -46,7 +46,8 @@ fn genres(artist: &Json) -> Result<Value, Absence> {
     }
 }
 
-/// The first track's title. No track at all is "not found"; a track without a title (after a takedown) is "unavailable".
+/// The title of the first track: "not found" without any track, "unavailable" if the track has no title (after a
+/// takedown).
 fn top_track(tracks: &[Json]) -> Result<Value, Absence> {
     let first = tracks.first().ok_or(Absence::NotFound)?;
     text(&first["name"]).map(Value::Text).ok_or(Absence::Unavailable)
@@ -61,7 +62,7 @@ fn with_top_tracks_popularity(builder: SnapshotBuilder, tracks: Result<&Vec<Json
     let tally = Tally::of(tracks.iter().map(|track| integer(&track["popularity"])));
     let value = match (tally.counted, tally.skipped) {
         (0, 0) => Err(Absence::NotFound),
-        // Tracks without the number: the app's quota mode does not include it.
+        // Tracks without a popularity: the app's quota mode does not include it.
         (0, _) => Err(Absence::NotOffered),
         #[expect(clippy::cast_precision_loss, reason = "at most ten numbers of 0 to 100")]
         (counted, _) => Ok(Value::Decimal(tally.sum as f64 / f64::from(counted))),
@@ -69,8 +70,8 @@ fn with_top_tracks_popularity(builder: SnapshotBuilder, tracks: Result<&Vec<Json
     builder.metric_with(name, value, Coverage { counted: tally.counted, skipped: tally.skipped })
 }
 
-/// Counts the releases inside the window, each once: pages shift while they are read. What is dated too vaguely to tell, or not
-/// at all, is not counted and shows in the coverage.
+/// Counts the releases inside the window, each once, because pages may shift while they are read. A release with a
+/// missing or too vague date counts as skipped in the coverage.
 fn with_recent_releases(
     builder: SnapshotBuilder,
     pages: Result<&Json, Absence>,
@@ -84,7 +85,7 @@ fn with_recent_releases(
     let mut seen = BTreeSet::new();
     let mut coverage = Coverage { counted: 0, skipped: 0 };
     for page in pages {
-        // A page that is no page hides an unknown number of releases: a count without it would be a guess.
+        // An unreadable page hides an unknown number of releases, so a count without it would be a guess.
         let Some(items) = page["items"].as_array() else { return builder.metric(name, Err(Absence::Unavailable)) };
         for release in items.iter().filter(|release| !release.is_null()) {
             if text(&release["id"]).is_some_and(|id| !seen.insert(id)) {
@@ -100,7 +101,7 @@ fn with_recent_releases(
     builder.metric_with(name, Ok(Value::Integer(i64::from(coverage.counted))), coverage)
 }
 
-/// The release date, cut to the precision that Spotify claims for it.
+/// The release date, truncated to the precision that Spotify states for it.
 fn date_of(release: &Json) -> &str {
     let date = release["release_date"].as_str().unwrap_or_default();
     let length = match release["release_date_precision"].as_str() {

@@ -1,7 +1,7 @@
-//! Backline connector for Spotify: artists from the public catalogue of the Web API, with the app's own token.
+//! Backline connector for Spotify: artists from the public catalogue of the Web API, with the app's token.
 //!
-//! `api` knows the endpoints and what their refusals mean, `collect` decides what is asked in which order, `interpret` turns
-//! stored documents into metrics.
+//! `api` calls the endpoints and classifies their errors, `collect` decides which requests are made in which order,
+//! `interpret` turns stored documents into metrics.
 
 mod api;
 mod collect;
@@ -9,14 +9,14 @@ mod interpret;
 
 use backline_sdk::prelude::*;
 
-/// The connector.
+/// The connector for Spotify.
 #[derive(Debug)]
 pub struct Spotify;
 
 impl Connector for Spotify {
     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
         let artist = api::Api::new(http).artist(&account.platform_id).await?;
-        // A name may be empty after a takedown; the account is reachable all the same.
+        // The name may be empty after a takedown. The account can still be reached.
         Ok(text(&artist["name"]).unwrap_or(account.platform_id))
     }
 

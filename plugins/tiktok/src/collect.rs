@@ -1,39 +1,39 @@
-//! One batch: each account with its own token, and its videos of the window.
+//! Fetches a batch: each account with its own token, and its videos of the window.
 
 use backline_sdk::prelude::*;
 
 use crate::{API, SLOT, errors};
 
-/// What is not asked for is not sent. The username would need a scope of its own.
+/// The API sends only requested fields. The username is left out because it needs another scope.
 const USER_FIELDS: &str = "open_id,display_name,follower_count,following_count,likes_count,video_count";
 const VIDEO_FIELDS: &str = "id,create_time,title,duration,like_count,comment_count,share_count,view_count";
 
-/// Accounts collected at the same time.
+/// How many accounts are collected at the same time.
 const ACCOUNTS_AT_ONCE: usize = 8;
 
-/// Videos a page: the most the API gives.
+/// Videos per page, the maximum of the API.
 const PAGE_SIZE: usize = 20;
 
-/// Most pages read of one account: 1,000 videos in a window of 28 days is more than any artist publishes.
+/// Maximum number of pages read of one account. 1,000 videos in 28 days are more than any artist publishes.
 const PAGES_MAX: usize = 50;
 
-/// Fetches a batch.
-pub async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -> BatchResult {
+/// Fetches the documents of a batch of accounts.
+pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -> BatchResult {
     BatchResult::each(accounts, ACCOUNTS_AT_ONCE, async |account| one(http, &account, window).await).await
 }
 
-/// The account behind the token, if it is the one that is meant.
+/// Fetches the account that the token belongs to, and checks that it is the expected one.
 ///
 /// # Errors
-/// As the platform says; `reconnect` where the token belongs to somebody else.
-pub async fn user(http: &Http, account: &Account) -> Result<Json, FetchError> {
+/// The classified error of the platform; `Reconnect` if the token belongs to another account.
+pub(crate) async fn user(http: &Http, account: &Account) -> Result<Json, FetchError> {
     let request = http.get(format!("{API}/user/info/")).query("fields", USER_FIELDS).account(SLOT, account);
     let mut data = errors::classify(&request.send().await?)?;
     let user = data["user"].take();
     match id(&user["open_id"]) {
-        None => Err(FetchError::Unexpected("the answer holds no account".to_owned())),
+        None => Err(FetchError::Unexpected("the response has no account".to_owned())),
         Some(open_id) if open_id != account.platform_id => {
-            Err(FetchError::Reconnect("the token belongs to another account; connect the one that is meant".to_owned()))
+            Err(FetchError::Reconnect("the token belongs to another account; connect the right one".to_owned()))
         }
         Some(_) => Ok(user),
     }
@@ -45,7 +45,7 @@ async fn one(http: &Http, account: &Account, window: Window) -> Result<Fetched, 
     match videos(http, account, window).await {
         Ok((_, true)) => body["cut"] = true.into(),
         Ok((videos, false)) => body["videos"] = videos.into(),
-        // The account's own numbers are good; the scope video.list is missing, or the list is not what is documented.
+        // Keep the account's own numbers: only the scope video.list is missing, or the list has an undocumented form.
         Err(FetchError::Reconnect(_) | FetchError::Forbidden(_)) => body["problem"] = "not-authorized".into(),
         Err(FetchError::Unexpected(_)) => body["problem"] = "unavailable".into(),
         Err(error) => return Err(error),
@@ -53,7 +53,7 @@ async fn one(http: &Http, account: &Account, window: Window) -> Result<Fetched, 
     Ok(Fetched::new(&body))
 }
 
-/// The public videos published inside the window, and whether there were more pages than are read.
+/// Fetches the public videos published inside the window. Also returns whether the list was truncated.
 async fn videos(http: &Http, account: &Account, window: Window) -> Result<(Vec<Json>, bool), FetchError> {
     let mut videos: Vec<Json> = Vec::new();
     let mut cursor: Option<i64> = None;
@@ -68,7 +68,7 @@ async fn videos(http: &Http, account: &Account, window: Window) -> Result<(Vec<J
             .json(&question)
             .account(SLOT, account);
         let page = errors::classify(&request.send().await?)?;
-        // Newest first: once a page ends before the window, the next one holds nothing of it.
+        // Videos come newest first, so a page that ends before the window is the last one needed.
         let (mut is_past, mut is_dated) = (false, false);
         let items = page["videos"].as_array().map(Vec::as_slice).unwrap_or_default();
         for video in items {
@@ -79,11 +79,11 @@ async fn videos(http: &Http, account: &Account, window: Window) -> Result<(Vec<J
                 videos.push(video.clone());
             }
         }
-        // Nothing tells which of them are inside the window: that is no zero.
+        // Without dates it is unknown which videos are inside the window, so the count is not 0.
         if !items.is_empty() && !is_dated {
             return Err(FetchError::Unexpected("the videos carry no creation time".to_owned()));
         }
-        // The cursor is there on the last page too.
+        // The last page has a cursor too.
         if is_past || page["has_more"] != true {
             return Ok((videos, false));
         }

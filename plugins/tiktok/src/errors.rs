@@ -1,15 +1,15 @@
-//! TikTok's error bodies, and what each means for the host.
+//! Classifies TikTok's error bodies for the host.
 
 use backline_sdk::prelude::*;
 
-/// The `data` of a good answer, or the class of the error.
+/// The `data` of a successful response, or the classified error.
 ///
-/// Every answer carries an `error`, with the code `ok` when there is none, and errors come with HTTP 200 as well: the code
-/// decides, and the status only where no code says anything.
-pub fn classify(response: &Response) -> Result<Json, FetchError> {
+/// Every response has an `error`, whose code is `ok` if there is none. Errors also come with HTTP 200, so the code
+/// decides; the status counts only if the code is missing or unknown.
+pub(crate) fn classify(response: &Response) -> Result<Json, FetchError> {
     let Some(mut body) = response.json() else { return Err(of_status(response, "not JSON".to_owned())) };
     let error = &body["error"];
-    // The token endpoint's shape, flat: the error is a text.
+    // The flat shape of the token endpoint: the error is a text.
     if let Some(name) = error.as_str() {
         let message = text(&body["error_description"]).unwrap_or_else(|| name.to_owned());
         return Err(of_code(response, name, message));
@@ -24,7 +24,7 @@ pub fn classify(response: &Response) -> Result<Json, FetchError> {
 fn of_code(response: &Response, code: &str, message: String) -> FetchError {
     match code {
         "access_token_invalid" | "access_token_expired" => FetchError::Unauthorized(message),
-        // Also 401, but a new token has the same scopes: the artist has to consent anew.
+        // This is a 401 too, but a new token would have the same scopes: the artist has to consent again.
         "scope_not_authorized" | "invalid_grant" => FetchError::Reconnect(message),
         "scope_permission_missed" => FetchError::Forbidden(message),
         "rate_limit_exceeded" => FetchError::RateLimited(response.retry_after()),

@@ -1,6 +1,6 @@
-//! Backline connector for TikTok: accounts that connected themselves, by the Display API v2.
+//! Backline connector for TikTok: accounts connected by their artists, read through the Display API v2.
 //!
-//! Each account is read with its own artist's token: the account's counts, and its public videos of the window, newest first.
+//! Each account is read with the token of its artist: the account's counts, and its public videos of the window.
 
 mod collect;
 mod errors;
@@ -8,13 +8,13 @@ mod normalize;
 
 use backline_sdk::prelude::*;
 
-/// The Display API.
+/// Base URL of the Display API.
 const API: &str = "https://open.tiktokapis.com/v2";
 
-/// The manifest's credential slot.
+/// Credential slot in the manifest.
 const SLOT: &str = "user";
 
-/// The connector.
+/// The connector for TikTok.
 #[derive(Debug)]
 pub struct TikTok;
 

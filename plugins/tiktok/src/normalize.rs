@@ -1,31 +1,34 @@
-//! From a document to a snapshot.
+//! Turns a document into a snapshot.
 
 use backline_sdk::prelude::*;
 
 /// The metrics that sum over the window's videos.
 const VIDEO_METRICS: [&str; 5] = ["content_views", "video_views", "likes", "comments", "shares"];
 
-/// The snapshot of a document `{user, videos | problem | cut}`.
-pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
+/// Builds the snapshot of a document `{user, videos | problem | cut}`.
+pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let user = &body["user"];
     if !user.is_object() {
         return Err("the document holds no account".to_owned());
     }
-    // Counts that were asked for and are not there are outside the token's scopes: user.info.stats is missing.
+    // If requested counts are missing, the token lacks the scope user.info.stats.
     let snapshot = Snapshot::builder()
         .count("followers", &user["follower_count"], Absence::NotAuthorized)
         .count("following", &user["following_count"], Absence::NotAuthorized)
         .count("posts_count", &user["video_count"], Absence::NotAuthorized)
         .count("account_likes", &user["likes_count"], Absence::NotAuthorized);
-    // A sum over the pages that were read is not the sum.
+    // A sum over a truncated list would be too low.
     if body["cut"] == true {
-        let note = "more videos were published inside the window than are read";
+        let note = "more videos were published inside the window than the connector reads";
         return Ok(snapshot.absent(&VIDEO_METRICS, Absence::Unavailable).note(note).build());
     }
     let Some(listed) = body["videos"].as_array() else {
         let reason = if body["problem"] == "not-authorized" { Absence::NotAuthorized } else { Absence::Unavailable };
-        return Ok(snapshot.absent(&VIDEO_METRICS, reason).note("the videos of the window could not be had").build());
+        return Ok(snapshot
+            .absent(&VIDEO_METRICS, reason)
+            .note("the videos of the window could not be fetched")
+            .build());
     };
     let videos: Vec<&Json> = listed
         .iter()
@@ -43,7 +46,8 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .build())
 }
 
-/// Likes, comments and shares by views, over the videos that show all four: a video that lacks one would bend the rate.
+/// Likes, comments and shares by views, over the videos that show all four. A video that lacks one would distort the
+/// rate.
 fn engagement(videos: &[&Json]) -> Engagement {
     let (mut interactions, mut views_counted) = (0_i64, 0_i64);
     let (mut posts_counted, mut posts_skipped) = (0, 0);

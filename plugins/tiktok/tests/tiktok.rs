@@ -1,4 +1,4 @@
-//! The TikTok connector against answers written from the platform's documented behaviour.
+//! Tests of the TikTok connector against responses that follow the platform's documentation.
 
 use std::path::Path;
 
@@ -61,7 +61,7 @@ fn an_account_is_collected_with_its_videos_of_the_window() {
             posts_counted: 1,
             posts_skipped: 1,
         }),
-        "more likes than views is how it was sent"
+        "the platform sent more likes than views"
     );
     let sent = replay.sent();
     assert_eq!(sent.len(), 3, "a page that ends before the window is the last one");
@@ -99,7 +99,7 @@ fn counts_outside_the_scopes_are_missing_and_not_zero() {
 }
 
 #[test]
-fn an_account_without_videos_has_zero_of_everything_they_gather() {
+fn an_account_without_videos_has_zero_for_every_sum_over_videos() {
     let replay = Replay::new().get("/user/info/", 200, fixture("user.json")).post(
         "/video/list/",
         200,
@@ -112,7 +112,7 @@ fn an_account_without_videos_has_zero_of_everything_they_gather() {
 }
 
 #[test]
-fn videos_without_a_date_are_no_zero() {
+fn videos_without_a_date_do_not_sum_to_zero() {
     let page =
         r#"{ "data": { "videos": [{ "id": "1", "like_count": 5 }], "has_more": false }, "error": { "code": "ok" } }"#;
     let replay = Replay::new().get("/user/info/", 200, fixture("user.json")).post("/video/list/", 200, page);
@@ -124,7 +124,9 @@ fn videos_without_a_date_are_no_zero() {
 #[test]
 fn every_error_has_its_class_whatever_its_status() {
     for status in [200, 400, 401, 429, 500] {
-        let of = |name: &str| collect(&Replay::new().get("", status, error(name))).expect_err("an error is no account");
+        let of = |name: &str| {
+            collect(&Replay::new().get("", status, error(name))).expect_err("an error response is not an account")
+        };
         assert!(matches!(of("access_token_invalid"), FetchError::Unauthorized(_)), "{status}");
         assert!(matches!(of("scope_not_authorized"), FetchError::Reconnect(_)), "{status}");
         assert!(matches!(of("scope_permission_missed"), FetchError::Forbidden(_)), "{status}");
@@ -144,7 +146,7 @@ fn every_error_has_its_class_whatever_its_status() {
 }
 
 #[test]
-fn a_failure_of_the_video_list_is_tried_again() {
+fn a_failure_of_the_video_list_is_retried() {
     let with = |name: &str| {
         collect(&Replay::new().get("/user/info/", 200, fixture("user.json")).post("/video/list/", 200, error(name)))
     };
@@ -159,40 +161,40 @@ fn a_token_of_another_account_collects_nothing() {
     let other =
         platform().fetch::<TikTok>(vec![account("1", "open-id-2"), account("2", USER)], context(UNTIL)).accounts;
     assert!(matches!(other[0], Err(FetchError::Reconnect(_))));
-    assert!(other[1].is_ok(), "one account's failure leaves the others alone");
+    assert!(other[1].is_ok(), "one account's failure does not affect others");
 }
 
 #[test]
-fn pages_that_never_end_are_cut_and_sum_nothing() {
+fn endless_pages_are_truncated_and_not_summed() {
     let page = r#"{ "data": { "videos": [], "cursor": 5, "has_more": true }, "error": { "code": "ok" } }"#;
     let replay = Replay::new().get("/user/info/", 200, fixture("user.json")).post("/video/list/", 200, page);
     let snapshot = collect(&replay).expect("is collected");
-    assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "a sum over some pages is not the sum");
+    assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "a truncated list has no sum");
     assert_eq!(snapshot.engagement, None);
-    assert_eq!(snapshot.notes, ["more videos were published inside the window than are read"]);
+    assert_eq!(snapshot.notes, ["more videos were published inside the window than the connector reads"]);
     assert_eq!(replay.sent().len(), 3, "a cursor that leads to itself is not followed twice");
 }
 
 #[test]
-fn it_conforms() {
+fn it_passes_the_conformance_checks() {
     let fetched =
         platform().fetch::<TikTok>(vec![account("1", USER)], context(UNTIL)).accounts.remove(0).expect("is collected");
     let document = Document { body: fetched.body, window: context(UNTIL).window, observed_at: UNTIL };
     conformance::check::<TikTok>(include_str!("../connector.toml"), &[document]);
 }
 
-/// What a body of the shared collection must become.
+/// How a recorded body is used, and the expected result.
 enum Expected {
-    /// As the answer to `/user/info/`: the open id, and some metrics.
+    /// The response to `/user/info/`: the open id, and the values of some metrics.
     Account(&'static str, Json),
-    /// As the answer to `/video/list/`: how many videos it lists, and some metrics.
+    /// The response to `/video/list/`: the number of videos, and the values of some metrics.
     Videos(Option<usize>, Json),
-    /// As an answer to `/user/info/` with this status.
+    /// An error response to `/user/info/` with this status.
     Error(u16, fn(&FetchError) -> bool),
 }
 
 #[test]
-fn every_collected_body_gives_what_it_must() {
+fn every_recorded_body_gives_the_expected_result() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/payloads/tiktok");
     let Some(bodies) = testing::bodies(&folder) else { return };
     for (name, body) in bodies {
@@ -207,10 +209,10 @@ fn expected(name: &str) -> Expected {
             "723f24d7-e717-40f8-a2b6-cb8464cd23b4",
             json!({ "followers": { "absent": "not-authorized" } }),
         ),
-        // The Research API answers about anybody, with no open id: not what a token of the account gets.
+        // The Research API covers any account and sends no open id, unlike the endpoint for the token's own account.
         "research_user_info.json" | "research_comments.json" => Expected::Error(200, unexpected),
         "token_user.json" | "token_client_credentials.json" => Expected::Error(200, unexpected),
-        // The documentation's examples carry no creation time, so nothing says whether they are inside the window.
+        // The documentation's examples have no creation time, so it is unknown whether they are inside the window.
         "video_list_page.json" | "video_query.json" => Expected::Videos(
             None,
             json!({ "content_views": { "absent": "unavailable" }, "followers": 5_000_000_000_i64 }),
@@ -223,7 +225,7 @@ fn expected(name: &str) -> Expected {
         "error_scope_not_authorized.json" => Expected::Error(401, |error| matches!(error, FetchError::Reconnect(_))),
         "error_rate_limit_exceeded.json" => Expected::Error(429, |error| *error == FetchError::RateLimited(None)),
         "error_data_portability_with_status.json" | "error_oauth_flat.json" => Expected::Error(400, unexpected),
-        unknown => panic!("{unknown} has no expectation; add one"),
+        unknown => panic!("no expected result for {unknown}: add an entry"),
     }
 }
 

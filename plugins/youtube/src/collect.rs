@@ -1,4 +1,4 @@
-//! One batch: channels, their uploads, and the videos' statistics, 50 at a time across all accounts.
+//! Fetches a batch: channels, their uploads, and the videos' statistics, 50 at a time across all accounts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,15 @@ use backline_sdk::{Stop, prelude::*};
 use crate::uploads::{self, Uploads};
 use crate::{API, IDS_MAX, SLOT, errors};
 
-/// Channels whose uploads are listed at the same time. After each such wave the full calls' worth of videos is fetched, so
-/// that a quota that ends in the middle leaves most of the channels before it complete.
+/// How many channels have their uploads listed at the same time. After each such wave the pending videos are fetched in
+/// full calls. If the quota ends during the batch, most of the channels before that point are complete.
 const WAVE: usize = 10;
 
-/// Channels by id, as `channels.list` sent them; an id it does not know is simply not there.
+/// Fetches channels by id, as `channels.list` sends them. Unknown ids are missing from the result.
 ///
 /// # Errors
-/// Of the call as a whole.
-pub async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<BTreeMap<String, Json>, FetchError> {
+/// The classified error of the call.
+pub(crate) async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<BTreeMap<String, Json>, FetchError> {
     let ids: Vec<&str> = ids.iter().copied().filter(|id| is_id(id)).collect();
     if ids.is_empty() {
         return Ok(BTreeMap::new());
@@ -32,24 +32,24 @@ pub async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<BTreeMap
     Ok(known)
 }
 
-/// Whether a text can be an id: anything else would spoil the list it is joined into.
+/// Whether a text can be an id. Anything else could corrupt the list that it is joined into.
 fn is_id(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// The items of an answer by their id. A list without `items` is how the API says that it knows none of the ids; an object that
-/// does not even say that it is a list says nothing of them.
+/// The items of a response by id. If the API knows none of the ids, it sends a list without `items`. An object that is
+/// not marked as a list is an error.
 fn by_id(body: &Json) -> Result<BTreeMap<String, Json>, FetchError> {
     match &body["items"] {
         Json::Null if body["kind"].is_string() || body["pageInfo"].is_object() => Ok(BTreeMap::new()),
-        Json::Null => Err(FetchError::Unexpected("the answer is not a list".to_owned())),
+        Json::Null => Err(FetchError::Unexpected("the response is not a list".to_owned())),
         Json::Array(items) => Ok(items.iter().filter_map(|item| Some((text(&item["id"])?, item.clone()))).collect()),
         _ => Err(FetchError::Unexpected("items is not a list".to_owned())),
     }
 }
 
-/// Fetches a batch.
-pub async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -> BatchResult {
+/// Fetches the documents of a batch of accounts.
+pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -> BatchResult {
     let ids: Vec<&str> =
         accounts.iter().map(|account| account.platform_id.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
     let mut collected = BTreeMap::new();
@@ -71,14 +71,14 @@ pub async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -> Batch
     BatchResult { accounts, lost_metrics: Vec::new() }
 }
 
-/// A channel on its way to being a document.
+/// A channel and its uploads, before they become a document.
 struct Channel {
     id: String,
     body: Json,
     uploads: Result<Uploads, FetchError>,
 }
 
-/// The videos' statistics: by id, and why some could not be had.
+/// Statistics of videos by id, with the errors of those that could not be fetched.
 #[derive(Default)]
 struct Videos {
     pending: Vec<String>,
@@ -87,7 +87,7 @@ struct Videos {
 }
 
 impl Videos {
-    /// Fetches what is pending, in calls of 50; the last call may be smaller only where `all` are wanted.
+    /// Fetches the pending videos in calls of 50. The rest, fewer than 50, is fetched only if `all` is set.
     async fn fetch(&mut self, http: &Http, stop: &Stop, all: bool) {
         while self.pending.len() >= IDS_MAX || (all && !self.pending.is_empty()) {
             let ids: Vec<String> = self.pending.drain(..self.pending.len().min(IDS_MAX)).collect();
@@ -100,7 +100,7 @@ impl Videos {
 }
 
 async fn video_statistics(http: &Http, ids: &[String]) -> Result<BTreeMap<String, Json>, FetchError> {
-    // No maxResults: the API refuses it together with ids.
+    // The API refuses maxResults together with ids.
     let request = http.get(format!("{API}/videos")).query("part", "statistics").query("id", ids.join(",")).slot(SLOT);
     by_id(&errors::classify(&request.send().await.map_err(FetchError::of_operator)?)?)
 }
@@ -123,7 +123,7 @@ async fn collect(
             Channel { id, body, uploads }
         });
         for channel in listed.await {
-            // Of a list that was cut nothing can be summed, so nothing more is asked.
+            // A truncated list can't be summed, so its videos are not requested.
             let uploads = channel.uploads.iter().filter(|uploads| !uploads.is_cut).flat_map(|uploads| &uploads.items);
             videos
                 .pending
@@ -136,7 +136,7 @@ async fn collect(
     collected.extend(channels.into_iter().map(|channel| (channel.id.clone(), document(channel, &videos, window))));
 }
 
-/// The remembered list of a channel's uploads where it is still good, else a new one.
+/// The stored list of a channel's uploads if it is still valid, otherwise a new one.
 async fn uploads_of(
     http: &Http,
     accounts: &[Account],
@@ -159,13 +159,13 @@ async fn uploads_of(
     }
 }
 
-/// The channel's document; or the error, where trying again later will give the whole of it.
+/// The channel's document, or the error if a later retry may give a complete one.
 fn document(channel: Channel, videos: &Videos, window: Window) -> Result<Fetched, FetchError> {
     let channel_body = trimmed(channel.body);
     let uploads = match channel.uploads {
         Ok(uploads) => uploads,
         Err(error) if is_passing(&error) => return Err(error),
-        // The channel's own numbers are good; what its videos gathered can't be had.
+        // Keep the channel's own numbers: only those of its videos are missing.
         Err(error) => return Ok(Fetched::new(&json!({ "channel": channel_body, "problem": reason(&error) }))),
     };
     if uploads.is_cut {
@@ -194,7 +194,7 @@ fn document(channel: Channel, videos: &Videos, window: Window) -> Result<Fetched
     Ok(Fetched::new(&body).with_state(&uploads.to_state()))
 }
 
-/// Whether the account is better tried again than stored without its videos.
+/// Whether to retry the account later instead of storing it without its videos.
 fn is_passing(error: &FetchError) -> bool {
     error.concerns_all() || matches!(error, FetchError::Unavailable(_))
 }
@@ -207,7 +207,7 @@ fn reason(error: &FetchError) -> &'static str {
     }
 }
 
-/// Leaves out what no metric will ever need: pictures, and the texts of the channel's page.
+/// Removes what no metric needs: pictures, and the texts of the channel's page.
 fn trimmed(mut channel: Json) -> Json {
     if let Some(snippet) = channel.get_mut("snippet").and_then(Json::as_object_mut) {
         for waste in ["thumbnails", "description", "localized"] {

@@ -1,12 +1,12 @@
-//! Google's error bodies, and what each means for the host.
+//! Classifies Google's error bodies for the host.
 
 use backline_sdk::prelude::*;
 
-/// The body of a good answer, or the class of the error in it.
+/// The body of a successful response, or the classified error.
 ///
-/// The HTTP status alone says little here: a spent quota, a switched-off API and a missing permission are all 403. The
-/// reason decides, wherever it stands.
-pub fn classify(response: &Response) -> Result<Json, FetchError> {
+/// The HTTP status is ambiguous: a spent quota, a disabled API and a missing permission are all 403. The reason
+/// decides, in whichever of the two lists it occurs.
+pub(crate) fn classify(response: &Response) -> Result<Json, FetchError> {
     let body = response.json();
     let error = body.as_ref().and_then(|body| body.get("error")).filter(|error| !error.is_null());
     match error {
@@ -20,7 +20,7 @@ pub fn classify(response: &Response) -> Result<Json, FetchError> {
 }
 
 fn of_error(response: &Response, error: &Json) -> FetchError {
-    // The token endpoint's shape, which other endpoints also use now and then: the error is a text.
+    // The shape of the token endpoint, which other endpoints sometimes use too: the error is a text.
     if let Some(name) = error.as_str() {
         return match name {
             "invalid_client" | "unauthorized_client" | "deleted_client" => FetchError::Misconfigured(name.to_owned()),
@@ -34,11 +34,11 @@ fn of_error(response: &Response, error: &Json) -> FetchError {
     for entry in details.iter().chain(errors) {
         let reason = entry["reason"].as_str().unwrap_or_default();
         let class = match reason {
-            // The newer form of a spent daily allowance keeps the rate limit's name and tells by its unit, "1/d/{project}".
+            // The newer form of a spent daily quota has the name of the rate limit, but the unit "1/d/{project}".
             "RATE_LIMIT_EXCEEDED" if is_daily(&entry["metadata"]) => FetchError::QuotaExhausted(None),
             "quotaExceeded" | "dailyLimitExceeded" => FetchError::QuotaExhausted(None),
             "rateLimitExceeded" | "userRateLimitExceeded" | "RATE_LIMIT_EXCEEDED" => {
-                // `errors` repeats in old words what `details` says precisely.
+                // `errors` repeats `details` in an older and less precise form.
                 if details.iter().any(|detail| is_daily(&detail["metadata"])) {
                     FetchError::QuotaExhausted(None)
                 } else {

@@ -1,8 +1,8 @@
 //! Backline connector for YouTube: channels, and the videos they published inside the window, from the Data API v3.
 //!
-//! Everything is public data read with the operator's API key. The daily quota is the scarce thing, so channels and video
-//! statistics are asked for 50 at a time across all accounts of a batch, and a channel's uploads are listed again only when
-//! its number of videos has changed, else once a week.
+//! All data is public and read with the operator's API key. The daily quota is scarce: channels and video statistics
+//! are requested 50 at a time across all accounts of a batch, and a channel's uploads are listed again only when its
+//! number of videos has changed, otherwise once a week.
 
 mod collect;
 mod errors;
@@ -11,16 +11,16 @@ mod uploads;
 
 use backline_sdk::prelude::*;
 
-/// The Data API v3.
+/// Base URL of the Data API v3.
 const API: &str = "https://youtube.googleapis.com/youtube/v3";
 
-/// The manifest's credential slot.
+/// Credential slot in the manifest.
 const SLOT: &str = "app";
 
-/// Ids that `channels.list` and `videos.list` take in one call, and items a playlist page holds.
+/// Maximum number of ids in one `channels.list` or `videos.list` call, and of items on a playlist page.
 const IDS_MAX: usize = 50;
 
-/// The connector.
+/// The connector for YouTube.
 #[derive(Debug)]
 pub struct YouTube;
 

@@ -1,4 +1,4 @@
-//! From a document to a snapshot.
+//! Turns a document into a snapshot.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::uploads;
 /// The metrics that sum over the window's videos.
 const VIDEO_METRICS: [&str; 4] = ["content_views", "video_views", "likes", "comments"];
 
-/// The snapshot of a document `{channel, uploads, videos, problem?}` or `{channel, problem | cut}`.
-pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
+/// Builds the snapshot of a document `{channel, uploads, videos, problem?}` or `{channel, problem | cut}`.
+pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let statistics = &body["channel"]["statistics"];
     if !body["channel"].is_object() {
         return Err("the document holds no channel".to_owned());
     }
-    // A hidden number is absent, or "0" beside the flag.
+    // A hidden number is missing, or "0" together with the flag.
     let subscribers = match statistics["hiddenSubscriberCount"].as_bool() {
         Some(true) => &Json::Null,
         _ => &statistics["subscriberCount"],
@@ -26,9 +26,9 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .count("followers", subscribers, without_subscribers)
         .count("posts_count", &statistics["videoCount"], Absence::Unavailable)
         .count("total_views", &statistics["viewCount"], Absence::Unavailable);
-    // A sum over the pages that were read is not the sum.
+    // A sum over a truncated list would be too low.
     if body["cut"] == true {
-        let note = "more videos were published inside the window than are read";
+        let note = "more videos were published inside the window than the connector reads";
         return Ok(snapshot.absent(&VIDEO_METRICS, Absence::Unavailable).note(note).build());
     }
     let (Some(listed), None) = (uploads::read(&body["uploads"]), body["problem"].as_str()) else {
@@ -37,7 +37,10 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
             Some("not-found") => Absence::NotFound,
             _ => Absence::Unavailable,
         };
-        return Ok(snapshot.absent(&VIDEO_METRICS, reason).note("the videos of the window could not be had").build());
+        return Ok(snapshot
+            .absent(&VIDEO_METRICS, reason)
+            .note("the videos of the window could not be fetched")
+            .build());
     };
     let known: BTreeMap<&str, &Json> = body["videos"]
         .as_array()
@@ -49,8 +52,8 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let videos: Vec<&Json> = inside.clone().filter_map(|upload| known.get(upload.id.as_str()).copied()).collect();
     let gone = inside.count() - videos.len();
     if gone > 0 {
-        snapshot = snapshot.note(format!("{gone} videos of the window are gone or not public any more"));
-        // Videos were published, and nothing is known of any: that is no zero.
+        snapshot = snapshot.note(format!("{gone} videos of the window were deleted or are no longer public"));
+        // Videos were published, but no numbers are known, so the sum is not 0.
         if videos.is_empty() {
             return Ok(snapshot.absent(&VIDEO_METRICS, Absence::NotFound).build());
         }
@@ -66,7 +69,7 @@ pub fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .build())
 }
 
-/// Likes and comments by views, over the videos that show all three: a video that hides one would bend the rate.
+/// Likes and comments by views, over the videos that show all three. A video that hides one would distort the rate.
 fn engagement(videos: &[&Json]) -> Engagement {
     let mut engagement = Engagement {
         interactions: 0,

@@ -1,4 +1,4 @@
-//! What a channel published: the pages of its uploads playlist, and what is remembered of them between runs.
+//! Lists what a channel published, and keeps that list between runs.
 
 use std::collections::BTreeSet;
 
@@ -6,51 +6,52 @@ use backline_sdk::prelude::*;
 
 use crate::{API, IDS_MAX, SLOT, errors};
 
-/// Most pages read of one channel: 1,000 videos in a window of 28 days is more than any artist publishes.
+/// Maximum number of pages read of one channel. 1,000 videos in 28 days are more than any artist publishes.
 const PAGES_MAX: usize = 20;
 
-/// Days after which a channel is listed anew although its number of videos is the same: a video that replaced another leaves
-/// it so. Each channel has its own day of this week, so that channels first listed together don't all come due together.
+/// Days after which a channel is listed again although its number of videos is the same, because one video may have
+/// replaced another. Each channel has its own day of the week, so that channels first listed together are not all due
+/// together.
 const WEEK_DAYS: i64 = 7;
 
-/// A video of the uploads playlist.
+/// A video in the uploads playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upload {
-    /// The video's id.
+pub(crate) struct Upload {
+    /// Id of the video.
     pub id: String,
-    /// Unix seconds.
+    /// Time of publication, in Unix seconds.
     pub published: i64,
 }
 
-/// What a channel published since some moment.
+/// The videos that a channel published since a point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uploads {
-    /// The earliest moment the list covers, Unix seconds.
+pub(crate) struct Uploads {
+    /// Start of the time that the list covers, in Unix seconds.
     pub since: i64,
-    /// When it was listed, Unix seconds.
+    /// When the list was fetched, in Unix seconds.
     pub listed: i64,
-    /// The channel's number of videos at that time, where it told one.
+    /// The channel's number of videos at that time, if the platform stated one.
     pub videos: Option<i64>,
-    /// Newest first.
+    /// The videos, newest first.
     pub items: Vec<Upload>,
-    /// Whether there were more pages than are read.
+    /// Whether the list was truncated at [`PAGES_MAX`] pages.
     pub is_cut: bool,
 }
 
 impl Uploads {
-    /// Nothing was published.
-    pub fn none(videos: Option<i64>, window: Window) -> Self {
+    /// The list of a channel that published nothing since the window began.
+    pub(crate) fn none(videos: Option<i64>, window: Window) -> Self {
         Self { since: window.since, listed: window.until, videos, items: Vec::new(), is_cut: false }
     }
 
-    /// What is kept for the next run.
-    pub fn to_state(&self) -> Json {
+    /// The state to keep for the next run.
+    pub(crate) fn to_state(&self) -> Json {
         let items: Vec<Json> = self.items.iter().map(|upload| json!([upload.id, upload.published])).collect();
         json!({ "since": self.since, "listed": self.listed, "videos": self.videos, "uploads": items })
     }
 
-    /// What the last run kept, if it still tells what was published inside the window.
-    pub fn from_state(state: &Json, channel: &str, videos: Option<i64>, window: Window) -> Option<Self> {
+    /// Reads the state of the last run, if it still covers the window and is recent enough.
+    pub(crate) fn from_state(state: &Json, channel: &str, videos: Option<i64>, window: Window) -> Option<Self> {
         let remembered = Self {
             since: state["since"].as_i64()?,
             listed: state["listed"].as_i64()?,
@@ -63,7 +64,7 @@ impl Uploads {
         (covers && is_fresh && remembered.videos == videos).then(|| remembered.since(window.since))
     }
 
-    /// Forgets what lies before a moment.
+    /// Removes the videos before a time in Unix seconds.
     fn since(mut self, since: i64) -> Self {
         self.since = since;
         self.items.retain(|upload| upload.published >= since);
@@ -71,21 +72,26 @@ impl Uploads {
     }
 }
 
-/// The number of a channel's own week, which begins on a day that follows from its id.
+/// Number of a channel's week. The day on which it begins is derived from the channel's id.
 fn week(channel: &str, moment: i64) -> i64 {
     let offset: i64 = channel.bytes().map(i64::from).sum();
     (moment.div_euclid(86_400) + offset).div_euclid(WEEK_DAYS)
 }
 
-/// The pairs of id and moment that documents and state hold; none where it is not a list.
-pub fn read(uploads: &Json) -> Option<Vec<Upload>> {
+/// Reads pairs of id and time, as in documents and state; `None` if the JSON is not a list.
+pub(crate) fn read(uploads: &Json) -> Option<Vec<Upload>> {
     let pairs = uploads.as_array()?;
     Some(pairs.iter().filter_map(|pair| Some(Upload { id: text(&pair[0])?, published: pair[1].as_i64()? })).collect())
 }
 
-/// Lists what a channel published since the window began. A channel that never published anything may have no playlist: that
-/// is an empty list.
-pub async fn list(http: &Http, playlist: &str, videos: Option<i64>, window: Window) -> Result<Uploads, FetchError> {
+/// Lists what a channel published since the window began. A channel that never published anything may have no playlist,
+/// which gives an empty list.
+pub(crate) async fn list(
+    http: &Http,
+    playlist: &str,
+    videos: Option<i64>,
+    window: Window,
+) -> Result<Uploads, FetchError> {
     let mut uploads = Uploads::none(videos, window);
     let mut seen = BTreeSet::new();
     let mut page_token = None;
@@ -95,7 +101,7 @@ pub async fn list(http: &Http, playlist: &str, videos: Option<i64>, window: Wind
             Err(FetchError::NotFound) if page_token.is_none() => return Ok(uploads),
             other => other?,
         };
-        // Newest first: once a page ends before the window, the next one holds nothing of it.
+        // Videos come newest first, so a page that ends before the window is the last one needed.
         let mut is_past = false;
         let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
         has_items |= !items.is_empty();
@@ -108,7 +114,7 @@ pub async fn list(http: &Http, playlist: &str, videos: Option<i64>, window: Wind
         }
         let next = text(&page["nextPageToken"]);
         if is_past || next.is_none() {
-            // Nothing tells which of them are inside the window: that is no zero.
+            // Without dates it is unknown which videos are inside the window, so the count is not 0.
             let is_unknown = has_items && !is_dated;
             return if is_unknown {
                 Err(FetchError::Unexpected("the uploads carry no date".to_owned()))
@@ -138,10 +144,10 @@ async fn page(http: &Http, playlist: &str, page_token: Option<&str>) -> Result<J
     errors::classify(&request.send().await.map_err(FetchError::of_operator)?)
 }
 
-/// A playlist's item; none for a private or deleted video, which has no date of publication.
+/// Reads an item of a playlist; `None` for a private or deleted video, which has no publication date.
 fn upload(item: &Json) -> Option<Upload> {
     let (details, snippet) = (&item["contentDetails"], &item["snippet"]);
-    // Only contentDetails is asked for; the snippet holds the same under other names.
+    // The connector requests contentDetails only. A snippet holds the same data under other names.
     Some(Upload {
         id: text(&details["videoId"]).or_else(|| text(&snippet["resourceId"]["videoId"]))?,
         published: timestamp(&details["videoPublishedAt"]).or_else(|| timestamp(&snippet["publishedAt"]))?,

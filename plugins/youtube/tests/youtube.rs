@@ -1,4 +1,4 @@
-//! The YouTube connector against answers written from the platform's documented behaviour.
+//! Tests of the YouTube connector against responses that follow the platform's documentation.
 
 use std::path::Path;
 
@@ -45,10 +45,10 @@ fn documents(replay: &Replay, accounts: Vec<Account>) -> Vec<Document> {
 }
 
 #[test]
-fn a_batch_is_matched_by_id_and_asked_in_as_few_calls_as_can_be() {
+fn a_batch_is_matched_by_id_and_takes_as_few_calls_as_possible() {
     let replay = platform();
     let outcomes = replay.fetch::<YouTube>(accounts(), context(UNTIL)).accounts;
-    assert_eq!(outcomes[1], Err(FetchError::NotFound), "an id that is silently dropped is not found");
+    assert_eq!(outcomes[1], Err(FetchError::NotFound), "an id missing from the response is not found");
     let [blue, meadow, night] = [0, 2, 3].map(|index: usize| snapshot(outcomes[index].as_ref().expect("is collected")));
 
     assert_eq!(metric(&blue, "followers"), 2_300_000);
@@ -69,13 +69,13 @@ fn a_batch_is_matched_by_id_and_asked_in_as_few_calls_as_can_be() {
             posts_counted: 1,
             posts_skipped: 1,
         }),
-        "the video without likes counts neither above nor below the line"
+        "the video without likes counts neither as interactions nor as views"
     );
-    assert_eq!(blue.notes, ["1 videos of the window are gone or not public any more"]);
+    assert_eq!(blue.notes, ["1 videos of the window were deleted or are no longer public"]);
 
     assert_eq!(metric(&meadow, "followers"), absent("hidden"), "a hidden number is sent as \"0\"");
-    assert_eq!(metric(&meadow, "likes"), 60, "more likes than views is how it was sent");
-    assert_eq!(metric(&night, "followers"), 0, "a real zero stays one");
+    assert_eq!(metric(&meadow, "likes"), 60, "the platform sent more likes than views");
+    assert_eq!(metric(&night, "followers"), 0, "a real 0 stays 0");
     assert_eq!(metric(&night, "content_views"), 0);
     assert_eq!(night.engagement.map(|engagement| engagement.posts_counted), Some(0));
 
@@ -83,7 +83,7 @@ fn a_batch_is_matched_by_id_and_asked_in_as_few_calls_as_can_be() {
     let count = |part: &str| urls.iter().filter(|url| url.contains(part)).count();
     assert_eq!((count("/channels?"), count("/playlistItems?"), count("/videos?")), (1, 3, 1), "{urls:#?}");
     assert!(urls[0].contains("maxResults=50"), "{}", urls[0]);
-    let videos = urls.last().expect("something was asked");
+    let videos = urls.last().expect("a request was sent");
     assert!(!videos.contains("maxResults"), "{videos}");
     assert!(!videos.contains("vid-too-old1") && !videos.contains("vid-private1"), "{videos}");
     assert!(replay.sent().iter().all(|request| request.credential.as_ref().is_some_and(|it| it.account.is_none())));
@@ -101,18 +101,18 @@ fn uploads_are_listed_again_only_when_the_number_of_videos_changed_or_the_list_i
         let listed = replay.urls().iter().filter(|url| url.contains("/playlistItems?")).count();
         (listed, outcome.expect("is collected"))
     };
-    let state = first.state.clone().expect("the list is kept");
+    let state = first.state.clone().expect("the list is stored");
     let (listed, tomorrow) = again(Some(state.clone()), 1);
     assert_eq!(listed, 0, "nothing was published, so nothing is listed");
     assert_eq!(metric(&snapshot(&tomorrow), "content_views"), 5_000_001_000_i64);
-    assert_eq!(again(Some(state.clone()), 8).0, 2, "a list of last week is not trusted");
+    assert_eq!(again(Some(state.clone()), 8).0, 2, "a list from last week is not used");
     assert_eq!(again(Some(state.clone()), -1).0, 2, "an earlier window begins before the list");
-    assert_eq!(again(Some(state.replace("\"videos\":412", "\"videos\":411")), 1).0, 2, "something was published");
+    assert_eq!(again(Some(state.replace("\"videos\":412", "\"videos\":411")), 1).0, 2, "the number of videos changed");
     assert_eq!(again(Some("nonsense".to_owned()), 1).0, 2);
 }
 
 #[test]
-fn channels_first_listed_together_come_due_on_different_days() {
+fn channels_first_listed_together_are_due_on_different_days() {
     let mut listed_on = [0_usize; 7];
     let (platform, accounts) = crowd(49, 1);
     let first = platform.fetch::<YouTube>(accounts.clone(), context(UNTIL)).accounts;
@@ -128,12 +128,12 @@ fn channels_first_listed_together_come_due_on_different_days() {
             account.state = fetched.expect("is collected").state;
         }
     }
-    assert_eq!(listed_on.iter().sum::<usize>(), 49, "each once a week: {listed_on:?}");
+    assert_eq!(listed_on.iter().sum::<usize>(), 49, "each channel once a week: {listed_on:?}");
     assert!(listed_on.iter().all(|listed| *listed <= 14), "{listed_on:?}");
 }
 
 #[test]
-fn videos_of_which_nothing_is_known_are_no_zero() {
+fn videos_without_known_numbers_do_not_sum_to_zero() {
     let with = |videos: &str| {
         let platform = Replay::new()
             .get("/channels?", 200, fixture("channels.json"))
@@ -144,17 +144,17 @@ fn videos_of_which_nothing_is_known_are_no_zero() {
     let gone = with(r#"{ "kind": "youtube#videoListResponse", "items": [] }"#);
     assert_eq!(metric(&gone, "content_views"), absent("not-found"));
     assert_eq!(gone.engagement, None);
-    assert_eq!(metric(&with("{}"), "content_views"), absent("unavailable"), "that is no list of videos");
+    assert_eq!(metric(&with("{}"), "content_views"), absent("unavailable"), "the response is not a list of videos");
 }
 
 #[test]
-fn an_answer_that_is_no_list_loses_no_channel() {
+fn a_response_that_is_not_a_list_loses_no_channel() {
     let outcome = Replay::new().get("/channels?", 200, "{}").fetch::<YouTube>(accounts(), context(UNTIL));
     assert!(outcome.accounts.iter().all(|outcome| matches!(outcome, Err(FetchError::Unexpected(_)))), "{outcome:?}");
 }
 
 #[test]
-fn a_list_that_is_kept_forgets_what_left_the_window() {
+fn a_stored_list_drops_what_left_the_window() {
     let first =
         platform().fetch::<YouTube>(vec![account("1", BLUE)], context(UNTIL)).accounts.remove(0).expect("is collected");
     let mut account = account("1", BLUE);
@@ -163,7 +163,7 @@ fn a_list_that_is_kept_forgets_what_left_the_window() {
     let kept = platform().fetch::<YouTube>(vec![account], later.clone()).accounts.remove(0).expect("is collected");
     let state: Json = serde_json::from_str(&kept.state.expect("is kept")).expect("is JSON");
     assert_eq!(state["since"], later.window.since);
-    assert_eq!(state["listed"], UNTIL, "using a list does not make it younger");
+    assert_eq!(state["listed"], UNTIL, "using a list does not renew it");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn every_error_has_its_class() {
     let of = |name: &str| {
         let status = name[..3].parse().expect("the name begins with the status");
         let replay = Replay::new().get("", status, fixture(&format!("errors/{name}.json")));
-        replay.check::<YouTube>(account("1", BLUE)).expect_err("an error is no channel")
+        replay.check::<YouTube>(account("1", BLUE)).expect_err("an error response is not a channel")
     };
     for name in ["403_quota_exceeded", "403_daily_limit_exceeded", "429_daily_bucket"] {
         assert_eq!(of(name), FetchError::QuotaExhausted(None), "{name}");
@@ -213,7 +213,7 @@ fn a_channel_without_a_playlist_has_published_nothing() {
 }
 
 #[test]
-fn a_quota_that_ends_in_the_middle_keeps_what_is_complete() {
+fn a_quota_that_ends_in_the_middle_keeps_complete_channels() {
     let replay = Replay::new().get("/channels?", 200, fixture("channels.json")).get(
         "playlistId=UUbluelanterns",
         403,
@@ -222,7 +222,7 @@ fn a_quota_that_ends_in_the_middle_keeps_what_is_complete() {
     let outcomes = replay.fetch::<YouTube>(accounts(), context(UNTIL)).accounts;
     assert_eq!(outcomes[0], Err(FetchError::QuotaExhausted(None)));
     assert_eq!(outcomes[1], Err(FetchError::NotFound));
-    assert_eq!(outcomes[2], Err(FetchError::QuotaExhausted(None)), "not asked any more, and no loss either");
+    assert_eq!(outcomes[2], Err(FetchError::QuotaExhausted(None)), "no request is sent for it, and nothing is lost");
     assert_eq!(metric(&snapshot(outcomes[3].as_ref().expect("needs no further call")), "total_views"), 0);
     assert_eq!(replay.urls().len(), 2, "nothing is sent after the quota is spent: {:#?}", replay.urls());
 
@@ -236,7 +236,7 @@ fn a_quota_that_ends_in_the_middle_keeps_what_is_complete() {
     assert!(outcomes[2].is_ok() && outcomes[3].is_ok(), "{outcomes:?}");
 }
 
-/// A platform of many channels with `videos` uploads each.
+/// A platform with `channels` channels of `videos` uploads each, and their accounts.
 fn crowd(channels: usize, videos: usize) -> (Replay, Vec<Account>) {
     let id = |number: usize| format!("UCcrowd{number:04}");
     let items: Vec<Json> = (0..channels)
@@ -269,7 +269,7 @@ fn crowd(channels: usize, videos: usize) -> (Replay, Vec<Account>) {
 }
 
 #[test]
-fn statistics_are_asked_50_at_a_time_across_the_channels() {
+fn statistics_are_requested_50_at_a_time_across_the_channels() {
     let (replay, accounts) = crowd(50, 3);
     let outcomes = replay.fetch::<YouTube>(accounts, context(UNTIL)).accounts;
     for outcome in &outcomes {
@@ -279,14 +279,14 @@ fn statistics_are_asked_50_at_a_time_across_the_channels() {
     let calls: Vec<usize> = urls
         .iter()
         .filter(|url| url.contains("/videos?"))
-        .map(|url| url.split("id=").nth(1).expect("ids are asked").split(',').count())
+        .map(|url| url.split("id=").nth(1).expect("the request has ids").split(',').count())
         .collect();
     assert_eq!(calls, [50, 50, 50]);
     assert_eq!(urls.len(), 1 + 50 + 3);
 }
 
 #[test]
-fn an_unreachable_video_list_costs_the_videos_and_a_passing_failure_is_tried_again() {
+fn a_refused_video_list_loses_the_videos_only_and_a_transient_failure_is_retried() {
     let with = |status: u16, body: String| {
         Replay::new()
             .get("/channels?", 200, fixture("channels.json"))
@@ -301,7 +301,7 @@ fn an_unreachable_video_list_costs_the_videos_and_a_passing_failure_is_tried_aga
 }
 
 #[test]
-fn uploads_without_a_date_are_no_zero() {
+fn uploads_without_a_date_do_not_sum_to_zero() {
     let replay = Replay::new().get("/channels?", 200, fixture("channels.json")).get(
         "/playlistItems?",
         200,
@@ -314,8 +314,9 @@ fn uploads_without_a_date_are_no_zero() {
 }
 
 #[test]
-fn a_playlist_that_never_ends_is_cut_and_sums_nothing() {
-    let page = r#"{ "nextPageToken": "NEXT", "items": [{ "contentDetails": { "videoId": "v", "videoPublishedAt": "2026-11-10T00:00:00Z" } }] }"#;
+fn an_endless_playlist_is_truncated_and_not_summed() {
+    let details = r#"{ "videoId": "v", "videoPublishedAt": "2026-11-10T00:00:00Z" }"#;
+    let page = format!(r#"{{ "nextPageToken": "NEXT", "items": [{{ "contentDetails": {details} }}] }}"#);
     let other = page.replace("NEXT", "OTHER");
     let replay = Replay::new().get("/channels?", 200, fixture("channels.json")).get("pageToken=NEXT", 200, other).get(
         "/playlistItems?",
@@ -323,15 +324,15 @@ fn a_playlist_that_never_ends_is_cut_and_sums_nothing() {
         page,
     );
     let snapshot = replay.collect::<YouTube>(account("1", BLUE), context(UNTIL)).expect("is collected");
-    assert_eq!(metric(&snapshot, "content_views"), absent("unavailable"), "a sum over some pages is not the sum");
+    assert_eq!(metric(&snapshot, "content_views"), absent("unavailable"), "a truncated list has no sum");
     assert_eq!(snapshot.engagement, None);
-    assert_eq!(snapshot.notes, ["more videos were published inside the window than are read"]);
+    assert_eq!(snapshot.notes, ["more videos were published inside the window than the connector reads"]);
     assert_eq!(replay.urls().iter().filter(|url| url.contains("/playlistItems?")).count(), 20);
-    assert_eq!(replay.urls().len(), 1 + 20, "no quota is spent on what can't be summed");
+    assert_eq!(replay.urls().len(), 1 + 20, "no quota is spent on videos that can't be summed");
 }
 
 #[test]
-fn an_id_that_would_spoil_the_list_is_not_sent() {
+fn an_id_that_would_corrupt_the_list_is_not_sent() {
     let replay = Replay::new().get("", 200, fixture("channels_empty.json"));
     let ids = ["", "UC1,UC2", "UC 1", "UC1&part=snippet"];
     let accounts = ids.iter().map(|id| account("1", id)).collect();
@@ -342,36 +343,36 @@ fn an_id_that_would_spoil_the_list_is_not_sent() {
 }
 
 #[test]
-fn a_missing_key_is_the_operators_to_mend() {
+fn a_missing_key_is_a_configuration_error() {
     let replay = Replay::new().always(Err(HttpError::CredentialUnavailable("the slot is empty".to_owned())));
     assert!(matches!(replay.check::<YouTube>(account("1", BLUE)), Err(FetchError::Misconfigured(_))));
 }
 
 #[test]
-fn it_conforms() {
+fn it_passes_the_conformance_checks() {
     let documents = documents(&platform(), accounts());
     assert_eq!(documents.len(), 3);
     conformance::check::<YouTube>(include_str!("../connector.toml"), &documents);
 }
 
-/// What a body of the shared collection must become.
+/// How a recorded body is used, and the expected result.
 enum Expected {
-    /// As the answer to `channels.list`: the id, and some metrics.
+    /// The response to `channels.list`: the id, and the values of some metrics.
     Channel(&'static str, Json),
-    /// As the answer to `playlistItems.list`: the videos it lists since ever.
+    /// The response to `playlistItems.list`: the number of videos without a time limit.
     Uploads(usize),
-    /// As the answer to `videos.list` about these ids: some metrics.
+    /// The response to `videos.list` for these ids: the values of some metrics.
     Videos(&'static [&'static str], Json),
-    /// As a channel's `statistics` alone.
+    /// The `statistics` of a channel.
     ChannelStatistics(Json),
-    /// As an error with this status.
+    /// An error response with this status.
     Error(u16, fn(&FetchError) -> bool),
-    /// As the answer to `channels.list`: the channel is not there.
+    /// A response to `channels.list` without the channel.
     NotFound,
 }
 
 #[test]
-fn every_collected_body_gives_what_it_must() {
+fn every_recorded_body_gives_the_expected_result() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/payloads/youtube");
     let Some(bodies) = testing::bodies(&folder) else { return };
     for (name, body) in bodies {
@@ -413,7 +414,7 @@ fn expected(name: &str) -> Expected {
             &["abcdefghijk"],
             json!({ "content_views": 1_234, "likes": { "absent": "hidden" }, "comments": { "absent": "hidden" } }),
         ),
-        unknown => panic!("{unknown} has no expectation; add one"),
+        unknown => panic!("no expected result for {unknown}: add an entry"),
     }
 }
 

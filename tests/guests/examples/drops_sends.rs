@@ -1,4 +1,5 @@
-//! Starts four requests and one more, and answers as soon as that one is answered: the four are still under way.
+//! Starts four requests and one more, and returns as soon as the last one has a response. The four are still in
+//! progress.
 
 use backline_guests::{echo_all, followers};
 use backline_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! Imports what no connector is given.
+//! Imports an interface that the host does not offer.
 
 use backline_guests::{echo_all, followers};
 use backline_sdk::prelude::*;

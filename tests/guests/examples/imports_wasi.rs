@@ -1,10 +1,10 @@
-//! Tries every door of WASI 0.2 and answers with what it found behind them; prints to standard output and error.
+//! Tries each interface of WASI 0.2 and returns what it could reach. Prints to standard output and standard error.
 
 use backline_guests::followers;
 use backline_sdk::prelude::*;
 
 mod wasi {
-    // The functions used here, as they stand in WASI 0.2.
+    // The functions used here, as declared in WASI 0.2.
     wit_bindgen::generate!({
         inline: "
             package backline:guest;
@@ -74,9 +74,10 @@ mod wasi {
             package wasi:sockets@0.2.0 {
                 interface network {
                     enum error-code {
-                        unknown, access-denied, not-supported, invalid-argument, out-of-memory, timeout, concurrency-conflict,
-                        not-in-progress, would-block, invalid-state, new-socket-limit, address-not-bindable, address-in-use,
-                        remote-unreachable, connection-refused, connection-reset, connection-aborted, datagram-too-large,
+                        unknown, access-denied, not-supported, invalid-argument, out-of-memory, timeout,
+                        concurrency-conflict, not-in-progress, would-block, invalid-state, new-socket-limit,
+                        address-not-bindable, address-in-use, remote-unreachable, connection-refused, connection-reset,
+                        connection-aborted, datagram-too-large,
                         name-unresolvable, temporary-resolver-failure, permanent-resolver-failure
                     }
                     enum ip-address-family { ipv4, ipv6 }

@@ -1,4 +1,4 @@
-//! Answers with what is not JSON: in the body, or in the state where the account is called so.
+//! Returns invalid JSON in the body or, if the account's platform id says so, in the state.
 
 use backline_guests::{echo_all, followers};
 use backline_sdk::prelude::*;

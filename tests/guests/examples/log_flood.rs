@@ -1,4 +1,4 @@
-//! Logs a thousand times a thousand bytes before it answers.
+//! Logs a thousand lines of a thousand bytes before it returns.
 
 use backline_guests::{echo_all, followers};
 use backline_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! Never comes to an end in `fetch`, and never waits.
+//! Loops without end in `fetch`, and never yields.
 
 use backline_guests::followers;
 use backline_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! Never comes to an end in `normalize`.
+//! Loops without end in `normalize`.
 
 use backline_guests::echo_all;
 use backline_sdk::prelude::*;

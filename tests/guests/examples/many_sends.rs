@@ -1,4 +1,4 @@
-//! Sends five thousand requests at once, and counts how they were answered.
+//! Sends five thousand requests at once, and counts the results.
 
 use backline_guests::followers;
 use backline_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! Takes memory until there is none left.
+//! Allocates memory until none is left.
 
 use backline_guests::followers;
 use backline_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! Answers with a body of as many bytes as the platform id says.
+//! Returns a body with the number of bytes that the platform id states.
 
 use backline_guests::followers;
 use backline_sdk::prelude::*;

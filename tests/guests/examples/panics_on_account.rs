@@ -1,4 +1,4 @@
-//! Panics when the account `poison` is among those it is asked for, and works for all others.
+//! Panics if a batch contains the account `poison`, and works for all other accounts.
 
 use backline_guests::{echo_all, followers};
 use backline_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! Tries to send a request from `normalize`, and reports as a note what it was told.
+//! Tries to send a request from `normalize`, and reports the result as a note.
 
 use backline_guests::echo_all;
 use backline_sdk::prelude::*;

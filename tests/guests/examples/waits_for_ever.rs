@@ -1,4 +1,4 @@
-//! Waits in `fetch` for what never comes, without keeping a core busy.
+//! Waits in `fetch` for an event that never happens, without using CPU time.
 
 use backline_guests::followers;
 use backline_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! Does what it should, and keeps what it is given as its state.
+//! Behaves correctly, and stores what it receives as its state.
 
 use backline_guests::{echo_all, followers};
 use backline_sdk::prelude::*;

@@ -1,5 +1,6 @@
-//! The next version of `well_behaved`, and worse: it goes by how an account's id begins. `trap-` panics in `fetch`, `unread-` in
-//! `normalize`; of `hide-` it reports nothing, of `minus-` what validation withholds, of `more-` one follower more.
+//! The next version of `well_behaved`, which is worse. The prefix of an account's id decides: `trap-` panics in `fetch`
+//! and `unread-` in `normalize`; `hide-` reports nothing, `minus-` a value that validation withholds, `more-` one more
+//! follower.
 
 use backline_guests::echo_all;
 use backline_sdk::prelude::*;
@@ -9,13 +10,13 @@ struct Guest;
 impl Connector for Guest {
     async fn check(_http: &Http, account: Account) -> Result<String, FetchError> {
         if account.platform_id.starts_with("trap-") {
-            return Err(FetchError::Forbidden("it is one of those".to_owned()));
+            return Err(FetchError::Forbidden("the id has the prefix trap-".to_owned()));
         }
         Ok(account.platform_id)
     }
 
     async fn fetch(_http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
-        assert!(!accounts.iter().any(|account| account.platform_id.starts_with("trap-")), "it is one of those");
+        assert!(!accounts.iter().any(|account| account.platform_id.starts_with("trap-")), "an id has the prefix trap-");
         echo_all(&accounts)
     }
 
@@ -23,7 +24,7 @@ impl Connector for Guest {
         let json = document.json()?;
         let (id, followers) = (json["platform_id"].as_str().unwrap_or_default(), json["followers"].as_i64());
         let is = |prefix: &str| id.starts_with(prefix);
-        assert!(!is("unread-"), "it is one of those");
+        assert!(!is("unread-"), "the id has the prefix unread-");
         let followers = match followers {
             Some(_) if is("hide-") => json!(null),
             Some(followers) if is("minus-") => json!(-followers),

@@ -1,4 +1,4 @@
-//! Forgets the last account, and the last document.
+//! Returns no result for the last account, nor for the last document.
 
 #[cfg(target_arch = "wasm32")]
 mod component {
@@ -8,7 +8,7 @@ mod component {
 
     struct Guest;
 
-    // Not by the SDK's trait, which asks for one document at a time and can't forget one.
+    // Implements the bindings directly: the SDK's trait handles one document at a time and can't omit one.
     impl source::Guest for Guest {
         async fn check(account: Account) -> Result<String, FetchError> {
             Ok(account.platform_id)

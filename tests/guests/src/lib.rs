@@ -1,23 +1,23 @@
-//! Ill-behaved connectors: see `examples/`, one per misdeed. What they do well is here.
+//! Misbehaving connectors for tests, one per fault, in `examples/`. This library holds the behaviour they share.
 
 use backline_sdk::prelude::*;
 
-/// What a well-behaved guest fetches: the account's own platform id, without asking anybody.
+/// The document of a well-behaved guest: the account's platform id. No request is sent.
 #[must_use]
 pub fn echo(account: &Account) -> Fetched {
     Fetched::new(&json!({ "platform_id": account.platform_id, "followers": account.platform_id.len() }))
 }
 
-/// Echoes every account.
+/// Calls [`echo`] for every account.
 #[must_use]
 pub fn echo_all(accounts: &[Account]) -> BatchResult {
     BatchResult { accounts: accounts.iter().map(|account| Ok(echo(account))).collect(), lost_metrics: Vec::new() }
 }
 
-/// The snapshot of what [`echo`] fetched.
+/// The snapshot of a document that [`echo`] fetched.
 ///
 /// # Errors
-/// When the document is not JSON.
+/// If the document is not JSON.
 pub fn followers(document: &Document) -> Result<Snapshot, String> {
     Ok(Snapshot::builder().count("followers", &document.json()?["followers"], Absence::Hidden).build())
 }

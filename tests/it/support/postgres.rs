@@ -30,7 +30,7 @@ rm -rf "$folder""#;
 
 /// A running cluster. Dropping it stops the server and removes its files.
 #[derive(Debug)]
-pub struct Cluster {
+pub(super) struct Cluster {
     port: u16,
     watcher: Child,
 }
@@ -40,7 +40,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Says what is missing or what failed.
-    pub fn start() -> Result<Self, String> {
+    pub(super) fn start() -> Result<Self, String> {
         let programs = programs()?;
         // PostgreSQL refuses to run as root.
         let user = if number("-u", None)? == 0 { Some(unprivileged()?) } else { None };
@@ -113,7 +113,7 @@ impl Cluster {
 
     /// The URL of its `postgres` database.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 }

@@ -1,4 +1,5 @@
-//! The Apple Music API: catalogue artists, their albums and top songs, behind a developer token that is really verified.
+//! The Apple Music API: catalogue artists, their albums and top songs. The signature of the developer token is
+//! verified.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,9 +15,9 @@ use crate::world::{Platform, Release, Trait};
 const IDS_MAX: usize = 25;
 const PAGE_DEFAULT: usize = 25;
 const PAGE_MAX: usize = 100;
-/// Longest life of a developer token, in seconds: six months.
+/// Maximum lifetime of a developer token, in seconds: six months.
 const TOKEN_SECONDS_MAX: i64 = 15_777_000;
-/// Most verified tokens that are remembered; one host uses one for hours.
+/// Maximum number of verified tokens in the cache. One host uses the same token for hours.
 const TOKENS_KEPT: usize = 64;
 const STOREFRONTS: [&str; 10] = ["us", "gb", "de", "fr", "jp", "br", "au", "ca", "se", "es"];
 
@@ -49,7 +50,7 @@ fn not_found(request: &Request) -> Reply {
     error(request, 404, "40400", "Resource Not Found", "Resource with requested id was not found")
 }
 
-/// The error shape for a status that a fault asks for.
+/// The platform's error body for a status that a fault injects.
 pub(crate) fn any_error(status: u16) -> Json {
     if status == 429 {
         return json!({ "message": "API capacity exceeded" });
@@ -93,7 +94,7 @@ pub(crate) fn handle(shared: &Shared, request: &Request) -> Reply {
     }
 }
 
-/// Verifies a developer token: header, claims, life and signature.
+/// Verifies a developer token: header, claims, lifetime and signature.
 fn token_is_good(shared: &Shared, token: &str) -> bool {
     let now = shared.now().timestamp();
     let in_time = |expires: i64| !shared.config.tokens_expire || now < expires;
@@ -109,7 +110,7 @@ fn token_is_good(shared: &Shared, token: &str) -> bool {
     in_time(expires)
 }
 
-/// When a token expires; `None` if it is not one of this team, or lives too long.
+/// When a token expires, in Unix seconds; `None` if it is not from this team, or its lifetime is too long.
 fn verified_expiry(shared: &Shared, token: &str) -> Option<i64> {
     let (signed, signature) = token.rsplit_once('.')?;
     let (header, claims) = signed.split_once('.')?;
@@ -159,7 +160,7 @@ fn several(shared: &Shared, request: &Request, storefront: &str) -> Reply {
 fn single(shared: &Shared, request: &Request, storefront: &str, index: u32) -> Reply {
     let mut body = artist(shared, storefront, index, request.list("include").contains(&"albums"));
     let mut views = Map::new();
-    // Names that are no views are passed over in silence.
+    // The API ignores unknown view names.
     if request.list("views").contains(&"top-songs") {
         let songs = songs(shared, storefront, index);
         views.insert(
@@ -228,7 +229,7 @@ fn album(shared: &Shared, storefront: &str, index: u32, release: &Release) -> Js
     let world = &shared.world;
     let mut genres = world.genres(Platform::AppleMusic, index);
     genres.push("Music".to_owned());
-    // The oldest is known by its year only.
+    // The oldest release has a year only.
     let date = if release.number == 0 { release.date.year().to_string() } else { release.date.to_string() };
     let mut album = album_reference(shared, storefront, index, release);
     album["attributes"] = json!({
@@ -245,7 +246,7 @@ fn album(shared: &Shared, storefront: &str, index: u32, release: &Release) -> Js
     album
 }
 
-/// The offset as the API writes it: no multiple of the page's size, so that it can only be followed, never computed.
+/// The offset as the API writes it. It is not a multiple of the page size, so that clients can't compute it.
 fn odd_offset(place: usize) -> usize {
     place * 4 + 2
 }

@@ -1,4 +1,4 @@
-//! Connections that can end with a reset instead of an orderly close, when a fault asks for it.
+//! Connections that a fault can end with a reset instead of an orderly close.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,16 +12,16 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Set, it makes the connection end with a reset instead of an orderly close.
+/// Once set, the connection ends with a reset instead of an orderly close.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ResetSwitch(Arc<AtomicBool>);
 
 impl ResetSwitch {
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -39,7 +39,7 @@ impl Listener for ResettableListener {
 
     async fn accept(&mut self) -> (ResettableStream, SocketAddr) {
         let (stream, addr) = Listener::accept(&mut self.0).await;
-        // Without it small answers wait for the peer's delayed acknowledgement; if it can't be set they do.
+        // Without TCP_NODELAY small responses wait for the peer's delayed acknowledgement. A failure only costs time.
         let _ = stream.set_nodelay(true);
         (ResettableStream { stream, switch: ResetSwitch::default() }, addr)
     }
@@ -58,7 +58,7 @@ impl Connected<IncomingStream<'_, ResettableListener>> for ResetSwitch {
 impl Drop for ResettableStream {
     fn drop(&mut self) {
         if self.switch.is_set() {
-            // If it can't be set the peer sees an early end instead of a reset: as broken for it.
+            // If this fails, the peer sees a truncated response instead of a reset, which is an error for it too.
             let _ = self.stream.set_zero_linger();
         }
     }

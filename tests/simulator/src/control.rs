@@ -1,4 +1,4 @@
-//! `/_control/…`: what a test or a demo asks of the simulator itself, over HTTP.
+//! The endpoints below `/_control/`, with which a test or demo controls the simulator over HTTP.
 
 use axum::http::Method;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -50,11 +50,12 @@ fn parsed<T: DeserializeOwned>(request: &Request, set: impl FnOnce(T)) -> Reply 
             set(value);
             Reply::empty(204)
         }
-        Err(error) => wrong(400, &format!("the body of {} can't be read: {error}", request.path)),
+        Err(error) => wrong(400, &format!("can't parse the body of {}: {error}", request.path)),
     }
 }
 
-/// The body is a date (the clock then shows noon), or a moment such as `2026-11-21T09:30:00Z`; quoted or not.
+/// Sets the clock. The body is a date (which sets noon) or a time such as `2026-11-21T09:30:00Z`, with or without
+/// quotes.
 fn set_date(shared: &Shared, request: &Request) -> Reply {
     let body = String::from_utf8_lossy(&request.body);
     let text = body.trim().trim_matches('"');
@@ -79,7 +80,7 @@ fn routes(shared: &Shared) -> Reply {
     as_json(&routes)
 }
 
-/// `?platform=youtube&index=3[&date=2026-11-20]`: the numbers a collector should arrive at.
+/// Responds to `?platform=youtube&index=3[&date=2026-11-20]` with the numbers that a collector should store.
 fn expected(shared: &Shared, request: &Request) -> Reply {
     let platform = request.param("platform").unwrap_or("").parse::<Platform>();
     let index = request.param("index").and_then(|text| text.parse::<u32>().ok());

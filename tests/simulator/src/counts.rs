@@ -1,64 +1,64 @@
-//! What was asked of the simulator: requests by host and operation, quota units, and the latest requests themselves.
+//! Counts requests by host and operation and quota units, and records the latest requests.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-/// Counters since the start, or the last reset.
+/// Counters since the start or the last reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Every request to a platform, those that met a fault included.
+    /// All requests to platforms, including those that met a fault.
     pub requests: u64,
-    /// By host, such as `api.spotify.com`.
+    /// Requests by host, such as `api.spotify.com`.
     pub hosts: BTreeMap<String, u64>,
-    /// By method and path template, such as `GET /v1/artists/{id}`.
+    /// Requests by method and path template, such as `GET /v1/artists/{id}`.
     pub operations: BTreeMap<String, u64>,
-    /// By status of the answer; resets count as 0.
+    /// Responses by status; connection resets count as status 0.
     pub statuses: BTreeMap<u16, u64>,
-    /// Units by allowance: `youtube`, `youtube-batch-get-stats`, `youtube-search`.
+    /// Quota units by allowance: `youtube`, `youtube-batch-get-stats`, `youtube-search`.
     pub quota_units: BTreeMap<String, u64>,
-    /// Faults that were injected.
+    /// How many faults were injected.
     pub faults: u64,
-    /// Most requests that were being answered at one time.
+    /// Maximum number of requests in progress at one time.
     pub in_flight_max: u64,
 }
 
 impl Counts {
-    /// Requests of an operation, 0 if there was none.
+    /// Number of requests of an operation, given by method and path template.
     #[must_use]
     pub fn operation(&self, name: &str) -> u64 {
         self.operations.get(name).copied().unwrap_or(0)
     }
 
-    /// Requests to a host, 0 if there was none.
+    /// Number of requests to a host.
     #[must_use]
     pub fn host(&self, name: &str) -> u64 {
         self.hosts.get(name).copied().unwrap_or(0)
     }
 
-    /// Units spent of an allowance.
+    /// Quota units spent of an allowance.
     #[must_use]
     pub fn units(&self, name: &str) -> u64 {
         self.quota_units.get(name).copied().unwrap_or(0)
     }
 }
 
-/// One request as it arrived, for tests that look for what must, or must not, be in it.
+/// One request as it arrived, for tests that check what it contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenRequest {
-    /// `GET`
+    /// Method, such as `GET`.
     pub method: String,
-    /// From the `Host` header.
+    /// Host from the `Host` header.
     pub host: String,
     /// Path and query as sent.
     pub target: String,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The whole body.
+    /// The complete body.
     pub body: Vec<u8>,
 }
 
-/// Counters and the latest requests, together behind one lock.
+/// The counters and the latest requests, which share one lock.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub counts: Counts,
@@ -67,7 +67,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub fn arrived(&mut self, host: &str, operation: String) {
+    pub(crate) fn arrived(&mut self, host: &str, operation: String) {
         self.counts.requests += 1;
         add(&mut self.counts.hosts, host, 1);
         *self.counts.operations.entry(operation).or_default() += 1;
@@ -75,16 +75,16 @@ impl Ledger {
         self.counts.in_flight_max = self.counts.in_flight_max.max(self.in_flight);
     }
 
-    pub fn answered(&mut self, status: u16) {
+    pub(crate) fn answered(&mut self, status: u16) {
         self.in_flight = self.in_flight.saturating_sub(1);
         *self.counts.statuses.entry(status).or_default() += 1;
     }
 
-    pub fn spend(&mut self, allowance: &str, units: u64) {
+    pub(crate) fn spend(&mut self, allowance: &str, units: u64) {
         add(&mut self.counts.quota_units, allowance, units);
     }
 
-    pub fn remember(&mut self, request: SeenRequest, most: usize) {
+    pub(crate) fn remember(&mut self, request: SeenRequest, most: usize) {
         if most == 0 {
             return;
         }

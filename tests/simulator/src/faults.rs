@@ -1,4 +1,4 @@
-//! What goes wrong on request: which requests meet a fault, and what it does to the answer.
+//! Injected faults: which requests meet a fault, and how it changes the response.
 
 use std::io::Write as _;
 
@@ -11,81 +11,81 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::Reply;
 
-/// One rule. The first rule that fits a request and is not used up decides.
+/// One rule. The first rule that matches a request and is not used up applies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Only this host; every host if absent.
+    /// Matches only requests to this host; every host if absent.
     #[serde(default)]
     pub host: Option<String>,
-    /// Only paths that start with this.
+    /// Matches only paths with this prefix.
     #[serde(default)]
     pub path_prefix: Option<String>,
-    /// Only requests that name this: in the target, in the body, or as the platform id their token belongs to.
+    /// Matches only requests with this text in the target or body, or with a token of this platform id.
     #[serde(default)]
     pub contains: Option<String>,
-    /// Requests that fit and are let through first: 2 means that the third one is the first to fail.
+    /// How many matching requests pass first: with 2, the third one meets the fault.
     #[serde(default)]
     pub after: u64,
-    /// After those, each n-th request that fits; 0 and 1 mean every one.
+    /// After those, every n-th matching request meets the fault; 0 and 1 mean every request.
     #[serde(default)]
     pub every: u64,
-    /// How often it happens; no end if absent.
+    /// How often the fault happens; without limit if absent.
     #[serde(default)]
     pub times: Option<u64>,
-    /// What happens.
+    /// The kind of fault.
     pub kind: FaultKind,
 }
 
 impl Fault {
-    /// A fault that meets every request to every host, for ever.
+    /// A fault for every request to every host, without limit.
     #[must_use]
     pub fn always(kind: FaultKind) -> Self {
         Self { host: None, path_prefix: None, contains: None, after: 0, every: 0, times: None, kind }
     }
 
-    /// A fault that meets the next request, once.
+    /// A fault for the next request only.
     #[must_use]
     pub fn once(kind: FaultKind) -> Self {
         Self { times: Some(1), ..Self::always(kind) }
     }
 
-    /// On this host only.
+    /// Restricts the fault to a host.
     #[must_use]
     pub fn on_host(mut self, host: &str) -> Self {
         self.host = Some(host.to_owned());
         self
     }
 
-    /// On paths that start so only.
+    /// Restricts the fault to paths with a prefix.
     #[must_use]
     pub fn on_path(mut self, prefix: &str) -> Self {
         self.path_prefix = Some(prefix.to_owned());
         self
     }
 
-    /// On requests that name this only.
+    /// Restricts the fault to requests that contain a text, as in [`Fault::contains`].
     #[must_use]
     pub fn naming(mut self, text: &str) -> Self {
         self.contains = Some(text.to_owned());
         self
     }
 
-    /// After letting so many through.
+    /// Lets a number of matching requests pass first.
     #[must_use]
     pub fn after(mut self, requests: u64) -> Self {
         self.after = requests;
         self
     }
 
-    /// Each n-th one.
+    /// Applies the fault to every n-th matching request.
     #[must_use]
     pub fn every(mut self, requests: u64) -> Self {
         self.every = requests;
         self
     }
 
-    /// So many times.
+    /// Limits how often the fault happens.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
@@ -93,82 +93,82 @@ impl Fault {
     }
 }
 
-/// What happens to a request that meets a fault.
+/// What a fault does to the response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
-    /// The real answer comes later.
+    /// Delays the real response.
     Latency {
-        /// Milliseconds of real time.
+        /// Delay in milliseconds of real time.
         ms: u64,
     },
-    /// No answer ever comes; the connection stays open.
+    /// Never responds; the connection stays open.
     Hang,
-    /// 429 in the platform's own shape.
+    /// Responds with status 429 in the platform's error shape.
     TooManyRequests {
-        /// The header's form.
+        /// Form of the `Retry-After` header.
         #[serde(default)]
         retry_after: RetryAfter,
     },
-    /// Spotify's other 429: the quota of the developer account is used up.
+    /// Responds with Spotify's 429 for a spent quota of the developer account.
     SpotifyQuotaExceeded,
-    /// Another status, in the platform's own error shape.
+    /// Responds with another status in the platform's error shape.
     Status {
-        /// The status.
+        /// HTTP status of the response.
         status: u16,
-        /// A `Retry-After` header with it.
+        /// Form of the `Retry-After` header.
         #[serde(default)]
         retry_after: RetryAfter,
     },
-    /// Status, content type and body as given.
+    /// Responds with a given status, content type and body.
     Raw {
-        /// The status.
+        /// HTTP status of the response.
         status: u16,
-        /// The content type.
+        /// Value of the `Content-Type` header.
         content_type: String,
-        /// The body.
+        /// Body of the response.
         body: String,
     },
-    /// The connection is reset before any answer.
+    /// Resets the connection before the response.
     Reset,
-    /// The connection is reset after half the body.
+    /// Resets the connection after half of the body.
     ResetMidBody,
-    /// A complete answer whose JSON breaks off half-way.
+    /// Sends a complete response whose JSON is truncated.
     TruncatedJson,
-    /// An HTML page, as gateways in front of APIs send it.
+    /// Responds with an HTML page, as gateways in front of APIs do.
     Html {
-        /// The status.
+        /// HTTP status of the response.
         status: u16,
     },
-    /// A redirect.
+    /// Responds with a redirect.
     Redirect {
-        /// 301, 302, 303, 307 or 308.
+        /// HTTP status of the redirect: 301, 302, 303, 307 or 308.
         status: u16,
-        /// Where to.
+        /// Target of the redirect.
         to: RedirectTarget,
     },
-    /// A body of so many bytes, without `Content-Length`.
+    /// Sends a large body without `Content-Length`.
     HugeBody {
-        /// Bytes.
+        /// Size of the body in bytes.
         bytes: u64,
     },
-    /// The real answer, gzip-compressed.
+    /// Sends the real response compressed with gzip.
     Gzip,
-    /// Zeros, compressed a thousandfold.
+    /// Sends zeros compressed about 1000 to 1.
     GzipBomb {
-        /// Bytes after decompression, rounded up to whole MiB.
+        /// Size after decompression in bytes, rounded up to whole MiB.
         bytes: u64,
     },
 }
 
-/// The forms of `Retry-After`.
+/// Forms of the `Retry-After` header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RetryAfter {
-    /// No such header.
+    /// The response has no such header.
     #[default]
     Absent,
-    /// Seconds.
+    /// A number of seconds.
     Seconds(u64),
     /// An HTTP date.
     HttpDate(DateTime<Utc>),
@@ -184,33 +184,33 @@ impl RetryAfter {
     }
 }
 
-/// Where a redirect leads.
+/// Target of a redirect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RedirectTarget {
-    /// The same origin and target, query included; an absolute URL.
+    /// An absolute URL with the same origin and target, including the query.
     SameOrigin,
     /// The same target on another origin, such as `https://api.instagram.com`.
     OtherOrigin(String),
-    /// The metadata service of a cloud: an address that is not public.
+    /// The metadata service of a cloud provider, whose address is not public.
     NonPublic,
-    /// Whatever is given.
+    /// The given value of the `Location` header.
     Location(String),
 }
 
-/// The rules, and how often each has fitted and happened.
+/// The rules, with counters of matches and injected faults.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     rules: Vec<(Fault, u64, u64)>,
 }
 
 impl Faults {
-    pub fn new(faults: Vec<Fault>) -> Self {
+    pub(crate) fn new(faults: Vec<Fault>) -> Self {
         Self { rules: faults.into_iter().map(|fault| (fault, 0, 0)).collect() }
     }
 
-    /// The fault a request meets. `names` tells whether the request names a text; it is asked only where it matters.
-    pub fn meet(&mut self, host: &str, path: &str, names: impl Fn(&str) -> bool) -> Option<FaultKind> {
+    /// The fault that a request meets. `names` tells whether the request contains a text; it is called only if needed.
+    pub(crate) fn meet(&mut self, host: &str, path: &str, names: impl Fn(&str) -> bool) -> Option<FaultKind> {
         for (fault, fitted, happened) in &mut self.rules {
             let fits = fault.host.as_deref().is_none_or(|wanted| wanted == host)
                 && fault.path_prefix.as_deref().is_none_or(|prefix| path.starts_with(prefix))
@@ -235,7 +235,7 @@ pub(crate) fn retry_after(form: RetryAfter) -> Vec<(&'static str, String)> {
     form.header().map(|value| ("retry-after", value)).into_iter().collect()
 }
 
-/// Where a redirect of a request to `host` and `target` leads.
+/// The `Location` of a redirect for a request to `host` and `target`.
 pub(crate) fn location(to: &RedirectTarget, host: &str, target: &str) -> String {
     match to {
         RedirectTarget::SameOrigin => format!("https://{host}{target}"),
@@ -245,7 +245,7 @@ pub(crate) fn location(to: &RedirectTarget, host: &str, target: &str) -> String 
     }
 }
 
-/// An answer, compressed.
+/// Compresses a response with gzip.
 pub(crate) fn gzip(mut reply: Reply) -> Reply {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let written = encoder.write_all(&reply.body).and_then(|()| encoder.finish());
@@ -254,7 +254,7 @@ pub(crate) fn gzip(mut reply: Reply) -> Reply {
     reply
 }
 
-/// Half a body, and then an error, on which the connection is torn down.
+/// A body that ends with an error after its first half, which closes the connection.
 pub(crate) fn half_then_error(body: &[u8]) -> Body {
     let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
     let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset on request");
@@ -263,7 +263,7 @@ pub(crate) fn half_then_error(body: &[u8]) -> Body {
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// So many bytes of spaces, made while they are read.
+/// A body of this many spaces, generated as it is read.
 pub(crate) fn huge(bytes: u64) -> Body {
     let chunk = Bytes::from(vec![b' '; CHUNK_BYTES]);
     Body::from_stream(stream::unfold(bytes, move |left| {
@@ -276,7 +276,7 @@ pub(crate) fn huge(bytes: u64) -> Body {
 
 const MEBIBYTE: usize = 1024 * 1024;
 
-/// So many MiB of zeros as one valid gzip member: one compressed MiB, flushed to a byte boundary, again and again.
+/// Zeros as one valid gzip member: one compressed MiB, flushed to a byte boundary and repeated.
 pub(crate) fn gzip_bomb(bytes: u64) -> Body {
     let mebibytes = bytes.div_ceil(MEBIBYTE as u64);
     let zeros = vec![0_u8; MEBIBYTE];
@@ -298,7 +298,7 @@ pub(crate) fn gzip_bomb(bytes: u64) -> Body {
     Body::from_stream(stream::iter(parts.map(Ok::<_, std::io::Error>)))
 }
 
-/// Deflated so that the same bytes can follow once more: nothing in them refers to what came before.
+/// Deflates bytes so that the result can be repeated: it contains no references to earlier data.
 fn full_flush(bytes: &[u8]) -> Vec<u8> {
     let mut compress = flate2::Compress::new(Compression::fast(), false);
     let mut out = Vec::with_capacity(bytes.len() / 16 + 1024);

@@ -1,13 +1,13 @@
-//! Ids and tokens that carry their artist's index, so that none has to be remembered.
+//! Ids and tokens that encode their artist's index, so that the simulator need not store them.
 //!
 //! An id is a keyed permutation (a small Feistel network) of index, item number and check bits, written the way its
-//! platform writes ids. Without the seed it looks random; with it, it is read back, and a foreign id is recognised.
+//! platform writes ids. It looks random, but with the seed it can be decoded, and ids of other worlds are recognised.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Stirs numbers into one of 64 bits (splitmix64's finaliser over each part).
-pub fn mix(seed: u64, parts: &[u64]) -> u64 {
+/// Hashes numbers into 64 bits, with the finaliser of splitmix64 for each part.
+pub(crate) fn mix(seed: u64, parts: &[u64]) -> u64 {
     let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
     for part in parts {
         state = state.wrapping_add(*part).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -18,14 +18,14 @@ pub fn mix(seed: u64, parts: &[u64]) -> u64 {
     state
 }
 
-/// Stirs the bytes of a text.
-pub fn mix_text(seed: u64, text: &str) -> u64 {
+/// Hashes the bytes of a text.
+pub(crate) fn mix_text(seed: u64, text: &str) -> u64 {
     text.bytes().fold(mix(seed, &[text.len() as u64]), |state, byte| mix(state, &[u64::from(byte)]))
 }
 
-/// What an id is of. The number is part of the key, so that ids of different kinds never meet.
+/// Kind of an id. Its number is part of the key, so that ids of different kinds never collide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     YoutubeChannel = 1,
     YoutubeVideo = 2,
     SpotifyArtist = 3,
@@ -41,7 +41,7 @@ pub enum Kind {
     AppleSong = 13,
 }
 
-/// How many bits of a packed id hold what; they add up to an even number, at most 64.
+/// Number of bits for each field of a packed id. The sum must be even and at most 64.
 struct Layout {
     item: u32,
     check: u32,
@@ -49,8 +49,8 @@ struct Layout {
 }
 
 const INDEX_BITS: u32 = 20;
-/// Most artists a world can have: what the index bits hold.
-pub const ARTISTS_MAX: u32 = 1 << INDEX_BITS;
+/// Maximum number of artists in a world, limited by the index bits.
+pub(crate) const ARTISTS_MAX: u32 = 1 << INDEX_BITS;
 
 fn layout(kind: Kind) -> Layout {
     let (item, check) = match kind {
@@ -108,7 +108,7 @@ fn unpack(seed: u64, kind: Kind, packed: u64) -> Option<(u32, u32)> {
     Some((u32::try_from(index).ok()?, u32::try_from(item).ok()?))
 }
 
-/// 128 bits: the packed id, and a word that follows from it.
+/// Extends a packed id to 128 bits with a word derived from it.
 fn wide(seed: u64, kind: Kind, index: u32, item: u32) -> u128 {
     let packed = pack(seed, kind, index, item);
     (u128::from(packed) << 64) | u128::from(mix(seed, &[kind as u64, packed]))
@@ -145,12 +145,12 @@ fn from_base62(text: &str) -> Option<u128> {
 }
 
 /// Whether a text has the form of a Spotify id, known or not.
-pub fn is_spotify_form(text: &str) -> bool {
+pub(crate) fn is_spotify_form(text: &str) -> bool {
     text.len() == 22 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Writes an id the way its platform does.
-pub fn write(seed: u64, kind: Kind, index: u32, item: u32) -> String {
+/// Formats an id as its platform does.
+pub(crate) fn write(seed: u64, kind: Kind, index: u32, item: u32) -> String {
     let packed = || pack(seed, kind, index, item);
     match kind {
         Kind::YoutubeChannel => format!("UC{}", URL_SAFE_NO_PAD.encode(wide(seed, kind, index, item).to_be_bytes())),
@@ -165,8 +165,8 @@ pub fn write(seed: u64, kind: Kind, index: u32, item: u32) -> String {
     }
 }
 
-/// Reads an id back: the artist's index and the item's number. `None` for an id of no artist of this seed.
-pub fn read(seed: u64, kind: Kind, text: &str) -> Option<(u32, u32)> {
+/// Decodes an id into the artist's index and the item's number. `None` for an id that was not written with this seed.
+pub(crate) fn read(seed: u64, kind: Kind, text: &str) -> Option<(u32, u32)> {
     let digits = |prefix: &str, len: usize| -> Option<u64> {
         let rest = text.strip_prefix(prefix)?;
         (rest.len() == len && rest.bytes().all(|byte| byte.is_ascii_digit())).then(|| rest.parse().ok())?
@@ -194,19 +194,19 @@ pub fn read(seed: u64, kind: Kind, text: &str) -> Option<(u32, u32)> {
     }
 }
 
-/// What a token says of itself.
+/// Contents of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token {
-    /// Whose it is; 0 for a token of the whole application.
+pub(crate) struct Token {
+    /// Index of the artist; 0 for a token of the application.
     pub index: u32,
-    /// How often it was renewed.
+    /// How often the token was refreshed.
     pub generation: u32,
-    /// When it was issued, in Unix seconds of the simulated clock.
+    /// When the token was issued, in Unix seconds of the simulated clock.
     pub issued_at: i64,
 }
 
-/// Writes a token under a prefix that is also part of its signature.
-pub fn write_token(seed: u64, prefix: &str, token: Token) -> String {
+/// Formats a token with a prefix, which is part of its signature.
+pub(crate) fn write_token(seed: u64, prefix: &str, token: Token) -> String {
     let mut bytes = Vec::with_capacity(24);
     bytes.extend_from_slice(&signature(seed, prefix, token).to_be_bytes());
     bytes.extend_from_slice(&token.index.to_be_bytes());
@@ -215,8 +215,8 @@ pub fn write_token(seed: u64, prefix: &str, token: Token) -> String {
     format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Reads a token back; `None` if it was not written with this seed and prefix.
-pub fn read_token(seed: u64, prefix: &str, text: &str) -> Option<Token> {
+/// Decodes a token; `None` if it was not written with this seed and prefix.
+pub(crate) fn read_token(seed: u64, prefix: &str, text: &str) -> Option<Token> {
     let bytes: [u8; 24] = URL_SAFE_NO_PAD.decode(text.strip_prefix(prefix)?).ok()?.try_into().ok()?;
     let token = Token {
         index: u32::from_be_bytes(bytes[8..12].try_into().ok()?),
@@ -252,7 +252,7 @@ mod tests {
     ];
 
     #[test]
-    fn an_id_is_read_back_to_what_it_was_written_from_for_every_kind() {
+    fn an_id_of_every_kind_decodes_to_what_it_was_written_from() {
         for kind in KINDS {
             let items: &[u32] = if layout(kind).item == 0 { &[0] } else { &[0, 1, 200] };
             for index in [0, 1, 24, 99_999, ARTISTS_MAX - 1] {

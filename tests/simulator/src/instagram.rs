@@ -1,4 +1,4 @@
-//! The Instagram API with Instagram login: accounts, media, insights and long-lived tokens.
+//! The Instagram API with Instagram Login: accounts, media, insights and long-lived tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -71,10 +71,10 @@ const ACCOUNT_METRICS: [&str; 13] = [
     "profile_views",
     "website_clicks",
 ];
-/// Names the platform has dropped for everybody.
+/// Metrics that the platform has removed for all accounts.
 const GONE_METRICS: [&str; 3] = ["impressions", "engagement", "video_views"];
 
-/// The path without its version, if that is one.
+/// The path without a leading API version.
 fn unversioned(path: &str) -> &str {
     let Some(rest) = path.strip_prefix("/v") else { return path };
     let end = rest.find('/').unwrap_or(rest.len());
@@ -110,7 +110,7 @@ fn bad_parameter(request: &Request, message: &str) -> Reply {
     error(request, 400, "IGApiException", 100, None, message)
 }
 
-/// The error shape for a status that a fault asks for.
+/// The platform's error body for a status that a fault injects.
 pub(crate) fn any_error(status: u16) -> Json {
     let (code, message) = match status {
         429 => (4, "(#4) Application request limit reached"),
@@ -173,7 +173,7 @@ fn missing(request: &Request, id: &str) -> Reply {
     error(request, 400, "IGApiException", 100, Some(33), &message)
 }
 
-/// Headers in percent of the allowance; a third of the accounts get none.
+/// Headers that state the usage in percent of the limit; a third of the accounts get none.
 fn usage(shared: &Shared, index: u32, percent: u32) -> Vec<(&'static str, String)> {
     if index % 3 == 2 {
         return Vec::new();
@@ -303,7 +303,7 @@ fn user(shared: &Shared, request: &Request, index: u32) -> Reply {
     Reply::ok(&Json::Object(body))
 }
 
-/// One media's fields; like a real answer, without those that are hidden or were never written.
+/// The requested fields of one media. Like a real response it omits hidden and unset fields.
 fn media(shared: &Shared, request: &Request, index: u32, post: Post, fields: &[&str]) -> Result<Json, Reply> {
     let world = &shared.world;
     let stats = world.post_stats(Platform::Instagram, index, post, shared.today());
@@ -350,7 +350,7 @@ fn one_media(shared: &Shared, request: &Request, index: u32, post: Post) -> Repl
     media(shared, request, index, post, &fields).map_or_else(|refused| refused, |body| Reply::ok(&body))
 }
 
-/// Where a page starts, and whether the empty page before it was shown.
+/// Decodes a cursor: the start of the page, and whether the empty page before it was sent.
 fn read_cursor(text: &str) -> Option<(u32, bool)> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let text = String::from_utf8(bytes).ok()?;
@@ -412,7 +412,7 @@ fn media_page(shared: &Shared, request: &Request, index: u32) -> Reply {
     Reply::ok(&body)
 }
 
-/// The whole request again, token included, with another cursor: as the platform writes it.
+/// The URL of the request with another cursor. Like the platform's URLs it includes the token.
 fn next_url(request: &Request, after: &str) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(request.query.iter().filter(|(name, _)| name != "after"));
@@ -423,14 +423,14 @@ fn next_url(request: &Request, after: &str) -> String {
     format!("https://{}{}?{}", request.host, request.path, query.finish())
 }
 
-/// Refuses the whole request for one metric that is not, or no longer, there.
+/// Refuses the whole request if one metric is unknown or was removed.
 fn check_metrics(shared: &Shared, request: &Request, metrics: &[&str], known: &[&str]) -> Result<(), Reply> {
     let lost = lock(&shared.instagram_lost);
     for (place, metric) in metrics.iter().enumerate() {
         if GONE_METRICS.contains(metric) || lost.iter().any(|name| name == metric) {
             let message = format!(
-                "(#100) Starting from version v22.0 and above, the {metric} metric is no longer supported for the queried \
-                 media."
+                "(#100) Starting from version v22.0 and above, the {metric} metric is no longer supported \
+                 for the queried media."
             );
             return Err(bad_parameter(request, &message));
         }
@@ -454,12 +454,12 @@ fn media_insights(shared: &Shared, request: &Request, index: u32, post: Post) ->
     Reply::ok(&json!({ "data": insights_of(shared, index, post, stats, &metrics) }))
 }
 
-/// One entry per metric; none at all for media without data. The shape depends on the post: `values`, `total_value`, or
-/// both.
+/// One entry per metric, or an empty list for media without data. The shape depends on the post: `values`,
+/// `total_value`, or both.
 fn insights_of(shared: &Shared, index: u32, post: Post, stats: PostStats, metrics: &[&str]) -> Vec<Json> {
     let Some(views) = stats.views else { return Vec::new() };
     let id = shared.world.id(Kind::InstagramMedia, index, post.number);
-    // Insights know the likes that the media itself hides.
+    // Insights contain the likes even if the media hides them.
     let likes = stats.likes.unwrap_or(views / 25);
     let (comments, shares) = (stats.comments.unwrap_or(0), stats.shares.unwrap_or(0));
     let saved = stats.saved.unwrap_or(0);
@@ -492,7 +492,7 @@ fn insights_of(shared: &Shared, index: u32, post: Post, stats: PostStats, metric
     entries.collect()
 }
 
-/// Titles are localised for some: only the name can be matched.
+/// Title of a metric. Some accounts get localised titles, so that clients must match by name.
 fn title(metric: &str, index: u32) -> String {
     if index.is_multiple_of(5) {
         "ಒಟ್ಟು ಸಂವಹನಗಳು".to_owned()
@@ -553,7 +553,7 @@ fn account_insights(shared: &Shared, request: &Request, index: u32) -> Reply {
     Reply::ok(&json!({ "data": data }))
 }
 
-/// The days whose beginning lies inside `[since, until)`, none after today.
+/// The days that begin inside `[since, until)`, up to today.
 fn days_between(since: i64, until: i64, today: NaiveDate) -> Vec<NaiveDate> {
     let date = |seconds: i64| DateTime::<Utc>::from_timestamp(seconds, 0).map(|moment| moment.date_naive());
     let (Some(first), Some(last)) = (date(since + 86_399), date(until - 1)) else { return Vec::new() };

@@ -1,10 +1,10 @@
-//! The five platforms, simulated: one HTTP server on loopback that answers as Instagram, Spotify, YouTube, TikTok and
-//! Apple Music do, computed from a seed.
+//! Simulates the five platforms: one HTTP server on loopback that responds like Instagram, Spotify, YouTube, TikTok and
+//! Apple Music, with data computed from a seed.
 //!
-//! The platform is chosen by the `Host` header. The truth behind every answer is [`World`], a pure function of seed,
-//! artist and date, so a test can compare what was stored with what was there to be seen. Nothing is remembered per
-//! artist but rotated tokens, so 100,000 artists cost no more memory than ten. Time is simulated: it moves only when
-//! [`Simulator::set_date`] is called.
+//! The `Host` header selects the platform. All data comes from [`World`], a pure function of seed, artist and date, so
+//! a test can compare stored numbers with the expected ones. Rotated tokens are the only state per artist, so 100,000
+//! artists take no more memory than ten. Time is simulated: it changes only when [`Simulator::set_date`] or
+//! [`Simulator::set_now`] is called.
 
 mod apple;
 mod connection;

@@ -1,4 +1,4 @@
-//! `backline-simulator`: the five platforms on one loopback port, until it is interrupted.
+//! `backline-simulator`: serves the five platforms on one loopback port until it is interrupted.
 
 use std::io::Write as _;
 
@@ -12,34 +12,34 @@ enum Mode {
     Development,
 }
 
-/// Plays Instagram, Spotify, YouTube, TikTok and Apple Music on loopback, from a seed.
+/// Simulates Instagram, Spotify, YouTube, TikTok and Apple Music on loopback, with data generated from a seed.
 #[derive(Parser)]
 struct Arguments {
-    /// Port to listen on, 0 for any free one.
+    /// Port to listen on; 0 selects a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Decides every id and number.
+    /// Seed from which all ids and numbers are generated.
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// How many artists there are.
+    /// Number of artists.
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     artists: u32,
-    /// The simulated date at the start.
+    /// Simulated date at the start.
     #[arg(long, default_value = "2026-11-20")]
     date: NaiveDate,
-    /// Real milliseconds every answer waits.
+    /// Delay of every response, in milliseconds of real time.
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
-    /// What Spotify offers.
+    /// Quota mode of the Spotify app.
     #[arg(long, value_enum, default_value = "extended")]
     spotify_mode: Mode,
-    /// YouTube units a day.
+    /// YouTube quota units per day.
     #[arg(long, default_value_t = 10_000)]
     youtube_quota: u64,
     /// Give some artists accounts that can't be collected.
     #[arg(long)]
     troubles: bool,
-    /// Let no token expire, however far the simulated date is moved.
+    /// Never let tokens expire, however far the simulated date moves.
     #[arg(long)]
     no_token_expiry: bool,
 }

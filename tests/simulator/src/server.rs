@@ -1,4 +1,4 @@
-//! The server: configuration, the listener, and the way of a request from its `Host` header to its platform.
+//! The server: configuration, listener, and the dispatch of requests by their `Host` header.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -22,7 +22,7 @@ use crate::ids::{Kind, mix_text};
 use crate::world::{INSTAGRAM_TOKEN, TIKTOK_ACCESS, TIKTOK_REFRESH, World, noon};
 use crate::{apple, control, instagram, spotify, tiktok, youtube};
 
-/// Every host that is played.
+/// The simulated hosts.
 pub const HOSTS: [&str; 8] = [
     "graph.instagram.com",
     "api.instagram.com",
@@ -34,55 +34,56 @@ pub const HOSTS: [&str; 8] = [
     "api.music.apple.com",
 ];
 
-/// Largest request body that is read, in bytes; none of the platforms takes more than a form or a short list.
+/// Maximum size of a request body in bytes. The platforms accept only forms and short lists.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
 
-/// What Spotify offers the application.
+/// Quota mode of the Spotify app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SpotifyMode {
-    /// Extended quota: batches, followers, popularity, top tracks.
+    /// Extended quota, with batches, followers, popularity and top tracks.
     #[default]
     Extended,
-    /// Development mode since 2026: those are gone.
+    /// Development mode since 2026, without these.
     Development,
 }
 
-/// How the simulator behaves.
+/// Configuration of the simulator.
 #[derive(Clone, Debug)]
 pub struct SimulatorConfig {
-    /// Decides every number and id.
+    /// Seed from which all numbers and ids are generated.
     pub seed: u64,
-    /// How many artists there are, at most 1,048,576.
+    /// Number of artists, at most 1,048,576.
     pub artists: u32,
-    /// The simulated date at the start; the clock shows noon UTC all day.
+    /// Simulated date at the start. The clock shows noon UTC all day.
     pub date: NaiveDate,
-    /// Loopback port, 0 for any free one.
+    /// Port on loopback; 0 selects a free one.
     pub port: u16,
     /// Whether some artists can't be collected; see the traits of [`World`].
     pub troubles: bool,
-    /// Whether all artists publish equally much; see [`World::made_regular`].
+    /// Whether all artists publish equally often; see [`World::made_regular`].
     pub regular: bool,
-    /// YouTube units a day, reset at midnight Pacific of the simulated clock. The bucket of `batchGetStats` has as many.
+    /// YouTube quota units per day, reset at midnight Pacific time of the simulated clock. `batchGetStats` has the same
+    /// number of units of its own.
     pub youtube_quota: u64,
-    /// What Spotify offers.
+    /// Quota mode of the Spotify app.
     pub spotify_mode: SpotifyMode,
-    /// Spotify requests a simulated day, after which 429 says `QUOTA_EXCEEDED`; no end if absent.
+    /// Spotify requests per simulated day, after which the response is 429 with `QUOTA_EXCEEDED`; unlimited if absent.
     pub spotify_quota: Option<u64>,
-    /// Instagram calls a simulated day and account, after which code 80002 answers; no end if absent.
+    /// Instagram calls per account and simulated day, after which the error has code 80002; unlimited if absent.
     pub instagram_calls: Option<u64>,
-    /// Instagram metrics that the platform has dropped: naming one fails the whole request.
+    /// Removed Instagram metrics: a request that names one fails as a whole.
     pub instagram_lost: Vec<String>,
-    /// Whether TikTok hands out a new refresh token and voids the old one.
+    /// Whether a TikTok refresh returns a new refresh token and invalidates the old one.
     pub tiktok_rotates: bool,
-    /// Simulated seconds during which the refresh token before the newest still works.
+    /// Simulated seconds for which the previous refresh token keeps working.
     pub tiktok_grace_seconds: i64,
-    /// Whether tokens expire. Switch it off where the simulated date runs far ahead of the host's clock.
+    /// Whether tokens expire. Disable it if the simulated date is far ahead of the host's clock.
     pub tokens_expire: bool,
-    /// Real milliseconds every answer waits.
+    /// Delay of every response, in milliseconds of real time.
     pub latency_ms: u64,
-    /// What goes wrong.
+    /// The faults to inject.
     pub faults: Vec<Fault>,
-    /// How many of the latest requests are kept whole for [`Simulator::requests`].
+    /// How many of the latest requests are recorded for [`Simulator::requests`].
     pub remember_requests: usize,
 }
 
@@ -110,14 +111,14 @@ impl Default for SimulatorConfig {
     }
 }
 
-/// Newest refresh token of a TikTok account that has been refreshed at least once.
+/// Latest refresh token of a TikTok account that was refreshed at least once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TiktokRotation {
     pub generation: u32,
     pub rotated_at: i64,
 }
 
-/// Everything the handlers share.
+/// State shared by all handlers.
 pub(crate) struct Shared {
     pub config: SimulatorConfig,
     pub world: World,
@@ -127,42 +128,42 @@ pub(crate) struct Shared {
     pub instagram_lost: Mutex<Vec<String>>,
     pub instagram_calls: Mutex<HashMap<u32, (NaiveDate, u64)>>,
     pub tiktok_rotations: Mutex<HashMap<u32, TiktokRotation>>,
-    /// Units spent of an allowance on its own date.
+    /// Units spent of each allowance, with the date of the allowance.
     pub spent: Mutex<BTreeMap<&'static str, (NaiveDate, u64)>>,
-    /// Apple tokens whose signature was found good, and when they expire: verifying is slow in a debug build.
+    /// Verified Apple tokens and their expiry, cached because verification is slow in a debug build.
     pub apple_tokens: Mutex<HashMap<String, i64>>,
     addr: SocketAddr,
 }
 
-/// Takes a lock whatever happened to the one who had it before.
+/// Locks a mutex, even if a thread panicked while it held the lock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    pub fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         *lock(&self.now)
     }
 
-    pub fn today(&self) -> NaiveDate {
+    pub(crate) fn today(&self) -> NaiveDate {
         self.now().date_naive()
     }
 
-    pub fn set_now(&self, now: DateTime<Utc>) {
+    pub(crate) fn set_now(&self, now: DateTime<Utc>) {
         *lock(&self.now) = now;
     }
 
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Whether something issued then, good for so many seconds, is over.
-    pub fn expired(&self, issued_at: i64, seconds: i64) -> bool {
+    /// Whether a token issued at `issued_at` with a lifetime of `seconds` has expired.
+    pub(crate) fn expired(&self, issued_at: i64, seconds: i64) -> bool {
         self.config.tokens_expire && self.now().timestamp() >= issued_at + seconds
     }
 
-    /// Spends units of an allowance on a date; false if it does not hold that many any more.
-    pub fn spend(&self, allowance: &'static str, date: NaiveDate, units: u64, limit: u64) -> bool {
+    /// Spends units of an allowance on a date. Returns false if fewer units are left.
+    pub(crate) fn spend(&self, allowance: &'static str, date: NaiveDate, units: u64, limit: u64) -> bool {
         let mut spent = lock(&self.spent);
         let entry = spent.entry(allowance).or_insert((date, 0));
         if entry.0 != date {
@@ -176,7 +177,7 @@ impl Shared {
         true
     }
 
-    pub fn reset_counts(&self) {
+    pub(crate) fn reset_counts(&self) {
         let mut ledger = lock(&self.ledger);
         ledger.counts = Counts::default();
         ledger.seen.clear();
@@ -191,11 +192,11 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts to listen on loopback; ready for requests when it returns.
+    /// Starts listening on loopback. The server is ready when this returns.
     ///
     /// # Errors
     ///
-    /// If the port is taken.
+    /// If the port is in use.
     pub async fn start(config: SimulatorConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", config.port)).await?;
         let addr = listener.local_addr()?;
@@ -219,72 +220,72 @@ impl Simulator {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let serving = axum::serve(ResettableListener(listener), service).with_graceful_shutdown(async move {
-                // Either way of ending, sent or dropped, means the same.
+                // A sent message and a dropped sender both mean stop.
                 let _ = stopped.await;
             });
-            // It ends by being stopped; accept errors are retried inside.
+            // `serve` retries accept errors, so it ends only when it is stopped.
             let _ = serving.await;
         });
         Ok(Self { shared, _stop: stop, _tasks: tasks })
     }
 
-    /// Where it listens.
+    /// Address on which the server listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.shared.addr
     }
 
-    /// The address as the gateway's `connect` of a route.
+    /// Base URL of the server, as for `connect` in a gateway route.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.shared.addr)
     }
 
-    /// Moves the simulated clock to noon of a date.
+    /// Sets the simulated clock to noon UTC of a date.
     pub fn set_date(&self, date: NaiveDate) {
         self.shared.set_now(noon(date));
     }
 
-    /// Moves the simulated clock to a moment.
+    /// Sets the simulated clock.
     pub fn set_now(&self, now: DateTime<Utc>) {
         self.shared.set_now(now);
     }
 
-    /// What was asked since the start or the last reset.
+    /// Counters since the start or the last reset.
     #[must_use]
     pub fn counts(&self) -> Counts {
         lock(&self.shared.ledger).counts.clone()
     }
 
-    /// Sets every counter to 0 and forgets the requests seen. Allowances stay spent.
+    /// Resets all counters and the recorded requests. Spent allowances stay spent.
     pub fn reset_counts(&self) {
         self.shared.reset_counts();
     }
 
-    /// The latest requests, oldest first; as many as `remember_requests` keeps.
+    /// The latest requests, oldest first, at most [`SimulatorConfig::remember_requests`].
     #[must_use]
     pub fn requests(&self) -> Vec<SeenRequest> {
         lock(&self.shared.ledger).seen.iter().cloned().collect()
     }
 
-    /// Replaces what goes wrong.
+    /// Replaces the faults to inject.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         *lock(&self.shared.faults) = Faults::new(faults);
     }
 
-    /// Replaces the Instagram metrics that are dropped.
+    /// Replaces the removed Instagram metrics.
     pub fn set_instagram_lost(&self, metrics: Vec<String>) {
         *lock(&self.shared.instagram_lost) = metrics;
     }
 
-    /// The truth behind the answers.
+    /// The generated data behind the responses.
     #[must_use]
     pub fn world(&self) -> &World {
         &self.shared.world
     }
 }
 
-/// A request, read whole.
+/// A request with its complete body.
 pub(crate) struct Request {
     pub method: String,
     pub host: String,
@@ -297,33 +298,33 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// A parameter of the query, decoded.
-    pub fn param(&self, name: &str) -> Option<&str> {
+    /// The decoded value of a query parameter.
+    pub(crate) fn param(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A comma-separated parameter, without empty parts.
-    pub fn list(&self, name: &str) -> Vec<&str> {
+    /// The parts of a comma-separated query parameter, without empty ones.
+    pub(crate) fn list(&self, name: &str) -> Vec<&str> {
         self.param(name).unwrap_or("").split(',').filter(|part| !part.is_empty()).collect()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// The token of `Authorization: Bearer …`.
-    pub fn bearer(&self) -> Option<&str> {
+    pub(crate) fn bearer(&self) -> Option<&str> {
         self.header("authorization")?.strip_prefix("Bearer ")
     }
 
     /// The fields of a form body; `None` unless it is declared as one.
-    pub fn form(&self) -> Option<HashMap<String, String>> {
+    pub(crate) fn form(&self) -> Option<HashMap<String, String>> {
         let declared =
             self.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
         declared.then(|| url::form_urlencoded::parse(&self.body).into_owned().collect())
     }
 
-    /// Whether the request is about what the text names.
+    /// Whether the request contains a text, as in [`Fault::contains`].
     fn names(&self, world: &World, text: &str) -> bool {
         if self.target.contains(text) || String::from_utf8_lossy(&self.body).contains(text) {
             return true;
@@ -337,13 +338,13 @@ impl Request {
             || access.or(refresh).is_some_and(|token| world.id(Kind::TiktokUser, token.index, 0).contains(text))
     }
 
-    /// Sixteen hexadecimal digits that follow from the request, for trace ids.
-    pub fn trace(&self) -> String {
+    /// Sixteen hexadecimal digits derived from the request, for trace ids.
+    pub(crate) fn trace(&self) -> String {
         format!("{:016X}", mix_text(0, &self.target))
     }
 }
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub status: u16,
@@ -352,24 +353,24 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub fn json(status: u16, body: &Json) -> Self {
+    pub(crate) fn json(status: u16, body: &Json) -> Self {
         let headers = vec![("content-type", "application/json; charset=utf-8".to_owned())];
         Self { status, headers, body: body.to_string().into_bytes() }
     }
 
-    pub fn ok(body: &Json) -> Self {
+    pub(crate) fn ok(body: &Json) -> Self {
         Self::json(200, body)
     }
 
-    pub fn text(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn text(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         Self { status, headers: vec![("content-type", content_type.to_owned())], body: body.into() }
     }
 
-    pub fn empty(status: u16) -> Self {
+    pub(crate) fn empty(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
-    pub fn with(mut self, headers: Vec<(&'static str, String)>) -> Self {
+    pub(crate) fn with(mut self, headers: Vec<(&'static str, String)>) -> Self {
         self.headers.extend(headers);
         self
     }
@@ -383,7 +384,7 @@ fn respond(status: u16, headers: &[(&'static str, String)], body: Body) -> Respo
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in headers {
-        // A fault may be given a text that no header can hold; it is left out then.
+        // A fault may have a text that is not a valid header value; the header is left out then.
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().append(*name, value);
         }
@@ -391,7 +392,7 @@ fn respond(status: u16, headers: &[(&'static str, String)], body: Body) -> Respo
     response
 }
 
-/// Which platform a host belongs to, and what it does with a request.
+/// The handlers of a platform.
 struct Api {
     template: fn(&str) -> &'static str,
     handle: fn(&Shared, &Request) -> Reply,
@@ -415,7 +416,7 @@ fn api(host: &str) -> Option<Api> {
     })
 }
 
-/// Keeps count of requests in flight, also of those whose client went away.
+/// Counts requests in flight, including those whose client disconnected.
 struct InFlight<'a> {
     shared: &'a Shared,
     status: u16,
@@ -505,7 +506,7 @@ async fn faulty(
         FaultKind::Raw { status, content_type, body } => Reply::text(status, &content_type, body),
         FaultKind::Reset => {
             switch.set();
-            // A body that fails at once, without a head having been sent, ends the connection; the switch resets it.
+            // A body that fails at once, before the head is sent, ends the connection; the switch makes that a reset.
             return respond(200, &json(), faults::half_then_error(&[]));
         }
         FaultKind::ResetMidBody => {

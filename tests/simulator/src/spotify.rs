@@ -1,4 +1,4 @@
-//! Spotify's Web API and its token endpoint, in extended quota and in development mode.
+//! Spotify's Web API and its token endpoint, in extended quota mode and in development mode.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,7 +30,7 @@ fn error(status: u16, message: &str) -> Reply {
     Reply::json(status, &json!({ "error": { "status": status, "message": message } }))
 }
 
-/// The error shape for a status that a fault asks for.
+/// The platform's error body for a status that a fault injects.
 pub(crate) fn any_error(status: u16) -> Json {
     let message = match status {
         401 => "The access token expired",
@@ -42,7 +42,7 @@ pub(crate) fn any_error(status: u16) -> Json {
     json!({ "error": { "status": status, "message": message } })
 }
 
-/// The 429 that means: no more today.
+/// The 429 response for a spent quota.
 pub(crate) fn quota_exceeded() -> Reply {
     let body = json!({ "error": { "status": 429, "message": "Too many requests", "reason": "QUOTA_EXCEEDED" } });
     Reply::json(429, &body)
@@ -157,7 +157,7 @@ fn several(shared: &Shared, request: &Request) -> Reply {
     Reply::ok(&json!({ "artists": artists }))
 }
 
-/// A number as an integer, or, for the artists with floats, as one with `.0`.
+/// A number as an integer or, for artists with [`Trait::FloatNumbers`], as a float such as `5.0`.
 fn number(shared: &Shared, index: u32, value: i64) -> Json {
     #[expect(clippy::cast_precision_loss, reason = "simulated counts are far below 2^53")]
     if shared.world.has(index, Trait::FloatNumbers) { json!(value as f64) } else { json!(value) }
@@ -223,7 +223,7 @@ fn albums(shared: &Shared, request: &Request, id: &str, index: u32) -> Reply {
     if groups.iter().any(|group| !["album", "single", "compilation", "appears_on"].contains(group)) {
         return error(400, "Invalid include_groups parameter");
     }
-    // One group after the other, each newest first, as the API orders them.
+    // The API sends one group after the other, each with the newest release first.
     let mut releases: Vec<Release> =
         world.releases(index, today, false).into_iter().filter(|release| groups.contains(&release.group)).collect();
     releases.sort_by_key(|release| {
@@ -252,7 +252,7 @@ fn albums(shared: &Shared, request: &Request, id: &str, index: u32) -> Reply {
 fn album(shared: &Shared, index: u32, release: &Release) -> Json {
     let world = &shared.world;
     let id = world.id(Kind::SpotifyAlbum, index, release.number);
-    // The oldest is known by its year only.
+    // The oldest release has a year only.
     let (date, precision) =
         if release.number == 0 { (release.date.year().to_string(), "year") } else { (release.date.to_string(), "day") };
     let mut body = json!({

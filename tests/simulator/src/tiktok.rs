@@ -53,7 +53,7 @@ fn ok(request: &Request, data: Json) -> Reply {
     Reply::ok(&json!({ "data": data, "error": envelope("ok", "", &request.trace()) }))
 }
 
-/// The error shape for a status that a fault asks for.
+/// The platform's error body for a status that a fault injects.
 pub(crate) fn any_error(status: u16) -> Json {
     let (code, message) = match status {
         429 => ("rate_limit_exceeded", "The API rate limit was exceeded. Please try again later."),
@@ -143,7 +143,7 @@ fn token(shared: &Shared, request: &Request) -> Reply {
     }))
 }
 
-/// Voids a refresh token and answers with the generation of the next; `None` if it was void already.
+/// Invalidates a refresh token and returns the generation of the next one; `None` if it was already invalid.
 fn rotate(shared: &Shared, given: Token) -> Option<u32> {
     if !shared.config.tiktok_rotates {
         return Some(given.generation);
@@ -160,7 +160,7 @@ fn rotate(shared: &Shared, given: Token) -> Option<u32> {
     in_grace.then_some(newest.generation)
 }
 
-/// The fields asked for, or the refusal if there is none or an unknown one.
+/// The requested fields, or an error response if there is none or one is unknown.
 fn fields<'a>(request: &'a Request, known: &[&[&str]]) -> Result<Vec<&'a str>, Reply> {
     let fields = request.list("fields");
     if fields.is_empty() {

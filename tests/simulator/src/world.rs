@@ -1,35 +1,36 @@
-//! The truth: artists, their posts and releases, and every number of them on every date. A pure function of the seed.
+//! The generated data: artists, their posts and releases, and all their numbers on every date. A pure function of the
+//! seed.
 //!
-//! Traits recur every 25 artists, so that a demo of 25 shows each of them once:
+//! Traits repeat every 25 artists, so that a demo with 25 artists shows each trait once:
 //!
-//! | index % 25 | trait | what is to be seen |
+//! | index % 25 | trait | effect |
 //! |---|---|---|
 //! | 2 | `FloatNumbers` | Spotify writes followers and popularity as floats |
 //! | 3 | `HiddenSubscribers` | YouTube hides the subscriber count (even index: no key, odd: "0") |
 //! | 4 | `NoGenres` | Spotify's genres are empty |
 //! | 5 | `Spike` | followers ×2.5 from the event date on |
-//! | 6 | `EmptyPage` | Instagram's first page of media is empty, and yet has a next one |
+//! | 6 | `EmptyPage` | Instagram's first page of media is empty but has a next page |
 //! | 7 | `NulInName` | TikTok's display name holds U+0000 |
-//! | 8 | `NoUploads` | YouTube: no video, and the uploads playlist is not found |
+//! | 8 | `NoUploads` | YouTube has no videos, and the uploads playlist is not found |
 //! | 9 | `Drop` | followers ×0.8 from the event date on |
-//! | 1 | `ZeroFollowers` | 0 followers everywhere, really |
+//! | 1 | `ZeroFollowers` | a real 0 followers on every platform |
 //! | 10 | `LikesAboveViews` | TikTok's videos have more likes than views |
-//! | 11 | `Stale` | followers and lifetime views never move |
+//! | 11 | `Stale` | followers and lifetime views never change |
 //! | 12 | `NoTracks` | no top tracks |
 //!
-//! With `troubles` these too, which can't be collected on the platform named:
+//! With `troubles` also these, which can't be collected on the platform named:
 //!
-//! | index % 25 | trait | what is to be seen |
+//! | index % 25 | trait | effect |
 //! |---|---|---|
-//! | 14 | `YoutubeGone` | the channel is dropped from replies |
-//! | 15 | `SpotifyGone` | null in a batch, 404 alone |
+//! | 14 | `YoutubeGone` | responses omit the channel |
+//! | 15 | `SpotifyGone` | null in a batch, 404 in a single request |
 //! | 16 | `InstagramExpired` | code 190, subcode 463 |
 //! | 17 | `InstagramForbidden` | code 10 |
 //! | 18 | `TiktokScopeMissing` | `user.info.stats` and `video.list` not authorised |
-//! | 19 | `TiktokRevoked` | access and refresh token refused |
+//! | 19 | `TiktokRevoked` | access and refresh tokens are refused |
 //! | 20 | `TiktokErrorInOk` | HTTP 200 with `internal_error` |
-//! | 21 | `AppleGone` | in no storefront |
-//! | 22 | `AppleOnlyGb` | in storefront `gb` only |
+//! | 21 | `AppleGone` | not in any storefront |
+//! | 22 | `AppleOnlyGb` | only in the storefront `gb` |
 
 mod credentials;
 mod expected;
@@ -47,27 +48,27 @@ use crate::ids::{self, ARTISTS_MAX, Kind, Token, mix};
 pub use credentials::Credential;
 pub use expected::Expected;
 
-/// A platform the simulator plays.
+/// A simulated platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Platform {
-    /// `youtube`
+    /// YouTube, `youtube` in the host.
     Youtube,
-    /// `spotify`
+    /// Spotify, `spotify` in the host.
     Spotify,
-    /// `instagram`
+    /// Instagram, `instagram` in the host.
     Instagram,
-    /// `tiktok`
+    /// TikTok, `tiktok` in the host.
     Tiktok,
-    /// `apple_music`
+    /// Apple Music, `apple_music` in the host.
     AppleMusic,
 }
 
 impl Platform {
-    /// All five.
+    /// All five platforms.
     pub const ALL: [Self; 5] = [Self::Youtube, Self::Spotify, Self::Instagram, Self::Tiktok, Self::AppleMusic];
 
-    /// The name as the host knows it.
+    /// The platform's name in the host.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -89,8 +90,8 @@ impl FromStr for Platform {
     }
 }
 
-/// What is special about an artist; see the tables above.
-#[expect(missing_docs, reason = "the tables at the top of this file say what each is")]
+/// A special property of an artist; see the tables in the module documentation.
+#[expect(missing_docs, reason = "the tables at the top of this file describe each trait")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trait {
     ZeroFollowers,
@@ -119,45 +120,45 @@ pub enum Trait {
 /// One artist with an account on each platform.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SimArtist {
-    /// The customer's id.
+    /// Id of the artist in Backline.
     pub id: Uuid,
-    /// The artist's name.
+    /// Name of the artist.
     pub name: String,
-    /// IANA name.
+    /// Time zone, as an IANA name.
     pub timezone: String,
-    /// `UC…`
+    /// YouTube channel id, which starts with `UC`.
     pub youtube_channel_id: String,
-    /// 22 base62 digits.
+    /// Spotify artist id, 22 base62 digits.
     pub spotify_artist_id: String,
-    /// The professional id, `1784…`.
+    /// Instagram id of the professional account, which starts with `1784`.
     pub instagram_user_id: String,
-    /// Long-lived, issued ten days before the world starts.
+    /// Instagram long-lived token, issued ten days before the start of the world.
     pub instagram_token: String,
-    /// The handle.
+    /// TikTok username.
     pub tiktok_username: String,
-    /// Names the account to the application.
+    /// TikTok open id, which identifies the account to the application.
     pub tiktok_open_id: String,
-    /// Good for 24 hours from the start of the world.
+    /// TikTok access token, valid for 24 hours from the start of the world.
     pub tiktok_access_token: String,
-    /// Rotates when used.
+    /// TikTok refresh token, which is replaced at each use.
     pub tiktok_refresh_token: String,
-    /// Ten digits.
+    /// Apple Music artist id, ten digits.
     pub apple_music_id: String,
 }
 
 /// One post: an Instagram media, or a video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Post {
-    /// 0 is the oldest.
+    /// Number of the post; 0 is the oldest.
     pub number: u32,
-    /// When it was published.
+    /// Time of publication.
     pub published: DateTime<Utc>,
-    /// Whether it is a video; always so on YouTube and TikTok.
+    /// Whether the post is a video; always true on YouTube and TikTok.
     pub video: bool,
 }
 
-/// A post's lifetime numbers on one date. What is `None` is hidden or not reported.
-#[expect(missing_docs, reason = "the fields are the platforms' own words")]
+/// A post's lifetime numbers on one date. `None` means hidden or not reported.
+#[expect(missing_docs, reason = "the fields are named as on the platforms")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PostStats {
     pub views: Option<i64>,
@@ -171,24 +172,24 @@ pub struct PostStats {
 /// One album, single or compilation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// 0 is the oldest.
+    /// Number of the release; 0 is the oldest.
     pub number: u32,
-    /// The day it comes out.
+    /// Release date.
     pub date: NaiveDate,
-    /// Its title.
+    /// Title of the release.
     pub title: String,
-    /// `album`, `single` or `compilation`.
+    /// Kind of release: `album`, `single` or `compilation`.
     pub group: &'static str,
-    /// Tracks on it.
+    /// Number of tracks.
     pub tracks: u32,
 }
 
-/// Prefixes of the tokens, which are part of their signatures.
+/// Prefixes of tokens, which are part of their signatures.
 pub(crate) const INSTAGRAM_TOKEN: &str = "IGAA";
 pub(crate) const TIKTOK_ACCESS: &str = "act.";
 pub(crate) const TIKTOK_REFRESH: &str = "rft.";
 
-/// Everything that is true, on every date.
+/// All generated data on every date.
 #[derive(Clone, Debug)]
 pub struct World {
     seed: u64,
@@ -233,26 +234,26 @@ const SECOND: [&str; 16] = [
     "Fjörd",
 ];
 
-/// Salts: one for each thing that is drawn, so that draws don't depend on each other.
+/// One salt for each generated value, so that the values are independent.
 mod salt {
-    pub const NAME: u64 = 100;
-    pub const ZONE: u64 = 101;
-    pub const FOLLOWERS: u64 = 102;
-    pub const RATE: u64 = 103;
-    pub const NOISE: u64 = 104;
-    pub const FOLLOWING: u64 = 105;
-    pub const VIEWS: u64 = 106;
-    pub const POSTS: u64 = 107;
-    pub const POST: u64 = 108;
-    pub const RELEASES: u64 = 109;
-    pub const TRACK: u64 = 110;
-    pub const GENRE: u64 = 111;
-    pub const POPULARITY: u64 = 112;
-    pub const KEY: u64 = 113;
-    pub const ACCOUNT: u64 = 114;
+    pub(super) const NAME: u64 = 100;
+    pub(super) const ZONE: u64 = 101;
+    pub(super) const FOLLOWERS: u64 = 102;
+    pub(super) const RATE: u64 = 103;
+    pub(super) const NOISE: u64 = 104;
+    pub(super) const FOLLOWING: u64 = 105;
+    pub(super) const VIEWS: u64 = 106;
+    pub(super) const POSTS: u64 = 107;
+    pub(super) const POST: u64 = 108;
+    pub(super) const RELEASES: u64 = 109;
+    pub(super) const TRACK: u64 = 110;
+    pub(super) const GENRE: u64 = 111;
+    pub(super) const POPULARITY: u64 = 112;
+    pub(super) const KEY: u64 = 113;
+    pub(super) const ACCOUNT: u64 = 114;
 }
 
-/// Days of the week on which a regular artist posts, counted from the one of the first post.
+/// Weekdays on which a regular artist posts, counted from the weekday of the first post.
 const REGULAR_DAYS: [i64; 3] = [0, 2, 4];
 
 fn epoch() -> NaiveDate {
@@ -264,11 +265,11 @@ fn count(value: u64) -> i64 {
 }
 
 impl World {
-    /// A world that starts on `start`. Events (spike, drop) happen on the day after it.
+    /// Creates a world that starts on `start`. Events (spike, drop) happen on the next day.
     ///
     /// # Panics
     ///
-    /// If there are more artists than ids can tell apart (1,048,576).
+    /// If there are more than 1,048,576 artists, the maximum that ids can encode.
     #[must_use]
     pub fn new(seed: u64, artists: u32, start: NaiveDate, troubles: bool) -> Self {
         assert!(artists <= ARTISTS_MAX, "a simulated world has at most {ARTISTS_MAX} artists");
@@ -284,43 +285,43 @@ impl World {
         Self { seed, artists, start, event: start + Days::new(1), troubles, regular: false, signing_key }
     }
 
-    /// The same world with artists who are all alike in how much they publish: three posts a week on every platform, a release every
-    /// 30 days, and nothing special about anybody. What a run takes can be told beforehand then, to the request.
+    /// The same world with artists who all publish equally often: three posts a week on every platform, a release every
+    /// 30 days, and no traits. The number of requests of a run can then be predicted exactly.
     #[must_use]
     pub fn made_regular(self) -> Self {
         Self { regular: true, ..self }
     }
 
-    /// The seed.
+    /// Seed of the world.
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// How many artists there are.
+    /// Number of artists.
     #[must_use]
     pub fn artists(&self) -> u32 {
         self.artists
     }
 
-    /// The date it starts on.
+    /// First date of the world.
     #[must_use]
     pub fn start(&self) -> NaiveDate {
         self.start
     }
 
-    /// The first date on which `Spike` and `Drop` show.
+    /// First date on which `Spike` and `Drop` have an effect.
     #[must_use]
     pub fn event_date(&self) -> NaiveDate {
         self.event
     }
 
-    /// The first moment of tokens that are handed out with the artists.
+    /// When the artists' initial tokens are issued, in Unix seconds.
     pub(crate) fn started_at(&self) -> i64 {
         noon(self.start).timestamp()
     }
 
-    /// What is special about an artist.
+    /// The trait of an artist, if any.
     #[must_use]
     pub fn trait_of(&self, index: u32) -> Option<Trait> {
         if self.regular {
@@ -378,7 +379,7 @@ impl World {
         ids::write(self.seed, kind, index, item)
     }
 
-    /// Reads an id of this world back.
+    /// Decodes an id of this world.
     pub(crate) fn read(&self, kind: Kind, text: &str) -> Option<(u32, u32)> {
         ids::read(self.seed, kind, text).filter(|(index, _)| *index < self.artists)
     }
@@ -439,7 +440,7 @@ impl World {
 
     // ---- accounts -------------------------------------------------------------------------------------------------
 
-    /// Followers as the platform knows them, before it rounds or hides them; `None` for Apple Music.
+    /// The real number of followers, before the platform rounds or hides it; `None` for Apple Music.
     #[must_use]
     pub fn followers(&self, platform: Platform, index: u32, date: NaiveDate) -> Option<i64> {
         if platform == Platform::AppleMusic {
@@ -468,7 +469,7 @@ impl World {
         10_u64.pow(3 + (draw % 4) as u32) * (100 + draw / 4 % 900) / 100
     }
 
-    /// Accounts followed; only Instagram and TikTok say so.
+    /// Number of followed accounts; `None` except on Instagram and TikTok.
     #[must_use]
     pub fn following(&self, platform: Platform, index: u32, date: NaiveDate) -> Option<i64> {
         let days = u64::try_from((date - epoch()).num_days()).unwrap_or(0);
@@ -476,7 +477,7 @@ impl World {
             .then(|| count(20 + self.draw_for(salt::FOLLOWING, platform, index, 0) % 900 + days / 9))
     }
 
-    /// YouTube's views of the whole channel, lifetime. Never falls.
+    /// Lifetime views of a YouTube channel. They never decrease.
     #[must_use]
     pub fn channel_views(&self, index: u32, date: NaiveDate) -> i64 {
         let date = if self.has(index, Trait::Stale) { self.start } else { date };
@@ -486,7 +487,7 @@ impl World {
         (count(base) + count(daily) * (date - epoch()).num_days() + count(noise)).max(0)
     }
 
-    /// Views (reach, for `reach`) of a whole Instagram account on one day.
+    /// Views of an Instagram account on one day, or its reach for the metric `reach`.
     pub(crate) fn account_flow(&self, metric: &str, index: u32, date: NaiveDate) -> i64 {
         let base = self.base_followers(Platform::Instagram, index);
         let draw = mix(ids::mix_text(self.seed, metric), &[salt::ACCOUNT, u64::from(index), day(date)]);
@@ -495,7 +496,7 @@ impl World {
 
     // ---- posts ----------------------------------------------------------------------------------------------------
 
-    /// How many posts there are at the end of a date.
+    /// Number of posts at the end of a date.
     #[must_use]
     pub fn posts_until(&self, platform: Platform, index: u32, date: NaiveDate) -> u32 {
         let silent = matches!(platform, Platform::Spotify | Platform::AppleMusic)
@@ -514,7 +515,7 @@ impl World {
         (epoch() - Days::new(draw / 8 % 40), count(1 + draw % 6))
     }
 
-    /// One post. Posts are published in the morning (UTC), at most one a day.
+    /// One post. Posts are published in the morning (UTC), at most one per day.
     #[must_use]
     pub fn post(&self, platform: Platform, index: u32, number: u32) -> Post {
         let (first, gap) = self.schedule(platform, index);
@@ -530,7 +531,7 @@ impl World {
         Post { number, published, video }
     }
 
-    /// A post's numbers at the end of a date, as its platform shows them.
+    /// A post's numbers at the end of a date, as the platform shows them.
     #[must_use]
     pub fn post_stats(&self, platform: Platform, index: u32, post: Post, date: NaiveDate) -> PostStats {
         let draw = self.draw_for(salt::POST, platform, index, u64::from(post.number) + 0x1_0000_0000);
@@ -553,7 +554,7 @@ impl World {
                 saved: None,
                 reach: None,
             },
-            // Insights of some media come back empty.
+            // Insights of some media are empty.
             Platform::Instagram => PostStats {
                 views: (odd != 5).then_some(views),
                 likes: (odd != 3).then_some(likes),
@@ -573,7 +574,7 @@ impl World {
         }
     }
 
-    /// The posts inside `[since, until)` that are out by `date`, newest first.
+    /// The posts inside `[since, until)` that were published by the end of `date`, newest first.
     #[must_use]
     pub fn posts_between(
         &self,
@@ -591,14 +592,14 @@ impl World {
             .collect()
     }
 
-    /// TikTok's likes of the whole account.
+    /// Lifetime likes of a TikTok account.
     #[must_use]
     pub fn lifetime_likes(&self, index: u32, date: NaiveDate) -> i64 {
         count(self.base_followers(Platform::Tiktok, index) * 12) + (date - epoch()).num_days() * 3
     }
 }
 
-/// YouTube's rounding of subscriber counts: down, to three significant figures.
+/// Rounds a subscriber count as YouTube does: down to three significant figures.
 pub(crate) fn three_figures(value: i64) -> i64 {
     let mut unit = 1;
     while value / unit >= 1_000 {
@@ -607,7 +608,7 @@ pub(crate) fn three_figures(value: i64) -> i64 {
     value / unit * unit
 }
 
-/// Noon of a date: what the simulated clock shows all day.
+/// Noon UTC of a date, which the simulated clock shows all day.
 pub(crate) fn noon(date: NaiveDate) -> DateTime<Utc> {
     midnight(date) + TimeDelta::hours(12)
 }

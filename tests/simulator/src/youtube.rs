@@ -1,4 +1,4 @@
-//! YouTube Data API v3: channels, uploads, video statistics, keys and quota units.
+//! The YouTube Data API v3: channels, uploads, video statistics, keys and quota units.
 
 use chrono::SecondsFormat;
 use chrono_tz::America::Los_Angeles;
@@ -38,7 +38,7 @@ fn bad_request(reason: &str, message: &str) -> Reply {
     error(400, reason, "youtube.parameter", "INVALID_ARGUMENT", message)
 }
 
-/// The error shape for a status that a fault asks for.
+/// The platform's error body for a status that a fault injects.
 pub(crate) fn any_error(status: u16) -> Json {
     let (reason, name) = match status {
         429 => ("rateLimitExceeded", "RESOURCE_EXHAUSTED"),
@@ -108,7 +108,7 @@ pub(crate) fn handle(shared: &Shared, request: &Request) -> Reply {
     }
 }
 
-/// The parts asked for, or the refusal if there is none or an unknown one.
+/// The requested parts, or an error response if there is none or one is unknown.
 fn parts<'a>(request: &'a Request, known: &[&str]) -> Result<Vec<&'a str>, Reply> {
     let parts = request.list("part");
     if parts.is_empty() {
@@ -141,7 +141,7 @@ fn ids(request: &Request) -> Result<Vec<&str>, Reply> {
     Ok(ids)
 }
 
-/// The kinds, sizes and items of an answer; without `items` when there are none, as the API does.
+/// Builds a list response. Like the API it omits `items` if the list is empty.
 fn listing(kind: &str, request: &Request, total: usize, per_page: usize, items: Vec<Json>) -> Json {
     let mut body = json!({
         "kind": kind,
@@ -154,7 +154,7 @@ fn listing(kind: &str, request: &Request, total: usize, per_page: usize, items: 
     body
 }
 
-/// Without order, but always in the same disorder.
+/// Shuffles ids in a way that depends on the seed only.
 fn shuffled<T: AsRef<str>>(seed: u64, mut ids: Vec<T>) -> Vec<T> {
     ids.sort_by_key(|id| mix_text(seed, id.as_ref()));
     ids.dedup_by(|one, other| one.as_ref() == other.as_ref());

@@ -73,7 +73,7 @@ const ACQUAINTED: [(&str, &str); 2] = [
 const EDGES: [&str; 2] = ["cli", "api"];
 
 /// Checks one Rust file.
-pub fn check(source: &Source) -> Vec<Breach> {
+pub(super) fn check(source: &Source) -> Vec<Breach> {
     let path = source.path.as_str();
     let mut breaches = Vec::new();
     for (index, line) in code_lines(&source.text) {

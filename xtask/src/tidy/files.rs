@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::{Breach, Source};
 
 /// Lines past which a file wants splitting; a warning, not a breach.
-pub const LINES_MAX: usize = 800;
+pub(super) const LINES_MAX: usize = 800;
 
 /// Endings of the files that are read.
 const TEXT_ENDINGS: [&str; 9] = [".rs", ".toml", ".md", ".sql", ".wit", ".json", ".yml", ".sh", "run"];
@@ -34,7 +34,7 @@ const FORBIDDEN_IN_TESTS: [(&str, &str); 3] = [
 ///
 /// # Errors
 /// When a folder or file can't be read.
-pub fn read_sources(root: &Path) -> Result<Vec<Source>> {
+pub(super) fn read_sources(root: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -58,7 +58,7 @@ pub fn read_sources(root: &Path) -> Result<Vec<Source>> {
 }
 
 /// Checks one file.
-pub fn check(source: &Source) -> Vec<Breach> {
+pub(super) fn check(source: &Source) -> Vec<Breach> {
     let mut breaches = Vec::new();
     let breach = |line: usize, problem: String| Breach { path: source.path.clone(), line, problem };
     let is_rust = source.path.ends_with(".rs");
@@ -101,13 +101,13 @@ fn opens_with_a_word(text: &str) -> bool {
 }
 
 /// The number of lines, where there are too many.
-pub fn too_long(source: &Source) -> Option<usize> {
+pub(super) fn too_long(source: &Source) -> Option<usize> {
     let lines = source.text.lines().count();
     (source.path.ends_with(".rs") && lines > LINES_MAX).then_some(lines)
 }
 
 /// Checks that every file the documents name exists: link targets, paths in backticks, and in ARCHITECTURE.md bare file names too.
-pub fn check_map(sources: &[Source]) -> Vec<Breach> {
+pub(super) fn check_map(sources: &[Source]) -> Vec<Breach> {
     let root = crate::process::workspace_root();
     let is_document = |path: &str| path.ends_with(".md") && (!path.contains('/') || path.starts_with("docs/"));
     let documents = sources.iter().filter(|source| is_document(&source.path));

@@ -10,7 +10,7 @@ mod files;
 
 /// What `cargo xtask tidy` takes.
 #[derive(Args)]
-pub struct TidyArguments {
+pub(crate) struct TidyArguments {
     /// Only the rules that need no compiler: formatting, directions, files
     #[arg(long)]
     quick: bool,
@@ -20,7 +20,7 @@ pub struct TidyArguments {
 ///
 /// # Errors
 /// When a tool can't be started.
-pub fn tidy(arguments: &TidyArguments) -> Result<bool> {
+pub(crate) fn tidy(arguments: &TidyArguments) -> Result<bool> {
     let mut well = true;
     well &= step("formatting", process::succeeds(process::cargo().args(["fmt", "--all", "--check"]))?);
     well &= step("rules", rules()?);
@@ -65,7 +65,7 @@ fn step(what: &str, well: bool) -> bool {
 
 /// One breach of a rule.
 #[derive(Debug, PartialEq)]
-pub struct Breach {
+pub(crate) struct Breach {
     /// Path from the workspace's root.
     pub path: String,
     /// Line, from 1; 0 where the breach is about the whole file.
@@ -75,7 +75,7 @@ pub struct Breach {
 }
 
 /// A source file: its path from the workspace's root with `/`, and its text.
-pub struct Source {
+pub(crate) struct Source {
     /// Such as `host/src/plan.rs`.
     pub path: String,
     /// All of it.

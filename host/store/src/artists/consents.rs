@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
-use crate::artists::artists::{artist_rows, id_rows};
+use crate::artists::accounts::{artist_rows, id_rows};
 use crate::artists::privacy::erased_among;
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::work::completion::lock_accounts;

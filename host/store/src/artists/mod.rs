@@ -1,6 +1,6 @@
 //! Artists, their accounts and consents, and all that is known of one artist.
 
-pub(crate) mod artists;
+pub(crate) mod accounts;
 pub(crate) mod consents;
 pub(crate) mod export;
 pub(crate) mod privacy;

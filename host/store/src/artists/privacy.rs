@@ -13,10 +13,10 @@ use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
-use crate::artists::artists::account_of;
+use crate::artists::accounts::account_of;
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text, translate};
 use crate::database::error::During as _;
-use crate::events::events::insert_events;
+use crate::events::outbox::insert_events;
 use crate::numbers::metrics::expanded;
 use crate::{ROWS_PER_STATEMENT, Statement, Store, StoreError, Work};
 use backline_model::event::types;

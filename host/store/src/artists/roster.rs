@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use crate::artists::artists::{account_of, artist_of, artist_rows, id_rows};
+use crate::artists::accounts::{account_of, artist_of, artist_rows, id_rows};
 use crate::artists::consents::{COLLECTING_SCOPE, insert_consents};
 use crate::artists::privacy::erased_among;
 use crate::database::dialect::{Columns as _, json, time_text};

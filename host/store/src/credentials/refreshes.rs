@@ -9,11 +9,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use crate::credentials::credentials::{
-    SealedCredential, conflict, credential_of, credential_sql, save_sql, save_statement,
-};
+use crate::credentials::sealed::{SealedCredential, conflict, credential_of, credential_sql, save_sql, save_statement};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
-use crate::events::events::insert_events;
+use crate::events::outbox::insert_events;
 use crate::{Store, StoreError};
 use backline_model::{ArtistId, CredentialId, Event, Platform};
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::notifications::notify;
-use crate::events::events::{EventCursor, event_of, event_sql};
+use crate::events::outbox::{EventCursor, event_of, event_sql};
 use crate::{ROWS_PER_STATEMENT, Store, StoreError, Topic};
 use backline_model::{ArtistId, Delivery, DeliveryState, Event, Webhook, WebhookId, WebhookKind};
 

@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 
 use crate::database::dialect::{Columns as _, clean, json, time_text, unreadable};
 use crate::database::notifications::notify;
-use crate::events::events::{EventCursor, lock_events};
+use crate::events::outbox::{EventCursor, lock_events};
 use crate::{Store, StoreError, Topic};
 use backline_model::{Webhook, WebhookId, WebhookKind};
 

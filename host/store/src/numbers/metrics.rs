@@ -158,7 +158,7 @@ fn filtered(statement: crate::Statement, filter: &MetricsFilter) -> crate::State
         .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
         .bind(filter.since.map(|date| date.to_string()))
         .bind(filter.until.map(|date| date.to_string()))
-        .bind(crate::artists::artists::limit(filter.limit))
+        .bind(crate::artists::accounts::limit(filter.limit))
 }
 
 /// The accepted values of a row that was read with [`value_columns`].

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use crate::database::dialect::{Columns as _, json, time_text};
-use crate::events::events::insert_events;
+use crate::events::outbox::insert_events;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
 use crate::numbers::metrics::{upsert_growth, upsert_rows};
 use crate::work::completion::{lock_accounts, upsert_states};
@@ -54,7 +54,7 @@ impl Store {
             .bind(filter.status.map(|status| status.as_str().to_owned()))
             .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
             .bind(filter.artist.map(|id| id.to_string()))
-            .bind(crate::artists::artists::limit(filter.limit));
+            .bind(crate::artists::accounts::limit(filter.limit));
         self.rows("list quarantined values", statement).await?.iter().map(quarantined_of).collect()
     }
 

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 
 use crate::database::dialect::{Columns as _, clean, json, unreadable};
 use crate::database::notifications::notify;
-use crate::releases::releases::record_swap;
+use crate::releases::installed::record_swap;
 use crate::{Store, StoreError, Topic, Work};
 use backline_model::grant::GrantedHost;
 use backline_model::{Digest, Grant, Manifest, Platform, SwapCause};

@@ -1,5 +1,5 @@
 //! Releases of connectors, what they were granted, and how they do.
 
 pub(crate) mod grants;
-pub(crate) mod releases;
+pub(crate) mod installed;
 pub(crate) mod trials;

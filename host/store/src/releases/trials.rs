@@ -9,9 +9,9 @@ use sqlx::any::AnyRow;
 
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::notifications::notify;
-use crate::events::events::insert_events;
+use crate::events::outbox::insert_events;
 use crate::numbers::history;
-use crate::releases::releases::{lock_release, swap_in};
+use crate::releases::installed::{lock_release, swap_in};
 use crate::work::batches::{Standing, let_runs_go_on, plan_dead_anew};
 use crate::work::ledger::insert_batches;
 use crate::{AccountPast, Store, StoreError, Topic, Work};

@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text, unreadable};
-use crate::events::events::insert_events;
+use crate::events::outbox::insert_events;
 use crate::{Store, StoreError};
 use backline_model::health::{
     AccountName, Alert, AlertName, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures, WebhookFigures, Work,

@@ -12,10 +12,10 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 
-use crate::artists::artists::id_rows;
+use crate::artists::accounts::id_rows;
 use crate::artists::consents::withdrawn_among;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
-use crate::events::events::insert_events;
+use crate::events::outbox::insert_events;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
 use crate::numbers::metrics::{insert_documents, upsert_growth, upsert_rows};
 use crate::numbers::quarantine::insert_quarantined;

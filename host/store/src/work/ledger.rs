@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 
 use crate::database::dialect::{Columns as _, clean, json, time_text};
-use crate::events::events::insert_events;
+use crate::events::outbox::insert_events;
 use crate::work::outcomes::{AccountOutcome, upsert_outcomes};
 use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
 use backline_model::event::types;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::artists::artists::{candidate_of, candidates_sql};
+use crate::artists::accounts::{candidate_of, candidates_sql};
 use crate::artists::privacy::{keep_erasures_out, without_erased};
 use crate::database::notifications::{Topic, notify};
 use crate::work::activations::{activation_rows, take_activations};

@@ -1,4 +1,4 @@
-//! What is asked, in which order, and what becomes of the answers.
+//! Tests of `fetch` and `check`: which requests are sent, in which order, and how responses are used.
 
 use super::*;
 
@@ -30,11 +30,11 @@ fn artists_are_matched_by_id_and_the_missing_one_is_not_found() {
     let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, GHOST, BORA]), context()).accounts;
     assert_eq!(lists(&replay), ["https://api.music.apple.com/v1/catalog/us/artists?ids=1001,2002,3003&include=albums"]);
     assert!(matches!(batch[1], Err(FetchError::NotFound)));
-    assert!(!replay.urls().iter().any(|url| url.contains("/3003/")), "nothing more is asked of an unknown artist");
+    assert!(!replay.urls().iter().any(|url| url.contains("/3003/")), "no further request for an unknown artist");
     let aria = snapshot_of(&batch[0].as_ref().expect("fetched").body);
     assert_eq!(metric(&aria, "genres"), json!(["Alternative", "Dream Pop"]));
     assert_eq!(metric(&aria, "top_track"), json!("Harbour Lights"));
-    assert_eq!(metric(&aria, "recent_releases"), json!(0), "no related resources are no releases");
+    assert_eq!(metric(&aria, "recent_releases"), json!(0), "the error 'no related resources' means 0 releases");
     assert_eq!(metric(&aria, "followers"), absent("not-offered"));
     let bora = snapshot_of(&batch[2].as_ref().expect("fetched").body);
     assert_eq!(metric(&bora, "genres"), json!([]));
@@ -51,13 +51,14 @@ fn albums_are_paged_by_following_next() {
     assert!(
         replay.urls().contains(&"https://api.music.apple.com/v1/catalog/us/artists/1001/albums?offset=102".to_owned())
     );
-    // 9001 (on both pages, counted once) and 9006; 9004 is dated too vaguely and 9007 not at all; 9005 is only announced.
+    // Counted: 9001 (on both pages, once) and 9006. Skipped: 9004 (vague date) and 9007 (no date). 9005 is only
+    // announced.
     assert_eq!(metric(&snapshot, "recent_releases"), json!(2));
     assert_eq!(coverage(&snapshot, "recent_releases"), (2, 2));
 }
 
 #[test]
-fn albums_that_came_with_the_artist_are_not_asked_for_again() {
+fn albums_that_came_with_the_artist_are_not_requested_again() {
     let album = |id: &str| json!({ "id": id, "type": "albums", "attributes": { "releaseDate": "2026-11-01" } });
     let artist = |next: Json| {
         let albums = json!({ "data": [album("1"), album("2")], "next": next });
@@ -78,7 +79,7 @@ fn albums_that_came_with_the_artist_are_not_asked_for_again() {
 }
 
 #[test]
-fn endless_and_foreign_pages_cost_their_metric_only() {
+fn endless_and_foreign_pages_affect_their_metric_only() {
     for next in ["/v1/catalog/us/artists/1001/albums?limit=100&offset=1", "https://elsewhere.example/v1/", "albums"] {
         let replay = Replay::new()
             .get("/albums?", 200, json!({ "data": [], "next": next }).to_string())
@@ -104,7 +105,8 @@ fn a_missing_artist_is_looked_for_in_the_next_storefronts() {
         account_in(GHOST, json!(["us", "us", "jp"])),
     ];
     let batch = replay.fetch::<AppleMusic>(asked, context()).accounts;
-    // GHOST's second storefront is jp, in the same round as ARIA's gb; neither finds anything there, and ARIA goes on to jp.
+    // GHOST's second storefront is jp, in the same round as ARIA's gb. Neither has the artist, and ARIA continues with
+    // jp.
     assert!(batch[0].is_ok() && batch[1].is_ok());
     assert!(matches!(batch[2], Err(FetchError::NotFound)));
     assert_eq!(
@@ -134,7 +136,7 @@ fn parts_come_from_the_storefront_that_has_the_artist() {
 }
 
 #[test]
-fn storefronts_are_asked_separately() {
+fn storefronts_get_separate_requests() {
     let replay = with_parts().get("/us/artists/1001", 200, fixture!("artist.json")).get(
         "/de/artists/2002",
         200,
@@ -153,7 +155,7 @@ fn a_failing_fallback_is_not_taken_for_not_found() {
 }
 
 #[test]
-fn a_list_that_is_too_heavy_is_asked_one_by_one() {
+fn a_list_that_times_out_is_requested_one_by_one() {
     for (status, body) in [(504, fixture!("error_504.html")), (400, fixture!("error_40005.json"))] {
         let replay = with_parts()
             .get("/artists?ids=", status, body)
@@ -168,7 +170,7 @@ fn a_list_that_is_too_heavy_is_asked_one_by_one() {
 }
 
 #[test]
-fn a_list_of_which_nothing_exists_is_not_found() {
+fn a_list_without_any_known_artist_is_not_found() {
     let replay = Replay::new().get("/artists?ids=", 404, fixture!("error_40400.json"));
     let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, GHOST]), context()).accounts;
     assert!(batch.iter().all(|outcome| matches!(outcome, Err(FetchError::NotFound))));
@@ -191,7 +193,7 @@ fn odd_ids_and_empty_batches() {
 }
 
 #[test]
-fn the_document_holds_what_was_sent_without_the_weight() {
+fn the_document_holds_the_response_without_bulky_keys() {
     let replay = with_parts().get("/artists?ids=", 200, fixture!("artists.json"));
     let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, BORA]), context()).accounts;
     let body = &batch[0].as_ref().expect("fetched").body;
@@ -200,7 +202,7 @@ fn the_document_holds_what_was_sent_without_the_weight() {
 }
 
 #[test]
-fn check_answers_with_the_name() {
+fn check_returns_the_name() {
     let replay = Replay::new().get("/us/artists/1001", 404, fixture!("error_40400.json")).get(
         "/gb/artists/1001",
         200,

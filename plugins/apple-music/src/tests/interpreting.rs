@@ -1,9 +1,9 @@
-//! `normalize` by itself: pure, tolerant, complete.
+//! Tests of `normalize` on its own.
 
 use super::*;
 
 #[test]
-fn it_does_what_every_connector_must() {
+fn it_passes_the_conformance_checks() {
     let replay = Replay::new()
         .get("/albums?limit=100", 200, fixture!("albums_page1.json"))
         .get("/albums?offset=102", 200, fixture!("albums_page2.json"))
@@ -16,7 +16,7 @@ fn it_does_what_every_connector_must() {
 }
 
 #[test]
-fn what_is_not_json_is_said_so() {
+fn a_document_that_is_not_json_is_refused() {
     let window = context().window;
     for body in ["", "<html>", "{\"artist\":"] {
         let document = Document { body: body.to_owned(), window, observed_at: window.until };
@@ -25,16 +25,21 @@ fn what_is_not_json_is_said_so() {
 }
 
 #[test]
-fn a_release_that_is_only_announced_is_not_out() {
+fn a_release_that_is_only_announced_is_not_counted() {
     let window = context().window;
     let day = 86_400;
     let at = |observed_at: i64| {
-        let body = json!({ "albums": { "pages": [{ "data": [{ "id": "9", "attributes": { "releaseDate": "2026-11-18" } }] }] } });
+        let album = json!({ "id": "9", "attributes": { "releaseDate": "2026-11-18" } });
+        let body = json!({ "albums": { "pages": [{ "data": [album] }] } });
         AppleMusic::normalize(Document { body: body.to_string(), window, observed_at }).expect("it is JSON")
     };
     assert_eq!(metric(&at(UNTIL - 2 * day - 1), "recent_releases"), json!(0), "a second before the day");
     assert_eq!(metric(&at(UNTIL - 2 * day), "recent_releases"), json!(1));
-    assert_eq!(metric(&at(UNTIL + 400 * day), "recent_releases"), json!(1), "a replay years later gives the same");
+    assert_eq!(
+        metric(&at(UNTIL + 400 * day), "recent_releases"),
+        json!(1),
+        "normalising again years later gives the same result"
+    );
 }
 
 #[test]

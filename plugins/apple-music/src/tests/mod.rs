@@ -1,4 +1,4 @@
-//! The connector against written-down answers: every quirk and every refusal of the platform that is known.
+//! Tests of the connector against prepared responses, which cover every known peculiarity and error of the platform.
 
 mod collecting;
 mod interpreting;
@@ -34,8 +34,8 @@ fn context() -> Context {
     testing::context(UNTIL)
 }
 
-/// Albums and top songs for everybody; artists are added by the test, which must come after these since URLs are matched by
-/// what they contain.
+/// Albums and top songs for every artist. Tests add the artists afterwards, because a URL gets the first entry whose
+/// text it contains.
 fn with_parts() -> Replay {
     Replay::new().get("/albums?", 404, fixture!("error_40403.json")).get(
         "/view/top-songs",
@@ -52,7 +52,7 @@ fn snapshot_of(body: &str) -> Snapshot {
     testing::snapshot::<AppleMusic>(body, UNTIL)
 }
 
-/// An answer to a list request with artists of these ids.
+/// The response to a list request, with artists of these ids.
 fn artists_of(ids: &[&str]) -> String {
     let data: Vec<Json> = ids
         .iter()

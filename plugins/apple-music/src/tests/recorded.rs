@@ -1,20 +1,21 @@
-//! Recorded and documented bodies, when a folder of them lies beside the repository. Every file must be known here.
+//! Tests with recorded and documented bodies, if a folder of them exists beside the repository. Every file in it needs
+//! an entry here.
 
 use std::path::PathBuf;
 
 use super::*;
 
-/// What a body is fed in as, and what must come out.
+/// How a body is used, and the expected result.
 enum Expected {
-    /// The answer for an artist, alone and in a list: id, genres, and the storefront's own path of the next request.
+    /// The response for an artist, alone and in a list: its id and genres.
     Artist { id: &'static str, genres: &'static [&'static str] },
-    /// A page of albums: how many lie in the 28 days up to a time.
+    /// A page of albums: how many were released in the 28 days before `until`, and how many have an unclear date.
     Albums { until: i64, inside: u32, unclear: u32 },
-    /// An answer with songs fed in as top songs.
+    /// A response with songs, used as top songs: the title of the first.
     TopSongs(&'static str),
-    /// An empty relationship: of albums, and of top songs.
+    /// An empty relationship, used for albums and for top songs.
     Empty,
-    /// A body of another endpoint fed in as an artist, a list and a part: it must be refused, not read.
+    /// A body of another endpoint, used as an artist, a list and a part. It must be refused.
     Foreign,
 }
 
@@ -37,9 +38,9 @@ fn folder() -> PathBuf {
 }
 
 #[test]
-fn every_recorded_body_gives_what_is_known_of_it() {
+fn every_recorded_body_gives_the_expected_result() {
     for (file, body) in testing::bodies(&folder()).into_iter().flatten() {
-        let expected = expected(&file).unwrap_or_else(|| panic!("nothing is expected of {file}: add an entry"));
+        let expected = expected(&file).unwrap_or_else(|| panic!("no expected result for {file}: add an entry"));
         feed(&file, String::from_utf8(body).expect("the recorded bodies are text"), expected);
     }
 }
@@ -74,7 +75,7 @@ fn feed(file: &str, body: String, expected: Expected) {
                 assert_eq!(metric(&snapshot, "genres"), json!(genres), "{file}");
                 assert_eq!(metric(&snapshot, "followers"), absent("not-offered"), "{file}");
             }
-            // Only ids came with the artist, so the albums themselves are asked for.
+            // The artist came with album ids only, so the albums are requested.
             assert!(replay.urls().iter().any(|url| url.ends_with(&format!("/{id}/albums?limit=100"))), "{file}");
         }
         Expected::Albums { until, inside, unclear } => {
@@ -96,8 +97,8 @@ fn feed(file: &str, body: String, expected: Expected) {
                 absent("not-found"),
                 "{file}"
             );
-            let nobody = Replay::new().get("/artists/", 200, body).fetch::<AppleMusic>(accounts(&[ARIA]), context());
-            assert!(matches!(nobody.accounts[0], Err(FetchError::NotFound)), "{file}");
+            let unknown = Replay::new().get("/artists/", 200, body).fetch::<AppleMusic>(accounts(&[ARIA]), context());
+            assert!(matches!(unknown.accounts[0], Err(FetchError::NotFound)), "{file}");
         }
         Expected::Foreign => {
             assert_eq!(

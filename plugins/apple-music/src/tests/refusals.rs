@@ -1,18 +1,18 @@
-//! Every class of refusal, on the artist and on a part, and whose failure it is.
+//! Tests of every class of error, for the artist and for a part, and of which accounts it affects.
 
 use backline_sdk::HttpError;
 use backline_sdk::testing::response;
 
 use super::*;
 
-/// The class of a refused artist request of a single account.
+/// The class of the error when the artist request of a single account is refused.
 fn refused(status: u16, headers: &[(&str, &str)], body: &str) -> String {
     let replay = Replay::new().on(Method::Get, "/artists/", Ok(response(status, headers, body)));
     class(&replay.fetch::<AppleMusic>(accounts(&[ARIA]), context()).accounts.remove(0).expect_err("refused"))
 }
 
 #[test]
-fn every_refusal_has_its_class() {
+fn every_error_has_its_class() {
     assert_eq!(refused(401, &[], ""), r#"FetchError::Unauthorized("HTTP 401")"#);
     assert_eq!(refused(404, &[], fixture!("error_40400.json")), "FetchError::NotFound");
     assert_eq!(refused(404, &[], ""), "FetchError::NotFound");
@@ -50,7 +50,7 @@ fn every_refusal_has_its_class() {
 }
 
 #[test]
-fn the_hosts_own_errors_have_their_class_too() {
+fn the_hosts_errors_have_their_class_too() {
     let of = |error: HttpError| {
         let replay = Replay::new().on(Method::Get, "/artists/", Err(error));
         class(&replay.fetch::<AppleMusic>(accounts(&[ARIA]), context()).accounts.remove(0).expect_err("refused"))
@@ -61,7 +61,7 @@ fn the_hosts_own_errors_have_their_class_too() {
 }
 
 #[test]
-fn a_failed_list_is_everybodys_failure_of_that_class() {
+fn a_failed_list_fails_every_account_with_its_class() {
     for (status, body, expected) in [
         (401, "", "FetchError::Unauthorized"),
         (429, fixture!("error_429.json"), "FetchError::RateLimited"),
@@ -76,7 +76,7 @@ fn a_failed_list_is_everybodys_failure_of_that_class() {
 }
 
 #[test]
-fn a_part_that_fails_costs_its_metrics_only() {
+fn a_part_that_fails_affects_its_metrics_only() {
     for (status, body, reason) in [
         (504, fixture!("error_504.html"), "unavailable"),
         (400, fixture!("error_40012.json"), "not-authorized"),
@@ -108,7 +108,7 @@ fn a_part_that_fails_costs_its_metrics_only() {
 }
 
 #[test]
-fn a_refused_token_or_pace_stops_the_batch() {
+fn a_refused_token_or_a_rate_limit_stops_the_batch() {
     for (status, expected) in [(401, "FetchError::Unauthorized"), (429, "FetchError::RateLimited")] {
         let replay = Replay::new()
             .get("/2002/view/top-songs", status, "")
@@ -116,7 +116,7 @@ fn a_refused_token_or_pace_stops_the_batch() {
             .get("/albums?", 404, fixture!("error_40403.json"))
             .get("/artists?ids=", 200, artists_of(&[ARIA, BORA, GHOST]));
         let batch = replay.fetch::<AppleMusic>(accounts(&[ARIA, BORA, GHOST]), context()).accounts;
-        assert!(batch[0].is_ok(), "what was had before stays");
+        assert!(batch[0].is_ok(), "accounts collected before stay collected");
         for outcome in &batch[1..] {
             assert!(class(outcome.as_ref().expect_err("refused")).starts_with(expected), "HTTP {status}");
         }

@@ -1,4 +1,4 @@
-//! What is asked, in which order, and what becomes of the answers.
+//! Tests of `fetch` and `check`: which requests are sent, in which order, and how responses are used.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn a_batch_is_one_artist_request_and_a_null_is_not_found() {
     assert!(matches!(batch[1], Err(FetchError::NotFound)));
     assert!(
         !replay.urls().iter().any(|url| url.contains(&format!("/{GHOST}/"))),
-        "nothing more is asked of an unknown artist"
+        "no further request for an unknown artist"
     );
 
     let aria = snapshot_of(&batch[0].as_ref().expect("fetched").body);
@@ -22,7 +22,7 @@ fn a_batch_is_one_artist_request_and_a_null_is_not_found() {
     assert_eq!(metric(&aria, "top_tracks_popularity"), json!(67.5));
     let bora = snapshot_of(&batch[2].as_ref().expect("fetched").body);
     assert_eq!(metric(&bora, "followers"), json!(33_920), "integral floats are whole numbers");
-    assert_eq!(metric(&bora, "popularity"), json!(0), "a real zero stays one");
+    assert_eq!(metric(&bora, "popularity"), json!(0), "a real 0 stays 0");
     assert_eq!(metric(&bora, "genres"), json!([]), "an empty list is kept");
 }
 
@@ -46,7 +46,7 @@ fn fifty_artists_take_one_artist_request() {
 }
 
 #[test]
-fn development_mode_asks_one_by_one_and_probes_top_tracks_once() {
+fn development_mode_sends_single_requests_and_probes_top_tracks_once() {
     for (status, body) in [(403, fixture!("error_403")), (404, fixture!("error_404")), (410, "")] {
         let replay = Replay::new()
             .get("/artists?ids=", status, body)
@@ -84,10 +84,14 @@ fn artists_without_followers_mean_development_mode_too() {
 }
 
 #[test]
-fn a_mode_that_still_has_top_tracks_gets_them_for_everybody() {
+fn a_mode_that_still_has_top_tracks_gets_them_for_every_artist() {
     let replay = with_parts().get("/artists?ids=", 200, fixture!("artists_development"));
     let batch = replay.fetch::<Spotify>(accounts(&[ARIA, BORA]), context()).accounts;
-    assert_eq!(replay.urls().iter().filter(|url| url.contains("/top-tracks")).count(), 2, "the probe's answer is used");
+    assert_eq!(
+        replay.urls().iter().filter(|url| url.contains("/top-tracks")).count(),
+        2,
+        "the probe's response is used"
+    );
     for fetched in batch {
         assert_eq!(metric(&snapshot_of(&fetched.expect("fetched").body), "top_track"), json!("Harbour Lights"));
     }
@@ -104,13 +108,13 @@ fn releases_are_paged_to_the_end_by_offset() {
     assert!(replay.urls().contains(&format!(
         "https://api.spotify.com/v1/artists/{ARIA}/albums?include_groups=album,single&limit=10&offset=10"
     )));
-    // r3 (on both pages, counted once) and r6; r5, r8 and r9 are dated too vaguely.
+    // Counted: r3 (on both pages, once) and r6. Skipped: r5, r8 and r9, whose dates are too vague.
     assert_eq!(metric(&snapshot, "recent_releases"), json!(2));
     assert_eq!(coverage(&snapshot, "recent_releases"), (2, 3));
 }
 
 #[test]
-fn a_smaller_page_than_asked_for_skips_nothing_and_an_empty_page_is_not_the_end() {
+fn a_smaller_page_than_requested_skips_nothing_and_an_empty_page_is_not_the_end() {
     let page =
         |limit: u32, next: Json, items: Json| json!({ "limit": limit, "next": next, "items": items }).to_string();
     let release = json!([{ "id": "r", "release_date": "2026-11-01", "release_date_precision": "day" }]);
@@ -124,7 +128,7 @@ fn a_smaller_page_than_asked_for_skips_nothing_and_an_empty_page_is_not_the_end(
 }
 
 #[test]
-fn endless_releases_end_and_cost_their_metric_only() {
+fn endless_releases_end_and_affect_their_metric_only() {
     let endless = json!({ "limit": 10, "next": "https://api.spotify.com/more", "items": [] }).to_string();
     let replay = Replay::new().get("/top-tracks", 200, fixture!("top_tracks")).get("/albums", 200, endless).get(
         &format!("/artists/{ARIA}"),
@@ -137,7 +141,7 @@ fn endless_releases_end_and_cost_their_metric_only() {
 }
 
 #[test]
-fn an_unreadable_id_costs_itself_and_not_the_list() {
+fn an_invalid_id_fails_alone() {
     let replay = with_parts()
         .get("/artists?ids=", 400, fixture!("error_400_invalid_id"))
         .get("/artists/not%20an%20id", 400, fixture!("error_400_invalid_id"))
@@ -148,7 +152,7 @@ fn an_unreadable_id_costs_itself_and_not_the_list() {
 }
 
 #[test]
-fn ids_that_would_break_a_list_are_asked_alone_and_an_empty_one_not_at_all() {
+fn ids_that_would_break_a_list_get_single_requests_and_an_empty_one_gets_none() {
     let replay = with_parts().get("/artists?ids=", 200, fixture!("artists_extended")).get(
         "/artists/a,b",
         404,
@@ -162,12 +166,13 @@ fn ids_that_would_break_a_list_are_asked_alone_and_an_empty_one_not_at_all() {
 }
 
 #[test]
-fn an_artist_merged_into_another_is_found_by_its_place() {
-    let artists = json!({ "artists": [{ "id": BORA, "followers": { "total": 2 } }, { "id": "mergedMMMMMMMMMMMMMMMM", "followers": { "total": 1 } }] });
+fn an_artist_merged_into_another_is_found_by_its_position() {
+    let artist = |id: &str, followers: u64| json!({ "id": id, "followers": { "total": followers } });
+    let artists = json!({ "artists": [artist(BORA, 2), artist("mergedMMMMMMMMMMMMMMMM", 1)] });
     let replay = with_parts().get("/artists?ids=", 200, artists.to_string());
     let batch = replay.fetch::<Spotify>(accounts(&[ARIA, GHOST]), context()).accounts;
     assert_eq!(metric(&snapshot_of(&batch[1].as_ref().expect("by place").body), "followers"), json!(1));
-    let out_of_order = json!({ "artists": [{ "id": BORA, "followers": { "total": 2 } }, { "id": ARIA, "followers": { "total": 1 } }] });
+    let out_of_order = json!({ "artists": [artist(BORA, 2), artist(ARIA, 1)] });
     let replay = with_parts().get("/artists?ids=", 200, out_of_order.to_string());
     let batch = replay.fetch::<Spotify>(accounts(&[ARIA, BORA]), context()).accounts;
     assert_eq!(metric(&snapshot_of(&batch[0].as_ref().expect("by id").body), "followers"), json!(1));
@@ -181,14 +186,14 @@ fn two_accounts_of_one_artist_both_get_it() {
 }
 
 #[test]
-fn an_empty_batch_asks_nothing() {
+fn an_empty_batch_sends_nothing() {
     let replay = Replay::new();
     assert!(replay.fetch::<Spotify>(Vec::new(), context()).accounts.is_empty());
     assert!(replay.urls().is_empty());
 }
 
 #[test]
-fn the_document_holds_what_was_sent_without_the_weight() {
+fn the_document_holds_the_response_without_bulky_keys() {
     let replay = with_parts().get("/artists?ids=", 200, fixture!("artists_extended"));
     let batch = replay.fetch::<Spotify>(accounts(&[ARIA, GHOST, BORA]), context()).accounts;
     let body = &batch[0].as_ref().expect("fetched").body;
@@ -197,7 +202,7 @@ fn the_document_holds_what_was_sent_without_the_weight() {
 }
 
 #[test]
-fn check_answers_with_the_name_or_the_id_after_a_takedown() {
+fn check_returns_the_name_or_the_id_after_a_takedown() {
     let account = || accounts(&[ARIA]).remove(0);
     let named = Replay::new().get("/artists/", 200, fixture!("artist"));
     assert_eq!(named.check::<Spotify>(account()).expect("reachable"), "Aria Vale");

@@ -1,9 +1,9 @@
-//! `normalize` by itself: pure, tolerant, complete.
+//! Tests of `normalize` on its own.
 
 use super::*;
 
 #[test]
-fn it_does_what_every_connector_must() {
+fn it_passes_the_conformance_checks() {
     let replay = Replay::new()
         .get("/top-tracks", 200, fixture!("top_tracks"))
         .get("offset=0", 200, fixture!("albums_page1"))
@@ -16,7 +16,7 @@ fn it_does_what_every_connector_must() {
 }
 
 #[test]
-fn what_is_not_json_is_said_so() {
+fn a_document_that_is_not_json_is_refused() {
     let window = context().window;
     for body in ["", "<html>", "{\"artist\":", "\u{0}"] {
         let document = Document { body: body.to_owned(), window, observed_at: window.until };
@@ -53,7 +53,7 @@ fn top_tracks_without_titles_or_popularity() {
 }
 
 #[test]
-fn a_precision_coarser_than_the_date_is_believed() {
+fn a_precision_coarser_than_the_date_counts() {
     let of = |date: &str, precision: &str| {
         let page = json!({ "items": [{ "id": "r", "release_date": date, "release_date_precision": precision }] });
         let snapshot = snapshot_of(&json!({ "releases": { "pages": [page] } }).to_string());

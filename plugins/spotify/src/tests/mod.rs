@@ -1,4 +1,4 @@
-//! The connector against written-down answers: every quirk and every refusal of the platform that is known.
+//! Tests of the connector against prepared responses, which cover every known peculiarity and error of the platform.
 
 mod collecting;
 mod interpreting;
@@ -28,8 +28,8 @@ fn context() -> Context {
     testing::context(UNTIL)
 }
 
-/// Top tracks and releases for everybody; artists are added by the test, which must come after these since URLs are matched by
-/// what they contain.
+/// Top tracks and releases for every artist. Tests add the artists afterwards, because a URL gets the first entry whose
+/// text it contains.
 fn with_parts() -> Replay {
     Replay::new().get("/top-tracks", 200, fixture!("top_tracks")).get("/albums", 200, fixture!("albums_none"))
 }

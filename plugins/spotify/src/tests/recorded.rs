@@ -1,24 +1,25 @@
-//! Recorded and documented bodies, when a folder of them lies beside the repository. Every file must be known here.
+//! Tests with recorded and documented bodies, if a folder of them exists beside the repository. Every file in it needs
+//! an entry here.
 
 use std::path::PathBuf;
 
 use super::*;
 
-/// What a body is fed in as, and what must come out.
+/// How a body is used, and the expected result.
 enum Expected {
-    /// The answer of `/artists/{id}`.
+    /// The response of `/artists/{id}`.
     Artist { id: &'static str, followers: Json, popularity: Json, genres: usize },
-    /// The answer of `/artists?ids=`: id, followers and popularity of each.
+    /// The response of `/artists?ids=`: id, followers and popularity of each artist.
     Artists(&'static [(&'static str, i64, i64)]),
-    /// The answer of `/artists/{id}/top-tracks`.
+    /// The response of `/artists/{id}/top-tracks`.
     TopTracks { top_track: &'static str, popularity: f64 },
-    /// The answer of `/artists/{id}/albums`: how many lie in the window up to a time.
+    /// The response of `/artists/{id}/albums`: how many releases lie in the window that ends at `until`.
     Albums { until: i64, inside: i64, unclear: u32 },
-    /// A body of another endpoint fed in as an artist: it must be refused, not read.
+    /// A body of another endpoint, used as an artist. It must be refused.
     NoArtist,
-    /// A body of another shape fed in as the list of artists: everybody is asked for alone, and not found.
+    /// A body of another shape, used as the list of artists. Every artist gets a request of its own and is not found.
     NoArtists,
-    /// The body of a refusal with this status.
+    /// The body of an error response with this status.
     Refused { status: u16, class: &'static str },
 }
 
@@ -45,7 +46,8 @@ fn expected(file: &str) -> Option<Expected> {
         ]),
         "artist_top_tracks.json" => TopTracks { top_track: "Can't Help Falling in Love", popularity: 70.0 },
         "several_tracks_with_null.json" => TopTracks { top_track: "Mr. Brightside", popularity: 76.0 },
-        // 2025-09-01: one of the twelve recorded releases came out in the 28 days before, and "2012" is not one of them.
+        // 2025-09-01: one of the twelve recorded releases came out in the 28 days before, and "2012" is not one of
+        // them.
         "artist_albums_page1.json" => Albums { until: 1_756_684_800, inside: 1, unclear: 0 },
         "followed_artists_cursor_paging.json" | "search_page.json" => NoArtists,
         "top_artists_page1.json" | "top_tracks_user_page1.json" | "token_client_credentials.json" => NoArtist,
@@ -65,9 +67,9 @@ fn folder() -> PathBuf {
 }
 
 #[test]
-fn every_recorded_body_gives_what_is_known_of_it() {
+fn every_recorded_body_gives_the_expected_result() {
     for (file, body) in testing::bodies(&folder()).into_iter().flatten() {
-        let expected = expected(&file).unwrap_or_else(|| panic!("nothing is expected of {file}: add an entry"));
+        let expected = expected(&file).unwrap_or_else(|| panic!("no expected result for {file}: add an entry"));
         feed(&file, String::from_utf8(body).expect("the recorded bodies are text"), expected);
     }
 }
@@ -103,7 +105,7 @@ fn feed(file: &str, body: String, expected: Expected) {
             let replay = Replay::new()
                 .get("/top-tracks", 200, fixture!("top_tracks"))
                 .get("offset=0", 200, body)
-                // The recorded page says that it has 48 items, more than is ever asked for.
+                // The recorded page states 48 items, more than the connector requests.
                 .get("offset=10", 200, fixture!("albums_none"))
                 .get("/artists/", 200, fixture!("artist"));
             let snapshot = replay.collect::<Spotify>(accounts(&[ARIA]).remove(0), testing::context(until)).expect(file);

@@ -1,11 +1,11 @@
-//! Every class of refusal, on the artist and on a part, and whose failure it is.
+//! Tests of every class of error, for the artist and for a part, and of which accounts it affects.
 
 use backline_sdk::HttpError;
 use backline_sdk::testing::response;
 
 use super::*;
 
-/// The class of a refused artist request of a single account.
+/// The class of the error when the artist request of a single account is refused.
 fn refused(answer: Result<backline_sdk::bindings::backline::connector::http::Response, HttpError>) -> String {
     let replay = Replay::new().on(Method::Get, "/artists/", answer);
     class(&replay.fetch::<Spotify>(accounts(&[ARIA]), context()).accounts.remove(0).expect_err("refused"))
@@ -48,7 +48,7 @@ fn every_status_has_its_class() {
 }
 
 #[test]
-fn the_hosts_own_errors_have_their_class_too() {
+fn the_hosts_errors_have_their_class_too() {
     assert_eq!(
         refused(Err(HttpError::CredentialUnavailable("no secret".into()))),
         r#"FetchError::Misconfigured("no secret")"#
@@ -61,7 +61,7 @@ fn the_hosts_own_errors_have_their_class_too() {
 }
 
 #[test]
-fn a_part_that_fails_costs_its_metrics_only() {
+fn a_part_that_fails_affects_its_metrics_only() {
     for (status, body, reason) in [
         (503, fixture!("error_503"), "unavailable"),
         (403, fixture!("error_403"), "not-authorized"),
@@ -93,12 +93,12 @@ fn a_part_that_fails_costs_its_metrics_only() {
         for name in ["top_track", "top_tracks_popularity"] {
             assert_eq!(metric(&snapshot, name), absent(reason), "HTTP {status}");
         }
-        assert_eq!(metric(&snapshot, "recent_releases"), json!(0), "no release at all is a real zero");
+        assert_eq!(metric(&snapshot, "recent_releases"), json!(0), "no release is a real 0");
     }
 }
 
 #[test]
-fn token_and_pace_are_the_accounts_error_even_in_a_part() {
+fn a_token_error_or_rate_limit_in_a_part_fails_the_account() {
     for (status, body, expected) in [
         (401, fixture!("error_401"), "FetchError::Unauthorized"),
         (429, fixture!("error_429"), "FetchError::RateLimited"),
@@ -115,7 +115,7 @@ fn token_and_pace_are_the_accounts_error_even_in_a_part() {
 }
 
 #[test]
-fn one_accounts_failure_never_touches_anothers() {
+fn one_accounts_failure_does_not_affect_others() {
     for (status, body) in [(404, fixture!("error_404")), (500, "")] {
         let replay = Replay::new()
             .get(&format!("{ARIA}/albums"), status, body)
@@ -130,7 +130,7 @@ fn one_accounts_failure_never_touches_anothers() {
 }
 
 #[test]
-fn a_refused_token_or_pace_and_a_spent_quota_stop_the_batch() {
+fn a_refused_token_a_rate_limit_or_a_spent_quota_stops_the_batch() {
     for (status, body, expected) in [
         (401, fixture!("error_401"), "FetchError::Unauthorized"),
         (429, fixture!("error_429"), "FetchError::RateLimited"),
@@ -139,16 +139,16 @@ fn a_refused_token_or_pace_and_a_spent_quota_stop_the_batch() {
         let replay =
             Replay::new().get("/top-tracks", status, body).get("/artists?ids=", 200, fixture!("artists_extended"));
         let batch = replay.fetch::<Spotify>(accounts(&[ARIA, GHOST, BORA]), context()).accounts;
-        assert!(matches!(batch[1], Err(FetchError::NotFound)), "what is known stays known");
+        assert!(matches!(batch[1], Err(FetchError::NotFound)), "results before the error stay");
         for index in [0, 2] {
             assert!(class(batch[index].as_ref().expect_err("refused")).starts_with(expected), "HTTP {status}");
         }
-        assert_eq!(replay.urls().len(), 2, "nothing is sent any more: {:?}", replay.urls());
+        assert_eq!(replay.urls().len(), 2, "no further request is sent: {:?}", replay.urls());
     }
 }
 
 #[test]
-fn a_failed_list_is_everybodys_failure_of_that_class() {
+fn a_failed_list_fails_every_account_with_its_class() {
     for (status, body, expected) in [
         (401, fixture!("error_401"), "FetchError::Unauthorized"),
         (429, fixture!("error_429"), "FetchError::RateLimited"),

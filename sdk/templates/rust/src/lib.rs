@@ -2,13 +2,13 @@
 
 use backline_sdk::{Placement, Response, prelude::*};
 
-/// The manifest's credential slot.
+/// Credential slot in the manifest.
 const SLOT: &str = "app";
 
-/// Accounts fetched at the same time.
+/// How many accounts are fetched at the same time.
 const AT_ONCE: usize = 8;
 
-/// The connector.
+/// The connector for Example.
 #[derive(Debug)]
 pub struct MyConnector;
 
@@ -52,19 +52,19 @@ async fn artist(http: &Http, account: &Account) -> Result<Json, FetchError> {
         return Err(refusal(&response));
     }
     let artist = response.ok_json()?;
-    // A body of another shape must not pass for an artist without numbers.
+    // A body of another shape must not be taken for an artist without numbers.
     if id(&artist["id"]).is_some() {
         Ok(artist)
     } else {
-        Err(FetchError::Unexpected("the answer is not an artist".into()))
+        Err(FetchError::Unexpected("the response is not an artist".into()))
     }
 }
 
-/// What a status means. The host acts on the class: it refreshes, waits, defers or reports.
+/// Classifies a refused request. The class tells the host whether to refresh, wait, defer or report.
 fn refusal(response: &Response) -> FetchError {
     let status = format!("HTTP {}", response.status);
     match response.status {
-        // An API key can't be refreshed, so a refused one is a fault of the operator's configuration.
+        // An API key can't be refreshed, so a refused one means that the operator's configuration is wrong.
         401 => FetchError::Misconfigured(status),
         403 => FetchError::Forbidden(status),
         404 | 410 => FetchError::NotFound,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn one_artists_failure_never_touches_anothers() {
+    fn one_artists_failure_does_not_affect_others() {
         let replay = Replay::new().get("/a1", 404, "").get("/a2", 429, "").get("/a3", 200, ARTIST);
         let accounts = ["a1", "a2", "a3"].map(|id| account(id, id)).to_vec();
         let outcomes = replay.fetch::<MyConnector>(accounts, context(UNTIL)).accounts;
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_key_is_the_operators_to_mend() {
+    fn a_missing_key_is_a_configuration_error() {
         let missing = Err(HttpError::CredentialUnavailable("none is stored".into()));
         let replay = Replay::new().on(Method::Get, "/a1", missing);
         let outcome = replay.collect::<MyConnector>(account("account-1", "a1"), context(UNTIL));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn does_what_every_connector_must() {
+    fn passes_the_conformance_checks() {
         let window = context(UNTIL).window;
         let document = Document { body: ARTIST.to_owned(), window, observed_at: UNTIL };
         conformance::check::<MyConnector>(include_str!("../connector.toml"), &[document]);

@@ -1,4 +1,4 @@
-//! What an operator types in: the import file of the artists, keys, clients and tokens.
+//! The operator's input: the import file of the artists, keys, clients and tokens.
 
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::{EncodePrivateKey as _, LineEnding};
@@ -7,17 +7,17 @@ use serde::Serialize;
 use super::World;
 use crate::ids::{self, mix};
 
-/// A secret as `backline credentials set` takes it.
+/// A secret in the form that `backline credentials set` takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Credential {
-    /// The platform's name.
+    /// Name of the platform in the host.
     pub platform: &'static str,
-    /// The slot of its manifest.
+    /// Credential slot in the connector's manifest.
     pub slot: &'static str,
-    /// The platform's id of the account; absent for the operator's own.
+    /// The account's id on the platform; absent for the operator's credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// What to type: plain text, or JSON.
+    /// The secret, as plain text or JSON.
     pub value: String,
 }
 
@@ -30,49 +30,49 @@ impl World {
             .to_owned()
     }
 
-    /// YouTube's API key.
+    /// API key for YouTube.
     #[must_use]
     pub fn youtube_api_key(&self) -> String {
         format!("AIzaSy{}", self.secret("youtube key", 33))
     }
 
-    /// Spotify's client id.
+    /// Client id for Spotify.
     #[must_use]
     pub fn spotify_client_id(&self) -> String {
         self.secret("spotify id", 32)
     }
 
-    /// Spotify's client secret.
+    /// Client secret for Spotify.
     #[must_use]
     pub fn spotify_client_secret(&self) -> String {
         self.secret("spotify secret", 32)
     }
 
-    /// TikTok's client key.
+    /// Client key for TikTok.
     #[must_use]
     pub fn tiktok_client_key(&self) -> String {
         format!("aw{}", self.secret("tiktok key", 16))
     }
 
-    /// TikTok's client secret.
+    /// Client secret for TikTok.
     #[must_use]
     pub fn tiktok_client_secret(&self) -> String {
         self.secret("tiktok secret", 32)
     }
 
-    /// Apple's team id.
+    /// Team id for Apple Music.
     #[must_use]
     pub fn apple_team_id(&self) -> String {
         self.secret("apple team", 10).to_uppercase()
     }
 
-    /// Apple's key id.
+    /// Key id for Apple Music.
     #[must_use]
     pub fn apple_key_id(&self) -> String {
         self.secret("apple key", 10).to_uppercase()
     }
 
-    /// Apple's private key, PKCS#8 PEM.
+    /// Private key for Apple Music, in PKCS#8 PEM.
     #[must_use]
     pub fn apple_private_key_pem(&self) -> String {
         let pem = self.signing_key.to_pkcs8_pem(LineEnding::LF).expect("a key of the curve can be written");
@@ -83,7 +83,7 @@ impl World {
         &self.signing_key
     }
 
-    /// Every credential that does not belong to one artist.
+    /// All credentials that do not belong to one artist.
     #[must_use]
     pub fn operator_credentials(&self) -> Vec<Credential> {
         let entry = |platform, slot, value| Credential { platform, slot, account: None, value };
@@ -102,7 +102,7 @@ impl World {
         ]
     }
 
-    /// The credentials of one artist's own accounts.
+    /// The credentials of one artist's accounts.
     #[must_use]
     pub fn artist_credentials(&self, index: u32) -> Vec<Credential> {
         let artist = self.artist(index);
@@ -114,12 +114,12 @@ impl World {
         ]
     }
 
-    /// The header line of the import file.
+    /// Header line of the import file.
     pub(crate) const CSV_HEADER: &'static str = "id,name,timezone,subscription_status,data_collection_enabled,\
          instagram_token,instagram_user_id,spotify_artist_id,youtube_channel_id,tiktok_username,tiktok_open_id,\
          tiktok_access_token,tiktok_refresh_token,apple_music_artist_id\n";
 
-    /// One line of the import file, with its line break.
+    /// An artist's line in the import file, with its line break.
     pub(crate) fn csv_line(&self, index: u32) -> String {
         let artist = self.artist(index);
         let fields = [

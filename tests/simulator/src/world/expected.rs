@@ -1,47 +1,47 @@
-//! What a collector should arrive at, for comparison with what was stored.
+//! The numbers that a collector should store, for comparison with the database.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::{Platform, Post, PostStats, Release, Trait, World, midnight, three_figures};
 
-/// The numbers a collector should arrive at. `None`: the platform has or shows no such number.
-#[expect(missing_docs, reason = "the fields are the host's metric names")]
+/// The numbers that a collector should store. `None`: the platform does not have or show the number.
+#[expect(missing_docs, reason = "the fields are named as the host's metrics")]
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Expected {
     pub followers: Option<i64>,
     pub following: Option<i64>,
     pub posts_count: Option<i64>,
     pub total_views: Option<i64>,
-    /// Sums over the window's posts, those that carry the number.
+    /// Sum over the posts of the window that have the number; the fields below likewise.
     pub content_views: Option<i64>,
-    /// As `content_views`, over videos only.
+    /// Like `content_views`, over videos only.
     pub video_views: Option<i64>,
     pub likes: Option<i64>,
     pub comments: Option<i64>,
     pub shares: Option<i64>,
     pub saved: Option<i64>,
-    /// TikTok's likes of the whole account, lifetime.
+    /// Lifetime likes of a TikTok account.
     pub lifetime_likes: Option<i64>,
-    /// Spotify's index of the artist.
+    /// Spotify's popularity index of the artist.
     pub popularity: Option<i64>,
-    /// Mean over the top tracks.
+    /// Mean popularity of the top tracks.
     pub track_popularity: Option<f64>,
     pub recent_releases: Option<i64>,
     pub top_track: Option<String>,
     pub genres: Option<Vec<String>>,
-    /// Posts published inside the window.
+    /// Number of posts published inside the window.
     pub posts_in_window: u32,
 }
 
 impl World {
-    /// The numbers to be collected on a date, with the 28 days that end with it (UTC) as the window.
+    /// The numbers to collect on a date, with a window of the 28 days that end with this date (UTC).
     #[must_use]
     pub fn expected(&self, platform: Platform, index: u32, date: NaiveDate) -> Expected {
         self.expected_in(platform, index, date, midnight(date - Days::new(27)), midnight(date + Days::new(1)))
     }
 
-    /// The numbers to be collected on a date, with `[since, until)` as the window.
+    /// The numbers to collect on a date, with the window `[since, until)`.
     #[must_use]
     pub fn expected_in(
         &self,
@@ -74,7 +74,7 @@ impl World {
         expected.posts_in_window = u32::try_from(posts.len()).unwrap_or(u32::MAX);
         let stats: Vec<(Post, PostStats)> =
             posts.into_iter().map(|post| (post, self.post_stats(platform, index, post, date))).collect();
-        // No post at all sums to 0, which is known; posts none of which shows the number sum to nothing that is known.
+        // Without any post the sum is 0. If posts exist but none shows the number, the sum is unknown.
         let sum = |pick: fn(&PostStats) -> Option<i64>, of: &dyn Fn(&Post) -> bool| {
             let numbers: Vec<Option<i64>> =
                 stats.iter().filter(|(post, _)| of(post)).map(|(_, stats)| pick(stats)).collect();

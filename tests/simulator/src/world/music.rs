@@ -1,4 +1,4 @@
-//! What the simulated artists release, and how popular it is.
+//! Releases and top tracks of the simulated artists, and their popularity.
 
 use chrono::{Days, NaiveDate, TimeDelta};
 
@@ -8,7 +8,7 @@ const GENRES: [&str; 10] =
     ["indie rock", "dream pop", "hip hop", "alt-country", "techno", "folk", "r&b", "latin pop", "metal", "jazz"];
 
 impl World {
-    /// The releases out by a date, oldest first; with `announced`, the next one too, for the artists who announce.
+    /// The releases up to a date, oldest first. With `announced`, the next one is included for artists who announce it.
     #[must_use]
     pub fn releases(&self, index: u32, date: NaiveDate, announced: bool) -> Vec<Release> {
         let draw = self.draw(salt::RELEASES, index, 0);
@@ -43,7 +43,7 @@ impl World {
         Release { number, date, title, group, tracks }
     }
 
-    /// The titles of the top tracks, first-ranked first.
+    /// Titles of the top tracks, ordered by rank.
     #[must_use]
     pub fn top_tracks(&self, index: u32) -> Vec<String> {
         let tracks = if self.has(index, Trait::NoTracks) { 0 } else { 10 };
@@ -55,13 +55,13 @@ impl World {
             .collect()
     }
 
-    /// The popularity of a top track, 0 to 100.
+    /// Popularity of a top track, 0 to 100.
     #[must_use]
     pub fn track_popularity(&self, index: u32, rank: u32, date: NaiveDate) -> i64 {
         (self.popularity(index, date) - i64::from(rank) * 2).max(0)
     }
 
-    /// The popularity of the artist, 0 to 100.
+    /// Popularity of the artist, 0 to 100.
     #[must_use]
     pub fn popularity(&self, index: u32, date: NaiveDate) -> i64 {
         if self.has(index, Trait::ZeroFollowers) {
@@ -70,7 +70,7 @@ impl World {
         count(20 + self.draw(salt::POPULARITY, index, 0) % 70 + self.draw(salt::POPULARITY, index, day(date)) % 4)
     }
 
-    /// Genres as Spotify says them; Apple Music writes them with capitals.
+    /// Genres as on Spotify; Apple Music capitalises them.
     #[must_use]
     pub fn genres(&self, platform: Platform, index: u32) -> Vec<String> {
         if platform == Platform::Spotify && self.has(index, Trait::NoGenres) {

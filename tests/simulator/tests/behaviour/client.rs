@@ -1,4 +1,4 @@
-//! The smallest HTTP/1.1 client that hides nothing: one connection per request, broken answers stay visible.
+//! A minimal HTTP/1.1 client: one connection per request, and broken responses stay visible.
 
 use std::net::SocketAddr;
 
@@ -7,12 +7,12 @@ use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// An answer as it came.
+/// A response as it arrived.
 pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
-    /// Whether the body ended as its framing says.
+    /// Whether the body is complete according to its framing.
     pub complete: bool,
     /// Whether the connection ended with a reset.
     pub reset: bool,
@@ -130,7 +130,7 @@ pub async fn spotify_token(simulator: &Simulator) -> String {
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
-/// Apple's developer token, signed with the key that the world hands out.
+/// Apple's developer token, signed with the world's key.
 pub fn apple_token(simulator: &Simulator, team: &str, issued: i64, expires: i64) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;

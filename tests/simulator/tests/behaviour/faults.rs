@@ -1,4 +1,4 @@
-//! Every kind of fault, and which requests meet it.
+//! Tests of every kind of fault, and of which requests meet it.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ async fn with(kind: FaultKind) -> (Simulator, Answer) {
     let simulator = start(SimulatorConfig { faults: vec![Fault::once(kind)], ..SimulatorConfig::default() }).await;
     let answer = channel(&simulator, 0).await;
     assert_eq!(simulator.counts().faults, 1);
-    assert_eq!(channel(&simulator, 0).await.status, 200, "a fault that happens once is over");
+    assert_eq!(channel(&simulator, 0).await.status, 200, "a fault that happens once does not happen again");
     (simulator, answer)
 }
 
@@ -39,7 +39,7 @@ async fn too_many_requests_carries_every_form_of_retry_after() {
 }
 
 #[tokio::test]
-async fn statuses_come_in_the_platforms_own_shape() {
+async fn statuses_have_the_platforms_error_shape() {
     let status = FaultKind::Status { status: 503, retry_after: RetryAfter::Seconds(1) };
     let (_, answer) = with(status.clone()).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
@@ -56,14 +56,14 @@ async fn statuses_come_in_the_platforms_own_shape() {
 async fn connections_break_before_and_inside_the_body() {
     let (simulator, answer) = with(FaultKind::Reset).await;
     assert!(answer.body.is_empty() && !answer.complete, "{}", answer.head);
-    assert_eq!(simulator.counts().statuses.get(&0), Some(&1), "a reset counts as no status");
+    assert_eq!(simulator.counts().statuses.get(&0), Some(&1), "a reset counts as status 0");
     let (_, answer) = with(FaultKind::ResetMidBody).await;
     assert!(!answer.complete, "{}", answer.head);
     assert!(answer.reset, "the connection ends with a reset, not an orderly close");
 }
 
 #[tokio::test]
-async fn bodies_are_cut_replaced_and_compressed() {
+async fn bodies_are_truncated_replaced_and_compressed() {
     let (_, answer) = with(FaultKind::TruncatedJson).await;
     assert!(answer.complete && !answer.body.is_empty());
     assert!(serde_json::from_slice::<serde_json::Value>(&answer.body).is_err());
@@ -120,7 +120,7 @@ async fn redirects_lead_to_the_same_origin_another_one_or_an_address_that_is_not
 }
 
 #[tokio::test]
-async fn latency_delays_the_real_answer_and_a_hang_never_answers() {
+async fn latency_delays_the_real_response_and_a_hang_never_responds() {
     let started = Instant::now();
     let (_, answer) = with(FaultKind::Latency { ms: 30 }).await;
     assert!(started.elapsed() >= Duration::from_millis(30));
@@ -130,7 +130,7 @@ async fn latency_delays_the_real_answer_and_a_hang_never_answers() {
     let simulator = start(SimulatorConfig { faults, ..SimulatorConfig::default() }).await;
     let waited = tokio::time::timeout(Duration::from_millis(50), channel(&simulator, 0)).await;
     assert!(waited.is_err());
-    assert_eq!(channel(&simulator, 0).await.status, 200, "others are served meanwhile");
+    assert_eq!(channel(&simulator, 0).await.status, 200, "other requests are served in the meantime");
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_fault_meets_only_the_requests_it_is_meant_for() {
     }
     assert_eq!(statuses, [200, 502, 200, 502, 200, 200]);
 
-    // Instagram's account is known by its token only.
+    // On Instagram only the token identifies the account.
     let (one, other) = (simulator.world().artist(0), simulator.world().artist(1));
     simulator.set_faults(vec![Fault::always(html).naming(&other.instagram_user_id)]);
     let me = |token: &str| format!("/v25.0/me?access_token={token}");

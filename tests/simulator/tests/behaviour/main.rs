@@ -1,4 +1,4 @@
-//! What the simulator promises, asked over real sockets with a client that shows every byte.
+//! Tests of the simulator over real sockets, with a client that shows every byte.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Limits, paging, missing fields and error shapes of the five platforms.
+//! Tests of limits, paging, missing fields and error shapes of the five platforms.
 
 use std::collections::BTreeSet;
 
@@ -27,10 +27,10 @@ fn bearer_apple(simulator: &Simulator) -> String {
     apple_token(simulator, &simulator.world().apple_team_id(), now - 60, now + 86_400 * 30)
 }
 
-// ---- youtube ----------------------------------------------------------------------------------------------------------
+// ---- youtube ----------------------------------------
 
 #[tokio::test]
-async fn youtube_answers_fifty_channels_out_of_order_and_five_by_default() {
+async fn youtube_sends_fifty_channels_out_of_order_and_five_by_default() {
     let simulator = start(artists(60)).await;
     let ask = |count, more: &str| {
         let target = format!("channels?part=statistics&id={}{more}", ids(&simulator, Platform::Youtube, count));
@@ -39,7 +39,7 @@ async fn youtube_answers_fifty_channels_out_of_order_and_five_by_default() {
     let all = get(&simulator, YOUTUBE, &ask(50, "&maxResults=50")).await.json();
     let got: Vec<&str> = all["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
     let asked = ids(&simulator, Platform::Youtube, 50);
-    assert_ne!(got.join(","), asked, "the order is not the order asked");
+    assert_ne!(got.join(","), asked, "the order differs from the request");
     assert_eq!(got.into_iter().collect::<BTreeSet<_>>(), asked.split(',').collect());
     assert_eq!(get(&simulator, YOUTUBE, &ask(50, "")).await.json()["items"].as_array().unwrap().len(), 5);
     assert_eq!(get(&simulator, YOUTUBE, &ask(51, "&maxResults=50")).await.status, 400);
@@ -82,8 +82,8 @@ async fn youtube_refuses_keys_and_counts_units_until_midnight_pacific() {
     assert!(over.header("retry-after").is_none());
     assert_eq!(simulator.counts().units("youtube"), 2);
     let batch = get(&simulator, YOUTUBE, &youtube(&simulator, "videos:batchGetStats?part=statistics&id=x")).await;
-    assert_eq!(batch.status, 200, "it has an allowance of its own");
-    // 07:59 UTC is 23:59 of the day before at the Pacific; one minute later the allowance is new.
+    assert_eq!(batch.status, 200, "batchGetStats has its own allowance");
+    // 07:59 UTC is 23:59 of the previous day in Pacific time. One minute later the allowance is renewed.
     simulator.set_now("2026-11-21T07:59:00Z".parse().unwrap());
     assert_eq!(get(&simulator, YOUTUBE, &target).await.status, 403);
     simulator.set_now("2026-11-21T08:00:00Z".parse().unwrap());
@@ -114,14 +114,14 @@ async fn youtube_pages_uploads_and_gives_statistics_of_fifty_videos() {
     let plain = plain.json();
     let items = plain["items"].as_array().unwrap();
     assert_eq!(items.len(), 50);
-    assert!(items.iter().any(|item| item["statistics"].get("likeCount").is_none()), "some hide their likes");
+    assert!(items.iter().any(|item| item["statistics"].get("likeCount").is_none()), "some videos hide their likes");
     assert!(items.iter().all(|item| item["snippet"]["publishedAt"].is_string()));
     let batch = format!("videos:batchGetStats?part=statistics,snippet,contentDetails&id={ids}");
     let batch = get(&simulator, YOUTUBE, &youtube(&simulator, &batch)).await.json();
     assert!(batch["items"][0]["snippet"]["publishTime"].is_string());
     assert!(batch["items"][0]["contentDetails"]["duration"].as_str().unwrap().ends_with('s'));
     let limited = youtube(&simulator, &format!("videos?part=statistics&maxResults=50&id={ids}"));
-    assert_eq!(get(&simulator, YOUTUBE, &limited).await.status, 400, "maxResults does not go with id");
+    assert_eq!(get(&simulator, YOUTUBE, &limited).await.status, 400, "maxResults is refused together with id");
     let silent = simulator.world().artist(8).youtube_channel_id.replacen("UC", "UU", 1);
     let target = youtube(&simulator, &format!("playlistItems?part=contentDetails&playlistId={silent}"));
     let missing = get(&simulator, YOUTUBE, &target).await;
@@ -131,7 +131,7 @@ async fn youtube_pages_uploads_and_gives_statistics_of_fifty_videos() {
     );
 }
 
-// ---- spotify ----------------------------------------------------------------------------------------------------------
+// ---- spotify ----------------------------------------
 
 #[tokio::test]
 async fn spotify_batches_fifty_with_null_for_the_unknown() {
@@ -141,8 +141,8 @@ async fn spotify_batches_fifty_with_null_for_the_unknown() {
     let answer = get_with(&simulator, SPOTIFY, &target, &token).await.json();
     let artists = answer["artists"].as_array().unwrap();
     assert_eq!((artists.len(), &artists[49]), (50, &Json::Null));
-    assert_eq!(artists[0]["id"], simulator.world().artist(0).spotify_artist_id.as_str(), "in the order asked");
-    assert!(artists[2]["followers"]["total"].is_f64(), "floats for some");
+    assert_eq!(artists[0]["id"], simulator.world().artist(0).spotify_artist_id.as_str(), "in the order of the request");
+    assert!(artists[2]["followers"]["total"].is_f64(), "some artists have floats");
     assert!(artists[0]["followers"]["total"].is_i64());
     assert_eq!(artists[4]["genres"], json!([]));
     let target = format!("/v1/artists?ids={}", ids(&simulator, Platform::Spotify, 51));
@@ -175,7 +175,7 @@ async fn spotify_pages_albums_by_ten_at_most() {
     let world = simulator.world();
     let own = world.releases(0, world.start(), false).into_iter().filter(|release| release.group != "compilation");
     assert_eq!(seen.len(), own.count());
-    assert!(seen.iter().any(|date| date.len() == 4), "the oldest is known by its year");
+    assert!(seen.iter().any(|date| date.len() == 4), "the oldest release has a year only");
     let eleven = format!("/v1/artists/{id}/albums?limit=11");
     assert_eq!(get_with(&simulator, SPOTIFY, &eleven, &token).await.status, 400);
 }
@@ -205,7 +205,7 @@ async fn spotifys_spent_quota_names_its_reason() {
     assert_eq!((over.status, over.json()["error"]["reason"].as_str()), (429, Some("QUOTA_EXCEEDED")));
 }
 
-// ---- instagram --------------------------------------------------------------------------------------------------------
+// ---- instagram ----------------------------------------
 
 #[tokio::test]
 async fn instagrams_media_pages_through_an_empty_page_and_next_embeds_the_token() {
@@ -228,7 +228,7 @@ async fn instagrams_media_pages_through_an_empty_page_and_next_embeds_the_token(
     assert_eq!(empty_pages, 1);
     let total = simulator.world().posts_until(Platform::Instagram, 6, simulator.world().start());
     assert_eq!(seen.len(), total as usize);
-    assert!(seen.iter().any(|media| media.get("like_count").is_none()), "hidden likes are left out");
+    assert!(seen.iter().any(|media| media.get("like_count").is_none()), "hidden likes are omitted");
 }
 
 #[tokio::test]
@@ -252,7 +252,7 @@ async fn one_bad_instagram_metric_fails_the_whole_request() {
         values += u32::from(first["values"][0]["value"].is_i64());
         totals += u32::from(first["total_value"]["value"].is_i64());
     }
-    assert!(values > 0 && totals > 0 && empty > 0, "both shapes, and some without data: {values} {totals} {empty}");
+    assert!(values > 0 && totals > 0 && empty > 0, "both shapes, and some empty ones: {values} {totals} {empty}");
 
     for (metrics, named) in [("views,impressions", "impressions"), ("views,nonsense", "metric[1]")] {
         let refused = insights(&media[0], metrics).await;
@@ -279,13 +279,12 @@ async fn instagram_reads_accounts_windows_and_limits() {
     assert!(answer.header("x-business-use-case-usage").unwrap().contains("call_count"));
     let body = answer.json();
     assert_eq!(body["user_id"], artist.instagram_user_id.as_str());
-    assert_ne!(body["id"], body["user_id"], "the other id is the application's own");
+    assert_ne!(body["id"], body["user_id"], "the other id is specific to the application");
     let window = |days: i64| {
         let (until, token) = (1_795_176_000, &artist.instagram_token);
         let since = until - days * 86_400;
-        format!(
-            "/me/insights?metric=views&period=day&metric_type=total_value&since={since}&until={until}&access_token={token}"
-        )
+        let query = "metric=views&period=day&metric_type=total_value";
+        format!("/me/insights?{query}&since={since}&until={until}&access_token={token}")
     };
     assert!(get(&simulator, INSTAGRAM, &window(28)).await.json()["data"][0]["total_value"]["value"].is_i64());
     assert_eq!(get(&simulator, INSTAGRAM, &window(31)).await.json()["error"]["code"], 100);
@@ -295,7 +294,7 @@ async fn instagram_reads_accounts_windows_and_limits() {
     assert_eq!((parse.status, parse.json()["error"]["code"].as_u64()), (400, Some(190)));
 }
 
-// ---- tiktok -----------------------------------------------------------------------------------------------------------
+// ---- tiktok ----------------------------------------
 
 #[tokio::test]
 async fn tiktok_gives_the_fields_asked_for_and_pages_by_milliseconds() {
@@ -306,7 +305,7 @@ async fn tiktok_gives_the_fields_asked_for_and_pages_by_milliseconds() {
     assert_eq!(info["error"]["code"], "ok");
     assert!(info["data"]["user"]["display_name"].as_str().unwrap().contains('\0'));
     assert!(info["data"]["user"].get("follower_count").is_none());
-    assert_eq!(get_with(&simulator, TIKTOK, "/v2/user/info/", token).await.status, 400, "fields must be named");
+    assert_eq!(get_with(&simulator, TIKTOK, "/v2/user/info/", token).await.status, 400, "fields is mandatory");
 
     let list = async |body: String| {
         let headers = [("authorization", &*format!("Bearer {token}")), ("content-type", "application/json")];
@@ -330,7 +329,7 @@ async fn tiktok_gives_the_fields_asked_for_and_pages_by_milliseconds() {
     assert_eq!(list(json!({ "max_count": 21 }).to_string()).await.json()["error"]["code"], "invalid_params");
 }
 
-// ---- apple music ------------------------------------------------------------------------------------------------------
+// ---- apple music ----------------------------------------
 
 #[tokio::test]
 async fn apple_batches_twenty_five_and_follows_odd_offsets() {
@@ -363,7 +362,7 @@ async fn apple_batches_twenty_five_and_follows_odd_offsets() {
 }
 
 #[tokio::test]
-async fn some_artists_announce_a_release_of_the_future() {
+async fn some_artists_announce_a_future_release() {
     let simulator = start(artists(25)).await;
     let world = simulator.world();
     let today = world.start();
@@ -375,10 +374,10 @@ async fn some_artists_announce_a_release_of_the_future() {
     assert!(page["data"][0]["attributes"]["releaseDate"].as_str().unwrap() > today.to_string().as_str());
 }
 
-// ---- troubles ---------------------------------------------------------------------------------------------------------
+// ---- troubles ----------------------------------------
 
 #[tokio::test]
-async fn troubles_come_only_when_asked_for() {
+async fn troubles_appear_only_if_configured() {
     let calm = start(artists(25)).await;
     assert!((14..25).all(|index| calm.world().trait_of(index).is_none()));
     let simulator = start(SimulatorConfig { troubles: true, ..SimulatorConfig::default() }).await;
@@ -412,7 +411,7 @@ async fn troubles_come_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn an_unknown_host_is_told_so_and_not_counted() {
+async fn an_unknown_host_is_refused_and_not_counted() {
     let simulator = start(artists(25)).await;
     let answer = get(&simulator, "evil.example", "/v1/artists").await;
     assert_eq!(answer.status, 421);

@@ -1,4 +1,4 @@
-//! Keys and tokens: what is refused, what expires, what rotates.
+//! Tests of keys and tokens: refusal, expiry and rotation.
 
 use backline_simulator::{Simulator, SimulatorConfig};
 use chrono::Days;
@@ -35,17 +35,17 @@ async fn a_tiktok_refresh_token_works_once_and_access_lasts_a_day() {
     assert_eq!(tiktok_info(&simulator, first["access_token"].as_str().unwrap()).await.status, 200);
 
     let again = refresh(&simulator, &artist.tiktok_refresh_token).await;
-    assert_eq!((again.status, again.json()["error"].as_str()), (400, Some("invalid_grant")), "the old one is void");
+    assert_eq!((again.status, again.json()["error"].as_str()), (400, Some("invalid_grant")), "the old token");
     assert_eq!(refresh(&simulator, first["refresh_token"].as_str().unwrap()).await.status, 200);
 }
 
 #[tokio::test]
-async fn grace_and_no_rotation_are_choices() {
+async fn grace_and_no_rotation_are_configurable() {
     let simulator = start(SimulatorConfig { tiktok_grace_seconds: 60, ..SimulatorConfig::default() }).await;
     let token = simulator.world().artist(0).tiktok_refresh_token;
     let first = refresh(&simulator, &token).await.json();
     let second = refresh(&simulator, &token).await.json();
-    assert_eq!(first["refresh_token"], second["refresh_token"], "within the grace the same successor is handed out");
+    assert_eq!(first["refresh_token"], second["refresh_token"], "the grace period returns the same successor");
 
     let simulator = start(SimulatorConfig { tiktok_rotates: false, ..SimulatorConfig::default() }).await;
     let answer = refresh(&simulator, &token).await.json();
@@ -53,7 +53,7 @@ async fn grace_and_no_rotation_are_choices() {
 }
 
 #[tokio::test]
-async fn tiktoks_token_endpoint_refuses_a_wrong_client_flatly() {
+async fn tiktoks_token_endpoint_refuses_a_wrong_client_with_a_flat_error() {
     let simulator = start(SimulatorConfig::default()).await;
     let form = [("client_key", "x"), ("client_secret", "y"), ("grant_type", "refresh_token")];
     let answer = post_form(&simulator, "open.tiktokapis.com", "/v2/oauth/token/", &form).await;
@@ -77,7 +77,7 @@ async fn spotify_tokens_last_an_hour_of_the_simulated_clock() {
 }
 
 #[tokio::test]
-async fn spotify_takes_basic_authentication_too() {
+async fn spotify_accepts_basic_authentication_too() {
     use base64::Engine as _;
     let simulator = start(SimulatorConfig::default()).await;
     let pair = format!("{}:{}", simulator.world().spotify_client_id(), simulator.world().spotify_client_secret());
@@ -106,11 +106,11 @@ async fn an_instagram_token_is_refreshed_with_itself_until_it_expires() {
     let error = &expired.json()["error"];
     assert_eq!((expired.status, error["code"].as_u64(), error["error_subcode"].as_u64()), (400, Some(190), Some(463)));
     let me = get(&simulator, "graph.instagram.com", &format!("/me?access_token={fresh}")).await;
-    assert_eq!(me.status, 200, "the refreshed one lives on");
+    assert_eq!(me.status, 200, "the refreshed token stays valid");
 }
 
 #[tokio::test]
-async fn apples_token_is_really_verified() {
+async fn the_signature_of_apples_token_is_verified() {
     let simulator = start(SimulatorConfig::default()).await;
     let target = format!("/v1/catalog/us/artists/{}", simulator.world().artist(0).apple_music_id);
     let team = simulator.world().apple_team_id();
@@ -135,5 +135,5 @@ async fn apples_token_is_really_verified() {
     }
     simulator.set_date(simulator.world().start() + Days::new(1));
     let answer = get_with(&simulator, "api.music.apple.com", &target, &good).await;
-    assert_eq!(answer.status, 401, "a token that was good once expires all the same");
+    assert_eq!(answer.status, 401, "a token that was accepted before still expires");
 }

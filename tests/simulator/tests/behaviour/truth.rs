@@ -1,4 +1,4 @@
-//! What the server says is what `World` expects, the same every time, for any number of artists.
+//! Tests that the server's responses match what `World` expects, every time and for any number of artists.
 
 use backline_simulator::{Platform, Simulator, SimulatorConfig, Trait, World};
 use chrono::{Days, NaiveDate};
@@ -45,7 +45,7 @@ async fn followers(simulator: &Simulator, platform: Platform, index: u32) -> i64
 }
 
 #[tokio::test]
-async fn what_is_served_is_what_is_expected() {
+async fn served_followers_match_the_expected_ones() {
     let simulator = start(SimulatorConfig { tokens_expire: false, ..SimulatorConfig::default() }).await;
     for day in [0, 1, 9] {
         let date = simulator.world().start() + Days::new(day);
@@ -60,7 +60,7 @@ async fn what_is_served_is_what_is_expected() {
 }
 
 #[tokio::test]
-async fn sums_over_served_videos_are_what_is_expected() {
+async fn sums_over_served_videos_match_the_expected_ones() {
     let simulator = start(SimulatorConfig::default()).await;
     let world = simulator.world();
     let today = world.start();
@@ -93,7 +93,7 @@ async fn sums_over_served_videos_are_what_is_expected() {
 }
 
 #[tokio::test]
-async fn two_servers_of_one_seed_answer_alike_and_another_seed_does_not() {
+async fn two_servers_with_the_same_seed_respond_alike_and_another_seed_does_not() {
     let (one, two) = (start(SimulatorConfig::default()).await, start(SimulatorConfig::default()).await);
     let other = start(SimulatorConfig { seed: 8, ..SimulatorConfig::default() }).await;
     let id = one.world().artist(3).youtube_channel_id;
@@ -113,7 +113,7 @@ async fn two_servers_of_one_seed_answer_alike_and_another_seed_does_not() {
 }
 
 #[test]
-fn numbers_grow_and_traits_show() {
+fn numbers_grow_and_traits_have_effects() {
     let world = World::new(7, 25, date("2026-11-20"), false);
     let event = world.event_date();
     let followers = |index, date| world.followers(Platform::Instagram, index, date).unwrap();
@@ -122,7 +122,7 @@ fn numbers_grow_and_traits_show() {
     assert_eq!(world.expected(Platform::Tiktok, 1, event).followers, Some(0));
     assert_eq!(world.expected(Platform::Youtube, 3, event).followers, None, "hidden");
     assert_eq!(world.expected(Platform::Youtube, 8, event).posts_count, Some(0));
-    assert_eq!(world.expected(Platform::Youtube, 8, event).content_views, Some(0), "no post has no views");
+    assert_eq!(world.expected(Platform::Youtube, 8, event).content_views, Some(0), "without posts there are 0 views");
     let liked = world.expected(Platform::Tiktok, 10, event);
     assert!(liked.likes > liked.content_views);
     assert_eq!(followers(11, event), followers(11, event + Days::new(30)), "stale");
@@ -133,7 +133,7 @@ fn numbers_grow_and_traits_show() {
         let views = |date| world.channel_views(index, date);
         assert!(
             (0..60).all(|day| views(event + Days::new(day)) <= views(event + Days::new(day + 1))),
-            "views never fall"
+            "views never decrease"
         );
         for platform in Platform::ALL {
             let calm = world.followers(platform, index, world.start());
@@ -143,7 +143,7 @@ fn numbers_grow_and_traits_show() {
 }
 
 #[test]
-fn a_hundred_thousand_artists_have_ids_of_their_own() {
+fn a_hundred_thousand_artists_have_distinct_ids() {
     let world = World::new(7, 100_000, date("2026-11-20"), false);
     let mut ids = std::collections::HashSet::new();
     for index in (0..100_000).step_by(7) {
@@ -181,7 +181,7 @@ async fn counts_requests_and_remembers_them() {
 }
 
 #[tokio::test]
-async fn control_hands_out_all_that_a_demo_needs() {
+async fn control_returns_all_that_a_demo_needs() {
     let simulator = start(SimulatorConfig::default()).await;
     let routes = get(&simulator, "any", "/_control/routes.json").await.json();
     assert_eq!(routes.as_array().unwrap().len(), 8);

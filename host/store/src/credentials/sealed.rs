@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
-use crate::artists::artists::id_rows;
+use crate::artists::accounts::id_rows;
 use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::{Statement, Store, StoreError};
 use backline_model::{AccountId, CredentialId, Platform};

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::notifications::notify;
-use crate::events::events::insert_events;
+use crate::events::outbox::insert_events;
 use crate::releases::grants::grant_of;
 use crate::{Store, StoreError, Topic, Work};
 use backline_model::event::types;
