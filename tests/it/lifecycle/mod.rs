@@ -9,5 +9,6 @@ mod hooks;
 mod keys;
 mod layout;
 mod privacy;
+mod reading;
 mod rows;
 mod schemas;

@@ -10,7 +10,7 @@ use crate::database::error::During as _;
 use crate::{Store, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 9] = [
     (
         1,
         "first",
@@ -58,6 +58,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 8] = [
         "privacy",
         include_str!("../../../../migrations/sqlite/0008_privacy.sql"),
         include_str!("../../../../migrations/postgres/0008_privacy.sql"),
+    ),
+    (
+        9,
+        "reading",
+        include_str!("../../../../migrations/sqlite/0009_reading.sql"),
+        include_str!("../../../../migrations/postgres/0009_reading.sql"),
     ),
 ];
 
