@@ -85,7 +85,7 @@ async fn a_truncated_response_is_requested_again_and_never_passed_on() {
 }
 
 #[tokio::test]
-async fn a_platform_that_never_answers_costs_the_timeout_and_no_more_than_the_deadline() {
+async fn a_platform_that_never_responds_takes_the_timeout_and_at_most_the_deadline() {
     let server = Server::start_slow(|_: Asked| std::future::pending()).await;
     let mut setup = Setup::new(&server);
     setup.config.request_timeout_ms = 30;

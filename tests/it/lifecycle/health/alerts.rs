@@ -71,7 +71,7 @@ async fn two_hosts_report_a_crossing_once_and_the_recovery_once() {
         look(&[&one, &other]).await;
         let degraded = told(&stage, types::HEALTH_DEGRADED).await;
         assert_eq!(degraded.len(), 2, "completion and error rate, once each: {degraded:#?}");
-        let completion = degraded.iter().find(|event| event.data["alert"] == "completion").expect("it is told");
+        let completion = degraded.iter().find(|event| event.data["alert"] == "completion").expect("it was reported");
         let at = completion.occurred_at;
         assert!((at - noon - TimeDelta::hours(1)).num_seconds() <= 1, "{at}");
         assert_eq!(
@@ -113,7 +113,7 @@ async fn two_hosts_report_a_crossing_once_and_the_recovery_once() {
     .await;
 }
 
-/// Collects the first few artists once more.
+/// Collects the first few artists again.
 async fn collect(stage: &Stage, artists: u32) {
     let world = stage.simulator.world();
     let request = RunRequest {
