@@ -1,4 +1,4 @@
-//! The gateway over real sockets: every rule of the way out, each against a server on a loopback port of its own.
+//! Tests of the gateway over real sockets: every rule for requests, each with its own server on a loopback port.
 
 mod budgets;
 mod limits;
@@ -29,10 +29,10 @@ use crate::support::http::{Asked, RawServer, Server, answer};
 const KEY: &str = "canary-operator/key+1";
 const TOKEN: &str = "IGQcanaryaccounttoken0123456789";
 
-/// An answer whose connection ends before its body does.
+/// A response whose connection closes before the body is complete.
 const CUT_SHORT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 700\r\n\r\nnumbers";
 
-/// A connector for `api.test`, with an operator's key in the query and each account's token as bearer.
+/// A connector for `api.test`, with the operator's key in the query and each account's token as bearer.
 const MANIFEST: &str = r#"
 [connector]
 name = "probe"
@@ -81,7 +81,7 @@ fn noon() -> DateTime<Utc> {
     "2026-11-22T12:00:00Z".parse().expect("a time")
 }
 
-/// A gateway and all that a session of it needs, before a test changes what it is about.
+/// A gateway and the parts of a session, which a test can change before it opens them.
 struct Setup {
     config: GatewayConfig,
     manifest: Manifest,
@@ -219,7 +219,7 @@ async fn a_host_or_method_that_manifest_or_grant_lacks_is_denied_with_the_line_t
     );
     let why = denial(setup.send(get("https://a.cdn.test/x")).await);
     assert!(why.contains("but not granted") && why.contains("origin = \"https://a.cdn.test\""), "{why}");
-    assert_eq!(server.asked().len(), 2, "something denied was sent");
+    assert_eq!(server.asked().len(), 2, "a denied request was sent");
 }
 
 #[tokio::test]
@@ -236,12 +236,12 @@ async fn only_plain_https_urls_are_sent() {
     let huge = Request { method: Method::Post, body: Some(vec![0; 2 << 20]), ..get("https://api.test/") };
     denial(setup.send(huge).await);
     assert!(server.asked().is_empty());
-    setup.send(get("https://api.test/x#fragment")).await.expect("a fragment is left out");
+    setup.send(get("https://api.test/x#fragment")).await.expect("a fragment is removed");
     assert_eq!(server.asked()[0].target, "/x");
 }
 
 #[tokio::test]
-async fn headers_that_are_the_hosts_are_refused_and_the_others_arrive() {
+async fn headers_reserved_for_the_host_are_refused_and_others_arrive() {
     let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
     let setup = Setup::new(&server);
     for name in
@@ -268,8 +268,8 @@ async fn a_name_or_address_that_is_not_public_is_refused_unless_exempt() {
     }
     let (_gateway, session, _demands) = setup.open();
     denial(session.send(get("https://localhost/")).await);
-    assert_eq!(session.usage().requests, 1, "a refusal was tried again");
-    // Exempt, it is connected to; nothing there speaks TLS.
+    assert_eq!(session.usage().requests, 1, "a refused request was retried");
+    // If exempt, the address is connected to, but the server there does not speak TLS.
     setup.config.exempt =
         vec!["https://localhost".parse().expect("a pattern"), "https://127.0.0.1".parse().expect("a pattern")];
     setup.config.retries_max = 0;

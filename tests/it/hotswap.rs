@@ -1,4 +1,4 @@
-//! The life of a release: installed, granted, activated, swapped while it collects, rolled back, removed.
+//! Tests of a release's life cycle: install, grant, activate, swap during collection, roll back, remove.
 
 mod canary;
 mod downloads;

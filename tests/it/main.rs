@@ -1,7 +1,6 @@
-//! The integration tests: one binary, one module a subject.
+//! The integration tests: one binary, with one module per subject.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![allow(unreachable_pub, reason = "nothing outside a test binary reaches into it")]
+#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
 mod cli;
 mod gateway;

@@ -1,4 +1,4 @@
-//! The whole path of the data, on both databases: plan → lease → fetch → normalise → validate → growth → store.
+//! Tests of the whole path of the data on both databases: plan, lease, fetch, normalise, validate, growth, store.
 
 use backline::pipeline::collection::report::{Progress, RunRequest};
 use backline_model::event::types;
@@ -31,7 +31,7 @@ fn integer(row: &MetricsRow, name: &str) -> Option<i64> {
     row.values.get(name).and_then(Value::as_i64)
 }
 
-/// Every number the simulator expects is in the row; every number it does not is an absence.
+/// Checks that the row has every number the simulator expects, and a reason for every other one.
 fn assert_truth(row: &MetricsRow, expected: &Expected, what: &str) {
     let numbers = [
         ("followers", expected.followers),
@@ -81,7 +81,7 @@ async fn three_days_of_five_platforms_are_stored_as_they_are() {
                 }
             }
         }
-        // Growth of the third day: yesterday is there, last week is not.
+        // Growth of the third day: there is a row of yesterday, but none of last week.
         let filter = MetricsFilter {
             artist: Some(ArtistId(world.artist(0).id)),
             platform: Some(platform("instagram")),
@@ -95,11 +95,7 @@ async fn three_days_of_five_platforms_are_stored_as_they_are() {
         #[expect(clippy::cast_precision_loss, reason = "follower counts of a test")]
         let difference = (after.expect("a number") - before.expect("a number")) as f64;
         assert_eq!(followers[&1].absolute, Some(difference));
-        assert_eq!(
-            followers[&7].reason,
-            Some(NoChange::Gap),
-            "a week ago nothing was collected, but two days ago something was"
-        );
+        assert_eq!(followers[&7].reason, Some(NoChange::Gap), "nothing was collected a week ago, but two days ago");
         assert_eq!(followers[&7].gap_days, Some(1), "measured from yesterday, the latest accepted value");
     })
     .await;
@@ -127,12 +123,12 @@ async fn both_databases_hold_the_same_tables() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_stay_at_the_batch_floor() {
+async fn batches_take_the_minimum_number_of_requests() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, small(120), |_| {}).await;
         stage.run_some(date(18), &["youtube", "spotify", "apple_music"]).await;
         let counts = stage.simulator.counts();
-        // Artists of eight time zones share at most three dates; here all share one, since the date is given.
+        // The artists' eight time zones have at most three dates. Here the date is given, so all share one.
         assert_eq!(counts.operation("GET /youtube/v3/channels"), 3, "{:?}", counts.operations);
         assert_eq!(counts.operation("GET /v1/artists"), 3, "{:?}", counts.operations);
         assert_eq!(counts.operation("GET /v1/catalog/{storefront}/artists"), 5, "{:?}", counts.operations);
@@ -163,16 +159,16 @@ async fn a_withheld_value_is_kept_until_an_operator_releases_it() {
         );
         stage.host.release_quarantined(held.id).await.expect("it is released");
         let row = stage.row(Sim::Tiktok, index, date(18)).await.expect("a row");
-        assert_eq!(row.values.get("engagement_rate"), Some(&held.value), "as it was sent, never clamped");
+        assert_eq!(row.values.get("engagement_rate"), Some(&held.value), "the value as sent, never clamped");
         assert!(!row.absent.contains_key("engagement_rate"));
-        let again = stage.host.release_quarantined(held.id).await.expect_err("it was decided already").to_string();
+        let again = stage.host.release_quarantined(held.id).await.expect_err("already decided").to_string();
         assert!(again.contains("released"), "{again}");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_spent_quota_defers_to_midnight_pacific_and_fails_nobody() {
+async fn a_spent_quota_defers_to_midnight_pacific_and_fails_no_account() {
     each_database(async |_store: Store, url: &str| {
         let config = SimulatorConfig { youtube_quota: 30, ..small(100) };
         let stage = Stage::set(url, config, |_| {}).await;
@@ -194,7 +190,7 @@ async fn a_spent_quota_defers_to_midnight_pacific_and_fails_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn troubles_stay_with_the_account_that_has_them() {
+async fn a_failing_account_does_not_affect_others() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, SimulatorConfig { troubles: true, ..small(25) }, |_| {}).await;
         let report = stage.run(date(18)).await;
@@ -222,7 +218,7 @@ async fn troubles_stay_with_the_account_that_has_them() {
         assert_eq!(class_of(Sim::AppleMusic, Trait::AppleGone), Some(FailureClass::NotFound));
         assert_eq!(report.run.counts.failed, 8 + u64::from(class_of(Sim::AppleMusic, Trait::AppleOnlyGb).is_some()));
 
-        // Who must connect anew is told so once, and left alone from then on.
+        // An account that must be reconnected is reported once and excluded from then on.
         let events = stage.events().await;
         let reconnects = events.iter().filter(|event| event.kind == types::RECONNECT_NEEDED).count();
         assert_eq!(reconnects, 3);
@@ -235,7 +231,7 @@ async fn troubles_stay_with_the_account_that_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_blip_is_retried_and_a_half_failed_rerun_harms_nothing() {
+async fn a_transient_failure_is_retried_and_a_half_failed_rerun_changes_nothing() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, small(5), |_| {}).await;
         let blip = FaultKind::Status { status: 503, retry_after: RetryAfter::default() };
@@ -328,7 +324,7 @@ async fn a_lost_metric_is_remembered_and_announced_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_withdraws_consent_is_excluded() {
+async fn an_artist_who_withdraws_consent_is_excluded() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, small(3), |_| {}).await;
         let artist = ArtistId(stage.simulator.world().artist(1).id);
@@ -350,7 +346,7 @@ async fn whoever_withdraws_consent_is_excluded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_stored_or_said_in_the_clear() {
+async fn no_secret_is_stored_or_shown_in_plain_text() {
     each_database(async |_store: Store, url: &str| {
         let stage =
             Stage::set(url, SimulatorConfig { troubles: true, remember_requests: 5_000, ..small(25) }, |_| {}).await;
@@ -390,7 +386,7 @@ async fn no_secret_is_stored_or_said_in_the_clear() {
         haystack.push_str(&format!("{:?}", store.run_outcomes(report.run.id, None, 10_000).await.expect("outcomes")));
         haystack.push_str(&format!("{:?}", stage.host.config()));
         for canary in &canaries {
-            assert!(!haystack.contains(canary.as_str()), "a secret is in what was stored or said");
+            assert!(!haystack.contains(canary.as_str()), "a secret is in stored data or output");
         }
         // The database as it lies on the disk, sealed credentials included.
         if let Some(path) = url.strip_prefix("sqlite://") {
@@ -408,7 +404,7 @@ async fn no_secret_is_stored_or_said_in_the_clear() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_poisonous_account_costs_itself() {
+async fn one_failing_account_affects_only_itself() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::bare(url, small(1), |_| {}).await;
         stage.host.install(&components::guest("panics_on_account")).await.expect("the guest installs");
@@ -421,7 +417,7 @@ async fn one_poisonous_account_costs_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_that_is_switched_off_is_left_alone() {
+async fn a_disabled_account_is_not_collected() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, small(2), |_| {}).await;
         let store = stage.host.store();
@@ -441,7 +437,7 @@ async fn an_account_that_is_switched_off_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_cannot_be_collected_at_all_ends_its_run_honestly() {
+async fn a_batch_that_cannot_be_collected_at_all_ends_its_run_as_failed() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, small(3), |_| {}).await;
         let request = RunRequest {
@@ -460,7 +456,7 @@ async fn a_batch_that_cannot_be_collected_at_all_ends_its_run_honestly() {
         let report = stage.host.run(&request, &lose_a_release).await.expect("the run ends");
         assert_eq!((report.run.counts.collected, report.run.counts.failed), (3, 3), "{:?}", report.platforms);
         assert_eq!(report.run.status, RunStatus::PartialFailure);
-        assert!(report.run.finished_at.is_some(), "nothing is left in anybody's hands");
+        assert!(report.run.finished_at.is_some(), "no batch is left open");
         let outcomes = stage.host.store().run_outcomes(report.run.id, None, 100).await.expect("outcomes");
         let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.platform == platform("youtube")).collect();
         assert_eq!(failed.len(), 3);
@@ -469,7 +465,7 @@ async fn a_batch_that_cannot_be_collected_at_all_ends_its_run_honestly() {
                 panic!("{outcome:?}")
             };
             assert!(message.contains("install it again"), "{message}");
-            assert_eq!(outcome.attempts, 3, "it was tried as often as anything else");
+            assert_eq!(outcome.attempts, 3, "the usual number of attempts");
         }
         let completed = stage.events().await.iter().filter(|event| event.kind == types::RUN_COMPLETED).count();
         assert_eq!(completed, 1);
@@ -484,7 +480,7 @@ async fn execute(url: &str, statement: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_operators_missing_client_makes_no_artist_connect_anew() {
+async fn a_missing_client_of_the_operator_makes_no_artist_reconnect() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, small(3), |_| {}).await;
         let store = stage.host.store();
@@ -514,7 +510,7 @@ async fn the_operators_missing_client_makes_no_artist_connect_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_released_value_replaces_an_older_one_and_no_newer_one() {
+async fn a_released_value_replaces_an_older_value_but_no_newer_one() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, small(1), |_| {}).await;
         let report = stage.run_some(date(18), &["youtube"]).await;
@@ -522,7 +518,7 @@ async fn a_released_value_replaces_an_older_one_and_no_newer_one() {
         let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
         let accepted = integer(&row, "total_views").expect("a number");
         let now = stage.host.clock().now();
-        // As a later and an earlier collection of the same date would have left them behind.
+        // Rows as a later and an earlier collection of the same date would store them.
         for (hours, released, expected) in [(1, 11, 11), (-1, 22, 11)] {
             let batch = Batch {
                 id: BatchId::generate(),

@@ -1,4 +1,4 @@
-//! The sandbox with real components: what misbehaves is stopped, and stopped alone.
+//! Tests of the sandbox with real components: a misbehaving component is stopped without affecting others.
 
 mod loading;
 mod sends;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::support::components::{guest, workspace};
 
-/// The bounds the tests run under, far below the defaults so that running into one takes no time.
+/// Bounds far below the defaults, so that the tests reach them quickly.
 fn config() -> SandboxConfig {
     SandboxConfig {
         calls_at_once: 4,
@@ -80,14 +80,14 @@ fn within(time: Duration) -> Instant {
     Instant::now() + time
 }
 
-/// Fetches without any way out, and answers with the bodies.
+/// Fetches without network access, and returns the bodies.
 async fn fetch(connector: &Connector, platform_ids: &[&str]) -> Result<Vec<String>, CallError> {
     let deadline = within(Duration::from_secs(60));
     let call = connector.fetch(Session::without_capabilities(), accounts(platform_ids), context(), deadline).await?;
     Ok(call.value.accounts.into_iter().map(|fetched| fetched.expect("a document").body).collect())
 }
 
-/// A session whose `https://api.example.com` is a server on a loopback port.
+/// A session that routes `https://api.example.com` to a server on a loopback port.
 fn session(connector: &Connector, server: &str, change: impl FnOnce(&mut GatewayConfig)) -> (Gateway, Session) {
     let mut config = GatewayConfig {
         routes: vec![Route {
@@ -110,7 +110,7 @@ fn session(connector: &Connector, server: &str, change: impl FnOnce(&mut Gateway
 }
 
 #[tokio::test]
-async fn a_well_behaved_connector_is_heard_in_full() {
+async fn a_well_behaved_connector_works() {
     let connector = load(&sandbox(|_| {}), "well_behaved").await;
     assert_eq!(connector.wit_version(), "1.0.0");
     assert_eq!(connector.manifest().connector.name, "guest");
@@ -137,7 +137,7 @@ async fn a_well_behaved_connector_is_heard_in_full() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn an_endless_loop_ends_with_its_cpu_budget_while_its_neighbour_on_the_same_thread_goes_on() {
+async fn an_endless_loop_ends_with_its_cpu_budget_while_another_call_on_the_same_thread_continues() {
     let sandbox = sandbox(|config| config.cpu_ms_max = 500);
     let (looping, neighbour) = (load(&sandbox, "loop_in_fetch").await, load(&sandbox, "well_behaved").await);
     let ended = std::sync::Mutex::new(Vec::new());
@@ -166,7 +166,7 @@ async fn a_loop_in_normalize_ends_with_its_cpu_budget_too() {
 }
 
 #[tokio::test]
-async fn waiting_for_ever_ends_at_the_deadline_and_frees_the_slot() {
+async fn endless_waiting_ends_at_the_deadline_and_frees_the_pool_slot() {
     let sandbox = sandbox(|config| config.calls_at_once = 1);
     let (waiting, neighbour) = (load(&sandbox, "waits_for_ever").await, load(&sandbox, "well_behaved").await);
     let deadline = within(Duration::from_millis(100));
@@ -216,7 +216,7 @@ async fn calls_beyond_the_pool_wait_for_their_turn() {
 }
 
 #[tokio::test]
-async fn a_call_that_gets_no_slot_in_time_is_not_the_connectors_fault() {
+async fn a_call_that_gets_no_pool_slot_in_time_is_not_the_connectors_fault() {
     let sandbox = sandbox(|config| config.calls_at_once = 1);
     let (waiting, neighbour) = (load(&sandbox, "waits_for_ever").await, load(&sandbox, "well_behaved").await);
     let call = |connector: Arc<Connector>, milliseconds| async move {
@@ -231,7 +231,7 @@ async fn a_call_that_gets_no_slot_in_time_is_not_the_connectors_fault() {
 }
 
 #[tokio::test]
-async fn an_answer_may_not_be_larger_than_its_bound() {
+async fn a_result_may_not_be_larger_than_its_bound() {
     let connector = load(
         &sandbox(|config| (config.output_bytes_max, config.memory_bytes_max) = (1 << 20, 128 << 20)),
         "output_too_large",
@@ -240,7 +240,7 @@ async fn an_answer_may_not_be_larger_than_its_bound() {
     let too_large = Err(CallError::LimitExceeded { what: "output_bytes_max", limit: 1 << 20 });
     assert_eq!(fetch(&connector, &["500000", "500000"]).await.map(|bodies| bodies.len()), Ok(2));
     assert_eq!(fetch(&connector, &["600000", "600000"]).await, too_large, "the sum counts");
-    assert_eq!(fetch(&connector, &["9000000"]).await, too_large, "and is refused before the host holds it");
+    assert_eq!(fetch(&connector, &["9000000"]).await, too_large, "refused before the host copies it");
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn a_flooded_log_is_cut_off_with_a_note_and_fails_nothing() {
 }
 
 #[tokio::test]
-async fn a_wrong_number_of_answers_breaks_the_contract() {
+async fn a_wrong_number_of_results_breaks_the_contract() {
     let connector = load(&sandbox(|_| {}), "wrong_number_of_answers").await;
     let said = fetch(&connector, &["a", "b"]).await.expect_err("a contract");
     assert_eq!(said, CallError::Contract("fetch was asked for 2 accounts and answered for 1".to_owned()));
@@ -265,7 +265,7 @@ async fn a_wrong_number_of_answers_breaks_the_contract() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_breaks_the_contract() {
+async fn invalid_json_breaks_the_contract() {
     let connector = load(&sandbox(|_| {}), "invalid_json").await;
     let said = fetch(&connector, &["state", "body"]).await.expect_err("a contract").to_string();
     assert!(said.contains("the state of account 1 is not JSON"), "{said}");
@@ -274,7 +274,7 @@ async fn what_is_not_json_breaks_the_contract() {
 }
 
 #[tokio::test]
-async fn normalize_has_no_way_out() {
+async fn normalize_has_no_network_access() {
     let connector = load(&sandbox(|_| {}), "sends_in_normalize").await;
     let snapshots = connector.normalize(vec![document(r#"{"followers":7}"#)]).await.expect("an answer").value;
     let note = &snapshots[0].as_ref().expect("a snapshot").notes[0];

@@ -1,4 +1,4 @@
-//! Backline as a service: several hosts on one database, and what becomes of their work when they die, pause or are told to stop.
+//! Tests of Backline as a service: several hosts on one database, and their work when they die, pause or stop.
 
 mod activation;
 mod allowance;
@@ -31,7 +31,7 @@ async fn serve(host: backline::pipeline::Host) -> Service {
     Service::start(host).await.expect("the service starts")
 }
 
-/// The only run, once nothing of it is planned or leased any more.
+/// The only run, once no batch of it is planned or leased.
 async fn settled(stage: &Stage, within: Duration) -> Run {
     until(within, "a run that has come to rest", async || {
         let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");

@@ -1,4 +1,4 @@
-//! The store's conformance suite: every test runs on SQLite and on PostgreSQL.
+//! The conformance tests of the store: every test runs on SQLite and on PostgreSQL.
 
 mod activations;
 mod completion;

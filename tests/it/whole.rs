@@ -1,4 +1,4 @@
-//! The real binary from an empty folder to growth, against the simulator: what it collects, and that no secret is ever to be seen.
+//! Test of the real binary against the simulator, from an empty folder to growth: results, and that no secret is shown.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::components::workspace;
 use crate::support::database::each_empty_database;
 
-/// A folder with a configuration that leads to a simulator.
+/// A folder with a configuration for a simulator.
 struct Operator {
     folder: TempDir,
 }
@@ -36,7 +36,7 @@ impl Operator {
         self.folder.path()
     }
 
-    /// Runs a command with some standard input; it must end with one of the codes.
+    /// Runs a command with standard input. It must end with one of the exit codes.
     async fn run(&self, arguments: &[&str], input: &str, codes: &[i32]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
         command.current_dir(self.path()).args(arguments);
@@ -44,7 +44,7 @@ impl Operator {
         let input = input.to_owned();
         let output = tokio::task::spawn_blocking(move || {
             let mut child = command.spawn().expect("the binary starts");
-            // A command that reads nothing may have ended already.
+            // A command that does not read its input may have ended already.
             let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
             child.wait_with_output().expect("it ends")
         });
@@ -60,7 +60,7 @@ fn json(output: &Output) -> Json {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn from_an_empty_folder_to_growth_without_a_secret_in_sight() {
+async fn from_an_empty_folder_to_growth_without_showing_a_secret() {
     each_empty_database(async |url| {
         let config =
             SimulatorConfig { artists: 25, troubles: true, remember_requests: 20_000, ..SimulatorConfig::default() };
@@ -87,11 +87,7 @@ async fn from_an_empty_folder_to_growth_without_a_secret_in_sight() {
         let refused = String::from_utf8(refused.stderr).expect("text");
         assert!(refused.contains("line 26") && refused.contains("the instagram token can't be used"), "{refused}");
         let nobody = operator.run(&["artists", "list", "--json"], "", &[0]).await;
-        assert_eq!(
-            json(&nobody).as_array().map(Vec::len),
-            Some(0),
-            "a token that can't be used refuses the whole file"
-        );
+        assert_eq!(json(&nobody).as_array().map(Vec::len), Some(0), "an unusable token refuses the whole file");
         std::fs::remove_file(operator.path().join("odd.csv")).expect("removed");
         std::fs::write(operator.path().join("artists.csv"), csv).expect("written");
         note(operator.run(&["artists", "import", "artists.csv"], "", &[0]).await);
@@ -122,11 +118,11 @@ async fn from_an_empty_folder_to_growth_without_a_secret_in_sight() {
         note(operator.run(&["runs", "show", &id, "--json"], "", &[0]).await);
 
         let canaries = canaries(&simulator);
-        // 25 tokens of Instagram, 25 refresh tokens, four of the operator, and what they were exchanged for.
+        // 25 tokens of Instagram, 25 refresh tokens, four operator secrets, and the tokens they were exchanged for.
         assert!(canaries.len() > 60, "{} canaries", canaries.len());
         let said = String::from_utf8_lossy(&said);
         assert!(said.contains("TRACE") || said.contains("DEBUG"), "the log was on");
-        // Files the operator wrote hold secrets; what Backline wrote must not.
+        // Files of the operator hold secrets; files that Backline writes must not.
         let mut written = Vec::new();
         for entry in std::fs::read_dir(operator.path()).expect("readable") {
             let path = entry.expect("readable").path();
@@ -140,7 +136,7 @@ async fn from_an_empty_folder_to_growth_without_a_secret_in_sight() {
             }
         }
         for canary in &canaries {
-            assert!(!said.contains(canary.as_str()), "a secret was said");
+            assert!(!said.contains(canary.as_str()), "a secret was shown");
             let seen =
                 written.iter().any(|bytes| bytes.windows(canary.len()).any(|window| window == canary.as_bytes()));
             assert!(!seen, "a secret was written");
@@ -149,7 +145,7 @@ async fn from_an_empty_folder_to_growth_without_a_secret_in_sight() {
     .await;
 }
 
-/// Every secret of the world, and every token the simulator saw arrive.
+/// All secrets of the world, and all tokens that the simulator received.
 fn canaries(simulator: &Simulator) -> Vec<String> {
     let world = simulator.world();
     let mut canaries = Vec::new();

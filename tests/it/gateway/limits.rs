@@ -1,4 +1,4 @@
-//! Bounds on what a session sends and receives.
+//! Tests of the bounds on what a session sends and receives.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
     let bomb = gzip(&vec![b'0'; 16 << 20]);
-    assert!(bomb.len() < 20_000, "a small answer that unpacks to 16 MiB");
+    assert!(bomb.len() < 20_000, "a small response that unpacks to 16 MiB");
     let server = Server::start(move |asked: &Asked| match asked.target.as_str() {
         "/bomb" => answer(200, &[("content-encoding", "gzip")], bomb.clone()),
         "/zstd-bomb" => {
@@ -34,7 +34,7 @@ async fn bodies_are_decompressed_up_to_the_limit_and_a_bomb_ends_there() {
             "{path}"
         );
     }
-    assert_eq!(session.usage().requests, 3, "what is too large stays too large");
+    assert_eq!(session.usage().requests, 3, "a response that is too large is not retried");
     for path in ["gzip", "zstd"] {
         let response = session.send(get(&format!("https://api.test/{path}"))).await.expect("an answer");
         assert_eq!(response.body, b"numbers", "{path}");

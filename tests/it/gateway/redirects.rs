@@ -1,8 +1,8 @@
-//! Redirects: each hop is checked anew, and what was given for one origin stays there.
+//! Tests of redirects: each hop is checked again, and credentials and headers for one origin stay there.
 
 use super::*;
 
-/// Answers `/to/<n>` with a redirect chain of n hops, and anything else with itself.
+/// Responds to `/to/<n>` with a redirect chain of n hops, and to any other path with that path.
 fn redirecting(asked: &Asked) -> axum::response::Response {
     let path = asked.target.split('?').next().unwrap_or_default();
     match path.strip_prefix("/to/").map(str::parse::<u32>) {
@@ -28,8 +28,8 @@ async fn three_redirects_are_followed_and_a_fourth_is_not() {
 }
 
 #[tokio::test]
-async fn on_the_same_origin_the_credential_and_headers_stay_and_the_secret_stands_once() {
-    // The platform repeats the whole query, secret included, in its redirect.
+async fn on_the_same_origin_credential_and_headers_stay_and_the_secret_occurs_once() {
+    // The platform repeats the whole query in its redirect, including the secret.
     let server = Server::start(|asked: &Asked| match asked.target.split_once('?') {
         Some(("/old", query)) => answer(307, &[("location", &format!("/new?{query}"))], ""),
         _ => answer(200, &[], "ok"),

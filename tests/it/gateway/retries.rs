@@ -1,8 +1,8 @@
-//! What is tried again, when, and when it is left alone.
+//! Tests of retries: which requests are retried, when, and when retries stop.
 
 use super::*;
 
-/// Answers with `first` until `times` requests were seen, then with 200.
+/// Responds with `first` to the first `times` requests, then with 200.
 pub(super) async fn failing(
     times: usize,
     status: u16,
@@ -17,8 +17,8 @@ pub(super) async fn failing(
 }
 
 #[tokio::test]
-async fn the_platforms_retry_after_is_kept_to_in_both_forms() {
-    // The clock says noon; both forms ask for one second.
+async fn the_platforms_retry_after_is_obeyed_in_both_forms() {
+    // The clock shows noon, so both forms ask for one second.
     for value in ["1", "Sun, 22 Nov 2026 12:00:01 GMT"] {
         let headers: &'static [(&str, &str)] =
             if value == "1" { &[("retry-after", "1")] } else { &[("retry-after", "Sun, 22 Nov 2026 12:00:01 GMT")] };
@@ -31,7 +31,7 @@ async fn the_platforms_retry_after_is_kept_to_in_both_forms() {
 }
 
 #[tokio::test]
-async fn a_retry_after_past_the_deadline_is_the_connectors_to_read() {
+async fn a_retry_after_past_the_deadline_is_passed_to_the_connector() {
     let server = failing(99, 429, &[("retry-after", "3600")], r#"{"error":{"reason":"QUOTA_EXCEEDED"}}"#).await;
     let response = Setup::new(&server).send(get("https://api.test/")).await.expect("the answer itself");
     assert_eq!((response.status, server.asked().len()), (429, 1));
@@ -64,7 +64,7 @@ const WHOLE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nnumbers";
 const CUT_CHUNKS: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n7\r\nnumbers\r\n";
 
 #[tokio::test]
-async fn an_answer_cut_short_is_asked_for_again_and_never_passed_on() {
+async fn a_truncated_response_is_requested_again_and_never_passed_on() {
     for cut in [CUT_SHORT, CUT_CHUNKS, b"HTTP/1.1 200 OK\r\ncont", b"", b"nonsense\r\n\r\n"] {
         let server = RawServer::start(vec![cut.to_vec(), WHOLE.to_vec()]).await;
         let response = Setup::at(&server.base()).send(get("https://api.test/")).await.expect("the second answer");
@@ -75,7 +75,7 @@ async fn an_answer_cut_short_is_asked_for_again_and_never_passed_on() {
         assert!(matches!(outcome, Err(SendError::Unreachable(_))), "{outcome:?}");
         assert_eq!(server.connections(), 4);
 
-        // A POST may have been carried out already.
+        // The platform may already have processed a POST.
         let server = RawServer::start(vec![cut.to_vec()]).await;
         let outcome =
             Setup::at(&server.base()).send(Request { method: Method::Post, ..get("https://api.test/") }).await;
@@ -85,7 +85,7 @@ async fn an_answer_cut_short_is_asked_for_again_and_never_passed_on() {
 }
 
 #[tokio::test]
-async fn a_platform_that_never_answers_costs_the_timeout_and_no_more_than_the_deadline() {
+async fn a_platform_that_never_responds_takes_the_timeout_and_at_most_the_deadline() {
     let server = Server::start_slow(|_: Asked| std::future::pending()).await;
     let mut setup = Setup::new(&server);
     setup.config.request_timeout_ms = 30;
@@ -98,7 +98,7 @@ async fn a_platform_that_never_answers_costs_the_timeout_and_no_more_than_the_de
 }
 
 #[tokio::test]
-async fn nobody_listening_is_unreachable() {
+async fn a_closed_port_is_unreachable() {
     let address = {
         let server = Server::start(|_: &Asked| answer(200, &[], "")).await;
         server.base()
@@ -106,11 +106,11 @@ async fn nobody_listening_is_unreachable() {
     let (_gateway, session, _demands) = Setup::at(&address).open();
     let outcome = session.send(Request { method: Method::Post, ..get("https://api.test/") }).await;
     assert!(matches!(outcome, Err(SendError::Unreachable(_))), "{outcome:?}");
-    assert_eq!(session.usage().requests, 4, "what was never seen is safe to send again");
+    assert_eq!(session.usage().requests, 4, "a request that never arrived is safe to repeat");
 }
 
 #[tokio::test]
-async fn a_host_that_keeps_failing_is_left_alone_and_probed_once() {
+async fn a_host_that_keeps_failing_is_paused_and_probed_once() {
     let server = failing(3, 500, &[], "broken").await;
     let mut setup = Setup::new(&server);
     let second = Arc::new(AtomicUsize::new(0));

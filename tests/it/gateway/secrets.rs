@@ -1,9 +1,9 @@
-//! Secrets go where they belong and nowhere else.
+//! Tests that secrets are sent only where the manifest allows.
 
 use super::*;
 
 #[tokio::test]
-async fn a_secret_the_connector_wrote_itself_is_never_sent() {
+async fn a_secret_written_by_the_connector_is_never_sent() {
     let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
     let setup = Setup::new(&server);
     let post =
@@ -59,11 +59,11 @@ async fn a_credential_goes_to_its_own_hosts_for_accounts_of_the_batch_only() {
     setup.credentials.retain(|credential| credential.account != Some(account));
     let outcome = setup.send(with_token(get("https://api.test/"), account)).await;
     assert!(matches!(&outcome, Err(SendError::CredentialUnavailable(why)) if why.contains("user")), "{outcome:?}");
-    assert_eq!(server.asked().len(), 1, "something refused was sent");
+    assert_eq!(server.asked().len(), 1, "a refused request was sent");
 }
 
 #[tokio::test]
-async fn the_token_a_platform_repeats_in_its_paging_is_blanked_out() {
+async fn a_token_that_a_platform_repeats_in_its_paging_is_redacted() {
     let server = Server::start(|asked: &Asked| {
         let next = format!("https://api.test{}", asked.target).replace('/', "\\/");
         answer(
@@ -84,7 +84,7 @@ async fn the_token_a_platform_repeats_in_its_paging_is_blanked_out() {
     assert!(!whole.contains("canary") && whole.matches("access_token=[secret]").count() == 2, "{whole}");
 }
 
-/// Collects everything that is traced.
+/// Collects all trace output.
 #[derive(Clone, Default)]
 struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
 
@@ -100,7 +100,7 @@ impl std::io::Write for Log {
 }
 
 #[tokio::test]
-async fn no_secret_stands_in_any_error_or_log_line() {
+async fn no_secret_occurs_in_any_error_or_log_line() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber =

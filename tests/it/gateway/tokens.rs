@@ -1,4 +1,4 @@
-//! Refreshing credentials of every kind.
+//! Tests of the refresh of every kind of credential.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,14 +64,15 @@ async fn client_credentials_are_exchanged_for_a_token() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_replaced_where_the_platform_rotates_it_and_kept_where_it_does_not() {
+async fn a_refresh_token_is_replaced_if_the_platform_rotates_it_and_kept_otherwise() {
     let seen = Arc::new(AtomicUsize::new(0));
     let server = Server::start(move |_: &Asked| match seen.fetch_add(1, Ordering::SeqCst) {
         0 => answer(503, &[], ""),
         1 => answer(
             200,
             &[],
-            r#"{"access_token":"fresh-token","expires_in":86400,"refresh_token":"canary-refresh-2","refresh_expires_in":31536000,"open_id":"o","scope":"a,b"}"#,
+            r#"{"access_token":"fresh-token","expires_in":86400,"refresh_token":"canary-refresh-2",
+                "refresh_expires_in":31536000,"open_id":"o","scope":"a,b"}"#,
         ),
         _ => answer(200, &[], r#"{"access_token":"fresh-token","expires_in":86400}"#),
     })

@@ -1,4 +1,4 @@
-//! A release collects a share of the accounts first: always the same ones, judged against the others of the same time.
+//! Tests of canaries: a release first collects a fixed share of the accounts and is compared with the others.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::support::variants::variant_of;
 
 const ACCOUNTS: usize = 400;
 
-/// The accounts a date was collected for with a release.
+/// The accounts that were collected with a release on a date.
 async fn collected_with(
     stage: &Stage,
     date: chrono::NaiveDate,
@@ -32,7 +32,7 @@ async fn the_same_accounts_every_day_then_all_of_them() {
     each_database(async |store: Store, url: &str| {
         let stage = stage(url, every_tenth("trap", ACCOUNTS), |_| {}).await;
         let next = stage.host.install(&variant_of(&guest("well_behaved"), "1.2.0", |_| {})).await.expect("installed");
-        // Installing activates; the older one is what everybody is collected with.
+        // Installing activates, so this older version becomes the active release.
         let good = install(&stage, "well_behaved").await;
         let canary = stage.host.start_canary(next.digest, 2_000, Some(Duration::from_secs(36 * 3_600))).await;
         let canary = canary.expect("it starts");
@@ -48,7 +48,7 @@ async fn the_same_accounts_every_day_then_all_of_them() {
         stage.set_date(date() + Days::new(1));
         stage.host.run(&request(date() + Days::new(1)), &|_| {}).await.expect("the run ends");
         assert_eq!(collected_with(&stage, date() + Days::new(1), next.digest).await, share);
-        assert_eq!(active(&store).await.digest, good, "its time has not come");
+        assert_eq!(active(&store).await.digest, good, "the canary is not over yet");
 
         stage.set_date(date() + Days::new(2));
         let judged = stage.host.judge_releases().await.expect("judged");
@@ -62,12 +62,12 @@ async fn the_same_accounts_every_day_then_all_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_worse_ends_and_its_accounts_are_collected_by_the_other() {
+async fn a_worse_canary_ends_and_its_accounts_are_collected_by_the_active_release() {
     each_database(async |store: Store, url: &str| {
         let stage = stage(url, every_tenth("trap", ACCOUNTS), |_| {}).await;
         let worse = install(&stage, "worse").await;
         let good = install(&stage, "well_behaved").await;
-        // Half of them, so that some twenty of its two hundred trap.
+        // Half of the accounts, so that about twenty of two hundred trap.
         stage.host.start_canary(worse, 5_000, None).await.expect("it starts");
         let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
         assert_eq!((report.run.status, report.run.counts.collected), (RunStatus::Success, ACCOUNTS as u64));
@@ -83,7 +83,7 @@ async fn one_that_is_worse_ends_and_its_accounts_are_collected_by_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_canary_that_was_ended_collects_no_more_and_one_that_makes_no_sense_is_refused() {
+async fn a_stopped_canary_collects_nothing_and_an_invalid_canary_is_refused() {
     each_database(async |_: Store, url: &str| {
         let stage = stage(url, every_tenth("trap", ACCOUNTS), |_| {}).await;
         let worse = install(&stage, "worse").await;
@@ -98,7 +98,7 @@ async fn a_canary_that_was_ended_collects_no_more_and_one_that_makes_no_sense_is
         let run = super::guest::planned(&stage.host, date()).await;
         assert!(stage.host.stop_canary(&platform("guest")).await.expect("ended"));
         assert!(!stage.host.stop_canary(&platform("guest")).await.expect("there is none"));
-        // Planned for the canary, and collected by the active one all the same.
+        // These batches were planned for the canary but are collected by the active release.
         let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
         assert_eq!(report.run.counts.collected, ACCOUNTS as u64);
         let service = backline::pipeline::service::Service::start(stage.host.clone()).await.expect("it starts");

@@ -1,4 +1,4 @@
-//! A component from a URL: only from where the operator allows it, never more than a bound, and only with its signature.
+//! Tests of components from a URL: only from allowed sources, up to a size limit, and only with a signature.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const ORIGIN: &str = "https://releases.example.com";
 const MIRROR: &str = "https://mirror.example.com";
 const ELSEWHERE: &str = "https://elsewhere.example.com";
 
-/// A configuration that downloads from an origin and its mirror, all of whose requests end at a server of the test's.
+/// A configuration that downloads from an origin and its mirror, with all requests routed to the test's server.
 fn open_to(server: &Server) -> Config {
     let mut config = Config::default();
     let routes: Vec<_> = [ORIGIN, MIRROR, ELSEWHERE]
@@ -38,7 +38,7 @@ async fn get(config: &Config, url: &str) -> Result<Obtained, ObtainError> {
     obtain(config, &url.parse::<Source>().expect("a URL"), &ObtainOptions::default()).await
 }
 
-/// A server of a component and, where there is one, its signature; it remembers what it was asked.
+/// A server with a component and its signature, if any. It records the requests.
 async fn serving(component: Vec<u8>, signature: Option<String>) -> Server {
     Server::start(move |asked: &Asked| match (asked.target.split('?').next().unwrap_or_default(), &signature) {
         ("/a.wasm", _) => answer(200, &[("content-type", "application/wasm")], component.clone()),
@@ -74,13 +74,16 @@ async fn a_signed_component_is_downloaded_with_its_signature() {
         assert_eq!(obtained.source, format!("{ORIGIN}{recorded}"), "without its query, which may be a secret");
     }
     let asked = server.asked();
-    assert!(asked.iter().any(|asked| asked.target == "/a.wasm.minisig?access=canary"), "access holds for both");
+    assert!(
+        asked.iter().any(|asked| asked.target == "/a.wasm.minisig?access=canary"),
+        "the query is used for both requests"
+    );
     assert!(asked.iter().any(|asked| asked.host() == "mirror.example.com"), "the redirect was followed");
     assert!(asked.iter().all(|asked| !asked.headers.contains_key("authorization")), "no credentials");
 }
 
 #[tokio::test]
-async fn an_unsigned_one_is_refused_unless_the_policy_lets_it_pass() {
+async fn an_unsigned_component_is_refused_unless_the_policy_allows_it() {
     let server = serving(components::guest("well_behaved"), None).await;
     let mut config = open_to(&server);
     let error = get(&config, &format!("{ORIGIN}/a.wasm")).await.expect_err("refused").to_string();
@@ -91,7 +94,7 @@ async fn an_unsigned_one_is_refused_unless_the_policy_lets_it_pass() {
 }
 
 #[tokio::test]
-async fn nothing_comes_from_where_the_operator_did_not_allow_it() {
+async fn a_source_that_the_operator_did_not_allow_is_refused() {
     let server = serving(components::guest("well_behaved"), None).await;
     let mut config = open_to(&server);
     config.plugins.signatures = Some(SignaturePolicy::Off);
@@ -99,7 +102,7 @@ async fn nothing_comes_from_where_the_operator_did_not_allow_it() {
     let before = server.asked().len();
     let error = get(&config, &format!("{ELSEWHERE}/a.wasm")).await.expect_err("refused").to_string();
     assert!(error.contains(&format!("add \"{ELSEWHERE}\" to sources under [plugins]")), "{error}");
-    assert_eq!(server.asked().len(), before, "nobody was asked");
+    assert_eq!(server.asked().len(), before, "no request was sent");
 
     let error = get(&config, &format!("{ORIGIN}/away.wasm")).await.expect_err("refused");
     assert!(matches!(&error, ObtainError::Download(DownloadError::RedirectNotAllowed { .. })), "{error}");
@@ -113,7 +116,7 @@ async fn nothing_comes_from_where_the_operator_did_not_allow_it() {
         "the redirect was not followed"
     );
 
-    // Without the gateway's exceptions a host at a private address is not connected to.
+    // Without an exemption in [gateway] a host with a private address is not connected to.
     config.gateway.routes.clear();
     config.plugins.sources = vec!["https://127.0.0.1".parse().expect("an origin")];
     let error = get(&config, "https://127.0.0.1/a.wasm").await.expect_err("refused").to_string();
@@ -121,7 +124,7 @@ async fn nothing_comes_from_where_the_operator_did_not_allow_it() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_cut_and_one_that_never_begins_is_given_up() {
+async fn an_endless_body_is_cut_off_and_one_that_never_starts_times_out() {
     let sent = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&sent);
     let server = Server::start_slow(move |asked: Asked| {

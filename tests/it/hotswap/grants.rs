@@ -1,5 +1,5 @@
-//! What a connector is granted: an update that asks for more waits, one that asks for no more goes through, and what is taken back is gone with
-//! the next batch.
+//! Tests of grants: an update that asks for more waits for approval, one that does not is activated, and a revoked
+//! grant applies from the next batch on.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::support::http::{Asked, Server, answer};
 use crate::support::stage::{Stage, platform};
 use crate::support::variants::{replace, variant};
 
-/// How long a condition may take to come true on a busy machine.
+/// Maximum wait for a condition on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const YOUTUBE: &str = "https://youtube.googleapis.com";
@@ -50,12 +50,12 @@ fn asking_for_more(version: &str) -> Vec<u8> {
     variant("youtube", version, |manifest| *manifest = manifest.replacen("[[credential]]", MORE, 1))
 }
 
-/// As an operator without a terminal installs who agrees to nothing beforehand.
+/// Options of an install without a terminal and without prior consent.
 fn unattended() -> InstallOptions {
     InstallOptions::default()
 }
 
-/// Everything the table of releases says.
+/// The table of releases.
 async fn releases(host: &Host) -> String {
     format!("{:?}", host.store().list_releases().await.expect("releases are read"))
 }
@@ -65,8 +65,8 @@ async fn active(host: &Host, name: &str) -> Option<String> {
     release.map(|release| release.manifest.connector.version.to_string())
 }
 
-/// Plans a run and leaves it to others.
-async fn planned(host: &Host) -> backline_model::RunId {
+/// Plans a run without collecting it.
+async fn planned(host: &Host) -> backline::domain::RunId {
     let request = RunRequest {
         trigger: "test".to_owned(),
         date: Some(date()),
@@ -90,12 +90,12 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_update_that_adds_a_host_waits_shows_just_that_host_and_goes_live_once_approved() {
+async fn an_update_that_adds_a_host_waits_shows_only_that_host_and_is_activated_once_approved() {
     each_database(async |store: Store, url: &str| {
         let stage = Stage::bare(url, artists(2), prompt).await;
         stage.install(&["youtube"]).await;
         stage.import_some(&["youtube"], |_| Tenant::default()).await;
-        // Planned before there is a service, which would see to first collections itself.
+        // Planned before the service starts, which would plan the first collections itself.
         let before = planned(&stage.host).await;
         let service = Service::start(stage.host.clone()).await.expect("the service starts");
         finished(&store, before).await;
@@ -115,7 +115,7 @@ async fn an_update_that_adds_a_host_waits_shows_just_that_host_and_goes_live_onc
         let (code, shown, noted) = command(&["plugins", "diff", "youtube", "1.1.0"]);
         assert_eq!((code, shown.as_str()), (Some(0), "+ GET https://more.example.com: Ages of fans\n"), "{noted}");
         let (code, _, noted) = command(&["plugins", "grant", "youtube", "1.1.0"]);
-        assert_eq!(code, Some(2), "nobody is there to be asked: {noted}");
+        assert_eq!(code, Some(2), "there is no terminal to ask: {noted}");
         assert!(noted.contains("+ GET https://more.example.com"), "{noted}");
 
         let (code, shown, noted) = command(&["plugins", "grant", "youtube", "1.1.0", "--yes"]);
@@ -127,7 +127,7 @@ async fn an_update_that_adds_a_host_waits_shows_just_that_host_and_goes_live_onc
         assert_eq!(release_of(before).await, Digest::of(&plugin("youtube")));
         assert_eq!(release_of(after).await, Digest::of(&component), "the same process collects with the update");
         let (_, shown, _) = command(&["plugins", "diff", "youtube"]);
-        assert_eq!(shown, "", "what is active asks for what it is granted");
+        assert_eq!(shown, "", "the active release needs no further grant");
         let (_, listed, _) = command(&["plugins", "list", "--json"]);
         let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
         let update_listed = listed.as_array().expect("a list").iter().find(|release| release["version"] == "1.1.0");
@@ -155,18 +155,30 @@ async fn an_update_that_sends_a_secret_elsewhere_or_spends_more_waits_and_one_th
         let two = |manifest: &mut String| {
             *manifest = manifest.replacen(
                 "[[credential]]",
-                "[[host]]\norigin = \"https://*.spotify.com\"\nmethods = [\"GET\"]\nreason = \"images\"\n\n[[credential]]",
+                "[[host]]\norigin = \"https://*.spotify.com\"\nmethods = [\"GET\"]\nreason = \"images\"\n\n\
+                 [[credential]]",
                 1,
             );
         };
         let wide = variant("spotify", "1.0.1", two);
         assert_eq!(install(&stage.host, &wide, &unattended()).await.0, Ended::Waiting);
         let approved = stage.host.approve(Digest::of(&wide), &Approve::All).await.expect("approved");
-        assert_eq!(approved.ended, Ended::Activated, "it was wanted");
+        assert_eq!(approved.ended, Ended::Activated, "the approved release is activated");
 
         let more: [(&str, &str, &str, &str); 3] = [
-            ("1.1.0", "accounts.spotify.com/api", "accounts.example.com/api", "+ secret app: tokens from https://accounts.example.com/api/token instead of tokens from https://accounts.spotify.com/api/token"),
-            ("1.1.1", hosts, "hosts = [\"https://api.spotify.com\", \"https://x.spotify.com\"]", "+ secret app: sent to https://x.spotify.com"),
+            (
+                "1.1.0",
+                "accounts.spotify.com/api",
+                "accounts.example.com/api",
+                "+ secret app: tokens from https://accounts.example.com/api/token instead of \
+                 tokens from https://accounts.spotify.com/api/token",
+            ),
+            (
+                "1.1.1",
+                hosts,
+                "hosts = [\"https://api.spotify.com\", \"https://x.spotify.com\"]",
+                "+ secret app: sent to https://x.spotify.com",
+            ),
             ("1.1.2", "limit = 200000", "limit = 200001", "+ budget requests: 200001 units instead of 200000"),
         ];
         for (version, from, to, shown) in more {
@@ -182,7 +194,7 @@ async fn an_update_that_sends_a_secret_elsewhere_or_spends_more_waits_and_one_th
         let (ended, difference) = install(&stage.host, &less, &unattended()).await;
         assert_eq!(ended, Ended::Activated, "{difference}");
         let granted = stage.host.active(&platform("spotify")).await.expect("active").grant;
-        assert_eq!(granted.hosts.len(), 1, "what is not asked for any more is not granted any more");
+        assert_eq!(granted.hosts.len(), 1, "a host that is no longer requested is no longer granted");
         assert_eq!(install(&stage.host, &variant("spotify", "1.3.0", two), &unattended()).await.0, Ended::Waiting);
     })
     .await;
@@ -194,9 +206,9 @@ async fn install(host: &Host, component: &[u8], options: &InstallOptions) -> (En
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_in_flight_ends_and_none_follows_once_the_grant_is_taken_back() {
+async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
     each_database(async |store: Store, url: &str| {
-        // A platform that holds its answers back, so that a batch is in flight for as long as the test needs it.
+        // The platform delays its responses, so that a batch stays in flight for as long as the test needs.
         let gate = Arc::new(Semaphore::new(0));
         let door = Arc::clone(&gate);
         let server = Server::start_slow(move |_: Asked| {
@@ -216,13 +228,13 @@ async fn a_batch_in_flight_ends_and_none_follows_once_the_grant_is_taken_back() 
         })
         .await;
         stage.install(&["youtube"]).await;
-        // A batch each.
+        // One batch per tenant.
         stage.import_some(&["youtube"], |index| Tenant::new(format!("tenant-{index}")).expect("a tenant")).await;
         let run = planned(&stage.host).await;
         let service = Service::start(stage.host.clone()).await.expect("the service starts");
         until(PATIENCE, "a batch is in flight", async || (!server.asked().is_empty()).then_some(())).await;
 
-        // Another host is told; nothing but the database tells this one.
+        // The revocation runs on another host, so this one learns about it from the database only.
         let other = stage.another_host(|_| {}).await;
         assert_eq!(other.revoke("youtube", &Revoke::All, "a test").await.expect("revoked"), 1);
         gate.add_permits(1_000);
@@ -232,18 +244,18 @@ async fn a_batch_in_flight_ends_and_none_follows_once_the_grant_is_taken_back() 
         };
         until(PATIENCE, "the batch in flight ends", async || (states().await.0 == 1).then_some(())).await;
         let asked = server.asked().len();
-        // As many looks for work as would have taken the others up several times over.
+        // Waits for several polls, each of which could have taken up the other batches.
         let mut looks = tokio::time::interval(Duration::from_millis(50));
         for _ in 0..10 {
             looks.tick().await;
-            assert_eq!(states().await, (1, 0, 2), "a batch was taken up without a grant");
+            assert_eq!(states().await, (1, 0, 2), "a batch was leased without a grant");
         }
-        assert_eq!(server.asked().len(), asked, "something was sent without a grant");
+        assert_eq!(server.asked().len(), asked, "a request was sent without a grant");
         let revoked = store.list_releases().await.expect("releases are read").remove(0);
         assert_eq!((revoked.state, revoked.active, revoked.wanted), (ReleaseState::Revoked, false, true));
         let (ended, _) =
             install(&stage.host, &plugin("youtube"), &InstallOptions { approve: Approve::All, ..unattended() }).await;
-        assert_eq!(ended, Ended::Refused, "installing the same bytes again brings nothing back");
+        assert_eq!(ended, Ended::Refused, "installing the same bytes again restores no grant");
 
         let approved = other.approve(revoked.digest, &Approve::All).await.expect("granted again");
         assert_eq!(approved.ended, Ended::Activated);
@@ -254,7 +266,7 @@ async fn a_batch_in_flight_ends_and_none_follows_once_the_grant_is_taken_back() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_or_a_secret_that_is_taken_back_is_not_reached_or_used_by_the_next_batch() {
+async fn a_revoked_host_or_secret_is_not_used_by_the_next_batch() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::bare(url, artists(2), prompt).await;
         stage.install(&["youtube"]).await;
@@ -282,7 +294,7 @@ async fn a_host_or_a_secret_that_is_taken_back_is_not_reached_or_used_by_the_nex
             assert_eq!(
                 (ended, difference.added.len()),
                 (Ended::Waiting, 1),
-                "an update brings nothing back: {difference}"
+                "an update restores no grant: {difference}"
             );
             other.approve(digest, &Approve::All).await.expect("granted again");
             assert_eq!(collected().await.0, 2, "{what:?} granted again");
@@ -292,7 +304,7 @@ async fn a_host_or_a_secret_that_is_taken_back_is_not_reached_or_used_by_the_nex
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_grant_file_agrees_to_what_lies_within_it() {
+async fn a_grant_file_approves_what_it_lists() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::bare(url, artists(1), prompt).await;
         let fleet = Fleet::of(&stage, |_| {});
@@ -325,7 +337,7 @@ async fn a_grant_file_agrees_to_what_lies_within_it() {
         assert_eq!(active(&stage.host, "youtube").await.as_deref(), Some("1.0.0"));
         let (_, printed_again, _) = command(&["plugins", "grant", "youtube", "--print"]);
         let lines = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(lines(&printed_again), lines(&printed), "what is granted is what was agreed to");
+        assert_eq!(lines(&printed_again), lines(&printed), "the grant equals the grant file");
         let grant: Grant = toml::from_str(&printed).expect("a grant");
         assert_eq!(stage.host.active(&platform("youtube")).await.expect("active").grant, grant);
 
@@ -362,7 +374,7 @@ async fn a_refused_component_changes_nothing() {
         let budgets = [("nothing".to_owned(), 1)].into();
         let why = refused(&variant("tiktok", "1.6.0", |_| {}), &InstallOptions { budgets, ..agreed.clone() }).await;
         assert!(why.contains("user_info, video_list"), "{why}");
-        // The same bytes again.
+        // Installs the same bytes again.
         let same = install(&stage.host, &variant("tiktok", "1.5.0", |_| {}), &agreed).await;
         assert_eq!((same.0, releases(&stage.host).await), (Ended::Activated, before));
 
@@ -375,7 +387,7 @@ async fn a_refused_component_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_connector_of_a_platform_is_asked_about_whatever_the_one_before_was_granted() {
+async fn a_new_connector_of_a_platform_needs_approval_whatever_the_previous_one_was_granted() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::bare(url, artists(1), prompt).await;
         stage.install(&["youtube"]).await;
@@ -392,14 +404,16 @@ async fn a_new_connector_of_a_platform_is_asked_about_whatever_the_one_before_wa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_can_be_set_before_the_release_that_needs_it_goes_live() {
+async fn a_secret_can_be_set_before_the_release_that_needs_it_is_activated() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::bare(url, artists(1), prompt).await;
         stage.install(&["youtube"]).await;
         let youtube = platform("youtube");
-        let missing = stage.host.set_credential(&youtube, "studio", None, "a-long-enough-key").await.expect_err("no such slot");
+        let missing = stage.host.set_credential(&youtube, "studio", None, "a-long-enough-key").await;
+        let missing = missing.expect_err("no such slot");
         assert!(missing.to_string().contains("it has: app"), "{missing}");
-        let slot = "[[credential]]\nslot = \"studio\"\nkind = \"api-key\"\nowner = \"operator\"\ninject = \"bearer\"\nhosts = [\"https://youtube.googleapis.com\"]\n\n[[credential]]";
+        let slot = "[[credential]]\nslot = \"studio\"\nkind = \"api-key\"\nowner = \"operator\"\ninject = \"bearer\"\n\
+                    hosts = [\"https://youtube.googleapis.com\"]\n\n[[credential]]";
         let update = variant("youtube", "1.1.0", |manifest| *manifest = manifest.replacen("[[credential]]", slot, 1));
         assert_eq!(install(&stage.host, &update, &unattended()).await.0, Ended::Waiting);
         stage.host.set_credential(&youtube, "studio", None, "a-long-enough-key").await.expect("set");
@@ -409,7 +423,7 @@ async fn a_secret_can_be_set_before_the_release_that_needs_it_goes_live() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_grant_of_an_earlier_version_is_read_and_goes_on() {
+async fn a_grant_of_an_earlier_version_is_read_and_stays_valid() {
     each_database(async |store: Store, url: &str| {
         let stage = Stage::bare(url, artists(1), prompt).await;
         stage.install(&["youtube"]).await;
@@ -434,7 +448,7 @@ async fn a_grant_of_an_earlier_version_is_read_and_goes_on() {
         let (ended, difference) = install(&stage.host, &variant("youtube", "1.0.1", |_| {}), &unattended()).await;
         assert_eq!(ended, Ended::Activated, "{difference}");
         let after = stage.host.active(&platform("youtube")).await.expect("active");
-        assert_eq!(after.grant.budgets["units"], 55, "the operator's own limit goes on");
+        assert_eq!(after.grant.budgets["units"], 55, "the operator's limit stays");
         assert!(!after.imports.is_empty());
     })
     .await;

@@ -1,4 +1,4 @@
-//! Accounts of a test guest, whose second release is worse than its first: see `tests/guests/examples/worse.rs`.
+//! Helpers for accounts of a test guest whose second release is worse than the first: `tests/guests/examples/worse.rs`.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 use crate::support::components::guest;
 use crate::support::stage::{Stage, platform};
 
-/// The guest's platform.
+/// Platform of the test guests.
 pub const PLATFORM: &str = "guest";
 
 pub fn date() -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 11, 18).expect("a day of November")
 }
 
-/// A stage whose accounts of the guest's platform carry these ids; nothing is installed.
+/// A stage with accounts of these ids on the guest's platform, and no connector installed.
 pub async fn stage(url: &str, ids: impl Iterator<Item = String>, change: impl FnOnce(&mut Config)) -> Stage {
     let simulator = SimulatorConfig { artists: 1, date: date(), ..SimulatorConfig::default() };
     let config = |config: &mut Config| {
@@ -51,7 +51,7 @@ pub async fn stage(url: &str, ids: impl Iterator<Item = String>, change: impl Fn
     stage
 }
 
-/// Ids of so many accounts, of which every tenth begins with what the worse release trips over.
+/// Ids of `accounts` accounts. Every tenth has the prefix `begins`, on which the worse release fails.
 pub fn every_tenth(begins: &str, accounts: usize) -> impl Iterator<Item = String> {
     (0..accounts).map(move |n| if n % 10 == 0 { format!("{begins}-{n}") } else { format!("account-{n}") })
 }
@@ -61,7 +61,7 @@ pub async fn install(stage: &Stage, name: &str) -> Digest {
     stage.host.install(&guest(name)).await.expect("it is installed").digest
 }
 
-/// A run of the guest's platform, planned and left to others.
+/// Plans a run of the guest's platform without collecting it.
 pub async fn planned(host: &Host, date: NaiveDate) -> Run {
     let stopped = CancellationToken::new();
     stopped.cancel();
@@ -77,7 +77,7 @@ pub fn request(date: NaiveDate) -> RunRequest {
     }
 }
 
-/// The rows of a date, by the platform's id of their accounts.
+/// The rows of a date, by the platform id of their accounts.
 pub async fn rows(store: &Store, date: NaiveDate) -> BTreeMap<String, MetricsRow> {
     let filter = MetricsFilter {
         platform: Some(platform(PLATFORM)),

@@ -1,4 +1,5 @@
-//! Two hosts: what is activated on one is live on the other, and a host that can't load a release keeps it from being activated.
+//! Tests with two hosts: an activation on one applies to the other, and a release that a host can't load is not
+//! activated.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,10 +18,10 @@ use crate::support::stage::Stage;
 use crate::support::tables::number;
 use crate::support::variants::{replace, variant};
 
-/// How soon a swap is live everywhere.
+/// Maximum time until a swap applies to all hosts.
 const LIVE_WITHIN: TimeDelta = TimeDelta::seconds(2);
 
-/// Long enough for a slow machine.
+/// Maximum wait on a slow machine.
 const IN_THE_END: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,12 +38,12 @@ async fn what_is_activated_on_one_host_is_live_on_the_other_within_two_seconds()
             ..SimulatorConfig::default()
         };
         let stage = Stage::bare(url, simulator, |config| config.schedules.clear()).await;
-        // Few accounts a batch, so that each host begins one every moment.
+        // Few accounts per batch, so that each host often starts one.
         let few = |manifest: &mut String| replace(manifest, "batch_size = 50", "batch_size = 5");
         stage.host.install(&variant("spotify", "8.0.0", few)).await.expect("installed");
         let everybody: Vec<u32> = (0..3_000).collect();
         stage.import_of(&everybody, &["spotify"], |_| "default".to_owned()).await;
-        // Neither host looks by itself while the test lasts: a swap is heard, or it is not live in time.
+        // Neither host polls during the test, so a swap applies in time only through notifications.
         let fleet = Fleet::of(&stage, |config| {
             config.service.poll_ms = 600_000;
             config.collection.concurrency_max = 4;
@@ -81,7 +82,7 @@ async fn what_is_activated_on_one_host_is_live_on_the_other_within_two_seconds()
         }
         let reports = stage.host.store().load_reports(digest.parse().expect("a digest")).await.expect("reports");
         let loaded = reports.iter().filter(|report| report.problem.is_none()).count();
-        assert_eq!((reports.len(), loaded), (2, 2), "both had loaded it before");
+        assert_eq!((reports.len(), loaded), (2, 2), "both hosts had loaded it before the activation");
     })
     .await;
 }
@@ -95,7 +96,7 @@ async fn a_host_that_can_not_load_a_release_keeps_it_from_being_activated_unless
         let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
         stage.install(&["spotify"]).await;
         let operator = Host::open(stage.host.config().clone(), Clock::system()).await.expect("the host opens");
-        // One host takes smaller components than the other.
+        // One host has a smaller limit for components than the other.
         let bytes = crate::support::components::plugin("spotify").len() as u64;
         let fleet = Fleet::of(&stage, |config| config.service.name = Some("one".to_owned()));
         let small = Fleet::of(&stage, |config| {
@@ -111,7 +112,7 @@ async fn a_host_that_can_not_load_a_release_keeps_it_from_being_activated_unless
         assert!(matches!(error, HostError::NotLoadedEverywhere { .. }), "{error}");
         let said = error.to_string();
         assert!(said.contains("two: ") && !said.contains("one: ") && said.contains("--anyway"), "{said}");
-        assert_eq!(active(&operator).await, before, "nothing has changed");
+        assert_eq!(active(&operator).await, before, "the active release is unchanged");
 
         let digest = Digest::of(&large);
         let options = ActivateOptions { anyway: true, cause: SwapCause::Activated, ..ActivateOptions::default() };

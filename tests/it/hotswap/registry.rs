@@ -1,4 +1,4 @@
-//! A component from an OCI registry: pushed as the Wasm ecosystem's tools push, pulled, installed, and collected with.
+//! Tests with an OCI registry: a component is pushed like other Wasm tools do it, pulled, installed and used.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,18 +24,19 @@ const WASM: &str = "application/wasm";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const SIGNATURE: &str = "application/vnd.minisign.signature";
 
-/// Speaks HTTP to the registry as a tool that pushes does.
+/// HTTP client that pushes to the registry.
 struct Pusher<'a> {
     registry: &'a str,
     repository: &'a str,
 }
 
 impl Pusher<'_> {
-    /// Sends one request; answers with its status and its `Location`.
+    /// Sends one request. Returns the status and the `Location` of the response.
     async fn send(&self, method: &str, target: &str, media_type: &str, body: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(self.registry).await.expect("the registry listens");
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer pusher\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer pusher\r\nContent-Type: {media_type}\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
             self.registry,
             body.len()
         );
@@ -49,20 +50,20 @@ impl Pusher<'_> {
         (status, location.trim().to_owned())
     }
 
-    /// Pushes one blob; answers with its descriptor.
+    /// Pushes one blob and returns its descriptor.
     async fn blob(&self, media_type: &str, bytes: &[u8]) -> Json {
         let digest = format!("sha256:{}", Digest::of(bytes));
         let (status, location) = self.send("POST", &format!("/v2/{}/blobs/uploads/", self.repository), WASM, b"").await;
-        assert_eq!(status, 202, "an upload begins");
+        assert_eq!(status, 202, "the upload starts");
         let target = location.split_once(self.registry).map_or(location.as_str(), |(_, target)| target);
         let separator = if target.contains('?') { '&' } else { '?' };
         let target = format!("{target}{separator}digest={digest}");
         let (status, _) = self.send("PUT", &target, "application/octet-stream", bytes).await;
-        assert_eq!(status, 201, "the blob is there");
+        assert_eq!(status, 201, "the blob is stored");
         json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
     }
 
-    /// Pushes a manifest under a tag; answers with its digest.
+    /// Pushes a manifest under a tag and returns its digest.
     async fn manifest(&self, tag: &str, layers: Vec<Json>, annotations: Json) -> String {
         let config = br#"{"created":"2026-11-18T00:00:00Z","architecture":"wasm","os":"wasip2","layerDigests":[]}"#;
         let config = self.blob("application/vnd.wasm.config.v0+json", config).await;
@@ -72,7 +73,7 @@ impl Pusher<'_> {
         let manifest = manifest.to_string();
         let target = format!("/v2/{}/manifests/{tag}", self.repository);
         let (status, _) = self.send("PUT", &target, MANIFEST, manifest.as_bytes()).await;
-        assert_eq!(status, 201, "the manifest is there");
+        assert_eq!(status, 201, "the manifest is stored");
         format!("sha256:{}", Digest::of(manifest.as_bytes()))
     }
 
@@ -159,7 +160,7 @@ async fn older_layers_and_annotated_signatures_are_understood() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_moved_to_other_bytes_does_not_pass_for_the_pinned_one() {
+async fn a_tag_that_moves_to_other_bytes_does_not_match_the_pinned_digest() {
     let registry = Registry::start();
     let (first, second) = (components::guest("well_behaved"), components::guest("many_sends"));
     let pusher = Pusher { registry: registry.address(), repository: "a" };
@@ -173,21 +174,21 @@ async fn a_version_that_is_moved_to_other_bytes_does_not_pass_for_the_pinned_one
     pusher.component("1", &second).await;
     let error = obtain(&config, &source, &pinned).await.expect_err("refused");
     assert!(matches!(&error, ObtainError::Pin { actual, .. } if *actual == Digest::of(&second)), "{error}");
-    // A manifest's digest names the first for ever, wherever the version points.
+    // The manifest's digest always refers to the first component, wherever the tag points.
     let by_manifest = pull(&config, &format!("{reference}@{manifest}")).await.expect("pulled");
     assert_eq!(by_manifest.digest, Digest::of(&first));
     assert_eq!(pull(&config, &reference).await.expect("pulled").digest, Digest::of(&second));
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_those_of_their_digest_are_refused() {
+async fn bytes_that_do_not_match_their_digest_are_refused() {
     let registry = Registry::start();
     let component = components::guest("well_behaved");
     let pusher = Pusher { registry: registry.address(), repository: "a" };
     let manifest = pusher.component("1", &component).await;
     let config = open_to(&registry);
     let reference = format!("oci://{}/a:1", registry.address());
-    pull(&config, &reference).await.expect("the registry is honest");
+    pull(&config, &reference).await.expect("the registry sends the right bytes");
 
     let blob = registry.blob_file(&format!("sha256:{}", Digest::of(&component)));
     let mut other = component.clone();
@@ -208,7 +209,7 @@ async fn bytes_that_are_not_those_of_their_digest_are_refused() {
 }
 
 #[tokio::test]
-async fn what_nobody_allowed_or_nobody_pushed_or_is_too_large_is_refused_with_the_remedy() {
+async fn an_unknown_registry_a_missing_or_a_too_large_component_is_refused_with_the_remedy() {
     let registry = Registry::start();
     let component = components::guest("well_behaved");
     let pusher = Pusher { registry: registry.address(), repository: "a" };
@@ -243,8 +244,8 @@ async fn what_nobody_allowed_or_nobody_pushed_or_is_too_large_is_refused_with_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_registry_that_asks_who_is_there_is_told_and_the_password_is_shown_nowhere() {
-    // The realm hands out tokens to whoever knows the password; the registry's own check takes any token.
+async fn a_registry_with_authentication_works_and_the_password_is_shown_nowhere() {
+    // The realm issues tokens for the right password. The registry itself accepts any token.
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let heard = Arc::clone(&asked);
     let realm = Server::start(move |request| {

@@ -1,4 +1,5 @@
-//! A release that is worse than the one before is rolled back by itself, and what failed under it is collected again.
+//! Tests of rollbacks: a release that is worse than the previous one is rolled back, and its failures are collected
+//! again.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const ACCOUNTS: usize = 400;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Collected with the first release one day; the second is active since, and it is the day after.
+/// A stage on the day after a collection with the first release. The second release is active since then.
 async fn on_the_second_day(url: &str, begins: &str) -> (Stage, Digest, Digest) {
     let stage = stage(url, every_tenth(begins, ACCOUNTS), |_| {}).await;
     let good = install(&stage, "well_behaved").await;
@@ -37,7 +38,7 @@ fn tomorrow() -> chrono::NaiveDate {
     date() + Days::new(1)
 }
 
-/// Everybody was collected in the end: the tenth that failed under the second release by the first one.
+/// Checks that all accounts were collected: the tenth that failed with the second release was collected with the first.
 async fn expect_complete(stage: &Stage, good: Digest, worse: Digest, begins: &str) {
     let store = stage.host.store();
     let rows = rows(store, tomorrow()).await;
@@ -72,14 +73,14 @@ async fn a_service_rolls_back_what_traps_on_a_tenth_and_ends_the_run_complete() 
         .await;
         service.stop().await;
         let run = store.get_run(run.id).await.expect("runs are read").expect("the run exists");
-        assert_eq!((run.counts.planned, run.counts.failed), (400, 0), "nobody is counted twice");
+        assert_eq!((run.counts.planned, run.counts.failed), (400, 0), "no account is counted twice");
         expect_complete(&stage, good, worse, "trap").await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_of_its_own_does_so_too() {
+async fn a_single_run_rolls_back_too() {
     each_database(async |_: Store, url: &str| {
         let (stage, good, worse) = on_the_second_day(url, "trap").await;
         let report = stage.host.run(&request(tomorrow()), &|_| {}).await.expect("the run ends");
@@ -87,18 +88,18 @@ async fn a_run_of_its_own_does_so_too() {
         assert_eq!((report.run.counts.planned, report.run.counts.failed), (400, 0));
         expect_complete(&stage, good, worse, "trap").await;
 
-        // It is not activated by mistake, and what was gone back to stays.
+        // The worse release is not activated by mistake, and the restored one stays active.
         let again = stage.host.activate(worse, &ActivateOptions::default()).await.expect_err("it was worse");
         assert!(again.to_string().contains("rolled back"), "{again}");
         assert!(stage.host.judge_releases().await.expect("judged").rolled_back.is_empty());
         let insisting = ActivateOptions { again: true, ..ActivateOptions::default() };
-        stage.host.activate(worse, &insisting).await.expect("whoever knows better may");
+        stage.host.activate(worse, &insisting).await.expect("an operator may insist");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn missing_metrics_and_rejected_values_are_worse_too() {
+async fn missing_metrics_and_rejected_values_lead_to_a_rollback_too() {
     for (begins, complaint) in [("hide", "followers was missing for 40 of 400"), ("minus", "rejected were 40 of 400")] {
         each_database(async |store: Store, url: &str| {
             let (stage, good, worse) = on_the_second_day(url, begins).await;
@@ -113,7 +114,7 @@ async fn missing_metrics_and_rejected_values_are_worse_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_platform_that_fails_is_no_reason_to_roll_back() {
+async fn a_failing_platform_does_not_lead_to_a_rollback() {
     each_database(async |store: Store, url: &str| {
         let simulator = SimulatorConfig { artists: 60, date: date(), ..SimulatorConfig::default() };
         let stage = Stage::bare(url, simulator, |config| config.schedules.clear()).await;
@@ -136,7 +137,7 @@ async fn a_platform_that_fails_is_no_reason_to_roll_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_hosts_that_judge_at_once_one_rolls_back() {
+async fn of_two_hosts_that_decide_at_once_one_rolls_back() {
     each_database(async |store: Store, url: &str| {
         let config = |config: &mut backline::config::Config| config.rollback.enabled = false;
         let stage = stage(url, every_tenth("trap", ACCOUNTS), config).await;
@@ -145,7 +146,7 @@ async fn of_two_hosts_that_judge_at_once_one_rolls_back() {
         stage.set_date(tomorrow());
         let worse = install(&stage, "worse").await;
         let report = stage.host.run(&request(tomorrow()), &|_| {}).await.expect("the run ends");
-        assert_eq!(report.run.counts.failed, 40, "switched off, it only says so");
+        assert_eq!(report.run.counts.failed, 40, "if disabled, a rollback is only suggested");
         assert_eq!(active(&store).await.digest, worse);
         assert!(state_of(&store, worse).await.1.contains("trapped"));
 
@@ -159,27 +160,27 @@ async fn of_two_hosts_that_judge_at_once_one_rolls_back() {
         assert_eq!(rolled_back(&stage).await.len(), 1);
         let batches = backline_store::BatchFilter { run: Some(report.run.id), ..Default::default() };
         let open = store.list_batches(&batches).await.expect("batches are read");
-        assert_eq!(open.iter().map(|batch| batch.accounts).sum::<u64>(), 40, "nobody is planned twice");
+        assert_eq!(open.iter().map(|batch| batch.accounts).sum::<u64>(), 40, "no account is planned twice");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_rolls_back_and_only_where_there_is_something_to_go_back_to() {
+async fn an_operator_can_roll_back_only_to_an_existing_release() {
     each_database(async |store: Store, url: &str| {
         let stage = stage(url, every_tenth("trap", 20), |_| {}).await;
         let good = install(&stage, "well_behaved").await;
         let guest = platform("guest");
-        let refused = stage.host.roll_back(&guest, "no reason").await.expect_err("there is nothing before it");
+        let refused = stage.host.roll_back(&guest, "no reason").await.expect_err("there is no previous release");
         assert!(refused.to_string().contains("no other release"), "{refused}");
         let worse = install(&stage, "worse").await;
         let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
-        assert_eq!(report.run.counts.failed, 2, "20 accounts are too few to judge by");
+        assert_eq!(report.run.counts.failed, 2, "20 accounts are too few for a decision");
         let back = stage.host.roll_back(&guest, "the numbers look wrong").await.expect("rolled back");
         assert_eq!((back.from, back.to, back.accounts), (worse, good, 2));
         assert_eq!(state_of(&store, worse).await, (ReleaseState::Withdrawn, "the numbers look wrong".to_owned()));
         let run = store.get_run(report.run.id).await.expect("runs are read").expect("the run exists");
-        assert_eq!((run.status, run.finished_at), (RunStatus::Running, None), "it goes on");
+        assert_eq!((run.status, run.finished_at), (RunStatus::Running, None), "the run continues");
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         until(PATIENCE, "the rest is collected", async || {
             let run = store.get_run(report.run.id).await.expect("runs are read").expect("the run exists");
@@ -193,7 +194,7 @@ async fn an_operator_rolls_back_and_only_where_there_is_something_to_go_back_to(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_watched_no_longer_is_not_judged_and_old_tallies_go() {
+async fn a_release_is_watched_for_a_limited_time_and_old_tallies_are_removed() {
     each_database(async |store: Store, url: &str| {
         let (stage, _, worse) = on_the_second_day(url, "trap").await;
         let activated = stage.host.clock().now();

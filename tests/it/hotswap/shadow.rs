@@ -1,4 +1,4 @@
-//! What a release would change is shown before it collects anything, and nothing is written by that.
+//! Tests of shadow runs: they show what a release would change, and write nothing.
 
 use backline::pipeline::ShadowRequest;
 use backline_model::FailureClass;
@@ -9,7 +9,7 @@ use sqlx::{AnyPool, AssertSqlSafe, Row as _};
 use super::guest::{date, install, request, stage};
 use crate::support::database::each_database;
 
-/// Every table that a shadow could write to.
+/// All tables that a shadow run could write to.
 const TABLES: [&str; 16] = [
     "artists",
     "accounts",
@@ -39,7 +39,7 @@ async fn counts(pool: &AnyPool) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exactly_the_planted_differences_are_found_and_nothing_is_written() {
+async fn exactly_the_expected_differences_are_found_and_nothing_is_written() {
     each_database(async |store: Store, url: &str| {
         let planted = ["hide-0", "minus-0", "minus-1", "more-0", "unread-0"].map(str::to_owned).into_iter();
         let stage = stage(url, planted.chain((0..60).map(|n| format!("account-{n}"))), |_| {}).await;
@@ -74,7 +74,7 @@ async fn exactly_the_planted_differences_are_found_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_test_says_whom_a_release_can_reach() {
+async fn a_test_shows_which_accounts_a_release_can_reach() {
     each_database(async |store: Store, url: &str| {
         let ids = ["trap-0", "account-1", "unread-2"].map(str::to_owned).into_iter();
         let stage = stage(url, ids, |_| {}).await;

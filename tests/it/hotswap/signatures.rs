@@ -1,4 +1,4 @@
-//! Who signed a component: nothing passes that was changed after somebody trusted signed it, or that nobody trusted has signed.
+//! Tests of signatures: a component that was changed after signing, or not signed with a trusted key, is refused.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,14 +19,14 @@ use crate::support::database::each_database;
 use crate::support::fleet::Fleet;
 use crate::support::stage::Stage;
 
-/// A folder with a connector and, where it was signed, its signature.
-struct Shelf(TempDir);
+/// A folder with a connector and, if it was signed, its signature.
+struct Folder(TempDir);
 
-impl Shelf {
+impl Folder {
     fn with(component: &[u8]) -> Self {
-        let shelf = Self(tempfile::tempdir().expect("a folder"));
-        shelf.put("a.wasm", component);
-        shelf
+        let place = Self(tempfile::tempdir().expect("a folder"));
+        place.put("a.wasm", component);
+        place
     }
 
     fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
@@ -57,7 +57,7 @@ fn sign(key: &SigningKey, component: &[u8]) -> String {
     key.sign(component, "a.wasm", DateTime::UNIX_EPOCH).expect("signed")
 }
 
-/// Where the sections of a component begin and end, those of its inner modules included.
+/// Start and end of the sections of a component, including those of its inner modules.
 fn section_borders(component: &[u8]) -> Vec<usize> {
     let mut borders = vec![0, component.len()];
     for payload in Parser::new(0).parse_all(component) {
@@ -83,7 +83,7 @@ async fn one_changed_byte_anywhere_in_a_signed_component_is_refused() {
     let trusted = &config.plugins.trusted_keys;
     assert_eq!(verify(&component, &signature, trusted, "tiktok").as_deref(), Ok("acme"));
 
-    // Every byte of a small component, since each costs a hash over the whole file.
+    // Every byte of a small component, because each takes a hash of the whole file.
     let small = components::guest("loop_in_fetch");
     let of_small = sign(&key, &small);
     assert_eq!(verify(&small, &of_small, trusted, "loop").as_deref(), Ok("acme"));
@@ -95,7 +95,7 @@ async fn one_changed_byte_anywhere_in_a_signed_component_is_refused() {
         changed[at] = small[at];
     }
 
-    // All of the borders between a connector's sections, and a step that is a prime, so that every remainder of a page is among them.
+    // All borders between a connector's sections, and steps of a prime number, which cover every offset within a page.
     let borders = section_borders(&component);
     let near_borders = borders.iter().flat_map(|border| border.saturating_sub(3)..(border + 3).min(component.len()));
     let mut positions: Vec<usize> = near_borders.chain((0..component.len()).step_by(911)).collect();
@@ -110,14 +110,14 @@ async fn one_changed_byte_anywhere_in_a_signed_component_is_refused() {
         changed[*at] = component[*at];
     }
 
-    // The same through the door that an operator uses, under the policy that only warns of what is not signed.
-    let shelf = Shelf::with(&component);
-    shelf.put("a.wasm.minisig", &signature);
-    assert_eq!(shelf.obtain(&config).await.expect("unchanged").signed_by.as_deref(), Some("acme"));
+    // The same through the operator's command, with the policy that only warns about unsigned components.
+    let place = Folder::with(&component);
+    place.put("a.wasm.minisig", &signature);
+    assert_eq!(place.obtain(&config).await.expect("unchanged").signed_by.as_deref(), Some("acme"));
     for at in positions.iter().step_by(13) {
         changed[*at] ^= 0x10;
-        shelf.put("a.wasm", &changed);
-        let error = shelf.obtain(&config).await.expect_err("a changed byte");
+        place.put("a.wasm", &changed);
+        let error = place.obtain(&config).await.expect_err("a changed byte");
         let is_refused =
             matches!(error, ObtainError::Signature(SignatureError::Mismatch { .. }) | ObtainError::Inspect(_));
         assert!(is_refused, "byte {at}: {error}");
@@ -130,51 +130,51 @@ async fn a_truncated_component_is_refused_signed_or_not() {
     let component = components::plugin("tiktok");
     let (key, mut config) = trusted();
     let signature = sign(&key, &component);
-    let shelf = Shelf::with(&component);
+    let place = Folder::with(&component);
     let mut lengths: Vec<usize> = section_borders(&component);
     lengths.extend((0..component.len()).step_by(9_973));
     lengths.retain(|length| *length < component.len());
     for length in lengths {
-        shelf.put("a.wasm", &component[..length]);
+        place.put("a.wasm", &component[..length]);
         let outcome = verify(&component[..length], &signature, &config.plugins.trusted_keys, "tiktok");
         assert!(matches!(outcome, Err(SignatureError::Mismatch { .. })), "{length} bytes: {outcome:?}");
-        shelf.put("a.wasm.minisig", &signature);
+        place.put("a.wasm.minisig", &signature);
         config.plugins.signatures = Some(SignaturePolicy::Require);
-        shelf.obtain(&config).await.expect_err("a truncated component with the whole one's signature");
-        // It is no connector either, without anybody's signature: its manifest is its last section.
+        place.obtain(&config).await.expect_err("a truncated component with the whole one's signature");
+        // Without a signature it is not a connector either, because the manifest is the last section.
         config.plugins.signatures = Some(SignaturePolicy::Off);
-        let error = shelf.obtain(&config).await.expect_err("a truncated component");
+        let error = place.obtain(&config).await.expect_err("a truncated component");
         assert!(matches!(error, ObtainError::Inspect(_)), "{length} bytes: {error}");
     }
 }
 
 #[tokio::test]
-async fn what_is_too_large_or_no_connector_or_another_one_is_refused() {
+async fn a_file_that_is_too_large_not_a_connector_or_another_one_is_refused() {
     let component = components::plugin("tiktok");
-    let shelf = Shelf::with(&component);
+    let place = Folder::with(&component);
     let mut config = Config::default();
     let pin = |pin| ObtainOptions { pin: Some(pin), ..ObtainOptions::default() };
-    let source = Source::File(shelf.path("a.wasm"));
+    let source = Source::File(place.path("a.wasm"));
     let obtained = obtain(&config, &source, &pin(Digest::of(&component))).await.expect("the digest fits");
     assert_eq!(
         (obtained.digest, obtained.source),
-        (Digest::of(&component), shelf.path("a.wasm").display().to_string())
+        (Digest::of(&component), place.path("a.wasm").display().to_string())
     );
     let error = obtain(&config, &source, &pin(Digest::of(b"other"))).await.expect_err("refused");
     assert!(matches!(&error, ObtainError::Pin { actual, .. } if *actual == Digest::of(&component)), "{error}");
 
     config.sandbox.component_bytes_max = component.len() as u64 - 1;
-    let error = shelf.obtain(&config).await.expect_err("refused").to_string();
+    let error = place.obtain(&config).await.expect_err("refused").to_string();
     assert!(error.contains("component_bytes_max under [sandbox]"), "{error}");
     config.sandbox.component_bytes_max += 1;
-    assert!(shelf.obtain(&config).await.is_ok());
+    assert!(place.obtain(&config).await.is_ok());
 
     for (bytes, said) in [(&b""[..], "not a WebAssembly component"), (b"#!/bin/sh", "not a WebAssembly component")] {
-        shelf.put("a.wasm", bytes);
-        let error = shelf.obtain(&config).await.expect_err("refused").to_string();
+        place.put("a.wasm", bytes);
+        let error = place.obtain(&config).await.expect_err("refused").to_string();
         assert!(error.contains(said), "{error}");
     }
-    let folder = Source::File(shelf.0.path().to_owned());
+    let folder = Source::File(place.0.path().to_owned());
     let error = obtain(&config, &folder, &ObtainOptions::default()).await.expect_err("refused").to_string();
     assert!(error.contains("is a folder"), "{error}");
 }
@@ -184,10 +184,10 @@ async fn a_signature_counts_as_the_policy_says() {
     let component = components::plugin("tiktok");
     let (key, mut config) = trusted();
     let (stranger, _) = trusted();
-    let shelf = Shelf::with(&component);
-    let signature = shelf.path("a.wasm.minisig");
+    let place = Folder::with(&component);
+    let signature = place.path("a.wasm.minisig");
     let policies = [None, Some(SignaturePolicy::Warn), Some(SignaturePolicy::Require), Some(SignaturePolicy::Off)];
-    // What becomes of it under each of them: who signed it and how many warnings, or that it is refused.
+    // The result under each policy: the signer and the number of warnings, or a refusal.
     type Verdict = Option<(Option<&'static str>, usize)>;
     let cases: [(&str, Option<String>, [Verdict; 4]); 5] = [
         ("unsigned", None, [Some((None, 0)), Some((None, 1)), None, Some((None, 0))]),
@@ -197,7 +197,7 @@ async fn a_signature_counts_as_the_policy_says() {
             [Some((Some("acme"), 0)), Some((Some("acme"), 0)), Some((Some("acme"), 0)), Some((None, 0))],
         ),
         (
-            "signed by a stranger",
+            "signed by an unknown key",
             Some(sign(&stranger, &component)),
             [Some((None, 1)), Some((None, 1)), None, Some((None, 0))],
         ),
@@ -211,18 +211,18 @@ async fn a_signature_counts_as_the_policy_says() {
         }
         for (policy, verdict) in policies.into_iter().zip(verdicts) {
             config.plugins.signatures = policy;
-            let outcome = shelf.obtain(&config).await;
+            let outcome = place.obtain(&config).await;
             let outcome = outcome.ok().map(|obtained| (obtained.signed_by, obtained.warnings.len()));
             let expected = verdict.map(|(signer, warnings)| (signer.map(str::to_owned), warnings));
             assert_eq!(outcome, expected, "{what}, under {policy:?}");
         }
     }
 
-    // A signature that is named has to fit, wherever it lies; and one that must be there is looked for under any policy.
+    // A signature that is given must match, wherever the file is. A required one is checked under any policy.
     std::fs::remove_file(&signature).expect("removed");
-    let source = Source::File(shelf.path("a.wasm"));
+    let source = Source::File(place.path("a.wasm"));
     for (text, fits) in [(sign(&key, &component), true), (sign(&stranger, &component), false)] {
-        let signature = Some(shelf.put("elsewhere", text));
+        let signature = Some(place.put("elsewhere", text));
         config.plugins.signatures = None;
         let options = ObtainOptions { signature, ..ObtainOptions::default() };
         assert_eq!(obtain(&config, &source, &options).await.is_ok(), fits);
@@ -237,24 +237,24 @@ async fn a_signature_counts_as_the_policy_says() {
 async fn a_key_signs_only_the_connectors_it_is_trusted_for() {
     let component = components::plugin("tiktok");
     let (key, mut config) = trusted();
-    let shelf = Shelf::with(&component);
-    shelf.put("a.wasm.minisig", sign(&key, &component));
+    let place = Folder::with(&component);
+    place.put("a.wasm.minisig", sign(&key, &component));
     config.plugins.signatures = Some(SignaturePolicy::Require);
     let trust = |config: &mut Config, connectors: &[&str]| {
         let names = connectors.iter().map(|name| (*name).to_owned()).collect();
         config.plugins.trusted_keys.get_mut("acme").expect("there").connectors = names;
     };
     trust(&mut config, &["youtube"]);
-    let error = shelf.obtain(&config).await.expect_err("refused").to_string();
+    let error = place.obtain(&config).await.expect_err("refused").to_string();
     assert!(error.contains("add \"tiktok\" to connectors under [plugins.trusted_keys.acme]"), "{error}");
     trust(&mut config, &["youtube", "tiktok"]);
-    assert_eq!(shelf.obtain(&config).await.expect("trusted").signed_by.as_deref(), Some("acme"));
+    assert_eq!(place.obtain(&config).await.expect("trusted").signed_by.as_deref(), Some("acme"));
     config.plugins.trusted_keys = BTreeMap::new();
-    let error = shelf.obtain(&config).await.expect_err("refused").to_string();
+    let error = place.obtain(&config).await.expect_err("refused").to_string();
     assert!(error.contains("which is not trusted") && error.contains("[plugins.trusted_keys.NAME]"), "{error}");
 }
 
-/// Everything the database holds of releases.
+/// All releases in the database.
 async fn releases(url: &str) -> String {
     let store = Store::open(url, StoreOptions { connections_max: 2 }).await.expect("the database opens");
     let releases = store.list_releases().await.expect("releases are read");
@@ -263,12 +263,12 @@ async fn releases(url: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_require_nothing_changes_until_somebody_trusted_signs() {
+async fn under_require_nothing_changes_until_a_trusted_key_signs() {
     each_database(async |_store: Store, url: &str| {
         let simulator = SimulatorConfig { artists: 1, ..SimulatorConfig::default() };
         let stage = Stage::bare(url, simulator, |_| {}).await;
-        let shelf = Shelf::with(&components::plugin("tiktok"));
-        let file = shelf.path("a.wasm");
+        let place = Folder::with(&components::plugin("tiktok"));
+        let file = place.path("a.wasm");
         let file = file.to_str().expect("text");
         let require = |config: &mut Config| config.plugins.signatures = Some(SignaturePolicy::Require);
         let fleet = Fleet::of(&stage, require);
@@ -279,12 +279,12 @@ async fn under_require_nothing_changes_until_somebody_trusted_signs() {
         assert!(said.contains("nobody has signed it") && said.contains("a.wasm.minisig"), "{said}");
         assert_eq!(releases(url).await, before);
 
-        // The author makes a key and signs; the operator is told what to write down, and does.
-        let folder = shelf.0.path().to_str().expect("text");
+        // The author makes a key and signs. The operator adds the printed section to the configuration.
+        let folder = place.0.path().to_str().expect("text");
         let keygen = fleet.command(&["plugins", "keygen", "--name", "acme", "--folder", folder]).output();
         let section = String::from_utf8(keygen.expect("it runs").stdout).expect("text");
-        assert_eq!(mode(&shelf.path("acme.key")), 0o600);
-        let key = shelf.path("acme.key");
+        assert_eq!(mode(&place.path("acme.key")), 0o600);
+        let key = place.path("acme.key");
         let key = key.to_str().expect("text");
         let signed = fleet.command(&["plugins", "sign", file, "--key", key]).output().expect("it runs");
         assert_eq!(signed.status.code(), Some(0), "{}", String::from_utf8_lossy(&signed.stderr));

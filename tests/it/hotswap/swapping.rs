@@ -1,4 +1,4 @@
-//! A hundred activations while a service collects as fast as it can.
+//! Test of a hundred activations while a service collects at full speed.
 
 use std::time::{Duration, Instant};
 
@@ -19,25 +19,25 @@ use crate::support::variants::{replace, variant};
 
 const ARTISTS: u32 = 3_000;
 
-/// Connectors that take turns with another release of theirs, and what their batch size is in their manifests.
+/// Connectors that are swapped with another release, and the batch sizes in their manifests.
 const CONNECTORS: [(&str, &str); 2] = [("youtube", "batch_size = 50"), ("spotify", "batch_size = 50")];
 
-/// Accounts a batch: few, so that there are many batches to measure.
+/// Accounts per batch: few, so that there are many batches to measure.
 const BATCH_SIZE: u32 = 5;
 
-/// Spells of swapping, with calm between them, so that both see the same machine.
+/// Number of swapping phases, with pauses between them, so that both run under the same conditions.
 const SPELLS: u32 = 10;
 
-/// Activations in a spell.
+/// Activations per phase.
 const SWAPS: u32 = 10;
 
-/// Long enough for a slow machine.
+/// Maximum wait on a slow machine.
 const IN_THE_END: Duration = Duration::from_secs(600);
 
-/// How long after its beginning a batch may have been given its release: the lease is one statement.
+/// Maximum time between the start of a batch and the choice of its release; the lease is one statement.
 const LEASED_WITHIN: TimeDelta = TimeDelta::milliseconds(500);
 
-/// An activation as whoever asked for it saw it.
+/// An activation, as observed by the caller.
 struct Swap {
     asked: DateTime<Utc>,
     done: DateTime<Utc>,
@@ -45,7 +45,7 @@ struct Swap {
     release: Digest,
 }
 
-/// A batch that has ended.
+/// A finished batch.
 struct Collected {
     platform: String,
     release: Digest,
@@ -54,7 +54,7 @@ struct Collected {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_swaps_under_load_fail_lose_double_and_delay_nothing() {
+async fn a_hundred_swaps_under_load_fail_lose_duplicate_and_delay_nothing() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
             return;
@@ -96,7 +96,7 @@ async fn a_hundred_swaps_under_load_fail_lose_double_and_delay_nothing() {
         .await;
         let mut swaps: Vec<Swap> = Vec::new();
         for spell in 0..SPELLS {
-            // Each spell begins when its share of the batches has ended, and the last one long before all have.
+            // Each phase starts when its share of the batches has finished, and the last one long before the end.
             let share = batches * i64::from(2 * spell + 1) / i64::from(2 * SPELLS + 4);
             until(IN_THE_END, "batches that have ended", async || {
                 let ended = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NOT NULL").await;
@@ -105,18 +105,18 @@ async fn a_hundred_swaps_under_load_fail_lose_double_and_delay_nothing() {
             .await;
             for swap in 0..SWAPS {
                 let connector = (swap % 2) as usize;
-                // The release that is not active; the second one is to begin with.
+                // The release that is not active: at the start that is the second one.
                 let release = releases[connector][((spell * SWAPS + swap) / 2 % 2) as usize];
                 let asked = Clock::system().now();
                 let activated = operator.activate(release, &ActivateOptions::default()).await.expect("activated");
                 let done = Clock::system().now();
-                assert!(activated.before.is_some(), "another one was active before");
-                assert_eq!(activated.hosts.len(), 1, "the host that serves has loaded it before: {activated:?}");
+                assert!(activated.before.is_some(), "another release was active before");
+                assert_eq!(activated.hosts.len(), 1, "the serving host has loaded it before: {activated:?}");
                 swaps.push(Swap { asked, done, platform: CONNECTORS[connector].0, release });
             }
         }
         let open = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await;
-        assert!(open > 0, "the load outlasted the swaps");
+        assert!(open > 0, "there was load until the last swap");
         let began = Instant::now();
         let run = until(IN_THE_END, "the run's end", async || {
             let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
@@ -125,7 +125,7 @@ async fn a_hundred_swaps_under_load_fail_lose_double_and_delay_nothing() {
         .await;
         assert!(began.elapsed() < IN_THE_END);
 
-        // Nothing failed, was lost or doubled.
+        // Nothing failed, was lost or was duplicated.
         let accounts = u64::from(ARTISTS) * 2;
         assert_eq!((run.counts.planned, run.counts.collected, run.counts.failed), (accounts, accounts, 0), "{run:?}");
         expect_each_once(&mut database, accounts.cast_signed()).await;
@@ -143,12 +143,12 @@ async fn a_hundred_swaps_under_load_fail_lose_double_and_delay_nothing() {
         expect_active_when_begun(&collected, &swaps, &releases);
         expect_no_delay(&collected, &swaps);
 
-        // The old releases are freed.
+        // The old releases are unloaded.
         until(Duration::from_secs(30), "as many releases in memory as are active", async || {
             service.watch().metrics().await.contains("backline_connectors_loaded 2\n").then_some(())
         })
         .await;
-        assert!(service.stop().await, "it ends in order");
+        assert!(service.stop().await, "the service stops cleanly");
     })
     .await;
 }
@@ -178,7 +178,7 @@ async fn collected(database: &mut PgConnection) -> Vec<Collected> {
 fn expect_active_when_begun(collected: &[Collected], swaps: &[Swap], releases: &[Vec<Digest>]) {
     for (connector, (platform, _)) in CONNECTORS.into_iter().enumerate() {
         let of_platform: Vec<&Swap> = swaps.iter().filter(|swap| swap.platform == platform).collect();
-        // From when to when each was active at the longest: the second release before the first swap.
+        // The longest possible time for which each was active. Before the first swap that is the second release.
         let mut active = vec![(DateTime::<Utc>::MIN_UTC, of_platform[0].done, releases[connector][1])];
         for (index, swap) in of_platform.iter().enumerate() {
             let until = of_platform.get(index + 1).map_or(DateTime::<Utc>::MAX_UTC, |next| next.done);
@@ -196,7 +196,7 @@ fn expect_active_when_begun(collected: &[Collected], swaps: &[Swap], releases: &
     }
 }
 
-/// Batches that a swap of their platform fell into took no longer than those of calm times.
+/// Checks that batches during a swap of their platform took no longer than other batches.
 fn expect_no_delay(collected: &[Collected], swaps: &[Swap]) {
     let margin = TimeDelta::milliseconds(50);
     let is_hit = |batch: &&Collected| {
@@ -208,7 +208,7 @@ fn expect_no_delay(collected: &[Collected], swaps: &[Swap]) {
     assert!(hit <= 1.2 * calm, "p99 {hit} ms with swaps, {calm} ms without");
 }
 
-/// The time that 99 % of batches did not take longer than, in milliseconds.
+/// The 99th percentile of the batches' durations, in milliseconds.
 fn p99(batches: &[&Collected]) -> f64 {
     let mut times: Vec<i64> =
         batches.iter().map(|batch| (batch.ended - batch.began).num_microseconds().expect("it fits")).collect();

@@ -1,4 +1,4 @@
-//! `serve --watch`: what an author builds is collected with at once, and what is broken changes nothing.
+//! Tests of `serve --watch`: a new build is used at once, and a broken one changes nothing.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::fleet::until;
 use crate::support::stage::{Stage, platform};
 use crate::support::variants::variant;
 
-/// Long enough for a slow machine.
+/// Maximum wait on a slow machine.
 const IN_THE_END: Duration = Duration::from_secs(120);
 
 async fn active(store: &Store) -> Option<Digest> {
@@ -29,7 +29,7 @@ async fn a_build_is_swapped_in_and_a_broken_one_is_not() {
         .await;
         let folder = tempfile::tempdir().expect("a folder");
         let build = folder.path().join("youtube.wasm");
-        // The same version each time: nobody raises it with every build.
+        // The version stays the same, because authors don't raise it with every build.
         let first = variant("youtube", "0.0.1", |_| {});
         let second = variant("youtube", "0.0.1", |manifest| manifest.push_str("\n# another build\n"));
         std::fs::write(&build, &first).expect("written");
@@ -46,7 +46,7 @@ async fn a_build_is_swapped_in_and_a_broken_one_is_not() {
         is_active(&first).await;
         std::fs::write(&build, &second).expect("written");
         is_active(&second).await;
-        // The broken one is taken up before the next file, since it is the first by name.
+        // The broken file is handled before the other one, because its name comes first.
         std::fs::write(folder.path().join("broken.wasm"), &first[..first.len() / 2]).expect("written");
         let other = variant("spotify", "0.0.1", |_| {});
         std::fs::write(folder.path().join("spotify.wasm"), &other).expect("written");
@@ -54,9 +54,9 @@ async fn a_build_is_swapped_in_and_a_broken_one_is_not() {
             store.active_release(&platform("spotify")).await.expect("read").map(|_| ())
         })
         .await;
-        assert_eq!(active(&store).await, Some(Digest::of(&second)), "half a file changes nothing");
+        assert_eq!(active(&store).await, Some(Digest::of(&second)), "a truncated file changes nothing");
         let before = store.get_release(Digest::of(&first)).await.expect("read").expect("it is still known");
-        assert_eq!((before.state, before.active), (ReleaseState::Removed, false), "its component is gone");
+        assert_eq!((before.state, before.active), (ReleaseState::Removed, false), "its component is removed");
         assert_eq!(store.component(before.digest).await.expect("read"), None);
         service.stop().await;
     })

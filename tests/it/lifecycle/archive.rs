@@ -1,4 +1,4 @@
-//! What is kept for how long, to the day, whoever stops it where, and once a week.
+//! Tests of the archive: retention to the day, interruption at any point, and the weekly schedule.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -23,16 +23,16 @@ use crate::support::stage::{Stage, noon, platform};
 const ZONES: [&str; 6] =
     ["Pacific/Kiritimati", "Etc/GMT+12", "UTC", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"];
 
-/// The first date that has rows.
+/// First date with rows.
 const FIRST: &str = "2022-06-01";
 
-/// Days that have rows: three years, a leap day among them.
+/// Number of days with rows: three years, including a leap day.
 const DAYS: u64 = 1096;
 
-/// Long enough for a slow machine.
+/// Maximum wait on a slow machine.
 const SOON: Duration = Duration::from_secs(120);
 
-/// How long after its date each tenth date was observed again, in days.
+/// Delay in days after which every tenth date was observed again.
 const REFRESHED_AFTER: u64 = 300;
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -43,7 +43,7 @@ fn date(text: &str) -> NaiveDate {
     text.parse().unwrap()
 }
 
-/// One account of one artist, and what matters of it here.
+/// An account of an artist, with the properties that the rules use.
 #[derive(Clone, Debug)]
 struct Someone {
     zone: Tz,
@@ -69,7 +69,7 @@ fn account_id(index: usize) -> String {
     format!("00000000-0000-4000-9000-{index:012}")
 }
 
-/// The dates that have rows, with when each was observed last.
+/// The dates with rows, with the time of each date's last observation.
 fn days() -> Vec<(NaiveDate, DateTime<Utc>)> {
     (0..DAYS)
         .map(|index| {
@@ -85,7 +85,7 @@ async fn plain(url: &str) -> AnyConnection {
     AnyConnection::connect(url).await.unwrap()
 }
 
-/// Runs plain SQL, without casts on SQLite.
+/// Runs SQL, without its casts on SQLite.
 async fn execute(url: &str, database: &mut AnyConnection, sql: &str) {
     let mut sql = sql.to_owned();
     if url.starts_with("sqlite") {
@@ -96,7 +96,8 @@ async fn execute(url: &str, database: &mut AnyConnection, sql: &str) {
     database.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
-/// Artists with an account each, and rows for three years; the first few accounts have documents and growth too.
+/// Fills the database with artists with one account each, and rows for three years. The first few accounts also have
+/// documents and growth.
 async fn fill(stage: &Stage, url: &str, artists: usize) {
     let store = stage.host.store();
     store.ensure_months(days().iter().map(|(day, _)| *day)).await.unwrap();
@@ -107,14 +108,17 @@ async fn fill(stage: &Stage, url: &str, artists: usize) {
         let (artist, account) = (artist_id(index), account_id(index));
         let on = if youtube { "youtube" } else { "spotify" };
         people.push(format!(
-            "('{artist}', 'A', '{tenant}', 'paused', FALSE, '{zone}', '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
+            "('{artist}', 'A', '{tenant}', 'paused', FALSE, '{zone}', \
+             '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
         ));
         accounts.push(format!(
-            "('{account}', '{artist}', '{on}', 'p{index}', '{{}}', 'disabled', '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
+            "('{account}', '{artist}', '{on}', 'p{index}', '{{}}', 'disabled', \
+             '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
         ));
         if authorised {
             credentials.push(format!(
-                "('{artist}', '{on}', 'user', '{account}', 'api-key', '', 1, 'active', '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
+                "('{artist}', '{on}', 'user', '{account}', 'api-key', '', 1, 'active', \
+                 '2022-01-01T00:00:00.000000Z', '2022-01-01T00:00:00.000000Z')"
             ));
         }
     }
@@ -142,14 +146,14 @@ async fn fill(stage: &Stage, url: &str, artists: usize) {
         url,
         &mut database,
         &format!(
-            "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, extra, absent, coverage, observed,
-                 window_since, window_until, collection_source, data_quality_score, findings, notes, observed_at, release_digest,
-                 wit_version, run_id, document_id, created_at, updated_at)
-             {with} SELECT a.id, a.artist_id, a.platform, d::date, 7, '{{}}'::jsonb, '{{}}'::jsonb, '{{}}'::jsonb, '{{}}'::jsonb,
-                 o::timestamptz, o::timestamptz, 'api', 1, '[]'::jsonb, '[]'::jsonb, o::timestamptz,
+            "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, extra, absent, coverage,
+                 observed, window_since, window_until, collection_source, data_quality_score, findings, notes,
+                 observed_at, release_digest, wit_version, run_id, document_id, created_at, updated_at)
+             {with} SELECT a.id, a.artist_id, a.platform, d::date, 7, '{{}}'::jsonb, '{{}}'::jsonb, '{{}}'::jsonb,
+                 '{{}}'::jsonb, o::timestamptz, o::timestamptz, 'api', 1, '[]'::jsonb, '[]'::jsonb, o::timestamptz,
                  'sha256:0000000000000000000000000000000000000000000000000000000000000000', '1.0.0',
-                 '00000000-0000-0000-0000-0000000000cc'::uuid, '00000000-0000-0000-0000-0000000000dd'::uuid, o::timestamptz,
-                 o::timestamptz
+                 '00000000-0000-0000-0000-0000000000cc'::uuid, '00000000-0000-0000-0000-0000000000dd'::uuid,
+                 o::timestamptz, o::timestamptz
              FROM accounts a CROSS JOIN days"
         ),
     )
@@ -171,8 +175,8 @@ async fn fill(stage: &Stage, url: &str, artists: usize) {
         url,
         &mut database,
         &format!(
-            "INSERT INTO documents (id, account_id, artist_id, platform, metric_date, run_id, observed_at, window_since, window_until,
-                 release_digest, body, bytes_raw)
+            "INSERT INTO documents (id, account_id, artist_id, platform, metric_date, run_id, observed_at, window_since,
+                 window_until, release_digest, body, bytes_raw)
              {with} SELECT {id}, a.id, a.artist_id, a.platform, d::date, '00000000-0000-0000-0000-0000000000cc'::uuid,
                  o::timestamptz, o::timestamptz, o::timestamptz,
                  'sha256:0000000000000000000000000000000000000000000000000000000000000000', {body}, 1
@@ -200,20 +204,20 @@ async fn rows(database: &mut AnyConnection, table: &str) -> Rows {
         .collect()
 }
 
-/// How many rows a table has.
+/// Number of rows in a table.
 async fn count(database: &mut AnyConnection, table: &str) -> i64 {
     let query = format!("SELECT COUNT(*) AS n FROM {table}");
     sqlx::query(AssertSqlSafe(query)).fetch_one(database).await.unwrap().get("n")
 }
 
-/// A date some months before, on the last day of that month where it has no such day.
+/// The date some months before, or the last day of that month if it has no such day.
 fn months_before(day: NaiveDate, months: i32) -> NaiveDate {
     let month = day.year() * 12 + i32::try_from(day.month0()).unwrap() - months;
     let (year, month) = (month.div_euclid(12), u32::try_from(month.rem_euclid(12)).unwrap() + 1);
     (1..=day.day()).rev().find_map(|day| NaiveDate::from_ymd_opt(year, month, day)).unwrap()
 }
 
-/// What the rules of semantics.md leave where, worked out one row at a time.
+/// Where the rules of docs/semantics.md leave each row, computed row by row.
 fn expected(artists: usize, now: DateTime<Utc>) -> BTreeMap<&'static str, Rows> {
     let mut tables: BTreeMap<&'static str, Rows> =
         ["metrics", "metrics_archive", "growth", "documents"].map(|table| (table, Rows::new())).into();
@@ -223,7 +227,7 @@ fn expected(artists: usize, now: DateTime<Utc>) -> BTreeMap<&'static str, Rows> 
         let today = now.with_timezone(&zone).date_naive();
         for (day, observed) in days() {
             let forbidden = youtube && !authorised && observed.date_naive() < policy;
-            // The tenant that wants its numbers for 18 months only.
+            // The tenant that keeps its numbers for 18 months only.
             let dropped = tenant == "short" && day < months_before(today, 18);
             let mut put = |table: &'static str| tables.get_mut(table).unwrap().insert((index, day));
             if !forbidden && !dropped {
@@ -249,7 +253,7 @@ async fn expect(database: &mut AnyConnection, artists: usize, now: DateTime<Utc>
     }
 }
 
-/// A host with YouTube's connector, and a tenant with a rule of its own.
+/// A host with YouTube's connector, and a rule for one tenant.
 async fn stage(url: &str, change: impl FnOnce(&mut Config)) -> Stage {
     let simulator = SimulatorConfig { artists: 1, date: date("2025-06-20"), ..SimulatorConfig::default() };
     let stage = Stage::bare(url, simulator, |config| {
@@ -281,7 +285,8 @@ async fn three_years_of_two_hundred_artists_are_kept_to_the_day() {
         let stage = stage(url, |_| {}).await;
         fill(&stage, url, ARTISTS).await;
         let mut database = plain(url).await;
-        // Half a day before and after the end of a leap year's February, and of a month that is longer than the one six months before.
+        // Half a day before and after the end of a leap year's February, and of a month that is longer than the one six
+        // months before.
         for now in ["2024-08-31T10:30:00Z", "2025-02-28T11:30:00Z", "2025-06-20T12:30:00Z"] {
             let now = at(now);
             let plan = stage.host.archive_plan(now).await.unwrap();
@@ -290,7 +295,7 @@ async fn three_years_of_two_hundred_artists_are_kept_to_the_day() {
             assert_eq!(run.state, "done");
             assert!(planned > 0 && !run.counts.is_empty(), "{run:?}");
             expect(&mut database, ARTISTS, now).await;
-            // Again, there is nothing left.
+            // A second run has nothing to do.
             assert_eq!(archive(&stage, now).await.counts, BTreeMap::new());
         }
         // Archived rows are still found.
@@ -298,7 +303,8 @@ async fn three_years_of_two_hundred_artists_are_kept_to_the_day() {
         let filter = MetricsFilter { account: Some(account), limit: Some(10_000), ..MetricsFilter::default() };
         assert_eq!(stage.host.store().metrics(&filter).await.unwrap().len(), usize::try_from(DAYS).unwrap());
         if url.starts_with("postgres") {
-            let gone = "SELECT COUNT(*) AS n FROM pg_class WHERE relname IN ('metrics_2022_06', 'documents_2022_06', 'documents_2024_06')";
+            let gone = "SELECT COUNT(*) AS n FROM pg_class \
+                        WHERE relname IN ('metrics_2022_06', 'documents_2022_06', 'documents_2024_06')";
             let whole = "SELECT COUNT(*) AS n FROM pg_class WHERE relname = 'metrics_archive_2022_06'";
             for (query, count) in [(gone, 0_i64), (whole, 1)] {
                 let found: i64 = sqlx::query(AssertSqlSafe(query)).fetch_one(&mut database).await.unwrap().get("n");
@@ -310,7 +316,7 @@ async fn three_years_of_two_hundred_artists_are_kept_to_the_day() {
     .await;
 }
 
-/// How many rows the tables hold that only ever lose some.
+/// Number of rows in the tables that the archive only removes rows from.
 async fn rows_left(database: &mut AnyConnection) -> usize {
     let query =
         "SELECT (SELECT COUNT(*) FROM metrics) + (SELECT COUNT(*) FROM growth) + (SELECT COUNT(*) FROM documents) AS n";
@@ -319,7 +325,7 @@ async fn rows_left(database: &mut AnyConnection) -> usize {
 }
 
 #[tokio::test]
-async fn killed_at_ten_points_it_ends_the_same() {
+async fn after_kills_at_ten_points_the_result_is_the_same() {
     const ARTISTS: usize = 16;
     const KILLS: usize = 10;
     const NOW: &str = "2025-06-20T12:30:00Z";
@@ -328,7 +334,8 @@ async fn killed_at_ten_points_it_ends_the_same() {
         fill(&stage, url, ARTISTS).await;
         let fleet = Fleet::of(&stage, |config| {
             config.archive.rows_per_transaction = 10;
-            // What is done to whole months at once leaves nothing to be killed in: with an exception for somebody, rows go one by one.
+            // A whole month is done in one step, which can't be interrupted. With an exception for one tenant, rows are
+            // moved one by one.
             config.archive.rules.extend([What::Metrics, What::Documents].map(|what| ArchiveRule {
                 what,
                 action: None,
@@ -345,7 +352,7 @@ async fn killed_at_ten_points_it_ends_the_same() {
         let after: usize = ["metrics", "growth", "documents"].iter().map(|table| tables[table].len()).sum();
         let mut left = before;
         for point in 1..=KILLS {
-            // Spread over the whole of the work, and beyond the point of the kill before.
+            // The kills are spread over all of the work, each after the previous one.
             let aim = (before - (before - after) * point / (KILLS + 2)).min(left - 1);
             let mut process = fleet
                 .command(&["archive", "run", "--at", NOW])
@@ -362,7 +369,7 @@ async fn killed_at_ten_points_it_ends_the_same() {
             process.kill().unwrap();
             assert!(!process.wait().unwrap().success(), "killed before its end");
             left = rows_left(&mut database).await;
-            assert!(left > after, "something was left to be done at point {point}");
+            assert!(left > after, "there was work left at point {point}");
         }
         let last = fleet.command(&["archive", "run", "--at", NOW, "--json"]).output().unwrap();
         assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
@@ -375,9 +382,9 @@ async fn killed_at_ten_points_it_ends_the_same() {
     .await;
 }
 
-/// As the completion of a batch does, somebody holds accounts and is about to write their metrics.
+/// Another transaction holds locks on accounts, as the completion of a batch does before it writes metrics.
 #[tokio::test]
-async fn a_month_that_cannot_be_had_at_once_is_done_by_row() {
+async fn a_month_that_cannot_be_locked_is_done_row_by_row() {
     const ARTISTS: usize = 6;
     const NOW: &str = "2024-08-31T10:30:00Z";
     each_database(async |_, url| {
@@ -390,7 +397,7 @@ async fn a_month_that_cannot_be_had_at_once_is_done_by_row() {
         let (mut database, mut holder) = (plain(url).await, plain(url).await);
         execute(url, &mut holder, "BEGIN").await;
         execute(url, &mut holder, "SELECT 1 AS held FROM backline.accounts ORDER BY id FOR NO KEY UPDATE").await;
-        // Killed while it waits for the accounts.
+        // The process is killed while it waits for the accounts.
         let mut process = fleet.command(&["archive", "run", "--at", NOW]).stdout(Stdio::null()).spawn().unwrap();
         until(Duration::from_secs(120), "it waits for the month", async || {
             let ended = process.try_wait().unwrap();
@@ -406,7 +413,7 @@ async fn a_month_that_cannot_be_had_at_once_is_done_by_row() {
         let done = fleet.command(&["archive", "run", "--at", NOW, "--json"]).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         expect(&mut database, ARTISTS, at(NOW)).await;
-        // Whoever held them goes on.
+        // The transaction that held the locks continues.
         execute(url, &mut holder, "UPDATE metrics SET followers = 8 WHERE metric_date = '2025-05-31'").await;
         execute(url, &mut holder, "COMMIT").await;
         expect(&mut database, ARTISTS, at(NOW)).await;
@@ -417,7 +424,7 @@ async fn a_month_that_cannot_be_had_at_once_is_done_by_row() {
 }
 
 #[tokio::test]
-async fn a_time_to_come_is_refused() {
+async fn a_future_time_is_refused() {
     each_database(async |_, url| {
         let stage = stage(url, |_| {}).await;
         let now = stage.host.clock().now();
@@ -429,7 +436,7 @@ async fn a_time_to_come_is_refused() {
 }
 
 #[tokio::test]
-async fn once_a_week_one_of_two_hosts_does_it() {
+async fn once_a_week_one_of_two_hosts_runs_the_archive() {
     each_database(async |_, url| {
         let stage = stage(url, |config| config.service.poll_ms = 5).await;
         // A Saturday.
@@ -448,7 +455,7 @@ async fn once_a_week_one_of_two_hosts_does_it() {
         {
             stage.set_time(at(time));
             until(SOON, "it is done", async || (of("schedule").await.len() > week).then_some(())).await;
-            // Between weeks there is only what the terms of platforms ask for, whatever else somebody has done.
+            // Between the weekly runs only the terms of platforms apply, whatever else was archived.
             until(SOON, "the role is free", async || {
                 let earlier = at("2025-01-01T00:00:00Z");
                 match stage.host.archive_run(earlier, &|_| {}).await {
@@ -461,7 +468,7 @@ async fn once_a_week_one_of_two_hosts_does_it() {
             stage.set_time(at(time) + TimeDelta::hours(30));
             until(SOON, "a day is over", async || (of("terms").await.len() > week).then_some(())).await;
         }
-        // Had both done it, there would be more; the last time stands for three that nobody was there for.
+        // If both hosts had run it, there would be more runs. The last one covers three missed times.
         let times: Vec<DateTime<Utc>> = of("schedule").await.iter().rev().map(|run| run.as_of).collect();
         assert_eq!(times, [at("2025-06-22T04:00:00Z"), at("2025-06-29T04:00:00Z"), at("2025-07-20T09:00:00Z")]);
         for service in services {
@@ -472,7 +479,7 @@ async fn once_a_week_one_of_two_hosts_does_it() {
 }
 
 #[tokio::test]
-async fn what_platforms_ask_for_goes_every_day_and_nothing_else_does() {
+async fn retention_by_platform_terms_runs_daily_and_nothing_else_does() {
     const ARTISTS: usize = 8;
     each_database(async |_, url| {
         let stage = stage(url, |config| config.service.poll_ms = 5).await;
@@ -535,22 +542,22 @@ async fn a_late_number_for_an_archived_date_is_merged_with_its_row() {
         assert_eq!(report.run.counts.collected, 1, "{report:?}");
         assert_eq!(count(&mut database, "metrics").await, 1);
         let rows = stage.host.store().metrics(&filter).await.unwrap();
-        assert_eq!(rows.len(), 1, "a date has one row before the archive is run, too: {rows:?}");
-        assert_ne!(rows[0].run_id, before.run_id, "the later one");
+        assert_eq!(rows.len(), 1, "a date has one row even before the next archive run: {rows:?}");
+        assert_ne!(rows[0].run_id, before.run_id, "the later run");
         archive(&stage, at("2027-06-21T12:00:00Z")).await;
         let after = stage.host.store().metrics(&filter).await.unwrap();
         assert_eq!(count(&mut database, "metrics").await, 0);
         assert_eq!(after.len(), 1, "{after:?}");
         assert!(before.values.keys().any(|metric| metric.as_str() == "recent_releases"), "{before:?}");
-        assert_eq!(after[0].values, before.values, "nothing that was known is lost");
-        assert_ne!(after[0].run_id, before.run_id, "it is the later row");
+        assert_eq!(after[0].values, before.values, "no known value is lost");
+        assert_ne!(after[0].run_id, before.run_id, "the row is from the later run");
         database.close().await.unwrap();
     })
     .await;
 }
 
 #[tokio::test]
-async fn documents_are_compressed_at_rest() {
+async fn documents_are_stored_compressed() {
     each_database(async |_, url| {
         let simulator = SimulatorConfig { artists: 1, date: date("2025-06-20"), ..SimulatorConfig::default() };
         let stage = Stage::set(url, simulator, |_| {}).await;

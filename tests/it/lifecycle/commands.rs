@@ -1,4 +1,4 @@
-//! `backline webhooks` and `backline events` as a person uses them: the real binary on a database of its own.
+//! Tests of `backline webhooks` and `backline events`: the real binary on its own database.
 
 use std::process::Output;
 
@@ -20,7 +20,8 @@ impl Place {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("backline.db");
         let text = format!(
-            "[database]\nurl = \"sqlite://{}\"\n[secrets]\nkey = \"{}\"\n[[gateway.routes]]\norigin = \"https://hooks.test\"\nconnect = \"{}\"\n",
+            "[database]\nurl = \"sqlite://{}\"\n[secrets]\nkey = \"{}\"\n\
+             [[gateway.routes]]\norigin = \"https://hooks.test\"\nconnect = \"{}\"\n",
             path.display(),
             Keyring::generate_base64(),
             receiver.base()
@@ -59,7 +60,7 @@ impl Place {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_webhook_is_added_tried_out_told_and_removed() {
+async fn a_webhook_is_added_tested_delivered_to_and_removed() {
     let receiver = Server::start(|_| taken()).await;
     let place = Place::with(&receiver).await;
     let now = Time::noon().now();
@@ -88,7 +89,11 @@ async fn a_webhook_is_added_tried_out_told_and_removed() {
     let told = event(now, None, types::RUN_COMPLETED, json!({ "n": 1 }));
     place.store.write_events(std::slice::from_ref(&told)).await.expect("written");
     let report = place.json(&["webhooks", "deliver"]).await;
-    assert_eq!((&report["noted"], &report["delivered"]), (&json!(1), &json!(1)), "only what came after it was added");
+    assert_eq!(
+        (&report["noted"], &report["delivered"]),
+        (&json!(1), &json!(1)),
+        "only events after the webhook was added"
+    );
     assert_eq!(id_of(&receiver.asked()[1]), told.id);
     verify(&receiver.asked()[1], secret);
     let listed = place.json(&["webhooks", "deliveries", "app", "--state", "delivered"]).await;
@@ -97,7 +102,7 @@ async fn a_webhook_is_added_tried_out_told_and_removed() {
     assert!(place.refused(&["webhooks", "resend", "app"]).await.contains("--parked"));
     place.done(&["webhooks", "disable", "app"]).await;
     place.done(&["webhooks", "resend", "app", "--event", &told.id.to_string()]).await;
-    assert_eq!(place.json(&["webhooks", "deliver"]).await["delivered"], 0, "it is off");
+    assert_eq!(place.json(&["webhooks", "deliver"]).await["delivered"], 0, "the webhook is disabled");
     place.done(&["webhooks", "enable", "app"]).await;
     let new = place.done(&["webhooks", "rotate-secret", "app", "--keep-old", "1h"]).await;
     assert_eq!(place.json(&["webhooks", "deliver"]).await["delivered"], 1);
@@ -112,7 +117,7 @@ async fn a_webhook_is_added_tried_out_told_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_goes_on_after_the_last_event_it_saw() {
+async fn a_reader_continues_after_the_last_event_it_saw() {
     use tokio::io::{AsyncBufReadExt as _, BufReader};
 
     let receiver = Server::start(|_| taken()).await;

@@ -1,4 +1,5 @@
-//! Events on their way to subscribers: every one arrives, in the order of its line, whatever becomes of hosts and receivers.
+//! Tests of event deliveries: every event arrives, in the order of its line (the events of one artist, or those without
+//! an artist), whatever happens to hosts and receivers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,16 +25,17 @@ use crate::support::fleet::until;
 use crate::support::http::{Asked, Server, answer};
 use crate::support::post::{Post, RECEIVER, Time, artist_id, body_of, event, id_of, routes, taken, verify};
 
-/// How long anything may take on a loaded machine.
+/// Maximum wait on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A receiver that fails until a time, then takes everything. While it is `caught`, it takes a message and does not get to say so.
+/// A receiver that fails until a time and then accepts everything. While `caught` is set, it takes a message but does
+/// not respond.
 #[derive(Clone)]
 struct Moody {
     time: Time,
     well_at: chrono::DateTime<Utc>,
     caught: Arc<AtomicBool>,
-    /// Who is told nothing waits here.
+    /// Holds back the responses while `caught` is set.
     gate: Arc<Semaphore>,
     taken: Arc<Mutex<Vec<Asked>>>,
 }
@@ -70,7 +72,7 @@ impl Moody {
     }
 }
 
-/// Waits until nothing is due at this time and nothing is in a host's hands.
+/// Waits until no delivery is due and none is leased.
 async fn quiet(post: &Post) {
     until(PATIENCE, "nothing is due", async || {
         let now = post.time.now();
@@ -78,14 +80,14 @@ async fn quiet(post: &Post) {
             DeliveryFilter { state: Some(DeliveryState::Waiting), limit: 100_000, ..DeliveryFilter::default() };
         let waiting = post.host.store().list_deliveries(&filter).await.expect("deliveries are listed");
         let noted = post.states().await.values().sum::<usize>() == post.events().await.len();
-        // The earliest of each line comes last in the listing.
+        // The listing ends with the earliest delivery of each line.
         let heads: HashMap<_, _> = waiting.iter().map(|delivery| (delivery.artist_id, delivery.next_at)).collect();
         (noted && heads.values().all(|next| next.is_some_and(|at| at > now))).then_some(())
     })
     .await;
 }
 
-/// The lines of these events with their ids in the order in which they were written.
+/// The event ids of each line, in the order in which the events were written.
 fn lines(events: &[Event]) -> BTreeMap<String, Vec<Uuid>> {
     let mut lines: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
     for event in events {
@@ -96,14 +98,14 @@ fn lines(events: &[Event]) -> BTreeMap<String, Vec<Uuid>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_that_fails_for_an_hour_and_a_host_that_is_killed_lose_and_disorder_nothing() {
+async fn with_a_failing_receiver_and_a_killed_host_no_event_is_lost_or_out_of_order() {
     each_database(async |_store: Store, url: &str| {
         let time = Time::noon();
         let moody = Moody::new(&time, TimeDelta::hours(1));
         let receiver = moody.serve().await;
         let post = Post::with(url, time, receiver, |config| {
             config.service.name = Some("first".to_owned());
-            // Nobody looks at health meanwhile, which would tell of the host that dies.
+            // Health checks are off, because they would report the killed host.
             config.health.every_s = 1_000_000;
         })
         .await;
@@ -131,7 +133,7 @@ async fn a_receiver_that_fails_for_an_hour_and_a_host_that_is_killed_lose_and_di
                 post.write(None, types::RUN_COMPLETED, json!({ "n": minute })).await;
             }
             if minute == 20 {
-                // It takes messages whose host does not live to hear of it.
+                // The receiver takes messages, but the host is killed before the response.
                 moody.caught.store(true, Ordering::SeqCst);
                 post.time.advance(TimeDelta::minutes(25));
                 until(PATIENCE, "messages under way", async || (moody.taken().len() >= 3).then_some(())).await;
@@ -139,7 +141,7 @@ async fn a_receiver_that_fails_for_an_hour_and_a_host_that_is_killed_lose_and_di
                 moody.caught.store(false, Ordering::SeqCst);
                 let host = post.another_host(|config| config.service.name = Some("second".to_owned())).await;
                 second = Some(Service::start(host).await.expect("it starts"));
-                // Whatever the dead host held is another's once its time is over.
+                // Another host takes over the dead host's deliveries once their leases expire.
                 post.time.advance(TimeDelta::seconds(61));
                 moody.gate.add_permits(1_000);
             }
@@ -168,17 +170,17 @@ async fn a_receiver_that_fails_for_an_hour_and_a_host_that_is_killed_lose_and_di
         assert!((3..=8).contains(&twice), "{twice} messages came twice: those that the dead host had sent");
         for (line, expected) in lines(&events) {
             let mut of_line: Vec<Uuid> = arrived.iter().copied().filter(|id| expected.contains(id)).collect();
-            // What comes again comes before anything later of its line.
+            // A repeated event comes before any later event of its line.
             of_line.dedup();
             assert_eq!(of_line, expected, "line {line}");
         }
-        assert!(post.receiver.asked().len() > arrived.len() + 20, "it failed many times before");
+        assert!(post.receiver.asked().len() > arrived.len() + 20, "the receiver failed many times before");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_hosts_do_the_head_of_a_line_alone_is_in_hand() {
+async fn whatever_hosts_do_only_the_head_of_a_line_is_leased() {
     each_database(async |store: Store, url: &str| {
         let post = Post::open(url).await;
         post.add("app", WebhookKind::Webhook, &[]).await;
@@ -206,7 +208,7 @@ async fn whatever_hosts_do_the_head_of_a_line_alone_is_in_hand() {
                     let noted = store.fan_out(webhook.id, seen, last, &new, now).await.expect("noted");
                     assert_eq!(noted, Some(heads.len() as u64));
                     let again = store.fan_out(webhook.id, seen, last, &new, now).await.expect("noted");
-                    assert_eq!(again, None, "another host that read the same does nothing");
+                    assert_eq!(again, None, "another host with the same cursor writes nothing");
                 }
                 3..=5 => {
                     let owner = ["one", "two"][dice.random_range(0..2)];
@@ -216,14 +218,14 @@ async fn whatever_hosts_do_the_head_of_a_line_alone_is_in_hand() {
                     leases.retain(|lease| lease.until > now);
                     leases.extend(taken);
                     let in_hand: BTreeSet<_> = leases.iter().map(|lease| lease.event.artist_id).collect();
-                    assert_eq!(in_hand.len(), leases.len(), "two of one line are in hand at once");
+                    assert_eq!(in_hand.len(), leases.len(), "two deliveries of one line are leased at once");
                 }
                 6 | 7 if !leases.is_empty() => {
                     let lease = leases.swap_remove(dice.random_range(0..leases.len()));
                     let state = if dice.random_bool(0.8) { DeliveryState::Delivered } else { DeliveryState::Parked };
                     let finish = Finish { state, status: Some(200), problem: None };
                     let is_ours = store.finish_delivery(&lease, &finish, now).await.expect("written");
-                    assert!(is_ours || lease.until <= now, "a lease that holds is heeded");
+                    assert!(is_ours || lease.until <= now, "a valid lease is respected");
                     if is_ours {
                         finished.push(lease.event.id);
                     }
@@ -237,7 +239,7 @@ async fn whatever_hosts_do_the_head_of_a_line_alone_is_in_hand() {
                 _ => now += TimeDelta::seconds(dice.random_range(1..90)),
             }
         }
-        assert!(finished.len() > 30, "only {} came to their end", finished.len());
+        assert!(finished.len() > 30, "only {} were finished", finished.len());
         for (line, expected) in lines(&written) {
             let of_line: Vec<Uuid> = finished.iter().copied().filter(|id| expected.contains(id)).collect();
             assert_eq!(of_line, expected[..of_line.len()], "line {line}");
@@ -247,7 +249,7 @@ async fn whatever_hosts_do_the_head_of_a_line_alone_is_in_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_receiver_delays_nobody_else() {
+async fn a_slow_receiver_delays_no_other_receiver() {
     each_database(async |_store: Store, url: &str| {
         let gate = Arc::new(Semaphore::new(0));
         let never = Arc::clone(&gate);
@@ -280,8 +282,8 @@ async fn a_slow_receiver_delays_nobody_else() {
             (post.receiver.asked().len() == artists as usize).then_some(())
         })
         .await;
-        // None of the slow one's has been answered, or another would have been sent.
-        assert_eq!(slow.asked().len(), 4, "no more than its share is under way");
+        // The slow receiver has not responded yet; otherwise more messages would have been sent.
+        assert_eq!(slow.asked().len(), 4, "no more than its share is in progress");
         gate.add_permits(1_000);
         until(PATIENCE, "the slow one has everything too", async || {
             (slow.asked().len() == artists as usize).then_some(())
@@ -295,7 +297,7 @@ async fn a_slow_receiver_delays_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_fails_for_a_day_is_parked_seen_and_sent_again() {
+async fn a_delivery_that_fails_for_a_day_is_parked_shown_and_sent_again() {
     each_database(async |store: Store, url: &str| {
         let time = Time::noon();
         let moody = Moody::new(&time, TimeDelta::days(2));
@@ -321,9 +323,9 @@ async fn what_fails_for_a_day_is_parked_seen_and_sent_again() {
                 post.time.advance(next - post.time.now());
             }
         }
-        assert_eq!(post.time.now() - began, TimeDelta::days(1), "the last attempt is made when a day is over");
+        assert_eq!(post.time.now() - began, TimeDelta::days(1), "the last attempt is made after one day");
         let shown = store.list_deliveries(&DeliveryFilter::default()).await.expect("listed");
-        assert_eq!(shown.len(), 2, "nobody asked for the end of runs: {shown:?}");
+        assert_eq!(shown.len(), 2, "the webhook has no subscription to the end of runs: {shown:?}");
         assert_eq!((shown[1].event_id, shown[1].state), (one.id, DeliveryState::Parked));
         assert!(
             shown[1].attempts > 24 && shown[1].problem.as_deref().is_some_and(|said| said.contains("50")),
@@ -348,7 +350,7 @@ async fn what_fails_for_a_day_is_parked_seen_and_sent_again() {
         let arrived: Vec<Uuid> = moody.taken().iter().map(id_of).collect();
         assert_eq!(arrived, [two.id, one.id]);
         let (_, signed_at) = verify(moody.taken().last().expect("one"), &secret);
-        assert_eq!(signed_at, post.time.now().timestamp(), "signed when it was sent, not when it happened");
+        assert_eq!(signed_at, post.time.now().timestamp(), "the signature has the time of sending, not of the event");
 
         assert_eq!(post.host.resend("app", Resend::Since(began)).await.expect("it is there"), 2);
         post.host.deliver_due().await.expect("a round");
@@ -361,14 +363,14 @@ async fn what_fails_for_a_day_is_parked_seen_and_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_host_writes_another_delivers_at_once() {
+async fn an_event_of_one_host_is_delivered_by_another_at_once() {
     each_database(async |store: Store, url: &str| {
         let time = Time::noon();
         let receiver = Server::start(|_| taken()).await;
         let post = Post::with(url, time, receiver, |config| config.service.poll_ms = 600_000).await;
         post.add("app", WebhookKind::Webhook, &[]).await;
         let service = Service::start(post.host.clone()).await.expect("it starts");
-        // On PostgreSQL it is another host that writes; a file has one.
+        // On PostgreSQL another host writes the event. SQLite has one host only.
         let writer = match store.kind() {
             DatabaseKind::Postgres => post.another_host(|_| {}).await,
             DatabaseKind::Sqlite => post.host.clone(),
@@ -376,7 +378,7 @@ async fn what_one_host_writes_another_delivers_at_once() {
         for n in 1..=4 {
             let told = event(post.time.now(), None, types::RUN_COMPLETED, json!({ "n": n }));
             writer.store().write_events(std::slice::from_ref(&told)).await.expect("written");
-            // The first one may be found by a look that was due anyhow; the next look would be due in ten minutes.
+            // A regular poll may find the first event. The next poll would be due in ten minutes.
             until(PATIENCE, "it is delivered", async || (post.receiver.asked().len() == n).then_some(())).await;
         }
         assert!(service.stop().await);
@@ -385,7 +387,7 @@ async fn what_one_host_writes_another_delivers_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_artist_who_is_gone_takes_what_was_to_be_told_along() {
+async fn pending_deliveries_about_an_erased_artist_are_removed() {
     each_database(async |_store: Store, url: &str| {
         let time = Time::noon();
         let receiver = Server::start(|_| answer(500, &[], "")).await;
@@ -416,11 +418,11 @@ async fn an_artist_who_is_gone_takes_what_was_to_be_told_along() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_is_far_behind_is_told_page_by_page_and_nobody_waits_for_it() {
+async fn a_webhook_far_behind_is_served_page_by_page_and_delays_no_other() {
     each_database(async |store: Store, url: &str| {
         let post = Post::open(url).await;
         let artist = post.artist(1, "default").await;
-        // More than two pages, with something to be told in each.
+        // More than two pages, with events to deliver in each.
         let events: Vec<Event> = (0..2_300)
             .map(|n| match n {
                 0 | 1_500 | 2_299 => event(post.time.now(), Some(artist), types::METRICS_COLLECTED, json!({ "n": n })),
@@ -452,7 +454,7 @@ async fn one_that_is_far_behind_is_told_page_by_page_and_nobody_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_writer_that_was_stopped_keeps_readers_back_for_seconds_and_no_writer() {
+async fn a_stopped_writer_blocks_readers_for_seconds_and_writers_never() {
     each_database(async |store: Store, url: &str| {
         if store.kind() == DatabaseKind::Sqlite {
             return;
@@ -463,10 +465,10 @@ async fn a_writer_that_was_stopped_keeps_readers_back_for_seconds_and_no_writer(
         sqlx::query("SELECT 1 AS held FROM pg_advisory_xact_lock_shared(7135240011894)")
             .execute(&mut *stopped)
             .await
-            .expect("it holds what a writer of events does");
+            .expect("the lock of a writer of events");
         let read = store.events_after(EventCursor::default(), 10);
         let (read, _) = futures::join!(read, post.write(None, types::RUN_COMPLETED, json!({})));
-        let error = read.expect_err("it gives up, and looks again later");
+        let error = read.expect_err("the reader gives up, to read again later");
         assert!(error.is_transient(), "{error}");
         stopped.rollback().await.expect("it ends");
         assert_eq!(post.events().await.len(), 1);
@@ -476,7 +478,7 @@ async fn a_writer_that_was_stopped_keeps_readers_back_for_seconds_and_no_writer(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_tenant_hears_of_its_own_artists_only() {
+async fn each_tenant_gets_events_about_its_own_artists_only() {
     each_database(async |_store: Store, url: &str| {
         let post = Post::open(url).await;
         post.add_at("north", "https://hooks.test/north", WebhookKind::Webhook, &[], Some("north")).await;

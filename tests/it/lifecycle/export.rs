@@ -1,4 +1,4 @@
-//! An export holds what the tables hold, row by row, and is written as it is read.
+//! Tests of exports: they hold every row of the tables, and are written while they are read.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _, Write};
@@ -20,17 +20,17 @@ use crate::support::database::each_database;
 use crate::support::fleet::Fleet;
 use crate::support::stage::Stage;
 
-/// Rows of the large artist.
+/// Number of rows of the large artist.
 const MANY: usize = 50_000;
 
-/// What memory may grow by for them, in bytes: they are over 50 MB by themselves.
+/// Maximum growth of memory for these rows, in bytes. The rows take more than 50 MB.
 const GROWTH_MAX: u64 = 24 * 1024 * 1024;
 
 fn date() -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 11, 18).expect("a date")
 }
 
-/// A file in memory that outlives whoever writes it.
+/// A file in memory that outlives its writer.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
 
@@ -58,7 +58,7 @@ fn files(zip: Vec<u8>) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// A value as either database writes it, in the form in which an export has it.
+/// Converts a value from either database to its form in an export.
 fn plain(value: &Json, kind: ColumnKind) -> Json {
     match (kind, value) {
         (_, Json::Null) => Json::Null,
@@ -159,11 +159,11 @@ async fn an_export_holds_what_the_tables_hold() {
             assert_eq!((&file["sha256"], &file["bytes"]), (&json!(hash), &json!(bytes.len())), "{file}");
         }
 
-        // What it tells the artist by finds what is there, once it is all that is left.
+        // The identifiers in the export are enough to find the artist's data.
         let identifiers = identifiers_of_export(Cursor::new(zip)).expect("an export");
         assert_eq!(identifiers.patterns(), stage.host.identifiers_of(artist).await.expect("read").patterns());
 
-        // No other artist's id, and no secret, anywhere.
+        // The export holds no id of another artist and no secret.
         let other = stage.simulator.world().artist(2).id.to_string();
         let secrets: Vec<String> =
             stage.simulator.world().artist_credentials(1).into_iter().map(|one| one.value).collect();
@@ -185,7 +185,7 @@ async fn an_export_holds_what_the_tables_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_is_there_whole_or_not_at_all_and_its_owners_alone() {
+async fn an_export_file_is_complete_or_absent_and_private_to_its_owner() {
     use std::os::unix::fs::PermissionsExt as _;
 
     each_database(async |store, url| {
@@ -207,7 +207,7 @@ async fn a_file_is_there_whole_or_not_at_all_and_its_owners_alone() {
                 .collect::<Vec<_>>()
         };
         assert_eq!(export(ArtistId::generate(), &path).status.code(), Some(2));
-        assert_eq!(names(), Vec::<std::ffi::OsString>::new(), "nothing is left of what failed");
+        assert_eq!(names(), Vec::<std::ffi::OsString>::new(), "a failed export leaves no file");
         let done = export(artists[0], &path);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         assert_eq!(names(), ["ada.zip"]);
@@ -215,11 +215,11 @@ async fn a_file_is_there_whole_or_not_at_all_and_its_owners_alone() {
         assert_eq!(mode, 0o600);
         assert!(files(std::fs::read(&path).expect("read")).contains_key("artists.csv"));
 
-        // Erased, and looked for with what the export knows.
+        // After the erasure, the identifiers in the export find nothing.
         let id = artists[0].to_string();
         let erased = fleet.command(&["privacy", "erase", &id]).output().expect("it runs");
         let said = String::from_utf8_lossy(&erased.stderr).into_owned();
-        assert!(erased.status.code() == Some(2) && said.contains("--yes"), "nobody can be asked: {said}");
+        assert!(erased.status.code() == Some(2) && said.contains("--yes"), "there is no terminal to ask: {said}");
         let erased =
             fleet.command(&["privacy", "erase", &id, "--yes", "--verify", "--json"]).output().expect("it runs");
         let said: Json = serde_json::from_slice(&erased.stdout).expect("JSON");
@@ -232,7 +232,7 @@ async fn a_file_is_there_whole_or_not_at_all_and_its_owners_alone() {
     .await;
 }
 
-/// Artists by themselves, with an event each.
+/// Artists without accounts, with one event each.
 async fn people(store: &Store, numbers: &[u128]) -> Vec<ArtistId> {
     let now = DateTime::UNIX_EPOCH;
     let artists: Vec<Artist> = numbers
@@ -250,7 +250,7 @@ async fn people(store: &Store, numbers: &[u128]) -> Vec<ArtistId> {
     artists.iter().map(|artist| artist.id).collect()
 }
 
-/// Events about an artist that no compression makes small.
+/// Events about an artist with incompressible data.
 async fn events(store: &Store, artist: ArtistId, count: usize) {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut noise = || {
@@ -275,7 +275,7 @@ async fn events(store: &Store, artist: ArtistId, count: usize) {
     }
 }
 
-/// How much memory a command took at most until shortly before its end, in bytes: it is looked at each time its output fills the pipe.
+/// Peak memory of a command until shortly before its end, in bytes, measured each time its output fills the pipe.
 fn peak(mut command: Command) -> (u64, usize) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
     let mut out = child.stdout.take().expect("piped");

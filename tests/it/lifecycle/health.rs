@@ -1,4 +1,4 @@
-//! Health as it comes of real runs: scenario folders, alerts told once, and what Prometheus is shown.
+//! Tests of health after real runs: scenarios, alerts and Prometheus metrics.
 
 mod alerts;
 mod commands;

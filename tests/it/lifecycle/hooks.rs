@@ -1,4 +1,4 @@
-//! What a webhook may be aimed at, how messages are signed, and what answers do to it.
+//! Tests of webhooks: allowed targets, signatures, and the handling of responses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn new(name: &str, url: &str) -> NewWebhook {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_webhook_cannot_be_aimed_inside() {
+async fn a_webhook_cannot_target_a_private_address() {
     each_database(async |store: Store, url: &str| {
         let inside = Server::start(|_| taken()).await;
         let post = Post::open(url).await;
@@ -61,7 +61,7 @@ async fn a_webhook_cannot_be_aimed_inside() {
         }
         assert!(store.list_webhooks().await.expect("listed").is_empty());
 
-        // What one host exempts another may not: the check is made whenever something is sent.
+        // Exemptions differ between hosts, so the address is checked at every delivery.
         let exempt = post
             .another_host(|config| {
                 let origins = [format!("https://127.0.0.1:{port}"), "https://localhost:8443".to_owned()];
@@ -74,23 +74,23 @@ async fn a_webhook_cannot_be_aimed_inside() {
         assert_eq!(post.host.deliver_due().await.expect("a round").failed, 2);
         let failed = store.list_deliveries(&DeliveryFilter::default()).await.expect("listed");
         for delivery in &failed {
-            let problem = delivery.problem.as_deref().expect("it says why");
+            let problem = delivery.problem.as_deref().expect("the delivery has a problem");
             assert!(problem.contains("is not a public address") || problem.contains("only https"), "{problem}");
-            assert_eq!(delivery.state, DeliveryState::Waiting, "it counts as a failure");
+            assert_eq!(delivery.state, DeliveryState::Waiting, "the delivery failed and waits");
         }
         let tested = post.host.test_webhook("named").await.expect_err("refused").to_string();
         assert!(tested.contains("is not a public address"), "{tested}");
-        assert!(inside.asked().is_empty(), "nothing came through");
+        assert!(inside.asked().is_empty(), "no request arrived");
 
         post.time.advance(TimeDelta::hours(1));
         assert_eq!(exempt.deliver_due().await.expect("a round").delivered, 1);
-        assert_eq!(inside.asked().len(), 1, "what is exempt is reached");
+        assert_eq!(inside.asked().len(), 1, "an exempt address is reached");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_does_not_serve_webhooks_whose_secrets_it_cannot_open() {
+async fn a_host_skips_webhooks_whose_secrets_it_cannot_decrypt() {
     each_database(async |store: Store, url: &str| {
         let post = Post::open(url).await;
         post.add("app", WebhookKind::Webhook, &[]).await;
@@ -110,7 +110,7 @@ async fn a_host_does_not_serve_webhooks_whose_secrets_it_cannot_open() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_are_signed_by_every_secret_that_holds() {
+async fn messages_are_signed_with_every_valid_secret() {
     each_database(async |_store: Store, url: &str| {
         let post = Post::open(url).await;
         let old = post.add("app", WebhookKind::Webhook, &[]).await;
@@ -126,21 +126,21 @@ async fn messages_are_signed_by_every_secret_that_holds() {
         assert_ne!(new, old);
         post.host.test_webhook("app").await.expect("answered");
         let message = &post.receiver.asked()[1];
-        assert_eq!((verify(message, &old).0, verify(message, &new).0), (2, 2), "both sign for a day");
+        assert_eq!((verify(message, &old).0, verify(message, &new).0), (2, 2), "both secrets sign for a day");
         post.time.advance(TimeDelta::hours(24));
         post.host.test_webhook("app").await.expect("answered");
-        assert_eq!(verify(&post.receiver.asked()[2], &new).0, 1, "the old one signs no more");
+        assert_eq!(verify(&post.receiver.asked()[2], &new).0, 1, "the old secret no longer signs");
 
         let newest = post.host.rotate_webhook_secret("app", TimeDelta::zero()).await.expect("rotated");
         post.host.test_webhook("app").await.expect("answered");
-        assert_eq!(verify(&post.receiver.asked()[3], newest.expose()).0, 1, "the one before is ended at once");
+        assert_eq!(verify(&post.receiver.asked()[3], newest.expose()).0, 1, "the previous secret ends at once");
         assert!(post.host.rotate_webhook_secret("app", TimeDelta::days(31)).await.is_err());
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_are_heeded_and_redirects_are_not_followed() {
+async fn responses_are_respected_and_redirects_are_not_followed() {
     each_database(async |store: Store, url: &str| {
         let status = Arc::new(AtomicU16::new(302));
         let says = Arc::clone(&status);
@@ -163,7 +163,7 @@ async fn answers_are_heeded_and_redirects_are_not_followed() {
         status.store(429, Ordering::SeqCst);
         post.time.advance(TimeDelta::minutes(1));
         post.host.deliver_due().await.expect("a round");
-        assert_eq!(shown().await.next_at, Some(post.time.now() + TimeDelta::minutes(30)), "it asked for patience");
+        assert_eq!(shown().await.next_at, Some(post.time.now() + TimeDelta::minutes(30)), "the delay of Retry-After");
 
         status.store(410, Ordering::SeqCst);
         post.time.advance(TimeDelta::minutes(30));
@@ -176,9 +176,9 @@ async fn answers_are_heeded_and_redirects_are_not_followed() {
         let second = post.write(Some(artist), types::METRICS_COLLECTED, json!({ "n": 2 })).await;
         post.time.advance(TimeDelta::days(2));
         post.host.deliver_due().await.expect("a round");
-        assert_eq!(post.receiver.asked().len(), before, "nothing is sent to what is off");
+        assert_eq!(post.receiver.asked().len(), before, "nothing is sent to a disabled webhook");
 
-        // The day for which it is tried begins anew.
+        // The day of retries starts again.
         status.store(500, Ordering::SeqCst);
         post.host.switch_webhook("app", true).await.expect("it is there");
         let report = post.host.deliver_due().await.expect("a round");
@@ -188,14 +188,14 @@ async fn answers_are_heeded_and_redirects_are_not_followed() {
         post.time.advance(TimeDelta::hours(1));
         assert_eq!(post.host.deliver_due().await.expect("a round").delivered, 2);
         let told: Vec<_> = post.receiver.asked()[before..].iter().map(crate::support::post::id_of).collect();
-        assert_eq!(told, [first.id, second.id], "nothing was lost meanwhile");
+        assert_eq!(told, [first.id, second.id], "no event was lost");
         assert_eq!(store.webhook_named("app").await.expect("it is there").disabled_reason, None);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ai_trigger_gets_what_the_platforms_terms_allow() {
+async fn the_ai_webhook_gets_only_what_the_platforms_terms_allow() {
     each_database(async |store: Store, url: &str| {
         let post = Post::open(url).await;
         for (name, forbids) in [("spotify", true), ("youtube", false)] {
@@ -217,11 +217,16 @@ async fn the_ai_trigger_gets_what_the_platforms_terms_allow() {
             asked.map(|asked| body_of(&asked)).collect::<Vec<_>>()
         };
         let expected = json!({
-            "artist_id": artist, "trigger_type": "daily_collection", "new_metrics": change(artist, "youtube")["new_metrics"],
+            "artist_id": artist, "trigger_type": "daily_collection",
+            "new_metrics": change(artist, "youtube")["new_metrics"],
         });
         assert_eq!(to("/app/api/ai/analyze-metrics"), [expected]);
         let titles: Vec<_> = to("/push").iter().map(|push| push["title"].clone()).collect();
-        assert_eq!(titles, ["Title of spotify", "Title of youtube", "unheard"], "terms on AI do not concern people");
+        assert_eq!(
+            titles,
+            ["Title of spotify", "Title of youtube", "unheard"],
+            "terms on AI do not apply to notifications for people"
+        );
         assert_eq!(to("/push")[0]["body"], "Followers are up 20.0 % to 1,200.");
         let filter = DeliveryFilter { state: Some(DeliveryState::Skipped), ..DeliveryFilter::default() };
         let mut reasons = store.list_deliveries(&filter).await.expect("listed");
@@ -247,7 +252,8 @@ async fn the_ai_trigger_gets_what_the_platforms_terms_allow() {
 
 fn release(platform: &str, forbids_ai: bool) -> Release {
     let manifest = Manifest::parse(&format!(
-        "[connector]\nname = \"{platform}\"\nplatform = \"{platform}\"\nversion = \"1.0.0\"\napi = \"^1\"\ntitle = \"Title of {platform}\"\nbatch_size = 50\n\
+        "[connector]\nname = \"{platform}\"\nplatform = \"{platform}\"\nversion = \"1.0.0\"\napi = \"^1\"\n\
+         title = \"Title of {platform}\"\nbatch_size = 50\n\
          [policy]\nforbids_ai = {forbids_ai}\n\
          [[metric]]\nname = \"followers\"\nkind = \"gauge\"\nunit = \"followers\"\n"
     ))
@@ -270,7 +276,7 @@ fn release(platform: &str, forbids_ai: bool) -> Release {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_of_a_webhook_is_stored_or_said_in_the_clear() {
+async fn no_secret_of_a_webhook_is_stored_or_shown_in_plain_text() {
     each_database(async |store: Store, url: &str| {
         let receiver = Server::start(|asked| answer(500, &[], asked.headers["webhook-signature"].clone())).await;
         let post = Post::with(url, Time::noon(), receiver, |_| {}).await;
@@ -303,13 +309,13 @@ async fn no_secret_of_a_webhook_is_stored_or_said_in_the_clear() {
             let encoded = secret.strip_prefix("whsec_").expect("its prefix");
             use base64::Engine as _;
             let key = base64::engine::general_purpose::STANDARD.decode(encoded).expect("base64");
-            assert!(!haystack.contains(encoded), "a secret was said");
+            assert!(!haystack.contains(encoded), "a secret was shown");
             let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
             for shown in [hex(encoded), key] {
-                assert!(!sealed.to_ascii_lowercase().contains(&shown), "a secret is stored in the clear");
+                assert!(!sealed.to_ascii_lowercase().contains(&shown), "a secret is stored in plain text");
             }
         }
-        assert!(!haystack.contains("v1,"), "nor is a signature");
+        assert!(!haystack.contains("v1,"), "a signature was shown");
     })
     .await;
 }

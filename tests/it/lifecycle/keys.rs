@@ -1,4 +1,4 @@
-//! The key that seals secrets is replaced while hosts collect.
+//! Tests of the rotation of the key that encrypts secrets, while hosts collect.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::database::each_database;
 use crate::support::fleet::{Fleet, until};
 use crate::support::stage::{Stage, noon};
 
-/// Long enough for a slow machine.
+/// Maximum wait on a slow machine.
 const SOON: Duration = Duration::from_secs(120);
 
 fn date() -> NaiveDate {
@@ -52,7 +52,7 @@ async fn a_key_is_replaced_while_a_service_collects() {
         .await;
         assert_eq!((run.counts.collected, run.counts.failed), (300, 0), "{run:?}");
 
-        // Whatever a refresh saved under the old key meanwhile is sealed anew too.
+        // Secrets that a refresh saved under the old key in the meantime are resealed too.
         let again = host.rotate_keys(None, &|_| {}).await.expect("rotated again");
         assert_eq!((again.changed, again.unreadable), (0, 0), "{again:?}");
         let third = host.rotate_keys(None, &|_| {}).await.expect("nothing is left to do");
@@ -74,11 +74,11 @@ async fn a_key_is_replaced_while_a_service_collects() {
             assert!(old_alone.open(&credential.sealed, &context).is_err(), "{credential:?}");
             assert!(new_alone.open(&credential.sealed, &context).is_ok(), "{credential:?}");
         }
-        // A host with the new key alone collects.
+        // A host with only the new key can collect.
         let host = stage.another_host(|config| config.secrets.key = Some(new.clone())).await;
         let kept = host.refresh_credentials().await.expect("a round");
         assert_eq!((kept.failed, kept.dead), (0, 0), "{kept:?}");
-        // No secret stands in the clear anywhere.
+        // No secret is stored in plain text.
         let mut canaries = Identifiers::default();
         for credential in stage.simulator.world().artist_credentials(0) {
             let form = serde_json::from_str::<Json>(&credential.value).ok();
@@ -92,7 +92,7 @@ async fn a_key_is_replaced_while_a_service_collects() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_began_before_a_rotation_opens_what_was_sealed_anew() {
+async fn a_batch_that_began_before_a_rotation_opens_resealed_secrets() {
     each_database(async |_, url| {
         let stage = Stage::set(url, small(2), |config| config.schedules.clear()).await;
         let service = Service::start(stage.host.clone()).await.expect("the service starts");
@@ -101,7 +101,7 @@ async fn a_batch_that_began_before_a_rotation_opens_what_was_sealed_anew() {
         assert!(service.reload(config).await.is_ok(), "the new configuration is put into force");
         let report = service.host().rotate_keys(None, &|_| {}).await.expect("rotated");
         assert!(report.resealed > 2 && report.unreadable == 0, "{report:?}");
-        // What is under way has the host of before.
+        // The batch in progress still has the previous configuration.
         let report = stage.run_some(date(), &["spotify", "instagram"]).await;
         assert_eq!((report.run.counts.collected, report.run.counts.failed), (4, 0), "{report:?}");
         assert!(service.stop().await);
@@ -110,7 +110,7 @@ async fn a_batch_that_began_before_a_rotation_opens_what_was_sealed_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refreshed_while_it_is_sealed_anew_is_not_lost() {
+async fn a_refresh_during_resealing_is_not_lost() {
     each_database(async |store, url| {
         let stage = Stage::installed(url, small(2), |_| {}).await;
         stage.import_of(&[0, 1], &["tiktok"], |_| "default".to_owned()).await;
@@ -118,19 +118,19 @@ async fn what_is_refreshed_while_it_is_sealed_anew_is_not_lost() {
         let place = SEALED[0];
         let page = store.sealed_page(place, None, 10).await.expect("read");
         assert_eq!(page.len(), 3, "the client and two accounts");
-        // Read by a rotation, then refreshed by a host, then put back by the rotation.
-        let refreshed = stage.host.refresh_credentials().await.expect("a round").refreshed;
+        // The rotation reads a secret, a host refreshes it, then the rotation writes it.
+        let refreshed = stage.host.keep_credentials().await.expect("a round").refreshed;
         assert_eq!(refreshed, 2);
         let new = Keyring::from_base64(&Keyring::generate_base64()).unwrap().with_old_key(&old).unwrap();
         let pairs: Vec<_> =
             page.into_iter().map(|sealed| (sealed.clone(), new.reseal(&sealed.bytes, &sealed.id).unwrap())).collect();
-        assert_eq!(store.reseal(place, &pairs).await.expect("written"), 1, "only what nobody has saved since");
+        assert_eq!(store.reseal(place, &pairs).await.expect("written"), 1, "only secrets that were not saved since");
         for credential in store.list_credentials(&CredentialFilter::default()).await.expect("listed") {
             let secret = new.open(&credential.sealed, &credential.id.to_string()).expect("it opens");
             let fresh = secret.injectable(stage.host.clock().now()).is_some();
             assert_eq!(fresh, credential.account_id.is_some(), "{credential:?}");
         }
-        // And the other way round: a refresh that was begun before does not mind.
+        // The other order works too: a refresh that started before the rotation.
         let report = stage.host.rotate_keys(Some(new), &|_| {}).await.expect("rotated");
         assert_eq!((report.resealed, report.current, report.changed), (2, 1, 0));
         let later = noon(date()) + TimeDelta::hours(23);
@@ -141,7 +141,7 @@ async fn what_is_refreshed_while_it_is_sealed_anew_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn commands_rotate_keys_and_say_when_the_old_one_can_go() {
+async fn commands_rotate_keys_and_report_when_the_old_one_can_be_removed() {
     use std::os::unix::fs::PermissionsExt as _;
 
     each_database(async |_store, url| {

@@ -1,4 +1,4 @@
-//! Where PostgreSQL's tables stand, and who may read them.
+//! Tests of the layout of PostgreSQL's tables, and of who may read them.
 
 use std::borrow::Cow;
 
@@ -12,14 +12,14 @@ use crate::support::database::{each_database, each_empty_database};
 use crate::support::stage::Stage;
 use crate::support::tables::number;
 
-/// What an older Backline brought along.
+/// The migrations of an older Backline.
 const BEFORE: [(i64, &str, &str); 3] = [
     (1, "first", include_str!("../../../migrations/postgres/0001_first.sql")),
     (2, "service", include_str!("../../../migrations/postgres/0002_service.sql")),
     (3, "releases", include_str!("../../../migrations/postgres/0003_releases.sql")),
 ];
 
-/// A server as Supabase sets one up: its roles, everything in `public` granted to all of them, and its publication.
+/// Sets up a server like Supabase: its roles, grants on everything in `public` to all of them, and its publication.
 const SUPABASE: &str = "
     DO $$
     DECLARE
@@ -39,7 +39,7 @@ const SUPABASE: &str = "
     ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO anon, authenticated, service_role;
     CREATE PUBLICATION supabase_realtime";
 
-/// A connection that finds names as anybody's does.
+/// A connection with the default search path.
 async fn plain(url: &str) -> PgConnection {
     let mut database = PgConnection::connect(url).await.unwrap();
     database.execute("SET search_path = \"$user\", public").await.unwrap();
@@ -58,7 +58,7 @@ async fn collected(url: &str) -> Stage {
     stage
 }
 
-/// How many rows a role sees of a table; none where it may not look.
+/// Number of rows that a role sees in a table; `None` without permission.
 async fn seen(database: &mut PgConnection, role: &str, table: &str) -> Option<i64> {
     let mut look = database.begin().await.unwrap();
     look.execute(AssertSqlSafe(format!("SET LOCAL ROLE {role}"))).await.unwrap();
@@ -72,7 +72,7 @@ async fn seen(database: &mut PgConnection, role: &str, table: &str) -> Option<i6
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_reads_a_row_who_is_not_meant_to() {
+async fn each_role_reads_only_the_rows_it_may() {
     each_empty_database(async |url| {
         if url.starts_with("sqlite") {
             return;
@@ -83,7 +83,8 @@ async fn nobody_reads_a_row_who_is_not_meant_to() {
 
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 1",
+             WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT LIKE 'pg\\_%'
+                 AND n.nspname <> 'information_schema' ORDER BY 1",
         )
         .fetch_all(&mut database)
         .await
@@ -102,7 +103,8 @@ async fn nobody_reads_a_row_who_is_not_meant_to() {
         }
         let claims = format!("SET request.jwt.claims = '{{\"sub\": \"{artist}\", \"role\": \"authenticated\"}}'");
         database.execute(AssertSqlSafe(claims)).await.unwrap();
-        for (table, rows) in [("artists", 1), ("metrics", 5), ("growth", 5), ("metrics_all", 5), ("metrics_archive", 0)] {
+        let visible = [("artists", 1), ("metrics", 5), ("growth", 5), ("metrics_all", 5), ("metrics_archive", 0)];
+        for (table, rows) in visible {
             let table = format!("public.{table}");
             assert_eq!(seen(&mut database, "authenticated", &table).await, Some(rows), "{table}");
         }
@@ -112,7 +114,7 @@ async fn nobody_reads_a_row_who_is_not_meant_to() {
         }
         assert_eq!(seen(&mut database, "service_role", "public.data_collection_logs").await, Some(3));
 
-        // What is published can be changed too, which a table without a key could not.
+        // Published tables can still be updated, which needs a primary key.
         let published = "SELECT COUNT(*) FROM pg_publication_tables
             WHERE pubname = 'supabase_realtime' AND schemaname = 'public' AND tablename = 'metrics'";
         assert_eq!(number(&mut database, published).await, 1);
@@ -122,13 +124,13 @@ async fn nobody_reads_a_row_who_is_not_meant_to() {
         stage.host.store().migrate().await.unwrap();
         assert_eq!(number(&mut database, published).await, 1, "migrating again adds it once");
         let kept = "SELECT has_table_privilege('authenticated', 'public.artists', 'UPDATE')::int::bigint";
-        assert_eq!(number(&mut database, kept).await, 1, "what the operator grants afterwards stays");
+        assert_eq!(number(&mut database, kept).await, 1, "grants that the operator adds later stay");
         database.execute("DROP POLICY backline_authenticated ON public.artists").await.unwrap();
         stage.host.store().migrate().await.unwrap();
         let policies = "SELECT COUNT(*) FROM pg_policy WHERE polname = 'backline_authenticated'";
-        assert_eq!(number(&mut database, policies).await, 3, "and so does what the operator takes away");
+        assert_eq!(number(&mut database, policies).await, 3, "and so do policies that the operator removes");
 
-        // A month that went to the archive as a whole is nobody else's to read either.
+        // A month that was archived as a whole stays private too.
         assert_eq!(number(&mut database, "SELECT backline.archive_month('2026-03-01')").await, 15);
         for (table, rows) in [("metrics", 0), ("metrics_archive", 5), ("metrics_all", 5)] {
             let table = format!("public.{table}");
@@ -143,7 +145,7 @@ async fn nobody_reads_a_row_who_is_not_meant_to() {
 }
 
 #[tokio::test]
-async fn a_database_of_before_keeps_everything_in_its_new_place() {
+async fn an_older_database_keeps_all_data_in_the_new_schema() {
     each_empty_database(async |url| {
         if url.starts_with("sqlite") {
             return;
@@ -156,16 +158,17 @@ async fn a_database_of_before_keeps_everything_in_its_new_place() {
         Migrator::with_migrations(migrations.to_vec()).run(&mut database).await.unwrap();
         database
             .execute(
-                "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at)
+                "INSERT INTO artists
+                     (id, name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at)
                  VALUES ('00000000-0000-0000-0000-0000000000aa', 'A', 'default', 'active', TRUE, 'UTC', now(), now());
                  INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, created_at, updated_at)
-                 VALUES ('00000000-0000-0000-0000-0000000000bb', '00000000-0000-0000-0000-0000000000aa', 'youtube', 'UCx', '{}',
-                     'active', now(), now());
-                 INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, extra, absent, coverage, observed,
-                     window_since, window_until, collection_source, data_quality_score, findings, notes, observed_at, release_digest,
-                     wit_version, run_id, document_id, created_at, updated_at)
-                 SELECT '00000000-0000-0000-0000-0000000000bb', '00000000-0000-0000-0000-0000000000aa', 'youtube', d, 5, '{}', '{}', '{}',
-                     '{}', now(), now(), 'api', 1, '[]', '[]', now(),
+                 VALUES ('00000000-0000-0000-0000-0000000000bb', '00000000-0000-0000-0000-0000000000aa', 'youtube',
+                     'UCx', '{}', 'active', now(), now());
+                 INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, extra, absent, coverage,
+                     observed, window_since, window_until, collection_source, data_quality_score, findings, notes,
+                     observed_at, release_digest, wit_version, run_id, document_id, created_at, updated_at)
+                 SELECT '00000000-0000-0000-0000-0000000000bb', '00000000-0000-0000-0000-0000000000aa', 'youtube', d,
+                     5, '{}', '{}', '{}', '{}', now(), now(), 'api', 1, '[]', '[]', now(),
                      'sha256:0000000000000000000000000000000000000000000000000000000000000000', '1.0.0',
                      '00000000-0000-0000-0000-0000000000cc', '00000000-0000-0000-0000-0000000000dd', now(), now()
                  FROM unnest(ARRAY['2024-02-29', '2026-01-31', '2026-02-01']::date[]) AS d",
@@ -186,18 +189,20 @@ async fn a_database_of_before_keeps_everything_in_its_new_place() {
             ("SELECT COUNT(*) FROM backline.activations", 2),
             ("SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL (
                 ARRAY['artists', 'metrics', 'growth', 'metrics_archive'])", 0),
-            // What everybody was granted when these tables stood in `public`.
+            // Grants from the time when these tables were in `public`.
             ("SELECT COUNT(*) FROM pg_class c CROSS JOIN unnest(ARRAY['anon', 'authenticated', 'service_role']) AS role
               WHERE c.relnamespace = 'backline'::regnamespace AND c.relkind IN ('r', 'p', 'v')
                   AND has_table_privilege(role, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
                   AND NOT (role = 'service_role' AND c.relname = 'collection_outcomes')", 0),
             ("SELECT COUNT(*) FROM pg_class c CROSS JOIN unnest(ARRAY['anon', 'authenticated', 'service_role']) AS role
-              WHERE c.relnamespace = 'backline'::regnamespace AND c.relkind = 'S' AND has_sequence_privilege(role, c.oid, 'USAGE')", 0),
+              WHERE c.relnamespace = 'backline'::regnamespace AND c.relkind = 'S'
+                  AND has_sequence_privilege(role, c.oid, 'USAGE')", 0),
         ] {
             assert_eq!(number(&mut database, what).await, expected, "{what}");
         }
-        // Triggers find their tables, whoever sets them off.
-        database.execute("UPDATE public.artists SET subscription_status = 'paused'; TRUNCATE backline.activations").await.unwrap();
+        // Triggers find their tables for every role.
+        let pause = "UPDATE public.artists SET subscription_status = 'paused'; TRUNCATE backline.activations";
+        database.execute(pause).await.unwrap();
         database.execute("UPDATE public.artists SET subscription_status = 'active'").await.unwrap();
         assert_eq!(number(&mut database, "SELECT COUNT(*) FROM backline.activations").await, 1);
         store.close().await;
@@ -206,7 +211,7 @@ async fn a_database_of_before_keeps_everything_in_its_new_place() {
 }
 
 #[tokio::test]
-async fn hosts_that_need_a_new_month_at_once_all_get_it() {
+async fn hosts_that_create_a_month_at_once_all_succeed() {
     each_database(async |store, url| {
         for year in 2031..2036 {
             let month = NaiveDate::from_ymd_opt(year, 7, 31).unwrap();
@@ -215,7 +220,10 @@ async fn hosts_that_need_a_new_month_at_once_all_get_it() {
                 got.unwrap();
             }
             if url.starts_with("postgres") {
-                let attached = format!("SELECT COUNT(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relname LIKE '%\\_{year}\\_07'");
+                let attached = format!(
+                    "SELECT COUNT(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                     WHERE c.relname LIKE '%\\_{year}\\_07'"
+                );
                 let mut database = plain(url).await;
                 assert_eq!(number(&mut database, &attached).await, 3, "{year}");
             }
@@ -225,7 +233,7 @@ async fn hosts_that_need_a_new_month_at_once_all_get_it() {
 }
 
 #[tokio::test]
-async fn tables_of_the_platforms_own_are_left_alone() {
+async fn tables_of_the_artist_platform_are_not_changed() {
     each_empty_database(async |url| {
         if url.starts_with("sqlite") {
             return;
@@ -243,7 +251,7 @@ async fn tables_of_the_platforms_own_are_left_alone() {
 }
 
 #[tokio::test]
-async fn names_are_found_without_the_databases_help() {
+async fn tables_are_found_without_a_search_path_setting() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
             return;

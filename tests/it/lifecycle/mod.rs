@@ -1,4 +1,4 @@
-//! What happens to numbers after they are stored: events and deliveries, health, archive, privacy, and who may read the tables.
+//! Tests of stored data: events and deliveries, health, archive, privacy, and access to the tables.
 
 mod archive;
 mod commands;

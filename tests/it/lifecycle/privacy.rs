@@ -1,5 +1,5 @@
-//! Consent, its withdrawal, and erasure: at rest, while batches and refreshes are under way, and against everything that would bring an
-//! artist back.
+//! Tests of consent, withdrawal and erasure: at rest, during batches and refreshes, and against everything that could
+//! restore an erased artist.
 
 use std::time::Duration;
 
@@ -27,10 +27,10 @@ use crate::support::http::{Server, answer};
 use crate::support::post::{RECEIVER, routes};
 use crate::support::stage::{Stage, platform};
 
-/// Long enough for a slow machine.
+/// Maximum wait on a slow machine.
 const SOON: Duration = Duration::from_secs(120);
 
-/// How long platforms take to answer where a test needs a batch that is under way.
+/// Delay of the platforms' responses in tests that need a batch in progress.
 const SLOW_MS: u64 = 2_500;
 
 fn day(day: u32) -> NaiveDate {
@@ -49,7 +49,7 @@ async fn accounts_of(stage: &Stage, artist: ArtistId) -> Vec<Account> {
     stage.host.store().accounts_of(&[artist]).await.expect("accounts are read")
 }
 
-/// Where something of an artist is found, documents included.
+/// Where an artist's identifiers are found, including documents.
 async fn found(host: &Host, identifiers: &Identifiers) -> Vec<Sighting> {
     assert!(identifiers.len() >= 4, "{identifiers:?}");
     host.search(identifiers, true, &|_| {}).await.expect("the database is searched")
@@ -93,7 +93,7 @@ async fn every_table_and_column_is_in_the_registry() {
 }
 
 #[tokio::test]
-async fn a_consent_on_record_is_never_changed_and_goes_only_with_its_artist() {
+async fn a_recorded_consent_is_never_changed_and_is_removed_only_with_its_artist() {
     each_database(async |store, url| {
         let stage = Stage::bare(url, small(1), |_| {}).await;
         let artist = Artist {
@@ -126,7 +126,7 @@ async fn a_consent_on_record_is_never_changed_and_goes_only_with_its_artist() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
+async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
     each_database(async |store, url| {
         let stage = Stage::set(url, SimulatorConfig { troubles: true, ..small(8) }, |_| {}).await;
         stage.run(day(18)).await;
@@ -135,7 +135,7 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
         let artist = artist_of(&stage, 2);
         let accounts = accounts_of(&stage, artist).await;
         let identifiers = stage.host.identifiers_of(artist).await.unwrap();
-        // What the simulator's runs leave empty: the archive, quarantine, an activation, and texts that name the artist.
+        // Fills what the runs leave empty: the archive, quarantine, an activation, and texts that name the artist.
         let pool = raw(&store, url).await;
         let (a, b) = (accounts[0].id, &accounts[1]);
         if store.kind() == DatabaseKind::Postgres {
@@ -143,18 +143,33 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
         }
         for statement in [
             "INSERT INTO metrics_archive SELECT * FROM metrics WHERE metric_date = '2026-11-18'".to_owned(),
-            "INSERT INTO activations (artist_id, platform, cause, at) SELECT id, 'youtube', 'account', created_at FROM artists
-             WHERE TRUE ON CONFLICT DO NOTHING".to_owned(),
-            "INSERT INTO quarantine (id, account_id, artist_id, platform, metric_date, metric, value, rule, release_digest, document_id,
-                 status, created_at)
-             SELECT document_id, account_id, artist_id, platform, metric_date, 'followers', '-5', 'negative', release_digest, document_id,
-                 'held', created_at FROM metrics WHERE metric_date = '2026-11-18'".to_owned(),
-            format!("INSERT INTO plugin_logs (run_id, platform, level, message, at) SELECT id, 'youtube', 'info',
-                 'skipped {} and ' || 'others', started_at FROM runs", a.to_string().to_uppercase()),
-            "INSERT INTO plugin_logs (run_id, platform, level, message, at) SELECT id, 'youtube', 'info', 'all is well', started_at FROM runs".to_owned(),
+            "INSERT INTO activations (artist_id, platform, cause, at)
+             SELECT id, 'youtube', 'account', created_at FROM artists WHERE TRUE ON CONFLICT DO NOTHING"
+                .to_owned(),
+            "INSERT INTO quarantine (id, account_id, artist_id, platform, metric_date, metric, value, rule,
+                 release_digest, document_id, status, created_at)
+             SELECT document_id, account_id, artist_id, platform, metric_date, 'followers', '-5', 'negative',
+                 release_digest, document_id, 'held', created_at FROM metrics WHERE metric_date = '2026-11-18'"
+                .to_owned(),
+            format!(
+                "INSERT INTO plugin_logs (run_id, platform, level, message, at) SELECT id, 'youtube', 'info',
+                 'skipped {} and ' || 'others', started_at FROM runs",
+                a.to_string().to_uppercase()
+            ),
+            "INSERT INTO plugin_logs (run_id, platform, level, message, at)
+             SELECT id, 'youtube', 'info', 'no problem', started_at FROM runs"
+                .to_owned(),
             format!("UPDATE batches SET message = 'waits for {}'", b.platform_id),
-            format!("UPDATE collection_outcomes SET message = 'asked with {} and others' WHERE artist_id <> '{artist}'", b.platform_id),
-            format!("INSERT INTO lost_metrics (release_digest, name, reason, first_seen) SELECT digest, 'x', 'refused for {}', installed_at FROM releases", artist.0.simple()),
+            format!(
+                "UPDATE collection_outcomes SET message = 'asked with {} and others'
+                 WHERE artist_id <> '{artist}'",
+                b.platform_id
+            ),
+            format!(
+                "INSERT INTO lost_metrics (release_digest, name, reason, first_seen)
+                 SELECT digest, 'x', 'refused for {}', installed_at FROM releases",
+                artist.0.simple()
+            ),
         ] {
             execute(&pool, &statement).await;
         }
@@ -195,10 +210,16 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
         assert_eq!(found(&stage.host, &identifiers).await, []);
         assert_eq!(
             receipt.texts.keys().collect::<Vec<_>>(),
-            ["batches.message", "collection_outcomes.message", "events.data", "lost_metrics.reason", "plugin_logs.message"]
+            [
+                "batches.message",
+                "collection_outcomes.message",
+                "events.data",
+                "lost_metrics.reason",
+                "plugin_logs.message"
+            ]
         );
         let said: Vec<&str> = after["plugin_logs"].iter().filter_map(|row| row["message"].as_str()).collect();
-        assert!(said.contains(&"skipped [erased] and others") && said.contains(&"all is well"), "{said:?}");
+        assert!(said.contains(&"skipped [erased] and others") && said.contains(&"no problem"), "{said:?}");
 
         let events = stage.events().await;
         let reason = events.iter().find(|event| event.id == lost.id).map(|event| event.data["reason"].clone());
@@ -206,7 +227,7 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
         let events: Vec<Event> = events.into_iter().filter(|event| event.kind == types::ARTIST_ERASED).collect();
         assert_eq!((events.len(), events[0].artist_id), (1, None));
         assert_eq!(events[0].data["artist_id_sha256"], subject_of(artist));
-        assert_eq!(events[0].data["tenant"], json!("default"), "whose subscribers are to know");
+        assert_eq!(events[0].data["tenant"], json!("default"), "the tenant whose subscribers get the event");
         assert_eq!(events[0].data["rows"], json!(receipt.rows));
 
         let again = stage.host.erase(artist).await.expect("erased already");
@@ -221,7 +242,7 @@ async fn an_artist_is_erased_from_every_table_and_everybody_else_stays() {
     .await;
 }
 
-/// A stage whose platforms are slow, with a service at work on one run of everybody. Webhooks reach nobody who takes anything.
+/// A stage with slow platforms and a service that works on one run of all accounts. Webhooks always fail.
 async fn at_work(
     url: &str,
     artists: u32,
@@ -266,7 +287,7 @@ async fn ended(stage: &Stage) -> backline_model::Run {
 async fn an_artist_erased_during_a_run_stays_erased() {
     each_database(async |store, url| {
         let state = tempfile::tempdir().expect("a folder");
-        // An event about the artist that nobody can be told.
+        // An event about the artist that can't be delivered.
         let waits = async |stage: &Stage| {
             let webhook = NewWebhook {
                 name: "app".to_owned(),
@@ -306,8 +327,8 @@ async fn an_artist_erased_during_a_run_stays_erased() {
         assert_eq!(store.list_deliveries(&queued).await.expect("deliveries are listed"), []);
         let run = ended(&stage).await;
         assert_eq!((run.counts.collected, run.counts.failed, run.counts.planned), (10, 0, 10), "{run:?}");
-        assert_eq!(found(&stage.host, &identifiers).await, [], "after the run under way");
-        assert!(service.stop().await, "it ends in order");
+        assert_eq!(found(&stage.host, &identifiers).await, [], "after the run in progress");
+        assert!(service.stop().await, "the service stops cleanly");
 
         stage.simulator.set_faults(Vec::new());
         stage.set_date(day(19));
@@ -320,7 +341,7 @@ async fn an_artist_erased_during_a_run_stays_erased() {
         assert_eq!(found(&again, &identifiers).await, [], "after a restart");
         let artists = stage.host.store().list_artists(&ArtistFilter::default()).await.expect("artists are read");
         assert_eq!(artists.len(), 2);
-        // Imported again, with everybody: the one stays out.
+        // A new import of all artists leaves out the erased one.
         let saved = store.save_artists(&[Artist { id: artist, ..artists[0].clone() }], again.clock().now()).await;
         assert_eq!(saved.expect("nothing fails").left_out, 1);
         let accounts = [Account { artist_id: artist, ..accounts_of(&stage, artists[0].id).await[0].clone() }];
@@ -335,7 +356,7 @@ async fn an_artist_erased_during_a_run_stays_erased() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_of_nobody_but_the_erased_one_ends() {
+async fn a_run_of_the_erased_artist_only_ends() {
     each_database(async |_store, url| {
         let state = tempfile::tempdir().expect("a folder");
         let (stage, service, _) = at_work(url, 1, state.path(), async |_| {}).await;
@@ -351,7 +372,7 @@ async fn a_run_of_nobody_but_the_erased_one_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_withdrawn_while_a_batch_is_under_way_is_not_stored() {
+async fn after_a_withdrawal_during_a_batch_nothing_is_stored() {
     each_database(async |store, url| {
         let state = tempfile::tempdir().expect("a folder");
         let (stage, service, _) = at_work(url, 2, state.path(), async |_| {}).await;
@@ -380,7 +401,7 @@ async fn what_is_withdrawn_while_a_batch_is_under_way_is_not_stored() {
         assert!(!events.iter().any(|event| event.data["account_id"] == json!(account.id)), "{events:?}");
         assert!(service.stop().await);
 
-        // An older withdrawal that is put on record late takes nothing along.
+        // An older withdrawal that is recorded late removes nothing.
         let late = consent(artist, "tiktok", false, -3_600, &stage);
         let recorded = record_consents(&store, stage.host.config(), &[late]).await.expect("it is recorded");
         assert_eq!(recorded.credentials, []);
@@ -390,7 +411,7 @@ async fn what_is_withdrawn_while_a_batch_is_under_way_is_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_is_being_refreshed_does_not_outlive_its_artist() {
+async fn a_token_that_is_being_refreshed_is_erased_with_its_artist() {
     each_database(async |store, url| {
         let state = tempfile::tempdir().expect("a folder");
         let folder = state.path().to_owned();
@@ -416,23 +437,26 @@ async fn a_token_that_is_being_refreshed_does_not_outlive_its_artist() {
         assert_eq!(left.iter().filter(|credential| credential.account_id.is_some()).count(), 1);
         assert_eq!(found(&stage.host, &identifiers).await, []);
         let kept = std::fs::read_dir(state.path().join("refreshes")).map_or(0, |files| files.flatten().count());
-        assert_eq!(kept, 0, "nothing of it is kept beside the database");
+        assert_eq!(kept, 0, "no file of it is left beside the database");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_that_still_lists_an_erased_artist_brings_nobody_back_until_readmitted() {
+async fn a_table_that_still_lists_an_erased_artist_does_not_restore_it_until_readmitted() {
     each_database(async |store, url| {
-        let query = "SELECT id, name, subscription_status, TRUE AS consent_youtube, channel AS youtube FROM platform_artists";
+        let query = "SELECT id, name, subscription_status, TRUE AS consent_youtube, channel AS youtube
+            FROM platform_artists";
         let stage = Stage::installed(url, small(2), |config| config.sync.query = Some(query.to_owned())).await;
         let pool = raw(&store, url).await;
         let home = if store.kind() == DatabaseKind::Postgres { "public." } else { "" };
-        execute(&pool, &format!("CREATE TABLE {home}platform_artists (id TEXT, name TEXT, subscription_status TEXT, channel TEXT)")).await;
+        let columns = "id TEXT, name TEXT, subscription_status TEXT, channel TEXT";
+        execute(&pool, &format!("CREATE TABLE {home}platform_artists ({columns})")).await;
         for index in 0..2 {
             let channel = stage.simulator.world().artist(index).youtube_channel_id;
             let id = artist_of(&stage, index);
-            execute(&pool, &format!("INSERT INTO {home}platform_artists VALUES ('{id}', 'Ada', 'active', '{channel}')")).await;
+            let values = format!("'{id}', 'Ada', 'active', '{channel}'");
+            execute(&pool, &format!("INSERT INTO {home}platform_artists VALUES ({values})")).await;
         }
         let sync = async || stage.host.sync_artists(SyncRequest::default()).await.expect("synced");
         let first = sync().await;
@@ -443,31 +467,51 @@ async fn a_table_that_still_lists_an_erased_artist_brings_nobody_back_until_read
         let second = sync().await;
         assert_eq!((second.artists_added, second.accounts_added, second.erased_left_out), (0, 0, 1), "{second:?}");
         let places = found(&stage.host, &identifiers).await;
-        assert_eq!(places.iter().map(|place| (place.column.as_str(), place.own)).collect::<Vec<_>>(), [("id", false), ("channel", false)]);
+        let places: Vec<_> = places.iter().map(|place| (place.column.as_str(), place.own)).collect();
+        assert_eq!(places, [("id", false), ("channel", false)]);
 
-        // On PostgreSQL the platform's own code writes the table of artists: then the artist is there, and is not collected.
+        // On PostgreSQL the artist platform can insert the artist itself. The artist is then listed but not collected.
         let name = if store.kind() == DatabaseKind::Postgres { "artists" } else { "main.artists" };
-        execute(&pool, &format!("INSERT INTO {name} (id, name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at)
-            SELECT '{artist}', 'Ada', tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at FROM {name}")).await;
+        let copied = "tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at";
+        execute(
+            &pool,
+            &format!("INSERT INTO {name} (id, name, {copied}) SELECT '{artist}', 'Ada', {copied} FROM {name}"),
+        )
+        .await;
         let account = stage.simulator.world().artist(0).youtube_channel_id;
-        execute(&pool, &format!("INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, created_at, updated_at)
-            SELECT '{}', '{artist}', platform, '{account}', '{{}}', 'active', created_at, updated_at FROM accounts", uuid::Uuid::new_v4())).await;
-        execute(&pool, &format!("INSERT INTO consents (artist_id, platform, granted, scope, source, recorded_at)
-            SELECT '{artist}', platform, granted, scope, source, recorded_at FROM consents")).await;
+        let id = uuid::Uuid::new_v4();
+        execute(
+            &pool,
+            &format!(
+                "INSERT INTO accounts
+                (id, artist_id, platform, platform_id, settings, status, created_at, updated_at)
+            SELECT '{id}', '{artist}', platform, '{account}', '{{}}', 'active', created_at, updated_at FROM accounts"
+            ),
+        )
+        .await;
+        execute(
+            &pool,
+            &format!(
+                "INSERT INTO consents (artist_id, platform, granted, scope, source, recorded_at)
+            SELECT '{artist}', platform, granted, scope, source, recorded_at FROM consents"
+            ),
+        )
+        .await;
         for credential in stage.simulator.world().operator_credentials() {
             if credential.platform == "youtube" {
-                let set = stage.host.set_credential(&platform("youtube"), credential.slot, None, &credential.value).await;
+                let (youtube, value) = (platform("youtube"), &credential.value);
+                let set = stage.host.set_credential(&youtube, credential.slot, None, value).await;
                 set.expect("the key is set");
             }
         }
         let run = stage.run_some(day(18), &["youtube"]).await.run;
         assert_eq!((run.counts.collected, run.counts.excluded, run.counts.failed), (1, 0, 0), "{run:?}");
 
-        let erasure = stage.host.erase(artist).await.expect("erased once more");
+        let erasure = stage.host.erase(artist).await.expect("erased again");
         assert_eq!((erasure.erased_before, erasure.receipt.rows["artists"]), (false, 2), "receipts add up");
         stage.host.readmit(artist).await.expect("readmitted");
         assert!(matches!(stage.host.readmit(artist).await, Err(HostError::NotErased(_))));
-        assert!(store.erasure(artist).await.expect("read").expect("it stays on record").readmitted_at.is_some());
+        assert!(store.erasure(artist).await.expect("read").expect("still on record").readmitted_at.is_some());
         let third = sync().await;
         assert_eq!((third.artists_added, third.accounts_added, third.erased_left_out), (1, 1, 0), "{third:?}");
         let run = stage.run_some(day(18), &["youtube"]).await.run;
@@ -495,7 +539,7 @@ async fn erasing_and_saving_at_once_leaves_nothing_behind() {
             })
             .collect();
         store.save_artists(&artists, now).await.expect("saved");
-        // Names that change with every save, so that each one writes.
+        // The names change with every save, so that each one writes.
         let saving = async {
             for round in 0..30 {
                 let renamed: Vec<Artist> =

@@ -1,4 +1,4 @@
-//! Every row of every table as JSON, on either kind of database, read with SQL of the tests' own.
+//! Reads every row of every table as JSON, on both kinds of database, with the tests' own SQL.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use sqlx::{AnyPool, AssertSqlSafe, Row as _};
 /// Rows, by table.
 pub type Rows = BTreeMap<&'static str, Vec<Json>>;
 
-/// A connection of the test's own.
+/// A connection pool of the test.
 pub async fn raw(store: &Store, url: &str) -> AnyPool {
     let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
     match store.kind() {
@@ -29,7 +29,7 @@ pub async fn execute(pool: &AnyPool, statement: &str) {
         .unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
-/// Every table and column there is, but for the list of migrations.
+/// All tables and columns, except for the list of migrations.
 pub async fn columns(store: &Store, pool: &AnyPool) -> BTreeMap<String, Vec<String>> {
     let query = match store.kind() {
         DatabaseKind::Sqlite => {

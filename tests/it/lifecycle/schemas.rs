@@ -1,4 +1,4 @@
-//! Every event that Backline writes is as docs/events says.
+//! Tests that all events match the schemas in docs/events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,14 +16,17 @@ use crate::support::database::each_database;
 use crate::support::stage::{Stage, noon, platform};
 use crate::support::variants::variant;
 
-/// The documents' schemas, by type.
+/// The schemas in docs/events, by event type.
 fn schemas() -> BTreeMap<String, Json> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events");
     let files = std::fs::read_dir(folder).expect("docs/events is there").map(|entry| entry.expect("readable").path());
     files
         .map(|path| {
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            let kind = name.strip_suffix(".v1.schema.json").unwrap_or_else(|| panic!("what is {name}?")).to_owned();
+            let kind = name
+                .strip_suffix(".v1.schema.json")
+                .unwrap_or_else(|| panic!("the file name {name} is no event schema"))
+                .to_owned();
             let schema = std::fs::read_to_string(&path).expect("readable");
             (kind, serde_json::from_str(&schema).unwrap_or_else(|error| panic!("{name}: {error}")))
         })
@@ -34,7 +37,7 @@ fn validator(kind: &str, schema: &Json) -> Validator {
     jsonschema::options().should_validate_formats(true).build(schema).unwrap_or_else(|error| panic!("{kind}: {error}"))
 }
 
-/// Checks a message, and that each of its fields is described: a subscriber may be told more, but not without a word about it.
+/// Checks a message against its schema. Additional fields are allowed only if the schema describes them.
 fn check(schemas: &BTreeMap<String, Json>, message: &Json) {
     let kind = message["type"].as_str().expect("a type");
     let schema = schemas.get(kind).unwrap_or_else(|| panic!("{kind} has no schema in docs/events"));
@@ -73,7 +76,7 @@ fn every_type_of_event_has_a_schema_with_an_example_that_fits_and_a_chapter() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_life_of_collections_writes_fits_the_schemas() {
+async fn all_events_of_a_series_of_collections_match_the_schemas() {
     each_database(async |_store: Store, url: &str| {
         let date = NaiveDate::from_ymd_opt(2026, 11, 18).expect("a date");
         let simulator = SimulatorConfig {
@@ -109,7 +112,7 @@ async fn what_a_life_of_collections_writes_fits_the_schemas() {
             types::CONNECTOR_ROLLED_BACK,
             types::RUN_COMPLETED,
         ] {
-            assert!(written.contains(kind), "no {kind} was written, so nothing was checked of it: {written:?}");
+            assert!(written.contains(kind), "no {kind} was written, so its schema was not checked: {written:?}");
         }
     })
     .await;

@@ -1,4 +1,4 @@
-//! What is refused before it runs, and how compiled code is kept.
+//! Tests of loading: components that are refused before they run, and the cache of compiled code.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ async fn refused(sandbox: &Sandbox, component: &[u8]) -> LoadError {
 }
 
 #[tokio::test]
-async fn an_import_that_is_not_given_is_refused_by_its_name() {
+async fn an_unknown_import_is_refused_by_name() {
     let error = refused(&sandbox(|_| {}), &guest("imports_unknown")).await;
     assert!(matches!(&error, LoadError::UnknownImport { import, .. } if import == "evil:kit/shell@1.0.0"), "{error}");
 }
 
 #[test]
-fn first_party_connectors_import_nothing_but_backlines_own_interfaces() {
+fn first_party_connectors_import_only_backlines_interfaces() {
     for name in ["youtube", "spotify", "instagram", "tiktok", "apple-music"] {
         let inspection = inspect(&plugin(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(
@@ -30,11 +30,11 @@ fn first_party_connectors_import_nothing_but_backlines_own_interfaces() {
         assert!(foreign.is_empty(), "{name} imports {foreign:?}");
     }
     let with_wasi = inspect(&guest("imports_wasi")).expect("a connector");
-    assert!(with_wasi.imports.iter().any(|import| import.starts_with("wasi:")), "what else is imported is seen");
+    assert!(with_wasi.imports.iter().any(|import| import.starts_with("wasi:")), "the list shows other imports");
 }
 
 #[tokio::test]
-async fn what_is_no_connector_is_refused() {
+async fn a_file_that_is_not_a_connector_is_refused() {
     let sandbox = sandbox(|config| config.component_bytes_max = 1 << 20);
     let error = refused(&sandbox, b"\0asm\x01\0\0\0").await;
     assert!(matches!(error, LoadError::Inspect(_)) && error.to_string().contains("core module"), "{error}");
@@ -45,20 +45,20 @@ async fn what_is_no_connector_is_refused() {
 }
 
 #[tokio::test]
-async fn another_component_than_the_one_asked_for_is_refused() {
+async fn a_component_with_another_digest_is_refused() {
     let (asked, given) = (guest("well_behaved"), guest("panics_on_account"));
     let error = sandbox(|_| {}).load(&given, Digest::of(&asked), None).await.err().expect("a refusal");
     assert!(matches!(error, LoadError::Digest { actual, .. } if actual == Digest::of(&given)), "{error}");
 }
 
 #[tokio::test]
-async fn a_component_that_needs_more_memory_than_its_bound_is_found_out_at_loading() {
+async fn a_component_that_needs_more_memory_than_its_bound_is_refused_at_loading() {
     let error = refused(&sandbox(|config| config.memory_bytes_max = 64 << 10), &guest("well_behaved")).await;
     assert!(matches!(error, LoadError::Start(_) | LoadError::Link(_)), "{error}");
 }
 
 #[tokio::test]
-async fn wasi_works_with_nothing_behind_its_doors() {
+async fn wasi_works_without_access_to_anything() {
     let connector = load(&sandbox(|config| config.log_bytes_max = 20_000), "imports_wasi").await;
     let deadline = within(Duration::from_secs(60));
     let call = connector.fetch(Session::without_capabilities(), accounts(&["a"]), context(), deadline).await;
@@ -77,12 +77,12 @@ async fn wasi_works_with_nothing_behind_its_doors() {
 }
 
 #[test]
-fn a_bound_of_nothing_is_refused() {
+fn a_bound_of_zero_is_refused() {
     let refused = Sandbox::new(SandboxConfig { calls_at_once: 0, ..config() }).err().expect("a refusal");
     assert!(matches!(refused, SandboxError::Config { field: "calls_at_once", .. }), "{refused}");
 }
 
-/// A sandbox that keeps what it compiled.
+/// A sandbox that caches compiled code.
 struct Cache {
     folder: tempfile::TempDir,
     sandbox: Sandbox,
@@ -104,7 +104,7 @@ impl Cache {
     }
 }
 
-/// Which of the two guests it is that answers: one of them panics.
+/// Whether the connector is `well_behaved`. The other guest panics.
 async fn is_well_behaved(connector: &Connector) -> bool {
     fetch(connector, &["poison"]).await.is_ok()
 }
@@ -114,7 +114,7 @@ fn digest_of_file(path: &Path) -> Digest {
 }
 
 #[tokio::test]
-async fn compiled_code_is_kept_for_this_user_alone_and_used_again() {
+async fn compiled_code_is_private_to_the_user_and_reused() {
     let cache = Cache::new();
     let component = guest("well_behaved");
     let (_, record) = cache.load(&component, None).await;
@@ -124,7 +124,7 @@ async fn compiled_code_is_kept_for_this_user_alone_and_used_again() {
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(cache.load(&component, Some(&record)).await.1, record);
 
-    // That it is used shows only when it is other code: here another guest's, with a record that vouches for it.
+    // To show the reuse, the cached code is replaced with another guest's, with a matching record.
     let other = guest("panics_on_account");
     let (_, record_of_other) = cache.load(&other, None).await;
     std::fs::copy(cache.path(&record_of_other), cache.path(&record)).expect("copied");
@@ -133,7 +133,7 @@ async fn compiled_code_is_kept_for_this_user_alone_and_used_again() {
 }
 
 #[tokio::test]
-async fn compiled_code_that_was_tampered_with_is_compiled_anew() {
+async fn compiled_code_that_was_tampered_with_is_compiled_again() {
     let cache = Cache::new();
     let (component, other) = (guest("well_behaved"), guest("panics_on_account"));
     let (_, record) = cache.load(&component, None).await;
@@ -147,7 +147,7 @@ async fn compiled_code_that_was_tampered_with_is_compiled_anew() {
 }
 
 #[tokio::test]
-async fn compiled_code_that_no_record_vouches_for_is_never_loaded() {
+async fn compiled_code_without_a_matching_record_is_never_loaded() {
     let cache = Cache::new();
     let (component, other) = (guest("well_behaved"), guest("panics_on_account"));
     let (_, record_of_other) = cache.load(&other, None).await;
@@ -173,7 +173,7 @@ async fn a_child_process_compiles() {
 }
 
 #[tokio::test]
-async fn the_child_is_told_the_limits_in_force_and_not_the_defaults() {
+async fn the_child_gets_the_configured_limits() {
     let folder = tempfile::tempdir().expect("a folder");
     let (script, told) = (folder.path().join("compiler"), folder.path().join("told"));
     std::fs::write(&script, format!("#!/bin/sh\necho \"$1 $4 $5 $6\" > '{}'\nexit 1\n", told.display()))
@@ -201,13 +201,13 @@ async fn a_child_that_takes_too_much_time_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_compiler_that_is_not_there_is_named() {
+async fn a_missing_compiler_is_named() {
     let sandbox = sandbox(|config| config.compiler = Some(PathBuf::from("/nowhere/backline")));
     let error = refused(&sandbox, &guest("well_behaved")).await;
     assert!(error.to_string().contains("/nowhere/backline"), "{error}");
 }
 
-/// A connector that carries a module of many megabytes which takes a compiler many seconds.
+/// A connector with a module of many megabytes that takes many seconds to compile.
 fn laborious_component() -> Vec<u8> {
     use wasm_encoder::{CodeSection, ComponentSection as _, Function, FunctionSection, Module, TypeSection, ValType};
 
@@ -234,7 +234,7 @@ fn laborious_component() -> Vec<u8> {
     let mut module = Module::new();
     module.section(&types).section(&functions).section(&code);
 
-    // Appended to a component that is whole without it.
+    // The module is appended to a component that is complete without it.
     let mut component = guest("well_behaved");
     wasm_encoder::ModuleSection(&module).append_to_component(&mut component);
     component

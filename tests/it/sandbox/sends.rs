@@ -1,4 +1,4 @@
-//! What a connector has under way, seen from a server.
+//! Tests of a connector's requests in progress, seen from a server.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// Holds every request for `/hold` until its client hangs up, and answers `/go` once `go_after` are held.
+/// Holds every request for `/hold` until its client disconnects, and responds to `/go` once `go_after` are held.
 struct Holding {
     base: String,
     held: watch::Receiver<usize>,
@@ -38,10 +38,10 @@ impl Holding {
         Self { base, held, hung_up, _tasks: tasks }
     }
 
-    /// Waits until so many clients have hung up.
+    /// Waits until this number of clients has disconnected.
     async fn all_hung_up(&self, clients: u32) {
         let waited = tokio::time::timeout(Duration::from_secs(30), self.hung_up.acquire_many(clients)).await;
-        waited.expect("every request is given up").expect("never closed").forget();
+        waited.expect("every request is cancelled").expect("never closed").forget();
     }
 }
 
@@ -59,7 +59,7 @@ async fn serve(mut stream: TcpStream, held: watch::Sender<usize>, go_after: usiz
 }
 
 #[tokio::test]
-async fn what_is_under_way_when_a_call_answers_is_given_up() {
+async fn requests_in_progress_when_a_call_returns_are_cancelled() {
     let server = Holding::start(4).await;
     let connector = load(&sandbox(|_| {}), "drops_sends").await;
     let (_gateway, session) = session(&connector, &server.base, |_| {});
@@ -70,7 +70,7 @@ async fn what_is_under_way_when_a_call_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_at_the_deadline_is_given_up() {
+async fn requests_in_progress_at_the_deadline_are_cancelled() {
     let server = Holding::start(usize::MAX).await;
     let connector = load(&sandbox(|_| {}), "drops_sends").await;
     let (_gateway, session) = session(&connector, &server.base, |_| {});
@@ -81,7 +81,7 @@ async fn what_is_under_way_at_the_deadline_is_given_up() {
     server.all_hung_up(4).await;
 }
 
-/// Answers everything, and remembers how many requests it was asked at once.
+/// Responds to every request, and records the maximum number of requests at one time.
 async fn counting() -> (String, Arc<AtomicUsize>, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let base = format!("http://{}", listener.local_addr().expect("an address"));
@@ -114,21 +114,21 @@ async fn five_thousand(sandbox: &Sandbox) -> (Result<serde_json::Value, CallErro
 }
 
 #[tokio::test]
-async fn five_thousand_sends_at_once_are_answered_a_few_at_a_time() {
+async fn five_thousand_sends_at_once_are_sent_a_few_at_a_time() {
     let (body, most) = five_thousand(&sandbox(|_| {})).await;
     assert_eq!(body, Ok(serde_json::json!({ "answered": 5_000, "denied": 0 })));
     assert!((1..=8).contains(&most), "{most}");
 }
 
 #[tokio::test]
-async fn sends_that_wait_may_not_fill_the_hosts_memory() {
-    // "https://api.example.com/" has 24 bytes: a hundred requests fit.
+async fn waiting_sends_may_not_fill_the_hosts_memory() {
+    // "https://api.example.com/" has 24 bytes, so a hundred requests fit.
     let (body, _) = five_thousand(&sandbox(|config| config.requests_bytes_max = 2_400)).await;
     assert_eq!(body, Ok(serde_json::json!({ "answered": 100, "denied": 4_900 })));
 }
 
 #[tokio::test]
-async fn sends_that_wait_may_not_fill_the_hosts_tables() {
+async fn waiting_sends_may_not_fill_the_hosts_tables() {
     let (body, _) = five_thousand(&sandbox(|config| config.resources_max = 1_000)).await;
     assert_eq!(body, Err(CallError::LimitExceeded { what: "resources_max", limit: 1_000 }));
 }

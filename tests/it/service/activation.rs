@@ -1,4 +1,4 @@
-//! The artist platform's own code changes an artist, and the first collection follows by itself, once.
+//! Tests that a change of an artist by other software leads to one first collection.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::stage::Stage;
 
-/// Long enough for a slow machine.
+/// Maximum wait on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Runs a statement as other software does: over a connection of its own, without Backline.
+/// Runs a statement like other software: over its own connection, without Backline.
 async fn elsewhere(kind: DatabaseKind, url: &str, statement: &'static str) {
     match kind {
         DatabaseKind::Postgres => {
@@ -36,7 +36,7 @@ async fn an_artist_who_becomes_active_is_collected_once() {
         let simulator = SimulatorConfig { artists: 3, ..SimulatorConfig::default() };
         let stage = Stage::set(url, simulator, |config| {
             config.schedules.clear();
-            // On PostgreSQL it is heard, not found at the next look.
+            // On PostgreSQL a notification triggers it, not the next poll.
             config.service.poll_ms = if store.kind() == DatabaseKind::Postgres { 600_000 } else { 50 };
         })
         .await;
@@ -56,12 +56,16 @@ async fn an_artist_who_becomes_active_is_collected_once() {
         let first = runs(1).await;
         assert_eq!((first.len(), first[0].counts.collected), (1, 15), "{first:?}");
 
-        // No transition: nothing follows. The next transition shows that nothing did.
+        // This is no transition, so nothing follows. The next transition shows that.
         elsewhere(kind, url, "UPDATE artists SET name = name || '!', updated_at = updated_at").await;
         elsewhere(kind, url, "UPDATE accounts SET status = 'disabled' WHERE platform = 'tiktok'").await;
         elsewhere(kind, url, "UPDATE accounts SET status = 'active' WHERE platform = 'tiktok'").await;
         let second = runs(2).await;
-        assert_eq!((second.len(), second[0].counts.collected), (2, 3), "only the accounts that came back: {second:?}");
+        assert_eq!(
+            (second.len(), second[0].counts.collected),
+            (2, 3),
+            "only the accounts that became active again: {second:?}"
+        );
         assert!(second[0].trigger.contains("activation"), "{second:?}");
         service.stop().await;
     })

@@ -1,4 +1,4 @@
-//! An allowance that lasts for half of a run.
+//! Tests of a budget that covers only half of a run.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::stage::Stage;
 
-/// Long enough for a slow machine; nothing here takes more than a few seconds.
+/// Maximum wait on a slow machine. Nothing here should take more than a few seconds.
 const SOON: Duration = Duration::from_secs(120);
 
-/// Channels that never published anything take one unit each where each is a batch of its own.
+/// Number of channels. They have no uploads, so each takes one unit if it has its own batch.
 const CHANNELS: u32 = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_allowance_does_not_cover_is_collected_after_its_reset() {
+async fn accounts_beyond_the_budget_are_collected_after_its_reset() {
     each_database(async |_, url| {
         let simulator = SimulatorConfig { artists: 25 * CHANNELS, youtube_quota: 100, ..SimulatorConfig::default() };
         let start = simulator.date;
         let stage = Stage::installed(url, simulator, |config| {
             config.schedules.clear();
             config.service.poll_ms = 20;
-            // One batch after the other, so that none has begun with units that the next one lacks.
+            // One batch at a time, so that no batch reserves units that another one needs.
             config.collection.concurrency = 1;
             config.collection.concurrency_max = 1;
         })
@@ -37,7 +37,7 @@ async fn what_an_allowance_does_not_cover_is_collected_after_its_reset() {
             .filter(|index| stage.simulator.world().trait_of(*index) == Some(Trait::NoUploads))
             .collect();
         assert_eq!(silent.len(), CHANNELS as usize);
-        // A tenant each: batches of one account.
+        // One tenant per account gives batches of one account.
         stage.import_of(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
 
         let service = serve(stage.another_host(|_| {}).await).await;
@@ -65,7 +65,7 @@ async fn what_an_allowance_does_not_cover_is_collected_after_its_reset() {
         assert_eq!((run.counts.collected, run.counts.deferred, run.counts.failed), (200, 0, 0), "{run:?}");
         let outcomes = stage.host.store().run_outcomes(run.id, None, 1_000).await.expect("outcomes are read");
         for outcome in &outcomes {
-            assert_eq!(outcome.metric_date, start, "the logical date is that of the run, not of the reset");
+            assert_eq!(outcome.metric_date, start, "the date is that of the run, not of the reset");
         }
         service.stop().await;
     })
@@ -73,13 +73,13 @@ async fn what_an_allowance_does_not_cover_is_collected_after_its_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_hosts_together_spend_no_more_than_the_allowance() {
+async fn ten_hosts_together_spend_no_more_than_the_budget() {
     each_database(async |store, url| {
         if store.kind() == backline_store::DatabaseKind::Sqlite {
             return;
         }
         let quota = 333;
-        // The simulator would grant more: it is Backline that keeps to the limit.
+        // The simulator's quota is higher, so Backline's own limit applies.
         let simulator = SimulatorConfig { artists: 2_000, youtube_quota: 1_000_000, ..SimulatorConfig::default() };
         let stage = Stage::installed(url, simulator, |config| {
             config.schedules.clear();
@@ -102,7 +102,7 @@ async fn ten_hosts_together_spend_no_more_than_the_allowance() {
         assert!(run.counts.collected > 0 && run.counts.deferred > 0, "{run:?}");
         let spent = stage.simulator.counts().units("youtube");
         assert!(spent <= quota, "{spent} of {quota} units");
-        assert!(spent > quota / 2, "{spent} of {quota} units: what one host does not need, another gets");
+        assert!(spent > quota / 2, "{spent} of {quota} units: another host gets what one does not need");
     })
     .await;
 }

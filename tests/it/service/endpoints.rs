@@ -1,4 +1,4 @@
-//! What a running host answers over HTTP.
+//! Tests of the HTTP endpoints of a running host.
 
 use backline_simulator::SimulatorConfig;
 
@@ -8,11 +8,11 @@ use crate::support::database::{each_database, each_empty_database};
 use crate::support::stage::Stage;
 use backline_model::SwapCause;
 
-/// A key that nobody uses elsewhere.
+/// A key that occurs nowhere else.
 const KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LWNhbmE=";
 
 #[tokio::test]
-async fn the_figures_parse_and_tell_no_secret() {
+async fn the_metrics_are_valid_and_hold_no_secret() {
     each_database(async |_, url| {
         let place = Place::new(url, &format!("[secrets]\nkey = \"{KEY}\"\n[log]\nfilter = \"trace\"\n"));
         let serving = place.serve(&[]).await;
@@ -27,7 +27,7 @@ async fn the_figures_parse_and_tell_no_secret() {
         assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
         assert!(text.ends_with("# EOF\n"), "{text}");
         for line in text.lines() {
-            assert!(line.starts_with("# ") || is_sample(line), "no line of the format: {line}");
+            assert!(line.starts_with("# ") || is_sample(line), "the line is not in the format: {line}");
         }
         for line in ["backline_database_up 1", "backline_hosts 1", "backline_build_info{version="] {
             assert!(text.contains(line), "{line} is missing: {text}");
@@ -39,7 +39,7 @@ async fn the_figures_parse_and_tell_no_secret() {
     .await;
 }
 
-/// `name{label="value",…} number`
+/// Whether a line has the form `name{label="value"} number`, with any number of labels.
 fn is_sample(line: &str) -> bool {
     let Some((series, value)) = line.rsplit_once(' ') else { return false };
     let (name, labels) = match series.split_once('{') {
@@ -59,7 +59,7 @@ fn is_sample(line: &str) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_refused_in_json_and_too_much_is_cut_off() {
+async fn an_unknown_path_is_refused_in_json_and_a_too_large_request_is_cut_off() {
     each_database(async |_, url| {
         let serving = Place::new(url, "").serve(&[]).await;
         let (status, head, body) = serving.get("/nothing/here").await;
@@ -72,7 +72,7 @@ async fn what_is_not_there_is_refused_in_json_and_too_much_is_cut_off() {
         let mut stream = tokio::net::TcpStream::connect(&serving.address).await.unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n").await.unwrap();
         let header = format!("x: {}\r\n", "a".repeat(8_000));
-        // It may be cut off while this is still being written.
+        // The connection may close while the request is still being written.
         for _ in 0..20 {
             if stream.write_all(header.as_bytes()).await.is_err() {
                 break;
@@ -81,14 +81,14 @@ async fn what_is_not_there_is_refused_in_json_and_too_much_is_cut_off() {
         let _ = stream.write_all(b"\r\n").await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
-        assert!(!answer.starts_with(b"HTTP/1.1 200"), "160 kB of headers were answered");
-        assert_eq!(serving.get("/healthz").await.0, 200, "nobody else is the worse for it");
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "160 kB of headers were accepted");
+        assert_eq!(serving.get("/healthz").await.0, 200, "other requests are not affected");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_host_that_can_not_load_a_connector_is_not_ready() {
+async fn a_host_that_cannot_load_a_connector_is_not_ready() {
     each_empty_database(async |url| {
         let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
         let release = stage.host.install(&components::plugin("youtube")).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_host_that_can_not_load_a_connector_is_not_ready() {
         sqlx::query(damage).bind(b"nonsense".to_vec()).execute(&pool).await.unwrap();
         let serving = Place::new(url, "").serve(&[]).await;
         serving.answers("/readyz", 200).await;
-        // As a host would that did not ask the others before.
+        // Like a host that did not check with the others first.
         let store = stage.host.store();
         store.activate(release.digest, SwapCause::Activated, stage.host.clock().now()).await.unwrap();
         let body = serving.answers("/readyz", 503).await;

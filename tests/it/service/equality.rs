@@ -1,4 +1,4 @@
-//! One host or three: the same tables.
+//! Test that three hosts leave the same tables as one.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ async fn three_hosts_store_what_one_stores() {
     let traces_of = std::sync::Mutex::new(Vec::new());
     for hosts in [1, 3] {
         each_database(async |store, url| {
-            // SQLite has one host.
-            if store.kind() == backline_store::DatabaseKind::Sqlite {
+            // SQLite allows one host only.
+            if store.kind() == backline::store::DatabaseKind::Sqlite {
                 return;
             }
             let simulator = SimulatorConfig { artists: 150, ..SimulatorConfig::default() };

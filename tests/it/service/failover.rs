@@ -1,4 +1,4 @@
-//! Hosts as processes: killed at any instant, paused beyond their leases, told to stop under load.
+//! Tests of hosts as processes: killed at any time, paused beyond their leases, and stopped under load.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use crate::support::fleet::Fleet;
 use crate::support::stage::Stage;
 use crate::support::tables::{expect_each_once, number};
 
-/// How long a host that is heard of no more keeps its batches here: short, so that the test sees many takeovers.
+/// Lease time of batches: short, so that the test sees many takeovers.
 const LEASE_MS: u64 = 2_000;
 
-/// Long enough for a slow machine.
+/// Maximum wait on a slow machine.
 const IN_THE_END: Duration = Duration::from_secs(900);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {
+async fn hosts_that_are_killed_and_paused_lose_and_duplicate_nothing() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
             return;
@@ -33,8 +33,8 @@ async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {
         let simulator = SimulatorConfig {
             artists,
             date: Clock::system().now().date_naive(),
-            // A host can be killed when a platform has given a fresh token and it has not arrived: what becomes of it then where the
-            // platform has no grace is another test's.
+            // A host may be killed after a platform sent a new token and before the host stored it. Another test covers
+            // platforms without a grace period.
             tiktok_grace_seconds: 3_600,
             ..SimulatorConfig::default()
         };
@@ -43,7 +43,7 @@ async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {
             config.schedules.clear();
             config.collection.lease_ttl_ms = LEASE_MS;
             config.service.leader_ttl_ms = LEASE_MS;
-            // A kill uses up an attempt of the batches that were under way, and there will be many.
+            // A kill uses up an attempt of the batches in progress, and there are many kills.
             config.collection.attempts_max = 1_000;
         })
         .await;
@@ -62,7 +62,10 @@ async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {
             {
                 hosts[index].1.signal(Signal::CONT);
                 pauses += 1;
-                assert!(since.elapsed() > Duration::from_millis(LEASE_MS), "it wakes after its leases are over");
+                assert!(
+                    since.elapsed() > Duration::from_millis(LEASE_MS),
+                    "the host resumes after its leases have expired"
+                );
             } else if paused.is_none() && kills % 2 == 1 {
                 let index = (victim + 1) % hosts.len();
                 hosts[index].1.signal(Signal::STOP);
@@ -78,9 +81,9 @@ async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {
             if let Some(run) = runs.into_iter().next().filter(|run| run.status != RunStatus::Running) {
                 break run;
             }
-            assert!(kills < 200, "the run does not come to an end");
+            assert!(kills < 200, "the run does not end");
         };
-        assert!(kills >= 3 && pauses >= 1, "{kills} kills, {pauses} pauses: too few to prove anything");
+        assert!(kills >= 3 && pauses >= 1, "{kills} kills, {pauses} pauses: too few for this test");
         let accounts = i64::from(artists) * 5;
         assert_eq!(
             (run.counts.planned, run.counts.collected, run.counts.failed, run.counts.deferred),
@@ -91,13 +94,13 @@ async fn hosts_that_are_killed_and_paused_lose_nothing_and_double_nothing() {
         expect_each_once(&mut database, accounts).await;
         let counts = stage.simulator.counts();
         assert!(counts.units("youtube") <= quota, "{} of {quota} units", counts.units("youtube"));
-        assert_eq!(counts.statuses.get(&403), None, "the platform never had to say that the quota is exceeded");
+        assert_eq!(counts.statuses.get(&403), None, "the platform never reported a spent quota");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_is_told_to_stop_loses_no_batch_and_runs_none_twice() {
+async fn a_stopped_host_loses_no_batch_and_runs_none_twice() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
             return;
@@ -127,9 +130,9 @@ async fn a_host_that_is_told_to_stop_loses_no_batch_and_runs_none_twice() {
         assert!(status.success(), "{status}: {}", first.log());
         assert!(told.elapsed() <= deadline + Duration::from_secs(2));
         let held = number(&mut database, "SELECT COUNT(*) FROM batches WHERE state = 'leased'").await;
-        assert_eq!(held, 0, "nothing is left in its hands");
+        assert_eq!(held, 0, "no batch is left leased");
         let open = number(&mut database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await;
-        assert!(open > 0, "it was told to stop while there was work left");
+        assert!(open > 0, "the host stopped while there was work left");
 
         let _second = fleet.start("second");
         let run = settled(&stage, IN_THE_END).await;

@@ -1,4 +1,4 @@
-//! A tenant of 20,000 accounts and one of 20.
+//! Test of fair shares: a tenant with 20,000 accounts and one with 20.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn a_small_tenant_does_not_wait_for_a_large_one() {
         })
         .await;
         let everybody: Vec<u32> = (0..LARGE + SMALL).collect();
-        // The small one's artists come last in every listing of artists.
+        // The small tenant's artists come last in every listing of artists.
         stage
             .import_of(&everybody, &["youtube"], |index| {
                 if index < LARGE { "a-large".to_owned() } else { "z-small".to_owned() }

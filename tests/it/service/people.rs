@@ -1,4 +1,4 @@
-//! Who is collected: artists and accounts kept in step with the artist platform's own table, on both databases.
+//! Tests of the sync of artists and accounts with the artist platform's table, on both databases.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -17,17 +17,18 @@ use backline_simulator::SimulatorConfig;
 use crate::support::database::each_database;
 use crate::support::stage::Stage;
 
-/// Artists of the platform's table: more than are read or written at once.
+/// Number of artists in the platform's table: more than are read or written at once.
 const ARTISTS: u32 = 1_203;
 
-/// The platform's table in the seed's shape, beside Backline's own.
-const TABLE: &str = "CREATE TABLE platform_artists (id TEXT PRIMARY KEY, name TEXT, email TEXT, subscription_status TEXT,
-    data_collection_enabled BOOLEAN, instagram_token TEXT, spotify_artist_id TEXT, youtube_channel_id TEXT, tiktok_username TEXT)";
+/// The artist platform's table, in the same database as Backline's.
+const TABLE: &str = "CREATE TABLE platform_artists (id TEXT PRIMARY KEY, name TEXT, email TEXT,
+    subscription_status TEXT, data_collection_enabled BOOLEAN, instagram_token TEXT, spotify_artist_id TEXT,
+    youtube_channel_id TEXT, tiktok_username TEXT)";
 
 const QUERY: &str = "SELECT id, name, subscription_status, data_collection_enabled, spotify_artist_id AS spotify,
     youtube_channel_id AS youtube FROM platform_artists -- the operator's own\n;";
 
-/// What would delete, if it could.
+/// A query that tries to delete rows.
 const TWO_STATEMENTS: &str =
     "SELECT id FROM platform_artists) q; DELETE FROM platform_artists; COMMIT; SELECT * FROM (SELECT 1 AS id";
 
@@ -43,7 +44,7 @@ async fn execute(pool: &AnyPool, statement: &str) {
     sqlx::query(AssertSqlSafe(statement.to_owned())).execute(pool).await.unwrap();
 }
 
-/// The platform's table with its artists, each with a channel, and every other one on Spotify.
+/// Creates the platform's table with its artists, each with a channel, and every other one on Spotify.
 async fn platform_table(url: &str) -> AnyPool {
     let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
     execute(&pool, TABLE).await;
@@ -68,7 +69,7 @@ async fn sync(host: &Host) -> SyncReport {
     host.sync_artists(SyncRequest::default()).await.unwrap()
 }
 
-/// What was done, in short: artists added, changed, removed; accounts added, restored, removed.
+/// Summary of a sync: artists added, changed, removed; accounts added, restored, removed.
 fn done(report: &SyncReport) -> [u64; 6] {
     [
         report.artists_added,
@@ -102,19 +103,22 @@ async fn a_table_is_followed_row_by_row() {
 
         assert_eq!(done(&sync(&host).await), [0; 6], "nothing has changed");
 
-        execute(&table, &format!("UPDATE platform_artists SET name = 'Ada', spotify_artist_id = NULL, youtube_channel_id = 'A,B' WHERE id = '{}'", id(0))).await;
-        execute(&table, &format!("UPDATE platform_artists SET subscription_status = 'canceled' WHERE id = '{}'", id(1))).await;
+        let set = "name = 'Ada', spotify_artist_id = NULL, youtube_channel_id = 'A,B'";
+        execute(&table, &format!("UPDATE platform_artists SET {set} WHERE id = '{}'", id(0))).await;
+        let set = "subscription_status = 'canceled'";
+        execute(&table, &format!("UPDATE platform_artists SET {set} WHERE id = '{}'", id(1))).await;
         execute(&table, &format!("DELETE FROM platform_artists WHERE id = '{}'", id(2))).await;
         assert_eq!(done(&sync(&host).await), [0, 2, 1, 2, 0, 2]);
         assert_eq!(store.get_artist(id(0)).await.unwrap().unwrap().name, "Ada");
-        assert_eq!(account(&store, 0, "spotify").await.status, AccountStatus::Disabled, "switched off, not deleted");
+        assert_eq!(account(&store, 0, "spotify").await.status, AccountStatus::Disabled, "disabled, not deleted");
         let one = store.get_artist(id(1)).await.unwrap().unwrap();
         assert_eq!(one.subscription_status, SubscriptionStatus::Canceled);
         let two = store.get_artist(id(2)).await.unwrap().unwrap();
         assert!(!two.data_collection_enabled && two.subscription_status == SubscriptionStatus::Active);
         assert_eq!(done(&sync(&host).await), [0; 6]);
 
-        execute(&table, &format!("INSERT INTO platform_artists VALUES ('{}', 'Artist 2', '', 'active', TRUE, '', 's2', 'UC2', '')", id(2))).await;
+        let values = format!("'{}', 'Artist 2', '', 'active', TRUE, '', 's2', 'UC2', ''", id(2));
+        execute(&table, &format!("INSERT INTO platform_artists VALUES ({values})")).await;
         execute(&table, &format!("UPDATE platform_artists SET spotify_artist_id = 's0' WHERE id = '{}'", id(0))).await;
         assert_eq!(done(&sync(&host).await), [0, 1, 0, 0, 1, 0]);
         assert!(store.get_artist(id(2)).await.unwrap().unwrap().data_collection_enabled);
@@ -125,7 +129,7 @@ async fn a_table_is_followed_row_by_row() {
 }
 
 #[tokio::test]
-async fn who_was_made_known_by_hand_is_never_switched_off() {
+async fn an_artist_added_by_hand_is_never_disabled() {
     each_database(async |store, url| {
         let table = platform_table(url).await;
         let host = host(url, Some(QUERY)).await;
@@ -155,7 +159,7 @@ async fn who_was_made_known_by_hand_is_never_switched_off() {
 }
 
 #[tokio::test]
-async fn bad_rows_are_named_and_change_nothing_and_the_others_go_on() {
+async fn bad_rows_are_named_and_skipped_and_the_others_are_synced() {
     each_database(async |store, url| {
         let table = platform_table(url).await;
         let host = host(url, Some(QUERY)).await;
@@ -169,7 +173,7 @@ async fn bad_rows_are_named_and_change_nothing_and_the_others_go_on() {
             execute(&table, &format!("UPDATE platform_artists SET {change} WHERE id = '{}'", id(n))).await;
         }
         let report = sync(&host).await;
-        assert_eq!(done(&report), [0, 1, 1, 0, 0, 0], "whose id can't be read is not there");
+        assert_eq!(done(&report), [0, 1, 1, 0, 0, 0], "a row without a valid id counts as missing");
         let mut bad: Vec<_> =
             report.bad.iter().map(|bad| (bad.id.clone().unwrap_or_default(), bad.column.as_str())).collect();
         bad.sort();
@@ -184,7 +188,7 @@ async fn bad_rows_are_named_and_change_nothing_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_source_that_looks_broken_switches_nobody_off() {
+async fn a_source_that_looks_broken_disables_no_artist() {
     each_database(async |store, url| {
         let table = platform_table(url).await;
         let whole = host(url, Some(QUERY)).await;
@@ -204,7 +208,7 @@ async fn a_source_that_looks_broken_switches_nobody_off() {
         }
         assert_eq!(done(&sync(&whole).await), [0; 6], "nothing was changed");
 
-        // A query that does not speak about a platform leaves its accounts alone.
+        // A query without a column for a platform does not change its accounts.
         let silent = host(url, Some("SELECT id FROM platform_artists")).await;
         assert_eq!(done(&sync(&silent).await), [0; 6]);
         let few = host(url, Some("SELECT id FROM platform_artists WHERE youtube_channel_id < 'UC7'")).await;
@@ -223,14 +227,16 @@ async fn a_source_that_looks_broken_switches_nobody_off() {
 async fn consent_follows_its_column_and_nothing_else() {
     each_database(async |store, url| {
         let table = platform_table(url).await;
-        let query = "SELECT id, youtube_channel_id AS youtube, data_collection_enabled AS consent_youtube FROM platform_artists";
+        let query = "SELECT id, youtube_channel_id AS youtube, data_collection_enabled AS consent_youtube
+            FROM platform_artists";
         let host = host(url, Some(query)).await;
         let first = sync(&host).await;
         assert_eq!((first.speaks_of_consent, first.consents_granted), (true, 1_203));
         let youtube = account(&store, 5, "youtube").await;
         let consented = async || store.candidates_of(&[youtube.id]).await.unwrap()[0].consented;
         assert!(consented().await);
-        execute(&table, &format!("UPDATE platform_artists SET data_collection_enabled = FALSE WHERE id = '{}'", id(5))).await;
+        let set = "data_collection_enabled = FALSE";
+        execute(&table, &format!("UPDATE platform_artists SET {set} WHERE id = '{}'", id(5))).await;
         let second = sync(&host).await;
         assert_eq!((second.consents_granted, second.consents_withdrawn), (0, 1));
         assert!(!consented().await);
@@ -241,7 +247,7 @@ async fn consent_follows_its_column_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
+async fn a_dry_run_shows_the_changes_and_writes_nothing() {
     each_database(async |store, url| {
         let table = platform_table(url).await;
         let host = host(url, Some(QUERY)).await;
@@ -255,7 +261,7 @@ async fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_is_refused_with_a_remedy_and_nothing_is_ever_written_there() {
+async fn an_unreadable_source_is_refused_with_a_remedy_and_never_written_to() {
     each_database(async |_, url| {
         let table = platform_table(url).await;
         for (query, said) in [
@@ -277,7 +283,7 @@ async fn what_can_not_be_read_is_refused_with_a_remedy_and_nothing_is_ever_writt
 }
 
 #[tokio::test]
-async fn a_run_by_hand_is_the_first_collection_of_whom_it_covers() {
+async fn a_manual_run_is_the_first_collection_of_its_accounts() {
     each_database(async |store, url| {
         let stage = Stage::set(url, SimulatorConfig { artists: 3, ..SimulatorConfig::default() }, |_| {}).await;
         let waiting = async || store.pending_activations(100).await.unwrap().len();
@@ -285,14 +291,14 @@ async fn a_run_by_hand_is_the_first_collection_of_whom_it_covers() {
         let date = stage.host.clock().now().date_naive();
         let report = stage.run_some(date, &["spotify"]).await;
         assert_eq!(report.run.counts.collected, 3);
-        assert_eq!(waiting().await, 3 + 3 * 4, "the other platforms are still awaited");
+        assert_eq!(waiting().await, 3 + 3 * 4, "the other platforms are still pending");
         stage.run(date).await;
         assert_eq!(waiting().await, 0);
     })
     .await;
 }
 
-/// The real binary in a folder of its own, with the platform's database beside Backline's.
+/// The real binary in its own folder, with the platform's database beside Backline's.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -310,7 +316,7 @@ impl Place {
 }
 
 #[tokio::test]
-async fn the_command_follows_the_seeds_table_in_another_database_without_its_tokens() {
+async fn the_command_syncs_from_a_table_in_another_database_without_reading_its_tokens() {
     let place = Place(tempfile::tempdir().unwrap());
     assert_eq!(place.run(&["migrate"]).status.code(), Some(0));
     let url = format!("sqlite://{}?mode=rwc", place.path().join("platform.db").display());

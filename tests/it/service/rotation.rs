@@ -1,4 +1,4 @@
-//! A host that is killed between a platform's fresh token and the database, where the platform honours no other any more.
+//! Test of a host that is killed before it stores a new token, if the platform accepts no other token.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::support::database::each_database;
 use crate::support::fleet::{Fleet, until};
 use crate::support::stage::Stage;
 
-/// Long enough for a slow machine.
+/// Maximum wait on a slow machine.
 const SOON: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fresh_token_survives_the_host_that_got_it() {
+async fn a_new_token_survives_the_host_that_received_it() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
             return;
@@ -26,7 +26,7 @@ async fn a_fresh_token_survives_the_host_that_got_it() {
             date: Clock::system().now().date_naive(),
             tiktok_rotates: true,
             tiktok_grace_seconds: 0,
-            // Time to take the row's lock once the request is on its way.
+            // Time to lock the row while the request is in progress.
             faults: vec![Fault::once(FaultKind::Latency { ms: 3_000 }).on_path("/v2/oauth/token/")],
             ..SimulatorConfig::default()
         };
@@ -44,7 +44,7 @@ async fn a_fresh_token_survives_the_host_that_got_it() {
             (stage.simulator.counts().operation("POST /v2/oauth/token/") > 0).then_some(())
         })
         .await;
-        // From here on nobody can save the token.
+        // From here on the token can't be saved.
         let mut other = PgConnection::connect(url).await.expect("the database answers");
         let mut lock = other.begin().await.expect("a transaction");
         sqlx::query("SELECT id FROM credentials WHERE account_id IS NOT NULL FOR UPDATE")
@@ -53,7 +53,7 @@ async fn a_fresh_token_survives_the_host_that_got_it() {
             .expect("the row is locked");
         let journal = fleet.state_of("host").join("refreshes");
         until(SOON, "the token in the journal", async || {
-            // Under its own name only: while it is written it stands there under another.
+            // Only files with the final name count: a file has another name while it is written.
             let mut files = std::fs::read_dir(&journal).ok()?.flatten();
             files.any(|entry| entry.path().extension().is_some_and(|extension| extension == "json")).then_some(())
         })
@@ -65,9 +65,9 @@ async fn a_fresh_token_survives_the_host_that_got_it() {
         let run = settled(&stage, SOON).await;
         assert_eq!((run.counts.collected, run.counts.failed), (1, 0), "{run:?}");
         let counts = stage.simulator.counts();
-        assert_eq!(counts.operation("POST /v2/oauth/token/"), 1, "the token it had got is used");
+        assert_eq!(counts.operation("POST /v2/oauth/token/"), 1, "the received token is used");
         let left = std::fs::read_dir(&journal).expect("the folder is there").count();
-        assert_eq!(left, 0, "what is saved is in the journal no longer");
+        assert_eq!(left, 0, "a saved token is removed from the journal");
     })
     .await;
 }

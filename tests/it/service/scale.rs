@@ -1,4 +1,4 @@
-//! 10,000 artists on five platforms: what the plan says is what the platforms count, and the memory it takes.
+//! Test with 10,000 artists on five platforms: the planned requests match the counted ones, and memory stays bounded.
 
 use backline_simulator::SimulatorConfig;
 use backline_store::DatabaseKind;
@@ -11,7 +11,7 @@ use crate::support::stage::Stage;
 
 const ARTISTS: u32 = 10_000;
 
-/// The most memory a host may have held at any time, in bytes.
+/// Maximum memory of a host at any time, in bytes.
 const MEMORY_MAX: u64 = 300 * 1000 * 1000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +24,7 @@ async fn ten_thousand_artists_take_the_forecast_requests_and_under_300_megabytes
             artists: ARTISTS,
             regular: true,
             youtube_quota: 50_000,
-            // The processes go by the machine's clock, which runs ahead of the simulated date.
+            // The processes use the machine's clock, which is ahead of the simulated date.
             tokens_expire: false,
             ..SimulatorConfig::default()
         };
@@ -55,7 +55,7 @@ async fn ten_thousand_artists_take_the_forecast_requests_and_under_300_megabytes
         };
         for platform in plan["platforms"].as_array().expect("platforms") {
             let name = platform["platform"].as_str().expect("a name");
-            // Tokens are the host's affair, not the connector's: they are in no plan.
+            // The host refreshes tokens, not the connector, so they are not in the plan.
             let tokens = match name {
                 "tiktok" => counts.operation("POST /v2/oauth/token/"),
                 "instagram" => counts.operation("GET /refresh_access_token"),
@@ -65,7 +65,7 @@ async fn ten_thousand_artists_take_the_forecast_requests_and_under_300_megabytes
             assert_eq!(platform["forecast"]["requests"], counted, "{name}: {:?}", counts.operations);
         }
         assert_eq!(counts.units("youtube"), plan["total"]["units"]["youtube/units"].as_u64().expect("units"));
-        // The channel and artist level is at the batch floor.
+        // Channels and artists take the minimum number of requests.
         assert_eq!(counts.operation("GET /youtube/v3/channels"), 200);
         assert_eq!(counts.operation("GET /v1/artists"), 200);
         assert_eq!(counts.operation("GET /v1/catalog/{storefront}/artists"), 400);

@@ -1,4 +1,4 @@
-//! Hosts that plan what is due: one run a time, whoever leads, whatever stops.
+//! Tests of schedules with several hosts: one run for each fire time, whichever host leads or stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -54,7 +54,7 @@ async fn another(stage: &Stage) -> Host {
     Host::open(stage.host.config().clone(), stage.host.clock().clone()).await.expect("another host opens")
 }
 
-/// Looks until something is so.
+/// Waits until a condition holds.
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let mut looks = tokio::time::interval(Duration::from_millis(10));
     let waited = tokio::time::timeout(Duration::from_secs(30), async {
@@ -70,7 +70,7 @@ async fn until_known(store: &Store, n: usize) {
         .await;
 }
 
-/// What became of a schedule's times, the oldest first.
+/// The fires of a schedule, oldest first.
 async fn fires(store: &Store, schedule: &str) -> Vec<Fire> {
     let mut fires = store.list_fires(Some(schedule), 1_000).await.expect("times of firing");
     fires.reverse();
@@ -86,13 +86,13 @@ async fn runs_of(store: &Store, trigger: &str) -> Vec<Run> {
     runs.into_iter().filter(|run| run.trigger == trigger).collect()
 }
 
-/// An artist in New York with an account on Spotify, and its connector installed; whether there is consent is the caller's matter.
-async fn somebody(stage: &Stage) -> Account {
+/// Adds an artist in New York with an account on Spotify, and installs the connector. Consent is left to the caller.
+async fn add_artist(stage: &Stage) -> Account {
     stage.host.install(&components::plugin("spotify")).await.expect("the connector is installed");
     let now = stage.host.clock().now();
     let artist = Artist {
         id: ArtistId(uuid::Uuid::from_u128(7)),
-        name: "Somebody".to_owned(),
+        name: "Ada".to_owned(),
         tenant: Tenant::default(),
         subscription_status: SubscriptionStatus::Active,
         data_collection_enabled: true,
@@ -120,7 +120,7 @@ async fn two_hosts_start_one_run_for_each_time() {
         assert_ne!(stage.host.name(), other.name());
         let services = [serve(&stage.host).await, serve(&other).await];
         until_known(store, 1).await;
-        // Each step is longer than a role lasts, so that at each either of them may take it from the other.
+        // Each step is longer than the lease of the role, so that either host may take it over.
         let noon = at("2026-11-18T12:00:00Z");
         for n in 1..=12 {
             stage.set_time(noon + TimeDelta::minutes(10 * n) + TimeDelta::seconds(1));
@@ -147,14 +147,14 @@ async fn two_hosts_start_one_run_for_each_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_missed_is_caught_up_on_as_configured_and_for_its_own_date() {
+async fn missed_fires_are_caught_up_as_configured_and_for_their_own_date() {
     each_database(async |_store: Store, url: &str| {
         let nightly = |catch_up| spec("30 4 * * *", catch_up, Overlap::Skip);
         let list = [("all", nightly(CatchUp::All)), ("last", nightly(CatchUp::Last)), ("none", nightly(CatchUp::None))];
         let stage = stage(url, &list).await;
         let store = stage.host.store();
-        // Without consent there is nothing to collect; the plan says for which date.
-        somebody(&stage).await;
+        // Without consent there is nothing to collect; the plan shows the date.
+        add_artist(&stage).await;
         let first = serve(&stage.host).await;
         until_known(store, 3).await;
         first.stop().await;
@@ -180,7 +180,7 @@ async fn what_was_missed_is_caught_up_on_as_configured_and_for_its_own_date() {
             assert_eq!(outcomes.len(), 1);
             dates.push(outcomes[0].metric_date.to_string());
         }
-        // At 4:30 UTC it is still the day before in New York.
+        // At 4:30 UTC it is still the previous day in New York.
         assert_eq!(dates, ["2026-11-18", "2026-11-19", "2026-11-20"]);
         for schedule in store.list_schedules().await.expect("schedules") {
             assert_eq!(schedule.next_fire, Some(at("2026-11-22T04:30:00Z")), "{}", schedule.name);
@@ -189,8 +189,8 @@ async fn what_was_missed_is_caught_up_on_as_configured_and_for_its_own_date() {
     .await;
 }
 
-/// Plans a run for each of these schedules, and holds its only batch.
-async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline_model::Lease> {
+/// Plans a run for each of these schedules, and leases its only batch.
+async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline::domain::Lease> {
     let store = stage.host.store();
     let now = stage.host.clock().now();
     let term = store.try_lead(ROLE, "test", now, Duration::from_secs(60)).await.expect("asked").expect("it is free");
@@ -239,12 +239,12 @@ async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_time_that_comes_too_soon_is_skipped_or_waits_its_turn() {
+async fn a_fire_during_a_run_is_skipped_or_queued() {
     each_database(async |_store: Store, url: &str| {
         let hourly = |overlap| spec("0 * * * *", CatchUp::Last, overlap);
         let stage = stage(url, &[("queue", hourly(Overlap::Queue)), ("skip", hourly(Overlap::Skip))]).await;
         let store = stage.host.store();
-        let account = somebody(&stage).await;
+        let account = add_artist(&stage).await;
         let leases = busy(&stage, &account, &["queue", "skip"]).await;
         let service = serve(&stage.host).await;
         for hour in [13, 14] {
@@ -274,7 +274,7 @@ async fn a_time_that_comes_too_soon_is_skipped_or_waits_its_turn() {
             let result = BatchResult { accounts: vec![failed], ..BatchResult::default() };
             store.complete_batch(lease, result, stage.host.clock().now()).await.expect("the batch ends");
         }
-        // Nobody finishes the two runs but the scheduler, as if their host had been killed right after that.
+        // Only the scheduler finishes the two runs, as if their host had been killed at this point.
         until("what was queued has had its turn", async || {
             decisions(store, "queue").await == [Started, Started, Started]
         })
@@ -285,7 +285,7 @@ async fn a_time_that_comes_too_soon_is_skipped_or_waits_its_turn() {
         .await;
         service.stop().await;
         assert_eq!(runs_of(store, "queue").await.len(), 3);
-        assert_eq!(decisions(store, "skip").await, [Started, Skipped, Skipped], "what is skipped stays so");
+        assert_eq!(decisions(store, "skip").await, [Started, Skipped, Skipped], "a skipped fire stays skipped");
         assert_eq!(runs_of(store, "skip").await.len(), 1);
     })
     .await;
@@ -301,9 +301,9 @@ async fn when_the_host_that_leads_stops_another_leads_at_once() {
         let other = another(&stage).await;
         let second = serve(&other).await;
         let leader = async || store.leader(ROLE).await.expect("asked").map(|term| (term.holder, term.term));
-        assert_eq!(leader().await, Some((stage.host.name().to_owned(), 1)), "it keeps what it has");
+        assert_eq!(leader().await, Some((stage.host.name().to_owned(), 1)), "the leader keeps its role");
 
-        // The clock stands still: no role's time is ever over.
+        // The clock stands still, so no role expires.
         first.stop().await;
         until("the other leads", async || leader().await == Some((other.name().to_owned(), 2))).await;
         stage.set_time(at("2026-11-19T02:00:01Z"));
@@ -327,7 +327,7 @@ async fn a_changed_configuration_changes_the_schedules_of_a_running_host() {
             ("daily", spec("0 3 * * *", CatchUp::Last, Overlap::Skip)),
             ("weekly", spec("0 4 * * MON", CatchUp::Last, Overlap::Skip)),
         ]);
-        service.reload(config).await.expect("it is put into force");
+        service.reload(config).await.expect("the configuration is applied");
         until_known(store, 2).await;
         let next: Vec<_> =
             store.list_schedules().await.expect("schedules").iter().map(|schedule| schedule.next_fire).collect();
@@ -338,15 +338,15 @@ async fn a_changed_configuration_changes_the_schedules_of_a_running_host() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_collection_is_planned_once_for_whoever_can_be_collected() {
+async fn a_first_collection_is_planned_once_for_accounts_that_can_be_collected() {
     each_database(async |_store: Store, url: &str| {
         let stage = stage(url, &[]).await;
         let store = stage.host.store();
         let service = serve(&stage.host).await;
         let drained = async || store.pending_activations(10).await.expect("activations").is_empty();
-        let account = somebody(&stage).await;
+        let account = add_artist(&stage).await;
         until("the activations are taken out", drained).await;
-        assert_eq!(store.list_runs(10, None).await.expect("runs"), [], "nobody has consented yet");
+        assert_eq!(store.list_runs(10, None).await.expect("runs"), [], "there is no consent yet");
 
         let now = stage.host.clock().now();
         let consent = Consent {
@@ -360,7 +360,7 @@ async fn a_first_collection_is_planned_once_for_whoever_can_be_collected() {
         store.record_consents(std::slice::from_ref(&consent)).await.expect("consent is recorded");
         until("the first collection is planned", async || !store.list_runs(10, None).await.expect("runs").is_empty())
             .await;
-        // Granting again what is granted is no transition; saving the same account again is none either.
+        // Granting a consent again is no transition, nor is saving the same account again.
         store.record_consents(&[Consent { recorded_at: now + TimeDelta::seconds(1), ..consent }]).await.expect("again");
         store.save_accounts(std::slice::from_ref(&account), now).await.expect("again");
         until("the activations are taken out", drained).await;

@@ -1,4 +1,4 @@
-//! How a service ends and how it changes its configuration.
+//! Tests of how a service stops and reloads its configuration.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::support::Place;
 use crate::support::database::each_database;
 
 #[tokio::test]
-async fn it_is_ready_and_ends_in_order_when_it_is_told_to() {
+async fn it_is_ready_and_stops_cleanly_on_a_signal() {
     each_database(async |store, url| {
         let place = Place::new(url, "");
         for signal in ["TERM", "INT"] {
@@ -23,7 +23,7 @@ async fn it_is_ready_and_ends_in_order_when_it_is_told_to() {
             serving.signal(signal).await;
             assert_eq!(serving.end().await.code(), Some(0), "{}", serving.log());
             assert!(asked.elapsed() < Duration::from_secs(20), "it took {:?}", asked.elapsed());
-            assert!(store.list_hosts(now).await.unwrap().is_empty(), "it has taken its leave");
+            assert!(store.list_hosts(now).await.unwrap().is_empty(), "the host has unregistered");
         }
     })
     .await;
@@ -38,7 +38,7 @@ async fn it_is_not_ready_as_soon_as_it_stops() {
         let watch = service.watch();
         let before = watch.readiness().await;
         assert!(before.ready, "{before:?}");
-        assert!(service.stop().await, "nothing was under way");
+        assert!(service.stop().await, "no batch was in progress");
         let after = watch.readiness().await;
         assert!(!after.ready && after.problems.iter().any(|problem| problem == "it is stopping"), "{after:?}");
     })
@@ -46,7 +46,7 @@ async fn it_is_not_ready_as_soon_as_it_stops() {
 }
 
 #[tokio::test]
-async fn a_right_configuration_is_taken_over_and_a_wrong_one_is_not() {
+async fn a_valid_configuration_is_applied_and_an_invalid_one_is_not() {
     each_database(async |_, url| {
         let place = Place::new(url, "[log]\nfilter = \"warn\"\n");
         let mut serving = place.serve(&[]).await;
@@ -56,14 +56,14 @@ async fn a_right_configuration_is_taken_over_and_a_wrong_one_is_not() {
         serving.logged("the old one stays in force", 1).await;
         assert!(serving.log().contains("unknown key 'service.windw_days'"), "{}", serving.log());
 
-        // Two things that take hold only after a restart, and both are named.
+        // Two settings that need a restart; both are named.
         place.configure("sqlite://other.db", "name = \"renamed\"\n");
         serving.signal("HUP").await;
         serving.logged("the old one stays in force", 2).await;
         assert!(serving.log().contains("only after a restart: database, service.name"), "{}", serving.log());
         serving.answers("/readyz", 200).await;
 
-        // The success is told at the level that the new filter allows and the old one did not.
+        // The success is logged at a level that the new filter allows and the old one did not.
         place.configure(url, "[log]\nfilter = \"info\"\n[gateway]\nrequests_max = 7\n");
         serving.signal("HUP").await;
         serving.logged("the configuration was reloaded", 1).await;

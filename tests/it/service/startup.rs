@@ -1,4 +1,4 @@
-//! What is wrong is said before a port is bound, all of it at once.
+//! Tests of startup checks: all problems are reported at once, before a port is bound.
 
 use backline_model::clock::Clock;
 use backline_simulator::SimulatorConfig;
@@ -16,7 +16,7 @@ async fn raw(url: &str) -> sqlx::AnyPool {
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_is_told_at_once() {
+async fn all_problems_are_reported_at_once() {
     each_empty_database(async |url| {
         let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
         stage.host.install(&components::plugin("youtube")).await.unwrap();
@@ -36,7 +36,7 @@ async fn everything_that_is_wrong_is_told_at_once() {
             assert!(said.contains(wrong), "'{wrong}' is missing: {said}");
         }
 
-        // With gateway, sandbox and key in order, connectors are loaded too.
+        // If gateway, sandbox and key are valid, connectors are loaded too.
         let other = "[secrets]\nkey = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\"\n";
         place.configure(url, other);
         let (code, out, said) = place.run(&["serve", "--listen", &listen]).await;
@@ -52,10 +52,10 @@ async fn everything_that_is_wrong_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_clock_that_differs_from_the_databases_is_told() {
+async fn a_clock_that_differs_from_the_databases_is_reported() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
-            return; // a file has no clock of its own
+            return; // SQLite has no clock of its own
         }
         let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
         let told = async |hours: i64| {
@@ -76,7 +76,7 @@ async fn a_clock_that_differs_from_the_databases_is_told() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_or_not_migrated_is_named() {
+async fn a_missing_or_unmigrated_database_is_named() {
     each_empty_database(async |url| {
         let place = Place::new(url, "");
         let (code, out, said) = place.run(&["serve"]).await;
@@ -91,7 +91,7 @@ async fn a_database_that_is_not_there_or_not_migrated_is_named() {
 }
 
 #[tokio::test]
-async fn a_second_host_is_refused_where_there_must_be_only_one() {
+async fn a_second_host_is_refused_on_sqlite() {
     each_database(async |_, url| {
         let is_sqlite = url.starts_with("sqlite");
         let place = Place::new(url, "name = \"first\"\n");
@@ -112,7 +112,7 @@ async fn a_second_host_is_refused_where_there_must_be_only_one() {
             drop(second);
         }
 
-        // One that was killed is in nobody's way for long.
+        // A killed host blocks others only for a short time.
         first.signal("KILL").await;
         first.end().await;
         let again = place.serve(&[]).await;

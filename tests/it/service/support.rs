@@ -1,4 +1,4 @@
-//! The real binary as a service, in a folder of its own. It never outlives its test.
+//! Runs the real binary as a service in its own folder, and stops it with the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-/// How long anything that is waited for may take on a loaded machine.
+/// Maximum wait on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often is looked whether it has come.
+/// Interval between checks of a condition.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A folder with a configuration.
@@ -22,14 +22,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// A configuration for a database, on a free port, with more lines at its end.
+    /// Writes a configuration for a database, on a free port, with additional lines at its end.
     pub fn new(url: &str, more: &str) -> Self {
         let place = Self { folder: tempfile::tempdir().expect("a folder") };
         place.configure(url, more);
         place
     }
 
-    /// Writes the configuration anew.
+    /// Rewrites the configuration.
     pub fn configure(&self, url: &str, more: &str) {
         let text = format!("[database]\nurl = \"{url}\"\n[service]\nlisten = \"127.0.0.1:0\"\n{more}");
         std::fs::write(self.path().join("backline.toml"), text).expect("written");
@@ -39,7 +39,7 @@ impl Place {
         self.folder.path()
     }
 
-    /// The binary with some arguments, in this folder, without any Backline variable in the environment.
+    /// A command of the binary in this folder, without Backline variables in the environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
         for (name, _) in std::env::vars_os() {
@@ -52,7 +52,7 @@ impl Place {
         command
     }
 
-    /// Runs a command to its end: exit code, standard output, standard error.
+    /// Runs a command. Returns its exit code, standard output and standard error.
     pub async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let output = tokio::time::timeout(PATIENCE, self.command(arguments).output()).await;
         let output = output.expect("it ends in time").expect("it starts");
@@ -60,7 +60,7 @@ impl Place {
         (output.status.code(), text(output.stdout), text(output.stderr))
     }
 
-    /// Starts serving, and waits until it says where it listens.
+    /// Starts a service, and waits until it prints its address.
     pub async fn serve(&self, arguments: &[&str]) -> Serving {
         let log = self.path().join(format!("log-{}", uuid::Uuid::new_v4().simple()));
         let mut command = self.command(&["serve"]);
@@ -92,17 +92,17 @@ impl Serving {
         assert!(status.success());
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub async fn end(&mut self) -> ExitStatus {
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("it ends")
     }
 
-    /// What it has logged.
+    /// The log output so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("a log")
     }
 
-    /// Waits until the log holds a text so many times.
+    /// Waits until the log contains a text this many times.
     pub async fn logged(&self, text: &str, times: usize) {
         let (until, mut looks) = (Instant::now() + PATIENCE, tokio::time::interval(LOOK));
         while self.log().matches(text).count() < times {
@@ -111,12 +111,12 @@ impl Serving {
         }
     }
 
-    /// Asks for a path; answers the status, the headers in lower case, and the body.
+    /// Sends a GET request. Returns the status, the headers in lower case, and the body.
     pub async fn get(&self, path: &str) -> (u16, String, String) {
         ask(&self.address, &format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")).await
     }
 
-    /// Waits until a path answers with a status.
+    /// Waits until a GET request for a path returns a status. Returns the body.
     pub async fn answers(&self, path: &str, status: u16) -> String {
         let (until, mut looks) = (Instant::now() + PATIENCE, tokio::time::interval(LOOK));
         loop {
@@ -130,7 +130,7 @@ impl Serving {
     }
 }
 
-/// Sends a request as it is; answers the status, the headers in lower case, and the body.
+/// Sends a raw request. Returns the status, the headers in lower case, and the body.
 pub async fn ask(address: &str, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     stream.write_all(request.as_bytes()).await.expect("sent");

@@ -1,4 +1,5 @@
-//! Tokens kept fresh by several hosts, announced when they end, given up when they are dead, and not lost in a crash.
+//! Tests of tokens: several hosts refresh them, expiry is announced, dead ones are reported, and none is lost in a
+//! crash.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ fn after(hours: i64, minutes: i64) -> DateTime<Utc> {
     noon(day()) + TimeDelta::hours(hours) + TimeDelta::minutes(minutes)
 }
 
-/// Puts host and platforms on a time.
+/// Sets the clocks of host and platforms.
 fn go_to(stage: &Stage, time: DateTime<Utc>) {
     stage.simulator.set_now(time);
     stage.set_time(time);
@@ -50,7 +51,7 @@ async fn another(stage: &Stage, change: impl FnOnce(&mut Config)) -> Host {
     Host::open(config, stage.host.clock().clone()).await.expect("another host opens")
 }
 
-/// A stage with nothing but one artist's TikTok account to keep, its token exchanged at noon.
+/// A stage with one artist's TikTok credential only, whose token was exchanged at noon.
 async fn tiktok_only(url: &str, simulator: SimulatorConfig, state: Option<&Path>) -> Stage {
     let stage = Stage::set(url, simulator, |config| config.service.state_dir = state.map(Path::to_owned)).await;
     let store = stage.host.store();
@@ -89,7 +90,7 @@ fn asked(stage: &Stage, operation: &str) -> u64 {
     stage.simulator.counts().operation(operation)
 }
 
-/// Waits until something is so, for at most half a minute.
+/// Waits at most half a minute until a condition holds.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let mut look = tokio::time::interval(Duration::from_millis(10));
     for _ in 0..3_000 {
@@ -98,10 +99,10 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         }
         look.tick().await;
     }
-    panic!("after half a minute still not: {what}");
+    panic!("condition not met within half a minute: {what}");
 }
 
-/// Makes the database refuse every fresh token, or take them again.
+/// Makes the database refuse or accept new tokens.
 async fn refuse_saves(store: &Store, url: &str, refuse: bool) {
     let statements: &[&str] = match (store.kind(), refuse) {
         (DatabaseKind::Sqlite, true) => &["CREATE TRIGGER refuse BEFORE UPDATE OF version ON credentials
@@ -121,11 +122,11 @@ async fn refuse_saves(store: &Store, url: &str, refuse: bool) {
     connection.close().await.expect("the connection closes");
 }
 
-/// A host in a runtime of its own, which ends with every task in it as a process that is killed does.
+/// A host in its own runtime, so that all its tasks end at once, like those of a killed process.
 struct Doomed(Option<Runtime>);
 
 impl Doomed {
-    /// Opens a host and has it begin a round.
+    /// Opens a host and starts a refresh round.
     fn keeps(stage: &Stage, state: Option<&Path>) -> Self {
         let mut config = stage.host.config().clone();
         config.service.state_dir = state.map(Path::to_owned);
@@ -155,7 +156,8 @@ impl Drop for Doomed {
     }
 }
 
-/// A host dies after the platform has answered and before the database has the answer. With a folder, it dies once the answer is kept there.
+/// Kills a host after the platform's response and before it is saved. With a state folder, the response is in the
+/// journal first.
 async fn crash_between_answer_and_save(stage: &Stage, store: &Store, url: &str, state: Option<&Path>) {
     refuse_saves(store, url, true).await;
     let answered = || stage.simulator.counts().statuses.get(&200).copied().unwrap_or_default();
@@ -189,14 +191,14 @@ async fn a_token_is_refreshed_at_half_life_by_one_of_two_hosts_without_any_batch
         };
         assert_eq!(round().await, 10, "eight of TikTok, Spotify's client, and Apple's developer token");
         assert_eq!((asked(&stage, TIKTOK_TOKEN), asked(&stage, SPOTIFY_TOKEN)), (8, 1));
-        assert_eq!(round().await, 0, "nothing is due");
+        assert_eq!(round().await, 0, "no refresh is due");
 
         go_to(&stage, after(11, 59));
         round().await;
         assert_eq!((asked(&stage, TIKTOK_TOKEN), asked(&stage, SPOTIFY_TOKEN)), (8, 2), "an hour and a day");
         go_to(&stage, after(12, 0));
         round().await;
-        assert_eq!(asked(&stage, TIKTOK_TOKEN), 16, "at half their life, each by one host, once");
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 16, "at half of their lifetime, each by one host");
         assert_eq!(asked(&stage, INSTAGRAM_TOKEN), 0, "not in the first 24 hours");
         go_to(&stage, after(24, 0));
         round().await;
@@ -230,13 +232,13 @@ async fn two_hosts_whose_batches_need_the_same_token_ask_for_it_once() {
             one.platforms,
             two.platforms
         );
-        assert_eq!(asked(&stage, TIKTOK_TOKEN), 1, "whoever came second waited for the other's token");
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 1, "the second host waited for the first one's token");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_when_it_is_seen_late() {
+async fn an_expiry_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_if_seen_late() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, small(2), |_| {}).await;
         let other = another(&stage, |_| {}).await;
@@ -246,10 +248,11 @@ async fn an_end_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_when_i
         for index in 0..2 {
             let account = account(&stage, "instagram", index);
             let token = stage.simulator.world().artist(index).instagram_token;
-            // The second one ends twenty days later: it is first seen five days before that.
+            // The second token expires twenty days later; it is first seen five days before its end.
             let end = end + TimeDelta::days(20 * i64::from(index));
             let secret = json!({ "token": token, "obtained_at": end - TimeDelta::days(60), "expires_at": end });
-            let set = stage.host.set_credential(&platform("instagram"), "user", Some(account), &secret.to_string()).await;
+            let secret = secret.to_string();
+            let set = stage.host.set_credential(&platform("instagram"), "user", Some(account), &secret).await;
             set.expect("the token is set");
         }
         let days = async |index: u32| {
@@ -274,8 +277,8 @@ async fn an_end_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_when_i
         assert_eq!(
             event.data,
             json!({
-                "account_id": account(&stage, "instagram", 0), "artist_id": artist, "platform": "instagram", "slot": "user",
-                "expires_at": end, "days": 14,
+                "account_id": account(&stage, "instagram", 0), "artist_id": artist, "platform": "instagram",
+                "slot": "user", "expires_at": end, "days": 14,
             })
         );
         assert!(days(1).await.is_empty());
@@ -284,7 +287,7 @@ async fn an_end_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_when_i
             stage.host.refresh_credentials().await.expect("a round");
             assert_eq!(days(1).await, expected, "{before} days before");
         }
-        // A refresh that works puts the end off, and nobody is told of the old one again.
+        // A successful refresh moves the expiry, and the old one is not announced again.
         stage.simulator.set_faults(Vec::new());
         go_to(&stage, end + TimeDelta::days(19) + TimeDelta::hours(23));
         stage.simulator.set_now(noon(day()) + TimeDelta::days(2));
@@ -297,7 +300,7 @@ async fn an_end_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_when_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_left_alone_until_then() {
+async fn a_dead_token_is_reported_once_and_its_account_is_excluded_until_it_is_reconnected() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, SimulatorConfig { troubles: true, ..small(25) }, |_| {}).await;
         let world = stage.simulator.world();
@@ -305,7 +308,7 @@ async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_
         let revoked = account(&stage, "tiktok", index_of(Trait::TiktokRevoked));
         let told = async |account| events_of(&stage, types::RECONNECT_NEEDED, account).await;
 
-        // The desk finds out while a batch needs the token, and the batch ends accordingly: it is told once.
+        // The refresh fails while a batch needs the token, and the batch fails too: there is one event.
         let report = stage.run_some(day(), &["tiktok"]).await;
         assert_eq!(report.run.counts.excluded, 0);
         assert_eq!(status(&stage, revoked).await, AccountStatus::ReconnectNeeded);
@@ -316,10 +319,10 @@ async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_
         assert_eq!(events[0].data, json!({ "account_id": revoked, "artist_id": artist, "platform": "tiktok" }));
         stage.host.refresh_credentials().await.expect("a round");
         let report = stage.run_some(day(), &["tiktok"]).await;
-        assert_eq!(report.run.counts.excluded, 2, "this one, and the one without the scope");
+        assert_eq!(report.run.counts.excluded, 2, "this account, and the one without the scope");
         assert_eq!(told(revoked).await.len(), 1);
 
-        // Connected anew, and dead anew.
+        // Reconnected, and dead again.
         let secret = json!({ "refresh_token": world.artist(index_of(Trait::TiktokRevoked)).tiktok_refresh_token });
         let set = stage.host.set_credential(&platform("tiktok"), "user", Some(revoked), &secret.to_string()).await;
         assert_eq!(set.expect("it is set").status, "active");
@@ -329,7 +332,7 @@ async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_
         assert_eq!(status(&stage, revoked).await, AccountStatus::ReconnectNeeded);
         assert_eq!(told(revoked).await.len(), 2);
 
-        // As far as the host knows this token works, whatever the platform says of its refresh: only its use shows that it does not.
+        // The host considers this token valid. Only its use shows that it is not.
         let expired = account(&stage, "instagram", index_of(Trait::InstagramExpired));
         go_to(&stage, after(25, 0));
         let report = stage.host.refresh_credentials().await.expect("a round");
@@ -343,7 +346,7 @@ async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_after_a_rotation_is_made_good_from_the_journal() {
+async fn a_crash_after_a_rotation_is_recovered_from_the_journal() {
     each_database(async |store: Store, url: &str| {
         let state = tempfile::tempdir().expect("a folder");
         let stage = tiktok_only(url, small(1), Some(state.path())).await;
@@ -365,10 +368,10 @@ async fn a_crash_after_a_rotation_is_made_good_from_the_journal() {
         let reborn = another(&stage, |_| {}).await;
         let report = reborn.refresh_credentials().await.expect("a round");
         assert_eq!((report.replayed, report.refreshed, report.failed), (1, 0, 0), "{report:?}");
-        assert_eq!(asked(&stage, TIKTOK_TOKEN), 2, "what the platform had answered was used");
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 2, "the platform's response was used");
         assert!(kept_files(state.path()).is_empty());
         assert_eq!(credential(&stage, "tiktok", artist).await.version, 3);
-        // The account goes on: its rotated token is refreshed in its turn, and it is collected.
+        // The account works: its rotated token is refreshed again, and it is collected.
         go_to(&stage, after(26, 0));
         assert_eq!(reborn.refresh_credentials().await.expect("a round").refreshed, 1);
         assert_eq!(stage.run_some(day(), &["tiktok"]).await.run.counts.collected, 1);
@@ -378,7 +381,7 @@ async fn a_crash_after_a_rotation_is_made_good_from_the_journal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_given_up_because_of_a_crash_is_active_again_once_its_journal_is_read() {
+async fn an_account_excluded_because_of_a_crash_is_active_again_once_the_journal_is_read() {
     each_database(async |store: Store, url: &str| {
         let state = tempfile::tempdir().expect("a folder");
         let stage = tiktok_only(url, small(1), Some(state.path())).await;
@@ -386,7 +389,7 @@ async fn an_account_given_up_because_of_a_crash_is_active_again_once_its_journal
         go_to(&stage, after(13, 0));
         crash_between_answer_and_save(&stage, &store, url, Some(state.path())).await;
 
-        // Another host, on another machine, can't know the answer, and nothing of the old token works any more.
+        // A host on another machine can't know the response, and the old token no longer works.
         let elsewhere = another(&stage, |config| config.service.state_dir = None).await;
         go_to(&stage, after(24, 30));
         assert_eq!(elsewhere.refresh_credentials().await.expect("a round").dead, 1);
@@ -403,14 +406,15 @@ async fn an_account_given_up_because_of_a_crash_is_active_again_once_its_journal
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_journal_is_read_before_the_platform_is_asked_and_thrown_away_when_something_newer_is_stored() {
+async fn a_journal_is_read_before_a_request_and_discarded_if_a_newer_credential_is_stored() {
     each_database(async |store: Store, url: &str| {
         let state = tempfile::tempdir().expect("a folder");
         let stage = tiktok_only(url, small(1), Some(state.path())).await;
         let artist = account(&stage, "tiktok", 0);
         go_to(&stage, after(25, 0));
         crash_between_answer_and_save(&stage, &store, url, Some(state.path())).await;
-        // No keeper, as in `backline run`: the batch itself finds the answer. Until the dead host's lease is over it waits.
+        // Without a refresh loop, as in `backline run`, the batch reads the journal. It waits until the dead host's
+        // lease expires.
         stage.set_time(after(25, 2));
         assert_eq!(stage.run_some(day(), &["tiktok"]).await.run.counts.collected, 1);
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
@@ -418,7 +422,7 @@ async fn a_journal_is_read_before_the_platform_is_asked_and_thrown_away_when_som
 
         go_to(&stage, after(38, 0));
         crash_between_answer_and_save(&stage, &store, url, Some(state.path())).await;
-        let secret = json!({ "refresh_token": "connected-anew-meanwhile" }).to_string();
+        let secret = json!({ "refresh_token": "set-by-the-operator" }).to_string();
         stage.host.set_credential(&platform("tiktok"), "user", Some(artist), &secret).await.expect("it is set");
         let set = credential(&stage, "tiktok", artist).await;
         let reborn = another(&stage, |_| {}).await;
@@ -430,7 +434,7 @@ async fn a_journal_is_read_before_the_platform_is_asked_and_thrown_away_when_som
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fresh_token_outlives_a_database_that_takes_nothing_for_a_while() {
+async fn a_new_token_survives_a_database_that_refuses_writes_for_a_while() {
     each_database(async |store: Store, url: &str| {
         let state = tempfile::tempdir().expect("a folder");
         let stage = tiktok_only(url, small(1), Some(state.path())).await;
@@ -449,22 +453,22 @@ async fn a_fresh_token_outlives_a_database_that_takes_nothing_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_journal_the_next_host_asks_again_once_the_lease_is_over_and_grace_honours_it() {
+async fn without_a_journal_the_next_host_refreshes_after_the_lease_within_the_grace_period() {
     each_database(async |store: Store, url: &str| {
         let stage = tiktok_only(url, SimulatorConfig { tiktok_grace_seconds: 3_600, ..small(1) }, None).await;
         go_to(&stage, after(13, 0));
         crash_between_answer_and_save(&stage, &store, url, None).await;
         let next = another(&stage, |_| {}).await;
-        let report = next.refresh_credentials().await.expect("a round");
-        assert_eq!((report.refreshed, report.failed), (0, 0), "the dead host's lease runs: {report:?}");
+        let report = next.keep_credentials().await.expect("a round");
+        assert_eq!((report.refreshed, report.failed), (0, 0), "the dead host's lease is still valid: {report:?}");
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
         go_to(&stage, after(13, 2));
         assert_eq!(next.refresh_credentials().await.expect("a round").refreshed, 1);
         go_to(&stage, after(26, 0));
         assert_eq!(
-            next.refresh_credentials().await.expect("a round").refreshed,
+            next.keep_credentials().await.expect("a round").refreshed,
             1,
-            "what was got in grace is the newest"
+            "the token from the grace period is the newest"
         );
     })
     .await;
@@ -484,14 +488,14 @@ async fn with_neither_journal_nor_grace_an_account_is_collected_until_its_access
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 3);
         assert_eq!(credential(&stage, "tiktok", artist).await.status, "active");
         let warned = events_of(&stage, types::CREDENTIAL_EXPIRING, artist).await;
-        assert_eq!(warned.len(), 1, "nothing but a person will put off the end of the access token");
+        assert_eq!(warned.len(), 1, "only the artist can prevent the expiry");
         assert_eq!(warned[0].data["days"], 1);
 
         let report = stage.run_some(day(), &["tiktok"]).await;
         assert_eq!(report.run.counts.collected, 1, "{:?}", report.platforms);
-        assert_eq!(asked(&stage, TIKTOK_TOKEN), 3, "a batch does not ask before the next try is due");
+        assert_eq!(asked(&stage, TIKTOK_TOKEN), 3, "a batch does not refresh before the next attempt is due");
         go_to(&stage, after(23, 58));
-        assert_eq!(next.refresh_credentials().await.expect("a round").failed, 1, "it was tried again");
+        assert_eq!(next.keep_credentials().await.expect("a round").failed, 1, "the refresh was retried");
         assert_eq!(status(&stage, artist).await, AccountStatus::Active);
 
         go_to(&stage, after(24, 0));
@@ -506,7 +510,7 @@ async fn with_neither_journal_nor_grace_an_account_is_collected_until_its_access
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_service_keeps_credentials_by_itself() {
+async fn the_service_refreshes_credentials() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::bare(url, small(1), |config| {
             config.schedules.clear();
@@ -534,7 +538,7 @@ async fn the_service_keeps_credentials_by_itself() {
         go_to(&stage, after(0, 30));
         until("it was exchanged again", || asked(&stage, SPOTIFY_TOKEN) == 2).await;
         service.stop().await;
-        assert_eq!(saved().await, Some(after(1, 0)), "what was under way was saved before the service ended");
+        assert_eq!(saved().await, Some(after(1, 0)), "the refresh in progress was saved before the service stopped");
     })
     .await;
 }

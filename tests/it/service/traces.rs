@@ -1,4 +1,4 @@
-//! Spans reach a collector over OTLP, and a collector that is away is nobody's trouble.
+//! Tests of traces: spans reach a collector over OTLP, and an unreachable collector has no effect on the host.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-// On one thread, so that the subscriber of this test sees all that the run does and nothing else.
+// On one thread, so that this test's subscriber sees exactly the spans of this run.
 #[tokio::test]
 async fn the_spans_of_a_run_reach_the_collector_without_secrets_or_platform_ids() {
     each_empty_database(async |url| {
@@ -35,7 +35,7 @@ async fn the_spans_of_a_run_reach_the_collector_without_secrets_or_platform_ids(
         assert!(!asked.is_empty() && asked.iter().all(|asked| asked.target == "/v1/traces" && asked.method == "POST"));
         let bytes: Vec<u8> = asked.into_iter().flat_map(|asked| asked.body).collect();
         for name in ["plan", "batch", "fetch", "normalize", "store", "refresh_token", "backline-test", "youtube"] {
-            assert!(holds(&bytes, name), "no span tells of {name}");
+            assert!(holds(&bytes, name), "no span has {name}");
         }
         let artist = world.artist(0);
         let mut hidden = vec![artist.youtube_channel_id, artist.spotify_artist_id, artist.instagram_token, artist.name];
@@ -48,9 +48,9 @@ async fn the_spans_of_a_run_reach_the_collector_without_secrets_or_platform_ids(
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_neither_stops_nor_slows_the_host() {
+async fn an_unreachable_collector_neither_stops_nor_slows_the_host() {
     each_database(async |_, url| {
-        // A port that nobody listens on.
+        // A port without a listener.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let place = Place::new(url, &format!("[telemetry]\notlp_endpoint = \"http://{free}\"\n"));
         let mut serving = place.serve(&[]).await;
@@ -64,15 +64,15 @@ async fn a_collector_that_is_away_neither_stops_nor_slows_the_host() {
 }
 
 #[tokio::test]
-async fn a_collector_that_never_answers_is_not_waited_for() {
-    // It takes connections, and that is all it does.
+async fn a_collector_that_never_responds_delays_nothing() {
+    // The collector accepts connections but never responds.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let traces = Traces::start(&endpoint, "backline-test", tokio::runtime::Handle::current()).unwrap();
     let asked = Instant::now();
     {
         let _scope = tracing::subscriber::set_default(tracing_subscriber::registry().with(traces.layer()));
-        // More than the queue holds: what does not fit is dropped, and nobody waits for room.
+        // More spans than the queue holds: the rest is dropped without waiting.
         for number in 0..10_000 {
             drop(tracing::info_span!(target: "backline::test", "span", number).entered());
         }

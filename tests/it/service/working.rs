@@ -1,4 +1,4 @@
-//! The service's workers: what is planned is collected, whatever happens to platforms, hosts and neighbours.
+//! Tests of the service's workers: planned batches are collected, whatever happens to platforms and other hosts.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::support::stage::{Stage, platform};
 const YOUTUBE: &str = "youtube.googleapis.com";
 const SPOTIFY: &str = "api.spotify.com";
 
-/// How long a condition may take to come true on a busy machine.
+/// Maximum wait for a condition on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn date() -> NaiveDate {
@@ -31,13 +31,13 @@ fn artists(artists: u32) -> SimulatorConfig {
     SimulatorConfig { artists, date: date(), ..SimulatorConfig::default() }
 }
 
-/// Nothing is waited for that a test does not mean to wait for.
+/// Sets short intervals, so that tests don't wait unnecessarily.
 fn prompt(config: &mut Config) {
     config.service.poll_ms = 20;
     config.schedules.clear();
 }
 
-/// Artists of a tenant each, so that each has a batch of its own; batches are planned in the order of tenants.
+/// One tenant per artist, so that each artist has its own batch. Batches are planned in the order of tenants.
 fn each_its_own(index: usize) -> Tenant {
     Tenant::new(format!("tenant-{index:02}")).expect("a tenant's name")
 }
@@ -46,12 +46,12 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     let mut looks = tokio::time::interval(Duration::from_millis(10));
     while !is_so().await {
-        assert!(began.elapsed() < PATIENCE, "it never came to it that {what}");
+        assert!(began.elapsed() < PATIENCE, "condition not met in time: {what}");
         looks.tick().await;
     }
 }
 
-/// Plans a run and leaves it to others.
+/// Plans a run without collecting it.
 async fn planned(host: &Host, platforms: &[&str]) -> RunId {
     let request = RunRequest {
         trigger: "test".to_owned(),
@@ -63,7 +63,7 @@ async fn planned(host: &Host, platforms: &[&str]) -> RunId {
     let stopped = CancellationToken::new();
     stopped.cancel();
     let report = host.run_until(&request, &|_| {}, &stopped).await.expect("the plan is written");
-    assert_eq!(report.run.status, RunStatus::Running, "nobody has worked on it yet");
+    assert_eq!(report.run.status, RunStatus::Running, "no batch was collected yet");
     report.run.id
 }
 
@@ -87,7 +87,7 @@ async fn leased(store: &Store, run: RunId, name: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_planned_is_collected_and_its_run_ended() {
+async fn planned_batches_are_collected_and_their_run_ends() {
     each_database(async |store: Store, url: &str| {
         let stage = Stage::set(url, artists(5), prompt).await;
         let run = planned(&stage.host, &[]).await;
@@ -149,7 +149,7 @@ async fn a_platform_that_never_answers_starves_no_other() {
         until("the slow platform holds what it can get", async || leased(&store, slow, "spotify").await >= 2).await;
         let other = planned(&stage.host, &["youtube"]).await;
         assert_eq!(finished(&store, other).await.counts.collected, 12);
-        assert!(batches(&store, slow, Some(BatchState::Done)).await.is_empty(), "it has not answered once");
+        assert!(batches(&store, slow, Some(BatchState::Done)).await.is_empty(), "the slow platform never responded");
         service.stop().await;
     })
     .await;
@@ -181,7 +181,7 @@ async fn too_many_requests_halve_a_platforms_batches_and_no_others() {
         let mut looks = tokio::time::interval(Duration::from_millis(20));
         for _ in 0..20 {
             looks.tick().await;
-            // One that was refused before the platform fell silent may end meanwhile, and the next one begin.
+            // A batch refused before the platform stopped responding may end now, and the next one start.
             assert!(leased(&store, run, "youtube").await <= 1, "halved down to one");
         }
         until("the silent platform holds one", async || leased(&store, run, "youtube").await == 1).await;
@@ -191,7 +191,7 @@ async fn too_many_requests_halve_a_platforms_batches_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopping_host_hands_back_what_it_cannot_end_and_another_goes_on() {
+async fn a_stopping_host_returns_unfinished_batches_and_another_continues() {
     each_database(async |store: Store, url: &str| {
         let config = |config: &mut Config| {
             prompt(config);
@@ -201,7 +201,7 @@ async fn a_stopping_host_hands_back_what_it_cannot_end_and_another_goes_on() {
         let stage = Stage::bare(url, artists(12), config).await;
         stage.install(&["spotify"]).await;
         stage.import_some(&["spotify"], each_its_own).await;
-        // The first four batches are answered, the others never.
+        // The platform responds to the first four batches only.
         let hang = |index| {
             let named = stage.simulator.world().artist(index).spotify_artist_id;
             Fault::always(FaultKind::Hang).on_host(SPOTIFY).naming(&named)
@@ -216,13 +216,13 @@ async fn a_stopping_host_hands_back_what_it_cannot_end_and_another_goes_on() {
         let began = Instant::now();
         service.stop().await;
         let took = began.elapsed();
-        assert!(took >= Duration::from_millis(300), "they had their time: {took:?}");
-        assert!(took < Duration::from_secs(10), "and not that of the platform's answer: {took:?}");
+        assert!(took >= Duration::from_millis(300), "batches got time to finish: {took:?}");
+        assert!(took < Duration::from_secs(10), "the host did not wait for the platform: {took:?}");
         let open = batches(&store, run, Some(BatchState::Planned)).await;
-        assert_eq!(open.len(), 8, "no batch is left in the hands of a host that has gone");
+        assert_eq!(open.len(), 8, "no batch is left leased by the stopped host");
         for batch in open {
             assert_eq!((batch.attempts, &batch.lease_owner), (0, &None), "stopping uses up no attempt");
-            assert!(batch.available_at <= stage.host.clock().now(), "it can be taken up at once");
+            assert!(batch.available_at <= stage.host.clock().now(), "the batch is available at once");
         }
 
         stage.simulator.set_faults(Vec::new());
@@ -232,7 +232,7 @@ async fn a_stopping_host_hands_back_what_it_cannot_end_and_another_goes_on() {
         assert_eq!((ended.status, ended.counts.collected), (RunStatus::Success, 12));
         service.stop().await;
         let outcomes = store.run_outcomes(run, None, 100).await.expect("outcomes are read");
-        assert!(outcomes.iter().all(|outcome| outcome.attempts == 1), "each was stored at the first attempt");
+        assert!(outcomes.iter().all(|outcome| outcome.attempts == 1), "each account took one attempt");
         let rows = store.metrics(&MetricsFilter { limit: Some(100), ..MetricsFilter::default() }).await;
         assert_eq!(rows.expect("metrics are read").len(), 12);
     })
@@ -240,7 +240,7 @@ async fn a_stopping_host_hands_back_what_it_cannot_end_and_another_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopping_host_ends_what_it_can_in_time_and_begins_nothing() {
+async fn a_stopping_host_finishes_what_it_can_in_time_and_starts_nothing() {
     each_database(async |store: Store, url: &str| {
         let config = |config: &mut Config| {
             prompt(config);
@@ -256,20 +256,20 @@ async fn a_stopping_host_ends_what_it_can_in_time_and_begins_nothing() {
         let done = batches(&store, run, Some(BatchState::Done)).await.len();
         let planned = batches(&store, run, Some(BatchState::Planned)).await.len();
         assert_eq!(done + planned, 12);
-        assert!((2..12).contains(&done), "{done} were ended: those under way, and no new ones");
+        assert!((2..12).contains(&done), "{done} batches finished: those in progress, and no new ones");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn batches_of_a_host_that_died_are_taken_up_and_not_for_ever() {
+async fn batches_of_a_dead_host_are_retried_a_limited_number_of_times() {
     each_database(async |store: Store, url: &str| {
         let stage = Stage::bare(url, artists(2), prompt).await;
         stage.install(&["spotify"]).await;
         stage.import_some(&["spotify"], each_its_own).await;
         let run = planned(&stage.host, &["spotify"]).await;
         let ttl = Duration::from_millis(stage.host.config().collection.lease_ttl_ms);
-        // One batch outlives a host, the other one after the other: something in it may be what they die of.
+        // The first batch loses one host, the other several in a row: its content may be the cause.
         let mut now = stage.host.clock().now();
         let first = store.lease_batch(Some(run), None, "died", now, ttl).await.expect("leased").expect("a batch");
         for _ in 0..4 {
@@ -288,7 +288,7 @@ async fn batches_of_a_host_that_died_are_taken_up_and_not_for_ever() {
         assert_eq!((ended.counts.collected, ended.counts.failed), (1, 1));
         for outcome in store.run_outcomes(run, None, 10).await.expect("outcomes are read") {
             match outcome.outcome {
-                Outcome::Collected => assert_eq!(outcome.attempts, 2, "the lease that ran out was one"),
+                Outcome::Collected => assert_eq!(outcome.attempts, 2, "the expired lease counts as one"),
                 Outcome::Failed { class, message } => {
                     assert_eq!(class, FailureClass::Internal);
                     assert!(message.contains("ended unexpectedly"), "{message}");
@@ -297,7 +297,7 @@ async fn batches_of_a_host_that_died_are_taken_up_and_not_for_ever() {
             }
         }
 
-        // It is visible, and an operator may try it once more.
+        // The batch is listed, and an operator may retry it.
         let dead = batches(&store, run, Some(BatchState::Dead)).await;
         assert_eq!((dead.len(), dead[0].accounts), (1, 1));
         let service = Service::start(stage.another_host(|_| {}).await).await.expect("it starts");
@@ -311,7 +311,7 @@ async fn batches_of_a_host_that_died_are_taken_up_and_not_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_somebody_else_has_taken_over_is_dropped() {
+async fn a_batch_taken_over_by_another_host_is_dropped() {
     each_database(async |store: Store, url: &str| {
         let config = |config: &mut Config| {
             prompt(config);
@@ -324,15 +324,15 @@ async fn a_batch_somebody_else_has_taken_over_is_dropped() {
         let run = planned(&stage.host, &["spotify"]).await;
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         until("the batch hangs", async || stage.simulator.counts().host(SPOTIFY) > 0).await;
-        // As if the first host had slept through its lease: its clock still says so, another's does not.
+        // As if the first host had missed its lease: the lease has expired by the other host's clock only.
         let later = stage.host.clock().now() + TimeDelta::hours(1);
         let ttl = Duration::from_secs(3_600);
         let lease = store.lease_batch(Some(run), None, "other", later, ttl).await.expect("leased").expect("the batch");
-        // The first host notices at its next heartbeat, long before the platform's answer would have timed out.
+        // The first host notices at its next heartbeat, long before the platform's response times out.
         let began = Instant::now();
         service.stop().await;
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-        store.heartbeat(&lease, later, ttl).await.expect("it is still the other's");
+        store.heartbeat(&lease, later, ttl).await.expect("the other host still holds it");
         assert_eq!(leased(&store, run, "spotify").await, 1);
     })
     .await;

@@ -1,4 +1,4 @@
-//! Who waits for a first collection: what the triggers put down, whoever writes, and that it is heard.
+//! Tests of first collections: the triggers record pending ones for every writer, and send notifications.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use sqlx::{AnyPool, AssertSqlSafe, Connection as _, Executor as _, PgConnection}
 use super::fixtures::{account, artist, demo, now, people};
 use crate::support::database::each_database;
 
-/// Longest a wake-up may take to arrive.
+/// Maximum delay of a notification.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// A connection of somebody else's, who knows nothing of Backline.
+/// A connection like that of other software.
 async fn foreign(url: &str) -> AnyPool {
     AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap()
 }
@@ -23,7 +23,7 @@ async fn execute(pool: &AnyPool, statement: &str) {
     sqlx::query(AssertSqlSafe(statement.to_owned())).execute(pool).await.unwrap();
 }
 
-/// Everything that waits, as `artist platform cause`, taken out.
+/// Removes all pending activations, and returns them as `artist platform cause`.
 async fn taken(store: &Store) -> Vec<String> {
     let waiting = store.pending_activations(10_000).await.unwrap();
     let mut texts: Vec<String> = waiting
@@ -39,13 +39,13 @@ async fn taken(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn becoming_active_asks_for_a_collection_once_whoever_writes_it() {
+async fn becoming_active_asks_for_a_collection_once_for_every_writer() {
     each_database(async |store, url| {
         let mut one = artist(1);
         one.subscription_status = SubscriptionStatus::Inactive;
         store.save_artists(&[one, artist(2)], now()).await.unwrap();
         let two = format!("{} everywhere activation", artist(2).id);
-        assert_eq!(taken(&store).await, [two], "only the active one");
+        assert_eq!(taken(&store).await, [two], "only the active artist");
 
         let platform_code = foreign(url).await;
         let update = async |what: &str| {
@@ -60,7 +60,7 @@ async fn becoming_active_asks_for_a_collection_once_whoever_writes_it() {
         assert_eq!(update("name = 'Bo'").await, [""; 0]);
         assert_eq!(update("data_collection_enabled = TRUE").await, expected, "paused and resumed");
         assert_eq!(update("subscription_status = 'canceled', data_collection_enabled = FALSE").await, [""; 0]);
-        assert_eq!(update("data_collection_enabled = TRUE").await, [""; 0], "both are needed");
+        assert_eq!(update("data_collection_enabled = TRUE").await, [""; 0], "both conditions are needed");
         assert_eq!(update("subscription_status = 'active'").await, expected);
         platform_code.close().await;
     })
@@ -90,7 +90,7 @@ async fn granting_a_consent_asks_for_a_collection_and_granting_it_again_does_not
         assert_eq!(said(true, 2, "metrics").await, [""; 0]);
         assert_eq!(said(true, 2, "newsletter").await, [""; 0]);
         assert_eq!(said(false, 3, "metrics").await, [""; 0]);
-        assert_eq!(said(true, 3, "metrics").await, expected, "withdrawn and given again");
+        assert_eq!(said(true, 3, "metrics").await, expected, "withdrawn and granted again");
     })
     .await;
 }
@@ -125,7 +125,7 @@ async fn an_account_that_is_new_or_active_again_asks_for_a_collection() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_again_while_it_is_planned_is_not_taken_out() {
+async fn an_activation_repeated_during_planning_is_kept() {
     each_database(async |store, url| {
         store.save_artists(&[artist(1), artist(2)], now()).await.unwrap();
         let planned = store.pending_activations(10).await.unwrap();
@@ -135,7 +135,7 @@ async fn what_is_asked_for_again_while_it_is_planned_is_not_taken_out() {
             let update = format!("UPDATE artists SET subscription_status = '{status}' WHERE id = '{}'", artist(1).id);
             execute(&platform_code, &update).await;
         }
-        assert_eq!(store.drop_activations(&planned).await.unwrap(), 1, "the plan knew of the second artist only");
+        assert_eq!(store.drop_activations(&planned).await.unwrap(), 1, "the plan covered the second artist only");
         let left = store.pending_activations(10).await.unwrap();
         assert_eq!(left.iter().map(|activation| activation.artist_id).collect::<Vec<_>>(), [artist(1).id]);
         assert_eq!(store.pending_activations(0).await.unwrap(), []);
@@ -145,10 +145,10 @@ async fn what_is_asked_for_again_while_it_is_planned_is_not_taken_out() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_is_still_open_keeps_what_it_asks_for_and_holds_nobody_up() {
+async fn an_open_transaction_keeps_its_activation_and_blocks_no_planning() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
-            return; // one writer: there is no other transaction while something is planned
+            return; // SQLite has one writer, so no other transaction is open during planning
         }
         store.save_artists(&[artist(1), artist(2)], now()).await.unwrap();
         let planned = store.pending_activations(10).await.unwrap();
@@ -167,10 +167,10 @@ async fn a_transaction_that_is_still_open_keeps_what_it_asks_for_and_holds_nobod
 }
 
 #[tokio::test]
-async fn a_role_that_may_only_change_artists_sets_it_off_and_sees_nothing() {
+async fn a_role_that_may_only_change_artists_fires_the_trigger_and_reads_nothing() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
-            return; // a file has no roles
+            return; // SQLite has no roles
         }
         store.save_artists(&[artist(1)], now()).await.unwrap();
         let platform_code = foreign(url).await;
@@ -181,7 +181,7 @@ async fn a_role_that_may_only_change_artists_sets_it_off_and_sees_nothing() {
             .await;
         taken(&store).await;
         execute(&platform_code, &format!("SET ROLE {role}")).await;
-        // What stands before Backline's schema on its path is not taken for Backline's.
+        // A table in a schema before Backline's on the search path is not used by mistake.
         execute(&platform_code, "CREATE TEMP TABLE activations (artist_id UUID)").await;
         for status in ["inactive", "active"] {
             execute(&platform_code, &format!("UPDATE artists SET subscription_status = '{status}'")).await;
@@ -199,7 +199,7 @@ async fn a_role_that_may_only_change_artists_sets_it_off_and_sees_nothing() {
 }
 
 #[tokio::test]
-async fn an_update_by_the_platforms_own_code_is_heard_at_once() {
+async fn an_update_by_other_software_is_notified_at_once() {
     each_database(async |store, url| {
         let mut one = artist(1);
         one.subscription_status = SubscriptionStatus::Inactive;
@@ -220,16 +220,20 @@ async fn an_update_by_the_platforms_own_code_is_heard_at_once() {
         }
         let heard = tokio::time::timeout(AT_ONCE, listener.next()).await.expect("heard within a second");
         assert_eq!(heard.unwrap(), Topic::Activations);
-        assert_eq!(store.pending_activations(10).await.unwrap().len(), 1, "it is there when it is heard of");
+        assert_eq!(
+            store.pending_activations(10).await.unwrap().len(),
+            1,
+            "the activation exists when the notification arrives"
+        );
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_listener_whose_connection_broke_says_so_and_a_new_one_hears() {
+async fn a_listener_reports_a_broken_connection_and_a_new_one_works() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
-            return; // nothing in between that could break
+            return; // SQLite has no connection that could break
         }
         let mut listener = store.listener().await.unwrap();
         let server = foreign(url).await;
@@ -237,7 +241,9 @@ async fn a_listener_whose_connection_broke_says_so_and_a_new_one_hears() {
                     WHERE datname = current_database() AND query LIKE 'LISTEN%'";
         let killed = sqlx::query(kill).execute(&server).await.unwrap().rows_affected();
         assert_eq!(killed, 1);
-        let broken = tokio::time::timeout(Duration::from_secs(10), listener.next()).await.expect("it is noticed");
+        let broken = tokio::time::timeout(Duration::from_secs(10), listener.next())
+            .await
+            .expect("the broken connection is detected");
         assert!(broken.is_err(), "{broken:?}");
         let mut listener = store.listener().await.unwrap();
         execute(&server, "SELECT pg_notify('backline', 'work')").await;

@@ -1,4 +1,4 @@
-//! The transaction that ends a batch, and what it reads before.
+//! Tests of the transaction that completes a batch, and of its reads.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ async fn a_row_comes_back_as_it_was_stored() {
 }
 
 #[tokio::test]
-async fn the_row_given_replaces_the_one_of_its_date() {
+async fn a_new_row_replaces_the_one_of_its_date() {
     each_database(async |store, _| {
         let [account] = people(&store, 1).await.try_into().unwrap();
         let date = day("2026-11-22");
@@ -95,7 +95,7 @@ async fn an_error_in_the_middle_leaves_nothing() {
         store.add_batches(&[batch(1, &run(1), &[&accounts[0], &accounts[1]], date)], now()).await.unwrap();
         let held = lease(&store).await;
 
-        // The second document has the first one's id: the rows have been written by then, and must go again.
+        // The second document has the first one's id. The rows are already written and must be rolled back.
         let first = row(&accounts[0], date);
         let second = MetricsRow { document_id: first.document_id, ..row(&accounts[1], date) };
         let mut results = vec![stored(first.clone()), stored(second)];
@@ -120,7 +120,7 @@ async fn an_error_in_the_middle_leaves_nothing() {
         assert_eq!(store.events_after(EventCursor::default(), 10).await.unwrap(), []);
         assert_eq!(store.fetch_accounts(&[accounts[0].id]).await.unwrap()[0].state, None);
 
-        // The lease still holds, and the batch can be completed after all.
+        // The lease is still valid, and the batch can be completed.
         let right =
             BatchResult { accounts: vec![stored(first), stored(row(&accounts[1], date))], ..BatchResult::default() };
         assert_eq!(store.complete_batch(&held, right, now()).await.unwrap().counts.collected, 2);
@@ -130,7 +130,7 @@ async fn an_error_in_the_middle_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn everything_an_account_brought_is_written_with_its_batch() {
+async fn all_results_of_an_account_are_written_with_its_batch() {
     each_database(async |store, url| {
         let accounts = people(&store, 3).await;
         let date = day("2026-11-22");
@@ -175,21 +175,37 @@ async fn everything_an_account_brought_is_written_with_its_batch() {
         let status = async |n: usize| store.get_account(accounts[n].id).await.unwrap().unwrap().status;
         assert_eq!((status(0).await, status(1).await), (AccountStatus::Active, AccountStatus::ReconnectNeeded));
         assert_eq!(store.lost_metrics(release().digest).await.unwrap(), ["impressions"]);
-        let kinds: Vec<_> =
-            store.events_after(EventCursor::default(), 10).await.unwrap().into_iter().map(|(_, event)| event.kind).collect();
-        assert_eq!(kinds, ["connector.activated", "metrics.collected", "connector.metric_lost"], "one event per dedup key");
+        let kinds: Vec<_> = store
+            .events_after(EventCursor::default(), 10)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, event)| event.kind)
+            .collect();
+        assert_eq!(
+            kinds,
+            ["connector.activated", "metrics.collected", "connector.metric_lost"],
+            "one event per dedup key"
+        );
 
-        // The same metric lost again says nothing new.
+        // The same metric lost again gives no new event.
         store.add_batches(&[batch(2, &run(1), &[&accounts[2]], date)], now()).await.unwrap();
-        let again = BatchResult { lost_metrics: vec![lost], accounts: vec![stored(row(&accounts[2], date))], ..BatchResult::default() };
+        let again = BatchResult {
+            lost_metrics: vec![lost],
+            accounts: vec![stored(row(&accounts[2], date))],
+            ..BatchResult::default()
+        };
         store.complete_batch(&lease(&store).await, again, now()).await.unwrap();
         assert_eq!(store.events_after(EventCursor::default(), 10).await.unwrap().len(), 3);
 
         let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
         let text = match store.kind() {
-            DatabaseKind::Sqlite => "SELECT artist_id, errors, collection_date, status FROM data_collection_logs ORDER BY artist_id",
+            DatabaseKind::Sqlite => {
+                "SELECT artist_id, errors, collection_date, status FROM data_collection_logs ORDER BY artist_id"
+            }
             DatabaseKind::Postgres => {
-                "SELECT artist_id::text AS artist_id, errors::text AS errors, collection_date::text AS collection_date, status
+                "SELECT artist_id::text AS artist_id, errors::text AS errors, collection_date::text AS collection_date,
+                     status
                  FROM data_collection_logs ORDER BY artist_id"
             }
         };
@@ -199,17 +215,24 @@ async fn everything_an_account_brought_is_written_with_its_batch() {
             .unwrap()
             .iter()
             .map(|log| {
-                (log.get("artist_id"), serde_json::from_str(log.get("errors")).unwrap(), log.get("collection_date"), log.get("status"))
+                (
+                    log.get("artist_id"),
+                    serde_json::from_str(log.get("errors")).unwrap(),
+                    log.get("collection_date"),
+                    log.get("status"),
+                )
             })
             .collect();
         let failure = serde_json::json!([{
             "platform": "demo", "account_id": accounts[1].id, "class": "reconnect", "message": "the token was revoked",
         }]);
-        let line = |n: u128, errors, status: &str| (artist(n).id.to_string(), errors, "2026-11-22".to_owned(), status.to_owned());
+        let line = |n: u128, errors, status: &str| {
+            (artist(n).id.to_string(), errors, "2026-11-22".to_owned(), status.to_owned())
+        };
         let none = || serde_json::json!([]);
         assert_eq!(logs, [line(1, none(), "success"), line(2, failure, "failed"), line(3, none(), "success")]);
-        let said: String =
-            sqlx::query("SELECT message FROM plugin_logs WHERE level = 'warn'").fetch_one(&pool).await.unwrap().get("message");
+        let warning = sqlx::query("SELECT message FROM plugin_logs WHERE level = 'warn'").fetch_one(&pool).await;
+        let said: String = warning.unwrap().get("message");
         assert_eq!(said, "slow");
         pool.close().await;
     })
@@ -217,11 +240,11 @@ async fn everything_an_account_brought_is_written_with_its_batch() {
 }
 
 #[tokio::test]
-async fn history_holds_the_days_that_are_compared_with_and_no_others() {
+async fn history_holds_only_the_days_needed_for_comparison() {
     each_database(async |store, _| {
         let [account, other] = people(&store, 2).await.try_into().unwrap();
         let date = day("2026-11-22");
-        // A metric that was last seen long ago.
+        // A metric whose last value is long ago.
         let mut old = followers(&account, back(date, 200), 1);
         old.values.insert(metric("saves"), Value::Integer(9));
         store_rows(&store, vec![old]).await;
@@ -264,10 +287,11 @@ async fn history_of_a_late_date_holds_what_later_growth_needs() {
         );
         assert_eq!(past.later_rows.iter().map(|row| row.metric_date).collect::<Vec<_>>(), past.later_dates);
         let days: Vec<_> = past.history.dates().map(|day| (day - date).num_days()).collect();
-        // One day later: 27 and 6 days before this date. 28 days later: 62 days before it. The 21st is nobody's base.
+        // One day later needs 27 and 6 days before this date, 28 days later needs 62 days before it. The 21st is not
+        // needed.
         assert_eq!(days, [-62, -27, -6, 1, 28, 95]);
 
-        // Before every other value: nothing is known of what was before, and the search for it finds nothing.
+        // Before all other values: there is no earlier value, and the search finds none.
         let earliest = back(date, 300);
         drop(completion);
         store_rows(&store, vec![followers(&account, earliest, 1)]).await;
@@ -282,7 +306,7 @@ async fn the_latest_value_is_found_between_the_days_that_spans_start_from() {
     each_database(async |store, _| {
         let [account] = people(&store, 1).await.try_into().unwrap();
         let date = day("2026-11-22");
-        // 28 days ago is read for a span's sake, 20 days ago for nobody's; yet it is the latest.
+        // 28 days ago is read for a span, 20 days ago for none; yet it is the latest.
         for ago in [28, 20] {
             store_rows(&store, vec![followers(&account, back(date, ago), 100)]).await;
         }
@@ -294,7 +318,7 @@ async fn the_latest_value_is_found_between_the_days_that_spans_start_from() {
             past.history.latest_before(names::FOLLOWERS, date).map(|(found, _)| found)
         };
         assert_eq!(latest(date).await, Some(back(date, 20)));
-        // The same for a date that is filled in before others.
+        // The same for a date that is added before others.
         store_rows(&store, vec![followers(&account, date + Days::new(1), 100)]).await;
         assert_eq!(latest(date).await, Some(back(date, 20)));
     })
@@ -317,7 +341,7 @@ async fn a_value_missing_for_long_is_found_for_a_late_date_too() {
 }
 
 #[tokio::test]
-async fn an_account_erased_on_the_way_costs_the_others_nothing() {
+async fn an_account_erased_during_a_batch_does_not_affect_the_others() {
     each_database(async |store, url| {
         let accounts = people(&store, 2).await;
         let date = day("2026-11-22");
@@ -339,8 +363,8 @@ async fn an_account_erased_on_the_way_costs_the_others_nothing() {
             store.metrics(&MetricsFilter::default()).await.unwrap().iter().map(|row| row.account_id).collect();
         assert_eq!(kept, [accounts[1].id]);
 
-        // A batch all of whose accounts are gone is closed instead of leased.
-        let gone = backline_model::Batch { id: BatchId::generate(), ..batch(2, &run(1), &[&accounts[0]], date) };
+        // A batch without any remaining account is closed instead of leased.
+        let gone = backline::domain::Batch { id: BatchId::generate(), ..batch(2, &run(1), &[&accounts[0]], date) };
         store.add_batches(&[gone], now()).await.unwrap();
         assert_eq!(store.lease_batch(None, None, "worker", now(), super::fixtures::TTL).await.unwrap(), None);
         assert_eq!(store.next_batch_at(None, None).await.unwrap(), None);
@@ -438,7 +462,7 @@ async fn documents_of_different_sizes_come_back_whole() {
             .zip(&bodies)
             .map(|(account, body)| {
                 let row = MetricsRow { run_id: RunId::generate(), ..row(account, date) };
-                // Without a row: a document that could not be normalised is kept all the same.
+                // A document without a row: it could not be normalised but is stored.
                 let failed = Outcome::Failed { class: FailureClass::NotNormalised, message: "odd".to_owned() };
                 backline_store::AccountResult { document: Some(document(&row, body.clone())), ..result(&row, failed) }
             })

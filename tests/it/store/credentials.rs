@@ -1,4 +1,4 @@
-//! Credentials, their budgets, releases and events.
+//! Tests of credentials, budgets, releases and events.
 
 use backline_model::{CredentialId, Digest, Event, SwapCause};
 use backline_store::{BudgetKey, CredentialFilter, EventCursor, SealedCredential, StoreError};
@@ -26,7 +26,7 @@ pub(super) fn credential(n: u128) -> SealedCredential {
 }
 
 #[tokio::test]
-async fn a_credential_changed_by_somebody_else_is_not_overwritten() {
+async fn a_credential_changed_in_between_is_not_overwritten() {
     each_database(async |store, _| {
         let accounts = people(&store, 2).await;
         let saved = store.save_credential(&credential(1), now()).await.unwrap();
@@ -64,7 +64,7 @@ async fn a_credential_changed_by_somebody_else_is_not_overwritten() {
 }
 
 #[tokio::test]
-async fn a_budget_is_exact_however_many_take_at_once() {
+async fn a_budget_is_exact_with_many_concurrent_takers() {
     each_database(async |store, _| {
         let key = BudgetKey {
             credential: store.save_credential(&credential(1), now()).await.unwrap().id,
@@ -90,7 +90,7 @@ async fn a_budget_is_exact_however_many_take_at_once() {
         assert_eq!(
             store.take_budget(&key, start, end, 500, 50, now()).await.unwrap(),
             0,
-            "a lowered limit takes nothing back"
+            "a lowered limit revokes no granted units"
         );
         assert_eq!(store.take_budget(&key, start, end, 1_001, 50, now()).await.unwrap(), 1);
         assert_eq!(
@@ -115,11 +115,7 @@ async fn activating_a_release_swaps_it_for_the_one_before() {
         assert_eq!(store.active_release(&demo()).await.unwrap(), None);
         assert_eq!(store.activate(old.digest, SwapCause::Activated, now()).await.unwrap(), None);
         assert_eq!(store.activate(new.digest, SwapCause::Activated, now()).await.unwrap(), Some(old.digest));
-        assert_eq!(
-            store.activate(new.digest, SwapCause::Activated, now()).await.unwrap(),
-            None,
-            "it is active already"
-        );
+        assert_eq!(store.activate(new.digest, SwapCause::Activated, now()).await.unwrap(), None, "already active");
         let active = store.active_release(&demo()).await.unwrap().unwrap();
         assert_eq!(active, backline_model::Release { active: true, ..new.clone() });
         assert_eq!(store.get_release(old.digest).await.unwrap(), Some(old.clone()));

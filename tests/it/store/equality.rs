@@ -1,4 +1,4 @@
-//! The same operations leave the same to read, whichever database is used.
+//! Test that the same operations give the same data on both databases.
 
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ use super::fixtures::{batch, day, demo, event, lease, metric, now, people, relea
 use crate::support::database::each_database;
 
 #[tokio::test]
-async fn both_databases_answer_alike() {
+async fn both_databases_return_the_same() {
     let answers: RefCell<Vec<Vec<String>>> = RefCell::default();
     each_database(async |store, _| {
         let accounts = people(&store, 5).await;

@@ -1,4 +1,5 @@
-//! What the store's tests are made of: people, a release, runs, rows. Ids are small numbers, so that tests can name them.
+//! Fixtures of the store's tests: artists, accounts, a release, runs, rows. Ids are small numbers, so that tests can
+//! name them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -65,7 +66,8 @@ pub fn release() -> Release {
 
 pub fn release_of(version: &str, component: &[u8]) -> Release {
     let manifest = Manifest::parse(&format!(
-        "[connector]\nname = \"demo\"\nplatform = \"demo\"\nversion = \"{version}\"\napi = \"^1\"\ntitle = \"Demo\"\nbatch_size = 50\n\
+        "[connector]\nname = \"demo\"\nplatform = \"demo\"\nversion = \"{version}\"\napi = \"^1\"\n\
+         title = \"Demo\"\nbatch_size = 50\n\
          [[metric]]\nname = \"followers\"\nkind = \"gauge\"\nunit = \"followers\"\n"
     ))
     .unwrap();
@@ -90,7 +92,7 @@ pub fn window() -> Window {
     Window { since: at("2026-10-25T00:00:00Z"), until: at("2026-11-22T00:00:00Z") }
 }
 
-/// A row with followers 100, and what makes each kind of column full.
+/// A row with 100 followers, and a value in each kind of column.
 pub fn row(account: &Account, date: NaiveDate) -> MetricsRow {
     MetricsRow {
         account_id: account.id,
@@ -222,7 +224,7 @@ pub fn event(n: u128, dedup_key: Option<&str>) -> Event {
     }
 }
 
-/// Stores rows, all of one date and each of another account, by way of a batch.
+/// Stores rows through a batch. All rows have the same date and different accounts.
 pub async fn store_rows(store: &Store, rows: Vec<MetricsRow>) -> Completed {
     let accounts =
         rows.iter().map(|row| BatchAccount { account_id: row.account_id, metric_date: row.metric_date }).collect();

@@ -1,4 +1,4 @@
-//! The list of hosts.
+//! Tests of the list of hosts.
 
 use backline_store::Presence;
 use chrono::TimeDelta;
@@ -11,7 +11,7 @@ fn host(name: &str) -> Presence {
 }
 
 #[tokio::test]
-async fn a_host_is_listed_while_it_says_so_and_forgotten_when_it_leaves() {
+async fn a_host_is_listed_while_it_sends_heartbeats_and_removed_when_it_leaves() {
     each_database(async |store, _| {
         let later = now() + TimeDelta::seconds(5);
         store.announce_host(&host("b"), now()).await.unwrap();
@@ -25,13 +25,13 @@ async fn a_host_is_listed_while_it_says_so_and_forgotten_when_it_leaves() {
         assert_eq!(store.forget_hosts_unseen_since(later).await.unwrap(), 1);
         store.forget_host("b", now()).await.unwrap();
         assert!(store.list_hosts(later).await.unwrap().is_empty());
-        assert!(store.beat(&host("a"), later).await.unwrap(), "one that was forgotten while it was away comes back");
+        assert!(store.beat(&host("a"), later).await.unwrap(), "a removed host is listed again");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_host_whose_name_was_taken_is_told_and_takes_nothing_back() {
+async fn a_host_whose_name_was_taken_learns_it_and_does_not_take_it_back() {
     each_database(async |store, _| {
         let later = now() + TimeDelta::seconds(1);
         let twin = Presence { started_at: later, ..host("same") };
@@ -46,13 +46,14 @@ async fn a_host_whose_name_was_taken_is_told_and_takes_nothing_back() {
 }
 
 #[tokio::test]
-async fn the_holder_of_a_role_is_told_until_it_expires() {
+async fn the_holder_of_a_role_is_returned_until_it_expires() {
     each_database(async |store, url| {
         store.announce_host(&host("a"), now()).await.unwrap();
         sqlx::any::install_default_drivers();
         let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
         let insert = if url.starts_with("sqlite") {
-            "INSERT INTO leaders (role, holder, term, expires_at) VALUES ('scheduler', 'a', 1, '2026-11-22T12:00:10.000000Z')"
+            "INSERT INTO leaders (role, holder, term, expires_at)
+             VALUES ('scheduler', 'a', 1, '2026-11-22T12:00:10.000000Z')"
         } else {
             "INSERT INTO leaders (role, holder, term, expires_at) VALUES ('scheduler', 'a', 1, '2026-11-22T12:00:10Z')"
         };

@@ -1,4 +1,4 @@
-//! Runs, batches and leases.
+//! Tests of runs, batches and leases.
 
 use std::collections::BTreeSet;
 
@@ -25,11 +25,11 @@ async fn an_expired_lease_passes_on_and_the_first_holder_can_write_nothing() {
 
         let first = store.lease_batch(Some(run(1).id), Some(&demo()), "one", now(), TTL).await.unwrap().unwrap();
         assert_eq!(first.batch, planned);
-        assert_eq!(store.lease_batch(None, None, "two", now(), TTL).await.unwrap(), None, "it is in somebody's hands");
+        assert_eq!(store.lease_batch(None, None, "two", now(), TTL).await.unwrap(), None, "it is leased");
         let later = now() + TimeDelta::seconds(61);
         let second = store.lease_batch(None, None, "two", later, TTL).await.unwrap().unwrap();
         assert!(second.token > first.token);
-        assert_eq!(second.batch.attempts, 1, "whoever held it may have died of it");
+        assert_eq!(second.batch.attempts, 1, "the expired lease counts as an attempt");
 
         let lost = |error: StoreError| {
             assert!(matches!(error, StoreError::LeaseLost { batch } if batch == planned.id), "{error}")
@@ -51,7 +51,7 @@ async fn an_expired_lease_passes_on_and_the_first_holder_can_write_nothing() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_keeps_a_batch_in_its_holders_hands() {
+async fn a_heartbeat_extends_a_lease() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
         store.add_batches(&[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await.unwrap();
@@ -62,7 +62,7 @@ async fn a_heartbeat_keeps_a_batch_in_its_holders_hands() {
         assert_eq!(
             store.next_batch_at(Some(run(1).id), Some(&demo())).await.unwrap(),
             None,
-            "whoever holds it sees to it: there is nothing to wait for"
+            "a leased batch is not waited for"
         );
         assert_eq!(store.lease_batch(None, None, "two", now() + TimeDelta::seconds(70), TTL).await.unwrap(), None);
         assert!(store.lease_batch(None, None, "two", now() + TimeDelta::seconds(101), TTL).await.unwrap().is_some());
@@ -123,7 +123,7 @@ async fn tenants_take_turns() {
 }
 
 #[tokio::test]
-async fn deferral_uses_no_attempt_and_giving_back_may() {
+async fn deferral_uses_no_attempt_and_returning_a_batch_may() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
         store.add_batches(&[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await.unwrap();
@@ -134,7 +134,7 @@ async fn deferral_uses_no_attempt_and_giving_back_may() {
         let deferred = Outcome::Deferred { until: reset, message: "the day's units are spent".to_owned() };
         assert_eq!(outcomes.iter().map(|outcome| outcome.outcome.clone()).collect::<Vec<_>>(), [deferred]);
 
-        assert_eq!(store.next_batch_at(None, None).await.unwrap(), None, "no worker waits for an allowance");
+        assert_eq!(store.next_batch_at(None, None).await.unwrap(), None, "no worker waits for a budget");
 
         let waiting = store.finish_run(run(1).id, now()).await.unwrap();
         assert_eq!((waiting.status, waiting.finished_at), (RunStatus::Deferred, None));
@@ -154,7 +154,7 @@ async fn deferral_uses_no_attempt_and_giving_back_may() {
 }
 
 #[tokio::test]
-async fn a_batch_keeps_only_what_is_not_finished() {
+async fn a_batch_keeps_only_unfinished_accounts() {
     each_database(async |store, _| {
         let accounts = people(&store, 4).await;
         let all: Vec<_> = accounts.iter().collect();
@@ -166,7 +166,7 @@ async fn a_batch_keeps_only_what_is_not_finished() {
         let deferred = Outcome::Deferred { until, message: "spent".to_owned() };
         let failed = Outcome::Failed { class: FailureClass::NotFound, message: "no such channel".to_owned() };
         let part = BatchResult {
-            // The last account is not named: it is to be tried again.
+            // The last account has no result, so it is retried.
             accounts: vec![stored(rows[0].clone()), result(&rows[1], failed.clone()), result(&rows[2], deferred)],
             retry_at: Some(retry_at),
             ..BatchResult::default()
@@ -175,7 +175,7 @@ async fn a_batch_keeps_only_what_is_not_finished() {
         assert_eq!(completed.open, 2);
         assert_eq!((completed.counts.collected, completed.counts.failed, completed.counts.deferred), (1, 1, 1));
         let running = store.finish_run(run(1).id, now()).await.unwrap();
-        assert_eq!((running.status, running.finished_at), (RunStatus::Running, None), "one is still to be tried");
+        assert_eq!((running.status, running.finished_at), (RunStatus::Running, None), "one account is left to retry");
 
         assert_eq!(store.next_batch_at(Some(run(1).id), Some(&demo())).await.unwrap(), Some(retry_at));
         let again = store.lease_batch(None, None, "worker", retry_at, TTL).await.unwrap().unwrap();
@@ -187,14 +187,14 @@ async fn a_batch_keeps_only_what_is_not_finished() {
         assert_eq!(
             (waiting.status, waiting.finished_at),
             (RunStatus::PartialFailure, None),
-            "one waits for an allowance"
+            "one batch waits for its budget"
         );
 
-        // The deferred one has gone its own way: it waits for its own time and has used up no attempt.
+        // The deferred batch is independent: it waits for its own time and has used no attempt.
         assert_eq!(store.lease_batch(None, None, "worker", until - TimeDelta::seconds(1), TTL).await.unwrap(), None);
         let deferred = store.lease_batch(None, None, "worker", until, TTL).await.unwrap().unwrap();
         assert_eq!((left(&deferred), deferred.batch.attempts), (vec![accounts[2].id], 0));
-        assert_eq!(deferred.batch.window, window(), "it is collected as it was planned");
+        assert_eq!(deferred.batch.window, window(), "the window stays as planned");
         let rest = BatchResult { accounts: vec![stored(rows[2].clone())], ..BatchResult::default() };
         assert_eq!(store.complete_batch(&deferred, rest, until).await.unwrap().open, 0);
 
@@ -204,7 +204,7 @@ async fn a_batch_keeps_only_what_is_not_finished() {
             (ended.counts.planned, ended.counts.collected, ended.counts.failed, ended.counts.deferred),
             (4, 3, 1, 0)
         );
-        assert_eq!(store.finish_run(run(1).id, until + TimeDelta::hours(1)).await.unwrap(), ended, "it ends once");
+        assert_eq!(store.finish_run(run(1).id, until + TimeDelta::hours(1)).await.unwrap(), ended, "a run ends once");
         assert_eq!(store.get_run(run(1).id).await.unwrap(), Some(ended.clone()));
         assert_eq!(store.list_runs(10, None).await.unwrap(), [ended]);
         assert_eq!(completions(&store).await, 1);
@@ -217,14 +217,14 @@ async fn completions(store: &Store) -> usize {
     events.iter().filter(|(_, event)| event.kind == "run.completed").count()
 }
 
-/// Batches `from..from + n` of a tenant, each with the same account: turns don't look at accounts.
+/// Batches `from..from + n` of a tenant, all with the same account, because turns don't depend on accounts.
 fn batches_of(tenant: &str, account: &Account, from: u128, n: u128) -> Vec<Batch> {
     (from..from + n)
         .map(|n| Batch { tenant: Tenant::new(tenant).unwrap(), ..batch(n, &run(1), &[account], day("2026-11-22")) })
         .collect()
 }
 
-/// Leases so many batches and ends them; answers whose they were.
+/// Leases and finishes `n` batches. Returns their tenants.
 async fn take(store: &Store, n: usize) -> Vec<String> {
     let mut order = Vec::new();
     for _ in 0..n {
@@ -244,7 +244,7 @@ fn count(order: &[String], tenant: &str) -> usize {
 }
 
 #[tokio::test]
-async fn tenants_share_by_weight_and_nobody_is_starved() {
+async fn tenants_share_by_weight_and_none_is_starved() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
         let weights = Weights([("heavy".to_owned(), 3)].into());
@@ -268,21 +268,21 @@ async fn a_late_tenant_gets_its_share_at_once_and_no_more() {
         let accounts = people(&store, 1).await;
         store.add_batches(&batches_of("large", &accounts[0], 0, 120), now()).await.unwrap();
         assert_eq!(count(&take(&store, 40).await, "large"), 40);
-        // Another run of somebody who was not there, and one more of who was.
+        // A run of a new tenant, and another one of the existing tenant.
         store.create_run(&run(2)).await.unwrap();
         store.add_batches(&batches_of("small", &accounts[0], 500, 20), now()).await.unwrap();
         store.add_batches(&batches_of("large", &accounts[0], 600, 20), now()).await.unwrap();
         let order = take(&store, 40).await;
         assert_eq!((count(&order, "small"), count(&order, "large")), (20, 20), "{order:?}");
-        assert!(count(&order[..4], "small") >= 1, "it is served at once: {order:?}");
-        assert!(count(&order[..10], "small") <= 6, "it makes up for nothing: {order:?}");
+        assert!(count(&order[..4], "small") >= 1, "the new tenant is served at once: {order:?}");
+        assert!(count(&order[..10], "small") <= 6, "the new tenant gets no backlog: {order:?}");
         assert_eq!(count(&take(&store, 60).await, "large"), 60, "the rest");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_deferred_batch_comes_back_in_its_turn_and_not_before_everybody() {
+async fn a_deferred_batch_comes_back_in_its_turn_and_not_before_others() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
         store.add_batches(&batches_of("spent", &accounts[0], 0, 10), now()).await.unwrap();
@@ -308,7 +308,7 @@ async fn a_deferred_batch_comes_back_in_its_turn_and_not_before_everybody() {
 }
 
 #[tokio::test]
-async fn work_is_looked_for_by_platform_and_run() {
+async fn work_is_found_by_platform_and_run() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
         let (release, other) = (release(), Platform::new("other").unwrap());
@@ -323,8 +323,8 @@ async fn work_is_looked_for_by_platform_and_run() {
         assert!(store.is_worked_on(run(1).id).await.unwrap());
         let lease = store.lease_batch(None, Some(&demo()), "worker", now(), TTL).await.unwrap().unwrap();
         assert_eq!(store.platforms_with_work(None, now()).await.unwrap(), []);
-        assert!(store.is_worked_on(run(1).id).await.unwrap(), "it is in somebody's hands");
-        assert_eq!(store.next_open_at(now()).await.unwrap(), Some(now() + TTL), "whose lease may run out");
+        assert!(store.is_worked_on(run(1).id).await.unwrap(), "a batch is leased");
+        assert_eq!(store.next_open_at(now()).await.unwrap(), Some(now() + TTL), "when the lease expires");
         store.defer_batch(&lease, now() + TimeDelta::hours(1), "spent", now()).await.unwrap();
         assert!(!store.is_worked_on(run(1).id).await.unwrap());
     })
@@ -332,7 +332,7 @@ async fn work_is_looked_for_by_platform_and_run() {
 }
 
 #[tokio::test]
-async fn what_failed_for_a_reason_that_may_pass_is_dead_and_can_be_brought_back() {
+async fn a_batch_that_failed_for_a_transient_reason_is_dead_and_can_be_retried() {
     each_database(async |store, _| {
         let accounts = people(&store, 3).await;
         let date = day("2026-11-22");
@@ -356,9 +356,9 @@ async fn what_failed_for_a_reason_that_may_pass_is_dead_and_can_be_brought_back(
         let dead = BatchFilter { state: Some(BatchState::Dead), ..BatchFilter::default() };
         let listed = store.list_batches(&dead).await.unwrap();
         assert_eq!(listed.len(), 1);
-        assert_eq!((listed[0].attempts, listed[0].accounts), (1, 1), "only what may do well another time");
+        assert_eq!((listed[0].attempts, listed[0].accounts), (1, 1), "only accounts that may succeed later");
         assert_eq!(listed[0].message.as_deref(), Some("it did not answer"));
-        assert_eq!(store.list_batches(&BatchFilter::default()).await.unwrap(), listed, "it may still change");
+        assert_eq!(store.list_batches(&BatchFilter::default()).await.unwrap(), listed, "the batch may still change");
         let members = store.batch_accounts(listed[0].id).await.unwrap();
         assert_eq!(members.iter().map(|member| member.account_id).collect::<Vec<_>>(), [accounts[1].id]);
         assert_eq!(members[0].outcome, Some(failed(FailureClass::Unavailable)));
@@ -382,7 +382,7 @@ async fn what_failed_for_a_reason_that_may_pass_is_dead_and_can_be_brought_back(
         let ended = store.finish_run(run(1).id, later).await.unwrap();
         assert_eq!((ended.counts.collected, ended.counts.failed, ended.finished_at), (2, 1, Some(later)));
         store.finish_run(run(1).id, later).await.unwrap();
-        assert_eq!(completions(&store).await, 2, "each end is told once");
+        assert_eq!(completions(&store).await, 2, "each end gives one event");
         assert_eq!(store.list_batches(&dead).await.unwrap(), []);
     })
     .await;
@@ -398,12 +398,12 @@ async fn a_dead_batch_is_retried_on_the_release_that_is_active_now() {
         let row = followers(&accounts[0], date, 5);
         let ended = BatchResult { accounts: vec![result(&row, failed)], ..BatchResult::default() };
         store.complete_batch(&lease(&store).await, ended, now()).await.unwrap();
-        let mended = super::fixtures::release_of("1.0.1", b"mended");
-        store.save_release(&mended, b"mended").await.unwrap();
-        store.activate(mended.digest, SwapCause::Activated, now()).await.unwrap();
+        let fixed = super::fixtures::release_of("1.0.1", b"fixed");
+        store.save_release(&fixed, b"fixed").await.unwrap();
+        store.activate(fixed.digest, SwapCause::Activated, now()).await.unwrap();
         let retried = store.retry_batches(&BatchFilter::default(), &Weights::default(), now()).await.unwrap();
         assert_eq!(retried.batches, 1);
-        assert_eq!(lease(&store).await.batch.release, mended.digest);
+        assert_eq!(lease(&store).await.batch.release, fixed.digest);
     })
     .await;
 }
@@ -437,7 +437,7 @@ async fn excluded_accounts_are_recorded_and_counted_apart() {
 }
 
 #[tokio::test]
-async fn a_run_that_does_not_exist_is_not_finished() {
+async fn a_missing_run_cannot_be_finished() {
     each_database(async |store, _| {
         let error = store.finish_run(run(5).id, now()).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { what: "run", .. }), "{error}");

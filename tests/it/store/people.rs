@@ -1,4 +1,4 @@
-//! Artists, accounts, consents and who can be collected.
+//! Tests of artists, accounts, consents and candidates for collection.
 
 use backline_model::{Account, AccountId, AccountStatus, Artist, Consent, SubscriptionStatus, Tenant};
 use backline_store::{AccountFilter, ArtistFilter, Saved, StoreError};
@@ -35,7 +35,7 @@ async fn saving_artists_again_changes_only_what_differs() {
 }
 
 #[tokio::test]
-async fn an_account_keeps_its_id_and_status_when_it_is_saved_anew() {
+async fn an_account_keeps_its_id_and_status_when_it_is_saved_again() {
     each_database(async |store, _| {
         let [first, _] = people(&store, 2).await.try_into().unwrap();
         assert!(store.set_account_status(first.id, AccountStatus::ReconnectNeeded, now()).await.unwrap());
@@ -109,13 +109,13 @@ async fn the_latest_consent_for_metrics_counts() {
             let found = store.candidates_of(&[account(1).id]).await.unwrap();
             (found.len(), found[0].consented)
         };
-        assert_eq!(consented().await, (1, false), "nothing said is no consent");
+        assert_eq!(consented().await, (1, false), "without a record there is no consent");
         store.record_consents(&[consent(true, 1, "metrics")]).await.unwrap();
         assert_eq!(consented().await, (1, true));
         store.record_consents(&[consent(false, 3, "metrics"), consent(true, 2, "metrics")]).await.unwrap();
-        assert_eq!(consented().await, (1, false), "the order of time counts, not that of writing");
+        assert_eq!(consented().await, (1, false), "the time of a consent counts, not the order of writing");
         store.record_consents(&[consent(true, 4, "newsletter")]).await.unwrap();
-        assert_eq!(consented().await, (1, false), "another scope is another matter");
+        assert_eq!(consented().await, (1, false), "another scope has no effect");
         store.record_consents(&[consent(true, 3, "metrics")]).await.unwrap();
         assert_eq!(consented().await, (1, true), "of two at the same time, the later written counts");
 
@@ -127,7 +127,7 @@ async fn the_latest_consent_for_metrics_counts() {
 }
 
 #[tokio::test]
-async fn a_candidate_carries_what_the_plan_decides_by() {
+async fn a_candidate_has_the_data_that_the_plan_needs() {
     each_database(async |store, _| {
         people(&store, 1).await;
         let changed = Artist {

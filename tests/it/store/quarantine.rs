@@ -1,4 +1,4 @@
-//! Withheld values, until an operator decides.
+//! Tests of withheld values and the operator's decisions.
 
 use backline_model::metric::names;
 use backline_model::row::QuarantineStatus;
@@ -75,7 +75,7 @@ async fn a_withheld_value_is_released_into_its_row_or_discarded() {
         assert_eq!(store.metrics(&MetricsFilter::default()).await.unwrap(), [row]);
         assert_eq!(store.growth(&MetricsFilter::default()).await.unwrap(), [growth]);
         let state = store.fetch_accounts(&[account.id]).await.unwrap().remove(0).state;
-        assert_eq!(state.as_deref(), Some(r#"{"seen":"2026-11-22"}"#), "the connector's state is not touched");
+        assert_eq!(state.as_deref(), Some(r#"{"seen":"2026-11-22"}"#), "the connector's state is unchanged");
 
         let error = store.begin_quarantine_release(likes.id, now()).await.err().unwrap();
         assert!(matches!(error, StoreError::AlreadyDecided { status: "released", .. }), "{error}");

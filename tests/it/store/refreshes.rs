@@ -1,4 +1,4 @@
-//! Who refreshes a credential, and what follows when it is dead.
+//! Tests of refresh leases, and of dead credentials.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn saved(store: &Store, n: u128, account: Option<AccountId>) -> SealedCred
 }
 
 #[tokio::test]
-async fn one_of_many_refreshes_and_another_takes_over_once_its_time_is_over() {
+async fn one_of_many_refreshes_and_another_takes_over_when_its_lease_expires() {
     each_database(async |store, _| {
         let stored = saved(&store, 1, None).await;
         let lease = async |owner: &str, version: i64, seconds: i64| {
@@ -35,18 +35,25 @@ async fn one_of_many_refreshes_and_another_takes_over_once_its_time_is_over() {
         assert_eq!(lease("late", 1, 89).await, None);
         assert_eq!(lease("late", 2, 90).await, None, "no such version");
 
-        let second = lease("second", 1, 90).await.expect("the first one's time is over");
-        assert_eq!(second.interrupted, Some(began), "the first one asked and was heard of no more");
-        assert!(!store.release_refresh(stored.id, &first.owner, now()).await.unwrap(), "it is the second one's now");
-        assert!(!store.mark_credential_dead(&stored, &first.owner, None, now()).await.unwrap());
+        let second = lease("second", 1, 90).await.expect("the first lease has expired");
+        assert_eq!(second.interrupted, Some(began), "the first holder started a request and disappeared");
+        assert!(
+            !store.release_refresh(stored.id, &first.owner, now()).await.unwrap(),
+            "the second holder has the lease"
+        );
+        assert!(!store.bury_credential(&stored, &first.owner, None, now()).await.unwrap());
         assert_eq!(lease("third", 1, 90).await, None);
 
         let again = now() + TimeDelta::hours(1);
         assert!(store.release_refresh(stored.id, "second", again).await.unwrap());
         let released = store.credential_by_id(stored.id).await.unwrap().unwrap();
-        assert_eq!((released.version, released.refresh_at), (1, Some(again)), "only when to try again has changed");
-        let third = lease("third", 1, 91).await.expect("it was given back");
-        assert_eq!(third.interrupted, None, "whoever gives back has heard an answer");
+        assert_eq!(
+            (released.version, released.refresh_at),
+            (1, Some(again)),
+            "only the time of the next attempt has changed"
+        );
+        let third = lease("third", 1, 91).await.expect("the lease was released");
+        assert_eq!(third.interrupted, None, "a released lease was not interrupted");
 
         let fresh = SealedCredential { sealed: b"fresh".to_vec(), ..stored.clone() };
         let fresh = store.save_refreshed(&fresh, now()).await.unwrap();
@@ -57,13 +64,13 @@ async fn one_of_many_refreshes_and_another_takes_over_once_its_time_is_over() {
         assert!(matches!(error, StoreError::VersionConflict { .. }), "{error}");
         assert!(!store.release_refresh(stored.id, "third", now()).await.unwrap(), "the conflict touched nothing");
         store.save_credential(&fresh, now()).await.unwrap();
-        assert!(lease("fifth", 3, 91).await.is_some(), "what an operator sets ends the lease too");
+        assert!(lease("fifth", 3, 91).await.is_some(), "a credential set by the operator ends the lease too");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_dead_credential_asks_for_a_new_connection_and_a_late_answer_takes_that_back() {
+async fn a_dead_credential_asks_to_reconnect_and_a_late_response_cancels_that() {
     each_database(async |store, _| {
         let accounts = people(&store, 2).await;
         let (account, disabled) = (accounts[0].id, accounts[1].id);
@@ -78,29 +85,26 @@ async fn a_dead_credential_asks_for_a_new_connection_and_a_late_answer_takes_tha
             events.iter().filter(|(_, event)| event.kind == types::RECONNECT_NEEDED).count()
         };
         let stored = saved(&store, 1, Some(account)).await;
-        assert!(
-            !store.mark_credential_dead(&stored, "nobody", Some(&told(1)), now()).await.unwrap(),
-            "without a lease"
-        );
-        let bury = async |credential: &SealedCredential, owner: &str, n: u128| {
+        assert!(!store.bury_credential(&stored, "nobody", Some(&told(1)), now()).await.unwrap(), "without a lease");
+        let mark_dead = async |credential: &SealedCredential, owner: &str, n: u128| {
             let lease = store.lease_refresh(credential.id, credential.version, owner, now(), TTL).await.unwrap();
             assert!(lease.is_some());
             assert!(store.mark_credential_dead(credential, owner, Some(&told(n)), now()).await.unwrap());
         };
-        bury(&stored, "one", 1).await;
+        mark_dead(&stored, "one", 1).await;
         assert_eq!(status(account).await, AccountStatus::ReconnectNeeded);
         assert_eq!(store.credential_by_id(stored.id).await.unwrap().unwrap().status, "dead");
         assert_eq!(count().await, 1);
-        bury(&stored, "two", 2).await;
-        assert_eq!(count().await, 1, "it was told already");
+        mark_dead(&stored, "two", 2).await;
+        assert_eq!(count().await, 1, "the event was already written");
 
         let late = store.save_refreshed(&stored, now()).await.unwrap();
-        assert_eq!(status(account).await, AccountStatus::Active, "it was given up because of exactly this");
+        assert_eq!(status(account).await, AccountStatus::Active, "the account was excluded for this reason");
         assert_eq!(store.credential_by_id(stored.id).await.unwrap().unwrap().status, "active");
-        bury(&late, "three", 3).await;
-        assert_eq!(count().await, 2, "another death is told anew");
+        mark_dead(&late, "three", 3).await;
+        assert_eq!(count().await, 2, "another death gives a new event");
 
-        // What asks to be connected anew for another reason stays so.
+        // An account that must be reconnected for another reason stays so.
         let other = store.save_refreshed(&late, now()).await.unwrap();
         store.set_account_status(account, AccountStatus::ReconnectNeeded, now()).await.unwrap();
         store.save_refreshed(&other, now()).await.unwrap();
@@ -108,14 +112,14 @@ async fn a_dead_credential_asks_for_a_new_connection_and_a_late_answer_takes_tha
 
         let of_disabled = saved(&store, 2, Some(disabled)).await;
         store.set_account_status(disabled, AccountStatus::Disabled, now()).await.unwrap();
-        bury(&of_disabled, "four", 4).await;
+        mark_dead(&of_disabled, "four", 4).await;
         assert_eq!((status(disabled).await, count().await), (AccountStatus::Disabled, 2));
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_is_due_and_what_ends_is_found_page_by_page() {
+async fn due_and_expiring_credentials_are_found_page_by_page() {
     each_database(async |store, _| {
         let accounts = people(&store, 6).await;
         let slots = [(demo(), "token".to_owned())];
@@ -143,7 +147,7 @@ async fn what_is_due_and_what_ends_is_found_page_by_page() {
         assert_eq!(page(0, None, 10).await, [due.id, unknown.id]);
         assert_eq!(page(0, None, 1).await, [due.id]);
         assert_eq!(page(0, Some(due.id), 10).await, [unknown.id]);
-        assert_eq!(page(90, None, 10).await.len(), 4, "the lease is over, and another is due");
+        assert_eq!(page(90, None, 10).await.len(), 4, "the lease has expired, and another credential is due");
         assert!(store.credentials_due(&[(demo(), "other".to_owned())], now(), None, 10).await.unwrap().is_empty());
         assert!(store.credentials_due(&[], now(), None, 10).await.unwrap().is_empty());
         store.set_refresh_at(unknown.id, 2, now()).await.unwrap();
@@ -157,7 +161,7 @@ async fn what_is_due_and_what_ends_is_found_page_by_page() {
             found.iter().map(|found| (found.credential.id, found.artist_id)).collect::<Vec<_>>()
         };
         assert!(ending(now(), end - TimeDelta::seconds(1)).await.is_empty());
-        assert!(ending(end, end + TimeDelta::days(14)).await.is_empty(), "what has ended is not announced");
+        assert!(ending(end, end + TimeDelta::days(14)).await.is_empty(), "an expired credential is not announced");
         let found = ending(now(), end).await;
         assert_eq!(found.len(), 4, "neither the dead one nor the one that is being refreshed");
         assert_eq!(found[0], (due.id, Some(artist(1).id)));

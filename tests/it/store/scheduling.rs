@@ -1,4 +1,4 @@
-//! Roles, schedules and plans: what two hosts on one database may not do to each other.
+//! Tests of roles, schedules and plans with two hosts on one database.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn new(name: &str) -> NewSchedule {
     NewSchedule { name: name.to_owned(), spec: ScheduleSpec::default(), next_fire: Some(fire()) }
 }
 
-/// The time the tests' schedule is due at: after `now`.
+/// Fire time of the tests' schedule, which is after `now`.
 fn fire() -> DateTime<Utc> {
     at("2026-11-23T02:00:00Z")
 }
@@ -58,24 +58,24 @@ fn assert_term_lost(outcome: Result<(), StoreError>) {
 }
 
 #[tokio::test]
-async fn a_role_has_one_holder_and_every_change_of_hands_a_higher_term() {
+async fn a_role_has_one_holder_and_every_change_a_higher_term() {
     each_database(async |store, _| {
         let first = lead(&store, "a", now()).await.unwrap();
         assert_eq!((first.term, first.expires_at), (1, now() + TTL));
         assert_eq!(lead(&store, "b", now()).await, None);
         let renewed = lead(&store, "a", now() + TimeDelta::seconds(30)).await.unwrap();
         assert_eq!((renewed.term, renewed.expires_at), (1, now() + TimeDelta::seconds(90)));
-        assert_eq!(lead(&store, "b", now() + TimeDelta::seconds(89)).await, None, "it was renewed");
+        assert_eq!(lead(&store, "b", now() + TimeDelta::seconds(89)).await, None, "the role was renewed");
         let second = lead(&store, "b", now() + TimeDelta::seconds(90)).await.unwrap();
         assert_eq!((second.holder.as_str(), second.term), ("b", 2));
         assert_eq!(store.leader(ROLE).await.unwrap(), Some(second.clone()));
 
         store.resign(&renewed, now()).await.unwrap();
-        assert_eq!(store.leader(ROLE).await.unwrap(), Some(second.clone()), "only one's own role can be given up");
+        assert_eq!(store.leader(ROLE).await.unwrap(), Some(second.clone()), "only the holder can give up a role");
         store.resign(&second, now() + TimeDelta::seconds(91)).await.unwrap();
         assert_eq!(store.leader(ROLE).await.unwrap(), None);
         let third = lead(&store, "a", now() + TimeDelta::seconds(91)).await.unwrap();
-        assert_eq!(third.term, 3, "at once, and higher");
+        assert_eq!(third.term, 3, "at once, with a higher term");
     })
     .await;
 }
@@ -96,7 +96,7 @@ async fn of_many_hosts_one_takes_a_free_role() {
 }
 
 #[tokio::test]
-async fn a_time_of_firing_has_one_run_however_many_plan_it() {
+async fn a_fire_time_has_one_run_however_many_hosts_plan_it() {
     each_database(async |store, _| {
         let accounts = people(&store, 8).await;
         let term = lead(&store, "a", now()).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_time_of_firing_has_one_run_however_many_plan_it() {
             assert!(outcome.is_ok() || decided, "{outcome:?}");
         }
         let planned: Vec<_> = store.list_runs(20, None).await.unwrap().into_iter().map(|run| run.id).collect();
-        assert_eq!(planned.len(), 2, "that one, and the one the accounts came with");
+        assert_eq!(planned.len(), 2, "this run, and the one of the fixtures");
         let fires = store.list_fires(Some("daily"), 10).await.unwrap();
         assert_eq!(fires.len(), 1);
         assert_eq!((fires[0].decision, fires[0].run_id), (FireDecision::Started, Some(started[0].0.id)));
@@ -125,7 +125,11 @@ async fn a_time_of_firing_has_one_run_however_many_plan_it() {
         assert_eq!((schedule.considered_until, schedule.last_fire), (fire(), Some(fire())));
         assert_eq!(schedule.next_fire, after());
         assert!(store.lease_batch(None, None, "w", now(), TTL).await.unwrap().is_some());
-        assert_eq!(store.lease_batch(None, None, "w", now(), TTL).await.unwrap(), None, "the losers' batches are gone");
+        assert_eq!(
+            store.lease_batch(None, None, "w", now(), TTL).await.unwrap(),
+            None,
+            "the batches of the other plans are rolled back"
+        );
     })
     .await;
 }
@@ -142,7 +146,7 @@ async fn a_host_that_lost_the_role_writes_nothing() {
         let activations = store.pending_activations(10).await.unwrap();
         assert!(!activations.is_empty(), "new accounts are to be collected");
         if store.kind() == DatabaseKind::Postgres {
-            // It is taken over in the middle of a plan; SQLite's one writer lets nobody in between.
+            // The role is taken over in the middle of a plan. On SQLite the single writer prevents that.
             let mut planning = store.begin_plan(&run(2), of_fire(&old, fire()), now()).await.unwrap();
             planning.add_batches(std::slice::from_ref(&planned), &Weights::default()).await.unwrap();
             lead(&store, "b", later).await.expect("its time is over");
@@ -167,7 +171,7 @@ async fn a_host_that_lost_the_role_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_plan_that_is_not_committed_leaves_nothing_and_wakes_nobody() {
+async fn a_plan_that_is_not_committed_leaves_nothing_and_notifies_no_one() {
     each_database(async |store, _| {
         let accounts = people(&store, 2).await;
         let planned = batch(1, &run(2), &[&accounts[0]], day("2026-11-23"));
@@ -219,7 +223,7 @@ async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
         store.record_fires(&term, "gone", &[(fire(), FireDecision::Queued)], after(), now()).await.unwrap();
         assert_eq!(store.queued_fires().await.unwrap().len(), 1);
 
-        // What says nothing about times leaves them alone.
+        // A change that does not concern the fire times leaves them as they are.
         let later = now() + TimeDelta::days(3);
         let mut changed = new("daily");
         changed.spec.overlap = Overlap::Queue;
@@ -227,7 +231,7 @@ async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
         changed.next_fire = Some(at("2026-11-26T02:00:00Z"));
         store.sync_schedules(&term, &[changed.clone()], later).await.unwrap();
         let schedules = store.list_schedules().await.unwrap();
-        assert_eq!(schedules.len(), 1, "what is configured no longer is removed");
+        assert_eq!(schedules.len(), 1, "a schedule that is no longer configured is removed");
         assert_eq!(schedules[0].spec, changed.spec);
         assert_eq!((schedules[0].considered_until, schedules[0].next_fire), (now(), Some(fire())), "three are missed");
         assert_eq!(store.queued_fires().await.unwrap(), []);
@@ -245,7 +249,7 @@ async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
         let off = plan(&store, &run(2), &[], of_fire(&term, fire())).await;
         assert!(matches!(off, Err(StoreError::NotFound { .. })), "{off:?}");
 
-        // Switched on again, it begins anew.
+        // Enabled again, the schedule starts from now.
         changed.spec.enabled = true;
         changed.next_fire = after();
         let latest = later + TimeDelta::days(1);
@@ -257,7 +261,7 @@ async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
 }
 
 #[tokio::test]
-async fn the_database_owns_only_what_was_added_there() {
+async fn the_database_owns_only_schedules_added_there() {
     each_database(async |store, _| {
         let term = lead(&store, "a", now()).await.unwrap();
         store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
@@ -285,7 +289,7 @@ async fn the_database_owns_only_what_was_added_there() {
         store.remove_schedule("hourly", later).await.unwrap();
         assert_eq!(store.list_schedules().await.unwrap().len(), 1);
 
-        // A name that the configuration takes up is the configuration's from then on.
+        // From the moment a name is configured, the configuration owns it.
         store.add_schedule(&new("nightly"), now()).await.unwrap();
         store.sync_schedules(&term, &[new("daily"), new("nightly")], later).await.unwrap();
         let nightly = store.list_schedules().await.unwrap().remove(1);
@@ -311,14 +315,14 @@ async fn a_queued_time_is_started_once_when_its_schedule_is_free() {
         let again = [(fire(), FireDecision::Missed), (third, FireDecision::Missed)];
         store.record_fires(&term, "daily", &again, None, now()).await.unwrap();
         let oldest: Vec<_> = store.queued_fires().await.unwrap().iter().map(|fire| fire.fire_time).collect();
-        assert_eq!(oldest, [second], "the oldest, and nothing that was decided is decided anew");
+        assert_eq!(oldest, [second], "the oldest fire, and no decided fire is decided again");
 
         let row = followers(&accounts[0], day("2026-11-23"), 5);
         let done = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
         store.complete_batch(&lease(&store).await, done, now()).await.unwrap();
         store.finish_run(run(2).id, now()).await.unwrap();
         assert!(!store.has_running_run("daily").await.unwrap());
-        assert!(store.is_schedule_busy("daily").await.unwrap(), "what is queued comes first");
+        assert!(store.is_schedule_busy("daily").await.unwrap(), "queued fires come first");
         let schedule = the_schedule(&store).await;
         plan(&store, &run(3), &[], of_fire(&term, second)).await.unwrap();
         let twice = plan(&store, &run(4), &[], of_fire(&term, second)).await;
@@ -332,7 +336,7 @@ async fn a_queued_time_is_started_once_when_its_schedule_is_free() {
 }
 
 #[tokio::test]
-async fn first_collections_are_taken_out_with_their_plan() {
+async fn first_collections_are_removed_with_their_plan() {
     each_database(async |store, _| {
         people(&store, 3).await;
         let suspended = backline_model::Artist { subscription_status: SubscriptionStatus::PastDue, ..artist(4) };
@@ -349,7 +353,7 @@ async fn first_collections_are_taken_out_with_their_plan() {
         store.record_consents(&[consent(1), consent(2)]).await.unwrap();
         store.save_release(&release_of("1.0.0", b"component"), b"component").await.unwrap();
         let term = lead(&store, "a", now()).await.unwrap();
-        // The first is being collected already.
+        // The first artist is already being collected.
         store.add_batches(&[batch(1, &run(1), &[&account(1)], day("2026-11-22"))], now()).await.unwrap();
 
         let pending = store.pending_activations(100).await.unwrap();
@@ -380,7 +384,7 @@ async fn first_collections_are_taken_out_with_their_plan() {
 }
 
 #[tokio::test]
-async fn runs_that_nobody_finished_are_found() {
+async fn unfinished_runs_are_found() {
     each_database(async |store, _| {
         let accounts = people(&store, 2).await;
         assert_eq!(store.unfinished_runs().await.unwrap(), [run(1).id], "nothing was planned for it");
@@ -398,9 +402,9 @@ async fn runs_that_nobody_finished_are_found() {
         let other = lease(&store).await;
         let until = now() + TimeDelta::hours(1);
         store.defer_batch(&other, until, "spent", now()).await.unwrap();
-        assert_eq!(store.unfinished_runs().await.unwrap(), [run(1).id], "all that is open waits: it runs no more");
+        assert_eq!(store.unfinished_runs().await.unwrap(), [run(1).id], "all open batches wait, so the run is over");
         store.finish_run(run(1).id, now()).await.unwrap();
-        assert_eq!(store.unfinished_runs().await.unwrap(), [], "it has its status, and ends when the wait is over");
+        assert_eq!(store.unfinished_runs().await.unwrap(), [], "the run has its status, and ends after the wait");
 
         let again = store.lease_batch(None, None, "w", until, TTL).await.unwrap().unwrap();
         let row = followers(&accounts[1], day("2026-11-22"), 5);
@@ -414,9 +418,10 @@ async fn runs_that_nobody_finished_are_found() {
     .await;
 }
 
-/// Somebody has just changed an artist and not committed yet: the plan can't know what they changed, and leaves that artist to the next look.
+/// A transaction has changed an artist and is not committed. The plan can't see the change, and leaves that artist to
+/// the next poll.
 #[tokio::test]
-async fn what_somebody_is_still_bringing_about_is_not_planned() {
+async fn uncommitted_changes_are_not_planned() {
     each_database(async |store, url| {
         if store.kind() == DatabaseKind::Sqlite {
             return;
@@ -433,7 +438,7 @@ async fn what_somebody_is_still_bringing_about_is_not_planned() {
         let mut planning = store.begin_plan(&run(2), guard, now()).await.unwrap();
         let found = planning.first_candidates().await.unwrap();
         let ids: Vec<_> = found.iter().map(|candidate| candidate.account_id).collect();
-        assert_eq!(ids, [account(2).id], "the first artist's is not taken out, and so not planned");
+        assert_eq!(ids, [account(2).id], "the first artist's activation stays, and is not planned");
         planning.commit_without_run().await.unwrap();
         open.commit().await.unwrap();
         let left = store.pending_activations(100).await.unwrap();
@@ -442,7 +447,7 @@ async fn what_somebody_is_still_bringing_about_is_not_planned() {
             .execute(&mut elsewhere)
             .await
             .unwrap();
-        assert_eq!(store.pending_activations(100).await.unwrap(), left, "what is no platform's name is nobody's");
+        assert_eq!(store.pending_activations(100).await.unwrap(), left, "an unknown platform is ignored");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! Opening a database, its migrations, and that both kinds have the same tables.
+//! Tests of opening and migrating databases, and that both kinds have the same tables.
 
 use std::collections::BTreeSet;
 
@@ -55,14 +55,14 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
 }
 
 #[tokio::test]
-async fn hosts_that_migrate_at_once_do_not_get_into_each_others_way() {
+async fn hosts_can_migrate_at_the_same_time() {
     each_empty_database(async |url| {
         let open = || async {
             let store = Store::open(url, StoreOptions::default()).await?;
             store.migrate().await?;
             store.check_schema().await
         };
-        // SQLite has no lock for migrations: two processes are two files' worth of trouble there, so one after the other.
+        // SQLite has no lock for migrations, so the hosts migrate one after the other.
         if url.starts_with("sqlite") {
             open().await.unwrap();
             open().await.unwrap();
@@ -82,7 +82,8 @@ async fn both_kinds_have_the_same_tables_and_columns() {
         let pool = raw(url).await;
         let columns = match store.kind() {
             DatabaseKind::Sqlite => {
-                "SELECT t.name AS table_name, c.name AS column_name, CASE WHEN c.\"notnull\" = 1 OR c.pk > 0 THEN 1 ELSE 0 END AS required
+                "SELECT t.name AS table_name, c.name AS column_name,
+                     CASE WHEN c.\"notnull\" = 1 OR c.pk > 0 THEN 1 ELSE 0 END AS required
                  FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'"
             }
             DatabaseKind::Postgres => {
@@ -91,7 +92,8 @@ async fn both_kinds_have_the_same_tables_and_columns() {
                  FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
                  WHERE c.table_schema IN ('public', 'backline') AND t.table_type = 'BASE TABLE'
                      -- The months of a table are not tables of their own.
-                     AND NOT (SELECT relispartition FROM pg_class WHERE oid = format('%I.%I', c.table_schema, c.table_name)::regclass)"
+                     AND NOT (SELECT relispartition FROM pg_class
+                         WHERE oid = format('%I.%I', c.table_schema, c.table_name)::regclass)"
             }
         };
         let mut columns: BTreeSet<String> = sqlx::query(columns)
@@ -108,7 +110,7 @@ async fn both_kinds_have_the_same_tables_and_columns() {
         let view = sqlx::query("SELECT * FROM (SELECT 1 AS one) s LEFT JOIN data_collection_logs l ON 1 = 0");
         let view: sqlx::any::AnyRow = match store.kind() {
             DatabaseKind::Sqlite => view.fetch_one(&pool).await.unwrap(),
-            // Its types don't cross; its columns are read from the catalogue.
+            // The Any driver can't return the view's PostgreSQL types, so its columns are read from the catalogue.
             DatabaseKind::Postgres => sqlx::query(
                 "SELECT string_agg(column_name, ',' ORDER BY ordinal_position) AS names FROM information_schema.columns
                  WHERE table_name = 'data_collection_logs'",
@@ -157,7 +159,7 @@ async fn a_database_that_cannot_be_opened_is_named_without_its_password() {
 }
 
 #[tokio::test]
-async fn a_file_with_an_odd_name_is_opened_under_that_name() {
+async fn a_file_with_an_unusual_name_is_opened_under_that_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("50% of #1?.db");
     let store = Store::open(path.to_str().unwrap(), StoreOptions::default()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The components the tests run: built by `cargo xtask build`, read from the target folder.
+//! The components of the tests: built by `cargo xtask build`, read from the target folder.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Databases for tests: each test runs on SQLite and on PostgreSQL, on a fresh database each time.
+//! Databases for tests: each test runs on SQLite and on PostgreSQL, each time with a new database.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::postgres::Cluster;
 
-/// Runs a test on a fresh, migrated database of each kind; it is also given the database's URL. The databases are gone afterwards,
+/// Runs a test on a new, migrated database of each kind, with the database's URL. The databases are removed afterwards,
 /// whether or not the test passed.
 pub async fn each_database(test: impl AsyncFn(Store, &str)) {
     each_empty_database(async |url| {
@@ -21,7 +21,7 @@ pub async fn each_database(test: impl AsyncFn(Store, &str)) {
     .await;
 }
 
-/// The same with a database in which nothing is yet.
+/// Like [`each_database`], with an empty database.
 #[expect(clippy::print_stderr, reason = "says on which database a test failed")]
 pub async fn each_empty_database(test: impl AsyncFn(&str)) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -32,7 +32,7 @@ pub async fn each_empty_database(test: impl AsyncFn(&str)) {
     let name = format!("it_{}", uuid::Uuid::new_v4().simple());
     let mut server = PgConnection::connect(&server()).await.expect("the PostgreSQL server answers");
     server.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("a database is created");
-    // For what the tests themselves look up with plain SQL. Backline sets its own, which `lifecycle::layout` holds.
+    // For the tests' own SQL. Backline does not need the setting, which `lifecycle::layout` tests.
     let names = format!("ALTER DATABASE {name} SET search_path = backline, public");
     server.execute(AssertSqlSafe(names)).await.expect("the database's names are found");
     let mut url = url::Url::parse(&self::server()).expect("the server's URL is one");
@@ -46,10 +46,10 @@ pub async fn each_empty_database(test: impl AsyncFn(&str)) {
     dropped.expect("the database is dropped");
 }
 
-/// The URL of the server: `DATABASE_URL`, or else a cluster of this process's own.
+/// URL of the server: `DATABASE_URL`, or a cluster that this process starts.
 pub fn server() -> String {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    #[expect(clippy::disallowed_methods, reason = "how whoever runs the tests names a server")]
+    #[expect(clippy::disallowed_methods, reason = "DATABASE_URL selects the server for tests")]
     if let Ok(url) = std::env::var("DATABASE_URL") {
         return url;
     }

@@ -1,4 +1,4 @@
-//! Hosts as processes of their own: started, killed, paused and told to stop, as operators and machines do.
+//! Hosts as separate processes: started, killed, paused and stopped.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -11,24 +11,24 @@ use tempfile::TempDir;
 
 use super::stage::Stage;
 
-/// How long a host may take to say that it listens: compiled connectors are on disk by then.
+/// Maximum wait until a host listens. Compiled connectors are on disk by then.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// A folder with the configuration that all of a fleet's hosts share.
+/// A folder with the configuration shared by all hosts of a fleet.
 pub struct Fleet {
     folder: TempDir,
 }
 
-/// One host; dropping it kills it.
+/// One host process. Dropping it kills the process.
 pub struct HostProcess {
     child: Child,
-    /// Where it listens, such as `http://127.0.0.1:4123`.
+    /// Base URL of the host, such as `http://127.0.0.1:4123`.
     pub address: String,
     log: PathBuf,
 }
 
 impl Fleet {
-    /// Hosts on the stage's database and simulator, with its key, told apart from the stage's own only by being processes.
+    /// Hosts with the stage's database, simulator and key, as separate processes.
     pub fn of(stage: &Stage, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = stage.host.config().clone();
         config.service.listen = "127.0.0.1:0".parse().expect("an address");
@@ -56,7 +56,7 @@ impl Fleet {
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         std::thread::spawn(move || {
             let _ = said.send(lines.next());
-            // Read on, so that it never waits for a reader.
+            // Keep reading, so that the process never blocks on its output.
             lines.for_each(drop);
         });
         let mut process = HostProcess { child, address: String::new(), log };
@@ -67,12 +67,12 @@ impl Fleet {
         process
     }
 
-    /// The folder of a host's that outlives its processes.
+    /// The state folder of a host, which outlives its processes.
     pub fn state_of(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.state"))
     }
 
-    /// A command of the same installation.
+    /// A command with the same configuration.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
         for (name, _) in std::env::vars_os() {
@@ -86,19 +86,19 @@ impl Fleet {
 }
 
 impl HostProcess {
-    /// Ends it as a power cut would.
+    /// Kills the process, like a power failure.
     pub fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
     }
 
-    /// Sends it a signal.
+    /// Sends the process a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")).expect("a process id");
         kill_process(pid, signal).expect("the signal is sent");
     }
 
-    /// Waits until it has ended; panics with its log where it has not within that time.
+    /// Waits until the process has ended. Panics with its log if that takes longer than `within`.
     pub async fn ended(&mut self, within: Duration) -> ExitStatus {
         let started = Instant::now();
         let mut look = tokio::time::interval(Duration::from_millis(20));
@@ -111,7 +111,7 @@ impl HostProcess {
         }
     }
 
-    /// What it wrote to standard error.
+    /// The process's standard error so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -119,13 +119,13 @@ impl HostProcess {
 
 impl Drop for HostProcess {
     fn drop(&mut self) {
-        // A stopped process must go on before it can be told to end; SIGKILL does both.
+        // SIGKILL also ends a stopped process.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Asks until it is so; panics with what is said where it is not within that time.
+/// Repeats a check until it returns a value. Panics with `what` if that takes longer than `within`.
 pub async fn until<T>(within: Duration, what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     let mut look = tokio::time::interval(Duration::from_millis(50));

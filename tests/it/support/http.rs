@@ -1,4 +1,4 @@
-//! A small HTTP server on a loopback port of its own: answers by script, and remembers what it was asked.
+//! A small HTTP server on a loopback port, with scripted responses and a record of the requests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub method: String,
-    /// Path and query.
+    /// Path and query of the request.
     pub target: String,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }
@@ -30,7 +30,7 @@ impl Asked {
     }
 }
 
-/// The server. Stops when dropped.
+/// A running server. Dropping it stops the server.
 pub struct Server {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -38,12 +38,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server that answers every request, whatever its host, with what the function returns for it.
+    /// Starts a server that responds to every request, whatever its host, with the result of the function.
     pub async fn start(answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static) -> Self {
         Self::start_slow(move |asked| std::future::ready(answer(&asked))).await
     }
 
-    /// The same for answers that take their time.
+    /// Like [`Server::start`], with an async function.
     pub async fn start_slow<F>(answer: impl Fn(Asked) -> F + Clone + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Response> + Send + 'static,
@@ -80,13 +80,13 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Everything it was asked so far, in order.
+    /// All requests so far, in order.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("not poisoned").clone()
     }
 }
 
-/// A server that writes prepared bytes, one script a connection, and then cuts the connection.
+/// A server that writes prepared bytes, one script per connection, and then closes the connection.
 pub struct RawServer {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -94,7 +94,7 @@ pub struct RawServer {
 }
 
 impl RawServer {
-    /// Starts it. The last script is repeated for further connections.
+    /// Starts the server. The last script is repeated for further connections.
     pub async fn start(scripts: Vec<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -113,7 +113,7 @@ impl RawServer {
                         Ok(read) => head.extend_from_slice(&buffer[..read]),
                     }
                 }
-                // The other side may be gone already, which is its business.
+                // The client may have disconnected already.
                 let _ = stream.write_all(&scripts[index]).await;
                 let _ = stream.shutdown().await;
             }
@@ -126,13 +126,13 @@ impl RawServer {
         format!("http://{}", self.address)
     }
 
-    /// How often it was connected to.
+    /// Number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
-/// An answer with a status, headers and a body.
+/// A response with a status, headers and a body.
 pub fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! What several subjects of the integration tests share.
+//! Helpers shared by several modules of the integration tests.
 
 pub mod components;
 pub mod database;

@@ -1,4 +1,4 @@
-//! A Backline that has nothing to do but to tell a receiver of events, on a clock that the test sets.
+//! A Backline that only delivers events to a receiver, with a clock that the test sets.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 use super::http::{Asked, Server, answer};
 
-/// Where the receiver is, as webhooks name it.
+/// URL of the receiver in webhooks.
 pub const RECEIVER: &str = "https://hooks.test";
 
-/// The clock of a test.
+/// The clock of a test, set by hand.
 #[derive(Clone)]
 pub struct Time(Arc<Mutex<DateTime<Utc>>>);
 
@@ -50,12 +50,12 @@ pub struct Post {
 }
 
 impl Post {
-    /// On a migrated database, with a receiver that takes everything.
+    /// Opens a host on a migrated database, with a receiver that accepts everything.
     pub async fn open(url: &str) -> Self {
         Self::with(url, Time::noon(), Server::start(|_| taken()).await, |_| {}).await
     }
 
-    /// With a receiver of the test's own.
+    /// Opens a host with a receiver of the test.
     pub async fn with(url: &str, time: Time, receiver: Server, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.database.url = url.to_owned();
@@ -76,12 +76,12 @@ impl Post {
         Host::open(config, self.time.clock()).await.expect("another host opens")
     }
 
-    /// Adds a webhook that leads to the receiver; answers its secret.
+    /// Adds a webhook to the receiver, and returns its secret.
     pub async fn add(&self, name: &str, kind: WebhookKind, events: &[&str]) -> String {
         self.add_at(name, &format!("{RECEIVER}/{name}"), kind, events, None).await
     }
 
-    /// Adds a webhook; answers its secret.
+    /// Adds a webhook, and returns its secret.
     pub async fn add_at(
         &self,
         name: &str,
@@ -102,7 +102,7 @@ impl Post {
         secret.expose().to_owned()
     }
 
-    /// Makes artist `n` known, as a tenant's.
+    /// Adds artist `n` of a tenant.
     pub async fn artist(&self, n: u128, tenant: &str) -> ArtistId {
         let artist = Artist {
             id: artist_id(n),
@@ -116,14 +116,14 @@ impl Post {
         artist_id(n)
     }
 
-    /// Writes one event about an artist, or about no one.
+    /// Writes one event, about an artist if one is given.
     pub async fn write(&self, artist: Option<ArtistId>, kind: &str, data: Json) -> Event {
         let event = event(self.time.now(), artist, kind, data);
         self.host.store().write_events(std::slice::from_ref(&event)).await.expect("the event is written");
         event
     }
 
-    /// How many deliveries stand where.
+    /// Number of deliveries in each state.
     pub async fn states(&self) -> BTreeMap<String, usize> {
         let filter = DeliveryFilter { limit: 100_000, ..DeliveryFilter::default() };
         let mut states = BTreeMap::new();
@@ -148,37 +148,40 @@ pub fn artist_id(n: u128) -> ArtistId {
     ArtistId(Uuid::from_u128(0xA000_0000 + n))
 }
 
-/// A change of a platform's numbers, as the collection writes it.
+/// Data of a change event, as a collection writes it.
 pub fn change(artist: ArtistId, platform: &str) -> Json {
     json!({
         "artist_id": artist, "trigger_type": "daily_collection",
-        "new_metrics": { "artist_id": artist, "platform": platform, "metric_date": "2026-11-22", "values": { "followers": 1200 } },
+        "new_metrics": {
+            "artist_id": artist, "platform": platform, "metric_date": "2026-11-22", "values": { "followers": 1200 },
+        },
         "change": { "first": false, "followers_percent": 20.0 },
     })
 }
 
-/// What a receiver answers that takes a message.
+/// The response of a receiver that accepts a message.
 pub fn taken() -> Response {
     answer(204, &[], "")
 }
 
-/// Sends origins to servers.
-pub fn routes(servers: &[(&str, &Server)]) -> Vec<backline_gateway::Route> {
+/// Routes from origins to servers.
+pub fn routes(servers: &[(&str, &Server)]) -> Vec<backline::gateway::Route> {
     let route = |(origin, server): &(&str, &Server)| json!({ "origin": origin, "connect": server.base() });
     serde_json::from_value(servers.iter().map(route).collect()).expect("routes")
 }
 
-/// What a message is called.
+/// Id of a message.
 pub fn id_of(asked: &Asked) -> Uuid {
-    asked.headers["webhook-id"].parse().expect("the id of a message is its event's")
+    asked.headers["webhook-id"].parse().expect("a message has the id of its event")
 }
 
-/// The message itself.
+/// Body of a message.
 pub fn body_of(asked: &Asked) -> Json {
     serde_json::from_slice(&asked.body).expect("a message is JSON")
 }
 
-/// Checks a message's signature with the reference implementation; answers how many signatures it carries, and when it was signed.
+/// Checks a message's signature with the reference implementation. Returns the number of signatures and the signing
+/// time in Unix seconds.
 pub fn verify(asked: &Asked, secret: &str) -> (usize, i64) {
     let header = |name: &str| asked.headers.get(name).unwrap_or_else(|| panic!("{name} is missing")).as_str();
     let timestamp: i64 = header("webhook-timestamp").parse().expect("whole seconds");

@@ -1,9 +1,10 @@
-//! A PostgreSQL cluster of our own, on a free loopback port and in a folder of its own, gone when nobody needs it any more.
+//! A temporary PostgreSQL cluster in its own folder, on a free loopback port.
 //!
-//! Only the standard library is used here: `cargo xtask` includes this file by its path.
+//! It uses only the standard library, because `cargo xtask` includes this file by its path.
 //!
-//! A shell watches over the server. It waits on a pipe that this process holds open, so that the server is stopped and its folder removed
-//! when the cluster is dropped, and just as well when this process ends without dropping anything, which is how test processes end.
+//! A shell supervises the server. It waits on a pipe that this process holds open, so that the server stops and its
+//! folder is removed when the cluster is dropped, and also when this process ends without dropping it, as test
+//! processes do.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -14,10 +15,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to start; a loaded machine needs a few seconds.
+/// Maximum wait until the server starts. A loaded machine needs a few seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the watching shell does: `$1` is the folder, the rest is how the server is started.
+/// Script of the supervising shell: `$1` is the folder, the other arguments start the server.
 const WATCH: &str = r#"trap "" INT TERM HUP
 folder=$1
 shift
@@ -36,11 +37,11 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a cluster and starts it. Nobody but this machine reaches it, and whoever does needs no password.
+    /// Creates and starts a cluster. It is reachable from this machine only, without a password.
     ///
     /// # Errors
-    /// Says what is missing or what failed.
-    pub(super) fn start() -> Result<Self, String> {
+    /// A message that names the missing program or the failed step.
+    pub fn start() -> Result<Self, String> {
         let programs = programs()?;
         // PostgreSQL refuses to run as root.
         let user = if number("-u", None)? == 0 { Some(unprivileged()?) } else { None };
@@ -78,7 +79,7 @@ impl Cluster {
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             "max_connections=300",
-            // What a test writes need not outlive a power cut.
+            // Test data need not survive a power failure.
             "fsync=off",
             "synchronous_commit=off",
             "full_page_writes=off",
@@ -111,7 +112,7 @@ impl Cluster {
         }
     }
 
-    /// The URL of its `postgres` database.
+    /// URL of the `postgres` database.
     #[must_use]
     pub(super) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
@@ -125,14 +126,14 @@ impl Drop for Cluster {
     }
 }
 
-/// The folder of PostgreSQL's programs.
+/// The folder with PostgreSQL's server programs.
 fn programs() -> Result<PathBuf, String> {
     let told = Command::new("pg_config").arg("--bindir").output().ok().filter(|output| output.status.success());
     let told = told.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
         .unwrap_or_default();
-    // The latest version last; a client's pg_config may name a folder without a server in it.
+    // The latest version comes last. A client's pg_config may name a folder without a server.
     found.sort();
     found
         .into_iter()
@@ -144,7 +145,7 @@ fn programs() -> Result<PathBuf, String> {
         })
 }
 
-/// Who runs the server when we are root.
+/// User and group id for the server if this process runs as root.
 fn unprivileged() -> Result<(u32, u32), String> {
     let user = if number("-u", Some("postgres")).is_ok() { "postgres" } else { "nobody" };
     Ok((number("-u", Some(user))?, number("-g", Some(user))?))

@@ -1,6 +1,6 @@
-//! A registry of our own: Debian's `docker-registry` on a free loopback port, gone when the test is over.
+//! A temporary OCI registry: Debian's `docker-registry` on a free loopback port.
 //!
-//! A shell watches over it, as one does over PostgreSQL, so that it ends with this process however that ends.
+//! A shell supervises it, as in `postgres`, so that it stops when this process ends.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 use super::components;
 
-/// How long it may take to start on a loaded machine.
+/// Maximum wait until the registry starts on a loaded machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// What the watching shell does: it runs the registry until the pipe it reads is closed.
+/// Script of the supervising shell: it runs the registry until its input pipe is closed.
 const WATCH: &str = r#"trap "" INT TERM HUP
 "$@" </dev/null &
 server=$!
@@ -22,7 +22,7 @@ cat >/dev/null
 kill -KILL "$server" 2>/dev/null
 wait "$server""#;
 
-/// A running registry. Dropping it stops it and removes its files.
+/// A running registry. Dropping it stops the registry and removes its files.
 pub struct Registry {
     folder: TempDir,
     address: String,
@@ -30,17 +30,18 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts an empty one that anybody may pull from and push to.
+    /// Starts an empty registry without authentication.
     pub fn start() -> Self {
         Self::start_with("")
     }
 
-    /// The same with more lines in its configuration.
+    /// Starts a registry with additional lines in its configuration.
     pub fn start_with(more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("config.yml");
         let text = format!(
-            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n{more}",
+            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+             http:\n  addr: 127.0.0.1:0\n{more}",
             folder.path().join("data").display()
         );
         std::fs::write(&config, text).expect("written");
@@ -58,7 +59,7 @@ impl Registry {
         let lines = BufReader::new(watcher.stderr.take().expect("piped")).lines();
         let (said, hear) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            // Read on when nobody listens any more, so that it never waits for a reader.
+            // Keep reading after the start, so that the registry never blocks on its output.
             for line in lines.map_while(Result::ok) {
                 let _ = said.send(line);
             }
@@ -81,7 +82,7 @@ impl Registry {
         &self.address
     }
 
-    /// Where it keeps a blob's bytes.
+    /// The file with a blob's bytes.
     pub fn blob_file(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").expect("a SHA-256 digest");
         let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
@@ -102,6 +103,8 @@ fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let installed = std::env::split_paths(&path).map(|folder| folder.join("docker-registry"));
     installed.chain([unpacked]).find(|path| path.is_file()).unwrap_or_else(|| {
-        panic!("docker-registry is missing: `cargo xtask test --suite hotswap` gets it, or install the package docker-registry")
+        panic!(
+            "docker-registry is missing: run `cargo xtask test --suite hotswap`, or install the package docker-registry"
+        )
     })
 }

@@ -1,4 +1,4 @@
-//! A whole Backline for one test: a database, the simulator, the five connectors, and artists to collect.
+//! A complete Backline for one test: a database, the simulator, the five connectors, and artists.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -25,10 +25,10 @@ use super::components;
 /// The first-party connectors.
 const PLUGINS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "apple-music"];
 
-/// The platforms they collect.
+/// The platforms of these connectors.
 pub const PLATFORMS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "apple_music"];
 
-/// The hosts the simulator plays.
+/// The hosts that the simulator serves.
 const ORIGINS: [&str; 6] = [
     "https://graph.instagram.com",
     "https://api.spotify.com",
@@ -38,7 +38,7 @@ const ORIGINS: [&str; 6] = [
     "https://api.music.apple.com",
 ];
 
-/// Everything a test needs; dropping it stops the simulator.
+/// A host with its simulator and clock. Dropping it stops the simulator.
 pub struct Stage {
     pub host: Host,
     pub simulator: Simulator,
@@ -46,14 +46,14 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Connectors installed, artists imported, credentials set; nothing collected yet.
+    /// A stage with connectors, artists and credentials, before the first collection.
     pub async fn set(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
         let stage = Self::installed(url, simulator, change).await;
         stage.import().await;
         stage
     }
 
-    /// Connectors installed, nobody imported.
+    /// A stage with connectors, and without artists.
     pub async fn installed(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
         let stage = Self::bare(url, simulator, change).await;
         stage.install(&PLUGINS).await;
@@ -74,7 +74,7 @@ impl Stage {
         Host::open(config, self.host.clock().clone()).await.expect("the host opens")
     }
 
-    /// A migrated database and a simulator, and nothing in either.
+    /// A stage with an empty migrated database.
     pub async fn bare(url: &str, simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
         let time = Arc::new(Mutex::new(noon(simulator.date)));
         let simulator = Simulator::start(simulator).await.expect("the simulator starts");
@@ -82,7 +82,7 @@ impl Stage {
         config.database.url = url.to_owned();
         config.secrets.key = Some(Keyring::generate_base64());
         config.gateway.routes = routes(&simulator);
-        // Tests wait for nothing that is not the point of them.
+        // Short intervals, so that tests don't wait unnecessarily.
         config.gateway.backoff_base_ms = 1;
         config.gateway.backoff_max_ms = 5;
         config.collection.retry_wait_max_ms = 0;
@@ -104,13 +104,13 @@ impl Stage {
         Self { host, simulator, time }
     }
 
-    /// Puts simulator and host on noon of a date.
+    /// Sets the clocks of simulator and host to noon of a date.
     pub fn set_date(&self, date: NaiveDate) {
         self.simulator.set_date(date);
         self.set_time(noon(date));
     }
 
-    /// Puts the host's clock.
+    /// Sets the host's clock.
     pub fn set_time(&self, time: DateTime<Utc>) {
         *self.time.lock().expect("no test panics while it sets the time") = time;
     }
@@ -121,7 +121,7 @@ impl Stage {
         self.import_of(&everybody, &PLATFORMS, |_| "default".to_owned()).await;
     }
 
-    /// The same with accounts on some platforms only, and with artists of several tenants.
+    /// Imports the artists with accounts on some platforms only, for several tenants.
     pub async fn import_some(&self, platforms: &[&str], tenant: impl Fn(usize) -> Tenant) {
         let everybody: Vec<u32> = (0..self.simulator.world().artists()).collect();
         self.import_of(&everybody, platforms, |index| tenant(index as usize).to_string()).await;
@@ -184,7 +184,8 @@ impl Stage {
         set.unwrap_or_else(|error| panic!("{name}/{slot}: {error}"));
     }
 
-    /// Makes one artist with so many accounts on a test guest's platform, one of which carries the id it trips over.
+    /// Adds one artist with `accounts` accounts on a test guest's platform. One of them has the id `poison`, on which
+    /// the guest fails.
     pub async fn import_for_guest(&self, name: &str, accounts: u32, poison: &str) {
         let now = self.host.clock().now();
         let sim = self.simulator.world().artist(0);
@@ -211,13 +212,13 @@ impl Stage {
         self.host.store().record_consents(&[consent]).await.expect("consent is recorded");
     }
 
-    /// Every event so far.
+    /// All events so far.
     pub async fn events(&self) -> Vec<Event> {
         let events = self.host.store().events_after(EventCursor::default(), 100_000).await.expect("events are read");
         events.into_iter().map(|(_, event)| event).collect()
     }
 
-    /// Everything a run leaves behind, as JSON, without what may differ: ids and times that were drawn.
+    /// All results of runs as JSON, without generated ids and times, which differ between stages.
     pub async fn traces(&self) -> serde_json::Value {
         let store = self.host.store();
         let mut rows =
@@ -242,7 +243,7 @@ impl Stage {
                 row
             })
             .collect();
-        // Outcomes, quarantine and events, each without the ids and times that were drawn.
+        // Outcomes, quarantine and events, without generated ids and times.
         let mut outcomes = Vec::new();
         for run in store.list_runs(100, None).await.expect("runs are read") {
             for outcome in store.run_outcomes(run.id, None, 10_000).await.expect("outcomes are read") {
@@ -267,7 +268,8 @@ impl Stage {
             .collect();
         events.sort();
         json!({
-            "metrics": rows, "growth": growth, "documents": documents, "outcomes": outcomes, "quarantine": held, "events": events,
+            "metrics": rows, "growth": growth, "documents": documents, "outcomes": outcomes, "quarantine": held,
+            "events": events,
         })
     }
 
@@ -301,7 +303,7 @@ impl Stage {
     }
 }
 
-/// The five connectors as compiled once in this process: compiling them for each test would be most of what the tests do.
+/// The five connectors, compiled once per process, because compilation would dominate the time of the tests.
 struct Compiled {
     folder: tempfile::TempDir,
     records: Vec<CompiledRecord>,

@@ -1,14 +1,14 @@
-//! What PostgreSQL's tables hold after many batches, counted with plain SQL.
+//! Counts rows in PostgreSQL's tables after many batches, with plain SQL.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-/// The one number a query answers.
+/// The number that a query returns.
 pub async fn number(database: &mut PgConnection, query: &str) -> i64 {
     let row = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_one(database).await.expect("a number");
     row.get(0)
 }
 
-/// Each account's results are in the tables once: one document, one row, one outcome, one event.
+/// Checks that each account's results are stored once: one document, one row, one outcome, one event.
 pub async fn expect_each_once(database: &mut PgConnection, accounts: i64) {
     for (what, query) in [
         ("documents", "SELECT COUNT(*) FROM documents"),
@@ -21,5 +21,5 @@ pub async fn expect_each_once(database: &mut PgConnection, accounts: i64) {
     }
     assert_eq!(number(database, "SELECT COUNT(*) FROM batches WHERE finished_at IS NULL").await, 0, "open batches");
     let completed = number(database, "SELECT COUNT(*) FROM events WHERE type = 'run.completed'").await;
-    assert_eq!(completed, 1, "the run's end is told once");
+    assert_eq!(completed, 1, "the end of the run gives one event");
 }

@@ -1,4 +1,4 @@
-//! Other releases of a connector: the same code with another manifest, as an author's next version may have it.
+//! Makes other releases of a connector: the same code with another manifest.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use wasmparser::{Parser, Payload};
 
 use super::components::plugin;
 
-/// A component with the code of a first-party connector, the version named, and whatever else the edit changes of its manifest.
+/// A first-party connector with another version, and a manifest changed by `edit`.
 pub fn variant(name: &str, version: &str, edit: impl FnOnce(&mut String)) -> Vec<u8> {
     variant_of(&plugin(name), version, edit)
 }
 
-/// The same of any packed component, such as a test guest.
+/// Like [`variant`], for any packed component such as a test guest.
 pub fn variant_of(component: &[u8], version: &str, edit: impl FnOnce(&mut String)) -> Vec<u8> {
     let (code, mut manifest) = unpacked(component);
     let line = manifest.lines().find(|line| line.trim_start().starts_with("version = "));
@@ -24,13 +24,13 @@ pub fn variant_of(component: &[u8], version: &str, edit: impl FnOnce(&mut String
     pack(code, &manifest).unwrap_or_else(|error| panic!("{error}:\n{manifest}"))
 }
 
-/// Replaces a part of a manifest that has to be there: an edit that changes nothing would test nothing.
+/// Replaces a part of a manifest. Panics if it is missing, because the test would then test nothing.
 pub fn replace(manifest: &mut String, from: &str, to: &str) {
     assert!(manifest.contains(from), "'{from}' is not in the manifest:\n{manifest}");
     *manifest = manifest.replace(from, to);
 }
 
-/// The component without its manifest, and the manifest.
+/// Splits a component into its code and its manifest.
 fn unpacked(component: &[u8]) -> (&[u8], String) {
     let sections = Parser::new(0).parse_all(component).map(|payload| payload.expect("a packed component is valid"));
     let manifests = sections.filter_map(|payload| match payload {
@@ -38,7 +38,7 @@ fn unpacked(component: &[u8]) -> (&[u8], String) {
         _ => None,
     });
     let manifest = manifests.last().expect("a packed component carries its manifest");
-    // `pack` appends the section: whatever stands before it is the code.
+    // `pack` appends the section, so the bytes before it are the code.
     let mut section = vec![0];
     CustomSection { name: Cow::Borrowed(SECTION), data: Cow::Borrowed(&manifest) }.encode(&mut section);
     let code = component.strip_suffix(section.as_slice()).expect("the manifest is the last section");

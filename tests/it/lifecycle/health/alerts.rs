@@ -1,4 +1,4 @@
-//! Alerts: told once when a figure crosses its bound, once when it is well again, however many hosts look.
+//! Tests of alerts: one event when a figure crosses its threshold and one when it recovers, however many hosts check.
 
 use backline::pipeline::Host;
 use backline::pipeline::collection::report::RunRequest;
@@ -25,10 +25,10 @@ async fn told(stage: &Stage, kind: &str) -> Vec<Event> {
     events
 }
 
-/// Hosts that look at the same moment, each several times.
+/// Lets hosts check health at the same time, each several times.
 async fn look(hosts: &[&Host]) {
     for looked in join_all((0..4).flat_map(|_| hosts.iter().map(|host| host.watch_health()))).await {
-        looked.expect("health is looked at");
+        looked.expect("health is checked");
     }
 }
 
@@ -38,11 +38,12 @@ fn go_to(stage: &Stage, time: DateTime<Utc>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crossing_is_told_once_by_two_hosts_and_so_is_the_recovery() {
+async fn two_hosts_report_a_crossing_once_and_the_recovery_once() {
     each_database(async |_, url| {
         let simulator = SimulatorConfig { artists: 20, ..SimulatorConfig::default() };
         let start = simulator.date;
-        // The host that collects changes no alert at the end of its runs, but where all is well: the others are to find it at the same moment.
+        // The collecting host does not check alerts at the end of a failing run, so that the others find the change at
+        // the same time.
         let stage = Stage::set(url, simulator, |config| {
             (config.health.alerts.completion, config.health.alerts.error_rate) = (0.0, 1.0);
             config.health.margin = 1.0;
@@ -53,7 +54,7 @@ async fn a_crossing_is_told_once_by_two_hosts_and_so_is_the_recovery() {
             config.health = HealthConfig::default();
             config
         };
-        // Their clocks differ a little, as clocks do: what keeps them from telling the same twice is not that they say the same.
+        // Their clocks differ slightly, so that deduplication can't rely on equal events.
         let clock = stage.host.clock().clone();
         let ahead = Clock::from_fn(move || clock.now() + TimeDelta::seconds(1));
         let one = Host::open(config(), stage.host.clock().clone()).await.expect("the host opens");
@@ -70,7 +71,7 @@ async fn a_crossing_is_told_once_by_two_hosts_and_so_is_the_recovery() {
         look(&[&one, &other]).await;
         let degraded = told(&stage, types::HEALTH_DEGRADED).await;
         assert_eq!(degraded.len(), 2, "completion and error rate, once each: {degraded:#?}");
-        let completion = degraded.iter().find(|event| event.data["alert"] == "completion").expect("it is told");
+        let completion = degraded.iter().find(|event| event.data["alert"] == "completion").expect("it was reported");
         let at = completion.occurred_at;
         assert!((at - noon - TimeDelta::hours(1)).num_seconds() <= 1, "{at}");
         assert_eq!(
@@ -80,7 +81,7 @@ async fn a_crossing_is_told_once_by_two_hosts_and_so_is_the_recovery() {
         assert_eq!(completion.artist_id, None);
 
         stage.simulator.set_faults(Vec::new());
-        // Better, and not yet by the margin: 16 of 20 are the bound itself.
+        // Better, but not by the margin: 16 of 20 is exactly the threshold.
         go_to(&stage, noon + TimeDelta::hours(2));
         collect(&stage, 16).await;
         look(&[&one, &other]).await;
@@ -90,14 +91,15 @@ async fn a_crossing_is_told_once_by_two_hosts_and_so_is_the_recovery() {
 
         go_to(&stage, noon + TimeDelta::hours(3));
         collect(&stage, 19).await;
-        assert_eq!(told(&stage, types::HEALTH_RECOVERED).await.len(), 0, "the others are to find it");
+        assert_eq!(told(&stage, types::HEALTH_RECOVERED).await.len(), 0, "the other hosts report it");
         look(&[&one, &other]).await;
         let recovered = told(&stage, types::HEALTH_RECOVERED).await;
         assert_eq!(recovered.len(), 2, "{recovered:#?}");
-        assert_eq!(told(&stage, types::HEALTH_DEGRADED).await.len(), 2, "nothing more went wrong");
+        assert_eq!(told(&stage, types::HEALTH_DEGRADED).await.len(), 2, "no further failure");
         assert!(!states(&stage.host).await.iter().any(|(_, fires)| *fires));
 
-        // A day on there is no data, which is neither well nor worse; but by now nobody was collected who should have been.
+        // A day later there is no data, which is neither better nor worse. But by now accounts should have been
+        // collected.
         go_to(&stage, noon + TimeDelta::hours(48));
         look(&[&one, &other]).await;
         assert_eq!(told(&stage, types::HEALTH_DEGRADED).await.len(), 2, "a run may be late by an hour or two");
@@ -111,7 +113,7 @@ async fn a_crossing_is_told_once_by_two_hosts_and_so_is_the_recovery() {
     .await;
 }
 
-/// Collects the first few artists once more.
+/// Collects the first few artists again.
 async fn collect(stage: &Stage, artists: u32) {
     let world = stage.simulator.world();
     let request = RunRequest {
@@ -129,7 +131,7 @@ async fn states(host: &Host) -> Vec<(AlertName, bool)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_is_heard_of_no_more_is_told_and_one_that_takes_its_place_mends_it() {
+async fn a_lost_host_is_reported_until_another_takes_its_place() {
     each_database(async |store, url| {
         let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
         let noon = stage.host.clock().now();

@@ -1,4 +1,5 @@
-//! What Prometheus is shown: every figure that rules and dashboard name is there, on the one host that looks; and the rules are sound.
+//! Tests of the Prometheus metrics: all metrics in rules and dashboard exist, on one host only, and the rules are
+//! valid.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use crate::support::stage::{PLATFORMS, Stage, noon};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Words that Prometheus has of its own, and labels that rules group by: not every word that looks like a figure is one.
+/// The names of Backline's metrics and of its process metrics in a text. Other words, such as PromQL keywords and
+/// labels, are ignored.
 fn figures_named(text: &str) -> BTreeSet<String> {
     let mut words =
         text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map(str::to_owned).collect::<BTreeSet<_>>();
@@ -25,13 +27,13 @@ fn figures_named(text: &str) -> BTreeSet<String> {
     words
 }
 
-/// The names of all series, with those that a histogram is made of.
+/// The names of all series, including the parts of histograms.
 fn figures_shown(text: &str) -> BTreeSet<String> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect()
 }
 
-/// A service that has collected, met a fault, and looked at health.
+/// The metrics of a service that has collected, met a fault, and checked health.
 async fn figures_of_a_busy_service(url: &str) -> String {
     let simulator = SimulatorConfig { artists: 4, ..SimulatorConfig::default() };
     let stage = Stage::installed(url, simulator, |config| {
@@ -59,7 +61,7 @@ async fn figures_of_a_busy_service(url: &str) -> String {
             };
             line(&format!("backline_health_accounts{{platform=\"{platform}\",state=\"{state}\"}}"), 4)
         });
-        // What the database says of batches is read every five seconds.
+        // The service reads the state of batches from the database every five seconds.
         (all && text.contains("backline_batches_open{state=\"deferred\"} 1\n")
             && text.contains("backline_health_alert_firing{alert=\"completion\",platform=\"spotify\"} 1"))
         .then_some(text)
@@ -84,13 +86,13 @@ async fn rules_and_dashboard_name_only_figures_that_a_service_shows() {
     each_database(async |_, url| {
         let text = figures_of_a_busy_service(url).await;
         let shown = figures_shown(&text);
-        // What has never happened here has no series yet; its kind is told all the same.
+        // A metric without any event has no series yet, but its type is shown.
         let told = |name: &str| {
             let family = name.strip_suffix("_total").unwrap_or(name);
             text.contains(&format!("# TYPE {family} "))
         };
         for name in &named {
-            assert!(shown.contains(name) || told(name), "{name} is not among the figures:\n{text}");
+            assert!(shown.contains(name) || told(name), "the metric {name} is missing:\n{text}");
         }
         for line in ["NaN", "inf"] {
             assert!(!text.contains(&format!(" {line}\n")), "{line}:\n{text}");
@@ -106,7 +108,7 @@ fn expressions_of(dashboard: &Json) -> Vec<String> {
     assert!(variables.iter().any(|of| of["type"] == "datasource" && of["name"] == "datasource"), "{variables:?}");
     let panels = dashboard["panels"].as_array().expect("panels");
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
-    assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
+    assert_eq!(ids.len(), panels.len(), "panel ids are unique");
     let targets = panels.iter().filter(|panel| panel["type"] != "row").flat_map(|panel| {
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{panel}");
         panel["targets"].as_array().expect("targets").clone()
@@ -130,7 +132,7 @@ async fn one_host_shows_health_and_another_takes_over() {
         let one = start().await;
         until(PATIENCE, "the first shows health", async || looks(&one).await.then_some(())).await;
         let other = start().await;
-        // Long enough for the other to look as well, if it were to, and too short for the role to be free.
+        // Long enough for the other host to check too, if it did, and too short for the role to become free.
         for seconds in 1..4 {
             let now = noon(SimulatorConfig::default().date) + TimeDelta::seconds(seconds);
             stage.set_time(now);
@@ -139,7 +141,7 @@ async fn one_host_shows_health_and_another_takes_over() {
                 one.watch().metrics().await.contains(&shown).then_some(())
             })
             .await;
-            assert!(!looks(&other).await, "one of them shows it");
+            assert!(!looks(&other).await, "only one host shows health");
         }
         one.stop().await;
         until(PATIENCE, "the other shows health", async || looks(&other).await.then_some(())).await;
@@ -149,7 +151,7 @@ async fn one_host_shows_health_and_another_takes_over() {
 }
 
 #[test]
-fn the_rules_are_sound_and_fire_when_they_should() {
+fn the_rules_are_valid_and_fire_when_they_should() {
     let folder = workspace().join("docs/ops");
     for arguments in [
         &["check", "rules", "backline.rules.yml"][..],
@@ -163,7 +165,7 @@ fn the_rules_are_sound_and_fire_when_they_should() {
     every_rule_is_tested(&folder);
 }
 
-/// Each rule is expected to fire once and expected not to once.
+/// Checks that each rule has a test in which it fires and one in which it does not.
 fn every_rule_is_tested(folder: &Path) {
     let rules = std::fs::read_to_string(folder.join("backline.rules.yml")).unwrap();
     let tests = std::fs::read_to_string(folder.join("backline.rules.test.yml")).unwrap();
@@ -175,7 +177,8 @@ fn every_rule_is_tested(folder: &Path) {
     }
 }
 
-/// Has promtool look at the names and kinds of figures. It reads Prometheus' older format, in which a counter's family has its ending too.
+/// Checks the names and types of metrics with promtool. It reads the older Prometheus format, in which the name of a
+/// counter's family has the suffix too.
 fn check_metrics(text: &str) {
     use std::io::Write as _;
 
@@ -216,7 +219,7 @@ fn promtool() -> PathBuf {
     })
 }
 
-/// A batch that is tried again has sent the requests of all its attempts.
+/// A retried batch counts the requests of all its attempts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_of_all_attempts_are_counted() {
     each_database(async |_, url| {
@@ -227,8 +230,8 @@ async fn requests_of_all_attempts_are_counted() {
             config.costs.platforms.insert(crate::support::stage::platform("youtube"), price);
         })
         .await;
-        stage.import_some(&["youtube"], |_| backline_model::Tenant::default()).await;
-        // As often as it takes for the first attempt to fail, and not the second.
+        stage.import_some(&["youtube"], |_| backline::domain::Tenant::default()).await;
+        // Often enough for the first attempt to fail, but not the second.
         let fault = Fault::always(FaultKind::Status { status: 503, retry_after: RetryAfter::Absent });
         let retries = u64::from(stage.host.config().gateway.retries_max) + 1;
         stage.simulator.set_faults(vec![fault.on_host("youtube.googleapis.com").times(retries)]);
@@ -236,7 +239,7 @@ async fn requests_of_all_attempts_are_counted() {
         assert_eq!((report.run.counts.collected, report.run.counts.failed), (3, 0), "{report:?}");
         let sent = stage.simulator.counts().hosts["youtube.googleapis.com"];
         assert!(sent > retries, "{sent}");
-        let health = stage.host.health(None).await.expect("health is told");
+        let health = stage.host.health(None).await.expect("health is computed");
         assert_eq!(health.cost.requests, sent, "{:?}", health.cost);
         assert_eq!((health.cost.artists, health.total.completion), (3, Some(1.0)));
         #[expect(clippy::cast_precision_loss, reason = "a few requests")]

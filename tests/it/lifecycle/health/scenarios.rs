@@ -1,6 +1,7 @@
-//! Each folder of `tests/scenarios/health` is a course of events and what health must say of it, on both databases.
+//! Runs the scenarios in `tests/scenarios/health` on both databases: each folder has steps and the expected health
+//! report.
 //!
-//! `UPDATE_EXPECT=1` writes `expected.json` anew; look at the difference before you commit it.
+//! `UPDATE_EXPECT=1` rewrites `expected.json`; check the difference before you commit it.
 
 use std::path::Path;
 
@@ -15,13 +16,13 @@ use crate::support::components::{guest, plugin, workspace};
 use crate::support::database::each_database;
 use crate::support::stage::{Stage, platform};
 
-/// The platform of the test guests.
+/// Platform of the test guests.
 const GUEST: &str = "guest";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Scenario {
-    /// For people.
+    /// Description for the reader.
     about: String,
     artists: u32,
     step: Vec<Step>,
@@ -30,21 +31,21 @@ struct Scenario {
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 enum Step {
-    /// From now on these go wrong.
+    /// Injects these faults from now on.
     Faults { faults: Vec<Fault> },
-    /// Everybody is collected, as far as that goes.
+    /// Collects all accounts, as far as possible.
     Run {},
-    /// So many hours pass.
+    /// Advances the clock.
     Advance { hours: i64 },
-    /// The operator's allowance of a platform.
+    /// Sets the operator's budget for a platform.
     Quota { platform: String, budget: String, units: u64 },
-    /// The first artist gets accounts on the guest's platform.
+    /// Gives the first artist accounts on the guest's platform.
     Guest { ids: Vec<String> },
-    /// A guest becomes the active release.
+    /// Installs and activates a guest.
     Install { guest: String },
-    /// Every artist withdraws consent for a platform.
+    /// Withdraws every artist's consent for a platform.
     Withdraw { platform: String },
-    /// A service would look at health now.
+    /// Checks health, as a service does.
     Look {},
 }
 
@@ -69,7 +70,7 @@ async fn play(folder: &Path) {
         for step in &scenario.step {
             take(&stage, step).await;
         }
-        let report = stage.host.health(None).await.expect("health is told");
+        let report = stage.host.health(None).await.expect("health is computed");
         let told = serde_json::to_string_pretty(&shown(&report)).unwrap() + "\n";
         expect_test::expect_file![folder.join("expected.json")].assert_eq(&told);
     })
@@ -123,12 +124,12 @@ async fn take(stage: &Stage, step: &Step) {
             store.record_consents(&consents).await.expect("consents are recorded");
         }
         Step::Look {} => {
-            stage.host.watch_health().await.expect("health is looked at");
+            stage.host.watch_health().await.expect("health is checked");
         }
     }
 }
 
-/// What a scenario fixes: no ids, and numbers to four digits.
+/// The parts of a report that a scenario compares: no ids, and numbers rounded to four digits.
 fn shown(report: &HealthReport) -> Json {
     let platforms: serde_json::Map<String, Json> = report
         .platforms

@@ -123,7 +123,7 @@ async fn the_signature_of_apples_token_is_verified() {
         if &good[good.len() - 6..good.len() - 4] == "AA" { "BB" } else { "AA" },
     );
     for (what, token) in [
-        ("another team", apple_token(&simulator, "SOMEBODY", now - 60, now + 3_600)),
+        ("another team", apple_token(&simulator, "OTHERONE", now - 60, now + 3_600)),
         ("expired", apple_token(&simulator, &team, now - 7_200, now - 3_600)),
         ("too long a life", apple_token(&simulator, &team, now - 60, now + 15_777_001)),
         ("a broken signature", forged),
