@@ -7,25 +7,32 @@ use crate::process::{self, say};
 
 mod directions;
 mod files;
+mod manifests;
+mod paths;
+mod texts;
+mod walls;
+
+#[cfg(test)]
+pub use manifests::ROOMS;
 
 /// What `cargo xtask tidy` takes.
 #[derive(Args)]
 pub struct TidyArguments {
-    /// Only the rules that need no compiler: formatting, directions, files
+    /// Only the rules that need no compiler: formatting, directions, files, texts
     #[arg(long)]
     quick: bool,
 }
 
-/// Checks everything; says whether all is well. Every check runs, so that one round shows all there is to mend.
+/// Checks everything; says whether all passed. Every check runs, so that one round shows all there is to fix.
 ///
 /// # Errors
 /// When a tool can't be started.
 pub fn tidy(arguments: &TidyArguments) -> Result<bool> {
-    let mut well = true;
-    well &= step("formatting", process::succeeds(process::cargo().args(["fmt", "--all", "--check"]))?);
-    well &= step("rules", rules()?);
+    let mut passed = true;
+    passed &= step("formatting", process::succeeds(process::cargo().args(["fmt", "--all", "--check"]))?);
+    passed &= step("rules", rules()?);
     if arguments.quick {
-        return Ok(well);
+        return Ok(passed);
     }
     let clippy = process::succeeds(process::cargo().args([
         "clippy",
@@ -36,7 +43,7 @@ pub fn tidy(arguments: &TidyArguments) -> Result<bool> {
         "-D",
         "warnings",
     ]))?;
-    well &= step("clippy", clippy);
+    passed &= step("clippy", clippy);
     let mut doc = process::cargo();
     doc.env("RUSTDOCFLAGS", "-D warnings").args([
         "doc",
@@ -45,22 +52,24 @@ pub fn tidy(arguments: &TidyArguments) -> Result<bool> {
         "--workspace",
         "--document-private-items",
     ]);
-    well &= step("documentation", process::succeeds(&mut doc)?);
+    passed &= step("documentation", process::succeeds(&mut doc)?);
+    // After the documentation, which has checked what this needs.
+    passed &= step("walls", walls::hold()?);
     if process::is_installed("cargo-deny") {
         let offline = process::cargo()
             .args(["deny", "--log-level", "error", "check", "bans", "licenses", "sources"])
             .status()?
             .success();
-        well &= step("dependencies", offline);
+        passed &= step("dependencies", offline);
     } else {
         say("dependencies: not checked, cargo-deny is not installed (`cargo install cargo-deny --locked`)");
     }
-    Ok(well)
+    Ok(passed)
 }
 
-fn step(what: &str, well: bool) -> bool {
-    say(format!("{what}: {}", if well { "well" } else { "NOT WELL, see above" }));
-    well
+fn step(what: &str, passed: bool) -> bool {
+    say(format!("{what}: {}", if passed { "passed" } else { "failed" }));
+    passed
 }
 
 /// One breach of a rule.
@@ -76,7 +85,7 @@ pub struct Breach {
 
 /// A source file: its path from the workspace's root with `/`, and its text.
 pub struct Source {
-    /// Such as `host/src/plan.rs`.
+    /// Such as `host/rules/src/plan.rs`.
     pub path: String,
     /// All of it.
     pub text: String,
@@ -87,16 +96,24 @@ fn rules() -> Result<bool> {
     let mut breaches = Vec::new();
     for source in &sources {
         breaches.extend(files::check(source));
-        if source.path.ends_with(".rs") {
-            breaches.extend(directions::check(source));
-        }
+        breaches.extend(texts::check(source));
         if let Some(lines) = files::too_long(source) {
-            say(format!("warning: {} has {lines} lines; files past {} want splitting", source.path, files::LINES_MAX));
+            say(format!(
+                "warning: {} has {lines} lines; split files longer than {} lines",
+                source.path,
+                files::LINES_MAX
+            ));
         }
     }
     breaches.extend(files::check_map(&sources));
+    breaches.extend(files::check_suites(&sources, &crate::test::suites()));
+    breaches.extend(directions::check(&sources));
+    breaches.extend(manifests::check(&sources)?);
     for Breach { path, line, problem } in &breaches {
         eprintln!("{path}:{line}: {problem}");
+    }
+    if !breaches.is_empty() {
+        say(format!("{} breaches of the rules", breaches.len()));
     }
     Ok(breaches.is_empty())
 }
