@@ -35,10 +35,26 @@ pub fn connectors() -> Result<Vec<PathBuf>> {
 /// # Errors
 /// Names the step that failed.
 pub fn everything() -> Result<()> {
+    components(true, true)
+}
+
+/// Builds the connectors, the test guests or both, and first the host, which packs them.
+///
+/// # Errors
+/// Names the step that failed.
+pub fn components(with_connectors: bool, with_guests: bool) -> Result<()> {
+    if !with_connectors && !with_guests {
+        return Ok(());
+    }
     host()?;
     wasm_target()?;
-    plugins()?;
-    guests()
+    if with_connectors {
+        plugins()?;
+    }
+    if with_guests {
+        guests()?;
+    }
+    Ok(())
 }
 
 /// Builds the `backline` and the simulator's binary: together, and as the tests will want them, so that cargo compiles
@@ -61,7 +77,8 @@ fn wasm_target() -> Result<()> {
     }
     if !process::is_installed("rustup") {
         bail!(
-            "the compile target {WASM_TARGET} is missing and rustup is not installed: install the target with your toolchain's own tool"
+            "the compile target {WASM_TARGET} is missing and rustup is not installed: install the target with the tool \
+             that your toolchain came with"
         );
     }
     say(format!("installing the compile target {WASM_TARGET}"));
@@ -129,7 +146,7 @@ fn component_path(group: &str, name: &str) -> PathBuf {
 fn pack(core: &Path, manifest: &Path, component: &Path) -> Result<()> {
     let mut sources = vec![core.to_path_buf(), manifest.to_path_buf()];
     // Packing is the host's code: a change there makes every component stale, a change elsewhere in the host does not.
-    sources.extend(files_in(&process::workspace_root().join("host/src/plugins"), "rs")?);
+    sources.extend(files_in(&process::workspace_root().join("host/component/src"), "rs")?);
     if is_newer_than(component, &sources)? {
         return Ok(());
     }
