@@ -1,4 +1,5 @@
-//! Gets programs that the tests use, without changing the system: Debian's package is unpacked into the build folder, which needs no rights.
+//! Gets programs that tests and checks use, without changing the system: Debian's packages are unpacked into the build
+//! folder, and cargo's subcommands are installed there; neither needs any rights.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

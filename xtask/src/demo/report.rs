@@ -294,8 +294,17 @@ mod tests {
     use super::*;
 
     fn report(collected: u64, failed: u64) -> Json {
-        json!({ "platforms": [{ "platform": "youtube", "planned": collected + failed, "collected": collected, "failed": failed,
-            "deferred": 0, "excluded": 2, "requests": 9, "failures": { "unavailable": failed } }], "peak_rss_bytes": 1000 * collected })
+        let youtube = json!({
+            "platform": "youtube",
+            "planned": collected + failed,
+            "collected": collected,
+            "failed": failed,
+            "deferred": 0,
+            "excluded": 2,
+            "requests": 9,
+            "failures": { "unavailable": failed },
+        });
+        json!({ "platforms": [youtube], "peak_rss_bytes": 1000 * collected })
     }
 
     #[test]
@@ -325,14 +334,17 @@ mod tests {
         let rows = Rows {
             artists: vec![json!({ "id": "a", "name": "Ada" })],
             metrics: vec![
-                json!({ "artist_id": "a", "account_id": "1", "platform": "youtube", "values": { "followers": 1100 }, "findings": [] }),
+                json!({ "artist_id": "a", "account_id": "1", "platform": "youtube",
+                    "values": { "followers": 1100 }, "findings": [] }),
                 json!({ "artist_id": "a", "account_id": "2", "platform": "tiktok", "values": { "followers": 5000 },
                     "findings": [{ "severity": "warning", "rule": "followers-jump" }] }),
                 json!({ "artist_id": "a", "account_id": "3", "platform": "apple_music", "values": {}, "findings": [] }),
             ],
             growth: vec![
-                json!({ "artist_id": "a", "account_id": "1", "changes": { "followers": { "1": { "absolute": 100.0 }, "7": { "reason": "gap", "absolute": 9.0 } } } }),
-                json!({ "artist_id": "a", "account_id": "2", "changes": { "followers": { "1": { "reason": "first" } } } }),
+                json!({ "artist_id": "a", "account_id": "1", "changes": { "followers": {
+                    "1": { "absolute": 100.0 }, "7": { "reason": "gap", "absolute": 9.0 } } } }),
+                json!({ "artist_id": "a", "account_id": "2",
+                    "changes": { "followers": { "1": { "reason": "first" } } } }),
             ],
         };
         let text = artist_table(&rows, 10);
