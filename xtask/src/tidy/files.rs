@@ -154,6 +154,15 @@ fn is_about_code(path: &str) -> bool {
     ["ARCHITECTURE.md", "CONTRIBUTING.md", "STYLE.md"].contains(&path) || path.starts_with("docs/decisions/")
 }
 
+/// Checks that CONTRIBUTING.md says what is changed in each crate of the host, by its folder.
+pub fn check_rooms(sources: &[Source], folders: &[&str]) -> Vec<Breach> {
+    let path = "CONTRIBUTING.md";
+    let Some(source) = sources.iter().find(|source| source.path == path) else { return Vec::new() };
+    let missing = folders.iter().filter(|folder| !source.text.contains(&format!("`{folder}/")));
+    let problem = |folder: &&str| format!("no row says what is changed in `{folder}/`");
+    missing.map(|folder| Breach { path: path.to_owned(), line: 0, problem: problem(folder) }).collect()
+}
+
 /// Checks that CONTRIBUTING.md lists the suites of `cargo xtask test`, in their order.
 pub fn check_suites(sources: &[Source], suites: &[&str]) -> Option<Breach> {
     const OPENING: &str = "The suites are ";
@@ -305,6 +314,16 @@ mod tests {
         );
         assert_eq!(breaches("docs/operators.md", "[authors](authors.md#manifest) and [there](#here)\n"), NONE);
         assert_eq!(breaches("docs/operators.md", "[authors](docs/authors.md)\n"), [1], "links start at their document");
+    }
+
+    #[test]
+    fn contributing_covers_every_crate_of_the_host() {
+        let text = "| stages | `host/rules/src/plan.rs` |\n| tables | `host/store/`, `migrations/` |\n".to_owned();
+        let source = [Source { path: "CONTRIBUTING.md".to_owned(), text }];
+        assert_eq!(check_rooms(&source, &["host/rules", "host/store"]), []);
+        let missing = check_rooms(&source, &["host/rules", "host/store", "host/sandbox"]);
+        assert_eq!(missing.len(), 1);
+        assert!(missing[0].problem.contains("host/sandbox"));
     }
 
     #[test]

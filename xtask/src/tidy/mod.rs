@@ -5,6 +5,8 @@ use clap::Args;
 
 use crate::process::{self, say};
 
+mod binary;
+mod dependencies;
 mod directions;
 mod files;
 mod manifests;
@@ -55,15 +57,8 @@ pub fn tidy(arguments: &TidyArguments) -> Result<bool> {
     passed &= step("documentation", process::succeeds(&mut doc)?);
     // After the documentation, which has checked what this needs.
     passed &= step("walls", walls::hold()?);
-    if process::is_installed("cargo-deny") {
-        let offline = process::cargo()
-            .args(["deny", "--log-level", "error", "check", "bans", "licenses", "sources"])
-            .status()?
-            .success();
-        passed &= step("dependencies", offline);
-    } else {
-        say("dependencies: not checked, cargo-deny is not installed (`cargo install cargo-deny --locked`)");
-    }
+    passed &= dependencies::check()?;
+    passed &= binary::check()?;
     Ok(passed)
 }
 
@@ -106,6 +101,7 @@ fn rules() -> Result<bool> {
         }
     }
     breaches.extend(files::check_map(&sources));
+    breaches.extend(files::check_rooms(&sources, &manifests::ROOMS.map(|room| room.folder)));
     breaches.extend(files::check_suites(&sources, &crate::test::suites()));
     breaches.extend(directions::check(&sources));
     breaches.extend(manifests::check(&sources)?);
