@@ -18,7 +18,7 @@ const WASM_TARGET: &str = "wasm32-unknown-unknown";
 const WASM_PROFILE: &str = "plugin";
 
 /// The `backline` binary that [`host`] builds.
-pub fn host_binary() -> PathBuf {
+pub(crate) fn host_binary() -> PathBuf {
     process::target_folder().join("debug").join("backline")
 }
 
@@ -26,7 +26,7 @@ pub fn host_binary() -> PathBuf {
 ///
 /// # Errors
 /// When the folder of connectors can't be read.
-pub fn connectors() -> Result<Vec<PathBuf>> {
+pub(crate) fn connectors() -> Result<Vec<PathBuf>> {
     Ok(plugin_folders()?.iter().map(|folder| component_path("plugins", &folder_name(folder))).collect())
 }
 
@@ -34,7 +34,7 @@ pub fn connectors() -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// Names the step that failed.
-pub fn everything() -> Result<()> {
+pub(crate) fn everything() -> Result<()> {
     components(true, true)
 }
 
@@ -42,7 +42,7 @@ pub fn everything() -> Result<()> {
 ///
 /// # Errors
 /// Names the step that failed.
-pub fn components(with_connectors: bool, with_guests: bool) -> Result<()> {
+pub(crate) fn components(with_connectors: bool, with_guests: bool) -> Result<()> {
     if !with_connectors && !with_guests {
         return Ok(());
     }
@@ -62,7 +62,7 @@ pub fn components(with_connectors: bool, with_guests: bool) -> Result<()> {
 ///
 /// # Errors
 /// When cargo fails.
-pub fn host() -> Result<()> {
+fn host() -> Result<()> {
     say("building the host (the first time takes some minutes: wasmtime and the databases)");
     process::run(process::cargo().args(["build", "--workspace", "--exclude", "xtask", "--bins"]))
 }
@@ -231,7 +231,7 @@ fn folder_name(folder: &Path) -> String {
 }
 
 /// The package name in a folder's `Cargo.toml`.
-pub fn package_name(folder: &Path) -> Result<String> {
+pub(crate) fn package_name(folder: &Path) -> Result<String> {
     let path = folder.join("Cargo.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     name_in(&text).with_context(|| format!("{} names no package", path.display()))
@@ -246,7 +246,7 @@ fn name_in(manifest: &str) -> Option<String> {
 ///
 /// # Errors
 /// When their folder can't be read.
-pub fn plugin_packages() -> Result<Vec<String>> {
+pub(crate) fn plugin_packages() -> Result<Vec<String>> {
     plugin_folders()?.iter().map(|folder| package_name(folder)).collect()
 }
 

@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the connection fails or the answer is not a 2xx.
-pub fn request(addr: SocketAddr, method: &str, path: &str, body: &str) -> Result<String> {
+pub(crate) fn request(addr: SocketAddr, method: &str, path: &str, body: &str) -> Result<String> {
     let mut stream =
         TcpStream::connect_timeout(&addr, TIMEOUT).with_context(|| format!("failed to connect to {addr}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;

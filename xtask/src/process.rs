@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 /// The folder that holds the workspace's `Cargo.toml`.
-pub fn workspace_root() -> PathBuf {
+pub(crate) fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies one folder below the root").to_path_buf()
 }
 
 /// The build folder: `target`, or where `CARGO_TARGET_DIR` puts it.
-pub fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     match variable("CARGO_TARGET_DIR") {
         Some(folder) => workspace_root().join(folder),
         None => workspace_root().join("target"),
@@ -21,17 +21,17 @@ pub fn target_folder() -> PathBuf {
 
 /// An environment variable, where it is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "the host's environment is read in its config; this is not the host")]
-pub fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Says on standard error what happens next.
-pub fn say(message: impl AsRef<str>) {
+pub(crate) fn say(message: impl AsRef<str>) {
     eprintln!("xtask: {}", message.as_ref());
 }
 
 /// The cargo that runs this task.
-pub fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".to_owned()));
     command.current_dir(workspace_root());
     command
@@ -41,7 +41,7 @@ pub fn cargo() -> Command {
 ///
 /// # Errors
 /// When it can't be started or fails.
-pub fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     if succeeds(command)? { Ok(()) } else { bail!("`{}` failed", shown(command)) }
 }
 
@@ -49,7 +49,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 ///
 /// # Errors
 /// When it can't be started.
-pub fn succeeds(command: &mut Command) -> Result<bool> {
+pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
     let status = command
         .stdin(Stdio::null())
         .stdout(std::io::stderr())
@@ -62,7 +62,7 @@ pub fn succeeds(command: &mut Command) -> Result<bool> {
 ///
 /// # Errors
 /// When it can't be started, or was ended by a signal.
-pub fn output(command: &mut Command, stdin: Option<&str>) -> Result<(String, i32)> {
+pub(crate) fn output(command: &mut Command, stdin: Option<&str>) -> Result<(String, i32)> {
     use std::io::Write as _;
 
     command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
@@ -77,7 +77,7 @@ pub fn output(command: &mut Command, stdin: Option<&str>) -> Result<(String, i32
 }
 
 /// A command as a person would type it; arguments that carry a password in a URL are shortened.
-pub fn shown(command: &Command) -> String {
+pub(crate) fn shown(command: &Command) -> String {
     let part = |text: &OsStr| {
         let text = text.to_string_lossy();
         match text.split_once("://") {
@@ -89,7 +89,7 @@ pub fn shown(command: &Command) -> String {
 }
 
 /// Whether a program can be found on the search path.
-pub fn is_installed(program: &str) -> bool {
+pub(crate) fn is_installed(program: &str) -> bool {
     let Some(path) = variable("PATH") else { return false };
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

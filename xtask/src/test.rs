@@ -91,7 +91,7 @@ const SUITES: [Suite; 13] = [
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
-pub struct TestArguments {
+pub(crate) struct TestArguments {
     /// Only this part
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(suites()))]
     suite: Option<String>,
@@ -101,7 +101,7 @@ pub struct TestArguments {
 }
 
 /// The names of all suites.
-pub fn suites() -> Vec<&'static str> {
+pub(crate) fn suites() -> Vec<&'static str> {
     SUITES.iter().map(|suite| suite.name).collect()
 }
 
@@ -109,7 +109,7 @@ pub fn suites() -> Vec<&'static str> {
 ///
 /// # Errors
 /// When something the tests need can't be obtained; the message says how to get it.
-pub fn test(arguments: &TestArguments) -> Result<bool> {
+pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     let cargo_arguments = cargo_arguments(arguments)?;
     let is_needed = |need: Need| {
         let chosen = |suite: &&Suite| arguments.suite.as_deref().is_none_or(|name| name == suite.name);

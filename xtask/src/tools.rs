@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::process::{self, say};
 
 /// A program that tests use.
-pub struct Tool {
+pub(crate) struct Tool {
     /// What the program is called.
     name: &'static str,
     /// The Debian package it is in.
@@ -21,7 +21,7 @@ pub struct Tool {
 }
 
 /// The registry that connectors are pulled from.
-pub const REGISTRY: Tool = Tool {
+pub(crate) const REGISTRY: Tool = Tool {
     name: "docker-registry",
     package: "docker-registry",
     purpose: "the tests of registries",
@@ -29,7 +29,7 @@ pub const REGISTRY: Tool = Tool {
 };
 
 /// What checks the rules for Prometheus, and the names of figures.
-pub const PROMTOOL: Tool = Tool {
+pub(crate) const PROMTOOL: Tool = Tool {
     name: "promtool",
     package: "prometheus",
     purpose: "the tests of figures and alert rules",
@@ -40,7 +40,7 @@ pub const PROMTOOL: Tool = Tool {
 ///
 /// # Errors
 /// When it is nowhere and can't be downloaded; the message says what to install.
-pub fn ensure(tool: &Tool) -> Result<()> {
+pub(crate) fn ensure(tool: &Tool) -> Result<()> {
     let Tool { name, package, purpose, home } = tool;
     let folder = process::target_folder().join("tools").join(package);
     let program = folder.join("usr/bin").join(name);
@@ -72,24 +72,24 @@ pub fn ensure(tool: &Tool) -> Result<()> {
 }
 
 /// A subcommand of cargo, from crates.io in one version: another one may find other things.
-pub struct Subcommand {
+pub(crate) struct Subcommand {
     /// The package, and the program in it.
     name: &'static str,
     version: &'static str,
 }
 
 /// Checks licences, sources, banned crates and advisories; see `deny.toml`.
-pub const DENY: Subcommand = Subcommand { name: "cargo-deny", version: "0.20.2" };
+pub(crate) const DENY: Subcommand = Subcommand { name: "cargo-deny", version: "0.20.2" };
 
 /// Finds dependencies that no code names, or that only tests do. It parses the code, so a word in a comment is no use.
-pub const SHEAR: Subcommand = Subcommand { name: "cargo-shear", version: "1.12.4" };
+pub(crate) const SHEAR: Subcommand = Subcommand { name: "cargo-shear", version: "1.12.4" };
 
 impl Subcommand {
     /// The program, after installing it into the build folder where it is missing.
     ///
     /// # Errors
     /// When it can't be compiled, or crates.io can't be reached.
-    pub fn installed(&self) -> Result<PathBuf> {
+    pub(crate) fn installed(&self) -> Result<PathBuf> {
         let Self { name, version } = self;
         let root = process::target_folder().join("tools").join(format!("{name}-{version}"));
         let program = root.join("bin").join(name);

@@ -28,7 +28,7 @@ const ARTISTS_SHOWN: usize = 25;
 
 /// What `cargo xtask demo` takes.
 #[derive(Args)]
-pub struct DemoArguments {
+pub(crate) struct DemoArguments {
     /// How many artists to simulate
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..))]
     artists: u32,
@@ -50,7 +50,7 @@ pub struct DemoArguments {
 ///
 /// # Errors
 /// Names the step that failed.
-pub fn demonstrate(arguments: &DemoArguments) -> Result<bool> {
+pub(crate) fn demonstrate(arguments: &DemoArguments) -> Result<bool> {
     build::everything()?;
 
     let last = arguments.until.unwrap_or_else(dates::yesterday);

@@ -11,7 +11,7 @@ const MARKER: &[u8] = b"BACKLINE-WEAKENED-BUILD";
 ///
 /// # Errors
 /// When it can't be read.
-pub fn check() -> Result<bool> {
+pub(crate) fn check() -> Result<bool> {
     let path = process::target_folder().join("release/backline");
     if !path.is_file() {
         say("release binary: not checked, there is none");

@@ -12,7 +12,7 @@ use crate::tools;
 ///
 /// # Errors
 /// When a tool can't be installed or started.
-pub fn check() -> Result<bool> {
+pub(crate) fn check() -> Result<bool> {
     let deny = tools::DENY.installed()?;
     let run = |log_level: &str, arguments: &[&str]| {
         let mut command = Command::new(&deny);

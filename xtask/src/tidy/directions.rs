@@ -120,7 +120,7 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
 ];
 
 /// Checks all Rust files of the workspace.
-pub fn check(sources: &[Source]) -> Vec<Breach> {
+pub(crate) fn check(sources: &[Source]) -> Vec<Breach> {
     let app = Crate::read("backline", APP, sources);
     let named = app.named();
     let mut breaches = check_app(&app, &named);

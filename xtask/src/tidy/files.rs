@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::{Breach, Source};
 
 /// Lines past which a file is to be split; a warning, not a breach.
-pub const LINES_MAX: usize = 800;
+pub(crate) const LINES_MAX: usize = 800;
 
 /// Endings of the files that are read.
 const TEXT_ENDINGS: [&str; 13] =
@@ -35,7 +35,7 @@ const FORBIDDEN_IN_TESTS: [(&str, &str); 3] = [
 ///
 /// # Errors
 /// When a folder or file can't be read.
-pub fn read_sources(root: &Path) -> Result<Vec<Source>> {
+pub(crate) fn read_sources(root: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -59,7 +59,7 @@ pub fn read_sources(root: &Path) -> Result<Vec<Source>> {
 }
 
 /// Checks one file.
-pub fn check(source: &Source) -> Vec<Breach> {
+pub(crate) fn check(source: &Source) -> Vec<Breach> {
     let mut breaches = Vec::new();
     let breach = |line: usize, problem: String| Breach { path: source.path.clone(), line, problem };
     let is_rust = source.path.ends_with(".rs");
@@ -102,14 +102,14 @@ fn opens_with_a_word(text: &str) -> bool {
 }
 
 /// The number of lines, where there are too many.
-pub fn too_long(source: &Source) -> Option<usize> {
+pub(crate) fn too_long(source: &Source) -> Option<usize> {
     let lines = source.text.lines().count();
     (source.path.ends_with(".rs") && lines > LINES_MAX).then_some(lines)
 }
 
 /// Checks that every file the documents name exists: link targets and paths in backticks, and in the documents about
 /// the code bare file names too.
-pub fn check_map(sources: &[Source]) -> Vec<Breach> {
+pub(crate) fn check_map(sources: &[Source]) -> Vec<Breach> {
     let root = crate::process::workspace_root();
     let is_document = |path: &str| path.ends_with(".md") && (!path.contains('/') || path.starts_with("docs/"));
     let documents = sources.iter().filter(|source| is_document(&source.path));
@@ -155,7 +155,7 @@ fn is_about_code(path: &str) -> bool {
 }
 
 /// Checks that CONTRIBUTING.md says what is changed in each crate of the host, by its folder.
-pub fn check_rooms(sources: &[Source], folders: &[&str]) -> Vec<Breach> {
+pub(crate) fn check_rooms(sources: &[Source], folders: &[&str]) -> Vec<Breach> {
     let path = "CONTRIBUTING.md";
     let Some(source) = sources.iter().find(|source| source.path == path) else { return Vec::new() };
     let missing = folders.iter().filter(|folder| !source.text.contains(&format!("`{folder}/")));
@@ -164,7 +164,7 @@ pub fn check_rooms(sources: &[Source], folders: &[&str]) -> Vec<Breach> {
 }
 
 /// Checks that CONTRIBUTING.md lists the suites of `cargo xtask test`, in their order.
-pub fn check_suites(sources: &[Source], suites: &[&str]) -> Option<Breach> {
+pub(crate) fn check_suites(sources: &[Source], suites: &[&str]) -> Option<Breach> {
     const OPENING: &str = "The suites are ";
     let path = "CONTRIBUTING.md";
     let wanted = match suites {

@@ -9,17 +9,17 @@ use toml::{Table, Value};
 use super::{Breach, Source};
 
 /// A package of the workspace and the packages of the workspace that it may depend on.
-pub struct Room {
+pub(crate) struct Room {
     /// Its name in `Cargo.toml`.
-    pub package: &'static str,
+    pub(crate) package: &'static str,
     /// Its folder from the workspace's root.
-    pub folder: &'static str,
+    pub(crate) folder: &'static str,
     /// What it may depend on; tests too, except for the simulator.
-    pub knows: &'static [&'static str],
+    pub(crate) knows: &'static [&'static str],
 }
 
 /// The crates of the host, from the ground up.
-pub const ROOMS: [Room; 7] = [
+pub(crate) const ROOMS: [Room; 7] = [
     Room { package: "backline-model", folder: "host/model", knows: &[] },
     Room { package: "backline-rules", folder: "host/rules", knows: &["backline-model"] },
     Room { package: "backline-component", folder: "host/component", knows: &["backline-model"] },
@@ -45,7 +45,7 @@ pub const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub const OWNERS: [(&str, &str); 33] = [
+pub(crate) const OWNERS: [(&str, &str); 33] = [
     ("anyhow", "backline"),
     ("axum", "backline"),
     ("chacha20poly1305", "backline-gateway"),
@@ -91,7 +91,7 @@ const WEAKENED: &str = "weakened";
 ///
 /// # Errors
 /// When one of them is no TOML.
-pub fn check(sources: &[Source]) -> Result<Vec<Breach>> {
+pub(crate) fn check(sources: &[Source]) -> Result<Vec<Breach>> {
     let mut breaches = Vec::new();
     for room in &ROOMS {
         let path = format!("{}/Cargo.toml", room.folder);

@@ -15,11 +15,11 @@ mod texts;
 mod walls;
 
 #[cfg(test)]
-pub use manifests::ROOMS;
+pub(crate) use manifests::ROOMS;
 
 /// What `cargo xtask tidy` takes.
 #[derive(Args)]
-pub struct TidyArguments {
+pub(crate) struct TidyArguments {
     /// Only the rules that need no compiler: formatting, directions, files, texts
     #[arg(long)]
     quick: bool,
@@ -29,7 +29,7 @@ pub struct TidyArguments {
 ///
 /// # Errors
 /// When a tool can't be started.
-pub fn tidy(arguments: &TidyArguments) -> Result<bool> {
+pub(crate) fn tidy(arguments: &TidyArguments) -> Result<bool> {
     let mut passed = true;
     passed &= step("formatting", process::succeeds(process::cargo().args(["fmt", "--all", "--check"]))?);
     passed &= step("rules", rules()?);
@@ -69,21 +69,21 @@ fn step(what: &str, passed: bool) -> bool {
 
 /// One breach of a rule.
 #[derive(Debug, PartialEq)]
-pub struct Breach {
+pub(crate) struct Breach {
     /// Path from the workspace's root.
-    pub path: String,
+    pub(crate) path: String,
     /// Line, from 1; 0 where the breach is about the whole file.
-    pub line: usize,
+    pub(crate) line: usize,
     /// What is wrong and what to do.
-    pub problem: String,
+    pub(crate) problem: String,
 }
 
 /// A source file: its path from the workspace's root with `/`, and its text.
-pub struct Source {
+pub(crate) struct Source {
     /// Such as `host/rules/src/plan.rs`.
-    pub path: String,
+    pub(crate) path: String,
     /// All of it.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 fn rules() -> Result<bool> {

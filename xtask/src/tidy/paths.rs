@@ -11,14 +11,14 @@ use syn::visit::{self, Visit};
 use super::Source;
 
 /// A path as a list of its segments; below a crate's root it does not begin with `crate`.
-pub type Segments = Vec<String>;
+pub(crate) type Segments = Vec<String>;
 
 /// How many re-exports are followed before a path is taken for a circle.
 const HOPS_MAX: usize = 8;
 
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Target {
+pub(crate) enum Target {
     /// Below the root of the file's own crate.
     Internal(Segments),
     /// Another crate, or a name that only the compiler can resolve, such as a local type.
@@ -27,34 +27,34 @@ pub enum Target {
 
 /// A path that a file names outside its tests.
 #[derive(Debug)]
-pub struct Named {
+pub(crate) struct Named {
     /// The module whose code names it.
-    pub module: Segments,
+    pub(crate) module: Segments,
     /// Path of the file from the workspace's root.
-    pub file: String,
+    pub(crate) file: String,
     /// Line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Where it leads as written.
-    pub target: Target,
+    pub(crate) target: Target,
     /// Where the re-exports on its way lead, one by one.
-    pub reexports: Vec<Target>,
+    pub(crate) reexports: Vec<Target>,
     /// Whether everything in the target is imported: `use …::*`.
-    pub is_glob: bool,
+    pub(crate) is_glob: bool,
 }
 
 /// A problem with a file that the check can't look into.
 #[derive(Debug)]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     /// Path of the file from the workspace's root.
-    pub file: String,
+    pub(crate) file: String,
     /// Line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// What is wrong and what to do.
-    pub problem: String,
+    pub(crate) problem: String,
 }
 
 /// The modules of one crate.
-pub struct Crate {
+pub(crate) struct Crate {
     name: String,
     modules: BTreeMap<Segments, Module>,
     tests: BTreeSet<Segments>,
@@ -86,7 +86,7 @@ struct Written {
 
 impl Crate {
     /// Reads the files below a crate's source folder, such as `host/app/src/`.
-    pub fn read(name: &str, folder: &str, sources: &[Source]) -> Self {
+    pub(crate) fn read(name: &str, folder: &str, sources: &[Source]) -> Self {
         let mut read = Self::empty(name);
         for source in sources {
             let Some(inside) = source.path.strip_prefix(folder) else { continue };
@@ -101,7 +101,7 @@ impl Crate {
     }
 
     /// Reads one file by itself, for rules that need no more.
-    pub fn read_file(source: &Source) -> Self {
+    pub(crate) fn read_file(source: &Source) -> Self {
         let mut read = Self::empty("");
         read.add(source, Segments::new());
         read
@@ -129,12 +129,12 @@ impl Crate {
     }
 
     /// Files that could not be read, or hide modules from the check.
-    pub fn unreadable(&self) -> &[Unreadable] {
+    pub(crate) fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
     }
 
     /// Every path that is named outside tests.
-    pub fn named(&self) -> Vec<Named> {
+    pub(crate) fn named(&self) -> Vec<Named> {
         let mut named = Vec::new();
         for (key, module) in &self.modules {
             if self.tests.iter().any(|test| key.starts_with(test)) {

@@ -3,7 +3,7 @@
 use super::{Breach, Source};
 
 /// Columns of a line, in characters.
-pub const COLUMNS_MAX: usize = 120;
+pub(crate) const COLUMNS_MAX: usize = 120;
 
 /// The last released migration, by number: what is released stays as it is, byte for byte.
 const MIGRATION_RELEASED: u32 = 8;
@@ -25,7 +25,7 @@ const BANNED_WORDS: [&str; 12] = [
 ];
 
 /// Checks one file.
-pub fn check(source: &Source) -> Vec<Breach> {
+pub(crate) fn check(source: &Source) -> Vec<Breach> {
     if is_frozen(&source.path) {
         return Vec::new();
     }

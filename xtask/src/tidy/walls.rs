@@ -23,7 +23,7 @@ const UNRESOLVED: [&str; 2] = ["E0432", "E0433"];
 ///
 /// # Errors
 /// When the workspace does not compile, or a tool can't be started.
-pub fn hold() -> Result<bool> {
+pub(crate) fn hold() -> Result<bool> {
     let libraries = built_libraries()?;
     let externs = externs(&metadata()?)?;
     let folder = process::target_folder().join("walls");
