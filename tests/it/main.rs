@@ -1,6 +1,7 @@
 //! The integration tests: one binary, with one module per subject.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
+#![allow(unreachable_pub, reason = "nothing outside a test binary reaches into it")]
 
 mod cli;
 mod gateway;

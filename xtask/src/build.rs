@@ -35,10 +35,26 @@ pub(crate) fn connectors() -> Result<Vec<PathBuf>> {
 /// # Errors
 /// Names the step that failed.
 pub(crate) fn everything() -> Result<()> {
+    components(true, true)
+}
+
+/// Builds the connectors, the test guests or both, and first the host, which packs them.
+///
+/// # Errors
+/// Names the step that failed.
+pub(crate) fn components(with_connectors: bool, with_guests: bool) -> Result<()> {
+    if !with_connectors && !with_guests {
+        return Ok(());
+    }
     host()?;
     wasm_target()?;
-    plugins()?;
-    guests()
+    if with_connectors {
+        plugins()?;
+    }
+    if with_guests {
+        guests()?;
+    }
+    Ok(())
 }
 
 /// Builds the `backline` and the simulator's binary: together, and as the tests will want them, so that cargo compiles
@@ -46,7 +62,7 @@ pub(crate) fn everything() -> Result<()> {
 ///
 /// # Errors
 /// When cargo fails.
-pub(crate) fn host() -> Result<()> {
+fn host() -> Result<()> {
     say("building the host (the first time takes some minutes: wasmtime and the databases)");
     process::run(process::cargo().args(["build", "--workspace", "--exclude", "xtask", "--bins"]))
 }
@@ -61,7 +77,8 @@ fn wasm_target() -> Result<()> {
     }
     if !process::is_installed("rustup") {
         bail!(
-            "the compile target {WASM_TARGET} is missing and rustup is not installed: install the target with your toolchain's own tool"
+            "the compile target {WASM_TARGET} is missing and rustup is not installed: install the target with the tool \
+             that your toolchain came with"
         );
     }
     say(format!("installing the compile target {WASM_TARGET}"));

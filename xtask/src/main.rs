@@ -1,7 +1,7 @@
 //! Developer tasks: `cargo xtask build | demo | test | tidy`.
 //!
-//! Everything a newcomer or the CI runs goes through here. It depends on no other package of the workspace: what it needs
-//! of the host it gets by running the `backline` binary, as an operator would.
+//! Everything a newcomer or the CI runs goes through here. It depends on no other package of the workspace: what it
+//! needs of the host it gets by running the `backline` binary, as an operator would.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a developer task is for")]
 
@@ -26,13 +26,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build the host, the connectors and the sandbox's test guests; what is up to date is left alone
+    /// Build the host, the connectors and the sandbox's test guests; what is up to date is not built again
     Build,
     /// Collect three days of 25 simulated artists, from an empty database to a table of growth
     Demo(demo::DemoArguments),
     /// Run the tests, on SQLite and PostgreSQL
     Test(test::TestArguments),
-    /// Check formatting, lints, documentation and the rules of ARCHITECTURE.md
+    /// Check formatting, lints, documentation, dependencies and the rules of ARCHITECTURE.md
     Tidy(tidy::TidyArguments),
 }
 

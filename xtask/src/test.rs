@@ -1,58 +1,125 @@
-//! `cargo xtask test`: everything, on both databases, from a clean clone.
+//! `cargo xtask test`: all tests, on both databases, from a clean clone.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use crate::process::{self, say};
 use crate::{build, tools};
 
 #[path = "../../tests/it/support/postgres.rs"]
-#[allow(dead_code, reason = "the tests use more of it than this task does")]
+#[allow(dead_code, unreachable_pub, reason = "the tests use more of it than this task does")]
 mod postgres;
 
-/// The parts of the test suite, with the arguments `cargo test` gets for each. The connectors' packages are added to
-/// `connectors` when it runs.
-const SUITES: [(&str, &[&str]); 13] = [
-    ("unit", &["--package", "backline", "--lib", "--bins"]),
-    ("connectors", &["--package", "backline-sdk"]),
-    ("simulator", &["--package", "backline-simulator"]),
-    ("sandbox", &["--package", "backline", "--test", "it", "sandbox::"]),
-    ("gateway", &["--package", "backline", "--test", "it", "gateway::"]),
-    ("store", &["--package", "backline", "--test", "it", "store::"]),
-    ("pipeline", &["--package", "backline", "--test", "it", "pipeline::"]),
-    ("cli", &["--package", "backline", "--test", "it", "cli::"]),
-    ("service", &["--package", "backline", "--test", "it", "service::"]),
-    ("hotswap", &["--package", "backline", "--test", "it", "hotswap::"]),
-    ("lifecycle", &["--package", "backline", "--test", "it", "lifecycle::"]),
-    ("whole", &["--package", "backline", "--test", "it", "whole::"]),
-    ("xtask", &["--package", "xtask"]),
+/// What a test of the binary `it` is, up to the module it is in.
+const IT: [&str; 4] = ["--package", "backline", "--test", "it"];
+
+/// Tests beside the code of the host's crates.
+const UNIT: [&str; 16] = [
+    "--package",
+    "backline-model",
+    "--package",
+    "backline-rules",
+    "--package",
+    "backline-component",
+    "--package",
+    "backline-gateway",
+    "--package",
+    "backline-sandbox",
+    "--package",
+    "backline-store",
+    "--package",
+    "backline",
+    "--lib",
+    "--bins",
+];
+
+/// A part of the tests.
+struct Suite {
+    name: &'static str,
+    /// What `cargo test` is called with.
+    tests: Tests,
+    /// What has to be there before the tests run.
+    needs: &'static [Need],
+}
+
+enum Tests {
+    /// These arguments.
+    Packages(&'static [&'static str]),
+    /// These arguments, and the packages of all connectors.
+    Connectors(&'static [&'static str]),
+    /// The module of the suite's name in the binary `it`.
+    Module,
+}
+
+/// Something that tests find, and that takes long to build or to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// The first-party connectors as components.
+    Connectors,
+    /// The test guests as components.
+    Guests,
+    /// A PostgreSQL server.
+    Postgres,
+    /// A program for registries.
+    Registry,
+    /// A program that checks alert rules.
+    Promtool,
+}
+
+use Need::{Connectors, Guests, Postgres, Promtool, Registry};
+
+/// All parts, in the order in which CONTRIBUTING.md lists them.
+const SUITES: [Suite; 13] = [
+    Suite { name: "unit", tests: Tests::Packages(&UNIT), needs: &[] },
+    Suite { name: "connectors", tests: Tests::Connectors(&["--package", "backline-sdk"]), needs: &[] },
+    Suite { name: "simulator", tests: Tests::Packages(&["--package", "backline-simulator"]), needs: &[] },
+    Suite { name: "sandbox", tests: Tests::Module, needs: &[Connectors, Guests] },
+    Suite { name: "gateway", tests: Tests::Module, needs: &[] },
+    Suite { name: "store", tests: Tests::Module, needs: &[Postgres] },
+    Suite { name: "pipeline", tests: Tests::Module, needs: &[Connectors, Guests, Postgres] },
+    Suite { name: "cli", tests: Tests::Module, needs: &[] },
+    Suite { name: "service", tests: Tests::Module, needs: &[Connectors, Postgres] },
+    Suite { name: "hotswap", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Registry] },
+    Suite { name: "lifecycle", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Promtool] },
+    Suite { name: "whole", tests: Tests::Module, needs: &[Connectors, Postgres] },
+    Suite { name: "xtask", tests: Tests::Packages(&["--package", "xtask"]), needs: &[] },
 ];
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
 pub(crate) struct TestArguments {
-    /// Only this part: unit, connectors, simulator, sandbox, gateway, store, pipeline, cli, service, hotswap, lifecycle, whole or xtask
-    #[arg(long, value_name = "NAME")]
+    /// Only this part
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(suites()))]
     suite: Option<String>,
     /// Only tests whose name contains this
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
 }
 
+/// The names of all suites.
+pub(crate) fn suites() -> Vec<&'static str> {
+    SUITES.iter().map(|suite| suite.name).collect()
+}
+
 /// Runs the tests; says whether all passed.
 ///
 /// # Errors
-/// When something the tests need can't be had; the message says how to get it.
+/// When something the tests need can't be obtained; the message says how to get it.
 pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     let cargo_arguments = cargo_arguments(arguments)?;
-    build::everything()?;
-    if arguments.suite.as_deref().is_none_or(|suite| suite == "hotswap") {
+    let is_needed = |need: Need| {
+        let chosen = |suite: &&Suite| arguments.suite.as_deref().is_none_or(|name| name == suite.name);
+        SUITES.iter().filter(chosen).any(|suite| suite.needs.contains(&need))
+    };
+    build::components(is_needed(Connectors), is_needed(Guests))?;
+    if is_needed(Registry) {
         tools::ensure(&tools::REGISTRY)?;
     }
-    if arguments.suite.as_deref().is_none_or(|suite| suite == "lifecycle") {
+    if is_needed(Promtool) {
         tools::ensure(&tools::PROMTOOL)?;
     }
     let mut command = process::cargo();
@@ -63,7 +130,9 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
             command.env_remove(name);
         }
     }
-    let cluster = if process::variable("DATABASE_URL").is_some() {
+    let cluster = if !is_needed(Postgres) {
+        None
+    } else if process::variable("DATABASE_URL").is_some() {
         say("PostgreSQL: the one DATABASE_URL names");
         None
     } else {
@@ -87,30 +156,31 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
 }
 
 fn cargo_arguments(arguments: &TestArguments) -> Result<Vec<String>> {
-    let mut list: Vec<String> = match &arguments.suite {
-        None => vec!["--workspace".to_owned()],
-        Some(name) => {
-            let Some((_, list)) = SUITES.iter().find(|(suite, _)| suite == name) else {
-                let known: Vec<_> = SUITES.iter().map(|(suite, _)| *suite).collect();
-                bail!("there is no suite '{name}'; the suites are {}", known.join(", "));
-            };
-            list.iter().map(|&text| text.to_owned()).collect()
-        }
+    let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<String>>();
+    let filter = arguments.filter.iter().cloned();
+    let Some(name) = &arguments.suite else {
+        return Ok(std::iter::once("--workspace".to_owned()).chain(filter).collect());
     };
-    if arguments.suite.as_deref() == Some("connectors") {
-        for package in build::plugin_packages()? {
-            list.extend(["--package".to_owned(), package]);
+    let Some(suite) = SUITES.iter().find(|suite| suite.name == name) else {
+        bail!("there is no suite '{name}'; the suites are {}", suites().join(", "));
+    };
+    let mut list = match &suite.tests {
+        Tests::Packages(list) => owned(list),
+        Tests::Connectors(list) => {
+            let packages = build::plugin_packages()?.into_iter().flat_map(|package| ["--package".to_owned(), package]);
+            owned(list).into_iter().chain(packages).collect()
         }
-    }
-    let Some(filter) = &arguments.filter else { return Ok(list) };
-    match list.pop_if(|last| last.ends_with("::")) {
-        None => list.push(filter.clone()),
-        // Cargo takes one filter, and the test binary runs what any of several matches: so the other modules are left out.
-        Some(own) => {
-            list.extend([filter.clone(), "--".to_owned()]);
-            let modules = SUITES.iter().filter_map(|(_, list)| list.last().filter(|last| last.ends_with("::")));
-            for other in modules.filter(|module| **module != own) {
-                list.extend(["--skip".to_owned(), (*other).to_owned()]);
+        Tests::Module => owned(&IT),
+    };
+    match suite.tests {
+        Tests::Packages(_) | Tests::Connectors(_) => list.extend(filter),
+        Tests::Module if arguments.filter.is_none() => list.push(format!("{name}::")),
+        // The test binary runs what any of several filters matches, so the other modules are left out.
+        Tests::Module => {
+            list.extend(filter);
+            list.push("--".to_owned());
+            for other in SUITES.iter().filter(|other| matches!(other.tests, Tests::Module) && other.name != name) {
+                list.extend(["--skip".to_owned(), format!("{}::", other.name)]);
             }
         }
     }
@@ -218,6 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_knows_the_suites() {
+        use clap::Parser;
+
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: TestArguments,
+        }
+        for suite in suites() {
+            let line = Line::try_parse_from(["test", "--suite", suite]).expect("known");
+            assert_eq!(line.arguments.suite.as_deref(), Some(suite));
+        }
+        assert!(Line::try_parse_from(["test", "--suite", "gatway"]).is_err());
+    }
+
+    #[test]
     fn an_unknown_suite_is_refused_with_the_known_ones() {
         let arguments = TestArguments { suite: Some("gatway".to_owned()), filter: None };
         let error = cargo_arguments(&arguments).expect_err("refused").to_string();
@@ -228,8 +314,13 @@ mod tests {
     fn a_filter_narrows_a_suite_and_leaves_the_others_out() {
         let arguments = TestArguments { suite: Some("gateway".to_owned()), filter: Some("redirect".to_owned()) };
         let list = cargo_arguments(&arguments).expect("known").join(" ");
-        assert!(list.starts_with("--package backline --test it redirect -- --skip sandbox:: --skip store::"), "{list}");
+        let start = "--package backline --test it redirect -- --skip sandbox:: --skip store::";
+        assert!(list.starts_with(start), "{list}");
         assert!(!list.contains("gateway::"), "{list}");
+        let arguments = TestArguments { suite: Some("gateway".to_owned()), filter: None };
+        assert_eq!(cargo_arguments(&arguments).expect("known").join(" "), "--package backline --test it gateway::");
+        let arguments = TestArguments { suite: Some("simulator".to_owned()), filter: Some("paging".to_owned()) };
+        assert_eq!(cargo_arguments(&arguments).expect("known").join(" "), "--package backline-simulator paging");
     }
 
     #[test]
@@ -238,7 +329,64 @@ mod tests {
         let main = std::fs::read_to_string(main).expect("readable");
         let modules = main.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
         for module in modules.filter(|module| *module != "support") {
-            assert!(SUITES.iter().any(|(suite, _)| *suite == module), "{module} is in no suite");
+            let suite = SUITES.iter().find(|suite| suite.name == module);
+            assert!(suite.is_some_and(|suite| matches!(suite.tests, Tests::Module)), "{module} is in no suite");
+        }
+    }
+
+    /// What the files of a module of the integration tests use, told by the helpers they name.
+    fn used_by(module: &str) -> Vec<Need> {
+        let folder = process::workspace_root().join("tests/it");
+        let mut text = String::new();
+        let mut paths = vec![folder.join(format!("{module}.rs")), folder.join(module)];
+        while let Some(path) = paths.pop() {
+            if path.is_dir() {
+                paths.extend(std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("readable").path()));
+            } else if path.is_file() {
+                text.push_str(&std::fs::read_to_string(&path).expect("readable"));
+            }
+        }
+        let uses = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let told: [(Need, &[&str]); 5] = [
+            (Connectors, &["plugin(", "support::stage", "support::variants", "target/plugins"]),
+            (Guests, &["guest(", "target/guests"]),
+            (Postgres, &["support::stage", "support::database"]),
+            (Registry, &["support::registry"]),
+            (Promtool, &["promtool"]),
+        ];
+        told.into_iter().filter(|(_, words)| uses(words)).map(|(need, _)| need).collect()
+    }
+
+    #[test]
+    fn a_suite_needs_what_its_tests_use_and_no_more() {
+        for suite in SUITES.iter().filter(|suite| matches!(suite.tests, Tests::Module)) {
+            assert_eq!(suite.needs, used_by(suite.name), "{}", suite.name);
+        }
+    }
+
+    #[test]
+    fn tests_beside_the_code_use_no_component_and_no_server() {
+        let root = process::workspace_root();
+        let mut paths: Vec<_> =
+            ["host", "sdk/src", "tests/simulator", "plugins"].map(|folder| root.join(folder)).into();
+        while let Some(path) = paths.pop() {
+            if path.is_dir() {
+                paths.extend(std::fs::read_dir(&path).expect("readable").map(|entry| entry.expect("readable").path()));
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = std::fs::read_to_string(&path).expect("readable");
+                for word in
+                    [concat!("\"DATABASE", "_URL"), concat!("join(\"target/", "plugins"), "join(\"target/guests"]
+                {
+                    assert!(!text.contains(word), "{} uses {word}: give its suite what it needs", path.display());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_unit_suite_covers_every_crate_of_the_host() {
+        for room in &crate::tidy::ROOMS {
+            assert!(UNIT.contains(&room.package), "{} is missing", room.package);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Gets programs that the tests use, without changing the system: Debian's package is unpacked into the build folder, which needs no rights.
+//! Gets programs that tests and checks use, without changing the system: Debian's packages are unpacked into the build
+//! folder, and cargo's subcommands are installed there; neither needs any rights.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ pub(crate) struct Tool {
     package: &'static str,
     /// What it is for.
     purpose: &'static str,
-    /// Where it is to be had elsewhere.
+    /// Where others than Debian get it.
     home: &'static str,
 }
 
@@ -38,7 +39,7 @@ pub(crate) const PROMTOOL: Tool = Tool {
 /// Makes sure that the tests find the program: on the path, or unpacked in the build folder.
 ///
 /// # Errors
-/// When it is nowhere and can't be got; the message says what to install.
+/// When it is nowhere and can't be downloaded; the message says what to install.
 pub(crate) fn ensure(tool: &Tool) -> Result<()> {
     let Tool { name, package, purpose, home } = tool;
     let folder = process::target_folder().join("tools").join(package);
@@ -68,6 +69,48 @@ pub(crate) fn ensure(tool: &Tool) -> Result<()> {
     let file = package_in(&folder)?;
     process::run(Command::new("dpkg").arg("-x").arg(&file).arg(&folder))?;
     if program.is_file() { Ok(()) } else { bail!("{} has no {name} in it: {advice}", file.display()) }
+}
+
+/// A subcommand of cargo, from crates.io in one version: another one may find other things.
+pub(crate) struct Subcommand {
+    /// The package, and the program in it.
+    name: &'static str,
+    version: &'static str,
+}
+
+/// Checks licences, sources, banned crates and advisories; see `deny.toml`.
+pub(crate) const DENY: Subcommand = Subcommand { name: "cargo-deny", version: "0.20.2" };
+
+/// Finds dependencies that no code names, or that only tests do. It parses the code, so a word in a comment is no use.
+pub(crate) const SHEAR: Subcommand = Subcommand { name: "cargo-shear", version: "1.12.4" };
+
+impl Subcommand {
+    /// The program, after installing it into the build folder where it is missing.
+    ///
+    /// # Errors
+    /// When it can't be compiled, or crates.io can't be reached.
+    pub(crate) fn installed(&self) -> Result<PathBuf> {
+        let Self { name, version } = self;
+        let root = process::target_folder().join("tools").join(format!("{name}-{version}"));
+        let program = root.join("bin").join(name);
+        if program.is_file() {
+            return Ok(program);
+        }
+        say(format!("{name} {version} is missing: compiling it, which takes some minutes once"));
+        let mut install = process::cargo();
+        // Unoptimised and without debug information: compiling it is most of what it costs.
+        install
+            .args(["install", "--quiet", "--locked", "--debug", "--version", version, "--root"])
+            .arg(&root)
+            .arg(name);
+        install.env("CARGO_PROFILE_DEV_DEBUG", "false");
+        // Beside the tool instead of in the workspace's build, whose dependencies have other features.
+        install.env("CARGO_TARGET_DIR", root.join("build"));
+        process::run(&mut install).with_context(|| format!("{name} {version} can't be installed from crates.io"))?;
+        let build = root.join("build");
+        std::fs::remove_dir_all(&build).with_context(|| format!("failed to remove {}", build.display()))?;
+        Ok(program)
+    }
 }
 
 fn package_in(folder: &Path) -> Result<PathBuf> {

@@ -66,7 +66,7 @@ async fn active(host: &Host, name: &str) -> Option<String> {
 }
 
 /// Plans a run without collecting it.
-async fn planned(host: &Host) -> backline::domain::RunId {
+async fn planned(host: &Host) -> backline_model::RunId {
     let request = RunRequest {
         trigger: "test".to_owned(),
         date: Some(date()),

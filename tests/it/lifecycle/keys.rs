@@ -119,7 +119,7 @@ async fn a_refresh_during_resealing_is_not_lost() {
         let page = store.sealed_page(place, None, 10).await.expect("read");
         assert_eq!(page.len(), 3, "the client and two accounts");
         // The rotation reads a secret, a host refreshes it, then the rotation writes it.
-        let refreshed = stage.host.keep_credentials().await.expect("a round").refreshed;
+        let refreshed = stage.host.refresh_credentials().await.expect("a round").refreshed;
         assert_eq!(refreshed, 2);
         let new = Keyring::from_base64(&Keyring::generate_base64()).unwrap().with_old_key(&old).unwrap();
         let pairs: Vec<_> =

@@ -14,7 +14,7 @@ async fn three_hosts_store_what_one_stores() {
     for hosts in [1, 3] {
         each_database(async |store, url| {
             // SQLite allows one host only.
-            if store.kind() == backline::store::DatabaseKind::Sqlite {
+            if store.kind() == backline_store::DatabaseKind::Sqlite {
                 return;
             }
             let simulator = SimulatorConfig { artists: 150, ..SimulatorConfig::default() };

@@ -190,7 +190,7 @@ async fn missed_fires_are_caught_up_as_configured_and_for_their_own_date() {
 }
 
 /// Plans a run for each of these schedules, and leases its only batch.
-async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline::domain::Lease> {
+async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline_model::Lease> {
     let store = stage.host.store();
     let now = stage.host.clock().now();
     let term = store.try_lead(ROLE, "test", now, Duration::from_secs(60)).await.expect("asked").expect("it is free");

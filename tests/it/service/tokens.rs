@@ -459,14 +459,14 @@ async fn without_a_journal_the_next_host_refreshes_after_the_lease_within_the_gr
         go_to(&stage, after(13, 0));
         crash_between_answer_and_save(&stage, &store, url, None).await;
         let next = another(&stage, |_| {}).await;
-        let report = next.keep_credentials().await.expect("a round");
+        let report = next.refresh_credentials().await.expect("a round");
         assert_eq!((report.refreshed, report.failed), (0, 0), "the dead host's lease is still valid: {report:?}");
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
         go_to(&stage, after(13, 2));
         assert_eq!(next.refresh_credentials().await.expect("a round").refreshed, 1);
         go_to(&stage, after(26, 0));
         assert_eq!(
-            next.keep_credentials().await.expect("a round").refreshed,
+            next.refresh_credentials().await.expect("a round").refreshed,
             1,
             "the token from the grace period is the newest"
         );
@@ -495,7 +495,7 @@ async fn with_neither_journal_nor_grace_an_account_is_collected_until_its_access
         assert_eq!(report.run.counts.collected, 1, "{:?}", report.platforms);
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 3, "a batch does not refresh before the next attempt is due");
         go_to(&stage, after(23, 58));
-        assert_eq!(next.keep_credentials().await.expect("a round").failed, 1, "the refresh was retried");
+        assert_eq!(next.refresh_credentials().await.expect("a round").failed, 1, "the refresh was retried");
         assert_eq!(status(&stage, artist).await, AccountStatus::Active);
 
         go_to(&stage, after(24, 0));

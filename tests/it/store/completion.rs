@@ -364,7 +364,7 @@ async fn an_account_erased_during_a_batch_does_not_affect_the_others() {
         assert_eq!(kept, [accounts[1].id]);
 
         // A batch without any remaining account is closed instead of leased.
-        let gone = backline::domain::Batch { id: BatchId::generate(), ..batch(2, &run(1), &[&accounts[0]], date) };
+        let gone = backline_model::Batch { id: BatchId::generate(), ..batch(2, &run(1), &[&accounts[0]], date) };
         store.add_batches(&[gone], now()).await.unwrap();
         assert_eq!(store.lease_batch(None, None, "worker", now(), super::fixtures::TTL).await.unwrap(), None);
         assert_eq!(store.next_batch_at(None, None).await.unwrap(), None);

@@ -41,7 +41,7 @@ async fn one_of_many_refreshes_and_another_takes_over_when_its_lease_expires() {
             !store.release_refresh(stored.id, &first.owner, now()).await.unwrap(),
             "the second holder has the lease"
         );
-        assert!(!store.bury_credential(&stored, &first.owner, None, now()).await.unwrap());
+        assert!(!store.mark_credential_dead(&stored, &first.owner, None, now()).await.unwrap());
         assert_eq!(lease("third", 1, 90).await, None);
 
         let again = now() + TimeDelta::hours(1);
@@ -85,7 +85,10 @@ async fn a_dead_credential_asks_to_reconnect_and_a_late_response_cancels_that() 
             events.iter().filter(|(_, event)| event.kind == types::RECONNECT_NEEDED).count()
         };
         let stored = saved(&store, 1, Some(account)).await;
-        assert!(!store.bury_credential(&stored, "nobody", Some(&told(1)), now()).await.unwrap(), "without a lease");
+        assert!(
+            !store.mark_credential_dead(&stored, "nobody", Some(&told(1)), now()).await.unwrap(),
+            "without a lease"
+        );
         let mark_dead = async |credential: &SealedCredential, owner: &str, n: u128| {
             let lease = store.lease_refresh(credential.id, credential.version, owner, now(), TTL).await.unwrap();
             assert!(lease.is_some());

@@ -165,7 +165,7 @@ pub fn taken() -> Response {
 }
 
 /// Routes from origins to servers.
-pub fn routes(servers: &[(&str, &Server)]) -> Vec<backline::gateway::Route> {
+pub fn routes(servers: &[(&str, &Server)]) -> Vec<backline_gateway::Route> {
     let route = |(origin, server): &(&str, &Server)| json!({ "origin": origin, "connect": server.base() });
     serde_json::from_value(servers.iter().map(route).collect()).expect("routes")
 }

@@ -6,11 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A day of the Gregorian calendar, as days since 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Date(i64);
+pub(crate) struct Date(i64);
 
 impl Date {
     /// The day so many days earlier.
-    pub(super) fn days_before(self, days: u32) -> Self {
+    pub(crate) fn days_before(self, days: u32) -> Self {
         Self(self.0 - i64::from(days))
     }
 
@@ -39,7 +39,7 @@ impl Date {
 
 /// Yesterday in UTC: a day that has begun in every time zone, so that it is in no artist's future.
 #[expect(clippy::disallowed_methods, reason = "the host takes a clock; a developer task may ask for the day")]
-pub(super) fn yesterday() -> Date {
+pub(crate) fn yesterday() -> Date {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     Date(i64::try_from(seconds / 86_400).unwrap_or(0)).days_before(1)
 }

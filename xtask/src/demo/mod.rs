@@ -142,7 +142,7 @@ struct Demo {
 }
 
 impl Demo {
-    /// Makes the folder anew, with a key and a configuration that leads to the simulator.
+    /// Makes an empty folder, with a key and a configuration that leads to the simulator.
     fn prepare(simulator: &Simulator, database: Option<&str>) -> Result<Self> {
         let folder = process::target_folder().join("demo");
         if folder.exists() {
@@ -255,7 +255,8 @@ fn configuration(url: &str, key: &Path, routes: &Json) -> Result<String> {
     // JSON's strings are TOML's basic strings for everything that occurs in URLs and paths.
     let quoted = |text: &str| Json::from(text).to_string();
     let mut text = format!(
-        "# Written by `cargo xtask demo`.\n[database]\nurl = {}\n\n[secrets]\nkey_file = {}\n\n[sandbox]\ncache_dir = {}\n",
+        "# Written by `cargo xtask demo`.\n[database]\nurl = {}\n\n[secrets]\nkey_file = {}\n\n\
+         [sandbox]\ncache_dir = {}\n",
         quoted(url),
         quoted(&key.to_string_lossy()),
         // Beside the demonstration, so that the next one starts with compiled connectors.

@@ -30,16 +30,16 @@ impl Counts {
 
 /// All runs of the demonstration together.
 #[derive(Debug, Default)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     platforms: BTreeMap<String, Counts>,
     /// Failure class → accounts.
     failures: BTreeMap<String, u64>,
     /// From the first step of the set-up to the end of the last run.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// The largest of the runs' host processes.
     peak_rss_bytes: u64,
     /// The simulator's own counts, by operation.
-    pub operations: Json,
+    pub(crate) operations: Json,
 }
 
 impl Summary {
@@ -47,7 +47,7 @@ impl Summary {
     ///
     /// # Errors
     /// When the report lacks a number.
-    pub(super) fn add(&mut self, report: &Json) -> Result<()> {
+    pub(crate) fn add(&mut self, report: &Json) -> Result<()> {
         let platforms = report["platforms"].as_array().context("the run's report has no list of platforms")?;
         for platform in platforms {
             let name = platform["platform"].as_str().context("a platform of the run's report has no name")?;
@@ -78,13 +78,13 @@ impl Summary {
     }
 
     /// Whether something was planned and all of it collected.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         let total = self.total();
         total.planned > 0 && total.collected == total.planned
     }
 
     /// The one object of `--json`.
-    pub(super) fn to_json(&self) -> Json {
+    pub(crate) fn to_json(&self) -> Json {
         let total = self.total();
         let requests: BTreeMap<&str, u64> =
             self.platforms.iter().map(|(name, counts)| (name.as_str(), counts.requests)).collect();
@@ -103,7 +103,7 @@ impl Summary {
     }
 
     /// What was collected, by platform.
-    pub(super) fn platform_table(&self) -> String {
+    pub(crate) fn platform_table(&self) -> String {
         let row = |name: &str, counts: &Counts| {
             let numbers =
                 [counts.planned, counts.collected, counts.failed, counts.deferred, counts.excluded, counts.requests];
@@ -127,13 +127,13 @@ impl Summary {
 }
 
 /// What was stored on the last day.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// As `backline artists list --json` prints them.
-    pub artists: Vec<Json>,
+    pub(crate) artists: Vec<Json>,
     /// As `backline metrics --json` prints them.
-    pub metrics: Vec<Json>,
+    pub(crate) metrics: Vec<Json>,
     /// As `backline growth --json` prints them.
-    pub growth: Vec<Json>,
+    pub(crate) growth: Vec<Json>,
 }
 
 /// One artist's followers over all platforms.
@@ -174,7 +174,7 @@ impl Movement {
 }
 
 /// Followers, growth and warnings by artist.
-pub(super) fn artist_table(rows: &Rows, shown_max: usize) -> String {
+pub(crate) fn artist_table(rows: &Rows, shown_max: usize) -> String {
     let mut audiences: BTreeMap<&str, Audience> = BTreeMap::new();
     let mut followers_of: BTreeMap<&str, f64> = BTreeMap::new();
     for row in &rows.metrics {
@@ -294,8 +294,17 @@ mod tests {
     use super::*;
 
     fn report(collected: u64, failed: u64) -> Json {
-        json!({ "platforms": [{ "platform": "youtube", "planned": collected + failed, "collected": collected, "failed": failed,
-            "deferred": 0, "excluded": 2, "requests": 9, "failures": { "unavailable": failed } }], "peak_rss_bytes": 1000 * collected })
+        let youtube = json!({
+            "platform": "youtube",
+            "planned": collected + failed,
+            "collected": collected,
+            "failed": failed,
+            "deferred": 0,
+            "excluded": 2,
+            "requests": 9,
+            "failures": { "unavailable": failed },
+        });
+        json!({ "platforms": [youtube], "peak_rss_bytes": 1000 * collected })
     }
 
     #[test]
@@ -325,14 +334,17 @@ mod tests {
         let rows = Rows {
             artists: vec![json!({ "id": "a", "name": "Ada" })],
             metrics: vec![
-                json!({ "artist_id": "a", "account_id": "1", "platform": "youtube", "values": { "followers": 1100 }, "findings": [] }),
+                json!({ "artist_id": "a", "account_id": "1", "platform": "youtube",
+                    "values": { "followers": 1100 }, "findings": [] }),
                 json!({ "artist_id": "a", "account_id": "2", "platform": "tiktok", "values": { "followers": 5000 },
                     "findings": [{ "severity": "warning", "rule": "followers-jump" }] }),
                 json!({ "artist_id": "a", "account_id": "3", "platform": "apple_music", "values": {}, "findings": [] }),
             ],
             growth: vec![
-                json!({ "artist_id": "a", "account_id": "1", "changes": { "followers": { "1": { "absolute": 100.0 }, "7": { "reason": "gap", "absolute": 9.0 } } } }),
-                json!({ "artist_id": "a", "account_id": "2", "changes": { "followers": { "1": { "reason": "first" } } } }),
+                json!({ "artist_id": "a", "account_id": "1", "changes": { "followers": {
+                    "1": { "absolute": 100.0 }, "7": { "reason": "gap", "absolute": 9.0 } } } }),
+                json!({ "artist_id": "a", "account_id": "2",
+                    "changes": { "followers": { "1": { "reason": "first" } } } }),
             ],
         };
         let text = artist_table(&rows, 10);

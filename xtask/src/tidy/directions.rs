@@ -1,246 +1,428 @@
-//! Who may know whom: the rules of direction of ARCHITECTURE.md, checked on paths as they stand in the source.
+//! Who may import whom, where Cargo can't say it: the modules inside `host/app`, libraries that several of its modules
+//! could name, and connectors, which never see the host.
 //!
-//! The check reads text, not syntax trees: every module path of the workspace is written out (`crate::store::…`), so
-//! a word search finds it, and a rule that anybody can read beats one that needs a compiler plug-in.
+//! Directions between crates are the tables of `Cargo.toml`; see `manifests.rs` for what those may hold.
 
+use std::collections::BTreeSet;
+
+use super::paths::{Crate, Named, Target};
 use super::{Breach, Source};
 
-/// Libraries with one owner: crate → folders or files that may name it. Tests may name any.
-const OWNERS: [(&str, &[&str]); 17] = [
-    ("wasmtime", &["host/src/sandbox/"]),
-    ("wasmtime_wasi", &["host/src/sandbox/"]),
-    ("reqwest", &["host/src/gateway/"]),
-    ("sqlx", &["host/src/store/"]),
-    ("axum", &["host/src/api/"]),
-    ("croner", &["host/src/schedule"]),
-    ("prometheus_client", &["host/src/telemetry"]),
-    ("opentelemetry", &["host/src/telemetry"]),
-    ("opentelemetry_otlp", &["host/src/telemetry"]),
-    ("opentelemetry_sdk", &["host/src/telemetry"]),
-    ("opentelemetry_http", &["host/src/telemetry"]),
-    ("tracing_opentelemetry", &["host/src/telemetry"]),
-    ("clap", &["host/src/cli/", "host/src/main.rs"]),
-    ("minisign", &["host/src/plugins/"]),
-    ("minisign_verify", &["host/src/plugins/"]),
-    ("oci_client", &["host/src/gateway/"]),
-    ("zip", &["host/src/pipeline/export.rs"]),
+/// The folder of the crate whose modules are checked.
+const APP: &str = "host/app/src/";
+
+/// Crates of the host as Rust names them.
+const HOST_CRATES: [&str; 7] = [
+    "backline",
+    "backline_component",
+    "backline_gateway",
+    "backline_model",
+    "backline_rules",
+    "backline_sandbox",
+    "backline_store",
 ];
 
-/// Stages whose rules are pure: they import `domain` and nothing else of the host.
-const PURE: [&str; 12] = [
-    "domain",
-    "roster",
-    "schedule",
-    "plan",
-    "normalise",
-    "validate",
-    "growth",
-    "shadow",
-    "trial",
-    "archive",
-    "delivery",
-    "health",
+/// Folders of what is compiled to connectors, or is a part of them.
+const CONNECTORS: [&str; 3] = ["plugins/", "sdk/", "tests/guests/"];
+
+/// Modules that nothing imports: they call `pipeline`, and `main.rs` calls them.
+const EDGES: [&str; 2] = ["api", "cli"];
+
+/// What edges may import of the other modules.
+const BELOW_EDGES: [&str; 3] = ["pipeline", "config", "telemetry"];
+
+/// Modules that `pipeline` imports, so that they can't import it.
+const BELOW_PIPELINE: [&str; 2] = ["config", "telemetry"];
+
+/// The module of `pipeline` that starts the background loops; what both need stands in `pipeline/context.rs`.
+const SERVICE: [&str; 2] = ["pipeline", "service"];
+
+/// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
+const OWNERS: [(&str, &[&str]); 12] = [
+    ("axum", &["host/app/src/api/*"]),
+    ("clap", &["host/app/src/cli/*", "host/app/src/main.rs"]),
+    ("comfy_table", &["host/app/src/cli/*"]),
+    ("croner", &["host/rules/src/schedule*"]),
+    ("indicatif", &["host/app/src/cli/*"]),
+    ("opentelemetry", &["host/app/src/telemetry*"]),
+    ("opentelemetry_http", &["host/app/src/telemetry*"]),
+    ("opentelemetry_otlp", &["host/app/src/telemetry*"]),
+    ("opentelemetry_sdk", &["host/app/src/telemetry*"]),
+    ("prometheus_client", &["host/app/src/telemetry*"]),
+    ("tracing_opentelemetry", &["host/app/src/telemetry*"]),
+    ("zip", &["host/app/src/pipeline/*export.rs"]),
 ];
 
-/// Modules that do not know each other; `pipeline` leads data from one to the next.
-const STAGES: [&str; 15] = [
-    "roster",
-    "schedule",
-    "plan",
-    "sandbox",
-    "gateway",
-    "normalise",
-    "validate",
-    "store",
-    "growth",
-    "plugins",
-    "shadow",
-    "trial",
-    "archive",
-    "delivery",
-    "health",
+/// What an edge imports of a host crate other than `backline_model` although `pipeline` should hand it out.
+struct Acquaintance {
+    edge: &'static str,
+    library: &'static str,
+    items: &'static [&'static str],
+}
+
+/// All of it, by name: a new name needs a reason, and one that is not imported any more has to go.
+const ACQUAINTANCES: [Acquaintance; 5] = [
+    // The store's filters and views are what the commands that list things take and print.
+    Acquaintance {
+        edge: "cli",
+        library: "backline_store",
+        items: &[
+            "AccountFilter",
+            "ArchiveRun",
+            "ArtistFilter",
+            "BatchAccountView",
+            "BatchFilter",
+            "BatchView",
+            "COLLECTING_SCOPE",
+            "Canary",
+            "CredentialFilter",
+            "DeliveryFilter",
+            "EventCursor",
+            "KnownHost",
+            "Listener",
+            "MetricsFilter",
+            "NamedOutcome",
+            "QuarantineFilter",
+            "Recorded",
+            "SealedCredential",
+            "Sighting",
+            "Store",
+            "StoreError",
+            "StoreOptions",
+            "Swap",
+        ],
+    },
+    // Component files are packed, signed and described without a host.
+    Acquaintance {
+        edge: "cli",
+        library: "backline_component",
+        items: &[
+            "Inspection",
+            "SIGNATURE_SUFFIX",
+            "SigningError",
+            "SigningKey",
+            "Source",
+            "generate_key",
+            "inspect",
+            "pack",
+        ],
+    },
+    // Secrets are read from a terminal or a file, and keys are made, before there is a host.
+    Acquaintance { edge: "cli", library: "backline_gateway", items: &["Keyring", "Secret", "SecretText"] },
+    // The results of pure stages are printed as they are, and `events tail` filters and words events as webhooks do.
+    Acquaintance {
+        edge: "cli",
+        library: "backline_rules",
+        items: &["CANARY_PARTS", "Comparison", "MetricDifference", "Plan", "delivery"],
+    },
+    // The hidden command that compiles a component in a process of its own.
+    Acquaintance { edge: "cli", library: "backline_sandbox", items: &["CompileLimits", "child_main"] },
 ];
 
-/// The only acquaintances among stages: who → whom, with the reason.
-const ACQUAINTED: [(&str, &str); 2] = [
-    // A component's imports are served by the gateway's session.
-    ("sandbox", "gateway"),
-    // What is loaded is inspected first, without running it.
-    ("sandbox", "plugins"),
-];
+/// Checks all Rust files of the workspace.
+pub(crate) fn check(sources: &[Source]) -> Vec<Breach> {
+    let app = Crate::read("backline", APP, sources);
+    let named = app.named();
+    let mut breaches = check_app(&app, &named);
+    breaches.extend(stale_acquaintances(&named));
+    let rules = Crate::read("backline_rules", "host/rules/src/", sources);
+    breaches.extend(rules.named().iter().filter_map(check_owner));
+    for source in sources {
+        if source.path.ends_with(".rs") && CONNECTORS.iter().any(|folder| source.path.starts_with(folder)) {
+            breaches.extend(check_connector(source));
+        }
+    }
+    breaches
+}
 
-/// Edges that nothing may import.
-const EDGES: [&str; 2] = ["cli", "api"];
+fn check_app(app: &Crate, named: &[Named]) -> Vec<Breach> {
+    let mut breaches: Vec<Breach> = app
+        .unreadable()
+        .iter()
+        .map(|file| Breach { path: file.file.clone(), line: file.line, problem: file.problem.clone() })
+        .collect();
+    for path in named {
+        let problems = [check_module(path), check_library(path)];
+        breaches.extend(problems.into_iter().flatten().map(|problem| at(path, problem)));
+        breaches.extend(check_owner(path));
+    }
+    // A line may name the same module several times.
+    let mut seen = BTreeSet::new();
+    breaches.retain(|breach| seen.insert((breach.path.clone(), breach.line, breach.problem.clone())));
+    breaches
+}
 
-/// Checks one Rust file.
-pub(super) fn check(source: &Source) -> Vec<Breach> {
-    let path = source.path.as_str();
+fn at(named: &Named, problem: String) -> Breach {
+    Breach { path: named.file.clone(), line: named.line, problem }
+}
+
+/// The problem with a path to a module of the own crate.
+fn check_module(named: &Named) -> Option<String> {
+    let own = named.module.first().map_or("lib", String::as_str);
+    if let (Target::Internal(path), true) = (&named.target, named.is_glob)
+        && path.is_empty()
+        && own != "main"
+    {
+        return Some("`*` of the whole crate hides who imports whom; import the modules that are used".to_owned());
+    }
+    let mut hops = std::iter::once(&named.target).chain(&named.reexports).filter_map(internal);
+    let problem = hops.find_map(|path| {
+        let first = path.first()?.as_str();
+        let may_start = own == "main" || (own == "cli" && first == "api");
+        if EDGES.contains(&first) && own != first && !may_start {
+            return Some(format!("nothing imports `{first}`; move what is needed to where both can see it"));
+        }
+        if BELOW_PIPELINE.contains(&own) && first == "pipeline" {
+            return Some(format!("`{own}` does not know `pipeline`, which imports it"));
+        }
+        let is_loop =
+            own == "pipeline" && named.module.len() > 1 && !named.module.starts_with(&SERVICE.map(str::to_owned));
+        if is_loop && path.starts_with(&SERVICE.map(str::to_owned)) {
+            return Some(
+                "a loop does not know the service that starts it; `pipeline/context.rs` holds what both need"
+                    .to_owned(),
+            );
+        }
+        None
+    });
+    if problem.is_some() {
+        return problem;
+    }
+    let first = internal(&named.target)?.first()?.as_str();
+    let may_import = first == own || (own == "cli" && first == "api") || BELOW_EDGES.contains(&first);
+    (EDGES.contains(&own) && !may_import)
+        .then(|| format!("`{own}` imports {} of the app's modules, not `{first}`", BELOW_EDGES.join(", ")))
+}
+
+fn internal(target: &Target) -> Option<&[String]> {
+    match target {
+        Target::Internal(path) => Some(path),
+        Target::External(_) => None,
+    }
+}
+
+/// The problem with a path of an edge to another crate of the host.
+fn check_library(named: &Named) -> Option<String> {
+    let edge = named.module.first().filter(|module| EDGES.contains(&module.as_str()))?;
+    let Target::External(path) = &named.target else { return None };
+    let library = path.first().filter(|first| HOST_CRATES.contains(&first.as_str()) && *first != "backline_model")?;
+    let is_listed = ACQUAINTANCES.iter().any(|known| {
+        known.edge == edge && known.library == library && path.iter().any(|item| known.items.contains(&item.as_str()))
+    });
+    (!is_listed).then(|| {
+        format!(
+            "`{edge}` does not import `{}`; let `pipeline` hand it out (what is excepted stands in \
+             xtask/src/tidy/directions.rs)",
+            path.join("::")
+        )
+    })
+}
+
+/// Names that are listed as exceptions and that no edge imports any more.
+fn stale_acquaintances(named: &[Named]) -> Vec<Breach> {
     let mut breaches = Vec::new();
-    for (index, line) in code_lines(&source.text) {
-        let mut breach = |problem: String| breaches.push(Breach { path: path.to_owned(), line: index, problem });
-        if path.starts_with("plugins/") || path.starts_with("sdk/") || path.starts_with("tests/guests/") {
-            if has_path(line, "backline") {
-                breach("a connector never sees the host; what it needs comes from the SDK".to_owned());
-            }
-            continue;
-        }
-        let Some(module) = host_module(path) else { continue };
-        for (library, owners) in OWNERS {
-            if has_path(line, library) && !owners.iter().any(|owner| path.starts_with(owner)) {
-                breach(format!("{library} belongs to {}; convert its types there", owners[0]));
-            }
-        }
-        for imported in imported_modules(line) {
-            // The command line starts what answers over HTTP.
-            let is_start = module == "main" || (module == "cli" && imported == "api");
-            if EDGES.contains(&imported.as_str()) && module != imported && !is_start {
-                breach(format!("nothing imports `{imported}`; move what is needed to where both can see it"));
-            } else if PURE.contains(&module) && imported != module && imported != "domain" {
-                breach(format!("`{module}` is pure and imports only `domain`, not `{imported}`"));
-            } else if STAGES.contains(&module)
-                && STAGES.contains(&imported.as_str())
-                && imported != module
-                && !ACQUAINTED.contains(&(module, imported.as_str()))
-            {
-                breach(format!("`{module}` does not know `{imported}`; `pipeline` leads data from one to the other"));
-            } else if imported == "pipeline" && !["pipeline", "cli", "api", "main"].contains(&module) {
-                breach(format!("`{module}` does not know `pipeline`, which knows it"));
+    for known in &ACQUAINTANCES {
+        for item in known.items {
+            let is_used = named.iter().any(|path| {
+                let Target::External(segments) = &path.target else { return false };
+                path.module.first().is_some_and(|module| module == known.edge)
+                    && segments.first().is_some_and(|first| first == known.library)
+                    && segments.iter().any(|segment| segment == item)
+            });
+            if !is_used {
+                breaches.push(Breach {
+                    path: "xtask/src/tidy/directions.rs".to_owned(),
+                    line: 0,
+                    problem: format!(
+                        "`{}` imports no `{item}` of {} any more; remove the exception",
+                        known.edge, known.library
+                    ),
+                });
             }
         }
     }
     breaches
 }
 
-/// Lines of code with their numbers from 1: no comments, and nothing from a test module on (tests may combine parts).
-fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines()
-        .enumerate()
-        .take_while(|(_, line)| line.trim() != "#[cfg(test)]")
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
-        .map(|(index, line)| (index + 1, line))
+/// A path to a library that another part of the crate owns.
+fn check_owner(named: &Named) -> Option<Breach> {
+    let Target::External(path) = &named.target else { return None };
+    let (library, owners) = OWNERS.iter().find(|(library, _)| *library == path[0])?;
+    let is_owner = owners.iter().any(|owner| matches(owner, &named.file));
+    (!is_owner).then(|| at(named, format!("{library} belongs to {}; convert its types there", owners[0])))
 }
 
-/// The host's module a file belongs to: `store` for `host/src/store/dialect.rs`.
-fn host_module(path: &str) -> Option<&str> {
-    let inside = path.strip_prefix("host/src/")?;
-    let module = inside.split('/').next()?;
-    Some(module.strip_suffix(".rs").unwrap_or(module)).filter(|module| *module != "lib")
-}
-
-/// Whether a line names a crate's path (`reqwest::…`) or imports the crate itself.
-fn has_path(line: &str, name: &str) -> bool {
-    line.match_indices(name).any(|(at, _)| {
-        let before = line[..at].chars().next_back();
-        let after = &line[at + name.len()..];
-        let starts_word = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '"' || c == '.' || c == '/');
-        // `bindings::backline::connector` is a module of that name, not the crate.
-        let is_module_of_another =
-            line[..at].strip_suffix("::").is_some_and(|path| path.ends_with(|c: char| c.is_alphanumeric() || c == '_'));
-        let is_path = after.starts_with("::")
-            || (line.trim_start().starts_with("use ") && (after.starts_with(';') || after.starts_with(" as")));
-        starts_word && is_path && !is_module_of_another
-    })
-}
-
-/// Modules of the host that a line names: `crate::store::Store` → `store`; `crate::{plan, store::Store}` → both.
-fn imported_modules(line: &str) -> Vec<String> {
-    let mut modules = Vec::new();
-    for prefix in ["crate::", "backline::"] {
-        for (at, _) in line.match_indices(prefix) {
-            if line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
-                continue;
-            }
-            let rest = &line[at + prefix.len()..];
-            match rest.strip_prefix('{') {
-                Some(list) => modules.extend(top_level_names(list)),
-                None => modules.push(leading_name(rest)),
-            }
-        }
+/// Whether a path is as a pattern with one `*` at most says.
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.split_once('*') {
+        None => path == pattern,
+        Some((start, end)) => path.len() >= start.len() + end.len() && path.starts_with(start) && path.ends_with(end),
     }
-    modules.retain(|module| !module.is_empty());
-    modules
 }
 
-/// The first names of a `{…}` list's entries, without those of lists inside it.
-fn top_level_names(list: &str) -> Vec<String> {
-    let (mut names, mut depth, mut start) = (Vec::new(), 0usize, 0usize);
-    for (at, c) in list.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => {
-                names.push(leading_name(list[start..at].trim()));
-                return names;
-            }
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                names.push(leading_name(list[start..at].trim()));
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    names.push(leading_name(list[start..].trim()));
-    names
-}
-
-fn leading_name(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+fn check_connector(source: &Source) -> Vec<Breach> {
+    let read = Crate::read_file(source);
+    let names_host =
+        |named: &&Named| matches!(&named.target, Target::External(path) if HOST_CRATES.contains(&path[0].as_str()));
+    let problem = "a connector never sees the host; what it needs comes from the SDK";
+    read.named().iter().filter(names_host).map(|named| at(named, problem.to_owned())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn problems(path: &str, line: &str) -> usize {
-        check(&Source { path: path.to_owned(), text: format!("//! A file.\n{line}\n") }).len()
+    /// Files that every probe stands beside, so that paths lead somewhere.
+    const FRAME: [(&str, &str); 7] = [
+        ("lib.rs", "pub mod api; pub mod cli; pub mod config; pub mod pipeline; pub mod telemetry; mod other;"),
+        ("api/mod.rs", "pub fn serve() {}"),
+        ("cli/mod.rs", "pub struct Table; pub fn main() {}"),
+        ("pipeline/mod.rs", "pub mod service; pub mod context; pub mod collection; pub use service::Service;"),
+        ("pipeline/service/mod.rs", "pub struct Service; pub struct Watch;"),
+        ("pipeline/context.rs", "pub struct ServiceContext;"),
+        ("pipeline/collection/mod.rs", "pub mod workers;"),
+    ];
+
+    fn breaches(path: &str, text: &str) -> Vec<(usize, String)> {
+        let source = |path: String, text: &str| Source { path, text: text.to_owned() };
+        let mut sources: Vec<Source> = FRAME.iter().map(|(path, text)| source(format!("{APP}{path}"), text)).collect();
+        sources.retain(|frame| frame.path != path);
+        sources.push(source(path.to_owned(), text));
+        let all = check(&sources);
+        all.into_iter().filter(|breach| breach.path == path).map(|breach| (breach.line, breach.problem)).collect()
+    }
+
+    fn problems(path: &str, text: &str) -> usize {
+        breaches(path, text).len()
+    }
+
+    /// The eight imports that once passed a check on text, in the forms that passed it.
+    #[test]
+    fn the_eight_probes_are_breaches() {
+        for (path, text, line, problem) in [
+            ("host/app/src/config.rs", "use crate::cli::Table;", 1, "nothing imports `cli`"),
+            (
+                "host/app/src/config.rs",
+                "use crate::{\n    telemetry::Traces,\n    cli::Table,\n};",
+                3,
+                "nothing imports `cli`",
+            ),
+            ("host/app/src/config.rs", "use super::cli::Table;", 1, "nothing imports `cli`"),
+            ("host/app/src/pipeline/run.rs", "use super::super::{\n    api::serve,\n};", 2, "nothing imports `api`"),
+            ("host/app/src/config.rs", "use super::{pipeline::Host};", 1, "`config` does not know `pipeline`"),
+            (
+                "host/app/src/pipeline/collection/workers.rs",
+                "use super::super::{\n    service::{Watch},\n};",
+                2,
+                "a loop does not know the service",
+            ),
+            (
+                "host/app/src/cli/run.rs",
+                "use backline_sandbox::Sandbox;",
+                1,
+                "`cli` does not import `backline_sandbox::Sandbox`",
+            ),
+            (
+                "host/app/src/api/mod.rs",
+                "use backline_store::Store;",
+                1,
+                "`api` does not import `backline_store::Store`",
+            ),
+        ] {
+            let found = breaches(path, text);
+            assert_eq!(found.len(), 1, "{path}: {text}: {found:?}");
+            assert_eq!(found[0].0, line, "{path}: {text}");
+            assert!(found[0].1.starts_with(problem), "{path}: {text}: {}", found[0].1);
+        }
+    }
+
+    #[test]
+    fn nothing_imports_the_edges_except_main_and_what_starts_the_api() {
+        assert_eq!(problems("host/app/src/main.rs", "fn main() { backline::cli::main() }"), 0);
+        assert_eq!(problems("host/app/src/cli/serve.rs", "fn f() { crate::api::serve(listener); }"), 0);
+        assert_eq!(problems("host/app/src/pipeline/run.rs", "fn f() { crate::api::serve(listener); }"), 1);
+        assert_eq!(problems("host/app/src/api/mod.rs", "use crate::cli::Table;"), 1);
+        assert_eq!(problems("host/app/src/telemetry/mod.rs", "use crate::*;"), 1);
+        assert_eq!(problems("host/app/src/telemetry/mod.rs", "fn f() { info!(\"{}\", crate::cli::NAME); }"), 1);
+        assert_eq!(problems("host/app/src/telemetry/mod.rs", "#[cfg(test)] mod tests { use crate::cli::A; }"), 0);
+        let twice = "fn f() { g(crate::cli::A, crate::cli::B); }";
+        assert_eq!(problems("host/app/src/telemetry/mod.rs", twice), 1, "one line is told once");
+        let lib = "pub mod cli; pub use cli::Table;";
+        assert_eq!(problems("host/app/src/lib.rs", lib), 1, "a re-export would be a way around");
+    }
+
+    #[test]
+    fn edges_import_the_pipeline_and_what_stands_below_it() {
+        for allowed in ["pipeline::Host", "config::Config", "telemetry::Traces", "cli::print", "api::serve"] {
+            assert_eq!(problems("host/app/src/cli/run.rs", &format!("use crate::{allowed};")), 0, "{allowed}");
+        }
+        assert_eq!(problems("host/app/src/cli/run.rs", "use super::print;"), 0);
+        assert_eq!(problems("host/app/src/cli/run.rs", "use crate::other::Thing;"), 1);
+        assert_eq!(problems("host/app/src/api/mod.rs", "use super::other;"), 1);
+        assert_eq!(problems("host/app/src/pipeline/run.rs", "use crate::other::Thing;"), 0);
+        assert_eq!(problems("host/app/src/pipeline/run.rs", "use backline_sandbox::Sandbox;"), 0);
+    }
+
+    #[test]
+    fn edges_name_the_model_and_of_other_crates_what_is_listed() {
+        assert_eq!(problems("host/app/src/cli/run.rs", "use backline_model::Platform;"), 0);
+        assert_eq!(problems("host/app/src/cli/run.rs", "use backline_store::numbers::{MetricsFilter, Store};"), 0);
+        assert_eq!(problems("host/app/src/cli/run.rs", "use backline_store::{MetricsFilter, sql::Text};"), 1);
+        assert_eq!(problems("host/app/src/cli/run.rs", "use backline_store::Store; fn f() { Store::open(); }"), 0);
+        assert_eq!(problems("host/app/src/cli/run.rs", "use backline_store::*;"), 1, "names, not all of it");
+        assert_eq!(problems("host/app/src/cli/run.rs", "use backline_store as other;"), 1, "names, not all of it");
+        assert_eq!(problems("host/app/src/api/mod.rs", "use backline_model::Platform;"), 0);
+        assert_eq!(problems("host/app/src/api/mod.rs", "fn f() { backline_component::inspect(b); }"), 1);
+    }
+
+    #[test]
+    fn an_exception_that_nobody_needs_has_to_go() {
+        let source = Source {
+            path: "host/app/src/cli/run.rs".to_owned(),
+            text: "use backline_gateway::secrets::{Keyring, Secret};".to_owned(),
+        };
+        let stale: Vec<String> = check(&[source]).into_iter().map(|breach| breach.problem).collect();
+        assert!(stale.iter().any(|problem| problem.contains("no `SecretText` of backline_gateway")), "{stale:?}");
+        assert!(!stale.iter().any(|problem| problem.contains("`Keyring`")), "{stale:?}");
+    }
+
+    #[test]
+    fn a_loop_does_not_know_the_service_however_it_is_reached() {
+        let path = "host/app/src/pipeline/collection/workers.rs";
+        assert_eq!(problems(path, "use crate::pipeline::context::ServiceContext;"), 0);
+        assert_eq!(problems(path, "use crate::pipeline::service::Watch;"), 1);
+        assert_eq!(problems(path, "use crate::pipeline::Service;"), 1, "through a re-export");
+        assert_eq!(problems(path, "use crate::pipeline; fn f(s: pipeline::service::Watch) {}"), 1);
+        assert_eq!(problems("host/app/src/pipeline/service/watch.rs", "use super::Service;"), 0);
+        assert_eq!(problems("host/app/src/pipeline/mod.rs", "pub mod service; pub use service::Service;"), 0);
+        assert_eq!(problems("host/app/src/cli/serve.rs", "use crate::pipeline::service::Service;"), 0);
     }
 
     #[test]
     fn a_library_is_named_by_its_owner_only() {
-        assert_eq!(problems("host/src/gateway/client.rs", "use reqwest::Client;"), 0);
-        assert_eq!(problems("host/src/store/mod.rs", "use reqwest::Client;"), 1);
-        assert_eq!(problems("host/src/pipeline/run.rs", "fn f(pool: &sqlx::AnyPool) {}"), 1);
-        assert_eq!(problems("host/src/sandbox/mod.rs", "use wasmtime_wasi::p2;"), 0);
-        assert_eq!(problems("host/src/cli/mod.rs", "use clap::Parser;"), 0);
-        assert_eq!(problems("host/src/config.rs", "use clap::Parser;"), 1);
-        assert_eq!(problems("host/src/config.rs", "// use clap::Parser;"), 0, "comments are no code");
-        assert_eq!(problems("host/src/config.rs", "let filter = \"sqlx::query=warn\";"), 0, "nor are texts");
-    }
-
-    #[test]
-    fn a_pure_stage_imports_the_domain_and_nothing_else() {
-        assert_eq!(problems("host/src/growth.rs", "use crate::domain::MetricsRow;"), 0);
-        assert_eq!(problems("host/src/validate/rules.rs", "use crate::validate::Rule;"), 0);
-        assert_eq!(problems("host/src/validate/rules.rs", "use crate::clock::Clock;"), 1);
-        assert_eq!(problems("host/src/plan.rs", "use crate::{domain::Artist, store::Store};"), 1);
-        assert_eq!(problems("host/src/domain/run.rs", "use crate::config::Config;"), 1);
-    }
-
-    #[test]
-    fn stages_do_not_know_each_other_and_nothing_knows_the_edges() {
-        assert_eq!(problems("host/src/sandbox/mod.rs", "use crate::gateway::Session;"), 0);
-        assert_eq!(problems("host/src/gateway/mod.rs", "use crate::sandbox::Sandbox;"), 1);
-        assert_eq!(problems("host/src/store/mod.rs", "fn f() { crate::growth::growth(); }"), 1);
-        assert_eq!(problems("host/src/pipeline/mod.rs", "use crate::{gateway::Gateway, store::Store};"), 0);
-        assert_eq!(problems("host/src/pipeline/mod.rs", "use crate::cli::Table;"), 1);
-        assert_eq!(problems("host/src/main.rs", "fn main() { backline::cli::main() }"), 0);
-        assert_eq!(problems("host/src/store/mod.rs", "use crate::pipeline::report::RunReport;"), 1);
-        assert_eq!(problems("host/src/cli/run.rs", "use crate::pipeline::Host;"), 0);
-        assert_eq!(problems("host/src/cli/serve.rs", "crate::api::serve(listener);"), 0);
-        assert_eq!(problems("host/src/pipeline/mod.rs", "crate::api::serve(listener);"), 1);
+        assert_eq!(problems("host/app/src/api/mod.rs", "use axum::Router;"), 0);
+        assert_eq!(problems("host/app/src/cli/mod.rs", "#[derive(clap::Args)] struct A;"), 0);
+        assert_eq!(problems("host/app/src/main.rs", "use clap::Parser;"), 0);
+        assert_eq!(problems("host/app/src/config.rs", "use clap::Parser;"), 1);
+        assert_eq!(problems("host/app/src/config.rs", "fn f() { clap::value_parser!(u8); }"), 1);
+        assert_eq!(problems("host/app/src/config.rs", "use clap as c;"), 1);
+        assert_eq!(problems("host/app/src/config.rs", "// use clap::Parser;"), 0, "comments are no code");
+        assert_eq!(problems("host/app/src/config.rs", "const FILTER: &str = \"axum::rejection=trace\";"), 0);
+        assert_eq!(problems("host/app/src/telemetry/traces.rs", "use opentelemetry_sdk::Resource;"), 0);
+        assert_eq!(problems("host/app/src/pipeline/artists/export.rs", "use zip::ZipWriter;"), 0);
+        assert_eq!(problems("host/app/src/pipeline/run.rs", "use zip::ZipWriter;"), 1);
+        assert_eq!(problems("host/app/src/pipeline/run.rs", "fn f() { std::iter::zip(a, b); }"), 0);
+        assert_eq!(problems("host/rules/src/schedule/times.rs", "use croner::Cron;"), 0);
+        assert_eq!(problems("host/rules/src/plan.rs", "use croner::Cron;"), 1);
     }
 
     #[test]
     fn a_connector_never_sees_the_host() {
-        assert_eq!(problems("plugins/youtube/src/lib.rs", "use backline::domain::Platform;"), 1);
+        assert_eq!(problems("plugins/youtube/src/lib.rs", "use backline_model::Platform;"), 1);
+        assert_eq!(problems("plugins/youtube/src/lib.rs", "use {\n    backline::{config::Config},\n};"), 1);
         assert_eq!(problems("plugins/youtube/src/lib.rs", "use backline_sdk::prelude::*;"), 0);
-        assert_eq!(problems("sdk/src/lib.rs", "use backline::cli;"), 1);
+        assert_eq!(problems("tests/guests/examples/worse.rs", "fn f() { ::backline_rules::growth(); }"), 1);
         assert_eq!(problems("sdk/src/lib.rs", "use crate::bindings::backline::connector::types;"), 0);
-    }
-
-    #[test]
-    fn nested_lists_name_their_outer_modules() {
-        assert_eq!(imported_modules("use crate::{domain::{A, B}, store, plan::f};"), ["domain", "store", "plan"]);
-        assert_eq!(imported_modules("$crate::store::x; mycrate::store::x"), Vec::<String>::new());
+        assert_eq!(problems("sdk/src/lib.rs", "use crate::bindings::backline; use backline::connector;"), 0);
     }
 }

@@ -6,11 +6,12 @@ use anyhow::{Context as _, Result};
 
 use super::{Breach, Source};
 
-/// Lines past which a file wants splitting; a warning, not a breach.
-pub(super) const LINES_MAX: usize = 800;
+/// Lines past which a file is to be split; a warning, not a breach.
+pub(crate) const LINES_MAX: usize = 800;
 
 /// Endings of the files that are read.
-const TEXT_ENDINGS: [&str; 9] = [".rs", ".toml", ".md", ".sql", ".wit", ".json", ".yml", ".sh", "run"];
+const TEXT_ENDINGS: [&str; 13] =
+    [".rs", ".toml", ".md", ".sql", ".wit", ".json", ".yml", ".yaml", ".html", ".service", ".sh", "run", "Dockerfile"];
 
 /// Folders that are not ours to check.
 const SKIPPED_FOLDERS: [&str; 3] = ["target", ".git", "node_modules"];
@@ -34,7 +35,7 @@ const FORBIDDEN_IN_TESTS: [(&str, &str); 3] = [
 ///
 /// # Errors
 /// When a folder or file can't be read.
-pub(super) fn read_sources(root: &Path) -> Result<Vec<Source>> {
+pub(crate) fn read_sources(root: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -58,7 +59,7 @@ pub(super) fn read_sources(root: &Path) -> Result<Vec<Source>> {
 }
 
 /// Checks one file.
-pub(super) fn check(source: &Source) -> Vec<Breach> {
+pub(crate) fn check(source: &Source) -> Vec<Breach> {
     let mut breaches = Vec::new();
     let breach = |line: usize, problem: String| Breach { path: source.path.clone(), line, problem };
     let is_rust = source.path.ends_with(".rs");
@@ -101,13 +102,14 @@ fn opens_with_a_word(text: &str) -> bool {
 }
 
 /// The number of lines, where there are too many.
-pub(super) fn too_long(source: &Source) -> Option<usize> {
+pub(crate) fn too_long(source: &Source) -> Option<usize> {
     let lines = source.text.lines().count();
     (source.path.ends_with(".rs") && lines > LINES_MAX).then_some(lines)
 }
 
-/// Checks that every file the documents name exists: link targets, paths in backticks, and in ARCHITECTURE.md bare file names too.
-pub(super) fn check_map(sources: &[Source]) -> Vec<Breach> {
+/// Checks that every file the documents name exists: link targets and paths in backticks, and in the documents about
+/// the code bare file names too.
+pub(crate) fn check_map(sources: &[Source]) -> Vec<Breach> {
     let root = crate::process::workspace_root();
     let is_document = |path: &str| path.ends_with(".md") && (!path.contains('/') || path.starts_with("docs/"));
     let documents = sources.iter().filter(|source| is_document(&source.path));
@@ -137,7 +139,7 @@ fn check_document(source: &Source, exists: &dyn Fn(&str) -> bool, is_file_name: 
             missing(line, &path);
         }
     }
-    if source.path == "ARCHITECTURE.md" {
+    if is_about_code(&source.path) {
         for (line, name) in named_files(&source.text) {
             if !is_file_name(&name) {
                 missing(line, &name);
@@ -145,6 +147,41 @@ fn check_document(source: &Source, exists: &dyn Fn(&str) -> bool, is_file_name: 
         }
     }
     breaches
+}
+
+/// Whether a document is for those who change the code; in others a bare file name may be one of the reader's own.
+fn is_about_code(path: &str) -> bool {
+    ["ARCHITECTURE.md", "CONTRIBUTING.md", "STYLE.md"].contains(&path) || path.starts_with("docs/decisions/")
+}
+
+/// Checks that CONTRIBUTING.md says what is changed in each crate of the host, by its folder.
+pub(crate) fn check_rooms(sources: &[Source], folders: &[&str]) -> Vec<Breach> {
+    let path = "CONTRIBUTING.md";
+    let Some(source) = sources.iter().find(|source| source.path == path) else { return Vec::new() };
+    let missing = folders.iter().filter(|folder| !source.text.contains(&format!("`{folder}/")));
+    let problem = |folder: &&str| format!("no row says what is changed in `{folder}/`");
+    missing.map(|folder| Breach { path: path.to_owned(), line: 0, problem: problem(folder) }).collect()
+}
+
+/// Checks that CONTRIBUTING.md lists the suites of `cargo xtask test`, in their order.
+pub(crate) fn check_suites(sources: &[Source], suites: &[&str]) -> Option<Breach> {
+    const OPENING: &str = "The suites are ";
+    let path = "CONTRIBUTING.md";
+    let wanted = match suites {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    };
+    let problem = |found: &str| format!("the suites are {wanted}; CONTRIBUTING.md says `{found}`");
+    let text = &sources.iter().find(|source| source.path == path)?.text;
+    let Some(at) = text.find(OPENING) else {
+        let problem = format!("it does not list the suites; write `{OPENING}{wanted}.`");
+        return Some(Breach { path: path.to_owned(), line: 0, problem });
+    };
+    let listed = text[at + OPENING.len()..].split('.').next().unwrap_or_default();
+    let listed = listed.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = text[..at].lines().count() + usize::from(text[..at].ends_with('\n'));
+    (listed != wanted).then(|| Breach { path: path.to_owned(), line, problem: problem(&listed) })
 }
 
 /// What the links lead to within the repository, with their lines.
@@ -184,7 +221,7 @@ fn is_built(path: &str) -> bool {
 
 /// Paths in backticks, with their lines: words with a slash that begin with a folder of the workspace.
 fn named_paths(text: &str) -> Vec<(usize, String)> {
-    const FOLDERS: [&str; 12] = [
+    const FOLDERS: [&str; 14] = [
         "host/",
         "wit/",
         "sdk/",
@@ -194,6 +231,8 @@ fn named_paths(text: &str) -> Vec<(usize, String)> {
         "xtask/",
         "docs/",
         "target/",
+        "deploy/",
+        ".github/",
         ".ci/",
         ".cargo/",
         "templates/",
@@ -266,6 +305,8 @@ mod tests {
         assert_eq!(breaches("ARCHITECTURE.md", "\n[the plan](host/src/plans.rs)\n"), [2]);
         assert_eq!(breaches("ARCHITECTURE.md", "`host/src/plan.rs` and `host/src/gone.rs`\n"), [1, 1], "path and name");
         assert_eq!(breaches("ARCHITECTURE.md", "`plan.rs` and `gone.rs`\n"), [1]);
+        assert_eq!(breaches("CONTRIBUTING.md", "`plan.rs` and `gone.rs`\n"), [1]);
+        assert_eq!(breaches("docs/decisions/001-plan.md", "`plan.rs`, `gone.rs`, [gone](gone.md)\n"), [1, 1]);
         assert_eq!(
             breaches("README.md", "`artists.md`, `target/plugins/youtube.wasm`\n"),
             NONE,
@@ -273,6 +314,28 @@ mod tests {
         );
         assert_eq!(breaches("docs/operators.md", "[authors](authors.md#manifest) and [there](#here)\n"), NONE);
         assert_eq!(breaches("docs/operators.md", "[authors](docs/authors.md)\n"), [1], "links start at their document");
+    }
+
+    #[test]
+    fn contributing_covers_every_crate_of_the_host() {
+        let text = "| stages | `host/rules/src/plan.rs` |\n| tables | `host/store/`, `migrations/` |\n".to_owned();
+        let source = [Source { path: "CONTRIBUTING.md".to_owned(), text }];
+        assert_eq!(check_rooms(&source, &["host/rules", "host/store"]), []);
+        let missing = check_rooms(&source, &["host/rules", "host/store", "host/sandbox"]);
+        assert_eq!(missing.len(), 1);
+        assert!(missing[0].problem.contains("host/sandbox"));
+    }
+
+    #[test]
+    fn contributing_lists_the_suites_of_the_code() {
+        let check = |text: &str| {
+            let source = Source { path: "CONTRIBUTING.md".to_owned(), text: text.to_owned() };
+            check_suites(&[source], &["unit", "store", "xtask"]).map(|breach| breach.line)
+        };
+        assert_eq!(check("# A\n\nThe suites are unit,\nstore and xtask. More.\n"), None);
+        assert_eq!(check("# A\n\nThe suites are unit and xtask.\n"), Some(3));
+        assert_eq!(check("# A\n\nThe suites are store, unit and xtask.\n"), Some(3), "in their order");
+        assert_eq!(check("# A\n"), Some(0));
     }
 
     #[test]

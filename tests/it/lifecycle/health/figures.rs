@@ -230,7 +230,7 @@ async fn requests_of_all_attempts_are_counted() {
             config.costs.platforms.insert(crate::support::stage::platform("youtube"), price);
         })
         .await;
-        stage.import_some(&["youtube"], |_| backline::domain::Tenant::default()).await;
+        stage.import_some(&["youtube"], |_| backline_model::Tenant::default()).await;
         // Often enough for the first attempt to fail, but not the second.
         let fault = Fault::always(FaultKind::Status { status: 503, retry_after: RetryAfter::Absent });
         let retries = u64::from(stage.host.config().gateway.retries_max) + 1;
