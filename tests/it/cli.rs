@@ -1,4 +1,6 @@
-//! The real binary: what it says, how it ends, and that nothing has changed where it refused.
+//! The real binary: its messages, its exit codes, and that a refused command changes nothing.
+
+mod output;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -141,7 +143,7 @@ fn a_wrong_argument_is_refused_with_what_would_be_right() {
 #[test]
 fn without_a_database_the_first_step_is_named_and_no_file_appears() {
     let place = Place::empty();
-    assert_eq!(place.refused(&["run"]), "there is no database at backline.db; make one with `backline migrate`");
+    assert_eq!(place.refused(&["run"]), "there is no database at backline.db; create one with `backline migrate`");
     place.write("backline.db", "");
     assert!(place.refused(&["runs", "list"]).contains("run `backline migrate`"));
 }
@@ -244,17 +246,17 @@ fn dead_batches_are_shown_and_brought_back() {
     assert!(listed.contains(batch) && listed.contains("it did not answer"), "{listed}");
     assert!(place.done(&["batches", "show", batch]).contains(run));
     assert!(place.done(&["runs", "show", run]).contains(&format!("backline batches retry --run {run}")));
-    assert!(place.refused(&["batches", "retry"]).contains("required"), "nothing is brought back by accident");
+    assert!(place.refused(&["batches", "retry"]).contains("required"), "nothing is retried by accident");
     assert!(place.refused(&["batches", "list", "--state", "lost"]).contains("planned, leased, deferred, done, dead"));
     assert!(place.refused(&["batches", "show", run]).contains("backline batches list"));
 
-    assert!(place.done(&["batches", "retry", "--platform", "spotify"]).contains("nothing is dead there"));
-    assert!(place.done(&["batches", "retry", batch]).contains("1 batch with 0 accounts planned anew"));
+    assert!(place.done(&["batches", "retry", "--platform", "spotify"]).contains("no dead batch matches"));
+    assert!(place.done(&["batches", "retry", batch]).contains("1 batch with 0 accounts planned again"));
     let listed = place.done(&["batches", "list", "--json", "--state", "planned"]);
     let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
     assert_eq!((&listed[0]["id"], &listed[0]["attempts"]), (&batch.into(), &0.into()));
     assert!(place.done(&["runs", "list"]).contains("running"));
-    assert!(place.done(&["batches", "retry", "--all-dead"]).contains("nothing is dead there"));
+    assert!(place.done(&["batches", "retry", "--all-dead"]).contains("no dead batch matches"));
 }
 
 #[test]
