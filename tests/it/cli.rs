@@ -1,4 +1,6 @@
-//! Tests of the real binary: its output, its exit codes, and that a refused command changes nothing.
+//! The real binary: its messages, its exit codes, and that a refused command changes nothing.
+
+mod output;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,14 +43,14 @@ impl Place {
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
     }
 
-    /// Runs a command that must succeed, and returns its standard output.
+    /// Runs a command that must succeed; answers its standard output.
     fn done(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// Runs a command that must be refused with exit code 2 and one sentence, without changing any file.
+    /// Runs a command that must be refused with code 2, in one sentence, with no file changed.
     fn refused(&self, arguments: &[&str]) -> String {
         let before = self.files();
         let output = self.run(arguments);
@@ -61,8 +63,8 @@ impl Place {
         lines[0].strip_prefix("error: ").unwrap_or_else(|| panic!("{said}")).to_owned()
     }
 
-    /// Every file with its content. For a database that is the content of its tables, because opening it moves bytes
-    /// between the file and its log.
+    /// Every file with its content. Of a database that is the content of its tables: its bytes move between the file and
+    /// its log whenever somebody opens it.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let entries = std::fs::read_dir(self.path()).expect("readable").map(|entry| entry.expect("readable").path());
         let named = entries.map(|path| (path.file_name().expect("named").to_string_lossy().into_owned(), path));
@@ -102,7 +104,7 @@ fn tables(path: &Path) -> String {
 }
 
 #[test]
-fn a_change_of_the_database_is_detected() {
+fn a_change_of_the_database_is_noticed() {
     let place = Place::migrated();
     let before = place.files();
     place.done(&["artists", "add", "Ada"]);
@@ -110,7 +112,7 @@ fn a_change_of_the_database_is_detected() {
 }
 
 #[test]
-fn a_wrong_argument_is_refused_with_the_right_values() {
+fn a_wrong_argument_is_refused_with_what_would_be_right() {
     let place = Place::migrated();
     for (arguments, said) in [
         (&["run", "--dat", "2026-11-20"][..], "a similar argument exists: '--date'"),
@@ -141,7 +143,7 @@ fn a_wrong_argument_is_refused_with_the_right_values() {
 #[test]
 fn without_a_database_the_first_step_is_named_and_no_file_appears() {
     let place = Place::empty();
-    assert_eq!(place.refused(&["run"]), "there is no database at backline.db; make one with `backline migrate`");
+    assert_eq!(place.refused(&["run"]), "there is no database at backline.db; create one with `backline migrate`");
     place.write("backline.db", "");
     assert!(place.refused(&["runs", "list"]).contains("run `backline migrate`"));
 }
@@ -161,7 +163,7 @@ fn a_wrong_database_url_is_refused_without_its_password() {
 }
 
 #[test]
-fn a_bad_row_refuses_the_whole_import_unless_bad_rows_are_skipped() {
+fn a_bad_row_refuses_the_whole_import_unless_it_is_to_be_skipped() {
     let place = Place::migrated();
     place.write(
         "artists.csv",
@@ -199,7 +201,7 @@ fn tokens_without_a_connector_are_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_key_file_is_private_to_its_owner_and_never_replaced() {
+fn a_key_file_is_the_owners_alone_and_never_replaced() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let place = Place::empty();
@@ -220,7 +222,7 @@ fn the_configuration_is_shown_without_its_secrets() {
 }
 
 #[test]
-fn dead_batches_are_shown_and_retried() {
+fn dead_batches_are_shown_and_brought_back() {
     let place = Place::migrated();
     let (run, batch) = ("018f4e6a-7c1d-7b3a-9c55-000000000001", "018f4e6a-7c1d-7b3a-9c55-000000000002");
     let at = "2026-11-20T02:00:00.000000Z";
@@ -231,8 +233,7 @@ fn dead_batches_are_shown_and_retried() {
         for statement in [
             format!("INSERT INTO runs VALUES ('{run}', 'manual', '2026-11-20', 'failed', 0, '{at}', '{at}')"),
             format!(
-                "INSERT INTO batches VALUES (
-                     '{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}', 'dead', 3, NULL,
+                "INSERT INTO batches VALUES ('{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}', 'dead', 3, NULL,
                  3, '{at}', 'it did not answer', NULL, '{at}', '{at}', NULL, NULL)"
             ),
         ] {
@@ -245,21 +246,21 @@ fn dead_batches_are_shown_and_retried() {
     assert!(listed.contains(batch) && listed.contains("it did not answer"), "{listed}");
     assert!(place.done(&["batches", "show", batch]).contains(run));
     assert!(place.done(&["runs", "show", run]).contains(&format!("backline batches retry --run {run}")));
-    assert!(place.refused(&["batches", "retry"]).contains("required"), "a retry needs an explicit selection");
+    assert!(place.refused(&["batches", "retry"]).contains("required"), "nothing is retried by accident");
     assert!(place.refused(&["batches", "list", "--state", "lost"]).contains("planned, leased, deferred, done, dead"));
     assert!(place.refused(&["batches", "show", run]).contains("backline batches list"));
 
-    assert!(place.done(&["batches", "retry", "--platform", "spotify"]).contains("nothing is dead there"));
-    assert!(place.done(&["batches", "retry", batch]).contains("1 batch with 0 accounts planned anew"));
+    assert!(place.done(&["batches", "retry", "--platform", "spotify"]).contains("no dead batch matches"));
+    assert!(place.done(&["batches", "retry", batch]).contains("1 batch with 0 accounts planned again"));
     let listed = place.done(&["batches", "list", "--json", "--state", "planned"]);
     let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
     assert_eq!((&listed[0]["id"], &listed[0]["attempts"]), (&batch.into(), &0.into()));
     assert!(place.done(&["runs", "list"]).contains("running"));
-    assert!(place.done(&["batches", "retry", "--all-dead"]).contains("nothing is dead there"));
+    assert!(place.done(&["batches", "retry", "--all-dead"]).contains("no dead batch matches"));
 }
 
 #[test]
-fn schedules_are_listed_added_and_switched_but_configured_ones_are_not_changed() {
+fn schedules_are_listed_added_and_switched_and_the_configurations_are_not_touched() {
     let place = Place::migrated();
     let listed = place.done(&["schedules", "list"]);
     assert!(listed.contains("daily") && listed.contains("0 2 * * *") && listed.contains("config"), "{listed}");

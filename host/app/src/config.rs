@@ -1,7 +1,7 @@
 //! What an operator can set: `backline.toml`, overridden by `BACKLINE_…` environment variables, overridden by flags.
 //!
-//! Three phases that stay apart: [`environment`] and [`find_file`] look at the world, [`Config::from_layers`] is pure, and
-//! everybody else is handed the result. An unknown key is refused, since a misspelt one would silently do nothing.
+//! Three separate phases: [`environment`] and [`find_file`] read the process's surroundings, [`Config::from_layers`] is
+//! pure, and all other code gets the result. An unknown key is refused, since a misspelt one would silently do nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,13 +31,13 @@ mod show;
 pub use layers::{FileText, Loaded, Override, Source};
 pub use show::masked_url;
 
-/// The configuration file that is read where none is named and it exists.
+/// The configuration file that is read if none is named and it exists.
 pub const FILE_NAME: &str = "backline.toml";
 
 /// The environment variable that names the configuration file.
 pub const FILE_VARIABLE: &str = "BACKLINE_CONFIG";
 
-/// Most days a trailing window may cover: posts older than a year hardly move.
+/// Most days a trailing window may cover: metrics of posts older than a year hardly change.
 const WINDOW_DAYS_MAX: u16 = 366;
 
 /// Most batches of one platform at the same time.
@@ -46,65 +46,65 @@ const CONCURRENCY_MAX: u16 = 256;
 /// Largest key file that is read, in bytes; a key has 44.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 
-/// What is wrong with the configuration.
+/// Why the configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
     #[error("failed to read the configuration file {}", path.display())]
     Read {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         #[source]
         source: std::io::Error,
     },
     /// The file is not TOML.
     #[error("{} is not valid TOML at line {line}: {problem}", path.display())]
     Syntax {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Counted from 1.
+        /// Line of the error, counted from 1.
         line: usize,
-        /// What the parser says.
+        /// Message of the parser.
         problem: String,
     },
     /// A key that does not exist.
     #[error("unknown key '{key}' in {origin}{}", advice(nearest))]
     UnknownKey {
-        /// With its sections, separated by dots.
+        /// The key with its sections, separated by dots.
         key: String,
         /// Where it was set.
         origin: Source,
-        /// Keys that exist, the likeliest first.
+        /// Existing keys that may be meant, the likeliest first.
         nearest: Vec<String>,
     },
-    /// A value that makes no sense.
+    /// A value of the wrong type, or out of range.
     #[error("{key} in {origin} is wrong: {problem}")]
     Value {
-        /// With its sections, separated by dots.
+        /// The key with its sections, separated by dots.
         key: String,
         /// Where it was set.
         origin: Source,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and what to write instead.
         problem: String,
     },
-    /// The key that seals secrets is none.
+    /// The key that encrypts secrets is not a key.
     #[error("{set} is wrong")]
     Key {
-        /// Which key of the section.
+        /// The configuration key that holds or names it.
         set: &'static str,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and what to write instead.
         #[source]
         source: SecretError,
     },
     /// The key file can't be used.
     #[error("{set}: {} {problem}", path.display())]
     KeyFile {
-        /// Which key of the configuration names it.
+        /// The configuration key that names it.
         set: &'static str,
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it, and what would be right.
+        /// What is wrong with it, and how to fix it.
         problem: String,
     },
 }
@@ -121,41 +121,41 @@ fn advice(nearest: &[String]) -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where everything is stored.
+    /// The database that stores everything.
     pub database: DatabaseConfig,
-    /// What credentials are sealed with.
+    /// The keys that encrypt credentials.
     pub secrets: SecretsConfig,
-    /// How runs go.
+    /// Batches, attempts and fairness of runs.
     pub collection: CollectionConfig,
     /// When runs are due, by name. One named `daily` unless any is given; an empty table means none.
     pub schedules: BTreeMap<String, ScheduleSpec>,
-    /// How `backline serve` goes.
+    /// Settings of `backline serve`.
     pub service: ServiceConfig,
-    /// Where `backline artists sync` reads.
+    /// The table that `backline artists sync` reads.
     pub sync: SyncConfig,
-    /// Where traces go.
+    /// Export of traces.
     pub telemetry: TelemetryConfig,
-    /// How requests leave.
+    /// Timeouts, retries and exemptions of outgoing requests.
     pub gateway: GatewayConfig,
-    /// Where connectors come from, and who must have signed them.
+    /// Sources of connectors, and the keys trusted to sign them.
     pub plugins: PluginsConfig,
-    /// What connectors may use up.
+    /// Limits of connectors: memory, time, requests and output.
     pub sandbox: SandboxConfig,
-    /// Which numbers are doubted.
+    /// Rules that metrics must pass.
     pub validation: ValidationConfig,
-    /// Which changes are worth an event.
+    /// Which changes of a metric cause an event.
     pub significance: SignificanceConfig,
-    /// When a release is rolled back by itself.
+    /// When a release is rolled back automatically.
     pub rollback: RollbackConfig,
-    /// What is kept for how long.
+    /// Retention of metrics and documents.
     pub archive: ArchiveConfig,
-    /// How subscribers are told of events.
+    /// Delivery of events to webhooks.
     pub deliveries: DeliveriesConfig,
-    /// How health is judged.
+    /// Objectives and alerts.
     pub health: HealthConfig,
-    /// What things cost.
+    /// Prices, for the estimate of costs.
     pub costs: CostsConfig,
-    /// What is written to standard error.
+    /// The log on standard error.
     pub log: LogConfig,
 }
 
@@ -184,13 +184,13 @@ impl Default for Config {
     }
 }
 
-/// Where everything is stored.
+/// The database that stores everything.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `sqlite://path` or `postgres://user:password@host/database`. A relative path is relative to the current folder.
     pub url: String,
-    /// Connections of one process to PostgreSQL.
+    /// Most connections of one process to PostgreSQL.
     pub connections_max: u32,
 }
 
@@ -209,23 +209,23 @@ impl fmt::Debug for DatabaseConfig {
     }
 }
 
-/// What credentials are sealed with. One of the two is needed as soon as a credential is stored.
+/// The keys that encrypt credentials. `key` or `key_file` is needed as soon as a credential is stored.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SecretsConfig {
     /// 32 bytes in base64, as `backline keys generate` prints them.
     pub key: Option<String>,
-    /// A file that holds the same.
+    /// File that holds such a key; its mode must be 600.
     pub key_file: Option<PathBuf>,
-    /// Keys that open what was sealed before a rotation, and seal nothing.
+    /// Keys of earlier rotations: they decrypt, and never encrypt.
     #[serde(deserialize_with = "one_or_several")]
     pub old_keys: Vec<String>,
-    /// Files that hold the same.
+    /// Files that hold such keys.
     #[serde(deserialize_with = "one_or_several")]
     pub old_key_files: Vec<PathBuf>,
 }
 
-/// A list, or its only element. What is neither is refused without being repeated: it may be a key.
+/// A list, or its only element. The error for anything else does not repeat it, since it may be a key.
 fn one_or_several<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -237,7 +237,7 @@ where
         One(T),
         Several(Vec<T>),
     }
-    let given = Given::deserialize(deserializer).map_err(|_| serde::de::Error::custom("it is no list of texts"))?;
+    let given = Given::deserialize(deserializer).map_err(|_| serde::de::Error::custom("it is not a list of texts"))?;
     Ok(match given {
         Given::One(one) => vec![one],
         Given::Several(several) => several,
@@ -256,10 +256,10 @@ impl fmt::Debug for SecretsConfig {
 }
 
 impl SecretsConfig {
-    /// The keyring of the configured keys; none where no key is configured that seals.
+    /// The keyring of the configured keys; none if no key to encrypt with is configured.
     ///
     /// # Errors
-    /// When a key is none, a file can't be read, or others can read it too.
+    /// When a key is not valid, or when a key file can't be read or can be read by other users.
     pub fn keyring(&self) -> Result<Option<Keyring>, ConfigError> {
         let key = match (&self.key, &self.key_file) {
             (Some(key), _) => Some(("secrets.key", Zeroizing::new(key.trim().to_owned()))),
@@ -280,7 +280,7 @@ impl SecretsConfig {
         Ok(Some(keyring))
     }
 
-    /// The same with another key that seals: the configured ones only open.
+    /// A keyring that encrypts with the key in `path`; the configured keys only decrypt.
     ///
     /// # Errors
     /// As [`keyring`](Self::keyring).
@@ -296,7 +296,7 @@ fn read_key_file(set: &'static str, path: &Path) -> Result<Zeroizing<String>, Co
     let wrong = |problem: String| ConfigError::KeyFile { set, path: path.to_path_buf(), problem };
     let data = std::fs::metadata(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
     if !data.is_file() || data.len() > KEY_FILE_BYTES_MAX {
-        return Err(wrong("is no key file; make one with `backline keys generate --file`".to_owned()));
+        return Err(wrong("is not a key file; create one with `backline keys generate --file`".to_owned()));
     }
     #[cfg(unix)]
     if is_open_to_others(&data) {
@@ -306,8 +306,9 @@ fn read_key_file(set: &'static str, path: &Path) -> Result<Zeroizing<String>, Co
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
-/// Whether more users than the owner and root can use the file. What systemd hands over (`LoadCredential=`) is root's, with an entry for the
-/// service's user; the mode of such a file shows as 440, and its group is root.
+/// Whether users other than the owner and root can read or write the file. A file that systemd passes on
+/// (`LoadCredential=`) belongs to root, with an ACL entry for the service's user: its mode shows as 440 and its group
+/// is root.
 #[cfg(unix)]
 fn is_open_to_others(file: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -322,27 +323,28 @@ fn mode_is_open(mode: u32, of_root: bool) -> bool {
     mode & forbidden != 0
 }
 
-/// How runs go.
+/// Batches, attempts and fairness of runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CollectionConfig {
-    /// Days of posts that post-level metrics cover. 28 lets young posts mature and holds whole weeks.
+    /// Days of posts that post-level metrics cover. 28 gives recent posts time to settle, and is whole weeks.
     pub window_days: u16,
-    /// Batches of one platform that a host begins with at the same time.
+    /// Batches of one platform that a host starts with at the same time.
     pub concurrency: u16,
-    /// Batches of one platform that a host grows to while the platform answers well; `concurrency` where that is more.
+    /// Most batches of one platform at the same time while the platform answers without errors; `concurrency` if that
+    /// is more.
     pub concurrency_max: u16,
-    /// How often a tenant's batches get their turn, as parts; 1 unless given.
+    /// Share of each tenant's batches, relative to other tenants; 1 unless given.
     pub tenant_weights: Weights,
-    /// How often a platform's batches get their turn, as parts; 1 unless given.
+    /// Share of each platform's batches, relative to other platforms; 1 unless given.
     pub platform_weights: Weights,
-    /// Attempts an account has in one run; deferral uses none.
+    /// Most attempts for an account in one run; a deferral is not an attempt.
     pub attempts_max: u32,
-    /// Longest a batch may take, in milliseconds.
+    /// Timeout of a batch, in milliseconds.
     pub batch_deadline_ms: u64,
     /// Longest wait between two attempts of the same run, in milliseconds.
     pub retry_wait_max_ms: u64,
-    /// How long a batch stays with a host that is heard of no more, in milliseconds.
+    /// Lease time of a batch, in milliseconds: a batch of a dead host is retried after it.
     pub lease_ttl_ms: u64,
 }
 
@@ -362,24 +364,24 @@ impl Default for CollectionConfig {
     }
 }
 
-/// How `backline serve` goes.
+/// Settings of `backline serve`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceConfig {
-    /// Where `/healthz`, `/readyz` and `/metrics` are served. Reachable from this machine only unless said otherwise.
+    /// Address of `/healthz`, `/readyz` and `/metrics`. By default only this machine can reach it.
     pub listen: SocketAddr,
-    /// This host's name among those on the same database; made of the machine's name and a number unless given.
+    /// This host's name, unique on its database; the machine's name and a number unless given.
     pub name: Option<String>,
-    /// A folder that outlives the process: fresh tokens are written there before anything else is done with them. Unless given, the one
-    /// systemd names, or else the user's folder for such files.
+    /// Folder that outlives the process: a new token is written there before it is used. Unless given, the folder that
+    /// systemd provides, or otherwise the user's folder for state.
     pub state_dir: Option<PathBuf>,
-    /// Batches of all platforms that this host has under way at the same time.
+    /// Most batches of all platforms that this host runs at the same time.
     pub batches_max: u16,
     /// How long a stopping host waits for its batches before it hands them back, in milliseconds.
     pub stop_deadline_ms: u64,
-    /// How long the role of the scheduler stays with a host that is heard of no more, in milliseconds.
+    /// Lease time of the scheduler role, in milliseconds: another host takes it over from a dead one after it.
     pub leader_ttl_ms: u64,
-    /// How often the database is asked for work when nothing wakes this host, in milliseconds.
+    /// How often this host asks the database for work without a notification, in milliseconds.
     pub poll_ms: u64,
 }
 
@@ -397,15 +399,15 @@ impl Default for ServiceConfig {
     }
 }
 
-/// Where `backline artists sync` reads.
+/// The table that `backline artists sync` reads.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyncConfig {
-    /// The database of the existing artists table; `database.url` unless given.
+    /// Database of the existing artists table; `database.url` unless given.
     pub url: Option<String>,
-    /// What is read from it; the columns of the default query are explained in docs/operators.md.
+    /// Query that reads it; docs/operators.md explains the columns of the default query.
     pub query: Option<String>,
-    /// How often `backline serve` does it, in seconds; never unless given.
+    /// How often `backline serve` synchronises, in seconds; never unless given.
     pub every_s: Option<u64>,
 }
 
@@ -419,13 +421,13 @@ impl fmt::Debug for SyncConfig {
     }
 }
 
-/// Where traces go.
+/// Export of traces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// The OTLP endpoint (HTTP, protobuf) such as `http://localhost:4318`; no traces are sent unless it is given.
+    /// OTLP endpoint (HTTP, protobuf) such as `http://localhost:4318`; without it, no traces are sent.
     pub otlp_endpoint: Option<String>,
-    /// What this service is called in traces.
+    /// Name of this service in traces.
     pub service_name: String,
 }
 
@@ -435,11 +437,11 @@ impl Default for TelemetryConfig {
     }
 }
 
-/// What is written to standard error.
+/// The log on standard error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// For people, or for machines.
+    /// Format of a line.
     pub format: LogFormat,
     /// Directives such as `warn,backline=debug`.
     pub filter: String,
@@ -451,21 +453,21 @@ impl Default for LogConfig {
     }
 }
 
-/// How a log line looks.
+/// Format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl Config {
-    /// Reads the file and puts the layers together.
+    /// Reads the file and combines the layers.
     ///
     /// # Errors
-    /// [`ConfigError`] names the key, where it was set, and what would be right.
+    /// When the file can't be read, or a key or value is wrong; see [`ConfigError`].
     pub fn load(
         file: Option<&Path>,
         environment: &BTreeMap<String, String>,
@@ -475,10 +477,10 @@ impl Config {
         Self::from_layers(text.as_ref(), environment, overrides)
     }
 
-    /// Puts the layers together: defaults, then the file, then the environment, then flags. Pure.
+    /// Combines the layers: defaults, then the file, then the environment, then flags. Pure.
     ///
     /// # Errors
-    /// [`ConfigError`] names the key, where it was set, and what would be right.
+    /// When a key or value is wrong; see [`ConfigError`].
     pub fn from_layers(
         file: Option<&FileText>,
         environment: &BTreeMap<String, String>,
@@ -487,7 +489,7 @@ impl Config {
         layers::combine(file, environment, overrides)
     }
 
-    /// Refuses values that are of the right type and make no sense. Sections of other modules are checked by those.
+    /// Refuses values out of range. Other modules check their own sections.
     fn check(&self) -> Result<(), (&'static str, String)> {
         let CollectionConfig {
             window_days,
@@ -533,21 +535,21 @@ impl Config {
             return Err(("service.leader_ttl_ms", text));
         }
         if self.sync.every_s == Some(0) {
-            return Err(("sync.every_s", "0 would read without a pause; leave it out, or write 1 or more".to_owned()));
+            return Err(("sync.every_s", "0 would sync without a pause; leave it out, or write 1 or more".to_owned()));
         }
         if attempts_max == 0 {
-            return Err(("collection.attempts_max", "0 would never try; write 1 or more".to_owned()));
+            return Err(("collection.attempts_max", "0 would never collect; write 1 or more".to_owned()));
         }
         if batch_deadline_ms < 1000 {
             return Err((
                 "collection.batch_deadline_ms",
-                format!("{batch_deadline_ms} is under a second; no platform answers so fast"),
+                format!("{batch_deadline_ms} is under a second, too short for any platform; write 1000 or more"),
             ));
         }
         if lease_ttl_ms < 1000 {
             return Err((
                 "collection.lease_ttl_ms",
-                format!("{lease_ttl_ms} is under a second; a lease is renewed at a third of it"),
+                format!("{lease_ttl_ms} is under a second, too short to renew a lease in time; write 1000 or more"),
             ));
         }
         if self.database.connections_max == 0 {
@@ -560,11 +562,11 @@ impl Config {
             ));
         }
         if self.secrets.key.is_some() && self.secrets.key_file.is_some() {
-            return Err(("secrets.key", "secrets.key_file is set too; leave one of them out".to_owned()));
+            return Err(("secrets.key", "secrets.key_file is set too; remove one of them".to_owned()));
         }
         let has_old = !self.secrets.old_keys.is_empty() || !self.secrets.old_key_files.is_empty();
         if has_old && self.secrets.key.is_none() && self.secrets.key_file.is_none() {
-            let problem = "there are old keys and none that seals; set secrets.key_file or secrets.key";
+            let problem = "there are old keys and none to encrypt with; set secrets.key_file or secrets.key";
             return Err(("secrets.old_keys", problem.to_owned()));
         }
         self.rollback.check()?;
@@ -573,7 +575,7 @@ impl Config {
 }
 
 impl Config {
-    /// Refuses schedules that can't be understood. Apart from [`check`](Self::check), since their keys hold names.
+    /// Refuses schedules that can't be parsed. Separate from [`check`](Self::check), since the keys contain names.
     fn check_schedules(&self) -> Result<(), (String, String)> {
         for (name, spec) in &self.schedules {
             schedule::check_name(name).map_err(|error| (format!("schedules.{name}"), error.to_string()))?;
@@ -582,7 +584,7 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses rules and times of the archive's that make no sense.
+    /// Refuses rules and a schedule of the archive that are wrong.
     fn check_archive(&self) -> Result<(), (String, String)> {
         self.archive.check()?;
         let spec = ScheduleSpec { cron: self.archive.schedule.clone(), ..ScheduleSpec::default() };
@@ -591,14 +593,15 @@ impl Config {
     }
 }
 
-/// Variables of other programs that say where caches lie, the first that is set deciding.
+/// Environment variables that locate the user's caches, in order of precedence, each with the folder below it.
 const CACHE_VARIABLES: [(&str, &str); 2] = [("XDG_CACHE_HOME", "backline"), ("HOME", ".cache/backline")];
 
-/// Variables of other programs that say where a service's own files lie, the first that is set deciding. systemd names the folder itself.
+/// Environment variables that locate a service's state, in order of precedence, each with the folder below it. The one
+/// of systemd names the folder itself.
 const STATE_VARIABLES: [(&str, &str); 3] =
     [("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "backline"), ("HOME", ".local/state/backline")];
 
-/// The variables of this process that concern Backline. The one place where the host reads its environment.
+/// The environment variables of this process that Backline uses. Only this function reads the environment.
 #[must_use]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
@@ -610,13 +613,13 @@ pub fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Tells the service manager that started this process how it is, such as `READY=1`; does nothing where there is none (systemd sets
-/// `NOTIFY_SOCKET`).
+/// Reports a state such as `READY=1` to the service manager that started this process. Does nothing without one:
+/// systemd sets `NOTIFY_SOCKET`.
 pub fn tell_supervisor(state: &str) {
     if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
         && let Err(error) = notify(socket.as_encoded_bytes(), state)
     {
-        tracing::warn!(%error, state, "the service manager could not be told");
+        tracing::warn!(%error, state, "failed to notify the service manager");
     }
 }
 
@@ -633,14 +636,14 @@ fn notify(socket: &[u8], state: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Where compiled connectors are kept unless `sandbox.cache_dir` says otherwise: the user's cache folder.
+/// Default of `sandbox.cache_dir`, where compiled connectors are kept: below the user's cache folder.
 #[must_use]
 pub fn cache_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     first_folder(&CACHE_VARIABLES, environment)
 }
 
-/// Where this host keeps what must outlive its process unless `service.state_dir` says otherwise: the folder that systemd has made for
-/// it, or else the user's.
+/// Default of `service.state_dir`, where the host keeps what must outlive its process: the folder that systemd
+/// provides, or otherwise one below the user's folder for state.
 #[must_use]
 pub fn state_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     first_folder(&STATE_VARIABLES, environment)
@@ -650,14 +653,14 @@ fn first_folder(variables: &[(&str, &str)], environment: &BTreeMap<String, Strin
     variables.iter().find_map(|(variable, folder)| {
         let base = environment.get(*variable).filter(|base| Path::new(base).is_absolute())?;
         if folder.is_empty() {
-            // systemd may name several, separated by colons.
+            // systemd may give several, separated by colons.
             return base.split(':').next().map(PathBuf::from);
         }
         Some(Path::new(base).join(folder))
     })
 }
 
-/// Which configuration file is meant: the flag's, else `BACKLINE_CONFIG`'s, else `backline.toml` where it exists.
+/// The configuration file to read: the flag's, or else `BACKLINE_CONFIG`, or else `backline.toml` if it exists.
 #[must_use]
 pub fn find_file(flag: Option<&Path>, environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     if let Some(path) = flag {

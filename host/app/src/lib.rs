@@ -1,7 +1,7 @@
-//! Backline collects artists' daily numbers through sandboxed connectors.
+//! Backline collects artists' daily metrics through sandboxed connectors.
 //!
-//! This crate puts the others together: `pipeline` leads data through them, `api` and `cli` are its edges. See ARCHITECTURE.md for the map
-//! and the invariants.
+//! This crate combines the others: `pipeline` passes data through them, `api` and `cli` are its edges. See
+//! ARCHITECTURE.md for the map and the invariants.
 
 pub mod config;
 pub mod telemetry;

@@ -345,7 +345,7 @@ async fn a_grant_file_approves_what_it_lists() {
         let (code, shown, _) = command(&["plugins", "install", &more, "--grant-file", &whole]);
         assert_eq!((code, shown.as_str()), (Some(5), "+ GET https://more.example.com: Ages of fans\n"));
         let (code, shown, _) = command(&["plugins", "inspect", "youtube", "1.1.0"]);
-        assert!(code == Some(0) && shown.contains("It is waiting"), "{shown}");
+        assert!(code == Some(0) && shown.contains("State: waiting"), "{shown}");
     })
     .await;
 }

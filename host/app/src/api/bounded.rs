@@ -1,4 +1,5 @@
-//! Connections with bounds: how many there are, how long each may take to ask, and how much it may say before it is answered.
+//! Connections with bounds: how many there are, how long each may be silent, and how much each may send before it is
+//! answered.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,28 +14,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
-/// Most connections at a time; more wait in the kernel's queue.
+/// Most connections at the same time; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 128;
 
-/// How long a connection may go without any of an answer being sent: whoever sends a request byte by byte, or does not read, is cut off.
+/// Longest time between two writes to a connection. It closes connections whose client sends a request byte by byte, or
+/// does not read the answer.
 const QUIET_MAX: Duration = Duration::from_secs(30);
 
-/// Most bytes that a connection may send before it is answered: a request line and its headers.
+/// Most bytes of a request, with its line and headers: what a connection may send before it is answered.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// How long to wait after a connection could not be accepted; most often there are no file descriptors left.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How long to wait after accepting a connection failed; the usual cause is that no file descriptor is left.
+const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// A listener whose connections have bounds.
 pub(super) struct Bounded {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     quiet_max: Duration,
 }
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), quiet_max: QUIET_MAX }
+        Self { listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), quiet_max: QUIET_MAX }
     }
 }
 
@@ -43,14 +45,14 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The semaphore is never closed; if it were, nobody should be turned away for it.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        // The semaphore is never closed; if it were, connections would still be accepted.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         loop {
             match TcpListener::accept(&self.listener).await {
-                Ok((stream, address)) => return (Connection::new(stream, place, self.quiet_max), address),
+                Ok((stream, address)) => return (Connection::new(stream, permit, self.quiet_max), address),
                 Err(error) => {
-                    tracing::debug!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                    tracing::debug!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
                 }
             }
         }
@@ -61,22 +63,22 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that ends when it passes a bound.
+/// A connection that fails when it passes a bound.
 pub(super) struct Connection {
     stream: TcpStream,
     quiet_max: Duration,
     quiet_until: Pin<Box<Sleep>>,
     unanswered_bytes: usize,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>, quiet_max: Duration) -> Self {
+    fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, quiet_max: Duration) -> Self {
         let quiet_until = Box::pin(tokio::time::sleep(quiet_max));
-        Self { stream, quiet_max, quiet_until, unanswered_bytes: 0, _place: place }
+        Self { stream, quiet_max, quiet_until, unanswered_bytes: 0, _permit: permit }
     }
 
-    /// Pending, and woken when the time is over; an error once it is.
+    /// Pending until the time is over, then an error.
     fn while_in_time<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.quiet_until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
@@ -159,19 +161,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_says_nothing_or_goes_on_for_ever_is_cut_off() {
+    async fn a_silent_connection_is_closed() {
         let (mut connection, mut client) = pair(Duration::from_millis(100)).await;
         client.write_all(b"GET ").await.expect("sent");
         let mut buffer = [0; 4];
         connection.read_exact(&mut buffer).await.expect("read");
         let read = tokio::time::timeout(Duration::from_secs(20), connection.read(&mut buffer)).await;
-        let error = read.expect("it is cut off by itself").expect_err("cut off");
+        let error = read.expect("it ends in time").expect_err("closed");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(client);
     }
 
     #[tokio::test]
-    async fn a_request_without_end_is_cut_off_and_an_answer_starts_anew() {
+    async fn an_endless_request_is_refused_and_an_answer_resets_the_count() {
         let (mut connection, mut client) = pair(QUIET_MAX).await;
         let half = vec![b'a'; REQUEST_BYTES_MAX / 2 + 1];
         let mut buffer = vec![0; half.len()];
@@ -179,7 +181,7 @@ mod tests {
         connection.read_exact(&mut buffer).await.expect("half is in bounds");
         connection.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("answered");
         client.write_all(&half).await.expect("sent");
-        connection.read_exact(&mut buffer).await.expect("counted anew after an answer");
+        connection.read_exact(&mut buffer).await.expect("an answer resets the count");
         client.write_all(&half).await.expect("sent");
         let error = connection.read_exact(&mut buffer).await.expect_err("two halves are too much");
         assert!(error.to_string().contains("too large"), "{error}");

@@ -1,6 +1,6 @@
-//! What a running host answers over HTTP: whether it is alive, whether it can work, and its figures. The owner of axum.
+//! The HTTP endpoints of a running host: liveness, readiness and metrics. The owner of axum.
 //!
-//! These three need no authentication and tell nothing about artists; they listen on loopback unless the operator says otherwise.
+//! These endpoints need no authentication and reveal nothing about artists; they listen on loopback by default.
 
 mod bounded;
 
@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 use crate::pipeline::service::Watch;
 use bounded::Bounded;
 
-/// What Prometheus expects of OpenMetrics text.
+/// Content type of OpenMetrics text, as Prometheus expects it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Answers requests until `stop` is done and the last answer is given.
+/// Answers requests until `stop` completes and open requests are answered.
 ///
 /// # Errors
 /// When the listener fails.
@@ -43,7 +43,8 @@ fn router(watch: Arc<Watch>) -> Router {
         .with_state(watch)
 }
 
-/// The process runs and its event loop answers; nothing else is looked at, so that nobody restarts a host because its database is away.
+/// Says that the process runs and its event loop answers. It checks nothing else, so that a supervisor does not restart
+/// a host because its database is unreachable.
 async fn alive() -> &'static str {
     "ok"
 }
@@ -59,11 +60,11 @@ async fn metrics(State(watch): State<Arc<Watch>>) -> Response {
 }
 
 async fn unknown() -> Response {
-    refusal(StatusCode::NOT_FOUND, "there is nothing here; there are /healthz, /readyz and /metrics")
+    refusal(StatusCode::NOT_FOUND, "no such endpoint; the endpoints are /healthz, /readyz and /metrics")
 }
 
 async fn wrong_method() -> Response {
-    refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here")
+    refusal(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed; use GET or HEAD")
 }
 
 fn refusal(status: StatusCode, error: &str) -> Response {

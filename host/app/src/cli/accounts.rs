@@ -1,4 +1,4 @@
-//! `backline accounts …`: where artists are to be found.
+//! `backline accounts …`: artists' accounts on platforms.
 
 use clap::Subcommand;
 use serde_json::Value as Json;
@@ -14,18 +14,18 @@ use backline_store::{AccountFilter, Store};
 /// `backline accounts …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Add an artist's account on a platform; consent is recorded with it
+    /// Add an artist's account on a platform, and record consent to collect it
     Add {
         /// The artist's id
         artist: ArtistId,
-        /// Where, such as youtube
+        /// The platform, such as youtube
         platform: Platform,
-        /// The platform's own id of the account
+        /// The account's id on the platform
         platform_id: String,
-        /// Settings as the connector declares them, such as '{"storefronts":["us"]}'
+        /// Settings that the connector declares, such as '{"storefronts":["us"]}'
         #[arg(long, value_parser = values::settings, value_name = "JSON")]
         settings: Option<Json>,
-        /// Record no consent: the account stays excluded until it is given with `artists set`
+        /// Record no consent; the account stays excluded until `artists set` records it
         #[arg(long)]
         no_consent: bool,
         /// Print JSON
@@ -34,10 +34,10 @@ pub(super) enum Command {
     },
     /// List accounts
     List {
-        /// Only this artist's
+        /// Only accounts of this artist
         #[arg(long, value_name = "ID")]
         artist: Option<ArtistId>,
-        /// Only on this platform
+        /// Only accounts on this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<Platform>,
         /// Print JSON
@@ -48,10 +48,10 @@ pub(super) enum Command {
     Set {
         /// The account's id
         account: AccountId,
-        /// active or disabled
+        /// New status: active or disabled
         #[arg(long, value_parser = values::account_status)]
         status: Option<AccountStatus>,
-        /// Settings as the connector declares them; they replace the present ones
+        /// New settings; they replace all current ones
         #[arg(long, value_parser = values::settings, value_name = "JSON")]
         settings: Option<Json>,
     },
@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             expect_artist(&store, artist).await?;
             let platform_id = platform_id.trim().to_owned();
             if platform_id.is_empty() {
-                return Err(Failure::usage("the platform id is empty; give the platform's own id of the account"));
+                return Err(Failure::usage("the platform id is empty; give the account's id on the platform"));
             }
             expect_valid_settings(&store, &platform, settings.as_ref()).await?;
             let existing = find(&store, artist, &platform, &platform_id).await?;
@@ -91,7 +91,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             } else {
                 print::line(&format!(
                     "{} {}",
-                    if existing.is_some() { "known already:" } else { "added account" },
+                    if existing.is_some() { "exists already: account" } else { "added account" },
                     account.id
                 ))?;
             }
@@ -113,18 +113,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 ]
             };
             let headers = ["id", "artist", "platform", "platform id", "status", "settings"];
-            print::listing(
-                json,
-                &accounts,
-                &headers,
-                row,
-                "there is no such account; `backline accounts add` adds one",
-            )?;
+            print::listing(json, &accounts, &headers, row, "no account matches; `backline accounts add` adds one")?;
         }
         Command::Set { account, status, settings } => {
             let mut changed = expect_account(&store, account).await?;
             if status.is_none() && settings.is_none() {
-                return Err(Failure::usage("nothing to change was given; use --status or --settings"));
+                return Err(Failure::usage("nothing to change; give --status or --settings"));
             }
             expect_valid_settings(&store, &changed.platform, settings.as_ref()).await?;
             let now = context.clock.now();
@@ -141,7 +135,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// Refuses an account that does not exist.
+/// Reads an account; refuses an id that no account has.
 pub(super) async fn expect_account(store: &Store, account: AccountId) -> Result<Account, Failure> {
     let found = store.get_account(account).await?;
     found.ok_or_else(|| Failure::usage(format!("no account has the id {account}; `backline accounts list` shows them")))
@@ -161,15 +155,16 @@ async fn find(
 async fn expect_valid_settings(store: &Store, platform: &Platform, settings: Option<&Json>) -> Result<(), Failure> {
     let Some(settings) = settings else { return Ok(()) };
     let Some(release) = store.active_release(platform).await? else { return Ok(()) };
-    let validator = jsonschema::validator_for(&release.manifest.settings)
-        .map_err(|error| Failure::usage(format!("the connector's own schema of settings is wrong: {error}")))?;
+    let validator = jsonschema::validator_for(&release.manifest.settings).map_err(|error| {
+        Failure::usage(format!("the connector's schema for settings is invalid: {error}; report it to its author"))
+    })?;
     match validator.iter_errors(settings).next() {
         None => Ok(()),
         Some(error) => {
             let place = error.instance_path().to_string();
             let place = if place.is_empty() { "the settings".to_owned() } else { format!("settings{place}") };
             Err(Failure::usage(format!(
-                "{place}: {error}; `backline plugins inspect FILE --json` shows what {platform} takes"
+                "{place}: {error}; `backline plugins inspect FILE --json` shows the settings of {platform}"
             )))
         }
     }

@@ -1,4 +1,4 @@
-//! `backline archive …`: what is past its time, and putting it away.
+//! `backline archive …`: moves old metrics to the archive and deletes what its retention has passed.
 
 use std::io::IsTerminal as _;
 
@@ -16,18 +16,18 @@ use backline_store::ArchiveRun;
 /// `backline archive …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Say what would be moved and deleted, by which rule
+    /// Show what would be moved and deleted, and by which rule
     Plan {
-        /// As of this time, such as 2026-08-31T12:00:00Z, to look ahead or back
+        /// Time to plan for, such as 2026-08-31T12:00:00Z; now unless given
         #[arg(long, value_name = "TIME")]
         at: Option<DateTime<Utc>>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Move and delete what is past its time; may be stopped anywhere and run again
+    /// Move and delete what its retention has passed; can be stopped at any time and run again
     Run {
-        /// As of an earlier time: less is past its time then, which lets you go in small strides
+        /// Earlier time to run for, so that one run does less; now unless given
         #[arg(long, value_name = "TIME")]
         at: Option<DateTime<Utc>>,
         /// Change nothing; the same as `archive plan`
@@ -37,9 +37,9 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// List when this was done, the latest first
+    /// List archive runs, the latest first
     Runs {
-        /// At most so many
+        /// At most this many
         #[arg(long, default_value_t = 50)]
         limit: u32,
         /// Print JSON
@@ -79,7 +79,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             if json {
                 print::json(&run)?;
             } else if run.counts.is_empty() {
-                print::line("nothing was past its time")?;
+                print::line("nothing to move or delete")?;
             } else {
                 print::line(&counts(&run))?;
             }
@@ -87,7 +87,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Runs { limit, json } => {
             let runs = context.store().await?.list_archive_runs(limit).await?;
             let headers = ["started", "as of", "by", "state", "rows"];
-            print::listing(json, &runs, &headers, cells, "nothing was put away yet; `backline archive run` does so")?;
+            let none = "the archive has not run yet; `backline archive run` runs it now";
+            print::listing(json, &runs, &headers, cells, none)?;
         }
     }
     Ok(Exit::Done)
@@ -95,12 +96,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 
 fn show(plan: &Plan) -> Result<(), Failure> {
     print::table(
-        &["action", "table", "whose", "before", ">rows", "rule"],
+        &["action", "table", "scope", "before", ">rows", "rule"],
         plan.steps.iter().map(step_cells).collect(),
     )?;
     for passed in &plan.passed_over {
         print::note(&format!(
-            "{}: nothing by '{}', since '{}' wins",
+            "{}: rule '{}' does nothing, since rule '{}' takes precedence",
             passed.table.as_str(),
             passed.rule,
             passed.winner
@@ -110,9 +111,9 @@ fn show(plan: &Plan) -> Result<(), Failure> {
 }
 
 fn step_cells(step: &Step) -> Vec<String> {
-    let mut whose = step.scope.to_string();
+    let mut scope = step.scope.to_string();
     for except in &step.except {
-        whose = format!("{whose}, not {except}");
+        scope = format!("{scope}, not {except}");
     }
     let before = match &step.before {
         Before::Time(time) => print::time(*time),
@@ -125,7 +126,7 @@ fn step_cells(step: &Step) -> Vec<String> {
     vec![
         step.action.as_str().to_owned(),
         step.table.as_str().to_owned(),
-        whose,
+        scope,
         before,
         step.rows.map_or_else(|| print::NONE.to_owned(), |rows| rows.to_string()),
         step.rule.clone(),

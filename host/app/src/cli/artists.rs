@@ -1,4 +1,4 @@
-//! `backline artists …`: whose numbers are collected.
+//! `backline artists …`: the artists whose metrics are collected.
 
 use std::path::PathBuf;
 
@@ -23,16 +23,16 @@ pub(super) enum Command {
     Add {
         /// The artist's name
         name: String,
-        /// The artist's id in your own system; a new one unless given
+        /// The artist's id (a UUID) in your own system; generated unless given
         #[arg(long)]
         id: Option<ArtistId>,
-        /// Which customer of yours the artist belongs to
+        /// The customer of yours that the artist belongs to
         #[arg(long, default_value = "default")]
         tenant: Tenant,
-        /// Decides which day a number belongs to, such as Europe/Berlin
+        /// Time zone that decides which day a value belongs to, such as Europe/Berlin
         #[arg(long, value_parser = values::timezone, default_value = "UTC")]
         timezone: Tz,
-        /// Only active artists are collected
+        /// Subscription status; only active artists are collected
         #[arg(long, value_parser = values::subscription, default_value = "active")]
         status: SubscriptionStatus,
         /// Print JSON
@@ -41,33 +41,33 @@ pub(super) enum Command {
     },
     /// Import artists with their accounts and tokens from CSV or JSON
     Import {
-        /// CSV with a header, a JSON array, or one JSON object a line; - for standard input
+        /// CSV with a header, a JSON array, or one JSON object per line; - for standard input
         file: PathBuf,
-        /// Import the good rows and write the bad ones to a file
+        /// Import the valid rows, and write the invalid ones to a file
         #[arg(long)]
         skip_bad: bool,
-        /// Where bad rows go; FILE.bad.ndjson unless given
+        /// File to write invalid rows to, which must not exist; FILE.bad.ndjson unless given
         #[arg(long, value_name = "FILE", requires = "skip_bad")]
         bad_rows: Option<PathBuf>,
-        /// Record no consent: the accounts stay excluded until it is given
+        /// Record no consent; the accounts stay excluded until it is given
         #[arg(long)]
         no_consent: bool,
-        /// Replace tokens that are stored already; else they are kept, since they may have been refreshed since
+        /// Replace stored tokens; otherwise they are kept, since they may be fresher than those in the file
         #[arg(long)]
         replace_credentials: bool,
-        /// Check everything, change nothing
+        /// Check the file and change nothing
         #[arg(long)]
         dry_run: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Bring artists and accounts into step with your platform's own table (sync.url, sync.query)
+    /// Synchronise artists and accounts with a table of yours (sync.url, sync.query)
     Sync {
-        /// Say what would be done, change nothing
+        /// Show what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Switch off however many the table has no more
+        /// Switch off artists and accounts that the table no longer has, however many they are
         #[arg(long)]
         allow_removals: bool,
         /// Print JSON
@@ -76,13 +76,13 @@ pub(super) enum Command {
     },
     /// List artists
     List {
-        /// Only with this status
+        /// Only artists with this status
         #[arg(long, value_parser = values::subscription)]
         status: Option<SubscriptionStatus>,
-        /// Only this tenant's
+        /// Only artists of this tenant
         #[arg(long)]
         tenant: Option<Tenant>,
-        /// At most so many
+        /// At most this many
         #[arg(long, value_name = "N")]
         limit: Option<u32>,
         /// Print JSON
@@ -101,22 +101,22 @@ pub(super) enum Command {
     Set {
         /// The artist's id
         artist: ArtistId,
-        /// A new name
+        /// New name
         #[arg(long)]
         name: Option<String>,
-        /// Only active artists are collected
+        /// New subscription status; only active artists are collected
         #[arg(long, value_parser = values::subscription)]
         status: Option<SubscriptionStatus>,
-        /// Whether numbers are collected at all
+        /// Whether the artist is collected at all: true or false
         #[arg(long, value_name = "BOOL")]
         collection: Option<bool>,
-        /// Decides which day a number belongs to
+        /// Time zone that decides which day a value belongs to
         #[arg(long, value_parser = values::timezone)]
         timezone: Option<Tz>,
         /// Record consent for a platform; may be repeated
         #[arg(long, value_name = "PLATFORM")]
         consent: Vec<Platform>,
-        /// Record that consent for a platform was withdrawn; may be repeated
+        /// Record the withdrawal of consent for a platform; may be repeated
         #[arg(long, value_name = "PLATFORM")]
         withdraw: Vec<Platform>,
     },
@@ -137,15 +137,16 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             };
             if store.get_artist(artist.id).await?.is_some() {
                 return Err(Failure::usage(format!(
-                    "an artist has the id {} already; `backline artists set` changes it",
+                    "artist {} exists already; `backline artists set` changes it",
                     artist.id
                 )));
             }
             let saved = store.save_artists(std::slice::from_ref(&artist), context.clock.now()).await?;
             if saved.left_out > 0 {
                 return Err(Failure::usage(format!(
-                    "artist {} was erased and is not added; if the artist wants to come back, run `backline privacy readmit {}` first",
-                    artist.id, artist.id
+                    "artist {id} was erased and is not added; if the artist wants to come back, \
+                     run `backline privacy readmit {id}` first",
+                    id = artist.id
                 )));
             }
             if json {
@@ -173,7 +174,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 &artists,
                 &headers,
                 cells,
-                "there is no such artist; `backline artists add` or `import` adds some",
+                "no artist matches; `backline artists add` or `backline artists import` adds some",
             )?;
             Ok(Exit::Done)
         }
@@ -189,7 +190,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             changed.data_collection_enabled = collection.unwrap_or(changed.data_collection_enabled);
             changed.timezone = timezone.unwrap_or(changed.timezone);
             if let Some(both) = consent.iter().find(|platform| withdraw.contains(platform)) {
-                return Err(Failure::usage(format!("consent for {both} is both given and withdrawn; leave one out")));
+                return Err(Failure::usage(format!("consent for {both} is both given and withdrawn; remove one")));
             }
             if changed == before && consent.is_empty() && withdraw.is_empty() {
                 print::line("nothing to change")?;
@@ -259,7 +260,7 @@ fn cells(artist: &Artist) -> Vec<String> {
 
 fn checked_name(name: &str) -> Result<String, Failure> {
     match name.trim() {
-        "" => Err(Failure::usage("the artist's name is empty")),
+        "" => Err(Failure::usage("the artist's name is empty; give one")),
         name => Ok(name.to_owned()),
     }
 }

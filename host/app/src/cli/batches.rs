@@ -1,4 +1,4 @@
-//! `backline batches …`: the units of work, those that are dead above all, and bringing them back.
+//! `backline batches …`: lists batches, and retries dead ones.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -12,18 +12,18 @@ use backline_store::{BatchAccountView, BatchFilter, BatchView, Store};
 /// `backline batches …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List batches, those planned last first; unless a state is given, those that are open or dead
+    /// List batches, the latest first; without --state, those that are open or dead
     List {
-        /// Only in this state: planned, leased, deferred, done or dead
+        /// Only batches in this state: planned, leased, deferred, done or dead
         #[arg(long, value_name = "STATE", value_parser = state)]
         state: Option<BatchState>,
-        /// Only of this run
+        /// Only batches of this run
         #[arg(long, value_name = "ID")]
         run: Option<RunId>,
-        /// Only of this platform
+        /// Only batches of this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<Platform>,
-        /// At most so many
+        /// At most this many
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: u32,
         /// Print JSON
@@ -38,24 +38,24 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Bring dead batches back: they are planned anew with all their attempts, and their runs go on
+    /// Retry dead batches: they are planned again with all their attempts, and their runs continue
     Retry(RetryArguments),
 }
 
-/// What `backline batches retry` takes.
+/// Arguments of `backline batches retry`.
 #[derive(Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct RetryArguments {
-    /// These batches
+    /// Ids of the batches
     #[arg(value_name = "ID", conflicts_with = "all_dead")]
     batches: Vec<BatchId>,
-    /// Those of this run
+    /// Dead batches of this run
     #[arg(long, value_name = "ID")]
     run: Option<RunId>,
-    /// Those of this platform
+    /// Dead batches of this platform
     #[arg(long, value_name = "NAME")]
     platform: Option<Platform>,
-    /// All that are dead
+    /// All dead batches
     #[arg(long, conflicts_with_all = ["run", "platform"])]
     all_dead: bool,
 }
@@ -74,7 +74,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::List { state, run, platform, limit, json } => {
             let filter = BatchFilter { ids: Vec::new(), run, platform, state, limit: Some(limit) };
             let batches = store.list_batches(&filter).await?;
-            print::listing(json, &batches, &HEADERS, cells, "no such batch; `--state done` lists those that are done")?;
+            let none = "no batch matches; `--state done` lists finished batches";
+            print::listing(json, &batches, &HEADERS, cells, none)?;
         }
         Command::Show { batch, json } => show(&store, batch, json).await?,
         Command::Retry(arguments) => {
@@ -85,13 +86,13 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let retried = store.retry_batches(&filter, weights, context.clock.now()).await?;
             if retried.batches < named {
                 let left = named - retried.batches;
-                print::note(&format!("{left} of the batches named are not dead and stay as they are"));
+                print::note(&format!("{left} of the batches given are not dead and are not changed"));
             }
             let what = if retried.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", retried.batches) };
             let accounts = print::count(retried.accounts, "account");
             print::line(&match retried.batches {
-                0 => "nothing is dead there".to_owned(),
-                _ => format!("{what} with {accounts} planned anew; `backline serve` collects them"),
+                0 => "no dead batch matches".to_owned(),
+                _ => format!("{what} with {accounts} planned again; `backline serve` collects them"),
             })?;
         }
     }

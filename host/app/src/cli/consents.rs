@@ -1,4 +1,4 @@
-//! `backline consents …`: what artists have allowed, on which platform, and when.
+//! `backline consents …`: which consents artists gave or withdrew, for which platform, and when.
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
@@ -15,17 +15,17 @@ use backline_store::{COLLECTING_SCOPE, Recorded, Store};
 /// `backline consents …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Record that an artist agrees
+    /// Record that an artist gives consent
     Grant {
         #[command(flatten)]
         about: About,
     },
-    /// Record that an artist agrees no longer: tokens are removed, and batches under way store nothing more
+    /// Record that an artist withdraws consent: tokens are removed, and running batches store nothing more
     Withdraw {
         #[command(flatten)]
         about: About,
     },
-    /// Show everything on record of an artist, the latest last
+    /// List all consents and withdrawals of an artist, the latest last
     List {
         /// The artist's id
         artist: ArtistId,
@@ -35,17 +35,17 @@ pub(super) enum Command {
     },
 }
 
-/// What an entry is about.
+/// What a consent is about.
 #[derive(clap::Args)]
 pub(super) struct About {
     /// The artist's id
     artist: ArtistId,
-    /// For which platform, such as youtube
+    /// The platform, such as youtube
     platform: Platform,
-    /// What it covers; numbers are collected under `metrics`
+    /// What the consent covers; collection needs `metrics`
     #[arg(long, default_value = COLLECTING_SCOPE)]
     scope: String,
-    /// Where it was said, such as a form or a letter, for whoever asks later
+    /// Where it was given, such as a form or a letter; kept as evidence
     #[arg(long, default_value = "operator")]
     source: String,
 }
@@ -54,8 +54,8 @@ pub(super) struct About {
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
-        Command::Grant { about } => tell(context, &store, about, true).await,
-        Command::Withdraw { about } => tell(context, &store, about, false).await,
+        Command::Grant { about } => record_and_print(context, &store, about, true).await,
+        Command::Withdraw { about } => record_and_print(context, &store, about, false).await,
         Command::List { artist, json } => {
             expect_artist(&store, artist).await?;
             let history = store.consent_history(artist).await?;
@@ -69,26 +69,26 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 ]
             };
             let headers = ["recorded at", "platform", "scope", "consent", "source"];
-            let none = "nothing is on record; `backline consents grant` records that the artist agrees";
+            let none = "no consent is recorded; `backline consents grant` records one";
             print::listing(json, &history, &headers, cells, none)?;
             Ok(Exit::Done)
         }
     }
 }
 
-async fn tell(context: &Context, store: &Store, about: About, granted: bool) -> Outcome {
+async fn record_and_print(context: &Context, store: &Store, about: About, granted: bool) -> Outcome {
     let About { artist, platform, scope, source } = about;
     expect_artist(store, artist).await?;
     for (name, text) in [("--scope", &scope), ("--source", &source)] {
         if text.trim().is_empty() {
-            return Err(Failure::usage(format!("{name} is empty; leave it out, or say what it is")));
+            return Err(Failure::usage(format!("{name} is empty; give a value, or leave it out")));
         }
     }
     let consent = Consent { artist_id: artist, platform, granted, scope, source, recorded_at: context.clock.now() };
     let said = if granted { "granted" } else { "withdrawn" };
     let what = format!("{} for {}", consent.scope, consent.platform);
     match record(store, context.config(), consent).await? {
-        None => print::line(&format!("{what} was {said} already; nothing was added"))?,
+        None => print::line(&format!("{what} is {said} already; nothing was recorded"))?,
         Some(recorded) => {
             let tokens = recorded.credentials.len() as u64;
             let removed = if granted { String::new() } else { format!("; {} removed", print::count(tokens, "token")) };
@@ -98,7 +98,7 @@ async fn tell(context: &Context, store: &Store, about: About, granted: bool) -> 
     Ok(Exit::Done)
 }
 
-/// Adds to the append-only record under the scope of collecting, unless it says the same already.
+/// Records consent to collection, or its withdrawal, unless the latest record says the same.
 pub(super) async fn record_collecting(
     store: &Store,
     config: &Config,

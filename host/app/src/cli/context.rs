@@ -1,4 +1,4 @@
-//! What every command starts from: the configuration, the clock, and the way to the database.
+//! What every command needs: the configuration, the clock, and access to the database.
 
 use std::path::Path;
 
@@ -9,16 +9,16 @@ use crate::pipeline::Host;
 use backline_model::clock::Clock;
 use backline_store::{Store, StoreOptions};
 
-/// What every command starts from.
+/// What every command needs.
 pub(super) struct Context {
-    /// The configuration in force, with where its values came from.
+    /// The configuration, with the source of each value.
     pub loaded: Loaded,
     /// The machine's clock.
     pub clock: Clock,
 }
 
 impl Context {
-    /// Reads the configuration; `more` is set by flags of the command's own.
+    /// Reads the configuration; `more` are values that flags of a single command set.
     pub(super) fn load(global: &Global, more: &[Override]) -> Result<Self, Failure> {
         let environment = config::environment();
         let file = config::find_file(global.config.as_deref(), &environment);
@@ -27,26 +27,26 @@ impl Context {
         let mut loaded = Config::load(file.as_deref(), &environment, &overrides)?;
         let sandbox = &mut loaded.config.sandbox;
         sandbox.cache_dir = sandbox.cache_dir.take().or_else(|| config::cache_folder(&environment));
-        // The very binary that runs: it compiles components in a child process of limited memory and time.
+        // This binary itself compiles components, as a child process with limited memory and time.
         sandbox.compiler = sandbox.compiler.take().or_else(|| std::env::current_exe().ok());
         let service = &mut loaded.config.service;
         service.state_dir = service.state_dir.take().or_else(|| config::state_folder(&environment));
         Ok(Self { loaded, clock: Clock::system() })
     }
 
-    /// The configuration in force.
+    /// The configuration.
     pub(super) fn config(&self) -> &Config {
         &self.loaded.config
     }
 
-    /// Opens the database as it is, whatever its schema.
+    /// Opens the database without a check of its schema.
     pub(super) async fn open_any(&self) -> Result<Store, Failure> {
         let database = &self.config().database;
         let options = StoreOptions { connections_max: database.connections_max };
         Store::open(&database.url, options).await.map_err(|error| Failure::refused(&error))
     }
 
-    /// Opens a database that has the schema this binary needs.
+    /// Opens the database; refuses one with another schema than this binary needs.
     pub(super) async fn store(&self) -> Result<Store, Failure> {
         self.expect_database_file()?;
         let store = self.open_any().await?;
@@ -54,17 +54,17 @@ impl Context {
         Ok(store)
     }
 
-    /// Opens everything that collecting needs.
+    /// Opens everything that collection needs.
     pub(super) async fn host(&self) -> Result<Host, Failure> {
         self.expect_database_file()?;
         Host::open(self.config().clone(), self.clock.clone()).await.map_err(|error| Failure::refused(&error))
     }
 
-    /// Refuses a SQLite file that does not exist: opening would create an empty one, and no command but `migrate` should.
+    /// Refuses a SQLite file that does not exist: only `migrate` may create one, and opening would.
     pub(super) fn expect_database_file(&self) -> Result<(), Failure> {
         match sqlite_file(&self.config().database.url) {
             Some(path) if !Path::new(&path).exists() => {
-                Err(Failure::usage(format!("there is no database at {path}; make one with `backline migrate`")))
+                Err(Failure::usage(format!("there is no database at {path}; create one with `backline migrate`")))
             }
             _ => Ok(()),
         }
@@ -81,15 +81,18 @@ fn overrides(global: &Global) -> Result<Vec<Override>, Failure> {
             return Err(Failure::usage(format!("--set '{pair}' has no value; write --set collection.window_days=14")));
         };
         if key.trim() == "secrets.key" {
-            let message = "--set secrets.key would show the key in the list of processes; set secrets.key_file or BACKLINE_SECRETS__KEY";
+            let message = "--set secrets.key would show the key in the list of processes; \
+                           set secrets.key_file or BACKLINE_SECRETS__KEY";
             return Err(Failure::usage(message));
         }
         if key.trim() == "secrets.old_keys" {
-            let message = "--set secrets.old_keys would show keys in the list of processes; set secrets.old_key_files or BACKLINE_SECRETS__OLD_KEYS";
+            let message = "--set secrets.old_keys would show keys in the list of processes; \
+                           set secrets.old_key_files or BACKLINE_SECRETS__OLD_KEYS";
             return Err(Failure::usage(message));
         }
         if key.trim().starts_with("plugins.registries.") && key.trim().ends_with(".password") {
-            let message = "--set would show the registry's password in the list of processes; write it into the configuration file";
+            let message = "--set would show the registry's password in the list of processes; \
+                           set it in the configuration file";
             return Err(Failure::usage(message));
         }
         set(key.trim(), value, "--set");
@@ -111,7 +114,7 @@ fn sqlite_file(url: &str) -> Option<String> {
         _ => url,
     };
     let path = path.split('?').next().unwrap_or(path);
-    // `:memory:` and the like are the store's to refuse.
+    // The store refuses `:memory:` and the like.
     (!path.is_empty() && !path.starts_with(':')).then(|| path.to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! `backline credentials …`: secrets go in by standard input or a file, and never come out.
+//! `backline credentials …`: secrets are read from standard input or a file, and never printed.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::print;
 use backline_model::{Account, AccountId, Platform};
 use backline_store::{AccountFilter, CredentialFilter, SealedCredential, Store};
 
-/// Longest text that is read as a secret; an Apple key has under 1 KiB.
+/// Longest secret that is read, in bytes; an Apple key has under 1 KiB.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// `backline credentials …`
@@ -21,20 +21,20 @@ const SECRET_BYTES_MAX: u64 = 64 * 1024;
 pub(super) enum Command {
     /// Set a secret, read from standard input or a file
     Set {
-        /// For which platform, such as youtube
+        /// The platform, such as youtube
         platform: Platform,
-        /// For which slot of its connector; `backline plugins inspect` shows them
+        /// The connector's slot; `backline plugins inspect` shows them
         slot: String,
-        /// Whose it is, for slots that belong to accounts: the account's id, or the platform's id of it
+        /// The account, for slots that belong to accounts: its id, or its id on the platform
         #[arg(long, value_name = "ID")]
         account: Option<String>,
-        /// The file that holds it; standard input unless given
+        /// File that holds the secret; standard input unless given
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// List credentials, without what they hold
+    /// List credentials, without their secrets
     List {
-        /// Only this platform's
+        /// Only credentials of this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<Platform>,
         /// Print JSON
@@ -43,11 +43,11 @@ pub(super) enum Command {
     },
     /// Remove a credential
     Remove {
-        /// Of which platform
+        /// The platform
         platform: Platform,
-        /// Of which slot
+        /// The connector's slot
         slot: String,
-        /// Whose it is, for slots that belong to accounts
+        /// The account, for slots that belong to accounts
         #[arg(long, value_name = "ID")]
         account: Option<String>,
     },
@@ -83,7 +83,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let account = find_account(&store, &platform, account.as_deref()).await?;
             let Some(credential) = store.credential(&platform, &slot, account).await? else {
                 return Err(Failure::usage(format!(
-                    "no credential is set for {platform}/{slot} there; `backline credentials list` shows them"
+                    "{platform}/{slot} has no such credential; `backline credentials list` shows them"
                 )));
             };
             store.remove_credential(credential.id).await?;
@@ -93,7 +93,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// What may be seen of a credential. The sealed bytes stay where they are.
+/// What is shown of a credential: everything but the encrypted secret.
 fn listed(credential: &SealedCredential) -> Json {
     json!({
         "id": credential.id,
@@ -126,7 +126,7 @@ async fn find_account(store: &Store, platform: &Platform, given: Option<&str>) -
         [] => Err(unknown()),
         [account] => Ok(Some(account.id)),
         several => Err(Failure::usage(format!(
-            "{} accounts of {platform} are called '{given}'; give the account's own id",
+            "{} accounts of {platform} have the platform id '{given}'; give the account's own id",
             several.len()
         ))),
     }
@@ -152,11 +152,11 @@ fn read_secret(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
         }
     }
     if text.trim().is_empty() {
-        return Err(Failure::usage(format!("the secret from {place} is empty")));
+        return Err(Failure::usage(format!("the secret from {place} is empty; give one")));
     }
     if text.len() as u64 > SECRET_BYTES_MAX {
         return Err(Failure::usage(format!(
-            "what {place} holds is longer than {SECRET_BYTES_MAX} bytes; no secret is"
+            "the text from {place} is longer than {SECRET_BYTES_MAX} bytes, more than any secret; check the file"
         )));
     }
     Ok(text)

@@ -1,4 +1,4 @@
-//! `backline events …`: following what happens, and going on from where somebody stopped.
+//! `backline events …`: follows events, from now or from a cursor, and shows single ones.
 
 use std::time::Duration;
 
@@ -13,26 +13,26 @@ use backline_model::{ArtistId, Event};
 use backline_rules::delivery;
 use backline_store::{DeliveryFilter, EventCursor, Listener, Store, StoreError};
 
-/// Events read at once.
+/// Most events that one query reads.
 const PAGE: u32 = 500;
 
-/// How long what happens together is gathered before it is read: whoever reads events makes those wait that write some.
+/// How long to wait after a notification, so that one query reads what is written together: reading makes writers wait.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// How long to wait before the database is asked again after it did not answer.
+/// How long to wait before a failed query is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How often it is asked where nobody follows.
+/// Attempts of a query, first one included, without `--follow`.
 const TRIES: u32 = 5;
 
 /// `backline events …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Print events as they happen, each with the cursor to go on from
+    /// Print events as they happen, each with the cursor to continue from
     Tail(TailArguments),
-    /// Show one event, and who was told of it
+    /// Show one event and its deliveries
     Show {
-        /// Its id
+        /// The event's id
         id: Uuid,
         /// Print JSON
         #[arg(long)]
@@ -40,28 +40,28 @@ pub(super) enum Command {
     },
 }
 
-/// What `backline events tail` takes.
+/// Arguments of `backline events tail`.
 #[derive(Args)]
 pub(super) struct TailArguments {
-    /// Go on after this cursor; 0 is the beginning. Unless given, the latest events are printed first
+    /// Continue after this cursor; 0 is the beginning. Without it, the latest events are printed first
     #[arg(long, value_name = "CURSOR", conflicts_with = "last")]
     after: Option<EventCursor>,
-    /// How many of the latest events come first
+    /// How many of the latest events to print first
     #[arg(long, value_name = "N", default_value_t = 10)]
     last: u32,
-    /// Only events of this type, or such as metrics.*; may be repeated
+    /// Only events of this type, or of a pattern such as metrics.*; may be repeated
     #[arg(long = "type", value_name = "TYPE", value_parser = pattern)]
     types: Vec<String>,
-    /// Only about this artist
+    /// Only events about this artist
     #[arg(long, value_name = "ID")]
     artist: Option<ArtistId>,
-    /// Go on until interrupted, which is the default
+    /// Continue until interrupted; this is the default
     #[arg(long, overrides_with = "no_follow")]
     follow: bool,
-    /// Print what there is and end
+    /// Print existing events and exit
     #[arg(long)]
     no_follow: bool,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -85,7 +85,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 async fn tail(context: &Context, arguments: &TailArguments) -> Result<(), Failure> {
     let store = context.store().await?;
     let poll = Duration::from_millis(context.config().service.poll_ms);
-    // Before the first look, so that nothing is written unheard in between.
+    // Before the first query, so that an event written in between still notifies.
     let mut listener = if arguments.no_follow { None } else { Some(store.listener().await?) };
     let mut after = match arguments.after {
         Some(after) => after,
@@ -93,23 +93,23 @@ async fn tail(context: &Context, arguments: &TailArguments) -> Result<(), Failur
     };
     loop {
         after = print_after(&store, after, arguments).await?;
-        let Some(heard) = &mut listener else { return Ok(()) };
-        if wait(heard, poll).await {
+        let Some(listening) = &mut listener else { return Ok(()) };
+        if wait(listening, poll).await {
             tokio::time::sleep(GATHER).await;
         } else {
-            listener = Some(patiently(u32::MAX, async || store.listener().await).await?);
+            listener = Some(retrying(u32::MAX, async || store.listener().await).await?);
         }
     }
 }
 
-/// Asks the database again where it does not answer for a while, or events are being written for long.
-async fn patiently<T>(tries: u32, ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+/// Repeats a query that fails because the database does not answer, or is locked by a long write.
+async fn retrying<T>(tries: u32, query: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let mut tried = 1;
     loop {
-        match ask().await {
+        match query().await {
             Err(error) if error.is_transient() && tried < tries => {
                 if tried == 1 {
-                    print::note(&format!("{error}; it is asked again"));
+                    print::note(&format!("{error}; retrying"));
                 }
                 tried += 1;
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -119,17 +119,17 @@ async fn patiently<T>(tries: u32, ask: impl AsyncFn() -> Result<T, StoreError>) 
     }
 }
 
-/// Waits until there may be something new: the database rings, or a while has passed, since another process that writes to a file rings nobody.
-/// False where nothing will be heard any more.
+/// Waits until there may be new events: on a notification, or after `poll`, since SQLite does not notify other
+/// processes. False if the connection for notifications is lost.
 async fn wait(listener: &mut Listener, poll: Duration) -> bool {
     !matches!(tokio::time::timeout(poll, listener.next()).await, Ok(Err(_)))
 }
 
-/// Prints what comes after a cursor; answers how far it came.
+/// Prints the events after a cursor; returns the cursor of the last one.
 async fn print_after(store: &Store, mut after: EventCursor, wanted: &TailArguments) -> Result<EventCursor, Failure> {
     loop {
         let tries = if wanted.no_follow { TRIES } else { u32::MAX };
-        let events = patiently(tries, async || store.events_after(after, PAGE).await).await?;
+        let events = retrying(tries, async || store.events_after(after, PAGE).await).await?;
         for (cursor, event) in &events {
             after = *cursor;
             let is_type = wanted.types.is_empty()

@@ -1,4 +1,4 @@
-//! `backline health`: how collecting goes, and what should be done.
+//! `backline health`: objectives, alerts and recommendations.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{print, values};
 use crate::pipeline::Host;
 use backline_model::health::{Alert, Health, HealthReport, Objective, Recommendation, Urgency};
 
-/// What `backline health` takes.
+/// Arguments of `backline health`.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct HealthArguments {
@@ -24,14 +24,14 @@ pub(super) struct HealthArguments {
 
 #[derive(Args)]
 struct ShowArguments {
-    /// How far back to look, such as 24h or 7d; health.window_hours unless given
+    /// Time that the report covers, such as 24h or 7d; health.window_hours unless given
     #[arg(long, value_name = "TIME", value_parser = values::window)]
     window: Option<TimeDelta>,
-    /// Show it anew every so many seconds, until Ctrl-C
+    /// Refresh every SECONDS until Ctrl-C; 5 unless given
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
         value_parser = clap::value_parser!(u64).range(1..))]
     watch: Option<u64>,
-    /// End with code 1 where an objective is missed or an alert is firing
+    /// Exit with code 1 if an objective is missed or an alert is firing
     #[arg(long, conflicts_with = "watch")]
     check: bool,
     /// Print JSON
@@ -41,7 +41,7 @@ struct ShowArguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List alerts that have fired, and since when each does or does not
+    /// List alerts that have ever fired, each with its state and since when
     Alerts {
         /// Print JSON
         #[arg(long)]
@@ -63,31 +63,31 @@ pub(super) async fn run(context: &Context, arguments: HealthArguments) -> Outcom
         None => {
             let report = host.health(show.window).await?;
             print_report(&report, show.json)?;
-            Ok(if show.check && !is_well(&report) { Exit::Unwell } else { Exit::Done })
+            Ok(if show.check && !is_healthy(&report) { Exit::Unwell } else { Exit::Done })
         }
         Some(seconds) => watch(&host, &show, Duration::from_secs(seconds)).await,
     }
 }
 
-/// Shows it again and again; on a terminal in place.
+/// Prints the report at an interval; on a terminal in place.
 async fn watch(host: &Host, show: &ShowArguments, every: Duration) -> Outcome {
     let in_place = std::io::stdout().is_terminal() && !show.json;
-    let mut looks = tokio::time::interval(every);
+    let mut ticks = tokio::time::interval(every);
     loop {
         tokio::select! {
-            _ = looks.tick() => {}
+            _ = ticks.tick() => {}
             _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
         }
         let report = host.health(show.window).await?;
         if in_place {
-            // Clears the screen and goes to its top left corner.
+            // Clears the screen and moves to its top left corner.
             print::line("\u{1b}[2J\u{1b}[H")?;
         }
         print_report(&report, show.json)?;
     }
 }
 
-fn is_well(report: &HealthReport) -> bool {
+fn is_healthy(report: &HealthReport) -> bool {
     report.alerts.is_empty() && report.objectives.iter().all(|objective| objective.met != Some(false))
 }
 
@@ -126,13 +126,13 @@ fn print_report(report: &HealthReport, as_json: bool) -> Result<(), Failure> {
     for objective in &report.objectives {
         print::line(&objective_line(objective))?;
     }
-    print::line(&format!("  the cost rests on {}", report.cost.basis))?;
+    print::line(&format!("  the cost is based on {}", report.cost.basis))?;
     for alert in &report.alerts {
         let place = alert.platform.as_ref().map_or_else(String::new, |platform| format!(" of {platform}"));
-        print::line(&format!("! {}{place} fires since {}", alert.name.as_str(), print::time(alert.since)))?;
+        print::line(&format!("! {}{place} has been firing since {}", alert.name.as_str(), print::time(alert.since)))?;
     }
     if report.recommendations.is_empty() {
-        return print::line("\nthere is nothing to recommend");
+        return print::line("\nno recommendations");
     }
     print::line("\nrecommendations")?;
     report.recommendations.iter().try_for_each(|recommendation| print::line(&recommendation_lines(recommendation)))
@@ -170,11 +170,11 @@ fn objective_line(objective: &Objective) -> String {
         _ => format!("${value:.2}"),
     };
     let (what, sign) = match objective.name {
-        "success" => ("collected of planned", ">"),
-        "lag" => ("stored after a run was due, 95 of 100 rows within", "<"),
+        "success" => ("accounts collected of those planned", ">"),
+        "lag" => ("from a run's due time to storage, 95th percentile", "<"),
         "quality" => ("values that pass validation", ">"),
-        "run_time" => ("longest run at work", "<"),
-        _ => ("a month for 1,000 artists", "<"),
+        "run_time" => ("longest run", "<"),
+        _ => ("cost a month for 1,000 artists", "<"),
     };
     let value = objective.value.map_or_else(|| "no data".to_owned(), shown);
     format!("{mark} {what}: {value} (target {sign} {})", shown(objective.target))

@@ -1,4 +1,4 @@
-//! `backline hosts`: which hosts work on this database.
+//! `backline hosts`: the hosts that use this database.
 
 use clap::Args;
 
@@ -7,7 +7,7 @@ use super::exit::{Exit, Outcome};
 use super::print;
 use backline_store::KnownHost;
 
-/// What `backline hosts` takes.
+/// Arguments of `backline hosts`.
 #[derive(Args)]
 pub(super) struct HostsArguments {
     /// Print JSON
@@ -30,6 +30,6 @@ pub(super) async fn run(context: &Context, arguments: &HostsArguments) -> Outcom
         ]
     };
     let headers = ["name", "version", "state", "started", "seen", "leads"];
-    print::listing(arguments.json, &hosts, &headers, row, "no host runs; `backline serve` starts one")?;
+    print::listing(arguments.json, &hosts, &headers, row, "no host is running; `backline serve` starts one")?;
     Ok(Exit::Done)
 }

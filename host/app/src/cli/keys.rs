@@ -1,36 +1,37 @@
-//! `backline keys …`: the key that seals credentials, and replacing it by another.
+//! `backline keys …`: generates and rotates the keys that encrypt credentials.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::context::Context;
-use super::exit::{Exit, Failure, Outcome};
-use super::print;
+use super::exit::{Exit, Outcome};
+use super::output::{Access, Existing};
+use super::{output, print};
 use crate::pipeline::KeyUse;
 use backline_gateway::secrets::Keyring;
 
 /// `backline keys …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Make a new key: print it, or write it to a file that only you can read
+    /// Generate a key: print it, or write it to a file that only you can read
     Generate {
-        /// Where to write it; the file must not exist
+        /// File to write it to, which must not exist; - for standard output, which is also the default
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Seal everything with the key that seals now; hosts go on collecting meanwhile
+    /// Encrypt all secrets with the current key; hosts continue to collect meanwhile
     Rotate {
-        /// Seal with this key instead; every host must have it under secrets.old_key_files already
+        /// File of another key to encrypt with; every host must have it under secrets.old_key_files already
         #[arg(long, value_name = "FILE")]
         new_key_file: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show with which keys secrets are sealed, and which key can go
+    /// List keys with what they encrypt, and whether they can be removed
     Status {
         /// Print JSON
         #[arg(long)]
@@ -71,21 +72,23 @@ async fn rotate(context: &Context, new_key_file: Option<&Path>, json: bool) -> O
         print::json(&report)?;
     } else {
         print::line(&format!(
-            "{} sealed anew with key {}; {} were already",
+            "{} encrypted with key {}; {} were already",
             print::count(report.resealed, "secret"),
             report.key_id,
             report.current
         ))?;
         if report.changed > 0 {
-            print::note(&format!("{} changed meanwhile; run it again", print::count(report.changed, "secret")));
+            let changed = print::count(report.changed, "secret");
+            print::note(&format!("{changed} changed meanwhile; run `backline keys rotate` again"));
         }
         if report.unreadable > 0 {
+            let unreadable = print::count(report.unreadable, "secret");
             print::note(&format!(
-                "{} can't be opened with any key here; set the key it was sealed with under secrets.old_key_files, or set the credential anew",
-                print::count(report.unreadable, "secret")
+                "{unreadable} can't be decrypted with any configured key; add the right key to secrets.old_key_files, \
+                 or set the credential again"
             ));
         }
-        print::note("`backline keys status` tells when the old key can go");
+        print::note("`backline keys status` shows when the old key can be removed");
     }
     Ok(if report.unreadable + report.changed > 0 { Exit::Partial } else { Exit::Done })
 }
@@ -93,44 +96,27 @@ async fn rotate(context: &Context, new_key_file: Option<&Path>, json: bool) -> O
 fn cells(one: &KeyUse) -> Vec<String> {
     let secrets: u64 = one.secrets.values().sum();
     let remark = match (one.role, one.can_go) {
-        (_, true) => "nothing is sealed with it: it can be taken out of the configuration of every host that says so",
-        ("opens", _) => "`backline keys rotate` seals these anew",
-        ("unknown", _) => "not configured here: nothing opens these",
+        (_, true) => "not used: can be removed from the configuration of every host that shows this",
+        ("opens", _) => "`backline keys rotate` encrypts these with the current key",
+        ("unknown", _) => "not configured here: these can't be decrypted",
         _ => "",
     };
     vec![one.key_id.clone(), one.role.to_owned(), secrets.to_string(), one.kept_tokens.to_string(), remark.to_owned()]
 }
 
-/// Makes a key. It needs neither configuration nor database.
+/// Generates a key. This needs neither configuration nor database.
 pub(super) fn generate(file: Option<&Path>) -> Outcome {
     let key = Keyring::generate_base64();
-    match file {
-        None => print::line(&key)?,
-        Some(path) => {
-            write_private(path, &format!("{key}\n"))?;
-            print::note(&format!(
-                "wrote a new key to {}: set secrets.key_file to it and keep a copy, since credentials can't be read without it",
-                path.display()
-            ));
-        }
-    }
+    let Some(path) = file.filter(|path| !output::is_stdout(path)) else {
+        print::line(&key)?;
+        return Ok(Exit::Done);
+    };
+    // Without --force: replacing a key that is in use makes every credential sealed with it unreadable.
+    let existing = Existing::Refuse("name another file, or remove this one if nothing needs it");
+    output::write(path, format!("{key}\n").as_bytes(), Access::Private, existing)?;
+    let path = path.display();
+    print::note(&format!(
+        "wrote a new key to {path}: set secrets.key_file to it and keep a copy; without it, credentials can't be read"
+    ));
     Ok(Exit::Done)
-}
-
-/// Writes a new file that only its owner can read.
-pub(super) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut options = std::fs::File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(|error| {
-        Failure::usage(match error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                format!("{} exists already; name another file, or remove it if nothing needs it", path.display())
-            }
-            _ => format!("failed to create {}: {error}", path.display()),
-        })
-    })?;
-    file.write_all(text.as_bytes())
-        .map_err(|error| Failure::failed(format!("failed to write {}: {error}", path.display())))
 }

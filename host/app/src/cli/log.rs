@@ -1,4 +1,4 @@
-//! What is logged to standard error, and where traces go.
+//! The log on standard error, and the export of traces.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::exit::Failure;
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::telemetry::Traces;
 
-/// How long the last spans may take to be sent when the process ends.
+/// How long sending the last spans may take when the process ends.
 const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// The log of this process.
@@ -21,7 +21,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Starts logging to standard error and, where that is configured, sending traces. Called once, inside the runtime.
+    /// Starts the log and, if configured, the export of traces. Call it once, inside the runtime.
     pub(super) fn start(config: &Config) -> Result<Self, Failure> {
         let (filter, handle) = reload::Layer::new(filter(&config.log)?);
         let lines =
@@ -48,14 +48,14 @@ impl Log {
         Ok(Self { filter: handle, traces })
     }
 
-    /// Puts another filter into force.
+    /// Changes the filter of the log.
     pub(super) fn refilter(&self, config: &LogConfig) -> Result<(), Failure> {
         self.filter
             .reload(filter(config)?)
             .map_err(|error| Failure::failed(format!("failed to change the log's filter: {error}")))
     }
 
-    /// Sends what traces are left, for a moment at most.
+    /// Sends the remaining spans, for no longer than [`LAST_SPANS`].
     pub(super) async fn end(self) {
         if let Some(traces) = self.traces {
             traces.stop(LAST_SPANS).await;

@@ -1,6 +1,7 @@
-//! The command line: arguments in, sentences, tables or JSON out. Three phases: parse, read the configuration, do.
+//! The command line, in three phases: parse the arguments, read the configuration, run the command.
 //!
-//! One file a group of commands. None of them knows how things are done; they ask [`crate::pipeline`] and [`backline_store`].
+//! Each group of commands has a file, which reads arguments and prints sentences, tables or JSON. The work itself is in
+//! [`crate::pipeline`] and [`backline_store`].
 
 mod accounts;
 mod archive;
@@ -17,6 +18,7 @@ mod import;
 mod keys;
 mod log;
 mod numbers;
+mod output;
 mod plugins;
 mod print;
 mod privacy;
@@ -42,7 +44,7 @@ use context::Context;
 use exit::{Exit, Failure, Outcome};
 use log::Log;
 
-/// Collects artists' daily numbers from many platforms, each through a sandboxed connector.
+/// Collects artists' daily metrics from many platforms, each through a sandboxed connector.
 #[derive(Parser)]
 #[command(name = "backline", version, arg_required_else_help = true, disable_help_subcommand = true)]
 struct Arguments {
@@ -52,29 +54,29 @@ struct Arguments {
     command: Command,
 }
 
-/// Flags of every command.
+/// Flags that every command has.
 #[derive(clap::Args)]
 struct Global {
-    /// Configuration file; else BACKLINE_CONFIG, else backline.toml where it exists
+    /// Configuration file; the default is BACKLINE_CONFIG, or else backline.toml if it exists
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Database: sqlite://file or postgres://user:password@host/name
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
-    /// Any key of the configuration, such as --set collection.window_days=14; may be repeated
+    /// Set a key of the configuration, such as collection.window_days=14; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// What is logged to standard error, such as info or backline=debug
+    /// Filter of the log on standard error, such as info or backline=debug
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
 }
 
-/// How long tasks that nobody waits for may take when a command is done.
+/// How long tasks still in the background may take once a command has finished.
 const RUNTIME_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Subcommand)]
 enum Command {
-    /// Bring the database's schema up to date
+    /// Create the database, or update its schema
     Migrate(settings::MigrateArguments),
     /// Add, import, list, show and change artists
     #[command(subcommand)]
@@ -82,78 +84,78 @@ enum Command {
     /// Add, list and change artists' accounts on platforms
     #[command(subcommand)]
     Accounts(accounts::Command),
-    /// Record and show what artists agree to, and what no longer
+    /// Grant, withdraw and list artists' consents
     #[command(subcommand)]
     Consents(consents::Command),
-    /// Export, erase and look for everything about an artist
+    /// Export, erase and search for the data of an artist
     #[command(subcommand)]
     Privacy(privacy::Command),
-    /// Set, list and remove secrets; values come from standard input or a file
+    /// Set, list and remove secrets; values are read from standard input or a file
     #[command(subcommand)]
     Credentials(credentials::Command),
-    /// Install, list, inspect and pack connectors
+    /// Install, grant, activate, roll back, pack and sign connectors
     #[command(subcommand)]
     Plugins(plugins::Command),
-    /// Say what a run would do: batches, requests, quota units, duration
+    /// Show what a run would do: batches, requests, budget units, duration
     Plan(run::PlanArguments),
-    /// Collect on schedule until told to stop; several hosts may share one PostgreSQL
+    /// Collect on schedule until stopped; several hosts can share one PostgreSQL database
     Serve(serve::ServeArguments),
-    /// List the hosts that work on this database
+    /// List the hosts that use this database
     Hosts(hosts::HostsArguments),
     /// Collect now
     Run(run::RunArguments),
     /// Show collected metrics
     Metrics(numbers::NumbersArguments),
-    /// Show how metrics moved over 1, 7, 28 and 90 days
+    /// Show how metrics changed over 1, 7, 28 and 90 days
     Growth(numbers::NumbersArguments),
-    /// List, release and discard values that validation withheld
+    /// List, release and discard values that failed validation
     #[command(subcommand)]
     Quarantine(quarantine::Command),
-    /// List and show past runs
+    /// List and show runs
     #[command(subcommand)]
     Runs(runs::Command),
-    /// List and show batches, and bring dead ones back
+    /// List and show batches, and retry dead ones
     #[command(subcommand)]
     Batches(batches::Command),
-    /// Follow what happens, event by event
+    /// Follow and show events
     #[command(subcommand)]
     Events(events::Command),
-    /// Tell others of events: webhooks, the AI trigger, push notifications
+    /// Deliver events to other systems: webhooks, the AI trigger, push notifications
     #[command(subcommand)]
     Webhooks(webhooks::Command),
-    /// List, add, switch and remove schedules
+    /// List, add, remove, enable and disable schedules
     #[command(subcommand)]
     Schedules(schedules::Command),
-    /// Put away what is past its time: numbers to the archive, documents for good
+    /// Move old metrics to the archive, and delete old documents
     #[command(subcommand)]
     Archive(archive::Command),
-    /// Show the configuration in force
+    /// Show the configuration
     #[command(subcommand)]
     Config(settings::ConfigCommand),
-    /// Make keys that seal credentials, and replace one by another
+    /// Generate and rotate the keys that encrypt credentials
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Show how collecting goes, what it is held against, and what should be done
+    /// Show the health of collection: objectives, alerts and recommendations
     Health(health::HealthArguments),
-    /// Ask the host at the configured address whether it is ready
+    /// Check whether the host at the configured address is ready
     Ready,
-    /// Compile a component; started by the host itself, in a process of limited memory and time
+    /// Compile a component; the host starts this command itself, with limited memory and time
     #[command(hide = true)]
     CompileComponent(CompileArguments),
 }
 
-/// What the host tells the process that compiles: the limits in force, since it reads no configuration.
+/// Arguments of the compiling process. They hold the limits, since it reads no configuration.
 #[derive(clap::Args)]
 struct CompileArguments {
-    /// The component
+    /// File of the component
     component: PathBuf,
-    /// Where the compiled code goes
+    /// File to write the compiled code to
     compiled: PathBuf,
     /// Address space, in bytes
     memory_bytes_max: u64,
     /// Processor time, in seconds
     cpu_s_max: u64,
-    /// Wall-clock time, in seconds; the host that started it keeps to it
+    /// Wall-clock time, in seconds; enforced by the host that started it
     wall_s_max: u64,
 }
 
@@ -185,7 +187,7 @@ fn start() -> Outcome {
     let Arguments { global, command } =
         Arguments::from_arg_matches(&matches).map_err(|error| Failure::usage(usage_sentence(&error)))?;
     let command = match command {
-        // Neither may fail for a configuration that it does not need.
+        // Neither needs the configuration, so that a wrong one must not make it fail.
         Command::CompileComponent(arguments) => return compile(&arguments),
         Command::Keys(keys::Command::Generate { file }) => return keys::generate(file.as_deref()),
         command => command,
@@ -201,7 +203,7 @@ fn start() -> Outcome {
     let outcome = runtime.block_on(async {
         let log = Log::start(context.config());
         let outcome = match (&command, &log) {
-            // It tells everything that is wrong at once.
+            // It reports a wrong log filter together with all other problems.
             (Command::Serve(arguments), log) => {
                 serve::run(&context, arguments, &global, log.as_ref().map_err(Clone::clone)).await
             }
@@ -213,7 +215,7 @@ fn start() -> Outcome {
         }
         outcome
     });
-    // A compilation that nobody waits for any more must not keep the process.
+    // An abandoned compilation must not keep the process alive.
     runtime.shutdown_timeout(RUNTIME_ENDS_WITHIN);
     outcome
 }
@@ -228,7 +230,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Credentials(command) => credentials::run(context, command).await,
         Command::Plugins(command) => plugins::run(context, command).await,
         Command::Plan(arguments) => run::plan(context, arguments).await,
-        Command::Serve(_) => Err(Failure::failed("a service is started before other commands")),
+        Command::Serve(_) => Err(Failure::failed("`backline serve` is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
         Command::Health(arguments) => health::run(context, arguments).await,
         Command::Ready => ready::run(context).await,
@@ -257,7 +259,7 @@ fn compile(arguments: &CompileArguments) -> Outcome {
     }
 }
 
-/// What clap complains about, as one sentence: its first paragraph, its tips, and where to read on.
+/// A usage error as one sentence: the first paragraph of clap's text, its tips, and the `--help` to read.
 fn usage_sentence(error: &clap::Error) -> String {
     let text = error.to_string();
     let mut parts: Vec<String> = Vec::new();

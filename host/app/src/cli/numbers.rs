@@ -12,7 +12,7 @@ use backline_model::growth::SPANS_DAYS;
 use backline_model::{ArtistId, Change, GrowthRow, MetricsRow, NoChange, Platform, Severity};
 use backline_store::{MetricsFilter, Store};
 
-/// What both commands take.
+/// Arguments of both commands.
 #[derive(Args)]
 pub(super) struct NumbersArguments {
     /// The artist's id; all artists unless given
@@ -20,13 +20,13 @@ pub(super) struct NumbersArguments {
     /// Only this platform
     #[arg(long, value_name = "NAME")]
     platform: Option<Platform>,
-    /// From this date on
+    /// Earliest date, such as 2026-11-01
     #[arg(long, value_parser = values::date, value_name = "DATE")]
     since: Option<NaiveDate>,
-    /// Up to this date
+    /// Latest date
     #[arg(long, value_parser = values::date, value_name = "DATE")]
     until: Option<NaiveDate>,
-    /// At most so many rows, the latest first
+    /// At most this many rows, the latest first
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
     /// Print JSON
@@ -55,7 +55,7 @@ impl NumbersArguments {
     }
 }
 
-/// Refuses an artist that does not exist.
+/// Reads an artist; refuses an id that no artist has.
 pub(super) async fn expect_artist(store: &Store, artist: ArtistId) -> Result<backline_model::Artist, Failure> {
     let found = store.get_artist(artist).await?;
     found.ok_or_else(|| Failure::usage(format!("no artist has the id {artist}; `backline artists list` shows them")))
@@ -68,7 +68,7 @@ pub(super) async fn metrics(context: &Context, arguments: NumbersArguments) -> O
     if arguments.json {
         print::json(&rows)?;
     } else if rows.is_empty() {
-        print::note("no metrics are stored for this; `backline run` collects, `backline runs list` shows what was");
+        print::note("no metrics are stored for this; `backline run` collects, `backline runs list` shows past runs");
     } else {
         let of_row = |row: &MetricsRow| named(arguments.artist, row.artist_id, metric_lines(row));
         print_numbers(
@@ -80,7 +80,7 @@ pub(super) async fn metrics(context: &Context, arguments: NumbersArguments) -> O
     Ok(Exit::Done)
 }
 
-/// Lines with their artist in front, unless there is one only.
+/// Adds a column for the artist, unless all lines are of one artist.
 fn named(only: Option<ArtistId>, artist: ArtistId, mut lines: Vec<Vec<String>>) -> Vec<Vec<String>> {
     if only.is_none() {
         lines.iter_mut().for_each(|line| line.insert(0, artist.to_string()));
@@ -119,7 +119,7 @@ pub(super) async fn growth(context: &Context, arguments: NumbersArguments) -> Ou
     if arguments.json {
         print::json(&rows)?;
     } else if rows.is_empty() {
-        print::note("no growth is stored for this; it is computed when metrics are collected with `backline run`");
+        print::note("no growth is stored for this; `backline run` computes it as it collects metrics");
     } else {
         let of_row = |row: &GrowthRow| named(arguments.artist, row.artist_id, growth_lines(row));
         print_numbers(

@@ -1,4 +1,4 @@
-//! Standard output: tables for people, JSON for programs. Everything else a command says goes to standard error.
+//! Standard output: tables for people, JSON for programs. All other messages go to standard error.
 
 use std::io::{self, Write as _};
 
@@ -14,7 +14,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&text)
 }
 
-/// Prints one line. A reader that has closed the pipe, such as `head`, is no failure.
+/// Prints one line. A closed pipe is no failure: `head` closes it when it has read enough.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -22,18 +22,18 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Says something to the person at the terminal.
+/// Prints a message for the user to standard error.
 pub(super) fn note(text: &str) {
-    // Nobody is left to be told if this fails.
+    // If this fails, there is no other place to report it.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// A table: headers that start with `>` are columns of numbers.
+/// Prints a table. Columns whose header starts with `>` hold numbers and are aligned right.
 pub(super) fn table(headers: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
     line(&render(headers, rows))
 }
 
-/// One listing in either form; an empty table is explained instead of printed.
+/// Prints a listing as JSON or as a table; instead of an empty table it prints `if_empty`.
 pub(super) fn listing<T: Serialize>(
     as_json: bool,
     items: &[T],
@@ -66,15 +66,15 @@ fn render(headers: &[&str], rows: Vec<Vec<String>>) -> String {
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// What stands in a cell without a value.
+/// Text of a cell without a value.
 pub(super) const NONE: &str = "–";
 
-/// A time as a cell, to the second.
+/// A time in UTC, to the second.
 pub(super) fn time(at: chrono::DateTime<chrono::Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// A count with its thing: `1 artist`, `2 artists`.
+/// A number with its noun: `1 artist`, `2 artists`.
 pub(super) fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }

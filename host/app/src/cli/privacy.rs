@@ -1,4 +1,4 @@
-//! `backline privacy …`: everything about one artist handed over, erased, or looked for.
+//! `backline privacy …`: exports, erases and searches for the data of one artist.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, IsTerminal as _};
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::output::{Access, Existing, Output};
 use super::print;
 use crate::pipeline::{Host, identifiers_of_export};
 use backline_model::ArtistId;
@@ -19,46 +20,49 @@ use backline_store::Sighting;
 /// `backline privacy …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Write everything about an artist to a zip of JSON and CSV
+    /// Export all data about an artist to a zip of JSON and CSV
     Export {
         /// The artist's id
         artist: ArtistId,
-        /// The zip; - for standard output
+        /// File to write the zip to; - for standard output
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
     },
-    /// Erase an artist from every table, for good, and keep the artist out
+    /// Erase an artist from every table permanently, and refuse to import the artist again
     Erase {
         /// The artist's id
         artist: ArtistId,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
-        /// Look afterwards whether anything is left
+        /// Check afterwards that nothing is left
         #[arg(long)]
         verify: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Look for an artist in every column of text of the database
+    /// Search every text column of the database for an artist
     Verify {
         /// The artist's id
         artist: ArtistId,
-        /// Something else the artist is recognised by, such as a platform's id; may be repeated
+        /// Another text to search for, such as the artist's id on a platform; may be repeated
         #[arg(long, value_name = "TEXT")]
         identifier: Vec<String>,
-        /// Take what the artist is recognised by from an export made before
+        /// Earlier export of the artist, to search for the identifiers in it
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
-        /// Look into the stored documents of other artists too, which takes long
+        /// Also search the stored documents of other artists, which takes long
         #[arg(long)]
         documents: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Let an erased artist be imported and collected again, because the artist wants to
+    /// Allow an erased artist to be imported and collected again, at the artist's wish
     Readmit {
         /// The artist's id
         artist: ArtistId,
@@ -69,7 +73,7 @@ pub(super) enum Command {
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let host = context.host().await?;
     match command {
-        Command::Export { artist, out } => export(&host, artist, &out).await,
+        Command::Export { artist, out, force } => export(&host, artist, &out, force).await,
         Command::Erase { artist, yes, verify, json } => {
             if !yes {
                 ask(&host, artist).await?;
@@ -88,43 +92,25 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             if json {
                 print::json(&json!({ "searched_for": identifiers.len(), "found": found, "not_searched": hidden }))?;
             } else {
-                tell_found(&found, &hidden, &identifiers)?;
+                print_found(&found, &hidden, &identifiers)?;
             }
             Ok(exit_of(&found))
         }
         Command::Readmit { artist } => {
             host.readmit(artist).await?;
-            print::line(&format!(
-                "artist {artist} may come back: import or add the artist again; nothing that was erased does"
-            ))?;
+            print::line(&format!("artist {artist} can be added or imported again; erased data is not restored"))?;
             Ok(Exit::Done)
         }
     }
 }
 
-async fn export(host: &Host, artist: ArtistId, out: &Path) -> Outcome {
+async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool) -> Outcome {
+    let output = Output::open(out, Access::Private, Existing::forced(force))?;
+    output.expect_no_terminal()?;
     let bar = spinner();
     let progress = |table: &str, rows: u64| bar.set_message(format!("{table}: {rows}"));
-    let report = if out == Path::new("-") {
-        if io::stdout().is_terminal() {
-            return Err(Failure::usage(
-                "a zip is no text for a terminal; name a file with --out, or send it on with a pipe",
-            ));
-        }
-        host.export(artist, io::stdout(), &progress).await?
-    } else {
-        // Beside its final place, so that it is put there whole or not at all; only its owner can read it.
-        let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let failed = |error: io::Error| Failure::usage(format!("{} can't be written: {error}", out.display()));
-        if out.is_dir() {
-            return Err(Failure::usage(format!("{} is a folder; name a file in it", out.display())));
-        }
-        let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        let report = host.export(artist, file.as_file().try_clone().map_err(failed)?, &progress).await?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(out).map_err(|error| failed(error.error))?;
-        report
-    };
+    let report = host.export(artist, output.writer()?, &progress).await?;
+    output.finish()?;
     bar.finish_and_clear();
     let rows: u64 = report.rows.values().sum();
     print::note(&format!(
@@ -144,23 +130,26 @@ async fn erase(host: &Host, artist: ArtistId, verify: bool, as_json: bool) -> Ou
     let hidden = if verify { host.hidden_tables().await? } else { Vec::new() };
     if as_json {
         print::json(&json!({
-            "receipt": erasure.receipt, "erased_before": erasure.erased_before, "kept_tokens": erasure.kept_tokens, "found": found,
+            "receipt": erasure.receipt,
+            "erased_before": erasure.erased_before,
+            "kept_tokens": erasure.kept_tokens,
+            "found": found,
             "not_searched": hidden,
         }))?;
     } else {
-        tell_receipt(&erasure.receipt, erasure.erased_before)?;
+        print_receipt(&erasure.receipt, erasure.erased_before)?;
         if let Some(found) = &found {
-            tell_found(found, &hidden, &identifiers)?;
+            print_found(found, &hidden, &identifiers)?;
         }
     }
     Ok(found.as_deref().map_or(Exit::Done, exit_of))
 }
 
-fn tell_receipt(receipt: &Receipt, before: bool) -> Result<(), Failure> {
+fn print_receipt(receipt: &Receipt, before: bool) -> Result<(), Failure> {
     let subject = &receipt.artist_id_sha256;
     let at = print::time(receipt.finished_at);
     print::line(&if before {
-        format!("erased already at {at}; the receipt of then, for {subject}:")
+        format!("was erased already, at {at}; the receipt of that erasure, for {subject}:")
     } else {
         format!("erased at {at}; the receipt, for {subject}:")
     })?;
@@ -171,12 +160,13 @@ fn tell_receipt(receipt: &Receipt, before: bool) -> Result<(), Failure> {
     print::table(&["where", "what", ">rows"], cells)
 }
 
-fn tell_found(found: &[Sighting], hidden: &[String], identifiers: &Identifiers) -> Result<(), Failure> {
+fn print_found(found: &[Sighting], hidden: &[String], identifiers: &Identifiers) -> Result<(), Failure> {
     if !hidden.is_empty() {
-        print::note(&format!("not searched, since Backline's role may not read all of them: {}", hidden.join(", ")));
+        print::note(&format!("not searched, since Backline's role can't read all of them: {}", hidden.join(", ")));
     }
     if found.is_empty() {
-        return print::line(&format!("nothing was found of {}", print::count(identifiers.len() as u64, "identifier")));
+        let searched = print::count(identifiers.len() as u64, "identifier");
+        return print::line(&format!("nothing was found; searched for {searched}"));
     }
     let cells = |sighting: &Sighting| {
         vec![
@@ -187,12 +177,12 @@ fn tell_found(found: &[Sighting], hidden: &[String], identifiers: &Identifiers) 
     };
     print::table(&["found in", ">rows", "table of"], found.iter().map(cells).collect())?;
     if found.iter().any(|sighting| !sighting.own) {
-        print::note("tables of others in this database are theirs to mend; Backline never writes there");
+        print::note("Backline never writes to tables that are not its own; remove the data there yourself");
     }
     Ok(())
 }
 
-/// Something left in a table of Backline's own is a failure.
+/// Data left in one of Backline's own tables is a failure.
 fn exit_of(found: &[Sighting]) -> Exit {
     if found.iter().any(|sighting| sighting.own) { Exit::Failed } else { Exit::Done }
 }
@@ -207,28 +197,32 @@ async fn search(host: &Host, identifiers: &Identifiers, documents: bool) -> Resu
 fn read_identifiers(path: &Path) -> Result<Identifiers, Failure> {
     let wrong = |error: io::Error| {
         Failure::usage(format!(
-            "{} is no export that can be read: {error}; make one with `backline privacy export`",
+            "{} can't be read as an export: {error}; create one with `backline privacy export`",
             path.display()
         ))
     };
     identifiers_of_export(File::open(path).map_err(wrong)?).map_err(wrong)
 }
 
-/// Asks the person at the terminal; refuses where nobody can answer.
+/// Asks the user to confirm; refuses without a terminal.
 async fn ask(host: &Host, artist: ArtistId) -> Result<(), Failure> {
     let Some(known) = host.store().get_artist(artist).await? else { return Ok(()) };
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(
-            "nothing was erased: nobody can be asked here; look at what is kept with `backline privacy export`, and erase it with --yes",
+            "nothing was erased: confirmation needs a terminal; see what is stored with `backline privacy export`, \
+             and erase it with --yes",
         ));
     }
     let name = backline_model::text::printable(&known.name);
     print::note(&format!(
-        "everything about {name} ({artist}) will be erased, and nothing brings it back. Type 'erase' to go on:"
+        "all data about {name} ({artist}) will be erased and can't be restored. Type 'erase' to continue:"
     ));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
-    if answer.trim() == "erase" { Ok(()) } else { Err(Failure::usage("nothing was erased")) }
+    match answer.trim() {
+        "erase" => Ok(()),
+        _ => Err(Failure::usage("nothing was erased: the answer was not 'erase'")),
+    }
 }
 
 fn spinner() -> ProgressBar {

@@ -1,4 +1,4 @@
-//! `backline quarantine …`: values that validation withheld, for an operator to release or discard.
+//! `backline quarantine …`: values that failed validation, for an operator to release or discard.
 
 use clap::Subcommand;
 use uuid::Uuid;
@@ -13,28 +13,28 @@ use backline_store::QuarantineFilter;
 /// `backline quarantine …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List withheld values
+    /// List values in quarantine
     List {
-        /// Only this artist's
+        /// Only values of this artist
         #[arg(long, value_name = "ID")]
         artist: Option<ArtistId>,
-        /// Only of this platform
+        /// Only values of this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<Platform>,
-        /// Also those that were released or discarded
+        /// Also values that were released or discarded
         #[arg(long)]
         all: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Accept a withheld value: it is stored, and the growth it touches computed anew
+    /// Accept a value: it is stored, and growth that depends on it is recomputed
     Release {
         /// The value's id
         #[arg(value_parser = parse_id)]
         id: Uuid,
     },
-    /// Dismiss a withheld value: its metric stays missing
+    /// Discard a value: its metric stays missing
     Discard {
         /// The value's id
         #[arg(value_parser = parse_id)]
@@ -56,7 +56,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 .quarantine_list(&QuarantineFilter { artist, platform, status, ..QuarantineFilter::default() })
                 .await?;
             let headers = ["id", "date", "platform", "artist", "metric", ">value", "rule", "status"];
-            print::listing(json, &values, &headers, cells, "nothing is withheld")?;
+            print::listing(json, &values, &headers, cells, "no value is in quarantine")?;
         }
         Command::Release { id } => {
             let released = context.host().await?.release_quarantined(id).await?;
@@ -69,7 +69,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let store = context.store().await?;
             let Some(held) = store.quarantine_get(id).await? else {
                 return Err(Failure::usage(format!(
-                    "no quarantined value has the id {id}; `backline quarantine list` shows them"
+                    "no value in quarantine has the id {id}; `backline quarantine list` shows them"
                 )));
             };
             store.quarantine_discard(id, context.clock.now()).await?;

@@ -1,4 +1,4 @@
-//! `backline ready`: asks a running host whether it is ready, for health checks where no other client is at hand.
+//! `backline ready`: asks a running host whether it is ready, for health checks in images without an HTTP client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,19 +10,19 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::print;
 
-/// How long the host may take to answer; it gives its database 2 seconds.
+/// How long the host may take to answer; it waits up to 2 s for its database.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
-/// Most bytes of an answer that are read.
+/// Most bytes of the answer that are read.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-/// Asks the configured address for `/readyz`; prints the answer.
+/// Requests `/readyz` from the configured address and prints the answer.
 pub(super) async fn run(context: &Context) -> Outcome {
     let address = reachable(context.config().service.listen);
     let failed = |problem: String| Failure::failed(format!("no host answers on {address}: {problem}"));
     let answer = tokio::time::timeout(ANSWER_WITHIN, ask(address))
         .await
-        .map_err(|_| failed(format!("nothing came within {} s", ANSWER_WITHIN.as_secs())))?
+        .map_err(|_| failed(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))?
         .map_err(|error| failed(error.to_string()))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     print::line(body.trim_end())?;
@@ -39,7 +39,7 @@ async fn ask(address: SocketAddr) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// A host that listens everywhere is reached on loopback.
+/// The address to connect to: loopback for a host that listens on all addresses.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         ip if !ip.is_unspecified() => ip,

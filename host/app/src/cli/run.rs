@@ -15,13 +15,13 @@ use crate::pipeline::collection::report::{PlanReport, PlatformReport, Progress, 
 use crate::telemetry::memory;
 use backline_model::{ArtistId, Platform, RunStatus};
 
-/// The first time zone to see a new day is this far ahead of UTC.
+/// The time zone where a new day begins first is this far ahead of UTC.
 const EARLIEST_ZONE: TimeDelta = TimeDelta::hours(14);
 
-/// Which accounts, and for which date.
+/// Which accounts to collect, and for which date.
 #[derive(Args)]
 struct Selection {
-    /// The logical date; each artist's own today unless given
+    /// Date to collect for; today in each artist's time zone unless given
     #[arg(long, value_parser = values::date)]
     date: Option<NaiveDate>,
     /// Only this platform; may be repeated
@@ -32,7 +32,7 @@ struct Selection {
     artist: Vec<ArtistId>,
 }
 
-/// What `backline plan` takes.
+/// Arguments of `backline plan`.
 #[derive(Args)]
 pub(super) struct PlanArguments {
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(super) struct PlanArguments {
     json: bool,
 }
 
-/// What `backline run` takes.
+/// Arguments of `backline run`.
 #[derive(Args)]
 pub(super) struct RunArguments {
     #[command(flatten)]
@@ -52,12 +52,12 @@ pub(super) struct RunArguments {
     json: bool,
 }
 
-/// A run's report with what only the process knows.
+/// A run's report, with figures of this process.
 #[derive(Serialize)]
 struct ProcessReport<'a> {
     #[serde(flatten)]
     report: &'a RunReport,
-    /// The most memory this process held at any time; none where the system does not say.
+    /// Highest resident memory of this process, in bytes; absent where the system does not report it.
     peak_rss_bytes: Option<u64>,
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome
     Ok(Exit::Done)
 }
 
-/// Collects.
+/// Collects, with a progress bar, and prints the report.
 pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     let request = arguments.selection.request(context)?;
     let host = context.host().await?;
@@ -111,7 +111,7 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     Ok(exit_of(&report))
 }
 
-/// A run that was stopped, or that other hosts go on with, is not done, however well what it collected went.
+/// A run that was stopped, or that other hosts continue, is only partly done even if nothing failed.
 fn exit_of(report: &RunReport) -> Exit {
     match Exit::of_run(&report.run.counts) {
         Exit::Done if report.run.status == RunStatus::Running => Exit::Partial,
@@ -119,13 +119,13 @@ fn exit_of(report: &RunReport) -> Exit {
     }
 }
 
-/// The first signal ends the run in order; the second, at once.
+/// The first signal stops the run in order; the second ends it at once.
 async fn interrupted_twice(stop: &CancellationToken, bar: &ProgressBar) -> Failure {
     interrupted().await;
     stop.cancel();
-    bar.suspend(|| print::note("stopping: what is under way ends or is handed back; once more ends at once"));
+    bar.suspend(|| print::note("stopping: batches finish or are handed back; press Ctrl-C again to end at once"));
     interrupted().await;
-    Failure::failed("the run was ended at once; its batches are taken up again when their leases have run out")
+    Failure::failed("the run was ended at once; its batches are retried when their leases expire")
 }
 
 /// Waits for Ctrl-C or SIGTERM.
@@ -144,7 +144,7 @@ async fn interrupted() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// A bar on standard error, where that is a terminal; elsewhere nothing is drawn.
+/// A progress bar on standard error, hidden unless that is a terminal.
 fn progress_bar() -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -192,7 +192,7 @@ fn print_plan(report: &PlanReport) -> Result<(), Failure> {
     )?;
     let total = &report.total;
     print::line(&format!(
-        "\n{} in {}, at least {}, about {}; nothing was done",
+        "\n{} in {}, at least {}, about {}; nothing was collected",
         print::count(total.accounts, "account"),
         if total.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", total.batches) },
         print::count(total.requests, "request"),
@@ -215,10 +215,10 @@ fn print_run(report: &RunReport) -> Result<(), Failure> {
         }
     }
     let verdict = match exit_of(report) {
-        _ if report.run.status == RunStatus::Running => "the rest is still open; `backline serve` goes on with it",
+        _ if report.run.status == RunStatus::Running => "the rest is still open; `backline serve` continues it",
         Exit::Done if counts.planned == 0 => "there was nothing to collect",
         Exit::Done => "all collected",
-        Exit::Partial if counts.failed == 0 => "the rest waits for an allowance",
+        Exit::Partial if counts.failed == 0 => "the rest waits for budget",
         Exit::Partial => "partly collected",
         Exit::Failed | Exit::Usage | Exit::Waiting | Exit::Unwell => "nothing collected",
     };

@@ -1,4 +1,4 @@
-//! `backline runs …`: what was collected when, and how each account ended.
+//! `backline runs …`: past runs, and the outcome of each account.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::print;
 use backline_model::{self, AccountId, BatchState, RunId};
 use backline_store::{BatchFilter, NamedOutcome, Store};
 
-/// Outcomes read from the database at once.
+/// Most outcomes that one query reads.
 const PAGE: u32 = 1_000;
 
 /// `backline runs …`
@@ -17,18 +17,18 @@ const PAGE: u32 = 1_000;
 pub(super) enum Command {
     /// List runs, the latest first
     List {
-        /// At most so many
+        /// At most this many
         #[arg(long, default_value_t = 20, value_name = "N")]
         limit: u32,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show one run: counts, and every account that was not collected
+    /// Show one run: its counts, and every account that was not collected
     Show {
         /// The run's id
         run: RunId,
-        /// Also the accounts that were collected
+        /// Also accounts that were collected
         #[arg(long)]
         all: bool,
         /// Print JSON
@@ -55,7 +55,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 ">deferred",
                 ">excluded",
             ];
-            print::listing(json, &runs, &headers, cells, "nothing was collected yet; `backline run` does")?;
+            print::listing(json, &runs, &headers, cells, "no run yet; `backline run` starts one")?;
         }
         Command::Show { run, all, json } => show(&store, run, all, json).await?,
     }
@@ -68,7 +68,7 @@ fn cells(run: &backline_model::Run) -> Vec<String> {
     let texts = [
         run.id.to_string(),
         print::time(run.started_at),
-        run.date.map_or("each one's today".to_owned(), |date| date.to_string()),
+        run.date.map_or("artist's today".to_owned(), |date| date.to_string()),
         run.trigger.clone(),
         run.status.as_str().to_owned(),
     ];
@@ -101,7 +101,7 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
     if !dead.is_empty() {
         let accounts = print::count(dead.iter().map(|batch| batch.accounts).sum(), "account");
         print::line(&format!(
-            "\n{accounts} failed for reasons that may pass; `backline batches retry --run {id}` tries them again"
+            "\n{accounts} failed for reasons that may be temporary; `backline batches retry --run {id}` retries them"
         ))?;
     }
     if outcomes.is_empty() {

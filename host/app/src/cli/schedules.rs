@@ -1,4 +1,4 @@
-//! `backline schedules …`: when runs are due, and what became of each time.
+//! `backline schedules …`: when runs are due, and what was decided at each due time.
 
 use chrono_tz::Tz;
 use clap::Subcommand;
@@ -12,7 +12,7 @@ use backline_model::{CatchUp, Fire, Overlap, Platform, Schedule, ScheduleSpec};
 /// `backline schedules …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List schedules with their last and next times
+    /// List schedules with their last and next fire times
     List {
         /// Print JSON
         #[arg(long)]
@@ -20,44 +20,44 @@ pub(super) enum Command {
     },
     /// Add a schedule to the database
     Add {
-        /// Its name: a-z, 0-9, '-' and '_'
+        /// Name of the schedule: a-z, 0-9, '-' and '_'
         name: String,
-        /// Minute, hour, day of month, month and day of week, such as "0 2 * * *"
+        /// Cron expression (minute, hour, day of month, month, day of week), such as "0 2 * * *"
         #[arg(long)]
         cron: String,
-        /// The zone the times are in, such as Europe/Berlin
+        /// Time zone of the cron expression, such as Europe/Berlin
         #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = values::timezone)]
         timezone: Tz,
         /// Only this platform; may be repeated
         #[arg(long, value_name = "NAME")]
         platform: Vec<Platform>,
-        /// Which missed times are caught up on: all, last or none
+        /// Which missed fire times to catch up on: all, last or none
         #[arg(long, value_name = "WHICH", default_value = "last", value_parser = values::catch_up)]
         catch_up: CatchUp,
-        /// What happens while its other run is under way: skip or queue
+        /// What to do while the schedule's previous run is still running: skip or queue
         #[arg(long, value_name = "WHAT", default_value = "skip", value_parser = values::overlap)]
         overlap: Overlap,
     },
     /// Remove a schedule from the database
     Remove {
-        /// Its name
+        /// Name of the schedule
         name: String,
     },
-    /// Switch a schedule of the database on
+    /// Enable a schedule of the database
     Enable {
-        /// Its name
+        /// Name of the schedule
         name: String,
     },
-    /// Switch a schedule of the database off
+    /// Disable a schedule of the database
     Disable {
-        /// Its name
+        /// Name of the schedule
         name: String,
     },
-    /// Show what became of each time, the latest first
+    /// List fire times with the decision for each, the latest first
     Fires {
-        /// Only this schedule's
+        /// Only fire times of this schedule
         name: Option<String>,
-        /// At most so many
+        /// At most this many
         #[arg(long, default_value_t = 50)]
         limit: u32,
         /// Print JSON
@@ -75,7 +75,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let schedules = schedules::list(&store, config, now).await?;
             let headers =
                 ["name", "cron", "zone", "platforms", "next", "last", "catch-up", "overlap", "origin", "enabled"];
-            let none = "there is no schedule; add one with `backline schedules add`, or under [schedules] in the configuration";
+            let none = "there is no schedule; add one with `backline schedules add`, \
+                        or under [schedules] in the configuration";
             print::listing(json, &schedules, &headers, cells, none)?;
         }
         Command::Add { name, cron, timezone, platform, catch_up, overlap } => {
@@ -99,7 +100,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Fires { name, limit, json } => {
             let fires = store.list_fires(name.as_deref(), limit).await?;
             let headers = ["schedule", "fire time", "decision", "run", "decided at"];
-            print::listing(json, &fires, &headers, fire_cells, "nothing has been due yet")?;
+            print::listing(json, &fires, &headers, fire_cells, "no schedule has been due yet")?;
         }
     }
     Ok(Exit::Done)

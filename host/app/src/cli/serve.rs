@@ -1,6 +1,6 @@
-//! `backline serve`: start-up, signals and the end. What a running service does is in [`crate::pipeline::service`].
+//! `backline serve`: start-up, signals and shutdown. What a running service does is in [`crate::pipeline::service`].
 //!
-//! Everything that can be wrong is looked for, and told at once, before anybody can connect.
+//! All checks run before the address accepts connections, and all problems are reported together.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,28 +21,28 @@ use crate::config::{self, Override};
 use crate::pipeline::service::Service;
 use crate::pipeline::{self, Host};
 
-/// Connections that may wait to be accepted.
+/// Most connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 
-/// How long requests that are being answered may take once the service has stopped.
+/// How long open requests may take once the service has stopped.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// What is logged unless anything is configured: a service should say what it does.
+/// Log filter unless one is configured: a service should log what it does.
 const DEFAULT_FILTER: &str = "info";
 
-/// What `backline serve` takes.
+/// Arguments of `backline serve`.
 #[derive(Args)]
 pub(super) struct ServeArguments {
-    /// Where /healthz, /readyz and /metrics are served, such as 127.0.0.1:8321; port 0 takes a free one
+    /// Address that serves /healthz, /readyz and /metrics, such as 127.0.0.1:8321; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// For development: collect with whatever component appears or changes in this folder, and grant it all it asks for
+    /// For development: activate every component that appears or changes in this folder, with all it asks for
     #[arg(long, value_name = "FOLDER")]
     watch: Option<PathBuf>,
 }
 
 impl ServeArguments {
-    /// Reads the configuration as this command wants it.
+    /// Reads the configuration, with this command's flags and its default log filter.
     pub(super) fn context(&self, global: &Global) -> Result<Context, Failure> {
         let listen = self.listen.as_ref().map(|value| Override {
             key: "service.listen".to_owned(),
@@ -57,7 +57,7 @@ impl ServeArguments {
     }
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal stops it.
 pub(super) async fn run(
     context: &Context,
     arguments: &ServeArguments,
@@ -67,14 +67,14 @@ pub(super) async fn run(
     let mut signals = Signals::catch()?;
     let mut problems = Vec::new();
     if let Some(folder) = arguments.watch.as_ref().filter(|folder| !folder.is_dir()) {
-        problems.push(format!("--watch {} is no folder; name the one your builds go to", folder.display()));
+        problems.push(format!("--watch {} is not a folder; name the one your builds are written to", folder.display()));
     }
     let log = log.map_err(|failure| problems.push(failure.message)).ok();
     let (host, socket) = tokio::select! {
         ready = prepare(context, &mut problems) => ready,
-        // A connector may be compiling: whoever loses patience is obeyed.
+        // A connector may be compiling, and a signal must not wait for that.
         signal = signals.ending.come() => {
-            tracing::info!(signal, "ended before it was ready");
+            tracing::info!(signal, "stopped before it was ready");
             return Ok(Exit::Done);
         }
     };
@@ -87,7 +87,7 @@ pub(super) async fn run(
     let name = host.name().to_owned();
     let mut service = Service::start(host).await?;
     if let Some(folder) = &arguments.watch {
-        tracing::warn!(folder = %folder.display(), "components in this folder are granted all they ask for");
+        tracing::warn!(folder = %folder.display(), "components in this folder are granted everything they ask for");
         service.develop(folder.clone());
     }
     let mut api = Api::start(listener, &service);
@@ -106,7 +106,7 @@ pub(super) async fn run(
     let clean = tokio::select! {
         clean = service.stop() => clean,
         signal = signals.ending.come() => {
-            tracing::warn!(signal, "a second signal: ended at once");
+            tracing::warn!(signal, "second signal: ending at once");
             return Ok(Exit::Failed);
         }
     };
@@ -115,7 +115,7 @@ pub(super) async fn run(
     Ok(if clean { Exit::Done } else { Exit::Failed })
 }
 
-/// Looks at everything that a host needs, and notes what is wrong.
+/// Checks everything that a host needs, and collects the problems.
 async fn prepare(context: &Context, problems: &mut Vec<String>) -> (Option<Host>, Option<TcpSocket>) {
     let config = context.config();
     let store = async {
@@ -135,7 +135,7 @@ async fn prepare(context: &Context, problems: &mut Vec<String>) -> (Option<Host>
     (host, socket)
 }
 
-/// Takes the address without listening there yet: nobody can connect.
+/// Binds the address without listening, so that nothing can connect yet.
 fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -147,18 +147,18 @@ fn not_bound(address: SocketAddr, error: &std::io::Error) -> String {
     format!("can't listen on {address} ({error}); give another address as service.listen or --listen")
 }
 
-/// One sentence where one thing is wrong; a list otherwise.
+/// One problem as a sentence, several as a list.
 fn listed(problems: &[String]) -> String {
     match problems {
         [one] => one.clone(),
         several => {
             let lines: Vec<String> = several.iter().map(|problem| format!("\n  - {problem}")).collect();
-            format!("{} things keep this host from serving:{}", several.len(), lines.concat())
+            format!("{} problems keep this host from serving:{}", several.len(), lines.concat())
         }
     }
 }
 
-/// Reads the configuration anew and puts it into force, or says why not.
+/// Reads the configuration again and applies it; if anything is wrong, logs why and changes nothing.
 async fn reload(service: &Service, log: &Log, context: &Context, arguments: &ServeArguments, global: &Global) {
     let mut problems = Vec::new();
     match arguments.context(global) {
@@ -174,7 +174,7 @@ async fn reload(service: &Service, log: &Log, context: &Context, arguments: &Ser
             ] {
                 if !same {
                     problems.push(format!(
-                        "{key} has changed, which takes hold only after a restart; restart or undo the change"
+                        "{key} has changed, which needs a restart to take effect; restart, or undo the change"
                     ));
                 }
             }
@@ -183,7 +183,7 @@ async fn reload(service: &Service, log: &Log, context: &Context, arguments: &Ser
                 match service.reload(config).await {
                     Ok(()) => {
                         if let Err(failure) = log.refilter(&filter) {
-                            tracing::error!(problem = failure.message, "the log's filter stays as it was");
+                            tracing::error!(problem = failure.message, "the log filter was not changed");
                         }
                     }
                     Err(obstacles) => problems.extend(obstacles.iter().map(|obstacle| sentence(obstacle))),
@@ -212,13 +212,13 @@ impl Api {
         let serving = crate::api::serve(listener, service.watch(), stop.clone().cancelled_owned());
         tasks.spawn(async move {
             if let Err(error) = serving.await {
-                tracing::error!(%error, "nothing is answered over HTTP any more");
+                tracing::error!(%error, "the HTTP server failed; requests are no longer answered");
             }
         });
         Self { tasks, stop }
     }
 
-    /// Answers what was asked already, and ends: after the service, so that whoever asks meanwhile is told that it stops.
+    /// Finishes open requests and stops. Called after the service has stopped, so that probes see it stopping.
     async fn stop(&mut self) {
         self.stop.cancel();
         let _ = tokio::time::timeout(LAST_ANSWERS, self.tasks.join_next()).await;
@@ -226,13 +226,13 @@ impl Api {
     }
 }
 
-/// The signals that concern a service, caught from the first moment on.
+/// The signals that a service handles, caught from its start on.
 struct Signals {
     ending: StopCause,
     reload: Signal,
 }
 
-/// The signals that end it.
+/// The signals that stop the service.
 struct StopCause {
     terminate: Signal,
     interrupt: Signal,
@@ -252,7 +252,7 @@ impl Signals {
 }
 
 impl StopCause {
-    /// Waits for one of them; answers its name.
+    /// Waits for one of them; returns its name.
     async fn come(&mut self) -> &'static str {
         tokio::select! {
             () = received(&mut self.terminate) => "SIGTERM",
@@ -261,7 +261,7 @@ impl StopCause {
     }
 }
 
-/// Waits for a signal; for ever where the system delivers none any more.
+/// Waits for a signal; forever if the system no longer delivers any.
 async fn received(signal: &mut Signal) {
     if signal.recv().await.is_none() {
         std::future::pending::<()>().await;
@@ -275,6 +275,6 @@ mod tests {
     #[test]
     fn one_problem_is_a_sentence_and_several_are_a_list() {
         assert_eq!(listed(&["a".into()]), "a");
-        assert_eq!(listed(&["a".into(), "b".into()]), "2 things keep this host from serving:\n  - a\n  - b");
+        assert_eq!(listed(&["a".into(), "b".into()]), "2 problems keep this host from serving:\n  - a\n  - b");
     }
 }

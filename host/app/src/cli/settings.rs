@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::print;
 use crate::config::masked_url;
 
-/// What `backline migrate` takes.
+/// Arguments of `backline migrate`.
 #[derive(Args)]
 pub(super) struct MigrateArguments {
     /// Print JSON
@@ -18,7 +18,7 @@ pub(super) struct MigrateArguments {
 /// `backline config …`
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Print what is in force and where it was set, secrets masked
+    /// Print every value and where it was set; secrets are masked
     Show {
         /// Print JSON instead of TOML
         #[arg(long)]
@@ -26,7 +26,7 @@ pub(super) enum ConfigCommand {
     },
 }
 
-/// Brings the schema up to date.
+/// Updates the schema.
 pub(super) async fn migrate(context: &Context, arguments: &MigrateArguments) -> Outcome {
     let store = context.open_any().await?;
     let report = store.migrate().await.map_err(Failure::from)?;
@@ -46,7 +46,7 @@ pub(super) async fn migrate(context: &Context, arguments: &MigrateArguments) -> 
     Ok(Exit::Done)
 }
 
-/// Prints the configuration in force.
+/// Prints the configuration.
 pub(super) fn show(context: &Context, json: bool) -> Outcome {
     if json {
         print::json(&context.loaded.to_json())?;

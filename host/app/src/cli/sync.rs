@@ -1,4 +1,4 @@
-//! `backline artists sync`: what was brought into step with the artist platform's own table.
+//! `backline artists sync`: synchronises artists and accounts with the artist platform's own table.
 
 use super::context::Context;
 use super::exit::{Exit, Outcome};
@@ -6,7 +6,7 @@ use super::print;
 use crate::pipeline::{SyncReport, SyncRequest};
 use backline_model::text::printable;
 
-/// Bad rows and differences that are named on the terminal; `--json` names all of them.
+/// Most invalid rows and differences that are printed; `--json` prints all of them.
 const SHOWN: usize = 20;
 
 /// Runs the command.
@@ -15,12 +15,12 @@ pub(super) async fn run(context: &Context, request: SyncRequest, as_json: bool) 
     if as_json {
         print::json(&report)?;
     } else {
-        tell(&report)?;
+        print_report(&report)?;
     }
     Ok(if report.bad.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
-fn tell(report: &SyncReport) -> Result<(), super::exit::Failure> {
+fn print_report(report: &SyncReport) -> Result<(), super::exit::Failure> {
     for difference in report.differences.iter().take(SHOWN) {
         let about = printable(&difference.about);
         print::line(format!("{} {} {about}", difference.what, difference.id).trim_end())?;
@@ -42,16 +42,17 @@ fn tell(report: &SyncReport) -> Result<(), super::exit::Failure> {
         print::line(&format!("consents: {granted} {would}granted, {withdrawn} withdrawn"))?;
     } else {
         print::note(
-            "no consent was recorded: the query has neither consents nor consent_<platform>, and being listed is no consent; accounts stay excluded until it is given",
+            "no consent was recorded: the query has neither a column consents nor consent_<platform>, \
+             and being listed is not consent; accounts stay excluded until consent is given",
         );
     }
     if report.withdrawals_kept > 0 {
         let kept = print::count(report.withdrawals_kept, "consent");
-        print::note(&format!("{kept} of the source stay withdrawn, since the withdrawal was recorded here"));
+        print::note(&format!("{kept} in the table stay withdrawn, since the withdrawal was recorded in Backline"));
     }
     if report.erased_left_out > 0 {
         print::note(&format!(
-            "{} left out; where one wants to come back, `backline privacy readmit ARTIST` lets it",
+            "{} left out; `backline privacy readmit ARTIST` allows one to come back",
             print::count(report.erased_left_out, "erased artist")
         ));
     }
@@ -60,14 +61,14 @@ fn tell(report: &SyncReport) -> Result<(), super::exit::Failure> {
         print::note(&printable(&format!("row {} ({id}): {}: {}", bad.row, bad.column, bad.problem)));
     }
     if report.bad.len() > SHOWN {
-        print::note(&format!("and {} more bad rows; --json names them all", report.bad.len() - SHOWN));
+        print::note(&format!("and {} more invalid rows; --json prints them all", report.bad.len() - SHOWN));
     }
     Ok(())
 }
 
 fn more(differences: usize) -> Result<(), super::exit::Failure> {
     if differences > SHOWN {
-        print::line(&format!("and {} more; --json names them all", differences - SHOWN))?;
+        print::line(&format!("and {} more; --json prints them all", differences - SHOWN))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How single arguments are read. Each refusal says what would be right.
+//! Parsers of single arguments. Each error says what to write.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -18,13 +18,13 @@ pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.with_timezone(&Utc));
     }
-    let date = date(text).map_err(|_| "it is no time; write 2026-11-22T12:00:00Z or 2026-11-22")?;
+    let date = date(text).map_err(|_| "it is not a time; write one such as 2026-11-22T12:00:00Z or 2026-11-22")?;
     Ok(date.and_time(NaiveTime::MIN).and_utc())
 }
 
-/// A span of time with its unit.
+/// A duration with its unit.
 pub(super) fn span(text: &str) -> Result<TimeDelta, String> {
-    let wrong = || "it is no span of time; write one such as 90s, 15m, 24h or 7d".to_owned();
+    let wrong = || "it is not a duration; write one such as 90s, 15m, 24h or 7d".to_owned();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u32 = digits.parse().map_err(|_| wrong())?;
     let seconds: i64 = match &text[digits.len()..] {
@@ -37,16 +37,16 @@ pub(super) fn span(text: &str) -> Result<TimeDelta, String> {
     Ok(TimeDelta::seconds(i64::from(number) * seconds))
 }
 
-/// A time zone.
+/// An IANA time zone.
 pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     text.parse().map_err(|_| "it is not an IANA time zone; write one such as Europe/Berlin".to_owned())
 }
 
-/// A subscription status.
+/// An artist's subscription status.
 pub(super) fn subscription(text: &str) -> Result<SubscriptionStatus, String> {
     SubscriptionStatus::parse(text).ok_or_else(|| {
         let known: Vec<_> = SubscriptionStatus::ALL.iter().map(|status| status.as_str()).collect();
-        format!("it is none of {}", known.join(", "))
+        format!("it is not one of {}", known.join(", "))
     })
 }
 
@@ -54,21 +54,21 @@ pub(super) fn subscription(text: &str) -> Result<SubscriptionStatus, String> {
 pub(super) fn account_status(text: &str) -> Result<AccountStatus, String> {
     match AccountStatus::parse(text) {
         Some(status @ (AccountStatus::Active | AccountStatus::Disabled)) => Ok(status),
-        _ => Err("it is neither active nor disabled".to_owned()),
+        _ => Err("it is not one of active, disabled".to_owned()),
     }
 }
 
-/// Which missed times are caught up on.
+/// Which missed fire times a schedule catches up on.
 pub(super) fn catch_up(text: &str) -> Result<CatchUp, String> {
-    CatchUp::parse(text).ok_or_else(|| "it is none of all, last, none".to_owned())
+    CatchUp::parse(text).ok_or_else(|| "it is not one of all, last, none".to_owned())
 }
 
-/// What happens to a time that comes too soon.
+/// What a schedule does when its previous run is still running.
 pub(super) fn overlap(text: &str) -> Result<Overlap, String> {
-    Overlap::parse(text).ok_or_else(|| "it is neither skip nor queue".to_owned())
+    Overlap::parse(text).ok_or_else(|| "it is not one of skip, queue".to_owned())
 }
 
-/// Settings of an account.
+/// Settings of an account: a JSON object.
 pub(super) fn settings(text: &str) -> Result<serde_json::Value, String> {
     match serde_json::from_str(text) {
         Ok(value @ serde_json::Value::Object(_)) => Ok(value),
@@ -77,9 +77,9 @@ pub(super) fn settings(text: &str) -> Result<serde_json::Value, String> {
     }
 }
 
-/// How far back to look: at most a month.
+/// A duration of at most a month.
 pub(super) fn window(text: &str) -> Result<TimeDelta, String> {
-    let wrong = || "it is no time of at most 31 days; write one such as 90m, 24h or 7d".to_owned();
+    let wrong = || "it is not a duration of at most 31 days; write one such as 90m, 24h or 7d".to_owned();
     let unit = text.char_indices().next_back().ok_or_else(wrong)?;
     let number: u32 = text[..unit.0].parse().map_err(|_| wrong())?;
     let time = match unit.1 {
@@ -91,7 +91,7 @@ pub(super) fn window(text: &str) -> Result<TimeDelta, String> {
     if time > TimeDelta::zero() && time <= TimeDelta::days(31) { Ok(time) } else { Err(wrong()) }
 }
 
-/// A budget's limit.
+/// A budget's name and its limit in units.
 pub(super) fn budget(text: &str) -> Result<(String, u64), String> {
     let wrong =
         || "it is not a budget's name and a whole number of units above 0; write one such as units=50000".to_owned();

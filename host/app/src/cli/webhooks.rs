@@ -1,4 +1,4 @@
-//! `backline webhooks …`: who is told of events, how that goes, and sending again.
+//! `backline webhooks …`: webhooks and their deliveries.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
@@ -25,40 +25,40 @@ pub(super) enum Command {
     },
     /// Send a signed test message now and print the answer
     Test {
-        /// Its name
+        /// Name of the webhook
         name: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Remove a webhook with everything it was to be told
+    /// Remove a webhook and its deliveries
     Remove {
-        /// Its name
+        /// Name of the webhook
         name: String,
     },
-    /// Switch a webhook on; it is told what happened meanwhile
+    /// Enable a webhook; events that happened meanwhile are delivered
     Enable {
-        /// Its name
+        /// Name of the webhook
         name: String,
     },
-    /// Switch a webhook off for a while
+    /// Disable a webhook; its deliveries wait
     Disable {
-        /// Its name
+        /// Name of the webhook
         name: String,
     },
     /// Give a webhook a new secret, which is printed once
     RotateSecret {
-        /// Its name
+        /// Name of the webhook
         name: String,
-        /// How long the old secret signs too, so that the receiver can change over; 0s ends it at once
+        /// How long the old secret also signs, so that the receiver can switch; 0s ends it at once
         #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = values::span)]
         keep_old: TimeDelta,
     },
     /// List deliveries, those of the latest events first
     Deliveries(DeliveriesArguments),
-    /// Let deliveries begin anew, with all their attempts
+    /// Restart deliveries, with all their attempts
     Resend(ResendArguments),
-    /// Deliver once what is due, where no `backline serve` does so
+    /// Deliver everything that is due once, where no `backline serve` runs
     Deliver {
         /// Print JSON
         #[arg(long)]
@@ -66,23 +66,24 @@ pub(super) enum Command {
     },
 }
 
-/// What `backline webhooks add` takes.
+/// Arguments of `backline webhooks add`.
 #[derive(Args)]
 pub(super) struct AddArguments {
-    /// What to call it
+    /// Name of the webhook
     name: String,
-    /// Where to send: https; for the kind ai the address of the application
+    /// URL to send to, with https; for the kind ai, the address of the application
     url: String,
     /// What to send: webhook (every event as it is), ai (the AI trigger) or push (a push notification)
     #[arg(long, default_value = "webhook", value_name = "KIND", value_parser = kind)]
     kind: WebhookKind,
-    /// Only events of this type, or such as metrics.*; may be repeated. Unless given: all for webhook, significant changes for ai and push
+    /// Only events of this type, or of a pattern such as metrics.*; may be repeated. Unless given, all events for the
+    /// kind webhook, and significant changes for ai and push
     #[arg(long = "event", value_name = "TYPE")]
     events: Vec<String>,
-    /// Only what concerns this tenant's artists
+    /// Only events about artists of this tenant
     #[arg(long, value_name = "NAME")]
     tenant: Option<Tenant>,
-    /// Begin with the first event that is kept, not with the next one
+    /// Start with the oldest stored event, not with the next one
     #[arg(long)]
     from_start: bool,
     /// Print JSON
@@ -90,18 +91,18 @@ pub(super) struct AddArguments {
     json: bool,
 }
 
-/// What `backline webhooks deliveries` takes.
+/// Arguments of `backline webhooks deliveries`.
 #[derive(Args)]
 pub(super) struct DeliveriesArguments {
-    /// Only to this webhook
+    /// Only deliveries to this webhook
     name: Option<String>,
-    /// Only in this state: waiting, delivered, parked or skipped
+    /// Only deliveries in this state: waiting, delivered, parked or skipped
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<DeliveryState>,
-    /// Only about this artist
+    /// Only events about this artist
     #[arg(long, value_name = "ID")]
     artist: Option<ArtistId>,
-    /// At most so many
+    /// At most this many
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u32,
     /// Print JSON
@@ -109,36 +110,36 @@ pub(super) struct DeliveriesArguments {
     json: bool,
 }
 
-/// What `backline webhooks resend` takes.
+/// Arguments of `backline webhooks resend`.
 #[derive(Args)]
 pub(super) struct ResendArguments {
-    /// To which webhook
+    /// Name of the webhook
     name: String,
     #[command(flatten)]
     what: WhatToResend,
 }
 
-/// One of these must be given.
+/// Which deliveries to restart: exactly one of these.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct WhatToResend {
-    /// This event
+    /// The delivery of this event
     #[arg(long, value_name = "ID")]
     event: Option<Uuid>,
-    /// Those that were given up
+    /// All parked deliveries: those that failed in all their attempts
     #[arg(long)]
     parked: bool,
-    /// Those of all events since then, such as 2026-11-22 or 2026-11-22T12:00:00Z
+    /// Deliveries of all events since this time, such as 2026-11-22 or 2026-11-22T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     since: Option<DateTime<Utc>>,
 }
 
 fn kind(text: &str) -> Result<WebhookKind, String> {
-    WebhookKind::parse(text).ok_or_else(|| "it is none of webhook, ai, push".to_owned())
+    WebhookKind::parse(text).ok_or_else(|| "it is not one of webhook, ai, push".to_owned())
 }
 
 fn state(text: &str) -> Result<DeliveryState, String> {
-    DeliveryState::parse(text).ok_or_else(|| "it is none of waiting, delivered, parked, skipped".to_owned())
+    DeliveryState::parse(text).ok_or_else(|| "it is not one of waiting, delivered, parked, skipped".to_owned())
 }
 
 /// Runs the command.
@@ -164,7 +165,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             }
             if !answer.accepted {
                 return Err(Failure::failed(format!(
-                    "{name} does not take messages: only a status from 200 to 299 does"
+                    "{name} did not accept the message: only a status from 200 to 299 accepts it"
                 )));
             }
         }
@@ -184,15 +185,15 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let secret = context.host().await?.rotate_webhook_secret(&name, keep_old).await?;
             print::line(secret.expose())?;
             print::note(&format!(
-                "this is the new secret of {name}, shown only now; the old one signs too for the time given"
+                "this is the new secret of {name}, shown only now; the old one also signs until --keep-old has passed"
             ));
         }
         Command::Deliveries(arguments) => deliveries(context, arguments).await?,
         Command::Resend(ResendArguments { name, what: WhatToResend { event, since, .. } }) => {
             let what = event.map_or_else(|| since.map_or(Resend::Parked, Resend::Since), Resend::Event);
             let resent = context.host().await?.resend(&name, what).await?;
-            let deliveries = if resent == 1 { "1 delivery begins" } else { &format!("{resent} deliveries begin") };
-            print::line(&format!("{deliveries} anew"))?;
+            let deliveries = if resent == 1 { "1 delivery" } else { &format!("{resent} deliveries") };
+            print::line(&format!("restarted {deliveries}"))?;
         }
         Command::Deliver { json } => {
             let report = context.host().await?.deliver_due().await?;
@@ -201,7 +202,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             } else {
                 let crate::pipeline::DeliveryReport { noted, delivered, failed, parked, skipped } = report;
                 print::line(&format!(
-                    "{noted} noted; {delivered} delivered, {failed} failed and to be tried again, {parked} given up, {skipped} not to be sent"
+                    "{noted} new; {delivered} delivered, {failed} failed and will be retried, {parked} parked, \
+                     {skipped} skipped"
                 ))?;
             }
         }
@@ -219,8 +221,9 @@ async fn add(context: &Context, arguments: AddArguments) -> Result<(), Failure> 
         print::line(secret.expose())?;
     }
     print::note(&format!(
-        "added webhook {}; above is its secret, shown only now. `backline webhooks test {}` tries it out, `backline serve` delivers",
-        webhook.name, webhook.name
+        "added webhook {name}; its secret is above, shown only now. `backline webhooks test {name}` tests it, \
+         `backline serve` delivers to it",
+        name = webhook.name
     ));
     Ok(())
 }
@@ -235,7 +238,7 @@ async fn deliveries(context: &Context, arguments: DeliveriesArguments) -> Result
     let filter = DeliveryFilter { webhook, state, artist, event: None, limit };
     let deliveries = store.list_deliveries(&filter).await?;
     let headers = ["webhook", "event", "type", "artist", "state", ">attempts", "next", ">status", "problem"];
-    print::listing(json, &deliveries, &headers, delivery_cells, "nothing was to be delivered")?;
+    print::listing(json, &deliveries, &headers, delivery_cells, "no delivery matches")?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Defaults, file, environment and flags become one configuration, and each value remembers where it came from.
+//! Combines defaults, file, environment and flags into one configuration, with the source of each value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +9,10 @@ use toml::{Table, Value};
 
 use super::{Config, ConfigError, FILE_VARIABLE};
 
-/// Most bytes of a configuration file; a full one has under 16 KiB.
+/// Largest configuration file that is read, in bytes; one with every key has under 16 KiB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Keys without a default whose values are text, also where they look like a number.
+/// Keys without a default whose values are text even if they look like a number.
 const OPTIONAL_TEXTS: [&str; 10] = [
     "secrets.key",
     "secrets.key_file",
@@ -29,13 +29,13 @@ const OPTIONAL_TEXTS: [&str; 10] = [
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nowhere: the built-in value.
+    /// Nowhere: it is the built-in value.
     Default,
-    /// The configuration file.
+    /// In the configuration file of this path.
     File(PathBuf),
-    /// This environment variable.
+    /// In the environment variable of this name.
     Environment(String),
-    /// This flag.
+    /// With this flag.
     Flag(String),
 }
 
@@ -53,9 +53,9 @@ impl fmt::Display for Source {
 /// A configuration file as it was read.
 #[derive(Clone, Debug)]
 pub struct FileText {
-    /// Where it lies.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What it says.
+    /// Content of the file.
     pub text: String,
 }
 
@@ -63,7 +63,7 @@ impl FileText {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it can't be read, or is too large to be a configuration.
+    /// When it can't be read, or is larger than a configuration can be.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::Read { path: path.to_path_buf(), source };
         if std::fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
@@ -76,20 +76,20 @@ impl FileText {
 /// A value set by a flag.
 #[derive(Clone, Debug)]
 pub struct Override {
-    /// With its sections, separated by dots: `database.url`.
+    /// Key with its sections, separated by dots: `database.url`.
     pub key: String,
-    /// As it stands on the command line.
+    /// Value as given on the command line.
     pub value: String,
     /// The flag, such as `--database`.
     pub flag: String,
 }
 
-/// The configuration in force.
+/// A configuration with the source of each value.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The values.
+    /// All values.
     pub config: Config,
-    /// Dotted key → where it was set; what is missing is at its default.
+    /// Dotted key → where it was set; a key that is missing here has its default.
     pub sources: BTreeMap<String, Source>,
 }
 
@@ -134,8 +134,8 @@ fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     }
 }
 
-/// `BACKLINE_DATABASE__URL` → `database.url`. A variable that only looks like one of ours is left alone, unless it is one
-/// of our keys with single underscores: container platforms set `BACKLINE_PORT` and its kin for a service of that name.
+/// `BACKLINE_DATABASE__URL` → `database.url`. A variable without `__` is ignored, since container platforms set
+/// `BACKLINE_PORT` and similar ones for a service of that name; but it is refused if it is one of the keys, misspelt.
 fn key_of(variable: &str) -> Result<Option<String>, ConfigError> {
     let Some(rest) = variable.strip_prefix("BACKLINE_") else { return Ok(None) };
     if variable == FILE_VARIABLE {
@@ -156,7 +156,7 @@ fn key_of(variable: &str) -> Result<Option<String>, ConfigError> {
     }
 }
 
-/// Every key of the default configuration, and the optional ones that have no default.
+/// Every key of the default configuration, and the optional keys that have no default.
 fn known_keys() -> Vec<String> {
     let mut keys = BTreeMap::new();
     note_sources(&defaults(), "", &Source::Default, &mut keys);
@@ -179,7 +179,7 @@ fn note_sources(table: &Table, prefix: &str, source: &Source, sources: &mut BTre
     }
 }
 
-/// Sets one value from text. What is a string by default stays one, so that a key of digits is no number.
+/// Sets one value from text. A key whose default is a text takes texts only, even if they look like a number.
 fn set(
     table: &mut Table,
     sources: &mut BTreeMap<String, Source>,
@@ -221,7 +221,7 @@ fn value_of(key: &str, text: &str) -> Value {
         .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// Reads the sections one by one, so that an error can be traced to its section and key.
+/// Deserialises the sections one by one, so that an error names its section and key.
 fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     macro_rules! sections {
@@ -270,7 +270,7 @@ fn section<T: DeserializeOwned>(
 ) -> Result<T, ConfigError> {
     value.try_into().map_err(|error: toml::de::Error| {
         let problem = error.message().to_owned();
-        // The path inside the section stands in the error's last line: in `routes.origin`.
+        // The error's last line has the path inside the section: in `routes.origin`.
         let shown = error.to_string();
         let path =
             shown.lines().last().and_then(|line| line.strip_prefix("in `")?.strip_suffix('`')).unwrap_or_default();
@@ -287,14 +287,14 @@ fn section<T: DeserializeOwned>(
     })
 }
 
-/// Takes serde's message apart: unknown field `a`, expected one of `b`, `c`.
+/// Parses serde's message: unknown field `a`, expected one of `b`, `c`.
 fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
     let rest = message.strip_prefix("unknown field `")?;
     let (field, known) = rest.split_once('`')?;
     Some((field.to_owned(), known.split('`').skip(1).step_by(2).map(str::to_owned).collect()))
 }
 
-/// Where a key was set, or failing that anything below it or its section.
+/// Where a key was set; otherwise where any key below it, or its section, was set.
 fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
     let below = format!("{key}.");
     let exact = sources
@@ -303,12 +303,12 @@ fn source_of(sources: &BTreeMap<String, Source>, key: &str) -> Source {
     exact.or_else(|| parents(key).find_map(|parent| sources.get(parent))).cloned().unwrap_or(Source::Default)
 }
 
-/// `a.b.c` → `a.b`, `a`: an array of tables is set as one.
+/// `a.b.c` → `a.b`, `a`. An array of tables has its source under its own key only.
 fn parents(key: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(key), |key| key.rsplit_once('.').map(|(parent, _)| parent)).skip(1)
 }
 
-/// The one key that is likely meant, or all of them where none is near.
+/// The key that is probably meant, or all keys of a short list if none is similar.
 fn nearest_to(key: &str, known: Vec<String>) -> Vec<String> {
     let last = key.rsplit('.').next().unwrap_or(key);
     let distance_of =
@@ -321,7 +321,7 @@ fn nearest_to(key: &str, known: Vec<String>) -> Vec<String> {
     }
 }
 
-/// Levenshtein's distance.
+/// Levenshtein distance of two texts, in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! The configuration in force, for an operator's eyes: secrets are masked before anything is written.
+//! Shows the configuration to an operator, with secrets masked.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::{Config, Loaded, Source};
 
-/// What stands in a secret's place.
+/// Text in place of a secret.
 const MASK: &str = "[secret]";
 
 impl Config {
@@ -25,7 +25,7 @@ impl Config {
 }
 
 impl Loaded {
-    /// The configuration as TOML, each value that is not at its default with where it was set.
+    /// The configuration as TOML, with a comment that says where each value was set, unless it is the default.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let table =
@@ -43,7 +43,7 @@ impl Loaded {
         json!({ "config": self.config.masked(), "sources": sources })
     }
 
-    /// `prefix` is the section as sources are remembered under, `header` as TOML wants it written: a key with dots in quotes.
+    /// `prefix` is the section as in [`Loaded::sources`], `header` as in TOML, where a key with dots has quotes.
     fn write_table(&self, text: &mut String, prefix: &str, header: &str, table: &Table) {
         let below =
             |prefix: &str, key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
@@ -78,7 +78,7 @@ impl Loaded {
     }
 }
 
-/// A key as TOML wants it written.
+/// A key in TOML: in quotes unless it is a bare key.
 fn quoted(key: &str) -> String {
     let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     if is_bare { key.to_owned() } else { Value::String(key.to_owned()).to_string() }
@@ -88,12 +88,12 @@ fn is_array_of_tables(value: &Value) -> bool {
     value.as_array().is_some_and(|array| !array.is_empty() && array.iter().all(Value::is_table))
 }
 
-/// A database URL without its password, also where it is no valid URL.
+/// A database URL without its password, even if it is not a valid URL.
 #[must_use]
 pub fn masked_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // The last @ ends the user information: a password may hold one, unescaped. One behind a question mark can be part of
-    // a password or of a parameter, so that nothing is known to be harmless.
+    // The last @ ends the user information, since a password may contain one unescaped. An @ behind a question mark can
+    // belong to a password or to a parameter, so that everything is masked.
     let user_end = rest.rfind('@');
     let query_start = rest.find('?');
     if user_end.zip(query_start).is_some_and(|(user_end, query_start)| user_end > query_start) {

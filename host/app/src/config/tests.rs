@@ -1,4 +1,4 @@
-//! Which layer wins, what is refused and in which words, and that no secret is ever shown.
+//! Which layer wins, what is refused with which message, and that no secret is shown.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -130,7 +130,9 @@ fn texts_from_the_environment_stay_texts() {
 
 #[test]
 fn secrets_are_shown_nowhere() {
-    let text = "[database]\nurl = \"postgres://user:canary-one@localhost/db?sslpassword=canary-two\"\n[secrets]\nkey = \"canary-three\"\n[plugins.registries.\"ghcr.io\"]\nusername = \"user\"\npassword = \"canary-four\"\n";
+    let text = "[database]\nurl = \"postgres://user:canary-one@localhost/db?sslpassword=canary-two\"\n\
+                [secrets]\nkey = \"canary-three\"\n\
+                [plugins.registries.\"ghcr.io\"]\nusername = \"user\"\npassword = \"canary-four\"\n";
     let loaded = load(text, &[], &[]).expect("valid");
     for shown in [loaded.to_toml(), loaded.to_json().to_string(), format!("{loaded:?}"), format!("{:?}", loaded.config)]
     {
@@ -141,7 +143,8 @@ fn secrets_are_shown_nowhere() {
 
 #[test]
 fn what_is_shown_can_be_read_again_and_says_where_values_came_from() {
-    let text = "[collection]\nwindow_days = 10\n[plugins]\nsources = [\"https://a.example\"]\n[plugins.registries.\"ghcr.io:443\"]\n";
+    let text = "[collection]\nwindow_days = 10\n[plugins]\nsources = [\"https://a.example\"]\n\
+                [plugins.registries.\"ghcr.io:443\"]\n";
     let loaded = load(text, &[("BACKLINE_LOG__FILTER", "debug"), ("BACKLINE_PLUGINS__SIGNATURES", "off")], &[]);
     let loaded = loaded.expect("valid");
     let shown = loaded.to_toml();

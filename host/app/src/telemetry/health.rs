@@ -1,4 +1,4 @@
-//! The gauges of health. What there is no data of is not there, rather than zero or not a number.
+//! The gauges of health. A value without data is absent, rather than zero or NaN.
 
 use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
@@ -12,12 +12,12 @@ use super::labels::{PlatformLabels, Value};
 use backline_model::Platform;
 use backline_model::health::{Health, HealthReport};
 
-/// What all platforms together are labelled.
+/// Label of all platforms together.
 const TOTAL: &str = "total";
 
 type Float = Gauge<f64, AtomicU64>;
 
-/// A gauge without labels, as a family of at most one series: so that it can be taken away.
+/// A gauge without labels, as a family of at most one series, so that it can be removed.
 type Lone = Family<NoLabel, Float>;
 type NoLabel = [(&'static str, Value); 0];
 
@@ -49,65 +49,57 @@ pub(super) struct HealthGauges {
 impl HealthGauges {
     pub(super) fn new(r: &mut Registry) -> Self {
         Self {
-            score: added(r, "backline_health_score", "From 0 to 100, over the window of health"),
-            completion: added(r, "backline_health_completion_ratio", "Accounts collected of those planned"),
-            error_rate: added(r, "backline_health_error_ratio", "Accounts failed of those planned"),
-            lag: added(r, "backline_health_lag_seconds", "From when runs were due to when rows were stored"),
-            oldest: added(
-                r,
-                "backline_health_oldest_seconds",
-                "Since the account that has waited longest was collected",
-            ),
-            accepted: added(r, "backline_health_accepted_ratio", "Values that passed validation of those reported"),
+            score: added(r, "backline_health_score", "Health score from 0 to 100, over the window of health"),
+            completion: added(r, "backline_health_completion_ratio", "Share of planned accounts that were collected"),
+            error_rate: added(r, "backline_health_error_ratio", "Share of planned accounts that failed"),
+            lag: added(r, "backline_health_lag_seconds", "Time from a run's due time to the storage of its rows"),
+            oldest: added(r, "backline_health_oldest_seconds", "Longest time since any account was last collected"),
+            accepted: added(r, "backline_health_accepted_ratio", "Share of reported values that passed validation"),
             quality: added(r, "backline_health_quality_score", "Mean quality score of rows, from 0 to 1"),
-            accounts: added(r, "backline_health_accounts", "Accounts by how they ended, over the window of health"),
+            accounts: added(r, "backline_health_accounts", "Accounts by state, over the window of health"),
             failed: added(r, "backline_health_failed_accounts", "Accounts that failed, by class"),
-            excluded: added(
-                r,
-                "backline_health_excluded_accounts",
-                "Accounts that were not to be collected, by reason",
-            ),
+            excluded: added(r, "backline_health_excluded_accounts", "Accounts that were excluded, by reason"),
             never_collected: added(r, "backline_health_never_collected_accounts", "Accounts that were never collected"),
-            reconnect: added(r, "backline_health_reconnect_accounts", "Accounts only their artists can mend"),
+            reconnect: added(r, "backline_health_reconnect_accounts", "Accounts that need the artist to reconnect"),
             reconnect_share: added(
                 r,
                 "backline_health_reconnect_ratio",
-                "Accounts only their artists can mend, of all",
+                "Share of accounts that need the artist to reconnect",
             ),
-            quarantined: added(r, "backline_health_quarantined_values", "Values that wait for an operator"),
-            run: added(r, "backline_health_run_seconds", "The longest time that batches of one run were at work"),
+            quarantined: added(r, "backline_health_quarantined_values", "Values in quarantine"),
+            run: added(r, "backline_health_run_seconds", "Longest time that the batches of one run took"),
             cost: added(
                 r,
                 "backline_health_cost_dollars",
-                "US dollars a month for each 1,000 artists, estimated from requests and prices",
+                "Estimated cost in US dollars a month per 1,000 artists, from requests and prices",
             ),
             monthly: added(
                 r,
                 "backline_health_cost_monthly_dollars",
-                "US dollars a month, estimated for all artists there are",
+                "Estimated cost in US dollars a month for all artists",
             ),
             requests: added(
                 r,
                 "backline_health_requests",
-                "Requests that the estimate of costs rests on, over the window",
+                "Requests that the cost estimate is based on, over the window of health",
             ),
-            objectives: added(r, "backline_health_objective_met", "1 where the objective is met, 0 where it is missed"),
-            alerts: added(r, "backline_health_alert_firing", "1 while the alert fires, 0 since it ceased"),
+            objectives: added(r, "backline_health_objective_met", "1 if the objective is met, 0 if it is missed"),
+            alerts: added(r, "backline_health_alert_firing", "1 while the alert is firing, 0 otherwise"),
             looked: added(
                 r,
                 "backline_health_looked_timestamp_seconds",
-                "When health was last looked at, in seconds since 1970",
+                "When health was last evaluated, in seconds since 1970",
             ),
         }
     }
 
-    /// Shows a report, and nothing of the one before; none takes all of it away.
+    /// Sets the gauges from a report and removes what the previous one had set; without a report, removes everything.
     pub(super) fn show(&self, platforms: &PlatformLabels, report: Option<&HealthReport>) {
         self.clear();
         let Some(report) = report else { return };
         self.show_one(Cow::Borrowed(TOTAL), &report.total);
         for platform in &report.platforms {
-            platforms.know(&platform.platform);
+            platforms.register(&platform.platform);
             self.show_one(platforms.of(&platform.platform), &platform.health);
             let label = || ("platform", platforms.of(&platform.platform));
             for (class, accounts) in &platform.failures {
@@ -242,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_data_of_is_not_shown_and_nothing_stays_from_before() {
+    fn a_value_without_data_is_absent_and_nothing_stays_of_the_previous_report() {
         let telemetry = Telemetry::default();
         telemetry.health(Some(report(Some(0.5))));
         let text = telemetry.render(None);
@@ -263,7 +255,7 @@ mod tests {
             assert!(!text.contains(absent), "{absent} is in {text}");
         }
         telemetry.health(Some(report(None)));
-        assert!(!telemetry.render(None).contains("completion_ratio{"), "the figure of before is gone");
+        assert!(!telemetry.render(None).contains("completion_ratio{"), "the previous value is gone");
         telemetry.health(None);
         assert!(!telemetry.render(None).contains("backline_health_accounts{"), "another host shows it now");
     }

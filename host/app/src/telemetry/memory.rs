@@ -1,12 +1,12 @@
-//! This process's memory, as Linux tells it.
+//! Memory of this process, as Linux reports it.
 
-/// Bytes held now; none where the system does not say.
+/// Resident memory now, in bytes; none where the system does not report it.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     field(&status()?, "VmRSS:")
 }
 
-/// The most bytes held so far; none where the system does not say.
+/// Highest resident memory so far, in bytes; none where the system does not report it.
 #[must_use]
 pub fn peak_bytes() -> Option<u64> {
     field(&status()?, "VmHWM:")

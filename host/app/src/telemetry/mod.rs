@@ -1,7 +1,7 @@
-//! What the service counts, measures and traces, for whoever watches it. The owner of prometheus_client and of OpenTelemetry.
+//! Metrics and traces of the service. The owner of prometheus_client and of OpenTelemetry.
 //!
-//! Every label has a bounded set of values: platforms are those whose connector was loaded, at most [`PLATFORMS_MAX`] of them, and everything
-//! else is a word of the host's own. No figure and no span names an artist, an account of a platform or a secret.
+//! Every label has a bounded set of values: platforms are those whose connector was loaded, at most [`PLATFORMS_MAX`]
+//! of them, and all other values are words of the host. No metric and no span names an artist, an account or a secret.
 
 mod figures;
 mod health;
@@ -20,9 +20,9 @@ use std::collections::BTreeMap;
 pub enum BatchEnd {
     /// Its results were stored.
     Stored,
-    /// It was given back, to be tried again.
+    /// It was handed back, to be retried.
     GivenBack,
-    /// Somebody else had taken it over.
+    /// Its lease had expired and another host had taken it over.
     LeaseLost,
 }
 
@@ -36,34 +36,34 @@ impl BatchEnd {
     }
 }
 
-/// What a batch's calls into its connector took: the sandbox's bounds are held against the same numbers.
+/// What a batch's calls into its connector used. The sandbox enforces its bounds on the same numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectorUse {
-    /// Calls by function (`fetch`, `normalize`) and by how they ended.
+    /// Calls by function (`fetch`, `normalize`) and result.
     pub calls: BTreeMap<(&'static str, &'static str), u64>,
     /// Processor time, in milliseconds.
     pub cpu_ms: u64,
-    /// Wall-clock time, in milliseconds, without waiting for a slot.
+    /// Wall-clock time, in milliseconds, without the wait for a permit.
     pub wall_ms: u64,
-    /// The most memory and tables that one call held, in bytes.
+    /// Most memory, tables included, that one call held, in bytes.
     pub memory_bytes_peak: u64,
-    /// What was logged, in bytes.
+    /// Log output, in bytes.
     pub log_bytes: u64,
-    /// What was answered, in bytes.
+    /// Results of all calls, in bytes.
     pub output_bytes: u64,
-    /// The largest answer of one call, in bytes.
+    /// Largest result of one call, in bytes.
     pub output_bytes_peak: u64,
     /// Bodies received through the gateway, in bytes after decompression.
     pub received_bytes: u64,
 }
 
-/// What the database says of all hosts together, read when somebody asks for the figures.
+/// Figures of all hosts together, read from the database when `/metrics` is requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// Batches that are not finished, by state.
     pub open_batches: Vec<(String, u64)>,
-    /// Hosts that were heard of lately.
+    /// Hosts with a recent heartbeat.
     pub hosts: u64,
-    /// Deliveries that wait, by kind of webhook, each with the age of the oldest in seconds.
+    /// Kind of webhook, number of waiting deliveries, and age of the oldest event among them in seconds.
     pub deliveries: Vec<(&'static str, u64, u64)>,
 }

@@ -1,7 +1,8 @@
-//! Spans on their way to the operator's collector: OTLP over HTTP, in batches, from a thread of their own.
+//! Exports spans to the operator's collector: OTLP over HTTP, in batches, from a separate thread.
 //!
-//! A collector that is slow or gone costs spans and nothing else: the queue is bounded, what does not fit is dropped, and every attempt has
-//! a time limit. Only spans of the host leave, with the ids and numbers they were given; what is logged inside them stays here.
+//! A slow or unreachable collector costs spans and nothing else: the queue is bounded, spans that do not fit are
+//! dropped, and every attempt has a time limit. Only the host's spans are sent, with their ids and numbers; log
+//! messages inside them are not.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,47 +25,47 @@ use tracing_subscriber::registry::LookupSpan;
 
 use backline_gateway::{ExportClient, GatewayError};
 
-/// How long the collector may take for one batch of spans.
+/// Timeout of sending one batch of spans to the collector.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The path that OTLP has for traces.
+/// Path for traces, from the OTLP specification.
 const PATH: &str = "v1/traces";
 
 /// Why traces can't be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// The endpoint is none.
+    /// The endpoint is not a valid URL.
     #[error("telemetry.otlp_endpoint '{endpoint}' is wrong ({problem}); write one such as http://localhost:4318")]
     Endpoint {
-        /// As configured.
+        /// Configured value, without a user or password.
         endpoint: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// The HTTP client can't be made.
+    /// The HTTP client can't be created.
     #[error(transparent)]
     Client(#[from] GatewayError),
 }
 
-/// The way of spans to the collector.
+/// The exporter of spans.
 pub struct Traces {
     provider: SdkTracerProvider,
 }
 
 impl Traces {
-    /// Makes ready to send spans to an endpoint such as `http://localhost:4318`. Requests run on `runtime`.
+    /// Creates an exporter to an endpoint such as `http://localhost:4318`. Requests run on `runtime`.
     ///
     /// # Errors
-    /// When the endpoint is no URL. Whether anybody answers there is not looked at.
+    /// When the endpoint is not an HTTP URL, or has a user or password. Whether it answers is not checked.
     pub fn start(endpoint: &str, service_name: &str, runtime: Handle) -> Result<Self, TracesError> {
         let wrong = |problem: String| TracesError::Endpoint { endpoint: endpoint.to_owned(), problem };
         let mut url = url::Url::parse(endpoint).map_err(|error| wrong(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(wrong("it is no http:// or https:// URL".to_owned()));
+            return Err(wrong("it is not an http:// or https:// URL".to_owned()));
         }
         if !url.username().is_empty() || url.password().is_some() {
             let endpoint = format!("{}://[secret]@…", url.scheme());
-            return Err(TracesError::Endpoint { endpoint, problem: "it holds a user or password".to_owned() });
+            return Err(TracesError::Endpoint { endpoint, problem: "it contains a user or password".to_owned() });
         }
         let path = format!("{}/{PATH}", url.path().trim_end_matches('/'));
         url.set_path(&path);
@@ -85,7 +86,7 @@ impl Traces {
         Ok(Self { provider })
     }
 
-    /// What takes the host's spans in.
+    /// The layer that records the host's spans.
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -99,15 +100,15 @@ impl Traces {
             .with_filter(own_spans.and(LevelFilter::INFO))
     }
 
-    /// Sends what is left, for no longer than `within`; what then remains is lost.
+    /// Sends remaining spans, for no longer than `within`; spans left after that are lost.
     pub async fn stop(self, within: Duration) {
-        // It waits for its thread, which must not keep a thread of the runtime.
+        // It waits for its thread, which must not block a thread of the runtime.
         let ended = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(within));
         let _ = tokio::time::timeout(within, ended).await;
     }
 }
 
-/// Carries requests from the exporter's thread to the runtime.
+/// Runs the requests of the exporter's thread on the runtime.
 #[derive(Debug)]
 struct Sender {
     client: ExportClient,
@@ -116,12 +117,12 @@ struct Sender {
 }
 
 impl Sender {
-    /// Says that the collector went or came back: once, not at every attempt.
-    fn note(fails: &AtomicBool, problem: Option<&str>) {
+    /// Logs when the collector starts to fail or answers again: once, not at every attempt.
+    fn log_change(fails: &AtomicBool, problem: Option<&str>) {
         let failed_before = fails.swap(problem.is_some(), Ordering::Relaxed);
         match problem {
             Some(problem) if !failed_before => {
-                tracing::warn!(problem, "traces can't be sent to telemetry.otlp_endpoint; they are dropped");
+                tracing::warn!(problem, "failed to send traces to telemetry.otlp_endpoint; they are dropped");
             }
             None if failed_before => tracing::info!("traces are sent again"),
             _ => {}
@@ -148,7 +149,7 @@ impl HttpClient for Sender {
                 Ok((status, _)) => Some(format!("it answered with status {status}")),
                 Err(problem) => Some(problem.clone()),
             };
-            Self::note(&fails, problem.as_deref());
+            Self::log_change(&fails, problem.as_deref());
             answer
         });
         Box::pin(async move {

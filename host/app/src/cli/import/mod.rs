@@ -1,7 +1,8 @@
 //! `backline artists import`: artists, accounts, consents and tokens from a file.
 //!
-//! The file is read twice. The first time everything is checked and nothing written, so that a bad row refuses the whole
-//! file (or, on request, goes to a file of bad rows). The second time it is written in chunks, each of them idempotent.
+//! The file is read twice. The first pass checks every row and writes nothing, so that one invalid row refuses the
+//! whole file (or, with `--skip-bad`, goes to a file of invalid rows). The second pass writes in chunks, each
+//! idempotent.
 
 mod records;
 mod row;
@@ -21,36 +22,40 @@ use row::{ImportedArtist, Warning};
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
-use super::{keys, print};
+use super::output::{Access, Existing};
+use super::{output, print};
 use crate::pipeline::Host;
 use backline_gateway::secrets::{Secret, SecretText};
 use backline_model::manifest::{CredentialKind, Owner};
 use backline_model::{Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform, Provenance};
 use backline_store::{COLLECTING_SCOPE, Store};
 
-/// Artists written at once: bounds memory and the length of a transaction.
+/// Artists per transaction: bounds memory and how long writers block each other.
 const CHUNK: usize = 1_000;
 
-/// Bad rows that are named on the terminal; all are counted, and `--skip-bad` writes all of them down.
+/// Most invalid rows that are printed; all are counted, and `--skip-bad` writes all of them to a file.
 const BAD_ROWS_SHOWN: usize = 20;
 
-/// How an import is to go.
+/// An import never replaces the invalid rows of an earlier one: no other file may have them.
+const EXISTING_BAD_ROWS: Existing = Existing::Refuse("name another file for invalid rows with --bad-rows");
+
+/// Options of an import.
 pub(super) struct ImportOptions {
-    /// Import the good rows although there are bad ones.
+    /// Import the valid rows although there are invalid ones.
     pub skip_bad: bool,
-    /// Where bad rows go.
+    /// File for invalid rows; derived from the input's name unless given.
     pub bad_rows: Option<PathBuf>,
-    /// Record consent for what is imported.
+    /// Record consent for the imported accounts.
     pub consent: bool,
-    /// Replace stored tokens.
+    /// Replace stored tokens, which may be fresher than those in the file.
     pub replace_credentials: bool,
-    /// Change nothing.
+    /// Check the file and change nothing.
     pub dry_run: bool,
-    /// Print JSON.
+    /// Print the report as JSON.
     pub json: bool,
 }
 
-/// What an import found and did.
+/// Result of an import.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     rows: u64,
@@ -75,22 +80,22 @@ struct BadRow {
     problem: String,
 }
 
-/// What the first reading learns.
+/// Result of the first pass.
 #[derive(Default)]
 struct Survey {
     report: Report,
     warnings: BTreeMap<Warning, u64>,
     seen: HashMap<ArtistId, String>,
-    /// Platforms whose connectors must be there, since tokens are sealed for their slots.
+    /// Platforms whose connectors must be installed, since tokens are encrypted for their slots.
     platforms_with_credentials: BTreeSet<&'static str>,
-    /// What the installed connectors can be given.
+    /// The slots of the installed connectors that belong to accounts.
     slots: Arc<AccountSlots>,
 }
 
-/// Platform and slot → the kind of secret that accounts have there.
+/// Platform and slot → the kind of secret in that slot.
 type AccountSlots = HashMap<(String, String), CredentialKind>;
 
-/// The installed connectors' slots that belong to accounts.
+/// The slots of the active connectors that belong to accounts.
 async fn account_slots(store: &Store) -> Result<AccountSlots, Failure> {
     let releases = store.list_releases().await?;
     let slots = releases.iter().filter(|release| release.active).flat_map(|release| {
@@ -101,7 +106,7 @@ async fn account_slots(store: &Store) -> Result<AccountSlots, Failure> {
 }
 
 impl Survey {
-    /// Checks a record; answers what it means where it can be imported.
+    /// Checks a record and interprets it.
     fn take(&mut self, record: &Record) -> Result<ImportedArtist, String> {
         self.report.rows += 1;
         let fields = record.fields.as_ref().map_err(|unreadable| unreadable.problem.clone())?;
@@ -109,12 +114,12 @@ impl Survey {
         self.report.ignored_columns.extend(unknown.cloned());
         let imported = row::interpret(fields)?;
         if let Some(first) = self.seen.get(&imported.artist.id) {
-            return Err(format!("the id {} stands in {first} already", imported.artist.id));
+            return Err(format!("the id {} is also in {first}", imported.artist.id));
         }
         self.seen.insert(imported.artist.id, record.place.clone());
         for account in &imported.accounts {
             let Some((slot, secret)) = &account.credential else { continue };
-            // A platform without a connector is refused for the whole file, not row by row.
+            // A platform without a connector is refused once for the whole file, not for each row.
             if let Some(kind) = self.slots.get(&(account.platform.to_owned(), (*slot).to_owned())) {
                 let problem = |error| format!("the {} token can't be used: {error}", account.platform);
                 Secret::parse(*kind, Owner::Account, secret.expose()).map_err(problem)?;
@@ -130,7 +135,7 @@ impl Survey {
     }
 }
 
-/// Imports a file.
+/// Runs the command.
 pub(super) async fn run(context: &Context, path: &Path, options: &ImportOptions) -> Outcome {
     let host = context.host().await?;
     let input = Input::open(path)?;
@@ -163,14 +168,14 @@ pub(super) async fn run(context: &Context, path: &Path, options: &ImportOptions)
     Ok(Exit::Done)
 }
 
-/// Why nothing was imported, with the first bad rows.
+/// Why nothing was imported, with the first invalid rows.
 fn refusal(path: &Path, report: &Report) -> Failure {
     let shown: Vec<String> =
         report.bad.iter().take(BAD_ROWS_SHOWN).map(|BadRow { place, problem }| format!("{place}: {problem}")).collect();
     let more = report.bad.len().saturating_sub(BAD_ROWS_SHOWN);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     Failure::usage(format!(
-        "nothing was imported: {} of {} of {} can't be: {}{more}; mend them, or import the others with --skip-bad",
+        "nothing was imported: {} of {} of {} can't be: {}{more}; fix them, or import the others with --skip-bad",
         report.bad.len(),
         print::count(report.rows, "row"),
         path.display(),
@@ -178,7 +183,7 @@ fn refusal(path: &Path, report: &Report) -> Failure {
     ))
 }
 
-/// Refuses tokens for platforms without a connector: there would be no slot to seal them for.
+/// Refuses tokens for platforms without a connector: there is no slot to encrypt them for.
 async fn expect_connectors(
     host: &Host,
     platforms: &BTreeSet<&'static str>,
@@ -188,19 +193,22 @@ async fn expect_connectors(
         let platform = platform_of(name)?;
         if host.store().active_release(&platform).await?.is_none() {
             return Err(Failure::usage(format!(
-                "nothing was imported: the file has tokens for {name}, and no connector for it is installed; install it with `backline plugins install` first"
+                "nothing was imported: the file has tokens for {name}, and no connector for it is installed; \
+                 install one with `backline plugins install` first"
             )));
         }
         if !slots.contains_key(&((*name).to_owned(), row::SLOT.to_owned())) {
             return Err(Failure::usage(format!(
-                "nothing was imported: the file has tokens for {name}, and its connector has no account slot '{}'; see `backline plugins inspect`",
+                "nothing was imported: the file has tokens for {name}, and its connector has no account slot '{}'; \
+                 see `backline plugins inspect`",
                 row::SLOT
             )));
         }
     }
     if !platforms.is_empty() && host.config().secrets.keyring()?.is_none() {
         return Err(Failure::usage(
-            "nothing was imported: the file has tokens, and no key to seal them is set; run `backline keys generate --file backline.key` and set secrets.key_file",
+            "nothing was imported: the file has tokens, and no key to encrypt them is set; \
+             run `backline keys generate --file backline.key` and set secrets.key_file",
         ));
     }
     Ok(())
@@ -210,7 +218,7 @@ fn platform_of(name: &str) -> Result<Platform, Failure> {
     Platform::new(name).map_err(|error| Failure::failed(error.to_string()))
 }
 
-/// The second reading: writes chunk by chunk.
+/// The second pass: writes the artists in chunks.
 async fn write_all(
     context: &Context,
     host: &Host,
@@ -222,13 +230,13 @@ async fn write_all(
 ) -> Result<(), Failure> {
     let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<ImportedArtist>>(2);
     let file = input.reopen()?;
-    // Reading is blocking and writing is not: a thread of its own keeps at most a few chunks in memory.
+    // Reading blocks, so it has a thread; the channel's bound keeps at most a few chunks in memory.
     let reader = tokio::task::spawn_blocking(move || {
         let mut survey = Survey { slots, ..Survey::default() };
         let mut chunk = Vec::new();
         let mut open = true;
         let read = records::read(file, &mut |record| {
-            // A bad row was reported by the first reading.
+            // The first pass has reported an invalid row.
             let Ok(imported) = survey.take(&record) else { return };
             chunk.push(imported);
             if chunk.len() == CHUNK && open {
@@ -248,13 +256,13 @@ async fn write_all(
     match reader.await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(Failure::failed(format!(
-            "the file changed while it was imported: {error}; import it again, nothing is doubled"
+            "the file changed while it was imported: {error}; import it again, which adds nothing twice"
         ))),
-        Err(error) => Err(Failure::failed(format!("reading the file failed: {error}"))),
+        Err(error) => Err(Failure::failed(format!("failed to read the file: {error}"))),
     }
 }
 
-/// A token of the file, and whose it is.
+/// A token of the file and the account it belongs to.
 struct AccountSecret {
     account: AccountId,
     status: AccountStatus,
@@ -279,7 +287,7 @@ async fn write_chunk(
     report.artists_changed += saved.updated;
     let all_new = saved.inserted == artists.len() as u64;
 
-    // Accounts that are known keep their id and status; only what the file says is written.
+    // Existing accounts keep their id and status; only values from the file are written.
     let mut known: HashMap<(ArtistId, String, String), Account> = HashMap::new();
     if !all_new {
         let ids: Vec<ArtistId> = artists.iter().map(|artist| artist.id).collect();
@@ -328,7 +336,7 @@ async fn write_chunk(
             stored.iter().filter(|stored| stored.slot == slot).filter_map(|stored| stored.account_id).collect();
         let mut wanted = Vec::new();
         for AccountSecret { account, status, secret } in secrets {
-            // A stored token may have been refreshed since the file was written, unless it is known to work no more.
+            // A stored token may be fresher than the file's, unless the platform has rejected it.
             let keep = !options.replace_credentials && status != AccountStatus::ReconnectNeeded;
             if keep && stored.contains(&account) {
                 report.credentials_kept += 1;
@@ -342,7 +350,7 @@ async fn write_chunk(
     Ok(())
 }
 
-/// Records consent where nothing is on record: an import overrules no withdrawal.
+/// Records consent where none is recorded: an import does not override a withdrawal.
 async fn record_consents(
     store: &Store,
     accounts: &[Account],
@@ -398,7 +406,7 @@ fn print_report(report: &Report, options: &ImportOptions) -> Result<(), Failure>
     }
     if report.erased_left_out > 0 {
         print::note(&format!(
-            "{} left out; where one wants to come back, `backline privacy readmit ARTIST` lets it",
+            "{} left out; `backline privacy readmit ARTIST` allows one to come back",
             print::count(report.erased_left_out, "erased artist")
         ));
     }
@@ -407,15 +415,15 @@ fn print_report(report: &Report, options: &ImportOptions) -> Result<(), Failure>
     }
     if !report.ignored_columns.is_empty() {
         let columns: Vec<_> = report.ignored_columns.iter().map(String::as_str).collect();
-        print::note(&format!("warning: these columns mean nothing here and were ignored: {}", columns.join(", ")));
+        print::note(&format!("warning: unknown columns were ignored: {}", columns.join(", ")));
     }
     for BadRow { place, problem } in report.bad.iter().take(BAD_ROWS_SHOWN) {
         print::note(&format!("not imported: {place}: {problem}"));
     }
     if let Some(path) = &report.bad_rows_file {
         print::note(&format!(
-            "{} were written to {}; mend and import that file",
-            print::count(report.bad.len() as u64, "bad row"),
+            "{} written to {}; fix them and import that file",
+            print::count(report.bad.len() as u64, "invalid row"),
             path.display()
         ));
     }
@@ -431,7 +439,7 @@ fn progress_bar(rows: u64) -> ProgressBar {
     bar
 }
 
-/// The file, readable as often as needed: what comes from standard input is kept in a temporary file.
+/// The file, which can be read more than once: standard input is copied to a temporary file.
 struct Input {
     path: PathBuf,
     _kept: Option<tempfile::NamedTempFile>,
@@ -464,7 +472,7 @@ impl Input {
     }
 }
 
-/// Bad rows on their way to a file that only the operator can read: they may hold tokens.
+/// Invalid rows, for a file that only its owner can read: they may hold tokens.
 struct BadRows {
     path: Option<PathBuf>,
     lines: String,
@@ -481,12 +489,10 @@ impl BadRows {
             input.with_extension("bad.ndjson")
         };
         let path = options.bad_rows.clone().unwrap_or(beside);
-        if path.exists() {
-            return Err(Failure::usage(format!(
-                "{} exists already; name another file for bad rows with --bad-rows",
-                path.display()
-            )));
+        if output::is_stdout(&path) {
+            return Err(Failure::usage("standard output has the report; name a file for invalid rows with --bad-rows"));
         }
+        output::check(&path, EXISTING_BAD_ROWS)?;
         Ok(Self { path: Some(path), lines: String::new() })
     }
 
@@ -507,7 +513,7 @@ impl BadRows {
         match self.path.filter(|_| !self.lines.is_empty()) {
             None => Ok(None),
             Some(path) => {
-                keys::write_private(&path, &self.lines)?;
+                output::write(&path, self.lines.as_bytes(), Access::Private, EXISTING_BAD_ROWS)?;
                 Ok(Some(path))
             }
         }
@@ -538,7 +544,7 @@ mod tests {
         assert_eq!(good, 1);
         assert_eq!(
             (survey.report.bad[0].place.as_str(), survey.report.bad[0].problem.as_str()),
-            ("line 3", format!("the id {ID} stands in line 2 already").as_str())
+            ("line 3", format!("the id {ID} is also in line 2").as_str())
         );
     }
 
@@ -565,11 +571,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_row_is_good_or_reported(rows in prop::collection::vec(("[a-f0-9-]{0,36}", "[ -~]{0,9}", any::<bool>()), 0..30)) {
+            fn every_row_is_good_or_reported(
+            rows in prop::collection::vec(("[a-f0-9-]{0,36}", "[ -~]{0,9}", any::<bool>()), 0..30)
+        ) {
             let mut writer = csv::Writer::from_writer(Vec::new());
             writer.write_record(["id", "name", "data_collection_enabled"]).expect("written");
-            for (index, (id, name, well)) in rows.iter().enumerate() {
-                let id = if *well { format!("018f4e6a-7c1d-7b3a-9c55-{index:012}") } else { id.clone() };
+            for (index, (id, name, valid)) in rows.iter().enumerate() {
+                let id = if *valid { format!("018f4e6a-7c1d-7b3a-9c55-{index:012}") } else { id.clone() };
                 writer.write_record([id.as_str(), name, "true"]).expect("written");
             }
             let text = String::from_utf8(writer.into_inner().expect("flushed")).expect("text");

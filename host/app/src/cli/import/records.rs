@@ -1,6 +1,6 @@
-//! Records of a CSV file, a JSON array or lines of JSON, one at a time, so that a file of any size is read in constant memory.
+//! Records of a CSV file, a JSON array or lines of JSON, one at a time: a file of any size is read in constant memory.
 //!
-//! A record that can't be understood is handed on like any other, with what is wrong with it: nothing is lost on the way.
+//! A record that can't be parsed is passed on like any other, with the problem, so that the report counts every row.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,75 +9,74 @@ use std::io::{BufRead, BufReader, Read};
 use serde::de::{DeserializeSeed, Deserializer as _, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
-/// Longest line of JSON, and longest CSV file's header; a row of the artists' columns has under 8 KiB.
+/// Longest line of JSON, and longest header of a CSV file, in bytes; a row of all columns has under 8 KiB.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What a file is made of.
+/// Format of a file, found from its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// Comma-, semicolon- or tab-separated, with a header.
     Csv,
     /// One JSON array of objects.
     JsonArray,
-    /// One JSON object a line.
+    /// One JSON object per line.
     JsonLines,
 }
 
-/// One record of the file, as text: what is empty or null is left out.
+/// One record of the file, as text: empty and null values are left out.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Record {
-    /// For people: `line 17` or `entry 17`.
+    /// Where it is in the file: `line 17` or `entry 17`.
     pub place: String,
-    /// Column → text, or what is wrong with the record as a whole.
+    /// Column → text, or the problem with the record as a whole.
     pub fields: Result<BTreeMap<String, String>, Unreadable>,
 }
 
-/// A record that can't be understood.
+/// A record that can't be parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Unreadable {
-    /// What is wrong.
+    /// The problem, for the report.
     pub problem: String,
-    /// The record as it stands in the file.
+    /// The record as it is in the file.
     pub text: String,
 }
 
-/// The file as a whole can't be read.
+/// Why a whole file can't be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     /// Reading failed.
     #[error("the file can't be read: {0}")]
     Io(#[from] std::io::Error),
-    /// Nothing in it.
+    /// The file has nothing but white space.
     #[error("the file is empty; a CSV file starts with a header, a JSON file with [ or {{")]
     Empty,
-    /// No header that names the columns.
+    /// The header lacks a required column.
     #[error("the header has no column '{missing}'; it has: {found}")]
     Header {
-        /// What is missing.
         missing: &'static str,
-        /// What there is.
+        /// The header's columns, separated by commas.
         found: String,
     },
     /// A column occurs twice.
     #[error("the header names column '{0}' twice")]
     TwiceInHeader(String),
-    /// The array breaks off or is no JSON.
-    #[error("the JSON array is broken after {entries} entries: {problem}")]
+    /// The array is incomplete or is not JSON.
+    #[error("the JSON array is invalid after {entries} entries: {problem}")]
     Array {
-        /// Entries that could be read.
+        /// Entries read before the problem.
         entries: u64,
-        /// What the parser says, with line and column.
+        /// The parser's message, with line and column.
         problem: String,
     },
 }
 
-/// Columns a header must have, for the file to be a list of artists at all.
+/// Columns that a CSV header must have.
 const REQUIRED: [&str; 2] = ["id", "name"];
 
-/// Reads every record of a file and hands it to `each`; tells the format and the columns of a CSV header.
+/// Reads every record of a file and passes it to `each`; returns the file's format.
 ///
 /// # Errors
-/// When the file as a whole can't be read; single records never make it fail.
+/// When the file as a whole can't be read; an invalid record is passed to `each`.
 pub(super) fn read(input: impl Read, each: &mut dyn FnMut(Record)) -> Result<Format, FileError> {
     let mut input = BufReader::new(input);
     let start = skip_blank(&mut input)?;
@@ -89,7 +88,7 @@ pub(super) fn read(input: impl Read, each: &mut dyn FnMut(Record)) -> Result<For
     }
 }
 
-/// Skips a byte-order mark and blank space; answers the first byte that stays.
+/// Skips a byte-order mark and white space; returns the byte after them.
 fn skip_blank(input: &mut impl BufRead) -> std::io::Result<Option<u8>> {
     loop {
         let buffer = input.fill_buf()?;
@@ -110,8 +109,8 @@ fn read_csv(mut input: impl BufRead, each: &mut dyn FnMut(Record)) -> Result<(),
     let delimiter = delimiter_of(&header);
     let builder = |headers: bool| {
         let mut builder = csv::ReaderBuilder::new();
-        // Lines end with LF alone, and the CR before it is trimmed with other blanks: else the lines of a CRLF file are
-        // counted one too low.
+        // Only LF ends a line, and a CR before it is trimmed with other white space: otherwise the reader counts the
+        // lines of a CRLF file one too low.
         builder.delimiter(delimiter).has_headers(headers).flexible(true).terminator(csv::Terminator::Any(b'\n'));
         builder
     };
@@ -119,7 +118,8 @@ fn read_csv(mut input: impl BufRead, each: &mut dyn FnMut(Record)) -> Result<(),
     builder(false).from_reader(header.as_slice()).read_record(&mut names).map_err(csv_error)?;
     let names: Vec<String> = names.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
     check_header(&names)?;
-    // The header is read again, so that lines are counted as in the file and the first row's bytes are not taken for a byte-order mark.
+    // The header is read again, so that line numbers are those of the file, and so that the first row can't be taken
+    // for a byte-order mark.
     let mut reader = builder(true).from_reader(header.as_slice().chain(input));
     let mut row = csv::ByteRecord::new();
     loop {
@@ -200,7 +200,8 @@ fn read_lines(mut input: impl BufRead, each: &mut dyn FnMut(Record)) -> Result<(
         }
         let fields = match serde_json::from_str::<Json>(text) {
             Ok(value) => json_fields(&value),
-            // The parser's message counts lines and columns of this line alone, and may quote nothing.
+            // Only the column: the parser's message gives the line as 1, and must not quote the text, which may hold
+            // tokens.
             Err(error) => Err(Unreadable {
                 problem: format!("it is not JSON (column {})", error.column()),
                 text: text.to_owned(),
@@ -219,7 +220,7 @@ fn json_fields(value: &Json) -> Result<BTreeMap<String, String>, Unreadable> {
             Json::Null => {}
             Json::String(text) => insert(&mut fields, name, text),
             Json::Bool(_) | Json::Number(_) => insert(&mut fields, name, &value.to_string()),
-            // Kept as text: if the column is one of ours, its own check refuses it.
+            // Kept as text: the check of a known column refuses it.
             Json::Array(_) | Json::Object(_) => insert(&mut fields, name, &value.to_string()),
         }
     }
@@ -281,7 +282,8 @@ mod tests {
     fn the_three_formats_give_the_same_records() {
         let csv = b"\xef\xbb\xbfID,Name,extra\r\n1,\"Ada, the first\",x\r\n2,Bo,\"\"\r\n\r\n";
         let array = br#" [{"id":"1","name":"Ada, the first","extra":"x"}, {"id":2,"name":" Bo ","extra":null}]"#;
-        let lines = b"{\"id\":\"1\",\"name\":\"Ada, the first\",\"extra\":\"x\"}\n\n{\"id\":2,\"name\":\"Bo\",\"extra\":\"\"}\n";
+        let lines = b"{\"id\":\"1\",\"name\":\"Ada, the first\",\"extra\":\"x\"}\n\n\
+                      {\"id\":2,\"name\":\"Bo\",\"extra\":\"\"}\n";
         for (text, format, places) in [
             (csv.as_slice(), Format::Csv, ["line 2", "line 3"]),
             (array, Format::JsonArray, ["entry 1", "entry 2"]),
@@ -333,7 +335,7 @@ mod tests {
         assert!(all(b"").expect_err("empty").starts_with("the file is empty"));
         assert!(all(b"artist,name\n").expect_err("no id").contains("no column 'id'; it has: artist, name"));
         assert!(all(b"id,name,ID\n").expect_err("twice").contains("'id' twice"));
-        assert!(all(b"[{\"id\":1},").expect_err("broken").starts_with("the JSON array is broken after 1 entries"));
+        assert!(all(b"[{\"id\":1},").expect_err("broken").starts_with("the JSON array is invalid after 1 entries"));
         assert!(all(b"[] x").expect_err("more").contains("trailing characters"));
     }
 
@@ -344,7 +346,7 @@ mod tests {
             writer.write_record(["id", "name", "extra"]).expect("written");
             let mut written = 0;
             for row in &rows {
-                // A record of one blank field is a blank line, which is no record.
+                // A record of one blank field is a blank line, which is not a record.
                 if row.len() > 1 || !row[0].trim_ascii().is_empty() {
                     writer.write_record(row).expect("written");
                     written += 1;
@@ -355,7 +357,10 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), start in prop::sample::select(vec!["", "[", "{", "id,name\n"])) {
+        fn no_bytes_make_the_reader_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            start in prop::sample::select(vec!["", "[", "{", "id,name\n"])
+        ) {
             let _ = all(&[start.as_bytes(), &bytes].concat());
         }
     }

@@ -1,4 +1,4 @@
-//! What one record of an import means: an artist, its accounts and their secrets. Pure.
+//! Interprets one record of an import as an artist with accounts and secrets. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde_json::json;
 use backline_gateway::secrets::SecretText;
 use backline_model::{Artist, ArtistId, SubscriptionStatus, Tenant};
 
-/// The slot of an account's own token in the connectors' manifests.
+/// Name of the slot for an account's own token in the first-party connectors' manifests.
 pub(super) const SLOT: &str = "user";
 
-/// Columns an import takes; others are ignored and named in its report.
+/// Columns that an import reads; others are ignored and named in its report.
 pub(super) const COLUMNS: [&str; 16] = [
     "id",
     "name",
@@ -31,40 +31,38 @@ pub(super) const COLUMNS: [&str; 16] = [
     "apple_music_storefront",
 ];
 
-/// Longest name, in characters; past it a file has its columns mixed up.
+/// Longest name, in characters; a longer one means that columns are mixed up.
 const NAME_CHARS_MAX: usize = 500;
 
 /// Longest platform id, in characters.
 const PLATFORM_ID_CHARS_MAX: usize = 256;
 
-/// What one record means.
+/// An artist as one record describes it.
 #[derive(Debug)]
 pub(super) struct ImportedArtist {
-    /// The artist.
     pub artist: Artist,
-    /// One per platform that is present.
+    /// At most one account per platform.
     pub accounts: Vec<ImportedAccount>,
-    /// What is worth knowing and no reason to refuse the record.
+    /// Problems that do not refuse the record.
     pub warnings: Vec<Warning>,
 }
 
 /// One account of a record.
 #[derive(Debug)]
 pub(super) struct ImportedAccount {
-    /// Where, such as `youtube`.
+    /// Such as `youtube`.
     pub platform: &'static str,
-    /// The platform's id.
+    /// The account's id on the platform.
     pub platform_id: String,
-    /// The account's settings.
     pub settings: serde_json::Value,
-    /// Slot and text, as `backline credentials set` would read them.
+    /// Slot and secret, in the form that `backline credentials set` reads.
     pub credential: Option<(&'static str, SecretText)>,
 }
 
-/// What is worth knowing.
+/// A problem that does not refuse a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Warning {
-    /// TikTok's API knows accounts by open id; a user name finds none.
+    /// TikTok's API finds accounts by open id, not by user name.
     TiktokUsernameOnly,
     /// The account can't be read without the artist's token.
     InstagramWithoutToken,
@@ -73,26 +71,28 @@ pub(super) enum Warning {
 }
 
 impl Warning {
-    /// What it means, for people.
+    /// The text after the number of artists, such as "2 artists have …".
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::TiktokUsernameOnly => {
-                "have a tiktok_username only: TikTok's API knows accounts by tiktok_open_id, so no account was created"
+                "have only a tiktok_username: TikTok's API needs the tiktok_open_id, so no account was created"
             }
             Self::InstagramWithoutToken => {
-                "have an instagram_user_id without instagram_token: set it with `backline credentials set instagram user --account …`"
+                "have an instagram_user_id without instagram_token: \
+                 set it with `backline credentials set instagram user --account …`"
             }
             Self::TiktokWithoutToken => {
-                "have a tiktok_open_id without tiktok_refresh_token: set it with `backline credentials set tiktok user --account …`"
+                "have a tiktok_open_id without tiktok_refresh_token: \
+                 set it with `backline credentials set tiktok user --account …`"
             }
         }
     }
 }
 
-/// Reads one record.
+/// Interprets one record.
 ///
 /// # Errors
-/// Says what is wrong with it, without repeating a secret.
+/// Names the column and the problem, and never a secret.
 pub(super) fn interpret(fields: &BTreeMap<String, String>) -> Result<ImportedArtist, String> {
     let text = |name: &str| fields.get(name).map(String::as_str);
     let id: ArtistId = text("id").ok_or("id is empty")?.parse().map_err(|error| format!("id: {error}"))?;
@@ -108,13 +108,13 @@ pub(super) fn interpret(fields: &BTreeMap<String, String>) -> Result<ImportedArt
         None => SubscriptionStatus::Active,
         Some(status) => SubscriptionStatus::parse(status).ok_or_else(|| {
             let known: Vec<_> = SubscriptionStatus::ALL.iter().map(|status| status.as_str()).collect();
-            format!("subscription_status '{status}' is none of {}", known.join(", "))
+            format!("subscription_status '{status}' is not one of {}", known.join(", "))
         })?,
     };
     let data_collection_enabled =
         text("data_collection_enabled").map_or(Ok(true), |value| truth("data_collection_enabled", value))?;
     let timezone = text("timezone").map_or(Ok(Tz::UTC), |zone| {
-        zone.parse().map_err(|_| format!("timezone '{zone}' is not an IANA time zone such as Europe/Berlin"))
+        zone.parse().map_err(|_| format!("timezone '{zone}' is not an IANA time zone; write one such as Europe/Berlin"))
     })?;
     let (accounts, warnings) = accounts(fields)?;
     let artist = Artist { id, name: name.to_owned(), tenant, subscription_status, data_collection_enabled, timezone };
@@ -131,7 +131,7 @@ fn accounts(fields: &BTreeMap<String, String>) -> Result<(Vec<ImportedAccount>, 
     };
     match (text("instagram_user_id"), text("instagram_token")) {
         (None, None) => {}
-        // The token says whose it is; the connector asks for `me`.
+        // The token identifies the account; the connector requests `me`.
         (id, Some(token)) => {
             add("instagram", "instagram_user_id", id.unwrap_or("me"), json!({}), Some((SLOT, token.into())))?
         }
@@ -156,7 +156,8 @@ fn accounts(fields: &BTreeMap<String, String>) -> Result<(Vec<ImportedAccount>, 
         }
         (Some(_), None) if access.is_some() => {
             return Err(
-                "tiktok_access_token is given without tiktok_refresh_token, and lives for a day only".to_owned()
+                "tiktok_access_token is given without tiktok_refresh_token, and expires within a day; add that column"
+                    .to_owned(),
             );
         }
         (Some(id), None) => {
@@ -164,7 +165,7 @@ fn accounts(fields: &BTreeMap<String, String>) -> Result<(Vec<ImportedAccount>, 
             warnings.push(Warning::TiktokWithoutToken);
         }
         (None, _) if access.or(refresh).is_some() => {
-            return Err("TikTok tokens are given without tiktok_open_id, which says whose they are".to_owned());
+            return Err("TikTok tokens are given without tiktok_open_id, which identifies their account".to_owned());
         }
         (None, _) if text("tiktok_username").is_some() => warnings.push(Warning::TiktokUsernameOnly),
         (None, _) => {}
@@ -184,7 +185,7 @@ fn checked_id(column: &str, id: &str) -> Result<String, String> {
         return Err(format!("{column} is longer than {PLATFORM_ID_CHARS_MAX} characters"));
     }
     if id.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(format!("{column} holds white space or control characters"));
+        return Err(format!("{column} contains white space or control characters"));
     }
     Ok(id.to_owned())
 }
@@ -285,10 +286,10 @@ mod tests {
         for (pair, said) in [
             (("id", "7"), "id: '7' is not a UUID"),
             (("timezone", "Berlin"), "timezone 'Berlin' is not an IANA time zone"),
-            (("subscription_status", "gold"), "subscription_status 'gold' is none of active, trialing"),
+            (("subscription_status", "gold"), "subscription_status 'gold' is not one of active, trialing"),
             (("data_collection_enabled", "maybe"), "data_collection_enabled 'maybe' is neither"),
             (("tenant", "A B"), "'A B' is not a valid tenant"),
-            (("youtube_channel_id", "UC 1"), "youtube_channel_id holds white space"),
+            (("youtube_channel_id", "UC 1"), "youtube_channel_id contains white space"),
             (("tiktok_refresh_token", "canary"), "without tiktok_open_id"),
         ] {
             let problem = interpret(&fields(&[pair])).expect_err(said);

@@ -1,4 +1,4 @@
-//! `backline plugins canary …`: a release collects a share of the accounts before it collects all of them.
+//! `backline plugins canary …`: a new release collects a share of the accounts before it collects all of them.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use backline_store::Canary;
 /// `backline plugins canary …`
 #[derive(Subcommand)]
 pub(crate) enum CanaryCommand {
-    /// Let a release collect a share of the accounts, the same ones every day, in runs planned from now on
+    /// Collect a share of the accounts with a release, the same ones every day, in runs planned from now on
     Start(StartArguments),
-    /// End a platform's canary; its accounts are collected with the active release again
+    /// Stop a platform's canary; its accounts are collected with the active release again
     Stop {
-        /// Whose
+        /// The platform
         platform: Platform,
         /// Print JSON
         #[arg(long)]
@@ -33,17 +33,17 @@ pub(crate) enum CanaryCommand {
     },
 }
 
-/// What `backline plugins canary start` takes.
+/// Arguments of `backline plugins canary start`.
 #[derive(Args)]
 pub(crate) struct StartArguments {
     /// The connector's name
     name: String,
-    /// Its version, or the beginning of its digest
+    /// The release's version, or the start of its digest
     version: String,
-    /// The share of the accounts, in percent, to two decimals
+    /// Share of the accounts, in percent, with at most two decimals
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = share)]
     share: u32,
-    /// Activate it for all accounts after so many hours, unless it is worse; otherwise you decide
+    /// Activate it for all accounts after this many hours, unless it does worse; without this, you activate it yourself
     #[arg(long, value_name = "HOURS")]
     promote_after: Option<u32>,
     /// Print JSON
@@ -53,7 +53,8 @@ pub(crate) struct StartArguments {
 
 /// A share in percent as parts of 10,000.
 fn share(text: &str) -> Result<u32, String> {
-    let percent: f64 = text.trim_end_matches('%').trim().parse().map_err(|_| "it is no percentage".to_owned())?;
+    let wrong = |_| "it is not a percentage; write one such as 5 or 0.5".to_owned();
+    let percent: f64 = text.trim_end_matches('%').trim().parse().map_err(wrong)?;
     let parts = (percent * f64::from(CANARY_PARTS) / 100.0).round();
     if !(1.0..f64::from(CANARY_PARTS)).contains(&parts) {
         return Err("it is not between 0.01 and 99.99".to_owned());
@@ -82,7 +83,7 @@ pub(super) async fn canary(context: &Context, command: CanaryCommand) -> Outcome
                 let (platform, release) = (canary.platform.to_string(), canary.release.short());
                 vec![platform, release.to_string(), share, print::time(canary.started_at), promote]
             };
-            let headers = ["platform", "release", ">share", "since", "for all from"];
+            let headers = ["platform", "release", ">share", "since", "active from"];
             print::listing(json, &canaries, &headers, row, "there is no canary")?;
         }
     }
@@ -99,8 +100,8 @@ async fn start(context: &Context, arguments: StartArguments) -> Result<(), Failu
     }
     let info = &release.manifest.connector;
     let then = canary.promote_at.map_or_else(
-        || format!("`backline plugins activate {} {}` makes it collect all", info.name, info.version),
-        |at| format!("all of them from {} on, unless it is worse", print::time(at)),
+        || format!("`backline plugins activate {} {}` activates it for all", info.name, info.version),
+        |at| format!("all of them from {} on, unless it does worse", print::time(at)),
     );
     print::line(&format!(
         "{} {} collects {} % of the accounts of {} in runs planned from now on; {then}",

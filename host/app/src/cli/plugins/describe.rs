@@ -11,31 +11,31 @@ use backline_component::{Inspection, Source};
 use backline_model::grant::{describe_budget, describe_policy, describe_slot};
 use backline_model::{Digest, Manifest, Release};
 
-/// What `inspect` takes.
+/// Arguments of `inspect`.
 #[derive(clap::Args)]
 pub(crate) struct InspectArguments {
     #[command(flatten)]
     source: SourceArguments,
-    /// Of an installed connector, named in place of SOURCE: which version; the highest unless given
+    /// Version, if SOURCE is the name of an installed connector; the highest unless given
     version: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What `diff` takes.
+/// Arguments of `diff`.
 #[derive(clap::Args)]
 pub(crate) struct DiffArguments {
-    /// An installed connector
+    /// Name of an installed connector
     name: String,
-    /// Which version, or the beginning of its digest; the highest unless given
+    /// Version, or the start of its digest; the highest unless given
     version: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// All that is shown of a component before anybody grants it anything.
+/// What is shown of a component before it is granted anything.
 pub(super) struct Described<'a> {
     manifest: &'a Manifest,
     digest: Digest,
@@ -58,7 +58,7 @@ impl<'a> From<&'a Release> for Described<'a> {
     }
 }
 
-/// Prints what a component or an installed release may reach, without running any of it.
+/// Prints what a component or an installed release may reach, without running it.
 pub(super) async fn inspect(context: &Context, arguments: InspectArguments) -> Outcome {
     let InspectArguments { source, version, json } = arguments;
     if let Some(name) = installed_name(&source.source, version.as_deref()) {
@@ -82,7 +82,7 @@ pub(super) async fn inspect(context: &Context, arguments: InspectArguments) -> O
     Ok(Exit::Done)
 }
 
-/// The name of an installed connector, where that is meant: with a version, or a bare name that no file has.
+/// The name of an installed connector, if SOURCE is one: given with a version, or a bare name that no file has.
 fn installed_name(source: &Source, version: Option<&str>) -> Option<String> {
     let Source::File(path) = source else { return None };
     let name = path.to_str()?;
@@ -94,11 +94,11 @@ fn standing(release: &Release) -> String {
     let active = if release.active { ", active" } else { "" };
     let reason = release.state_reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
     let signer = release.signed_by.as_ref().map_or(String::new(), |name| format!(", signed by {name}"));
-    let source = if release.source.is_empty() { "a place that was not written down" } else { &release.source };
-    format!("\nIt is {}{active}{reason}; it came from {source}{signer}", release.state.as_str())
+    let source = if release.source.is_empty() { "an unrecorded source" } else { &release.source };
+    format!("\nState: {}{active}{reason}; installed from {source}{signer}", release.state.as_str())
 }
 
-/// Prints what a release would change: permissions against what is granted, metrics against what is active. Only differences.
+/// Prints what a release would change: its permissions compared with the grant, its metrics with the active release's.
 pub(super) async fn diff(context: &Context, arguments: DiffArguments) -> Outcome {
     let DiffArguments { name, version, json } = arguments;
     let host = context.host().await?;
@@ -119,8 +119,10 @@ pub(super) async fn diff(context: &Context, arguments: DiffArguments) -> Outcome
     }
     let (_, version) = version_of(&release.manifest);
     match &compared.against {
-        Some(against) => print::note(&format!("{name} {version} against {}", version_of(&against.manifest).1)),
-        None => print::note(&format!("{name} {version} against nothing: none of its releases is granted")),
+        Some(against) => {
+            print::note(&format!("{name} {version} compared with {}", version_of(&against.manifest).1));
+        }
+        None => print::note(&format!("{name} {version} compared with nothing: no release of {name} is granted")),
     }
     let mut lines = compared.permissions.to_string();
     for (sign, metrics) in [("+", &compared.metrics.added), ("-", &compared.metrics.removed)] {
@@ -135,14 +137,14 @@ pub(super) async fn diff(context: &Context, arguments: DiffArguments) -> Outcome
     Ok(Exit::Done)
 }
 
-/// What an operator wants to know before granting anything.
+/// What an operator needs to know before granting anything.
 pub(super) fn description(described: &Described<'_>) -> String {
     let Described { manifest, .. } = described;
     let info = &manifest.connector;
     let mut lines = vec![
         format!("{} {} for {}: {}", info.name, info.version, info.platform, info.title),
         format!(
-            "sha256 {}, {} bytes, speaks backline:connector {}",
+            "sha256 {}, {} bytes, uses backline:connector {}",
             described.digest, described.size_bytes, described.wit_version
         ),
     ];
@@ -157,12 +159,12 @@ pub(super) fn description(described: &Described<'_>) -> String {
         let methods: Vec<_> = host.methods.iter().map(|method| method.as_str()).collect();
         format!("{} {}: {}", methods.join(", "), host.origin, host.reason)
     });
-    section("It may send requests to", hosts.collect(), "nobody");
+    section("It may send requests to", hosts.collect(), "no host");
     let slots = manifest.credentials.iter().map(describe_slot).collect();
     section("It may use these secrets, without seeing them", slots, "none");
-    section("It is held to", manifest.budgets.iter().map(describe_budget).collect(), "no allowance");
+    section("It is limited to", manifest.budgets.iter().map(describe_budget).collect(), "no budget");
     let policy = describe_policy(&manifest.policy);
-    section("Of its data it says", policy, "nothing: it is kept as long as everything else, and AI may use it");
+    section("Policy for its data", policy, "none: it is kept as long as all other data, and AI may use it");
     let metrics: Vec<_> = manifest.metrics.iter().map(|metric| metric.name.as_str()).collect();
     section("It reports", vec![metrics.join(", ")], "nothing");
     section("It imports, which is its whole authority", described.imports.to_vec(), "nothing");

@@ -1,4 +1,4 @@
-//! `backline plugins grant | revoke`: what a connector may do from its next batch on.
+//! `backline plugins grant | revoke`: change what a connector may do from its next batch on.
 
 use std::io::IsTerminal as _;
 
@@ -12,17 +12,17 @@ use crate::cli::print;
 use crate::pipeline::{Approve, Host, Revoke};
 use backline_model::{Grant, OriginPattern, Permissions, Release, ReleaseState};
 
-/// What `grant` takes.
+/// Arguments of `grant`.
 #[derive(clap::Args)]
 pub(crate) struct GrantArguments {
-    /// An installed connector
+    /// Name of an installed connector
     name: String,
-    /// Which version, or the beginning of its digest
+    /// Version, or the start of its digest
     #[arg(required_unless_present = "print")]
     version: Option<String>,
     #[command(flatten)]
     approve: ApproveArguments,
-    /// Print what it is granted, in the form of --grant-file; for a release that waits, what it asks for
+    /// Print what is granted, in the format of --grant-file; for a release that waits, what it asks for
     #[arg(long, conflicts_with_all = ["yes", "grant_file"])]
     print: bool,
     /// Print JSON
@@ -30,18 +30,18 @@ pub(crate) struct GrantArguments {
     json: bool,
 }
 
-/// What `revoke` takes.
+/// Arguments of `revoke`.
 #[derive(clap::Args)]
 pub(crate) struct RevokeArguments {
-    /// An installed connector; all of its releases are concerned
+    /// Name of an installed connector; the grants of all its releases change
     name: String,
-    /// Take back only this host, such as `https://api.example.com`
+    /// Revoke only this host, such as https://api.example.com
     #[arg(long, value_name = "ORIGIN", conflicts_with = "slot")]
     host: Option<OriginPattern>,
-    /// Take back only the use of this credential slot
+    /// Revoke only this credential slot
     #[arg(long)]
     slot: Option<String>,
-    /// Why, as it is written down
+    /// Reason, kept with the releases
     #[arg(long, default_value = "revoked by the operator")]
     reason: String,
     /// Print JSON
@@ -70,13 +70,14 @@ async fn ask(host: &Host, release: &Release) -> Result<Approve, Failure> {
     print::note(&format!("{name} {version} asks for\n{}", compared.permissions));
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
-            "{name} {version} was not granted anything: nobody is there to be asked; read the above and repeat with --yes or --grant-file"
+            "{name} {version} was not granted anything: confirmation needs a terminal; \
+             read the above and repeat with --yes or --grant-file"
         )));
     }
     if confirmed(&format!("Grant {name} all of this?"))? {
         Ok(Approve::All)
     } else {
-        Err(Failure::usage(format!("{name} {version} was not granted anything")))
+        Err(Failure::usage(format!("{name} {version} was not granted anything: the answer was no")))
     }
 }
 
@@ -98,7 +99,7 @@ async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bo
     let (grant, heading) = if release.state == ReleaseState::Waiting {
         let asked = Permissions::asked(&release.manifest, &release.imports);
         let grant = Grant::of(asked).with_budgets(release.grant.budgets.clone());
-        (grant, format!("# What {name} {version} asks for; it waits to be granted it."))
+        (grant, format!("# What {name} {version} asks for. It waits for this grant."))
     } else {
         (release.grant.clone(), format!("# What {name} {version} ({}) is granted.", release.digest.short()))
     };
@@ -112,13 +113,13 @@ async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bo
     Ok(Exit::Done)
 }
 
-/// Takes a grant back, or a part of it.
+/// Revokes a grant, or a part of it.
 pub(super) async fn revoke(context: &Context, arguments: RevokeArguments) -> Outcome {
     let RevokeArguments { name, host: origin, slot, reason, json } = arguments;
     let (what, said) = match (origin, slot) {
         (Some(origin), _) => (Revoke::Host(origin.clone()), format!("requests to {origin} end")),
-        (None, Some(slot)) => (Revoke::Slot(slot.clone()), format!("the secret {slot} is used no more")),
-        (None, None) => (Revoke::All, "it collects nothing more, and its platform's batches wait".to_owned()),
+        (None, Some(slot)) => (Revoke::Slot(slot.clone()), format!("the secret {slot} is no longer used")),
+        (None, None) => (Revoke::All, "it collects nothing, and its platform's batches wait".to_owned()),
     };
     let releases = context.host().await?.revoke(&name, &what, &reason).await?;
     if json {

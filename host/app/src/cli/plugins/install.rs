@@ -1,4 +1,4 @@
-//! `backline plugins install`: from a source to an active release, and what the operator is asked on the way.
+//! `backline plugins install`: from a source to an active release, with the operator's approval.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -14,22 +14,23 @@ use crate::cli::{print, values};
 use crate::pipeline::{Approve, Ended, InstallOptions, Installed, Obtained, Proposal};
 use backline_model::Grant;
 
-/// Largest file of a grant that is read, in bytes; one that grants what the largest first-party connector asks for has under 4 KiB.
+/// Largest grant file that is read, in bytes; the one of the largest first-party connector has under 4 KiB.
 const GRANT_BYTES_MAX: u64 = 256 * 1024;
 
-/// What the operator agrees to beforehand.
+/// What the operator approves in advance.
 #[derive(clap::Args)]
 pub(super) struct ApproveArguments {
-    /// Grant what it asks for without being asked
+    /// Grant everything it asks for, without a question
     #[arg(long, conflicts_with = "grant_file")]
     yes: bool,
-    /// Grant what lies within this file, as `backline plugins grant NAME --print` writes it; what asks for more waits
+    /// Grant what this file allows, as `backline plugins grant NAME --print` writes it; a release that asks for more
+    /// waits
     #[arg(long, value_name = "FILE")]
     grant_file: Option<PathBuf>,
 }
 
 impl ApproveArguments {
-    /// What was agreed to beforehand; none where somebody has to be asked.
+    /// What was approved in advance; none if the user has to be asked.
     pub(super) fn approve(&self) -> Result<Option<Approve>, Failure> {
         match &self.grant_file {
             Some(file) => Ok(Some(Approve::Only(read_grant(file)?))),
@@ -38,20 +39,20 @@ impl ApproveArguments {
     }
 }
 
-/// What `install` takes.
+/// Arguments of `install`.
 #[derive(clap::Args)]
 pub(crate) struct InstallArguments {
     #[command(flatten)]
     source: SourceArguments,
     #[command(flatten)]
     approve: ApproveArguments,
-    /// Leave the active release as it is; `backline plugins activate` swaps
+    /// Keep the active release; `backline plugins activate` activates this one later
     #[arg(long)]
     no_activate: bool,
-    /// Install a version below the active one
+    /// Allow a version below the active one
     #[arg(long)]
     allow_downgrade: bool,
-    /// Units of a budget that the platform granted you, such as units=50000, where they are not the manifest's; may be repeated
+    /// Limit of a budget, if the platform gave you another than the manifest's, such as units=50000; may be repeated
     #[arg(long, value_name = "NAME=UNITS", value_parser = values::budget)]
     budget: Vec<(String, u64)>,
     /// Print JSON
@@ -83,8 +84,8 @@ pub(super) async fn install(context: &Context, arguments: InstallArguments) -> O
     say("installed", &installed, json)
 }
 
-/// Asks the operator where there is something to be agreed to. An update that asks for more than was granted may wait; a connector that is
-/// new is not even installed.
+/// Asks the operator to approve what needs approval. An update that asks for more than is granted is installed and
+/// waits; a new connector is not installed without approval.
 fn ask(proposal: &Proposal) -> Result<Approve, Failure> {
     if !proposal.needs_approval() {
         return Ok(Approve::Nothing);
@@ -101,13 +102,14 @@ fn ask(proposal: &Proposal) -> Result<Approve, Failure> {
     print::note(&description(&(&proposal.inspection).into()));
     if !is_terminal {
         return Err(Failure::usage(format!(
-            "{name} was not installed: nobody is there to be asked; read the above and repeat with --yes or --grant-file"
+            "{name} was not installed: confirmation needs a terminal; \
+             read the above and repeat with --yes or --grant-file"
         )));
     }
     if confirmed(&format!("Grant {name} all of this?"))? {
         Ok(Approve::All)
     } else {
-        Err(Failure::usage(format!("{name} was not installed")))
+        Err(Failure::usage(format!("{name} was not installed: the answer was no")))
     }
 }
 
@@ -119,7 +121,7 @@ pub(super) fn confirmed(question: &str) -> Result<bool, Failure> {
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
 
-/// Says how an installation or an approval ended.
+/// Prints how an installation or an approval ended.
 pub(super) fn say(done: &str, installed: &Installed, as_json: bool) -> Outcome {
     let Installed { release, difference, ended } = installed;
     let (name, version) = version_of(&release.manifest);
@@ -144,14 +146,17 @@ pub(super) fn say(done: &str, installed: &Installed, as_json: bool) -> Outcome {
         Ended::Waiting => {
             print::line(&difference.to_string())?;
             print::note(&format!(
-                "{name} {version} asks for more than it is granted, and waits; `backline plugins grant {name} {version}` grants it, the active release goes on"
+                "{name} {version} asks for more than it is granted, and waits; the active release continues; \
+                 `backline plugins grant {name} {version}` grants it"
             ));
         }
         Ended::Refused => {
             let state = release.state.as_str();
             let reason = release.state_reason.as_deref().unwrap_or("no reason was given");
             return Err(Failure::usage(format!(
-                "{name} {version} is installed already and {state} ({reason}); `backline plugins grant {name} {version}` grants a revoked release again, `backline plugins activate {name} {version} --again` brings a withdrawn one back"
+                "{name} {version} is installed already and {state} ({reason}); \
+                 `backline plugins grant {name} {version}` grants a revoked release again, \
+                 `backline plugins activate {name} {version} --again` activates a withdrawn one again"
             )));
         }
     }
@@ -159,17 +164,17 @@ pub(super) fn say(done: &str, installed: &Installed, as_json: bool) -> Outcome {
 }
 
 fn read_grant(path: &Path) -> Result<Grant, Failure> {
-    let wrong = |why: String| Failure::usage(format!("the grant {} {why}", path.display()));
+    let wrong = |why: String| Failure::usage(format!("the grant file {} {why}", path.display()));
     let data = std::fs::metadata(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
     if !data.is_file() || data.len() > GRANT_BYTES_MAX {
-        return Err(wrong(format!("is no file of at most {GRANT_BYTES_MAX} bytes")));
+        return Err(wrong(format!("is not a file of at most {GRANT_BYTES_MAX} bytes")));
     }
     let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
     toml::from_str(&text).map_err(|error| {
         let problem: Vec<_> = error.message().lines().map(str::trim).collect();
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
         wrong(format!(
-            "is wrong in line {line}: {}; `backline plugins grant NAME --print` shows its form",
+            "is wrong in line {line}: {}; `backline plugins grant NAME --print` shows the format",
             problem.join(" ")
         ))
     })

@@ -1,4 +1,4 @@
-//! `backline plugins activate | remove | history`: which release is collected with, and which was.
+//! `backline plugins activate | remove | history`: which release collects, and which did.
 
 use std::time::Duration;
 
@@ -10,23 +10,24 @@ use crate::cli::print;
 use crate::pipeline::ActivateOptions;
 use backline_model::Platform;
 
-/// Most swaps that are listed.
+/// Most activations that are listed.
 const SWAPS_MAX: u32 = 1_000;
 
-/// What `activate` takes.
+/// Arguments of `activate`.
 #[derive(clap::Args)]
 pub(crate) struct ActivateArguments {
-    /// An installed connector
+    /// Name of an installed connector
     name: String,
-    /// Which version, or the beginning of its digest; the highest one unless given
+    /// Version, or the start of its digest; the highest unless given
     version: Option<String>,
-    /// How long the hosts may take to load it, in seconds
+    /// How long to wait for the hosts to load it, in seconds
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     wait: u64,
-    /// Activate it although a host can't load it or does not answer; that host says it is not ready, and leaves the platform to the others
+    /// Activate it even if a host can't load it or does not answer; that host reports that it is not ready, and leaves
+    /// the platform to the others
     #[arg(long)]
     anyway: bool,
-    /// Activate it although it was rolled back before
+    /// Activate it even if it was rolled back before
     #[arg(long)]
     again: bool,
     /// Print JSON
@@ -34,14 +35,14 @@ pub(crate) struct ActivateArguments {
     json: bool,
 }
 
-/// What `remove` takes.
+/// Arguments of `remove`.
 #[derive(clap::Args)]
 pub(crate) struct RemoveArguments {
-    /// An installed connector
+    /// Name of an installed connector
     name: String,
-    /// Which version, or the beginning of its digest
+    /// Version, or the start of its digest
     version: String,
-    /// Remove it although stored documents were fetched with it
+    /// Remove it even if stored documents were fetched with it
     #[arg(long)]
     force: bool,
     /// Print JSON
@@ -49,12 +50,12 @@ pub(crate) struct RemoveArguments {
     json: bool,
 }
 
-/// What `history` takes.
+/// Arguments of `history`.
 #[derive(clap::Args)]
 pub(crate) struct HistoryArguments {
-    /// Only of this platform
+    /// Only activations of this platform
     platform: Option<Platform>,
-    /// At most so many, the latest first
+    /// At most this many, the latest first
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(SWAPS_MAX)))]
     limit: u32,
     /// Print JSON
@@ -62,7 +63,7 @@ pub(crate) struct HistoryArguments {
     json: bool,
 }
 
-/// Swaps a release in on all hosts.
+/// Activates a release on all hosts.
 pub(super) async fn activate(context: &Context, arguments: ActivateArguments) -> Outcome {
     let ActivateArguments { name, version, wait, anyway, again, json } = arguments;
     let host = context.host().await?;
@@ -75,16 +76,16 @@ pub(super) async fn activate(context: &Context, arguments: ActivateArguments) ->
     }
     let info = &release.manifest.connector;
     for report in &activated.hosts {
-        let made = report.problem.as_deref().unwrap_or("loaded");
-        print::note(&format!("{}: {made}", report.host));
+        let result = report.problem.as_deref().unwrap_or("loaded");
+        print::note(&format!("{}: {result}", report.host));
     }
     let before = activated.before.map_or_else(String::new, |digest| format!(", in place of {}", digest.short()));
     let version = &info.version;
-    print::line(&format!("{} is collected with {name} {version} ({}){before}", info.platform, release.digest.short()))?;
+    print::line(&format!("{} is collected by {name} {version} ({}){before}", info.platform, release.digest.short()))?;
     Ok(Exit::Done)
 }
 
-/// Takes a release's component away.
+/// Removes a release's component.
 pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Outcome {
     let RemoveArguments { name, version, force, json } = arguments;
     let host = context.host().await?;
@@ -92,7 +93,8 @@ pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Out
     let documents = host.store().documents_of_release(release.digest).await?;
     if documents > 0 && !force {
         return Err(Failure::usage(format!(
-            "{} were fetched with {name} {version} and can't be normalised with it again once it is removed; add --force to remove it all the same",
+            "{} were fetched with {name} {version} and can't be normalised again once it is removed; \
+             add --force to remove it anyway",
             print::count(documents, "stored document")
         )));
     }
@@ -105,7 +107,7 @@ pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Out
     Ok(Exit::Done)
 }
 
-/// Lists the swaps.
+/// Lists the activations.
 pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> Outcome {
     let HistoryArguments { platform, limit, json } = arguments;
     let swaps = context.store().await?.swaps(platform.as_ref(), limit).await?;
@@ -122,7 +124,7 @@ pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> O
             swap.reason.clone().unwrap_or_default(),
         ]
     };
-    let headers = ["at", "platform", "what", "release", "before", "why"];
-    print::listing(json, &swaps, &headers, row, "no release was ever activated")?;
+    let headers = ["at", "platform", "cause", "release", "before", "reason"];
+    print::listing(json, &swaps, &headers, row, "no release has been activated yet")?;
     Ok(Exit::Done)
 }

@@ -1,4 +1,4 @@
-//! `backline plugins …`: connectors, and what they may reach.
+//! `backline plugins …`: connectors, their grants and their releases.
 
 mod canary;
 mod describe;
@@ -19,17 +19,18 @@ use serde_json::{Value as Json, json};
 use self::source::SourceArguments;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::output::{Access, Existing, Output};
 use super::print;
 use backline_component::pack;
 use backline_model::{Manifest, Release};
 
-/// Largest file that is read; the sandbox's own bound on components is usually lower.
+/// Largest file that is read, in bytes; the sandbox's own bound on components is usually lower.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// `backline plugins …`
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Install a connector and make it its platform's active one; an update that asks for more than was granted waits
+    /// Install a connector and activate it; an update that asks for more than is granted waits for approval
     Install(install::InstallArguments),
     /// List installed connectors
     List {
@@ -37,48 +38,48 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print what a connector may reach, without running any of it: a packed component, or NAME and VERSION of an installed one
+    /// Print what a connector may reach, without running it: of a packed component, or of an installed one by its name
     Inspect(describe::InspectArguments),
-    /// Print what a release asks for beyond what is granted, and the metrics it adds and drops
+    /// Print what a release asks for beyond what is granted, and which metrics it adds and removes
     Diff(describe::DiffArguments),
     /// Grant a release what it asks for, or print what is granted
     Grant(grant::GrantArguments),
-    /// Take a connector's grant back, or a part of it, from the next batch on
+    /// Revoke a connector's grant, or a part of it, from the next batch on
     Revoke(grant::RevokeArguments),
-    /// Collect with a release from now on, on all hosts; batches under way end with the one they began with
+    /// Activate a release on all hosts; running batches finish on the release they started with
     Activate(life::ActivateArguments),
-    /// Take a release's component away; what it collected can still be traced to it
+    /// Remove a release's component; what it collected can still be traced to it
     Remove(life::RemoveArguments),
-    /// List which releases were collected with, and why they changed
+    /// List activations of releases, and the reason for each
     History(life::HistoryArguments),
-    /// Try a release: normalise some stored documents, and check some accounts with their credentials
+    /// Test a release: normalise some stored documents, and check some accounts with their credentials
     Test(test::TestArguments),
-    /// Show what a release would change, metric by metric, before it collects anything; nothing is stored
+    /// Compare a release with the active one, metric by metric, before it collects anything; stores nothing
     Shadow(shadow::ShadowArguments),
-    /// Let a release collect a share of the accounts first
+    /// Collect a share of the accounts with a new release first
     #[command(subcommand)]
     Canary(canary::CanaryCommand),
-    /// Take a platform's active release back: the one before collects again, and what failed is collected once more
+    /// Roll a platform back to its previous release, and retry the accounts that failed
     Rollback(rollback::RollbackArguments),
-    /// Make a component of a core module (or take one as it is) and embed its manifest
+    /// Convert a core module to a component if needed, and embed its manifest
     Pack {
-        /// What the compiler wrote
+        /// The compiled core module or component
         file: PathBuf,
-        /// The manifest
+        /// The manifest to embed
         #[arg(long, default_value = "connector.toml", value_name = "FILE")]
         manifest: PathBuf,
-        /// Where the component goes
+        /// File to write the component to; - for standard output
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
-        /// Replace the output where it exists
+        /// Replace the file if it exists
         #[arg(long)]
         force: bool,
     },
-    /// Make a key to sign connectors with
+    /// Generate a key to sign connectors with
     Keygen(sign::KeygenArguments),
-    /// Sign a connector: write FILE.minisig beside it
+    /// Sign a connector: write its signature to FILE.minisig
     Sign(sign::SignArguments),
-    /// Say what a connector's digest is and who signed it; fails where nobody trusted did
+    /// Print a connector's digest and signer; fails unless the signer is trusted
     Verify(sign::VerifyArguments),
 }
 
@@ -147,19 +148,14 @@ fn listed(release: &Release) -> Json {
 }
 
 fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcome {
-    if output.exists() && !force {
-        return Err(Failure::usage(format!(
-            "{} exists already; name another file with --output, or add --force",
-            output.display()
-        )));
-    }
+    let target = Output::open(output, Access::Shared, Existing::forced(force))?;
+    target.expect_no_terminal()?;
     let wasm = read_file(file)?;
     let text = std::fs::read_to_string(manifest).map_err(|error| {
         Failure::usage(format!("the manifest {} can't be read: {error}; name it with --manifest", manifest.display()))
     })?;
     let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
-    std::fs::write(output, &component)
-        .map_err(|error| Failure::failed(format!("failed to write {}: {error}", output.display())))?;
+    target.finish_with(&component)?;
     print::note(&format!("wrote {} ({} bytes)", output.display(), component.len()));
     Ok(Exit::Done)
 }
@@ -172,7 +168,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     }
     if data.len() > FILE_BYTES_MAX {
         return Err(Failure::usage(format!(
-            "{} has {} bytes, more than {FILE_BYTES_MAX}; that is no connector",
+            "{} has {} bytes, more than the {FILE_BYTES_MAX} that a connector may have; name the packed component",
             path.display(),
             data.len()
         )));

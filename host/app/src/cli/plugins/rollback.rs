@@ -1,4 +1,4 @@
-//! `backline plugins rollback`: the release before collects again.
+//! `backline plugins rollback`: withdraws the active release, so that the previous one collects again.
 
 use clap::Args;
 
@@ -7,12 +7,12 @@ use crate::cli::exit::{Exit, Outcome};
 use crate::cli::print;
 use backline_model::Platform;
 
-/// What `backline plugins rollback` takes.
+/// Arguments of `backline plugins rollback`.
 #[derive(Args)]
 pub(crate) struct RollbackArguments {
-    /// The platform whose active release is taken back
+    /// The platform whose active release is withdrawn
     platform: Platform,
-    /// Why; it is kept with the release
+    /// Reason, kept with the release
     #[arg(long, value_name = "TEXT", default_value = "rolled back by the operator")]
     reason: String,
     /// Print JSON
@@ -28,7 +28,7 @@ pub(super) async fn rollback(context: &Context, arguments: RollbackArguments) ->
         print::json(&back)?;
     } else {
         print::line(&format!(
-            "{}: {} is withdrawn, {} collects again; {} collected once more",
+            "{}: {} is withdrawn, {} collects again; {} collected again",
             back.platform,
             back.from.short(),
             back.to.short(),

@@ -1,4 +1,4 @@
-//! `backline plugins shadow`: what a release would make of what is stored, before it collects anything.
+//! `backline plugins shadow`: compares a release with the active one, before it collects anything.
 
 use std::io::IsTerminal as _;
 
@@ -12,17 +12,17 @@ use crate::pipeline::ShadowRequest;
 use backline_model::AccountId;
 use backline_rules::shadow::{Comparison, MetricDifference};
 
-/// What `backline plugins shadow` takes.
+/// Arguments of `backline plugins shadow`.
 #[derive(Args)]
 pub(crate) struct ShadowArguments {
     /// The connector's name
     name: String,
-    /// The release's version, or the beginning of its digest
+    /// The release's version, or the start of its digest
     version: String,
-    /// Accounts whose latest stored document is normalised anew
+    /// Accounts whose latest stored document is normalised again
     #[arg(long, value_name = "N", default_value_t = 200)]
     documents: u32,
-    /// Accounts that are fetched now, with this release and with the active one; budgets are charged, nothing is stored
+    /// Accounts to fetch now, with this release and with the active one; this spends budget and stores nothing
     #[arg(long, value_name = "N", default_value_t = 0)]
     fetch: u32,
     /// Print JSON
@@ -48,10 +48,10 @@ pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> Out
         return Ok(Exit::Done);
     }
     let info = &release.manifest.connector;
-    print::line(&format!("{} {} over the documents stored last:", info.name, info.version))?;
+    print::line(&format!("{} {} compared on the latest stored documents:", info.name, info.version))?;
     print_comparison(&report.stored)?;
     if let Some(fetched) = &report.fetched {
-        print::line("\nfetched now, against the active release:")?;
+        print::line("\ncompared on documents fetched now:")?;
         print_comparison(fetched)?;
     }
     Ok(Exit::Done)
@@ -59,11 +59,11 @@ pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> Out
 
 fn print_comparison(comparison: &Comparison) -> Result<(), Failure> {
     if comparison.accounts == 0 {
-        print::note("nothing is there to compare with");
+        print::note("no documents to compare");
         return Ok(());
     }
     let headers =
-        ["metric", ">equal", ">changed", ">lost", ">gained", ">newly rejected", ">no longer rejected", "for example"];
+        ["metric", ">equal", ">changed", ">lost", ">gained", ">newly rejected", ">no longer rejected", "example"];
     let rows = comparison.metrics.iter().map(|(metric, difference)| {
         let counts = [
             difference.equal,
@@ -89,7 +89,7 @@ fn print_comparison(comparison: &Comparison) -> Result<(), Failure> {
         print::line(&format!("  {}: {}", failure.account, failure.message))?;
     }
     if comparison.mended > 0 {
-        print::line(&format!("{} that failed before would not", print::count(comparison.mended, "account")))?;
+        print::line(&format!("{} that failed before would not fail", print::count(comparison.mended, "account")))?;
     }
     if !comparison.differs() {
         print::line("no difference")?;
@@ -97,7 +97,7 @@ fn print_comparison(comparison: &Comparison) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The largest change, or else any account that differs.
+/// The largest change, or otherwise any account that differs.
 fn example(difference: &MetricDifference) -> String {
     if let Some(largest) = &difference.largest {
         let percent = largest.percent.map_or_else(String::new, |percent| format!(" ({percent:+.1} %)"));
@@ -110,7 +110,7 @@ fn example(difference: &MetricDifference) -> String {
         .map_or_else(String::new, |(what, account): (_, &AccountId)| format!("{} of {account}", what.replace('_', " ")))
 }
 
-/// A bar on standard error, where that is a terminal; elsewhere nothing is drawn.
+/// A progress bar on standard error, hidden unless that is a terminal.
 fn progress_bar() -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

@@ -1,4 +1,4 @@
-//! `backline plugins keygen | sign | verify`: who vouches for a component.
+//! `backline plugins keygen | sign | verify`: signatures of components.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -9,38 +9,38 @@ use zeroize::Zeroizing;
 use super::{SourceArguments, read_file};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome, sentence};
-use crate::cli::keys::write_private;
+use crate::cli::output::{Access, Existing, NewFile, Output};
 use crate::cli::print;
 use backline_component::{SIGNATURE_SUFFIX, SigningError, SigningKey, generate_key, inspect};
 
-/// Most bytes of a key file; one has under 400.
+/// Largest key file that is read, in bytes; one has under 400.
 const KEY_BYTES_MAX: u64 = 8 * 1024;
 
-/// What `keygen` takes.
+/// Arguments of `keygen`.
 #[derive(clap::Args)]
 pub(crate) struct KeygenArguments {
-    /// What the key is called: the files are NAME.key and NAME.pub
+    /// Name of the key; the files are NAME.key and NAME.pub, which must not exist
     #[arg(long)]
     name: String,
-    /// Where the files go
+    /// Folder to write the files to
     #[arg(long, default_value = ".", value_name = "FOLDER")]
     folder: PathBuf,
 }
 
-/// What `sign` takes.
+/// Arguments of `sign`.
 #[derive(clap::Args)]
 pub(crate) struct SignArguments {
     /// The packed component
     file: PathBuf,
-    /// The secret key, as `keygen` or the minisign tool wrote it; its password, where it has one, is read from standard input
+    /// The secret key, as `keygen` or minisign writes it; its password, if it has one, is read from standard input
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Replace a signature that is there
+    /// Replace the signature if it exists
     #[arg(long)]
     force: bool,
 }
 
-/// What `verify` takes.
+/// Arguments of `verify`.
 #[derive(clap::Args)]
 pub(crate) struct VerifyArguments {
     #[command(flatten)]
@@ -50,22 +50,25 @@ pub(crate) struct VerifyArguments {
     json: bool,
 }
 
-/// Makes a key: the secret one in a file that only its owner can read, the public one beside it.
+/// Generates a key: the secret one in a file that only its owner can read, the public one beside it.
 pub(super) fn keygen(arguments: &KeygenArguments) -> Outcome {
     let KeygenArguments { name, folder } = arguments;
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
-        return Err(Failure::usage(format!("'{name}' can't be a key's name; write letters, digits, - and _")));
+        return Err(Failure::usage(format!("'{name}' can't be a key's name; use only letters, digits, - and _")));
     }
     let files = generate_key(name).map_err(|error| Failure::failed(sentence(&error)))?;
     let (secret, public) = (folder.join(format!("{name}.key")), folder.join(format!("{name}.pub")));
-    if public.exists() {
-        return Err(Failure::usage(format!("{} exists already; choose another name", public.display())));
-    }
-    write_private(&secret, &files.secret)?;
-    std::fs::write(&public, &files.public)
-        .map_err(|error| Failure::failed(format!("failed to write {}: {error}", public.display())))?;
+    // Without --force: replacing a key that operators trust would end every update that it signs. Both files are
+    // complete before either gets its name, so that a full disk does not leave one without the other.
+    let existing = Existing::Refuse("choose another name");
+    let mut secret_file = NewFile::create(&secret, Access::Private, existing)?;
+    let mut public_file = NewFile::create(&public, Access::Shared, existing)?;
+    secret_file.write(files.secret.as_bytes())?;
+    public_file.write(files.public.as_bytes())?;
+    secret_file.finish()?;
+    public_file.finish()?;
     print::note(&format!(
-        "wrote {} and {}: keep the first to yourself; whoever trusts you adds this to backline.toml",
+        "wrote {} and {}: keep the first secret; operators who trust you add this to backline.toml",
         secret.display(),
         public.display()
     ));
@@ -73,24 +76,21 @@ pub(super) fn keygen(arguments: &KeygenArguments) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// Signs a component: writes the signature beside it.
+/// Signs a component and writes the signature beside it.
 pub(super) fn sign(context: &Context, arguments: &SignArguments) -> Outcome {
     let SignArguments { file, key, force } = arguments;
     let component = read_file(file)?;
     let about = |error: &(dyn std::error::Error + 'static)| Failure::refused(error).about(&file.display().to_string());
     let inspection = inspect(&component).map_err(|error| about(&error))?;
     let target = PathBuf::from(format!("{}{SIGNATURE_SUFFIX}", file.display()));
-    if target.exists() && !force {
-        return Err(Failure::usage(format!("{} exists already; add --force to replace it", target.display())));
-    }
+    let output = Output::open(&target, Access::Shared, Existing::forced(*force))?;
     let signing = signing_key(key)?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let signature = signing.sign(&component, &name, context.clock.now()).map_err(|error| about(&error))?;
-    std::fs::write(&target, signature)
-        .map_err(|error| Failure::failed(format!("failed to write {}: {error}", target.display())))?;
+    output.finish_with(signature.as_bytes())?;
     let info = &inspection.manifest.connector;
     print::note(&format!(
-        "wrote {}: it vouches for {} {} with sha256 {}",
+        "wrote {}: the signature of {} {} with sha256 {}",
         target.display(),
         info.name,
         info.version,
@@ -103,7 +103,7 @@ fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
     let unreadable = |why: String| Failure::usage(format!("the key {} {why}", path.display()));
     let data = std::fs::metadata(path).map_err(|error| unreadable(format!("can't be read: {error}")))?;
     if !data.is_file() || data.len() > KEY_BYTES_MAX {
-        return Err(unreadable("is no key file".to_owned()));
+        return Err(unreadable("is not a key file".to_owned()));
     }
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
     let text = text.map_err(|error| unreadable(format!("can't be read: {error}")))?;
@@ -114,10 +114,10 @@ fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
     })
 }
 
-/// One line of standard input. A terminal would show it, so that somebody has to pipe it in.
+/// One line of standard input; refused on a terminal, which would show the password.
 fn password(key: &Path) -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
-        let message = "has a password; pass it by standard input, as in `backline plugins sign … < password-file`";
+        let message = "has a password; pass it on standard input, as in `backline plugins sign … < password-file`";
         return Err(Failure::usage(format!("the key {} {message}", key.display())));
     }
     let mut line = String::new();
@@ -125,7 +125,7 @@ fn password(key: &Path) -> Result<String, Failure> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Gets a component as installing would and says who signed it; refuses one that nobody trusted has signed.
+/// Obtains a component as `install` does and prints its signer; refuses one without a trusted signature.
 pub(super) async fn verify(context: &Context, arguments: &VerifyArguments) -> Outcome {
     let obtained = arguments.source.obtain(context, true).await?;
     let info = &obtained.inspection.manifest.connector;

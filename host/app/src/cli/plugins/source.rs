@@ -1,4 +1,4 @@
-//! Where a command gets a component from: the arguments that `install`, `inspect` and `verify` share.
+//! The source of a component: the arguments that `install`, `inspect` and `verify` share.
 
 use std::path::PathBuf;
 
@@ -9,22 +9,22 @@ use crate::pipeline::{ObtainOptions, Obtained, obtain};
 use backline_component::Source;
 use backline_model::Digest;
 
-/// Where a component comes from and what it must be.
+/// The source of a component, and what to check it against.
 #[derive(clap::Args)]
 pub(super) struct SourceArguments {
     /// The packed component: a file, https://host/file.wasm or oci://registry/name:version
     #[arg(value_name = "SOURCE")]
     pub source: Source,
-    /// The file of its signature, where it does not lie beside the component as FILE.minisig
+    /// File of its signature; FILE.minisig beside the component unless given
     #[arg(long, value_name = "FILE")]
     pub signature: Option<PathBuf>,
-    /// The SHA-256 that its bytes must have
+    /// SHA-256 that the component must have
     #[arg(long, value_name = "SHA256")]
     pub digest: Option<Digest>,
 }
 
 impl SourceArguments {
-    /// Gets the component and makes sure that it is what it should be; prints warnings.
+    /// Obtains the component and checks digest and signature; prints warnings.
     pub(super) async fn obtain(&self, context: &Context, must_be_signed: bool) -> Result<Obtained, Failure> {
         let options = ObtainOptions {
             signature: self.signature.clone(),

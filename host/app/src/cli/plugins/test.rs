@@ -1,4 +1,4 @@
-//! `backline plugins test`: whether a release works here, with the operator's own accounts and credentials.
+//! `backline plugins test`: whether a release works with this installation's accounts and credentials.
 
 use clap::Args;
 
@@ -7,17 +7,17 @@ use crate::cli::exit::{Exit, Outcome};
 use crate::cli::print;
 use backline_model::ReleaseState;
 
-/// Stored documents that `normalize` is tried with.
+/// Stored documents that the release's `normalize` is called with.
 const DOCUMENTS: u32 = 20;
 
-/// What `backline plugins test` takes.
+/// Arguments of `backline plugins test`.
 #[derive(Args)]
 pub(crate) struct TestArguments {
     /// The connector's name
     name: String,
-    /// The release's version, or the beginning of its digest; the highest version unless given
+    /// The release's version, or the start of its digest; the highest version unless given
     version: Option<String>,
-    /// Accounts that are checked with their credentials
+    /// Accounts to check with their credentials
     #[arg(long, value_name = "N", default_value_t = 3)]
     accounts: u32,
     /// Print JSON
@@ -25,7 +25,7 @@ pub(crate) struct TestArguments {
     json: bool,
 }
 
-/// Runs the command. The exit code tells whether all was well.
+/// Runs the command. The exit code tells whether every check passed.
 pub(super) async fn test(context: &Context, arguments: TestArguments) -> Outcome {
     let host = context.host().await?;
     let release = host.release_named(&arguments.name, arguments.version.as_deref()).await?;
@@ -34,26 +34,26 @@ pub(super) async fn test(context: &Context, arguments: TestArguments) -> Outcome
         print::json(&report)?;
     } else {
         let info = &release.manifest.connector;
-        let wrong = report.not_normalised.len();
+        let failed = report.not_normalised.len();
         print::line(&format!(
             "{} {} loads; {} of {} normalised",
             info.name,
             info.version,
-            report.documents - wrong as u64,
+            report.documents - failed as u64,
             print::count(report.documents, "stored document")
         ))?;
         for problem in &report.not_normalised {
             print::line(&format!("  {problem}"))?;
         }
         for check in &report.checks {
-            let said = check.problem.as_ref().or(check.name.as_ref()).map_or(print::NONE, String::as_str);
-            let sign = if check.problem.is_some() { "can't be reached: " } else { "is " };
-            print::line(&format!("{} {sign}{said}", check.platform_id))?;
+            let text = check.problem.as_ref().or(check.name.as_ref()).map_or(print::NONE, String::as_str);
+            let result = if check.problem.is_some() { "failed" } else { "passed" };
+            print::line(&format!("{} {result}: {text}", check.platform_id))?;
         }
         if release.state != ReleaseState::Granted {
-            print::note("it is not granted, and no account was checked; `backline plugins grant` grants it");
+            print::note("no account was checked, since the release is not granted; `backline plugins grant` grants it");
         } else if report.checks.is_empty() && arguments.accounts > 0 {
-            print::note("no account of the platform can be collected, and none was checked");
+            print::note("no account was checked, since none of the platform can be collected");
         }
     }
     Ok(if report.is_well() { Exit::Done } else { Exit::Failed })

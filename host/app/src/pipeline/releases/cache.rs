@@ -115,7 +115,7 @@ impl ReleaseCache {
         let component = self.store.component(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
         let connector = self.load(&component, digest).await?;
         // Whatever can be collected has a label of its own before anything is counted for it.
-        self.telemetry.know(release.platform());
+        self.telemetry.register_platform(release.platform());
         Ok(Ready { connector, manifest: Arc::new(release.manifest), wit_version: release.wit_version })
     }
 
