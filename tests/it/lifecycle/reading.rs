@@ -23,7 +23,8 @@ const BEFORE: [(i64, &str, &str); 8] = [
 
 /// Four artists with one account each and twenty days of numbers.
 const ROWS: &str = "
-    INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at)
+    INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, created_at,
+        updated_at)
     SELECT ('00000000-0000-0000-0000-0000000000a' || n)::uuid, 'A', 'default', 'active', TRUE, 'UTC', now(), now()
     FROM generate_series(1, 4) AS n;
     INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, created_at, updated_at)
@@ -89,6 +90,8 @@ async fn plan(database: &mut PgConnection) -> String {
 }
 
 const COUNT: &str = "SELECT COUNT(*) FROM public.metrics";
+const BOTH: &str =
+    r#"{"sub": "00000000-0000-0000-0000-0000000000a1", "artist_id": "00000000-0000-0000-0000-0000000000a2"}"#;
 const FIRST: &str = r#"{"sub": "00000000-0000-0000-0000-0000000000a1"}"#;
 
 #[tokio::test]
@@ -107,7 +110,7 @@ async fn a_signed_in_users_read_is_an_index_look_up() {
         for (claims, rows) in [
             (FIRST, 20),
             (r#"{"sub": "someone-else", "artist_id": "00000000-0000-0000-0000-0000000000A2"}"#, 20),
-            (r#"{"sub": "00000000-0000-0000-0000-0000000000a1", "artist_id": "00000000-0000-0000-0000-0000000000a2"}"#, 40),
+            (BOTH, 40),
             (r#"{"sub": "not an id"}"#, 0),
             (r#"{"sub": null}"#, 0),
             ("{}", 0),
@@ -132,8 +135,9 @@ async fn an_operators_own_rule_for_readers_survives() {
         // A label that sees two of its artists.
         database
             .execute(
-                "CREATE OR REPLACE FUNCTION backline.may_read(p_artist_id UUID) RETURNS BOOLEAN LANGUAGE sql STABLE AS $$
-                     SELECT p_artist_id::text IN ('00000000-0000-0000-0000-0000000000a3', '00000000-0000-0000-0000-0000000000a4')
+                "CREATE OR REPLACE FUNCTION backline.may_read(p_artist_id UUID) RETURNS BOOLEAN
+                 LANGUAGE sql STABLE AS $$
+                     SELECT right(p_artist_id::text, 2) IN ('a3', 'a4')
                  $$",
             )
             .await
