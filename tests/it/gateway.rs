@@ -17,6 +17,7 @@ use backline_gateway::{
     SessionCredential, SessionSetup,
 };
 use backline_model::clock::Clock;
+use backline_model::fixtures::manifest_with;
 use backline_model::grant::Grant;
 use backline_model::ids::{AccountId, CredentialId};
 use backline_model::manifest::{Manifest, Method};
@@ -32,16 +33,8 @@ const TOKEN: &str = "IGQcanaryaccounttoken0123456789";
 /// An answer whose connection ends before its body does.
 const CUT_SHORT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 700\r\n\r\nnumbers";
 
-/// A connector for `api.test`, with an operator's key in the query and each account's token as bearer.
-const MANIFEST: &str = r#"
-[connector]
-name = "probe"
-platform = "probe"
-version = "1.0.0"
-api = "1"
-title = "Probe"
-batch_size = 50
-
+/// What a connector for `api.test` asks for: an operator's key in the query and each account's token as bearer.
+const TABLES: &str = r#"
 [[host]]
 origin = "https://api.test"
 methods = ["GET", "POST"]
@@ -99,7 +92,7 @@ impl Setup {
     }
 
     fn at(base: &str) -> Self {
-        let manifest = Manifest::parse(MANIFEST).expect("a valid manifest");
+        let manifest = Manifest::parse(&manifest_with(TABLES)).expect("a valid manifest");
         let account = AccountId::generate();
         let routes = ["https://api.test", "https://a.cdn.test"]
             .map(|origin| Route { origin: origin.parse().expect("an origin"), connect: base.parse().expect("a URL") });
