@@ -192,7 +192,7 @@ async fn a_host_or_method_that_manifest_or_grant_lacks_is_denied_with_the_line_t
     let mut setup = Setup::new(&server);
     let why = denial(setup.send(get("https://other.test/x?secret-path")).await);
     assert!(
-        why.ends_with("connector.toml would allow it:\n[[host]]\norigin = \"https://other.test\"\nmethods = [\"GET\"]"),
+        why.ends_with("add to its connector.toml:\n[[host]]\norigin = \"https://other.test\"\nmethods = [\"GET\"]"),
         "{why}"
     );
     let post = Request { method: Method::Post, ..get("https://a.cdn.test/x") };
@@ -206,7 +206,7 @@ async fn a_host_or_method_that_manifest_or_grant_lacks_is_denied_with_the_line_t
     let why = denial(setup.send(Request { method: Method::Post, ..get("https://api.test/x") }).await);
     assert!(
         why.ends_with(
-            "in its grant would allow it:\n[[host]]\norigin = \"https://api.test\"\nmethods = [\"GET\", \"POST\"]"
+            "to allow it, add to its grant:\n[[host]]\norigin = \"https://api.test\"\nmethods = [\"GET\", \"POST\"]"
         ),
         "{why}"
     );

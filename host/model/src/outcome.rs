@@ -120,7 +120,7 @@ pub enum Outcome {
     Deferred {
         /// When the budget resets.
         until: DateTime<Utc>,
-        /// Name of the budget.
+        /// Message that names the budget.
         message: String,
     },
     /// The account was left out of the plan.

@@ -150,7 +150,7 @@ pub struct Step {
     pub action: Action,
     /// Rows that the rule is about.
     pub scope: Scope,
-    /// Rows that are left out because a more specific rule applies to them.
+    /// Rows that are left out, because an operator's rule with a reason replaces this one for them.
     pub except: Vec<Scope>,
     /// Whether accounts with their own credential are left out.
     pub unless_authorised: bool,
