@@ -17,6 +17,7 @@ use backline_gateway::{
     SessionCredential, SessionSetup,
 };
 use backline_model::clock::Clock;
+use backline_model::fixtures::manifest_with;
 use backline_model::grant::Grant;
 use backline_model::ids::{AccountId, CredentialId};
 use backline_model::manifest::{Manifest, Method};
@@ -32,16 +33,8 @@ const TOKEN: &str = "IGQcanaryaccounttoken0123456789";
 /// A response whose connection closes before the body is complete.
 const CUT_SHORT: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 700\r\n\r\nnumbers";
 
-/// A connector for `api.test`, with the operator's key in the query and each account's token as bearer.
-const MANIFEST: &str = r#"
-[connector]
-name = "probe"
-platform = "probe"
-version = "1.0.0"
-api = "1"
-title = "Probe"
-batch_size = 50
-
+/// What a connector for `api.test` asks for: an operator's key in the query and each account's token as bearer.
+const TABLES: &str = r#"
 [[host]]
 origin = "https://api.test"
 methods = ["GET", "POST"]
@@ -99,7 +92,7 @@ impl Setup {
     }
 
     fn at(base: &str) -> Self {
-        let manifest = Manifest::parse(MANIFEST).expect("a valid manifest");
+        let manifest = Manifest::parse(&manifest_with(TABLES)).expect("a valid manifest");
         let account = AccountId::generate();
         let routes = ["https://api.test", "https://a.cdn.test"]
             .map(|origin| Route { origin: origin.parse().expect("an origin"), connect: base.parse().expect("a URL") });
@@ -199,7 +192,7 @@ async fn a_host_or_method_that_manifest_or_grant_lacks_is_denied_with_the_line_t
     let mut setup = Setup::new(&server);
     let why = denial(setup.send(get("https://other.test/x?secret-path")).await);
     assert!(
-        why.ends_with("connector.toml would allow it:\n[[host]]\norigin = \"https://other.test\"\nmethods = [\"GET\"]"),
+        why.ends_with("add to its connector.toml:\n[[host]]\norigin = \"https://other.test\"\nmethods = [\"GET\"]"),
         "{why}"
     );
     let post = Request { method: Method::Post, ..get("https://a.cdn.test/x") };
@@ -213,7 +206,7 @@ async fn a_host_or_method_that_manifest_or_grant_lacks_is_denied_with_the_line_t
     let why = denial(setup.send(Request { method: Method::Post, ..get("https://api.test/x") }).await);
     assert!(
         why.ends_with(
-            "in its grant would allow it:\n[[host]]\norigin = \"https://api.test\"\nmethods = [\"GET\", \"POST\"]"
+            "to allow it, add to its grant:\n[[host]]\norigin = \"https://api.test\"\nmethods = [\"GET\", \"POST\"]"
         ),
         "{why}"
     );

@@ -1,4 +1,5 @@
-//! What an operator can set about where components come from and who must have signed them. Checked where the configuration is read.
+//! Configuration of where components may come from, and who must have signed them. Checked when the configuration is
+//! read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,27 +15,27 @@ use backline_model::origin::OriginPattern;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginsConfig {
-    /// What becomes of a component that nobody trusted has signed. Unless given, it is refused where it is not a file of this machine;
-    /// a file's signature is verified where one lies beside it.
+    /// What happens to a component without a trusted signature. By default it is refused unless it is a local file; the
+    /// signature of a file is verified if there is one beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signatures: Option<SignaturePolicy>,
-    /// Origins that components may be downloaded from, such as `https://releases.example.com`; none unless given.
+    /// Origins that components may be downloaded from, such as `https://releases.example.com`; none by default.
     pub sources: Vec<OriginPattern>,
-    /// Keys whose signatures are trusted, by a name of the operator's choice.
+    /// Keys whose signatures are trusted, by names that the operator chooses.
     pub trusted_keys: BTreeMap<String, TrustedKey>,
-    /// Registries that components may be pulled from, by host and port; none unless given.
+    /// Registries that components may be pulled from, by host and port; none by default.
     pub registries: BTreeMap<String, RegistryConfig>,
 }
 
-/// What becomes of a component that nobody trusted has signed.
+/// What happens to a component without a trusted signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SignaturePolicy {
-    /// It is refused, wherever it comes from.
+    /// It is refused, whatever its source.
     Require,
-    /// It is used with a warning; one whose signature does not fit its bytes is refused.
+    /// It is used with a warning. If its signature does not match its bytes, it is refused.
     Warn,
-    /// Nobody looks for a signature.
+    /// Signatures are not checked.
     Off,
 }
 
@@ -42,12 +43,12 @@ pub enum SignaturePolicy {
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistryConfig {
-    /// Whether it is spoken to in the clear.
+    /// Whether plain HTTP is used instead of HTTPS.
     pub insecure_http: bool,
-    /// Who logs in; nobody unless given.
+    /// User name of the login; `None` pulls without a login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// The password, or an access token in its place.
+    /// Password, or an access token instead of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
 }
@@ -62,21 +63,22 @@ impl fmt::Debug for RegistryConfig {
     }
 }
 
-/// How much a signature counts for one component.
+/// How a component's signature is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// Without one by a trusted key it is refused.
+    /// Without a signature by a trusted key it is refused.
     Required,
-    /// It is verified where there is one; what is missing or not trusted is a warning.
+    /// A signature is verified if there is one. A missing or untrusted one causes a warning.
     WarnIfMissing,
-    /// It is verified where there is one, and none is needed.
+    /// A signature is verified if there is one, and none is needed.
     IfPresent,
-    /// Nobody looks.
+    /// Signatures are not checked.
     Ignored,
 }
 
 impl PluginsConfig {
-    /// What holds for a source. A signature that the operator names is there to be verified.
+    /// How the signature of a component from this source is checked. A signature that the operator names is always
+    /// verified.
     #[must_use]
     pub fn demand(&self, source: &Source, names_signature: bool) -> Demand {
         match self.signatures {
@@ -88,23 +90,20 @@ impl PluginsConfig {
         }
     }
 
-    /// Refuses what can't work: the key of the section and what is wrong.
+    /// Checks the values.
     ///
     /// # Errors
-    /// The key with its sections, and the problem with its remedy.
+    /// The key with its section, and the problem with its remedy.
     pub fn check(&self) -> Result<(), (String, String)> {
         for (name, trusted) in &self.trusted_keys {
             let section = format!("plugins.trusted_keys.{name}");
             if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
-                return Err((section, "a key's name is of letters, digits, - and _".to_owned()));
+                return Err((section, "a key's name consists of letters, digits, - and _".to_owned()));
             }
             check_public_key(&trusted.key).map_err(|problem| (format!("{section}.key"), problem))?;
             let twin = self.trusted_keys.iter().find(|(other, key)| *other < name && key.key == trusted.key);
             if let Some((other, _)) = twin {
-                return Err((
-                    format!("{section}.key"),
-                    format!("it is the key of '{other}' too; leave one of them out"),
-                ));
+                return Err((format!("{section}.key"), format!("'{other}' has the same key; remove one of the two")));
             }
         }
         for (host, registry) in &self.registries {
@@ -113,19 +112,20 @@ impl PluginsConfig {
             match probe {
                 Ok(Source::Oci(OciReference { registry, .. })) if registry == *host => {}
                 _ => {
-                    let problem = "a registry is host or host:port in lower case, without a scheme or path; write it in quotes, as in [plugins.registries.\"registry.example.com:5000\"]";
+                    let problem = "a registry is host or host:port in lower case, without a scheme or path; \
+                        write it in quotes, as in [plugins.registries.\"registry.example.com:5000\"]";
                     return Err((section, problem.to_owned()));
                 }
             }
             match (&registry.username, &registry.password) {
                 (Some(_), None) => {
-                    return Err((format!("{section}.username"), "password is missing beside it".to_owned()));
+                    return Err((format!("{section}.username"), "password is missing; set both or neither".to_owned()));
                 }
                 (None, Some(_)) => {
-                    return Err((format!("{section}.password"), "username is missing beside it".to_owned()));
+                    return Err((format!("{section}.password"), "username is missing; set both or neither".to_owned()));
                 }
                 (Some(_), Some(_)) if registry.insecure_http && !is_loopback(host) => {
-                    let problem = "the password would travel in the clear; leave insecure_http or the password out";
+                    let problem = "the password would be sent unencrypted; remove insecure_http or the password";
                     return Err((format!("{section}.insecure_http"), problem.to_owned()));
                 }
                 _ => {}
@@ -134,7 +134,7 @@ impl PluginsConfig {
         Ok(())
     }
 
-    /// The same with every secret replaced.
+    /// The same configuration with every secret replaced by `mask`.
     #[must_use]
     pub fn masked(&self, mask: &str) -> Self {
         let mut masked = self.clone();
@@ -145,7 +145,7 @@ impl PluginsConfig {
     }
 }
 
-/// Where the signature of a file or URL lies: beside it.
+/// Name of the signature file of a file or URL.
 #[must_use]
 pub fn beside(name: &str) -> String {
     format!("{name}{SIGNATURE_SUFFIX}")
@@ -170,26 +170,28 @@ mod tests {
     #[test]
     fn what_cannot_work_is_named_with_its_remedy() {
         let key = generate_key("a").expect("a key").key;
-        for (text, said) in [
+        for (text, expected) in [
             ("[trusted_keys.acme]\nkey = \"RWx\"", "plugins.trusted_keys.acme.key: it is not a minisign public key"),
             (&format!("[trusted_keys.\"a b\"]\nkey = \"{key}\""), "plugins.trusted_keys.a b: a key's name"),
             (
                 &format!("[trusted_keys.a]\nkey = \"{key}\"\n[trusted_keys.b]\nkey = \"{key}\""),
-                "trusted_keys.b.key: it is the key of 'a' too",
+                "trusted_keys.b.key: 'a' has the same key",
             ),
             ("[registries.\"https://a.example\"]", "plugins.registries.https://a.example: a registry is host"),
             ("[registries.\"a.example/b\"]", "a registry is host"),
             ("[registries.\"A.example\"]", "in lower case"),
             ("[registries.a]\nusername = \"u\"", "plugins.registries.a.username: password is missing"),
             ("[registries.a]\npassword = \"canary\"", "plugins.registries.a.password: username is missing"),
-            ("[registries.\"a:80\"]\nusername = \"u\"\npassword = \"canary\"\ninsecure_http = true", "in the clear"),
+            ("[registries.\"a:80\"]\nusername = \"u\"\npassword = \"canary\"\ninsecure_http = true", "unencrypted"),
         ] {
             let problem = problem(text);
-            assert!(problem.contains(said) && !problem.contains("canary"), "{text}: {problem}");
+            assert!(problem.contains(expected) && !problem.contains("canary"), "{text}: {problem}");
         }
         let fine = format!(
-            "signatures = \"warn\"\nsources = [\"https://a.example\"]\n[trusted_keys.a]\nkey = \"{key}\"\nconnectors = [\"youtube\"]\n\
-             [registries.\"127.0.0.1:5000\"]\ninsecure_http = true\nusername = \"u\"\npassword = \"p\"\n[registries.\"ghcr.io\"]"
+            "signatures = \"warn\"\nsources = [\"https://a.example\"]\n\
+             [trusted_keys.a]\nkey = \"{key}\"\nconnectors = [\"youtube\"]\n\
+             [registries.\"127.0.0.1:5000\"]\ninsecure_http = true\nusername = \"u\"\npassword = \"p\"\n\
+             [registries.\"ghcr.io\"]"
         );
         let config: PluginsConfig = toml::from_str(&fine).expect("of the right types");
         assert_eq!(config.check(), Ok(()));

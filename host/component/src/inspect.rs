@@ -1,4 +1,4 @@
-//! What a component is and may reach, read from its bytes.
+//! Inspects a component: what it is and what it may access, read from its bytes.
 
 use serde::Serialize;
 use wasmparser::{Encoding, Parser, Payload};
@@ -7,10 +7,10 @@ use backline_model::Digest;
 use backline_model::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, SECTION};
 use backline_model::text::misleads;
 
-/// Most imports, and most exports. A component of an interpreter has some thirty; the operator has to read them.
+/// Most imports, and most exports. A component of an interpreter has about thirty, and the operator has to read them.
 const NAMES_MAX: usize = 1_000;
 
-/// Why a file is no connector. Nothing of it was run.
+/// Why a file is not a connector. None of its code was run.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// Not WebAssembly, or damaged.
@@ -19,55 +19,55 @@ pub enum InspectError {
     /// A core module.
     #[error("the file is a core module, not a component; make it one with `backline plugins pack`")]
     CoreModule,
-    /// Names that an operator could not make sense of.
-    #[error("the component's imports or exports can't be shown to an operator: {0}; it is no connector")]
+    /// Names that can't be shown safely.
+    #[error("the component's imports or exports can't be shown to an operator: {0}; it is not a connector")]
     Names(&'static str),
     /// No manifest section.
     #[error("the component carries no manifest; add one with `backline plugins pack --manifest connector.toml`")]
     NoManifest,
-    /// More than one manifest section: which one would be believed?
+    /// More than one manifest section, so that it is not clear which one counts.
     #[error("the component carries {0} manifests, exactly one is allowed")]
     SeveralManifests(usize),
-    /// The section is not text, or too long.
+    /// The section is not UTF-8 text, or is too long.
     #[error("the component's manifest is not UTF-8 text of at most {MANIFEST_BYTES_MAX} bytes")]
     UnreadableManifest,
-    /// The manifest is wrong.
+    /// The manifest is not valid.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// It does not export what the host calls.
+    /// It does not export the interface that the host calls.
     #[error("the component does not export backline:connector/source; it is not a connector")]
     NotAConnector,
-    /// The contract version is outside what its own manifest declares.
+    /// The contract version is not one that its own manifest declares.
     #[error("the component is built against backline:connector@{actual}, but its manifest says api = \"{declared}\"")]
     ApiMismatch {
-        /// What it exports.
+        /// Contract version that it exports.
         actual: String,
-        /// What the manifest says.
+        /// Versions that the manifest declares.
         declared: String,
     },
 }
 
-/// Everything that can be said of a component without running it.
+/// Everything that is known about a component without running it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inspection {
-    /// SHA-256 of the file.
+    /// SHA-256 digest of the file.
     pub digest: Digest,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub size_bytes: u64,
-    /// The contract version it exports, such as `1.0.0`.
+    /// Contract version that it exports, such as `1.0.0`.
     pub wit_version: String,
-    /// What it says of itself.
+    /// The embedded manifest.
     pub manifest: Manifest,
-    /// Everything it imports: its whole authority.
+    /// Names of its imports, which are its whole authority.
     pub imports: Vec<String>,
-    /// Everything it exports.
+    /// Names of its exports.
     pub exports: Vec<String>,
 }
 
-/// Reads a component.
+/// Inspects a component.
 ///
 /// # Errors
-/// [`InspectError`] says what is wrong and what would mend it.
+/// [`InspectError`] says what is wrong and how to fix it.
 pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
     let (mut imports, mut exports, mut manifests) = (Vec::new(), Vec::new(), Vec::new());
     let mut depth = 0_u32;
@@ -125,7 +125,7 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
     })
 }
 
-/// Takes a name down, if an operator can be shown it. (The reader checks no names; the compiler, which does, comes later.)
+/// Adds a name that can be shown safely. (The parser does not check names; the compiler does, but runs later.)
 fn note(names: &mut Vec<String>, name: &str) -> Result<(), InspectError> {
     if name.chars().any(misleads) {
         return Err(InspectError::Names("a name has control or invisible characters"));

@@ -1,4 +1,20 @@
-//! Component files: made, signed, and read, without running any of their code; and where they may come from.
+//! Component files: packing, signing and inspecting them without running their code, and where they may come from.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use backline_component::{SigningKey, TrustedKey, generate_key, verify};
+//! use chrono::DateTime;
+//!
+//! let component = b"the bytes of a component";
+//! let acme = generate_key("acme")?;
+//! let signature = SigningKey::parse(&acme.secret, None)?.sign(component, "youtube.wasm", DateTime::UNIX_EPOCH)?;
+//!
+//! let trusted = BTreeMap::from([("acme".to_owned(), TrustedKey { key: acme.key, connectors: Vec::new() })]);
+//! assert_eq!(verify(component, &signature, &trusted, "youtube")?, "acme");
+//! assert!(verify(b"other bytes", &signature, &trusted, "youtube").is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod config;
 mod inspect;

@@ -1,4 +1,4 @@
-//! Makes what a connector author compiled into what an operator installs: a component with its manifest inside.
+//! Packs what a connector's author compiled into what an operator installs: a component with its manifest inside.
 
 use std::borrow::Cow;
 
@@ -12,13 +12,13 @@ use backline_model::manifest::{Manifest, ManifestError, SECTION};
 /// Why a file could not be packed.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
-    /// The manifest is wrong.
+    /// The manifest is not valid.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// Neither a core module nor a component.
     #[error("the file is not WebAssembly: {0}")]
     NotWasm(String),
-    /// It has one already.
+    /// It already has a manifest.
     #[error("the component carries a manifest already; pack the file the compiler wrote, not a packed one")]
     AlreadyPacked,
     /// A core module that can't become a component, mostly because it imports something outside the contract.
@@ -26,15 +26,15 @@ pub enum PackError {
         "the core module can't be made a component: {0}; build it for wasm32-unknown-unknown with the Backline SDK"
     )]
     NotEncodable(String),
-    /// What came out is no connector.
+    /// The result is not a connector.
     #[error(transparent)]
     Result(#[from] InspectError),
 }
 
-/// Packs a core module (made with the SDK) or a component with its manifest.
+/// Packs a core module (built with the SDK) or a component with its manifest.
 ///
 /// # Errors
-/// [`PackError`] says what is wrong. What is returned has passed [`inspect`].
+/// [`PackError`] says what is wrong. The returned component has passed [`inspect`].
 pub fn pack(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, PackError> {
     Manifest::parse(manifest)?;
     let mut component = match encoding(wasm)? {
@@ -81,35 +81,27 @@ fn has_manifest(component: &[u8]) -> Result<bool, PackError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use backline_model::fixtures::manifest_with;
 
-    const MANIFEST: &str = r#"
-        [connector]
-        name = "example"
-        platform = "example"
-        version = "1.0.0"
-        api = "^1.0"
-        title = "Example"
-        batch_size = 10
-    "#;
+    use super::*;
 
     #[test]
     fn refuses_what_is_not_webassembly() {
         for bytes in [&b""[..], b"hello", b"\0asm", b"\x7fELF\x02\x01\x01"] {
-            assert!(matches!(pack(bytes, MANIFEST), Err(PackError::NotWasm(_))), "{bytes:?}");
+            assert!(matches!(pack(bytes, &manifest_with("")), Err(PackError::NotWasm(_))), "{bytes:?}");
         }
     }
 
     #[test]
     fn refuses_a_component_that_is_no_connector() {
         let empty = wasm_encoder::Component::new().finish();
-        assert!(matches!(pack(&empty, MANIFEST), Err(PackError::Result(InspectError::NotAConnector))));
+        assert!(matches!(pack(&empty, &manifest_with("")), Err(PackError::Result(InspectError::NotAConnector))));
     }
 
     #[test]
-    fn refuses_a_wrong_manifest_before_it_looks_at_the_file() {
-        let problem =
-            pack(b"", &MANIFEST.replace("batch_size = 10", "batch_size = 0")).expect_err("refused").to_string();
+    fn refuses_an_invalid_manifest_before_it_reads_the_file() {
+        let wrong = manifest_with("").replace("batch_size = 2", "batch_size = 0");
+        let problem = pack(b"", &wrong).expect_err("refused").to_string();
         assert!(problem.contains("connector.batch_size"), "{problem}");
     }
 
@@ -124,9 +116,10 @@ mod tests {
     #[test]
     fn refuses_two_manifests() {
         let mut component = wasm_encoder::Component::new().finish();
+        let manifest = manifest_with("");
         for _ in 0..2 {
             component.push(0);
-            CustomSection { name: Cow::Borrowed(SECTION), data: Cow::Borrowed(MANIFEST.as_bytes()) }
+            CustomSection { name: Cow::Borrowed(SECTION), data: Cow::Borrowed(manifest.as_bytes()) }
                 .encode(&mut component);
         }
         assert!(matches!(inspect(&component), Err(InspectError::SeveralManifests(2))));

@@ -1,7 +1,7 @@
-//! Who vouches for a component: minisign signatures (Ed25519 over a BLAKE2b hash), made and verified.
+//! Signatures of components: minisign (Ed25519 over a BLAKE2b hash), created and verified.
 //!
-//! Verifying is minisign-verify's, which depends on nothing and checks every length before it uses it; making keys and signatures is
-//! minisign's, by the same author, whose files the `minisign` tool reads and writes too.
+//! minisign-verify verifies: it has no dependencies and checks every length before use. minisign, by the same author,
+//! creates keys and signatures, in files that the `minisign` tool also reads and writes.
 
 use std::io::Cursor;
 
@@ -12,78 +12,82 @@ use zeroize::Zeroizing;
 
 use backline_model::text::misleads;
 
-/// Largest signature file that is read, in bytes; a usual one has under 400.
+/// Largest signature file that is read, in bytes; a typical one has less than 400.
 pub const SIGNATURE_BYTES_MAX: usize = 8 * 1024;
 
-/// What a signature file is called: the component's name and this.
+/// Suffix of a signature file, after the component's file name.
 pub const SIGNATURE_SUFFIX: &str = ".minisig";
 
 /// A key whose signatures are trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedKey {
-    /// The minisign public key: the second line of the `.pub` file, which starts with `RW`.
+    /// minisign public key: the second line of the `.pub` file, which starts with `RW`.
     pub key: String,
-    /// The connectors it is trusted for, by name; every one unless given.
+    /// Names of the connectors that it is trusted for; all of them if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub connectors: Vec<String>,
 }
 
-/// Why nobody who is trusted vouches for a component.
+/// Why a component has no trusted signature.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// There is none.
+    /// There is no signature.
     #[error(
-        "nobody has signed it: there is no {expected}; ask its author for a signature and name it with --signature, or see signatures under [plugins]"
+        "it is not signed: there is no {expected}; ask its author for a signature and name it with --signature, \
+         or change signatures under [plugins]"
     )]
     Missing {
-        /// Where one was looked for.
+        /// Name of the file that was searched for.
         expected: String,
     },
-    /// The file is no signature.
-    #[error("the signature is not one of minisign's: {0}; it may be truncated, ask the author for it again")]
+    /// The file is not a signature.
+    #[error("the signature is not a minisign signature: {0}; it may be truncated, ask the author for it again")]
     Malformed(&'static str),
-    /// Nobody knows the key.
+    /// The key is not known.
     #[error(
-        "it is signed with the key {key_id}, which is not trusted; if you trust its owner, add the public key under [plugins.trusted_keys.NAME]"
+        "it is signed with the key {key_id}, which is not trusted; if you trust its owner, \
+         add the public key under [plugins.trusted_keys.NAME]"
     )]
     UnknownKey {
-        /// The number of the key, as minisign prints it.
+        /// Number of the key, as minisign prints it.
         key_id: String,
     },
-    /// The key is known, and not for this.
+    /// The key is known, but not for this connector.
     #[error(
-        "it is signed with the key '{name}', which is trusted for other connectors only; add \"{connector}\" to connectors under [plugins.trusted_keys.{name}] if its owner may release it"
+        "it is signed with the key '{name}', which is only trusted for other connectors; if its owner may release it, \
+         add \"{connector}\" to connectors under [plugins.trusted_keys.{name}]"
     )]
     OtherConnector {
-        /// The key's name in the configuration.
+        /// Name of the key in the configuration.
         name: String,
-        /// What the component is called.
+        /// Name of the connector.
         connector: String,
     },
-    /// The bytes are not those that were signed.
+    /// The bytes are not the ones that were signed.
     #[error(
-        "its signature does not fit: the file, or the signature, was changed since the owner of the key '{name}' signed it; don't use it, and fetch both again from their author"
+        "its signature does not match: the file or the signature was changed after the owner of the key '{name}' \
+         signed it; don't use it, and get both again from their author"
     )]
     Mismatch {
-        /// The key's name in the configuration.
+        /// Name of the key in the configuration.
         name: String,
     },
 }
 
 impl SignatureError {
-    /// Whether nothing is wrong but that nobody who is trusted for it vouches for it. What is not so, a signature that is damaged or does
-    /// not fit, is a sign of tampering, which no policy lets pass that looks at signatures at all.
+    /// Whether only trust is missing. The other errors, a signature that is damaged or does not match, indicate
+    /// tampering, and no policy that checks signatures accepts them.
     #[must_use]
     pub fn is_lack_of_trust(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::UnknownKey { .. } | Self::OtherConnector { .. })
     }
 }
 
-/// Verifies a signature and says the name of the key it was made with.
+/// Verifies a signature and returns the name of the key that made it.
 ///
 /// # Errors
-/// [`SignatureError`] says whether the signature, the key or the bytes are at fault.
+/// [`SignatureError`] says whether the signature, the key or the bytes are wrong.
 pub fn verify(
     component: &[u8],
     signature: &str,
@@ -97,7 +101,7 @@ pub fn verify(
         .map_err(|_| SignatureError::Malformed("its four lines can't be decoded"))?;
     let mut refused = None;
     for (name, key) in trusted {
-        // Keys are checked where the configuration is read; one that is none can't have signed anything.
+        // Keys are checked when the configuration is read; one that can't be parsed has not signed anything.
         let Ok(public) = minisign_verify::PublicKey::from_base64(&key.key) else { continue };
         match public.verify(component, &decoded, false) {
             Ok(()) if key.connectors.is_empty() || key.connectors.iter().any(|known| known == connector) => {
@@ -109,19 +113,19 @@ pub fn verify(
             }
             Err(minisign_verify::Error::UnexpectedKeyId) => {}
             Err(minisign_verify::Error::UnexpectedAlgorithm) => {
-                return Err(SignatureError::Malformed("it is of minisign's old kind; sign again without -l"));
+                return Err(SignatureError::Malformed("it has minisign's legacy format; sign again without -l"));
             }
-            // Another key may have the same number; one that fits says more than one that does not.
+            // Another key may have the same number, so a match decides before a mismatch.
             Err(_) => refused = refused.or_else(|| Some(SignatureError::Mismatch { name: name.clone() })),
         }
     }
     Err(refused.unwrap_or_else(|| SignatureError::UnknownKey { key_id: key_id_of_signature(signature) }))
 }
 
-/// Says what is wrong with a public key as an operator wrote it.
+/// Checks a public key as an operator wrote it.
 ///
 /// # Errors
-/// What is wrong, and what would be right.
+/// What is wrong, and what is expected.
 pub fn check_public_key(key: &str) -> Result<(), String> {
     minisign_verify::PublicKey::from_base64(key).map(drop).map_err(|_| {
         "it is not a minisign public key; write the second line of the .pub file, 56 characters that start with RW"
@@ -129,56 +133,56 @@ pub fn check_public_key(key: &str) -> Result<(), String> {
     })
 }
 
-/// The number of the key that a signature names, as minisign prints it.
+/// Number of the key that made a signature, as minisign prints it.
 fn key_id_of_signature(signature: &str) -> String {
     minisign::SignatureBox::from_string(signature)
         .map_or_else(|_| "of unknown number".to_owned(), |signature| key_id(signature.keynum()))
 }
 
-/// A key's number as minisign prints it: of eight bytes, the last first.
+/// A key's number as minisign prints it: eight bytes in reverse order.
 fn key_id(number: &[u8]) -> String {
     number.iter().rev().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// Why nothing could be signed.
+/// Why a key or signature could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningError {
     /// The operating system gave no random bytes.
-    #[error("no key could be made: {0}")]
+    #[error("no key could be generated: {0}")]
     Generate(String),
-    /// Not a secret key of minisign's.
+    /// The file is not a minisign secret key.
     #[error("it is not a minisign secret key; `backline plugins keygen --name NAME` makes one")]
     NotAKey,
-    /// The password is needed, or wrong.
+    /// The password is missing or wrong.
     #[error("the secret key can't be opened: {0}")]
     Locked(String),
-    /// A name that would break the file's lines.
-    #[error("'{0}' can't stand in a signature: control characters are not allowed")]
+    /// The name would break the file's lines.
+    #[error("'{0}' can't be used in a signature: control characters are not allowed")]
     Name(String),
-    /// The signature itself.
+    /// Signing failed.
     #[error("it could not be signed: {0}")]
     Sign(String),
 }
 
-/// A secret key. It has no `Debug`, since minisign's would print it.
+/// A secret key. It has no `Debug`, since minisign's would print the key.
 pub struct SigningKey {
     secret: minisign::SecretKey,
 }
 
-/// A new key as its two files hold it.
+/// A new key, as the contents of its two files.
 pub struct KeyFiles {
-    /// The secret key, without a password.
+    /// Secret key file, without a password.
     pub secret: Zeroizing<String>,
-    /// The public key, with its comment.
+    /// Public key file, with its comment.
     pub public: String,
-    /// The public key alone: what `key` under `[plugins.trusted_keys]` takes.
+    /// Public key alone, for `key` under `[plugins.trusted_keys]`.
     pub key: String,
 }
 
-/// Makes a new key; `name` stands in its comments.
+/// Generates a key; `name` is part of its comments.
 ///
 /// # Errors
-/// When there are no random bytes, or the name can't stand in a line.
+/// If there are no random bytes, or the name can't be part of a line.
 pub fn generate_key(name: &str) -> Result<KeyFiles, SigningError> {
     check_comment(name)?;
     let failed = |error: minisign::PError| SigningError::Generate(error.to_string());
@@ -198,14 +202,14 @@ impl SigningKey {
 
         let encoded = file.lines().nth(1).unwrap_or_default();
         let bytes = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).map(Zeroizing::new);
-        // Behind the two letters of the signing algorithm stand those of the key derivation; zeros are none.
+        // The two letters of the signing algorithm are followed by those of the key derivation; zeros mean none.
         bytes.is_ok_and(|bytes| bytes.get(2..4).is_some_and(|derivation| derivation != [0, 0]))
     }
 
-    /// Reads a key file of minisign's.
+    /// Parses a minisign secret key file.
     ///
     /// # Errors
-    /// When it is none, or the password is missing or wrong.
+    /// If the file is not a key, or the password is missing or wrong.
     pub fn parse(file: &str, password: Option<String>) -> Result<Self, SigningError> {
         let locked = Self::is_locked(file);
         let text = minisign::SecretKeyBox::from_string(file).map_err(|_| SigningError::NotAKey)?;
@@ -214,15 +218,15 @@ impl SigningKey {
             (true, Some(password)) => text
                 .into_secret_key(Some(password))
                 .map_err(|error| SigningError::Locked(error.to_string().to_lowercase()))?,
-            (true, None) => return Err(SigningError::Locked("it has a password, which is needed".to_owned())),
+            (true, None) => return Err(SigningError::Locked("it is encrypted and needs its password".to_owned())),
         };
         Ok(Self { secret })
     }
 
-    /// Signs; the file's name and the time are part of what is signed.
+    /// Signs a component. The file's name and the time are part of what is signed.
     ///
     /// # Errors
-    /// When the name can't stand in a line, or there are no random bytes.
+    /// If the name can't be part of a line, or there are no random bytes.
     pub fn sign(&self, component: &[u8], file_name: &str, now: DateTime<Utc>) -> Result<String, SigningError> {
         check_comment(file_name)?;
         let trusted = format!("timestamp:{}\tfile:{file_name}\tprehashed", now.timestamp());
@@ -264,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_signature_of_the_minisign_tool_is_verified() {
-        // From minisign's own documentation: the bytes are "test".
+        // From minisign's documentation: the bytes are "test".
         let trusted = BTreeMap::from([(
             "jedisct1".to_owned(),
             TrustedKey {
@@ -302,8 +306,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_a_strangers_number_does_not_pass_for_it() {
-        // Numbers are eight bytes that anybody can choose: here the stranger's key is given the trusted one's.
+    fn another_key_with_the_same_number_is_not_accepted() {
+        // Numbers are eight bytes that anyone can choose: here the stranger's key has the trusted one's number.
         use base64::Engine as _;
         let engine = base64::engine::general_purpose::STANDARD;
         let (mut trusted, keys) = signed_by(&["acme", "stranger"]);
@@ -321,7 +325,7 @@ mod tests {
         let (trusted, keys) = signed_by(&["acme"]);
         let signature = sign(&keys[0]);
         assert!(verify(COMPONENT, &signature, &trusted, "youtube").is_ok());
-        // The first line is a comment that nobody signs, and the last line's end may be missing.
+        // The first line is a comment that is not signed, and the last line's end may be missing.
         let start = signature.find('\n').expect("lines") + 1;
         for end in 0..signature.trim_end().len() {
             assert!(verify(COMPONENT, &signature[..end], &trusted, "youtube").is_err(), "cut at {end}");
@@ -352,9 +356,9 @@ mod tests {
         let pair = minisign::KeyPair::generate_encrypted_keypair(Some("right".to_owned())).expect("a key");
         let file = pair.sk.to_box(None).expect("a file").into_string();
         assert!(SigningKey::is_locked(&file));
-        for (password, said) in [(None, "which is needed"), (Some("wrong".to_owned()), "wrong password")] {
+        for (password, expected) in [(None, "needs its password"), (Some("wrong".to_owned()), "wrong password")] {
             let Err(error) = SigningKey::parse(&file, password) else { panic!("refused") };
-            assert!(error.to_string().contains(said), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
         }
         let key = SigningKey::parse(&file, Some("right".to_owned())).expect("opened");
         let trusted =
@@ -375,7 +379,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_reader_panic(text in "\\PC{0,200}", lines in proptest::collection::vec("[A-Za-z0-9+/=:. ]{0,120}", 0..6)) {
+        fn no_text_makes_the_reader_panic(
+            text in "\\PC{0,200}",
+            lines in proptest::collection::vec("[A-Za-z0-9+/=:. ]{0,120}", 0..6),
+        ) {
             let (trusted, _) = signed_by(&["acme"]);
             let _ = verify(COMPONENT, &text, &trusted, "youtube");
             let _ = verify(COMPONENT, &lines.join("\n"), &trusted, "youtube");

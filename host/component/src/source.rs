@@ -1,4 +1,4 @@
-//! Where a component comes from, as an operator writes it: a file, an `https` URL or an OCI reference.
+//! The source of a component, as an operator writes it: a file, an `https` URL or an OCI reference.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,43 +12,43 @@ use backline_model::origin::Origin;
 /// Longest source, in bytes: what common servers accept as a URL.
 const SOURCE_BYTES_MAX: usize = 16 * 1024;
 
-/// Longest repository name, and longest tag, in characters, as the OCI distribution specification has them.
+/// Longest repository name and longest tag, in characters, as in the OCI distribution specification.
 const REPOSITORY_CHARS_MAX: usize = 255;
 const TAG_CHARS_MAX: usize = 128;
 
-/// Why a text names no source.
+/// Why a text is not a source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; write a path, https://host/file.wasm or oci://registry/name:version")]
 pub struct SourceError {
     problem: String,
 }
 
-/// Where a component comes from.
+/// Source of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file of this machine.
+    /// A local file.
     File(PathBuf),
-    /// Something to be downloaded; `https`, without a user or password.
+    /// A URL to download: `https`, without a user or password.
     Url(Url),
-    /// An artifact of a registry.
+    /// An artifact in a registry.
     Oci(OciReference),
 }
 
-/// An artifact of a registry.
+/// An artifact in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OciReference {
-    /// Host and, where it is not the usual one, port; in lower case.
+    /// Host in lower case, and the port if it is not the default.
     pub registry: String,
-    /// The name inside the registry, such as `backline/youtube`.
+    /// Name inside the registry, such as `backline/youtube`.
     pub repository: String,
-    /// The version. Whoever may push can move it to other bytes.
+    /// Tag of the version. Everyone who may push can move it to other bytes.
     pub tag: Option<String>,
-    /// SHA-256 of the artifact's manifest. It can't be moved; where it is given, the tag is for people.
+    /// SHA-256 digest of the artifact's manifest. It can't be moved; if it is given, the tag is only for people.
     pub digest: Option<Digest>,
 }
 
 impl Source {
-    /// Whether the bytes lie on this machine already, put there by somebody who may write to it.
+    /// Whether the bytes are already on this machine, put there by a user with write access.
     #[must_use]
     pub fn is_local(&self) -> bool {
         matches!(self, Self::File(_))
@@ -69,25 +69,25 @@ impl FromStr for Source {
         match text.split_once("://") {
             Some(("oci", rest)) => OciReference::parse(rest).map(Self::Oci).map_err(|problem| {
                 let shown = text.chars().filter(|c| c.is_ascii_graphic()).collect::<String>();
-                wrong(format!("'{shown}' is no OCI reference: {problem}"))
+                wrong(format!("'{shown}' is not an OCI reference: {problem}"))
             }),
             Some(("https", _)) => {
-                // The text may hold a secret in its query, and is not repeated.
+                // The text may hold a secret in its query, so it is not repeated.
                 let mut url = Url::parse(text).map_err(|error| wrong(format!("the URL is not valid: {error}")))?;
-                Origin::of(&url).map_err(|error| wrong(format!("the URL can't be downloaded from: {error}")))?;
+                Origin::of(&url).map_err(|error| wrong(format!("the URL is not allowed: {error}")))?;
                 url.set_fragment(None);
                 Ok(Self::Url(url))
             }
             Some(("http", _)) => Err(wrong("a component is downloaded over https only".to_owned())),
             Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => {
-                Err(wrong(format!("nothing is installed from {scheme}://")))
+                Err(wrong(format!("{scheme}:// is not supported")))
             }
             _ => Ok(Self::File(PathBuf::from(text))),
         }
     }
 }
 
-/// What is remembered of a release and shown. A URL's query is left out, since servers hand out access in it.
+/// The form that is stored with a release and shown. A URL's query is left out, since it may grant access.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,9 +103,9 @@ impl fmt::Display for Source {
 }
 
 impl OciReference {
-    /// Reads what follows `oci://`.
+    /// Parses what follows `oci://`.
     fn parse(text: &str) -> Result<Self, &'static str> {
-        let (registry, rest) = text.split_once('/').ok_or("the name is missing behind the registry")?;
+        let (registry, rest) = text.split_once('/').ok_or("the name is missing after the registry")?;
         let (host, port) = registry.split_once(':').map_or((registry, None), |(host, port)| (host, Some(port)));
         let is_host = !host.is_empty()
             && host.split('.').all(|label| {
@@ -125,10 +125,12 @@ impl OciReference {
         };
         let (repository, tag) = rest.split_once(':').map_or((rest, None), |(name, tag)| (name, Some(tag)));
         if repository.len() > REPOSITORY_CHARS_MAX || !repository.split('/').all(is_repository_part) {
-            return Err("the name is not of lower-case letters, digits and single . _ - between them, parted by /");
+            return Err(
+                "the name does not consist of lower-case letters and digits, with single . _ - or / between them",
+            );
         }
         if !tag.is_none_or(is_tag) {
-            return Err("the version is not of letters, digits, and . _ - behind the first of them");
+            return Err("the version does not consist of letters, digits, and . _ - after the first of them");
         }
         if tag.is_none() && digest.is_none() {
             return Err("the version is missing, as in :1.2.3");
@@ -208,33 +210,33 @@ mod tests {
     #[test]
     fn what_is_not_a_source_is_refused_with_what_would_be() {
         let digest = Digest::of(b"");
-        for (text, said) in [
+        for (text, expected) in [
             ("", "is empty"),
             ("http://example.com/a.wasm", "https only"),
-            ("ftp://example.com/a.wasm", "nothing is installed from ftp://"),
+            ("ftp://example.com/a.wasm", "ftp:// is not supported"),
             ("https://", "the URL is not valid"),
             ("https://user:canary@example.com/a.wasm", "a user or password"),
             ("oci://registry.example", "the name is missing"),
-            ("oci://registry.example/", "the name is not of"),
+            ("oci://registry.example/", "the name does not consist of"),
             ("oci://registry.example/a", "the version is missing"),
             ("oci:///a:1", "the registry is not"),
             ("oci://registry.example:port/a:1", "the registry is not"),
             ("oci://registry.example:70000/a:1", "the registry is not"),
             ("oci://user@registry.example/a:1", "the registry is not"),
             ("oci://registry..example/a:1", "the registry is not"),
-            ("oci://registry.example/A:1", "the name is not of"),
-            ("oci://registry.example/../a:1", "the name is not of"),
-            ("oci://registry.example/a//b:1", "the name is not of"),
-            ("oci://registry.example/a?b:1", "the name is not of"),
-            ("oci://registry.example/a:", "the version is not"),
-            ("oci://registry.example/a:1/2", "the version is not"),
-            ("oci://registry.example/a:.1", "the version is not"),
+            ("oci://registry.example/A:1", "the name does not consist of"),
+            ("oci://registry.example/../a:1", "the name does not consist of"),
+            ("oci://registry.example/a//b:1", "the name does not consist of"),
+            ("oci://registry.example/a?b:1", "the name does not consist of"),
+            ("oci://registry.example/a:", "the version does not consist of"),
+            ("oci://registry.example/a:1/2", "the version does not consist of"),
+            ("oci://registry.example/a:.1", "the version does not consist of"),
             ("oci://registry.example/a:1@md5:00", "the digest is not"),
             ("oci://registry.example/a@sha256:00", "the digest is not"),
             (&format!("oci://registry.example/a@{digest}"), "the digest is not"),
         ] {
             let error = parse(text).expect_err(text);
-            assert!(error.contains(said), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
             assert!(error.ends_with("or oci://registry/name:version") && !error.contains("canary"), "{text}: {error}");
         }
     }

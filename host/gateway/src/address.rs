@@ -1,7 +1,7 @@
-//! Which addresses a connector may reach: public ones only, unless the operator exempts a host.
+//! Which addresses requests may connect to: only public ones, unless the operator exempts a host.
 //!
-//! The check happens where names become addresses, and the connection goes to the very addresses that were checked, so
-//! that a name can't answer differently the second time.
+//! The check happens where names are resolved, and the connection goes to exactly the addresses that were checked, so
+//! that a name can't resolve differently the second time.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -11,10 +11,11 @@ use url::Url;
 use super::config::{GatewayConfig, Route};
 use backline_model::origin::{Origin, OriginPattern};
 
-/// A host that leads to an address which is not public.
+/// A host with an address that is not public.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "{host} is at {address}, which is not a public address; to allow it, add \"https://{host}\" to exempt under [gateway]"
+    "{host} is at {address}, which is not a public address; to allow it, \
+     add \"https://{host}\" to exempt under [gateway]"
 )]
 pub(super) struct AddressError {
     host: String,
@@ -24,11 +25,11 @@ pub(super) struct AddressError {
 /// How a request reaches its origin.
 #[derive(Clone, Debug)]
 pub(super) enum Destination {
-    /// By its name, through the resolver that lets public addresses pass only.
+    /// By its name, through the resolver that only accepts public addresses.
     Public,
     /// By its name, whatever its address: the operator exempted it.
     Exempt,
-    /// By a configured base address instead.
+    /// By a configured base URL instead.
     Route(Url),
 }
 
@@ -44,7 +45,7 @@ impl AddressPolicy {
         Self { routes: config.routes.clone(), exempt: config.exempt.clone() }
     }
 
-    /// Where a request for this origin goes. A host that is itself an address is checked here, since nothing resolves it.
+    /// How to reach this origin. A host that is itself an address is checked here, since it is not resolved.
     pub(super) fn destination(&self, origin: &Origin) -> Result<Destination, AddressError> {
         if let Some(route) = self.routes.iter().find(|route| route.origin.matches(origin)) {
             return Ok(Destination::Route(route.connect.clone()));
@@ -58,7 +59,8 @@ impl AddressPolicy {
         }
     }
 
-    /// Refuses an origin whose name leads to an address that is not public now. One that can't be resolved passes: nobody knows where it leads.
+    /// Refuses an origin whose name currently resolves to an address that is not public. A name that can't be resolved
+    /// passes, since its address is not known.
     pub(super) async fn check_name(&self, origin: &Origin) -> Result<(), AddressError> {
         if !matches!(self.destination(origin)?, Destination::Public) {
             return Ok(());
@@ -73,7 +75,7 @@ impl AddressPolicy {
         }
     }
 
-    /// Whether any request can avoid the checking resolver.
+    /// Whether any request can bypass the checking resolver.
     pub(super) fn has_exceptions(&self) -> bool {
         !self.routes.is_empty() || !self.exempt.is_empty()
     }
@@ -96,10 +98,10 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// Whether an address is one of the public Internet.
+/// Whether an address belongs to the public Internet.
 ///
-/// Follows the IANA special-purpose registries (RFC 6890 and what was registered since), on the strict side: whatever is
-/// not plainly global unicast is refused, and an address that embeds an IPv4 address is as public as that one.
+/// Follows the IANA special-purpose registries (RFC 6890 and later registrations), strictly: everything that is not
+/// clearly global unicast is refused, and an address that embeds an IPv4 address is as public as that one.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -112,7 +114,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, d] = address.octets();
     let special = match a {
         0 | 10 | 127 => true,
-        100 => (64..128).contains(&b), // carrier-grade NAT; Alibaba's metadata service lives here
+        100 => (64..128).contains(&b), // carrier-grade NAT; Alibaba's metadata service is here
         168 => (b, c, d) == (63, 129, 16), // Azure's metadata and wire server
         169 => b == 254,               // link-local; the metadata address of most clouds
         172 => (16..32).contains(&b),
@@ -134,15 +136,15 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     match segments {
         // IPv4-mapped: the system connects to the IPv4 address.
         [0, 0, 0, 0, 0, 0xffff, high, low] => embedded(high, low),
-        // NAT64: a translator connects to the IPv4 address. The local-use prefix 64:ff9b:1::/48 falls to the rule below:
-        // it is not globally reachable, whatever it embeds.
+        // NAT64: a translator connects to the IPv4 address. The local-use prefix 64:ff9b:1::/48 is covered by the rule
+        // below: it is not globally reachable, whatever it embeds.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         // Everything outside global unicast: loopback, IPv4-compatible, ULA, link-local, site-local, multicast, ...
         [first, ..] if first & 0xe000 != 0x2000 => false,
         // IETF protocol assignments: Teredo, benchmarking, ORCHID.
         [0x2001, second, ..] if second < 0x0200 => false,
         [0x2001, 0x0db8, ..] => false,
-        // 6to4 is gone from the public Internet; what is left of it are tunnels to somebody's own network.
+        // 6to4 is no longer used on the public Internet; what is left are tunnels into private networks.
         [0x2002, ..] => false,
         // Documentation, 3fff::/20.
         [0x3fff, second, ..] if second < 0x1000 => false,

@@ -1,4 +1,4 @@
-//! A circuit breaker per origin: one that keeps failing is left alone for a while, then tried with a single request.
+//! A circuit breaker for each origin: an origin that keeps failing gets no requests for a while, then a single probe.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,20 +8,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::config::GatewayConfig;
 use backline_model::origin::Origin;
 
-/// Most origins that are remembered. A connector with a wildcard could name ever new ones that fail.
+/// Most origins that are remembered. A connector with a wildcard could name new failing origins without end.
 const ORIGINS_MAX: usize = 4_096;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    /// Requests pass; so many failed in a row.
+    /// Requests pass; this many failed in a row.
     Closed { failures: u32 },
-    /// No request passes until then.
+    /// No request passes until this time.
     Open { until: DateTime<Utc> },
-    /// One request is under way to see whether the origin works again.
+    /// One request is running to find out whether the origin works again.
     Probing { until: DateTime<Utc> },
 }
 
-/// The state of every origin that failed lately.
+/// The state of every origin that failed recently.
 pub(super) struct Breakers {
     failures_max: u32,
     cool_down: TimeDelta,
@@ -38,7 +38,7 @@ impl Breakers {
         }
     }
 
-    /// Lets a request pass, or says until when the origin is left alone.
+    /// Admits a request, or returns the time until which the origin gets no requests.
     pub(super) fn admit(&self, origin: &Origin, now: DateTime<Utc>) -> Result<Admission<'_>, DateTime<Utc>> {
         let mut states = self.lock();
         match states.get(origin).copied() {
@@ -64,14 +64,14 @@ impl Breakers {
             (State::Probing { .. }, Some(false), Some(now)) => State::Open { until: now + self.cool_down },
             // The probe was dropped without an answer: the next request is the probe.
             (State::Probing { until }, _, _) => State::Open { until },
-            // Answers of requests that were under way when it opened change nothing.
+            // Answers to requests that were sent before it opened change nothing.
             (State::Open { .. }, _, _) | (State::Closed { .. }, None, _) => state,
         };
         if next == (State::Closed { failures: 0 }) {
             states.remove(origin);
         } else {
             if states.len() >= ORIGINS_MAX && !states.contains_key(origin) {
-                // Those left alone at present matter most; if all are, the new one goes unwatched.
+                // Open ones matter most. If all are open, the new origin is not watched.
                 states.retain(|_, state| !matches!(state, State::Closed { .. }) && !is_over(state, now));
                 if states.len() >= ORIGINS_MAX {
                     return;
@@ -86,12 +86,12 @@ impl Breakers {
     }
 }
 
-/// Whether an origin would get its probe now, so that forgetting it costs little.
+/// Whether an origin would get its probe now, so that little is lost by forgetting it.
 fn is_over(state: &State, now: Option<DateTime<Utc>>) -> bool {
     matches!((state, now), (State::Open { until }, Some(now)) if *until <= now)
 }
 
-/// Leave to send one request. Say how it went; dropping it says that nobody waited for the answer.
+/// Permission to send one request. Call `settle` with its result; dropping it means that no one waited for the answer.
 #[must_use]
 pub(super) struct Admission<'a> {
     breakers: &'a Breakers,
@@ -100,7 +100,7 @@ pub(super) struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    /// The origin answered, or did not.
+    /// Whether the origin answered.
     pub(super) fn settle(mut self, worked: bool, now: DateTime<Utc>) {
         self.settled = true;
         self.breakers.settle(&self.origin, Some(worked), Some(now));
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(breakers.admit(&a, second(21)).err(), Some(second(22)));
         breakers.admit(&a, second(22)).expect("a probe").settle(true, second(22));
         fail(&breakers, 2, 23);
-        assert!(breakers.admit(&a, second(23)).is_ok(), "the count starts anew");
+        assert!(breakers.admit(&a, second(23)).is_ok(), "the count starts again");
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
             breakers.admit(&failing, second(1)).expect("closed").settle(false, second(1));
         }
         assert!(breakers.lock().len() <= ORIGINS_MAX);
-        assert!(breakers.admit(&origin("https://a.test"), second(9)).is_err(), "one that is left alone was forgotten");
+        assert!(breakers.admit(&origin("https://a.test"), second(9)).is_err(), "an open one was forgotten");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Allowances of a platform: what a request costs, which window it falls into, and the units this process holds.
+//! Budgets: what a request costs, which window it falls into, and the units that this process holds.
 //!
-//! Units are taken **before** a request is sent, from a slice granted by whoever keeps the count for all hosts. The gateway
-//! knows that keeper only as the other end of a channel.
+//! Units are taken **before** a request is sent, from a slice that the store grants, where they are counted for all
+//! hosts. The gateway only knows the store as the other end of a channel.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as BriefMutex, MutexGuard, PoisonError};
@@ -18,58 +18,58 @@ use backline_model::grant::Grant;
 use backline_model::ids::CredentialId;
 use backline_model::manifest::{Budget, BudgetWindow, Manifest};
 
-/// Demands that may wait for an answer at the same time; further ones queue at the sender.
+/// Most demands that wait for an answer at the same time; further ones wait in the sender.
 pub(super) const DEMANDS_MAX: usize = 64;
 
-/// A spent window of at most this length is waited for; a longer one defers the batch.
+/// A spent window is waited for if it is at most this long; a longer one defers the batch.
 const WAITED_WINDOW_SECONDS_MAX: i64 = 120;
 
-/// Most units taken from the keeper at once: a crash loses at most this many of a window.
+/// Most units taken from the store at once: a crash loses at most this many of a window.
 const SLICE_UNITS_MAX: u64 = 50;
 
-/// A slice is at most this part of the limit, so that hosts share a small allowance fairly.
+/// A slice is at most this fraction of the limit, so that hosts share a small budget fairly.
 const SLICE_PART: u64 = 20;
 
-/// Which allowance.
+/// Identifies a budget of a credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BudgetKey {
-    /// Whose allowance.
+    /// Credential that the units belong to.
     pub credential: CredentialId,
-    /// The budget's name in the manifest.
+    /// Name of the budget in the manifest.
     pub budget: String,
 }
 
-/// A wish for units. Whoever receives it answers with how many it granted, at most `want`; 0 means that none are left.
+/// A demand for units. The answer is how many were granted, at most `want`; 0 means that none are left.
 ///
-/// When `reply` can't be sent any more, the one who asked is gone, and the units are the receiver's to take back.
+/// If `reply` can't be sent any more, the demand was dropped, and the receiver takes the units back.
 #[derive(Debug)]
 pub struct BudgetDemand {
-    /// Which allowance.
+    /// Budget that the units are taken from.
     pub key: BudgetKey,
-    /// Units per window: what the operator granted, else what the manifest says is usual.
+    /// Units per window: the operator's limit, otherwise the manifest's.
     pub limit: u64,
-    /// First instant of the window.
+    /// Start of the window.
     pub window_start: DateTime<Utc>,
-    /// First instant of the next window.
+    /// Start of the next window.
     pub window_end: DateTime<Utc>,
-    /// Units wished for.
+    /// Units demanded.
     pub want: u64,
-    /// Takes the number of units granted.
+    /// Receives the number of units granted.
     pub reply: oneshot::Sender<u64>,
 }
 
-/// Units that were granted and not used, to be handed back.
+/// Units that were granted and not used, to be returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unspent {
-    /// Which allowance.
+    /// Budget that they belong to.
     pub key: BudgetKey,
-    /// First instant of the window they were granted for.
+    /// Start of the window that they were granted for.
     pub window_start: DateTime<Utc>,
-    /// How many.
+    /// Number of units.
     pub units: u64,
 }
 
-/// What one request costs of one allowance.
+/// The units that one request costs of one budget.
 #[derive(Clone, Debug)]
 pub(super) struct Charge {
     key: BudgetKey,
@@ -79,7 +79,7 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    /// What a request to this path, with this credential of this slot, costs.
+    /// The charges of a request to this path, with this credential of this slot.
     pub(super) fn all_of(
         manifest: &Manifest,
         grant: &Grant,
@@ -105,7 +105,7 @@ impl Charge {
     }
 }
 
-/// The window an instant falls into: its first instant, and the first of the next one.
+/// The window that an instant falls into: its start, and the start of the next one.
 #[must_use]
 pub fn window_of(window: &BudgetWindow, now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
     match window {
@@ -128,7 +128,7 @@ pub fn window_of(window: &BudgetWindow, now: DateTime<Utc>) -> (DateTime<Utc>, D
     }
 }
 
-/// Whether accounts are put off to the next window once this one is spent; shorter windows are waited for.
+/// Whether accounts are deferred to the next window once this one is spent; shorter windows are waited for.
 #[must_use]
 pub fn defers(window: &BudgetWindow) -> bool {
     match window {
@@ -137,11 +137,11 @@ pub fn defers(window: &BudgetWindow) -> bool {
     }
 }
 
-/// The instant of a local time on a date. Where the clocks are put forward over it, the first instant after the gap;
-/// where they are put back over it, the first of the two.
+/// The instant of a local time on a date. If it is skipped when the clock goes forward, the first instant after the
+/// gap; if it occurs twice when the clock goes back, the first of the two.
 fn reset_on(date: NaiveDate, at: NaiveTime, timezone: Tz) -> DateTime<Utc> {
     let local = date.and_time(at);
-    // The longest gap ever was a whole day (Samoa, 2011-12-30); gaps begin and end on whole minutes since 1972.
+    // The longest gap ever was a whole day (Samoa, 2011-12-30); since 1972 gaps start and end on whole minutes.
     for minutes in 0..=24 * 60 {
         match timezone.from_local_datetime(&(local + TimeDelta::minutes(minutes))) {
             LocalResult::Single(instant) | LocalResult::Ambiguous(instant, _) => return instant.to_utc(),
@@ -151,26 +151,26 @@ fn reset_on(date: NaiveDate, at: NaiveTime, timezone: Tz) -> DateTime<Utc> {
     local.and_utc()
 }
 
-/// Units held for one allowance.
+/// Units held for one budget.
 #[derive(Debug, Default)]
 struct Slice {
     window: Option<(DateTime<Utc>, DateTime<Utc>)>,
     left: u64,
 }
 
-/// The units this process holds, of all allowances.
+/// The units that this process holds, of all budgets.
 pub(super) struct Budgets {
     slices: BriefMutex<HashMap<BudgetKey, Arc<Mutex<Slice>>>>,
     demands: mpsc::Sender<BudgetDemand>,
     clock: Clock,
 }
 
-/// A charge that can't be paid.
+/// Why a charge can't be paid.
 enum Unpaid {
-    /// Nothing left until then.
+    /// Nothing is left until then.
     Spent { until: DateTime<Utc>, window_seconds: i64 },
-    /// Nobody answers.
-    NoKeeper,
+    /// No one answers demands.
+    Unanswered,
 }
 
 impl Budgets {
@@ -183,9 +183,9 @@ impl Budgets {
         loop {
             let (until, window_seconds) = match self.pay_once(charges).await {
                 Ok(()) => return Ok(()),
-                Err(Unpaid::NoKeeper) => {
+                Err(Unpaid::Unanswered) => {
                     return Err(SendError::Unreachable(
-                        "nobody answers for the platform's allowances; is the host shutting down?".into(),
+                        "no budget units can be granted; the host is probably shutting down".into(),
                     ));
                 }
                 Err(Unpaid::Spent { until, window_seconds }) => (until, window_seconds),
@@ -216,7 +216,7 @@ impl Budgets {
 
     async fn take(&self, charge: &Charge) -> Result<(), Unpaid> {
         let slice = self.slice(&charge.key);
-        // Held while a demand is under way: one demand an allowance, and the others use what it brings.
+        // Held while a demand is waiting: one demand for each budget, and other requests use what it returns.
         let mut slice = slice.lock().await;
         let (start, end) = window_of(&charge.window, self.clock.now());
         if slice.window != Some((start, end)) {
@@ -234,8 +234,8 @@ impl Budgets {
                 want,
                 reply,
             };
-            self.demands.send(demand).await.map_err(|_| Unpaid::NoKeeper)?;
-            slice.left += granted.await.map_err(|_| Unpaid::NoKeeper)?.min(want);
+            self.demands.send(demand).await.map_err(|_| Unpaid::Unanswered)?;
+            slice.left += granted.await.map_err(|_| Unpaid::Unanswered)?.min(want);
         }
         match slice.left.checked_sub(charge.units) {
             Some(left) => {
@@ -246,7 +246,7 @@ impl Budgets {
         }
     }
 
-    /// Returns what a request took that was not sent after all.
+    /// Returns the units of a request that was not sent after all.
     async fn put_back(&self, charge: &Charge) {
         let slice = self.slice(&charge.key);
         let mut slice = slice.lock().await;
@@ -263,7 +263,7 @@ impl Budgets {
         self.slices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out what is left of every slice, and forgets slices nobody uses. Those of past windows are worth nothing.
+    /// Takes what is left of every slice, and drops unused slices. Units of past windows have no value.
     pub(super) fn drain(&self) -> Vec<Unspent> {
         let now = self.clock.now();
         let mut unspent = Vec::new();
@@ -277,7 +277,7 @@ impl Budgets {
             }
             slice.left = 0;
             drop(slice);
-            // Somebody who holds it already must find it in the map again, or it would have two lives.
+            // Another task that already holds it must find it in the map again, or there would be two slices.
             Arc::strong_count(shared) > 1
         });
         unspent.sort_by(|a, b| a.key.cmp(&b.key));
@@ -314,7 +314,7 @@ mod tests {
     fn a_pacific_day_has_23_24_or_25_hours() {
         assert_eq!(pacific_day("2026-11-22T07:59:59Z"), (at("2026-11-21T08:00:00Z"), at("2026-11-22T08:00:00Z")));
         assert_eq!(pacific_day("2026-11-22T08:00:00Z"), (at("2026-11-22T08:00:00Z"), at("2026-11-23T08:00:00Z")));
-        // 2026-03-08: the clocks go forward; 2026-11-01: back.
+        // 2026-03-08: the clock goes forward; 2026-11-01: back.
         assert_eq!(pacific_day("2026-03-08T12:00:00Z"), (at("2026-03-08T08:00:00Z"), at("2026-03-09T07:00:00Z")));
         assert_eq!(pacific_day("2026-11-01T12:00:00Z"), (at("2026-11-01T07:00:00Z"), at("2026-11-02T08:00:00Z")));
     }

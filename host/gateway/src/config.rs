@@ -1,4 +1,4 @@
-//! What an operator can set about the gateway. Checked once, where the gateway is built.
+//! Configuration of the gateway. Checked once, when the gateway is built.
 
 use std::time::Duration;
 
@@ -12,47 +12,47 @@ use backline_model::origin::OriginPattern;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayConfig {
-    /// Longest wait for a connection, name resolution and TLS included.
+    /// Longest wait for a connection in milliseconds, including name resolution and TLS.
     pub connect_timeout_ms: u64,
-    /// Longest wait for one whole answer, from the first byte sent to the last byte of its body.
+    /// Longest wait for one complete answer in milliseconds, from the first byte sent to the last byte of its body.
     pub request_timeout_ms: u64,
-    /// Largest body of an answer, after decompression. A page of fifty channels has about 200 KiB.
+    /// Largest body of an answer in bytes, after decompression. A page of fifty channels has about 200 KiB.
     pub body_bytes_max: u64,
-    /// Largest body of a request. Connectors send queries, not uploads.
+    /// Largest body of a request in bytes. Connectors send queries, not uploads.
     pub request_body_bytes_max: u64,
-    /// Further attempts after the first one of a request.
+    /// Retries after the first attempt of a request.
     pub retries_max: u32,
-    /// Upper bound of the first wait between two attempts; it doubles with each.
+    /// Upper bound of the first wait between two attempts in milliseconds; it doubles with each attempt.
     pub backoff_base_ms: u64,
-    /// Upper bound of any wait the gateway chooses itself. A platform's `Retry-After` may be longer.
+    /// Upper bound of any wait that the gateway chooses, in milliseconds. A platform's `Retry-After` may be longer.
     pub backoff_max_ms: u64,
-    /// Redirects followed for one request.
+    /// Most redirects that are followed for one request.
     pub redirects_max: u32,
-    /// Requests of one session under way at the same time; further ones queue.
+    /// Most concurrent requests of one session; further ones wait.
     pub sends_in_flight_max: u32,
-    /// Requests of one session in total, retries and redirects included.
+    /// Most requests of one session in total, including retries and redirects.
     pub requests_max: u64,
-    /// Bytes of bodies one session may receive in total, after decompression; what is under way when they are used up may go over
-    /// it. A full batch of recorded answers has under 50 MiB.
+    /// Most bytes of bodies that one session may receive in total, after decompression. Requests that are running when
+    /// they are used up may exceed it. A full batch of recorded answers has less than 50 MiB.
     pub received_bytes_max: u64,
-    /// Failures of a host in a row after which it is left alone.
+    /// Failures of an origin in a row after which its breaker opens.
     pub breaker_failures: u32,
-    /// How long it is left alone before one request tries it again.
+    /// How long the breaker stays open before one request probes the origin, in milliseconds.
     pub breaker_cool_down_ms: u64,
-    /// Where requests for an origin really go, such as a simulator.
+    /// Other destinations for requests to an origin, such as a simulator.
     pub routes: Vec<Route>,
     /// Origins whose addresses need not be public.
     pub exempt: Vec<OriginPattern>,
-    /// Makes the waits between attempts repeatable; none draws a seed.
+    /// Seed that makes the waits between attempts repeatable; `None` uses a random one.
     pub jitter_seed: Option<u64>,
 }
 
-/// Requests for `origin` are sent to `connect` instead. The `Host` header keeps the original host, and policy, redirects
-/// and credentials go by the original URL; only the address check is lifted.
+/// Requests for `origin` are sent to `connect` instead. The `Host` header keeps the original host, and policy,
+/// redirects and credentials use the original URL; only the address check is skipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// An exact origin, no wildcard.
+    /// An exact origin, not a wildcard.
     pub origin: OriginPattern,
     /// Scheme, host and port, such as `http://127.0.0.1:4123`.
     pub connect: Url,
@@ -87,12 +87,12 @@ impl GatewayConfig {
         Duration::from_millis(self.connect_timeout_ms)
     }
 
-    /// Longest wait for one whole answer.
+    /// Longest wait for one complete answer.
     pub(super) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
     }
 
-    /// Checks what no type can: that limits allow anything at all, and that routes are of the right form.
+    /// Checks what types can't express: that limits allow anything at all, and that routes have the right form.
     pub(super) fn check(&self) -> Result<(), GatewayError> {
         let wrong = |field: &str, problem: &str| {
             Err(GatewayError::Config { field: field.to_owned(), problem: problem.to_owned() })
@@ -107,7 +107,7 @@ impl GatewayConfig {
             ("breaker_failures", u64::from(self.breaker_failures)),
         ] {
             if value == 0 {
-                return wrong(field, "0 would allow nothing; write at least 1");
+                return wrong(field, "0 would allow nothing; set 1 or more");
             }
         }
         for route in &self.routes {

@@ -1,4 +1,4 @@
-//! Scanned → Credentialed: the secret of a slot goes into the request, toward the slot's own hosts only.
+//! Scanned → Credentialed: a slot's secret is put into the request, only if it goes to the slot's own hosts.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use super::budget::Charge;
 use super::error::SendError;
 use super::policy::Hop;
 use super::scan::Scanned;
-use super::send::WireRequest;
+use super::wire::WireRequest;
 use super::{CredentialRef, SessionCredential, SessionSetup};
 use backline_model::ids::AccountId;
 use backline_model::manifest::{CredentialSlot, Inject, Owner};
 
-/// A request that is ready to be sent, with what it costs. May hold a secret, hence no `Debug`.
+/// A request that is ready to be sent, with its cost. May hold a secret, hence no `Debug`.
 pub(super) struct Credentialed {
     wire: WireRequest,
     hop: Hop,
@@ -44,7 +44,7 @@ impl Credentialed {
     }
 }
 
-/// The slot and the secret a request names, if it may have them.
+/// The slot and the secret that a request names, if it may use them.
 fn find<'a>(
     reference: &CredentialRef,
     hop: &Hop,
@@ -59,7 +59,8 @@ fn find<'a>(
     };
     if !setup.grant.lets_use(slot) {
         return denied(format!(
-            "the credential slot {} is declared by the connector {name} but not granted on these terms; this in its grant would allow it:\n{}",
+            "the credential slot {} is declared by the connector {name} but not granted on these terms; \
+             to allow it, add to its grant:\n{}",
             slot.slot,
             lines_of(slot)
         ));
@@ -67,10 +68,13 @@ fn find<'a>(
     let account = match (slot.owner, reference.account.as_deref()) {
         (Owner::Operator, None) => None,
         (Owner::Operator, Some(_)) => {
-            return denied(format!("the credential slot {} is the operator's; name no account with it", slot.slot));
+            return denied(format!(
+                "the credential slot {} belongs to the operator; name no account with it",
+                slot.slot
+            ));
         }
         (Owner::Account, None) => {
-            return denied(format!("the credential slot {} is each account's own; name the account", slot.slot));
+            return denied(format!("the credential slot {} belongs to accounts; name the account", slot.slot));
         }
         (Owner::Account, Some(given)) => match given.parse::<AccountId>() {
             Ok(account) if setup.accounts.contains(&account) => Some(account),
@@ -84,7 +88,8 @@ fn find<'a>(
     };
     if !slot.hosts.iter().any(|pattern| pattern.matches(&hop.origin)) {
         return denied(format!(
-            "the credential slot {} is not to be sent to {1}; this in its [[credential]] of connector.toml would allow it:\nhosts = [\"{1}\"]",
+            "the secret of the credential slot {} may not be sent to {1}; \
+             to allow it, write in its [[credential]] of connector.toml:\nhosts = [\"{1}\"]",
             slot.slot, hop.origin
         ));
     }
@@ -102,7 +107,7 @@ fn find<'a>(
     }
 }
 
-/// A slot as it stands in a manifest and in a grant.
+/// A slot as it is written in a manifest or a grant.
 fn lines_of(slot: &CredentialSlot) -> String {
     let lines = toml::to_string(&BTreeMap::from([("credential", [slot])])).unwrap_or_default();
     lines.trim_end().to_owned()
@@ -113,7 +118,7 @@ fn inject(wire: &mut WireRequest, slot: &CredentialSlot, credential: &SessionCre
     let header = |text: &str| {
         let mut value = HeaderValue::from_str(text).map_err(|_| {
             SendError::CredentialUnavailable(format!(
-                "the secret of the slot {} has characters that no header can hold",
+                "the secret of the slot {} has characters that are not allowed in a header",
                 slot.slot
             ))
         })?;
@@ -135,9 +140,9 @@ fn inject(wire: &mut WireRequest, slot: &CredentialSlot, credential: &SessionCre
     Ok(())
 }
 
-/// Sets one query parameter and leaves every other byte of the query as the connector wrote it.
+/// Sets one query parameter and leaves every other byte of the query unchanged.
 ///
-/// A parameter of that name that is already there goes: it is a leftover of a redirect, with the secret blanked out.
+/// An existing parameter of that name is removed: it is a leftover of a redirect, with the secret redacted.
 fn set_query(url: &mut Url, name: &str, secret: &str) {
     let named = |piece: &&str| !url::form_urlencoded::parse(piece.as_bytes()).any(|(key, _)| key == name);
     let mut pieces: Vec<String> = url

@@ -1,5 +1,5 @@
-//! Downloads a file the operator named: from allowed origins only, with the address check and the routes of every other request, without
-//! credentials, and never more than a bound.
+//! Downloads a file that the operator named: from allowed origins only, with the address check and the routes of every
+//! other request, without credentials, and up to a size limit.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,62 +10,64 @@ use url::Url;
 use super::address::AddressPolicy;
 use super::config::GatewayConfig;
 use super::error::GatewayError;
-use super::send::{Fault, Wire, WireRequest, WireResponse};
+use super::wire::{Fault, Wire, WireRequest, WireResponse};
 use backline_model::manifest::Method;
 use backline_model::origin::{Origin, OriginPattern};
 
-/// Why a file was not downloaded. No text holds a query, in which servers hand out access.
+/// Why a file was not downloaded. No text holds a query, since queries may grant access.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
     /// The operator did not allow the origin.
     #[error(
-        "{origin} is not among the origins that may be downloaded from; to allow it, add \"{origin}\" to sources under [plugins]"
+        "{origin} is not among the origins that may be downloaded from; to allow it, \
+         add \"{origin}\" to sources under [plugins]"
     )]
     NotAllowed {
-        /// Where it lies.
+        /// Origin of the file.
         origin: Origin,
     },
-    /// The operator did not allow where the origin sends us.
+    /// The operator did not allow the origin that a redirect leads to.
     #[error(
-        "{from} redirects to {to}, which is not among the origins that may be downloaded from; to allow it, add \"{to}\" to sources under [plugins]"
+        "{from} redirects to {to}, which is not among the origins that may be downloaded from; to allow it, \
+         add \"{to}\" to sources under [plugins]"
     )]
     RedirectNotAllowed {
-        /// Who redirects.
+        /// Origin that redirects.
         from: Origin,
-        /// Where to.
+        /// Target of the redirect.
         to: Origin,
     },
-    /// Somewhere that is no `https` origin, or one redirect too many.
+    /// A redirect to something that is not an `https` origin, or one redirect too many.
     #[error("{from} redirects {problem}")]
     Redirect {
-        /// Who redirects.
+        /// Origin that redirects.
         from: Origin,
-        /// What is wrong.
+        /// What is wrong with the redirect.
         problem: String,
     },
-    /// There is no such file, or not for us.
-    #[error("{origin} answers with status {status}; is the path right, and may everybody read it?")]
+    /// There is no such file, or it is not public.
+    #[error("{origin} answers with status {status}; check the path, and that the file can be read without a login")]
     Status {
-        /// Who answers.
+        /// Origin of the file.
         origin: Origin,
-        /// Not one of success.
+        /// Status of the answer, which is not a success.
         status: u16,
     },
-    /// More bytes than allowed.
+    /// The file has more bytes than allowed.
     #[error("the file has more than {0} bytes")]
     TooLarge(u64),
-    /// No whole answer in time.
+    /// There was no complete answer in time.
     #[error("{0} did not deliver the file in time; try again")]
     TimedOut(Origin),
     /// Its address is not public.
     #[error("{0}")]
     Refused(String),
-    /// No connection, or it broke.
+    /// The connection failed or broke.
     #[error("{origin} can't be reached: {problem}")]
     Unreachable {
-        /// Who does not answer.
+        /// Origin that does not answer.
         origin: Origin,
-        /// What the network says.
+        /// Message of the network.
         problem: String,
     },
     /// TLS could not be set up.
@@ -74,14 +76,14 @@ pub enum DownloadError {
 }
 
 impl DownloadError {
-    /// Whether there is no such file. Object stores say "forbidden" of what does not exist.
+    /// Whether the file does not exist. Object stores answer "forbidden" for a missing file.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Status { status: 403 | 404 | 410, .. })
     }
 }
 
-/// Downloads from allowed origins.
+/// Downloads files from allowed origins.
 pub struct Downloader {
     config: GatewayConfig,
     addresses: AddressPolicy,
@@ -95,10 +97,10 @@ impl fmt::Debug for Downloader {
 }
 
 impl Downloader {
-    /// Downloads from these origins, each file within `deadline`.
+    /// Creates a downloader for these origins, with a `deadline` for each file.
     ///
     /// # Errors
-    /// When the gateway's configuration makes no sense.
+    /// If the gateway's configuration is not valid.
     pub fn new(config: &GatewayConfig, allowed: &[OriginPattern], deadline: Duration) -> Result<Self, DownloadError> {
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX).max(1);
         let config = GatewayConfig { request_timeout_ms: deadline_ms, ..config.clone() };
@@ -106,10 +108,10 @@ impl Downloader {
         Ok(Self { addresses: AddressPolicy::of(&config), config, allowed: allowed.to_vec() })
     }
 
-    /// Downloads a file of at most `bytes_max` bytes. Redirects are followed from one allowed origin to another.
+    /// Downloads a file of at most `bytes_max` bytes. Redirects between allowed origins are followed.
     ///
     /// # Errors
-    /// [`DownloadError`] says what would allow it.
+    /// [`DownloadError`] says what would allow the download.
     pub async fn get(&self, url: &Url, bytes_max: u64) -> Result<Vec<u8>, DownloadError> {
         let config = GatewayConfig { body_bytes_max: bytes_max.max(1), ..self.config.clone() };
         let wire = Wire::new(&config, &self.addresses)?;
@@ -125,7 +127,7 @@ impl Downloader {
                 };
             }
             if redirects == self.config.redirects_max {
-                let problem = format!("once more, after {redirects} redirects");
+                let problem = format!("again, after {redirects} redirects");
                 return Err(DownloadError::Redirect { from: origin, problem });
             }
             redirects += 1;
@@ -145,7 +147,7 @@ impl Downloader {
     fn next_hop(&self, url: &Url, from: Origin, headers: &HeaderMap) -> Result<(Url, Origin), DownloadError> {
         let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let Some(mut next) = location.and_then(|location| url.join(location).ok()) else {
-            return Err(DownloadError::Redirect { from, problem: "to nowhere that could be understood".to_owned() });
+            return Err(DownloadError::Redirect { from, problem: "without a valid location".to_owned() });
         };
         next.set_fragment(None);
         match self.allowed_origin(&next) {

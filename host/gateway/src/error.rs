@@ -1,19 +1,19 @@
-//! What can go wrong in the gateway, as its callers see it. No text in here ever holds a secret.
+//! Errors of the gateway, as its callers see them. No text in here ever holds a secret.
 
 use chrono::{DateTime, Utc};
 
-use super::redact::SecretMatcher;
+use super::secret_matcher::SecretMatcher;
 use backline_model::manifest::CredentialKind;
 
 /// Why the gateway could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// A configured value makes no sense.
+    /// A configured value is not valid.
     #[error("the configuration's gateway.{field} is wrong: {problem}")]
     Config {
-        /// Which one.
+        /// Key below `gateway`.
         field: String,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and what is expected.
         problem: String,
     },
     /// TLS could not be set up.
@@ -27,19 +27,19 @@ pub enum SendError {
     /// Policy forbids it; the text says which line of configuration would allow it.
     #[error("denied: {0}")]
     Denied(String),
-    /// The slot holds no usable secret.
+    /// The credential slot holds no usable secret.
     #[error("no usable credential: {0}")]
     CredentialUnavailable(String),
-    /// A short allowance is spent; seconds to wait.
+    /// A budget with a short window is spent; seconds to wait.
     #[error("rate limited")]
     RateLimited(Option<u32>),
-    /// A long allowance is spent; when it is granted anew.
-    #[error("the allowance is spent")]
+    /// A budget with a long window is spent; when it resets.
+    #[error("the budget is spent")]
     QuotaExhausted(Option<DateTime<Utc>>),
-    /// No whole answer in time.
+    /// There was no complete answer in time.
     #[error("timed out")]
     TimedOut,
-    /// No connection, or it broke.
+    /// The connection failed or broke.
     #[error("unreachable: {0}")]
     Unreachable(String),
     /// The answer is larger than this many bytes after decompression.
@@ -48,33 +48,33 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// The same error with every secret in its text blanked out.
-    pub(super) fn redacted(self, needles: &SecretMatcher) -> Self {
+    /// The same error with every secret in its text redacted.
+    pub(super) fn redacted(self, secrets: &SecretMatcher) -> Self {
         match self {
-            Self::Denied(text) => Self::Denied(needles.blank_text(&text)),
-            Self::CredentialUnavailable(text) => Self::CredentialUnavailable(needles.blank_text(&text)),
-            Self::Unreachable(text) => Self::Unreachable(needles.blank_text(&text)),
+            Self::Denied(text) => Self::Denied(secrets.blank_text(&text)),
+            Self::CredentialUnavailable(text) => Self::CredentialUnavailable(secrets.blank_text(&text)),
+            Self::Unreachable(text) => Self::Unreachable(secrets.blank_text(&text)),
             other => other,
         }
     }
 }
 
-/// Why a secret could not be made fresh. The caller reacts to the case, never to the text.
+/// Why a secret could not be renewed. The caller reacts to the variant, never to the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// The platform refuses the grant itself; only its owner can connect anew.
-    #[error("the platform refused the credential, it must be connected anew: {0}")]
+    /// The platform refuses the grant itself; only its owner can reconnect.
+    #[error("the platform refused the credential and it must be reconnected: {0}")]
     Refused(String),
-    /// It ran out before it was refreshed; only its owner can connect anew.
-    #[error("the credential expired at {0} and can't be refreshed, it must be connected anew")]
+    /// It expired before it was refreshed; only its owner can reconnect.
+    #[error("the credential expired at {0} and can't be refreshed; it must be reconnected")]
     Expired(DateTime<Utc>),
-    /// The operator's client id, secret or key is at fault.
-    #[error("the operator's credential or the manifest is at fault: {0}")]
+    /// The operator's client id, secret or key is wrong.
+    #[error("the operator's credential or the manifest is wrong: {0}")]
     Misconfigured(String),
-    /// The platform refreshes it from this time on.
+    /// The platform only refreshes it from this time on.
     #[error("the token is too young to be refreshed before {0}")]
     TooYoung(DateTime<Utc>),
-    /// The platform could not be reached or failed; it may work later.
+    /// The platform could not be reached or failed; a later attempt may work.
     #[error("the token endpoint is unavailable: {0}")]
     Unavailable(String),
     /// Secrets of this kind are used as they are.
@@ -83,12 +83,12 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// The same error with every secret in its text blanked out.
-    pub(super) fn redacted(self, needles: &SecretMatcher) -> Self {
+    /// The same error with every secret in its text redacted.
+    pub(super) fn redacted(self, secrets: &SecretMatcher) -> Self {
         match self {
-            Self::Refused(text) => Self::Refused(needles.blank_text(&text)),
-            Self::Misconfigured(text) => Self::Misconfigured(needles.blank_text(&text)),
-            Self::Unavailable(text) => Self::Unavailable(needles.blank_text(&text)),
+            Self::Refused(text) => Self::Refused(secrets.blank_text(&text)),
+            Self::Misconfigured(text) => Self::Misconfigured(secrets.blank_text(&text)),
+            Self::Unavailable(text) => Self::Unavailable(secrets.blank_text(&text)),
             other => other,
         }
     }

@@ -1,4 +1,5 @@
-//! A plain client for what the host itself sends to the operator's own collector. No connector gets near it, so it has no policy.
+//! A plain HTTP client for what the host sends to the operator's own collector. No connector can use it, so it has no
+//! policy.
 
 use std::time::Duration;
 
@@ -7,23 +8,23 @@ use reqwest::{Client, redirect};
 
 use super::error::GatewayError;
 
-/// Most bytes of an answer that are read; collectors answer with next to nothing.
+/// Most bytes of an answer that are read; collectors answer with almost nothing.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// The client. Cloning shares it.
+/// HTTP client for the operator's collector. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct ExportClient {
     client: Client,
 }
 
 impl ExportClient {
-    /// Makes the client; no request takes longer than `timeout`.
+    /// Creates the client; no request takes longer than `timeout`.
     ///
     /// # Errors
-    /// When TLS can't be set up.
-    #[expect(clippy::disallowed_methods, reason = "the operator's own collector is no platform")]
+    /// If TLS can't be set up.
+    #[expect(clippy::disallowed_methods, reason = "the operator's own collector is not a platform")]
     pub fn new(timeout: Duration) -> Result<Self, GatewayError> {
-        // Fails where a provider is installed already, which is as good.
+        // Fails if a provider is already installed, which is equally good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder()
             .user_agent(concat!("backline/", env!("CARGO_PKG_VERSION")))
@@ -35,10 +36,10 @@ impl ExportClient {
         Ok(Self { client })
     }
 
-    /// Sends one POST; answers with the status and the body.
+    /// Sends one POST and returns the status and the body.
     ///
     /// # Errors
-    /// What kept the answer from coming, for people; never the URL.
+    /// A message why there is no answer. It never contains the URL.
     pub async fn post<'a>(
         &self,
         url: &str,
@@ -48,11 +49,11 @@ impl ExportClient {
         let headers: HeaderMap = headers
             .filter_map(|(name, value)| Some((HeaderName::try_from(name).ok()?, HeaderValue::from_bytes(value).ok()?)))
             .collect();
-        let said = |error: reqwest::Error| error.without_url().to_string();
-        let mut response = self.client.post(url).headers(headers).body(body).send().await.map_err(said)?;
+        let without_url = |error: reqwest::Error| error.without_url().to_string();
+        let mut response = self.client.post(url).headers(headers).body(body).send().await.map_err(without_url)?;
         let status = response.status().as_u16();
         let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(said)? {
+        while let Some(chunk) = response.chunk().await.map_err(without_url)? {
             if answer.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(format!("it answered with more than {ANSWER_BYTES_MAX} bytes"));
             }

@@ -1,8 +1,27 @@
-//! The gateway: the only way out of a sandbox, and the only module that speaks HTTP to platforms.
+//! The gateway: the only way out of a sandbox, and the only crate that sends HTTP requests to platforms.
 //!
-//! A request passes through types, each in a file of its own with private fields, each made from the one before:
-//! Requested → Permitted → Scanned → Credentialed → Sent → Redacted. Two steps can't be swapped by a later edit, and every
-//! hop of a redirect starts again at the first.
+//! A request passes through a chain of types, each in its own file with private fields, each made from the previous
+//! one: Requested → Permitted → Scanned → Credentialed → Sent → Redacted. So no later edit can swap two steps, and
+//! every hop of a redirect starts again at the first one.
+//!
+//! ```
+//! use backline_gateway::is_public;
+//! use backline_gateway::secrets::{Keyring, Secret};
+//! use backline_model::manifest::{CredentialKind, Owner};
+//!
+//! // Only public addresses are connected to, unless the operator exempts a host.
+//! assert!(is_public("8.8.8.8".parse()?));
+//! assert!(!is_public("169.254.169.254".parse()?), "the metadata service of a cloud");
+//!
+//! // A secret prints as nothing of itself, and is stored sealed, bound to its credential.
+//! let secret = Secret::parse(CredentialKind::ApiKey, Owner::Operator, "an-example-key")?;
+//! assert!(!format!("{secret:?}").contains("example"));
+//! let keyring = Keyring::from_base64(&Keyring::generate_base64())?;
+//! let sealed = keyring.seal(&secret, "credential 1");
+//! assert_eq!(keyring.open(&sealed, "credential 1")?, secret);
+//! assert!(keyring.open(&sealed, "credential 2").is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod address;
 mod breaker;
@@ -18,10 +37,12 @@ mod redirect;
 mod registry;
 mod retry;
 mod scan;
+mod secret_matcher;
 pub mod secrets;
 mod send;
 mod token;
 mod webhook;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,98 +67,100 @@ pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
 pub use registry::{Artifact, Pull, RegistryError, pull};
-pub use webhook::{HookAnswer, WebhookRequest, WebhookRequestError};
+pub use webhook::{WebhookAnswer, WebhookRequest, WebhookRequestError};
 
 use address::AddressPolicy;
 use breaker::Breakers;
 use budget::{Budgets, Charge};
 use credential::Credentialed;
 use policy::Requested;
-use redact::{Redacted, SecretMatcher};
+use redact::Redacted;
 use scan::Scanned;
-use send::{Sent, Wire};
+use secret_matcher::SecretMatcher;
+use send::Sent;
+use wire::Wire;
 
 /// A connector's request: `http.request` of the contract.
 #[derive(Clone)]
 pub struct Request {
-    /// What to do.
+    /// HTTP method.
     pub method: Method,
-    /// Absolute, `https`, with the query already encoded.
+    /// Absolute `https` URL, with the query already encoded.
     pub url: String,
-    /// Names and values; those that are the host's are refused.
+    /// Names and values. Headers that only the host may set are refused.
     pub headers: Vec<(String, String)>,
-    /// What to send along.
+    /// Body of the request.
     pub body: Option<Vec<u8>>,
-    /// Which secret to inject.
+    /// Credential to inject.
     pub credential: Option<CredentialRef>,
 }
 
-/// A secret by name: a slot and, where each account has its own, the host's id of the account.
+/// Reference to a secret: a slot and, if each account has its own secret, the host's id of the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialRef {
-    /// A slot of the manifest.
+    /// Slot of the manifest.
     pub slot: String,
-    /// The account, as the connector wrote it.
+    /// Id of the account, as the connector wrote it.
     pub account: Option<String>,
 }
 
-/// What a connector gets: decompressed, every secret of the session blanked out.
+/// The answer that a connector gets, with every secret of the session redacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// The HTTP status.
+    /// HTTP status.
     pub status: u16,
-    /// Names in lower case.
+    /// Names in lower case, and values.
     pub headers: Vec<(String, String)>,
-    /// Decompressed.
+    /// Body after decompression.
     pub body: Vec<u8>,
 }
 
-/// A secret one session may use.
+/// A secret that a session may use.
 #[derive(Clone, Debug)]
 pub struct SessionCredential {
-    /// Its budgets are counted under this id.
+    /// Id that its budgets are counted under.
     pub id: CredentialId,
-    /// The slot it belongs to.
+    /// Slot that it belongs to.
     pub slot: String,
-    /// Whose it is; none for the operator's.
+    /// Account that it belongs to; `None` for the operator's secret.
     pub account: Option<AccountId>,
-    /// What is injected: an access token, a key, a signed developer token.
+    /// The injected value: an access token, a key or a signed developer token.
     pub value: SecretText,
 }
 
-/// What one batch may do.
+/// What a session may do: it serves one batch.
 #[derive(Clone, Debug)]
 pub struct SessionSetup {
     /// What the connector asks for.
     pub manifest: Arc<Manifest>,
     /// What the operator allowed.
     pub grant: Arc<Grant>,
-    /// The secrets of this batch's accounts and of the operator.
+    /// Secrets of this batch's accounts and of the operator.
     pub credentials: Vec<SessionCredential>,
-    /// The accounts of this batch.
+    /// Accounts of this batch.
     pub accounts: Vec<AccountId>,
-    /// No request outlives it.
+    /// Time at which every request of the session ends.
     pub deadline: Instant,
 }
 
 /// What a session has used so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Requests on the wire, retries and redirects included.
+    /// Requests sent, including retries and redirects.
     pub requests: u64,
-    /// Bytes of bodies received, after decompression.
+    /// Bytes of received bodies, after decompression.
     pub bytes_received: u64,
-    /// Units paid, by budget name.
+    /// Units spent, by budget name.
     pub units: BTreeMap<String, u64>,
     /// Requests by origin.
     pub requests_by_origin: BTreeMap<String, u64>,
-    /// Answers that asked for patience: 429, and 503 with a `Retry-After`.
+    /// Answers that limited the rate: 429, and 503 with a `Retry-After`.
     pub throttled: u64,
-    /// Requests without a whole answer in time.
+    /// Requests without a complete answer in time.
     pub timed_out: u64,
 }
 
-/// What all sessions of the process share.
+/// State that all sessions of the process share.
 struct Core {
     config: GatewayConfig,
     clock: Clock,
@@ -149,13 +172,62 @@ struct Core {
 }
 
 impl Core {
-    /// A number from 0 to 1 for a jittered wait.
+    /// A random number from 0 to 1 for a jittered wait.
     fn random(&self) -> f64 {
         self.jitter.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
 }
 
-/// The gateway of the process.
+/// The gateway of the process. Cloning shares it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use backline_gateway::{Gateway, GatewayConfig, Request, SessionSetup};
+/// use backline_model::manifest::Method;
+/// use backline_model::{Clock, Grant, Manifest};
+/// use tokio::time::Instant;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let manifest = Manifest::parse(
+/// #     r#"
+/// #     [connector]
+/// #     name = "example"
+/// #     platform = "example"
+/// #     version = "1.0.0"
+/// #     api = "^1.0"
+/// #     title = "Example"
+/// #     batch_size = 50
+/// #
+/// #     [[host]]
+/// #     origin = "https://api.example.com"
+/// #     methods = ["GET"]
+/// #     reason = "followers"
+/// #     "#,
+/// # )?;
+/// let (gateway, _budget_demands) = Gateway::new(GatewayConfig::default(), Clock::system())?;
+/// let session = gateway.session(SessionSetup {
+///     grant: Arc::new(Grant::all_of(&manifest, &[])),
+///     manifest: Arc::new(manifest), // allows GET to https://api.example.com
+///     credentials: Vec::new(),
+///     accounts: Vec::new(),
+///     deadline: Instant::now() + Duration::from_secs(10),
+/// });
+///
+/// let request = Request {
+///     method: Method::Post,
+///     url: "https://api.example.com/v1/users".to_owned(),
+///     headers: Vec::new(),
+///     body: None,
+///     credential: None,
+/// };
+/// let denied = session.send(request).await.unwrap_err().to_string();
+/// assert!(denied.ends_with("methods = [\"GET\", \"POST\"]"), "the line that would allow it");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Gateway {
     core: Arc<Core>,
@@ -168,11 +240,11 @@ impl fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    /// Builds the gateway. The receiver gets its wishes for budget units and must be answered for as long as requests are sent
-    /// with credentials that have budgets.
+    /// Builds the gateway. The receiver gets the demands for budget units; they must be answered as long as requests
+    /// are sent with credentials that have budgets.
     ///
     /// # Errors
-    /// When a configured value makes no sense, or TLS can't be set up.
+    /// If a configured value is not valid, or TLS can't be set up.
     pub fn new(config: GatewayConfig, clock: Clock) -> Result<(Self, mpsc::Receiver<BudgetDemand>), GatewayError> {
         config.check()?;
         let addresses = AddressPolicy::of(&config);
@@ -190,7 +262,7 @@ impl Gateway {
         Ok((Self { core: Arc::new(core) }, receiver))
     }
 
-    /// Opens the way out for one batch.
+    /// Opens a session for one batch.
     #[must_use]
     pub fn session(&self, setup: SessionSetup) -> Session {
         Session {
@@ -204,13 +276,14 @@ impl Gateway {
         }
     }
 
-    /// Makes a secret fresh: exchanges, refreshes or signs anew, by its kind. Returns the whole secret to be saved in place of the
-    /// old one, at once and atomically, since a platform may have made the old refresh token worthless.
+    /// Renews a secret: exchanges, refreshes or signs it, by its kind. The returned secret must replace the old one at
+    /// once and atomically, since the platform may have invalidated the old refresh token.
     ///
     /// `client` is the operator's [`Secret::OauthClient`] for refresh tokens of accounts.
     ///
     /// # Errors
-    /// [`TokenError`] says whether the owner must connect anew, the operator must mend something, or time will.
+    /// [`TokenError`] says whether the owner must reconnect, the operator must fix something, or a later attempt may
+    /// work.
     pub async fn refresh(
         &self,
         slot: &CredentialSlot,
@@ -220,20 +293,20 @@ impl Gateway {
         token::refresh(&self.core, slot, client, secret).await
     }
 
-    /// A number from 0 to 1 for a jittered wait of somebody else's; repeatable where the configuration has a seed.
+    /// A random number from 0 to 1 for the caller's own jittered wait; repeatable if the configuration has a seed.
     #[must_use]
     pub fn jitter(&self) -> f64 {
         self.core.random()
     }
 
-    /// Takes back the units that were granted and not used, for the caller to return to the keeper.
+    /// Takes back units that were granted and not used. The caller returns them to the store.
     #[must_use]
     pub fn unspent_budgets(&self) -> Vec<Unspent> {
         self.core.budgets.drain()
     }
 }
 
-/// One batch's way out. Dropping a future of [`Session::send`] cancels the request.
+/// Access to the network for one batch. Dropping a future of [`Session::send`] cancels the request.
 #[derive(Clone)]
 pub struct Session {
     inner: Option<Arc<SessionInner>>,
@@ -254,22 +327,20 @@ struct SessionInner {
 }
 
 impl Session {
-    /// A session in which every request is denied: what a pure stage of a connector gets.
+    /// A session that denies every request, for the pure stages of a connector.
     #[must_use]
     pub fn without_capabilities() -> Self {
         Self { inner: None }
     }
 
-    /// Sends a request: every check, redirect and retry included.
+    /// Sends a request, with every check, redirect and retry.
     ///
     /// # Errors
-    /// The cases of the contract. A status of 400 and above is an answer, not an error: 429 and 5xx are returned as they are once
-    /// the retries are used up or the platform asks for more patience than there is time.
+    /// The cases of the contract. A status of 400 or more is an answer, not an error: 429 and 5xx are returned when the
+    /// retries are used up or the platform asks for a longer wait than there is time.
     pub async fn send(&self, request: Request) -> Result<Response, SendError> {
         let Some(session) = &self.inner else {
-            return Err(SendError::Denied(
-                "nothing can be sent from here; requests belong in `fetch` and `check`".into(),
-            ));
+            return Err(SendError::Denied("requests are only possible in `fetch` and `check`".into()));
         };
         match tokio::time::timeout_at(session.setup.deadline, session.send(request)).await {
             Ok(outcome) => outcome.map_err(|error| error.redacted(&session.secrets)),
@@ -280,7 +351,7 @@ impl Session {
         }
     }
 
-    /// What it has used so far.
+    /// What the session has used so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.inner.as_ref().map(|session| session.usage().clone()).unwrap_or_default()
@@ -290,13 +361,13 @@ impl Session {
 impl SessionInner {
     /// The path of every request.
     async fn send(&self, request: Request) -> Result<Response, SendError> {
-        let _slot =
+        let _permit =
             self.in_flight.acquire().await.map_err(|_| SendError::Unreachable("the session is closed".into()))?;
         let mut redacted = self.hop(Requested::of(request)?).await?;
         let mut redirects = 0;
         while let Some(next) = redirect::next_hop(&redacted)? {
             if redirects == self.core.config.redirects_max {
-                return Err(SendError::Unreachable(format!("more than {redirects} redirects, one after the other")));
+                return Err(SendError::Unreachable(format!("more than {redirects} redirects in a row")));
             }
             redirects += 1;
             let from = redacted.response().1;
@@ -325,12 +396,12 @@ impl SessionInner {
         let mut usage = self.usage();
         if usage.requests >= requests_max {
             return Err(SendError::Denied(format!(
-                "the batch has sent its {requests_max} requests; requests_max under [gateway] would allow more"
+                "the batch has sent its {requests_max} requests; requests_max under [gateway] allows more"
             )));
         }
         if usage.bytes_received >= received_bytes_max {
             return Err(SendError::Denied(format!(
-                "the batch has received its {received_bytes_max} bytes; received_bytes_max under [gateway] would allow more"
+                "the batch has received its {received_bytes_max} bytes; received_bytes_max under [gateway] allows more"
             )));
         }
         usage.requests += 1;

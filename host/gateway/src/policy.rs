@@ -1,4 +1,4 @@
-//! Requested → Permitted: a request passes only where manifest **and** grant both allow its host and method.
+//! Requested → Permitted: a request passes only if manifest **and** grant both allow its host and method.
 
 use url::Url;
 
@@ -12,7 +12,7 @@ use backline_model::origin::{Origin, OriginPattern};
 /// Longest URL, in bytes: what common servers accept at most.
 const URL_BYTES_MAX: usize = 16 * 1024;
 
-/// One request on its way: the connector's own, or what a redirect made of it. Holds nothing secret.
+/// One request on its way: the connector's own, or the one after a redirect. Holds no secret.
 #[derive(Clone)]
 pub(super) struct Hop {
     pub(super) method: Method,
@@ -23,7 +23,7 @@ pub(super) struct Hop {
     pub(super) credential: Option<CredentialRef>,
 }
 
-/// Something to be sent that nothing has been checked of but its form.
+/// A request whose form alone was checked.
 pub(super) struct Requested {
     hop: Hop,
 }
@@ -34,7 +34,7 @@ impl Requested {
         if request.url.len() > URL_BYTES_MAX {
             return Err(SendError::Denied(format!("the URL has more than {URL_BYTES_MAX} bytes")));
         }
-        // The text of the URL is the connector's and may be anything; it is never repeated.
+        // The text of the URL comes from the connector and may be anything, so it is never repeated.
         let url =
             Url::parse(&request.url).map_err(|error| SendError::Denied(format!("the URL is not valid: {error}")))?;
         let Request { method, headers, body, credential, .. } = request;
@@ -52,7 +52,7 @@ impl Requested {
         Ok(Self { hop: hop(url, origin) })
     }
 
-    /// Checks host and method against manifest and grant, and the host against the address policy where it is an address.
+    /// Checks host and method against manifest and grant, and an address in place of a host against the address policy.
     pub(super) fn permit(
         self,
         manifest: &Manifest,
@@ -65,13 +65,15 @@ impl Requested {
         let name = &manifest.connector.name;
         if let Some(missing) = missing_line(&declared, origin, *method) {
             return Err(SendError::Denied(format!(
-                "{} {origin} is not declared by the connector {name}; this in its connector.toml would allow it:\n{missing}",
+                "{} {origin} is not declared by the connector {name}; \
+                 to allow it, add to its connector.toml:\n{missing}",
                 method.as_str()
             )));
         }
         if let Some(missing) = missing_line(&granted, origin, *method) {
             return Err(SendError::Denied(format!(
-                "{} {origin} is declared by the connector {name} but not granted; this in its grant would allow it:\n{missing}",
+                "{} {origin} is declared by the connector {name} but not granted; \
+                 to allow it, add to its grant:\n{missing}",
                 method.as_str()
             )));
         }
@@ -80,7 +82,7 @@ impl Requested {
     }
 }
 
-/// The lines of an allow-list that are missing for a request to pass; none where it passes.
+/// The lines of an allow-list that would let a request pass; `None` if it passes.
 fn missing_line(allowed: &[(&OriginPattern, &[Method])], origin: &Origin, method: Method) -> Option<String> {
     let mut same_host = allowed.iter().filter(|(pattern, _)| pattern.matches(origin)).peekable();
     let Some((pattern, methods)) = same_host.peek().copied() else {

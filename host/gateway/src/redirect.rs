@@ -1,4 +1,4 @@
-//! Redacted → Requested: where an answer sends the request next. The new hop passes every check again.
+//! Redacted → Requested: the request that follows a redirect. The new hop passes every check again.
 
 use super::error::SendError;
 use super::policy::{Hop, Requested};
@@ -6,10 +6,10 @@ use super::redact::Redacted;
 use backline_model::manifest::Method;
 use backline_model::origin::Origin;
 
-/// The next hop, where the answer is a redirect (RFC 9110, 15.4).
+/// The next hop, if the answer is a redirect (RFC 9110, 15.4).
 ///
-/// When the origin changes, the credential and the connector's headers stay behind, for good: a way back does not bring
-/// them back.
+/// When the origin changes, the credential and the connector's headers are dropped for good: a redirect back does not
+/// restore them.
 pub(super) fn next_hop(redacted: &Redacted) -> Result<Option<Requested>, SendError> {
     let (response, hop) = redacted.response();
     if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
@@ -32,7 +32,7 @@ pub(super) fn next_hop(redacted: &Redacted) -> Result<Option<Requested>, SendErr
     Requested::redirected(url, next).map(Some).map_err(|error| of_redirect(error, hop))
 }
 
-/// Says of a refusal that a redirect led to it.
+/// Adds to a refusal that a redirect led to it.
 pub(super) fn of_redirect(error: SendError, from: &Hop) -> SendError {
     match error {
         SendError::Denied(why) => SendError::Denied(format!("{} redirects elsewhere: {why}", from.origin)),

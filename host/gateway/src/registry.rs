@@ -1,11 +1,12 @@
-//! Pulls a component from an OCI registry: one manifest, one layer of WebAssembly, and the signature beside it.
+//! Pulls a component from an OCI registry: one manifest, one layer of WebAssembly, and its signature.
 //!
-//! The protocol (tokens, challenges, references) is oci-client's, which brings HTTP requests of its own: it takes neither our client nor
-//! our resolver. So **the gateway's address check, routes and redirect rules do not hold here**; a proxy that the environment names is
-//! used, and the manifest is read before its size is known. That is bearable because an operator names every registry under
-//! `[plugins.registries]`, many of which are at private addresses anyway; because nothing a connector says leads here; and because all
-//! that comes back is bytes whose digest must fit. What this module adds: a bound on the layer before and while it is read, one media
-//! type, its own check of every digest, and errors without URLs, since registries redirect to URLs that hold access.
+//! oci-client implements the protocol (tokens, challenges, references) and sends its own HTTP requests: it accepts
+//! neither our client nor our resolver. So **the gateway's address check, routes and redirect rules do not apply
+//! here**; a proxy from the environment is used, and the manifest is read before its size is known. This is acceptable
+//! because an operator names every registry under `[plugins.registries]`, many of which have private addresses; because
+//! no connector can trigger a pull; and because only bytes with the right digest are accepted. This module adds: a size
+//! limit on the layer before and while it is read, one media type, its own check of every digest, and errors without
+//! URLs, since registries redirect to URLs that grant access.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -20,85 +21,87 @@ use oci_client::{Client, Reference};
 use backline_model::Digest;
 use backline_model::text::printable;
 
-/// What a component's layer is called: by the Wasm ecosystem's artifact layout, and by tools from before it.
+/// Media types of a component's layer: of the Wasm ecosystem's artifact layout, and of older tools.
 const COMPONENT_TYPES: [&str; 2] = ["application/wasm", "application/vnd.wasm.content.layer.v1+wasm"];
 
-/// What a signature's layer is called.
+/// Media type of a signature's layer.
 const SIGNATURE_TYPE: &str = "application/vnd.minisign.signature";
 
-/// The manifest's annotation that may hold the signature instead.
+/// Annotation of the manifest that may hold the signature instead.
 const SIGNATURE_ANNOTATION: &str = "dev.backline.minisig";
 
-/// Largest manifest, in bytes, and most layers: what the distribution specification asks registries to accept, and far more than ours has.
+/// Largest manifest, in bytes, and most layers. The distribution specification asks registries to accept these, and our
+/// artifacts have far less.
 const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 const LAYERS_MAX: usize = 100;
 
-/// Most characters of a registry's own words that are repeated.
-const SAID_CHARS_MAX: usize = 300;
+/// Most characters of a registry's own message that are repeated.
+const MESSAGE_CHARS_MAX: usize = 300;
 
 /// What to pull, and how.
 pub struct Pull<'a> {
-    /// Host and, where it is not the usual one, port.
+    /// Host, and the port if it is not the default.
     pub registry: &'a str,
-    /// The name inside the registry.
+    /// Name inside the registry.
     pub repository: &'a str,
-    /// The version.
+    /// Tag of the version.
     pub tag: Option<&'a str>,
-    /// The manifest's digest; where it is given it decides, and the tag does not.
+    /// Digest of the manifest. If it is given, the tag is ignored.
     pub digest: Option<Digest>,
-    /// Whether the registry is spoken to in the clear.
+    /// Whether plain HTTP is used instead of HTTPS.
     pub insecure_http: bool,
-    /// User and password.
+    /// User name and password.
     pub login: Option<(&'a str, &'a str)>,
     /// Largest component, in bytes.
     pub component_bytes_max: u64,
     /// Largest signature, in bytes.
     pub signature_bytes_max: u64,
-    /// Longest wait for a connection, and for the next bytes of an answer. The caller bounds the whole.
-    pub patience: Duration,
+    /// Longest wait for a connection, and for the next bytes of an answer. The caller limits the total time.
+    pub timeout: Duration,
 }
 
-/// What was pulled.
+/// A pulled artifact.
 pub struct Artifact {
-    /// Of the manifest that was pulled: names these very bytes for ever.
+    /// Digest of the manifest, which identifies exactly these bytes.
     pub manifest: Digest,
-    /// The layer of WebAssembly.
+    /// Content of the WebAssembly layer.
     pub component: Vec<u8>,
-    /// The signature, where the artifact carries one.
+    /// Signature, if the artifact has one.
     pub signature: Option<String>,
 }
 
 /// Why nothing was pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The reference can't be asked for.
+    /// The reference does not exist.
     #[error("the registry has nothing of this name and version")]
     NotFound,
-    /// It wants to know who asks.
+    /// The registry requires a login, or refuses this one.
     #[error(
-        "the registry refuses access; is the name right, and do username and password under [plugins.registries.\"{0}\"] allow to pull it?"
+        "the registry refuses access; check the name, and that username and password under \
+         [plugins.registries.\"{0}\"] allow to pull it"
     )]
     Unauthorized(String),
-    /// It can't be spoken to.
-    #[error("the registry can't be reached or does not answer as registries do: {0}")]
+    /// The registry can't be reached, or its answer is not valid.
+    #[error("the registry can't be reached or its answer is not valid: {0}")]
     Unreachable(String),
-    /// It is no artifact with a component in it.
+    /// The artifact has no component.
     #[error(
-        "it is no artifact with a component: {0}; push it with `wkg oci push` or `oras push … FILE.wasm:application/wasm`"
+        "the artifact has no component: {0}; push it with `wkg oci push` or `oras push … FILE.wasm:application/wasm`"
     )]
     NoComponent(String),
-    /// The bytes are not those that their digest names.
-    #[error("the registry delivered {what} whose digest does not fit: it is damaged, or was changed; don't use it")]
+    /// The digest of the bytes does not match.
+    #[error("the digest of {what} from the registry does not match: it is damaged or was changed; don't use it")]
     Digest {
-        /// Which part.
+        /// Part of the artifact.
         what: &'static str,
     },
-    /// More bytes than allowed.
+    /// A part has more bytes than allowed.
     #[error("{what} has more than {bytes_max} bytes")]
     TooLarge {
-        /// Which part.
+        /// Part of the artifact.
         what: &'static str,
-        /// The bound.
+        /// Limit in bytes.
         bytes_max: u64,
     },
     /// The signature is not text.
@@ -109,27 +112,29 @@ pub enum RegistryError {
 /// Pulls a component.
 ///
 /// # Errors
-/// [`RegistryError`] says what is wrong with the registry, the access or the artifact.
+/// [`RegistryError`] says what is wrong with the registry, the login or the artifact.
 pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
-    let said = |error| said(error, pull.registry);
-    let client = client(pull).map_err(said)?;
+    let error_of = |error| error_of(error, pull.registry);
+    let client = client(pull).map_err(error_of)?;
     let reference = reference(pull);
     let auth = match pull.login {
         Some((user, password)) => RegistryAuth::Basic(user.to_owned(), password.to_owned()),
         None => RegistryAuth::Anonymous,
     };
     let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
-    let (text, _) = client.pull_manifest_raw(&reference, &auth, &accepted).await.map_err(said)?;
+    let (text, _) = client.pull_manifest_raw(&reference, &auth, &accepted).await.map_err(error_of)?;
     let manifest_digest = Digest::of(&text);
     if pull.digest.is_some_and(|expected| expected != manifest_digest) {
         return Err(RegistryError::Digest { what: "a manifest" });
     }
     let manifest = read_manifest(&text)?;
     let component = only_component(&manifest)?;
-    let component = read_layer(&client, &reference, component, "the component", pull.component_bytes_max, said).await?;
+    let component =
+        read_layer(&client, &reference, component, "the component", pull.component_bytes_max, error_of).await?;
     let signature = match manifest.layers.iter().find(|layer| layer.media_type == SIGNATURE_TYPE) {
         Some(layer) => {
-            let bytes = read_layer(&client, &reference, layer, "the signature", pull.signature_bytes_max, said).await?;
+            let bytes =
+                read_layer(&client, &reference, layer, "the signature", pull.signature_bytes_max, error_of).await?;
             Some(String::from_utf8(bytes).map_err(|_| RegistryError::Signature)?)
         }
         None => manifest.annotations.as_ref().and_then(|annotations| annotations.get(SIGNATURE_ANNOTATION).cloned()),
@@ -138,7 +143,7 @@ pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
 }
 
 fn client(pull: &Pull<'_>) -> Result<Client, OciDistributionError> {
-    // Fails where a provider is installed already, which is as good.
+    // Fails if a provider is already installed, which is equally good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let protocol = if pull.insecure_http {
         ClientProtocol::HttpsExcept(vec![pull.registry.to_owned()])
@@ -147,10 +152,10 @@ fn client(pull: &Pull<'_>) -> Result<Client, OciDistributionError> {
     };
     Client::try_from(ClientConfig {
         protocol,
-        // Ours is for every platform.
+        // Our components run on every platform.
         platform_resolver: None,
-        connect_timeout: Some(pull.patience),
-        read_timeout: Some(pull.patience),
+        connect_timeout: Some(pull.timeout),
+        read_timeout: Some(pull.timeout),
         user_agent: concat!("backline/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     })
@@ -169,9 +174,9 @@ fn read_manifest(text: &[u8]) -> Result<OciImageManifest, RegistryError> {
         return Err(RegistryError::TooLarge { what: "the manifest", bytes_max: MANIFEST_BYTES_MAX as u64 });
     }
     let manifest: OciImageManifest = serde_json::from_slice(text)
-        .map_err(|_| RegistryError::NoComponent("its manifest can't be read".to_owned()))?;
+        .map_err(|_| RegistryError::NoComponent("its manifest can't be parsed".to_owned()))?;
     if manifest.media_type.as_deref().is_some_and(|media_type| media_type != OCI_IMAGE_MEDIA_TYPE) {
-        return Err(RegistryError::NoComponent("it is an index of several".to_owned()));
+        return Err(RegistryError::NoComponent("it is an index of several artifacts".to_owned()));
     }
     if manifest.layers.len() > LAYERS_MAX {
         return Err(RegistryError::NoComponent(format!("it has {} layers", manifest.layers.len())));
@@ -179,7 +184,7 @@ fn read_manifest(text: &[u8]) -> Result<OciImageManifest, RegistryError> {
     Ok(manifest)
 }
 
-/// The one layer of WebAssembly.
+/// The only layer of WebAssembly.
 fn only_component(manifest: &OciImageManifest) -> Result<&OciDescriptor, RegistryError> {
     let mut found = manifest.layers.iter().filter(|layer| COMPONENT_TYPES.contains(&layer.media_type.as_str()));
     match (found.next(), found.next()) {
@@ -194,14 +199,14 @@ fn only_component(manifest: &OciImageManifest) -> Result<&OciDescriptor, Registr
     }
 }
 
-/// Reads a layer. What it says of its size is checked before anything is asked for, and then kept to.
+/// Reads a layer. Its declared size is checked before anything is requested, and enforced while it is read.
 async fn read_layer(
     client: &Client,
     reference: &Reference,
     layer: &OciDescriptor,
     what: &'static str,
     bytes_max: u64,
-    said: impl Fn(OciDistributionError) -> RegistryError,
+    error_of: impl Fn(OciDistributionError) -> RegistryError,
 ) -> Result<Vec<u8>, RegistryError> {
     let expected: Digest = match layer.digest.strip_prefix("sha256:").map(str::parse) {
         Some(Ok(digest)) => digest,
@@ -211,12 +216,12 @@ async fn read_layer(
     if size > bytes_max {
         return Err(RegistryError::TooLarge { what, bytes_max });
     }
-    let mut stream = client.pull_blob_stream(reference, layer).await.map_err(&said)?;
+    let mut stream = client.pull_blob_stream(reference, layer).await.map_err(&error_of)?;
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.stream.next().await {
         let chunk = chunk.map_err(|error| match error.get_ref() {
             Some(inner) if inner.is::<DigestError>() => RegistryError::Digest { what },
-            _ => said(OciDistributionError::IoError(error)),
+            _ => error_of(OciDistributionError::IoError(error)),
         })?;
         if (bytes.len() + chunk.len()) as u64 > size {
             return Err(RegistryError::Digest { what });
@@ -226,8 +231,8 @@ async fn read_layer(
     if Digest::of(&bytes) == expected { Ok(bytes) } else { Err(RegistryError::Digest { what }) }
 }
 
-/// What went wrong, without a URL and in few words.
-fn said(error: OciDistributionError, registry: &str) -> RegistryError {
+/// The error, shortened and without a URL.
+fn error_of(error: OciDistributionError, registry: &str) -> RegistryError {
     let unreachable = |text: &str| RegistryError::Unreachable(shortened(text));
     match error {
         OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
@@ -245,7 +250,7 @@ fn said(error: OciDistributionError, registry: &str) -> RegistryError {
                 OciErrorCode::Unauthorized | OciErrorCode::Denied => RegistryError::Unauthorized(registry.to_owned()),
                 _ => unreachable(&first.message),
             },
-            None => unreachable("it refuses without a reason"),
+            None => unreachable("it refuses and gives no reason"),
         },
         OciDistributionError::DigestError(_) => RegistryError::Digest { what: "a manifest" },
         OciDistributionError::RequestError(error) => unreachable(&chain(error.without_url())),
@@ -255,7 +260,7 @@ fn said(error: OciDistributionError, registry: &str) -> RegistryError {
                 _ => unreachable("the connection broke"),
             }
         }
-        _ => unreachable("its answer makes no sense"),
+        _ => unreachable("its answer is not valid"),
     }
 }
 
@@ -271,5 +276,5 @@ fn chain(error: reqwest::Error) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    printable(&text.chars().take(SAID_CHARS_MAX).collect::<String>())
+    printable(&text.chars().take(MESSAGE_CHARS_MAX).collect::<String>())
 }

@@ -1,4 +1,4 @@
-//! Whether to try again, and when: pure functions.
+//! Whether and when to retry: pure functions.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use chrono::{DateTime, Utc};
 
 use backline_model::manifest::Method;
 
-/// How an attempt ended, as far as trying again is concerned.
+/// Result of an attempt, as far as it decides about a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// A status came.
+pub(super) enum AttemptEnd {
+    /// The platform answered with this status.
     Status(u16),
     /// No connection was made: the platform has not seen the request.
     NotConnected,
-    /// The request may have been seen; no whole answer came.
+    /// The platform may have seen the request; there was no complete answer.
     Broken,
-    /// Trying again can't help.
+    /// A retry can't help.
     Final,
 }
 
-/// Whether another attempt is worth making and harmless.
+/// Whether a retry may help and does no harm.
 ///
-/// 429 and 503 say that the request was not carried out, and without a connection it was not even seen; after anything else
-/// a request that changes something might be carried out twice.
-pub(super) fn is_worth_retrying(ending: Ending, method: Method) -> bool {
+/// 429 and 503 mean that the request was not executed, and without a connection the platform has not seen it. After
+/// anything else, a request that changes something might be executed twice.
+pub(super) fn is_worth_retrying(end: AttemptEnd, method: Method) -> bool {
     let harmless = matches!(method, Method::Get | Method::Head | Method::Put | Method::Delete);
-    match ending {
-        Ending::Status(429 | 503) | Ending::NotConnected => true,
-        Ending::Status(500..) | Ending::Broken => harmless,
-        Ending::Status(_) | Ending::Final => false,
+    match end {
+        AttemptEnd::Status(429 | 503) | AttemptEnd::NotConnected => true,
+        AttemptEnd::Status(500..) | AttemptEnd::Broken => harmless,
+        AttemptEnd::Status(_) | AttemptEnd::Final => false,
     }
 }
 
-/// How long to wait before attempt `attempt` + 1 (the first is 1): exponential with full jitter, that is anything from zero
-/// to the bound, so that hosts which failed together don't come back together.
+/// The wait before attempt `attempt` + 1 (the first one is 1): exponential with full jitter, between zero and the
+/// bound, so that hosts which failed together do not retry together.
 ///
 /// `random` is from 0 to 1.
 pub(super) fn backoff(attempt: u32, base_ms: u64, max_ms: u64, random: f64) -> Duration {
@@ -41,7 +41,8 @@ pub(super) fn backoff(attempt: u32, base_ms: u64, max_ms: u64, random: f64) -> D
     Duration::from_millis(doubled.min(max_ms)).mul_f64(random.clamp(0.0, 1.0))
 }
 
-/// What a `Retry-After` header asks for: seconds, or a date (RFC 9110, 10.2.3). A date in the past asks for no wait.
+/// The wait that a `Retry-After` header asks for: seconds, or a date (RFC 9110, 10.2.3). A date in the past asks for no
+/// wait.
 pub(super) fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
@@ -56,23 +57,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_have_been_carried_out_is_not_sent_twice() {
-        for (ending, method, expected) in [
-            (Ending::Status(429), Method::Get, true),
-            (Ending::Status(429), Method::Post, true),
-            (Ending::Status(503), Method::Post, true),
-            (Ending::Status(500), Method::Get, true),
-            (Ending::Status(500), Method::Post, false),
-            (Ending::Status(502), Method::Patch, false),
-            (Ending::Status(504), Method::Delete, true),
-            (Ending::Status(200), Method::Get, false),
-            (Ending::Status(403), Method::Get, false),
-            (Ending::NotConnected, Method::Post, true),
-            (Ending::Broken, Method::Get, true),
-            (Ending::Broken, Method::Post, false),
-            (Ending::Final, Method::Get, false),
+    fn what_may_have_been_executed_is_not_sent_twice() {
+        for (end, method, expected) in [
+            (AttemptEnd::Status(429), Method::Get, true),
+            (AttemptEnd::Status(429), Method::Post, true),
+            (AttemptEnd::Status(503), Method::Post, true),
+            (AttemptEnd::Status(500), Method::Get, true),
+            (AttemptEnd::Status(500), Method::Post, false),
+            (AttemptEnd::Status(502), Method::Patch, false),
+            (AttemptEnd::Status(504), Method::Delete, true),
+            (AttemptEnd::Status(200), Method::Get, false),
+            (AttemptEnd::Status(403), Method::Get, false),
+            (AttemptEnd::NotConnected, Method::Post, true),
+            (AttemptEnd::Broken, Method::Get, true),
+            (AttemptEnd::Broken, Method::Post, false),
+            (AttemptEnd::Final, Method::Get, false),
         ] {
-            assert_eq!(is_worth_retrying(ending, method), expected, "{ending:?} {method:?}");
+            assert_eq!(is_worth_retrying(end, method), expected, "{end:?} {method:?}");
         }
     }
 

@@ -1,13 +1,14 @@
-//! Permitted → Scanned: what the connector wrote is well-formed, sets nothing that is the host's, and holds no secret.
+//! Permitted → Scanned: the connector's headers are valid and only set what a connector may set, and nothing holds a
+//! secret.
 //!
-//! This comes before a secret is injected: a scan after it would find the very secret the host put there.
+//! This happens before a secret is injected: a later scan would find the secret that the host injected.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::address::Destination;
 use super::error::SendError;
 use super::policy::{Hop, Permitted};
-use super::redact::SecretMatcher;
+use super::secret_matcher::SecretMatcher;
 
 /// Most headers of one request.
 const HEADERS_MAX: usize = 64;
@@ -15,7 +16,7 @@ const HEADERS_MAX: usize = 64;
 /// Most bytes of all header names and values of one request.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 
-/// Headers that decide where a request goes, who it is from, or how it is framed: the host's.
+/// Headers that only the host may set: they decide where a request goes, who sends it, or how it is framed.
 const FORBIDDEN_HEADERS: [&str; 27] = [
     "host",
     "authorization",
@@ -46,10 +47,10 @@ const FORBIDDEN_HEADERS: [&str; 27] = [
     "x-host",
 ];
 
-/// Beginnings of further headers of that sort.
+/// Prefixes of further headers of that kind.
 const FORBIDDEN_HEADER_PREFIXES: [&str; 3] = ["proxy-", "x-forwarded-", "sec-"];
 
-/// A request whose every byte from the connector was looked at.
+/// A request in which every byte from the connector was checked.
 pub(super) struct Scanned {
     hop: Hop,
     destination: Destination,
@@ -95,7 +96,7 @@ impl Scanned {
     }
 }
 
-/// Whether a header of this name in lower case is the host's. Some servers take `_` and `-` for the same.
+/// Whether only the host may set a header with this lower-case name. Some servers treat `_` and `-` as the same.
 fn is_the_hosts(name: &str) -> bool {
     let name = name.replace('_', "-");
     FORBIDDEN_HEADERS.contains(&name.as_str())
@@ -117,7 +118,7 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, SendError> {
         };
         let lower = name.as_str();
         if is_the_hosts(lower) {
-            return denied(format!("the header {lower} is the host's, a connector can't set it"));
+            return denied(format!("the header {lower} is set by the host; a connector can't set it"));
         }
         let Ok(value) = HeaderValue::from_str(value) else {
             return denied(format!("the value of the header {lower} has characters that HTTP does not allow"));

@@ -1,7 +1,7 @@
-//! Making secrets fresh: token exchange, refresh, and developer tokens the host signs itself.
+//! Renews secrets: token exchange, refresh, and developer tokens that the host signs itself.
 //!
-//! Token endpoints are reached by the host alone, through the same address check, routes, limits and retries as everything else.
-//! Redirects are not followed: a token endpoint that moves is one to look at.
+//! Only the host sends requests to token endpoints, with the same address check, routes, limits and retries as all
+//! others. Redirects are not followed: an operator should check a token endpoint that has moved.
 
 use std::time::Duration;
 
@@ -21,19 +21,20 @@ use zeroize::Zeroizing;
 
 use super::Core;
 use super::error::{SendError, TokenError};
-use super::redact::SecretMatcher;
-use super::send::{WireRequest, WireResponse, deliver};
+use super::secret_matcher::SecretMatcher;
+use super::send::deliver;
+use super::wire::{WireRequest, WireResponse};
 use crate::secrets::{AccessToken, INSTAGRAM_TOKEN_AGE_MIN, SECRET_BYTES_MAX, Secret, SecretText};
 use backline_model::manifest::{CredentialKind, CredentialSlot, Method};
 use backline_model::origin::Origin;
 
-/// Longest wait for a fresh token, retries included.
+/// Longest wait for a renewed token, including retries.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a developer token the host signs is good for. Short, since signing anew costs nothing.
+/// Lifetime of a developer token that the host signs. Short, since signing again costs nothing.
 const APPLE_TOKEN_LIFE: TimeDelta = TimeDelta::hours(12);
 
-/// Apple accepts no developer token that is good for longer: six months.
+/// Longest lifetime of a developer token that Apple accepts: six months.
 const APPLE_TOKEN_LIFE_MAX: TimeDelta = TimeDelta::seconds(15_777_000);
 
 const _: () = assert!(APPLE_TOKEN_LIFE.num_seconds() <= APPLE_TOKEN_LIFE_MAX.num_seconds());
@@ -41,7 +42,7 @@ const _: () = assert!(APPLE_TOKEN_LIFE.num_seconds() <= APPLE_TOKEN_LIFE_MAX.num
 /// Longest explanation of a platform that is passed on, in characters.
 const EXPLANATION_CHARS_MAX: usize = 200;
 
-/// Makes a secret fresh, by its kind.
+/// Renews a secret, by its kind.
 pub(super) async fn refresh(
     core: &Core,
     slot: &CredentialSlot,
@@ -49,7 +50,7 @@ pub(super) async fn refresh(
     secret: &Secret,
 ) -> Result<Secret, TokenError> {
     let values = secret.values().into_iter().chain(client.map(Secret::values).unwrap_or_default());
-    let needles = SecretMatcher::new(values.map(SecretText::expose));
+    let secrets = SecretMatcher::new(values.map(SecretText::expose));
     let fresh = match (slot.kind, secret) {
         (CredentialKind::ApiKey | CredentialKind::Bearer, _) => Err(TokenError::NotRefreshable(slot.kind)),
         (CredentialKind::Oauth2ClientCredentials, Secret::ClientCredentials { client_id, client_secret, .. }) => {
@@ -66,11 +67,11 @@ pub(super) async fn refresh(
             sign_apple(core.clock.now(), team_id, key_id, private_key_pem)
         }
         (kind, _) => Err(TokenError::Misconfigured(format!(
-            "what is stored for the slot {} is not of the kind {kind:?} its manifest declares; set it anew",
+            "the secret stored for the slot {} is not of the kind {kind:?} that its manifest declares; set it again",
             slot.slot
         ))),
     };
-    fresh.map_err(|error| error.redacted(&needles))
+    fresh.map_err(|error| error.redacted(&secrets))
 }
 
 async fn exchange_client_credentials(
@@ -84,7 +85,8 @@ async fn exchange_client_credentials(
     if slot.client_id_param == "client_id" {
         headers.insert(AUTHORIZATION, basic(client_id, client_secret)?);
     } else {
-        // An endpoint with a name of its own for the client id does not follow RFC 6749 and wants both in the form.
+        // An endpoint with its own name for the client id does not follow RFC 6749, and expects both values in the
+        // form.
         form.push(&slot.client_id_param, client_id.expose());
         form.push("client_secret", client_secret.expose());
     }
@@ -102,7 +104,7 @@ async fn exchange_refresh_token(
 ) -> Result<Secret, TokenError> {
     let Some(Secret::OauthClient { client_id, client_secret }) = client else {
         return Err(TokenError::Misconfigured(format!(
-            "the slot {} has no OAuth client; store the operator's with `backline credentials set` and no account",
+            "the slot {} has no OAuth client; store the operator's with `backline credentials set`, without an account",
             slot.slot
         )));
     };
@@ -117,7 +119,7 @@ async fn exchange_refresh_token(
     let now = core.clock.now();
     let access = Some(granted.access(now));
     Ok(Secret::RefreshToken {
-        // Where the platform rotates it, the old one is worth nothing from here on.
+        // If the platform rotates it, the old one is invalid from here on.
         refresh_expires_at: granted.refresh_expires_in.and_then(|seconds| after(now, seconds)).or(refresh_expires_at),
         refresh_token: granted.refresh_token.unwrap_or_else(|| refresh_token.clone()),
         access,
@@ -190,12 +192,12 @@ impl Form {
     }
 }
 
-/// Client id and secret as RFC 6749, 2.3.1 has it: both form-encoded before they are joined.
+/// Client id and secret as in RFC 6749, 2.3.1: both form-encoded before they are joined.
 fn basic(client_id: &SecretText, client_secret: &SecretText) -> Result<HeaderValue, TokenError> {
     let encoded = |text: &SecretText| byte_serialize(text.expose().as_bytes()).collect::<String>();
     let pair = Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(client_secret)));
     let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes())))
-        .map_err(|_| TokenError::Misconfigured("the client id or secret can't be put into a header".into()))?;
+        .map_err(|_| TokenError::Misconfigured("the client id or secret can't be sent in a header".into()))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -238,7 +240,7 @@ async fn ask(
     read(&answer)
 }
 
-/// What a token endpoint granted (RFC 6749, 5.1, and what the platforms add).
+/// What a token endpoint granted (RFC 6749, 5.1, and the platforms' additions).
 #[derive(Deserialize)]
 struct Granted {
     access_token: SecretText,
@@ -259,7 +261,7 @@ impl Granted {
     }
 }
 
-/// Seconds as a number, an integral decimal or a text: all three are sent. Anything else says nothing.
+/// Seconds as a number, an integral decimal or text: platforms send all three. Anything else is ignored.
 fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let value = Json::deserialize(deserializer)?;
     #[expect(
@@ -288,7 +290,7 @@ fn read(answer: &WireResponse) -> Result<Granted, TokenError> {
         };
         if !tokens.into_iter().flatten().all(usable) {
             return Err(TokenError::Unavailable(
-                "the token granted is too long or has characters no request can hold".into(),
+                "the token granted is too long or has characters that are not allowed in a request".into(),
             ));
         }
         return Ok(granted);
@@ -296,14 +298,14 @@ fn read(answer: &WireResponse) -> Result<Granted, TokenError> {
     Err(refusal(answer.status, &answer.body))
 }
 
-/// What a refusal means. The shapes seen: `{"error": "code", "error_description"}` (RFC 6749), `{"error": {"code", "message"}}` (Graph
-/// API) and `{"error_type", "code", "error_message"}` (Instagram's OAuth endpoint).
+/// The meaning of a refusal. Known forms: `{"error": "code", "error_description"}` (RFC 6749), `{"error": {"code",
+/// "message"}}` (Graph API) and `{"error_type", "code", "error_message"}` (Instagram's OAuth endpoint).
 fn refusal(status: u16, body: &[u8]) -> TokenError {
     let json: Json = serde_json::from_slice(body).unwrap_or_default();
     let error = &json["error"];
     let word = error.as_str().or_else(|| json["error_type"].as_str()).unwrap_or_default();
     let code = error["code"].as_i64().or_else(|| json["code"].as_i64());
-    let said = [&json["error_description"], &error["message"], &json["error_message"], &json["message"]]
+    let message = [&json["error_description"], &error["message"], &json["error_message"], &json["message"]]
         .into_iter()
         .find_map(Json::as_str)
         .unwrap_or_default();
@@ -311,7 +313,7 @@ fn refusal(status: u16, body: &[u8]) -> TokenError {
     if let Some(code) = code {
         text.push_str(&format!(" code {code}"));
     }
-    for part in [word, said].into_iter().filter(|part| !part.is_empty()) {
+    for part in [word, message].into_iter().filter(|part| !part.is_empty()) {
         text.push_str(": ");
         text.extend(part.chars().filter(|c| !c.is_control()).take(EXPLANATION_CHARS_MAX));
     }
@@ -329,11 +331,11 @@ fn refusal(status: u16, body: &[u8]) -> TokenError {
             "invalid_client" | "unauthorized_client" | "unsupported_grant_type" | "invalid_scope" | "invalid_request",
             _,
         ) => TokenError::Misconfigured(text),
-        // The Graph API: throttled or transient; the token or its permission is gone; the request itself is wrong.
+        // The Graph API: rate limited or transient; the token or its permission is gone; the request itself is wrong.
         (_, Some(1 | 2 | 4 | 17 | 32 | 613)) => TokenError::Unavailable(text),
         (_, Some(10 | 102 | 190 | 200..=299)) => TokenError::Refused(text),
         (_, Some(100 | 101)) => TokenError::Misconfigured(text),
-        // Nothing tells that the grant itself is bad, and a mistaken "connect anew" would cost the artist's work.
+        // It is not certain that the grant itself is invalid, and reconnecting without need costs the artist's work.
         _ => TokenError::Unavailable(text),
     }
 }
@@ -419,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_none_is_refused_without_repeating_it() {
+    fn an_invalid_key_is_refused_without_repeating_it() {
         let pem = "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----";
         let error = sign_apple(DateTime::UNIX_EPOCH, &"T".into(), &"K".into(), &pem.into()).expect_err("refused");
         assert!(matches!(&error, TokenError::Misconfigured(_)) && !error.to_string().contains("canary"), "{error}");

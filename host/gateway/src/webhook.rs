@@ -1,5 +1,5 @@
-//! Posts to subscribers' webhooks: through the address check and the routes of every other request, never through a proxy, never after a
-//! redirect, and with no more of the answer read than tells how it went.
+//! Posts events to webhooks: with the address check and the routes of every other request, never through a proxy,
+//! without following redirects, and reading only the beginning of the answer.
 
 use std::time::Duration;
 
@@ -9,64 +9,64 @@ use url::Url;
 use super::Gateway;
 use super::address::Destination;
 use super::retry::retry_after;
-use super::send::{Fault, WireRequest};
+use super::wire::{Fault, WireRequest};
 use backline_model::manifest::Method;
 use backline_model::origin::Origin;
 
-/// Most bytes of an answer that are read. What it says is for people who test a webhook.
+/// Most bytes of an answer that are read. They are shown to people who test a webhook.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
-/// Longest address of a webhook, in bytes.
+/// Longest URL of a webhook, in bytes.
 const URL_BYTES_MAX: usize = 2048;
 
-/// Why a webhook got nothing. No text holds the address beyond its host.
+/// Why a webhook received nothing. No text holds more of its URL than the host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookRequestError {
-    /// The address is none that may be used.
-    #[error("the address can't be used: {0}")]
+    /// The URL is not allowed.
+    #[error("the URL can't be used: {0}")]
     Url(String),
     /// It leads to an address that is not public.
     #[error("{0}")]
     Refused(String),
-    /// No whole answer in time.
+    /// There was no complete answer in time.
     #[error("it did not answer within {0} ms")]
     TimedOut(u128),
-    /// No connection, or it broke.
+    /// The connection failed or broke.
     #[error("it can't be reached: {0}")]
     Unreachable(String),
 }
 
-/// A message to be posted, as JSON.
+/// A message to post, as JSON.
 #[derive(Clone, Debug)]
 pub struct WebhookRequest {
-    /// Where to.
+    /// URL of the receiver.
     pub url: String,
-    /// Names and values beside the usual ones.
+    /// Names and values, in addition to the usual ones.
     pub headers: Vec<(&'static str, String)>,
     /// The message.
     pub body: Vec<u8>,
 }
 
-/// What a receiver answered.
+/// Answer of a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookAnswer {
-    /// The HTTP status. A redirect is one, and is not followed.
+pub struct WebhookAnswer {
+    /// HTTP status. A redirect is an answer too, and is not followed.
     pub status: u16,
-    /// What its `Retry-After` asks for.
+    /// Wait that its `Retry-After` asks for.
     pub retry_after: Option<Duration>,
-    /// The beginning of its body.
+    /// Beginning of its body.
     pub text: String,
 }
 
 impl Gateway {
-    /// Refuses an address that no message may be sent to, as far as that can be known now: one that is no `https` (unless its host is exempt),
-    /// holds a password, or leads to an address that is not public. A name that can't be resolved now passes; it is checked whenever a
-    /// message is sent.
+    /// Refuses a URL that no message may be sent to, as far as this is known now: one that is not `https` (unless its
+    /// host is exempt), holds a password, or leads to an address that is not public. A name that can't be resolved
+    /// passes; it is checked again whenever a message is sent.
     ///
     /// # Errors
-    /// [`WebhookRequestError`] says what would allow it.
+    /// [`WebhookRequestError`] says what would allow the URL.
     pub async fn check_webhook(&self, url: &str) -> Result<(), WebhookRequestError> {
-        let (_, origin, _) = self.hook_target(url)?;
+        let (_, origin, _) = self.webhook_target(url)?;
         self.core.addresses.check_name(&origin).await.map_err(|error| WebhookRequestError::Refused(error.to_string()))
     }
 
@@ -76,17 +76,17 @@ impl Gateway {
     /// [`WebhookRequestError`] says why there is no answer.
     pub async fn post_webhook(
         &self,
-        hook: &WebhookRequest,
+        request: &WebhookRequest,
         timeout: Duration,
-    ) -> Result<HookAnswer, WebhookRequestError> {
-        let (url, _, destination) = self.hook_target(&hook.url)?;
+    ) -> Result<WebhookAnswer, WebhookRequestError> {
+        let (url, _, destination) = self.webhook_target(&request.url)?;
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        for (name, value) in &hook.headers {
-            let value =
-                HeaderValue::from_str(value).map_err(|_| WebhookRequestError::Url(format!("{name} is no header")))?;
+        for (name, value) in &request.headers {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| WebhookRequestError::Url(format!("{name} is not a valid header")))?;
             headers.insert(HeaderName::from_static(name), value);
         }
-        let request = WireRequest { method: Method::Post, url, headers, body: Some(hook.body.clone()), destination };
+        let request = WireRequest { method: Method::Post, url, headers, body: Some(request.body.clone()), destination };
         let answer = self.core.wire.attempt_briefly(&request, timeout, ANSWER_BYTES_MAX).await;
         let answer = answer.map_err(|fault| match fault {
             Fault::Refused(error) => WebhookRequestError::Refused(error.to_string()),
@@ -99,11 +99,11 @@ impl Gateway {
         let now = self.core.clock.now();
         let asked = answer.headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
         let text = String::from_utf8_lossy(&answer.body).into_owned();
-        Ok(HookAnswer { status: answer.status, retry_after: asked, text })
+        Ok(WebhookAnswer { status: answer.status, retry_after: asked, text })
     }
 
-    /// Where a message really goes.
-    fn hook_target(&self, url: &str) -> Result<(Url, Origin, Destination), WebhookRequestError> {
+    /// The destination of a message.
+    fn webhook_target(&self, url: &str) -> Result<(Url, Origin, Destination), WebhookRequestError> {
         let wrong = |problem: String| WebhookRequestError::Url(problem);
         if url.len() > URL_BYTES_MAX {
             return Err(wrong(format!("it has more than {URL_BYTES_MAX} bytes")));
@@ -127,11 +127,11 @@ impl Gateway {
     }
 }
 
-/// The same address over TLS, by which exemptions are named.
+/// The same URL with `https`, which exemptions are named by.
 fn as_https(url: &Url) -> Url {
     let port = url.port_or_known_default();
     let mut https = url.clone();
-    // Both are ways to speak HTTP, so neither call can fail.
+    // Both are HTTP schemes, so neither call can fail.
     let _ = https.set_scheme("https");
     let _ = https.set_port(port);
     https

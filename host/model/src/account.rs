@@ -7,19 +7,19 @@ use serde_json::Value as Json;
 
 use super::ids::{AccountId, ArtistId, Platform, Tenant};
 
-/// Where an artist's subscription stands. Only `Active` artists are collected.
+/// State of an artist's subscription. Only `Active` artists are collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriptionStatus {
     /// Paying or otherwise entitled.
     Active,
-    /// Trialling; not collected.
+    /// On trial; not collected.
     Trialing,
     /// Payment is overdue; not collected.
     PastDue,
-    /// Not subscribed (yet).
+    /// Not subscribed.
     Inactive,
-    /// Ended.
+    /// The subscription has ended.
     Canceled,
 }
 
@@ -55,15 +55,15 @@ impl SubscriptionStatus {
 pub struct Artist {
     /// The customer's own id.
     pub id: ArtistId,
-    /// For people; never used to match anything.
+    /// Name shown to people; never used to match anything.
     pub name: String,
-    /// Which customer of the operator's the artist belongs to.
+    /// The operator's customer that the artist belongs to.
     pub tenant: Tenant,
-    /// Only `active` is collected.
+    /// State of the subscription; only `active` is collected.
     pub subscription_status: SubscriptionStatus,
-    /// The artist's own switch.
+    /// Whether the artist allows collection at all.
     pub data_collection_enabled: bool,
-    /// Decides which calendar day a number belongs to.
+    /// Time zone that decides which calendar day a number belongs to.
     pub timezone: Tz,
 }
 
@@ -71,11 +71,11 @@ pub struct Artist {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountStatus {
-    /// In use.
+    /// Can be collected.
     Active,
     /// Switched off by the operator.
     Disabled,
-    /// The artist must connect the account anew.
+    /// The artist has to connect the account again.
     ReconnectNeeded,
 }
 
@@ -102,26 +102,26 @@ impl AccountStatus {
 pub struct Account {
     /// Backline's id of the account.
     pub id: AccountId,
-    /// Whose account it is.
+    /// Artist that the account belongs to.
     pub artist_id: ArtistId,
-    /// Where it is.
+    /// Platform of the account.
     pub platform: Platform,
     /// The platform's id: an opaque string.
     pub platform_id: String,
-    /// Valid against the connector's settings schema; `{}` when nothing is set.
+    /// Settings, valid against the connector's settings schema; `{}` if nothing is set.
     pub settings: Json,
     /// Whether it can be collected.
     pub status: AccountStatus,
 }
 
-/// One entry of the append-only consent record: what an artist said about one platform, and when.
+/// One entry of the append-only consent record: what an artist decided about one platform, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Consent {
-    /// Who said it.
+    /// Artist who decided.
     pub artist_id: ArtistId,
-    /// About which platform.
+    /// Platform that the decision is about.
     pub platform: Platform,
-    /// Given, or withdrawn.
+    /// Whether consent was given; `false` if it was withdrawn.
     pub granted: bool,
     /// What it covers, such as `metrics`.
     pub scope: String,
@@ -131,22 +131,22 @@ pub struct Consent {
     pub recorded_at: DateTime<Utc>,
 }
 
-/// An account with everything the plan decides by.
+/// An account with everything that the plan decides by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// Which account.
+    /// Backline's id of the account.
     pub account_id: AccountId,
-    /// Whose.
+    /// Artist that the account belongs to.
     pub artist_id: ArtistId,
-    /// Where.
+    /// Platform of the account.
     pub platform: Platform,
-    /// Whose artist.
+    /// Tenant of the artist.
     pub tenant: Tenant,
-    /// Decides the logical date.
+    /// Time zone that decides the logical date.
     pub timezone: Tz,
-    /// Only `active` is collected.
+    /// State of the subscription; only `active` is collected.
     pub subscription_status: SubscriptionStatus,
-    /// The artist's own switch.
+    /// Whether the artist allows collection at all.
     pub data_collection_enabled: bool,
     /// Whether the account can be collected at present.
     pub account_status: AccountStatus,

@@ -1,11 +1,11 @@
-//! The one place that asks what time it is. Everything else is handed a [`Clock`], so that a test decides the time.
+//! The only source of the current time. Everything else is given a [`Clock`], so that a test decides the time.
 
 use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-/// A function that tells the time.
+/// A function that returns the current time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
 
@@ -17,18 +17,18 @@ impl Clock {
         Self(Arc::new(Utc::now))
     }
 
-    /// Any function of the caller's.
+    /// A clock that calls the given function.
     pub fn from_fn(now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// Always the same time.
+    /// A clock that always returns the same time.
     #[must_use]
     pub fn fixed(at: DateTime<Utc>) -> Self {
         Self::from_fn(move || at)
     }
 
-    /// The time, to the microsecond: what both databases can hold.
+    /// The current time in whole microseconds, which is what both databases can store.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         use chrono::SubsecRound as _;

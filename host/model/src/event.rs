@@ -1,4 +1,4 @@
-//! Facts others subscribe to, written in the transaction that made them true.
+//! Events: facts that others subscribe to, written in the transaction that made them true.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,32 +7,32 @@ use uuid::Uuid;
 
 use super::ids::ArtistId;
 
-/// Event types, as subscribers see them.
+/// Types of events, as subscribers see them.
 pub mod types {
     /// An account's metrics were stored.
     pub const METRICS_COLLECTED: &str = "metrics.collected";
-    /// They moved past the thresholds; also what triggers AI analysis.
+    /// An account's metrics changed by more than the thresholds. Also triggers the AI analysis.
     pub const SIGNIFICANT_CHANGE: &str = "metrics.significant_change";
-    /// Only the artist can mend this account.
+    /// The artist has to reconnect an account.
     pub const RECONNECT_NEEDED: &str = "account.reconnect_needed";
-    /// A credential ends in 14, 7 or 1 days, and nothing but a person will put that off.
+    /// A credential expires in 14, 7 or 1 days, and only a person can renew it.
     pub const CREDENTIAL_EXPIRING: &str = "credential.expiring";
-    /// A platform metric is refused by name.
+    /// The platform refuses a metric by its name.
     pub const METRIC_LOST: &str = "connector.metric_lost";
-    /// A release went live.
+    /// A release became active.
     pub const CONNECTOR_ACTIVATED: &str = "connector.activated";
-    /// A release was worse than the one before, which collects again.
+    /// A release did worse than the one before, which is active again.
     pub const CONNECTOR_ROLLED_BACK: &str = "connector.rolled_back";
-    /// A run has no open batch left.
+    /// A run has no open batches left.
     pub const RUN_COMPLETED: &str = "run.completed";
-    /// A figure of health crossed its bound for the worse.
+    /// A health figure crossed its threshold for the worse.
     pub const HEALTH_DEGRADED: &str = "health.degraded";
-    /// It is well again.
+    /// A health figure is within its threshold again.
     pub const HEALTH_RECOVERED: &str = "health.recovered";
-    /// Everything about an artist is gone; subscribers should let it go too.
+    /// Everything about an artist was erased; subscribers should erase their copies.
     pub const ARTIST_ERASED: &str = "artist.erased";
 
-    /// Every type.
+    /// Every type of event.
     pub const ALL: [&str; 11] = [
         METRICS_COLLECTED,
         SIGNIFICANT_CHANGE,
@@ -48,20 +48,20 @@ pub mod types {
     ];
 }
 
-/// A fact.
+/// A fact that became true once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Stable across deliveries.
+    /// Id of the event, the same in every delivery.
     pub id: Uuid,
-    /// One of [`types`].
+    /// One of the constants in [`types`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whom it is about, where it is about an artist; deliveries are in order per artist.
+    /// Artist that the event is about, if any. Deliveries are in order for each artist.
     pub artist_id: Option<ArtistId>,
-    /// When it became true.
+    /// When the fact became true.
     pub occurred_at: DateTime<Utc>,
-    /// At most one event per key is ever written: how "once" is kept across retries.
+    /// At most one event with the same key is ever written: this keeps retries from repeating it.
     pub dedup_key: Option<String>,
-    /// The facts.
+    /// Details of the event, by type.
     pub data: Json,
 }

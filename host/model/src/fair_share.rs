@@ -1,9 +1,9 @@
-//! Whose turn it is: stride scheduling, so that everybody gets a share by weight, over all runs, and nobody is starved.
+//! Stride scheduling: tenants share the workers by weight, over all runs, and none is starved.
 //!
-//! A batch's *turn* is a place on a line. Workers take the batch with the least turn. Each batch of a tenant stands one *stride* behind the
-//! tenant's one before it, and a stride is the shorter the more a tenant weighs: so over any stretch of the line, tenants have batches in
-//! proportion to their weights. Whoever comes late begins where the line is now, not at its beginning: it gets its share at once and
-//! makes up for nothing.
+//! Each batch has a *position* in its queue, and workers take the batch with the lowest one. A tenant's batches are one
+//! *stride* apart, and the stride is shorter for a larger weight. So over any stretch of the queue, tenants have
+//! batches in proportion to their weights. A tenant that joins late starts at the queue's current position, not at its
+//! start: it gets its share at once and does not catch up on what it missed.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 /// The stride of weight 1.
 pub const STRIDE: i64 = 1_000_000;
 
-/// The largest weight: strides are whole numbers, and a thousandth of one is still exact to a thousandth.
+/// The largest weight. A stride is a whole number; up to this weight, rounding it changes a share by less than 0.1 %.
 pub const WEIGHT_MAX: u32 = 1_000;
 
-/// How many parts each name gets. A name that is not listed weighs 1.
+/// Weight of each name. A name that is not listed weighs 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Weights(pub BTreeMap<String, u32>);
@@ -29,13 +29,13 @@ impl Weights {
         self.0.get(name).copied().unwrap_or(1).clamp(1, WEIGHT_MAX)
     }
 
-    /// How far apart a name's turns are.
+    /// Distance between two positions of a name.
     #[must_use]
     pub fn stride(&self, name: &str) -> i64 {
         STRIDE / i64::from(self.of(name))
     }
 
-    /// The first entry that is no weight.
+    /// The first entry whose weight is out of bounds.
     #[must_use]
     pub fn wrong(&self) -> Option<(&str, u32)> {
         self.0
@@ -45,32 +45,32 @@ impl Weights {
     }
 }
 
-/// One line, and how far each name has got on it.
+/// One queue, and the last position of each name in it.
 #[derive(Clone, Debug)]
 pub struct StrideQueue<N> {
-    /// Where the line is now.
+    /// Position that the queue has reached.
     now: i64,
     last: HashMap<N, i64>,
 }
 
 impl<N: Hash + Eq> StrideQueue<N> {
-    /// A line that is at `now`, with the latest turns of those who stand on it.
+    /// A queue that has reached `now`, with the last position of each name that has batches in it.
     pub fn new(now: i64, last: impl IntoIterator<Item = (N, i64)>) -> Self {
         Self { now, last: last.into_iter().collect() }
     }
 
-    /// The next turn of a name.
+    /// Takes the next position for a name.
     pub fn next<Q>(&mut self, name: &Q, stride: i64) -> i64
     where
         N: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = N> + ?Sized,
     {
-        let turn = match self.last.get(name) {
+        let position = match self.last.get(name) {
             Some(last) => last.saturating_add(stride).max(self.now),
             None => self.now,
         };
-        self.last.insert(name.to_owned(), turn);
-        turn
+        self.last.insert(name.to_owned(), position);
+        position
     }
 }
 
@@ -80,39 +80,39 @@ mod tests {
 
     use super::*;
 
-    /// Everything planned on one line, taken in the order of turns; the position in the plan breaks ties as ids do.
+    /// Everything planned in one queue, in order of position. The place in the plan breaks ties, as ids do.
     fn order(mut planned: Vec<(i64, usize, String)>) -> Vec<String> {
         planned.sort();
         planned.into_iter().map(|(_, _, name)| name).collect()
     }
 
     fn plan(
-        turns: &mut StrideQueue<String>,
+        queue: &mut StrideQueue<String>,
         weights: &Weights,
         name: &str,
         batches: usize,
     ) -> Vec<(i64, usize, String)> {
-        (0..batches).map(|n| (turns.next(name, weights.stride(name)), n, name.to_owned())).collect()
+        (0..batches).map(|n| (queue.next(name, weights.stride(name)), n, name.to_owned())).collect()
     }
 
     #[test]
-    fn whoever_comes_late_begins_where_the_line_is() {
+    fn a_tenant_that_joins_late_starts_at_the_queues_position() {
         let weights = Weights::default();
-        let mut turns = StrideQueue::new(0, []);
-        let mut waiting = plan(&mut turns, &weights, "large", 100);
+        let mut queue = StrideQueue::new(0, []);
+        let mut waiting = plan(&mut queue, &weights, "large", 100);
         waiting.drain(..40);
-        let mut turns = StrideQueue::new(waiting[0].0, [("large".to_owned(), waiting[59].0)]);
-        waiting.extend(plan(&mut turns, &weights, "small", 3));
+        let mut queue = StrideQueue::new(waiting[0].0, [("large".to_owned(), waiting[59].0)]);
+        waiting.extend(plan(&mut queue, &weights, "small", 3));
         let order = order(waiting);
         assert_eq!(order[..7], ["small", "large", "small", "large", "small", "large", "large"]);
     }
 
     #[test]
-    fn a_tenants_next_run_stands_behind_its_last_one() {
-        let mut turns = StrideQueue::new(0, [("a".to_owned(), 7 * STRIDE)]);
-        assert_eq!(turns.next("a", STRIDE), 8 * STRIDE);
-        assert_eq!(turns.next("a", STRIDE), 9 * STRIDE);
-        assert_eq!(turns.next("b", STRIDE), 0);
+    fn a_tenants_next_run_follows_its_last_one() {
+        let mut queue = StrideQueue::new(0, [("a".to_owned(), 7 * STRIDE)]);
+        assert_eq!(queue.next("a", STRIDE), 8 * STRIDE);
+        assert_eq!(queue.next("a", STRIDE), 9 * STRIDE);
+        assert_eq!(queue.next("b", STRIDE), 0);
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(weights(0).wrong(), Some(("a", 0)));
         assert_eq!(weights(1001).wrong(), Some(("a", 1001)));
         assert_eq!(weights(1000).wrong(), None);
-        assert_eq!(weights(0).of("a"), 1, "nobody is left without a share");
+        assert_eq!(weights(0).of("a"), 1, "every name has a share");
     }
 
     proptest! {
@@ -130,11 +130,11 @@ mod tests {
         fn shares_follow_the_weights_at_any_time(weights in prop::collection::vec(1u32..=20, 2..5)) {
             let names: Vec<String> = (0..weights.len()).map(|n| format!("t{n}")).collect();
             let table = Weights(names.iter().cloned().zip(weights.iter().copied()).collect());
-            let mut turns = StrideQueue::new(0, []);
+            let mut queue = StrideQueue::new(0, []);
             let planned: Vec<_> = names
                 .iter()
                 .zip(&weights)
-                .flat_map(|(name, weight)| plan(&mut turns, &table, name, *weight as usize * 20))
+                .flat_map(|(name, weight)| plan(&mut queue, &table, name, *weight as usize * 20))
                 .collect();
             let order = order(planned);
             let sum: u32 = weights.iter().sum();
@@ -150,15 +150,15 @@ mod tests {
             }
         }
 
-        /// StrideQueue of a name only ever grow, and never lie before the line.
+        /// A name's positions only grow, and are never before the queue's own position.
         #[test]
-        fn turns_grow(now in 0i64..1_000, last in 0i64..2_000_000, weight in 1u32..=1000, batches in 1usize..50) {
+        fn positions_grow(now in 0i64..1_000, last in 0i64..2_000_000, weight in 1u32..=1000, batches in 1usize..50) {
             let table = Weights(BTreeMap::from([("a".to_owned(), weight)]));
-            let mut turns = StrideQueue::new(now, [("a".to_owned(), last)]);
+            let mut queue = StrideQueue::new(now, [("a".to_owned(), last)]);
             let mut before = last;
-            for (turn, _, _) in plan(&mut turns, &table, "a", batches) {
-                prop_assert!(turn > before && turn >= now);
-                before = turn;
+            for (position, _, _) in plan(&mut queue, &table, "a", batches) {
+                prop_assert!(position > before && position >= now);
+                before = position;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What goes into a connector's `check` and `fetch`, and what comes back: the WIT types, converted once at the sandbox's edge.
+//! Input and output of a connector's `check` and `fetch`: the WIT types, as the sandbox converts them.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,26 +9,26 @@ use super::snapshot::Window;
 /// An account as the connector sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchAccount {
-    /// The host's id.
+    /// Backline's id of the account.
     pub id: AccountId,
-    /// The platform's id.
+    /// The platform's id of the account.
     pub platform_id: String,
-    /// JSON text, valid against the manifest's schema.
+    /// Settings as JSON text, valid against the manifest's schema.
     pub settings: String,
-    /// JSON text the connector returned the last time.
+    /// State that the connector returned the last time, as JSON text.
     pub state: Option<String>,
 }
 
 /// What every account of a batch has in common.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchContext {
-    /// What post-level metrics cover.
+    /// Window that post-level metrics cover.
     pub window: Window,
-    /// Platform metrics reported as lost under this release.
+    /// Platform metrics that were reported as lost under this release.
     pub lost_metrics: Vec<String>,
 }
 
-/// Why an account could not be fetched. The host reacts to the case, never to the text.
+/// Why an account could not be fetched. The host reacts to the variant, never to the text.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FetchError {
     /// The platform has no such account.
@@ -37,25 +37,25 @@ pub enum FetchError {
     /// The credential was refused; refresh it and retry once.
     #[error("the credential was refused: {0}")]
     Unauthorized(String),
-    /// Only the artist can mend it.
-    #[error("the artist must connect the account anew: {0}")]
+    /// The artist has to reconnect the account.
+    #[error("the artist must reconnect the account: {0}")]
     Reconnect(String),
     /// Scope or plan does not allow it.
     #[error("not allowed by scope or plan: {0}")]
     Forbidden(String),
-    /// The operator's configuration is at fault.
-    #[error("the configuration is at fault: {0}")]
+    /// The operator's configuration is wrong.
+    #[error("the configuration is wrong: {0}")]
     Misconfigured(String),
-    /// Too fast; seconds to wait, where known.
+    /// The platform limited the rate; seconds to wait, if known.
     #[error("the platform's rate limit was reached")]
     RateLimited(Option<u32>),
-    /// An allowance is spent; when it is granted anew, where known.
-    #[error("the allowance is spent")]
+    /// A budget is spent; when it resets, if known.
+    #[error("the budget is spent")]
     QuotaExhausted(Option<DateTime<Utc>>),
     /// The platform failed.
     #[error("the platform is unavailable: {0}")]
     Unavailable(String),
-    /// The answer was not what the platform documents.
+    /// The answer differs from what the platform documents.
     #[error("unexpected answer: {0}")]
     Unexpected(String),
 }
@@ -63,37 +63,37 @@ pub enum FetchError {
 /// What was fetched for one account.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fetched {
-    /// JSON text.
+    /// Document as JSON text.
     pub body: String,
-    /// JSON text to hand back the next time.
+    /// State to pass back the next time, as JSON text.
     pub state: Option<String>,
 }
 
-/// A platform metric that the platform refuses by name.
+/// A metric that the platform refuses by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostMetric {
-    /// The platform's own name of it.
+    /// The platform's own name of the metric.
     pub name: String,
-    /// What the platform said.
+    /// The platform's reason.
     pub reason: String,
 }
 
 /// What a call to `fetch` returned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchedBatch {
-    /// One per account, in their order.
+    /// One result for each account, in their order.
     pub accounts: Vec<Result<Fetched, FetchError>>,
-    /// Newly lost metrics.
+    /// Metrics that the platform has newly refused.
     pub lost_metrics: Vec<LostMetric>,
 }
 
-/// A document as `normalize` gets it.
+/// A document as `normalize` receives it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DocumentInput {
-    /// JSON text.
+    /// Document as JSON text.
     pub body: String,
-    /// What post-level metrics cover.
+    /// Window that post-level metrics cover.
     pub window: Window,
-    /// When it was fetched.
+    /// When the document was fetched.
     pub observed_at: DateTime<Utc>,
 }

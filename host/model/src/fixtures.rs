@@ -1,4 +1,4 @@
-//! What the stages' tests start from.
+//! Data that the tests of several crates share.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -12,8 +12,8 @@ use super::metric::{MetricName, Value};
 use super::row::MetricsRow;
 use super::snapshot::{Engagement, EngagementBasis, Window};
 
-/// A connector with a metric of every kind, a rounded one (`subscribers`), definition breaks, budgets and estimates.
-const MANIFEST: &str = r#"
+/// What every connector has to say, in batches of two accounts.
+const CONNECTOR: &str = r#"
 [connector]
 name = "example"
 platform = "example"
@@ -21,7 +21,10 @@ version = "1.0.0"
 api = "^1.0"
 title = "Example"
 batch_size = 2
+"#;
 
+/// A metric of every kind, a rounded one (`subscribers`), definition breaks, budgets and estimates.
+const TABLES: &str = r#"
 [[host]]
 origin = "https://api.example.com"
 methods = ["GET"]
@@ -140,14 +143,20 @@ date = "2026-03-10"
 note = "made up"
 "#;
 
+/// The text of a manifest whose connector is `example`, with these tables of TOML after it.
+pub fn manifest_with(tables: &str) -> String {
+    format!("{CONNECTOR}\n{tables}")
+}
+
 /// The manifest of the example connector.
 pub fn manifest() -> Manifest {
-    // Properties ask for it thousands of times.
-    static PARSED: LazyLock<Manifest> = LazyLock::new(|| Manifest::parse(MANIFEST).expect("valid in the fixture"));
+    // Property tests call this thousands of times.
+    static PARSED: LazyLock<Manifest> =
+        LazyLock::new(|| Manifest::parse(&manifest_with(TABLES)).expect("valid in the fixture"));
     PARSED.clone()
 }
 
-/// The example connector whose `followers` are rounded to so many significant figures.
+/// The example connector, with `followers` rounded to this number of significant figures.
 pub fn manifest_with_rounded_followers(figures: u8) -> Manifest {
     let mut manifest = manifest();
     manifest
@@ -159,32 +168,32 @@ pub fn manifest_with_rounded_followers(figures: u8) -> Manifest {
     manifest
 }
 
-/// The date this text stands for.
+/// Parses a date such as `2026-11-22`.
 pub fn day(text: &str) -> NaiveDate {
     text.parse().expect("valid in the fixture")
 }
 
-/// The instant this RFC 3339 text stands for.
+/// Parses an RFC 3339 time.
 pub fn time(text: &str) -> DateTime<Utc> {
     text.parse().expect("valid in the fixture")
 }
 
-/// The metric of this name.
+/// Parses the name of a metric.
 pub fn name(text: &str) -> MetricName {
     MetricName::new(text).expect("valid in the fixture")
 }
 
-/// Whole values by the names of their metrics.
+/// Integer values by metric name.
 pub fn ints(pairs: &[(&str, i64)]) -> BTreeMap<MetricName, Value> {
     pairs.iter().map(|(metric, value)| (name(metric), Value::Integer(*value))).collect()
 }
 
-/// 30 interactions over 3 posts and a base of 1,000, counted against `basis`.
+/// 30 interactions over 3 posts and a base of 1,000, counted on this `basis`.
 pub fn engagement(basis: EngagementBasis) -> Engagement {
     Engagement { interactions: 30, base: Some(1000), basis, posts_counted: 3, posts_skipped: 0 }
 }
 
-/// An accepted row of the example platform, observed at noon of its date.
+/// An accepted row of the example platform, observed at noon UTC of its date.
 pub fn row(date: NaiveDate, values: BTreeMap<MetricName, Value>) -> MetricsRow {
     let noon = date.and_time(NaiveTime::from_hms_opt(12, 0, 0).expect("valid in the fixture")).and_utc();
     MetricsRow {

@@ -1,4 +1,4 @@
-//! What a connector asks for, what the operator granted it, and the difference between the two.
+//! What a connector asks for, what the operator granted, and the difference between the two.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::manifest::{Budget, BudgetWindow, CredentialSlot, HostRequest, Inject, Manifest, Method, Owner, Policy};
 use super::origin::OriginPattern;
 
-/// Everything a connector asks for.
+/// Everything that a connector asks for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Permissions {
-    /// Where it wants to send requests.
+    /// Hosts that it wants to send requests to.
     pub hosts: Vec<HostRequest>,
-    /// Which secrets it wants to use, and how.
+    /// Secrets that it wants to use, and how.
     pub slots: Vec<CredentialSlot>,
-    /// The terms under which it spends allowances.
+    /// Terms under which it spends budgets.
     pub allowances: Vec<Budget>,
-    /// What it says of the platform's terms.
+    /// What it says about the platform's terms.
     pub policy: Policy,
-    /// Interfaces it imports, without their versions, in order.
+    /// Interfaces that it imports, without their versions, in alphabetical order.
     pub imports: Vec<String>,
 }
 
@@ -37,28 +37,61 @@ impl Permissions {
     }
 }
 
-/// What the operator allowed a connector. A request passes only where manifest **and** grant both allow it.
+/// What the operator allowed a connector. A request passes only if manifest **and** grant both allow it.
 ///
-/// As TOML this is what `--grant-file` reads, so that it can be kept and reviewed beside other configuration.
+/// As TOML this is what `--grant-file` reads, so that it can be stored and reviewed with other configuration.
+///
+/// ```
+/// use backline_model::grant::{Difference, Grant, Permissions};
+/// # use backline_model::Manifest;
+/// # let first = Manifest::parse(
+/// #     r#"
+/// #     [connector]
+/// #     name = "example"
+/// #     platform = "example"
+/// #     version = "1.0.0"
+/// #     api = "^1.0"
+/// #     title = "Example"
+/// #     batch_size = 50
+/// #
+/// #     [[host]]
+/// #     origin = "https://api.example.com"
+/// #     methods = ["GET"]
+/// #     reason = "followers"
+/// #     "#,
+/// # )?;
+///
+/// let grant = Grant::all_of(&first, &[]);
+///
+/// let mut update = first.clone();
+/// update.hosts[0].origin = "https://*.example.com".parse()?;
+/// let asked = Permissions::asked(&update, &[]);
+///
+/// assert!(!grant.allows(&asked));
+/// let difference = Difference::between(&grant, &asked);
+/// assert_eq!(difference.added[0].to_string(), "GET https://*.example.com: followers");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// Interfaces it may import, without their versions.
+    /// Interfaces that it may import, without their versions.
     #[serde(default)]
     pub imports: Vec<String>,
-    /// Limits in place of the manifest's, by budget name: what the platform granted this operator, who knows it better than the manifest does.
+    /// Limits that replace the manifest's, by budget name. The operator knows what the platform granted; the manifest
+    /// only knows the default.
     #[serde(default, rename = "limits")]
     pub budgets: BTreeMap<String, u64>,
-    /// How long its data may be kept, and what for.
+    /// How long its data may be kept, and what it may be used for.
     #[serde(default)]
     pub policy: Policy,
-    /// Hosts and methods.
+    /// Hosts and methods that it may use.
     #[serde(default, rename = "host")]
     pub hosts: Vec<GrantedHost>,
-    /// Credential slots in full: an update may not send a secret elsewhere because its slot has kept its name.
+    /// Complete credential slots, so that an update can't keep a slot's name and send the secret elsewhere.
     #[serde(default, rename = "credential")]
     pub slots: Vec<CredentialSlot>,
-    /// The terms under which allowances are spent.
+    /// Terms under which budgets are spent.
     #[serde(default, rename = "budget")]
     pub allowances: Vec<Budget>,
 }
@@ -67,11 +100,11 @@ pub struct Grant {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrantedHost {
-    /// Where.
+    /// Origins that requests may go to.
     pub origin: OriginPattern,
-    /// How.
+    /// HTTP methods that are allowed there.
     pub methods: Vec<Method>,
-    /// What the connector wants there, for whoever reads the grant.
+    /// Why the connector needs it, for people who read the grant.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
@@ -83,7 +116,7 @@ impl Grant {
         Self::of(Permissions::asked(manifest, imports))
     }
 
-    /// Exactly what is asked.
+    /// A grant of exactly what is asked.
     #[must_use]
     pub fn of(asked: Permissions) -> Self {
         let Permissions { hosts, slots, allowances, policy, imports } = asked;
@@ -92,26 +125,26 @@ impl Grant {
         Self { imports, budgets: BTreeMap::new(), policy, hosts, slots, allowances }
     }
 
-    /// The same with other limits of the operator's own.
+    /// The same grant with the operator's own limits.
     #[must_use]
     pub fn with_budgets(self, budgets: BTreeMap<String, u64>) -> Self {
         Self { budgets, ..self }
     }
 
-    /// Whether nothing is asked that is not granted.
+    /// Whether everything that is asked is granted.
     #[must_use]
     pub fn allows(&self, asked: &Permissions) -> bool {
         Difference::between(self, asked).added.is_empty()
     }
 
-    /// Whether a connector may use a secret as its manifest says: the slot is granted, goes to the same place of a request, to no further
-    /// host, and its tokens come from the same endpoint.
+    /// Whether a connector may use a secret as its manifest says: the slot is granted, the secret goes to the same part
+    /// of a request and to no other host, and its tokens come from the same endpoint.
     #[must_use]
     pub fn lets_use(&self, slot: &CredentialSlot) -> bool {
         self.slots.iter().any(|granted| granted.slot == slot.slot && more_of_slot(granted, slot).is_empty())
     }
 
-    /// The grant without what lies within an origin pattern; none where nothing of it is granted.
+    /// The grant without everything within an origin pattern; `None` if nothing of it is granted.
     #[must_use]
     pub fn without_host(&self, origin: &OriginPattern) -> Option<Self> {
         let mut narrowed = self.clone();
@@ -119,7 +152,7 @@ impl Grant {
         (narrowed.hosts.len() < self.hosts.len()).then_some(narrowed)
     }
 
-    /// The grant without a credential slot; none where it is not granted.
+    /// The grant without a credential slot; `None` if it is not granted.
     #[must_use]
     pub fn without_slot(&self, slot: &str) -> Option<Self> {
         let mut narrowed = self.clone();
@@ -132,26 +165,26 @@ impl Grant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
-    /// A host with methods.
+    /// A host with its methods.
     Host,
     /// A credential slot.
     Credential,
-    /// Terms of an allowance.
+    /// Terms of a budget.
     Budget,
-    /// How long data is kept, and what for.
+    /// How long data is kept, and what it may be used for.
     Policy,
     /// An imported interface.
     Import,
 }
 
-/// One thing that is asked for, or asked for no longer.
+/// One thing that is asked for, or no longer asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// What it is about.
+    /// What the change is about.
     pub subject: Subject,
-    /// What, on one line.
+    /// The change itself, on one line.
     pub what: String,
-    /// Why, in the author's words.
+    /// The reason, in the author's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -163,12 +196,12 @@ impl fmt::Display for Change {
     }
 }
 
-/// What is asked for beyond a grant, and what of the grant is asked for no longer.
+/// What is asked for beyond a grant, and what is granted but no longer asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// More than is granted.
+    /// What is asked for and not granted.
     pub added: Vec<Change>,
-    /// Less than is granted.
+    /// What is granted and no longer asked for.
     pub removed: Vec<Change>,
 }
 
@@ -192,7 +225,7 @@ impl Difference {
     }
 
     fn more(&mut self, subject: Subject, what: String, reason: &str) {
-        self.added.push(Change { subject, what, reason: said(reason) });
+        self.added.push(Change { subject, what, reason: reason_text(reason) });
     }
 
     fn less(&mut self, subject: Subject, what: String) {
@@ -237,7 +270,7 @@ impl Difference {
         }
     }
 
-    /// An allowance is a bound: one that is new binds the connector more, one that is gone binds it less.
+    /// A budget is a limit: a new one restricts the connector, and one that is gone frees it.
     fn compare_budgets(&mut self, granted: &Grant, asked: &Permissions) {
         for budget in &asked.allowances {
             let name = &budget.name;
@@ -256,7 +289,7 @@ impl Difference {
             }
         }
         for own in &granted.allowances {
-            // Without its secret nothing is spent.
+            // Without its secret, nothing is spent.
             let is_used = asked.slots.iter().any(|slot| slot.slot == own.slot);
             if is_used && !asked.allowances.iter().any(|budget| budget.name == own.name) {
                 self.more(Subject::Budget, format!("budget {}: no longer held to it", own.name), "");
@@ -278,7 +311,7 @@ impl Difference {
                 std::cmp::Ordering::Equal => {}
             }
         }
-        // Where nothing is limited, nobody is let off.
+        // If nothing is limited, the exception for authorised accounts changes nothing.
         let limits = granted.documents_days.is_some() || granted.metrics_days.is_some();
         match (granted.unless_authorised, asked.unless_authorised) {
             (false, true) if limits => {
@@ -299,7 +332,7 @@ impl Difference {
     }
 
     fn compare_imports(&mut self, granted: &Grant, asked: &Permissions) {
-        // A grant may have been written by hand, with versions.
+        // A grant written by hand may have versions.
         let own = interfaces(&granted.imports);
         for import in asked.imports.iter().filter(|import| !own.contains(import)) {
             self.more(Subject::Import, format!("import {import}"), "");
@@ -358,7 +391,8 @@ fn more_of_budget(own: &Budget, budget: &Budget, overridden: bool) -> Vec<String
     changes
 }
 
-/// Whether a limit in the new window can't let more through than the same limit in the old one: every old window lies within a new one.
+/// Whether a limit in the new window never allows more than the same limit in the old one: every old window lies within
+/// a new one.
 fn is_within_window(new: &BudgetWindow, old: &BudgetWindow) -> bool {
     match (new, old) {
         (BudgetWindow::Seconds(new), BudgetWindow::Seconds(old)) => *old > 0 && new % old == 0 && new >= old,
@@ -375,7 +409,7 @@ fn interfaces(imports: &[String]) -> Vec<String> {
     names
 }
 
-fn said(reason: &str) -> Option<String> {
+fn reason_text(reason: &str) -> Option<String> {
     // Notes may have several lines.
     let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     (!line.is_empty()).then_some(line)
@@ -414,7 +448,7 @@ fn describe_tokens(slot: &CredentialSlot) -> String {
 fn describe_window(window: &BudgetWindow) -> String {
     match window {
         BudgetWindow::Seconds(seconds) => format!("every {seconds} s"),
-        BudgetWindow::Daily { at, timezone } => format!("a day, anew at {at} {timezone}"),
+        BudgetWindow::Daily { at, timezone } => format!("a day, reset at {at} {timezone}"),
     }
 }
 
@@ -437,7 +471,7 @@ pub fn describe_budget(budget: &Budget) -> String {
     format!("{}: {} units {}", budget.name, budget.limit, describe_window(&budget.window))
 }
 
-/// What a manifest says of how long data is kept and what for, a line each.
+/// What a manifest says about how long data is kept and what it may be used for, one line each.
 #[must_use]
 pub fn describe_policy(policy: &Policy) -> Vec<String> {
     let kept = [("documents", policy.documents_days), ("metrics", policy.metrics_days)];

@@ -1,5 +1,5 @@
-//! The words of health: what is counted over a window of time, what is made of it, and alerts. No value here is of an artist but where a
-//! recommendation names accounts, and those are never stored.
+//! Health: figures counted over a window of time, the report made from them, and alerts. Only recommendations name
+//! accounts, and those are never stored.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use super::ids::{AccountId, Digest, Platform, RunId};
 use super::outcome::{Exclusion, FailureClass};
 use super::tally::Tally;
 
-/// What was counted over a window. An account counts once for each date, by the outcome of the last attempt at it.
+/// What was counted over a window. An account counts once for each date, by the outcome of its last attempt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
-    /// Every platform that has a connector, accounts or outcomes.
+    /// Figures of every platform that has a connector, accounts or outcomes.
     pub platforms: BTreeMap<Platform, PlatformFigures>,
-    /// When batches were at work, by run.
+    /// When batches were running, by run.
     pub work: Vec<Work>,
-    /// Artists of whom at least one account was collected.
+    /// Artists with at least one account that was collected.
     pub artists: u64,
-    /// Every host in the list of hosts.
+    /// Every host that the database lists.
     pub hosts: Vec<HostFigures>,
 }
 
-/// What was counted of one platform.
+/// Figures of one platform.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlatformFigures {
-    /// Whether it weighs nothing in the total.
+    /// Whether the platform is left out of the total.
     pub optional: bool,
     /// Whether a release is active.
     pub has_release: bool,
@@ -34,47 +34,47 @@ pub struct PlatformFigures {
     pub collected: u64,
     /// Accounts that failed, by class.
     pub failed: BTreeMap<FailureClass, u64>,
-    /// Accounts that wait for an allowance whose time is still to come.
+    /// Accounts that wait for a budget whose reset is still to come.
     pub deferred: u64,
-    /// When the first of these allowances is granted anew.
+    /// Earliest time at which one of these budgets resets.
     pub deferred_until: Option<DateTime<Utc>>,
-    /// Accounts whose allowance was granted anew some time ago, and that were not collected since.
+    /// Accounts whose budget has reset some time ago, and that were not collected since.
     pub due: u64,
-    /// Accounts that were planned lately and have not ended.
+    /// Accounts that were planned recently and have no outcome yet.
     pub under_way: u64,
-    /// Accounts that were planned some time ago and have not ended.
+    /// Accounts that were planned some time ago and have no outcome yet.
     pub overdue: u64,
-    /// Accounts that nobody tried to collect, by reason.
+    /// Accounts that were left out of the plan, by reason.
     pub excluded: BTreeMap<Exclusion, u64>,
     /// How late rows were stored.
     pub lags: Vec<Lag>,
     /// Values that connectors reported.
     pub values: u64,
-    /// Of these, the ones that validation withheld.
+    /// Reported values that validation withheld.
     pub rejected: u64,
     /// Rows whose quality was scored.
     pub scored: u64,
-    /// The sum of these scores, in hundredths.
+    /// Sum of these scores, in hundredths.
     pub score_percent: u64,
     /// Accounts that are to be collected: active ones of active artists who consented.
     pub eligible: u64,
-    /// Of these, the ones that were known before the window began.
+    /// Eligible accounts that were known before the window began.
     pub eligible_before: u64,
-    /// Of the eligible ones, those that were never collected.
+    /// Eligible accounts that were never collected.
     pub never_collected: u64,
-    /// When the eligible account that was last collected longest ago was so.
+    /// When the eligible account with the oldest collection was last collected.
     pub oldest: Option<DateTime<Utc>>,
     /// Accounts of active artists who did not consent.
     pub without_consent: u64,
-    /// Accounts of active artists that only the artist can mend.
+    /// Accounts of active artists that the artist has to reconnect.
     pub reconnect: u64,
-    /// Values that wait for an operator.
+    /// Quarantined values that wait for an operator.
     pub held: u64,
-    /// Accounts in batches that ended dead within the window.
+    /// Accounts in batches that used up their attempts within the window.
     pub dead: u64,
     /// Requests sent.
     pub requests: u64,
-    /// Budget → units spent.
+    /// Units spent, by budget name.
     pub units: BTreeMap<String, u64>,
 }
 
@@ -83,125 +83,125 @@ pub struct PlatformFigures {
 pub struct Lag {
     /// From when the run was due to when the row was stored, in seconds.
     pub seconds: f64,
-    /// How many rows.
+    /// Number of rows with this delay.
     pub accounts: u64,
 }
 
-/// A time in which batches of a run were at work.
+/// A time span in which batches of a run were running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// Which run.
+    /// Run that the batches belong to.
     pub run: RunId,
-    /// When the first of them began.
+    /// Start of the first batch.
     pub from: DateTime<Utc>,
-    /// When the last of them ended.
+    /// End of the last batch.
     pub until: DateTime<Utc>,
 }
 
-/// A host as it was last heard of.
+/// A host as it last reported itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFigures {
-    /// Its name.
+    /// Name of the host, unique in the database.
     pub name: String,
     /// When it was started.
     pub started_at: DateTime<Utc>,
-    /// When it was last heard of.
+    /// When the host last reported itself.
     pub seen_at: DateTime<Utc>,
 }
 
-/// What only a report looks at, since it costs more to find out.
+/// Details that only a report needs, since they cost more to query.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Suspects {
-    /// The first few accounts of each platform that only the artist can mend.
+    /// The first few accounts of each platform that the artist has to reconnect.
     pub reconnect: Vec<AccountName>,
-    /// Credentials that are dead or end soon.
+    /// Credentials that are dead or expire soon.
     pub credentials: Vec<CredentialFigures>,
-    /// Active releases, with what was said of each since it was activated.
+    /// Active releases, each with its results since it was activated.
     pub releases: Vec<ReleaseFigures>,
     /// Schedules that are switched on.
     pub schedules: u64,
-    /// Webhooks that did not get everything.
+    /// Webhooks with events that were not delivered.
     pub webhooks: Vec<WebhookFigures>,
 }
 
-/// A webhook that did not get everything.
+/// A webhook with events that were not delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookFigures {
-    /// Its name.
+    /// Name of the webhook.
     pub name: String,
     /// Deliveries that were given up.
     pub parked: u64,
-    /// Why Backline itself switched it off, if it did.
+    /// Why Backline switched the webhook off; `None` if it did not.
     pub disabled_reason: Option<String>,
 }
 
-/// An account as people know it.
+/// An account with the names that people know it by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AccountName {
-    /// Which account.
+    /// Backline's id of the account.
     pub account_id: AccountId,
-    /// Where.
+    /// Platform of the account.
     pub platform: Platform,
-    /// The platform's id of it.
+    /// The platform's id of the account.
     pub platform_id: String,
     /// The artist's name.
     pub artist: String,
 }
 
-/// A credential that is dead or ends soon; those of accounts that end soon are told as one.
+/// Credentials that are dead or expire soon. Those of accounts that expire soon are counted in one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialFigures {
-    /// Where.
+    /// Platform that the credential is for.
     pub platform: Platform,
-    /// For which slot.
+    /// Credential slot of the connector's manifest.
     pub slot: String,
-    /// Whether it is an account's and not the operator's.
+    /// Whether it belongs to an account, not to the operator.
     pub of_account: bool,
-    /// How many there are.
+    /// Number of credentials that the entry counts.
     pub number: u64,
-    /// When the first of them ends; none where it is dead.
+    /// When the first of them expires; `None` if it is dead.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// An active release.
+/// An active release with its results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReleaseFigures {
-    /// Where.
+    /// Platform that the release collects.
     pub platform: Platform,
-    /// Which.
+    /// Digest of the release's component.
     pub digest: Digest,
-    /// Its connector's name.
+    /// Name of the connector.
     pub name: String,
-    /// Its version.
+    /// Version of the connector.
     pub version: String,
-    /// Its budgets that accounts wait for, by name.
+    /// Names of its budgets that accounts wait for.
     pub spent: Vec<String>,
     /// When it became active.
     pub activated_at: DateTime<Utc>,
-    /// What batches said of it since.
+    /// Results of its batches since then.
     pub since: Tally,
-    /// What they said of the one before it; none where there was none.
+    /// Results of the release before it; `None` if there was none.
     pub before: Option<Tally>,
 }
 
-/// How things are. None stands for "no data" everywhere.
+/// The state of the whole system. `None` means "no data" in every field.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HealthReport {
     /// When it was made.
     pub at: DateTime<Utc>,
-    /// Since when things are counted.
+    /// Start of the window that was counted.
     pub since: DateTime<Utc>,
     /// All platforms that are not optional, together.
     pub total: Health,
     /// Each platform.
     pub platforms: Vec<PlatformHealth>,
-    /// The longest time that batches of one run were at work, in seconds. Waiting for an allowance is not work.
+    /// The longest time that batches of one run were running, in seconds. Waiting for a budget to reset does not count.
     pub run_s: Option<f64>,
-    /// What a month costs.
+    /// Estimated monthly cost.
     pub cost: CostEstimate,
-    /// The targets, and whether they are met.
+    /// The objectives, and whether they are met.
     pub objectives: Vec<Objective>,
-    /// What should be done, the most urgent first.
+    /// What to do, the most urgent first.
     pub recommendations: Vec<Recommendation>,
     /// Alerts that are firing.
     pub alerts: Vec<Alert>,
@@ -210,29 +210,29 @@ pub struct HealthReport {
 /// One platform's health.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlatformHealth {
-    /// Which.
+    /// Platform that the figures are about.
     pub platform: Platform,
-    /// Whether it weighs nothing in the total.
+    /// Whether the platform is left out of the total.
     pub optional: bool,
-    /// How it is.
+    /// The platform's rates, counts and score.
     #[serde(flatten)]
     pub health: Health,
     /// Accounts that failed, by class.
     pub failures: BTreeMap<FailureClass, u64>,
-    /// Accounts that nobody tried to collect, by reason.
+    /// Accounts that were left out of the plan, by reason.
     pub exclusions: BTreeMap<Exclusion, u64>,
-    /// When the first allowance that accounts wait for is granted anew.
+    /// Earliest time at which a budget resets that accounts wait for.
     pub deferred_until: Option<DateTime<Utc>>,
 }
 
-/// How a platform is, or all of them.
+/// Health of one platform, or of all of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Health {
-    /// From 0 to 100.
+    /// Score from 0 to 100.
     pub score: Option<f64>,
-    /// Collected of planned, from 0 to 1.
+    /// Collected divided by planned, from 0 to 1.
     pub completion: Option<f64>,
-    /// Failed of planned, from 0 to 1.
+    /// Failed divided by planned, from 0 to 1.
     pub error_rate: Option<f64>,
     /// Accounts that should have been collected by now: collected, failed, or overdue.
     pub planned: u64,
@@ -240,151 +240,151 @@ pub struct Health {
     pub collected: u64,
     /// Accounts that failed.
     pub failed: u64,
-    /// Accounts that were to be collected by now and have not ended.
+    /// Accounts that should have been collected by now and have no outcome yet.
     pub overdue: u64,
-    /// Accounts that were planned lately and have not ended; not in `planned`.
+    /// Accounts that were planned recently and have no outcome yet. Not part of `planned`.
     pub under_way: u64,
-    /// Accounts that wait for an allowance; not in `planned`.
+    /// Accounts that wait for a budget to reset. Not part of `planned`.
     pub deferred: u64,
-    /// Accounts that nobody tried to collect; not in `planned`.
+    /// Accounts that were left out of the plan. Not part of `planned`.
     pub excluded: u64,
-    /// Within how many seconds of when the run was due 95 of 100 rows were stored.
+    /// 95th percentile of the time from when the run was due to when a row was stored, in seconds.
     pub lag_p95_s: Option<f64>,
     /// The longest such time, in seconds.
     pub lag_worst_s: Option<f64>,
-    /// How long ago the eligible account that has waited longest was collected, in seconds.
+    /// Age of the oldest last collection of an eligible account, in seconds.
     pub oldest_s: Option<f64>,
     /// Eligible accounts that were never collected.
     pub never_collected: u64,
-    /// Values that passed validation of all that were reported, from 0 to 1.
+    /// Share of the reported values that passed validation, from 0 to 1.
     pub accepted: Option<f64>,
-    /// The mean quality score of rows, from 0 to 1.
+    /// Mean quality score of the rows, from 0 to 1.
     pub quality_score: Option<f64>,
-    /// Accounts that only the artist can mend.
+    /// Accounts that the artist has to reconnect.
     pub reconnect: u64,
-    /// Of all accounts that would be eligible, how many those are, from 0 to 1.
+    /// Their share of all accounts that would be eligible, from 0 to 1.
     pub reconnect_share: Option<f64>,
-    /// Values that wait for an operator.
+    /// Quarantined values that wait for an operator.
     pub quarantined: u64,
 }
 
-/// A target, and whether it is met.
+/// An objective, and whether it is met.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Objective {
     /// `success`, `lag`, `quality`, `run_time` or `cost`.
     pub name: &'static str,
-    /// What the value must be above, or below.
+    /// Bound that the value must stay above, or below.
     pub target: f64,
-    /// What it is: a share, hours, minutes or US dollars.
+    /// Measured value, in the unit of the objective: a share, hours, minutes or US dollars.
     pub value: Option<f64>,
-    /// Whether it is met; none without a value.
+    /// Whether the objective is met; `None` without a value.
     pub met: Option<bool>,
 }
 
-/// What a month costs, as far as can be told from a window of time.
+/// Estimated monthly cost, extrapolated from a window of time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CostEstimate {
     /// US dollars a month for each 1,000 artists.
     pub per_1000_artists: Option<f64>,
-    /// US dollars a month for those that were collected.
+    /// US dollars a month for the artists that were collected.
     pub monthly: Option<f64>,
-    /// Requests of the window.
+    /// Requests sent within the window.
     pub requests: u64,
-    /// Artists of the window.
+    /// Artists collected within the window.
     pub artists: u64,
-    /// What it rests on.
+    /// Sentence that says what the estimate is based on.
     pub basis: String,
 }
 
-/// How much something matters.
+/// How urgent a recommendation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Urgency {
-    /// At once.
+    /// Needs action at once.
     Urgent,
-    /// Soon.
+    /// Needs action soon.
     Warning,
-    /// Good to know.
+    /// For information.
     Notice,
 }
 
-/// What kind of thing should be done.
+/// Kind of a recommendation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecommendationKind {
-    /// More than half is not collected.
+    /// Less than half of the accounts are collected.
     MostlyFailing,
-    /// Less than four fifths are collected.
+    /// Less than four fifths of the accounts are collected.
     CompletionLow,
-    /// More than a tenth fails.
+    /// More than a tenth of the accounts fail.
     ErrorRateHigh,
     /// A platform does not answer.
     PlatformDown,
-    /// A release fails since it was activated.
+    /// A release has been failing since it was activated.
     ReleaseFailing,
-    /// A credential of the operator's is missing or dead.
+    /// A credential of the operator is missing or dead.
     CredentialDead,
-    /// A credential ends soon.
+    /// A credential expires soon.
     CredentialExpiring,
-    /// A platform has accounts and no release.
+    /// A platform has accounts but no active release.
     NoRelease,
-    /// Nothing was planned although somebody is to be collected.
+    /// Nothing was planned although accounts are eligible.
     NothingPlanned,
-    /// A host was not heard of.
+    /// A host stopped reporting itself.
     HostLost,
-    /// Accounts only their artists can mend.
+    /// Accounts that the artists have to reconnect.
     Reconnect,
-    /// Accounts should have been collected by now, and nobody tried.
+    /// Accounts should have been collected by now, and no attempt was made.
     Overdue,
-    /// Accounts wait for an allowance.
+    /// Accounts wait for a budget to reset.
     BudgetSpent,
-    /// Batches ended dead.
+    /// Batches used up their attempts.
     BatchesDead,
-    /// A webhook did not get everything.
+    /// A webhook has events that were not delivered.
     EventsUndelivered,
-    /// Values wait for an operator.
+    /// Quarantined values wait for an operator.
     QuarantineHeld,
     /// Active artists did not consent.
     NoConsent,
 }
 
-/// What should be done, and who or what is to blame.
+/// What to do, and what causes the problem.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recommendation {
-    /// What kind of thing.
+    /// Kind of the recommendation.
     pub kind: RecommendationKind,
-    /// How much it matters.
+    /// How urgent it is.
     pub urgency: Urgency,
-    /// For people.
+    /// Sentence that states the problem.
     pub sentence: String,
-    /// A command that mends it or shows more.
+    /// Command that fixes it or shows more.
     pub remedy: String,
-    /// Who or what is to blame.
+    /// What causes the problem.
     pub blame: Blame,
 }
 
-/// Who or what is to blame: as much of it as is known.
+/// What causes a problem, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Blame {
-    /// A platform.
+    /// Platform that is affected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// The first few of the accounts.
+    /// The first few of the affected accounts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<AccountName>,
-    /// A platform's allowance.
+    /// Name of a platform's budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
-    /// A host.
+    /// Name of a host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// A release: its version.
+    /// Version of a release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
-    /// A credential: its platform and slot.
+    /// Platform and slot of a credential.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// A webhook: its name.
+    /// Name of a webhook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
 }
@@ -393,21 +393,21 @@ pub struct Blame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertName {
-    /// Collected of planned, by platform.
+    /// Collected divided by planned, by platform.
     Completion,
-    /// Failed of planned, by platform.
+    /// Failed divided by planned, by platform.
     ErrorRate,
-    /// How late rows are stored, by platform; in hours.
+    /// How late rows are stored, by platform, in hours.
     Lag,
-    /// Values that pass validation, by platform.
+    /// Share of values that pass validation, by platform.
     Quality,
-    /// Accounts that only their artists can mend, by platform.
+    /// Share of accounts that the artists have to reconnect, by platform.
     ReconnectShare,
     /// Accounts that should have been planned and were not, by platform.
     NoData,
-    /// How long the longest run was at work; in minutes.
+    /// How long the longest run was running, in minutes.
     RunTime,
-    /// Hosts that were heard of no more.
+    /// Hosts that stopped reporting themselves.
     HostLost,
 }
 
@@ -446,25 +446,25 @@ impl AlertName {
     }
 }
 
-/// Where an alert stands.
+/// Current state of an alert.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Alert {
-    /// What it watches.
+    /// What the alert watches.
     pub name: AlertName,
-    /// Where; none where it is about no platform.
+    /// Platform that the alert is about; `None` if it is about all of them.
     pub platform: Option<Platform>,
-    /// Whether it is firing.
+    /// Whether the alert is firing.
     pub firing: bool,
-    /// Since when it is, or is not.
+    /// When it started or stopped firing.
     pub since: DateTime<Utc>,
-    /// The value that was last looked at.
+    /// The value at the last evaluation.
     pub value: f64,
-    /// What that was held against.
+    /// The threshold at the last evaluation.
     pub threshold: f64,
-    /// Since when the value has been worse than that although the alert does not fire yet.
+    /// Since when the value has been beyond the threshold, while the alert does not fire yet.
     pub worse_since: Option<DateTime<Utc>>,
-    /// How often it began or ceased to fire: what keeps two hosts from telling the same twice.
+    /// How often it started or stopped firing. The number keeps two hosts from reporting the same change twice.
     pub crossings: i64,
-    /// When it was last looked at.
+    /// When it was last evaluated.
     pub changed_at: DateTime<Utc>,
 }

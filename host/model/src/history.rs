@@ -1,4 +1,4 @@
-//! What is known of an account's other days: the accepted values that validation and growth compare a row with.
+//! An account's accepted values on other days, which validation and growth compare a row with.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct History {
 }
 
 impl History {
-    /// Adds one day's accepted values, with the basis its engagement rate was computed on. A day given twice is replaced.
+    /// Adds one day's accepted values, with the basis of its engagement rate. A day given twice is replaced.
     pub fn insert(&mut self, date: NaiveDate, values: BTreeMap<MetricName, Value>, basis: Option<EngagementBasis>) {
         self.days.insert(date, values);
         match basis {

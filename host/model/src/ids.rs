@@ -1,4 +1,4 @@
-//! Identifiers. Each is a type of its own, so that an artist's id can't be passed where an account's is meant.
+//! Identifiers. Each has its own type, so that an artist's id can't be passed as an account's.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ macro_rules! uuid_id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new id, ordered by time of creation.
+            /// A new id; ids sort by time of creation.
             #[must_use]
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
@@ -39,40 +39,40 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// The customer's artist.
+    /// Id of an artist, given by the customer.
     ArtistId
 );
 uuid_id!(
-    /// An artist's presence on one platform.
+    /// Id of an artist's account on one platform.
     AccountId
 );
 uuid_id!(
-    /// One collection for one logical date.
+    /// Id of a run: one collection for one logical date.
     RunId
 );
 uuid_id!(
-    /// The unit of work and of lease.
+    /// Id of a batch: the unit of work and of lease.
     BatchId
 );
 uuid_id!(
-    /// A stored raw document.
+    /// Id of a stored raw document.
     DocumentId
 );
 uuid_id!(
-    /// A stored credential.
+    /// Id of a stored credential.
     CredentialId
 );
 uuid_id!(
-    /// Somebody who is told of events.
+    /// Id of a webhook.
     WebhookId
 );
 
-/// The name space of account ids, itself the UUID of version 5 of `backline:account` under the URL name space.
+/// Namespace of account ids: the version 5 UUID of `backline:account` in the URL namespace.
 const ACCOUNT_IDS: Uuid = Uuid::from_u128(0x25ce_f8bf_da2d_5266_8c5a_5cbb_8ac2_db54);
 
 impl AccountId {
-    /// The id of an artist's account on a platform. It follows from what it names, so that importing a file again, or into another
-    /// database, gives the same ids.
+    /// The id of an artist's account on a platform. It is derived from the arguments, so that importing a file again,
+    /// or into another database, gives the same ids.
     #[must_use]
     pub fn of(artist: ArtistId, platform: &Platform, platform_id: &str) -> Self {
         let name = format!("{artist}/{platform}/{platform_id}");
@@ -80,21 +80,21 @@ impl AccountId {
     }
 }
 
-/// What is wrong with an identifier as it was given.
+/// Why an identifier is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdError {
     /// Not a UUID.
     #[error("'{given}' is not a UUID such as 018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d")]
     Uuid {
-        /// The text that was given.
+        /// The text that was parsed.
         given: String,
     },
-    /// Not a name a platform, slot or tenant may have.
+    /// Not a valid name of a platform, slot or tenant.
     #[error("'{given}' is not a valid {what}: use 1 to {max} of a-z, 0-9, '-' and '_', starting with a letter")]
     Name {
-        /// Which kind of name was expected.
+        /// Kind of name that was expected.
         what: &'static str,
-        /// The text that was given.
+        /// The text that was parsed.
         given: String,
         /// Longest permitted length, in characters.
         max: usize,
@@ -102,12 +102,12 @@ pub enum IdError {
     /// Not a SHA-256 digest.
     #[error("'{given}' is not a SHA-256 digest: 64 hexadecimal digits are expected, optionally after 'sha256:'")]
     Digest {
-        /// The text that was given.
+        /// The text that was parsed.
         given: String,
     },
 }
 
-/// Checks the grammar shared by platform, connector, slot and metric names.
+/// Checks the grammar that platform, connector, slot and metric names share.
 pub(crate) fn check_name(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
     let valid = !text.is_empty()
         && text.len() <= max
@@ -124,10 +124,10 @@ macro_rules! name_id {
         pub struct $name(String);
 
         impl $name {
-            /// Checks and takes a name.
+            /// Checks a name.
             ///
             /// # Errors
-            /// When the text is empty, too long, or has a character outside `a-z 0-9 - _`.
+            /// If the text is empty, too long, or has a character outside `a-z 0-9 - _`.
             pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
                 check_name($what, &text, $max)?;
@@ -185,11 +185,11 @@ macro_rules! name_id {
 pub(crate) use name_id;
 
 name_id!(
-    /// Where numbers come from: `youtube`, `apple_music`, or whatever a connector registers.
+    /// A platform that numbers come from: `youtube`, `apple_music`, or any other that a connector registers.
     Platform, "platform", 64
 );
 name_id!(
-    /// The customer an artist belongs to; budgets of attention are shared fairly between tenants.
+    /// The operator's customer that an artist belongs to. Workers are shared fairly between tenants.
     Tenant, "tenant", 64
 );
 
@@ -205,13 +205,13 @@ impl Default for Tenant {
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of some bytes.
+    /// The digest of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
-    /// The first twelve hexadecimal digits, for people.
+    /// The first twelve hexadecimal digits, for display.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

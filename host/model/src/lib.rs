@@ -1,6 +1,21 @@
-//! The words of Backline as types. Pure: no I/O, no clock, no other crate of the workspace.
+//! Backline's terms as types. Pure: no I/O and no other crate of the workspace. Only [`clock`] reads the time.
 //!
-//! Everything the stages hand each other is defined here, so that no stage needs to know another.
+//! Everything that the stages pass to each other is defined here, so that no stage needs to know another.
+//!
+//! ```
+//! use backline_model::{AccountId, ArtistId, OriginPattern, Platform};
+//!
+//! // An account's id follows from what it names, so that importing a file twice changes nothing.
+//! let artist = ArtistId::generate();
+//! let youtube = Platform::new("youtube")?;
+//! assert_eq!(AccountId::of(artist, &youtube, "UCx"), AccountId::of(artist, &youtube, "UCx"));
+//!
+//! // Origins are parsed, never compared as text.
+//! let below: OriginPattern = "https://*.example.com".parse()?;
+//! assert!("https://api.example.com".parse::<OriginPattern>()?.is_within(&below));
+//! assert!(!"https://api.example.com.evil.test".parse::<OriginPattern>()?.is_within(&below));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod account;
 pub mod clock;

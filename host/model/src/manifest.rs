@@ -1,6 +1,7 @@
-//! `connector.toml`: what a connector says of itself, and all it may ever ask for.
+//! `connector.toml`: what a connector is, and everything that it may ever ask for.
 //!
-//! It is embedded in the component as the custom section [`SECTION`] and read without running any of its code.
+//! The manifest is embedded in the component as the custom section [`SECTION`]. It is read without running the
+//! component.
 
 use std::collections::BTreeSet;
 
@@ -15,50 +16,77 @@ use super::metric::{Kind, MetricName, names};
 use super::origin::OriginPattern;
 use super::text::{misleads, printable};
 
-/// The name of the component's custom section that holds the manifest, as TOML text.
+/// Name of the component's custom section that holds the manifest as TOML text.
 pub const SECTION: &str = "backline:manifest";
 
-/// Largest manifest that is read, in bytes; the largest first-party one has under 8 KiB.
+/// Largest manifest that is read, in bytes. The largest first-party one has less than 8 KiB.
 pub const MANIFEST_BYTES_MAX: usize = 256 * 1024;
 
-/// Most accounts a batch may have. Bounds what one trap can cost before it is bisected.
+/// Most accounts of a batch. Limits how many accounts one trap affects before the batch is bisected.
 pub const BATCH_SIZE_MAX: u32 = 500;
 
-/// What is wrong with a manifest.
+/// Why a manifest is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not TOML, or not of the manifest's form.
+    /// Not TOML, or not in the manifest's form.
     #[error("the manifest can't be read: {0}")]
     Syntax(String),
-    /// Of the right form, with a value that makes no sense.
+    /// In the right form, with a value that is not valid.
     #[error("the manifest's {field} is wrong: {problem}")]
     Value {
-        /// Where.
+        /// Path of the field, such as `connector.batch_size`.
         field: String,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and what is expected.
         problem: String,
     },
 }
 
-/// The whole manifest.
+/// The whole manifest of a connector.
+///
+/// ```
+/// let manifest = backline_model::Manifest::parse(
+///     r#"
+///     [connector]
+///     name = "example"
+///     platform = "example"
+///     version = "1.0.0"
+///     api = "^1.0"
+///     title = "Example"
+///     batch_size = 50
+///
+///     [[host]]
+///     origin = "https://api.example.com"
+///     methods = ["GET"]
+///     reason = "followers of public profiles"
+///
+///     [[metric]]
+///     name = "followers"
+///     kind = "gauge"
+///     unit = "followers"
+///     "#,
+/// )?;
+/// assert_eq!(manifest.connector.batch_size, 50);
+/// assert_eq!(manifest.metric("followers").map(|entry| entry.unit.as_str()), Some("followers"));
+/// # Ok::<(), backline_model::manifest::ManifestError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Who it is.
+    /// Name, platform and version of the connector.
     pub connector: ConnectorInfo,
-    /// Where it may send requests.
+    /// Hosts that it may send requests to.
     #[serde(rename = "host", default)]
     pub hosts: Vec<HostRequest>,
-    /// Which secrets are injected where.
+    /// Secrets that it uses, and where the host injects them.
     #[serde(rename = "credential", default)]
     pub credentials: Vec<CredentialSlot>,
-    /// Allowances of the platform that must not be overspent.
+    /// Limits of the platform that must not be exceeded.
     #[serde(rename = "budget", default)]
     pub budgets: Vec<Budget>,
-    /// Requests it makes, for the plan.
+    /// Requests that it makes, for the plan.
     #[serde(rename = "request", default)]
     pub requests: Vec<RequestEstimate>,
-    /// Every metric it may report.
+    /// Every metric that it may report.
     #[serde(rename = "metric", default)]
     pub metrics: Vec<MetricEntry>,
     /// Dates on which the platform changed what a metric means.
@@ -76,50 +104,50 @@ fn any_object() -> Json {
     serde_json::json!({ "type": "object" })
 }
 
-/// Who the connector is.
+/// Name, platform and version of a connector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectorInfo {
-    /// Its name, such as `youtube`.
+    /// Name of the connector, such as `youtube`.
     pub name: String,
-    /// The platform it collects.
+    /// Platform that it collects.
     pub platform: Platform,
-    /// Its own version.
+    /// Version of the connector.
     pub version: Version,
-    /// Versions of `backline:connector` it can speak.
+    /// Versions of `backline:connector` that it supports.
     pub api: VersionReq,
-    /// For people.
+    /// Title shown to people.
     pub title: String,
-    /// For people.
+    /// Description shown to people.
     #[serde(default)]
     pub description: String,
-    /// Most accounts of one call to `fetch`.
+    /// Most accounts in one call to `fetch`.
     pub batch_size: u32,
-    /// Whether its failures weigh nothing in health.
+    /// Whether its failures are left out of the total health.
     #[serde(default)]
     pub optional: bool,
 }
 
-/// An HTTP method.
+/// A method of an HTTP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
-    /// Read.
+    /// `GET`, which reads.
     Get,
-    /// Read the headers.
+    /// `HEAD`, which reads the headers.
     Head,
-    /// Send.
+    /// `POST`, which sends.
     Post,
-    /// Replace.
+    /// `PUT`, which replaces.
     Put,
-    /// Change.
+    /// `PATCH`, which changes.
     Patch,
-    /// Remove.
+    /// `DELETE`, which removes.
     Delete,
 }
 
 impl Method {
-    /// The method as it stands in a request line.
+    /// The method as it is written in a request line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -133,19 +161,19 @@ impl Method {
     }
 }
 
-/// One origin the connector wants to reach.
+/// One origin that the connector wants to send requests to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostRequest {
-    /// Where.
+    /// Origin, or a pattern of origins.
     pub origin: OriginPattern,
-    /// How.
+    /// HTTP methods that it wants to use.
     pub methods: Vec<Method>,
-    /// Why, for the operator who is asked.
+    /// Why it needs them, for the operator who decides.
     pub reason: String,
 }
 
-/// How a secret is obtained and kept fresh. The exchange itself is the host's.
+/// How a secret is obtained and renewed. The host does this, never the connector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CredentialKind {
@@ -153,59 +181,59 @@ pub enum CredentialKind {
     ApiKey,
     /// A token that is sent as it is.
     Bearer,
-    /// OAuth 2 client credentials (RFC 6749, 4.4): one token for everybody.
+    /// OAuth 2 client credentials (RFC 6749, 4.4): one token for all accounts.
     Oauth2ClientCredentials,
-    /// OAuth 2 refresh token (RFC 6749, 6) that may rotate.
+    /// OAuth 2 refresh token (RFC 6749, 6), which may rotate.
     Oauth2RefreshToken,
-    /// Instagram's long-lived token: refreshed with itself.
+    /// Instagram's long-lived token, which is refreshed with itself.
     InstagramLongLived,
-    /// Apple's developer token: a JWT signed with ES256 by the host.
+    /// Apple's developer token: a JWT that the host signs with ES256.
     AppleDeveloperToken,
 }
 
-/// Whose secret it is.
+/// Who a secret belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
-    /// One for all accounts.
+    /// To the operator: one for all accounts.
     Operator,
-    /// One per account.
+    /// To an account: one for each.
     Account,
 }
 
-/// Where the secret goes in a request.
+/// Which part of a request the secret is put into.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Inject {
-    /// As a query parameter of this name.
+    /// A query parameter with this name.
     Query(String),
-    /// As `Authorization: Bearer …`.
+    /// The header `Authorization: Bearer …`.
     Bearer,
-    /// As a header of this name.
+    /// A header with this name.
     Header(String),
 }
 
-/// One secret the connector uses without ever seeing it.
+/// One secret that the connector uses and never sees.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CredentialSlot {
-    /// Its name.
+    /// Name of the slot.
     pub slot: String,
-    /// How it is obtained.
+    /// How the secret is obtained.
     pub kind: CredentialKind,
-    /// Whose it is.
+    /// Who the secret belongs to.
     pub owner: Owner,
-    /// Where it goes: `"bearer"`, `{ query = "key" }` or `{ header = "x-api-key" }`.
+    /// Where it is injected: `"bearer"`, `{ query = "key" }` or `{ header = "x-api-key" }`.
     pub inject: Inject,
-    /// The only origins it is sent to.
+    /// The only origins that it is sent to.
     pub hosts: Vec<OriginPattern>,
-    /// Where tokens come from, for the kinds that have such an endpoint. Reached by the host, never by the connector.
+    /// Token endpoint, for the kinds that have one. Only the host sends requests to it, never the connector.
     #[serde(default)]
     pub token_url: Option<url::Url>,
-    /// What the token endpoint calls the client id: TikTok says `client_key`.
+    /// Name of the client id in requests to the token endpoint: TikTok calls it `client_key`.
     #[serde(default = "client_id")]
     pub client_id_param: String,
-    /// For people.
+    /// Description shown to people.
     #[serde(default)]
     pub description: String,
 }
@@ -214,37 +242,37 @@ fn client_id() -> String {
     "client_id".to_owned()
 }
 
-/// When an allowance is granted anew.
+/// When a budget resets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum BudgetWindow {
-    /// After so many seconds.
+    /// After this number of seconds.
     Seconds(u32),
-    /// Daily at a time of a zone.
+    /// Daily at a local time.
     Daily {
         /// Local time of the reset.
         at: NaiveTime,
-        /// The platform's own zone.
+        /// Time zone of the platform.
         timezone: Tz,
     },
 }
 
-/// An allowance, counted per credential of a slot and shared by all hosts on one database.
+/// Units per window, counted for each credential of a slot and shared by all hosts of one database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// Its name, unique in the manifest.
+    /// Name of the budget, unique in the manifest.
     pub name: String,
-    /// Which credential's allowance it is.
+    /// Credential slot that the budget belongs to.
     pub slot: String,
     /// Units per window.
     pub limit: u64,
     /// `{ seconds = 60 }` or `{ daily = { at = "00:00:00", timezone = "America/Los_Angeles" } }`.
     pub window: BudgetWindow,
-    /// Units a request costs that no entry of `costs` fits.
+    /// Units of a request that matches no entry of `costs`.
     #[serde(default = "one")]
     pub default_cost: u64,
-    /// Units by path prefix; the longest prefix that fits decides, and 0 means that it does not count here.
+    /// Units by path prefix. The longest matching prefix decides; 0 means that the request does not count here.
     #[serde(default)]
     pub costs: Vec<PathCost>,
 }
@@ -253,7 +281,7 @@ fn one() -> u64 {
     1
 }
 
-/// What requests below a path cost.
+/// Cost of requests below a path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PathCost {
@@ -263,43 +291,44 @@ pub struct PathCost {
     pub units: u64,
 }
 
-/// What a number of requests depends on.
+/// What the number of requests is proportional to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Per {
-    /// Once a batch.
+    /// To the number of batches.
     Batch,
-    /// Once an account.
+    /// To the number of accounts.
     Account,
 }
 
-/// Which accounts a number of requests depends on.
+/// Accounts that the number of requests depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Of {
     /// Every account.
     #[default]
     All,
-    /// Those that were never collected: a connector remembers nothing of them yet.
+    /// Accounts that were never collected: the connector has no state of them yet.
     New,
-    /// Those that were collected before.
+    /// Accounts that were collected before.
     Known,
 }
 
-/// How many requests the connector makes, for the plan.
+/// Number of requests that the connector makes, for the plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestEstimate {
-    /// What for.
+    /// Name of the request.
     pub name: String,
-    /// Path, to find what it costs.
+    /// Path, which decides its cost.
     pub path: String,
-    /// Once a batch, or once an account.
+    /// Whether the number is for each batch or for each account.
     pub per: Per,
-    /// Which accounts: what is made once a batch is made in proportion to the batch's accounts of this kind, rounded up.
+    /// Accounts that cause the requests. Requests per batch are scaled by the share of these accounts in the batch,
+    /// rounded up.
     #[serde(default)]
     pub of: Of,
-    /// How many.
+    /// Number of requests.
     #[serde(default = "one")]
     pub count: u64,
 }
@@ -308,32 +337,32 @@ pub struct RequestEstimate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricEntry {
-    /// Its name.
+    /// Name of the metric.
     pub name: MetricName,
-    /// What kind of number it is.
+    /// Kind of number, which decides about rules and growth.
     pub kind: Kind,
     /// Its unit, such as `followers` or `percent`.
     pub unit: String,
-    /// Days a flow covers.
+    /// Days that a flow covers.
     #[serde(default)]
     pub window_days: Option<u16>,
-    /// Significant figures the platform rounds to: YouTube's subscribers have 3.
+    /// Significant figures that the platform rounds to: 3 for YouTube's subscribers.
     #[serde(default)]
     pub significant_figures: Option<u8>,
-    /// For people.
+    /// Description shown to people.
     #[serde(default)]
     pub description: String,
 }
 
-/// A date on which the platform changed what a metric means: no growth is computed across it, and it raises no alarm.
+/// A date on which the platform changed what a metric means. No growth is computed across it, and it raises no alarm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DefinitionBreak {
-    /// Which metric.
+    /// Metric that changed.
     pub metric: MetricName,
-    /// The first date of the new meaning.
+    /// First date with the new meaning.
     pub date: NaiveDate,
-    /// What changed, and the source.
+    /// What changed, with the source.
     pub note: String,
 }
 
@@ -341,23 +370,24 @@ pub struct DefinitionBreak {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Most days documents may be kept; none means the host's default.
+    /// Most days that documents may be kept; `None` means the host's default.
     pub documents_days: Option<u32>,
-    /// Most days metrics may be kept without refresh; none means the host's default.
+    /// Most days that metrics may be kept without a refresh; `None` means the host's default.
     pub metrics_days: Option<u32>,
-    /// Whether these days hold only for accounts whose owner has not authorised this: those without a credential of their own.
+    /// Whether these limits apply only to accounts without their own credential: the owners of the others have
+    /// authorised longer storage.
     pub unless_authorised: bool,
     /// Whether the platform forbids AI use of its data.
     pub forbids_ai: bool,
-    /// The source of all this.
+    /// Source of these terms.
     pub note: String,
 }
 
 impl Manifest {
-    /// Reads and checks a manifest.
+    /// Parses and checks a manifest.
     ///
     /// # Errors
-    /// [`ManifestError`] names the field and what would be right.
+    /// [`ManifestError`] names the field and what is expected.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         if text.len() > MANIFEST_BYTES_MAX {
             return Err(ManifestError::Syntax(format!("it has {} bytes, more than {MANIFEST_BYTES_MAX}", text.len())));
@@ -368,13 +398,13 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The catalogue's entry of a metric.
+    /// The catalogue's entry for a metric.
     #[must_use]
     pub fn metric(&self, name: &str) -> Option<&MetricEntry> {
         self.metrics.iter().find(|entry| entry.name.as_str() == name)
     }
 
-    /// A credential slot by name.
+    /// The credential slot with this name.
     #[must_use]
     pub fn slot(&self, name: &str) -> Option<&CredentialSlot> {
         self.credentials.iter().find(|slot| slot.slot == name)
@@ -398,7 +428,7 @@ impl Manifest {
             if host.reason.trim().is_empty() {
                 return wrong(
                     format!("host {}", host.origin),
-                    "it gives no reason; the operator who is asked needs one".into(),
+                    "it gives no reason; write one for the operator, who decides by it".into(),
                 );
             }
         }
@@ -425,7 +455,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// The operator decides by what is shown of the manifest, so that nothing in it may disturb how it is shown.
+    /// The operator decides by what is shown of the manifest, so nothing in it may change how it is displayed.
     fn check_texts(&self) -> Result<(), ManifestError> {
         let whole = serde_json::to_value(self).map_err(|error| ManifestError::Syntax(error.to_string()))?;
         match misleading_text(&whole, "") {
@@ -512,10 +542,10 @@ impl Manifest {
 }
 
 impl Budget {
-    /// What a request to this path costs, in the budget's units.
+    /// Cost of a request to this path, in the budget's units.
     ///
-    /// A server may take a path written in another way for the same one. Where that way has another cost, the higher one is due,
-    /// so that no spelling is cheaper than the plain one.
+    /// A server may treat a path that is spelled in another way as the same one. If that spelling has another cost, the
+    /// higher one is charged, so that no spelling is cheaper than the plain one.
     #[must_use]
     pub fn cost_of(&self, path: &str) -> u64 {
         let plain = plain_path(path);
@@ -524,10 +554,11 @@ impl Budget {
         as_written.max(as_meant)
     }
 
-    /// Whether no request costs less than under other terms.
+    /// Whether no request costs less than under the other terms.
     #[must_use]
     pub fn never_cheaper_than(&self, other: &Self) -> bool {
-        // What a path costs, as written and as meant, is decided by the longest prefix that fits, so that the prefixes stand for all paths.
+        // The longest matching prefix decides what a path costs, both as written and as normalised, so comparing the
+        // prefixes compares all paths.
         let as_written = |budget: &Self, path: &str| budget.longest_prefix(|prefix| path.starts_with(prefix));
         let as_meant =
             |budget: &Self, path: &str| budget.longest_prefix(|prefix| path.starts_with(&plain_path(prefix)));
@@ -548,7 +579,7 @@ impl Budget {
     }
 }
 
-/// How often a path may have been percent-encoded over and still be recognised.
+/// How often a path may be percent-encoded and still be recognised.
 const ENCODED_TIMES_MAX: usize = 4;
 
 /// The path as a lenient server may read it: decoded, without parameters, empty and dot segments, in lower case.
@@ -592,7 +623,8 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// Where in the manifest a text misleads. Descriptions, notes and the settings' schema may have several lines.
+/// Which field of the manifest has misleading text. Descriptions, notes and the settings' schema may have several
+/// lines.
 fn misleading_text(json: &Json, field: &str) -> Option<String> {
     let below = |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
     let several_lines = field.starts_with("settings") || field.ends_with("description") || field.ends_with("note");
@@ -601,14 +633,15 @@ fn misleading_text(json: &Json, field: &str) -> Option<String> {
         Json::String(text) => wrong(text).then(|| field.to_owned()),
         Json::Array(items) => items.iter().find_map(|item| misleading_text(item, field)),
         Json::Object(entries) => entries.iter().find_map(|(name, value)| {
-            // A name of the settings' schema is the author's own text too.
+            // The names in the settings' schema are the author's text too.
             if wrong(name) { Some(field.to_owned()) } else { misleading_text(value, &below(name)) }
         }),
         _ => None,
     }
 }
 
-/// Whether a header of this name can carry a secret: a token (RFC 9110, 5.6.2), and none that frames or routes the request.
+/// Whether a header of this name can carry a secret: its name is a token (RFC 9110, 5.6.2), and it does not frame or
+/// route the request.
 fn is_header_of_its_own(name: &str) -> bool {
     const OF_THE_HOST: [&str; 10] = [
         "host",
@@ -629,16 +662,9 @@ fn is_header_of_its_own(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::manifest_with;
 
-    const MANIFEST: &str = r#"
-        [connector]
-        name = "example"
-        platform = "example"
-        version = "1.0.0"
-        api = "^1.0"
-        title = "Example"
-        batch_size = 10
-
+    const TABLES: &str = r#"
         [[host]]
         origin = "https://api.test"
         methods = ["GET"]
@@ -659,14 +685,19 @@ mod tests {
         costs = [{ path = "/v1/search", units = 100 }, { path = "/v1/free", units = 0 }]
     "#;
 
+    fn with(from: &str, to: &str) -> Result<Manifest, ManifestError> {
+        let text = manifest_with(TABLES);
+        assert!(text.contains(from), "{from}");
+        Manifest::parse(&text.replace(from, to))
+    }
+
     fn problem_with(from: &str, to: &str) -> String {
-        assert!(MANIFEST.contains(from), "{from}");
-        Manifest::parse(&MANIFEST.replace(from, to)).expect_err(to).to_string()
+        with(from, to).expect_err(to).to_string()
     }
 
     #[test]
     fn no_spelling_of_a_path_is_cheaper_than_the_plain_one() {
-        let manifest = Manifest::parse(MANIFEST).expect("a valid manifest");
+        let manifest = Manifest::parse(&manifest_with(TABLES)).expect("a valid manifest");
         let cost = |path: &str| manifest.budgets[0].cost_of(path);
         assert_eq!((cost("/v1/search"), cost("/v1/search/x"), cost("/v1/free"), cost("/v1/other")), (100, 100, 0, 1));
         for disguised in [
@@ -685,7 +716,7 @@ mod tests {
         ] {
             assert_eq!(cost(disguised), 100, "{disguised}");
         }
-        // Nor is a costly spelling made cheaper by what it may mean.
+        // A path is charged its own price even if it can be read as a cheaper one.
         assert_eq!(cost("/v1/search/..%2ffree"), 100);
         assert_eq!((cost("%"), cost("/%zz"), cost("/%ff/..")), (1, 1, 1));
     }
@@ -704,8 +735,8 @@ mod tests {
             let problem = problem_with("x-api-key", name);
             assert!(problem.contains("credential app") || problem.contains("inject"), "{name}: {problem}");
         }
-        assert!(Manifest::parse(&MANIFEST.replace("{ header = \"x-api-key\" }", "{ query = \"\" }")).is_err());
-        assert!(Manifest::parse(&MANIFEST.replace("x-api-key", "Authorization")).is_ok());
+        assert!(with("{ header = \"x-api-key\" }", "{ query = \"\" }").is_err());
+        assert!(with("x-api-key", "Authorization").is_ok());
     }
 
     #[test]
@@ -720,8 +751,7 @@ mod tests {
             assert!(problem.contains(field), "{problem}");
             assert!(!problem.contains(['\u{1b}', '\u{202e}']), "{problem}");
         }
-        let described = MANIFEST.replace("batch_size", "description = \"two\\nlines\"\nbatch_size");
-        assert!(Manifest::parse(&described).is_ok());
+        assert!(with("batch_size", "description = \"two\\nlines\"\nbatch_size").is_ok());
         let raw = Manifest::parse("[connector]\nname = \u{1b}[2J").expect_err("refused").to_string();
         assert!(!raw.contains('\u{1b}'), "{raw}");
     }

@@ -1,5 +1,5 @@
-//! How two observations of one account and date become one row: metric by metric, the newer observation wins, and an
-//! absence never replaces a value. So a rerun that half fails harms nothing, whatever the order in which results arrive.
+//! Merges two observations of one account and date into one row, metric by metric: the newer observation wins, and an
+//! absence never replaces a value. So a rerun that half fails does no harm, in whatever order results arrive.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,12 @@ use super::row::MetricsRow;
 impl MetricsRow {
     /// Merges a new observation into the stored row of the same account and date.
     ///
-    /// - A metric both rows have a value for: the later observed one; at equal times the incoming one.
-    /// - A metric only one row has a value for: that value, with its own time in `observed`.
-    /// - A metric neither has: the reason the later row gives.
-    /// - `coverage` goes with its value, and `engagement` with the engagement rate it explains.
-    /// - Everything that describes the observation as a whole (window, findings, score, notes, release, run, document) is the later row's.
+    /// A metric with a value in both rows: the later observation; at equal times the incoming one.
+    /// A metric with a value in one row only: that value, with its own time in `observed`.
+    /// A metric with no value: the reason of the later row.
+    /// `coverage` stays with its value, and `engagement` with the engagement rate that it explains.
+    /// Everything that describes the whole observation (window, findings, score, notes, release, run, document): the
+    /// later row's.
     #[must_use]
     pub fn merge(existing: Self, new: Self) -> Self {
         debug_assert_eq!(
@@ -21,7 +22,7 @@ impl MetricsRow {
             (new.account_id, new.metric_date),
             "rows of different accounts or dates are different rows"
         );
-        // From here on, `latest` wins wherever the values themselves don't decide.
+        // From here on, `latest` wins unless the values themselves decide.
         let incoming_is_latest = new.observed_at >= existing.observed_at;
         let (latest, earlier) = if incoming_is_latest { (new, existing) } else { (existing, new) };
 
@@ -35,7 +36,7 @@ impl MetricsRow {
             [&latest, &earlier].into_iter().flat_map(|row| row.values.keys().chain(row.absent.keys())).collect();
         for metric in metrics {
             let source = match (latest.values.contains_key(metric), earlier.values.contains_key(metric)) {
-                // The earlier row may hold a value of a still later observation only if it was itself merged; ties go to the incoming row.
+                // The earlier row can hold a later value only if it was itself merged. Ties go to the incoming row.
                 (true, true) => match latest.observed_at(metric).cmp(&earlier.observed_at(metric)) {
                     std::cmp::Ordering::Greater => &latest,
                     std::cmp::Ordering::Less => &earlier,
@@ -166,22 +167,33 @@ mod tests {
         assert_eq!(MetricsRow::merge(with_rate, without).engagement, Some(counted));
     }
 
+    /// Observations of one account and date, in order of time and shuffled.
+    fn observations() -> impl Strategy<Value = (Vec<MetricsRow>, Vec<MetricsRow>)> {
+        let observation = prop::collection::btree_map(0..4usize, prop::option::of(0..100i64), 0..4);
+        prop::collection::vec(observation, 1..6)
+            .prop_map(|observations| {
+                (0i64..).zip(observations).map(|(minute, observation)| observed(minute, &observation)).collect()
+            })
+            .prop_flat_map(|rows: Vec<MetricsRow>| (Just(rows.clone()), Just(rows).prop_shuffle()))
+    }
+
+    /// The row of one observation: a value, or an absence, for some of four metrics.
+    fn observed(minute: i64, observation: &BTreeMap<usize, Option<i64>>) -> MetricsRow {
+        let metrics = ["followers", "likes", "comments", ENGAGEMENT_RATE];
+        let values: Vec<_> =
+            observation.iter().filter_map(|(metric, value)| Some((metrics[*metric], (*value)?))).collect();
+        let absent: Vec<_> =
+            observation.iter().filter(|(_, value)| value.is_none()).map(|(metric, _)| metrics[*metric]).collect();
+        let basis = EngagementBasis::Views;
+        let counted = Engagement { interactions: minute, base: None, basis, posts_counted: 1, posts_skipped: 0 };
+        let has_rate = values.iter().any(|(metric, _)| *metric == ENGAGEMENT_RATE);
+        MetricsRow { engagement: has_rate.then_some(counted), ..row(minute, &values, &absent) }
+    }
+
     proptest! {
-        /// However the results of a day arrive, the same values and times are stored.
+        /// In whatever order the results of a day arrive, the same values and times are stored.
         #[test]
-        fn any_order_of_merges_gives_the_same_values(
-            (in_order, shuffled) in prop::collection::vec(prop::collection::btree_map(0..4usize, prop::option::of(0..100i64), 0..4), 1..6)
-                .prop_map(|observations| {
-                    let metrics = ["followers", "likes", "comments", ENGAGEMENT_RATE];
-                    (0i64..).zip(observations).map(|(minute, observation)| {
-                        let values: Vec<_> = observation.iter().filter_map(|(metric, value)| Some((metrics[*metric], (*value)?))).collect();
-                        let absent: Vec<_> = observation.iter().filter(|(_, value)| value.is_none()).map(|(metric, _)| metrics[*metric]).collect();
-                        let counted = Engagement { interactions: minute, base: None, basis: EngagementBasis::Views, posts_counted: 1, posts_skipped: 0 };
-                        MetricsRow { engagement: values.iter().any(|(metric, _)| *metric == ENGAGEMENT_RATE).then_some(counted), ..row(minute, &values, &absent) }
-                    }).collect::<Vec<_>>()
-                })
-                .prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
-        ) {
+        fn any_order_of_merges_gives_the_same_values((in_order, shuffled) in observations()) {
             let expected = in_order.into_iter().reduce(MetricsRow::merge).unwrap();
             let merged = shuffled.iter().cloned().reduce(MetricsRow::merge).unwrap();
             prop_assert_eq!(&merged.values, &expected.values);
@@ -191,7 +203,8 @@ mod tests {
             prop_assert_eq!(merged.document_id, expected.document_id);
             prop_assert!(merged.values.keys().all(|metric| !merged.absent.contains_key(metric)));
             // Grouping does not matter either: (a (b (c d))) is ((a b) c) d.
-            let from_the_right = shuffled.into_iter().rev().reduce(|later, earlier| MetricsRow::merge(earlier, later)).unwrap();
+            let backwards = shuffled.into_iter().rev();
+            let from_the_right = backwards.reduce(|later, earlier| MetricsRow::merge(earlier, later)).unwrap();
             prop_assert_eq!(from_the_right.values, expected.values);
         }
     }

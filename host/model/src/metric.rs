@@ -1,4 +1,4 @@
-//! Metric names, values, and why a value is missing.
+//! Metric names, values, and reasons for a missing value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,29 +8,29 @@ use serde::{Deserialize, Serialize};
 use super::ids::{IdError, check_name, name_id};
 
 name_id!(
-    /// A metric's name as the `metrics` table knows it: `followers`, `engagement_rate`, or an extra one of a connector.
+    /// Name of a metric as in the `metrics` table: `followers`, `engagement_rate`, or an extra metric of a connector.
     MetricName, "metric name", 64
 );
 
-/// Names with a column of their own in `metrics`; every other metric of a catalogue is stored in `extra`.
+/// Names with their own column in `metrics`; every other metric of a catalogue is stored in `extra`.
 pub mod names {
-    /// Followers, or subscribers.
+    /// Followers or subscribers of the account.
     pub const FOLLOWERS: &str = "followers";
-    /// Accounts followed.
+    /// Accounts that the account follows.
     pub const FOLLOWING: &str = "following";
     /// Posts or videos published, lifetime.
     pub const POSTS_COUNT: &str = "posts_count";
-    /// Percent, computed by the host.
+    /// Engagement rate in percent, computed by the host.
     pub const ENGAGEMENT_RATE: &str = "engagement_rate";
     /// Views of the window's posts, of every kind.
     pub const CONTENT_VIEWS: &str = "content_views";
-    /// Streams.
+    /// Streams, as the platform counts them.
     pub const STREAMS: &str = "streams";
-    /// Monthly listeners.
+    /// Monthly listeners of the artist.
     pub const MONTHLY_LISTENERS: &str = "monthly_listeners";
     /// Views of the window's videos.
     pub const VIDEO_VIEWS: &str = "video_views";
-    /// Views, lifetime, of the whole account.
+    /// Views of the whole account, lifetime.
     pub const TOTAL_VIEWS: &str = "total_views";
     /// Likes of the window's posts.
     pub const LIKES: &str = "likes";
@@ -38,16 +38,16 @@ pub mod names {
     pub const COMMENTS: &str = "comments";
     /// Shares of the window's posts.
     pub const SHARES: &str = "shares";
-    /// An index, 0 to 100. Never turned into streams.
+    /// The platform's own score, 0 to 100. Never converted into streams.
     pub const POPULARITY: &str = "popularity";
-    /// Releases inside the window.
+    /// Releases published inside the window.
     pub const RECENT_RELEASES: &str = "recent_releases";
-    /// Title of the platform's first-ranked track.
+    /// Title of the track that the platform ranks first.
     pub const TOP_TRACK: &str = "top_track";
-    /// Genres; an empty list means the platform has not classified the artist.
+    /// Genres; an empty list means that the platform has not classified the artist.
     pub const GENRES: &str = "genres";
 
-    /// Every name with a column of its own.
+    /// Every name with its own column.
     pub const COLUMNS: [&str; 16] = [
         FOLLOWERS,
         FOLLOWING,
@@ -68,22 +68,22 @@ pub mod names {
     ];
 }
 
-/// One value.
+/// Value of a metric.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// A count: 64 bits, since recorded counters pass 2^31.
+    /// A count. 64 bits, since counters of more than 2^31 have been seen.
     Integer(i64),
     /// A ratio or an index.
     Decimal(f64),
-    /// A title.
+    /// A single title.
     Text(String),
     /// A list of titles, possibly empty.
     Texts(Vec<String>),
 }
 
 impl Value {
-    /// The value as a number, where it is one.
+    /// The value as a number; `None` for titles.
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         match self {
@@ -97,7 +97,7 @@ impl Value {
         }
     }
 
-    /// The value as a count, where it is one.
+    /// The value as a count; `None` for everything else.
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {
         match self {
@@ -122,17 +122,17 @@ impl fmt::Display for Value {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Absence {
-    /// The platform has no such number.
+    /// The platform does not publish this number.
     NotOffered,
     /// The owner hides it.
     Hidden,
     /// Scope or plan does not include it.
     NotAuthorized,
-    /// The thing that would carry it does not exist.
+    /// The object that would carry it does not exist.
     NotFound,
-    /// It exists, and could not be had this time.
+    /// It exists, but could not be fetched this time.
     Unavailable,
-    /// It came, and this validation rule withheld it.
+    /// The connector reported it, and this validation rule withheld it.
     Rejected(String),
 }
 
@@ -151,7 +151,7 @@ impl fmt::Display for Absence {
 
 /// The text names no absence.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("'{0}' is no reason for a missing metric")]
+#[error("'{0}' is not a reason for a missing metric")]
 pub struct AbsenceError(String);
 
 impl FromStr for Absence {
@@ -186,19 +186,19 @@ impl From<Absence> for String {
     }
 }
 
-/// What kind of number a metric is; decides which rules and which growth apply to it.
+/// What kind of number a metric is. The kind decides which rules and which growth apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// A level that may rise and fall: followers.
+    /// A level that may rise and fall, such as followers.
     Gauge,
-    /// A lifetime total that should never fall: total views.
+    /// A lifetime total that should never fall, such as total views.
     Counter,
-    /// A sum over the trailing window: likes of the last 28 days' posts.
+    /// A sum over the trailing window, such as likes of the last 28 days' posts.
     Flow,
-    /// A quotient in percent: engagement rate.
+    /// A quotient in percent, such as the engagement rate.
     Ratio,
-    /// A platform's own score: popularity.
+    /// A platform's own score, such as popularity.
     Index,
     /// A title, or a list of titles.
     Label,
@@ -211,7 +211,7 @@ impl Kind {
         matches!(self, Self::Gauge | Self::Counter | Self::Flow)
     }
 
-    /// Whether growth is computed for it.
+    /// Whether growth is computed for this kind.
     #[must_use]
     pub fn has_growth(self) -> bool {
         !matches!(self, Self::Label)

@@ -1,8 +1,8 @@
 //! Where a connector may send requests: exact origins, and the patterns of the allow-list.
 //!
-//! The grammar is `https://host[:port]` or `https://*.domain[:port]`, and nothing else: no path, no query, no user,
-//! no bare `*`, no `*foo`, no IP range. A pattern is parsed, never compared as text, so that
-//! `https://*.example.com` can't match `https://evil-example.com` or `https://a.example.com.evil.test`.
+//! The grammar is `https://host[:port]` or `https://*.domain[:port]`, and nothing else: no path, no query, no user, no
+//! bare `*`, no `*foo`, no IP range. A pattern is parsed, never compared as text, so that `https://*.example.com` can't
+//! match `https://evil-example.com` or `https://a.example.com.evil.test`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-/// What is wrong with an origin or a pattern as it was given.
+/// Why an origin or a pattern is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("'{given}' is not an allowed origin: {problem}; write https://host, https://host:port or https://*.domain")]
 pub struct OriginError {
@@ -29,7 +29,7 @@ impl Origin {
     /// The origin of a URL.
     ///
     /// # Errors
-    /// When the scheme is not `https`, a user or password is present, or there is no host.
+    /// If the scheme is not `https`, if a user or password is present, or if there is no host.
     pub fn of(url: &Url) -> Result<Self, OriginError> {
         let wrong =
             |problem| OriginError { given: format!("{}://{}", url.scheme(), url.host_str().unwrap_or("")), problem };
@@ -49,7 +49,7 @@ impl Origin {
         &self.host
     }
 
-    /// The port, 443 where none was given.
+    /// The port, 443 if none was given.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -70,12 +70,12 @@ pub struct OriginPattern {
     /// The exact host, or the domain below the wildcard.
     host: String,
     port: u16,
-    /// Whether any host *below* the domain matches (never the domain itself).
+    /// Whether the pattern matches every host *below* the domain (never the domain itself).
     any_subdomain: bool,
 }
 
 impl OriginPattern {
-    /// Whether a request to this origin is covered.
+    /// Whether the pattern allows a request to this origin.
     #[must_use]
     pub fn matches(&self, origin: &Origin) -> bool {
         if origin.port != self.port {
@@ -87,7 +87,7 @@ impl OriginPattern {
         origin.host.strip_suffix(&self.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
     }
 
-    /// Whether everything this pattern covers is covered by `other` too.
+    /// Whether `other` matches every origin that this pattern matches.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         if self.port != other.port {
@@ -105,7 +105,7 @@ impl OriginPattern {
         }
     }
 
-    /// The exact origin, where this is no wildcard.
+    /// The exact origin; `None` if the pattern is a wildcard.
     #[must_use]
     pub fn exact(&self) -> Option<Origin> {
         (!self.any_subdomain).then(|| Origin { host: self.host.clone(), port: self.port })
@@ -147,7 +147,7 @@ impl FromStr for OriginPattern {
         if any_subdomain && !host.contains('.') {
             return Err(wrong("a wildcard needs at least two labels after it"));
         }
-        // `Url` rewrites forms such as 0x7f.1 to an address; what was written must be what is meant.
+        // `Url` rewrites forms such as 0x7f.1 to an address. A pattern must be written as the host it means.
         let written = authority
             .rsplit_once(':')
             .filter(|(_, port)| !port.is_empty() && port.chars().all(|c| c.is_ascii_digit()))

@@ -1,4 +1,4 @@
-//! How one account ended in one run.
+//! Outcomes: how one account ended in one run.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 pub enum FailureClass {
     /// The platform has no such account.
     NotFound,
-    /// Only the artist can mend it.
+    /// The artist has to reconnect the account.
     Reconnect,
     /// Scope or plan does not allow it.
     Forbidden,
-    /// The operator's configuration is at fault.
+    /// The operator's configuration is wrong.
     Misconfigured,
     /// Manifest or grant does not allow a request the connector needs.
     Denied,
-    /// The slot holds no usable secret.
+    /// The credential slot holds no usable secret.
     CredentialMissing,
-    /// Too fast, and the retries are used up.
+    /// The platform limited the rate, and the retries are used up.
     RateLimited,
     /// The platform failed.
     Unavailable,
@@ -27,13 +27,13 @@ pub enum FailureClass {
     Unexpected,
     /// The connector trapped.
     Trapped,
-    /// The connector passed its deadline or its CPU time.
+    /// The connector exceeded its deadline or its CPU time.
     TimedOut,
-    /// The connector passed its memory, output or another bound.
+    /// The connector exceeded its memory, output or another limit.
     LimitExceeded,
-    /// The connector could not turn its own document into a snapshot.
+    /// The connector could not convert its own document into a snapshot.
     NotNormalised,
-    /// A fault of the host's own.
+    /// The host failed.
     Internal,
 }
 
@@ -65,18 +65,19 @@ impl FailureClass {
         matches!(self, Self::RateLimited | Self::Unavailable | Self::Internal)
     }
 
-    /// Whether the release that collected may be at fault. A platform that fails or is asked too fast, and the host's own faults, say nothing
-    /// about a release. Everything else may: a release that asks for the wrong thing is told "not found" or "forbidden".
+    /// Whether the release that collected may be at fault. A platform that fails or limits the rate, and the host's own
+    /// failures, say nothing about a release. Everything else may: a release that asks for the wrong thing gets "not
+    /// found" or "forbidden".
     ///
-    /// These are exactly the classes that no further attempt is made for, so that an account that speaks against a release does so when it
-    /// ends, and once.
+    /// These are exactly the classes that are not retried, so that an account counts against a release once, when it
+    /// ends.
     #[must_use]
     pub fn may_be_the_releases_fault(self) -> bool {
         !self.is_retryable()
     }
 }
 
-/// Why an account was not collected although nobody failed.
+/// Why an account was not collected, without a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exclusion {
@@ -88,7 +89,7 @@ pub enum Exclusion {
     NoConsent,
     /// The operator switched the account off.
     AccountDisabled,
-    /// The artist must connect the account anew.
+    /// The artist has to reconnect the account.
     ReconnectNeeded,
     /// No release is active for the platform.
     NoConnector,
@@ -113,25 +114,25 @@ impl Exclusion {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// Stored.
+    /// The account's metrics were stored.
     Collected,
-    /// An allowance is spent; neither a failure nor an attempt.
+    /// A budget is spent. Counts neither as a failure nor as an attempt.
     Deferred {
-        /// When the allowance is granted anew.
+        /// When the budget resets.
         until: DateTime<Utc>,
-        /// Which allowance.
+        /// Message that names the budget.
         message: String,
     },
-    /// Not to be collected.
+    /// The account was left out of the plan.
     Excluded {
-        /// Why.
+        /// Why it was left out.
         reason: Exclusion,
     },
-    /// Failed.
+    /// The collection failed.
     Failed {
-        /// Decides what happens next.
+        /// Class that decides what happens next.
         class: FailureClass,
-        /// For people; secrets are already blanked out.
+        /// Message shown to people, with secrets redacted.
         message: String,
     },
 }

@@ -1,7 +1,7 @@
-//! What is kept about an artist, and where: the registry of all tables, and how an artist is recognised in a text.
+//! Where data about an artist is stored: the registry of all tables, and how an artist is recognised in a text.
 //!
-//! Erasing, exporting and searching go by this registry, and a test compares it with both databases: a table that is missing here, or a
-//! column of a table with an artist's rows that is not named, fails it.
+//! Erasure, export and search use this registry. A test compares it with both databases: it fails if a table is missing
+//! here, or if a column of a table with an artist's rows is not named.
 
 use std::collections::BTreeMap;
 
@@ -14,66 +14,67 @@ use uuid::Uuid;
 use super::account::Account;
 use super::ids::ArtistId;
 
-/// What stands where an identifier stood.
+/// Text that replaces an identifier.
 pub const BLANK: &str = "[erased]";
 
-/// Digits from which on an identifier made of digits alone is told from a number by its length; below, it must stand by itself.
+/// From this length on, an identifier of digits is recognised inside letters; a shorter one must stand by itself.
 const DIGITS_DISTINCT: usize = 8;
 
-/// Characters from which on any other identifier is told from a part of a longer word.
+/// From this length on, any other identifier is recognised inside a longer word.
 const CHARACTERS_DISTINCT: usize = 16;
 
-/// Shortest text of an account's settings that is taken for an identifier, in characters.
+/// Shortest text of an account's settings that counts as an identifier, in characters.
 const SETTING_MIN: usize = 3;
 
-/// What the name of a setting must hold for its value to be taken for an identifier: a region or a version is none.
+/// A setting's value counts as an identifier if its name contains one of these. A region or a version is not an
+/// identifier.
 const NAMING_SETTINGS: [&str; 8] = ["id", "handle", "user", "name", "channel", "url", "login", "profile"];
 
 /// A table of the database.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
-    /// Its name.
+    /// Name of the table.
     pub name: &'static str,
-    /// What it holds about artists.
+    /// What it stores about artists.
     pub holds: Holds,
-    /// Columns of free text that may name an artist although the row is about none, or about another.
+    /// Free-text columns that may name an artist although the row is about none, or about another.
     pub texts: &'static [&'static str],
 }
 
-/// What a table holds about artists.
+/// What a table stores about artists.
 #[derive(Clone, Copy, Debug)]
 pub enum Holds {
-    /// Rows that are about an artist: they are erased, and exported.
+    /// Rows about an artist, which are erased and exported.
     Rows(Rows),
-    /// Nothing; with the reason why that is so.
+    /// Nothing, with the reason why.
     Nothing(&'static str),
 }
 
-/// How rows about an artist are found, and what they are made of.
+/// How rows about an artist are found, and their columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows {
-    /// By which way they are reached.
+    /// How they are found from an artist's id.
     pub reached: Reached,
-    /// The columns that put them in order.
+    /// Columns that they are sorted by.
     pub order: &'static str,
-    /// Every column, with what it holds after a colon where that is no text; see [`ColumnKind`].
+    /// Every column; a colon and a letter follow if it is not text, see [`ColumnKind`].
     columns: &'static str,
 }
 
-/// From an artist's id to a table's rows; each names the table's column.
+/// How a table's rows are found from an artist's id. Each variant holds the name of the table's column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
-    /// The artist's id.
+    /// By the artist's id.
     Artist(&'static str),
-    /// The id of one of the artist's accounts.
+    /// By the ids of the artist's accounts.
     Account(&'static str),
-    /// The id of a credential of one of these.
+    /// By the ids of these accounts' credentials.
     Credential(&'static str),
-    /// The number of an event about the artist.
+    /// By the numbers of events about the artist.
     Event(&'static str),
 }
 
-/// What a column holds.
+/// Type of a column's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// Text, ids and dates; no mark.
@@ -88,14 +89,14 @@ pub enum ColumnKind {
     Time,
     /// `b`: yes or no.
     Flag,
-    /// `d`: a compressed document, which is exported as a file of its own.
+    /// `d`: a compressed document, which is exported as a separate file.
     Document,
-    /// `x`: never exported: a sealed secret, or what concerns hosts and not artists.
+    /// `x`: never exported: a sealed secret, or data about hosts, not artists.
     Withheld,
 }
 
 impl Rows {
-    /// Every column with what it holds, in the order of the table.
+    /// Every column with its type, in the order of the table.
     #[must_use]
     pub fn columns(&self) -> Vec<(&'static str, ColumnKind)> {
         let column = |text: &'static str| match text.split_once(':') {
@@ -106,7 +107,7 @@ impl Rows {
             Some((name, "t")) => (name, ColumnKind::Time),
             Some((name, "b")) => (name, ColumnKind::Flag),
             Some((name, "d")) => (name, ColumnKind::Document),
-            // What nobody has thought about is not given away.
+            // `x`, or an unknown letter: a column of unknown content is never exported.
             Some((name, _)) => (name, ColumnKind::Withheld),
         };
         self.columns.split_whitespace().map(column).collect()
@@ -128,20 +129,22 @@ impl Table {
 }
 
 /// The columns of `metrics`, and of `metrics_archive`, whose rows are the same.
-const METRICS: &str = "account_id artist_id platform metric_date followers:n following:n posts_count:n engagement_rate:f content_views:n
-    streams:n monthly_listeners:n video_views:n total_views:n likes:n comments:n shares:n popularity:f recent_releases:n top_track genres:j
-    extra:j absent:j coverage:j observed:j engagement:j window_since:t window_until:t collection_source data_quality_score:f findings:j
-    notes:j observed_at:t release_digest wit_version run_id document_id created_at:t updated_at:t";
+const METRICS: &str =
+    "account_id artist_id platform metric_date followers:n following:n posts_count:n engagement_rate:f
+    content_views:n streams:n monthly_listeners:n video_views:n total_views:n likes:n comments:n shares:n
+    popularity:f recent_releases:n top_track genres:j extra:j absent:j coverage:j observed:j engagement:j
+    window_since:t window_until:t collection_source data_quality_score:f findings:j notes:j observed_at:t
+    release_digest wit_version run_id document_id created_at:t updated_at:t";
 
-/// Every table of the database. Those with an artist's rows come first, each before the tables by which its rows are found: in this order
-/// they are erased.
+/// Every table of the database. Those with an artist's rows come first, each before the tables that its rows are found
+/// by. They are erased in this order.
 pub const TABLES: &[Table] = &[
     rows(
         "deliveries",
         Reached::Event("event_seq"),
         "webhook_id event_seq",
-        "webhook_id event_seq:n event_id artist_id line state attempts:n first_tried_at:t next_at:t lease_owner:x lease_until:x status:n
-         problem finished_at:t",
+        "webhook_id event_seq:n event_id artist_id line state attempts:n first_tried_at:t next_at:t lease_owner:x
+            lease_until:x status:n problem finished_at:t",
     )
     .with_texts(&["problem"]),
     rows("events", Reached::Artist("artist_id"), "seq", "seq:n id type artist_id occurred_at:t dedup_key data:j"),
@@ -155,8 +158,8 @@ pub const TABLES: &[Table] = &[
         "credentials",
         Reached::Account("account_id"),
         "id",
-        "id platform slot account_id kind sealed:x version:n expires_at:t status created_at:t updated_at:t refresh_at:t refresh_owner:x
-         refresh_until:x refresh_began:x",
+        "id platform slot account_id kind sealed:x version:n expires_at:t status created_at:t updated_at:t refresh_at:t
+            refresh_owner:x refresh_until:x refresh_began:x",
     ),
     rows("activations", Reached::Artist("artist_id"), "platform", "artist_id platform cause at:t"),
     rows(
@@ -169,7 +172,8 @@ pub const TABLES: &[Table] = &[
         "collection_outcomes",
         Reached::Account("account_id"),
         "run_id account_id",
-        "run_id account_id artist_id platform metric_date outcome reason message deferred_until:t attempts:n at:t release_digest",
+        "run_id account_id artist_id platform metric_date outcome reason message deferred_until:t attempts:n at:t
+            release_digest",
     )
     .with_texts(&["message"]),
     rows("metrics", Reached::Account("account_id"), "metric_date account_id", METRICS),
@@ -184,15 +188,22 @@ pub const TABLES: &[Table] = &[
         "documents",
         Reached::Account("account_id"),
         "metric_date id",
-        "id account_id artist_id platform metric_date run_id observed_at:t window_since:t window_until:t release_digest body:d bytes_raw:n",
+        "id account_id artist_id platform metric_date run_id observed_at:t window_since:t window_until:t release_digest
+            body:d bytes_raw:n",
     ),
     rows(
         "quarantine",
         Reached::Account("account_id"),
         "metric_date id",
-        "id account_id artist_id platform metric_date metric value:j rule release_digest document_id status created_at:t decided_at:t",
+        "id account_id artist_id platform metric_date metric value:j rule release_digest document_id status
+            created_at:t decided_at:t",
     ),
-    rows("account_state", Reached::Account("account_id"), "account_id", "account_id state last_accepted:j updated_at:t"),
+    rows(
+        "account_state",
+        Reached::Account("account_id"),
+        "account_id",
+        "account_id state last_accepted:j updated_at:t",
+    ),
     rows(
         "accounts",
         Reached::Artist("artist_id"),
@@ -211,28 +222,28 @@ pub const TABLES: &[Table] = &[
         "id",
         "id name tenant subscription_status data_collection_enabled:b timezone created_at:t updated_at:t origin",
     ),
-    nothing("webhooks", "where subscribers are told of events").with_texts(&["disabled_reason"]),
+    nothing("webhooks", "URLs that events are sent to").with_texts(&["disabled_reason"]),
     nothing("alerts", "figures of health, by platform"),
-    nothing("plugin_logs", "what connectors say about a batch; what they say of an artist is blanked").with_texts(&["message"]),
-    nothing("batches", "which accounts are in a batch is told by batch_accounts").with_texts(&["message"]),
+    nothing("plugin_logs", "log lines of connectors; identifiers are blanked").with_texts(&["message"]),
+    nothing("batches", "the accounts of a batch are in batch_accounts").with_texts(&["message"]),
     nothing("lost_metrics", "metrics that a platform refuses, by name").with_texts(&["reason"]),
     nothing("releases", "connectors").with_texts(&["state_reason"]),
-    nothing("release_activations", "when which connector was active").with_texts(&["reason"]),
+    nothing("release_activations", "times at which connectors were active").with_texts(&["reason"]),
     nothing("release_hosts", "which host has loaded which connector").with_texts(&["message"]),
-    nothing("release_batches", "counts of batches' results"),
-    nothing("canaries", "which release collects a share of all accounts"),
+    nothing("release_batches", "counts of results by batch"),
+    nothing("canaries", "releases that collect a share of all accounts"),
     nothing("compiled", "digests of compiled connectors"),
     nothing("platforms", "names of platforms"),
     nothing("runs", "times and counts"),
     nothing("schedules", "when runs are due"),
-    nothing("schedule_fires", "what became of each time"),
+    nothing("schedule_fires", "what was decided about each time"),
     nothing("archive_runs", "times and counts"),
     nothing("leaders", "hosts and their roles"),
     nothing("hosts", "hosts"),
-    nothing("erasures", "who was erased, as a hash that nobody can read an id from"),
+    nothing("erasures", "hashes of erased artists, from which no id can be read"),
 ];
 
-/// The tables that hold rows about artists, in the order in which they are erased.
+/// The tables that store rows about artists, in the order of erasure.
 pub fn personal() -> impl Iterator<Item = (&'static Table, Rows)> {
     TABLES.iter().filter_map(|table| match table.holds {
         Holds::Rows(rows) => Some((table, rows)),
@@ -240,34 +251,34 @@ pub fn personal() -> impl Iterator<Item = (&'static Table, Rows)> {
     })
 }
 
-/// An artist as the tombstone and subscribers know it: the SHA-256 of the id, in hex. Whoever has the id can tell that it is this one; nobody
-/// can tell the id from it.
+/// An erased artist's identity, as tombstones and subscribers know it: the SHA-256 digest of the id, in hexadecimal.
+/// The digest can be computed from the id, but not the id from the digest.
 #[must_use]
 pub fn subject_of(artist: ArtistId) -> String {
     let digest = sha2::Sha256::digest(artist.to_string().as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What an erasure removed. Holds no identifier.
+/// What an erasure removed. Contains no identifier.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// Whom: the SHA-256 of the artist's id, in hex.
+    /// SHA-256 digest of the artist's id, in hexadecimal.
     pub artist_id_sha256: String,
-    /// When it was asked for.
+    /// When the erasure was requested.
     pub requested_at: DateTime<Utc>,
-    /// When it was done.
+    /// When the erasure was finished.
     pub finished_at: DateTime<Utc>,
-    /// Rows removed, by table.
+    /// Number of rows removed, by table.
     pub rows: BTreeMap<String, u64>,
-    /// Texts in which something was blanked, by `table.column`.
+    /// Number of texts in which something was blanked, by `table.column`.
     pub texts: BTreeMap<String, u64>,
-    /// When the artist was taken back, so that a new start is possible.
+    /// When the artist was allowed again; `None` while the tombstone holds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub readmitted_at: Option<DateTime<Utc>>,
 }
 
-/// What an artist can be recognised by in a text: ids of the artist and the accounts, the platforms' ids of these, and handles in their
-/// settings. Names are not among them: most are common words.
+/// What an artist can be recognised by in a text: ids of the artist and the accounts, the platforms' ids of these, and
+/// handles in their settings. Names are left out: most are common words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identifiers {
     list: Vec<Identifier>,
@@ -280,19 +291,19 @@ struct Identifier {
     borders: Borders,
 }
 
-/// What may stand beside an identifier.
+/// What may stand next to an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Borders {
-    /// Anything: it is long enough to be nothing else.
+    /// Anything: the identifier is long enough to be unique.
     Any,
-    /// Anything but digits: else it is a part of a longer number.
+    /// Anything but digits: otherwise it is a part of a longer number.
     NoDigit,
-    /// Neither letters nor digits: else it is a part of a longer word.
+    /// Neither letters nor digits: otherwise it is a part of a longer word.
     NoWord,
 }
 
 impl Identifiers {
-    /// Everything an artist with these accounts is recognised by.
+    /// Everything that identifies an artist with these accounts.
     #[must_use]
     pub fn of(artist: ArtistId, accounts: &[Account]) -> Self {
         let mut all = Self::default();
@@ -305,7 +316,7 @@ impl Identifiers {
         all
     }
 
-    /// Adds one. A UUID is recognised with and without hyphens. What is blank adds nothing.
+    /// Adds one identifier. A UUID is recognised with and without hyphens. Blank text adds nothing.
     pub fn add(&mut self, text: &str) {
         let text = text.trim();
         if text.is_empty() {
@@ -317,22 +328,22 @@ impl Identifiers {
             return;
         }
         self.insert(text);
-        // As it stands inside JSON.
+        // The form inside JSON text.
         let escaped = Json::from(text).to_string();
         self.insert(&escaped[1..escaped.len() - 1]);
     }
 
-    /// Adds what an account's settings name it by.
+    /// Adds the identifiers in an account's settings.
     pub fn add_settings(&mut self, settings: &Json) {
         self.add_named(settings, false);
     }
 
-    /// Adds those of another list.
+    /// Adds the identifiers of another list.
     pub fn join(&mut self, others: Self) {
         others.list.iter().for_each(|one| self.insert(&one.given));
     }
 
-    /// How many forms are searched for.
+    /// Number of forms that are searched for.
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len()
@@ -344,8 +355,8 @@ impl Identifiers {
         self.list.is_empty()
     }
 
-    /// Texts in lower case, one of which stands in the lower-case form of every text that holds an identifier, whatever lower case means to
-    /// whoever makes it.
+    /// Lower-case texts for a first search in the database. Every text that holds an identifier has one of these in its
+    /// lower-case form, whichever rules the database uses for lower case.
     #[must_use]
     pub fn patterns(&self) -> Vec<String> {
         let mut patterns: Vec<String> =
@@ -355,13 +366,13 @@ impl Identifiers {
         patterns
     }
 
-    /// Whether a text holds one of them, whatever their case.
+    /// Whether a text holds one of them, in upper or lower case.
     #[must_use]
     pub fn are_in(&self, text: &str) -> bool {
         !self.places(text).is_empty()
     }
 
-    /// The text with each of them blanked; none where it holds none.
+    /// The text with each of them blanked; `None` if it holds none.
     #[must_use]
     pub fn blanked(&self, text: &str) -> Option<String> {
         let places = self.places(text);
@@ -385,7 +396,7 @@ impl Identifiers {
         Some(out)
     }
 
-    /// Where they stand, in characters from the start: from, and up to. In order of their starts.
+    /// Character ranges of the text that hold an identifier, in order of their starts. The end is exclusive.
     fn places(&self, text: &str) -> Vec<(usize, usize)> {
         let folded: Vec<char> = text.chars().map(fold).collect();
         let mut places = Vec::new();
@@ -443,7 +454,7 @@ impl Identifier {
     }
 }
 
-/// One character for one: so places in the folded text are places in the text.
+/// Folds one character to one character, so that positions in the folded text are positions in the text.
 fn fold(character: char) -> char {
     character.to_lowercase().next().unwrap_or(character)
 }
@@ -546,7 +557,12 @@ mod tests {
             artist_id: artist,
             platform: Platform::new("demo").expect("a name"),
             platform_id: "channel-of-ada-lovelace".to_owned(),
-            settings: serde_json::json!({ "storefronts": ["usa"], "handle": "adalove", "profiles": [{ "user_id": 77123 }], "version": "v23.0" }),
+            settings: serde_json::json!({
+                "storefronts": ["usa"],
+                "handle": "adalove",
+                "profiles": [{ "user_id": 77123 }],
+                "version": "v23.0",
+            }),
             status: AccountStatus::Active,
         };
         let all = Identifiers::of(artist, &[account]);

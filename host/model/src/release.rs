@@ -1,4 +1,4 @@
-//! Releases of connectors, and where each of them stands.
+//! Releases of connectors and their states.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,31 +10,31 @@ use super::manifest::Manifest;
 /// One version of a connector with one digest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Release {
-    /// SHA-256 of the component.
+    /// SHA-256 digest of the component.
     pub digest: Digest,
-    /// Embedded in the component.
+    /// Manifest embedded in the component.
     pub manifest: Manifest,
     /// The contract version the component imports, such as `1.0.0`.
     pub wit_version: String,
-    /// What it imports, which is its whole authority.
+    /// Interfaces that the component imports, which are its whole authority.
     pub imports: Vec<String>,
-    /// What the operator allowed.
+    /// What the operator allowed the connector.
     pub grant: Grant,
-    /// Where it stands.
+    /// Whether the release may be activated, and if not, why.
     pub state: ReleaseState,
-    /// Why it was revoked, withdrawn or removed.
+    /// Reason why it was revoked, withdrawn or removed.
     pub state_reason: Option<String>,
-    /// Whether it is to be activated as soon as it is granted.
+    /// Whether to activate it as soon as it is granted.
     pub wanted: bool,
-    /// Whether batches are collected with it; at most one release per platform is active.
+    /// Whether batches are collected with it. A platform has at most one active release.
     pub active: bool,
     /// Where it came from: a path, a URL or an OCI reference.
     pub source: String,
-    /// The name of the operator's key that vouches for it.
+    /// Name of the operator's key that verified its signature.
     pub signed_by: Option<String>,
     /// When it was installed.
     pub installed_at: DateTime<Utc>,
-    /// Bytes of the component.
+    /// Size of the component in bytes.
     pub size_bytes: u64,
 }
 
@@ -46,19 +46,19 @@ impl Release {
     }
 }
 
-/// Where a release stands. Whether it is active is another matter: only a granted one can be.
+/// Whether a release may be activated. Whether it is active is separate: only a granted release can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReleaseState {
-    /// It asks for more than is granted, and waits for the operator.
+    /// It asks for more than is granted and waits for the operator.
     Waiting,
     /// It may be activated.
     Granted,
-    /// The operator took the grant back.
+    /// The operator revoked the grant.
     Revoked,
-    /// It was rolled back, since it was worse than the one before.
+    /// It was rolled back, because it did worse than the release before.
     Withdrawn,
-    /// The component is gone; what it collected can still be traced to it.
+    /// The component was deleted; what it collected can still be traced to it.
     Removed,
 }
 
@@ -88,13 +88,13 @@ impl ReleaseState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SwapCause {
-    /// The operator said so.
+    /// The operator activated it.
     Activated,
-    /// It was a canary and did well.
+    /// It was a canary and passed.
     Promoted,
-    /// The one before was worse than this one, which it had replaced.
+    /// The release that had replaced it did worse.
     RolledBack,
-    /// The grant of the one before was taken back.
+    /// The grant of the release before was revoked.
     Revoked,
 }
 

@@ -1,4 +1,4 @@
-//! What is to be done with rows past their age: the steps of a plan, which say which rows of which table.
+//! Retention: the steps of a plan, each of which selects rows past their age and says what happens to them.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{Platform, Tenant};
 
 impl Action {
-    /// What it does, in a word.
+    /// Name of the action in tables and reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -18,38 +18,38 @@ impl Action {
     }
 }
 
-/// Tables in which something comes to its end.
+/// Tables whose rows are deleted or archived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
-    /// `metrics`, with the growth of what is deleted.
+    /// `metrics`, with the growth rows of what is deleted.
     Metrics,
-    /// `metrics_archive`, the same.
+    /// `metrics_archive`, with the growth rows of what is deleted.
     MetricsArchive,
-    /// `growth` by itself.
+    /// `growth` alone.
     Growth,
-    /// `documents`.
+    /// Table `documents`.
     Documents,
-    /// `quarantine`.
+    /// Table `quarantine`.
     Quarantine,
-    /// `events`.
+    /// Table `events`.
     Events,
-    /// `collection_outcomes`.
+    /// Table `collection_outcomes`.
     CollectionOutcomes,
-    /// `plugin_logs`.
+    /// Table `plugin_logs`.
     PluginLogs,
     /// `batches` with their accounts.
     Batches,
-    /// `runs`.
+    /// Table `runs`.
     Runs,
-    /// `release_batches`.
+    /// Table `release_batches`.
     ReleaseBatches,
-    /// `schedule_fires`.
+    /// Table `schedule_fires`.
     ScheduleFires,
 }
 
 impl Table {
-    /// Its name in the database.
+    /// Name of the table in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,17 +69,17 @@ impl Table {
     }
 }
 
-/// What becomes of rows past their age.
+/// What happens to rows past their age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// They move to `metrics_archive`.
     Archive,
-    /// They are gone.
+    /// They are deleted.
     Delete,
 }
 
-/// Whose rows. What is none does not restrict.
+/// Which rows a rule is about. A field that is `None` does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Scope {
     /// Only on this platform.
@@ -89,7 +89,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Whether every row of the other one is of this one too.
+    /// Whether every row of the other scope is in this one too.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         (self.platform.is_none() || self.platform == other.platform)
@@ -102,7 +102,7 @@ impl Scope {
         self.platform.is_none() && self.tenant.is_none()
     }
 
-    /// How much it restricts.
+    /// Number of restrictions.
     #[must_use]
     pub fn strictness(&self) -> u8 {
         u8::from(self.platform.is_some()) + u8::from(self.tenant.is_some())
@@ -120,48 +120,49 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Time zones in which it is the same date.
+/// Time zones that have the same date at present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LocalDay {
-    /// The date it is there.
+    /// Current date in these zones.
     pub today: NaiveDate,
-    /// Rows of earlier dates than this are past their age.
+    /// Rows with an earlier date than this are past their age.
     pub before: NaiveDate,
-    /// The zones, as they stand with the artists.
+    /// Names of the zones, as stored with the artists.
     pub zones: Vec<String>,
 }
 
-/// Up to when rows are past their age.
+/// Bound that decides which rows are past their age.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Before {
-    /// By the rows' dates, where the artists are: at no instant there are more than three.
+    /// By the rows' dates in the artists' zones. At any instant there are at most three dates.
     Dates(Vec<LocalDay>),
-    /// By when rows were observed or recorded.
+    /// By the time when rows were observed or recorded.
     Time(DateTime<Utc>),
 }
 
-/// One thing to be done.
+/// One thing to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
-    /// Where.
+    /// Table whose rows are selected.
     pub table: Table,
-    /// What.
+    /// What happens to the rows.
     pub action: Action,
-    /// Whose rows.
+    /// Rows that the rule is about.
     pub scope: Scope,
-    /// Of these, whose not: a rule that gives its reason stands in the place of this one.
+    /// Rows that are left out, because an operator's rule with a reason replaces this one for them.
     pub except: Vec<Scope>,
-    /// Whether accounts with a credential of their own are left alone.
+    /// Whether accounts with their own credential are left out.
     pub unless_authorised: bool,
-    /// Which rows.
+    /// Bound that selects the rows.
     pub before: Before,
-    /// Every row of an earlier date than this one is past its age, wherever the artist is; none where that depends on the row.
+    /// Every row with an earlier date than this is past its age, wherever the artist is. `None` if that depends on the
+    /// row.
     pub everywhere_before: Option<NaiveDate>,
-    /// Whether it is done every day: a platform's terms ask for it, or the rows hold copies of what they are about.
+    /// Whether the step runs daily, because a platform's terms require it or the rows are copies of other rows.
     pub daily: bool,
-    /// By which rule.
+    /// Name of the rule.
     pub rule: String,
-    /// How many rows there are, once counted.
+    /// Number of rows, once counted.
     pub rows: Option<u64>,
 }

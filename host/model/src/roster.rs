@@ -1,4 +1,4 @@
-//! Who is known and who should be: what a source of artists says, and what has to change to follow it.
+//! Artists that Backline knows, artists that a source lists, and the changes that make the first follow the second.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 use super::account::{Account, Artist, Consent, SubscriptionStatus};
 use super::ids::{AccountId, ArtistId, Platform, Tenant};
 
-/// Who made an artist or account known.
+/// Where an artist or account was first added from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provenance {
-    /// An operator, by hand.
+    /// Added by an operator, by hand.
     Manual,
-    /// A file.
+    /// Imported from a file.
     Import,
-    /// The artist platform's own table.
+    /// Read from the artist platform's own table.
     Sync,
-    /// The same, and switched off since that table has it no more.
+    /// Read from that table earlier, and switched off because the table no longer has it.
     SyncRemoved,
 }
 
@@ -44,69 +44,69 @@ impl Provenance {
 /// An artist as Backline knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownArtist {
-    /// The artist.
+    /// The artist with its subscription, time zone and tenant.
     pub artist: Artist,
-    /// Who made it known.
+    /// How the artist was added.
     pub origin: Provenance,
-    /// On which platforms.
+    /// The artist's accounts on all platforms.
     pub accounts: Vec<KnownAccount>,
-    /// The latest said of each platform about metrics.
+    /// The latest consent to collect metrics, one entry for each platform.
     pub consents: Vec<Consent>,
 }
 
 /// An account as Backline knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownAccount {
-    /// The account.
+    /// The account with its settings and status.
     pub account: Account,
-    /// Who made it known.
+    /// How the account was added.
     pub origin: Provenance,
 }
 
-/// What a source says of an artist. What it does not speak about is none, and stays as it is.
+/// What a source says about an artist. A field that is `None` was not mentioned and stays as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceArtist {
-    /// The artist.
+    /// The customer's id of the artist.
     pub id: ArtistId,
-    /// For people.
+    /// Name shown to people.
     pub name: Option<String>,
-    /// Whose artist.
+    /// Tenant that the artist belongs to.
     pub tenant: Option<Tenant>,
-    /// Where the subscription stands.
+    /// State of the subscription.
     pub subscription_status: Option<SubscriptionStatus>,
     /// The artist's own switch.
     pub data_collection_enabled: Option<bool>,
-    /// Decides the calendar day.
+    /// Time zone that decides the calendar day.
     pub timezone: Option<Tz>,
-    /// The platform ids, by each platform the source speaks about.
+    /// The platforms' ids of the artist's accounts, for each platform that the source mentions.
     pub accounts: BTreeMap<Platform, Vec<String>>,
-    /// Whether consent is given, by platform.
+    /// Whether the artist consents, for each platform that the source mentions.
     pub consents: BTreeMap<Platform, bool>,
 }
 
-/// What has to change to follow a source.
+/// The changes that make Backline follow a source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RosterChanges {
     /// Artists that are new.
     pub artists_added: Vec<Artist>,
-    /// Artists that have changed, as they are to be.
+    /// Artists that have changed, with their new values.
     pub artists_changed: Vec<Artist>,
-    /// Artists to be collected no more, since the source has them no more.
+    /// Artists that are no longer collected, because the source no longer has them.
     pub artists_removed: Vec<ArtistId>,
     /// Accounts that are new.
     pub accounts_added: Vec<Account>,
-    /// Accounts that the source has again.
+    /// Accounts that the source lists again.
     pub accounts_restored: Vec<AccountId>,
-    /// Accounts to be switched off, since the source has them no more.
+    /// Accounts to switch off, because the source no longer has them.
     pub accounts_removed: Vec<(AccountId, Platform)>,
-    /// What is to be put on record.
+    /// Consents to record: artist, platform, and whether consent is given.
     pub consents: Vec<(ArtistId, Platform, bool)>,
-    /// Consents the source gives although they were withdrawn here; the withdrawal stands.
+    /// Consents that the source gives although they were withdrawn here. The withdrawal stands.
     pub withdrawals_kept: u64,
 }
 
 impl RosterChanges {
-    /// Whether nothing has to change.
+    /// Whether there is nothing to change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         Self { withdrawals_kept: 0, ..self.clone() } == Self::default()

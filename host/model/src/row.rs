@@ -1,4 +1,4 @@
-//! The row of `metrics`, and what validation has to say about it.
+//! The row of `metrics`, and the findings of validation about it.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::snapshot::{Coverage, Engagement, Window};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Recorded; changes nothing.
+    /// Recorded only.
     Note,
     /// Lowers the quality score.
     Warning,
@@ -27,9 +27,9 @@ pub enum Severity {
 pub struct Finding {
     /// The rule's id, such as `followers-jump`.
     pub rule: String,
-    /// How serious.
+    /// Effect of the finding.
     pub severity: Severity,
-    /// Which metric, where it is about one.
+    /// Metric that the finding is about; `None` if it is about the whole row.
     pub metric: Option<String>,
     /// What was seen, with the numbers.
     pub message: String,
@@ -37,36 +37,36 @@ pub struct Finding {
     pub suggestion: String,
 }
 
-/// A value that an error withheld, kept for an operator to release or discard.
+/// A value that an error withheld, stored until an operator releases or discards it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quarantined {
-    /// Its own id.
+    /// Id of the entry.
     pub id: Uuid,
-    /// Whose number.
+    /// Account that the value belongs to.
     pub account_id: AccountId,
-    /// Whose artist.
+    /// Artist that the account belongs to.
     pub artist_id: ArtistId,
-    /// Where.
+    /// Platform of the account.
     pub platform: Platform,
-    /// For which date.
+    /// Logical date of the value.
     pub metric_date: NaiveDate,
-    /// As the connector named it.
+    /// Name of the metric, as the connector reported it.
     pub metric: String,
-    /// As the connector sent it.
+    /// The value, as the connector reported it.
     pub value: Value,
-    /// Which rule withheld it.
+    /// Id of the rule that withheld it.
     pub rule: String,
-    /// Which release produced it.
+    /// Digest of the release that produced it.
     pub release: Digest,
-    /// From which document.
+    /// Document that it was read from.
     pub document_id: DocumentId,
-    /// Where it stands.
+    /// Whether an operator has decided about it.
     pub status: QuarantineStatus,
     /// When it was withheld.
     pub created_at: DateTime<Utc>,
 }
 
-/// Where a withheld value stands.
+/// State of a withheld value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QuarantineStatus {
@@ -74,7 +74,7 @@ pub enum QuarantineStatus {
     Held,
     /// An operator accepted it; it is in `metrics` now.
     Released,
-    /// An operator dismissed it.
+    /// An operator discarded it.
     Discarded,
 }
 
@@ -93,43 +93,43 @@ impl QuarantineStatus {
 /// One account's accepted metrics for one logical date. A metric is in `values` or in `absent`, never in both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricsRow {
-    /// Whose numbers.
+    /// Account that the numbers belong to.
     pub account_id: AccountId,
-    /// Whose artist.
+    /// Artist that the account belongs to.
     pub artist_id: ArtistId,
-    /// Where.
+    /// Platform of the account.
     pub platform: Platform,
     /// The run's logical date in the artist's time zone.
     pub metric_date: NaiveDate,
-    /// Accepted values.
+    /// Accepted values by metric.
     pub values: BTreeMap<MetricName, Value>,
-    /// Why the others are missing.
+    /// Reasons why the other metrics are missing.
     pub absent: BTreeMap<MetricName, Absence>,
-    /// Aggregates' coverage.
+    /// How many posts each aggregate covers.
     pub coverage: BTreeMap<MetricName, Coverage>,
-    /// When a value was observed, where that is not `observed_at` (an earlier run's value that the latest run lacked).
+    /// Observation times that differ from `observed_at`: values of an earlier run that the latest run lacked.
     pub observed: BTreeMap<MetricName, DateTime<Utc>>,
-    /// As counted; carries the basis of `engagement_rate`.
+    /// Counted interactions, with the basis of `engagement_rate`.
     pub engagement: Option<Engagement>,
-    /// What the aggregates cover.
+    /// Window that the aggregates cover.
     pub window: Window,
-    /// 0 to 1, two decimals.
+    /// Quality score from 0 to 1, with two decimals.
     pub quality_score: f64,
-    /// Rules that fired.
+    /// Findings of validation.
     pub findings: Vec<Finding>,
     /// The connector's notes.
     pub notes: Vec<String>,
-    /// How the numbers were obtained: `api`.
+    /// How the numbers were obtained; `api` at present.
     pub collection_source: String,
     /// When the latest observation was made.
     pub observed_at: DateTime<Utc>,
-    /// Which release produced the latest observation.
+    /// Digest of the release that produced the latest observation.
     pub release: Digest,
     /// The contract version that release speaks, such as `1.0.0`.
     pub wit_version: String,
-    /// In which run.
+    /// Run of the latest observation.
     pub run_id: RunId,
-    /// From which document.
+    /// Document of the latest observation.
     pub document_id: DocumentId,
 }
 

@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AccountId, BatchId, Digest, Platform, RunId, Tenant};
 use super::snapshot::Window;
 
-/// Where a run stands.
+/// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// Batches are open.
+    /// Some batches are open.
     Running,
     /// Every planned account was collected.
     Success,
-    /// Some failed, some did not. The seed's name for it.
+    /// Some accounts failed and some did not.
     PartialFailure,
     /// Nothing was collected although something was planned.
     Failed,
-    /// Everything left is waiting for an allowance.
+    /// Everything that is left waits for a budget to reset.
     Deferred,
 }
 
@@ -49,13 +49,13 @@ impl RunStatus {
 /// One collection for one logical date.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// Its id.
+    /// Id of the run.
     pub id: RunId,
-    /// What started it: `manual`, or a schedule's name.
+    /// What started it: `manual`, or the name of a schedule.
     pub trigger: String,
-    /// The logical date asked for; none means each artist's own today.
+    /// Logical date that was asked for; `None` means each artist's own current date.
     pub date: Option<NaiveDate>,
-    /// Where it stands.
+    /// State of the run.
     pub status: RunStatus,
     /// When it was planned.
     pub started_at: DateTime<Utc>,
@@ -65,23 +65,23 @@ pub struct Run {
     pub counts: RunCounts,
 }
 
-/// Accounts of a run by outcome. `planned = collected + deferred + failed` once it has finished.
+/// Accounts of a run by outcome. Once it has finished, `planned = collected + deferred + failed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunCounts {
     /// Accounts put into batches.
     pub planned: u64,
-    /// Stored.
+    /// Accounts whose metrics were stored.
     pub collected: u64,
-    /// Waiting for an allowance.
+    /// Accounts that wait for a budget to reset.
     pub deferred: u64,
-    /// Not to be collected; not part of `planned`.
+    /// Accounts that were left out of the plan; not part of `planned`.
     pub excluded: u64,
-    /// Failed.
+    /// Accounts that could not be collected.
     pub failed: u64,
 }
 
 impl RunCounts {
-    /// The status these counts amount to once no batch is open.
+    /// The status that follows from these counts once no batch is open.
     #[must_use]
     pub fn status(&self) -> RunStatus {
         if self.failed == 0 && self.deferred == 0 {
@@ -96,10 +96,10 @@ impl RunCounts {
     }
 }
 
-/// One account of a batch, with the date its numbers will belong to.
+/// One account of a batch, with the date that its numbers will have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BatchAccount {
-    /// Which account.
+    /// Backline's id of the account.
     pub account_id: AccountId,
     /// The logical date in the artist's time zone.
     pub metric_date: NaiveDate,
@@ -108,45 +108,46 @@ pub struct BatchAccount {
 /// The unit of work and of lease: one release, up to N accounts of one tenant, one window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
-    /// Its id.
+    /// Id of the batch.
     pub id: BatchId,
-    /// Its run.
+    /// Run that it belongs to.
     pub run_id: RunId,
-    /// Whose accounts.
+    /// Tenant that all its accounts belong to.
     pub tenant: Tenant,
-    /// Where.
+    /// Platform of all its accounts.
     pub platform: Platform,
-    /// Which release collects it: decided with each lease, and fixed until the lease ends. Before the first it is the one that was active
-    /// at planning.
+    /// Release that collects it. Each lease decides it, and it stays the same until the lease ends. Before the first
+    /// lease it is the release that was active at planning.
     pub release: Digest,
-    /// Whether its accounts are a canary's share; they are collected with the canary as long as there is one.
+    /// Whether its accounts are a canary's share. They are collected with the canary as long as there is one.
     pub canary: bool,
-    /// What post-level metrics cover.
+    /// Window that post-level metrics cover.
     pub window: Window,
-    /// In the order they are handed to the connector.
+    /// Accounts in the order in which they are passed to the connector.
     pub accounts: Vec<BatchAccount>,
-    /// Attempts used up so far; deferral uses none.
+    /// Attempts used so far; a deferral uses none.
     pub attempts: u32,
 }
 
-/// Where a batch stands.
+/// State of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchState {
-    /// It waits for a worker, perhaps until a moment has passed.
+    /// It waits for a worker, possibly until a given time.
     Planned,
-    /// In a worker's hands.
+    /// A worker has leased it.
     Leased,
-    /// It waits for an allowance.
+    /// It waits for a budget to reset.
     Deferred,
-    /// All its accounts have ended.
+    /// All its accounts have an outcome.
     Done,
-    /// Accounts of it failed with the last attempt, and might do well if they were tried again: those are still in it.
+    /// Its attempts are used up. It still holds the accounts that failed with the last attempt and that a retry could
+    /// collect.
     Dead,
 }
 
 impl BatchState {
-    /// All of them.
+    /// Every state.
     pub const ALL: [Self; 5] = [Self::Planned, Self::Leased, Self::Deferred, Self::Done, Self::Dead];
 
     /// The name used in tables.
@@ -168,27 +169,27 @@ impl BatchState {
     }
 }
 
-/// A batch in a worker's hands. Every write of its results checks `token`.
+/// A batch that a worker has leased. Every write of its results checks `token`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lease {
-    /// What was leased.
+    /// The leased batch.
     pub batch: Batch,
-    /// The fencing token: it grows with every lease of the batch.
+    /// Fencing token: it grows with every lease of the batch.
     pub token: i64,
-    /// When others may take the batch up.
+    /// When other workers may lease the batch.
     pub expires_at: DateTime<Utc>,
 }
 
-/// What a run will do, printed before it does anything.
+/// What a run will do, printed before it starts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// Batches.
+    /// Number of batches.
     pub batches: u64,
-    /// Accounts in them.
+    /// Number of accounts in them.
     pub accounts: u64,
-    /// Requests at the least: the batch floor by the manifest's own estimate.
+    /// Smallest number of requests, by the manifest's own estimate for full batches.
     pub requests: u64,
-    /// Budget name → units it will spend.
+    /// Units that it will spend, by budget name.
     pub units: BTreeMap<String, u64>,
     /// Estimated wall-clock time, in seconds.
     pub duration_s: f64,

@@ -1,4 +1,4 @@
-//! When runs are due as an operator writes it down, and what became of it.
+//! Schedules: when runs are due, and what became of each time.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{Platform, RunId};
 
-/// What becomes of times of firing that passed while no host was running.
+/// What happens to times that passed while no host was running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchUp {
@@ -15,41 +15,41 @@ pub enum CatchUp {
     /// One run, for the latest of them.
     #[default]
     Last,
-    /// None.
+    /// No run.
     None,
 }
 
-/// What becomes of a time of firing while a run of the same schedule still has batches that are planned or leased.
+/// What happens at a time when a run of the same schedule still has batches that are planned or leased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// There is no run for it.
+    /// There is no run for that time.
     #[default]
     Skip,
-    /// Its run begins when the other has ended.
+    /// Its run starts when the other has ended.
     Queue,
 }
 
-/// A schedule: when, where, and what happens when something comes between.
+/// When a schedule is due, what it collects, and what happens to missed and overlapping times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleSpec {
     /// Five fields, as in crontab(5): minute, hour, day of month, month, day of week.
     pub cron: String,
-    /// The zone the fields are read in.
+    /// Time zone of the fields.
     pub timezone: Tz,
-    /// Only these platforms; empty means every platform that has an active connector.
+    /// Platforms to collect; empty means every platform with an active connector.
     pub platforms: Vec<Platform>,
-    /// What becomes of missed times.
+    /// What happens to missed times.
     pub catch_up: CatchUp,
-    /// What becomes of a time that comes too soon.
+    /// What happens to a time that comes while a run is still running.
     pub overlap: Overlap,
-    /// Whether it fires at all.
+    /// Whether the schedule fires.
     pub enabled: bool,
 }
 
 impl Default for ScheduleSpec {
-    /// Everything, every night at two, UTC.
+    /// Every platform, every night at 02:00 UTC.
     fn default() -> Self {
         Self {
             cron: "0 2 * * *".to_owned(),
@@ -97,13 +97,13 @@ impl Overlap {
     }
 }
 
-/// Who owns a schedule.
+/// Where a schedule is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleOrigin {
-    /// The configuration: it is changed there and nowhere else.
+    /// In the configuration; it can only be changed there.
     Config,
-    /// The database: it was added by a command.
+    /// In the database; a command added it.
     Database,
 }
 
@@ -124,35 +124,35 @@ impl ScheduleOrigin {
     }
 }
 
-/// A schedule with how far it has come.
+/// A schedule and its progress.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Schedule {
-    /// Its name.
+    /// Name of the schedule.
     pub name: String,
-    /// Who owns it.
+    /// Where it is defined.
     pub origin: ScheduleOrigin,
-    /// When, where, and what happens when something comes between.
+    /// When it is due and what it collects.
     #[serde(flatten)]
     pub spec: ScheduleSpec,
-    /// Each time of firing up to here has been decided.
+    /// Every time up to here has been decided.
     pub considered_until: DateTime<Utc>,
-    /// The next time to be decided; none while it is switched off, or when none will ever come.
+    /// The next time to decide; `None` if it is switched off, or if there is none.
     pub next_fire: Option<DateTime<Utc>>,
-    /// The latest time of firing that a run was started for.
+    /// The latest time that a run was started for.
     pub last_fire: Option<DateTime<Utc>>,
 }
 
-/// What became of a time of firing.
+/// What was decided about a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FireDecision {
     /// A run was started for it.
     Started,
-    /// Its run begins when the schedule's other run has ended.
+    /// Its run starts when the schedule's other run has ended.
     Queued,
-    /// No host was running, and it is not caught up on.
+    /// No host was running at that time, and it is not caught up.
     Missed,
-    /// It came while another run of the schedule was under way.
+    /// Another run of the schedule was running.
     Skipped,
 }
 
@@ -175,17 +175,17 @@ impl FireDecision {
     }
 }
 
-/// A time of firing with what became of it.
+/// A time at which a schedule was due, and what was decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fire {
-    /// Whose.
+    /// Name of the schedule.
     pub schedule: String,
-    /// When it was due.
+    /// Time at which it was due.
     pub fire_time: DateTime<Utc>,
-    /// What became of it.
+    /// What was decided.
     pub decision: FireDecision,
     /// The run that was started for it.
     pub run_id: Option<RunId>,
-    /// When that was decided.
+    /// When it was decided.
     pub decided_at: DateTime<Utc>,
 }

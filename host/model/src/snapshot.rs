@@ -1,4 +1,4 @@
-//! What a connector's `normalize` returns for one account, converted from the WIT types at the sandbox's edge.
+//! What a connector's `normalize` returns for one account, converted from the WIT types by the sandbox.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,22 +8,22 @@ use super::metric::{Absence, MetricName, Value};
 /// The trailing window that post-level metrics cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Window {
-    /// Inclusive.
+    /// Start of the window, inclusive.
     pub since: DateTime<Utc>,
-    /// Exclusive.
+    /// End of the window, exclusive.
     pub until: DateTime<Utc>,
 }
 
-/// How much of what an aggregate should cover it really covers.
+/// How many of the posts that an aggregate should cover it does cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Posts that carried the number and were counted.
     pub counted: u32,
-    /// Posts inside the window that did not carry it.
+    /// Posts inside the window without it.
     pub skipped: u32,
 }
 
-/// What interactions are divided by. Rates of different bases are never compared.
+/// What interactions are divided by. Rates with different bases are never compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EngagementBasis {
@@ -40,50 +40,50 @@ pub enum EngagementBasis {
 pub struct Engagement {
     /// Likes, comments, shares and saves of the posts counted.
     pub interactions: i64,
-    /// Followers, or the views or reach of the very posts counted.
+    /// Followers, or the views or reach of exactly the posts that were counted.
     pub base: Option<i64>,
-    /// What `base` is.
+    /// What `base` counts.
     pub basis: EngagementBasis,
-    /// Posts counted.
+    /// Number of posts that were counted.
     pub posts_counted: u32,
     /// Posts inside the window that lacked a count.
     pub posts_skipped: u32,
 }
 
-/// One metric as the connector reported it; nothing has been checked yet.
+/// One metric as the connector reported it, before any check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reported {
-    /// As sent: possibly not in the catalogue, possibly no valid name at all.
+    /// Name as sent: it may be missing from the catalogue, or not a valid name.
     pub name: String,
     /// The value, or why there is none.
     pub value: Result<Value, Absence>,
-    /// Set for aggregates over posts.
+    /// How many posts an aggregate covers; `None` for other metrics.
     pub coverage: Option<Coverage>,
 }
 
 /// The normalised metrics of one account at one time, as the connector reported them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// In the connector's order.
+    /// Reported metrics, in the connector's order.
     pub metrics: Vec<Reported>,
-    /// Set where the connector could count interactions.
+    /// Counted interactions; `None` if the connector could not count them.
     pub engagement: Option<Engagement>,
-    /// For whoever traces the numbers.
+    /// Notes for people who trace a number.
     pub notes: Vec<String>,
 }
 
-/// A snapshot turned into the metrics Backline stores: names checked against the catalogue, engagement rate computed,
-/// every catalogue metric present as a value or as an absence. Validation has not run yet.
+/// A snapshot converted into the metrics that Backline stores: names checked against the catalogue, engagement rate
+/// computed, every catalogue metric present as a value or as an absence. Validation has not run yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalised {
-    /// Every metric of the catalogue, plus `engagement_rate`.
+    /// Every metric of the catalogue and `engagement_rate`.
     pub values: std::collections::BTreeMap<MetricName, Result<Value, Absence>>,
-    /// Aggregates' coverage.
+    /// How many posts each aggregate covers.
     pub coverage: std::collections::BTreeMap<MetricName, Coverage>,
-    /// As counted.
+    /// Interactions as the connector counted them.
     pub engagement: Option<Engagement>,
-    /// For whoever traces the numbers.
+    /// Notes for people who trace a number.
     pub notes: Vec<String>,
-    /// Reported metrics that no catalogue entry or kind fits: validation turns them into findings.
+    /// Reported metrics that match no catalogue entry or kind. Validation makes them findings.
     pub misfits: Vec<Reported>,
 }

@@ -1,8 +1,8 @@
-//! What batches say for or against the release that collected them.
+//! Counts of what batches say about the release that collected them.
 //!
-//! Only what a release can be praised or blamed for is counted: accounts that were collected, and those that failed in a way that may be
-//! the release's fault (see [`FailureClass::may_be_the_releases_fault`]). Deferred and excluded accounts are in none of the counts, nor are
-//! those that failed because the platform or the host did.
+//! Only outcomes that the release may have caused are counted: accounts that were collected, and accounts that failed
+//! in a way that may be the release's fault (see [`FailureClass::may_be_the_releases_fault`]). Deferred and excluded
+//! accounts are in none of the counts, nor are those that failed because of the platform or the host.
 
 use std::collections::BTreeMap;
 
@@ -15,32 +15,32 @@ use super::outcome::FailureClass;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tally {
-    /// Accounts that ended in a way a release can be praised or blamed for.
+    /// Accounts with an outcome that the release may have caused.
     pub accounts: u64,
-    /// Of these, the ones that were collected.
+    /// Those of them that were collected.
     pub collected: u64,
-    /// Of these, the ones that failed, by class.
+    /// Those of them that failed, by class.
     pub failed: BTreeMap<FailureClass, u64>,
-    /// Accepted values by metric.
+    /// Number of accepted values, by metric.
     pub metrics: BTreeMap<MetricName, u64>,
-    /// Values that were reported.
+    /// Number of values that were reported.
     pub values: u64,
-    /// Of these, the ones that validation withheld.
+    /// Those of them that validation withheld.
     pub rejected: u64,
-    /// Rows whose quality was scored.
+    /// Number of rows whose quality was scored.
     pub scored: u64,
-    /// The sum of their scores, in hundredths.
+    /// Sum of their scores, in hundredths.
     pub score_percent: u64,
 }
 
 impl Tally {
-    /// Whether it says nothing.
+    /// Whether nothing was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.accounts == 0
     }
 
-    /// Counts an account that was collected: the metrics whose values were accepted, and how many values were withheld.
+    /// Counts an account that was collected: the metrics whose values were accepted, and how many were withheld.
     pub fn collected<'a>(&mut self, accepted: impl IntoIterator<Item = &'a MetricName>, rejected: u64) {
         self.accounts += 1;
         self.collected += 1;
@@ -73,7 +73,7 @@ impl Tally {
         }
     }
 
-    /// Adds what other batches say.
+    /// Adds the counts of other batches.
     pub fn add(&mut self, other: &Self) {
         self.accounts += other.accounts;
         self.collected += other.collected;

@@ -1,13 +1,13 @@
-//! Text that a stranger wrote, before a person reads it.
+//! Untrusted text, made safe to show to a person.
 
-/// Whether a character can make a reader see something else than what is written: control characters steer a terminal (and U+0000
-/// is refused by databases), bidirectional formatting reorders what is shown, line and paragraph separators start a line.
+/// Whether a character can make text look different from what it is. Control characters steer a terminal (and databases
+/// refuse U+0000), bidirectional formatting reorders what is shown, and line and paragraph separators start a line.
 #[must_use]
 pub fn misleads(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Replaces every character that misleads, and keeps line feeds and tabs.
+/// Replaces every character that misleads. Line feeds and tabs stay.
 #[must_use]
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if misleads(c) && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()

@@ -1,4 +1,4 @@
-//! Who is told of events: webhooks, and where each delivery to one stands.
+//! Webhooks that events are sent to, and the state of each delivery.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::ids::{ArtistId, Tenant, WebhookId};
 
-/// What a webhook is sent.
+/// What a webhook receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookKind {
@@ -44,41 +44,41 @@ impl WebhookKind {
 /// A webhook, without its secret.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Webhook {
-    /// Its id.
+    /// Backline's id of the webhook.
     pub id: WebhookId,
-    /// What people call it.
+    /// Name of the webhook, unique among all.
     pub name: String,
-    /// What it is sent.
+    /// What it receives.
     pub kind: WebhookKind,
-    /// Where to; for the AI trigger the base address of the application.
+    /// URL that events are sent to; for the AI trigger the base URL of the application.
     pub url: String,
-    /// Types of events, or beginnings of such as `metrics.*`; never empty.
+    /// Types of events, or prefixes such as `metrics.*`; never empty.
     pub events: Vec<String>,
-    /// Only what concerns this tenant; none means everything.
+    /// Tenant whose events it receives; `None` means every tenant.
     pub tenant: Option<Tenant>,
-    /// Whether it is sent anything.
+    /// Whether events are sent to it.
     pub enabled: bool,
-    /// Why Backline itself switched it off.
+    /// Why Backline switched it off; `None` if it did not.
     pub disabled_reason: Option<String>,
-    /// Until when the secret before signs too.
+    /// Until when deliveries are also signed with the previous secret.
     pub previous_until: Option<DateTime<Utc>>,
     /// When it was added.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed by a person.
+    /// When a person last changed it.
     pub updated_at: DateTime<Utc>,
 }
 
-/// Where a delivery stands.
+/// State of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
-    /// To be sent, or sent again.
+    /// It waits to be sent, or sent again.
     Waiting,
-    /// The receiver has it.
+    /// The receiver accepted it.
     Delivered,
-    /// Given up; an operator may send it again.
+    /// It was given up; an operator may send it again.
     Parked,
-    /// Not to be sent, for a reason.
+    /// It will not be sent, for a reason.
     Skipped,
 }
 
@@ -110,32 +110,32 @@ impl fmt::Display for DeliveryState {
     }
 }
 
-/// One event on its way to one webhook.
+/// One event to be sent to one webhook.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Delivery {
-    /// The webhook's name.
+    /// Name of the webhook.
     pub webhook: String,
-    /// The event's id, which is the message's too.
+    /// Id of the event, which is also the message id.
     pub event_id: Uuid,
     /// The event's type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Whom it is about.
+    /// Artist that the event is about, if any.
     pub artist_id: Option<ArtistId>,
-    /// Where it stands.
+    /// State of the delivery.
     pub state: DeliveryState,
-    /// How often it was tried.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// When it was first tried.
+    /// When the first attempt was made.
     pub first_tried_at: Option<DateTime<Utc>>,
-    /// When it is tried again; none where it is not.
+    /// When the next attempt is due; `None` if there is none.
     pub next_at: Option<DateTime<Utc>>,
-    /// The receiver's last answer, as an HTTP status.
+    /// HTTP status of the receiver's last answer.
     pub status: Option<u16>,
-    /// What went wrong last, or why it is not sent.
+    /// The last error, or why it is not sent.
     pub problem: Option<String>,
     /// When it was delivered, parked or skipped.
     pub finished_at: Option<DateTime<Utc>>,
-    /// When the fact became true.
+    /// When the event became true.
     pub occurred_at: DateTime<Utc>,
 }

@@ -1,11 +1,14 @@
-//! What is kept for how long: rules as data, and the plan that follows from them. Pure: the time is an argument.
+//! Retention: how long data is kept. Rules are data, and a plan follows from them. Pure: the current time is an
+//! argument.
 //!
-//! Rules come in three layers: built-in ones, each connector's policy, and the operator's. Every rule takes what is past its age, so of two that
-//! match, the shorter one wins. Only a rule of the operator's that gives its reason stands in the place of those it overrules, which is the
+//! Rules come in three layers: built-in rules, each connector's policy, and the operator's rules. Every rule selects
+//! what is past its age, so of two that match, the shorter one wins. Only an operator's rule with a reason replaces the
+//! rules that it overrules. That is the only way to keep anything longer.
 //! one way to keep anything longer.
 //!
-//! A number's age is counted from its `metric_date` to the date it is where the artist is. Policies count from the time of observation, since
-//! a platform that asks for deletion "unless refreshed" does not care which date a number is for.
+//! A number's age is counted from its `metric_date` to the current date in the artist's zone. Policies count from the
+//! time of observation, since a platform that asks for deletion "unless refreshed" does not care which date a number is
+//! for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,44 +21,45 @@ use backline_model::manifest::Policy;
 use backline_model::retention::{Action, Before, LocalDay, Scope, Step, Table};
 use backline_model::{Platform, Tenant};
 
-/// Fewest days for which metrics stay where they are: a late number is compared with 400 days before it, and growth with 90 more.
+/// Fewest days for which metrics stay in `metrics`: a late number is compared with 400 days before it, and growth with
+/// 90 more.
 const METRICS_DAYS_MIN: u32 = 490;
 
-/// Days that a month has at least.
+/// Fewest days of a month.
 const MONTH_DAYS_MIN: u32 = 28;
 
-/// Fewest days for which runs are kept: what requests cost is estimated from the last 30 days of their batches.
+/// Fewest days for which runs are kept: the cost of requests is estimated from the last 30 days of their batches.
 const RUN_DAYS_MIN: u32 = 40;
 
-/// The place on Earth where a date begins last.
+/// UTC offset of the zone in which a date begins last.
 const LAST_ZONE: TimeDelta = TimeDelta::hours(-12);
 
-/// The earliest date that is ever compared with: what lies before it, databases write in other ways.
+/// The earliest date that is used in a comparison: databases write dates before it in different ways.
 const EARLIEST: NaiveDate = NaiveDate::from_ymd_opt(1, 1, 1).expect("a date");
 
 /// What a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
-    /// The numbers, archived ones included where they are deleted. Their growth goes with them.
+    /// Metrics. If they are deleted, this includes archived ones. Their growth is deleted with them.
     Metrics,
-    /// What platforms answered.
+    /// Documents: the JSON that platforms sent.
     Documents,
-    /// How numbers moved.
+    /// Growth: how metrics changed.
     Growth,
     /// Values that validation withheld, decided or not.
     Quarantine,
-    /// The outbox, as far as nobody waits for it.
+    /// Events in the outbox that no delivery waits for.
     Events,
-    /// What became of each account in each run.
+    /// The outcome of each account in each run.
     Outcomes,
-    /// What connectors logged.
+    /// Log lines of connectors.
     Logs,
     /// Finished runs with their batches.
     Runs,
-    /// What batches said of their releases.
+    /// Counts of what batches said about their releases.
     Tallies,
-    /// What became of schedules' times.
+    /// What was decided about schedules' times.
     Fires,
 }
 
@@ -65,7 +69,7 @@ pub enum What {
 pub enum Age {
     /// Calendar months, clamped to the last day of a shorter month.
     Months(u32),
-    /// Days.
+    /// A number of days.
     Days(u32),
 }
 
@@ -78,15 +82,15 @@ impl fmt::Display for Age {
     }
 }
 
-/// When what is past its time is put away, and the operator's own rules.
+/// When archiving runs, and the operator's own rules.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ArchiveConfig {
-    /// Whether `backline serve` does it.
+    /// Whether `backline serve` archives.
     pub enabled: bool,
-    /// When, as five fields of crontab(5).
+    /// When it runs, as five fields of crontab(5).
     pub schedule: String,
-    /// The zone the fields are read in.
+    /// Time zone of the fields.
     pub timezone: Tz,
     /// Most rows that one transaction moves or deletes.
     pub rows_per_transaction: u32,
@@ -107,13 +111,13 @@ impl Default for ArchiveConfig {
     }
 }
 
-/// A rule of the operator's. Exactly one of `months` and `days` is given.
+/// A rule of the operator. Exactly one of `months` and `days` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveRule {
-    /// What it is about.
+    /// Kind of data that the rule is about.
     pub what: What,
-    /// What becomes of it; metrics are archived and everything else is deleted unless given.
+    /// What happens to it. The default is to archive metrics and to delete everything else.
     #[serde(default)]
     pub action: Option<Action>,
     /// Only on this platform.
@@ -122,19 +126,19 @@ pub struct ArchiveRule {
     /// Only of this tenant's artists.
     #[serde(default)]
     pub tenant: Option<Tenant>,
-    /// Kept so many months.
+    /// Number of months for which the data is kept.
     #[serde(default)]
     pub months: Option<u32>,
-    /// Kept so many days.
+    /// Number of days for which the data is kept.
     #[serde(default)]
     pub days: Option<u32>,
-    /// Why this rule stands in the place of built-in ones and of a platform's policy, instead of beside them.
+    /// Why this rule replaces built-in rules and a platform's policy, instead of being added to them.
     #[serde(default)]
     pub reason: Option<String>,
 }
 
 impl ArchiveConfig {
-    /// Refuses what makes no sense. The schedule's pattern is checked where patterns are understood.
+    /// Checks the values. The schedule's pattern is checked in [`crate::schedule`].
     ///
     /// # Errors
     /// The key, and what is wrong with it.
@@ -155,7 +159,7 @@ impl ArchiveRule {
         let age = match (self.months, self.days) {
             (Some(months), None) if months > 0 => Age::Months(months),
             (None, Some(days)) if days > 0 => Age::Days(days),
-            _ => return Err("write either months or days, 1 or more".to_owned()),
+            _ => return Err("set either months or days, to 1 or more".to_owned()),
         };
         if self.action == Some(Action::Archive) && self.what != What::Metrics {
             return Err("only metrics can be archived; leave action out, or write \"delete\"".to_owned());
@@ -166,18 +170,20 @@ impl ArchiveRule {
         };
         if self.what == What::Metrics && self.action() == Action::Archive && days < METRICS_DAYS_MIN {
             return Err(format!(
-                "numbers are compared with those of more than a year before, which are not looked for in the archive; keep them \
+                "numbers are compared with those of more than a year before, but not with archived ones; keep them \
                  {METRICS_DAYS_MIN} days (18 months) or more, or delete them"
             ));
         }
         if !self.what.is_dated() && (self.platform.is_some() || self.tenant.is_some()) {
-            return Err("platform and tenant go with metrics, documents, growth and quarantine only".to_owned());
+            return Err("platform and tenant can only be set for metrics, documents, growth and quarantine".to_owned());
         }
         if self.what == What::Runs && matches!(age, Age::Days(days) if days < RUN_DAYS_MIN) {
-            return Err(format!("what requests cost is estimated from runs; keep them {RUN_DAYS_MIN} days or more"));
+            return Err(format!(
+                "the cost of requests is estimated from runs; keep them for {RUN_DAYS_MIN} days or more"
+            ));
         }
         if self.reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
-            return Err("the reason is empty; say why, or leave it out".to_owned());
+            return Err("the reason is empty; write one, or leave it out".to_owned());
         }
         Ok(())
     }
@@ -192,12 +198,12 @@ impl ArchiveRule {
 }
 
 impl What {
-    /// Whether its rows are for a date of an account's.
+    /// Whether its rows have a date in an account's time zone.
     fn is_dated(self) -> bool {
         matches!(self, Self::Metrics | Self::Documents | Self::Growth | Self::Quarantine)
     }
 
-    /// Where an action finds its rows.
+    /// Tables that an action is applied to.
     fn tables(self, action: Action) -> &'static [Table] {
         match (self, action) {
             (Self::Metrics, Action::Archive) => &[Table::Metrics],
@@ -215,34 +221,34 @@ impl What {
     }
 }
 
-/// Who made a rule.
+/// Origin of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
-    /// Backline.
+    /// Built into Backline.
     BuiltIn,
-    /// The connector of a platform, as it was granted.
+    /// The policy of a platform's connector, as it was granted.
     Policy,
-    /// The configuration.
+    /// The operator's configuration.
     Operator,
 }
 
 /// A rule of any layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rule {
-    /// Who made it.
+    /// Origin of the rule.
     pub layer: Layer,
-    /// What it is about.
+    /// Kind of data that the rule is about.
     pub what: What,
-    /// What becomes of it.
+    /// What happens to rows past their age.
     pub action: Action,
-    /// Whose.
+    /// Platform and tenant that the rule is restricted to.
     pub scope: Scope,
-    /// How long it is kept.
+    /// Age from which the rule selects rows.
     pub age: Age,
-    /// Whether accounts with a credential of their own are left alone.
+    /// Whether accounts with their own credential are left out.
     pub unless_authorised: bool,
-    /// Why it stands in the place of others.
+    /// Why the rule replaces others; `None` if it does not.
     pub reason: Option<String>,
 }
 
@@ -253,7 +259,7 @@ impl fmt::Display for Rule {
             Layer::Policy => {
                 write!(f, "policy of {}: {} unless refreshed", self.scope, self.age)?;
                 if self.unless_authorised {
-                    f.write_str(", of accounts without a credential of their own")?;
+                    f.write_str(", of accounts without their own credential")?;
                 }
             }
             Layer::Operator => write!(f, "archive.rules: {} for {}", self.age, self.scope)?,
@@ -267,7 +273,7 @@ const BUILT_IN: [(What, Action, Age); 9] = [
     (What::Metrics, Action::Archive, Age::Months(24)),
     (What::Documents, Action::Delete, Age::Months(6)),
     (What::Quarantine, Action::Delete, Age::Months(24)),
-    // The longest time for which a webhook is tried is a day; a month lets whoever follows the stream come back from a holiday.
+    // A webhook is retried for a day at most. A month gives readers of the event stream time to catch up.
     (What::Events, Action::Delete, Age::Days(30)),
     // A year of operating, with a month to compare it with the year before.
     (What::Outcomes, Action::Delete, Age::Days(400)),
@@ -298,7 +304,7 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
         let asked = [
             (What::Documents, policy.documents_days),
             (What::Metrics, policy.metrics_days),
-            // Withheld values are the platform's data all the same.
+            // Withheld values are the platform's data too.
             (What::Quarantine, policy.metrics_days),
         ];
         for (what, days) in asked {
@@ -317,29 +323,29 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
     rules
 }
 
-/// A rule by which nothing is done, since another one does it.
+/// A rule that has no effect, because another one does the same or more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PassedOver {
-    /// Where.
+    /// Table that both rules are about.
     pub table: Table,
-    /// The rule.
+    /// Text of the rule without effect.
     pub rule: String,
-    /// The one that wins.
+    /// Text of the rule that wins.
     pub winner: String,
 }
 
-/// What is to be done at a time.
+/// What to do at a given time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
-    /// As of when.
+    /// Time that the plan was made for.
     pub now: DateTime<Utc>,
-    /// What is done, in this order: what is deleted need not be moved first.
+    /// Steps in order. Deletion comes before archiving, so that rows are not moved only to be deleted.
     pub steps: Vec<Step>,
-    /// Which rules do nothing, and why.
+    /// Rules that have no effect, each with the rule that wins.
     pub passed_over: Vec<PassedOver>,
 }
 
-/// The last date that is not past an age.
+/// The last date that is not past the age.
 #[must_use]
 pub fn cutoff(today: NaiveDate, age: Age) -> NaiveDate {
     match age {
@@ -349,7 +355,8 @@ pub fn cutoff(today: NaiveDate, age: Age) -> NaiveDate {
     .map_or(EARLIEST, |date| date.max(EARLIEST))
 }
 
-/// Which date it is in each of these zones. One that can't be read counts as the place where a date begins last, so that nothing goes early.
+/// The current date in each of these zones. A zone that can't be parsed counts as the zone where a date begins last, so
+/// that nothing is removed early.
 fn local_dates(zones: &[String], now: DateTime<Utc>) -> BTreeMap<NaiveDate, Vec<String>> {
     let mut dates: BTreeMap<NaiveDate, Vec<String>> = BTreeMap::new();
     for zone in zones {
@@ -366,7 +373,7 @@ fn last_date(now: DateTime<Utc>) -> NaiveDate {
     (now + LAST_ZONE).date_naive()
 }
 
-/// What is to be done at a time. `zones` are the artists' time zones, each once.
+/// Plans what to do at a given time. `zones` are the artists' time zones, each once.
 #[must_use]
 pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
     let dates = local_dates(zones, now);
@@ -421,7 +428,7 @@ pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
             continue;
         }
         let winner = steps.iter().enumerate().find(|(other, wider)| {
-            // Of two that do exactly the same, the first one does it.
+            // Of two steps that do exactly the same, the first one is kept.
             index != *other && does_all_of(wider, step) && (*other < index || !does_all_of(step, wider))
         });
         match winner {
@@ -436,14 +443,14 @@ pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
     Plan { now, steps: kept, passed_over }
 }
 
-/// Whether a rule stands in the place of another one.
+/// Whether a rule replaces another one.
 fn overrules(rule: &Rule, other: &Rule) -> bool {
     rule.reason.is_some()
         && (rule.what, rule.action) == (other.what, other.action)
         && (other.layer < rule.layer || other.scope.strictness() < rule.scope.strictness())
 }
 
-/// Whether everything that a step takes is taken by another one.
+/// Whether everything that a step selects is selected by another one.
 fn does_all_of(wider: &Step, step: &Step) -> bool {
     let later = match (&wider.before, &step.before) {
         (Before::Time(wider), Before::Time(before)) => wider >= before,

@@ -1,5 +1,6 @@
-//! StrideQueue what a connector reported into the metrics Backline stores: names and kinds checked against the catalogue, every
-//! expected metric present as a value or as an absence, and the engagement rate computed by the host. Judges nothing: that is validation's.
+//! Conforms what a connector reported to the metrics that Backline stores. Names and kinds are checked against the
+//! catalogue, every expected metric is present as a value or as an absence, and the host computes the engagement rate.
+//! Nothing is judged here: that is the task of validation.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +8,15 @@ use backline_model::metric::names::{self, COLUMNS, ENGAGEMENT_RATE, FOLLOWERS};
 use backline_model::snapshot::{Engagement, EngagementBasis, Normalised, Reported, Snapshot};
 use backline_model::{Absence, Kind, Manifest, MetricName, Value};
 
-/// Most notes kept of one snapshot; a connector that has more to say should write to its log.
+/// Most notes of one snapshot; a connector with more to say should use its log.
 const NOTES_MAX: usize = 50;
 /// Longest note, in characters.
 const NOTE_CHARS_MAX: usize = 500;
 
-/// What a metric's column, or the catalogue's kind for an extra metric, can hold.
+/// The type of a metric's column, or of an extra metric by its kind in the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// A whole number of 64 bits.
+    /// A 64-bit integer.
     Count,
     /// Any finite number.
     Number,
@@ -27,13 +28,14 @@ enum Form {
     Label,
 }
 
-/// Normalises one account's snapshot.
+/// Conforms one account's snapshot.
 ///
-/// Of the result's `values`, every metric of the catalogue and every column of `metrics` has an entry: a reported value or
-/// absence as reported; a catalogue metric that was not reported is `unavailable`, a column the catalogue lacks is `not-offered`.
-/// Reports that fit no entry (unknown name, wrong kind, not finite, given more than once) are in `misfits` and their metric is `unavailable`.
+/// `values` has an entry for every metric of the catalogue and every column of `metrics`: the reported value or
+/// absence; `unavailable` for a catalogue metric that was not reported; `not-offered` for a column that the catalogue
+/// lacks. Reports that match no entry (unknown name, wrong kind, not finite, given more than once) are in `misfits`,
+/// and their metric is `unavailable`.
 #[must_use]
-pub fn normalise(snapshot: Snapshot, manifest: &Manifest) -> Normalised {
+pub fn conform(snapshot: Snapshot, manifest: &Manifest) -> Normalised {
     let mut times_reported: BTreeMap<String, usize> = BTreeMap::new();
     for reported in &snapshot.metrics {
         *times_reported.entry(reported.name.clone()).or_default() += 1;
@@ -44,7 +46,7 @@ pub fn normalise(snapshot: Snapshot, manifest: &Manifest) -> Normalised {
     let mut misfits = Vec::new();
     let mut rate_absence = None;
     for reported in snapshot.metrics {
-        // Which of two answers is the right one can't be known, so neither is taken.
+        // There is no way to know which of two reports is right, so neither is used.
         if times_reported.get(&reported.name).is_some_and(|times| *times > 1) {
             misfits.push(reported);
             continue;
@@ -88,7 +90,7 @@ fn tidy_note(note: &str) -> String {
     note.chars().filter(|c| *c != '\0').take(NOTE_CHARS_MAX).collect()
 }
 
-/// The metric a report belongs to and its value in the metric's form, or nothing where it fits nowhere.
+/// The metric of a report, and its value in the metric's type; `None` if it does not match.
 fn fit(reported: &Reported, manifest: &Manifest) -> Option<(MetricName, Result<Value, Absence>)> {
     let entry = manifest.metric(&reported.name);
     match &reported.value {
@@ -97,7 +99,7 @@ fn fit(reported: &Reported, manifest: &Manifest) -> Option<(MetricName, Result<V
             let value = convert(value, form(entry.name.as_str(), entry.kind))?;
             Some((entry.name.clone(), Ok(value)))
         }
-        // A connector may also say of a column outside its catalogue why it is missing.
+        // A connector may also report why a column outside its catalogue is missing.
         Err(absence) => {
             let known = entry.is_some() || COLUMNS.contains(&reported.name.as_str());
             let name = MetricName::new(reported.name.clone()).ok()?;
@@ -106,7 +108,7 @@ fn fit(reported: &Reported, manifest: &Manifest) -> Option<(MetricName, Result<V
     }
 }
 
-/// A column's type decides first, so that no manifest can declare a title where the table has a number.
+/// A column's type decides first, so that no manifest can declare text for a numeric column.
 fn form(name: &str, kind: Kind) -> Form {
     match name {
         names::ENGAGEMENT_RATE | names::POPULARITY => Form::Number,
@@ -126,13 +128,13 @@ fn convert(value: &Value, form: Form) -> Option<Value> {
         (Form::Number, Value::Integer(_)) => Some(value.clone()),
         (Form::Number, Value::Decimal(decimal)) if decimal.is_finite() => Some(Value::Decimal(*decimal)),
         (Form::Count, Value::Decimal(decimal)) => integral(*decimal).map(Value::Integer),
-        // Platforms send counters as decimal text; a connector may pass them on as they are.
+        // Platforms send counters as decimal text, and a connector may pass them on unchanged.
         (Form::Count, Value::Text(text)) => decimal_digits(text).map(Value::Integer),
         _ => None,
     }
 }
 
-/// 33920.0 → 33920. Past 2^53 a float can't tell neighbouring integers apart, so it is no count any more.
+/// 33920.0 → 33920. Above 2^53 a float can't distinguish neighbouring integers, so it is not a count any more.
 fn integral(decimal: f64) -> Option<i64> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let is_exact = decimal.fract() == 0.0 && decimal.abs() <= EXACT_MAX;
@@ -146,12 +148,14 @@ fn decimal_digits(text: &str) -> Option<i64> {
     if is_decimal { text.parse().ok() } else { None }
 }
 
-/// Interactions per post and follower in percent for basis followers, interactions per view or account reached else; two decimals.
+/// Interactions per post and follower in percent for basis followers, otherwise interactions per view or per account
+/// reached; two decimals.
 ///
-/// Where there is no rate, the reason is, in this order: what the connector said of `engagement_rate` itself; `not-offered` where it
-/// counts no engagement and declares none; `unavailable` where it declares a rate and sent no counts; `not-found` where no post was in the
-/// window; `unavailable` where posts were, but none could be counted; for a missing base the reason `followers` is missing for (basis
-/// followers: `hidden`, say), else `unavailable`; `not-found` where the base is 0, since nobody was there to interact.
+/// If there is no rate, the reason is the first of these: what the connector reported for `engagement_rate` itself;
+/// `not-offered` if it counts no engagement and declares no rate; `unavailable` if it declares a rate and sent no
+/// counts; `not-found` if no post was in the window; `unavailable` if there were posts but none could be counted; for a
+/// missing base the reason why `followers` is missing (basis followers, for example `hidden`), otherwise `unavailable`;
+/// `not-found` if the base is 0, since there was no one to interact.
 fn engagement_rate(
     engagement: Option<&Engagement>,
     reported: Option<Absence>,
@@ -181,7 +185,7 @@ fn engagement_rate(
         EngagementBasis::Followers => interactions / f64::from(engagement.posts_counted) / base * 100.0,
         EngagementBasis::Views | EngagementBasis::Reach => interactions / base * 100.0,
     };
-    // Adding 0.0 turns −0.0, which a rounded tiny negative gives, into 0.0.
+    // Adding 0.0 converts −0.0, which a tiny negative number rounds to, into 0.0.
     Ok(Value::Decimal((rate * 100.0).round() / 100.0 + 0.0))
 }
 

@@ -1,5 +1,5 @@
-//! Deliveries to subscribers: who wants which event, what is sent, what an answer means, and when to try again. Pure: time and chance are
-//! arguments.
+//! Deliveries to webhooks: which webhook wants which event, what is sent, what an answer means, and when to retry.
+//! Pure: time and chance are arguments.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,38 +13,39 @@ use backline_model::{ArtistId, Event, Platform, Webhook, WebhookKind};
 
 mod push;
 
-/// The version of every message's form. A field may be added under the same version; one that changes its meaning gets a new one.
+/// Version of every message's format. A field may be added within a version; changing a field's meaning needs a new
+/// one.
 pub const MESSAGE_VERSION: u32 = 1;
 
-/// How long a host that sends a delivery has it for itself. Longer than any answer may take.
+/// How long a host holds a delivery while it sends it. Longer than any answer may take.
 pub const LEASE: Duration = Duration::from_secs(60);
 
-/// Longest wait for an answer that may be configured, in milliseconds: half a lease.
+/// Longest configurable wait for an answer, in milliseconds: half a lease.
 const TIMEOUT_MS_MAX: u64 = 30_000;
 
-/// Most deliveries under way at once that may be configured.
+/// Largest configurable number of concurrent deliveries.
 const IN_FLIGHT_MAX: u32 = 1_024;
 
-/// Where the artist platform takes the AI trigger, below the address of its application.
+/// Path of the artist platform's AI trigger, below the URL of its application.
 const AI_PATH: &str = "/api/ai/analyze-metrics";
 
-/// How deliveries go.
+/// Settings of deliveries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveriesConfig {
-    /// Upper bound of the wait after the first failure, in milliseconds; it doubles with each.
+    /// Upper bound of the wait after the first failure, in milliseconds; it doubles with each failure.
     pub backoff_base_ms: u64,
-    /// Upper bound of any wait, in milliseconds; also of one that a receiver asks for.
+    /// Upper bound of every wait, in milliseconds, including one that a receiver asks for.
     pub backoff_max_ms: u64,
-    /// How long after the first attempt a delivery is parked, in seconds.
+    /// Time from the first attempt until a delivery is parked, in seconds.
     pub give_up_after_s: u64,
-    /// Longest wait for a receiver's whole answer, in milliseconds.
+    /// Longest wait for a receiver's complete answer, in milliseconds.
     pub timeout_ms: u64,
-    /// Deliveries to one webhook that a host has under way at once.
+    /// Most concurrent deliveries of a host to one webhook.
     pub in_flight_per_webhook: u32,
-    /// Deliveries to all webhooks that a host has under way at once.
+    /// Most concurrent deliveries of a host to all webhooks.
     pub in_flight_max: u32,
-    /// Platforms whose terms forbid AI use and whose metrics are sent to the AI trigger all the same, each with the reason in writing.
+    /// Platforms whose metrics are sent to the AI trigger although their terms forbid AI use, each with the reason.
     pub ai_overrides: BTreeMap<Platform, String>,
 }
 
@@ -63,17 +64,17 @@ impl Default for DeliveriesConfig {
 }
 
 impl DeliveriesConfig {
-    /// Refuses values that make no sense.
+    /// Checks the values.
     ///
     /// # Errors
     /// The key, and what is wrong with its value.
     pub fn check(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, problem: String| Err((format!("deliveries.{key}"), problem));
         if self.backoff_base_ms == 0 {
-            return wrong("backoff_base_ms", "0 would try again without a pause; write 1 or more".to_owned());
+            return wrong("backoff_base_ms", "0 would retry without a pause; set 1 or more".to_owned());
         }
         if self.backoff_max_ms < self.backoff_base_ms {
-            return wrong("backoff_max_ms", format!("{} is under deliveries.backoff_base_ms", self.backoff_max_ms));
+            return wrong("backoff_max_ms", format!("{} is less than deliveries.backoff_base_ms", self.backoff_max_ms));
         }
         if self.give_up_after_s == 0 || self.give_up_after_s > 30 * 86_400 {
             return wrong("give_up_after_s", format!("{} is not between 1 second and 30 days", self.give_up_after_s));
@@ -96,7 +97,7 @@ impl DeliveriesConfig {
     }
 }
 
-/// What a webhook of a kind is told of unless it is said otherwise.
+/// The events that a webhook of this kind receives unless configured.
 #[must_use]
 pub fn default_events(kind: WebhookKind) -> Vec<String> {
     match kind {
@@ -105,7 +106,7 @@ pub fn default_events(kind: WebhookKind) -> Vec<String> {
     }
 }
 
-/// Whether a pattern (a type, `metrics.*` or `*`) means an event of this type.
+/// Whether a pattern (a type, `metrics.*` or `*`) matches an event type.
 #[must_use]
 pub fn pattern_matches(pattern: &str, kind: &str) -> bool {
     match pattern.strip_suffix('*') {
@@ -114,10 +115,10 @@ pub fn pattern_matches(pattern: &str, kind: &str) -> bool {
     }
 }
 
-/// Refuses a pattern that means no event there is.
+/// Checks that a pattern matches at least one event type.
 ///
 /// # Errors
-/// What would be right.
+/// What is expected.
 pub fn check_pattern(pattern: &str) -> Result<(), String> {
     let has_form = match pattern.strip_suffix('*') {
         Some(beginning) => beginning.is_empty() || beginning.ends_with('.'),
@@ -127,21 +128,21 @@ pub fn check_pattern(pattern: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "'{pattern}' is no type of event; there are {}, and beginnings such as metrics.* or *",
+        "'{pattern}' is not a type of event; write one of {}, a prefix such as metrics.*, or *",
         types::ALL.join(", ")
     ))
 }
 
-/// Whether a webhook is to be told of an event of this type. `tenant` is whose customer's artist it is about; none where it is about no one's,
-/// and then it is not for a webhook of one tenant.
+/// Whether a webhook receives an event of this type. `tenant` is the tenant of the event's artist; an event without one
+/// is not sent to a webhook that is restricted to a tenant.
 #[must_use]
 pub fn wants(webhook: &Webhook, kind: &str, tenant: Option<&str>) -> bool {
     let is_its_tenant = webhook.tenant.as_ref().is_none_or(|only| tenant == Some(only.as_str()));
     is_its_tenant && webhook.events.iter().any(|pattern| pattern_matches(pattern, kind))
 }
 
-/// Which line an event stands in: an artist's events are delivered one after the other; those about no artist, one after the other by
-/// platform, or else by what they are about (`run`, `artist`).
+/// Name of the sequence that an event belongs to. An artist's events are delivered in order; events without an artist,
+/// in order for each platform, or otherwise for each subject (`run`, `artist`).
 #[must_use]
 pub fn line(artist: Option<ArtistId>, platform: Option<&str>, kind: &str) -> String {
     match (artist, platform) {
@@ -151,25 +152,25 @@ pub fn line(artist: Option<ArtistId>, platform: Option<&str>, kind: &str) -> Str
     }
 }
 
-/// What came of one attempt.
+/// Result of one attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// The receiver answered.
     Status {
-        /// The HTTP status.
+        /// HTTP status of the answer.
         status: u16,
-        /// What its `Retry-After` asks for.
+        /// Wait that its `Retry-After` asks for.
         retry_after: Option<Duration>,
     },
-    /// No answer came.
+    /// There was no answer.
     Nothing {
-        /// Why.
+        /// Reason why there was none.
         problem: String,
     },
 }
 
 impl Answer {
-    /// The receiver's status, where it answered.
+    /// The receiver's HTTP status; `None` if there was no answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -179,42 +180,43 @@ impl Answer {
     }
 }
 
-/// What becomes of a delivery after an attempt.
+/// What happens to a delivery after an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// The receiver has it.
+    /// The receiver accepted it.
     Delivered,
-    /// It is tried again.
+    /// It is retried.
     Again {
-        /// When.
+        /// Time of the next attempt.
         at: DateTime<Utc>,
-        /// What went wrong.
+        /// Problem of this attempt.
         problem: String,
     },
-    /// Given up.
+    /// It is given up.
     Parked {
-        /// What went wrong last.
+        /// Problem of the last attempt.
         problem: String,
     },
-    /// The receiver wants no more of anything: the webhook is switched off, and what it has not got waits until it is switched on again.
+    /// The receiver wants no more events: the webhook is switched off. What was not delivered waits until it is
+    /// switched on again.
     Gone {
-        /// What it said.
+        /// What the receiver answered.
         problem: String,
     },
 }
 
-/// One attempt: when the first one was, what time it is, and which one in a row this was, from 1.
+/// One attempt of a delivery.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    /// When it was first tried.
+    /// When the first attempt was made.
     pub first_at: DateTime<Utc>,
-    /// Which attempt this was, from 1.
+    /// Number of this attempt, from 1.
     pub number: u32,
-    /// When it ended.
+    /// When this attempt ended.
     pub now: DateTime<Utc>,
 }
 
-/// What an answer means. `random` is from 0 to 1.
+/// What an answer means. `random` is between 0 and 1.
 #[must_use]
 pub fn after(config: &DeliveriesConfig, attempt: Attempt, answer: &Answer, random: f64) -> Next {
     let (problem, asked) = match answer {
@@ -224,7 +226,7 @@ pub fn after(config: &DeliveriesConfig, attempt: Attempt, answer: &Answer, rando
             return Next::Gone { problem };
         }
         Answer::Status { status: status @ 300..=399, .. } => {
-            (format!("it answered {status}; redirects are not followed, so give the address it redirects to"), None)
+            (format!("it answered {status}; redirects are not followed; configure the URL that it redirects to"), None)
         }
         Answer::Status { status: status @ (429 | 503), retry_after } => (format!("it answered {status}"), *retry_after),
         Answer::Status { status, .. } => (format!("it answered {status}"), None),
@@ -238,12 +240,12 @@ pub fn after(config: &DeliveriesConfig, attempt: Attempt, answer: &Answer, rando
     let longest = Duration::from_millis(config.backoff_max_ms);
     let wait = asked.map_or(own, |asked| asked.min(longest).max(own));
     let at = attempt.now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
-    // The last attempt is made when the time is over, however long the wait before it would have been.
+    // The last attempt is made when the time is over, even if the wait before it would have been longer.
     Next::Again { at: at.min(give_up_at), problem }
 }
 
-/// How long to wait after a failed attempt (the first is 1): exponential with full jitter, anything from zero to the bound, so that what
-/// failed together does not come back together.
+/// The wait after a failed attempt (the first one is 1): exponential with full jitter, between zero and the bound, so
+/// that deliveries that failed together are not retried together.
 fn backoff(config: &DeliveriesConfig, attempt: u32, random: f64) -> Duration {
     let doubled =
         config.backoff_base_ms.saturating_mul(1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX));
@@ -254,36 +256,37 @@ fn seconds(seconds: u64) -> TimeDelta {
     TimeDelta::seconds(i64::try_from(seconds).unwrap_or(i64::from(u32::MAX)))
 }
 
-/// What is known of the platform an event is about when it is sent.
+/// Facts about the platform of an event at the time of sending.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlatformFacts {
-    /// What people call it.
+    /// Title shown to people.
     pub title: String,
-    /// Whether its terms forbid AI use of its data, as its active release and its grant say; none where no release is active.
+    /// Whether its terms forbid AI use of its data, according to its active release and grant; `None` if no release is
+    /// active.
     pub forbids_ai: Option<bool>,
 }
 
-/// What is to be sent.
+/// What to send.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prepared {
-    /// This, as JSON.
+    /// A message, as JSON.
     Send {
-        /// Where to.
+        /// URL that it is sent to.
         url: String,
-        /// The message.
+        /// Body of the request.
         body: Json,
     },
     /// Nothing, for this reason.
     Skip(String),
 }
 
-/// The platform an event is about, where it is about one.
+/// Platform of an event, if it has one.
 #[must_use]
 pub fn platform_of(event: &Event) -> Option<&str> {
     metrics_of(event).unwrap_or(&event.data)["platform"].as_str()
 }
 
-/// The metrics that an event holds.
+/// The metrics in an event.
 fn metrics_of(event: &Event) -> Option<&Json> {
     match event.kind.as_str() {
         types::METRICS_COLLECTED => Some(&event.data),
@@ -292,7 +295,7 @@ fn metrics_of(event: &Event) -> Option<&Json> {
     }
 }
 
-/// What a webhook is sent of an event.
+/// What is sent to a webhook for an event.
 #[must_use]
 pub fn prepare(
     webhook: &Webhook,
@@ -310,7 +313,7 @@ pub fn prepare(
     }
 }
 
-/// An event as subscribers get it.
+/// An event as webhooks receive it.
 #[must_use]
 pub fn message(event: &Event) -> Json {
     json!({
@@ -323,7 +326,7 @@ pub fn message(event: &Event) -> Json {
     })
 }
 
-/// What `backline webhooks test` sends.
+/// The message that `backline webhooks test` sends.
 #[must_use]
 pub fn test_message(id: uuid::Uuid, now: DateTime<Utc>) -> Json {
     json!({
@@ -336,7 +339,7 @@ pub fn test_message(id: uuid::Uuid, now: DateTime<Utc>) -> Json {
     })
 }
 
-/// Where a test message, or any other that is no analysis, is sent.
+/// URL for a test message, or any other that is not an analysis.
 #[must_use]
 pub fn target(kind: WebhookKind, url: &str) -> String {
     match kind {
@@ -345,8 +348,8 @@ pub fn target(kind: WebhookKind, url: &str) -> String {
     }
 }
 
-/// The trigger of the AI analysis. Metrics of a platform whose terms forbid AI use are left out, and those of a platform of which nobody knows,
-/// unless the operator has written down why not.
+/// The trigger of the AI analysis. Metrics of a platform whose terms forbid AI use, or whose terms are not known, are
+/// left out unless the operator has written down a reason.
 fn analysis(
     webhook: &Webhook,
     event: &Event,
@@ -362,10 +365,10 @@ fn analysis(
     if !is_overridden && forbids != Some(false) {
         let why = match forbids {
             Some(_) => format!("the terms of {name} forbid AI use of its metrics"),
-            None => format!("no release is active for {name}, so nobody knows whether its terms allow AI use"),
+            None => format!("no release is active for {name}, so it is not known whether its terms allow AI use"),
         };
         return Prepared::Skip(format!(
-            "{why}; to send them all the same, write the reason as {name} under [deliveries.ai_overrides]"
+            "{why}; to send them, write the reason as {name} under [deliveries.ai_overrides]"
         ));
     }
     let body = json!({ "artist_id": artist, "trigger_type": "daily_collection", "new_metrics": metrics });

@@ -1,4 +1,4 @@
-//! How metrics moved: changes over 1, 7, 28 and 90 days, which dates late data touches, and which movement is significant.
+//! Growth: changes over 1, 7, 28 and 90 days, which dates late data affects, and which changes are significant.
 //!
 //! Only accepted values count. What can't be known is missing with a reason, never 0 %.
 
@@ -13,7 +13,7 @@ use backline_model::{
     Change, EngagementBasis, GrowthRow, History, Kind, Manifest, MetricName, MetricsRow, NoChange, Value,
 };
 
-/// One account's accepted values of all dates: its history, with one row laid over it.
+/// One account's accepted values on all dates: its history, overlaid with one row.
 struct Series<'a> {
     row: &'a MetricsRow,
     history: &'a History,
@@ -25,7 +25,7 @@ impl<'a> Series<'a> {
     }
 
     fn latest_before(&self, metric: &str, date: NaiveDate) -> Option<(NaiveDate, &'a Value)> {
-        // What the history holds for the row's own date is out of date.
+        // The history's entry for the row's own date is outdated.
         let earlier = self.history.latest_before(metric, date).and_then(|found| {
             if found.0 == self.row.metric_date { self.history.latest_before(metric, found.0) } else { Some(found) }
         });
@@ -49,7 +49,8 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// The accepted value a span that starts on `start` is measured from: the one on `start`, else the latest before `date`.
+    /// The accepted value that a span starting on `start` is measured from: the one on `start`, otherwise the latest
+    /// before `date`.
     fn base(&self, metric: &str, start: NaiveDate, date: NaiveDate) -> Option<(NaiveDate, &'a Value)> {
         self.on(metric, start).map(|value| (start, value)).or_else(|| self.latest_before(metric, date))
     }
@@ -57,11 +58,25 @@ impl<'a> Series<'a> {
 
 /// The changes of one account that end on `date`.
 ///
-/// `row` is the account's row as just stored; `history` holds its other dates. `date` is the row's own date, or a later one
-/// that [`touched_dates`] names, whose values the history then holds. Of each metric, exactly these
-/// values are looked at: those on `date` and on each span's start, and the latest before `date`.
+/// `row` is the account's row as just stored; `history` holds its other dates. `date` is the row's own date, or a later
+/// one from [`touched_dates`], whose values are in the history. For each metric, exactly these values are used: those
+/// on `date` and on the start of each span, and the latest before `date`.
 ///
-/// There is an entry for `engagement_rate` and for every metric of the catalogue that can grow.
+/// The result has an entry for `engagement_rate` and for every metric of the catalogue that has growth.
+///
+/// ```
+/// use backline_model::fixtures::{day, ints, manifest, name, row};
+/// use backline_model::{History, NoChange};
+/// use backline_rules::growth::growth;
+///
+/// let today = row(day("2026-11-20"), ints(&[("followers", 1_100)]));
+/// let mut history = History::default();
+/// history.insert(day("2026-11-19"), ints(&[("followers", 1_000)]), None);
+///
+/// let changes = &growth(today.metric_date, &manifest(), &today, &history).changes[&name("followers")];
+/// assert_eq!((changes[&1].absolute, changes[&1].percent), (Some(100.0), Some(10.0)));
+/// assert_eq!(changes[&7].reason, Some(NoChange::Gap)); // missing is missing, never 0 %
+/// ```
 #[must_use]
 pub fn growth(date: NaiveDate, manifest: &Manifest, row: &MetricsRow, history: &History) -> GrowthRow {
     let series = Series { row, history };
@@ -136,7 +151,7 @@ fn days_between(earlier: NaiveDate, later: NaiveDate) -> u32 {
     u32::try_from((later - earlier).num_days()).unwrap_or(0)
 }
 
-/// Exact for counts: the difference of two 64-bit numbers is taken in 128 bits before it becomes a float.
+/// Exact for counts: the difference of two 64-bit numbers is computed in 128 bits before it becomes a float.
 fn difference(value: &Value, base: &Value) -> Option<f64> {
     let difference = match (value, base) {
         (Value::Integer(value), Value::Integer(base)) => {
@@ -149,7 +164,7 @@ fn difference(value: &Value, base: &Value) -> Option<f64> {
     difference.is_finite().then_some(difference)
 }
 
-/// None where the base is 0, or below, which only a value that an operator released can be.
+/// `None` if the base is 0 or negative. Only an operator can release a negative value.
 fn percent(value: &Value, base: &Value) -> Option<f64> {
     let base_number = base.as_f64().filter(|base| *base > 0.0)?;
     two_decimals(difference(value, base)? / base_number * 100.0)
@@ -162,14 +177,15 @@ fn daily_percent(value: &Value, base: &Value, gap_days: u32) -> Option<f64> {
     two_decimals(((value / base).powf(1.0 / f64::from(gap_days.max(1))) - 1.0) * 100.0)
 }
 
-/// None for what no number can say. Adding 0.0 turns −0.0 into 0.0.
+/// `None` if the result is not a finite number. Adding 0.0 converts −0.0 to 0.0.
 fn two_decimals(number: f64) -> Option<f64> {
     let rounded = (number * 100.0).round() / 100.0 + 0.0;
     rounded.is_finite().then_some(rounded)
 }
 
-/// The dates whose growth depends on the values of `row`, in order: its own, and each later date of the history that measures one of
-/// the row's metrics from it over some span. Exact where the history holds all later dates and what [`growth`] looks at for them.
+/// The dates whose growth depends on the values of `row`, in order: its own date, and each later date of the history
+/// that measures one of the row's metrics from it over some span. Exact if the history holds all later dates and the
+/// values that [`growth`] uses for them.
 #[must_use]
 pub fn touched_dates(row: &MetricsRow, history: &History) -> Vec<NaiveDate> {
     let series = Series { row, history };
@@ -189,39 +205,40 @@ pub fn touched_dates(row: &MetricsRow, history: &History) -> Vec<NaiveDate> {
     touched.into_iter().collect()
 }
 
-/// When a change is worth an event. Both thresholds must be passed, not just reached.
+/// When a change is significant. A threshold must be exceeded, not just reached.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignificanceConfig {
-    /// Percent that followers must have changed by, up or down.
+    /// Change of followers in percent, up or down.
     pub followers_percent: f64,
-    /// Percentage points that the engagement rate must have changed by, up or down.
+    /// Change of the engagement rate in percentage points, up or down.
     pub engagement_points: f64,
 }
 
 impl Default for SignificanceConfig {
-    /// The artist platform's own rule.
+    /// The thresholds that the artist platform uses.
     fn default() -> Self {
         Self { followers_percent: 5.0, engagement_points: 2.0 }
     }
 }
 
-/// A change that is worth an event.
+/// A significant change, which becomes an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SignificantChange {
-    /// These are the account's first values ever.
+    /// Whether these are the account's first values.
     pub first: bool,
-    /// Percent that followers changed by since their latest earlier value, two decimals; given where it passed the threshold.
+    /// Change of followers in percent since their latest earlier value, two decimals; `None` if it is not significant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub followers_percent: Option<f64>,
-    /// Percentage points that the engagement rate changed by, two decimals; given where it passed the threshold.
+    /// Change of the engagement rate in percentage points, two decimals; `None` if it is not significant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub engagement_points: Option<f64>,
 }
 
-/// Whether the row differs significantly from the latest accepted earlier values, or is the account's first.
+/// Whether the row differs significantly from the latest earlier accepted values, or is the account's first one.
 ///
-/// Nothing is compared across a definition break, nor engagement rates of different bases. A row without any value is no change.
+/// Values are not compared across a definition break, and engagement rates only if they have the same basis. A row
+/// without any value is not a change.
 #[must_use]
 pub fn significant_change(
     row: &MetricsRow,
@@ -250,7 +267,7 @@ pub fn significant_change(
         if basis != history.basis_on(base_date) {
             return None;
         }
-        // Rates have two decimals, so that their difference has no more; rounding only removes the float's own noise.
+        // Rates have two decimals, so their difference has no more; rounding only removes the float's own error.
         two_decimals(difference(value, base)?).filter(|points| points.abs() > config.engagement_points)
     });
     if followers_percent.is_none() && engagement_points.is_none() {
@@ -263,7 +280,7 @@ pub fn significant_change(
     })
 }
 
-/// A date on which everything was absent is in the history too, and is no earlier value.
+/// A date on which every metric was absent is in the history too, but is not an earlier value.
 fn has_values_on_other_dates(row: &MetricsRow, history: &History, manifest: &Manifest) -> bool {
     let metrics: BTreeSet<&MetricName> =
         row.values.keys().chain(manifest.metrics.iter().map(|entry| &entry.name)).collect();

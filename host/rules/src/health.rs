@@ -1,11 +1,13 @@
-//! How well collecting goes: rates, a score, objectives, recommendations and alerts, made of figures. Pure.
+//! Health of collection: rates, a score, objectives, recommendations and alerts, computed from figures. Pure.
 //!
-//! - **completion** = collected / planned and **error rate** = failed / planned. *Planned* is what should have been collected by now: accounts
-//!   that were collected, that failed, and that are overdue. Excluded accounts, those that wait for an allowance, and those that are under way
-//!   for less than a run may take are apart. An account counts once for each date, by the last attempt at it: so completion never passes 100 %.
+//! - **completion** = collected / planned and **error rate** = failed / planned. *Planned* is what should have been
+//!   collected by now: accounts that were collected, that failed, and that are overdue. Excluded accounts, accounts
+//!   that wait for a budget, and accounts planned more recently than a run may take are counted apart. An account
+//!   counts once for each date, by its last attempt, so completion never exceeds 100 %.
 //! - **score** = max(0, 100 − 50 × error rate − 50 × (1 − completion)).
-//! - Optional platforms are shown and weigh nothing in the total.
-//! - Where nothing was planned, or nothing reported, there is *no data*: none, which meets no objective and misses none.
+//! - Optional platforms are shown, but left out of the total.
+//! - If nothing was planned or nothing reported, there is *no data*: the value is `None`, and an objective is neither
+//!   met nor missed.
 
 mod alerts;
 mod config;
@@ -29,13 +31,14 @@ use backline_model::health::{
     Figures, Health, HealthReport, HostFigures, Lag, Objective, PlatformFigures, PlatformHealth, Suspects, Work,
 };
 
-/// A host that was not heard of for so long is lost. Hosts speak every two seconds; a database that is restarted takes no minute.
+/// A host that has not reported itself for this long counts as lost. Hosts report every two seconds, and a database
+/// restart takes less than a minute.
 pub const HOST_LOST_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// The share of rows whose lag is told, besides the longest.
+/// Share of rows that the reported lag covers.
 const LAG_SHARE: f64 = 0.95;
 
-/// Everything there is to say, but for the alerts, which are remembered and not computed.
+/// The whole report, except the alerts, which are stored and not computed.
 #[must_use]
 pub fn report(
     figures: &Figures,
@@ -76,7 +79,7 @@ pub fn report(
     report
 }
 
-/// How some platforms are together.
+/// The combined health of some platforms.
 fn health<'a>(platforms: impl Iterator<Item = &'a PlatformFigures>, now: DateTime<Utc>) -> Health {
     let mut health = Health::default();
     let (mut lags, mut oldest): (Vec<Lag>, Option<DateTime<Utc>>) = (Vec::new(), None);
@@ -113,12 +116,12 @@ fn health<'a>(platforms: impl Iterator<Item = &'a PlatformFigures>, now: DateTim
     health
 }
 
-/// The seed's formula.
+/// The formula is explained at the top of this file.
 fn score(completion: f64, error_rate: f64) -> f64 {
     (100.0 - 50.0 * error_rate - 50.0 * (1.0 - completion)).clamp(0.0, 100.0)
 }
 
-/// None of none is no share.
+/// `None` if there is nothing to divide by.
 fn share(part: u64, of: u64) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a share of counts")]
     (of > 0).then(|| part as f64 / of as f64)
@@ -128,7 +131,7 @@ fn seconds(delta: TimeDelta) -> f64 {
     delta.as_seconds_f64()
 }
 
-/// The time within which 95 of 100 rows were stored, and the longest.
+/// The time within which 95 of 100 rows were stored, and the longest time.
 fn lag(mut lags: Vec<Lag>) -> (Option<f64>, Option<f64>) {
     lags.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let all: u64 = lags.iter().map(|lag| lag.accounts).sum();
@@ -140,10 +143,10 @@ fn lag(mut lags: Vec<Lag>) -> (Option<f64>, Option<f64>) {
     (p95.map(|lag| lag.seconds), lags.last().map(|lag| lag.seconds))
 }
 
-/// From when to when.
+/// Start and end of a time span.
 type Span = (DateTime<Utc>, DateTime<Utc>);
 
-/// The longest time that batches of one run were at work, in seconds. Times that overlap count once.
+/// The longest time that batches of one run were running, in seconds. Overlapping times count once.
 fn longest_run_s(work: &[Work]) -> Option<f64> {
     let mut runs: BTreeMap<RunId, Vec<Span>> = BTreeMap::new();
     for Work { run, from, until } in work {
@@ -165,7 +168,7 @@ fn covered_s(mut spans: Vec<Span>) -> f64 {
     seconds(sum)
 }
 
-/// The seed's five.
+/// The five objectives, each with its target.
 fn objectives(total: &Health, run_s: Option<f64>, cost: Option<f64>, targets: &Targets) -> Vec<Objective> {
     let above = |name, target, value: Option<f64>| Objective { name, target, value, met: value.map(|v| v > target) };
     let below = |name, target, value: Option<f64>| Objective { name, target, value, met: value.map(|v| v < target) };
@@ -178,15 +181,15 @@ fn objectives(total: &Health, run_s: Option<f64>, cost: Option<f64>, targets: &T
     ]
 }
 
-/// Hosts that are heard of no more. One that was started since takes a lost one's place, so that a host that comes back under another name
-/// is not missed.
+/// Hosts that stopped reporting. A host that started later replaces a lost one, so that a host that returns under
+/// another name is not reported.
 #[must_use]
 pub fn lost_hosts(hosts: &[HostFigures], now: DateTime<Utc>) -> Vec<&HostFigures> {
     let is_lost = |host: &HostFigures| now - host.seen_at > HOST_LOST_AFTER;
     let mut present: Vec<&HostFigures> = hosts.iter().filter(|host| !is_lost(host)).collect();
     present.sort_by_key(|host| host.started_at);
     let mut lost: Vec<&HostFigures> = hosts.iter().filter(|host| is_lost(host)).collect();
-    // Whoever was lost last can be replaced by the fewest, so it is served first.
+    // The most recently lost host can be replaced by the fewest others, so it is matched first.
     lost.sort_by_key(|host| std::cmp::Reverse(host.seen_at));
     lost.retain(|host| match present.last() {
         Some(newest) if newest.started_at > host.seen_at => {

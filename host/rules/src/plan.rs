@@ -1,4 +1,5 @@
-//! Who is collected, for which date, in which batches, and what that will take. Pure: the time is in the options.
+//! The plan of a run: which accounts are collected, for which date and in which batches, and what that will take. Pure:
+//! the current time is in the options.
 
 use std::collections::BTreeMap;
 
@@ -10,73 +11,75 @@ use backline_model::outcome::Exclusion;
 use backline_model::run::Forecast;
 use backline_model::{AccountId, BatchAccount, Digest, Manifest, Platform, Tenant, Window};
 
-/// Days that post-level metrics look back, unless configured otherwise: long enough for a young post to mature.
+/// Default number of days that post-level metrics look back: long enough for a new post's numbers to settle.
 pub const WINDOW_DAYS_DEFAULT: u16 = 28;
 
-/// What a canary's share is counted in: a hundredth of a percent of the accounts.
+/// Unit of a canary's share: a hundredth of a percent of the accounts.
 pub const CANARY_PARTS: u32 = 10_000;
 
-/// What a plan is made for.
+/// Options of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
-    /// The logical date; none means each artist's own date at the time the run was due.
+    /// Logical date; `None` means each artist's own date at the time the run was due.
     pub date: Option<NaiveDate>,
-    /// When the run was due: a schedule's time of firing, which may be long before the plan is made.
+    /// When the run was due: a scheduled time, which may be long before the plan is made.
     pub due: DateTime<Utc>,
-    /// The time of planning.
+    /// When the plan is made.
     pub now: DateTime<Utc>,
     /// Days that post-level metrics look back.
     pub window_days: u16,
-    /// The share of the accounts that a canary collects, in parts of [`CANARY_PARTS`]; 0 where there is none.
+    /// Share of the accounts that a canary collects, in units of 1 / [`CANARY_PARTS`]; 0 if there is none.
     pub canary_share: u32,
 }
 
 impl PlanOptions {
-    /// Each artist's own today, due now, over the default window.
+    /// Options for each artist's current date, due now, with the default window.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
         Self { date: None, due: now, now, window_days: WINDOW_DAYS_DEFAULT, canary_share: 0 }
     }
 }
 
-/// A batch before it belongs to a run: accounts of one tenant, one logical date and one window.
+/// A batch that does not belong to a run yet: accounts of one tenant, one logical date and one window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedBatch {
-    /// Whose accounts.
+    /// Tenant of all its accounts.
     pub tenant: Tenant,
-    /// Where.
+    /// Platform of all its accounts.
     pub platform: Platform,
-    /// Which release collects it.
+    /// Digest of the release that collects it.
     pub release: Digest,
     /// The logical date of all its accounts.
     pub metric_date: NaiveDate,
-    /// What post-level metrics cover.
+    /// Window that post-level metrics cover.
     pub window: Window,
-    /// By account id, so that planning twice gives the same batches.
+    /// Accounts by id, so that planning twice gives the same batches.
     pub accounts: Vec<BatchAccount>,
-    /// How many of them were never collected before.
+    /// Number of accounts that were never collected before.
     pub new_accounts: usize,
-    /// Whether they are a canary's.
+    /// Whether its accounts belong to a canary's share.
     pub canary: bool,
 }
 
-/// What planning found.
+/// Result of planning.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Planned {
-    /// By tenant, then date, then account id.
+    /// Batches by tenant, then date, then account id.
     pub batches: Vec<PlannedBatch>,
-    /// Who is not collected and why, by account id; neither a success nor a failure.
+    /// Accounts that are not collected, with the reason, by account id. They count neither as successes nor as
+    /// failures.
     pub excluded: Vec<(AccountId, NaiveDate, Exclusion)>,
 }
 
-/// StrideQueue the accounts of one platform into batches of the connector's size. An account given twice is planned once.
+/// Divides the accounts of one platform into batches of the connector's size. An account given twice is planned once.
 #[must_use]
 pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, options: &PlanOptions) -> Planned {
     let by_account: BTreeMap<AccountId, Candidate> =
         candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
 
     let mut planned = Planned::default();
-    // Two artists can share a logical date and yet not a window: it may be today for one and yesterday for the other.
+    // Two artists with the same logical date may need different windows: it may be the current date for one and the
+    // previous one for the other.
     type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>, bool), Vec<(BatchAccount, bool)>>;
     let mut groups = Groups::new();
     for (account_id, candidate) in by_account {
@@ -111,11 +114,11 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
     planned
 }
 
-/// Whether an account is among a canary's share, in parts of [`CANARY_PARTS`]. It depends on the account's id alone: the same accounts are
-/// in it every day, and a larger share has all those of a smaller one.
+/// Whether an account belongs to a canary's share, in units of 1 / [`CANARY_PARTS`]. This depends only on the account's
+/// id: the same accounts belong to it every day, and a larger share includes those of a smaller one.
 #[must_use]
 pub fn is_canarys(account: AccountId, share: u32) -> bool {
-    // The finaliser of SplitMix64: ids may have their order in any of their bits, and every bit counts.
+    // The finaliser of SplitMix64: ids may be ordered in any of their bits, and every bit has to count.
     let (high, low) = account.0.as_u64_pair();
     let mut mixed = high ^ low.rotate_left(32);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -123,8 +126,9 @@ pub fn is_canarys(account: AccountId, share: u32) -> bool {
     (mixed ^ (mixed >> 31)) % u64::from(CANARY_PARTS) < u64::from(share)
 }
 
-/// Why an account is not collected, if it is not. Where several reasons hold, the first of this order is given: what only
-/// the operator of Backline can change, then what the customer decided (subscription, switch, consent), then the account's own state.
+/// Why an account is not collected; `None` if it is. Of several reasons the first in this order is given: what only the
+/// operator of Backline can change, then what the customer decided (subscription, switch, consent), then the account's
+/// own state.
 #[must_use]
 pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion> {
     if candidate.platform != manifest.connector.platform {
@@ -144,43 +148,46 @@ pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion
     }
 }
 
-/// Where the trailing window of a logical date ends: now while the date is the artist's own today, else the UTC midnight
-/// that ends the date, and never in the future.
+/// End of the trailing window of a logical date: now if the date is the artist's current date, otherwise the UTC
+/// midnight that ends the date, and never in the future.
 fn window_end(metric_date: NaiveDate, local_today: NaiveDate, now: DateTime<Utc>) -> DateTime<Utc> {
     if metric_date == local_today {
         return now;
     }
-    // Only the last date chrono knows has no successor; its window ends now like any other future one's.
+    // Only the last date of chrono has no successor; its window ends now like that of any other future date.
     metric_date.succ_opt().map_or(now, |next| next.and_time(NaiveTime::MIN).and_utc().min(now))
 }
 
-/// What the duration estimate assumes.
+/// Assumptions of the estimated duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForecastOptions {
-    /// Time one request takes, in milliseconds.
+    /// Duration of one request, in milliseconds.
     pub request_latency_ms: u32,
-    /// Batches under way at the same time.
+    /// Number of batches that run concurrently.
     pub batches_at_once: u32,
-    /// Requests a batch has in flight at the same time.
+    /// Number of concurrent requests of a batch.
     pub requests_at_once: u32,
 }
 
 impl Default for ForecastOptions {
-    /// A quarter of a second is what the five platforms' slower endpoints take from a data centre; the rest are the host's defaults.
+    /// Slower endpoints of the five platforms take a quarter of a second from a data centre. The other values are the
+    /// host's defaults.
     fn default() -> Self {
         Self { request_latency_ms: 250, batches_at_once: 8, requests_at_once: 8 }
     }
 }
 
-/// What these batches will take, by the manifest's own estimates.
+/// Forecasts what these batches will take, by the manifest's own estimates.
 ///
-/// - `requests` = Σ over the manifest's estimates of `count` × batches or accounts. One that holds for new or known accounts only counts those;
-///   made once a batch, it counts in proportion to the batch's accounts of that kind, rounded up.
-/// - `units` of a budget = Σ of the same requests × what the budget charges for their path.
-/// - `duration_s` = the larger of two times. *Work*: a batch with `r` requests takes ⌈r / `requests_at_once`⌉ × latency, and the batches'
-///   times are shared among `batches_at_once`, yet the whole is never shorter than the longest batch. *Allowance*: an operator's budget of
-///   `limit` units per window of seconds that has to pay `u` units is waited for ⌊(u − 1) / limit⌋ windows. Daily budgets add no
-///   time: what they don't cover is deferred, which shows in `units`. Budgets of account-owned slots hold per account and add none either.
+/// - `requests` = Σ over the manifest's estimates of `count` × batches or accounts. An estimate for new or known
+///   accounts counts only those; if it is made once a batch, it counts in proportion to the batch's accounts of that
+///   kind, rounded up.
+/// - `units` of a budget = Σ of the same requests × the budget's cost of their path.
+/// - `duration_s` = the larger of two times. *Work*: a batch with `r` requests takes ⌈r / `requests_at_once`⌉ ×
+///   latency. The batches' times are divided among `batches_at_once`, but the total is never shorter than the longest
+///   batch. *Budget*: an operator's budget of `limit` units per window of seconds needs ⌊(u − 1) / limit⌋ windows of
+///   waiting for `u` units. Daily budgets add no time: what they do not cover is deferred, which shows in `units`.
+///   Budgets of account-owned slots count per account and add none either.
 #[must_use]
 pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &ForecastOptions) -> Forecast {
     let batch_count = count(batches.len());
@@ -209,13 +216,13 @@ pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &Forecas
     let (total, longest) =
         batch_durations.fold((0.0f64, 0.0f64), |(total, longest), duration| (total + duration, longest.max(duration)));
     let work = longest.max(total / f64::from(options.batches_at_once.max(1)));
-    let allowance =
+    let waiting =
         manifest.budgets.iter().map(|budget| waiting_s(budget, units[&budget.name], manifest)).fold(0.0, f64::max);
 
-    Forecast { batches: batch_count, accounts, requests, units, duration_s: work.max(allowance) }
+    Forecast { batches: batch_count, accounts, requests, units, duration_s: work.max(waiting) }
 }
 
-/// Requests of one kind that a batch makes.
+/// Number of requests of one kind that a batch makes.
 fn requests_for(estimate: &RequestEstimate, batch: &PlannedBatch) -> u64 {
     let (all, new) = (count(batch.accounts.len()), count(batch.new_accounts));
     let concerned = match estimate.of {
@@ -229,7 +236,7 @@ fn requests_for(estimate: &RequestEstimate, batch: &PlannedBatch) -> u64 {
     }
 }
 
-/// Seconds that a budget makes a run wait.
+/// Seconds that a run waits for a budget.
 fn waiting_s(budget: &Budget, units: u64, manifest: &Manifest) -> f64 {
     let is_shared = manifest.slot(&budget.slot).is_some_and(|slot| slot.owner == Owner::Operator);
     match budget.window {

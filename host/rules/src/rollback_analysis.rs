@@ -1,26 +1,30 @@
-//! Whether a release is worse than the one before: the rule of automatic rollback. Pure.
+//! Automatic rollback: whether a release does worse than the one before. Pure.
 //!
 //! A release is compared with its predecessor in four kinds of rates:
 //!
-//! - **failed**: accounts that failed in a way that may be the release's fault, of all accounts that speak for or against it;
-//! - **trapped**: those that ended in a trap, out of time or over a bound, of the same accounts;
-//! - **rejected**: values that validation withheld, of all values reported;
-//! - **missing**, for each metric that both declare: collected accounts without a value of it.
+//! - **failed**: accounts that failed in a way that may be the release's fault, divided by all accounts that count for
+//!   or against it;
+//! - **trapped**: accounts that failed with a trap, out of time or over a limit, divided by the same accounts;
+//! - **rejected**: values that validation withheld, divided by all values reported;
+//! - **missing**, for each metric that both declare: collected accounts without a value, divided by collected accounts.
 //!
-//! It is *worse* in a rate where all of these hold:
+//! It is *worse* in a rate if all of these hold:
 //!
-//! 1. It has been seen on at least `accounts_min` accounts.
-//! 2. At least [`BAD_MIN`] of them are bad. One or two are an anecdote, whatever a formula makes of them.
-//! 3. Its rate is at least `margin` higher. With many accounts any difference becomes certain, also one that nobody would act on.
-//! 4. The difference is no chance: the one-sided two-proportion z-test with pooled variance and continuity correction gives `z` or more.
-//!    Several rates are tested, a dozen metrics among them, and again after each batch; so `z` is 3.29 by default (one chance in 2,000
-//!    for a single test) instead of the 1.64 of the textbook's 5 %. The correction keeps the normal approximation honest where counts are small.
+//! 1. It was used for at least `accounts_min` accounts.
+//! 2. At least [`BAD_MIN`] of them are bad. One or two prove nothing, whatever a formula says.
+//! 3. Its rate is at least `margin` higher. With many accounts any difference becomes significant, even one that no one
+//!    would act on.
+//! 4. The difference is not chance: the one-sided two-proportion z-test with pooled variance and continuity correction
+//!    gives `z` or more. Several rates are tested, a dozen metrics among them, and again after each batch. So `z` is
+//!    3.29 by default (one false alarm in 2,000 single tests) instead of the usual 1.64 (5 %). The correction keeps the
+//!    normal approximation conservative for small counts.
 //!
-//! The values of one account stand and fall together, so an account counts for one trial of the rejection rate, however many values it has.
+//! The values of one account are not independent, so an account counts as one trial of the rejection rate, however many
+//! values it has.
 //!
-//! A predecessor that was seen on fewer than `accounts_min` accounts is taken for one that was seen on so many, at the rate it had or at
-//! `baseline`, whichever is higher: then only a release that is far worse is rolled back. Nothing is assumed about metrics such a
-//! predecessor missed, since a platform may well not offer some of them to most accounts.
+//! If a predecessor was used for fewer than `accounts_min` accounts, it is treated as if it had that many, with its own
+//! rate or `baseline`, whichever is higher. Then only a release that is far worse is rolled back. Metrics that such a
+//! predecessor missed are ignored, since a platform may not offer some of them to most accounts.
 
 use std::fmt;
 
@@ -28,26 +32,26 @@ use serde::{Deserialize, Serialize};
 
 use backline_model::{FailureClass, MetricName, Tally};
 
-/// Fewest bad accounts that anything is concluded from.
+/// Fewest bad accounts that prove anything.
 pub const BAD_MIN: f64 = 3.0;
 
-/// When a release is rolled back by itself.
+/// When a release is rolled back automatically.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RollbackConfig {
-    /// Whether it is at all. Canaries are judged all the same, but not acted upon.
+    /// Whether releases are rolled back automatically. Canaries are judged either way, but nothing is done about them.
     pub enabled: bool,
-    /// How many standard deviations a rate must be above the predecessor's.
+    /// By how many standard deviations a rate must exceed the predecessor's.
     pub z: f64,
-    /// How much higher a rate must be, as a share: 0.02 is two accounts of a hundred.
+    /// By how much a rate must be higher, as a share: 0.02 is two accounts of a hundred.
     pub margin: f64,
-    /// Accounts a release must have been seen on before it is judged.
+    /// Fewest accounts that a release is judged by.
     pub accounts_min: u64,
-    /// The rate that is assumed of a predecessor of which too little is known, as a share.
+    /// The rate that is assumed for a predecessor with too few accounts, as a share.
     pub baseline: f64,
-    /// How long after its activation a release is watched, in hours.
+    /// How long a release is watched after its activation, in hours.
     pub watch_hours: u32,
-    /// How far back the predecessor's record goes, in days. Older records are removed.
+    /// How far back the predecessor's results are used, in days. Older results are removed.
     pub history_days: u32,
 }
 
@@ -59,7 +63,7 @@ impl Default for RollbackConfig {
             margin: 0.02,
             accounts_min: 30,
             baseline: 0.01,
-            // Two daily runs: what shows only when a day has passed is seen in the second.
+            // Two daily runs: a problem that shows only after a day is seen in the second.
             watch_hours: 48,
             history_days: 14,
         }
@@ -67,75 +71,75 @@ impl Default for RollbackConfig {
 }
 
 impl RollbackConfig {
-    /// Refuses values that make no sense, naming the key.
+    /// Checks the values, naming the key.
     ///
     /// # Errors
     /// The key without its section, and what is wrong with its value.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if !(self.z.is_finite() && self.z >= 1.0) {
-            return Err(("rollback.z", format!("{} is under 1, which chance reaches every sixth time", self.z)));
+            return Err(("rollback.z", format!("{} is less than 1, which chance exceeds in one of six tests", self.z)));
         }
         for (key, share) in [("rollback.margin", self.margin), ("rollback.baseline", self.baseline)] {
             if !(0.0..1.0).contains(&share) {
-                return Err((key, format!("{share} is no share between 0 and 1; write 0.02 for 2 %")));
+                return Err((key, format!("{share} is not a share between 0 and 1; write 0.02 for 2 %")));
             }
         }
         if self.accounts_min == 0 {
-            return Err(("rollback.accounts_min", "0 would judge by nothing; write 1 or more".to_owned()));
+            return Err(("rollback.accounts_min", "0 would judge without any accounts; set 1 or more".to_owned()));
         }
         if self.history_days == 0 {
-            return Err(("rollback.history_days", "0 would leave nothing to compare with; write 1 or more".to_owned()));
+            return Err(("rollback.history_days", "0 would leave nothing to compare with; set 1 or more".to_owned()));
         }
         Ok(())
     }
 }
 
-/// What is to be thought of a release.
+/// Result of comparing a release with its predecessor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// Too little was seen of it.
+    /// The release has too few results.
     Undecided,
-    /// As good as its predecessor, as far as can be told.
+    /// No significant difference for the worse was found.
     NotWorse,
-    /// Worse, in at least one way.
+    /// Significantly worse, in at least one rate.
     Worse(Vec<Regression>),
 }
 
-/// Which rate a complaint is about.
+/// A rate that is compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rate {
-    /// Accounts that failed.
+    /// Accounts that failed, of all accounts.
     Failed,
-    /// Accounts that failed in a trap, out of time or over a bound.
+    /// Accounts that failed with a trap, out of time or over a limit.
     Trapped,
-    /// Values that were withheld.
+    /// Values that validation withheld.
     Rejected,
     /// Collected accounts without this metric.
     Missing(MetricName),
 }
 
-/// How many of how many.
+/// A share, as two counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
-    /// The bad ones.
+    /// Number of bad ones.
     pub bad: u64,
-    /// All of them.
+    /// Number of all of them.
     pub of: u64,
 }
 
-/// One way in which a release is worse.
+/// One rate in which a release is worse.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Regression {
-    /// In which rate.
+    /// The rate that is worse.
     pub rate: Rate,
-    /// What was seen of the release.
+    /// Share of the release.
     pub now: Share,
-    /// What was seen of its predecessor.
+    /// Share of its predecessor.
     pub before: Share,
 }
 
-/// Compares a release with its predecessor; the catalogue is what both declare.
+/// Compares a release with its predecessor. `catalogue` lists the metrics that both declare.
 #[must_use]
 pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &RollbackConfig) -> Verdict {
     if new.accounts < rule.accounts_min {
@@ -165,7 +169,7 @@ pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &Rollback
     if complaints.is_empty() { Verdict::NotWorse } else { Verdict::Worse(complaints) }
 }
 
-/// Accounts that ended the connector's call instead of being answered for.
+/// Accounts whose failure ended the connector's call.
 fn trapped(tally: &Tally) -> u64 {
     [FailureClass::Trapped, FailureClass::TimedOut, FailureClass::LimitExceeded]
         .iter()
@@ -173,7 +177,7 @@ fn trapped(tally: &Tally) -> u64 {
         .sum()
 }
 
-/// A rate, and how many independent trials it was seen in.
+/// A rate, and the number of independent trials that it is based on.
 #[derive(Clone, Copy)]
 struct Sample {
     rate: f64,
@@ -186,7 +190,8 @@ impl Sample {
         Self { rate: if share.of == 0 { 0.0 } else { number(share.bad) / number(share.of) }, trials }
     }
 
-    /// A predecessor too little is known of gets the benefit of the doubt, which here is the new release's.
+    /// A predecessor with too few accounts is assumed to be at least as bad as `baseline`, in favour of the new
+    /// release.
     fn assumed_at_least(self, rule: &RollbackConfig) -> Self {
         let enough = number(rule.accounts_min);
         if self.trials >= enough { self } else { Self { rate: self.rate.max(rule.baseline), trials: enough } }
@@ -200,7 +205,7 @@ fn is_worse(new: Sample, old: Sample, rule: &RollbackConfig) -> bool {
     }
     let pooled = (new.rate * new.trials + old.rate * old.trials) / (new.trials + old.trials);
     let parts = 1.0 / new.trials + 1.0 / old.trials;
-    // Both rates are 0, or both are 1: then there is no difference, which a margin of 0 lets through to here.
+    // Both rates are 0, or both are 1: there is no difference, although a margin of 0 accepts it.
     let deviation = (pooled * (1.0 - pooled) * parts).sqrt();
     deviation > 0.0 && (difference - parts / 2.0) / deviation >= rule.z
 }
@@ -239,7 +244,7 @@ impl fmt::Display for Share {
     }
 }
 
-/// A count with its thousands apart: `2,000`.
+/// A count with thousands separators: `2,000`.
 fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);

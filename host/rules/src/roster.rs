@@ -1,4 +1,5 @@
-//! Keeping artists and accounts in step with a table of the artist platform's. Pure: what has to change, never the changing.
+//! Follows a table of the artist platform: which artists and accounts have to change. Pure: it computes the changes and
+//! does not make them.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +16,16 @@ mod tests;
 
 pub use row::{BadRow, ColumnError, Columns, default_query};
 
-/// Who puts on record the consents that a source gives.
+/// Source that is recorded for consents from the table.
 pub const CONSENT_SOURCE: &str = "sync";
 
-/// So many may vanish at once without a question, however few there are.
+/// Up to this number, artists and accounts may be missing from the source without a confirmation.
 const REMOVALS_UNASKED: u64 = 10;
 
-/// Of more than that, one in so many may vanish at once without a question.
+/// Beyond that, one in this number may be missing without a confirmation.
 const REMOVALS_ONE_IN: u64 = 5;
 
-/// What has to change so that what is known follows what the source says. Artists the source does not name are left alone.
+/// The changes that make Backline follow the source. Artists that the source does not list are left alone.
 #[must_use]
 pub fn difference(known: &BTreeMap<ArtistId, KnownArtist>, wanted: &[SourceArtist]) -> RosterChanges {
     let mut changes = RosterChanges::default();
@@ -49,8 +50,8 @@ pub fn difference(known: &BTreeMap<ArtistId, KnownArtist>, wanted: &[SourceArtis
     changes
 }
 
-/// Whether so many may vanish of so many without a question: a broken query must not switch everybody off. A source without any row
-/// is taken for broken.
+/// Whether this many may be removed without a confirmation: a broken query must not switch everything off. A source
+/// without any rows is assumed to be broken.
 #[must_use]
 pub fn is_plausible(vanishing: u64, of: u64, source_rows: u64) -> bool {
     vanishing == 0
@@ -70,7 +71,7 @@ fn new_artist(wanted: &SourceArtist) -> Artist {
 
 fn followed(known: &KnownArtist, wanted: &SourceArtist) -> Artist {
     let now = &known.artist;
-    // Whoever was switched off for having vanished and is back is switched on again, unless the source says otherwise.
+    // An artist that was switched off because it was missing is switched on again, unless the source says otherwise.
     let enabled = now.data_collection_enabled || known.origin == Provenance::SyncRemoved;
     Artist {
         id: now.id,
@@ -124,9 +125,9 @@ fn compare_consent(
     let latest = known.and_then(|known| known.consents.iter().find(|consent| consent.platform == *platform));
     match latest {
         Some(latest) if latest.granted == granted => {}
-        // What was withdrawn elsewhere is not granted again by a table that has not heard of it.
+        // A consent that was withdrawn elsewhere is not given again by a table that may not know about it.
         Some(latest) if granted && latest.source != CONSENT_SOURCE => changes.withdrawals_kept += 1,
-        // Nothing to withdraw.
+        // There is nothing to withdraw.
         None if !granted => {}
         _ => changes.consents.push((artist_id, platform.clone(), granted)),
     }

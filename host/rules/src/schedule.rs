@@ -1,11 +1,11 @@
-//! Which times a schedule fires at, and what becomes of each. Pure: the time is an argument.
+//! When schedules are due, and what is done about each time. Pure: the current time is an argument.
 //!
-//! Fields are read as in crontab(5), on the wall clock of the schedule's zone. Where the clock is changed:
+//! The fields are as in crontab(5), in local time of the schedule's zone. When the clock changes:
 //!
-//! - A pattern with a **set hour** (`30 2 * * *`, `0 2,14 * * *`) fires once for each of its wall-clock times. One that is left out fires at
-//!   the first instant after the gap; one that comes twice fires the first time only.
-//! - A pattern whose hour field begins with `*` (`*/15 * * * *`) goes by the hours that really pass: it fires in both of two equal hours,
-//!   and not in one that is left out.
+//! - A pattern with a **fixed hour** (`30 2 * * *`, `0 2,14 * * *`) fires once for each of its local times. A time that
+//!   is skipped fires at the first instant after the gap; a time that occurs twice fires only the first time.
+//! - A pattern whose hour field starts with `*` (`*/15 * * * *`) follows the hours that really pass: it fires in both
+//!   of two equal hours, and not in an hour that is skipped.
 
 mod cron;
 
@@ -17,72 +17,73 @@ use chrono_tz::Tz;
 use self::cron::Cron;
 use backline_model::{CatchUp, FireDecision, Overlap, ScheduleSpec};
 
-/// How late a time of firing may be decided without counting as missed: a restart, or another host taking over, is well within it, and
-/// nobody would call a nightly run that starts five minutes late a missed one.
+/// How late a time may be handled without counting as missed. A restart, or another host taking over, takes less, and a
+/// nightly run that starts five minutes late is not a missed one.
 pub const LATE_MAX: TimeDelta = TimeDelta::minutes(5);
 
-/// Most missed times that are decided one by one, the latest ones: a thousand days, or the last sixteen hours of every minute. Those
-/// before them pass without a trace.
+/// Most missed times that are decided one by one, the latest ones: a thousand days, or sixteen hours of a schedule that
+/// fires every minute. Earlier ones are dropped.
 pub const MISSED_MAX: usize = 1_000;
 
-/// How far back missed times are looked for first; each further look goes twice as far.
+/// How far back missed times are searched for at first; each further search goes back twice as far.
 const LOOK_BACK: TimeDelta = TimeDelta::days(1);
 
 /// Longest name of a schedule, in characters.
 const NAME_CHARACTERS_MAX: usize = 63;
 
-/// What a run that no schedule started says it was started by.
+/// Names that stand for runs that no schedule started.
 const NAMES_TAKEN: [&str; 2] = ["manual", "activation"];
 
-/// What is wrong with a schedule as it was given.
+/// Why a schedule is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ScheduleError {
-    /// Not five fields.
+    /// The pattern does not have five fields.
     #[error("'{given}' has {found} fields; write five, minute hour day month weekday, such as '0 2 * * *'")]
     Fields {
         /// The whole pattern.
         given: String,
-        /// How many.
+        /// Number of fields found.
         found: usize,
     },
-    /// A field that can't be read.
+    /// A field that is not valid.
     #[error("the field for the {field}, '{given}', is wrong: {problem}; write {example}")]
     Field {
-        /// Which of the five.
+        /// Name of the field.
         field: &'static str,
-        /// As given.
+        /// Text of the field.
         given: String,
         /// What is wrong with it.
         problem: String,
-        /// What would be right.
+        /// Example of a valid field.
         example: &'static str,
     },
-    /// No day is like that.
+    /// No date matches the pattern.
     #[error("'{given}' names a day that never comes, such as 30 February")]
     Never {
         /// The whole pattern.
         given: String,
     },
-    /// A name that can't be one.
+    /// A name that is not valid.
     #[error(
-        "'{given}' can't be a schedule's name: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '-' and '_', starting with a letter or digit"
+        "'{given}' can't be a schedule's name: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '-' and '_', \
+         starting with a letter or digit"
     )]
     Name {
-        /// As given.
+        /// The name that was given.
         given: String,
     },
-    /// A name with another meaning.
-    #[error("a schedule can't be named '{given}': runs that no schedule started are called so; choose another name")]
+    /// A name that is reserved.
+    #[error("a schedule can't be named '{given}': that name is for runs that no schedule started; choose another name")]
     NameTaken {
-        /// As given.
+        /// The name that was given.
         given: String,
     },
 }
 
-/// Checks a schedule's name.
+/// Checks the name of a schedule.
 ///
 /// # Errors
-/// When it has other characters than names have, or another meaning.
+/// If it has a character that names can't have, or if it is reserved.
 pub fn check_name(name: &str) -> Result<(), ScheduleError> {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     let fits = name.len() <= NAME_CHARACTERS_MAX && name.chars().all(inside) && !name.is_empty();
@@ -95,7 +96,7 @@ pub fn check_name(name: &str) -> Result<(), ScheduleError> {
     Ok(())
 }
 
-/// A schedule that can be asked for its times.
+/// A parsed schedule.
 #[derive(Clone, Debug)]
 pub struct Timetable {
     cron: Cron,
@@ -104,38 +105,39 @@ pub struct Timetable {
     overlap: Overlap,
 }
 
-/// What is to become of the times since the last look.
+/// What to do about the times since the last evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decisions {
-    /// The oldest first. `Started` means: start a run for it now.
+    /// The times with their decisions, the oldest first. `Started` means: start a run for it now.
     pub fires: Vec<(DateTime<Utc>, FireDecision)>,
-    /// The next time to be decided; none when none will ever come.
+    /// The next time to decide; `None` if there is none.
     pub next_fire: Option<DateTime<Utc>>,
 }
 
 impl Timetable {
-    /// Reads a schedule.
+    /// Parses a schedule.
     ///
     /// # Errors
-    /// [`ScheduleError`] names the field, and gives an example.
+    /// [`ScheduleError`] names the field and gives an example.
     pub fn of(spec: &ScheduleSpec) -> Result<Self, ScheduleError> {
         let cron = Cron::parse(&spec.cron)?;
         Ok(Self { cron, zone: spec.timezone, catch_up: spec.catch_up, overlap: spec.overlap })
     }
 
-    /// The first time of firing after a given time; none when none will ever come.
+    /// The first time after a given time; `None` if there is none.
     #[must_use]
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.cron.next_after(self.zone, after)
     }
 
-    /// Decides each time of firing after `considered_until` and up to `now`. `busy` tells whether a run of the schedule is under way.
+    /// Decides each time after `considered_until` and up to `now`. `busy` tells whether a run of the schedule is
+    /// running.
     ///
-    /// One that is more than [`LATE_MAX`] ago is missed, and caught up on as `catch_up` says; one that is caught up on waits for its turn
-    /// while the schedule is busy, whatever `overlap` says. One that is on time follows `overlap` then.
+    /// A time more than [`LATE_MAX`] ago is missed, and is caught up as `catch_up` says. While the schedule is busy, it
+    /// is queued, whatever `overlap` says. For a time that is not missed, `overlap` decides.
     #[must_use]
     pub fn due(&self, considered_until: DateTime<Utc>, now: DateTime<Utc>, mut busy: bool) -> Decisions {
-        // The last instant that is late.
+        // The last instant that counts as missed.
         let late = now - LATE_MAX - TimeDelta::nanoseconds(1);
         let missed = self.missed(considered_until, late);
         let caught_up_from = match self.catch_up {
@@ -167,8 +169,8 @@ impl Timetable {
         Decisions { fires, next_fire }
     }
 
-    /// The latest [`MISSED_MAX`] times after `after` and up to `until`, the oldest first. Looks back from the end, so that an outage of years
-    /// costs no more than one of days.
+    /// The latest [`MISSED_MAX`] times after `after` and up to `until`, the oldest first. Searches from the end, so
+    /// that an outage of years costs no more than one of days.
     fn missed(&self, after: DateTime<Utc>, until: DateTime<Utc>) -> VecDeque<DateTime<Utc>> {
         let mut found = VecDeque::new();
         let (mut end, mut span) = (until, LOOK_BACK);

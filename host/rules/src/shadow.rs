@@ -1,4 +1,5 @@
-//! What a release would have made of documents that were collected with another: the differences, metric by metric. Pure.
+//! Shadow comparison: how the results of a release differ, metric by metric, from those stored for the same documents.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,22 +7,22 @@ use serde::Serialize;
 
 use backline_model::{Absence, AccountId, FailureClass, MetricName, Value};
 
-/// Relative differences up to this are the same number: databases hand ratios back with their own rounding in the last digits.
+/// Relative differences up to this are ignored: databases round the last digits of ratios differently.
 const SAME_WITHIN: f64 = 1e-9;
 
 /// Most examples of documents that could not be normalised.
 const EXAMPLES_MAX: usize = 10;
 
-/// What one side says of one account.
+/// One side's result for one account.
 #[derive(Clone, Copy, Debug)]
 pub struct Side<'a> {
-    /// Accepted values.
+    /// Accepted values by metric.
     pub values: &'a BTreeMap<MetricName, Value>,
-    /// Why the others are missing.
+    /// Reasons why the others are missing.
     pub absent: &'a BTreeMap<MetricName, Absence>,
 }
 
-/// What one metric of one account came to.
+/// One side's result for one metric of one account.
 enum Part<'a> {
     Value(&'a Value),
     Rejected,
@@ -41,39 +42,39 @@ impl<'a> Side<'a> {
 /// A change of one value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Changed {
-    /// Whose.
+    /// Account that the value belongs to.
     pub account: AccountId,
-    /// As stored.
+    /// The stored value.
     pub before: Value,
-    /// As the release would have it.
+    /// The value that the release gives.
     pub after: Value,
-    /// The difference in percent of the stored value; none where that is 0 or no number.
+    /// The difference in percent of the stored value; `None` if that is 0 or not a number.
     pub percent: Option<f64>,
 }
 
-/// What becomes of one metric.
+/// Differences of one metric.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct MetricDifference {
-    /// Accounts whose value is the same.
+    /// Accounts with the same value.
     pub equal: u64,
-    /// Accounts whose value is another.
+    /// Accounts with a different value.
     pub changed: u64,
     /// Accounts that had a value and would have none.
     pub lost: u64,
-    /// Accounts that had none and would have one.
+    /// Accounts that had no value and would have one.
     pub gained: u64,
-    /// Accounts whose value would be withheld by validation, and was not.
+    /// Accounts whose value validation would withhold, and did not.
     pub newly_rejected: u64,
-    /// Accounts whose value was withheld by validation, and would not be.
+    /// Accounts whose value validation withheld, and would not withhold now.
     pub no_longer_rejected: u64,
-    /// The largest change.
+    /// The largest change of a value.
     pub largest: Option<Changed>,
-    /// An account of each of the other differences, by its field's name.
+    /// One account for each of the other differences, by the name of its field.
     pub examples: BTreeMap<&'static str, AccountId>,
 }
 
 impl MetricDifference {
-    /// Whether anything differs.
+    /// Whether the two sides differ.
     #[must_use]
     pub fn differs(&self) -> bool {
         self.changed + self.lost + self.gained + self.newly_rejected + self.no_longer_rejected > 0
@@ -100,43 +101,43 @@ impl MetricDifference {
     }
 }
 
-/// A document that no row could be made of.
+/// A document that the release could not make a row of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Failure {
-    /// Whose.
+    /// Account of the document.
     pub account: AccountId,
-    /// Such as `trapped` or `not_normalised`.
+    /// Class of the failure, such as `trapped` or `not_normalised`.
     pub class: FailureClass,
-    /// What the connector said.
+    /// Message of the connector.
     pub message: String,
 }
 
-/// All differences.
+/// All differences between a release and the stored results.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Accounts that were compared, or could not be.
+    /// All accounts, including those that could not be compared.
     pub accounts: u64,
-    /// Of these, accounts that both sides have numbers of.
+    /// Accounts that both sides have metrics of.
     pub compared: u64,
-    /// By metric.
+    /// Differences by metric.
     pub metrics: BTreeMap<MetricName, MetricDifference>,
-    /// Accounts the release would have failed on and the one before did not, by class.
+    /// Accounts that only the release fails on, by class.
     pub failed: BTreeMap<FailureClass, u64>,
-    /// Accounts the one before failed on and the release would not.
-    pub mended: u64,
-    /// Accounts both fail on.
+    /// Accounts that only the earlier release failed on.
+    pub fixed: u64,
+    /// Accounts that both fail on.
     pub failed_before_too: u64,
-    /// The first few of those it would have failed on.
+    /// The first few failures that are new.
     pub failures: Vec<Failure>,
 }
 
 impl Comparison {
-    /// Adds an account: what is stored of it, if anything is, and what the release makes of its document.
+    /// Adds an account: what is stored about it, if anything, and what the release makes of its document.
     pub fn add(&mut self, account: AccountId, before: Option<Side<'_>>, after: Result<Side<'_>, (FailureClass, &str)>) {
         self.accounts += 1;
         match (before, after) {
             (Some(before), Ok(after)) => self.compare(account, before, after),
-            (None, Ok(_)) => self.mended += 1,
+            (None, Ok(_)) => self.fixed += 1,
             (None, Err(_)) => self.failed_before_too += 1,
             (Some(_), Err((class, message))) => {
                 *self.failed.entry(class).or_default() += 1;
@@ -169,10 +170,10 @@ impl Comparison {
         }
     }
 
-    /// Whether the release would have made anything else of anything.
+    /// Whether any result differs.
     #[must_use]
     pub fn differs(&self) -> bool {
-        !self.failed.is_empty() || self.mended > 0 || self.metrics.values().any(MetricDifference::differs)
+        !self.failed.is_empty() || self.fixed > 0 || self.metrics.values().any(MetricDifference::differs)
     }
 }
 
@@ -216,7 +217,7 @@ mod tests {
         entries.iter().map(|(metric, absence)| (name(metric), absence.clone())).collect()
     }
 
-    /// The only difference of `followers`, whose two sides are given.
+    /// The difference of `followers`, given its two sides.
     fn difference(before: Result<Value, Absence>, after: Result<Value, Absence>) -> MetricDifference {
         let side = |side: Result<Value, Absence>| match side {
             Ok(value) => (values(&[("followers", value)]), Absent::new()),
@@ -266,7 +267,7 @@ mod tests {
         let likes = &comparison.metrics["likes"];
         let largest = likes.largest.as_ref().expect("a change");
         assert_eq!((likes.changed, largest.account, largest.percent), (3, account(2), Some(-50.0)));
-        // From nothing to something has no percentage, and is more than any.
+        // A change from nothing has no percentage, and counts as the largest.
         let grown = difference(Ok(Value::Integer(0)), Ok(Value::Integer(5)));
         assert_eq!(grown.largest.expect("a change").percent, None);
     }
@@ -289,7 +290,7 @@ mod tests {
         comparison.add(account(2), None, Err((FailureClass::NotNormalised, "no such field")));
         assert!(comparison.differs());
         comparison.add(account(3), None, Ok(side));
-        assert_eq!((comparison.accounts, comparison.compared, comparison.mended), (3, 0, 1));
+        assert_eq!((comparison.accounts, comparison.compared, comparison.fixed), (3, 0, 1));
         assert_eq!(comparison.failed, BTreeMap::from([(FailureClass::Trapped, 1)]));
         assert_eq!((comparison.failed_before_too, comparison.failures.len()), (1, 1));
     }

@@ -1,4 +1,4 @@
-//! What a connector answered, held against the contract: one answer for each question, JSON that is JSON, sizes within bounds.
+//! Checks a connector's answer against the contract: one result for each item, valid JSON, sizes within limits.
 
 use serde::de::IgnoredAny;
 
@@ -7,15 +7,14 @@ use backline_model::fetch::{FetchError, FetchedBatch};
 use backline_model::metric::Value;
 use backline_model::snapshot::Snapshot;
 
-/// What a value costs in the host's memory besides its texts.
+/// Memory of a value in the host, in addition to its texts.
 const VALUE_BYTES: u64 = 64;
 
-/// Holds an answer of `fetch` against the contract; answers how many bytes it has. U+0000 is kept as it came: the stages that store it know
-/// what to do.
+/// Checks an answer of `fetch` and returns its size in bytes. U+0000 is kept: the stages that store it remove it.
 pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_max: u64) -> Result<u64, CallError> {
     if batch.accounts.len() != accounts {
         let given = batch.accounts.len();
-        return Err(CallError::Contract(format!("fetch was asked for {accounts} accounts and answered for {given}")));
+        return Err(CallError::Contract(format!("fetch received {accounts} accounts and returned {given} results")));
     }
     let mut bytes: u64 = 0;
     for (index, account) in batch.accounts.iter().enumerate() {
@@ -23,7 +22,7 @@ pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_ma
         match account {
             Ok(fetched) => {
                 bytes += length(&fetched.body) + fetched.state.as_ref().map_or(0, |state| length(state));
-                // The size first: text that is too long is not worth parsing.
+                // The size first: a text that is too long is not worth parsing.
                 within(bytes, output_bytes_max)?;
                 check_json("body", index, &fetched.body)?;
                 if let Some(state) = &fetched.state {
@@ -37,7 +36,7 @@ pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_ma
     within(bytes, output_bytes_max)
 }
 
-/// Holds an answer of `normalize` against the contract; answers how many bytes it has.
+/// Checks an answer of `normalize` and returns its size in bytes.
 pub(super) fn check_snapshots(
     snapshots: &[Result<Snapshot, String>],
     documents: usize,
@@ -46,7 +45,7 @@ pub(super) fn check_snapshots(
     if snapshots.len() != documents {
         let given = snapshots.len();
         return Err(CallError::Contract(format!(
-            "normalize was asked for {documents} documents and answered for {given}"
+            "normalize received {documents} documents and returned {given} results"
         )));
     }
     let bytes =

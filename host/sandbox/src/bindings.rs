@@ -1,4 +1,4 @@
-//! The bindings of `backline:connector@1.0.0`, and the conversion of its types to the domain's, once, at this edge.
+//! The bindings of `backline:connector@1.0.0`, and the conversion of its types to and from the model's.
 
 use chrono::{DateTime, Utc};
 
@@ -15,8 +15,8 @@ mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/connector/1.0.0",
         world: "connector",
-        // `log.write` and `http.send` touch the call's own state only. Every export runs on the store's event loop, the
-        // synchronous `normalize` too, so that all three are bounded by the same code.
+        // `log.write` and `http.send` only access the call's own state. Every export runs on the store's event loop,
+        // even the synchronous `normalize`, so that the same code limits all three.
         exports: { default: async | store },
     });
 }
@@ -24,17 +24,17 @@ mod generated {
 pub(super) use generated::backline::connector::{http, log, types};
 pub(super) use generated::{Connector as Bindings, ConnectorPre as BindingsPre};
 
-/// Everything a version of the contract gives to a component. A component that imports another name is refused.
+/// Everything that this contract version gives to a component. A component that imports another name is refused.
 pub(super) const IMPORTS: [&str; 3] =
     ["backline:connector/types@1.0.0", "backline:connector/http@1.0.0", "backline:connector/log@1.0.0"];
 
-/// The contract version this host links.
+/// Contract version that this host links.
 pub(super) const VERSION: &str = "1.0.0";
 
-/// Longest text of an error or a name that is kept, in bytes; it ends in a table and on a screen.
+/// Longest text of an error or a name that is kept, in bytes; it is stored in a table and shown on a screen.
 const TEXT_BYTES_MAX: usize = 2_000;
 
-/// Cuts a text to what is kept of it, without what a terminal or a database would stumble over.
+/// Shortens a text, and replaces characters that could disturb a terminal or a database.
 pub(super) fn clip(mut text: String) -> String {
     if text.len() > TEXT_BYTES_MAX {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
@@ -44,7 +44,7 @@ pub(super) fn clip(mut text: String) -> String {
 }
 
 impl CallState {
-    /// What the linker asks for: the state itself.
+    /// The state itself, for the linker.
     pub(super) fn itself(&mut self) -> &mut Self {
         self
     }
@@ -120,7 +120,7 @@ pub(super) fn fetch_error_from_wit(error: types::FetchError) -> FetchError {
         types::FetchError::Forbidden(why) => FetchError::Forbidden(clip(why)),
         types::FetchError::Misconfigured(why) => FetchError::Misconfigured(clip(why)),
         types::FetchError::RateLimited(seconds) => FetchError::RateLimited(seconds),
-        // A time that no calendar has is as good as none: the host then finds the reset time in the manifest's budget.
+        // A time outside every calendar is ignored: the host then finds the reset time in the manifest's budget.
         types::FetchError::QuotaExhausted(until) => FetchError::QuotaExhausted(until.and_then(time_from_wit)),
         types::FetchError::Unavailable(why) => FetchError::Unavailable(clip(why)),
         types::FetchError::Unexpected(why) => FetchError::Unexpected(clip(why)),
@@ -194,7 +194,7 @@ mod tests {
     fn a_connectors_text_is_cut_and_can_steer_neither_terminal_nor_database() {
         assert_eq!(clip("a\u{1b}[2J\u{0}b\u{202e}c\nd".to_owned()), "a\u{fffd}[2J\u{fffd}b\u{fffd}c\nd");
         assert_eq!(clip("ü".repeat(2_000)).chars().count(), 1_001);
-        let said = fetch_error_from_wit(types::FetchError::Unexpected("\0".to_owned()));
-        assert_eq!(said, FetchError::Unexpected("\u{fffd}".to_owned()));
+        let converted = fetch_error_from_wit(types::FetchError::Unexpected("\0".to_owned()));
+        assert_eq!(converted, FetchError::Unexpected("\u{fffd}".to_owned()));
     }
 }

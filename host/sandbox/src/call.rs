@@ -1,4 +1,4 @@
-//! One call of one connector, in a fresh store, under every bound.
+//! One call of one connector, in a fresh store, under every limit.
 
 use std::future::Future;
 use std::pin::pin;
@@ -17,40 +17,40 @@ use super::Shared;
 use super::bindings::{Bindings, BindingsPre, clip};
 use super::config::SandboxConfig;
 use super::error::CallError;
-use super::state::{CallState, LogLevel, LogLine, Meters};
+use super::meters::{LogLevel, LogLine, Meters};
+use super::state::CallState;
 use backline_gateway::Session;
 
-/// What the host and a component hand each other in one go may be this much larger than what is counted of it: lengths,
-/// numbers and tags of the values that carry the texts.
+/// By how much the values passed between host and component may exceed their counted texts: lengths, numbers and tags.
 const HANDOVER_SLACK_BYTES: u64 = 4 << 20;
 
-/// An answer, and what it took.
+/// An answer, and what the call used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call<T> {
     /// The answer.
     pub value: T,
-    /// What it took.
+    /// What the call used.
     pub usage: CallUsage,
 }
 
 /// What one call used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallUsage {
-    /// Wall-clock time, in milliseconds, without waiting for a slot.
+    /// Wall-clock time in milliseconds, without waiting for a permit.
     pub wall_ms: u64,
-    /// Processor time, in milliseconds.
+    /// CPU time in milliseconds.
     pub cpu_ms: u64,
     /// Highest sum of memories and tables, in bytes.
     pub memory_bytes_peak: u64,
-    /// What it answered, in bytes as they are held against `output_bytes_max`.
+    /// Size of the answer in bytes, as compared with `output_bytes_max`.
     pub output_bytes: u64,
-    /// What the connector logged.
+    /// Log lines of the connector.
     pub log_lines: Vec<LogLine>,
 }
 
-/// The CPU budget is used up. Raised in the component; comes out of the call as the cause of its trap.
+/// The CPU time is used up. Raised inside the component, and returned by the call as the cause of its trap.
 #[derive(Debug, thiserror::Error)]
-#[error("the call was busy for longer than it may be")]
+#[error("the call used up its CPU time")]
 struct CpuSpent;
 
 /// A release that is linked and can be started.
@@ -60,10 +60,10 @@ pub(super) struct Startable {
     pub(super) with_wasi: bool,
 }
 
-/// Runs `export` in a fresh store and drops the store, whatever happens: what one call leaves behind can't reach another, and
-/// what it left under way ends with it.
+/// Runs `export` in a fresh store and drops the store, whatever happens: nothing that one call leaves behind can reach
+/// another, and unfinished work ends with the call.
 ///
-/// `deadline` bounds the waiting for a slot too; without one, the call has `deadline_ms` from when it got its slot.
+/// `deadline` also limits the wait for a permit; without one, the call has `deadline_ms` from when it gets its permit.
 pub(super) async fn run<R: Send>(
     shared: &Shared,
     startable: &Startable,
@@ -73,20 +73,20 @@ pub(super) async fn run<R: Send>(
 ) -> Result<Call<R>, CallError> {
     let config = &shared.config;
     let asked = Instant::now();
-    let _slot = match deadline {
-        None => shared.slots.take().await,
-        Some(deadline) => {
-            tokio::time::timeout_at(deadline, shared.slots.take()).await.map_err(|_| no_slot(asked.elapsed()))?
-        }
+    let acquire = shared.permits.acquire();
+    let permit = match deadline {
+        None => acquire.await,
+        Some(deadline) => tokio::time::timeout_at(deadline, acquire).await.map_err(|_| no_permit(asked.elapsed()))?,
     };
+    let _permit = permit.expect("the semaphore is never closed");
     let started = Instant::now();
     let longest = started + Duration::from_millis(config.deadline_ms);
     let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
 
     let meters = Meters::new(config);
     let work = in_fresh_store(shared, startable, session, Arc::clone(&meters), export);
-    // Epochs interrupt only the component's own code; a call that waits for the host is ended from out here. The future owns
-    // the store, so that running out of time drops the store.
+    // Epochs only interrupt the component's own code, so the timeout outside ends a call that waits for the host. The
+    // future owns the store, so a timeout drops the store.
     let ended = tokio::time::timeout_at(deadline, measured(&meters, work)).await;
 
     let log_lines = meters.log.take();
@@ -102,7 +102,7 @@ pub(super) async fn run<R: Send>(
             wall_ms: millis(started.elapsed()),
             cpu_ms: meters.cpu.busy_ms(),
             memory_bytes_peak: meters.memory_bytes_peak.load(Ordering::Relaxed),
-            output_bytes: 0, // who called knows what was answered
+            output_bytes: 0, // the caller measures the answer
             log_lines,
         },
     })
@@ -119,15 +119,15 @@ async fn in_fresh_store<R: Send>(
     let state = CallState::new(session, Arc::clone(&meters), config, startable.with_wasi);
     let mut store = Store::try_new(&shared.engine, state)?;
     store.limiter(|state| &mut state.memory);
-    // One call of a host function, or an answer, must fit in memory at once before it can be counted.
+    // The arguments of one host call, or one answer, must fit in memory at once before they can be counted.
     let handover_bytes_max = config.output_bytes_max.saturating_add(HANDOVER_SLACK_BYTES);
     store.set_hostcall_fuel(usize::try_from(handover_bytes_max).unwrap_or(usize::MAX));
     store.set_max_component_handles(config.resources_max as usize);
     if let Some(table) = store.concurrent_resource_table() {
         table.set_max_capacity(config.resources_max as usize);
     }
-    // At every tick a busy call first lets others run, and ends when its own budget is spent. The tick alone says nothing of
-    // how busy it was (it may have waited for the network since the last one), therefore the meter decides.
+    // At every tick a busy call first lets others run, and ends when its own CPU time is used up. The tick itself does
+    // not show how busy the call was (it may have waited for the network since the last one), so the meter decides.
     let cpu_ms_max = config.cpu_ms_max;
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
@@ -142,25 +142,25 @@ async fn in_fresh_store<R: Send>(
     store.run_concurrent(async |accessor| export(accessor, &instance).await).await?
 }
 
-/// Counts the time inside each poll.
+/// Measures the time inside each poll.
 async fn measured<F: Future>(meters: &Meters, work: F) -> F::Output {
     let mut work = pin!(work);
     std::future::poll_fn(|context| -> Poll<F::Output> { meters.cpu.measure(|| work.as_mut().poll(context)) }).await
 }
 
-/// Says in the host's words why a call ended without an answer.
+/// Why a call ended without an answer, as a [`CallError`].
 fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig) -> CallError {
     if error.is::<CpuSpent>() {
         return CallError::CpuExhausted { cpu_ms_max: config.cpu_ms_max };
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        return CallError::Internal(format!("the pool is smaller than its slots promise: {error}"));
+        return CallError::Internal(format!("the pool has no room for a call with a permit: {error}"));
     }
     if meters.memory_refused.load(Ordering::Relaxed) {
         return CallError::LimitExceeded { what: "memory_bytes_max", limit: config.memory_bytes_max };
     }
     let text = format!("{error:#}");
-    // wasmtime has no types for these two.
+    // wasmtime has no types for these two errors.
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) || text.contains("handle limit exceeded") {
         return CallError::LimitExceeded { what: "resources_max", limit: config.resources_max.into() };
     }
@@ -170,10 +170,10 @@ fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig) ->
     CallError::Trapped(clip(text))
 }
 
-/// Hands a connector's log on to the host's, where a call that failed can be looked into too.
+/// Passes a connector's log on to the host's, where failed calls can be examined too.
 fn report_log(connector: &str, lines: &[LogLine]) {
     for LogLine { level, message } in lines {
-        // One line each: a connector must not be able to write lines that look like the host's own.
+        // One line for each entry: a connector must not be able to forge lines of the host.
         let message = message.replace('\n', "\\n");
         match level {
             LogLevel::Debug => tracing::debug!(target: "backline::connector", connector, "{message}"),
@@ -184,8 +184,9 @@ fn report_log(connector: &str, lines: &[LogLine]) {
     }
 }
 
-fn no_slot(waited: Duration) -> CallError {
-    CallError::Internal(format!("no slot became free within {} ms; raise the sandbox's calls_at_once", millis(waited)))
+fn no_permit(waited: Duration) -> CallError {
+    let waited_ms = millis(waited);
+    CallError::Internal(format!("no permit became free within {waited_ms} ms; raise the sandbox's calls_at_once"))
 }
 
 fn millis(duration: Duration) -> u64 {

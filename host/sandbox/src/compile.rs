@@ -1,7 +1,7 @@
-//! Compiling a component, in a child process of limited memory and time, and keeping the result on disk.
+//! Compiles components in a child process with limited memory and time, and caches the result on disk.
 //!
-//! Compiled code is machine code that runs with the host's own authority once it is loaded. Therefore a file is loaded only if
-//! its digest is the one the database remembers from when this host compiled it; a file of unknown origin never is.
+//! Compiled code is machine code that runs with the host's own authority once it is loaded. So a file is loaded only if
+//! its digest is the one that the database recorded when this host compiled it; a file of unknown origin never is.
 
 use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, Write as _};
@@ -24,30 +24,30 @@ use backline_model::Digest;
 /// `backline compile-component <component> <compiled> <memory_bytes_max> <cpu_s_max> <wall_s_max>`.
 pub const SUBCOMMAND: &str = "compile-component";
 
-/// Compiled code is at most this many times as large as its component; more is no compiler's output.
+/// Compiled code is at most this many times as large as its component; no compiler produces more.
 const GROWTH_MAX: u64 = 64;
 
-/// What the database remembers of a compiled component.
+/// What the database records about a compiled component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompiledRecord {
-    /// The component's digest, and a hash of the engine's version and settings.
+    /// Digest of the component, with a hash of the engine's version and settings.
     pub key: String,
-    /// SHA-256 of the compiled code.
+    /// SHA-256 digest of the compiled code.
     pub compiled: Digest,
 }
 
-/// What went wrong in the compiling child; it goes to the parent as text on standard error.
+/// Error of the compiling child, which sends it to the parent as text on standard error.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
-    /// A limit could not be set, so that nothing was compiled.
+    /// A limit could not be set, so nothing was compiled.
     #[error("failed to limit the compiling process: {0}")]
     Limit(#[source] io::Error),
     /// The component could not be read.
     #[error("failed to read {path}: {error}")]
     Read {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         error: io::Error,
     },
     /// The compiler refused the component.
@@ -56,14 +56,14 @@ pub enum ChildError {
     /// The result could not be written.
     #[error("failed to write {path}: {error}")]
     Write {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         error: io::Error,
     },
 }
 
-/// What the hidden subcommand does: limits itself, reads a component, and writes its compiled code.
+/// Main function of the hidden subcommand: limits itself, reads a component, and writes its compiled code.
 ///
 /// # Errors
 /// [`ChildError`], to be printed on standard error with exit status 1.
@@ -75,12 +75,12 @@ pub fn child_main(component: &Path, compiled: &Path, limits: &CompileLimits) -> 
     std::fs::write(compiled, code).map_err(|error| ChildError::Write { path: compiled.to_owned(), error })
 }
 
-/// Lowers this process's own limits; a limit that is lower already stays.
+/// Lowers this process's own limits; a limit that is already lower stays.
 fn limit_this_process(limits: &CompileLimits) -> io::Result<()> {
     for (resource, value) in [
         (Resource::As, limits.memory_bytes_max),
         (Resource::Cpu, limits.cpu_s_max),
-        // A crash must not leave a dump of its memory behind.
+        // A crash must not write its memory into a dump.
         (Resource::Core, 0),
     ] {
         let now = getrlimit(resource);
@@ -90,21 +90,22 @@ fn limit_this_process(limits: &CompileLimits) -> io::Result<()> {
     Ok(())
 }
 
-/// The name under which a component's compiled code is kept: another engine's code can't be mistaken for this one's.
+/// Name of a component's compiled code on disk, so that another engine's code is not mistaken for this one's.
 pub(super) fn key(engine: &Engine, component: &Digest) -> String {
-    // Not a safeguard, only a name: what is loaded is decided by its SHA-256, and wasmtime checks its own version again.
+    // This is only a name and no protection: the SHA-256 digest decides what is loaded, and wasmtime checks its own
+    // version.
     let mut hasher = std::hash::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{component}-{:016x}", hasher.finish())
 }
 
-/// The compiled code on disk, if the record says that it is what this host once compiled.
+/// The compiled code on disk, if the record proves that this host compiled it.
 pub(super) fn cached(config: &SandboxConfig, key: &str, known: Option<&CompiledRecord>) -> Option<Vec<u8>> {
     let known = known.filter(|known| known.key == key)?;
     let path = path_of(config, key)?;
     let code = std::fs::read(&path).ok()?;
     if Digest::of(&code) != known.compiled {
-        tracing::warn!(path = %path.display(), "the compiled component is not the one that was written; compiling it anew");
+        tracing::warn!(path = %path.display(), "the compiled component on disk has changed; compiling it again");
         return None;
     }
     Some(code)
@@ -114,7 +115,7 @@ fn path_of(config: &SandboxConfig, key: &str) -> Option<PathBuf> {
     config.cache_dir.as_ref().map(|folder| folder.join(format!("{key}.cwasm")))
 }
 
-/// Keeps compiled code on disk: readable for this user only, and whole or not at all.
+/// Stores compiled code on disk: readable for this user only, and either complete or not at all.
 pub(super) fn keep(config: &SandboxConfig, key: &str, code: &[u8]) -> io::Result<()> {
     let Some(path) = path_of(config, key) else { return Ok(()) };
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -130,7 +131,7 @@ pub(super) fn keep(config: &SandboxConfig, key: &str, code: &[u8]) -> io::Result
 /// Compiles a component.
 ///
 /// # Errors
-/// When the compiler refuses it, or passes a limit.
+/// If the compiler refuses it or exceeds a limit.
 pub(super) async fn compile(config: &SandboxConfig, engine: &Engine, component: Vec<u8>) -> Result<Vec<u8>, LoadError> {
     match &config.compiler {
         Some(compiler) => compile_in_child(compiler, &config.compile, component).await,
@@ -143,7 +144,7 @@ pub(super) async fn compile(config: &SandboxConfig, engine: &Engine, component: 
     }
 }
 
-/// Runs what takes long and waits for nothing away from the threads that calls run on.
+/// Runs blocking work on other threads than those that calls run on.
 pub(super) async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, LoadError> {
@@ -155,20 +156,20 @@ async fn compile_in_child(compiler: &Path, limits: &CompileLimits, component: Ve
         |error: io::Error| LoadError::Internal(format!("failed to exchange files with the compiler: {error}"));
     let not_run = |source: io::Error| LoadError::Compiler { path: compiler.to_owned(), source };
 
-    // A folder only this user can enter.
+    // A folder that only this user can enter.
     let folder = tempfile::tempdir().map_err(internal)?;
     let (input, output) = (folder.path().join("component.wasm"), folder.path().join("component.cwasm"));
     tokio::fs::write(&input, &component).await.map_err(internal)?;
 
     let mut command = std::process::Command::new(compiler);
-    // Without the environment: a process that reads what a stranger wrote needs no database URL and no key.
+    // Without the environment: a process that parses untrusted input needs no database URL and no key.
     command.arg(SUBCOMMAND).arg(&input).arg(&output);
     command.args([limits.memory_bytes_max, limits.cpu_s_max, limits.wall_s_max].map(|limit| limit.to_string()));
     command.env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let (own_limits, file_bytes_max) = (*limits, (component.len() as u64).saturating_mul(GROWTH_MAX).max(1 << 20));
-    // SAFETY: between fork and exec only `setrlimit` and `getrlimit` are called, which are system calls that neither allocate
-    // nor take locks.
+    // SAFETY: between fork and exec only `setrlimit` and `getrlimit` are called. Both are system calls that neither
+    // allocate memory nor take locks.
     #[expect(unsafe_code, reason = "the limits of a child process are set between fork and exec")]
     unsafe {
         command.pre_exec(move || {
@@ -185,24 +186,25 @@ async fn compile_in_child(compiler: &Path, limits: &CompileLimits, component: Ve
         .map_err(|_| LoadError::CompileLimit { what: format!("wall_s_max = {} seconds", limits.wall_s_max) })?
         .map_err(not_run)?;
     if !ended.status.success() {
-        let said = clip(String::from_utf8_lossy(&ended.stderr).trim().to_owned());
-        return Err(why_it_failed(ended.status, said, limits));
+        let message = clip(String::from_utf8_lossy(&ended.stderr).trim().to_owned());
+        return Err(why_it_failed(ended.status, message, limits));
     }
     tokio::fs::read(&output).await.map_err(internal)
 }
 
-fn why_it_failed(status: std::process::ExitStatus, said: String, limits: &CompileLimits) -> LoadError {
+fn why_it_failed(status: std::process::ExitStatus, message: String, limits: &CompileLimits) -> LoadError {
     let signal = status.signal();
     let is = |expected: Signal| signal == Some(expected.as_raw());
-    // At the limit itself the kernel sends SIGXCPU; where soft and hard limit are the same, SIGKILL.
+    // At the limit the kernel sends SIGXCPU; if soft and hard limit are equal, SIGKILL.
     if is(Signal::XCPU) || is(Signal::KILL) {
         return LoadError::CompileLimit { what: format!("cpu_s_max = {} seconds", limits.cpu_s_max) };
     }
-    // Rust and wasmtime abort when they get no memory, and say so. A thread that can't get a stack says it in its own words.
+    // Rust and wasmtime abort with a message when they get no memory. A thread that can't get a stack reports it in its
+    // own words.
     let out_of_memory =
         ["memory allocation of", "out of memory", "Cannot allocate memory", "Resource temporarily unavailable"];
-    if out_of_memory.iter().any(|words| said.contains(words)) || is(Signal::SEGV) || is(Signal::ABORT) {
+    if out_of_memory.iter().any(|words| message.contains(words)) || is(Signal::SEGV) || is(Signal::ABORT) {
         return LoadError::CompileLimit { what: format!("memory_bytes_max = {} bytes", limits.memory_bytes_max) };
     }
-    LoadError::Compile(if said.is_empty() { format!("the compiler ended with {status}") } else { said })
+    LoadError::Compile(if message.is_empty() { format!("the compiler ended with {status}") } else { message })
 }

@@ -1,4 +1,4 @@
-//! The bounds of every call, and the size of the pool that calls share.
+//! Configuration of the sandbox: the limits of every call, and the size of the pool that calls share.
 
 use std::path::PathBuf;
 
@@ -9,49 +9,50 @@ use super::error::SandboxError;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
-/// The bounds of every call. Checked once, by [`Sandbox::new`](super::Sandbox::new).
+/// The limits of every call. Checked once, by [`Sandbox::new`](super::Sandbox::new).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SandboxConfig {
-    /// Calls that run at the same time; further ones wait. The pool's totals are multiples of it. A call mostly waits for the
-    /// network, so that it is well above the number of cores.
+    /// Most concurrent calls; further ones wait. The pool's totals are multiples of it. A call mostly waits for the
+    /// network, so this is far above the number of cores.
     pub calls_at_once: u32,
-    /// Memory of one call in bytes: all its linear memories and tables together. First-party connectors stay under 16 MiB with
-    /// a full batch; an interpreter (componentize-py) starts at about 50 MiB.
+    /// Memory of one call in bytes: the sum of its linear memories and tables. First-party connectors stay below 16 MiB
+    /// with a full batch; an interpreter (componentize-py) starts at about 50 MiB.
     pub memory_bytes_max: u64,
-    /// Processor time of one call, in milliseconds, without the time it waits for a core or the network. A batch of 50 recorded
-    /// documents takes under 50 ms; interpreters are some fifty times slower.
+    /// CPU time of one call in milliseconds, without the time it waits for a core or the network. A batch of 50
+    /// recorded documents takes less than 50 ms; interpreters are about fifty times slower.
     pub cpu_ms_max: u64,
-    /// Wall-clock time of one call in milliseconds, also where the caller asks for a later deadline.
+    /// Wall-clock time of one call in milliseconds, even if the caller's deadline is later.
     pub deadline_ms: u64,
-    /// How often a busy call is interrupted to let others run and to be measured, in milliseconds. Ten is a scheduler's slice:
-    /// short for a neighbour, and a hundred interruptions a second cost nothing.
+    /// Interval in milliseconds at which a busy call is interrupted to let others run and to be measured. Ten is short
+    /// enough for other calls, and a hundred interruptions a second cost almost nothing.
     pub epoch_tick_ms: u64,
-    /// What one call may answer, in bytes: bodies, states and texts together. The largest recorded document has under 100 KiB,
-    /// and a batch has at most 500 accounts.
+    /// Largest answer of one call in bytes: bodies, states and texts together. The largest recorded document has less
+    /// than 100 KiB, and a batch has at most 500 accounts.
     pub output_bytes_max: u64,
-    /// What one call may write to its log, in bytes; the rest is cut off with a note. About two thousand lines.
+    /// Largest log of one call in bytes; the rest is cut off with a note. About two thousand lines.
     pub log_bytes_max: u64,
-    /// Requests of one call that wait or are under way, in bytes: URLs, headers and bodies. The gateway bounds how many are on
-    /// the wire; this bounds what the others, waiting for their turn, hold in the host's memory.
+    /// Size in bytes of all requests of one call that wait or are running: URLs, headers and bodies. The gateway limits
+    /// how many are sent at once; this limits how much memory the waiting ones hold.
     pub requests_bytes_max: u64,
-    /// Resources, tasks and handles one call may hold in the host's tables. One send under way takes three; a batch of 500
-    /// accounts that asks everything at once stays under half.
+    /// Resources, tasks and handles that one call may hold in the host's tables. A running request takes three; a batch
+    /// of 500 accounts that sends everything at once stays below half.
     pub resources_max: u32,
-    /// Core instances of one component. A Rust component has 3, one of componentize-py some 40.
+    /// Core instances of one component. A Rust component has 3, one of componentize-py about 40.
     pub core_instances_max: u32,
-    /// Linear memories of one component. Usual is 1.
+    /// Linear memories of one component; usually 1.
     pub memories_max: u32,
-    /// Tables of one component. Usual are 2.
+    /// Tables of one component; usually 2.
     pub tables_max: u32,
-    /// Elements of one table; an interpreter has some ten thousand functions in it.
+    /// Elements of one table; an interpreter has about ten thousand functions in it.
     pub table_elements_max: u32,
-    /// Size of a component file in bytes. A first-party connector has under 1 MiB, CPython as a component about 40 MiB.
+    /// Size of a component file in bytes. A first-party connector has less than 1 MiB, CPython as a component about 40
+    /// MiB.
     pub component_bytes_max: u64,
-    /// Where compiled components are kept; none compiles anew at each start.
+    /// Folder for compiled components; `None` compiles again at each start.
     pub cache_dir: Option<PathBuf>,
-    /// The `backline` executable, which compiles in a child process of limited memory and time; none compiles in this process,
-    /// without those limits.
+    /// The `backline` executable, which compiles in a child process with limited memory and time. `None` compiles in
+    /// this process, without those limits.
     pub compiler: Option<PathBuf>,
     /// Limits of the compiling child.
     pub compile: CompileLimits,
@@ -61,10 +62,10 @@ pub struct SandboxConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompileLimits {
-    /// Address space, in bytes. Compiling takes some thirty times the component's size, and each compiling thread reserves
-    /// up to 128 MiB without using it.
+    /// Address space in bytes. Compiling takes about thirty times the component's size, and each compiling thread
+    /// reserves up to 128 MiB without using it.
     pub memory_bytes_max: u64,
-    /// Processor time of all its threads, in seconds. A first-party connector takes under 2.
+    /// CPU time of all its threads, in seconds. A first-party connector takes less than 2.
     pub cpu_s_max: u64,
     /// Wall-clock time, in seconds.
     pub wall_s_max: u64,
@@ -101,7 +102,7 @@ impl Default for CompileLimits {
 }
 
 impl SandboxConfig {
-    /// Refuses values that could not work.
+    /// Checks the values.
     pub(super) fn check(&self) -> Result<(), SandboxError> {
         let positive: [(&'static str, u64); 17] = [
             ("calls_at_once", self.calls_at_once.into()),

@@ -1,27 +1,28 @@
-//! The engine with its pool, the thread that ticks its epoch, and the slots that calls wait for.
+//! The engine with its pool, and the thread that ticks its epoch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::config::SandboxConfig;
 use super::error::SandboxError;
 
-/// Address space of one linear memory: all that 32 bits can name, so that compiled code needs no bounds checks.
+/// Address space of one linear memory: everything that 32 bits can address, so that compiled code needs no bounds
+/// checks.
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 
-/// Stacks a call may need at once. One runs the export; each component inside a composed one that waits holds another.
+/// Stacks that a call may need at once. One runs the export; each component inside a composed one that waits holds
+/// another.
 const STACKS_PER_CALL: u32 = 4;
 
-/// Memory and table bytes of a slot that stay resident between calls and are zeroed by hand: cheaper than giving the pages
-/// back and faulting them in again at every call. A first-party connector touches about this much.
+/// Bytes of each memory and table in the pool that stay resident between calls and are zeroed by hand. This is cheaper
+/// than returning the pages and faulting them in again at every call. A first-party connector touches about this much.
 const KEEP_RESIDENT_BYTES: usize = 256 << 10;
 
-/// The configuration that compiled code depends on; the same in the compiling child, where no pool is needed.
+/// The configuration that compiled code depends on. The compiling child uses the same one, without a pool.
 pub(super) fn compiler_config() -> Config {
     let mut config = Config::new();
     config
@@ -29,14 +30,15 @@ pub(super) fn compiler_config() -> Config {
         .wasm_component_model_async(true)
         .epoch_interruption(true)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
-        // Names of functions in a trap's message are enough; addresses in a stripped file help nobody.
+        // Names of functions in a trap's message are enough; addresses in a stripped file are of no use.
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
     config
 }
 
-/// An engine whose pool has room for `calls_at_once` calls of the largest kind, and a little more.
+/// An engine whose pool has room for `calls_at_once` calls of the largest size, and for one more.
 pub(super) fn pooled_engine(config: &SandboxConfig) -> Result<Engine, SandboxError> {
-    // A slot more than the semaphore gives out, so that a store that is just being dropped never makes another call fail.
+    // One more than the permits of the semaphore, so that a store that is just being dropped never makes another call
+    // fail.
     let calls = config.calls_at_once.saturating_add(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
@@ -59,8 +61,8 @@ pub(super) fn pooled_engine(config: &SandboxConfig) -> Result<Engine, SandboxErr
     Engine::new(&engine).map_err(|error| SandboxError::Engine(format!("{error:#}")))
 }
 
-/// The thread that advances the engine's epoch. It is a thread of the operating system, since a task would stand still exactly
-/// when every worker thread is kept busy by a connector. It ends when this is dropped.
+/// The thread that advances the engine's epoch. It is an OS thread, since a task would not run when connectors keep
+/// every worker thread busy. It ends when this is dropped.
 pub(super) struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -90,31 +92,9 @@ impl Drop for Ticker {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A thread that panicked has nothing to tell that would help here.
+            // A panic of the thread is of no consequence here.
             let _ = thread.join();
         }
-    }
-}
-
-/// How many calls run at once: the limit and its semaphore in one, so that they can't drift apart.
-pub(super) struct CallSlots {
-    limit: u32,
-    semaphore: Semaphore,
-}
-
-impl CallSlots {
-    pub(super) fn new(limit: u32) -> Self {
-        Self { limit, semaphore: Semaphore::new(limit as usize) }
-    }
-
-    /// Waits for a slot, first come, first served.
-    pub(super) async fn take(&self) -> SemaphorePermit<'_> {
-        self.semaphore.acquire().await.expect("the semaphore is never closed")
-    }
-
-    /// How many calls run at present.
-    pub(super) fn in_use(&self) -> u32 {
-        self.limit - u32::try_from(self.semaphore.available_permits()).unwrap_or(self.limit).min(self.limit)
     }
 }
 
@@ -131,14 +111,5 @@ mod tests {
         assert!(weak.upgrade().is_some(), "the ticking thread holds the engine");
         drop(ticker);
         assert!(weak.upgrade().is_none(), "the thread has ended");
-    }
-
-    #[tokio::test]
-    async fn slots_count_what_they_give_out() {
-        let slots = CallSlots::new(2);
-        let (first, _second) = (slots.take().await, slots.take().await);
-        assert_eq!(slots.in_use(), 2);
-        drop(first);
-        assert_eq!(slots.in_use(), 1);
     }
 }

@@ -1,81 +1,81 @@
-//! What can go wrong in the sandbox: when it is set up, when a component is loaded, and when one is called.
+//! Errors of the sandbox: when it is set up, when a component is loaded, and when one is called.
 
 use std::path::PathBuf;
 
 use backline_component::InspectError;
 use backline_model::ids::Digest;
 
-/// The sandbox could not be set up.
+/// Why the sandbox could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// A configured bound makes no sense.
+    /// A configured limit is not valid.
     #[error("the sandbox's {field} is wrong: {problem}")]
     Config {
-        /// Which one.
+        /// Key of the limit.
         field: &'static str,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and what is expected.
         problem: String,
     },
-    /// The engine refused its configuration; most often the address space is limited (`ulimit -v`).
+    /// The engine refused its configuration, most often because address space is limited (`ulimit -v`).
     #[error(
         "failed to set up the WebAssembly engine; lower calls_at_once or memories_max if address space is scarce: {0}"
     )]
     Engine(String),
-    /// No thread for the ticker.
+    /// The thread of the ticker could not be started.
     #[error("failed to start the thread that interrupts busy connectors")]
     Ticker(#[source] std::io::Error),
 }
 
-/// A component was not loaded. Nothing that runs is affected.
+/// Why a component was not loaded. Calls of other components are not affected.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Over the size cap.
+    /// The file is too large.
     #[error("the component has {bytes} bytes, more than component_bytes_max = {limit}")]
     TooLarge {
-        /// Its size.
+        /// Size of the file in bytes.
         bytes: u64,
-        /// The cap.
+        /// Limit in bytes.
         limit: u64,
     },
-    /// Not the component that was asked for.
+    /// The component does not have the expected digest.
     #[error("the component's digest is {actual}, but {expected} was expected")]
     Digest {
-        /// What was asked for.
+        /// Digest that was expected.
         expected: Digest,
-        /// What came.
+        /// Digest of the component.
         actual: Digest,
     },
-    /// Not a component, one without a manifest that can be read, or one whose manifest declares another contract version.
+    /// Not a component, without a valid manifest, or built against another contract version than its manifest declares.
     #[error(transparent)]
     Inspect(#[from] InspectError),
-    /// It asks for something connectors are not given.
-    #[error("the component imports '{import}', which is not given to connectors; they may import {allowed}")]
+    /// It imports something that connectors do not get.
+    #[error("the component imports '{import}', which connectors may not import; allowed are {allowed}")]
     UnknownImport {
-        /// The import's name.
+        /// Name of the import.
         import: String,
-        /// All that may be imported.
+        /// Everything that may be imported.
         allowed: &'static str,
     },
-    /// It speaks a contract version this host does not know.
-    #[error("the component is built against backline:connector@{actual}; this host knows {known}")]
+    /// This host does not support its contract version.
+    #[error("the component is built against backline:connector@{actual}; this host supports {known}")]
     UnknownVersion {
-        /// What it exports.
+        /// Contract version that it exports.
         actual: String,
-        /// What this host links.
+        /// Contract version that this host supports.
         known: &'static str,
     },
-    /// An import or export has another type than the contract, or the component needs more than the pool gives.
+    /// An import or export does not have the contract's type, or the component needs more than the pool has.
     #[error("the component does not fit the contract: {0}")]
     Link(String),
-    /// It failed while it was instantiated for trial.
+    /// The trial start failed.
     #[error("the component can't be started")]
     Start(#[source] CallError),
     /// The compiler refused it.
     #[error("the component can't be compiled: {0}")]
     Compile(String),
-    /// The compiler ran into one of its limits.
+    /// The compiler exceeded one of its limits.
     #[error(
-        "compiling the component took more than {what}; raise it under [sandbox.compile] if the component is to be trusted"
+        "compiling the component took more than {what}; raise it under [sandbox.compile] if you trust the component"
     )]
     CompileLimit {
         /// The limit, with its value.
@@ -84,18 +84,18 @@ pub enum LoadError {
     /// The compiling process could not be run.
     #[error("failed to run the compiler {path}")]
     Compiler {
-        /// The executable.
+        /// Path of the executable.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         #[source]
         source: std::io::Error,
     },
-    /// A fault of the host's own.
+    /// The host failed.
     #[error("failed to load the component: {0}")]
     Internal(String),
 }
 
-/// A call ended without an answer. Its store is gone; the connector can be called again.
+/// Why a call ended without an answer. Its store is dropped; the connector can be called again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The connector trapped: a panic, an access out of bounds, a stack overflow.
@@ -104,33 +104,33 @@ pub enum CallError {
     /// The wall-clock deadline passed.
     #[error("the connector did not answer within {deadline_ms} ms")]
     TimedOut {
-        /// What it had.
+        /// Time that the call had, in milliseconds.
         deadline_ms: u64,
     },
-    /// It kept a core busy for too long.
-    #[error("the connector was busy for more than cpu_ms_max = {cpu_ms_max} ms")]
+    /// It used up its CPU time.
+    #[error("the connector used more CPU time than cpu_ms_max = {cpu_ms_max} ms")]
     CpuExhausted {
-        /// The bound.
+        /// Limit in milliseconds.
         cpu_ms_max: u64,
     },
-    /// Another bound of the call was passed.
-    #[error("the connector passed its bound on {what}: {limit}")]
+    /// It exceeded another limit of the call.
+    #[error("the connector exceeded its limit on {what}: {limit}")]
     LimitExceeded {
-        /// Which bound, by its name in the configuration.
+        /// Name of the limit in the configuration.
         what: &'static str,
-        /// Its value.
+        /// Value of the limit.
         limit: u64,
     },
-    /// It answered, but not as the contract demands.
-    #[error("the connector's answer breaks the contract: {0}")]
+    /// Its answer violates the contract.
+    #[error("the connector's answer violates the contract: {0}")]
     Contract(String),
-    /// The connector is not at fault: no slot became free in time, or the host failed.
+    /// The connector is not at fault: no permit became free in time, or the host failed.
     #[error("the sandbox failed: {0}")]
     Internal(String),
 }
 
 impl CallError {
-    /// Whether one account or document of the call may be to blame, so that the others may do well in a call without it.
+    /// Whether one account or document of the call may be the cause, so that a call without it may work for the others.
     #[must_use]
     pub fn may_be_an_items_fault(&self) -> bool {
         match self {

@@ -1,6 +1,38 @@
-//! Runs connectors: every call in a store of its own, under every bound, with no way out but the gateway's session.
+//! Runs connectors: every call in its own store, under every limit, with the gateway's session as the only way out.
 //!
-//! The only module that knows wasmtime. `link` shows all that a component can get, `call` all that bounds it.
+//! The only crate that uses wasmtime. `link` shows everything that a component can import, `call` everything that
+//! limits it.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use backline_gateway::Session;
+//! use backline_model::Digest;
+//! use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext};
+//! use backline_sandbox::{Sandbox, SandboxConfig};
+//! use tokio::time::Instant;
+//!
+//! # async fn collect(
+//! #     session: Session,
+//! #     accounts: Vec<FetchAccount>,
+//! #     context: FetchContext,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let component = std::fs::read("youtube.wasm")?;
+//! let sandbox = Sandbox::new(SandboxConfig::default())?;
+//! let (connector, record) = sandbox.load(&component, Digest::of(&component), None).await?;
+//! println!("store {} for the next start", record.key);
+//!
+//! let (window, observed_at) = (context.window, context.window.until);
+//! let deadline = Instant::now() + Duration::from_secs(60);
+//! let batch = connector.fetch(session, accounts, context, deadline).await?.value;
+//! let fetched = batch.accounts.into_iter().flatten();
+//! let documents = fetched.map(|fetched| DocumentInput { body: fetched.body, window, observed_at }).collect();
+//! for snapshot in connector.normalize(documents).await?.value {
+//!     println!("{:?}", snapshot?.metrics);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod answer;
 mod bindings;
@@ -10,6 +42,7 @@ mod config;
 mod engine;
 mod error;
 mod link;
+mod meters;
 mod state;
 mod wasi;
 
@@ -17,6 +50,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -25,11 +59,11 @@ pub use call::{Call, CallUsage};
 pub use compile::CompiledRecord;
 pub use config::{CompileLimits, SandboxConfig};
 pub use error::{CallError, LoadError, SandboxError};
-pub use state::{LogLevel, LogLine};
+pub use meters::{LogLevel, LogLine};
 
 use bindings::BindingsPre;
 use call::Startable;
-use engine::{CallSlots, Ticker};
+use engine::Ticker;
 use link::Linkers;
 
 use backline_gateway::Session;
@@ -37,27 +71,46 @@ use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext, FetchErro
 use backline_model::snapshot::Snapshot;
 use backline_model::{Digest, Manifest};
 
-/// The engine, its pool and its bounds. One per process; cheap to clone.
+/// The engine, its pool and its limits. One for each process; cheap to clone.
+///
+/// Everything that can fail fails in [`Sandbox::load`], before the component is used:
+///
+/// ```
+/// use backline_model::Digest;
+/// use backline_sandbox::{Sandbox, SandboxConfig};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sandbox = Sandbox::new(SandboxConfig { calls_at_once: 4, ..SandboxConfig::default() })?;
+///
+/// let module = b"\0asm\x01\0\0\0"; // an empty core module
+/// let refused = sandbox.load(module, Digest::of(module), None).await.err().expect("not a component");
+/// assert!(refused.to_string().contains("`backline plugins pack`"), "the error says how to make it one");
+/// assert_eq!(sandbox.connectors(), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Sandbox {
     shared: Arc<Shared>,
 }
 
-/// What the sandbox and all its connectors share.
+/// State that the sandbox and all its connectors share.
 struct Shared {
     config: SandboxConfig,
     engine: Engine,
     linkers: Linkers,
-    slots: CallSlots,
-    /// Connectors that are loaded.
+    /// Permits of the calls that may run at once. First come, first served.
+    permits: Semaphore,
+    /// Number of loaded connectors.
     connectors: AtomicUsize,
-    /// One component is compiled at a time: the compiler uses all cores by itself, and its memory is limited per process.
+    /// Held while a component is compiled: the compiler uses all cores, and its memory is limited for each process.
     compiling: tokio::sync::Mutex<()>,
-    /// Ends with the sandbox and its last connector.
+    /// Runs until the sandbox and its last connector are dropped.
     _ticker: Ticker,
 }
 
-/// One release of a connector, ready to be called. Calls may run side by side; they share nothing.
+/// One release of a connector, ready to be called. Concurrent calls share nothing.
 pub struct Connector {
     shared: Arc<Shared>,
     startable: Startable,
@@ -70,20 +123,20 @@ impl Sandbox {
     /// Sets up the engine and reserves address space for its pool.
     ///
     /// # Errors
-    /// When a configured bound makes no sense, or the address space can't be had.
+    /// If a configured limit is not valid, or the address space can't be reserved.
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
         config.check()?;
         let engine = engine::pooled_engine(&config)?;
         let linkers = Linkers::new(&engine).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine, Duration::from_millis(config.epoch_tick_ms))?;
-        let slots = CallSlots::new(config.calls_at_once);
+        let permits = Semaphore::new(config.calls_at_once as usize);
         let compiling = tokio::sync::Mutex::new(());
         Ok(Self {
             shared: Arc::new(Shared {
                 config,
                 engine,
                 linkers,
-                slots,
+                permits,
                 connectors: AtomicUsize::new(0),
                 compiling,
                 _ticker: ticker,
@@ -91,37 +144,31 @@ impl Sandbox {
         })
     }
 
-    /// The bounds in force.
+    /// The limits in force.
     #[must_use]
     pub fn config(&self) -> &SandboxConfig {
         &self.shared.config
     }
 
-    /// How many calls run at present; at most `calls_at_once`.
-    #[must_use]
-    pub fn calls_running(&self) -> u32 {
-        self.shared.slots.in_use()
-    }
-
-    /// How many connectors are loaded. One is until its last call has ended and nobody holds it.
+    /// Number of loaded connectors. A connector is loaded until its last call has ended and no one holds it.
     #[must_use]
     pub fn connectors(&self) -> usize {
         self.shared.connectors.load(Ordering::Relaxed)
     }
 
-    /// The key of a component's [`CompiledRecord`]: its digest, and what of the engine its compiled code depends on.
+    /// The key of a component's [`CompiledRecord`]: its digest, and the engine settings that compiled code depends on.
     #[must_use]
     pub fn cache_key(&self, component: &Digest) -> String {
         compile::key(&self.shared.engine, component)
     }
 
-    /// Makes a component callable: reads its manifest, checks its imports, compiles it (or takes what was compiled before),
-    /// links it and starts it once for trial. All that can fail fails here, before anything depends on it.
+    /// Loads a component: reads its manifest, checks its imports, compiles it (or loads the compiled code), links it
+    /// and starts it once. Everything that can fail fails here, before anything depends on the component.
     ///
-    /// `known` is what an earlier call answered for this digest; the answer's record is to be remembered in its place.
+    /// `known` is the record that an earlier call returned for this digest; the returned record replaces it.
     ///
     /// # Errors
-    /// [`LoadError`] says what is wrong with the component, or which limit its compilation passed.
+    /// [`LoadError`] says what is wrong with the component, or which limit its compilation exceeded.
     pub async fn load(
         &self,
         component: &[u8],
@@ -159,7 +206,7 @@ impl Sandbox {
         Ok((Arc::new(connector), record))
     }
 
-    /// The component's code: from disk where the record vouches for it, compiled otherwise.
+    /// The component's code: from disk if the record proves its origin, compiled otherwise.
     async fn compiled(
         &self,
         component: &[u8],
@@ -177,7 +224,7 @@ impl Sandbox {
                 match loaded {
                     Ok(component) => known.map(|known| (component, known)),
                     Err(error) => {
-                        tracing::warn!(%error, "the compiled component does not fit this machine; compiling it anew");
+                        tracing::warn!(%error, "the compiled component does not fit this host; compiling it again");
                         None
                     }
                 }
@@ -196,12 +243,12 @@ impl Sandbox {
         compile::in_background(move || {
             let record = CompiledRecord { key, compiled: Digest::of(&code) };
             if let Err(error) = compile::keep(&shared.config, &record.key, &code) {
-                // The next start compiles anew, which is slow and nothing worse.
-                tracing::warn!(%error, "the compiled component could not be kept");
+                // The next start compiles again, which only takes time.
+                tracing::warn!(%error, "the compiled component could not be stored");
             }
-            // SAFETY: the code came from this host's own compiler just now, and never left memory and a folder that only this
-            // user can enter.
-            #[expect(unsafe_code, reason = "compiled code is loaded that this process has just made")]
+            // SAFETY: this host's own compiler has just produced the code, and it was only in memory and in a folder
+            // that only this user can enter.
+            #[expect(unsafe_code, reason = "compiled code is loaded that this process has just produced")]
             let component = unsafe { Component::deserialize(&shared.engine, &code) };
             let component = component.map_err(|error| LoadError::Link(bindings::clip(format!("{error:#}"))))?;
             Ok((component, record))
@@ -217,28 +264,28 @@ impl Drop for Connector {
 }
 
 impl Connector {
-    /// What the connector says of itself.
+    /// The manifest that is embedded in the component.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The version of the contract it is built against, such as `1.0.0`.
+    /// Version of the contract that it is built against, such as `1.0.0`.
     #[must_use]
     pub fn wit_version(&self) -> &str {
         &self.wit_version
     }
 
-    /// The component's digest.
+    /// Digest of the component.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// Asks whether an account is reachable with its credential; answers with its name on the platform.
+    /// Checks whether an account can be read with its credential, and returns its name on the platform.
     ///
     /// # Errors
-    /// [`CallError`] when the connector did not answer; the inner error is the connector's.
+    /// [`CallError`] if the connector did not answer; the inner error is the connector's.
     pub async fn check(
         &self,
         session: Session,
@@ -252,10 +299,11 @@ impl Connector {
         Ok(call.value.map(bindings::clip).map_err(bindings::fetch_error_from_wit))
     }
 
-    /// Fetches a batch: one document or one error for each account, in their order. `deadline` bounds waiting for a slot too.
+    /// Fetches a batch: one document or one error for each account, in their order. `deadline` also limits the wait for
+    /// a permit.
     ///
     /// # Errors
-    /// [`CallError`] when the connector did not answer, or not as the contract demands.
+    /// [`CallError`] if the connector did not answer, or its answer violates the contract.
     pub async fn fetch(
         &self,
         session: Session,
@@ -275,11 +323,11 @@ impl Connector {
         Ok(Call { value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
-    /// Turns documents into snapshots, one each, in order. No capability works in it but the log.
+    /// Converts documents into snapshots, one for each, in order. The connector can do nothing in it but log.
     ///
     /// # Errors
-    /// [`CallError`] when the connector did not answer, or not as the contract demands; an inner error says what in a document
-    /// it could not understand.
+    /// [`CallError`] if the connector did not answer, or its answer violates the contract; an inner error says which
+    /// part of a document it could not parse.
     pub async fn normalize(
         &self,
         documents: Vec<DocumentInput>,
@@ -300,7 +348,7 @@ impl Connector {
         Ok(Call { value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
-    /// Starts an instance and lets it go: a component that needs more than its bounds, or traps at its start, is found out.
+    /// Starts an instance and drops it, to find components that exceed their limits or trap when they start.
     async fn start_for_trial(&self) -> Result<(), LoadError> {
         let session = Session::without_capabilities();
         call::run(&self.shared, &self.startable, session, None, |_, _| Box::pin(std::future::ready(Ok(()))))

@@ -1,20 +1,21 @@
-//! Everything a component can get, on one screen. What is not linked here does not exist for a component.
+//! Everything that a component can import, on one screen. What is not linked here does not exist for a component.
 
 use wasmtime::Engine;
 use wasmtime::component::{Accessor, Component, HasData, InstancePre, Linker};
 
 use super::bindings::{self, http, log, types};
 use super::error::LoadError;
-use super::state::{CallState, LogLevel};
+use super::meters::LogLevel;
+use super::state::CallState;
 
-/// What an author may import, for the message to one who imported something else.
+/// What a component may import, for the message of a refusal.
 const ALLOWED: &str = "backline:connector/http, backline:connector/log and WASI 0.2, with nothing granted";
 
-/// The two linkers: made once, since linking by name is what is slow about starting an instance.
+/// The two linkers, created once, since linking by name is the slow part of starting an instance.
 pub(super) struct Linkers {
-    /// `http` and `log`.
+    /// Provides `http` and `log`.
     plain: Linker<CallState>,
-    /// The same, and WASI 0.2.
+    /// Provides `http`, `log` and WASI 0.2.
     with_wasi: Linker<CallState>,
 }
 
@@ -36,7 +37,7 @@ impl Linkers {
     }
 }
 
-/// Refuses a component by the name of the first import it can't have, before anything is spent on compiling it; answers whether
+/// Refuses a component by the name of its first import that is not allowed, before it is compiled, and returns whether
 /// it needs WASI. (The linker would refuse it too.)
 pub(super) fn check_imports(imports: &[String]) -> Result<bool, LoadError> {
     let mut with_wasi = false;
@@ -50,14 +51,14 @@ pub(super) fn check_imports(imports: &[String]) -> Result<bool, LoadError> {
     Ok(with_wasi)
 }
 
-/// Whether an import's name is one of the WASI 0.2 packages that are linked.
+/// Whether an import's name belongs to a WASI 0.2 package that is linked.
 fn is_wasi_0_2(name: &str) -> bool {
     const PACKAGES: [&str; 6] =
         ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
     PACKAGES.iter().any(|package| name.starts_with(package)) && name.contains("@0.2.")
 }
 
-/// The access the host's functions have to a store: the call's own state.
+/// What the host's functions can access of a store: the call's own state.
 pub(super) struct Capabilities;
 
 impl HasData for Capabilities {
@@ -68,7 +69,7 @@ impl types::Host for CallState {}
 impl http::Host for CallState {}
 
 impl<T: Send> http::HostWithStore<T> for Capabilities {
-    /// The only way out. A call that ends drops this future, and with it the request under way.
+    /// The only way out. A call that ends drops this future, and the running request with it.
     async fn send(accessor: &Accessor<T, Self>, request: http::Request) -> Result<http::Response, http::Error> {
         let bytes = bytes_of(&request);
         let (session, held) = accessor.with(|mut access| {
@@ -77,7 +78,7 @@ impl<T: Send> http::HostWithStore<T> for Capabilities {
         });
         let Some(_held) = held else {
             return Err(http::Error::Denied(
-                "the requests that wait to be sent hold more than requests_bytes_max; send fewer at once".to_owned(),
+                "the waiting requests have more than requests_bytes_max bytes; send fewer at once".to_owned(),
             ));
         };
         let answer = session.send(bindings::request_from_wit(request)).await;
@@ -85,8 +86,8 @@ impl<T: Send> http::HostWithStore<T> for Capabilities {
     }
 }
 
-/// What a request holds in the host's memory while it waits: every text of it, and what its list of headers takes even where all
-/// of them are empty.
+/// Memory that a waiting request holds in the host: all its texts, and the size of its list of headers even if they are
+/// empty.
 fn bytes_of(request: &http::Request) -> u64 {
     let headers: usize =
         request.headers.iter().map(|header| size_of_val(header) + header.0.len() + header.1.len()).sum();

@@ -1,5 +1,5 @@
-//! WASI 0.2 for guests of other toolchains, with nothing granted: no files, environment, arguments, sockets or names. Clocks and
-//! random numbers work; standard output and error go to the connector's log.
+//! WASI 0.2 for guests of other toolchains, with nothing granted: no files, environment, arguments, sockets or name
+//! look-ups. Clocks and random numbers work; standard output and error go to the connector's log.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,18 +11,18 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxBuilder};
 
-use super::state::{LogLevel, Meters};
+use super::meters::{LogLevel, Meters};
 
-/// Most random bytes of one request. A seed takes 32; more is asked for again.
+/// Most random bytes of one request. A guest that needs more asks again; a typical seed has 32.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 
-/// How much a stream takes at once, and the longest line that is kept together.
+/// Most bytes that a stream accepts at once, and the longest line that is not split.
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
-/// A context in which everything is refused that can be refused.
+/// A context that refuses everything that can be refused.
 pub(super) fn nothing_granted(meters: &Arc<Meters>, resources_max: u32) -> (WasiCtx, ResourceTable) {
-    // What is not named here is refused by default: arguments, environment, directories, name look-ups. Sockets are named all
-    // the same, since a default that changed would open the one door that must stay shut.
+    // Arguments, environment, directories and name look-ups are refused by default. Sockets are refused explicitly,
+    // since a changed default would let a guest bypass the gateway.
     let ctx = WasiCtxBuilder::new()
         .stdout(LogPipe::new(meters, LogLevel::Info))
         .stderr(LogPipe::new(meters, LogLevel::Warn))
@@ -36,14 +36,14 @@ pub(super) fn nothing_granted(meters: &Arc<Meters>, resources_max: u32) -> (Wasi
     (ctx, table)
 }
 
-/// Standard output or error: each line becomes one of the log.
+/// Standard output or error; each line becomes a line of the log.
 #[derive(Clone)]
 struct LogPipe(Arc<LogPipeInner>);
 
 struct LogPipeInner {
     meters: Arc<Meters>,
     level: LogLevel,
-    /// The line being written.
+    /// The current line, until its end.
     line: Mutex<Vec<u8>>,
 }
 
@@ -86,7 +86,7 @@ impl IsTerminal for LogPipe {
 
 impl StdoutStream for LogPipe {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Only later generations of WASI ask for this one, and they are not linked.
+        // Only later versions of WASI use this one, and they are not linked.
         Box::new(tokio::io::sink())
     }
 
@@ -106,7 +106,7 @@ impl OutputStream for LogPipe {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        // Always room: what is over the log's bound is dropped there, since a guest that can't print would panic.
+        // There is always room: the log drops what exceeds its limit, since a guest that can't print would panic.
         Ok(LINE_BYTES_MAX)
     }
 }

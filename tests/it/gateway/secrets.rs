@@ -55,7 +55,7 @@ async fn a_credential_goes_to_its_own_hosts_for_accounts_of_the_batch_only() {
     denial(setup.send(named("nothing", None)).await);
     setup.grant.slots.retain(|slot| slot.slot != "app");
     let why = denial(setup.send(named("app", None)).await);
-    assert!(why.contains("in its grant would allow it:\n[[credential]]\nslot = \"app\"\n"), "{why}");
+    assert!(why.contains("to allow it, add to its grant:\n[[credential]]\nslot = \"app\"\n"), "{why}");
     setup.credentials.retain(|credential| credential.account != Some(account));
     let outcome = setup.send(with_token(get("https://api.test/"), account)).await;
     assert!(matches!(&outcome, Err(SendError::CredentialUnavailable(why)) if why.contains("user")), "{outcome:?}");

@@ -345,7 +345,7 @@ async fn the_command_syncs_from_a_table_in_another_database_without_reading_its_
     let (code, said, noted) = sync(&[]);
     assert_eq!(code, Some(3), "{said}{noted}");
     assert!(said.contains("0 artists added, 0 changed"), "{said}");
-    assert!(noted.contains(&format!("({}): subscription_status: 'lapsed' is none of", id(3))), "{noted}");
+    assert!(noted.contains(&format!("({}): subscription_status: 'lapsed' is not one of", id(3))), "{noted}");
     assert!(noted.contains("being listed is not consent"), "{noted}");
     execute(&table, "DELETE FROM artists WHERE youtube_channel_id < 'UC7'").await;
     let (code, _, noted) = sync(&[]);

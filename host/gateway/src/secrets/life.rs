@@ -1,28 +1,29 @@
-//! How long a secret lives: when it should be refreshed, and when to try again after a refresh that failed. Pure.
+//! The lifetime of a secret: when to refresh it, and when to retry a failed refresh. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{ACCESS_MARGIN, AccessToken, INSTAGRAM_TOKEN_AGE_MIN, Secret};
 
-/// How long Instagram's long-lived tokens live when it does not say.
+/// Lifetime of Instagram's long-lived tokens if it does not say.
 const INSTAGRAM_TOKEN_LIFE: TimeDelta = TimeDelta::days(60);
 
-/// Shortest and longest wait before a failed refresh is tried again while the old token still works.
-const AGAIN_AFTER_MIN: TimeDelta = TimeDelta::minutes(1);
-const AGAIN_AFTER_MAX: TimeDelta = TimeDelta::hours(6);
+/// Shortest and longest wait before a failed refresh is retried while the old token still works.
+const RETRY_AFTER_MIN: TimeDelta = TimeDelta::minutes(1);
+const RETRY_AFTER_MAX: TimeDelta = TimeDelta::hours(6);
 
-/// Wait before a failed refresh is tried again once nothing works any more, or where nobody knows until when it does.
-const AGAIN_AFTER_END: TimeDelta = TimeDelta::minutes(10);
+/// Wait before a failed refresh is retried once nothing works any more, or if the end is not known.
+const RETRY_AFTER_END: TimeDelta = TimeDelta::minutes(10);
 
-/// What of its life a token may have used up before each wait for another try may span more of it.
+/// Part of its lifetime by which a retry must have happened.
 const CHECKPOINT_NUMERATOR: i32 = 3;
 const CHECKPOINT_DENOMINATOR: i32 = 4;
 
 impl Secret {
-    /// When half of its life is over, so that there is plenty of time left to try again should the refresh fail; none for what lasts or
-    /// can't be refreshed. What was never exchanged has been due ever since.
+    /// When half of its lifetime is over, so that there is time for retries if the refresh fails. `None` for secrets
+    /// that do not expire or can't be refreshed. A secret that was never exchanged is due at once.
     ///
-    /// Instagram's tokens are never due before they are old enough to be refreshed; one of unknown life is due once it is that old.
+    /// Instagram's tokens are never due before they are old enough to be refreshed; one of unknown lifetime is due at
+    /// that age.
     #[must_use]
     pub fn refresh_at(&self) -> Option<DateTime<Utc>> {
         match self {
@@ -52,41 +53,41 @@ impl Secret {
         self.refresh_at().is_some_and(|at| now >= at)
     }
 
-    /// When to try again after a refresh that failed. `spread` is a random number from 0 to 1, so that what failed together is not tried
-    /// again together.
+    /// When to retry a failed refresh. `spread` is a random number from 0 to 1, so that refreshes that failed together
+    /// are not retried together.
     ///
-    /// While the token works, the waits are an eighth of the time that is left; one try falls on three quarters of its life at the
-    /// latest, and one on its very end.
+    /// While the token works, the waits are an eighth of the time that is left. One retry happens at three quarters of
+    /// its lifetime at the latest, and one exactly at its end.
     #[must_use]
-    pub fn try_again_at(&self, now: DateTime<Utc>, spread: f64) -> DateTime<Utc> {
+    pub fn retry_at(&self, now: DateTime<Utc>, spread: f64) -> DateTime<Utc> {
         let spread = |wait: TimeDelta| {
             #[expect(clippy::cast_possible_truncation, reason = "a wait of hours, in milliseconds")]
             #[expect(clippy::cast_precision_loss, reason = "a wait of hours, in milliseconds")]
             TimeDelta::milliseconds((wait.num_milliseconds() as f64 * (0.5 + spread.clamp(0.0, 1.0))) as i64)
         };
         let Some((begin, end)) = self.usable_time().filter(|(_, end)| *end > now) else {
-            return now + spread(AGAIN_AFTER_END);
+            return now + spread(RETRY_AFTER_END);
         };
-        let again = now + spread(((end - now) / 8).clamp(AGAIN_AFTER_MIN, AGAIN_AFTER_MAX));
+        let again = now + spread(((end - now) / 8).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX));
         let checkpoint = begin + (end - begin) * CHECKPOINT_NUMERATOR / CHECKPOINT_DENOMINATOR;
         again.min(if now < checkpoint { checkpoint } else { end })
     }
 
-    /// Whether its end will be put off in time without anybody's help, as far as can be told: it carries its own end, and the time for
-    /// its refresh is still to come.
+    /// Whether it will be renewed in time without a person, as far as is known: its end is known, and the time of its
+    /// refresh is still to come.
     #[must_use]
     pub fn is_renewed_in_time(&self, now: DateTime<Utc>) -> bool {
         matches!(self, Self::InstagramLongLived { expires_at: Some(end), .. }
             if self.refresh_at().is_some_and(|at| now < at && at < *end))
     }
 
-    /// Until when what it holds now can be injected; none where there is nothing, or no end is known.
+    /// Until when its current value can be injected; `None` if there is none, or its end is not known.
     #[must_use]
     pub fn usable_until(&self) -> Option<DateTime<Utc>> {
         self.usable_time().map(|(_, end)| end)
     }
 
-    /// From when to when what it holds can be injected; none where there is nothing, or no end is known.
+    /// The time span in which its current value can be injected; `None` if there is none, or its end is not known.
     fn usable_time(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
         match self {
             Self::ApiKey { .. } | Self::Bearer { .. } | Self::OauthClient { .. } => None,
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_puts_its_own_end_off_is_renewed_in_time() {
+    fn only_secrets_that_extend_themselves_are_renewed_in_time() {
         let token = instagram(Some("2026-11-01T00:00:00Z"), Some("2026-11-11T00:00:00Z"));
         assert!(token.is_renewed_in_time(at("2026-11-05T23:00:00Z")));
         assert!(!token.is_renewed_in_time(at("2026-11-06T00:00:00Z")), "its refresh is due and was not done");
@@ -196,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_refresh_is_tried_again_well_before_the_end_and_at_the_end() {
+    fn a_failed_refresh_is_retried_before_the_end_and_at_the_end() {
         let secret = exchanged("2026-11-22T00:00:00Z", "2026-11-23T00:01:00Z");
         let end = at("2026-11-23T00:00:00Z");
         for spread in [0.0, 0.5, 1.0] {
             let (mut now, mut tries) = (at("2026-11-22T12:00:00Z"), Vec::new());
             while now < end {
-                let again = secret.try_again_at(now, spread);
+                let again = secret.retry_at(now, spread);
                 assert!(again > now && again - now <= TimeDelta::hours(9), "{now} → {again}");
                 now = again;
                 tries.push(now);
@@ -211,8 +212,8 @@ mod tests {
             assert!(tries.contains(&at("2026-11-22T18:00:00Z")), "one falls on three quarters of its life: {tries:?}");
             assert!(tries.len() < 200, "{}", tries.len());
         }
-        assert_eq!(secret.try_again_at(end, 0.5), end + TimeDelta::minutes(10));
-        let spread: Vec<_> = [0.0, 1.0].map(|spread| secret.try_again_at(end, spread) - end).into();
+        assert_eq!(secret.retry_at(end, 0.5), end + TimeDelta::minutes(10));
+        let spread: Vec<_> = [0.0, 1.0].map(|spread| secret.retry_at(end, spread) - end).into();
         assert_eq!(spread, [TimeDelta::minutes(5), TimeDelta::minutes(15)]);
     }
 }

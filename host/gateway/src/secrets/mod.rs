@@ -1,7 +1,7 @@
-//! What a credential holds, and how it is sealed for the database. No I/O.
+//! The content of credentials, and how they are sealed for the database. No I/O.
 //!
-//! A secret prints as `[secret]` and can't be serialised by accident: the one way to its text is [`SecretText::expose`], and
-//! the one way out of the process is [`Keyring::seal`].
+//! A secret prints as `[secret]` and can't be serialised by accident: only [`SecretText::expose`] returns its text, and
+//! only [`Keyring::seal`] lets it leave the process.
 
 mod life;
 mod seal;
@@ -18,40 +18,39 @@ use backline_model::manifest::{CredentialKind, Owner};
 pub use seal::{KEY_PREFIX_BYTES, Keyring};
 pub use webhook::WebhookSecret;
 
-/// Shortest secret that is accepted, in bytes. Anything shorter would be found in honest answers by chance when they are
-/// searched for it.
+/// Shortest secret that is accepted, in bytes. A shorter one would be found by chance when answers are searched for it.
 pub const SECRET_BYTES_MIN: usize = 8;
 
 /// Longest secret that is accepted, in bytes.
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 
-/// An access token that runs out within this time is not injected any more: a request must be able to finish.
+/// An access token that expires within this time is not injected any more: a request must be able to finish.
 const ACCESS_MARGIN: TimeDelta = TimeDelta::seconds(60);
 
-/// Instagram refuses to refresh a token younger than this.
+/// Youngest token that Instagram refreshes.
 pub const INSTAGRAM_TOKEN_AGE_MIN: TimeDelta = TimeDelta::hours(24);
 
-/// What is wrong with a secret, a key or a sealed text. Never says what the secret is.
+/// Why a secret, a key or a sealed text is not valid. Never contains the secret.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SecretError {
-    /// The text given for a credential is not of the form its kind needs.
+    /// The text given for a credential does not have the form of its kind.
     #[error("the {kind:?} credential can't be used: {problem}")]
     Form {
-        /// Its kind.
+        /// Kind of the credential.
         kind: CredentialKind,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and what is expected.
         problem: String,
     },
-    /// The sealing key is not one.
+    /// The sealing key is not valid.
     #[error("the sealing key is not 32 bytes in base64; make one with `backline key generate`")]
     Key,
     /// Sealed by a key that is not in the keyring.
     #[error("the secret was sealed with another key ({key_id}); is the right key configured?")]
     UnknownKey {
-        /// The first bytes of the key's digest.
+        /// First bytes of the key's digest, in hexadecimal.
         key_id: String,
     },
-    /// Not what was sealed, or sealed for another credential.
+    /// The bytes are not what was sealed, or were sealed for another credential.
     #[error("the sealed secret is damaged or belongs to another credential")]
     Damaged,
 }
@@ -61,13 +60,13 @@ pub enum SecretError {
 pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
-    /// Takes a text.
+    /// Wraps a text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself. Never log it, never put it into an error.
+    /// The text itself. Never log it, and never put it into an error.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -104,14 +103,14 @@ impl<'de> Deserialize<'de> for SecretText {
     }
 }
 
-/// A token that was obtained with a more durable secret.
+/// A token that was obtained with a longer-lived secret.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct AccessToken {
-    /// What is injected.
+    /// The token, which is injected.
     pub token: SecretText,
     /// When it was obtained.
     pub obtained_at: DateTime<Utc>,
-    /// When it runs out; none where the platform did not say.
+    /// When it expires; `None` if the platform did not say.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -121,79 +120,83 @@ impl AccessToken {
     }
 }
 
-/// What a credential holds.
+/// Content of a credential.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Secret {
-    /// Sent as it is.
+    /// A key that is sent as it is.
     ApiKey {
         /// The key.
         value: SecretText,
     },
-    /// Sent as it is.
+    /// A token that is sent as it is.
     Bearer {
         /// The token.
         value: SecretText,
     },
-    /// Exchanged for access tokens that are everybody's.
+    /// A client that is exchanged for access tokens of all accounts.
     ClientCredentials {
-        /// Not secret by itself, and nobody's business.
+        /// The client's id: not secret, but not published either.
         client_id: SecretText,
         /// The client's password.
         client_secret: SecretText,
-        /// What it was exchanged for last.
+        /// The last access token; `None` before the first exchange.
         access: Option<AccessToken>,
     },
-    /// The operator's client for refresh tokens of accounts: stored under the same slot, with no account. Never injected.
+    /// The operator's client for accounts' refresh tokens: stored under the same slot, without an account. Never
+    /// injected.
     OauthClient {
-        /// Not secret by itself, and nobody's business.
+        /// The client's id: not secret, but not published either.
         client_id: SecretText,
         /// The client's password.
         client_secret: SecretText,
     },
-    /// Exchanged for access tokens of one account; may be replaced at every exchange.
+    /// A refresh token that is exchanged for access tokens of one account; the platform may replace it at every
+    /// exchange.
     RefreshToken {
         /// The current refresh token.
         refresh_token: SecretText,
-        /// When it runs out, where the platform said so.
+        /// When it expires; `None` if the platform did not say.
         refresh_expires_at: Option<DateTime<Utc>>,
-        /// What it was exchanged for last.
+        /// The last access token; `None` before the first exchange.
         access: Option<AccessToken>,
     },
     /// Instagram's long-lived token: injected itself, and refreshed with itself.
     InstagramLongLived {
         /// The token.
         token: SecretText,
-        /// When it was obtained, where known.
+        /// When it was obtained, if known.
         obtained_at: Option<DateTime<Utc>>,
-        /// When it runs out, where known.
+        /// When it expires, if known.
         expires_at: Option<DateTime<Utc>>,
     },
-    /// What the host signs Apple developer tokens with.
+    /// The key that the host signs Apple developer tokens with.
     AppleDeveloperToken {
-        /// The developer team.
+        /// Id of the developer team.
         team_id: SecretText,
-        /// The key's id.
+        /// Id of the key.
         key_id: SecretText,
-        /// PKCS#8, as Apple's `.p8` file has it.
+        /// PKCS#8, as in Apple's `.p8` file.
         private_key_pem: SecretText,
-        /// The token signed last.
+        /// The last signed token; `None` before the first one.
         access: Option<AccessToken>,
     },
 }
 
 impl Secret {
-    /// Reads what an operator gives for a credential: plain text for keys and tokens, JSON for the rest.
+    /// Parses what an operator gives for a credential: plain text for keys and tokens, JSON for the rest.
     ///
     /// - `api-key`, `bearer`: the text itself
     /// - `oauth2-client-credentials`: `{"client_id", "client_secret"}`
-    /// - `oauth2-refresh-token` of an account: the refresh token itself, or `{"refresh_token", "refresh_expires_at"?, "access_token"?,
-    ///   "obtained_at"?, "expires_at"?}`; of the operator: `{"client_id", "client_secret"}` (`client_key` works too)
+    /// - `oauth2-refresh-token` of an account: the refresh token itself, or `{"refresh_token", "refresh_expires_at"?,
+    ///   "access_token"?, "obtained_at"?, "expires_at"?}`; of the operator: `{"client_id", "client_secret"}`
+    ///   (`client_key` works too)
     /// - `instagram-long-lived`: the token itself, or `{"token", "obtained_at"?, "expires_at"?}`
     /// - `apple-developer-token`: `{"team_id", "key_id", "private_key_pem"}`
     ///
     /// # Errors
-    /// When the text is not of that form, or a value is too short, too long or has characters no request can hold.
+    /// If the text does not have that form, or a value is too short, too long or has characters that are not allowed in
+    /// a request.
     pub fn parse(kind: CredentialKind, owner: Owner, text: &str) -> Result<Self, SecretError> {
         let text = text.trim();
         let wrong = |problem: &str| SecretError::Form { kind, problem: problem.to_owned() };
@@ -233,7 +236,7 @@ impl Secret {
                 let form = form(expected)?;
                 let token =
                     form.refresh_token.ok_or_else(|| wrong(&format!("it is not JSON of the form {expected}")))?;
-                // An access token of unknown age is worth nothing: the first use exchanges the refresh token.
+                // An access token of unknown age is ignored: the first use exchanges the refresh token.
                 let access = match (form.token, form.obtained_at, form.expires_at) {
                     (Some(token), Some(obtained_at), Some(expires_at)) => {
                         Some(AccessToken { token: usable(kind, token)?, obtained_at, expires_at: Some(expires_at) })
@@ -275,7 +278,7 @@ impl Secret {
         }
     }
 
-    /// What a request gets; none where it must be refreshed first, or is never injected.
+    /// The value to inject; `None` if it must be refreshed first, or is never injected.
     #[must_use]
     pub fn injectable(&self, now: DateTime<Utc>) -> Option<&SecretText> {
         match self {
@@ -292,9 +295,10 @@ impl Secret {
         }
     }
 
-    /// When its owner must connect anew unless it is refreshed before; none where it lasts, or where nobody knows.
+    /// When its owner must reconnect unless it is refreshed before; `None` if it does not expire, or its end is not
+    /// known.
     ///
-    /// This is the durable secret's end. Access tokens come and go without anybody's help.
+    /// This is the end of the long-lived secret. Access tokens are renewed automatically.
     #[must_use]
     pub fn expires_at(&self) -> Option<DateTime<Utc>> {
         match self {
@@ -304,7 +308,7 @@ impl Secret {
         }
     }
 
-    /// The same secret, with the time it was stored as the time it was obtained where nobody said better.
+    /// The same secret; if the time it was obtained is not known, the time it was stored is used.
     #[must_use]
     pub fn obtained_by(self, now: DateTime<Utc>) -> Self {
         match self {
@@ -315,7 +319,7 @@ impl Secret {
         }
     }
 
-    /// The name of its kind, for listings.
+    /// Name of its kind, for listings.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -329,7 +333,7 @@ impl Secret {
         }
     }
 
-    /// Every value in it that must not be seen, for redaction.
+    /// Every value in it that must be redacted.
     #[must_use]
     pub fn values(&self) -> Vec<&SecretText> {
         let (mut values, access) = match self {
@@ -345,7 +349,7 @@ impl Secret {
     }
 }
 
-/// Checks that a value can be searched for and put into a request.
+/// Checks that a value can be searched for and sent in a request.
 fn usable(kind: CredentialKind, value: SecretText) -> Result<SecretText, SecretError> {
     let wrong = |problem: String| Err(SecretError::Form { kind, problem });
     if value.expose().len() < SECRET_BYTES_MIN {
@@ -357,7 +361,7 @@ fn usable(kind: CredentialKind, value: SecretText) -> Result<SecretText, SecretE
     Ok(value)
 }
 
-/// All fields an operator may give, whatever the kind.
+/// Every field that an operator may give, of all kinds.
 #[derive(Deserialize)]
 struct GivenForm {
     #[serde(alias = "client_key")]

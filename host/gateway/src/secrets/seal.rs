@@ -1,4 +1,4 @@
-//! Sealing secrets for the database: XChaCha20-Poly1305 with a random nonce, the key's id in front.
+//! Seals secrets for the database: XChaCha20-Poly1305 with a random nonce, preceded by the key's id.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{AccessToken, SECRET_BYTES_MAX, Secret, SecretError};
 
-/// What [`Secret`] looks like inside the seal. Reading it is `Secret`'s own `Deserialize`.
+/// The form of [`Secret`] inside the seal. It is parsed by `Secret`'s own `Deserialize`.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum SealedForm<'a> {
@@ -95,17 +95,17 @@ impl<'a> SealedForm<'a> {
     }
 }
 
-/// First byte of everything sealed, should the format ever change.
+/// First byte of everything sealed, in case the format ever changes.
 const FORMAT: u8 = 1;
 const KEY_ID_BYTES: usize = 8;
 
-/// How many of the first bytes of something sealed tell the format and the key.
+/// Length of the prefix of sealed bytes that tells the format and the key.
 pub const KEY_PREFIX_BYTES: u32 = 9;
 
 const NONCE_BYTES: usize = 24;
 const KEY_BYTES: usize = 32;
 
-/// The keys that seal credentials: one seals, any opens.
+/// The keys that seal credentials: one seals, all of them open.
 #[derive(Clone)]
 pub struct Keyring {
     /// The first one seals.
@@ -122,7 +122,7 @@ impl Keyring {
     /// A keyring with one key: 32 bytes in base64.
     ///
     /// # Errors
-    /// When the text is anything else.
+    /// If the text is anything else.
     pub fn from_base64(key: &str) -> Result<Self, SecretError> {
         Ok(Self { keys: vec![decode_key(key)?] })
     }
@@ -130,7 +130,7 @@ impl Keyring {
     /// Adds a key that opens what was sealed before a rotation, and seals nothing.
     ///
     /// # Errors
-    /// When the text is not 32 bytes in base64.
+    /// If the text is not 32 bytes in base64.
     pub fn with_old_key(mut self, key: &str) -> Result<Self, SecretError> {
         self.keys.push(decode_key(key)?);
         Ok(self)
@@ -142,16 +142,17 @@ impl Keyring {
         STANDARD.encode(Key::generate())
     }
 
-    /// Seals a secret. `context` must be given again to open it; the credential's id keeps one from being passed off as another.
+    /// Seals a secret. `context` must be given again to open it; the credential's id prevents one from being used as
+    /// another.
     #[must_use]
     pub fn seal(&self, secret: &Secret, context: &str) -> Vec<u8> {
         self.seal_bytes(&to_json(secret), context)
     }
 
-    /// Opens bytes and seals what is in them with the key that seals now, whatever it is.
+    /// Opens sealed bytes of any kind and seals their content with the key that seals now.
     ///
     /// # Errors
-    /// When the key is unknown, a byte was changed, or the context is another.
+    /// If the key is not known, a byte was changed, or the context differs.
     pub fn reseal(&self, sealed: &[u8], context: &str) -> Result<Vec<u8>, SecretError> {
         Ok(self.seal_bytes(&self.open_bytes(sealed, context)?, context))
     }
@@ -173,7 +174,7 @@ impl Keyring {
     /// Opens what [`Keyring::seal`] made.
     ///
     /// # Errors
-    /// When the key is unknown, a byte was changed, or the context is another.
+    /// If the key is not known, a byte was changed, or the context differs.
     pub fn open(&self, sealed: &[u8], context: &str) -> Result<Secret, SecretError> {
         serde_json::from_slice(&self.open_bytes(sealed, context)?).map_err(|_| SecretError::Damaged)
     }
@@ -195,13 +196,13 @@ impl Keyring {
             .map_err(|_| SecretError::Damaged)
     }
 
-    /// The ids of the keys in hex, that of the one that seals first. They tell nothing of the keys.
+    /// The ids of the keys in hexadecimal; the first one seals. They reveal nothing about the keys.
     #[must_use]
     pub fn key_ids(&self) -> Vec<String> {
         self.keys.iter().map(|key| hex(&key_id(key))).collect()
     }
 
-    /// The id of the key that bytes were sealed with, in hex; none where they are no such bytes.
+    /// The id of the key that bytes were sealed with, in hexadecimal; `None` if they are not sealed bytes.
     #[must_use]
     pub fn key_id_of(sealed: &[u8]) -> Option<String> {
         let (&format, rest) = sealed.split_first()?;
@@ -217,7 +218,7 @@ impl Keyring {
 
 /// JSON, for sealing only: `Secret` has no `Serialize`, so that nothing else can write one.
 fn to_json(secret: &Secret) -> Zeroizing<Vec<u8>> {
-    // Grown once: a buffer that moves leaves copies behind.
+    // Allocated once: a buffer that moves leaves copies behind.
     let mut json = Zeroizing::new(Vec::with_capacity(2 * SECRET_BYTES_MAX));
     serde_json::to_writer(&mut *json, &SealedForm::of(secret)).expect("strings and times always have a JSON form");
     json
@@ -236,7 +237,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Names a key without telling anything of it.
+/// Identifies a key without revealing anything about it.
 fn key_id(key: &[u8; KEY_BYTES]) -> [u8; KEY_ID_BYTES] {
     let digest = sha2::Sha256::new().chain_update(b"backline sealing key id").chain_update(key).finalize();
     let mut id = [0; KEY_ID_BYTES];
@@ -284,10 +285,10 @@ mod tests {
         assert_eq!(both.open(&sealed, "c").expect("opens"), secret);
         assert!(both.is_outdated(&sealed) && !both.is_outdated(&both.seal(&secret, "c")));
 
-        let anew = both.reseal(&sealed, "c").expect("sealed anew");
+        let resealed = both.reseal(&sealed, "c").expect("resealed");
         let alone = Keyring::from_base64(&new).expect("a key");
-        assert_eq!(alone.open(&anew, "c").expect("opens without the old key"), secret);
-        assert_eq!(Keyring::key_id_of(&anew), alone.key_ids().pop());
+        assert_eq!(alone.open(&resealed, "c").expect("opens without the old key"), secret);
+        assert_eq!(Keyring::key_id_of(&resealed), alone.key_ids().pop());
         assert_eq!(Keyring::key_id_of(&sealed).as_ref(), both.key_ids().get(1));
         assert!(alone.reseal(&sealed, "c").is_err() && both.reseal(&sealed, "d").is_err());
         assert_eq!(Keyring::key_id_of(&[2; 40]), None);

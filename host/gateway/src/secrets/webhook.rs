@@ -13,13 +13,13 @@ use zeroize::Zeroizing;
 use super::{Keyring, Secret, SecretError, SecretText};
 use backline_model::WebhookId;
 
-/// What every such secret begins with.
+/// Prefix of every such secret.
 const PREFIX: &str = "whsec_";
 
-/// What every signature begins with.
+/// Prefix of every signature.
 const VERSION: &str = "v1";
 
-/// A webhook's secret: 32 bytes that nobody has chosen. Prints as `[secret]`.
+/// A webhook's secret: 32 random bytes. Prints as `[secret]`.
 #[derive(Clone)]
 pub struct WebhookSecret {
     key: Zeroizing<Vec<u8>>,
@@ -32,7 +32,7 @@ impl fmt::Debug for WebhookSecret {
 }
 
 impl WebhookSecret {
-    /// A new one.
+    /// A new random secret.
     #[must_use]
     pub fn generate() -> Self {
         Self { key: Zeroizing::new(Key::generate().to_vec()) }
@@ -53,7 +53,7 @@ impl WebhookSecret {
     /// Opens what [`WebhookSecret::seal`] made.
     ///
     /// # Errors
-    /// When the key is unknown, a byte was changed, or it is another webhook's.
+    /// If the key is not known, a byte was changed, or it belongs to another webhook.
     pub fn open(keyring: &Keyring, sealed: &[u8], webhook: WebhookId) -> Result<Self, SecretError> {
         let Secret::ApiKey { value } = keyring.open(sealed, &Self::context(webhook))? else {
             return Err(SecretError::Damaged);
@@ -63,13 +63,13 @@ impl WebhookSecret {
         Ok(Self { key: Zeroizing::new(key) })
     }
 
-    /// What the sealed bytes of a webhook's secret are bound to.
+    /// The context that a webhook's secret is sealed with.
     #[must_use]
     pub fn context(webhook: WebhookId) -> String {
         format!("webhook {webhook}")
     }
 
-    /// The signature of one message, as it stands in `webhook-signature`. `timestamp` is in seconds since 1970.
+    /// The signature of one message for the header `webhook-signature`. `timestamp` is in seconds since 1970.
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");

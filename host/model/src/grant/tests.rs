@@ -1,20 +1,15 @@
-//! Tests of what is more than a grant, and what is not.
+//! Which changes count as more than a grant, and which do not.
+
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
+use crate::fixtures::manifest_with;
 use crate::origin::Origin;
 
-const MANIFEST: &str = r#"
-    [connector]
-    name = "example"
-    platform = "example"
-    version = "1.0.0"
-    api = "^1.0"
-    title = "Example"
-    batch_size = 10
-
+const TABLES: &str = r#"
     [[host]]
     origin = "https://api.test"
     methods = ["GET"]
@@ -46,6 +41,9 @@ const MANIFEST: &str = r#"
     note = "the platform's terms"
 "#;
 
+/// The manifest that the tests start from.
+static MANIFEST: LazyLock<String> = LazyLock::new(|| manifest_with(TABLES));
+
 const IMPORTS: [&str; 2] = ["backline:connector/http@1.0.0", "backline:connector/types@1.0.0"];
 
 fn imports(names: &[&str]) -> Vec<String> {
@@ -57,10 +55,10 @@ fn asked(manifest: &str) -> Permissions {
     Permissions::asked(&manifest, &imports(&IMPORTS))
 }
 
-/// How a manifest with one edit differs from what the one without it was granted.
+/// How a manifest with one edit differs from what the manifest without it was granted.
 fn after(from: &str, to: &str) -> Difference {
     assert!(MANIFEST.contains(from), "{from}");
-    Difference::between(&Grant::of(asked(MANIFEST)), &asked(&MANIFEST.replace(from, to)))
+    Difference::between(&Grant::of(asked(&MANIFEST)), &asked(&MANIFEST.replace(from, to)))
 }
 
 #[test]
@@ -114,7 +112,7 @@ fn what_is_more_is_shown_on_a_line_and_nothing_else_is() {
             "forbids_ai = false",
             "+ AI use of its numbers, which was forbidden: the platform's terms",
         ),
-        ("batch_size = 10", "batch_size = 20", ""),
+        ("batch_size = 2", "batch_size = 20", ""),
         ("reason = \"numbers\"", "reason = \"followers\"", ""),
     ] {
         assert_eq!(after(from, to).to_string(), shown, "{from} → {to}");
@@ -125,22 +123,22 @@ fn what_is_more_is_shown_on_a_line_and_nothing_else_is() {
 fn a_budget_that_goes_frees_the_connector_and_one_that_comes_binds_it() {
     let (head, tail) = MANIFEST.split_once("[[budget]]").expect("a budget");
     let without = format!("{head}{}", &tail[tail.find("[policy]").expect("a policy")..]);
-    let gone = Difference::between(&Grant::of(asked(MANIFEST)), &asked(&without));
+    let gone = Difference::between(&Grant::of(asked(&MANIFEST)), &asked(&without));
     assert_eq!(gone.to_string(), "+ budget units: no longer held to it");
-    let come = Difference::between(&Grant::of(asked(&without)), &asked(MANIFEST));
+    let come = Difference::between(&Grant::of(asked(&without)), &asked(&MANIFEST));
     assert!(come.added.is_empty() && come.removed.len() == 1, "{come}");
 }
 
 #[test]
 fn the_operators_own_limit_holds_whatever_the_manifest_says() {
-    let grant = Grant::of(asked(MANIFEST)).with_budgets([("units".to_owned(), 5)].into());
+    let grant = Grant::of(asked(&MANIFEST)).with_budgets([("units".to_owned(), 5)].into());
     assert!(grant.allows(&asked(&MANIFEST.replace("limit = 100", "limit = 200"))));
     assert!(!grant.allows(&asked(&MANIFEST.replace("seconds = 60", "seconds = 30"))));
 }
 
 #[test]
 fn a_new_interface_is_more_and_a_new_version_of_one_is_not() {
-    let manifest = Manifest::parse(MANIFEST).expect("a manifest");
+    let manifest = Manifest::parse(&MANIFEST).expect("a manifest");
     let grant = Grant::all_of(&manifest, &imports(&IMPORTS));
     let with = |name: &str| Permissions::asked(&manifest, &imports(&[IMPORTS[0], IMPORTS[1], name]));
     assert!(grant.allows(&with("backline:connector/http@1.1.0")));
@@ -150,7 +148,7 @@ fn a_new_interface_is_more_and_a_new_version_of_one_is_not() {
 
 #[test]
 fn a_slot_is_usable_only_on_the_terms_it_was_granted_on() {
-    let grant = Grant::of(asked(MANIFEST));
+    let grant = Grant::of(asked(&MANIFEST));
     let usable = |from: &str, to: &str| grant.lets_use(&asked(&MANIFEST.replace(from, to)).slots[0]);
     assert!(usable("nothing", "changes"));
     assert!(!usable("accounts.test", "evil.test"));
@@ -161,7 +159,7 @@ fn a_slot_is_usable_only_on_the_terms_it_was_granted_on() {
 
 #[test]
 fn a_grant_is_read_as_it_was_printed() {
-    let grant = Grant::of(asked(MANIFEST)).with_budgets([("units".to_owned(), 5)].into());
+    let grant = Grant::of(asked(&MANIFEST)).with_budgets([("units".to_owned(), 5)].into());
     let text = toml::to_string(&grant).expect("a grant is TOML");
     assert_eq!(toml::from_str::<Grant>(&text).expect("a grant"), grant, "{text}");
     assert!(toml::from_str::<Grant>("hosts = []").is_err(), "a key that means nothing is refused");
@@ -169,7 +167,7 @@ fn a_grant_is_read_as_it_was_printed() {
 
 #[test]
 fn narrowing_takes_away_what_it_names_and_nothing_else() {
-    let grant = Grant::of(asked(MANIFEST));
+    let grant = Grant::of(asked(&MANIFEST));
     let hosts = |origin: &str| grant.without_host(&origin.parse().expect("an origin")).map(|grant| grant.hosts.len());
     assert_eq!(
         (hosts("https://api.test"), hosts("https://*.cdn.test"), hosts("https://a.cdn.test")),
@@ -188,7 +186,7 @@ const PATTERNS: [&str; 6] = [
     "https://other.test",
 ];
 
-/// Hosts that tell the patterns apart: of each pattern one that no other names.
+/// Hosts that tell the patterns apart: for each pattern one that no other matches.
 const ORIGINS: [&str; 7] = [
     "https://example.com",
     "https://a.example.com",
@@ -210,7 +208,7 @@ fn some_hosts() -> impl Strategy<Value = Vec<HostRequest>> {
 }
 
 fn some_slots() -> impl Strategy<Value = Vec<CredentialSlot>> {
-    let template = asked(MANIFEST).slots.remove(0);
+    let template = asked(&MANIFEST).slots.remove(0);
     let slot = (
         select(vec!["app", "user"]),
         subsequence(PATTERNS.to_vec(), 1..=2),
@@ -232,7 +230,7 @@ fn some_slots() -> impl Strategy<Value = Vec<CredentialSlot>> {
 }
 
 fn some_budget() -> impl Strategy<Value = Budget> {
-    let template = asked(MANIFEST).allowances.remove(0);
+    let template = asked(&MANIFEST).allowances.remove(0);
     let costs = proptest::collection::vec((select(vec!["/a", "/a/b", "/A/B", "/c"]), 0_u64..4), 0..3);
     (1_u64..4, 0_u64..4, costs).prop_map(move |(limit, default_cost, costs)| Budget {
         limit,
@@ -258,7 +256,7 @@ fn some_permissions() -> impl Strategy<Value = Permissions> {
     )
 }
 
-/// What somebody with these permissions can do, thing by thing: another way to say what a comparison means.
+/// Everything that these permissions allow, one by one: a second, independent definition of a comparison.
 fn deeds(permissions: &Permissions) -> std::collections::BTreeSet<String> {
     let mut deeds = std::collections::BTreeSet::new();
     let matching = |pattern: &OriginPattern| {

@@ -1,4 +1,4 @@
-//! Clamping, which rule wins, and that nothing is kept longer without a reason.
+//! Clamping of months, which rule wins, and that nothing is kept longer without a reason.
 
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn config(rules: Vec<ArchiveRule>) -> ArchiveConfig {
     ArchiveConfig { rules, ..ArchiveConfig::default() }
 }
 
-/// What a row is, as far as rules care.
+/// The properties of a row that rules depend on.
 #[derive(Clone, Debug)]
 struct Row {
     platform: Platform,
@@ -92,7 +92,7 @@ fn zones_of_one_date_are_handled_together_and_there_are_three_dates_at_most() {
 }
 
 #[test]
-fn a_reason_stands_in_the_place_of_what_it_overrules_and_nothing_else_does() {
+fn a_rule_with_a_reason_replaces_what_it_overrules_and_no_other_rule_does() {
     let zones = ["UTC".to_owned()];
     let policies = [(platform("youtube"), Policy { metrics_days: Some(30), ..Policy::default() })];
     let long = ArchiveRule {
@@ -214,7 +214,7 @@ proptest! {
                 prop_assert!(!due(&policed, table, action, &row) || due(&all, table, action, &row));
             }
         }
-        // And what is passed over changes nothing: every rule that matches is obeyed.
+        // Rules without effect change nothing: every rule that matches is obeyed.
         for rule in rules(&config(own), &policies) {
             let single = plan(std::slice::from_ref(&rule), &zones, now);
             for step in &single.steps {
@@ -231,7 +231,12 @@ proptest! {
         let plan = plan(&rules(&ArchiveConfig::default(), &[]), &zones, now);
         let kept = today.checked_sub_months(Months::new(24)).expect("a date");
         let row = |date| Row {
-            platform: platform("a"), tenant: tenant("a"), authorised: false, zone: zones[zone].clone(), date, observed: now,
+            platform: platform("a"),
+            tenant: tenant("a"),
+            authorised: false,
+            zone: zones[zone].clone(),
+            date,
+            observed: now,
         };
         prop_assert!(!due(&plan, Table::Metrics, Action::Archive, &row(kept)));
         prop_assert!(due(&plan, Table::Metrics, Action::Archive, &row(kept.pred_opt().expect("a date"))));

@@ -1,4 +1,4 @@
-//! What becomes of each kind of report, and the engagement rate.
+//! The result of each kind of report, and the engagement rate.
 
 use proptest::prelude::*;
 
@@ -11,14 +11,14 @@ fn reported(metric: &str, value: Result<Value, Absence>) -> Reported {
 }
 
 fn normalised(metrics: Vec<Reported>) -> Normalised {
-    normalise(Snapshot { metrics, engagement: None, notes: Vec::new() }, &manifest())
+    conform(Snapshot { metrics, engagement: None, notes: Vec::new() }, &manifest())
 }
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-/// What a metric of the example catalogue becomes: a value, or nothing where the report is a misfit.
+/// The result for a metric of the example catalogue: a value, or `None` if the report is a misfit.
 fn becomes(metric: &str, value: Value) -> Option<Value> {
     let normalised = normalised(vec![reported(metric, Ok(value.clone()))]);
     match &normalised.values[&name(metric)] {
@@ -52,7 +52,7 @@ fn an_absence_is_kept_as_reported() {
     let normalised = normalised(vec![
         reported("followers", Err(Absence::Hidden)),
         reported("likes", Err(Absence::NotAuthorized)),
-        // Not in the catalogue, yet a column: the connector may say why.
+        // It is not in the catalogue but has a column: the connector may report why it is missing.
         reported("streams", Err(Absence::NotAuthorized)),
     ]);
     assert_eq!(normalised.values[&name("followers")], Err(Absence::Hidden));
@@ -114,7 +114,7 @@ fn a_columns_type_decides_over_the_catalogues_kind() {
     manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "followers").unwrap().kind = Kind::Label;
     let snapshot =
         Snapshot { metrics: vec![reported("followers", Ok(text("many")))], engagement: None, notes: Vec::new() };
-    assert_eq!(normalise(snapshot, &manifest).misfits.len(), 1);
+    assert_eq!(conform(snapshot, &manifest).misfits.len(), 1);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn unknown_names_are_misfits() {
 }
 
 #[test]
-fn of_two_answers_neither_is_taken() {
+fn of_two_reports_neither_is_used() {
     let normalised =
         normalised(vec![reported("likes", Ok(Value::Integer(1))), reported("likes", Ok(Value::Integer(2)))]);
     assert_eq!(normalised.values[&name("likes")], Err(Absence::Unavailable));
@@ -155,7 +155,7 @@ fn coverage_goes_with_its_metric() {
 #[test]
 fn notes_are_few_short_and_without_nul() {
     let notes = std::iter::repeat_n("a\0".repeat(1000), 60).collect();
-    let normalised = normalise(Snapshot { metrics: Vec::new(), engagement: None, notes }, &manifest());
+    let normalised = conform(Snapshot { metrics: Vec::new(), engagement: None, notes }, &manifest());
     assert_eq!(normalised.notes, vec!["a".repeat(NOTE_CHARS_MAX); NOTES_MAX]);
 }
 
@@ -163,9 +163,9 @@ fn counts(basis: EngagementBasis) -> Engagement {
     Engagement { interactions: 345, base: Some(1000), basis, posts_counted: 3, posts_skipped: 1 }
 }
 
-/// The engagement rate of these counts, with these reports beside them.
+/// The engagement rate of these counts, given these other reports.
 fn rate(engagement: Option<Engagement>, metrics: Vec<Reported>) -> Result<Value, Absence> {
-    let normalised = normalise(Snapshot { metrics, engagement, notes: Vec::new() }, &manifest());
+    let normalised = conform(Snapshot { metrics, engagement, notes: Vec::new() }, &manifest());
     assert_eq!(normalised.engagement, engagement, "the basis is kept");
     normalised.values[&name(ENGAGEMENT_RATE)].clone()
 }
@@ -203,8 +203,8 @@ fn engagement_rate_is_missing_where_the_base_is_missing_or_zero() {
     assert_eq!(rate(without_base(EngagementBasis::Followers), hidden), Err(Absence::Hidden), "as the followers are");
     let known = vec![reported("followers", Ok(Value::Integer(5)))];
     assert_eq!(rate(without_base(EngagementBasis::Followers), known), Err(Absence::Unavailable));
-    let nobody = Engagement { base: Some(0), ..counts(EngagementBasis::Followers) };
-    assert_eq!(rate(Some(nobody), vec![]), Err(Absence::NotFound));
+    let no_followers = Engagement { base: Some(0), ..counts(EngagementBasis::Followers) };
+    assert_eq!(rate(Some(no_followers), vec![]), Err(Absence::NotFound));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn engagement_rate_is_missing_where_nothing_was_counted() {
     let mut silent = manifest();
     silent.metrics.retain(|entry| entry.name.as_str() != ENGAGEMENT_RATE);
     let snapshot = Snapshot { metrics: Vec::new(), engagement: None, notes: Vec::new() };
-    assert_eq!(normalise(snapshot, &silent).values[&name(ENGAGEMENT_RATE)], Err(Absence::NotOffered));
+    assert_eq!(conform(snapshot, &silent).values[&name(ENGAGEMENT_RATE)], Err(Absence::NotOffered));
     let reason = vec![reported(ENGAGEMENT_RATE, Err(Absence::NotAuthorized))];
     assert_eq!(rate(None, reason.clone()), Err(Absence::NotAuthorized), "the connector knows best why");
     assert_eq!(
@@ -232,7 +232,7 @@ fn engagement_rate_is_missing_where_nothing_was_counted() {
 
 #[test]
 fn a_reported_engagement_rate_is_a_misfit() {
-    let normalised = normalise(
+    let normalised = conform(
         Snapshot {
             metrics: vec![reported(ENGAGEMENT_RATE, Ok(Value::Decimal(99.0)))],
             engagement: Some(counts(EngagementBasis::Views)),
@@ -257,17 +257,21 @@ fn any_value() -> impl Strategy<Value = Result<Value, Absence>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever a connector sends, every column and catalogue metric is a value or an absence, every number is finite, and no report is lost.
+    /// Whatever a connector sends, every column and catalogue metric is a value or an absence, every number is finite,
+    /// and no report is lost.
     #[test]
     fn every_metric_is_a_value_or_an_absence(
-        reports in prop::collection::vec(("followers|popularity|top_track|genres|mood|streams|plays|engagement_rate|.{0,3}", any_value()), 0..8),
+        reports in prop::collection::vec(
+            ("followers|popularity|top_track|genres|mood|streams|plays|engagement_rate|.{0,3}", any_value()),
+            0..8,
+        ),
         counted in prop::option::of((any::<i64>(), prop::option::of(any::<i64>()), any::<u32>(), any::<u32>())),
     ) {
         let engagement = counted.map(|(interactions, base, posts_counted, posts_skipped)| {
             Engagement { interactions, base, basis: EngagementBasis::Followers, posts_counted, posts_skipped }
         });
         let metrics: Vec<_> = reports.into_iter().map(|(metric, value)| reported(&metric, value)).collect();
-        let normalised = normalise(Snapshot { metrics: metrics.clone(), engagement, notes: Vec::new() }, &manifest());
+        let normalised = conform(Snapshot { metrics: metrics.clone(), engagement, notes: Vec::new() }, &manifest());
         let expected: std::collections::BTreeSet<_> =
             COLUMNS.into_iter().map(name).chain(manifest().metrics.into_iter().map(|entry| entry.name)).collect();
         prop_assert_eq!(normalised.values.keys().cloned().collect::<std::collections::BTreeSet<_>>(), expected);
@@ -275,7 +279,8 @@ proptest! {
             prop_assert!(value.as_f64().is_none_or(f64::is_finite));
         }
         for report in metrics.iter().filter(|report| report.value.is_ok()) {
-            let is_kept = normalised.values.get(report.name.as_str()).is_some_and(Result::is_ok) && report.name != ENGAGEMENT_RATE;
+            let has_value = normalised.values.get(report.name.as_str()).is_some_and(Result::is_ok);
+            let is_kept = has_value && report.name != ENGAGEMENT_RATE;
             let is_misfit = normalised.misfits.iter().any(|misfit| misfit.name == report.name);
             prop_assert!(is_kept != is_misfit, "{report:?}");
         }

@@ -1,4 +1,4 @@
-//! An event as a short sentence for an artist's telephone.
+//! Push notifications: an event as a short sentence for an artist's telephone.
 
 use serde_json::{Value as Json, json};
 
@@ -7,13 +7,13 @@ use backline_model::Event;
 use backline_model::event::types;
 use backline_model::metric::names;
 
-/// The notification; or why there is none.
+/// The notification, or the reason why there is none.
 pub(super) fn notification(event: &Event, platform: Option<&PlatformFacts>) -> Result<Json, String> {
     let Some(artist) = event.artist_id else {
-        return Err(format!("an event of type {} concerns no artist in particular", event.kind));
+        return Err(format!("an event of type {} is not about a single artist", event.kind));
     };
     let Some(body) = sentence(event) else {
-        return Err(format!("there is nothing to tell an artist of an event of type {}", event.kind));
+        return Err(format!("no notification exists for events of type {}", event.kind));
     };
     let name = platform_of(event).unwrap_or_default();
     let title = platform.map_or(name, |platform| platform.title.as_str());
@@ -79,7 +79,7 @@ fn followers(values: &Json) -> Option<String> {
     values[names::FOLLOWERS].as_i64().map(grouped)
 }
 
-/// `1234567` → `1,234,567`.
+/// Adds thousands separators: `1234567` → `1,234,567`.
 fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut out = String::new();

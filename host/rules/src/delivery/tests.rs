@@ -1,4 +1,4 @@
-//! Tests of what is sent, when, and to whom.
+//! What is sent, when, and to which webhook.
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -37,7 +37,12 @@ fn change(platform: &str) -> Event {
         data: json!({
             "artist_id": artist,
             "trigger_type": "daily_collection",
-            "new_metrics": { "account_id": Uuid::from_u128(8), "platform": platform, "metric_date": "2026-11-22", "values": { "followers": 1200 } },
+            "new_metrics": {
+                "account_id": Uuid::from_u128(8),
+                "platform": platform,
+                "metric_date": "2026-11-22",
+                "values": { "followers": 1200 },
+            },
             "change": { "first": false, "followers_percent": 20.0 },
         }),
     }
@@ -63,19 +68,19 @@ fn a_pattern_is_a_type_or_the_beginning_of_some() {
         assert_eq!(check_pattern(right), Ok(()), "{right}");
     }
     for wrong in ["", "metrics", "metrics*", "metric.*", "metrics.collect", "*.collected", "metrics.**"] {
-        assert!(check_pattern(wrong).is_err_and(|said| said.contains("run.completed")), "'{wrong}' was taken");
+        assert!(check_pattern(wrong).is_err_and(|problem| problem.contains("run.completed")), "'{wrong}' was taken");
     }
 }
 
 #[test]
-fn a_webhook_of_one_tenant_is_told_of_nothing_else() {
+fn a_webhook_of_one_tenant_receives_nothing_else() {
     let of_one = Webhook {
         tenant: Some(Tenant::new("label").unwrap()),
         ..webhook(WebhookKind::Webhook, &["metrics.*", "run.completed"])
     };
     assert!(wants(&of_one, "metrics.collected", Some("label")));
     assert!(!wants(&of_one, "metrics.collected", Some("other")));
-    assert!(!wants(&of_one, "run.completed", None), "a run is everybody's");
+    assert!(!wants(&of_one, "run.completed", None), "a run belongs to no tenant");
     assert!(!wants(&of_one, "account.reconnect_needed", Some("label")));
     assert!(wants(&webhook(WebhookKind::Webhook, &["run.*"]), "run.completed", None));
 }
@@ -89,7 +94,7 @@ fn events_of_one_artist_or_one_platform_share_a_line() {
 }
 
 #[test]
-fn answers_mean_what_the_documents_say() {
+fn answers_mean_what_the_documentation_says() {
     let config = DeliveriesConfig::default();
     let attempt = Attempt { first_at: now(), number: 1, now: now() };
     let status = |status, after: Option<u64>| Answer::Status { status, retry_after: after.map(Duration::from_secs) };
@@ -107,7 +112,7 @@ fn answers_mean_what_the_documents_say() {
     assert_eq!(wait(&status(429, Some(120)), 1.0).0, 120_000);
     assert_eq!(wait(&status(503, Some(1)), 1.0).0, 5_000, "no sooner than by itself");
     assert_eq!(wait(&status(503, Some(86_400)), 1.0).0, 3_600_000, "no later than the longest wait");
-    assert_eq!(wait(&status(500, Some(120)), 1.0).0, 5_000, "only those that ask for patience may");
+    assert_eq!(wait(&status(500, Some(120)), 1.0).0, 5_000, "only 429 and 503 may ask for a wait");
     assert_eq!(wait(&Answer::Nothing { problem: "no route".to_owned() }, 1.0).1, "no route");
 }
 
@@ -128,7 +133,10 @@ proptest! {
 
     #[test]
     fn a_delivery_is_tried_until_a_day_has_passed_and_never_after(
-        statuses in prop::collection::vec((300_u16..600, prop::option::of(0_u64..100_000), 0.0_f64..=1.0, 1_i64..30), 1..400),
+        statuses in prop::collection::vec(
+            (300_u16..600, prop::option::of(0_u64..100_000), 0.0_f64..=1.0, 1_i64..30),
+            1..400,
+        ),
     ) {
         let config = DeliveriesConfig::default();
         let (first_at, mut time) = (now(), now());
@@ -168,7 +176,7 @@ fn a_message_holds_the_event_and_nothing_of_the_hosts_own() {
 }
 
 #[test]
-fn the_ai_trigger_heeds_the_platforms_terms() {
+fn the_ai_trigger_obeys_the_platforms_terms() {
     let ai = Webhook { url: "https://app.test/base/".to_owned(), ..webhook(WebhookKind::Ai, &["metrics.*"]) };
     let prepared = |event: &Event, forbids, overridden: &[&str]| {
         let overrides = overridden
@@ -191,7 +199,7 @@ fn the_ai_trigger_heeds_the_platforms_terms() {
         let Prepared::Skip(reason) = prepared(&event, forbids, overridden) else { panic!("{forbids:?} was sent") };
         assert!(reason.contains("[deliveries.ai_overrides]"), "{reason}");
     }
-    assert!(matches!(prepare(&ai, &event, None, &BTreeMap::new()), Prepared::Skip(_)), "nobody knows the platform");
+    assert!(matches!(prepare(&ai, &event, None, &BTreeMap::new()), Prepared::Skip(_)), "the platform is not known");
     let collected =
         Event { kind: types::METRICS_COLLECTED.to_owned(), data: event.data["new_metrics"].clone(), ..event.clone() };
     assert_eq!(prepared(&collected, Some(false), &[]), expected, "the same from the plain event");
@@ -214,7 +222,7 @@ fn a_push_notification_is_a_sentence_for_the_artist() {
 }
 
 #[test]
-fn a_configuration_that_makes_no_sense_is_refused_by_its_key() {
+fn an_invalid_configuration_is_refused_by_its_key() {
     assert_eq!(DeliveriesConfig::default().check(), Ok(()));
     let changed = |change: &dyn Fn(&mut DeliveriesConfig)| {
         let mut config = DeliveriesConfig::default();

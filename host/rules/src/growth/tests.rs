@@ -1,4 +1,4 @@
-//! One test for every rule of growth, and the properties that late data must have.
+//! Every rule of growth, and the properties that hold for late data.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ fn history(days: &[(&str, &[(&str, i64)])]) -> History {
     history
 }
 
-/// The change of one metric, given its value on 2026-11-20 and its past.
+/// The change of one metric, given its value on 2026-11-20 and its earlier values.
 fn changes(metric: &str, value: i64, days: &[(&str, i64)]) -> BTreeMap<u16, Change> {
     let mut past = History::default();
     for (date, value) in days {
@@ -59,7 +59,7 @@ fn change_and_percent_for_each_span() {
 fn first_value_has_no_change() {
     assert!(changes("followers", 5, &[]).values().all(|change| *change == no_change(NoChange::First)));
     let later_only = changes("followers", 5, &[("2026-11-21", 4)]);
-    assert!(later_only.values().all(|change| *change == no_change(NoChange::First)), "later dates are not looked at");
+    assert!(later_only.values().all(|change| *change == no_change(NoChange::First)), "later dates are not used");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn zero_base_has_no_percent() {
 fn gap_has_a_daily_rate_beside_it() {
     let changes = changes("followers", 1210, &[("2026-11-18", 1000)]);
     assert_eq!(changes[&1], Change { gap_days: Some(2), daily_percent: Some(10.0), ..no_change(NoChange::Gap) });
-    // The 7 days' own base is missing and nothing is older, so the latest earlier value stands in.
+    // The base of the 7-day span is missing and nothing is older, so the latest earlier value is used.
     assert_eq!(changes[&7], Change { gap_days: Some(2), daily_percent: Some(10.0), ..no_change(NoChange::Gap) });
 }
 
@@ -107,8 +107,8 @@ fn absent_metric_has_no_change() {
     let past = history(&[("2026-11-19", &[("likes", 5)])]);
     let growth = growth(row.metric_date, &manifest(), &row, &past);
     assert!(growth.changes[&name("likes")].values().all(|change| *change == no_change(NoChange::Absent)));
-    assert!(!growth.changes.contains_key(&name("top_track")), "titles don't grow");
-    assert!(!growth.changes.contains_key(&name("streams")), "nor does what the platform does not offer");
+    assert!(!growth.changes.contains_key(&name("top_track")), "titles have no growth");
+    assert!(!growth.changes.contains_key(&name("streams")), "nor do metrics that the platform does not offer");
 }
 
 #[test]
@@ -184,7 +184,8 @@ fn touched_dates_of_a_late_row() {
         past.insert(day(date), ints(&[("followers", 5)]), None);
     }
     past.insert(day("2026-11-11"), ints(&[("likes", 5)]), None);
-    // The next date that has the metric, and those 7 and 28 days later; 11-11 has no followers, and 11-13 measures its gaps from 11-12.
+    // The next date with the metric, and the dates 7 and 28 days later. 11-11 has no followers, and 11-13 measures its
+    // gaps from 11-12.
     let late = row(day("2026-11-10"), ints(&[("followers", 4)]));
     assert_eq!(touched_dates(&late, &past), ["2026-11-10", "2026-11-12", "2026-11-17", "2026-12-08"].map(day));
 }
@@ -258,7 +259,7 @@ fn significance_thresholds_can_be_configured() {
     assert_eq!(significant_change(&row, &past, &manifest(), &SignificanceConfig::default()), None);
 }
 
-/// Up to 60 dates spread over 160 days, each with some of three metrics.
+/// Up to 60 dates within 160 days, each with some of three metrics.
 fn sparse_days() -> impl Strategy<Value = BTreeMap<i64, BTreeMap<usize, i64>>> {
     prop::collection::btree_map(0..160i64, prop::collection::btree_map(0..3usize, 0..50i64, 0..4), 1..60)
 }
@@ -266,12 +267,19 @@ fn sparse_days() -> impl Strategy<Value = BTreeMap<i64, BTreeMap<usize, i64>>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Exactly the touched dates change when a row appears: recomputing them equals recomputing everything, and nothing is recomputed in vain.
+    /// Exactly the touched dates change when a row appears: recomputing them equals recomputing everything, and no date
+    /// is recomputed in vain.
     #[test]
-    fn recomputing_touched_dates_equals_recomputing_everything(days in sparse_days(), at in 0..160i64, values in prop::collection::btree_map(0..3usize, 0..50i64, 0..4)) {
+    fn recomputing_touched_dates_equals_recomputing_everything(
+        days in sparse_days(),
+        at in 0..160i64,
+        values in prop::collection::btree_map(0..3usize, 0..50i64, 0..4),
+    ) {
         let metrics = ["followers", "total_views", ENGAGEMENT_RATE];
         let date = |offset: i64| day("2026-07-01") + TimeDelta::days(offset);
-        let named = |values: &BTreeMap<usize, i64>| ints(&values.iter().map(|(metric, value)| (metrics[*metric], *value)).collect::<Vec<_>>());
+        let named = |values: &BTreeMap<usize, i64>| {
+            ints(&values.iter().map(|(metric, value)| (metrics[*metric], *value)).collect::<Vec<_>>())
+        };
         let manifest = manifest();
         let mut others = History::default();
         for (offset, values) in days.iter().filter(|(offset, _)| **offset != at) {
@@ -282,37 +290,48 @@ proptest! {
 
         let mut expected = BTreeSet::from([date(at)]);
         for offset in days.keys().filter(|offset| **offset != at) {
-            if growth(date(*offset), &manifest, &nothing, &others) != growth(date(*offset), &manifest, &arrived, &others) {
+            let of = |row: &MetricsRow| growth(date(*offset), &manifest, row, &others);
+            if of(&nothing) != of(&arrived) {
                 expected.insert(date(*offset));
             }
         }
         prop_assert_eq!(touched_dates(&arrived, &others), expected.into_iter().collect::<Vec<_>>());
     }
 
-    /// A corrected row moves no date but the touched ones, also when the history still holds what the row replaces.
+    /// A corrected row changes only the touched dates, even if the history still holds the values that it replaces.
     #[test]
-    fn a_corrected_row_moves_touched_dates_only(days in sparse_days(), at in 0..160i64, before in 0..50i64, after in 0..50i64) {
+    fn a_corrected_row_moves_touched_dates_only(
+        days in sparse_days(),
+        at in 0..160i64,
+        before in 0..50i64,
+        after in 0..50i64,
+    ) {
         let date = |offset: i64| day("2026-07-01") + TimeDelta::days(offset);
         let manifest = manifest();
         let mut all = History::default();
         for (offset, values) in &days {
-            all.insert(date(*offset), ints(&values.values().map(|value| ("followers", *value)).collect::<Vec<_>>()), None);
+            let followers: Vec<_> = values.values().map(|value| ("followers", *value)).collect();
+            all.insert(date(*offset), ints(&followers), None);
         }
         all.insert(date(at), ints(&[("followers", before)]), None);
         let replaced = row(date(at), ints(&[("followers", before)]));
         let corrected = row(date(at), ints(&[("followers", after)]));
         let touched = touched_dates(&corrected, &all);
         for offset in days.keys().filter(|offset| !touched.contains(&date(**offset))) {
-            prop_assert_eq!(growth(date(*offset), &manifest, &replaced, &all), growth(date(*offset), &manifest, &corrected, &all));
+            let of = |row: &MetricsRow| growth(date(*offset), &manifest, row, &all);
+            prop_assert_eq!(of(&replaced), of(&corrected));
         }
     }
 
-    /// A store need not load more than growth says it looks at: the days the spans start on, and each metric's latest earlier value.
+    /// A store only needs to load the values that growth uses: those on the start dates of spans, and each metric's
+    /// latest earlier value.
     #[test]
     fn growth_looks_at_nothing_but_what_it_says(days in sparse_days(), at in 0..160i64) {
         let metrics = ["followers", "total_views", ENGAGEMENT_RATE];
         let date = |offset: i64| day("2026-07-01") + TimeDelta::days(offset);
-        let named = |values: &BTreeMap<usize, i64>| ints(&values.iter().map(|(metric, value)| (metrics[*metric], *value)).collect::<Vec<_>>());
+        let named = |values: &BTreeMap<usize, i64>| {
+            ints(&values.iter().map(|(metric, value)| (metrics[*metric], *value)).collect::<Vec<_>>())
+        };
         let (mut all, mut needed) = (History::default(), History::default());
         for (offset, values) in &days {
             all.insert(date(*offset), named(values), None);
@@ -328,12 +347,13 @@ proptest! {
         prop_assert_eq!(growth(date(at), &manifest(), &row, &needed), growth(date(at), &manifest(), &row, &all));
     }
 
-    /// Whatever the numbers, a change has a finite percentage or a reason.
+    /// For any values, a change has a finite percentage or a reason.
     #[test]
     fn percent_or_reason(value in any::<i64>(), base in any::<i64>()) {
         for change in changes("followers", value, &[("2026-11-19", base)]).into_values() {
             prop_assert_eq!(change.percent.is_none(), change.reason.is_some());
-            prop_assert!([change.absolute, change.percent, change.daily_percent].into_iter().flatten().all(f64::is_finite));
+            let numbers = [change.absolute, change.percent, change.daily_percent];
+            prop_assert!(numbers.into_iter().flatten().all(f64::is_finite));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! When an alert fires and when it ceases: on crossing its bound, once; and back only when the figure is better by a margin.
+//! When an alert fires and when it stops. It fires once when its figure crosses the threshold, and stops only when the
+//! figure is better by a margin.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -6,46 +7,47 @@ use super::config::HealthConfig;
 use backline_model::Platform;
 use backline_model::health::{Alert, AlertName, Figures, Health, HealthReport};
 
-/// How much a sum of two decimal fractions may be off.
+/// Largest error of a sum of two decimal fractions.
 const ROUNDING: f64 = 1e-9;
 
 /// A figure that an alert watches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// Which alert.
+    /// Alert that watches the figure.
     pub name: AlertName,
-    /// Of which platform, where it is of one.
+    /// Platform of the figure; `None` if it is about all platforms.
     pub platform: Option<Platform>,
-    /// The figure; none is no data, which changes nothing.
+    /// The figure. `None` means no data, which changes nothing.
     pub value: Option<f64>,
-    /// What it is held against.
+    /// Threshold that the figure is compared with.
     pub threshold: f64,
-    /// Whether more is worse.
+    /// Whether a higher figure is worse.
     more_is_worse: bool,
-    /// How much better than the threshold it must be before the alert ceases.
+    /// How much better than the threshold the figure must be before the alert stops.
     margin: f64,
-    /// For how long it must have been worse before the alert fires, at least.
-    patience: TimeDelta,
+    /// How long the figure must have been worse before the alert fires, at least.
+    worse_for_min: TimeDelta,
 }
 
-/// For how long nothing may be planned beyond the window: clocks are put back by an hour in autumn, and runs are not planned to the minute.
+/// How long beyond the window nothing may be planned: clocks are set back by an hour in autumn, and runs do not start
+/// to the minute.
 const IDLE_FOR: TimeDelta = TimeDelta::hours(2);
 
-/// What an alert did.
+/// A change of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crossing {
-    /// It began to fire.
+    /// It started to fire.
     Degraded,
-    /// It ceased.
+    /// It stopped firing.
     Recovered,
 }
 
-/// What comes of a look.
+/// Result of evaluating a reading.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// Where the alert stands now.
+    /// New state of the alert.
     pub alert: Alert,
-    /// Whether it has just begun or ceased to fire.
+    /// Whether it has just started or stopped firing.
     pub crossing: Option<Crossing>,
 }
 
@@ -58,27 +60,28 @@ pub fn readings(report: &HealthReport, figures: &Figures, config: &HealthConfig)
         let Some(of) = report.platforms.iter().find(|of| of.platform == *platform) else { continue };
         let health: &Health = &of.health;
         let mut watch = |name, value, threshold, more_is_worse, margin| {
-            let patience = if name == AlertName::NoData { IDLE_FOR } else { TimeDelta::zero() };
+            let worse_for_min = if name == AlertName::NoData { IDLE_FOR } else { TimeDelta::zero() };
             let platform = Some(platform.clone());
-            readings.push(Reading { name, platform, value, threshold, more_is_worse, margin, patience });
+            readings.push(Reading { name, platform, value, threshold, more_is_worse, margin, worse_for_min });
         };
         watch(AlertName::Completion, health.completion, bounds.completion, false, margin);
         watch(AlertName::ErrorRate, health.error_rate, bounds.error_rate, true, margin);
         let lag_hours = health.lag_p95_s.map(|seconds| seconds / 3_600.0);
         watch(AlertName::Lag, lag_hours, bounds.lag_hours, true, bounds.lag_hours * margin);
-        // A share so near to 1 leaves less room than the margin.
+        // A share so close to 1 leaves less room than the margin.
         let quality_margin = margin.min((1.0 - bounds.quality) / 2.0);
         watch(AlertName::Quality, health.accepted, bounds.quality, false, quality_margin);
         watch(AlertName::ReconnectShare, health.reconnect_share, bounds.reconnect_share, true, margin);
-        // Somebody who was known all the time should have been planned, or waits for an allowance, or could not be planned.
+        // An account that was known for the whole window must have been planned, unless it waits for a budget or was
+        // excluded.
         let was_idle = health.planned + health.under_way + health.deferred == 0;
         let missing = if was_idle { counted.eligible_before } else { 0 };
         #[expect(clippy::cast_precision_loss, reason = "a number of accounts")]
         watch(AlertName::NoData, Some(missing as f64), 0.0, true, 0.0);
     }
     let mut watch = |name, value, threshold, margin| {
-        let patience = TimeDelta::zero();
-        readings.push(Reading { name, platform: None, value, threshold, more_is_worse: true, margin, patience });
+        let worse_for_min = TimeDelta::zero();
+        readings.push(Reading { name, platform: None, value, threshold, more_is_worse: true, margin, worse_for_min });
     };
     let run_minutes = report.run_s.map(|seconds| seconds / 60.0);
     watch(AlertName::RunTime, run_minutes, bounds.run_minutes, bounds.run_minutes * margin);
@@ -92,9 +95,10 @@ impl Reading {
         if self.more_is_worse { value > self.threshold } else { value < self.threshold }
     }
 
-    /// Whether it is better than the threshold by the margin: equal to that is enough.
-    fn is_well(&self, value: f64) -> bool {
-        // Where the margin would ask for more than there is, the best there is will do. 0.8 + 0.02 is a little more than 0.82.
+    /// Whether the figure is better than the threshold by the margin, or by exactly the margin.
+    fn is_recovered(&self, value: f64) -> bool {
+        // If the margin asks for more than is possible, the best possible value is enough. 0.8 + 0.02 is slightly more
+        // than 0.82.
         if self.more_is_worse {
             value <= (self.threshold - self.margin).max(0.0) + ROUNDING
         } else {
@@ -103,7 +107,8 @@ impl Reading {
     }
 }
 
-/// Where an alert stands after a look; none where there is nothing to write down: no data, or all is well and always was.
+/// State of an alert after a reading; `None` if there is nothing to store: no data, or the alert never fired and does
+/// not fire now.
 #[must_use]
 pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, config: &HealthConfig) -> Option<Step> {
     let value = reading.value.filter(|value| value.is_finite())?;
@@ -126,12 +131,12 @@ pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, confi
     let mut alert = Alert { value, threshold: reading.threshold, changed_at: now, ..before };
     let mut crossing = None;
     if alert.firing {
-        if reading.is_well(value) {
+        if reading.is_recovered(value) {
             crossing = Some(Crossing::Recovered);
         }
     } else if worse {
         let since = *alert.worse_since.get_or_insert(now);
-        if now - since >= TimeDelta::minutes(config.for_minutes.into()).max(reading.patience) {
+        if now - since >= TimeDelta::minutes(config.for_minutes.into()).max(reading.worse_for_min) {
             crossing = Some(Crossing::Degraded);
         }
     } else {
@@ -145,8 +150,8 @@ pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, confi
     Some(Step { alert, crossing })
 }
 
-/// Where a firing alert stands that nobody reads a figure for any more, since its platform is optional now or nobody is left to be collected from
-/// it: it ceases, with the figure it had last. None where it is read, or does not fire.
+/// State of a firing alert that no longer has a reading, because its platform has become optional or has no eligible
+/// accounts left. The alert stops, with its last figure. `None` if it has a reading or does not fire.
 #[must_use]
 pub fn cease(alert: &Alert, readings: &[Reading], figures: &Figures, now: DateTime<Utc>) -> Option<Alert> {
     let reading = readings.iter().find(|reading| reading.name == alert.name && reading.platform == alert.platform);

@@ -1,4 +1,4 @@
-//! What an operator can set about health: targets, bounds of alerts, and prices.
+//! What an operator can configure about health: targets, thresholds of alerts, and prices.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use backline_model::Platform;
 
-/// How health is judged.
+/// How health is evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthConfig {
-    /// How often a service looks, in seconds.
+    /// How often a host evaluates health, in seconds.
     pub every_s: u64,
-    /// How far back, in hours.
+    /// Length of the window, in hours.
     pub window_hours: u32,
-    /// How long a figure must have been worse than its bound before an alert fires, in minutes; 0 is at once.
+    /// How long a figure must be worse than its threshold before an alert fires, in minutes. 0 fires at once.
     pub for_minutes: u32,
-    /// How much better than its bound a figure must be before an alert ceases: this much of a share, and this share of a time.
+    /// How much better than its threshold a figure must be before an alert stops: added to a share; for a time, this
+    /// fraction of it.
     pub margin: f64,
-    /// What is aimed at.
+    /// The objectives' targets.
     pub targets: Targets,
-    /// What alerts fire beyond.
+    /// Thresholds of the alerts.
     pub alerts: AlertBounds,
 }
 
@@ -37,19 +38,19 @@ impl Default for HealthConfig {
     }
 }
 
-/// What is aimed at.
+/// The objectives' targets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Targets {
-    /// Collected of planned must be more than this share.
+    /// More than this share of the planned accounts must be collected.
     pub success: f64,
-    /// 95 of 100 rows must be stored within so many hours of when their run was due.
+    /// 95 of 100 rows must be stored within this many hours of when their run was due.
     pub lag_hours: f64,
-    /// Of all values, more than this share must pass validation.
+    /// More than this share of all values must pass validation.
     pub quality: f64,
-    /// A run must be at work for fewer minutes. What is under way for longer counts as not collected.
+    /// A run must take fewer minutes than this. Accounts that take longer count as not collected.
     pub run_minutes: f64,
-    /// A month must cost fewer US dollars for each 1,000 artists.
+    /// Cost of a month in US dollars for each 1,000 artists must be less than this.
     pub cost_per_1000_artists: f64,
 }
 
@@ -59,7 +60,7 @@ impl Default for Targets {
     }
 }
 
-/// What alerts fire beyond.
+/// Thresholds beyond which alerts fire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlertBounds {
@@ -67,13 +68,13 @@ pub struct AlertBounds {
     pub completion: f64,
     /// Error rate above this share.
     pub error_rate: f64,
-    /// Lag above so many hours.
+    /// Lag above this many hours.
     pub lag_hours: f64,
     /// Share of values that pass validation below this.
     pub quality: f64,
-    /// Share of accounts that must be connected anew above this.
+    /// Share of accounts that the artists have to reconnect above this.
     pub reconnect_share: f64,
-    /// Run time above so many minutes.
+    /// Run time above this many minutes.
     pub run_minutes: f64,
 }
 
@@ -91,14 +92,14 @@ impl Default for AlertBounds {
 }
 
 impl HealthConfig {
-    /// Refuses values that make no sense, naming the key.
+    /// Checks the values, naming the key.
     ///
     /// # Errors
     /// The key, and what is wrong with its value.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let (targets, alerts) = (&self.targets, &self.alerts);
         if self.every_s == 0 {
-            return Err(("health.every_s", "0 would look without a pause; write 1 or more".to_owned()));
+            return Err(("health.every_s", "0 would evaluate without a pause; set 1 or more".to_owned()));
         }
         if !(1..=24 * 31).contains(&self.window_hours) {
             let text = format!("{} is not between 1 and {} (a month)", self.window_hours, 24 * 31);
@@ -114,7 +115,7 @@ impl HealthConfig {
             ("health.alerts.reconnect_share", alerts.reconnect_share),
         ] {
             if !(0.0..=1.0).contains(&share) {
-                return Err((key, format!("{share} is no share between 0 and 1; write 0.02 for 2 %")));
+                return Err((key, format!("{share} is not a share between 0 and 1; write 0.02 for 2 %")));
             }
         }
         for (key, bound) in [
@@ -124,7 +125,7 @@ impl HealthConfig {
             ("health.alerts.lag_hours", alerts.lag_hours),
             ("health.alerts.run_minutes", alerts.run_minutes),
         ] {
-            // A run may take a month and no longer: it bounds what is looked at.
+            // A run may take a month at most, which limits how much is read.
             if !(bound > 0.0 && bound <= 44_640.0) {
                 return Err((key, format!("{bound} is not above 0 and at most 44640")));
             }
@@ -133,36 +134,37 @@ impl HealthConfig {
     }
 }
 
-/// What things cost, in US dollars. The APIs of the five platforms are free of charge, so that everything is 0 unless given.
+/// Prices in US dollars. The APIs of the five platforms are free, so every price is 0 unless configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CostsConfig {
-    /// What the hosts and the database cost a month.
+    /// Cost of the hosts and the database, per month.
     pub host_monthly: f64,
-    /// What each platform takes.
+    /// Prices of each platform.
     pub platforms: BTreeMap<Platform, PlatformPrice>,
 }
 
-/// What a platform takes, in US dollars.
+/// Prices of a platform, in US dollars.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PlatformPrice {
-    /// For 1,000 requests.
+    /// Price of 1,000 requests.
     pub per_1000_requests: f64,
-    /// For 1,000 units of a budget, by the budget's name.
+    /// Price of 1,000 units of a budget, by the budget's name.
     pub per_1000_units: BTreeMap<String, f64>,
-    /// A month, however much is asked.
+    /// Fixed price per month.
     pub monthly: f64,
 }
 
 impl CostsConfig {
-    /// Refuses prices that are none, naming the key.
+    /// Checks the prices, naming the key.
     ///
     /// # Errors
     /// The key, and what is wrong with its value.
     pub fn check(&self) -> Result<(), (String, String)> {
         let is_price = |price: f64| price.is_finite() && price >= 0.0;
-        let wrong = |key: String, price: f64| Err((key, format!("{price} is no price; write US dollars such as 0.5")));
+        let wrong =
+            |key: String, price: f64| Err((key, format!("{price} is not a price; write US dollars such as 0.5")));
         if !is_price(self.host_monthly) {
             return wrong("costs.host_monthly".to_owned(), self.host_monthly);
         }

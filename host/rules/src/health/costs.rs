@@ -1,15 +1,16 @@
-//! What a month costs, from what was asked in a window of time and a table of prices.
+//! Estimates the monthly cost from the requests in a window of time and a table of prices.
 
 use chrono::TimeDelta;
 
 use super::config::CostsConfig;
 use backline_model::health::{CostEstimate, Figures};
 
-/// A month, in days.
+/// Days of a month.
 const MONTH_DAYS: f64 = 30.0;
 
-/// Estimates a month's cost for each 1,000 artists: what was asked in the window, at its price, for a month and for so many artists; and
-/// what is paid by the month, which is the same for one artist as for 1,000. No data where nothing was asked, or nobody was collected.
+/// Estimates the cost of a month for each 1,000 artists: the requests and units of the window at their prices, scaled
+/// to a month and to 1,000 artists, plus the fixed monthly prices, which are the same for one artist as for 1,000.
+/// `None` if nothing was requested or no artist was collected.
 #[must_use]
 pub fn estimate(figures: &Figures, window: TimeDelta, prices: &CostsConfig) -> CostEstimate {
     let (mut asked, mut monthly, mut requests) = (0.0, prices.host_monthly, 0);
@@ -44,7 +45,7 @@ pub fn estimate(figures: &Figures, window: TimeDelta, prices: &CostsConfig) -> C
         requests,
         artists: figures.artists,
         basis: format!(
-            "{requests} requests for {} artists in {hours:.0} h; {prices}; reruns are counted as often as they were made",
+            "{requests} requests for {} artists in {hours:.0} h; {prices}; every rerun counts",
             figures.artists
         ),
     }

@@ -1,4 +1,4 @@
-//! What the tests of health, and of what shows health, start from.
+//! Figures that the tests of health share with the tests of its readers.
 
 use std::collections::BTreeMap;
 
@@ -9,23 +9,23 @@ use backline_model::health::{AccountName, CredentialFigures, ReleaseFigures, Web
 use backline_model::outcome::FailureClass;
 use backline_model::{AccountId, Digest, Platform, Tally};
 
-/// The time at which the fixtures look: noon of 20 November 2026.
+/// The current time of the fixtures: noon UTC on 20 November 2026.
 pub fn now() -> DateTime<Utc> {
     "2026-11-20T12:00:00Z".parse().expect("a time")
 }
 
-/// A day before [`now`].
+/// The start of the window: a day before [`now`].
 pub fn since() -> DateTime<Utc> {
     now() - TimeDelta::hours(24)
 }
 
-/// A platform of this name.
+/// A platform with this name.
 pub fn platform(name: &str) -> Platform {
     Platform::new(name).expect("a name")
 }
 
-/// Figures of a platform all of whose accounts were collected.
-pub fn well(collected: u64) -> PlatformFigures {
+/// Figures of a platform with every account collected.
+pub fn healthy(collected: u64) -> PlatformFigures {
     PlatformFigures {
         collected,
         has_release: true,
@@ -40,12 +40,12 @@ pub fn well(collected: u64) -> PlatformFigures {
     }
 }
 
-/// Figures of a platform with so many collected accounts, and so many that failed with one class.
+/// Figures of a platform with this many collected accounts, and this many that failed with one class.
 pub fn failing(collected: u64, class: FailureClass, failed: u64) -> PlatformFigures {
-    PlatformFigures { failed: BTreeMap::from([(class, failed)]), eligible: collected + failed, ..well(collected) }
+    PlatformFigures { failed: BTreeMap::from([(class, failed)]), eligible: collected + failed, ..healthy(collected) }
 }
 
-/// Figures of these platforms, of ten artists.
+/// Figures of these platforms, with ten artists.
 pub fn figures<const N: usize>(platforms: [(&str, PlatformFigures); N]) -> Figures {
     Figures {
         platforms: platforms.into_iter().map(|(name, figures)| (platform(name), figures)).collect(),
@@ -59,7 +59,7 @@ pub fn report_of(figures: &Figures, suspects: &Suspects) -> HealthReport {
     report(figures, suspects, since(), now(), &HealthConfig::default(), &CostsConfig::default())
 }
 
-/// Everything that can be recommended, at once.
+/// A report with every kind of recommendation.
 pub fn everything_wrong() -> HealthReport {
     let troubled = PlatformFigures {
         due: 1,

@@ -1,4 +1,4 @@
-//! What should be done: the seed's three recommendations, and those that name whom or what to blame. Each with a command.
+//! Recommendations: three about the whole system, and others that name what to act on. Each has a command.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
@@ -10,21 +10,21 @@ use backline_model::health::{
 use backline_model::outcome::FailureClass;
 use backline_model::{Platform, Tally};
 
-/// The seed's bounds.
+/// Completion below this share is reported; below the second one it is urgent.
 const COMPLETION_LOW: f64 = 0.8;
 const COMPLETION_URGENT: f64 = 0.5;
 const ERROR_RATE_HIGH: f64 = 0.1;
 
-/// A platform of whose accounts more than this share fails for one kind of reason has that for its cause.
+/// If more than this share of a platform's accounts fails for the same kind of reason, that reason counts as the cause.
 const MOST: f64 = 0.5;
 
-/// Fewest accounts that must fail before a release is blamed: one or two are an anecdote.
+/// Fewest failed accounts before a release is blamed: one or two prove nothing.
 const BLAMED_MIN: u64 = 3;
 
-/// How long after its activation a release is suspected before anything else.
+/// How long after its activation a release is suspected before other causes.
 const SUSPECTED_FOR: TimeDelta = TimeDelta::days(7);
 
-/// What the code of a release may be to blame for, and hardly anything else.
+/// Failures that are almost always caused by the release's code.
 const OF_THE_CODE: [FailureClass; 6] = [
     FailureClass::Denied,
     FailureClass::Unexpected,
@@ -34,7 +34,7 @@ const OF_THE_CODE: [FailureClass; 6] = [
     FailureClass::NotNormalised,
 ];
 
-/// Everything that should be done, the most urgent first.
+/// Every recommendation, the most urgent first.
 pub(super) fn recommend(
     report: &HealthReport,
     figures: &Figures,
@@ -56,7 +56,7 @@ pub(super) fn recommend(
             kind: Kind::HostLost,
             urgency: Urgency::Warning,
             sentence: format!(
-                "host {name} was not heard of since {}; its batches go to the others",
+                "host {name} has not reported itself since {}; other hosts take over its batches",
                 time(host.seen_at)
             ),
             remedy: "backline hosts".to_owned(),
@@ -68,7 +68,7 @@ pub(super) fn recommend(
     found
 }
 
-/// The seed's three, on all platforms that are not optional.
+/// The three recommendations about all platforms that are not optional.
 fn in_total(report: &HealthReport) -> Vec<Recommendation> {
     let mut found = Vec::new();
     let total = &report.total;
@@ -92,7 +92,7 @@ fn in_total(report: &HealthReport) -> Vec<Recommendation> {
     found
 }
 
-/// Whether the code of a release fails since it is active and did not before.
+/// Whether a release's code has been failing since it was activated, and the release before did not.
 fn is_failing(release: &ReleaseFigures, now: DateTime<Utc>) -> bool {
     let rate = |tally: &Tally| super::share(blamed(tally), tally.accounts).unwrap_or_default();
     let since = rate(&release.since);
@@ -119,7 +119,8 @@ fn release_failing(release: &ReleaseFigures) -> Recommendation {
         kind: Kind::ReleaseFailing,
         urgency: Urgency::Urgent,
         sentence: format!(
-            "{platform} {version} fails since it was activated at {}: {} of {} accounts, mostly '{worst}'; {hint}",
+            "{platform} {version} has been failing since it was activated at {}: {} of {} accounts, mostly '{worst}'; \
+             {hint}",
             time(*activated_at),
             blamed(since),
             since.accounts
@@ -150,7 +151,8 @@ fn of_platform(
             kind: Kind::PlatformDown,
             urgency: urgency(Urgency::Urgent),
             sentence: format!(
-                "{platform} is down or refuses: {away} of {planned} accounts could not be collected; retry them once it answers"
+                "{platform} is down or refuses: {away} of {planned} accounts could not be collected; \
+                 retry them once it answers"
             ),
             remedy: format!("backline batches retry --platform {platform}"),
             blame: blame.clone(),
@@ -184,7 +186,7 @@ fn of_platform(
             kind: Kind::Reconnect,
             urgency: urgency(Urgency::Warning),
             sentence: format!(
-                "{} of {platform} must be connected anew, which only the artists can do: {}{more}",
+                "{} of {platform} must be reconnected by their artists: {}{more}",
                 accounts(counted.reconnect),
                 names.join(", ")
             ),
@@ -198,7 +200,7 @@ fn of_platform(
             kind: Kind::Overdue,
             urgency: urgency(Urgency::Warning),
             sentence: format!(
-                "{} of {platform} should have been collected by now: see that a host runs, and has time for them",
+                "{} of {platform} should have been collected by now: check that a host runs and has capacity",
                 accounts(overdue)
             ),
             remedy: format!("backline batches list --platform {platform}"),
@@ -206,7 +208,8 @@ fn of_platform(
         });
     }
     if counted.deferred > 0 {
-        // Where it is none that the connector declares, it is one that the platform keeps by itself, and has the platform's name.
+        // A budget that the connector does not declare is one that the platform enforces by itself; it gets the
+        // platform's name.
         let release = suspects.releases.iter().find(|release| release.platform == *platform);
         let budgets = release.map(|release| release.spent.join(" or ")).unwrap_or_default();
         let budget = format!("{platform} {budgets}").trim().to_owned();
@@ -214,12 +217,12 @@ fn of_platform(
         found.push(Recommendation {
             kind: Kind::BudgetSpent,
             urgency: Urgency::Notice,
-            sentence: format!("the allowance {budget} is spent: {} wait until {until}", accounts(counted.deferred)),
+            sentence: format!("the budget {budget} is spent: {} wait until {until}", accounts(counted.deferred)),
             remedy: format!("backline batches list --platform {platform} --state deferred"),
             blame: Blame { budget: Some(budget), ..blame.clone() },
         });
     }
-    // Of a platform that is down that is said already.
+    // A platform that is down has been reported already.
     if counted.dead > 0 && !is_down {
         found.push(Recommendation {
             kind: Kind::BatchesDead,
@@ -253,7 +256,7 @@ fn of_platform(
     found
 }
 
-/// Nothing at all was planned, although somebody is to be collected.
+/// Nothing was planned although accounts are eligible.
 fn nothing_planned(report: &HealthReport, figures: &Figures, suspects: &Suspects) -> Option<Recommendation> {
     let eligible: u64 = figures.platforms.values().map(|counted| counted.eligible).sum();
     let is_idle = report.platforms.iter().all(|platform| {
@@ -268,7 +271,7 @@ fn nothing_planned(report: &HealthReport, figures: &Figures, suspects: &Suspects
     } else if figures.hosts.is_empty() {
         ("no host runs that would plan a run; start `backline serve`", "backline hosts")
     } else {
-        ("see what became of each time of firing", "backline schedules fires")
+        ("check what was decided about each scheduled time", "backline schedules fires")
     };
     Some(Recommendation {
         kind: Kind::NothingPlanned,
@@ -279,7 +282,7 @@ fn nothing_planned(report: &HealthReport, figures: &Figures, suspects: &Suspects
     })
 }
 
-/// Accounts whose tokens are dead are told by platform, as those to be connected anew.
+/// Accounts with dead tokens are already counted by platform, as accounts to reconnect.
 fn credential(found: &CredentialFigures) -> Option<Recommendation> {
     let CredentialFigures { platform, slot, of_account, number, expires_at } = found;
     let blame =
@@ -302,7 +305,10 @@ fn credential(found: &CredentialFigures) -> Option<Recommendation> {
             Some(Recommendation {
                 kind: Kind::CredentialExpiring,
                 urgency: Urgency::Notice,
-                sentence: format!("{whose}, {platform} {slot}, ends at {}, and nothing renews it", time(*at)),
+                sentence: format!(
+                    "{whose}, {platform} {slot}, expires at {} and is not renewed automatically",
+                    time(*at)
+                ),
                 remedy: format!("backline credentials list --platform {platform}"),
                 blame,
             })
@@ -315,7 +321,8 @@ fn undelivered(found: &WebhookFigures) -> Recommendation {
     let (sentence, remedy) = match disabled_reason {
         Some(reason) => (
             format!(
-                "webhook {name} was switched off: {reason}; it is told what happened meanwhile, as far as events are kept, once it is on again"
+                "webhook {name} was switched off: {reason}; once it is on again, it receives the events since then \
+                 that are still stored"
             ),
             format!("backline webhooks enable {name}"),
         ),

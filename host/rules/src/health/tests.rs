@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use proptest::prelude::*;
 
-use super::fixtures::{everything_wrong, failing, figures, now, platform, report_of, since, well};
+use super::fixtures::{everything_wrong, failing, figures, healthy, now, platform, report_of, since};
 use super::*;
 use backline_model::health::{Alert, AlertName, RecommendationKind as Kind, ReleaseFigures, Urgency};
 use backline_model::outcome::{Exclusion, FailureClass};
@@ -15,15 +15,15 @@ fn run(number: u128) -> RunId {
     RunId(uuid::Uuid::from_u128(number))
 }
 
-/// A platform of which so many were collected.
+/// Kinds of a report's recommendations.
 fn kinds(report: &HealthReport) -> Vec<Kind> {
     report.recommendations.iter().map(|recommendation| recommendation.kind).collect()
 }
 
 #[test]
-fn five_platforms_all_well_are_a_hundred_percent_and_no_more() {
+fn five_healthy_platforms_are_a_hundred_percent_and_no_more() {
     let names = ["youtube", "spotify", "instagram", "tiktok", "deezer"];
-    let report = report_of(&figures(names.map(|name| (name, well(10)))), &Suspects::default());
+    let report = report_of(&figures(names.map(|name| (name, healthy(10)))), &Suspects::default());
     assert_eq!(
         (report.total.completion, report.total.error_rate, report.total.score),
         (Some(1.0), Some(0.0), Some(100.0))
@@ -33,9 +33,9 @@ fn five_platforms_all_well_are_a_hundred_percent_and_no_more() {
 }
 
 #[test]
-fn the_score_is_the_seeds_formula_on_the_right_inputs() {
+fn the_score_follows_the_formula_on_the_right_inputs() {
     let report = report_of(
-        &figures([("youtube", well(60)), ("spotify", failing(0, FailureClass::Unavailable, 40))]),
+        &figures([("youtube", healthy(60)), ("spotify", failing(0, FailureClass::Unavailable, 40))]),
         &Suspects::default(),
     );
     let total = &report.total;
@@ -52,7 +52,7 @@ fn what_waits_or_is_excluded_or_has_just_begun_is_apart_and_what_is_overdue_is_n
         deferred: 5,
         under_way: 7,
         excluded: BTreeMap::from([(Exclusion::NoConsent, 9)]),
-        ..well(10)
+        ..healthy(10)
     };
     let report = report_of(&figures([("youtube", apart.clone())]), &Suspects::default());
     assert_eq!((report.total.planned, report.total.completion), (10, Some(1.0)));
@@ -71,14 +71,14 @@ fn where_nothing_was_planned_there_is_no_data_and_not_a_hundred_percent() {
     assert!(report.objectives.iter().all(|objective| objective.met.is_none() && objective.value.is_none()));
     assert_eq!(kinds(&report), [Kind::NothingPlanned]);
     assert!(report.recommendations[0].sentence.contains("no schedule is on"), "{:?}", report.recommendations);
-    let nobody = report_of(&figures([("youtube", PlatformFigures::default())]), &Suspects::default());
-    assert_eq!(kinds(&nobody), [], "nobody is to be collected");
+    let empty = report_of(&figures([("youtube", PlatformFigures::default())]), &Suspects::default());
+    assert_eq!(kinds(&empty), [], "no account is eligible");
 }
 
 #[test]
-fn an_optional_platform_is_shown_and_weighs_nothing() {
+fn an_optional_platform_is_shown_and_is_left_out_of_the_total() {
     let apple = PlatformFigures { optional: true, reconnect: 4, ..failing(0, FailureClass::Unavailable, 10) };
-    let figures = figures([("youtube", well(10)), ("apple_music", apple)]);
+    let figures = figures([("youtube", healthy(10)), ("apple_music", apple)]);
     let report = report_of(&figures, &Suspects::default());
     assert_eq!((report.total.score, report.total.planned, report.total.reconnect), (Some(100.0), 10, 0));
     let apple = &report.platforms[0];
@@ -105,13 +105,13 @@ fn ninety_five_of_a_hundred_rows_decide_the_lag() {
 }
 
 #[test]
-fn a_run_takes_as_long_as_its_batches_are_at_work_together() {
+fn a_run_takes_as_long_as_its_batches_are_running_together() {
     let span = |number, from: i64, until: i64| Work {
         run: run(number),
         from: since() + TimeDelta::minutes(from),
         until: since() + TimeDelta::minutes(until),
     };
-    // The first waits for its allowance from 15 to 600.
+    // The first one waits for its budget from 15 to 600.
     let work = [span(1, 0, 10), span(1, 5, 15), span(1, 600, 605), span(2, 0, 19), span(1, 2, 3)];
     assert_eq!(longest_run_s(&work), Some(20.0 * 60.0));
     assert_eq!(longest_run_s(&[]), None);
@@ -132,7 +132,7 @@ fn a_host_that_comes_back_under_another_name_is_not_missed() {
     assert_eq!(names(&[host("a", 100, 30)]), ["a"]);
 }
 
-/// Everything that can be recommended, at once.
+/// Every kind of recommendation at once.
 #[test]
 fn recommendations_name_whom_or_what_to_blame() {
     let report = everything_wrong();
@@ -191,15 +191,15 @@ fn a_release_is_blamed_only_for_what_it_began() {
             }],
             ..Suspects::default()
         };
-        kinds(&report_of(&figures([("youtube", well(10))]), &suspects)) == [Kind::ReleaseFailing]
+        kinds(&report_of(&figures([("youtube", healthy(10))]), &suspects)) == [Kind::ReleaseFailing]
     };
     let hour = TimeDelta::hours(1);
     assert!(blamed(10, Some(0), hour, FailureClass::NotNormalised));
     assert!(blamed(10, None, hour, FailureClass::Trapped));
-    assert!(!blamed(10, Some(8), hour, FailureClass::Trapped), "it was hardly better before");
-    assert!(!blamed(2, Some(0), hour, FailureClass::Trapped), "two are an anecdote");
-    assert!(!blamed(10, Some(0), TimeDelta::days(30), FailureClass::Trapped), "it was well for a month");
-    assert!(!blamed(10, Some(0), hour, FailureClass::Reconnect), "that is the artists' to mend");
+    assert!(!blamed(10, Some(8), hour, FailureClass::Trapped), "the release before was hardly better");
+    assert!(!blamed(2, Some(0), hour, FailureClass::Trapped), "two prove nothing");
+    assert!(!blamed(10, Some(0), TimeDelta::days(30), FailureClass::Trapped), "it was healthy for a month");
+    assert!(!blamed(10, Some(0), hour, FailureClass::Reconnect), "only the artists can fix that");
 }
 
 #[test]
@@ -209,15 +209,15 @@ fn a_months_cost_is_for_a_thousand_artists() {
         BTreeMap::from([("units".to_owned(), 4_000)]);
     let free = estimate(&asked, TimeDelta::hours(24), &CostsConfig::default());
     assert_eq!(free.per_1000_artists, Some(0.0));
-    assert!(free.basis.contains("no price is configured"), "{}", free.basis);
+    assert!(free.basis.contains("not a price is configured"), "{}", free.basis);
     let price = PlatformPrice {
         per_1000_requests: 0.5,
         per_1000_units: BTreeMap::from([("units".to_owned(), 0.25)]),
         monthly: 10.0,
     };
     let prices = CostsConfig { host_monthly: 5.0, platforms: BTreeMap::from([(platform("youtube"), price)]) };
-    // A day: 2,000 requests and 4,000 units are 2 dollars for 10 artists; a month of them is 60, for 1,000 artists 6,000. What is paid by
-    // the month is the same for 1,000.
+    // A day: 2,000 requests and 4,000 units are 2 dollars for 10 artists; a month of them is 60, and 6,000 for 1,000
+    // artists. The fixed monthly price is the same for 1,000.
     let ten = estimate(&asked, TimeDelta::hours(24), &prices);
     assert_eq!((ten.per_1000_artists, ten.monthly), (Some(6_015.0), Some(75.0)));
     asked.artists = 2_000;
@@ -229,7 +229,7 @@ fn a_months_cost_is_for_a_thousand_artists() {
     assert_eq!(estimate(&silent, TimeDelta::hours(24), &prices).per_1000_artists, None, "nothing was asked");
 }
 
-/// What an alert on completion does while the figure goes through these values, a minute each.
+/// What an alert on completion does while the figure takes these values, a minute each.
 fn course(values: &[Option<f64>], config: &HealthConfig) -> Vec<Option<Crossing>> {
     let mut alert: Option<Alert> = None;
     let mut crossings = Vec::new();
@@ -247,7 +247,7 @@ fn course(values: &[Option<f64>], config: &HealthConfig) -> Vec<Option<Crossing>
 }
 
 #[test]
-fn an_alert_fires_once_and_ceases_only_when_it_is_better_by_the_margin() {
+fn an_alert_fires_once_and_stops_only_when_it_is_better_by_the_margin() {
     let config = HealthConfig::default();
     let (degraded, recovered) = (Some(Crossing::Degraded), Some(Crossing::Recovered));
     let values = [1.0, 0.8, 0.79, 0.5, 0.79, 0.81, 0.79, 0.81, 0.82, 0.81, 0.79].map(Some);
@@ -269,7 +269,7 @@ fn an_alert_may_have_to_be_worse_for_a_while() {
 }
 
 #[test]
-fn somebody_known_all_the_time_of_whom_nothing_was_planned_is_an_alert() {
+fn an_account_known_all_the_time_and_never_planned_is_an_alert() {
     let value = |figures: PlatformFigures| {
         let figures = self::figures([("youtube", figures)]);
         let report = report_of(&figures, &Suspects::default());
@@ -278,13 +278,13 @@ fn somebody_known_all_the_time_of_whom_nothing_was_planned_is_an_alert() {
     };
     let idle = PlatformFigures { eligible: 4, eligible_before: 3, ..PlatformFigures::default() };
     assert_eq!(value(idle.clone()), Some(3.0));
-    assert_eq!(value(PlatformFigures { deferred: 1, ..idle.clone() }), Some(0.0), "an allowance is spent");
+    assert_eq!(value(PlatformFigures { deferred: 1, ..idle.clone() }), Some(0.0), "a budget is spent");
     assert_eq!(value(PlatformFigures { under_way: 1, ..idle.clone() }), Some(0.0));
-    assert_eq!(value(PlatformFigures { eligible_before: 0, ..idle }), Some(0.0), "everybody is new");
+    assert_eq!(value(PlatformFigures { eligible_before: 0, ..idle }), Some(0.0), "every account is new");
 }
 
 #[test]
-fn an_alert_that_nobody_reads_a_figure_for_any_more_ceases() {
+fn an_alert_without_a_reading_stops() {
     let config = HealthConfig::default();
     let ceases = |figures: PlatformFigures, name, firing| {
         let figures = self::figures([("youtube", figures)]);
@@ -300,25 +300,24 @@ fn an_alert_that_nobody_reads_a_figure_for_any_more_ceases() {
             crossings: 3,
             changed_at: since(),
         };
-        cease(&alert, &readings, &figures, now())
+        cease(&alert, &readings, &figures, healthy, now())
     };
-    let (nobody, somebody) =
-        (PlatformFigures::default(), PlatformFigures { eligible: 1, ..PlatformFigures::default() });
-    let ceased = ceases(nobody.clone(), AlertName::Completion, true).expect("nobody is left");
+    let (empty, eligible) = (PlatformFigures::default(), PlatformFigures { eligible: 1, ..PlatformFigures::default() });
+    let ceased = ceases(empty.clone(), AlertName::Completion, true).expect("no account is left");
     assert_eq!((ceased.firing, ceased.since, ceased.crossings, ceased.value), (false, now(), 4, 0.5));
-    assert_eq!(ceases(nobody.clone(), AlertName::Completion, false), None, "it does not fire");
-    assert_eq!(ceases(somebody.clone(), AlertName::Completion, true), None, "no data yet");
-    assert_eq!(ceases(nobody, AlertName::RunTime, true), None, "it is of no platform");
-    let optional = PlatformFigures { optional: true, ..somebody };
+    assert_eq!(ceases(empty.clone(), AlertName::Completion, false), None, "it does not fire");
+    assert_eq!(ceases(eligible.clone(), AlertName::Completion, true), None, "no data yet");
+    assert_eq!(ceases(empty, AlertName::RunTime, true), None, "it is of no platform");
+    let optional = PlatformFigures { optional: true, ..eligible };
     assert!(ceases(optional, AlertName::Completion, true).is_some(), "it is optional now");
 }
 
 #[test]
-fn values_that_make_no_sense_are_refused_by_their_key() {
+fn invalid_values_are_refused_by_their_key() {
     let wrong = |change: fn(&mut HealthConfig)| {
         let mut config = HealthConfig::default();
         change(&mut config);
-        config.check().expect_err("it makes no sense").0
+        config.check().expect_err("it is not valid").0
     };
     assert_eq!(HealthConfig::default().check(), Ok(()));
     assert_eq!(wrong(|config| config.every_s = 0), "health.every_s");
@@ -328,7 +327,7 @@ fn values_that_make_no_sense_are_refused_by_their_key() {
     assert_eq!(wrong(|config| config.alerts.completion = -0.1), "health.alerts.completion");
     let prices = PlatformPrice { monthly: -1.0, ..PlatformPrice::default() };
     let costs = CostsConfig { platforms: BTreeMap::from([(platform("youtube"), prices)]), ..CostsConfig::default() };
-    assert_eq!(costs.check().expect_err("no price").0, "costs.platforms.youtube.monthly");
+    assert_eq!(costs.check().expect_err("not a price").0, "costs.platforms.youtube.monthly");
 }
 
 prop_compose! {

@@ -1,4 +1,4 @@
-//! Who is planned, in which batches, for which date and window, and what it will take.
+//! Which accounts are planned, in which batches, for which date and window, and what that will take.
 
 use chrono_tz::Tz;
 use proptest::prelude::*;
@@ -163,7 +163,7 @@ fn a_forecast_counts_requests_and_units() {
     let forecast = forecast(&planned.batches, &manifest(), &ForecastOptions::default());
     assert_eq!((forecast.batches, forecast.accounts), (3, 5));
     assert_eq!(forecast.requests, 3 + 5 * 2);
-    // daily: /artists costs 1, /posts… costs 5; the others charge 1 for everything.
+    // daily: /artists costs 1, /posts… costs 5; the others charge 1 for every request.
     let units = [("daily", 3 + 10 * 5), ("minute", 13), ("own", 13)].map(|(name, units)| (name.to_owned(), units));
     assert_eq!(forecast.units, BTreeMap::from(units));
 }
@@ -191,7 +191,7 @@ fn requests_of_first_collections_are_told_apart() {
 }
 
 #[test]
-fn a_forecasts_duration_is_the_larger_of_work_and_allowance() {
+fn a_forecasts_duration_is_the_larger_of_work_and_budget() {
     let planned = planned((1..=5).map(candidate).collect(), &noon());
     let mut manifest = manifest();
     let options = ForecastOptions { request_latency_ms: 1000, batches_at_once: 1, requests_at_once: 2 };
@@ -224,9 +224,9 @@ fn a_run_that_is_planned_late_is_for_the_date_it_was_due() {
 }
 
 proptest! {
-    /// Every account is planned once or excluded once, in batches within the size, whatever the order of the candidates.
+    /// Every account is planned once or excluded once, in batches within the size, in whatever order candidates come.
     #[test]
-    fn nobody_is_lost_or_doubled(
+    fn no_account_is_lost_or_planned_twice(
         candidates in prop::collection::vec((0..40u128, any::<bool>()), 0..60)
             .prop_map(|given| given.into_iter().map(|(number, consented)| {
                 let zone = [Tz::UTC, Tz::Asia__Tokyo, Tz::America__Los_Angeles][usize::try_from(number % 3).unwrap()];
@@ -235,7 +235,8 @@ proptest! {
     ) {
         let ids: std::collections::BTreeSet<_> = candidates.iter().map(|candidate| candidate.account_id).collect();
         let planned = planned(candidates, &noon());
-        let mut seen: Vec<_> = planned.batches.iter().flat_map(|batch| batch.accounts.iter().map(|account| account.account_id)).collect();
+        let accounts = planned.batches.iter().flat_map(|batch| &batch.accounts);
+        let mut seen: Vec<_> = accounts.map(|account| account.account_id).collect();
         seen.extend(planned.excluded.iter().map(|(account, _, _)| *account));
         seen.sort();
         prop_assert_eq!(seen, ids.into_iter().collect::<Vec<_>>());
@@ -247,13 +248,13 @@ proptest! {
 }
 
 #[test]
-fn a_canarys_accounts_are_in_batches_of_their_own_and_the_same_every_day() {
+fn a_canarys_accounts_are_in_separate_batches_and_the_same_every_day() {
     let share = |share, now: &str| PlanOptions { canary_share: share, ..PlanOptions::at(time(now)) };
-    let everybody = || (1..=2_000).map(candidate).collect::<Vec<_>>();
+    let candidates = || (1..=2_000).map(candidate).collect::<Vec<_>>();
     let canarys = |options: &PlanOptions| {
-        let planned = planned(everybody(), options);
+        let planned = planned(candidates(), options);
         let all: usize = planned.batches.iter().map(|batch| batch.accounts.len()).sum();
-        assert_eq!(all, 2_000, "nobody is planned twice or forgotten");
+        assert_eq!(all, 2_000, "no account is planned twice or forgotten");
         let of_canary = planned.batches.iter().filter(|batch| batch.canary);
         of_canary.flat_map(numbers).collect::<std::collections::BTreeSet<_>>()
     };
@@ -261,7 +262,7 @@ fn a_canarys_accounts_are_in_batches_of_their_own_and_the_same_every_day() {
     let tenth = canarys(&share(1_000, today));
     assert!((150..=250).contains(&tenth.len()), "{} of 2,000 are a tenth", tenth.len());
     assert_eq!(tenth, canarys(&share(1_000, tomorrow)));
-    assert!(tenth.is_subset(&canarys(&share(2_000, today))), "a larger share keeps whom it had");
+    assert!(tenth.is_subset(&canarys(&share(2_000, today))), "a larger share includes the smaller one");
     assert_eq!(canarys(&share(0, today)).len(), 0);
     assert_eq!(canarys(&share(10_000, today)).len(), 2_000);
 }

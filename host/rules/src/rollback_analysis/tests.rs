@@ -1,4 +1,4 @@
-//! When a release is worse than the one before, and when that can't be told.
+//! When a release counts as worse than the one before, and when there is not enough to tell.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ fn name(text: &str) -> MetricName {
     MetricName::new(text).expect("a metric's name")
 }
 
-/// So many accounts, of which some trapped; each of the others brought followers.
+/// A number of accounts, some of which trapped; each of the others has followers.
 fn seen(accounts: u64, trapped: u64) -> Tally {
     let collected = accounts - trapped;
     Tally {
@@ -28,9 +28,9 @@ fn judged(new: &Tally, old: &Tally) -> Verdict {
     judge(new, old, &[name("followers")], &RollbackConfig::default())
 }
 
-fn complaints(verdict: &Verdict) -> Vec<String> {
+fn regressions(verdict: &Verdict) -> Vec<String> {
     match verdict {
-        Verdict::Worse(complaints) => complaints.iter().map(ToString::to_string).collect(),
+        Verdict::Worse(regressions) => regressions.iter().map(ToString::to_string).collect(),
         other => panic!("it is not worse: {other:?}"),
     }
 }
@@ -38,13 +38,13 @@ fn complaints(verdict: &Verdict) -> Vec<String> {
 #[test]
 fn traps_on_a_tenth_of_the_accounts_are_worse_than_none() {
     assert_eq!(
-        complaints(&judged(&seen(500, 50), &seen(2_000, 0))),
+        regressions(&judged(&seen(500, 50), &seen(2_000, 0))),
         [
             "trapped for 50 of 500 accounts (10.0 %), before 0 of 2,000 (0.0 %)",
             "failed for 50 of 500 accounts (10.0 %), before 0 of 2,000 (0.0 %)",
         ]
     );
-    // It is found out long before all have suffered.
+    // It is found long before every account has failed.
     assert!(matches!(judged(&seen(60, 6), &seen(2_000, 0)), Verdict::Worse(_)));
 }
 
@@ -53,16 +53,16 @@ fn too_little_tells_nothing() {
     assert_eq!(judged(&seen(29, 29), &seen(2_000, 0)), Verdict::Undecided);
     assert_eq!(judged(&Tally::default(), &seen(2_000, 0)), Verdict::Undecided);
     // The plain z-test would call both of these certain: 11.6 and 4.6 deviations.
-    assert_eq!(judged(&seen(30, 2), &seen(2_000, 0)), Verdict::NotWorse, "two accounts are an anecdote");
+    assert_eq!(judged(&seen(30, 2), &seen(2_000, 0)), Verdict::NotWorse, "two accounts prove nothing");
     assert_eq!(judged(&seen(30, 1), &seen(2_000, 2)), Verdict::NotWorse);
     assert!(matches!(judged(&seen(30, 3), &seen(2_000, 0)), Verdict::Worse(_)));
 }
 
 #[test]
-fn a_difference_nobody_would_act_on_is_none() {
+fn a_difference_that_no_one_would_act_on_is_ignored() {
     assert_eq!(judged(&seen(100_000, 1_900), &seen(100_000, 0)), Verdict::NotWorse);
     assert!(matches!(judged(&seen(100_000, 2_100), &seen(100_000, 0)), Verdict::Worse(_)));
-    // Nor one that chance explains: 5 % against 3 %.
+    // Nor a difference that chance explains: 5 % against 3 %.
     assert_eq!(judged(&seen(100, 5), &seen(100, 3)), Verdict::NotWorse);
 }
 
@@ -77,13 +77,13 @@ fn without_a_record_only_what_is_far_worse_is_rolled_back() {
     assert_eq!(judged(&seen(500, 0), &nothing), Verdict::NotWorse);
     assert_eq!(judged(&seen(500, 50), &nothing), Verdict::NotWorse, "30 accounts at 1 % would not tell");
     let far = judged(&seen(500, 300), &nothing);
-    assert_eq!(complaints(&far)[0], "trapped for 300 of 500 accounts (60.0 %), before nothing is on record");
-    // A metric it never brought may be one the platform does not have.
+    assert_eq!(regressions(&far)[0], "trapped for 300 of 500 accounts (60.0 %), before nothing is on record");
+    // The platform may not have a metric that the predecessor never reported.
     let without = Tally { metrics: BTreeMap::new(), values: 0, ..seen(500, 0) };
     assert_eq!(judged(&without, &nothing), Verdict::NotWorse);
     assert_eq!(judged(&without, &seen(29, 0)), Verdict::NotWorse);
     assert!(matches!(judged(&without, &seen(30, 0)), Verdict::Worse(_)));
-    // What failed always fails still.
+    // An account that always failed still fails.
     assert_eq!(judged(&seen(1_000, 1_000), &seen(10, 10)), Verdict::NotWorse);
 }
 
@@ -91,12 +91,16 @@ fn without_a_record_only_what_is_far_worse_is_rolled_back() {
 fn a_metric_that_goes_missing_is_worse_and_one_that_always_was_is_not() {
     let half = Tally { metrics: BTreeMap::from([(name("followers"), 250)]), ..seen(500, 0) };
     assert_eq!(
-        complaints(&judged(&half, &seen(2_000, 0))),
+        regressions(&judged(&half, &seen(2_000, 0))),
         ["followers was missing for 250 of 500 accounts (50.0 %), before 0 of 2,000 (0.0 %)"]
     );
     assert_eq!(judged(&half, &half), Verdict::NotWorse);
-    assert_eq!(judge(&half, &seen(2_000, 0), &[], &RollbackConfig::default()), Verdict::NotWorse, "nobody reports it");
-    // A metric that is new can't be missed.
+    assert_eq!(
+        judge(&half, &seen(2_000, 0), &[], &RollbackConfig::default()),
+        Verdict::NotWorse,
+        "no release reports it"
+    );
+    // A new metric can't be missing before.
     let more = Tally { metrics: BTreeMap::from([(name("followers"), 500), (name("likes"), 1)]), ..seen(500, 0) };
     assert_eq!(judged(&more, &seen(2_000, 0)), Verdict::NotWorse);
 }
@@ -105,10 +109,10 @@ fn a_metric_that_goes_missing_is_worse_and_one_that_always_was_is_not() {
 fn rejected_values_count_by_account_however_many_an_account_has() {
     let with = |collected, values, rejected| Tally { values, rejected, ..seen(collected, 0) };
     assert_eq!(
-        complaints(&judged(&with(500, 5_000, 500), &with(2_000, 20_000, 20))),
+        regressions(&judged(&with(500, 5_000, 500), &with(2_000, 20_000, 20))),
         ["rejected were 500 of 5,000 values (10.0 %), before 20 of 20,000 (0.1 %)"]
     );
-    // All 300 values of one account of 30 are a tenth of all values, and yet one account.
+    // All 300 values of one account of 30 are a tenth of all values, but only one account.
     assert_eq!(judged(&with(30, 9_000, 300), &with(2_000, 600_000, 0)), Verdict::NotWorse);
 }
 
@@ -116,16 +120,16 @@ fn rejected_values_count_by_account_however_many_an_account_has() {
 fn every_failure_counts_that_may_be_the_releases_fault_but_only_some_are_traps() {
     let failed = |class| Tally { failed: BTreeMap::from([(class, 50)]), ..seen(500, 50) };
     for class in [FailureClass::TimedOut, FailureClass::LimitExceeded] {
-        assert_eq!(complaints(&judged(&failed(class), &seen(2_000, 0))).len(), 2, "{class:?}");
+        assert_eq!(regressions(&judged(&failed(class), &seen(2_000, 0))).len(), 2, "{class:?}");
     }
     for class in [FailureClass::Unexpected, FailureClass::NotNormalised, FailureClass::NotFound] {
-        let said = complaints(&judged(&failed(class), &seen(2_000, 0)));
-        assert_eq!(said, ["failed for 50 of 500 accounts (10.0 %), before 0 of 2,000 (0.0 %)"], "{class:?}");
+        let texts = regressions(&judged(&failed(class), &seen(2_000, 0)));
+        assert_eq!(texts, ["failed for 50 of 500 accounts (10.0 %), before 0 of 2,000 (0.0 %)"], "{class:?}");
     }
 }
 
 #[test]
-fn a_rule_that_makes_no_sense_is_refused_by_its_key() {
+fn an_invalid_rule_is_refused_by_its_key() {
     let wrong = |change: fn(&mut RollbackConfig)| {
         let mut rule = RollbackConfig::default();
         change(&mut rule);
@@ -137,7 +141,7 @@ fn a_rule_that_makes_no_sense_is_refused_by_its_key() {
     assert_eq!(wrong(|rule| rule.baseline = -0.1), "rollback.baseline");
     assert_eq!(wrong(|rule| rule.accounts_min = 0), "rollback.accounts_min");
     assert_eq!(wrong(|rule| rule.history_days = 0), "rollback.history_days");
-    RollbackConfig::default().check().expect("the default makes sense");
+    RollbackConfig::default().check().expect("the default is valid");
 }
 
 #[test]
@@ -150,9 +154,15 @@ fn is_worse_than(new: &Tally, old: &Tally) -> bool {
 }
 
 proptest! {
-    /// Whatever the rate and however many accounts: the same rate is no complaint, nor is one that is higher by less than the margin.
+    /// Whatever the rate and the number of accounts: an equal rate is not worse, nor is one that is higher by less than
+    /// the margin.
     #[test]
-    fn equal_rates_never_complain(n in 1u64..200_000, times in 1u64..50, of_a_thousand in 0u64..=1_000, more in 0u64..19) {
+    fn equal_rates_are_never_worse(
+        n in 1u64..200_000,
+        times in 1u64..50,
+        of_a_thousand in 0u64..=1_000,
+        more in 0u64..19,
+    ) {
         let bad = n * of_a_thousand / 1_000;
         prop_assert!(!is_worse_than(&seen(n * times, bad * times), &seen(n, bad)));
         prop_assert!(!is_worse_than(&seen(n, bad), &seen(n * times, bad * times)));
@@ -160,9 +170,16 @@ proptest! {
         prop_assert!(!is_worse_than(&seen(n, slightly), &seen(n, bad)));
     }
 
-    /// What is worse stays so with each further account that traps, be it one more or one that would have been collected.
+    /// A worse release stays worse with each further account that traps, whether it is added or would otherwise have
+    /// been collected.
     #[test]
-    fn more_failures_never_make_it_better(n in 30u64..5_000, bad in 0u64..2_000, old_n in 0u64..5_000, old_bad in 0u64..500, more in 1u64..500) {
+    fn more_failures_never_make_it_better(
+        n in 30u64..5_000,
+        bad in 0u64..2_000,
+        old_n in 0u64..5_000,
+        old_bad in 0u64..500,
+        more in 1u64..500,
+    ) {
         let (bad, old_bad) = (bad.min(n), old_bad.min(old_n));
         let (new, old) = (seen(n, bad), seen(old_n, old_bad));
         if is_worse_than(&new, &old) {
@@ -171,7 +188,8 @@ proptest! {
         }
     }
 
-    /// Chance alone hardly ever reads as worse: batches drawn from one urn are compared with the record drawn from the same.
+    /// Chance alone is hardly ever taken as worse: batches from one distribution are compared with results from the
+    /// same.
     #[test]
     fn chance_is_not_taken_for_a_fault(seed in any::<u64>(), of_a_thousand in 0u64..200) {
         let mut state = seed | 1;
@@ -184,7 +202,8 @@ proptest! {
             }).count() as u64
         };
         let old = seen(2_000, draw(2_000));
-        // 256 cases of one look each: the rule's own odds are one in 2,000 a look, so a fixed wide margin keeps the test quiet.
+        // 256 cases with one test each: the rule fails one test in 2,000, so a wide fixed margin keeps this test
+        // stable.
         let new = seen(300, draw(300));
         let wide = RollbackConfig { z: 6.0, ..RollbackConfig::default() };
         prop_assert!(!matches!(judge(&new, &old, &[], &wide), Verdict::Worse(_)));

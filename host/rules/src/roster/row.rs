@@ -1,4 +1,4 @@
-//! What the rows of a source's query mean: its columns are the protocol.
+//! Parses the rows of a source's query. The columns of the query decide what is read.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,11 @@ use serde_json::{Map, Value as Json};
 use backline_model::roster::SourceArtist;
 use backline_model::{ArtistId, Platform, SubscriptionStatus, Tenant};
 
-/// Columns with a meaning of their own.
+/// Columns with a fixed meaning.
 const COLUMNS: [&str; 7] =
     ["id", "name", "tenant", "subscription_status", "data_collection_enabled", "timezone", "consents"];
 
-/// Names that artist platforms give the columns of platform ids.
+/// Column names that artist platforms use for platform ids.
 const ALIASES: [(&str, &str); 5] = [
     ("youtube_channel_id", "youtube"),
     ("spotify_artist_id", "spotify"),
@@ -22,48 +22,51 @@ const ALIASES: [(&str, &str); 5] = [
     ("apple_music_artist_id", "apple_music"),
 ];
 
-/// What stands before the platform's name in the column of its consent.
+/// Prefix of the consent columns; the platform's name follows.
 const CONSENT: &str = "consent_";
 
-/// Longest name, in characters; past it a row has its columns mixed up.
+/// Longest name, in characters; a longer one suggests that columns are mixed up.
 const NAME_CHARS_MAX: usize = 500;
 
 /// Longest platform id, in characters.
 const PLATFORM_ID_CHARS_MAX: usize = 256;
 
-/// A query whose columns can't be understood.
+/// A query whose columns are not valid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ColumnError {
-    /// Columns that mean nothing.
+    /// Columns without a meaning.
     #[error(
-        "the query has columns that mean nothing here: {}; there are {}, a column for each platform ({}) and consent_<platform> for each; leave the others out or rename them with AS",
-        unknown.join(", "), COLUMNS.join(", "), platforms.join(", ")
+        "the query has unknown columns: {}; known are {}, a column for each platform ({}) and its consent_<platform>; \
+         leave the others out or rename them with AS",
+        unknown.join(", "),
+        COLUMNS.join(", "),
+        platforms.join(", ")
     )]
     Unknown {
-        /// Which.
+        /// Names of these columns.
         unknown: Vec<String>,
-        /// The platforms there are.
+        /// Names of the known platforms.
         platforms: Vec<String>,
     },
-    /// Nothing tells whose row it is.
-    #[error("the query has no column id, which tells whose row it is; name it with AS id")]
+    /// The column that identifies the artist is missing.
+    #[error("the query has no column id, which identifies the artist; name it with AS id")]
     NoId,
 }
 
-/// A row that can't be followed.
+/// A row that can't be used.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BadRow {
-    /// Counted from 1.
+    /// Number of the row, counted from 1.
     pub row: u64,
-    /// Its id as it stands there, where it has one.
+    /// Text of its id; `None` if it has none.
     pub id: Option<String>,
-    /// Which column is wrong.
+    /// Name of the invalid column.
     pub column: String,
-    /// What is wrong with it, and what would be right.
+    /// What is wrong, and what is expected.
     pub problem: String,
 }
 
-/// What the columns of a query mean.
+/// The meaning of a query's columns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Columns {
     plain: BTreeSet<&'static str>,
@@ -73,10 +76,10 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Takes the names of a query's columns, and the platforms there are.
+    /// Interprets the names of a query's columns, given the known platforms.
     ///
     /// # Errors
-    /// When a column means nothing, or there is no id.
+    /// If a column has no meaning, or if there is no id.
     pub fn of(names: &[String], known: &BTreeSet<Platform>) -> Result<Self, ColumnError> {
         let mut columns =
             Self { plain: BTreeSet::new(), platforms: Vec::new(), consents: Vec::new(), known: known.clone() };
@@ -99,7 +102,7 @@ impl Columns {
         if columns.plain.contains("id") { Ok(columns) } else { Err(ColumnError::NoId) }
     }
 
-    /// Whether the query speaks about consent at all.
+    /// Whether the query has columns about consent.
     #[must_use]
     pub fn speaks_of_consent(&self) -> bool {
         self.plain.contains("consents") || !self.consents.is_empty()
@@ -108,7 +111,7 @@ impl Columns {
     /// Reads a row.
     ///
     /// # Errors
-    /// Names the column that is wrong.
+    /// Names the column that is not valid.
     pub fn read(&self, number: u64, row: &Map<String, Json>) -> Result<SourceArtist, BadRow> {
         let bad = |column: &str, problem: String| BadRow {
             row: number,
@@ -126,12 +129,13 @@ impl Columns {
         }
         let tenant = text(cell("tenant")).map_or(Ok(Tenant::default()), Tenant::new);
         let tenant = tenant.map_err(|error| bad("tenant", error.to_string()))?;
-        // A subscription that is not known is none, and a switch that is not on is off: only what is said counts as yes.
+        // An unknown subscription status and a missing switch count as off: only an explicit value counts as consent to
+        // collect.
         let status = match text(cell("subscription_status")) {
             None => SubscriptionStatus::Inactive,
             Some(status) => SubscriptionStatus::parse(&status).ok_or_else(|| {
                 let known: Vec<_> = SubscriptionStatus::ALL.iter().map(|status| status.as_str()).collect();
-                bad("subscription_status", format!("'{}' is none of {}", shown(&status), known.join(", ")))
+                bad("subscription_status", format!("'{}' is not one of {}", shown(&status), known.join(", ")))
             })?,
         };
         let enabled =
@@ -172,15 +176,15 @@ impl Columns {
         Ok(artist)
     }
 
-    /// An object of platform → truth, or a list of the platforms consent is given for.
+    /// An object of platform → boolean, or a list of the platforms with consent.
     fn consents(&self, cell: &Json) -> Result<Vec<(Platform, bool)>, String> {
         let platform = |name: &str| {
             let known = self.known.get(name.trim()).cloned();
-            known.ok_or_else(|| format!("'{}' is no platform there is a connector for", shown(name)))
+            known.ok_or_else(|| format!("'{}' is not a platform with a connector", shown(name)))
         };
-        let said = match nested(cell) {
+        let given = match nested(cell) {
             Json::Null => return Ok(Vec::new()),
-            Json::Object(said) => said,
+            Json::Object(given) => given,
             Json::Array(list) => {
                 let name = |entry: &Json| text(entry).ok_or_else(|| "it holds an entry without a name".to_owned());
                 return list.iter().map(|entry| Ok((platform(&name(entry)?)?, true))).collect();
@@ -188,7 +192,7 @@ impl Columns {
             _ => return Err(r#"it is neither an object such as {"youtube": true} nor a list"#.to_owned()),
         };
         let mut consents = Vec::new();
-        for (name, granted) in &said {
+        for (name, granted) in &given {
             if let Some(granted) = truth(granted)? {
                 consents.push((platform(name)?, granted));
             }
@@ -197,10 +201,11 @@ impl Columns {
     }
 }
 
-/// The query for a table of which only the columns are known: those that mean something, and never one that may hold a token.
+/// The query for a table of which only the column names are known. It selects the columns with a meaning, and never one
+/// that may hold a token.
 ///
 /// # Errors
-/// When nothing in it tells whose row it is.
+/// If no column identifies the artist.
 pub fn default_query(table: &str, columns: &[String], known: &BTreeSet<Platform>) -> Result<String, ColumnError> {
     let meant: Vec<String> = columns
         .iter()
@@ -223,7 +228,7 @@ fn platform_of(column: &str, known: &BTreeSet<Platform>) -> Option<Platform> {
     known.get(name).cloned()
 }
 
-/// The text of a plain value; what is empty is none.
+/// The text of a plain value; `None` if it is empty.
 fn text(cell: &Json) -> Option<String> {
     let text = match cell {
         Json::Null => return None,
@@ -233,7 +238,7 @@ fn text(cell: &Json) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// JSON in a column of text is meant as JSON.
+/// JSON in a text column is parsed.
 fn nested(cell: &Json) -> Json {
     match cell {
         Json::String(text) if text.trim().is_empty() => Json::Null,
@@ -253,7 +258,7 @@ fn truth(cell: &Json) -> Result<Option<bool>, String> {
     }
 }
 
-/// One id, several between commas, or a list of them.
+/// One id, several separated by commas, or a list of them.
 fn platform_ids(cell: &Json) -> Result<Vec<String>, String> {
     let ids: Vec<String> = match nested(cell) {
         Json::Array(list) => list.iter().filter_map(text).collect(),
@@ -274,7 +279,7 @@ fn platform_ids(cell: &Json) -> Result<Vec<String>, String> {
     Ok(ids)
 }
 
-/// A foreign value as it may stand in a message.
+/// An untrusted value, made safe and short for a message.
 fn shown(text: &str) -> String {
     backline_model::text::printable(&text.chars().take(60).collect::<String>())
 }

@@ -1,4 +1,4 @@
-//! Following a source: what changes, and that nothing is left to change afterwards.
+//! Following a source: which changes result, and that none are left afterwards.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ fn follow(known: &mut BTreeMap<ArtistId, KnownArtist>, source: &[SourceArtist]) 
     apply(known, &changes);
 }
 
-/// What is known after changes were made to it, as the store makes them.
+/// Applies changes as the store does.
 fn apply(known: &mut BTreeMap<ArtistId, KnownArtist>, changes: &RosterChanges) {
     for artist in changes.artists_added.iter().chain(&changes.artists_changed) {
         let entry = known.entry(artist.id).or_insert_with(|| KnownArtist {
@@ -121,7 +121,11 @@ fn what_the_source_does_not_speak_about_stays() {
     let spoken = read(json!({ "id": id(1), "timezone": null, "subscription_status": null, "youtube": null }));
     let changes = difference(&known, &[spoken.expect("a good row")]);
     assert_eq!(changes.artists_changed[0].timezone, Tz::UTC);
-    assert_eq!(changes.artists_changed[0].subscription_status, SubscriptionStatus::Inactive, "nothing said is not yes");
+    assert_eq!(
+        changes.artists_changed[0].subscription_status,
+        SubscriptionStatus::Inactive,
+        "a missing status does not count as active"
+    );
     assert_eq!(changes.accounts_removed.len(), 1);
 }
 
@@ -140,15 +144,19 @@ fn a_withdrawal_recorded_elsewhere_stands_and_one_by_the_source_does_not() {
     let kept = difference(&known, &[says(true)]);
     assert_eq!((kept.consents.len(), kept.withdrawals_kept), (0, 1));
     known.get_mut(&id(1)).expect("known").consents = vec![consent(id(1), platform("youtube"), true, "operator")];
-    assert_eq!(difference(&known, &[says(false)]).consents.len(), 1, "no is no, whoever said yes");
+    assert_eq!(
+        difference(&known, &[says(false)]).consents.len(),
+        1,
+        "a withdrawal counts, whichever source gave the consent"
+    );
 }
 
 #[test]
 fn a_broken_source_is_noticed() {
-    assert!(is_plausible(0, 100, 0), "nobody vanishes");
-    assert!(is_plausible(10, 12, 2), "few are nobody's mistake");
+    assert!(is_plausible(0, 100, 0), "no account is missing");
+    assert!(is_plausible(10, 12, 2), "a few may be missing");
     assert!(!is_plausible(11, 54, 43) && is_plausible(11, 55, 44));
-    assert!(!is_plausible(3, 3, 0), "a source without rows is broken however few there are");
+    assert!(!is_plausible(3, 3, 0), "a source without rows is broken, however few accounts there are");
 }
 
 #[test]
@@ -176,19 +184,19 @@ fn consents_are_an_object_or_a_list() {
 #[test]
 fn a_bad_row_names_its_id_and_column() {
     let ada = id(1).to_string();
-    for (column, value, said) in [
-        ("subscription_status", json!("lapsed"), "'lapsed' is none of active, "),
+    for (column, value, expected) in [
+        ("subscription_status", json!("lapsed"), "'lapsed' is not one of active, "),
         ("data_collection_enabled", json!("maybe"), "neither true nor false"),
         ("timezone", json!("Berlin"), "IANA"),
         ("tenant", json!("No Tenant"), "tenant"),
         ("youtube", json!("UC 1"), "white space"),
-        ("consents", json!({ "myspace": true }), "'myspace' is no platform"),
+        ("consents", json!({ "myspace": true }), "'myspace' is not a platform"),
         ("consent_youtube", json!("perhaps"), "neither true nor false"),
         ("name", json!("x".repeat(501)), "longer than 500"),
     ] {
         let bad = read(json!({ "id": ada, column: value })).expect_err(column);
         assert_eq!((bad.row, bad.id.as_deref(), bad.column.as_str()), (7, Some(ada.as_str()), column));
-        assert!(bad.problem.contains(said), "{}", bad.problem);
+        assert!(bad.problem.contains(expected), "{}", bad.problem);
     }
     for id in [json!(17), json!(null)] {
         assert_eq!(read(json!({ "id": id })).expect_err("no UUID").column, "id");
@@ -203,7 +211,7 @@ fn unknown_columns_are_refused_by_name() {
 }
 
 #[test]
-fn the_default_query_takes_the_seeds_columns_and_no_token() {
+fn the_default_query_takes_columns_of_platform_ids_and_no_token() {
     let names = ["id", "instagram_token", "spotify_artist_id", "youtube_channel_id", "tiktok_username", "email"];
     let names = names.map(str::to_owned);
     let query = default_query("artists", &names, &platforms()).expect("there is an id");

@@ -1,7 +1,8 @@
-//! One cron pattern on the wall clock of a zone.
+//! One cron pattern in local time of a zone.
 //!
-//! croner reads the pattern and walks the calendar; it is asked on a clock without changes (UTC), and what a zone's changes mean is decided
-//! here: croner takes a pattern with two hours for one without any, and finds no way out of a gap of more than two hours.
+//! croner parses the pattern and does the calendar arithmetic in UTC, a clock without changes; clock changes are
+//! handled here. With them, croner treats a pattern with two hours as if it had none, and does not get past a gap of
+//! more than two hours.
 
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
 use chrono_tz::Tz;
@@ -9,7 +10,7 @@ use croner::parser::{CronParser, Seconds, Year};
 
 use super::ScheduleError;
 
-/// The fields in order, each with what it may hold.
+/// The fields in order, each with its valid values.
 const FIELDS: [(&str, &str); 5] = [
     ("minute", "0 to 59, * or */15"),
     ("hour", "0 to 23, * or */6"),
@@ -18,19 +19,19 @@ const FIELDS: [(&str, &str); 5] = [
     ("day of the week", "0 to 7, SUN to SAT or *"),
 ];
 
-/// A whole day: no zone's clock was ever changed by more.
+/// A whole day: no zone's clock has ever been changed by more.
 const CHANGE_MAX: TimeDelta = TimeDelta::hours(24);
 
-/// A pattern that has been understood.
+/// A parsed pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Cron {
     pattern: croner::Cron,
-    /// Whether the hour field begins with `*`: then the hours count that really pass.
+    /// Whether the hour field starts with `*`: then the pattern follows the hours that really pass.
     hourly: bool,
 }
 
 impl Cron {
-    /// Reads five fields.
+    /// Parses five fields.
     pub(super) fn parse(text: &str) -> Result<Self, ScheduleError> {
         let fields: Vec<&str> = text.split_whitespace().collect();
         if fields.len() != FIELDS.len() {
@@ -39,7 +40,7 @@ impl Cron {
         let pattern = parse(&fields.join(" ")).map_err(|error| wrong_field(&fields, &error))?;
         let hourly = fields[1].starts_with('*');
         let cron = Self { pattern, hourly };
-        // Every date there is comes within a leap year of each weekday: 28 years, but for the centuries without one.
+        // Every date falls on each weekday within 28 years, except around centuries without a leap year.
         let start = DateTime::UNIX_EPOCH.naive_utc();
         match cron.next_civil(start, true) {
             Some(_) => Ok(cron),
@@ -47,12 +48,12 @@ impl Cron {
         }
     }
 
-    /// The first instant after `after` at which the pattern fires.
+    /// The first instant after `after` that matches the pattern.
     pub(super) fn next_after(&self, zone: Tz, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if self.hourly { self.next_passing(zone, after) } else { self.next_set(zone, after) }
     }
 
-    /// For set hours: the first wall-clock time whose instant is later. Instants never decrease along the wall clock.
+    /// For fixed hours: the first local time whose instant is later. Instants never decrease along local time.
     fn next_set(&self, zone: Tz, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut civil = after.with_timezone(&zone).naive_local();
         loop {
@@ -64,15 +65,16 @@ impl Cron {
         }
     }
 
-    /// For the hours that pass: the first instant whose wall-clock time matches. Between two changes the wall clock is an even count, which
-    /// is searched piece by piece.
+    /// For the hours that pass: the first instant whose local time matches. Between two clock changes local time is
+    /// continuous, so each such piece is searched separately.
     fn next_passing(&self, zone: Tz, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let (mut start, mut inclusive) = (after, false);
         loop {
             let offset = offset_at(zone, start);
             let civil = self.next_civil(start.naive_utc() + offset, inclusive)?;
             let instant = (civil - offset).and_utc();
-            // Soon after the start an hour may come twice, and the second one matches although the wall clock has been past it.
+            // Soon after the start an hour may occur twice, and its second occurrence matches although local time has
+            // passed it before.
             let soon = instant.min(start + CHANGE_MAX * 2);
             let Some(end) = [soon, instant].into_iter().find(|time| offset_at(zone, *time) != offset) else {
                 return Some(instant);
@@ -85,7 +87,7 @@ impl Cron {
     /// The next matching time on a clock without changes.
     fn next_civil(&self, from: NaiveDateTime, inclusive: bool) -> Option<NaiveDateTime> {
         let whole = from.with_nanosecond(0)?;
-        // A time within a second is past that second.
+        // A time within a second is after that second.
         let inclusive = inclusive && whole == from;
         self.pattern.find_next_occurrence(&whole.and_utc(), inclusive).ok().map(|time| time.naive_utc())
     }
@@ -95,24 +97,34 @@ fn parse(text: &str) -> Result<croner::Cron, croner::errors::CronError> {
     CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build().parse(text)
 }
 
-/// Finds the field that is to blame: the first that can't be read among stars.
+/// Finds the field that is not valid: the first one that can't be parsed among stars.
 fn wrong_field(fields: &[&str], whole: &croner::errors::CronError) -> ScheduleError {
     for (index, (field, example)) in FIELDS.into_iter().enumerate() {
         let mut alone = ["*"; FIELDS.len()];
         alone[index] = fields[index];
         if let Err(error) = parse(&alone.join(" ")) {
-            return ScheduleError::Field { field, given: fields[index].to_owned(), problem: said(&error), example };
+            return ScheduleError::Field {
+                field,
+                given: fields[index].to_owned(),
+                problem: message_of(&error),
+                example,
+            };
         }
     }
-    ScheduleError::Field { field: "pattern", given: fields.join(" "), problem: said(whole), example: "'0 2 * * *'" }
+    ScheduleError::Field {
+        field: "pattern",
+        given: fields.join(" "),
+        problem: message_of(whole),
+        example: "'0 2 * * *'",
+    }
 }
 
-/// croner's words without its full stop.
-fn said(error: &croner::errors::CronError) -> String {
+/// croner's message without its full stop.
+fn message_of(error: &croner::errors::CronError) -> String {
     error.to_string().trim_end_matches('.').to_owned()
 }
 
-/// The instant a wall-clock time stands for: the first of two, and the end of the gap for one that is left out.
+/// The instant of a local time: the first of two, or the end of the gap for a time that is skipped.
 fn first_instant(zone: Tz, civil: NaiveDateTime) -> Option<DateTime<Utc>> {
     match zone.from_local_datetime(&civil) {
         MappedLocalTime::Single(time) | MappedLocalTime::Ambiguous(time, _) => Some(time.with_timezone(&Utc)),
@@ -129,7 +141,8 @@ fn offset_at(zone: Tz, time: DateTime<Utc>) -> TimeDelta {
     TimeDelta::seconds(i64::from(zone.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc()))
 }
 
-/// The first whole second in (before, after] from which on a condition holds; it does not hold before, and does at the end.
+/// The first whole second in (before, after] from which a condition holds. It must not hold at `before` and must hold
+/// at `after`.
 fn first_where(before: DateTime<Utc>, after: DateTime<Utc>, holds: impl Fn(DateTime<Utc>) -> bool) -> DateTime<Utc> {
     let (mut low, mut high) = (before.timestamp(), after.timestamp());
     let at = |second: i64| DateTime::from_timestamp(second, 0).unwrap_or(after);

@@ -1,4 +1,4 @@
-//! Times around changes of the clock, and what becomes of times that were missed or come too soon.
+//! Times around clock changes, and decisions about times that were missed or overlap.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ fn table(cron: &str, timezone: Tz, catch_up: CatchUp, overlap: Overlap) -> Timet
     Timetable::of(&spec).unwrap_or_else(|error| panic!("{cron}: {error}"))
 }
 
-/// The next times, in the zone's own words.
+/// The next times, in the zone's local time.
 fn times(cron: &str, zone: Tz, after: &str, n: usize) -> Vec<String> {
     let timetable = timetable(cron, zone);
     let fires = std::iter::successors(timetable.next_after(at(after)), |time| timetable.next_after(*time));
@@ -43,7 +43,7 @@ fn a_time_that_is_left_out_fires_right_after_the_gap() {
         ["03-29 03:00 CEST", "03-29 03:30 CEST", "03-30 02:00 CEST"],
         "several of the same instant are one"
     );
-    // The whole of 30 December 2011 was left out.
+    // The whole of 30 December 2011 was skipped.
     assert_eq!(
         times("0 2 * * *", Pacific::Apia, "2011-12-28T23:00:00Z", 3),
         ["12-29 02:00 -10", "12-31 00:00 +14", "12-31 02:00 +14"]
@@ -82,12 +82,12 @@ fn a_pattern_for_every_hour_goes_by_the_hours_that_pass() {
         times("*/30 */2 * * *", Europe::Berlin, "2026-10-24T23:59:00Z", 4),
         ["10-25 02:00 CEST", "10-25 02:30 CEST", "10-25 02:00 CET", "10-25 02:30 CET"]
     );
-    // The last hour of the day comes twice, and the next one that matches is a year away, when the clock is as it was.
+    // The last hour of the day occurs twice, and the next matching one is a year later, at standard time.
     assert_eq!(
         times("30 */23 1 4 *", America::Santiago, "2028-04-01T12:00:00Z", 3),
         ["04-01 23:30 -03", "04-01 23:30 -04", "04-01 00:30 -03"]
     );
-    // Half an hour is put back on Lord Howe Island.
+    // The clock is set back by half an hour on Lord Howe Island.
     assert_eq!(
         times("*/20 * * * *", chrono_tz::Australia::Lord_Howe, "2026-04-04T14:10:00Z", 4),
         ["04-05 01:20 +11", "04-05 01:40 +11", "04-05 01:40 +1030", "04-05 02:00 +1030"]
@@ -184,7 +184,7 @@ fn a_clock_that_was_put_back_decides_nothing_twice() {
     let daily = timetable("0 2 * * *", Tz::UTC);
     let decided = daily.due(at("2026-11-22T02:00:00Z"), at("2026-11-22T01:59:00Z"), false);
     assert_eq!(decided.fires, []);
-    assert_eq!(decided.next_fire, Some(at("2026-11-23T02:00:00Z")), "what was decided does not come again");
+    assert_eq!(decided.next_fire, Some(at("2026-11-23T02:00:00Z")), "a decided time is not decided again");
 }
 
 #[test]
@@ -226,9 +226,16 @@ proptest! {
 
     #[test]
     fn no_time_is_lost_or_doubled_however_the_clock_is_looked_at(
-        cron in prop::sample::select(vec!["30 2 * * *", "0 0 * * *", "0,30 1,2 * * *", "17 * * * *", "*/20 */2 * * *", "0 0 * * SUN"]),
+        cron in prop::sample::select(vec![
+            "30 2 * * *",
+            "0 0 * * *",
+            "0,30 1,2 * * *",
+            "17 * * * *",
+            "*/20 */2 * * *",
+            "0 0 * * SUN",
+        ]),
         zone in zones(),
-        // The first of each of 2010 to 2026's months: all changes of the clock are near one of them.
+        // The first day of each month from 2010 to 2026: every clock change is near one of them.
         month in 0u32..200,
         steps in prop::collection::vec(1i64..400_000, 1..12),
         busy in any::<bool>(),
@@ -253,7 +260,12 @@ proptest! {
     }
 
     #[test]
-    fn a_set_hour_fires_on_every_day_of_the_zone(zone in zones(), day in 0i64..6_000, minute in 0u32..60, hour in 0u32..24) {
+    fn a_fixed_hour_fires_on_every_day_of_the_zone(
+        zone in zones(),
+        day in 0i64..6_000,
+        minute in 0u32..60,
+        hour in 0u32..24,
+    ) {
         let timetable = timetable(&format!("{minute} {hour} * * *"), zone);
         let after = at("2012-01-05T12:00:00Z") + TimeDelta::days(day);
         let first = timetable.next_after(after).expect("a time");

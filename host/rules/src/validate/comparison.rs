@@ -1,4 +1,4 @@
-//! Comparing a value with the account's accepted past.
+//! Compares a value with the account's earlier accepted values.
 
 use chrono::{Days, NaiveDate};
 
@@ -6,20 +6,21 @@ use backline_model::Value;
 
 use super::Case;
 
-/// A value against the latest accepted one of an earlier date.
+/// A value and the latest accepted one of an earlier date.
 pub(super) struct Movement {
     /// The earlier value.
     pub base: f64,
-    /// Its date.
+    /// Date of the earlier value.
     pub base_date: NaiveDate,
-    /// The value judged.
+    /// The value that is judged.
     pub value: f64,
-    /// Days between them.
+    /// Days between the two.
     pub gap_days: i64,
 }
 
 impl Movement {
-    /// Percent a day: (v / v0)^(1 / gap) − 1. None where the earlier value is not above 0: there is no rate from nothing.
+    /// Percent a day: (v / v0)^(1 / gap) − 1. `None` if the earlier value is not above 0, since there is no rate from
+    /// nothing.
     pub(super) fn percent_a_day(&self) -> Option<f64> {
         if self.base <= 0.0 || self.value < 0.0 {
             return None;
@@ -29,7 +30,7 @@ impl Movement {
         Some(((self.value / self.base).powf(1.0 / days) - 1.0) * 100.0)
     }
 
-    /// For messages.
+    /// Text for messages.
     pub(super) fn describe(&self) -> String {
         format!("from {} on {} to {}, {} later", self.base, self.base_date, self.value, days(self.gap_days))
     }
@@ -39,8 +40,8 @@ pub(super) fn days(number: i64) -> String {
     if number == 1 { "1 day".to_owned() } else { format!("{number} days") }
 }
 
-/// How the case's metric moved since its latest accepted value, or nothing where there is none, where it is too long ago to tell
-/// anything, or where the platform changed the metric's meaning in between.
+/// How the case's metric changed since its latest accepted value; `None` if there is none, if it is too old, or if the
+/// platform changed the metric's meaning in between.
 pub(super) fn movement(case: &Case<'_>) -> Option<Movement> {
     let date = case.subject.metric_date;
     let (base_date, base) = case.subject.history.latest_before(case.metric, date)?;
@@ -58,24 +59,24 @@ fn is_break_between(case: &Case<'_>, base_date: NaiveDate) -> bool {
     })
 }
 
-/// Whether the movement is no more than one step of the platform's rounding, which says nothing about the true number.
+/// Whether the change is at most one step of the platform's rounding, which says nothing about the true number.
 pub(super) fn is_rounding_step(movement: &Movement, significant_figures: Option<u8>) -> bool {
     let Some(figures) = significant_figures.filter(|figures| *figures > 0) else { return false };
-    // The step below the smaller of the two: the larger one's may already be ten times as wide.
+    // The step below the smaller of the two: the step of the larger one may already be ten times as wide.
     let smaller = movement.value.min(movement.base);
     if smaller < 1.0 {
         return false;
     }
     let digits = smaller.log10().floor() + 1.0;
-    // Numbers with no more digits than the platform keeps are not rounded at all.
+    // Numbers with no more digits than the platform keeps are not rounded.
     if digits <= f64::from(figures) {
         return false;
     }
     (movement.value - movement.base).abs() <= 10f64.powf(digits - f64::from(figures)) + 0.5
 }
 
-/// Since when the case's metric has had its present value, if that is at least `stale_days` ago. Every accepted value since then is the
-/// same, and no two of them lie further apart than `gap_days_max`.
+/// Since when the case's metric has had its current value, if that is at least `stale_days` ago. Every accepted value
+/// since then is the same, and no two of them are further apart than `gap_days_max`.
 pub(super) fn unchanged_since(case: &Case<'_>) -> Option<NaiveDate> {
     let date = case.subject.metric_date;
     let value = case.value?.as_f64()?;
@@ -92,7 +93,7 @@ pub(super) fn unchanged_since(case: &Case<'_>) -> Option<NaiveDate> {
     Some(since)
 }
 
-/// Another metric of the account that has had a different value since `since`.
+/// Another metric of the account whose value has changed since `since`.
 pub(super) fn another_that_moved(case: &Case<'_>, since: NaiveDate) -> Option<String> {
     let subject = case.subject;
     let others = subject.normalised.values.iter().filter(|(name, _)| name.as_str() != case.metric);

@@ -1,6 +1,6 @@
-//! What an operator can change about validation: severities, weights and thresholds, for all platforms and for one.
+//! Configuration of validation: severities, weights and thresholds, for all platforms and for one.
 //!
-//! A configuration that names an unknown rule, or a weight that makes no sense, can't be read at all.
+//! A configuration with an unknown rule or an invalid weight can't be parsed.
 
 use std::collections::BTreeMap;
 
@@ -10,28 +10,28 @@ use backline_model::{Platform, Severity};
 
 use super::rules::{RULES, Rule};
 
-/// Everything that can be changed about validation.
+/// Configuration of validation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ValidationConfig {
-    /// Rule id → change, for all platforms.
+    /// Changes to rules by their ids, for all platforms.
     #[serde(skip_serializing_if = "RuleChanges::is_empty")]
     pub rules: RuleChanges,
-    /// For all platforms.
+    /// Thresholds for all platforms.
     pub thresholds: Thresholds,
-    /// What differs on one platform.
+    /// Configuration of single platforms.
     #[serde(rename = "platform", skip_serializing_if = "BTreeMap::is_empty")]
     pub platforms: BTreeMap<Platform, PlatformValidation>,
 }
 
-/// What differs on one platform.
+/// Configuration of one platform.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PlatformValidation {
-    /// Rule id → change; a field left out falls back to the change for all platforms.
+    /// Changes to rules by their ids. A missing field falls back to the change for all platforms.
     #[serde(skip_serializing_if = "RuleChanges::is_empty")]
     pub rules: RuleChanges,
-    /// A field left out falls back to the threshold for all platforms.
+    /// Thresholds. A missing field falls back to the threshold for all platforms.
     pub thresholds: ThresholdChanges,
 }
 
@@ -42,39 +42,40 @@ pub struct RuleChange {
     /// `note`, `warning` or `error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
-    /// What it takes from the quality score, 0 to 1. None, with a changed severity, means that severity's usual weight.
+    /// What the rule subtracts from the quality score, 0 to 1. `None` with a changed severity means that severity's
+    /// usual weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
 }
 
-/// Changes by rule id; only ids of the table, weights from 0 to 1, and severities that the rule may have.
+/// Changes by rule id: only ids of the table, weights from 0 to 1, and severities that the rule may have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, RuleChange>", into = "BTreeMap<String, RuleChange>")]
 pub struct RuleChanges(BTreeMap<String, RuleChange>);
 
-/// What is wrong with a change to a rule.
+/// Why a change to a rule is not valid.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum RuleChangeError {
     /// No such rule.
     #[error("there is no validation rule '{given}'; the rules are {known}")]
     Unknown {
-        /// What was written.
+        /// The id that was given.
         given: String,
-        /// All ids.
+        /// All valid ids.
         known: String,
     },
-    /// Not a share of the score.
+    /// The weight is not a share of the score.
     #[error("the weight {weight} of validation rule '{rule}' is not between 0 and 1")]
     Weight {
-        /// Which rule.
+        /// Id of the rule.
         rule: String,
-        /// What was written.
+        /// The weight that was given.
         weight: f64,
     },
-    /// What the rule finds can't be stored.
+    /// The severity would let values pass that can't be stored.
     #[error("validation rule '{rule}' must stay an error: what it finds can't be stored; change its weight instead")]
     Fixed {
-        /// Which rule.
+        /// Id of the rule.
         rule: String,
     },
 }
@@ -113,14 +114,14 @@ impl From<RuleChanges> for BTreeMap<String, RuleChange> {
 
 macro_rules! thresholds {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr,)*) => {
-        /// The numbers that rules compare with.
+        /// Thresholds that rules compare with.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Thresholds {
             $($(#[$doc])* pub $name: $type,)*
         }
 
-        /// Thresholds of one platform, where they differ.
+        /// Thresholds of one platform that differ.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct ThresholdChanges {
@@ -142,19 +143,19 @@ macro_rules! thresholds {
 }
 
 thresholds! {
-    /// Highest engagement rate that is believed, in percent.
+    /// Highest engagement rate that is accepted, in percent.
     engagement_rate_max: f64 = 100.0,
-    /// Engagement rate that is remarkable, in percent.
+    /// Engagement rate that is worth a warning, in percent.
     engagement_rate_high: f64 = 20.0,
-    /// Fastest believable growth of followers, in percent a day.
+    /// Fastest plausible growth of followers, in percent a day.
     followers_growth_percent_max: f64 = 100.0,
-    /// Fastest believable fall of followers, in percent a day.
+    /// Fastest plausible fall of followers, in percent a day.
     followers_fall_percent_max: f64 = 10.0,
-    /// Days after which an earlier value says nothing about the speed of a change.
+    /// Days after which an earlier value is too old to compare with.
     gap_days_max: u16 = 14,
-    /// Days without any change after which a source counts as stale.
+    /// Days without a change after which a source counts as stale.
     stale_days: u16 = 14,
-    /// Metrics that move only when the artist does something, and so may stand still.
+    /// Metrics that change only when the artist does something, and so may stay the same.
     stale_exempt: Vec<String> = ["following", "posts_count", "recent_releases"].map(str::to_owned).to_vec(),
     /// Longest text, in characters.
     text_chars_max: usize = 500,
@@ -187,14 +188,14 @@ impl ValidationConfig {
             .unwrap_or_default();
         let severity = here.severity.or(everywhere.severity).unwrap_or(rule.severity);
         let usual = if severity == rule.severity { rule.weight } else { usual_weight(severity) };
-        // A weight set for all platforms belongs to the severity it was set with.
+        // A weight for all platforms belongs to the severity that it was set with.
         let weight_everywhere =
             everywhere.weight.filter(|_| here.severity.is_none() || here.severity == everywhere.severity);
         Judgement { severity, weight: here.weight.or(weight_everywhere).unwrap_or(usual) }
     }
 }
 
-/// What a rule of this severity takes from the score, unless the table or the configuration says otherwise.
+/// What a rule of this severity subtracts from the score, unless the table or the configuration says otherwise.
 pub(super) const fn usual_weight(severity: Severity) -> f64 {
     match severity {
         Severity::Note => 0.0,

@@ -1,7 +1,9 @@
-//! Judges normalised metrics by a table of rules before anything is stored. Native, pure, always run.
+//! Validation: judges conformed metrics by a table of rules before anything is stored. Native code, pure, and always
+//! run.
 //!
-//! An **error** withholds the metric it is about and nothing else; a **warning** lowers the quality score; a **note** is recorded.
-//! No value is ever clamped or replaced. The rules are in [`rules`], what an operator can change about them in [`config`].
+//! An **error** withholds the metric that it is about and nothing else; a **warning** lowers the quality score; a
+//! **note** is recorded. No value is ever clamped or replaced. The rules are in [`rules`], and their configuration is
+//! in [`config`].
 
 mod comparison;
 pub mod config;
@@ -21,58 +23,59 @@ pub use config::ValidationConfig;
 use config::{Judgement, Thresholds};
 use rules::{AppliesTo, RULES, Rule};
 
-/// What is judged, and against what.
+/// The metrics that are judged, and what they are compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// Whose numbers.
+    /// Account that the numbers belong to.
     pub account_id: AccountId,
-    /// Whose artist.
+    /// Artist that the account belongs to.
     pub artist_id: ArtistId,
-    /// Where.
+    /// Platform of the account.
     pub platform: &'a Platform,
     /// The logical date.
     pub metric_date: NaiveDate,
-    /// The numbers.
+    /// The conformed metrics.
     pub normalised: &'a Normalised,
     /// The account's accepted values of other dates.
     pub history: &'a History,
-    /// The catalogue and the definition breaks.
+    /// Manifest with the catalogue and the definition breaks.
     pub manifest: &'a Manifest,
 }
 
-/// A value that an error withheld, as the connector sent it. A number that is not finite is kept as text, since JSON has no such numbers.
+/// A value that an error withheld, as the connector reported it. A number that is not finite is kept as text, since
+/// JSON has no such numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Withheld {
-    /// As the connector named it.
+    /// Name of the metric, as the connector reported it.
     pub metric: String,
-    /// As the connector sent it.
+    /// The value, as the connector reported it.
     pub value: Value,
-    /// Which rule withheld it.
+    /// Id of the rule that withheld it.
     pub rule: String,
 }
 
-/// What may be stored, what may not, and why.
+/// Result of validation: what may be stored, what may not, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// Accepted values.
+    /// Accepted values by metric.
     pub values: BTreeMap<MetricName, Value>,
-    /// Why the others are missing; `rejected:<rule>` for withheld ones.
+    /// Reasons why the others are missing; `rejected:<rule>` for withheld ones.
     pub absent: BTreeMap<MetricName, Absence>,
     /// Every rule that fired, in the table's order.
     pub findings: Vec<Finding>,
-    /// For quarantine.
+    /// Values to put into quarantine.
     pub withheld: Vec<Withheld>,
-    /// 1 − Σ weights of the rules that fired, each counted once, not below 0; two decimals.
+    /// 1 − Σ weights of the rules that fired, each counted once; at least 0, two decimals.
     pub quality_score: f64,
 }
 
-/// One thing a rule is asked about.
+/// One thing that a rule is checked on.
 struct Case<'a> {
     subject: &'a Subject<'a>,
     thresholds: &'a Thresholds,
-    /// The metric's name as reported; empty for the row as a whole.
+    /// The metric's name as reported; empty if the case is the whole row.
     metric: &'a str,
-    /// Nothing for the row as a whole, and for a misfit that is an absence.
+    /// `None` for the whole row, and for a misfit that is an absence.
     value: Option<&'a Value>,
     entry: Option<&'a MetricEntry>,
     misfit: Option<&'a Reported>,
@@ -84,8 +87,8 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
     let thresholds = config.thresholds_for(subject.platform);
     let mut findings = Vec::new();
     let mut fired: BTreeMap<&'static str, Judgement> = BTreeMap::new();
-    // (Metric, whether it is a misfit) → the first error that fired on it, which names the absence. A misfit and a value can share a
-    // name: a reported engagement rate says nothing against the host's own.
+    // (Metric, whether it is a misfit) → the first error that fired on it, which names the absence. A misfit and a
+    // value can have the same name: a reported engagement rate does not affect the host's own.
     let mut rejected: BTreeMap<(&str, bool), &'static str> = BTreeMap::new();
     let mut row_rejected_by: Option<&'static str> = None;
 
@@ -142,7 +145,8 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
 }
 
 impl Verdict {
-    /// Puts a value aside. A metric that has an accepted value all the same keeps it: the host computes the engagement rate whatever is reported.
+    /// Withholds a value. A metric that also has an accepted value keeps it: the host computes the engagement rate
+    /// whatever is reported.
     fn withhold(&mut self, metric: &str, value: &Value, rule: &'static str) {
         self.withheld.push(Withheld {
             metric: text::shown(metric),
@@ -162,7 +166,7 @@ fn quality_score(weights: impl Iterator<Item = f64>) -> f64 {
     (score.max(0.0) * 100.0).round() / 100.0
 }
 
-/// What a rule is asked about, by what it applies to.
+/// The cases that a rule is checked on.
 fn cases<'a>(rule: &Rule, subject: &'a Subject<'a>, thresholds: &'a Thresholds) -> Vec<Case<'a>> {
     let case = |metric, value, misfit| Case {
         subject,
@@ -176,7 +180,7 @@ fn cases<'a>(rule: &Rule, subject: &'a Subject<'a>, thresholds: &'a Thresholds) 
         return vec![case("", None, None)];
     }
     if rule.applies_to == AppliesTo::Misfits {
-        // A metric reported several times is one case, not several.
+        // A metric that was reported several times is one case.
         let mut seen = BTreeSet::new();
         let misfits = subject.normalised.misfits.iter().filter(|misfit| seen.insert(misfit.name.as_str()));
         return misfits.map(|misfit| case(misfit.name.as_str(), misfit.value.as_ref().ok(), Some(misfit))).collect();
@@ -195,7 +199,7 @@ fn cases<'a>(rule: &Rule, subject: &'a Subject<'a>, thresholds: &'a Thresholds) 
         .collect()
 }
 
-/// Scores and quotients may be sent as whole numbers and are no counts for that.
+/// Scores and quotients may be sent as integers, but are not counts.
 fn is_score(case: &Case<'_>) -> bool {
     case.entry.is_some_and(|entry| !entry.kind.is_count())
 }

@@ -9,12 +9,12 @@ use super::comparison::{another_that_moved, days, is_rounding_step, movement, un
 use super::config::usual_weight;
 use super::text;
 
-/// What a rule is asked about.
+/// What a rule is checked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppliesTo {
-    /// The row as a whole, once.
+    /// The whole row, once.
     Row,
-    /// Reports that fit no entry of the catalogue.
+    /// Reports that match no entry of the catalogue.
     Misfits,
     /// One metric.
     Metric(&'static str),
@@ -29,21 +29,22 @@ pub enum AppliesTo {
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
-    /// Stable: it is stored with every finding, in quarantine and in `rejected:<rule>`.
+    /// Id of the rule. It never changes: it is stored with findings, in quarantine and in `rejected:<rule>`.
     pub id: &'static str,
-    /// Unless configured otherwise.
+    /// Severity unless configured.
     pub severity: Severity,
-    /// What it takes from the quality score, unless configured otherwise.
+    /// What it subtracts from the quality score unless configured.
     pub weight: f64,
-    /// False where what the rule finds can't be stored, so that it must stay an error.
+    /// Whether the severity can be configured. `false` if what the rule finds can't be stored, so that it must stay an
+    /// error.
     pub can_change_severity: bool,
-    /// What it is asked about.
+    /// What the rule is checked on.
     pub applies_to: AppliesTo,
-    /// What it looks for, for people.
+    /// What the rule finds, for people.
     pub about: &'static str,
-    /// What to do about a finding.
+    /// What a person should do about a finding.
     pub suggestion: &'static str,
-    /// What it saw, with the numbers, or nothing where all is well.
+    /// Message with the numbers if the rule fires, otherwise `None`.
     pub(super) check: fn(&Case<'_>) -> Option<String>,
 }
 
@@ -88,7 +89,7 @@ pub const RULES: &[Rule] = &[
         weight: ERROR,
         can_change_severity: false,
         applies_to: AppliesTo::Misfits,
-        about: "a number that is infinite or no number at all",
+        about: "a number that is infinite or not a number",
         suggestion: "Report an absence where there is nothing to divide by",
         check: value_not_finite,
     },
@@ -169,7 +170,7 @@ pub const RULES: &[Rule] = &[
         can_change_severity: true,
         applies_to: AppliesTo::Metric(names::LIKES),
         about: "more likes than views on the posts counted",
-        suggestion: "Expect the platform to correct its views; look again in a day or two",
+        suggestion: "Expect the platform to correct its views; check again in a day or two",
         check: likes_exceed_views,
     },
     Rule {
@@ -188,8 +189,8 @@ pub const RULES: &[Rule] = &[
         weight: 0.0,
         can_change_severity: true,
         applies_to: AppliesTo::Texts,
-        about: "a text with U+0000 or over its length, stored without the one and up to the other",
-        suggestion: "Nothing to do; the document keeps the text as it came",
+        about: "a text with U+0000, which is removed, or over its length, which is cut",
+        suggestion: "Nothing to do; the document keeps the original text",
         check: text_cleaned,
     },
 ];
@@ -220,7 +221,7 @@ fn metric_unknown(case: &Case<'_>) -> Option<String> {
 
 fn metric_duplicate(case: &Case<'_>) -> Option<String> {
     let times = case.subject.normalised.misfits.iter().filter(|misfit| misfit.name == case.metric).count();
-    (times > 1).then(|| format!("'{}' was reported {times} times; none of them is taken", text::shown(case.metric)))
+    (times > 1).then(|| format!("'{}' was reported {times} times; none of them is used", text::shown(case.metric)))
 }
 
 fn value_not_finite(case: &Case<'_>) -> Option<String> {
@@ -303,7 +304,8 @@ fn counter_fell(case: &Case<'_>) -> Option<String> {
     has_fallen.then(|| format!("{} fell {}", case.metric, movement.describe()))
 }
 
-/// Likes and views are of the same posts only where the views cover at least as many posts, and where both are sums of one kind.
+/// Likes and views are only about the same posts if the views cover at least as many posts, and if both are sums of the
+/// same kind.
 fn likes_exceed_views(case: &Case<'_>) -> Option<String> {
     let normalised = case.subject.normalised;
     let likes = case.value?.as_i64()?;
@@ -319,7 +321,7 @@ fn likes_exceed_views(case: &Case<'_>) -> Option<String> {
     (likes > views && are_alike && is_covered).then(|| format!("{likes} likes on posts with {views} {metric}"))
 }
 
-/// 0 stands still by nature, and so does a number that the platform rounds.
+/// 0 stays the same naturally, and so does a number that the platform rounds.
 fn stale_source(case: &Case<'_>) -> Option<String> {
     let count = case.value?.as_i64()?;
     let may_stand_still = count == 0

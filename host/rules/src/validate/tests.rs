@@ -1,4 +1,4 @@
-//! Every rule of the table fires on what it is for and stays silent on what it is not for.
+//! Every rule of the table fires on the cases that it is for, and on no others.
 
 use uuid::Uuid;
 
@@ -6,7 +6,7 @@ use super::*;
 use backline_model::fixtures::{day, ints, manifest, manifest_with_rounded_followers, name};
 use backline_model::snapshot::Coverage;
 
-/// One account on one day, to be judged.
+/// One account on one day.
 struct Account {
     artist: u128,
     account: u128,
@@ -60,7 +60,7 @@ impl Account {
         self
     }
 
-    /// The same values on each of the last `days` days.
+    /// Adds the same values on each of the last `days` days.
     fn after_days(mut self, days: u64, values: &[(&str, i64)]) -> Self {
         for ago in 1..=days {
             self.history.insert(day(self.date) - chrono::Days::new(ago), ints(values), None);
@@ -114,7 +114,7 @@ fn views_and_likes(views: i64, likes: i64) -> Account {
     Account::counts(&[("content_views", views), ("likes", likes)])
 }
 
-/// Rule → cases on which it, and no other rule, must fire; and cases on which none may.
+/// Each rule with cases on which it, and no other rule, must fire, and cases on which none may.
 fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
     let followers = |before: i64, date: &str, now: i64| {
         Account::counts(&[("followers", now)]).after(date, &[("followers", before)])
@@ -185,14 +185,14 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
             ],
             vec![
                 followers(1000, "2026-11-19", 2000),
-                // As much over ten days is 7 % a day.
+                // The same growth over ten days is 7 % a day.
                 followers(1000, "2026-11-10", 2001),
-                // 15 days ago says nothing about the speed.
+                // A value from 15 days ago is too old to compare with.
                 followers(1, "2026-11-05", 1_000_000_000),
-                // No rate from nothing.
+                // There is no rate from nothing.
                 followers(0, "2026-11-19", 1_000_000),
                 Account::counts(&[("followers", 1_000_000)]),
-                // A later date is no past.
+                // A later date is not an earlier value.
                 followers(1000, "2026-11-21", 5000),
                 // Across a definition break.
                 followers(1000, "2026-11-19", 5000).on("2026-03-10").after("2026-03-09", &[("followers", 1000)]),
@@ -204,7 +204,7 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
                 followers(1000, "2026-11-19", 899),
                 followers(1000, "2026-11-19", 0),
                 followers(1000, "2026-11-18", 800),
-                // Two steps of one significant figure, and a number that is not rounded at all.
+                // Two steps of one significant figure, and a number that is not rounded.
                 rounded(3000, 1000, 1),
                 rounded(1000, 100, 1),
                 rounded(5, 4, 3),
@@ -215,7 +215,7 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
                 followers(1000, "2026-11-05", 1),
                 followers(0, "2026-11-19", 0),
                 Account::counts(&[("followers", 10)]).on("2026-03-10").after("2026-03-09", &[("followers", 1000)]),
-                // One rounding step: the true number may hardly have moved.
+                // One rounding step: the true number may hardly have changed.
                 rounded(3000, 2000, 1),
                 rounded(1000, 900, 1),
             ],
@@ -229,7 +229,7 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
             vec![
                 Account::counts(&[("total_views", 100)]).after("2026-11-19", &[("total_views", 100)]),
                 Account::counts(&[("total_views", 1)]).on("2026-08-27").after("2026-08-26", &[("total_views", 100)]),
-                // Sums over a window fall as posts leave it.
+                // Sums over a window fall when posts leave it.
                 Account::counts(&[("content_views", 1)]).after("2026-11-19", &[("content_views", 100)]),
             ],
         ),
@@ -255,9 +255,9 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
             vec![
                 views_and_likes(17, 17),
                 Account::counts(&[("likes", 17)]),
-                // The likes are of more posts than the views.
+                // The likes are about more posts than the views.
                 views_and_likes(1, 17).covering("content_views", 2).covering("likes", 3),
-                // A lifetime total of likes against a window's views.
+                // A lifetime total of likes and views of a window.
                 Account {
                     manifest: {
                         let mut manifest = manifest();
@@ -274,7 +274,7 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
             vec![
                 Account::counts(&[("followers", 500), ("likes", 9)])
                     .after_days(14, &[("followers", 500), ("likes", 8)]),
-                // Weekly collection shows it too.
+                // Weekly collection shows it as well.
                 Account::counts(&[("followers", 500), ("likes", 9)])
                     .after("2026-11-13", &[("followers", 500), ("likes", 9)])
                     .after("2026-11-06", &[("followers", 500), ("likes", 8)]),
@@ -283,17 +283,17 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
                 // 13 days are not 14.
                 Account::counts(&[("followers", 500), ("likes", 9)])
                     .after_days(13, &[("followers", 500), ("likes", 8)]),
-                // Nothing moves at all: an account at rest.
+                // Nothing changes at all: an inactive account.
                 Account::counts(&[("followers", 500), ("likes", 8)])
                     .after_days(20, &[("followers", 500), ("likes", 8)]),
-                // It moved in between.
+                // It changed in between.
                 Account::counts(&[("followers", 500), ("likes", 9)])
                     .after_days(20, &[("followers", 500), ("likes", 8)])
                     .after("2026-11-12", &[("followers", 501)]),
-                // Too long unobserved to tell.
+                // Not observed for too long.
                 Account::counts(&[("followers", 500), ("likes", 9)])
                     .after("2026-11-01", &[("followers", 500), ("likes", 8)]),
-                // An artist who does not post; a number that is rounded; nothing to move.
+                // An artist who does not post; a number that is rounded; nothing that could change.
                 Account::counts(&[("posts_count", 5), ("likes", 9)])
                     .after_days(20, &[("posts_count", 5), ("likes", 8)]),
                 Account::counts(&[("subscribers", 2_300_000), ("likes", 9)])
@@ -318,7 +318,7 @@ fn table() -> Vec<(&'static str, Vec<Account>, Vec<Account>)> {
 }
 
 #[test]
-fn every_rule_fires_on_what_it_is_for_and_on_nothing_else() {
+fn every_rule_fires_on_its_own_cases_and_on_no_others() {
     for (rule, fires, silent) in table() {
         for (index, account) in fires.iter().enumerate() {
             let fired = account.fired();
@@ -338,7 +338,7 @@ fn every_rule_of_the_table_is_exercised() {
 }
 
 #[test]
-fn severities_are_those_of_the_semantics() {
+fn severities_are_those_of_the_table() {
     let of = |severity| RULES.iter().filter(|rule| rule.severity == severity).map(|rule| rule.id).collect::<Vec<_>>();
     let errors = [
         "identity-missing",
@@ -437,7 +437,7 @@ fn a_reported_engagement_rate_leaves_the_hosts_own_in_place() {
 }
 
 impl Account {
-    /// A misfit beside a value that the host computed.
+    /// A misfit with the name of a value that the host computed.
     fn and_misfit_of_computed(mut self, metric: &str, value: Value) -> Self {
         self.normalised.misfits.push(Reported { name: metric.to_owned(), value: Ok(value), coverage: None });
         self
@@ -498,7 +498,7 @@ fn severities_weights_and_thresholds_are_configurable_globally_and_per_platform(
 }
 
 #[test]
-fn a_configuration_that_makes_no_sense_can_not_be_read() {
+fn an_invalid_configuration_can_not_be_parsed() {
     let problem = |toml: &str| toml::from_str::<ValidationConfig>(toml).unwrap_err().to_string();
     assert!(
         problem("[rules.follower-jump]\nweight = 0")

@@ -1,13 +1,13 @@
-//! Texts as they can be stored and shown. PostgreSQL refuses U+0000 in any text, and platforms really send it.
+//! Text that can be stored and shown. PostgreSQL refuses U+0000 in text, and some platforms send it.
 
 use backline_model::Value;
 
 use super::config::Thresholds;
 
-/// Most characters of a name or value that a message shows.
+/// Most characters of a name or value in a message.
 const SHOWN_CHARS_MAX: usize = 80;
 
-/// The value as it is stored, or nothing where it can stay as it is.
+/// The value that can be stored; `None` if it can stay as it is.
 pub(super) fn cleaned(value: &Value, thresholds: &Thresholds) -> Option<Value> {
     let clean =
         |text: &str| -> String { text.chars().filter(|c| *c != '\0').take(thresholds.text_chars_max).collect() };
@@ -19,7 +19,7 @@ pub(super) fn cleaned(value: &Value, thresholds: &Thresholds) -> Option<Value> {
     (cleaned != *value).then_some(cleaned)
 }
 
-/// A text for a message: without control characters, and short.
+/// A text for a message: short, and without control characters.
 pub(super) fn shown(text: &str) -> String {
     let mut shown: String = text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect();
     if text.chars().filter(|c| !c.is_control()).nth(SHOWN_CHARS_MAX).is_some() {
@@ -28,7 +28,7 @@ pub(super) fn shown(text: &str) -> String {
     shown
 }
 
-/// A withheld value in a form that JSON and PostgreSQL can hold.
+/// A withheld value in a form that JSON and PostgreSQL can store.
 pub(super) fn storable(value: &Value) -> Value {
     let without_nul = |text: &str| text.replace('\0', "");
     match value {

@@ -88,8 +88,8 @@ fn print_comparison(comparison: &Comparison) -> Result<(), Failure> {
     for failure in &comparison.failures {
         print::line(&format!("  {}: {}", failure.account, failure.message))?;
     }
-    if comparison.mended > 0 {
-        print::line(&format!("{} that failed before would not fail", print::count(comparison.mended, "account")))?;
+    if comparison.fixed > 0 {
+        print::line(&format!("{} that failed before would not fail", print::count(comparison.fixed, "account")))?;
     }
     if !comparison.differs() {
         print::line("no difference")?;

@@ -13,7 +13,7 @@ use backline_model::{
     AccountId, Candidate, Digest, DocumentId, Event, Fetched, GrowthRow, History, Manifest, MetricName, MetricsRow,
     Quarantined, RunId, Snapshot, Window,
 };
-use backline_rules::conform::normalise;
+use backline_rules::conform::conform;
 use backline_rules::growth::{self, SignificanceConfig};
 use backline_rules::validate::{self, Subject, ValidationConfig};
 use backline_store::AccountPast;
@@ -72,7 +72,7 @@ pub struct EvaluatedRow {
 
 /// Normalise → validate → merge with the date's earlier observation → growth → events.
 pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> EvaluatedRow {
-    let normalised = normalise(snapshot, context.manifest);
+    let normalised = conform(snapshot, context.manifest);
     let verdict = validate::validate(
         &Subject {
             account_id: context.account.account_id,

@@ -247,7 +247,7 @@ impl CredentialManager {
             if is_final {
                 self.announce_end(current, secret, now).await?;
             }
-            self.store.release_refresh(current.id, &lease.owner, secret.try_again_at(now, rand::random())).await?;
+            self.store.release_refresh(current.id, &lease.owner, secret.retry_at(now, rand::random())).await?;
             return Ok(Renewal::Failed(meaning));
         }
         let account = match current.account_id {

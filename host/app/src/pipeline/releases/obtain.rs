@@ -235,7 +235,7 @@ async fn pull_component(config: &Config, reference: &OciReference) -> Result<Fet
         login: registry.username.as_deref().zip(registry.password.as_deref()),
         component_bytes_max: bytes_max,
         signature_bytes_max: SIGNATURE_BYTES_MAX as u64,
-        patience: Duration::from_millis(config.gateway.request_timeout_ms),
+        timeout: Duration::from_millis(config.gateway.request_timeout_ms),
     };
     let artifact = pull(&wanted).await.map_err(|error| match error {
         RegistryError::TooLarge { bytes_max: limit, .. } if limit == bytes_max => ObtainError::TooLarge { bytes_max },

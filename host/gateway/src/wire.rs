@@ -1,0 +1,229 @@
+//! The HTTP clients: one request, one answer.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::dns::Resolve;
+use reqwest::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use reqwest::{Client, ClientBuilder, redirect};
+use url::Url;
+
+use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
+use super::config::GatewayConfig;
+use super::error::{GatewayError, SendError};
+use backline_model::manifest::Method;
+
+/// Idle connections kept per host. A host with HTTP/2 needs one; the others are for hosts without it.
+const IDLE_CONNECTIONS_PER_HOST_MAX: usize = 32;
+
+/// How long an idle connection is kept. Shorter than the usual 60 to 120 seconds of servers, so that they rarely close
+/// one that is about to be used.
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// A request as it is sent to the network. May hold a secret, hence no `Debug`.
+pub(super) struct WireRequest {
+    pub(super) method: Method,
+    /// URL of the request; a route may connect elsewhere.
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) destination: Destination,
+}
+
+/// An answer as it was received, decompressed.
+pub(super) struct WireResponse {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why an attempt has no answer.
+pub(super) enum Fault {
+    /// The name resolves to an address that is not public.
+    Refused(AddressError),
+    /// No connection was made.
+    NotConnected(String),
+    /// There was no complete answer in time.
+    TimedOut,
+    /// The connection broke, or the answer was not valid HTTP.
+    Broken(String),
+    /// The answer has more bytes than allowed.
+    TooLarge(u64),
+}
+
+impl From<Fault> for SendError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(error) => Self::Denied(error.to_string()),
+            Fault::NotConnected(text) | Fault::Broken(text) => Self::Unreachable(text),
+            Fault::TimedOut => Self::TimedOut,
+            Fault::TooLarge(limit) => Self::TooLarge(limit),
+        }
+    }
+}
+
+/// The HTTP clients of the process.
+pub(super) struct Wire {
+    /// Connects to public addresses only.
+    public: Client,
+    /// Connects to any address; built only if the configuration has exceptions.
+    any: Option<Client>,
+    request_timeout: Duration,
+    body_bytes_max: u64,
+}
+
+impl Wire {
+    pub(super) fn new(config: &GatewayConfig, addresses: &AddressPolicy) -> Result<Self, GatewayError> {
+        // Fails if a provider is already installed, which is equally good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let any = if addresses.has_exceptions() { Some(client(config, None)?) } else { None };
+        Ok(Self {
+            public: client(config, Some(PublicOnly))?,
+            any,
+            request_timeout: config.request_timeout(),
+            body_bytes_max: config.body_bytes_max,
+        })
+    }
+
+    /// Sends a request once and reads the whole answer.
+    pub(super) async fn attempt(&self, request: &WireRequest) -> Result<WireResponse, Fault> {
+        match tokio::time::timeout(self.request_timeout, self.exchange(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Fault::TimedOut),
+        }
+    }
+
+    /// Sends a request once with its own timeout, and reads only the beginning of the answer: for receivers of which
+    /// only the status matters.
+    pub(super) async fn attempt_briefly(
+        &self,
+        request: &WireRequest,
+        timeout: Duration,
+        bytes_max: u64,
+    ) -> Result<WireResponse, Fault> {
+        let begin = async {
+            let mut response = self.open(request).await?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            let mut body = Vec::new();
+            // The status is known, whatever happens to the rest.
+            while let Ok(Some(chunk)) = response.chunk().await {
+                let room = usize::try_from(bytes_max).unwrap_or(usize::MAX) - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() >= room {
+                    break;
+                }
+            }
+            Ok(WireResponse { status, headers, body })
+        };
+        tokio::time::timeout(timeout, begin).await.unwrap_or(Err(Fault::TimedOut))
+    }
+
+    /// Sends a request and returns the response before its body.
+    async fn open(&self, request: &WireRequest) -> Result<reqwest::Response, Fault> {
+        let (client, url, host) = match (&request.destination, &self.any) {
+            (Destination::Public, _) | (_, None) => (&self.public, request.url.clone(), None),
+            (Destination::Exempt, Some(any)) => (any, request.url.clone(), None),
+            (Destination::Route(base), Some(any)) => (any, routed(&request.url, base), Some(authority(&request.url))),
+        };
+        let mut builder = client.request(wire_method(request.method), url).headers(request.headers.clone());
+        if let Some(host) = host {
+            let host =
+                HeaderValue::from_str(&host).map_err(|_| Fault::Broken("the host is not a valid header".into()))?;
+            builder = builder.header(HOST, host);
+        }
+        if let Some(body) = &request.body {
+            builder = builder.body(body.clone());
+        }
+        builder.send().await.map_err(|error| self.fault(error))
+    }
+
+    async fn exchange(&self, request: &WireRequest) -> Result<WireResponse, Fault> {
+        let mut response = self.open(request).await?;
+        let declared =
+            response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if request.method != Method::Head && declared.is_some_and(|length| length > self.body_bytes_max) {
+            return Err(Fault::TooLarge(self.body_bytes_max));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(error))? {
+            // Chunks arrive decompressed, so a small answer that unpacks to gigabytes ends here.
+            if (body.len() + chunk.len()) as u64 > self.body_bytes_max {
+                return Err(Fault::TooLarge(self.body_bytes_max));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(WireResponse { status: response.status().as_u16(), headers: response.headers().clone(), body })
+    }
+
+    fn fault(&self, error: reqwest::Error) -> Fault {
+        // The URL may hold a secret and is never part of a message.
+        let error = error.without_url();
+        let mut chain = Vec::new();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            if let Some(refused) = inner.downcast_ref::<AddressError>() {
+                return Fault::Refused(refused.clone());
+            }
+            chain.push(inner.to_string());
+            cause = inner.source();
+        }
+        let text = if chain.is_empty() { error.to_string() } else { chain.join(": ") };
+        if error.is_connect() {
+            Fault::NotConnected(text)
+        } else if error.is_timeout() {
+            Fault::TimedOut
+        } else if error.is_builder() {
+            Fault::Broken(format!("the request can't be sent: {text}"))
+        } else {
+            Fault::Broken(format!("the connection broke before the answer was complete: {text}"))
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that may")]
+fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client, GatewayError> {
+    let builder: ClientBuilder = Client::builder()
+        .user_agent(concat!("backline/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(config.connect_timeout())
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST_MAX)
+        .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT);
+    let builder = match resolver {
+        Some(resolver) => {
+            builder.https_only(true).dns_resolver(std::sync::Arc::new(resolver) as std::sync::Arc<dyn Resolve>)
+        }
+        None => builder,
+    };
+    builder.build().map_err(|error| {
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        GatewayError::Client(format!("{error}: {cause}"))
+    })
+}
+
+/// The URL to connect to: the route's base with the path and query of the request.
+fn routed(meant: &Url, base: &Url) -> Url {
+    let mut url = base.clone();
+    url.set_path(meant.path());
+    url.set_query(meant.query());
+    url
+}
+
+/// The host, and the port if it is not the default.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn wire_method(method: Method) -> reqwest::Method {
+    match method {
+        Method::Get => reqwest::Method::GET,
+        Method::Head => reqwest::Method::HEAD,
+        Method::Post => reqwest::Method::POST,
+        Method::Put => reqwest::Method::PUT,
+        Method::Patch => reqwest::Method::PATCH,
+        Method::Delete => reqwest::Method::DELETE,
+    }
+}

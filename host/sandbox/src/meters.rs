@@ -1,0 +1,220 @@
+//! Meters of one call: CPU time, memory, pending requests and the log. They outlive the call's store.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use super::config::SandboxConfig;
+use backline_model::text::printable;
+
+/// Size that every log line counts in addition to its text, so that empty lines are limited too.
+const LOG_LINE_OVERHEAD_BYTES: u64 = 16;
+
+/// Level of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// For the author of the connector.
+    Debug,
+    /// For information.
+    Info,
+    /// Something is unusual.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// One line of a connector's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Level of the line.
+    pub level: LogLevel,
+    /// Text without control characters, so that it can't disturb a terminal.
+    pub message: String,
+}
+
+/// What a call used. Outlives its store.
+#[derive(Debug)]
+pub(super) struct Meters {
+    /// CPU time of the call.
+    pub(super) cpu: CpuMeter,
+    /// Log of the connector.
+    pub(super) log: Log,
+    /// Highest sum of the memories and tables, in bytes.
+    pub(super) memory_bytes_peak: AtomicU64,
+    /// Whether more memory was refused.
+    pub(super) memory_refused: AtomicBool,
+    /// Size of the requests that wait or are running, in bytes.
+    pub(super) requests_bytes: AtomicU64,
+}
+
+impl Meters {
+    pub(super) fn new(config: &SandboxConfig) -> Arc<Self> {
+        Arc::new(Self {
+            cpu: CpuMeter::new(),
+            log: Log::new(config.log_bytes_max),
+            memory_bytes_peak: AtomicU64::new(0),
+            memory_refused: AtomicBool::new(false),
+            requests_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts a request against the limit; `None` if it does not fit.
+    pub(super) fn hold_request(self: &Arc<Self>, bytes: u64, limit: u64) -> Option<HeldRequest> {
+        let before = self.requests_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let held = HeldRequest { meters: Arc::clone(self), bytes };
+        (before.saturating_add(bytes) <= limit).then_some(held)
+    }
+}
+
+/// The counted size of a request. Dropping it ends the count, whether the request was answered or cancelled.
+pub(super) struct HeldRequest {
+    meters: Arc<Meters>,
+    bytes: u64,
+}
+
+impl Drop for HeldRequest {
+    fn drop(&mut self) {
+        self.meters.requests_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Measures the CPU time of a call: the time that its thread spends inside polls of its future, the only place where
+/// its code runs. Waiting for the network, for the executor or for a core is not counted.
+#[derive(Debug)]
+pub(super) struct CpuMeter {
+    busy_ns: AtomicU64,
+    /// CPU time of the thread when the current poll began; [`CpuMeter::IDLE`] outside of polls.
+    entered_ns: AtomicU64,
+}
+
+impl CpuMeter {
+    const IDLE: u64 = u64::MAX;
+
+    fn new() -> Self {
+        Self { busy_ns: AtomicU64::new(0), entered_ns: AtomicU64::new(Self::IDLE) }
+    }
+
+    /// Runs one poll and measures it. A poll begins and ends on the same thread, so the thread's clock is exact.
+    pub(super) fn measure<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let entered = thread_cpu_ns();
+        self.entered_ns.store(entered, Ordering::Relaxed);
+        let result = poll();
+        self.entered_ns.store(Self::IDLE, Ordering::Relaxed);
+        self.busy_ns.fetch_add(thread_cpu_ns().saturating_sub(entered), Ordering::Relaxed);
+        result
+    }
+
+    /// CPU time in milliseconds, including the current poll. Must be called on the thread of that poll.
+    pub(super) fn busy_ms(&self) -> u64 {
+        let entered = self.entered_ns.load(Ordering::Relaxed);
+        let current = if entered == Self::IDLE { 0 } else { thread_cpu_ns().saturating_sub(entered) };
+        (self.busy_ns.load(Ordering::Relaxed) + current) / 1_000_000
+    }
+}
+
+/// CPU time of this thread, in nanoseconds.
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// A log with a size limit. What does not fit is cut off with a note; a call never fails because of its log.
+#[derive(Debug)]
+pub(super) struct Log {
+    limit: u64,
+    inner: Mutex<LogInner>,
+}
+
+#[derive(Debug, Default)]
+struct LogInner {
+    lines: Vec<LogLine>,
+    bytes: u64,
+    full: bool,
+}
+
+impl Log {
+    fn new(limit: u64) -> Self {
+        Self { limit, inner: Mutex::default() }
+    }
+
+    /// Appends a line, or as much of it as fits.
+    pub(super) fn write(&self, level: LogLevel, message: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.full {
+            return;
+        }
+        let room = self.limit.saturating_sub(inner.bytes + LOG_LINE_OVERHEAD_BYTES);
+        let fits = usize::try_from(room).unwrap_or(usize::MAX);
+        let kept = if message.len() <= fits { message } else { &message[..message.floor_char_boundary(fits)] };
+        if !kept.is_empty() || message.is_empty() && room > 0 {
+            inner.lines.push(LogLine { level, message: printable(kept) });
+            inner.bytes += kept.len() as u64 + LOG_LINE_OVERHEAD_BYTES;
+        }
+        if kept.len() < message.len() || room == 0 {
+            inner.full = true;
+            let message = format!("the log was cut off here: it has more than log_bytes_max = {} bytes", self.limit);
+            inner.lines.push(LogLine { level: LogLevel::Warn, message });
+        }
+    }
+
+    /// Whether further lines are dropped.
+    pub(super) fn is_full(&self) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).full
+    }
+
+    /// Removes and returns all lines.
+    pub(super) fn take(&self) -> Vec<LogLine> {
+        std::mem::take(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_keeps_what_fits_and_says_that_it_was_cut_off_once() {
+        let log = Log::new(50);
+        log.write(LogLevel::Info, "a\u{1b}[31mé");
+        log.write(LogLevel::Error, &"ü".repeat(100));
+        log.write(LogLevel::Error, "more");
+        let lines = log.take();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0].message, "a\u{fffd}[31mé");
+        assert!(lines[1].message.chars().all(|c| c == 'ü'), "cut between characters");
+        assert!(lines[2].message.contains("log_bytes_max = 50"));
+    }
+
+    #[test]
+    fn only_the_time_inside_a_poll_counts() {
+        let meter = CpuMeter::new();
+        assert_eq!(meter.busy_ms(), 0);
+        meter.measure(|| {
+            while meter.busy_ms() < 3 {
+                std::hint::black_box(());
+            }
+        });
+        let after = meter.busy_ms();
+        assert!(after >= 3);
+        let began = thread_cpu_ns();
+        while thread_cpu_ns() - began < 3_000_000 {
+            std::hint::black_box(());
+        }
+        assert_eq!(meter.busy_ms(), after);
+    }
+}
