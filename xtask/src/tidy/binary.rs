@@ -1,4 +1,5 @@
-//! That the release binary is what operators may run: not built with the feature that tests use to switch bounds off.
+//! That the release binary is what operators may run: without the feature that tests use to switch bounds off, and of
+//! a size that can be handed out.
 
 use anyhow::{Context as _, Result};
 
@@ -6,6 +7,9 @@ use crate::process::{self, say};
 
 /// A text that the host contains only when it is built with the feature `weakened`.
 const MARKER: &[u8] = b"BACKLINE-WEAKENED-BUILD";
+
+/// The greatest size of the binary as it is built.
+const BYTES_MAX: usize = 60_000_000;
 
 /// Checks the release binary where there is one; says whether it may be handed out.
 ///
@@ -18,14 +22,20 @@ pub(crate) fn check() -> Result<bool> {
         return Ok(true);
     }
     let bytes = std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let is_weakened = is_marked(&bytes);
-    if is_weakened {
-        eprintln!(
-            "{}: it was built with the feature `weakened`, which is for tests only; build it again",
-            path.display()
-        );
+    let problem = problem_of(&bytes);
+    if let Some(problem) = &problem {
+        eprintln!("{}: {problem}", path.display());
     }
-    Ok(super::step("release binary", !is_weakened))
+    Ok(super::step("release binary", problem.is_none()))
+}
+
+fn problem_of(bytes: &[u8]) -> Option<String> {
+    if is_marked(bytes) {
+        return Some("it was built with the feature `weakened`, which is for tests only; build it again".to_owned());
+    }
+    let megabytes = |bytes: usize| bytes / 1_000_000;
+    let sizes = (megabytes(bytes.len()), megabytes(BYTES_MAX));
+    (bytes.len() > BYTES_MAX).then(|| format!("it has {} MB, more than {}; see [profile.release]", sizes.0, sizes.1))
 }
 
 /// Whether some bytes contain the marker.
@@ -37,6 +47,15 @@ fn is_marked(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_weakened_or_a_large_binary_is_refused() {
+        assert_eq!(problem_of(&[0; 100]), None);
+        assert_eq!(problem_of(&vec![0; BYTES_MAX]), None);
+        let problem = |bytes: &[u8]| problem_of(bytes).expect("refused");
+        assert!(problem(&vec![0; BYTES_MAX + 1]).contains("60 MB"));
+        assert!(problem(&[&[0; 9], MARKER].concat()).contains("`weakened`"));
+    }
 
     #[test]
     fn the_marker_is_found_wherever_it_stands() {

@@ -75,7 +75,7 @@ pub(crate) fn check(source: &Source) -> Vec<Breach> {
             in_tests = true;
         }
         for (text, problem) in FORBIDDEN_EVERYWHERE {
-            if !is_recorded && line.contains(text) {
+            if !is_recorded && names_absolute(line, text) {
                 breaches.push(breach(index + 1, problem.to_owned()));
             }
         }
@@ -92,6 +92,13 @@ pub(crate) fn check(source: &Source) -> Vec<Breach> {
         }
     }
     breaches
+}
+
+/// Whether a line has a path that begins with a folder, and not only one that has the folder in its middle.
+fn names_absolute(line: &str, folder: &str) -> bool {
+    line.match_indices(folder).any(|(at, _)| {
+        !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '}' | '>' | '*'))
+    })
 }
 
 /// Whether a file begins with `//!`, possibly after a `#!` line.
@@ -167,21 +174,17 @@ pub(crate) fn check_rooms(sources: &[Source], folders: &[&str]) -> Vec<Breach> {
 pub(crate) fn check_suites(sources: &[Source], suites: &[&str]) -> Option<Breach> {
     const OPENING: &str = "The suites are ";
     let path = "CONTRIBUTING.md";
-    let wanted = match suites {
-        [] => String::new(),
-        [only] => (*only).to_owned(),
-        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
-    };
-    let problem = |found: &str| format!("the suites are {wanted}; CONTRIBUTING.md says `{found}`");
+    let wanted = suites.join(", ");
     let text = &sources.iter().find(|source| source.path == path)?.text;
     let Some(at) = text.find(OPENING) else {
         let problem = format!("it does not list the suites; write `{OPENING}{wanted}.`");
         return Some(Breach { path: path.to_owned(), line: 0, problem });
     };
     let listed = text[at + OPENING.len()..].split('.').next().unwrap_or_default();
-    let listed = listed.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line = text[..at].lines().count() + usize::from(text[..at].ends_with('\n'));
-    (listed != wanted).then(|| Breach { path: path.to_owned(), line, problem: problem(&listed) })
+    let names = listed.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty() && *word != "and");
+    let line = text[..at].matches('\n').count() + 1;
+    let problem = || format!("the suites are {wanted}; list these, in this order");
+    (!names.eq(suites.iter().copied())).then(|| Breach { path: path.to_owned(), line, problem: problem() })
 }
 
 /// What the links lead to within the repository, with their lines.
@@ -280,6 +283,8 @@ mod tests {
     #[test]
     fn no_file_names_a_machine_or_is_unfinished() {
         assert_eq!(problems("README.md", concat!("see /ho", "me/me/x\n")), [1]);
+        assert_eq!(problems("README.md", concat!("(/wo", "rk/x) and \"/wo", "rk/x\"\n")), [1]);
+        assert_eq!(problems("README.md", concat!("host/store/src/wo", "rk/x and ../wo", "rk/x\n")), NONE);
         assert_eq!(problems("sdk/src/a.rs", concat!("//! A file.\nto", "do!()\n")), [2]);
     }
 
@@ -333,6 +338,7 @@ mod tests {
             check_suites(&[source], &["unit", "store", "xtask"]).map(|breach| breach.line)
         };
         assert_eq!(check("# A\n\nThe suites are unit,\nstore and xtask. More.\n"), None);
+        assert_eq!(check("The suites are unit, store, xtask.\n"), None);
         assert_eq!(check("# A\n\nThe suites are unit and xtask.\n"), Some(3));
         assert_eq!(check("# A\n\nThe suites are store, unit and xtask.\n"), Some(3), "in their order");
         assert_eq!(check("# A\n"), Some(0));
