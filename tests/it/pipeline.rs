@@ -17,6 +17,7 @@ use serde_json::Value as Json;
 
 use crate::support::components;
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon, platform};
 
 fn date(day: u32) -> NaiveDate {
@@ -161,11 +162,11 @@ async fn a_withheld_value_is_kept_until_an_operator_releases_it() {
             (held.metric.as_str(), held.document_id, held.release),
             ("engagement_rate", row.document_id, row.release)
         );
-        stage.host.release_quarantined(held.id).await.expect("it is released");
+        stage.host.quarantine().release(held.id).await.expect("it is released");
         let row = stage.row(Sim::Tiktok, index, date(18)).await.expect("a row");
         assert_eq!(row.values.get("engagement_rate"), Some(&held.value), "as it was sent, never clamped");
         assert!(!row.absent.contains_key("engagement_rate"));
-        let again = stage.host.release_quarantined(held.id).await.expect_err("it was decided already").to_string();
+        let again = stage.host.quarantine().release(held.id).await.expect_err("it was decided already").to_string();
         assert!(again.contains("released"), "{again}");
     })
     .await;
@@ -430,6 +431,7 @@ async fn an_account_that_is_switched_off_is_left_alone() {
         store.set_account_status(account.id, AccountStatus::Disabled, stage.host.clock().now()).await.expect("set");
         let plan = stage
             .host
+            .planner()
             .plan(&RunRequest { platforms: vec![platform("spotify")], ..Default::default() })
             .await
             .expect("a plan");
@@ -572,7 +574,7 @@ async fn a_released_value_replaces_an_older_one_and_no_newer_one() {
             };
             let result = BatchResult { accounts: vec![result], ..BatchResult::default() };
             store.complete_batch(&lease.expect("it is free"), result, now).await.expect("it is stored");
-            stage.host.release_quarantined(held.id).await.expect("it is released");
+            stage.host.quarantine().release(held.id).await.expect("it is released");
             let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
             assert_eq!(integer(&row, "total_views"), Some(expected), "accepted before: {accepted}; {hours} h");
         }

@@ -10,6 +10,7 @@ use super::{serve, settled};
 use crate::support::components;
 use crate::support::database::each_database;
 use crate::support::fleet::until;
+use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 
 /// Long enough for a slow machine; nothing here takes more than a few seconds.

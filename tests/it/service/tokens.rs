@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::components;
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon, platform};
 
 const TIKTOK_TOKEN: &str = "POST /v2/oauth/token/";
@@ -249,7 +250,7 @@ async fn an_end_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_when_i
             // The second one ends twenty days later: it is first seen five days before that.
             let end = end + TimeDelta::days(20 * i64::from(index));
             let secret = json!({ "token": token, "obtained_at": end - TimeDelta::days(60), "expires_at": end });
-            let set = stage.host.set_credential(&platform("instagram"), "user", Some(account), &secret.to_string()).await;
+            let set = stage.host.credentials().set(&platform("instagram"), "user", Some(account), &secret.to_string()).await;
             set.expect("the token is set");
         }
         let days = async |index: u32| {
@@ -321,7 +322,7 @@ async fn a_dead_token_asks_for_a_new_connection_once_a_death_and_its_account_is_
 
         // Connected anew, and dead anew.
         let secret = json!({ "refresh_token": world.artist(index_of(Trait::TiktokRevoked)).tiktok_refresh_token });
-        let set = stage.host.set_credential(&platform("tiktok"), "user", Some(revoked), &secret.to_string()).await;
+        let set = stage.host.credentials().set(&platform("tiktok"), "user", Some(revoked), &secret.to_string()).await;
         assert_eq!(set.expect("it is set").status, "active");
         assert_eq!(status(&stage, revoked).await, AccountStatus::Active);
         let report = stage.host.refresh_credentials().await.expect("a round");
@@ -419,7 +420,7 @@ async fn a_journal_is_read_before_the_platform_is_asked_and_thrown_away_when_som
         go_to(&stage, after(38, 0));
         crash_between_answer_and_save(&stage, &store, url, Some(state.path())).await;
         let secret = json!({ "refresh_token": "connected-anew-meanwhile" }).to_string();
-        stage.host.set_credential(&platform("tiktok"), "user", Some(artist), &secret).await.expect("it is set");
+        stage.host.credentials().set(&platform("tiktok"), "user", Some(artist), &secret).await.expect("it is set");
         let set = credential(&stage, "tiktok", artist).await;
         let reborn = another(&stage, |_| {}).await;
         assert_eq!(reborn.refresh_credentials().await.expect("a round").replayed, 0);
@@ -516,7 +517,7 @@ async fn the_service_keeps_credentials_by_itself() {
         stage.host.install(&components::plugin("spotify")).await.expect("it is installed");
         let credentials = stage.simulator.world().operator_credentials();
         let spotify = credentials.iter().find(|credential| credential.platform == "spotify").expect("Spotify's client");
-        stage.host.set_credential(&platform("spotify"), "app", None, &spotify.value).await.expect("it is set");
+        stage.host.credentials().set(&platform("spotify"), "app", None, &spotify.value).await.expect("it is set");
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         until("it was exchanged", || asked(&stage, SPOTIFY_TOKEN) == 1).await;
         let saved = async || {

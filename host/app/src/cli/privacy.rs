@@ -82,9 +82,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 None => Identifiers::default(),
             };
             identifier.iter().for_each(|text| identifiers.add(text));
-            identifiers.join(host.identifiers_of(artist).await?);
+            identifiers.join(host.privacy().identifiers_of(artist).await?);
             let found = search(&host, &identifiers, documents).await?;
-            let hidden = host.hidden_tables().await?;
+            let hidden = host.privacy().hidden_tables().await?;
             if json {
                 print::json(&json!({ "searched_for": identifiers.len(), "found": found, "not_searched": hidden }))?;
             } else {
@@ -93,7 +93,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             Ok(exit_of(&found))
         }
         Command::Readmit { artist } => {
-            host.readmit(artist).await?;
+            host.privacy().readmit(artist).await?;
             print::line(&format!(
                 "artist {artist} may come back: import or add the artist again; nothing that was erased does"
             ))?;
@@ -111,7 +111,7 @@ async fn export(host: &Host, artist: ArtistId, out: &Path) -> Outcome {
                 "a zip is no text for a terminal; name a file with --out, or send it on with a pipe",
             ));
         }
-        host.export(artist, io::stdout(), &progress).await?
+        host.privacy().export(artist, io::stdout(), &progress).await?
     } else {
         // Beside its final place, so that it is put there whole or not at all; only its owner can read it.
         let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -120,9 +120,10 @@ async fn export(host: &Host, artist: ArtistId, out: &Path) -> Outcome {
             return Err(Failure::usage(format!("{} is a folder; name a file in it", out.display())));
         }
         let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        let report = host.export(artist, file.as_file().try_clone().map_err(failed)?, &progress).await?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(out).map_err(|error| failed(error.error))?;
+        let report = host.privacy().export(artist, file.as_file().try_clone().map_err(failed)?, &progress).await?;
+        let unwritten = |error: io::Error| Failure::failed(format!("{} can't be written: {error}", out.display()));
+        file.as_file().sync_all().map_err(unwritten)?;
+        file.persist(out).map_err(|error| unwritten(error.error))?;
         report
     };
     bar.finish_and_clear();
@@ -137,11 +138,11 @@ async fn export(host: &Host, artist: ArtistId, out: &Path) -> Outcome {
 }
 
 async fn erase(host: &Host, artist: ArtistId, verify: bool, as_json: bool) -> Outcome {
-    let erasure = host.erase(artist).await?;
+    let erasure = host.privacy().erase(artist).await?;
     let identifiers =
-        if erasure.erased_before { host.identifiers_of(artist).await? } else { erasure.identifiers.clone() };
+        if erasure.erased_before { host.privacy().identifiers_of(artist).await? } else { erasure.identifiers.clone() };
     let found = if verify { Some(search(host, &identifiers, false).await?) } else { None };
-    let hidden = if verify { host.hidden_tables().await? } else { Vec::new() };
+    let hidden = if verify { host.privacy().hidden_tables().await? } else { Vec::new() };
     if as_json {
         print::json(&json!({
             "receipt": erasure.receipt, "erased_before": erasure.erased_before, "kept_tokens": erasure.kept_tokens, "found": found,
@@ -199,7 +200,8 @@ fn exit_of(found: &[Sighting]) -> Exit {
 
 async fn search(host: &Host, identifiers: &Identifiers, documents: bool) -> Result<Vec<Sighting>, Failure> {
     let bar = spinner();
-    let found = host.search(identifiers, documents, &|table| bar.set_message(format!("searching {table}"))).await?;
+    let found =
+        host.privacy().search(identifiers, documents, &|table| bar.set_message(format!("searching {table}"))).await?;
     bar.finish_and_clear();
     Ok(found)
 }

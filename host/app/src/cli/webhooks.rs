@@ -152,7 +152,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             print::listing(json, &webhooks, &headers, cells, "there is no webhook; `backline webhooks add` adds one")?;
         }
         Command::Test { name, json } => {
-            let answer = context.host().await?.test_webhook(&name).await?;
+            let answer = context.host().await?.webhooks().test(&name).await?;
             if json {
                 print::json(&answer)?;
             } else {
@@ -173,15 +173,15 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             print::line(&format!("removed webhook {name}"))?;
         }
         Command::Enable { name } => {
-            context.host().await?.switch_webhook(&name, true).await?;
+            context.host().await?.webhooks().switch(&name, true).await?;
             print::line(&format!("webhook {name} is on"))?;
         }
         Command::Disable { name } => {
-            context.host().await?.switch_webhook(&name, false).await?;
+            context.host().await?.webhooks().switch(&name, false).await?;
             print::line(&format!("webhook {name} is off"))?;
         }
         Command::RotateSecret { name, keep_old } => {
-            let secret = context.host().await?.rotate_webhook_secret(&name, keep_old).await?;
+            let secret = context.host().await?.webhooks().rotate_secret(&name, keep_old).await?;
             print::line(secret.expose())?;
             print::note(&format!(
                 "this is the new secret of {name}, shown only now; the old one signs too for the time given"
@@ -190,12 +190,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Deliveries(arguments) => deliveries(context, arguments).await?,
         Command::Resend(ResendArguments { name, what: WhatToResend { event, since, .. } }) => {
             let what = event.map_or_else(|| since.map_or(Resend::Parked, Resend::Since), Resend::Event);
-            let resent = context.host().await?.resend(&name, what).await?;
+            let resent = context.host().await?.webhooks().resend(&name, what).await?;
             let deliveries = if resent == 1 { "1 delivery begins" } else { &format!("{resent} deliveries begin") };
             print::line(&format!("{deliveries} anew"))?;
         }
         Command::Deliver { json } => {
-            let report = context.host().await?.deliver_due().await?;
+            let report = context.host().await?.dispatcher().deliver_due().await?;
             if json {
                 print::json(&report)?;
             } else {
@@ -212,7 +212,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 async fn add(context: &Context, arguments: AddArguments) -> Result<(), Failure> {
     let AddArguments { name, url, kind, events, tenant, from_start, json } = arguments;
     let new = NewWebhook { name, url, kind, events, tenant, from_start };
-    let (webhook, secret) = context.host().await?.add_webhook(new).await?;
+    let (webhook, secret) = context.host().await?.webhooks().add(new).await?;
     if json {
         print::json(&json!({ "webhook": webhook, "secret": secret.expose() }))?;
     } else {

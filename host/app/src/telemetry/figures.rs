@@ -1,4 +1,4 @@
-//! The figures behind `/metrics`. docs/operators.md has the table of them.
+//! The metrics behind `/metrics`. docs/operators.md lists them.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::families::{One, Two, added, signed};
 use super::health::HealthGauges;
 use super::labels::{PlatformLabels, Value};
 use super::{BatchEnd, Census, ConnectorUse, memory};
@@ -20,16 +21,14 @@ use backline_model::Platform;
 use backline_model::health::HealthReport;
 use backline_model::run::RunCounts;
 
-/// Bounds of the buckets of a batch's duration, in seconds: from a batch floor on a fast platform to the longest deadline.
+/// Bucket bounds of a batch's duration, in seconds: from the fastest batch to the longest deadline.
 const BATCH_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
-pub(super) type One = [(&'static str, Value); 1];
-pub(super) type Two = [(&'static str, Value); 2];
 type Three = [(&'static str, Value); 3];
 type Seconds = Counter<f64, AtomicU64>;
 type NewHistogram = fn() -> Histogram;
 
-/// Every figure, shared by cloning.
+/// All metrics. Cloning shares them.
 #[derive(Clone, Default)]
 pub struct Telemetry {
     figures: Arc<Figures>,
@@ -66,7 +65,7 @@ struct Figures {
     archived: Family<Two, Counter>,
     archive_ended: Gauge<f64, AtomicU64>,
     health: HealthGauges,
-    /// What they show; filled in when somebody asks, so that nobody sees half of it.
+    /// The report that these gauges show. They are set when metrics are rendered, so that no one sees half of a report.
     health_report: Mutex<Option<HealthReport>>,
 }
 
@@ -95,13 +94,13 @@ impl Default for Figures {
             ),
             connectors: added(r, "backline_connectors_loaded", "Releases this host holds in memory"),
             leads: added(r, "backline_scheduler_leads", "1 on the host that plans the runs"),
-            refreshes: added(r, "backline_token_refreshes", "Credentials refreshed, or not"),
+            refreshes: added(r, "backline_token_refreshes", "Refreshes of credentials by result"),
             deliveries: added(r, "backline_deliveries", "Attempts to deliver an event by how they ended"),
-            deliveries_waiting: added(r, "backline_deliveries_waiting", "Deliveries of all hosts that wait"),
+            deliveries_waiting: added(r, "backline_deliveries_waiting", "Pending deliveries of all hosts"),
             deliveries_oldest: added(
                 r,
                 "backline_deliveries_oldest_seconds",
-                "Age of the oldest event whose delivery waits",
+                "Age of the oldest event whose delivery is pending",
             ),
             calls: added(r, "backline_sandbox_calls", "Calls into connectors by how they ended"),
             cpu: added(r, "backline_sandbox_cpu_seconds", "Processor time of calls that were answered"),
@@ -111,18 +110,18 @@ impl Default for Figures {
                 "backline_sandbox_memory_peak_bytes",
                 "The most memory one call held since the start",
             ),
-            log_bytes: added(r, "backline_sandbox_log_bytes", "What connectors logged"),
-            output_bytes: added(r, "backline_sandbox_output_bytes", "What connectors answered"),
+            log_bytes: added(r, "backline_sandbox_log_bytes", "Bytes that connectors logged"),
+            output_bytes: added(r, "backline_sandbox_output_bytes", "Bytes that connectors answered"),
             output_peak: added(r, "backline_sandbox_output_peak_bytes", "The largest answer since the start"),
             received_bytes: added(r, "backline_sandbox_received_bytes", "Bodies connectors received, decompressed"),
             database_up: added(r, "backline_database_up", "1 if the database answered when it was last asked"),
             open_batches: added(r, "backline_batches_open", "Batches of all hosts that are not finished"),
-            hosts: added(r, "backline_hosts", "Hosts on this database that were heard of lately"),
-            archived: added(r, "backline_archive_rows", "Rows past their time that this host moved or deleted"),
+            hosts: added(r, "backline_hosts", "Hosts on this database that were seen lately"),
+            archived: added(r, "backline_archive_rows", "Rows past their retention that this host moved or deleted"),
             archive_ended: added(
                 r,
                 "backline_archive_last_success_seconds",
-                "When this host last put away all that was past its time, in seconds since 1970",
+                "When an archive run last succeeded on this host, in seconds since 1970",
             ),
             health: HealthGauges::new(r),
             health_report: Mutex::default(),
@@ -131,47 +130,37 @@ impl Default for Figures {
     }
 }
 
-/// A new figure, known to the registry.
-pub(super) fn added<M>(registry: &mut Registry, name: &str, help: &str) -> M
-where
-    M: Default + Clone + prometheus_client::registry::Metric,
-{
-    let figure = M::default();
-    registry.register(name, help, figure.clone());
-    figure
-}
-
 impl Telemetry {
-    /// When the service was started.
+    /// Records when the service was started.
     pub fn started(&self, at: DateTime<Utc>) {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a float's 53 bits")]
         self.figures.started.set(at.timestamp_millis() as f64 / 1000.0);
     }
 
-    /// Rows past their time were moved or deleted.
-    pub fn put_away(&self, action: &'static str, table: &'static str, rows: u64) {
+    /// Counts rows that were moved to the archive or deleted.
+    pub fn rows_archived(&self, action: &'static str, table: &'static str, rows: u64) {
         self.figures.archived.get_or_create(&[("action", action.into()), ("table", table.into())]).inc_by(rows);
     }
 
-    /// All that was past its time is put away.
+    /// Records when an archive run succeeded.
     pub fn archive_ended(&self, at: DateTime<Utc>) {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a float's 53 bits")]
         self.figures.archive_ended.set(at.timestamp_millis() as f64 / 1000.0);
     }
 
-    /// A connector of the platform is installed: it has a label of its own from now on.
-    pub fn know(&self, platform: &Platform) {
-        self.figures.platforms.know(platform);
+    /// Gives a platform its own label. Called when one of its connectors is loaded.
+    pub fn register_platform(&self, platform: &Platform) {
+        self.figures.platforms.register(platform);
     }
 
-    /// A batch came to its end after so long.
+    /// Counts a batch that ended, and its duration.
     pub fn batch_ended(&self, platform: &Platform, end: BatchEnd, took: Duration) {
         let labels @ [(_, platform)] = &self.of(platform);
         self.figures.batches.get_or_create(&[("platform", platform.clone()), ("end", end.as_str().into())]).inc();
         self.figures.batch_seconds.get_or_create(labels).observe(took.as_secs_f64());
     }
 
-    /// Accounts ended, and so many requests were sent for them.
+    /// Counts accounts that ended, and the requests sent for them.
     pub fn accounts_ended(&self, platform: &Platform, counts: &RunCounts, requests: u64) {
         let labels @ [(_, platform)] = &self.of(platform);
         let outcomes = [
@@ -187,36 +176,36 @@ impl Telemetry {
         self.figures.requests.get_or_create(labels).inc_by(requests);
     }
 
-    /// How many batches are under way, and how many may be.
+    /// Sets how many batches run, and how many may.
     pub fn concurrency(&self, platform: &Platform, under_way: usize, limit: usize) {
         let labels = self.of(platform);
         self.figures.under_way.get_or_create(&labels).set(signed(under_way as u64));
         self.figures.limit.get_or_create(&labels).set(signed(limit as u64));
     }
 
-    /// How many releases this host holds in memory.
+    /// Sets how many releases this host holds in memory.
     pub fn connectors_loaded(&self, connectors: usize) {
         self.figures.connectors.set(i64::try_from(connectors).unwrap_or(i64::MAX));
     }
 
-    /// Whether this host is the scheduler.
+    /// Sets whether this host is the scheduler.
     pub fn leads(&self, leads: bool) {
         self.figures.leads.set(leads.into());
     }
 
-    /// A credential was refreshed, or could not be.
+    /// Counts a refresh of a credential.
     pub fn token_refreshed(&self, platform: &Platform, succeeded: bool) {
         let [platform] = self.of(platform);
         let result = if succeeded { "refreshed" } else { "failed" };
         self.figures.refreshes.get_or_create(&[platform, ("result", result.into())]).inc();
     }
 
-    /// An attempt to deliver an event ended.
+    /// Counts an attempt to deliver an event.
     pub fn delivery_ended(&self, result: &'static str) {
         self.figures.deliveries.get_or_create(&[("result", result.into())]).inc();
     }
 
-    /// What a batch's calls into its connector took.
+    /// Adds the resources that a batch's calls into its connector used.
     pub fn connector_used(&self, platform: &Platform, used: &ConnectorUse) {
         let figures = &self.figures;
         let labels = self.of(platform);
@@ -234,18 +223,18 @@ impl Telemetry {
         figures.received_bytes.get_or_create(&labels).inc_by(used.received_bytes);
     }
 
-    /// How things are, on the host that looks; none on the others.
+    /// Sets the health report, on the host that evaluates it; none on the others.
     pub fn health(&self, report: Option<HealthReport>) {
         *self.figures.health_report.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
-    /// All figures as OpenMetrics text, together with what the database says; none where it does not answer.
+    /// All metrics as OpenMetrics text, with the census of the database; none if it did not answer.
     #[must_use]
     pub fn render(&self, census: Option<&Census>) -> String {
         let figures = &self.figures;
         figures.resident.set(signed(memory::resident_bytes().unwrap_or_default()));
         figures.database_up.set(census.is_some().into());
-        // What is not known now is not shown as it was before.
+        // Values that are unknown now must not be shown as they were before.
         figures.open_batches.clear();
         for (state, batches) in census.into_iter().flat_map(|census| &census.open_batches) {
             figures.open_batches.get_or_create(&[("state", state.clone().into())]).set(signed(*batches));
@@ -272,16 +261,11 @@ impl Telemetry {
     }
 }
 
-/// A gauge that keeps its highest value.
+/// Raises a gauge to a value, and never lowers it.
 fn raise(gauge: &Gauge<i64, AtomicI64>, value: u64) {
     gauge.inner().fetch_max(signed(value), Ordering::Relaxed);
 }
 
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// What Linux says of this process's memory.
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -303,7 +287,7 @@ mod tests {
         let telemetry = Telemetry::default();
         for index in 0..PLATFORMS_MAX + 40 {
             let platform = platform(&format!("p{index}"));
-            telemetry.know(&platform);
+            telemetry.register_platform(&platform);
             telemetry.batch_ended(&platform, BatchEnd::Stored, Duration::from_millis(20));
             telemetry.accounts_ended(&platform, &RunCounts { collected: 1, ..RunCounts::default() }, 1);
         }
@@ -321,7 +305,7 @@ mod tests {
     fn figures_add_up_and_peaks_stay() {
         let telemetry = Telemetry::default();
         let youtube = platform("youtube");
-        telemetry.know(&youtube);
+        telemetry.register_platform(&youtube);
         for (memory, cpu_ms) in [(300, 1_500), (200, 500)] {
             let calls = [(("fetch", "answered"), 1)].into_iter().collect();
             let used = ConnectorUse { calls, cpu_ms, memory_bytes_peak: memory, ..ConnectorUse::default() };

@@ -1,4 +1,4 @@
-//! The gauges of health. What there is no data of is not there, rather than zero or not a number.
+//! The gauges of health. A value without data has no series, rather than zero or NaN.
 
 use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
@@ -7,21 +7,21 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::figures::{One, Two, added, signed};
+use super::families::{One, Two, added, signed};
 use super::labels::{PlatformLabels, Value};
 use backline_model::Platform;
 use backline_model::health::{Health, HealthReport};
 
-/// What all platforms together are labelled.
+/// Label of all platforms together.
 const TOTAL: &str = "total";
 
 type Float = Gauge<f64, AtomicU64>;
 
-/// A gauge without labels, as a family of at most one series: so that it can be taken away.
+/// A gauge without labels, as a family of at most one series, so that it can be removed.
 type Lone = Family<NoLabel, Float>;
 type NoLabel = [(&'static str, Value); 0];
 
-/// Every gauge of health.
+/// All gauges of health.
 pub(super) struct HealthGauges {
     score: Family<One, Float>,
     completion: Family<One, Float>,
@@ -68,46 +68,42 @@ impl HealthGauges {
                 "Accounts that were not to be collected, by reason",
             ),
             never_collected: added(r, "backline_health_never_collected_accounts", "Accounts that were never collected"),
-            reconnect: added(r, "backline_health_reconnect_accounts", "Accounts only their artists can mend"),
+            reconnect: added(r, "backline_health_reconnect_accounts", "Accounts that need the artist to reconnect"),
             reconnect_share: added(
                 r,
                 "backline_health_reconnect_ratio",
-                "Accounts only their artists can mend, of all",
+                "Share of accounts that need the artist to reconnect",
             ),
             quarantined: added(r, "backline_health_quarantined_values", "Values that wait for an operator"),
-            run: added(r, "backline_health_run_seconds", "The longest time that batches of one run were at work"),
+            run: added(r, "backline_health_run_seconds", "The longest time that batches of one run were running"),
             cost: added(
                 r,
                 "backline_health_cost_dollars",
                 "US dollars a month for each 1,000 artists, estimated from requests and prices",
             ),
-            monthly: added(
-                r,
-                "backline_health_cost_monthly_dollars",
-                "US dollars a month, estimated for all artists there are",
-            ),
+            monthly: added(r, "backline_health_cost_monthly_dollars", "US dollars a month, estimated for all artists"),
             requests: added(
                 r,
                 "backline_health_requests",
                 "Requests that the estimate of costs rests on, over the window",
             ),
             objectives: added(r, "backline_health_objective_met", "1 where the objective is met, 0 where it is missed"),
-            alerts: added(r, "backline_health_alert_firing", "1 while the alert fires, 0 since it ceased"),
+            alerts: added(r, "backline_health_alert_firing", "1 while the alert fires, 0 once it has ended"),
             looked: added(
                 r,
                 "backline_health_looked_timestamp_seconds",
-                "When health was last looked at, in seconds since 1970",
+                "When health was last evaluated, in seconds since 1970",
             ),
         }
     }
 
-    /// Shows a report, and nothing of the one before; none takes all of it away.
+    /// Shows a report, and nothing of the one before; without a report, nothing.
     pub(super) fn show(&self, platforms: &PlatformLabels, report: Option<&HealthReport>) {
         self.clear();
         let Some(report) = report else { return };
         self.show_one(Cow::Borrowed(TOTAL), &report.total);
         for platform in &report.platforms {
-            platforms.know(&platform.platform);
+            platforms.register(&platform.platform);
             self.show_one(platforms.of(&platform.platform), &platform.health);
             let label = || ("platform", platforms.of(&platform.platform));
             for (class, accounts) in &platform.failures {

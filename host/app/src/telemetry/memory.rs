@@ -1,12 +1,12 @@
-//! This process's memory, as Linux tells it.
+//! This process's memory, as Linux reports it.
 
-/// Bytes held now; none where the system does not say.
+/// Resident memory, in bytes; none if the system does not report it.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     field(&status()?, "VmRSS:")
 }
 
-/// The most bytes held so far; none where the system does not say.
+/// Peak resident memory so far, in bytes; none if the system does not report it.
 #[must_use]
 pub fn peak_bytes() -> Option<u64> {
     field(&status()?, "VmHWM:")

@@ -1,8 +1,9 @@
-//! What the service counts, measures and traces, for whoever watches it. The owner of prometheus_client and of OpenTelemetry.
+//! Metrics and traces of the service. Owns prometheus_client and OpenTelemetry.
 //!
-//! Every label has a bounded set of values: platforms are those whose connector was loaded, at most [`PLATFORMS_MAX`] of them, and everything
-//! else is a word of the host's own. No figure and no span names an artist, an account of a platform or a secret.
+//! Every label has a bounded set of values: platforms are those whose connector was loaded, at most [`PLATFORMS_MAX`]
+//! of them, and the rest are fixed words. No metric and no span names an artist, a platform's account or a secret.
 
+mod families;
 mod figures;
 mod health;
 mod labels;
@@ -20,9 +21,9 @@ use std::collections::BTreeMap;
 pub enum BatchEnd {
     /// Its results were stored.
     Stored,
-    /// It was given back, to be tried again.
+    /// It was given back, to be retried.
     GivenBack,
-    /// Somebody else had taken it over.
+    /// Another host had taken it over.
     LeaseLost,
 }
 
@@ -36,20 +37,20 @@ impl BatchEnd {
     }
 }
 
-/// What a batch's calls into its connector took: the sandbox's bounds are held against the same numbers.
+/// Resources that a batch's calls into its connector used; the sandbox's limits apply to the same values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectorUse {
     /// Calls by function (`fetch`, `normalize`) and by how they ended.
     pub calls: BTreeMap<(&'static str, &'static str), u64>,
     /// Processor time, in milliseconds.
     pub cpu_ms: u64,
-    /// Wall-clock time, in milliseconds, without waiting for a slot.
+    /// Wall-clock time, in milliseconds, without the wait for a permit.
     pub wall_ms: u64,
-    /// The most memory and tables that one call held, in bytes.
+    /// Peak of memory and tables of one call, in bytes.
     pub memory_bytes_peak: u64,
-    /// What was logged, in bytes.
+    /// Size of the log, in bytes.
     pub log_bytes: u64,
-    /// What was answered, in bytes.
+    /// Size of the answers, in bytes.
     pub output_bytes: u64,
     /// The largest answer of one call, in bytes.
     pub output_bytes_peak: u64,
@@ -57,13 +58,13 @@ pub struct ConnectorUse {
     pub received_bytes: u64,
 }
 
-/// What the database says of all hosts together, read when somebody asks for the figures.
+/// What the database says of all hosts together, read when metrics are rendered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// Batches that are not finished, by state.
     pub open_batches: Vec<(String, u64)>,
-    /// Hosts that were heard of lately.
+    /// Hosts that were seen lately.
     pub hosts: u64,
-    /// Deliveries that wait, by kind of webhook, each with the age of the oldest in seconds.
+    /// Pending deliveries by kind of webhook: kind, number, and age of the oldest in seconds.
     pub deliveries: Vec<(&'static str, u64, u64)>,
 }

@@ -1,7 +1,8 @@
-//! Spans on their way to the operator's collector: OTLP over HTTP, in batches, from a thread of their own.
+//! Exports spans to the operator's collector: OTLP over HTTP, in batches, from a thread of its own.
 //!
-//! A collector that is slow or gone costs spans and nothing else: the queue is bounded, what does not fit is dropped, and every attempt has
-//! a time limit. Only spans of the host leave, with the ids and numbers they were given; what is logged inside them stays here.
+//! A collector that is slow or unreachable costs spans and nothing else: the queue is bounded, spans that do not fit
+//! are dropped, and every attempt has a timeout. Only the host's spans are exported, with their ids and numbers; log
+//! messages inside them are not.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,38 +25,38 @@ use tracing_subscriber::registry::LookupSpan;
 
 use backline_gateway::{ExportClient, GatewayError};
 
-/// How long the collector may take for one batch of spans.
+/// Timeout of the collector for one batch of spans.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The path that OTLP has for traces.
+/// The path that OTLP defines for traces.
 const PATH: &str = "v1/traces";
 
-/// Why traces can't be sent.
+/// Why traces can't be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// The endpoint is none.
+    /// The endpoint is not valid.
     #[error("telemetry.otlp_endpoint '{endpoint}' is wrong ({problem}); write one such as http://localhost:4318")]
     Endpoint {
-        /// As configured.
+        /// Endpoint as it is configured.
         endpoint: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// The HTTP client can't be made.
+    /// The HTTP client can't be built.
     #[error(transparent)]
     Client(#[from] GatewayError),
 }
 
-/// The way of spans to the collector.
+/// The exporter of spans.
 pub struct Traces {
     provider: SdkTracerProvider,
 }
 
 impl Traces {
-    /// Makes ready to send spans to an endpoint such as `http://localhost:4318`. Requests run on `runtime`.
+    /// Prepares to export spans to an endpoint such as `http://localhost:4318`. Requests run on `runtime`.
     ///
     /// # Errors
-    /// When the endpoint is no URL. Whether anybody answers there is not looked at.
+    /// When the endpoint is not a URL. It is not checked whether a collector answers there.
     pub fn start(endpoint: &str, service_name: &str, runtime: Handle) -> Result<Self, TracesError> {
         let wrong = |problem: String| TracesError::Endpoint { endpoint: endpoint.to_owned(), problem };
         let mut url = url::Url::parse(endpoint).map_err(|error| wrong(error.to_string()))?;
@@ -85,7 +86,7 @@ impl Traces {
         Ok(Self { provider })
     }
 
-    /// What takes the host's spans in.
+    /// The layer that records the host's spans.
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -99,9 +100,9 @@ impl Traces {
             .with_filter(own_spans.and(LevelFilter::INFO))
     }
 
-    /// Sends what is left, for no longer than `within`; what then remains is lost.
+    /// Exports the remaining spans, for at most `within`; the rest are lost.
     pub async fn stop(self, within: Duration) {
-        // It waits for its thread, which must not keep a thread of the runtime.
+        // The provider waits for its thread, and must not block a thread of the runtime.
         let ended = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(within));
         let _ = tokio::time::timeout(within, ended).await;
     }
@@ -116,7 +117,7 @@ struct Sender {
 }
 
 impl Sender {
-    /// Says that the collector went or came back: once, not at every attempt.
+    /// Logs once that the collector became unreachable or came back, not at every attempt.
     fn note(fails: &AtomicBool, problem: Option<&str>) {
         let failed_before = fails.swap(problem.is_some(), Ordering::Relaxed);
         match problem {

@@ -13,6 +13,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 
 fn down(host: &str) -> Fault {
@@ -27,7 +28,7 @@ async fn told(stage: &Stage, kind: &str) -> Vec<Event> {
 
 /// Hosts that look at the same moment, each several times.
 async fn look(hosts: &[&Host]) {
-    for looked in join_all((0..4).flat_map(|_| hosts.iter().map(|host| host.watch_health()))).await {
+    for looked in join_all((0..4).flat_map(|_| hosts.iter().map(|host| host.health().watch()))).await {
         looked.expect("health is looked at");
     }
 }
@@ -61,7 +62,7 @@ async fn a_crossing_is_told_once_by_two_hosts_and_so_is_the_recovery() {
 
         stage.run(start).await;
         look(&[&one, &other]).await;
-        assert_eq!(stage.host.alerts().await.expect("alerts are read"), [], "all is well");
+        assert_eq!(stage.host.health().alerts().await.expect("alerts are read"), [], "all is well");
 
         stage.simulator.set_faults(vec![down("youtube.googleapis.com")]);
         let noon = stage.host.clock().now();
@@ -124,7 +125,7 @@ async fn collect(stage: &Stage, artists: u32) {
 }
 
 async fn states(host: &Host) -> Vec<(AlertName, bool)> {
-    let alerts = host.alerts().await.expect("alerts are read");
+    let alerts = host.health().alerts().await.expect("alerts are read");
     alerts.into_iter().map(|alert| (alert.name, alert.firing)).collect()
 }
 
@@ -150,7 +151,7 @@ async fn a_host_that_is_heard_of_no_more_is_told_and_one_that_takes_its_place_me
             assert_eq!(told(&stage, types::HEALTH_DEGRADED).await.len(), degraded, "after {minutes} min");
             assert_eq!(told(&stage, types::HEALTH_RECOVERED).await.len(), recovered, "after {minutes} min");
         }
-        let report = stage.host.health(None).await.unwrap();
+        let report = stage.host.health().report(None).await.unwrap();
         assert!(
             report.recommendations.iter().any(|found| found.blame.host.as_deref() == Some("gone-7")),
             "{:?}",

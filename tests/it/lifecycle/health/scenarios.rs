@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::components::{guest, plugin, workspace};
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
 /// The platform of the test guests.
@@ -69,7 +70,7 @@ async fn play(folder: &Path) {
         for step in &scenario.step {
             take(&stage, step).await;
         }
-        let report = stage.host.health(None).await.expect("health is told");
+        let report = stage.host.health().report(None).await.expect("health is told");
         let told = serde_json::to_string_pretty(&shown(&report)).unwrap() + "\n";
         expect_test::expect_file![folder.join("expected.json")].assert_eq(&told);
     })
@@ -123,7 +124,7 @@ async fn take(stage: &Stage, step: &Step) {
             store.record_consents(&consents).await.expect("consents are recorded");
         }
         Step::Look {} => {
-            stage.host.watch_health().await.expect("health is looked at");
+            stage.host.health().watch().await.expect("health is looked at");
         }
     }
 }
