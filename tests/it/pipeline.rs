@@ -17,6 +17,7 @@ use serde_json::Value as Json;
 
 use crate::support::components;
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon, platform};
 
 fn date(day: u32) -> NaiveDate {
@@ -157,11 +158,11 @@ async fn a_withheld_value_is_kept_until_an_operator_releases_it() {
             (held.metric.as_str(), held.document_id, held.release),
             ("engagement_rate", row.document_id, row.release)
         );
-        stage.host.release_quarantined(held.id).await.expect("it is released");
+        stage.host.quarantine().release(held.id).await.expect("it is released");
         let row = stage.row(Sim::Tiktok, index, date(18)).await.expect("a row");
         assert_eq!(row.values.get("engagement_rate"), Some(&held.value), "the value as sent, never clamped");
         assert!(!row.absent.contains_key("engagement_rate"));
-        let again = stage.host.release_quarantined(held.id).await.expect_err("already decided").to_string();
+        let again = stage.host.quarantine().release(held.id).await.expect_err("already decided").to_string();
         assert!(again.contains("released"), "{again}");
     })
     .await;
@@ -426,6 +427,7 @@ async fn a_disabled_account_is_not_collected() {
         store.set_account_status(account.id, AccountStatus::Disabled, stage.host.clock().now()).await.expect("set");
         let plan = stage
             .host
+            .planner()
             .plan(&RunRequest { platforms: vec![platform("spotify")], ..Default::default() })
             .await
             .expect("a plan");
@@ -568,7 +570,7 @@ async fn a_released_value_replaces_an_older_value_but_no_newer_one() {
             };
             let result = BatchResult { accounts: vec![result], ..BatchResult::default() };
             store.complete_batch(&lease.expect("it is free"), result, now).await.expect("it is stored");
-            stage.host.release_quarantined(held.id).await.expect("it is released");
+            stage.host.quarantine().release(held.id).await.expect("it is released");
             let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
             assert_eq!(integer(&row, "total_views"), Some(expected), "accepted before: {accepted}; {hours} h");
         }

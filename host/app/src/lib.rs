@@ -1,7 +1,31 @@
 //! Backline collects artists' daily metrics through sandboxed connectors.
 //!
-//! This crate combines the others: `pipeline` passes data through them, `api` and `cli` are its edges. See
-//! ARCHITECTURE.md for the map and the invariants.
+//! This crate assembles the others: [`pipeline`] leads data through them; `api` and `cli` are its edges.
+//! ARCHITECTURE.md has the map and the invariants.
+//!
+//! A host on a new database has nothing to collect with yet:
+//!
+//! ```
+//! use backline::config::Config;
+//! use backline::pipeline::collection::report::RunRequest;
+//! use backline::pipeline::{Host, PlanError};
+//! use backline_model::clock::Clock;
+//! use backline_store::{Store, StoreOptions};
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let folder = tempfile::tempdir()?;
+//! let mut config = Config::default();
+//! config.database.url = format!("sqlite://{}", folder.path().join("backline.db").display());
+//! // Opening a host never changes the schema.
+//! Store::open(&config.database.url, StoreOptions { connections_max: 4 }).await?.migrate().await?;
+//!
+//! let host = Host::open(config, Clock::system()).await?;
+//! let planned = host.planner().plan(&RunRequest::default()).await;
+//! assert!(matches!(planned, Err(PlanError::NothingInstalled)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod config;
 pub mod telemetry;
@@ -10,3 +34,11 @@ pub mod pipeline;
 
 pub mod api;
 pub mod cli;
+
+/// The version that runs. A build for tests that weaken it says so, and is never to be released.
+#[cfg(not(feature = "weakened"))]
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The version that runs. A build for tests that weaken it says so, and is never to be released.
+#[cfg(feature = "weakened")]
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " BACKLINE-WEAKENED-BUILD");

@@ -11,6 +11,7 @@ use chrono::{Days, TimeDelta};
 use super::guest::{active, date, every_tenth, install, request, rolled_back, rows, stage, state_of};
 use crate::support::components::guest;
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 use crate::support::variants::variant_of;
 
@@ -34,7 +35,8 @@ async fn the_same_accounts_every_day_then_all_of_them() {
         let next = stage.host.install(&variant_of(&guest("well_behaved"), "1.2.0", |_| {})).await.expect("installed");
         // Installing activates, so this older version becomes the active release.
         let good = install(&stage, "well_behaved").await;
-        let canary = stage.host.start_canary(next.digest, 2_000, Some(Duration::from_secs(36 * 3_600))).await;
+        let canary =
+            stage.host.releases().start_canary(next.digest, 2_000, Some(Duration::from_secs(36 * 3_600))).await;
         let canary = canary.expect("it starts");
         assert_eq!(canary.promote_at, Some(stage.host.clock().now() + TimeDelta::hours(36)));
         stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
@@ -51,7 +53,7 @@ async fn the_same_accounts_every_day_then_all_of_them() {
         assert_eq!(active(&store).await.digest, good, "the canary is not over yet");
 
         stage.set_date(date() + Days::new(2));
-        let judged = stage.host.judge_releases().await.expect("judged");
+        let judged = stage.host.releases().judge().await.expect("judged");
         assert_eq!(judged.promoted, [next.digest]);
         assert_eq!(active(&store).await.digest, next.digest);
         assert!(store.canaries().await.expect("canaries are read").is_empty());
@@ -68,7 +70,7 @@ async fn a_worse_canary_ends_and_its_accounts_are_collected_by_the_active_releas
         let worse = install(&stage, "worse").await;
         let good = install(&stage, "well_behaved").await;
         // Half of the accounts, so that about twenty of two hundred trap.
-        stage.host.start_canary(worse, 5_000, None).await.expect("it starts");
+        stage.host.releases().start_canary(worse, 5_000, None).await.expect("it starts");
         let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
         assert_eq!((report.run.status, report.run.counts.collected), (RunStatus::Success, ACCOUNTS as u64));
         let share = collected_with(&stage, date(), worse).await;
@@ -89,15 +91,15 @@ async fn a_stopped_canary_collects_nothing_and_an_invalid_canary_is_refused() {
         let worse = install(&stage, "worse").await;
         let good = install(&stage, "well_behaved").await;
         for share in [0, 10_000, 20_000] {
-            let refused = stage.host.start_canary(worse, share, None).await.expect_err("refused");
+            let refused = stage.host.releases().start_canary(worse, share, None).await.expect_err("refused");
             assert!(refused.to_string().contains("%"), "{refused}");
         }
-        let refused = stage.host.start_canary(good, 100, None).await.expect_err("it is active");
+        let refused = stage.host.releases().start_canary(good, 100, None).await.expect_err("it is active");
         assert!(refused.to_string().contains("already"), "{refused}");
-        stage.host.start_canary(worse, 5_000, None).await.expect("it starts");
+        stage.host.releases().start_canary(worse, 5_000, None).await.expect("it starts");
         let run = super::guest::planned(&stage.host, date()).await;
-        assert!(stage.host.stop_canary(&platform("guest")).await.expect("ended"));
-        assert!(!stage.host.stop_canary(&platform("guest")).await.expect("there is none"));
+        assert!(stage.host.releases().stop_canary(&platform("guest")).await.expect("ended"));
+        assert!(!stage.host.releases().stop_canary(&platform("guest")).await.expect("there is none"));
         // These batches were planned for the canary but are collected by the active release.
         let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
         assert_eq!(report.run.counts.collected, ACCOUNTS as u64);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use backline::config::Config;
 use backline::pipeline::collection::report::RunRequest;
 use backline::pipeline::service::Service;
-use backline::pipeline::{Approve, Ended, Host, HostError, InstallOptions, Revoke};
+use backline::pipeline::{Approve, Ended, Host, InstallOptions, Revoke, RevokeError};
 use backline_model::{BatchState, Difference, Digest, Grant, ReleaseState, RunId, RunStatus, Tenant};
 use backline_simulator::SimulatorConfig;
 use backline_store::{BatchFilter, BatchView, Store};
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::components::plugin;
 use crate::support::database::each_database;
 use crate::support::fleet::{Fleet, until};
+use crate::support::host::HostExt as _;
 use crate::support::http::{Asked, Server, answer};
 use crate::support::stage::{Stage, platform};
 use crate::support::variants::{replace, variant};
@@ -76,7 +77,7 @@ async fn planned(host: &Host) -> backline_model::RunId {
     };
     let stopped = CancellationToken::new();
     stopped.cancel();
-    host.run_until(&request, &|_| {}, &stopped).await.expect("the plan is written").run.id
+    host.runs().run(&request, &|_| {}, &stopped).await.expect("the plan is written").run.id
 }
 
 async fn batches(store: &Store, run: RunId, state: BatchState) -> Vec<BatchView> {
@@ -162,7 +163,7 @@ async fn an_update_that_sends_a_secret_elsewhere_or_spends_more_waits_and_one_th
         };
         let wide = variant("spotify", "1.0.1", two);
         assert_eq!(install(&stage.host, &wide, &unattended()).await.0, Ended::Waiting);
-        let approved = stage.host.approve(Digest::of(&wide), &Approve::All).await.expect("approved");
+        let approved = stage.host.releases().approve(Digest::of(&wide), &Approve::All).await.expect("approved");
         assert_eq!(approved.ended, Ended::Activated, "the approved release is activated");
 
         let more: [(&str, &str, &str, &str); 3] = [
@@ -193,7 +194,7 @@ async fn an_update_that_sends_a_secret_elsewhere_or_spends_more_waits_and_one_th
         let less = variant("spotify", "1.2.0", |manifest| replace(manifest, "limit = 200000", "limit = 100"));
         let (ended, difference) = install(&stage.host, &less, &unattended()).await;
         assert_eq!(ended, Ended::Activated, "{difference}");
-        let granted = stage.host.active(&platform("spotify")).await.expect("active").grant;
+        let granted = stage.host.releases().active(&platform("spotify")).await.expect("active").grant;
         assert_eq!(granted.hosts.len(), 1, "a host that is no longer requested is no longer granted");
         assert_eq!(install(&stage.host, &variant("spotify", "1.3.0", two), &unattended()).await.0, Ended::Waiting);
     })
@@ -201,7 +202,7 @@ async fn an_update_that_sends_a_secret_elsewhere_or_spends_more_waits_and_one_th
 }
 
 async fn install(host: &Host, component: &[u8], options: &InstallOptions) -> (Ended, Difference) {
-    let installed = host.install_release(component, options).await.unwrap_or_else(|error| panic!("{error}"));
+    let installed = host.releases().install(component, options).await.unwrap_or_else(|error| panic!("{error}"));
     (installed.ended, installed.difference)
 }
 
@@ -236,7 +237,7 @@ async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
 
         // The revocation runs on another host, so this one learns about it from the database only.
         let other = stage.another_host(|_| {}).await;
-        assert_eq!(other.revoke("youtube", &Revoke::All, "a test").await.expect("revoked"), 1);
+        assert_eq!(other.releases().revoke("youtube", &Revoke::All, "a test").await.expect("revoked"), 1);
         gate.add_permits(1_000);
         let states = async || {
             let count = async |state| batches(&store, run, state).await.len();
@@ -257,7 +258,7 @@ async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
             install(&stage.host, &plugin("youtube"), &InstallOptions { approve: Approve::All, ..unattended() }).await;
         assert_eq!(ended, Ended::Refused, "installing the same bytes again restores no grant");
 
-        let approved = other.approve(revoked.digest, &Approve::All).await.expect("granted again");
+        let approved = other.releases().approve(revoked.digest, &Approve::All).await.expect("granted again");
         assert_eq!(approved.ended, Ended::Activated);
         until(PATIENCE, "the others are collected", async || (states().await == (3, 0, 0)).then_some(())).await;
         service.stop().await;
@@ -284,10 +285,10 @@ async fn a_revoked_host_or_secret_is_not_used_by_the_next_batch() {
         assert!(all == 2 && requests > 0, "{all} collected with {requests} requests");
         let digest = Digest::of(&plugin("youtube"));
         for what in [Revoke::Host(YOUTUBE.parse().expect("an origin")), Revoke::Slot("app".to_owned())] {
-            other.revoke("youtube", &what, "a test").await.expect("revoked");
+            other.releases().revoke("youtube", &what, "a test").await.expect("revoked");
             assert_eq!(collected().await, (0, 0), "{what:?}");
-            let again = other.revoke("youtube", &what, "a test").await;
-            assert!(matches!(again, Err(HostError::NotRevocable { .. })), "{again:?}");
+            let again = other.releases().revoke("youtube", &what, "a test").await;
+            assert!(matches!(again, Err(RevokeError::NotRevocable { .. })), "{again:?}");
             let update =
                 variant("youtube", if what == Revoke::Slot("app".to_owned()) { "1.0.2" } else { "1.0.1" }, |_| {});
             let (ended, difference) = install(&stage.host, &update, &unattended()).await;
@@ -296,7 +297,7 @@ async fn a_revoked_host_or_secret_is_not_used_by_the_next_batch() {
                 (Ended::Waiting, 1),
                 "an update restores no grant: {difference}"
             );
-            other.approve(digest, &Approve::All).await.expect("granted again");
+            other.releases().approve(digest, &Approve::All).await.expect("granted again");
             assert_eq!(collected().await.0, 2, "{what:?} granted again");
         }
     })
@@ -339,7 +340,7 @@ async fn a_grant_file_approves_what_it_lists() {
         let lines = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(lines(&printed_again), lines(&printed), "the grant equals the grant file");
         let grant: Grant = toml::from_str(&printed).expect("a grant");
-        assert_eq!(stage.host.active(&platform("youtube")).await.expect("active").grant, grant);
+        assert_eq!(stage.host.releases().active(&platform("youtube")).await.expect("active").grant, grant);
 
         let more = file("more.wasm", &asking_for_more("1.1.0"));
         let (code, shown, _) = command(&["plugins", "install", &more, "--grant-file", &whole]);
@@ -358,7 +359,7 @@ async fn a_refused_component_changes_nothing() {
         let before = releases(&stage.host).await;
         let agreed = InstallOptions { approve: Approve::All, ..unattended() };
         let refused = async |component: &[u8], options: &InstallOptions| {
-            let refused = stage.host.install_release(component, options).await;
+            let refused = stage.host.releases().install(component, options).await;
             let refused = refused.map(|installed| installed.ended).expect_err("refused").to_string();
             assert_eq!(releases(&stage.host).await, before, "{refused}");
             refused
@@ -392,13 +393,24 @@ async fn a_new_connector_of_a_platform_needs_approval_whatever_the_previous_one_
         let stage = Stage::bare(url, artists(1), prompt).await;
         stage.install(&["youtube"]).await;
         let rival = variant("youtube", "9.0.0", |manifest| replace(manifest, "name = \"youtube\"", "name = \"rival\""));
-        let proposal = stage.host.propose(&rival).await.expect("a connector");
+        let proposal = stage.host.releases().propose(&rival).await.expect("a connector");
         assert!(proposal.needs_approval() && proposal.before.is_none());
         let (ended, difference) = install(&stage.host, &rival, &unattended()).await;
         assert_eq!(ended, Ended::Waiting);
         assert!(difference.to_string().contains("+ GET https://youtube.googleapis.com"), "{difference}");
-        assert_eq!(stage.host.active(&platform("youtube")).await.expect("active").manifest.connector.name, "youtube");
-        assert!(!stage.host.propose(&variant("youtube", "1.0.1", |_| {})).await.expect("a connector").needs_approval());
+        assert_eq!(
+            stage.host.releases().active(&platform("youtube")).await.expect("active").manifest.connector.name,
+            "youtube"
+        );
+        assert!(
+            !stage
+                .host
+                .releases()
+                .propose(&variant("youtube", "1.0.1", |_| {}))
+                .await
+                .expect("a connector")
+                .needs_approval()
+        );
     })
     .await;
 }
@@ -409,15 +421,15 @@ async fn a_secret_can_be_set_before_the_release_that_needs_it_is_activated() {
         let stage = Stage::bare(url, artists(1), prompt).await;
         stage.install(&["youtube"]).await;
         let youtube = platform("youtube");
-        let missing = stage.host.set_credential(&youtube, "studio", None, "a-long-enough-key").await;
+        let missing = stage.host.credentials().set(&youtube, "studio", None, "a-long-enough-key").await;
         let missing = missing.expect_err("no such slot");
         assert!(missing.to_string().contains("it has: app"), "{missing}");
         let slot = "[[credential]]\nslot = \"studio\"\nkind = \"api-key\"\nowner = \"operator\"\ninject = \"bearer\"\n\
                     hosts = [\"https://youtube.googleapis.com\"]\n\n[[credential]]";
         let update = variant("youtube", "1.1.0", |manifest| *manifest = manifest.replacen("[[credential]]", slot, 1));
         assert_eq!(install(&stage.host, &update, &unattended()).await.0, Ended::Waiting);
-        stage.host.set_credential(&youtube, "studio", None, "a-long-enough-key").await.expect("set");
-        stage.host.set_credential(&youtube, "app", None, "a-long-enough-key").await.expect("set");
+        stage.host.credentials().set(&youtube, "studio", None, "a-long-enough-key").await.expect("set");
+        stage.host.credentials().set(&youtube, "app", None, "a-long-enough-key").await.expect("set");
     })
     .await;
 }
@@ -427,7 +439,7 @@ async fn a_grant_of_an_earlier_version_is_read_and_stays_valid() {
     each_database(async |store: Store, url: &str| {
         let stage = Stage::bare(url, artists(1), prompt).await;
         stage.install(&["youtube"]).await;
-        let now = stage.host.active(&platform("youtube")).await.expect("active");
+        let now = stage.host.releases().active(&platform("youtube")).await.expect("active");
         let early = format!(
             "UPDATE releases SET imports = '[]', granted = '{}'",
             serde_json::json!({
@@ -447,7 +459,7 @@ async fn a_grant_of_an_earlier_version_is_read_and_stays_valid() {
         assert_eq!(install(&stage.host, &asking_for_more("1.1.0"), &unattended()).await.1.added.len(), 1);
         let (ended, difference) = install(&stage.host, &variant("youtube", "1.0.1", |_| {}), &unattended()).await;
         assert_eq!(ended, Ended::Activated, "{difference}");
-        let after = stage.host.active(&platform("youtube")).await.expect("active");
+        let after = stage.host.releases().active(&platform("youtube")).await.expect("active");
         assert_eq!(after.grant.budgets["units"], 55, "the operator's limit stays");
         assert!(!after.imports.is_empty());
     })

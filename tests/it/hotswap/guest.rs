@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::components::guest;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
 /// Platform of the test guests.
@@ -65,7 +66,7 @@ pub async fn install(stage: &Stage, name: &str) -> Digest {
 pub async fn planned(host: &Host, date: NaiveDate) -> Run {
     let stopped = CancellationToken::new();
     stopped.cancel();
-    host.run_until(&request(date), &|_| {}, &stopped).await.expect("the plan is written").run
+    host.runs().run(&request(date), &|_| {}, &stopped).await.expect("the plan is written").run
 }
 
 pub fn request(date: NaiveDate) -> RunRequest {

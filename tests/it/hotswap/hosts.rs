@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backline::pipeline::{ActivateOptions, Host, HostError};
+use backline::pipeline::{ActivateError, ActivateOptions, Host, InstallError, with_causes};
 use backline_model::clock::Clock;
 use backline_model::{Digest, SwapCause};
 use backline_simulator::SimulatorConfig;
@@ -14,6 +14,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 
 use crate::support::database::each_database;
 use crate::support::fleet::{Fleet, until};
+use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 use crate::support::tables::number;
 use crate::support::variants::{replace, variant};
@@ -109,14 +110,14 @@ async fn a_host_that_can_not_load_a_release_keeps_it_from_being_activated_unless
         });
         let before = active(&operator).await;
         let error = operator.install(&large).await.expect_err("host two can't load it");
-        assert!(matches!(error, HostError::NotLoadedEverywhere { .. }), "{error}");
-        let said = error.to_string();
+        assert!(matches!(error, InstallError::Activate(ActivateError::NotLoadedEverywhere { .. })), "{error}");
+        let said = with_causes(&error);
         assert!(said.contains("two: ") && !said.contains("one: ") && said.contains("--anyway"), "{said}");
         assert_eq!(active(&operator).await, before, "the active release is unchanged");
 
         let digest = Digest::of(&large);
         let options = ActivateOptions { anyway: true, cause: SwapCause::Activated, ..ActivateOptions::default() };
-        operator.activate(digest, &options).await.expect("activated anyway");
+        operator.releases().activate(digest, &options).await.expect("activated anyway");
         assert_eq!(active(&operator).await, Some(digest));
         until(IN_THE_END, "a host that says it is not ready", async || {
             let hosts = operator.store().list_hosts(operator.clock().now()).await.expect("hosts are read");

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::support::components;
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::http::{Server, answer};
 use crate::support::registry::Registry;
 use crate::support::stage::Stage;
@@ -123,7 +124,7 @@ async fn a_release_of_a_registry_is_pulled_verified_installed_and_collected_with
         })
         .await;
         let source: Source = reference.parse().expect("a reference");
-        let obtained = stage.host.obtain(&source, &ObtainOptions::default()).await.expect("pulled");
+        let obtained = stage.host.releases().obtain(&source, &ObtainOptions::default()).await.expect("pulled");
         assert_eq!(obtained.signed_by.as_deref(), Some("acme"));
         assert_eq!(obtained.source, format!("{reference}@{manifest}"), "what was pulled can be pulled again");
         assert!(obtained.component == component, "the very bytes that were pushed");

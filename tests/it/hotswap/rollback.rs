@@ -13,6 +13,7 @@ use chrono::{Days, TimeDelta};
 use super::guest::{active, date, every_tenth, install, planned, request, rolled_back, rows, stage, state_of};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 use crate::support::variants::variant;
 
@@ -89,11 +90,11 @@ async fn a_single_run_rolls_back_too() {
         expect_complete(&stage, good, worse, "trap").await;
 
         // The worse release is not activated by mistake, and the restored one stays active.
-        let again = stage.host.activate(worse, &ActivateOptions::default()).await.expect_err("it was worse");
+        let again = stage.host.releases().activate(worse, &ActivateOptions::default()).await.expect_err("it was worse");
         assert!(again.to_string().contains("rolled back"), "{again}");
-        assert!(stage.host.judge_releases().await.expect("judged").rolled_back.is_empty());
+        assert!(stage.host.releases().judge().await.expect("judged").rolled_back.is_empty());
         let insisting = ActivateOptions { again: true, ..ActivateOptions::default() };
-        stage.host.activate(worse, &insisting).await.expect("an operator may insist");
+        stage.host.releases().activate(worse, &insisting).await.expect("an operator may insist");
     })
     .await;
 }
@@ -152,7 +153,7 @@ async fn of_two_hosts_that_decide_at_once_one_rolls_back() {
 
         let one = stage.another_host(|config| config.rollback.enabled = true).await;
         let other = stage.another_host(|config| config.rollback.enabled = true).await;
-        let (first, second) = tokio::join!(one.judge_releases(), other.judge_releases());
+        let (first, second) = tokio::join!(one.releases().judge(), other.releases().judge());
         let both = [first.expect("judged"), second.expect("judged")];
         assert_eq!(both.iter().map(|judged| judged.rolled_back.len()).sum::<usize>(), 1);
         assert_eq!(both.iter().flat_map(|judged| &judged.rolled_back).map(|back| back.accounts).sum::<u64>(), 40);
@@ -171,12 +172,13 @@ async fn an_operator_can_roll_back_only_to_an_existing_release() {
         let stage = stage(url, every_tenth("trap", 20), |_| {}).await;
         let good = install(&stage, "well_behaved").await;
         let guest = platform("guest");
-        let refused = stage.host.roll_back(&guest, "no reason").await.expect_err("there is no previous release");
+        let refused =
+            stage.host.releases().roll_back(&guest, "no reason").await.expect_err("there is no previous release");
         assert!(refused.to_string().contains("no other release"), "{refused}");
         let worse = install(&stage, "worse").await;
         let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
         assert_eq!(report.run.counts.failed, 2, "20 accounts are too few for a decision");
-        let back = stage.host.roll_back(&guest, "the numbers look wrong").await.expect("rolled back");
+        let back = stage.host.releases().roll_back(&guest, "the numbers look wrong").await.expect("rolled back");
         assert_eq!((back.from, back.to, back.accounts), (worse, good, 2));
         assert_eq!(state_of(&store, worse).await, (ReleaseState::Withdrawn, "the numbers look wrong".to_owned()));
         let run = store.get_run(report.run.id).await.expect("runs are read").expect("the run exists");
@@ -188,7 +190,7 @@ async fn an_operator_can_roll_back_only_to_an_existing_release() {
         })
         .await;
         service.stop().await;
-        stage.host.roll_back(&guest, "once more").await.expect_err("the other one is withdrawn");
+        stage.host.releases().roll_back(&guest, "once more").await.expect_err("the other one is withdrawn");
     })
     .await;
 }

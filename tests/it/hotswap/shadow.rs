@@ -8,6 +8,7 @@ use sqlx::{AnyPool, AssertSqlSafe, Row as _};
 
 use super::guest::{date, install, request, stage};
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 
 /// All tables that a shadow run could write to.
 const TABLES: [&str; 16] = [
@@ -51,7 +52,7 @@ async fn exactly_the_expected_differences_are_found_and_nothing_is_written() {
 
         let release = store.get_release(worse).await.expect("releases are read").expect("it is there");
         let all = ShadowRequest { documents: 200, fetch: 0 };
-        let report = stage.host.shadow(&release, all, &|_, _| {}).await.expect("compared");
+        let report = stage.host.conformance().shadow(&release, all, &|_, _| {}).await.expect("compared");
         let stored = &report.stored;
         assert_eq!((stored.accounts, stored.compared), (65, 64));
         assert_eq!(stored.failed, [(FailureClass::Trapped, 1)].into());
@@ -64,7 +65,8 @@ async fn exactly_the_expected_differences_are_found_and_nothing_is_written() {
         assert_eq!((largest.before.as_i64(), largest.after.as_i64()), (Some(6), Some(7)));
         assert!(followers.examples.contains_key("lost") && followers.examples.contains_key("newly_rejected"));
 
-        let some = stage.host.shadow(&release, ShadowRequest { documents: 10, fetch: 5 }, &|_, _| {}).await;
+        let some =
+            stage.host.conformance().shadow(&release, ShadowRequest { documents: 10, fetch: 5 }, &|_, _| {}).await;
         let some = some.expect("compared");
         assert_eq!((some.stored.accounts, some.fetched.expect("asked for").accounts), (10, 5));
         assert_eq!(counts(&pool).await, before, "{TABLES:?}");
@@ -82,10 +84,10 @@ async fn a_test_shows_which_accounts_a_release_can_reach() {
         let good = install(&stage, "well_behaved").await;
         stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
         let release = async |digest| store.get_release(digest).await.expect("read").expect("it is there");
-        let report = stage.host.test_release(&release(good).await, 20, 10).await.expect("tried");
-        assert!(report.is_well() && report.documents == 3 && report.checks.len() == 3, "{report:?}");
-        let report = stage.host.test_release(&release(worse).await, 20, 10).await.expect("tried");
-        assert!(!report.is_well());
+        let report = stage.host.conformance().test(&release(good).await, 20, 10).await.expect("tried");
+        assert!(report.passed() && report.documents == 3 && report.checks.len() == 3, "{report:?}");
+        let report = stage.host.conformance().test(&release(worse).await, 20, 10).await.expect("tried");
+        assert!(!report.passed());
         assert_eq!(report.not_normalised.len(), 1);
         let mut said: Vec<_> =
             report.checks.iter().map(|check| json!([check.platform_id, check.name, check.problem.is_some()])).collect();

@@ -13,6 +13,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 
 use crate::support::database::each_database;
 use crate::support::fleet::until;
+use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 use crate::support::tables::{expect_each_once, number};
 use crate::support::variants::{replace, variant};
@@ -108,7 +109,8 @@ async fn a_hundred_swaps_under_load_fail_lose_duplicate_and_delay_nothing() {
                 // The release that is not active: at the start that is the second one.
                 let release = releases[connector][((spell * SWAPS + swap) / 2 % 2) as usize];
                 let asked = Clock::system().now();
-                let activated = operator.activate(release, &ActivateOptions::default()).await.expect("activated");
+                let activated =
+                    operator.releases().activate(release, &ActivateOptions::default()).await.expect("activated");
                 let done = Clock::system().now();
                 assert!(activated.before.is_some(), "another release was active before");
                 assert_eq!(activated.hosts.len(), 1, "the serving host has loaded it before: {activated:?}");

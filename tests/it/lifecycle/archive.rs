@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use backline::config::Config;
+use backline::pipeline::ArchiveError;
 use backline::pipeline::service::Service;
-use backline::pipeline::{ArchiveError, HostError};
 use backline_model::retention::Action;
 use backline_model::{AccountId, ArtistId, Tenant};
 use backline_rules::archive::{ArchiveRule, What};
@@ -275,7 +275,7 @@ async fn stage(url: &str, change: impl FnOnce(&mut Config)) -> Stage {
 
 async fn archive(stage: &Stage, now: DateTime<Utc>) -> ArchiveRun {
     stage.set_time(now.max(at("2025-06-20T12:00:00Z")));
-    stage.host.archive_run(now, &|_| {}).await.unwrap()
+    stage.host.archive().run(now, &|_| {}).await.unwrap()
 }
 
 #[tokio::test]
@@ -289,7 +289,7 @@ async fn three_years_of_two_hundred_artists_are_kept_to_the_day() {
         // months before.
         for now in ["2024-08-31T10:30:00Z", "2025-02-28T11:30:00Z", "2025-06-20T12:30:00Z"] {
             let now = at(now);
-            let plan = stage.host.archive_plan(now).await.unwrap();
+            let plan = stage.host.archive().plan(now).await.unwrap();
             let planned: u64 = plan.steps.iter().filter_map(|step| step.rows).sum();
             let run = archive(&stage, now).await;
             assert_eq!(run.state, "done");
@@ -428,8 +428,8 @@ async fn a_future_time_is_refused() {
     each_database(async |_, url| {
         let stage = stage(url, |_| {}).await;
         let now = stage.host.clock().now();
-        let refused = stage.host.archive_run(now + TimeDelta::seconds(1), &|_| {}).await.unwrap_err();
-        assert!(refused.to_string().contains("has not come yet"), "{refused}");
+        let refused = stage.host.archive().run(now + TimeDelta::seconds(1), &|_| {}).await.unwrap_err();
+        assert!(refused.to_string().contains("is in the future"), "{refused}");
         assert_eq!(stage.host.store().list_archive_runs(5).await.unwrap(), []);
     })
     .await;
@@ -458,9 +458,9 @@ async fn once_a_week_one_of_two_hosts_runs_the_archive() {
             // Between the weekly runs only the terms of platforms apply, whatever else was archived.
             until(SOON, "the role is free", async || {
                 let earlier = at("2025-01-01T00:00:00Z");
-                match stage.host.archive_run(earlier, &|_| {}).await {
+                match stage.host.archive().run(earlier, &|_| {}).await {
                     Ok(run) => Some(run),
-                    Err(HostError::Archive(ArchiveError::Busy { .. })) => None,
+                    Err(ArchiveError::Busy { .. }) => None,
                     Err(error) => panic!("{error}"),
                 }
             })

@@ -312,7 +312,7 @@ async fn a_delivery_that_fails_for_a_day_is_parked_shown_and_sent_again() {
         let began = post.time.now();
         let mut parked = 0;
         while parked == 0 {
-            let report = post.host.deliver_due().await.expect("a round");
+            let report = post.host.dispatcher().deliver_due().await.expect("a round");
             parked = report.parked;
             if parked == 0 {
                 assert!(
@@ -342,20 +342,20 @@ async fn a_delivery_that_fails_for_a_day_is_parked_shown_and_sent_again() {
         assert_eq!(behind, [WebhookFigures { name: "app".to_owned(), parked: 1, disabled_reason: None }]);
 
         post.time.advance(TimeDelta::days(2));
-        let report = post.host.deliver_due().await.expect("a round");
+        let report = post.host.dispatcher().deliver_due().await.expect("a round");
         assert_eq!((report.delivered, report.parked), (1, 0), "{report:?}");
-        assert_eq!(post.host.resend("app", Resend::Parked).await.expect("it is there"), 1);
-        assert_eq!(post.host.deliver_due().await.expect("a round").delivered, 1);
+        assert_eq!(post.host.webhooks().resend("app", Resend::Parked).await.expect("it is there"), 1);
+        assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").delivered, 1);
         assert_eq!(store.webhooks_behind().await.expect("listed"), [], "it has everything now");
         let arrived: Vec<Uuid> = moody.taken().iter().map(id_of).collect();
         assert_eq!(arrived, [two.id, one.id]);
         let (_, signed_at) = verify(moody.taken().last().expect("one"), &secret);
         assert_eq!(signed_at, post.time.now().timestamp(), "the signature has the time of sending, not of the event");
 
-        assert_eq!(post.host.resend("app", Resend::Since(began)).await.expect("it is there"), 2);
-        post.host.deliver_due().await.expect("a round");
-        assert_eq!(post.host.resend("app", Resend::Event(two.id)).await.expect("it is there"), 1);
-        post.host.deliver_due().await.expect("a round");
+        assert_eq!(post.host.webhooks().resend("app", Resend::Since(began)).await.expect("it is there"), 2);
+        post.host.dispatcher().deliver_due().await.expect("a round");
+        assert_eq!(post.host.webhooks().resend("app", Resend::Event(two.id)).await.expect("it is there"), 1);
+        post.host.dispatcher().deliver_due().await.expect("a round");
         let arrived: Vec<Uuid> = moody.taken().iter().skip(2).map(id_of).collect();
         assert_eq!(arrived, [one.id, two.id, two.id]);
     })
@@ -397,7 +397,7 @@ async fn pending_deliveries_about_an_erased_artist_are_removed() {
         for artist in [gone, stays, gone] {
             post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
         }
-        assert_eq!(post.host.deliver_due().await.expect("a round").failed, 2);
+        assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").failed, 2);
         assert_eq!(post.states().await["waiting"], 3);
         let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.expect("the database opens");
         let foreign_keys =
@@ -409,7 +409,7 @@ async fn pending_deliveries_about_an_erased_artist_are_removed() {
         assert_eq!(post.states().await, BTreeMap::from([("waiting".to_owned(), 1)]));
         let before = post.receiver.asked().len();
         post.time.advance(TimeDelta::hours(1));
-        post.host.deliver_due().await.expect("a round");
+        post.host.dispatcher().deliver_due().await.expect("a round");
         let told: Vec<_> =
             post.receiver.asked().split_off(before).iter().map(|asked| body_of(asked)["artist_id"].clone()).collect();
         assert_eq!(told, [json!(stays)]);
@@ -438,10 +438,10 @@ async fn a_webhook_far_behind_is_served_page_by_page_and_delays_no_other() {
             tenant: None,
             from_start,
         };
-        post.host.add_webhook(new("behind", true)).await.expect("added");
-        post.host.add_webhook(new("ahead", false)).await.expect("added");
+        post.host.webhooks().add(new("behind", true)).await.expect("added");
+        post.host.webhooks().add(new("ahead", false)).await.expect("added");
         let told = post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
-        let report = post.host.deliver_due().await.expect("a round");
+        let report = post.host.dispatcher().deliver_due().await.expect("a round");
         assert_eq!((report.noted, report.delivered), (4 + 1, 4 + 1));
         let of = |name: &str| -> Vec<Uuid> {
             let asked = post.receiver.asked();
@@ -488,10 +488,10 @@ async fn each_tenant_gets_events_about_its_own_artists_only() {
         post.write(Some(theirs), types::METRICS_COLLECTED, json!({})).await;
         post.write(Some(theirs), types::RECONNECT_NEEDED, json!({})).await;
         post.write(None, types::RUN_COMPLETED, json!({})).await;
-        assert_eq!(post.host.deliver_due().await.expect("a round").noted, 1 + 3);
-        post.host.erase(ours).await.expect("erased");
-        post.host.erase(theirs).await.expect("erased");
-        assert_eq!(post.host.deliver_due().await.expect("a round").noted, 1);
+        assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").noted, 1 + 3);
+        post.host.privacy().erase(ours).await.expect("erased");
+        post.host.privacy().erase(theirs).await.expect("erased");
+        assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").noted, 1);
         let mut told: HashMap<String, Vec<String>> = HashMap::new();
         for asked in post.receiver.asked() {
             let kind = body_of(&asked)["type"].as_str().expect("a type").to_owned();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use backline::pipeline::{HostError, identifiers_of_export};
+use backline::pipeline::{ExportError, identifiers_of_export};
 use backline_model::event::types;
 use backline_model::privacy::{ColumnKind, personal};
 use backline_model::{Artist, ArtistId, Event, SubscriptionStatus, Tenant};
@@ -93,7 +93,7 @@ async fn an_export_holds_what_the_tables_hold() {
         execute(&pool, &format!("UPDATE artists SET name = 'Zoë \"Z\", =1+1 ;' || 'x' WHERE id = '{artist}'")).await;
         let before = all_rows(&store, &pool).await;
         let sink = Sink::default();
-        let report = stage.host.export(artist, sink.clone(), &|_, _| {}).await.expect("exported");
+        let report = stage.host.privacy().export(artist, sink.clone(), &|_, _| {}).await.expect("exported");
         let zip = sink.0.lock().unwrap().clone();
         let exported = files(zip.clone());
 
@@ -161,7 +161,7 @@ async fn an_export_holds_what_the_tables_hold() {
 
         // The identifiers in the export are enough to find the artist's data.
         let identifiers = identifiers_of_export(Cursor::new(zip)).expect("an export");
-        assert_eq!(identifiers.patterns(), stage.host.identifiers_of(artist).await.expect("read").patterns());
+        assert_eq!(identifiers.patterns(), stage.host.privacy().identifiers_of(artist).await.expect("read").patterns());
 
         // The export holds no id of another artist and no secret.
         let other = stage.simulator.world().artist(2).id.to_string();
@@ -178,7 +178,10 @@ async fn an_export_holds_what_the_tables_hold() {
             }
         }
         let nobody = ArtistId::generate();
-        assert!(matches!(stage.host.export(nobody, Sink::default(), &|_, _| {}).await, Err(HostError::NoArtist(_))));
+        assert!(matches!(
+            stage.host.privacy().export(nobody, Sink::default(), &|_, _| {}).await,
+            Err(ExportError::NoArtist(_))
+        ));
         pool.close().await;
     })
     .await;
@@ -310,6 +313,37 @@ async fn memory_does_not_grow_with_what_is_exported() {
         assert!(few > 0 && few_bytes > 200_000 && many_bytes > 40_000_000, "{few} {few_bytes} {many_bytes}");
         let grown = many.saturating_sub(few);
         assert!(grown < GROWTH_MAX, "{} rows took {grown} bytes more than 400", MANY);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_or_a_closed_pipe_is_a_failure_and_no_refusal() {
+    each_database(async |store, url| {
+        let stage =
+            Stage::bare(url, SimulatorConfig { artists: 1, date: date(), ..SimulatorConfig::default() }, |_| {}).await;
+        let artists = people(&store, &[1]).await;
+        let fleet = Fleet::of(&stage, |_| {});
+        let export = |out: Stdio| {
+            let id = artists[0].to_string();
+            let done = fleet
+                .command(&["privacy", "export", &id, "--out", "-"])
+                .stdout(out)
+                .stderr(Stdio::piped())
+                .spawn()
+                .and_then(Child::wait_with_output)
+                .expect("it runs");
+            (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+        };
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        for (out, cause) in [(full.into(), "No space left on device"), (writer.into(), "Broken pipe")] {
+            let (code, said) = export(out);
+            assert_eq!(code, Some(4), "{said}");
+            assert!(said.contains("the export can't be written: ") && said.contains(cause), "{said}");
+            assert!(!said.contains("ZipWriter"), "a library's own line: {said}");
+        }
     })
     .await;
 }

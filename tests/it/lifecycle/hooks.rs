@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use backline::pipeline::{HostError, NewWebhook, WebhookError, examine};
+use backline::pipeline::{NewWebhook, WebhookError, examine};
 use backline_gateway::secrets::Keyring;
 use backline_model::event::types;
 use backline_model::{DeliveryState, Digest, Grant, Manifest, Platform, Release, ReleaseState, SwapCause, WebhookKind};
@@ -45,7 +45,7 @@ async fn a_webhook_cannot_target_a_private_address() {
             "https://2130706433/".to_owned(),
             "https://localhost/".to_owned(),
         ] {
-            let refused = post.host.add_webhook(new("inside", &target)).await.expect_err(&target).to_string();
+            let refused = post.host.webhooks().add(new("inside", &target)).await.expect_err(&target).to_string();
             assert!(refused.contains("is not a public address"), "{target}: {refused}");
         }
         for target in [
@@ -55,8 +55,8 @@ async fn a_webhook_cannot_target_a_private_address() {
             "file:///etc/passwd".to_owned(),
             "hooks.example".to_owned(),
         ] {
-            let refused = post.host.add_webhook(new("inside", &target)).await.expect_err(&target);
-            assert!(matches!(refused, HostError::Webhook(WebhookError::Request(_))), "{target}: {refused}");
+            let refused = post.host.webhooks().add(new("inside", &target)).await.expect_err(&target);
+            assert!(matches!(refused, WebhookError::Request(_)), "{target}: {refused}");
             assert!(!refused.to_string().contains("canary"), "{refused}");
         }
         assert!(store.list_webhooks().await.expect("listed").is_empty());
@@ -68,17 +68,17 @@ async fn a_webhook_cannot_target_a_private_address() {
                 config.gateway.exempt = origins.map(|origin| origin.parse().expect("an origin")).to_vec();
             })
             .await;
-        exempt.add_webhook(new("plain", &format!("http://127.0.0.1:{port}/x"))).await.expect("it is exempt");
-        exempt.add_webhook(new("named", "https://localhost:8443/")).await.expect("it is exempt");
+        exempt.webhooks().add(new("plain", &format!("http://127.0.0.1:{port}/x"))).await.expect("it is exempt");
+        exempt.webhooks().add(new("named", "https://localhost:8443/")).await.expect("it is exempt");
         post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
-        assert_eq!(post.host.deliver_due().await.expect("a round").failed, 2);
+        assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").failed, 2);
         let failed = store.list_deliveries(&DeliveryFilter::default()).await.expect("listed");
         for delivery in &failed {
             let problem = delivery.problem.as_deref().expect("the delivery has a problem");
             assert!(problem.contains("is not a public address") || problem.contains("only https"), "{problem}");
             assert_eq!(delivery.state, DeliveryState::Waiting, "the delivery failed and waits");
         }
-        let tested = post.host.test_webhook("named").await.expect_err("refused").to_string();
+        let tested = post.host.webhooks().test("named").await.expect_err("refused").to_string();
         assert!(tested.contains("is not a public address"), "{tested}");
         assert!(inside.asked().is_empty(), "no request arrived");
 
@@ -114,27 +114,27 @@ async fn messages_are_signed_with_every_valid_secret() {
     each_database(async |_store: Store, url: &str| {
         let post = Post::open(url).await;
         let old = post.add("app", WebhookKind::Webhook, &[]).await;
-        let tested = post.host.test_webhook("app").await.expect("answered");
+        let tested = post.host.webhooks().test("app").await.expect("answered");
         assert!(tested.accepted && tested.status == 204);
         let message = &post.receiver.asked()[0];
         assert_eq!(verify(message, &old), (1, post.time.now().timestamp()));
         assert_eq!(body_of(message)["type"], "webhook.test");
         assert_eq!(message.headers["content-type"], "application/json");
 
-        let new = post.host.rotate_webhook_secret("app", TimeDelta::hours(24)).await.expect("rotated");
+        let new = post.host.webhooks().rotate_secret("app", TimeDelta::hours(24)).await.expect("rotated");
         let new = new.expose().to_owned();
         assert_ne!(new, old);
-        post.host.test_webhook("app").await.expect("answered");
+        post.host.webhooks().test("app").await.expect("answered");
         let message = &post.receiver.asked()[1];
         assert_eq!((verify(message, &old).0, verify(message, &new).0), (2, 2), "both secrets sign for a day");
         post.time.advance(TimeDelta::hours(24));
-        post.host.test_webhook("app").await.expect("answered");
+        post.host.webhooks().test("app").await.expect("answered");
         assert_eq!(verify(&post.receiver.asked()[2], &new).0, 1, "the old secret no longer signs");
 
-        let newest = post.host.rotate_webhook_secret("app", TimeDelta::zero()).await.expect("rotated");
-        post.host.test_webhook("app").await.expect("answered");
+        let newest = post.host.webhooks().rotate_secret("app", TimeDelta::zero()).await.expect("rotated");
+        post.host.webhooks().test("app").await.expect("answered");
         assert_eq!(verify(&post.receiver.asked()[3], newest.expose()).0, 1, "the previous secret ends at once");
-        assert!(post.host.rotate_webhook_secret("app", TimeDelta::days(31)).await.is_err());
+        assert!(post.host.webhooks().rotate_secret("app", TimeDelta::days(31)).await.is_err());
     })
     .await;
 }
@@ -156,18 +156,18 @@ async fn responses_are_respected_and_redirects_are_not_followed() {
         let shown =
             async || store.list_deliveries(&DeliveryFilter::default()).await.expect("listed").pop().expect("one");
 
-        assert_eq!(post.host.deliver_due().await.expect("a round").failed, 1);
+        assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").failed, 1);
         assert_eq!(post.receiver.asked().len(), 1, "the redirect was followed");
         assert!(shown().await.problem.is_some_and(|said| said.contains("redirects are not followed")));
 
         status.store(429, Ordering::SeqCst);
         post.time.advance(TimeDelta::minutes(1));
-        post.host.deliver_due().await.expect("a round");
+        post.host.dispatcher().deliver_due().await.expect("a round");
         assert_eq!(shown().await.next_at, Some(post.time.now() + TimeDelta::minutes(30)), "the delay of Retry-After");
 
         status.store(410, Ordering::SeqCst);
         post.time.advance(TimeDelta::minutes(30));
-        post.host.deliver_due().await.expect("a round");
+        post.host.dispatcher().deliver_due().await.expect("a round");
         let webhook = store.webhook_named("app").await.expect("it is there");
         let behind = store.webhooks_behind().await.expect("listed").remove(0);
         assert_eq!(behind.disabled_reason, webhook.disabled_reason);
@@ -175,18 +175,18 @@ async fn responses_are_respected_and_redirects_are_not_followed() {
         let before = post.receiver.asked().len();
         let second = post.write(Some(artist), types::METRICS_COLLECTED, json!({ "n": 2 })).await;
         post.time.advance(TimeDelta::days(2));
-        post.host.deliver_due().await.expect("a round");
+        post.host.dispatcher().deliver_due().await.expect("a round");
         assert_eq!(post.receiver.asked().len(), before, "nothing is sent to a disabled webhook");
 
         // The day of retries starts again.
         status.store(500, Ordering::SeqCst);
-        post.host.switch_webhook("app", true).await.expect("it is there");
-        let report = post.host.deliver_due().await.expect("a round");
+        post.host.webhooks().switch("app", true).await.expect("it is there");
+        let report = post.host.dispatcher().deliver_due().await.expect("a round");
         assert_eq!((report.failed, report.parked), (1, 0), "{report:?}");
         let before = post.receiver.asked().len();
         status.store(200, Ordering::SeqCst);
         post.time.advance(TimeDelta::hours(1));
-        assert_eq!(post.host.deliver_due().await.expect("a round").delivered, 2);
+        assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").delivered, 2);
         let told: Vec<_> = post.receiver.asked()[before..].iter().map(crate::support::post::id_of).collect();
         assert_eq!(told, [first.id, second.id], "no event was lost");
         assert_eq!(store.webhook_named("app").await.expect("it is there").disabled_reason, None);
@@ -210,7 +210,7 @@ async fn the_ai_webhook_gets_only_what_the_platforms_terms_allow() {
             post.write(Some(artist), types::SIGNIFICANT_CHANGE, change(artist, platform)).await;
             post.write(Some(artist), types::METRICS_COLLECTED, change(artist, platform)["new_metrics"].clone()).await;
         }
-        let report = post.host.deliver_due().await.expect("a round");
+        let report = post.host.dispatcher().deliver_due().await.expect("a round");
         assert_eq!((report.noted, report.delivered, report.skipped), (6, 4, 2), "{report:?}");
         let to = |target: &str| {
             let asked = post.receiver.asked().into_iter().filter(|asked| asked.target == target);
@@ -281,11 +281,11 @@ async fn no_secret_of_a_webhook_is_stored_or_shown_in_plain_text() {
         let receiver = Server::start(|asked| answer(500, &[], asked.headers["webhook-signature"].clone())).await;
         let post = Post::with(url, Time::noon(), receiver, |_| {}).await;
         let old = post.add("app", WebhookKind::Webhook, &[]).await;
-        let new = post.host.rotate_webhook_secret("app", TimeDelta::hours(1)).await.expect("rotated");
+        let new = post.host.webhooks().rotate_secret("app", TimeDelta::hours(1)).await.expect("rotated");
         let new = new.expose().to_owned();
         let artist = post.artist(1, "default").await;
         post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
-        post.host.deliver_due().await.expect("a round");
+        post.host.dispatcher().deliver_due().await.expect("a round");
 
         let mut haystack = serde_json::to_string(&store.list_webhooks().await.expect("listed")).expect("JSON");
         haystack += &format!("{:?}", store.list_webhooks().await.expect("listed"));

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use crate::support::database::each_database;
 use crate::support::fleet::{Fleet, until};
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon};
 
 /// Maximum wait on a slow machine.
@@ -42,7 +43,7 @@ async fn a_key_is_replaced_while_a_service_collects() {
         config.secrets.old_keys = vec![old.clone()];
         assert!(service.reload(config).await.is_ok(), "the new configuration is put into force");
         let host = service.host();
-        let report = host.rotate_keys(None, &|_| {}).await.expect("rotated");
+        let report = host.credentials().rotate_keys(None, &|_| {}).await.expect("rotated");
         assert_eq!(report.unreadable, 0, "{report:?}");
         assert!(report.resealed > 60, "{report:?}");
         let run = until(SOON, "the run's end", async || {
@@ -53,11 +54,11 @@ async fn a_key_is_replaced_while_a_service_collects() {
         assert_eq!((run.counts.collected, run.counts.failed), (300, 0), "{run:?}");
 
         // Secrets that a refresh saved under the old key in the meantime are resealed too.
-        let again = host.rotate_keys(None, &|_| {}).await.expect("rotated again");
+        let again = host.credentials().rotate_keys(None, &|_| {}).await.expect("rotated again");
         assert_eq!((again.changed, again.unreadable), (0, 0), "{again:?}");
-        let third = host.rotate_keys(None, &|_| {}).await.expect("nothing is left to do");
+        let third = host.credentials().rotate_keys(None, &|_| {}).await.expect("nothing is left to do");
         assert_eq!((third.resealed, third.key_id.as_str()), (0, report.key_id.as_str()));
-        let uses = host.keys_in_use().await.expect("counted");
+        let uses = host.credentials().keys_in_use().await.expect("counted");
         assert_eq!(uses.len(), 2, "{uses:?}");
         assert_eq!(
             (uses[0].role, uses[0].can_go, uses[1].role, uses[1].can_go),
@@ -86,7 +87,7 @@ async fn a_key_is_replaced_while_a_service_collects() {
             canaries.add(token.as_deref().unwrap_or(&credential.value));
         }
         assert!(canaries.len() >= 2);
-        assert_eq!(host.search(&canaries, true, &|_| {}).await.expect("searched"), []);
+        assert_eq!(host.privacy().search(&canaries, true, &|_| {}).await.expect("searched"), []);
     })
     .await;
 }
@@ -99,7 +100,7 @@ async fn a_batch_that_began_before_a_rotation_opens_resealed_secrets() {
         let mut config = stage.host.config().clone();
         config.secrets.old_keys = config.secrets.key.replace(Keyring::generate_base64()).into_iter().collect();
         assert!(service.reload(config).await.is_ok(), "the new configuration is put into force");
-        let report = service.host().rotate_keys(None, &|_| {}).await.expect("rotated");
+        let report = service.host().credentials().rotate_keys(None, &|_| {}).await.expect("rotated");
         assert!(report.resealed > 2 && report.unreadable == 0, "{report:?}");
         // The batch in progress still has the previous configuration.
         let report = stage.run_some(date(), &["spotify", "instagram"]).await;
@@ -131,7 +132,7 @@ async fn a_refresh_during_resealing_is_not_lost() {
             assert_eq!(fresh, credential.account_id.is_some(), "{credential:?}");
         }
         // The other order works too: a refresh that started before the rotation.
-        let report = stage.host.rotate_keys(Some(new), &|_| {}).await.expect("rotated");
+        let report = stage.host.credentials().rotate_keys(Some(new), &|_| {}).await.expect("rotated");
         assert_eq!((report.resealed, report.current, report.changed), (2, 1, 0));
         let later = noon(date()) + TimeDelta::hours(23);
         stage.simulator.set_now(later);

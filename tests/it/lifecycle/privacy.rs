@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use backline::pipeline::service::Service;
-use backline::pipeline::{Host, HostError, NewWebhook, SyncRequest, record_consents};
+use backline::pipeline::{Host, NewWebhook, PrivacyError, SyncRequest, record_consents};
 use backline_model::clock::Clock;
 use backline_model::event::types;
 use backline_model::privacy::{Holds, Identifiers, TABLES, personal, subject_of};
@@ -23,6 +23,7 @@ use sqlx::AssertSqlSafe;
 use super::rows::{all_rows, columns, execute, raw, split};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
+use crate::support::host::HostExt as _;
 use crate::support::http::{Server, answer};
 use crate::support::post::{RECEIVER, routes};
 use crate::support::stage::{Stage, platform};
@@ -52,7 +53,7 @@ async fn accounts_of(stage: &Stage, artist: ArtistId) -> Vec<Account> {
 /// Where an artist's identifiers are found, including documents.
 async fn found(host: &Host, identifiers: &Identifiers) -> Vec<Sighting> {
     assert!(identifiers.len() >= 4, "{identifiers:?}");
-    host.search(identifiers, true, &|_| {}).await.expect("the database is searched")
+    host.privacy().search(identifiers, true, &|_| {}).await.expect("the database is searched")
 }
 
 fn consent(artist_id: ArtistId, name: &str, granted: bool, seconds: i64, stage: &Stage) -> Consent {
@@ -134,7 +135,7 @@ async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
         let run = stage.run(day(19)).await.run;
         let artist = artist_of(&stage, 2);
         let accounts = accounts_of(&stage, artist).await;
-        let identifiers = stage.host.identifiers_of(artist).await.unwrap();
+        let identifiers = stage.host.privacy().identifiers_of(artist).await.unwrap();
         // Fills what the runs leave empty: the archive, quarantine, an activation, and texts that name the artist.
         let pool = raw(&store, url).await;
         let (a, b) = (accounts[0].id, &accounts[1]);
@@ -187,7 +188,7 @@ async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
         assert!(places.len() > 20, "the search finds what is there: {places:?}");
         assert!(places.iter().any(|place| place.column == "body"), "{places:?}");
 
-        let erasure = stage.host.erase(artist).await.expect("erased");
+        let erasure = stage.host.privacy().erase(artist).await.expect("erased");
         let receipt = &erasure.receipt;
         assert_eq!(receipt.artist_id_sha256, subject_of(artist));
         let after = all_rows(&store, &pool).await;
@@ -230,11 +231,11 @@ async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
         assert_eq!(events[0].data["tenant"], json!("default"), "the tenant whose subscribers get the event");
         assert_eq!(events[0].data["rows"], json!(receipt.rows));
 
-        let again = stage.host.erase(artist).await.expect("erased already");
+        let again = stage.host.privacy().erase(artist).await.expect("erased already");
         assert!(again.erased_before);
         assert_eq!((&again.receipt.rows, &again.receipt.texts), (&receipt.rows, &receipt.texts));
         let nobody = ArtistId::generate();
-        assert!(matches!(stage.host.erase(nobody).await, Err(HostError::NoArtist(id)) if id == nobody));
+        assert!(matches!(stage.host.privacy().erase(nobody).await, Err(PrivacyError::NoArtist(id)) if id == nobody));
         let run = store.get_run(run.id).await.unwrap().expect("the run");
         assert_ne!(run.status, RunStatus::Running);
         pool.close().await;
@@ -297,7 +298,7 @@ async fn an_artist_erased_during_a_run_stays_erased() {
                 tenant: None,
                 from_start: true,
             };
-            stage.host.add_webhook(webhook).await.expect("it is added");
+            stage.host.webhooks().add(webhook).await.expect("it is added");
             let artist = artist_of(stage, 1);
             let waiting = Event {
                 id: uuid::Uuid::now_v7(),
@@ -311,7 +312,7 @@ async fn an_artist_erased_during_a_run_stays_erased() {
         };
         let (stage, service, receiver) = at_work(url, 3, state.path(), waits).await;
         let artist = artist_of(&stage, 1);
-        let identifiers = stage.host.identifiers_of(artist).await.unwrap();
+        let identifiers = stage.host.privacy().identifiers_of(artist).await.unwrap();
         let queued = DeliveryFilter { artist: Some(artist), limit: 10, ..DeliveryFilter::default() };
         until(SOON, "a delivery that failed", async || {
             let queued = store.list_deliveries(&queued).await.expect("deliveries are listed");
@@ -320,7 +321,7 @@ async fn an_artist_erased_during_a_run_stays_erased() {
         .await;
         assert!(!receiver.asked().is_empty());
 
-        let erasure = stage.host.erase(artist).await.expect("erased");
+        let erasure = stage.host.privacy().erase(artist).await.expect("erased");
         assert_eq!(erasure.receipt.rows["batch_accounts"], 5, "it was being collected: {:?}", erasure.receipt);
         assert_eq!((erasure.receipt.rows["events"], erasure.receipt.rows["metrics"]), (1, 0));
         assert_eq!(erasure.receipt.rows["deliveries"], 1);
@@ -361,8 +362,8 @@ async fn a_run_of_the_erased_artist_only_ends() {
         let state = tempfile::tempdir().expect("a folder");
         let (stage, service, _) = at_work(url, 1, state.path(), async |_| {}).await;
         let artist = artist_of(&stage, 0);
-        let identifiers = stage.host.identifiers_of(artist).await.unwrap();
-        stage.host.erase(artist).await.expect("erased");
+        let identifiers = stage.host.privacy().identifiers_of(artist).await.unwrap();
+        stage.host.privacy().erase(artist).await.expect("erased");
         let run = ended(&stage).await;
         assert_eq!((run.counts.planned, run.counts.collected, run.counts.failed), (0, 0, 0), "{run:?}");
         assert_eq!(found(&stage.host, &identifiers).await, []);
@@ -420,13 +421,13 @@ async fn a_token_that_is_being_refreshed_is_erased_with_its_artist() {
         let slow = Fault::always(FaultKind::Latency { ms: SLOW_MS }).on_path("/v2/oauth/token/");
         stage.simulator.set_faults(vec![slow]);
         let artist = artist_of(&stage, 0);
-        let identifiers = stage.host.identifiers_of(artist).await.unwrap();
+        let identifiers = stage.host.privacy().identifiers_of(artist).await.unwrap();
         let erasing = async {
             until(SOON, "requests for fresh tokens", async || {
                 (stage.simulator.counts().operation("POST /v2/oauth/token/") > 1).then_some(())
             })
             .await;
-            stage.host.erase(artist).await.expect("erased")
+            stage.host.privacy().erase(artist).await.expect("erased")
         };
         let (round, erasure) = tokio::join!(stage.host.refresh_credentials(), erasing);
         assert_eq!(erasure.receipt.rows["credentials"], 1);
@@ -458,12 +459,12 @@ async fn a_table_that_still_lists_an_erased_artist_does_not_restore_it_until_rea
             let values = format!("'{id}', 'Ada', 'active', '{channel}'");
             execute(&pool, &format!("INSERT INTO {home}platform_artists VALUES ({values})")).await;
         }
-        let sync = async || stage.host.sync_artists(SyncRequest::default()).await.expect("synced");
+        let sync = async || stage.host.artist_sync().sync(SyncRequest::default()).await.expect("synced");
         let first = sync().await;
         assert_eq!((first.artists_added, first.accounts_added, first.erased_left_out), (2, 2, 0), "{first:?}");
         let artist = artist_of(&stage, 0);
-        let identifiers = stage.host.identifiers_of(artist).await.unwrap();
-        stage.host.erase(artist).await.expect("erased");
+        let identifiers = stage.host.privacy().identifiers_of(artist).await.unwrap();
+        stage.host.privacy().erase(artist).await.expect("erased");
         let second = sync().await;
         assert_eq!((second.artists_added, second.accounts_added, second.erased_left_out), (0, 0, 1), "{second:?}");
         let places = found(&stage.host, &identifiers).await;
@@ -500,17 +501,17 @@ async fn a_table_that_still_lists_an_erased_artist_does_not_restore_it_until_rea
         for credential in stage.simulator.world().operator_credentials() {
             if credential.platform == "youtube" {
                 let (youtube, value) = (platform("youtube"), &credential.value);
-                let set = stage.host.set_credential(&youtube, credential.slot, None, value).await;
+                let set = stage.host.credentials().set(&youtube, credential.slot, None, value).await;
                 set.expect("the key is set");
             }
         }
         let run = stage.run_some(day(18), &["youtube"]).await.run;
         assert_eq!((run.counts.collected, run.counts.excluded, run.counts.failed), (1, 0, 0), "{run:?}");
 
-        let erasure = stage.host.erase(artist).await.expect("erased again");
+        let erasure = stage.host.privacy().erase(artist).await.expect("erased again");
         assert_eq!((erasure.erased_before, erasure.receipt.rows["artists"]), (false, 2), "receipts add up");
-        stage.host.readmit(artist).await.expect("readmitted");
-        assert!(matches!(stage.host.readmit(artist).await, Err(HostError::NotErased(_))));
+        stage.host.privacy().readmit(artist).await.expect("readmitted");
+        assert!(matches!(stage.host.privacy().readmit(artist).await, Err(HostError::NotErased(_))));
         assert!(store.erasure(artist).await.expect("read").expect("still on record").readmitted_at.is_some());
         let third = sync().await;
         assert_eq!((third.artists_added, third.accounts_added, third.erased_left_out), (1, 1, 0), "{third:?}");
@@ -549,7 +550,7 @@ async fn erasing_and_saving_at_once_leaves_nothing_behind() {
         };
         let erasing = async {
             for artist in &artists {
-                host.erase(artist.id).await.expect("erased");
+                host.privacy().erase(artist.id).await.expect("erased");
             }
         };
         tokio::join!(saving, erasing);

@@ -13,6 +13,7 @@ use jsonschema::Validator;
 use serde_json::{Value as Json, json};
 
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon, platform};
 use crate::support::variants::variant;
 
@@ -92,7 +93,7 @@ async fn all_events_of_a_series_of_collections_match_the_schemas() {
         stage.host.install(&second).await.expect("it is installed and activated");
         stage.set_date(date + TimeDelta::days(1));
         stage.run(date + TimeDelta::days(1)).await;
-        stage.host.roll_back(&platform("youtube"), "for the test").await.expect("it is rolled back");
+        stage.host.releases().roll_back(&platform("youtube"), "for the test").await.expect("it is rolled back");
         stage.set_time(noon(date) + TimeDelta::days(59));
         stage.host.refresh_credentials().await.expect("credentials are kept");
 

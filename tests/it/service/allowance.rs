@@ -10,6 +10,7 @@ use super::{serve, settled};
 use crate::support::components;
 use crate::support::database::each_database;
 use crate::support::fleet::until;
+use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 
 /// Maximum wait on a slow machine. Nothing here should take more than a few seconds.

@@ -5,6 +5,7 @@ use backline_simulator::SimulatorConfig;
 use super::support::{Place, ask};
 use crate::support::components;
 use crate::support::database::{each_database, each_empty_database};
+use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 use backline_model::SwapCause;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use backline::config::Config;
-use backline::pipeline::{Host, HostError, SyncError, SyncReport, SyncRequest};
+use backline::pipeline::{Host, SyncError, SyncReport, SyncRequest};
 use backline_model::clock::Clock;
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform, SubscriptionStatus};
 use backline_store::{AccountFilter, ArtistFilter, Store};
@@ -66,7 +66,7 @@ async fn host(url: &str, query: Option<&str>) -> Host {
 }
 
 async fn sync(host: &Host) -> SyncReport {
-    host.sync_artists(SyncRequest::default()).await.unwrap()
+    host.artist_sync().sync(SyncRequest::default()).await.unwrap()
 }
 
 /// Summary of a sync: artists added, changed, removed; accounts added, restored, removed.
@@ -199,10 +199,8 @@ async fn a_source_that_looks_broken_disables_no_artist() {
             ("SELECT id, NULL AS spotify FROM platform_artists", "spotify accounts", 602),
         ] {
             let broken = host(url, Some(query)).await;
-            let error = broken.sync_artists(SyncRequest::default()).await.unwrap_err();
-            let HostError::Sync(SyncError::Removals { going: found, what: about, .. }) = &error else {
-                panic!("{error}")
-            };
+            let error = broken.artist_sync().sync(SyncRequest::default()).await.unwrap_err();
+            let SyncError::Removals { going: found, what: about, .. } = &error else { panic!("{error}") };
             assert!(about == what && (going == 0 || going == *found), "{error}");
             assert!(error.to_string().contains("--allow-removals"), "{error}");
         }
@@ -213,7 +211,7 @@ async fn a_source_that_looks_broken_disables_no_artist() {
         assert_eq!(done(&sync(&silent).await), [0; 6]);
         let few = host(url, Some("SELECT id FROM platform_artists WHERE youtube_channel_id < 'UC7'")).await;
         let allowed = SyncRequest { allow_removals: true, ..SyncRequest::default() };
-        let report = few.sync_artists(allowed).await.unwrap();
+        let report = few.artist_sync().sync(allowed).await.unwrap();
         assert!(report.artists_removed > 300, "{report:?}");
         let still = store.list_artists(&ArtistFilter::default()).await.unwrap();
         let on = still.iter().filter(|artist| artist.data_collection_enabled).count() as u64;
@@ -251,7 +249,7 @@ async fn a_dry_run_shows_the_changes_and_writes_nothing() {
     each_database(async |store, url| {
         let table = platform_table(url).await;
         let host = host(url, Some(QUERY)).await;
-        let report = host.sync_artists(SyncRequest { dry_run: true, ..SyncRequest::default() }).await.unwrap();
+        let report = host.artist_sync().sync(SyncRequest { dry_run: true, ..SyncRequest::default() }).await.unwrap();
         assert_eq!(done(&report), [1_203, 0, 0, 1_203 + 602, 0, 0]);
         assert_eq!(report.differences.len(), 1_203 * 2 + 602);
         assert_eq!(store.list_artists(&ArtistFilter::default()).await.unwrap(), []);

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use crate::support::components;
 use crate::support::database::each_database;
 use crate::support::fleet::Fleet;
+use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 
 const ARTISTS: u32 = 10_000;

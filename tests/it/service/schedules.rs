@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::support::components;
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
 const ROLE: &str = "scheduler";

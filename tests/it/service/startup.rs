@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use super::support::Place;
 use crate::support::components;
 use crate::support::database::{each_database, each_empty_database};
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
 async fn raw(url: &str) -> sqlx::AnyPool {
@@ -20,7 +21,7 @@ async fn all_problems_are_reported_at_once() {
     each_empty_database(async |url| {
         let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;
         stage.host.install(&components::plugin("youtube")).await.unwrap();
-        stage.host.set_credential(&platform("youtube"), "app", None, "a-key-of-the-platforms").await.unwrap();
+        stage.host.credentials().set(&platform("youtube"), "app", None, "a-key-of-the-platforms").await.unwrap();
         let pool = raw(url).await;
         sqlx::query("UPDATE releases SET component = $1").bind(b"nonsense".to_vec()).execute(&pool).await.unwrap();
         pool.close().await;
@@ -101,7 +102,7 @@ async fn a_second_host_is_refused_on_sqlite() {
         let (code, out, said) = place.run(&["serve"]).await;
         assert_eq!((code, out.as_str()), (Some(2), ""), "{said}");
         let why =
-            if is_sqlite { "the host first works on this SQLite file already" } else { "another host is called first" };
+            if is_sqlite { "the host first already uses this SQLite file" } else { "another host is called first" };
         assert!(said.contains(why), "{said}");
         if !is_sqlite {
             let second = place.serve(&["--set", "service.name=second"]).await;

@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::components;
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon, platform};
 
 const TIKTOK_TOKEN: &str = "POST /v2/oauth/token/";
@@ -252,7 +253,7 @@ async fn an_expiry_is_announced_once_at_14_7_and_1_days_and_only_the_nearest_if_
             let end = end + TimeDelta::days(20 * i64::from(index));
             let secret = json!({ "token": token, "obtained_at": end - TimeDelta::days(60), "expires_at": end });
             let secret = secret.to_string();
-            let set = stage.host.set_credential(&platform("instagram"), "user", Some(account), &secret).await;
+            let set = stage.host.credentials().set(&platform("instagram"), "user", Some(account), &secret).await;
             set.expect("the token is set");
         }
         let days = async |index: u32| {
@@ -324,7 +325,7 @@ async fn a_dead_token_is_reported_once_and_its_account_is_excluded_until_it_is_r
 
         // Reconnected, and dead again.
         let secret = json!({ "refresh_token": world.artist(index_of(Trait::TiktokRevoked)).tiktok_refresh_token });
-        let set = stage.host.set_credential(&platform("tiktok"), "user", Some(revoked), &secret.to_string()).await;
+        let set = stage.host.credentials().set(&platform("tiktok"), "user", Some(revoked), &secret.to_string()).await;
         assert_eq!(set.expect("it is set").status, "active");
         assert_eq!(status(&stage, revoked).await, AccountStatus::Active);
         let report = stage.host.refresh_credentials().await.expect("a round");
@@ -423,7 +424,7 @@ async fn a_journal_is_read_before_a_request_and_discarded_if_a_newer_credential_
         go_to(&stage, after(38, 0));
         crash_between_answer_and_save(&stage, &store, url, Some(state.path())).await;
         let secret = json!({ "refresh_token": "set-by-the-operator" }).to_string();
-        stage.host.set_credential(&platform("tiktok"), "user", Some(artist), &secret).await.expect("it is set");
+        stage.host.credentials().set(&platform("tiktok"), "user", Some(artist), &secret).await.expect("it is set");
         let set = credential(&stage, "tiktok", artist).await;
         let reborn = another(&stage, |_| {}).await;
         assert_eq!(reborn.refresh_credentials().await.expect("a round").replayed, 0);
@@ -520,7 +521,7 @@ async fn the_service_refreshes_credentials() {
         stage.host.install(&components::plugin("spotify")).await.expect("it is installed");
         let credentials = stage.simulator.world().operator_credentials();
         let spotify = credentials.iter().find(|credential| credential.platform == "spotify").expect("Spotify's client");
-        stage.host.set_credential(&platform("spotify"), "app", None, &spotify.value).await.expect("it is set");
+        stage.host.credentials().set(&platform("spotify"), "app", None, &spotify.value).await.expect("it is set");
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         until("it was exchanged", || asked(&stage, SPOTIFY_TOKEN) == 1).await;
         let saved = async || {

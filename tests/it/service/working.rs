@@ -15,6 +15,7 @@ use chrono::{NaiveDate, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
 const YOUTUBE: &str = "youtube.googleapis.com";
@@ -62,7 +63,7 @@ async fn planned(host: &Host, platforms: &[&str]) -> RunId {
     };
     let stopped = CancellationToken::new();
     stopped.cancel();
-    let report = host.run_until(&request, &|_| {}, &stopped).await.expect("the plan is written");
+    let report = host.runs().run(&request, &|_| {}, &stopped).await.expect("the plan is written");
     assert_eq!(report.run.status, RunStatus::Running, "no batch was collected yet");
     report.run.id
 }

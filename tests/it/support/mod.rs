@@ -3,6 +3,7 @@
 pub mod components;
 pub mod database;
 pub mod fleet;
+pub mod host;
 pub mod http;
 pub mod post;
 pub mod postgres;

@@ -98,7 +98,7 @@ impl Post {
             tenant: tenant.map(|name| Tenant::new(name).expect("a tenant")),
             from_start: false,
         };
-        let (_, secret) = self.host.add_webhook(new).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (_, secret) = self.host.webhooks().add(new).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         secret.expose().to_owned()
     }
 

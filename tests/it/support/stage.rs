@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use super::components;
+use super::host::HostExt as _;
 
 /// The first-party connectors.
 const PLUGINS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "apple-music"];
@@ -174,13 +175,13 @@ impl Stage {
             }
         }
         for ((name, slot), secrets) in secrets {
-            let set = self.host.set_account_credentials(&platform(name), slot, &secrets).await;
+            let set = self.host.credentials().set_many(&platform(name), slot, &secrets).await;
             set.unwrap_or_else(|error| panic!("{name}/{slot}: {error}"));
         }
     }
 
     async fn set_credential(&self, name: &str, slot: &str, account: Option<AccountId>, value: &str) {
-        let set = self.host.set_credential(&platform(name), slot, account, value).await;
+        let set = self.host.credentials().set(&platform(name), slot, account, value).await;
         set.unwrap_or_else(|error| panic!("{name}/{slot}: {error}"));
     }
 

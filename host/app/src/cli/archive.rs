@@ -52,7 +52,7 @@ pub(super) enum Command {
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Plan { at, json } | Command::Run { at, dry_run: true, json } => {
-            let plan = context.host().await?.archive_plan(at.unwrap_or_else(|| context.clock.now())).await?;
+            let plan = context.host().await?.archive().plan(at.unwrap_or_else(|| context.clock.now())).await?;
             if json {
                 print::json(&plan)?;
             } else {
@@ -68,7 +68,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             bar.set_style(style);
             let host = context.host().await?;
             let done = host
-                .archive_run(at.unwrap_or_else(|| context.clock.now()), &|progress| {
+                .archive()
+                .run(at.unwrap_or_else(|| context.clock.now()), &|progress| {
                     let (action, table) = (progress.step.action.as_str(), progress.step.table.as_str());
                     bar.set_message(format!("{}/{} {action} {table}: {}", progress.number, progress.of, progress.rows));
                     bar.tick();

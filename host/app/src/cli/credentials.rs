@@ -60,7 +60,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let host = context.host().await?;
             let account = find_account(host.store(), &platform, account.as_deref()).await?;
             let text = read_secret(file.as_deref())?;
-            host.set_credential(&platform, &slot, account, &text).await?;
+            host.credentials().set(&platform, &slot, account, &text).await?;
             print::line(&format!(
                 "set {platform}/{slot}{}",
                 account.map_or(String::new(), |account| format!(" of account {account}"))

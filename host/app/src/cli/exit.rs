@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::config::ConfigError;
-use crate::pipeline::HostError;
+pub(super) use crate::pipeline::with_causes as sentence;
+use crate::pipeline::{Classified, ErrorClass};
 use backline_model::run::RunCounts;
-use backline_store::StoreError;
 
 /// What the exit code tells a script. Documented in docs/operators.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,45 +88,18 @@ impl Failure {
     }
 }
 
-/// An error with all its causes, on one line.
-pub(super) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = String::new();
-    for cause in std::iter::successors(Some(error), |error| error.source()) {
-        let cause = cause.to_string();
-        // Libraries often repeat their cause in their own text.
-        if !text.contains(&cause) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&cause);
+impl From<ErrorClass> for Exit {
+    fn from(class: ErrorClass) -> Self {
+        match class {
+            ErrorClass::Refused => Self::Usage,
+            ErrorClass::Unavailable | ErrorClass::Partial | ErrorClass::Internal => Self::Failed,
         }
     }
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::refused(&error)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let exit = match &error {
-            StoreError::Query { .. } | StoreError::Migration { .. } | StoreError::LeaseLost { .. } => Exit::Failed,
-            _ => Exit::Usage,
-        };
-        Self { exit, message: sentence(&error) }
-    }
-}
-
-impl From<HostError> for Failure {
-    fn from(error: HostError) -> Self {
-        match error {
-            HostError::Store(error) => error.into(),
-            HostError::Worker(_) | HostError::ReleaseGone { .. } => Self::failed(sentence(&error)),
-            error => Self::refused(&error),
-        }
+impl<E: Classified> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: error.class().into(), message: sentence(&error) }
     }
 }
 
@@ -139,7 +111,15 @@ impl From<std::io::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::pipeline::{
+        ActivateError, ArchiveError, CollectError, CredentialError, ExportError, InstallError, PlanError, PrivacyError,
+        RotateError, RunError, SetCredentialError,
+    };
+    use backline_model::{ArtistId, Digest};
+    use backline_store::StoreError;
 
     #[test]
     fn a_run_ends_with_the_code_its_counts_amount_to() {
@@ -159,18 +139,44 @@ mod tests {
         assert_eq!(Exit::of_run(&counts(0, 1, 0)).code(), 4);
     }
 
+    /// The class and the exit code of an error.
+    fn ends(error: impl Classified) -> (ErrorClass, u8) {
+        (error.class(), Failure::from(error).exit.code())
+    }
+
+    fn query() -> StoreError {
+        let source = sqlx::Error::PoolTimedOut;
+        StoreError::Query { what: "answer", source }
+    }
+
     #[test]
-    fn causes_follow_on_one_line_and_are_not_repeated() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("can't open the thing")]
-        struct Outer(#[source] std::io::Error);
+    fn each_class_has_its_exit_code() {
+        let nobody = ArtistId(uuid::Uuid::nil());
+        assert_eq!(ends(PrivacyError::NoArtist(nobody)), (ErrorClass::Refused, 2));
+        assert_eq!(ends(query()), (ErrorClass::Unavailable, 4));
+        assert_eq!(ends(CollectError::Worker("it panicked".to_owned())), (ErrorClass::Internal, 4));
+        assert_eq!(ends(RunError::Collect(query().into())), (ErrorClass::Partial, 4));
+    }
 
-        #[derive(Debug, thiserror::Error)]
-        #[error("wrapped: {0}")]
-        struct Repeating(#[source] std::io::Error);
+    #[test]
+    fn a_failure_of_the_database_is_no_refusal_whatever_operation_meets_it() {
+        assert_eq!(ends(PlanError::from(query())), (ErrorClass::Unavailable, 4));
+        assert_eq!(ends(InstallError::from(query())), (ErrorClass::Unavailable, 4));
+        assert_eq!(ends(SetCredentialError::from(CredentialError::from(query()))), (ErrorClass::Unavailable, 4));
+        assert_eq!(ends(RotateError::from(CredentialError::from(query()))), (ErrorClass::Unavailable, 4));
+        assert_eq!(ends(RotateError::from(CredentialError::NoKey)), (ErrorClass::Refused, 2));
+        let failure = Failure::from(CredentialError::from(query()));
+        assert!(failure.message.starts_with("the credential can't be read or saved: the database failed to answer: "));
+    }
 
-        let cause = || std::io::Error::other("no\n  such thing");
-        assert_eq!(sentence(&Outer(cause())), "can't open the thing: no such thing");
-        assert_eq!(sentence(&Repeating(cause())), "wrapped: no such thing");
+    #[test]
+    fn what_is_done_in_part_or_can_not_be_written_is_no_refusal() {
+        assert_eq!(ends(ArchiveError::TakenOver), (ErrorClass::Partial, 4));
+        assert_eq!(ends(ArchiveError::Busy { holder: "other".to_owned() }), (ErrorClass::Refused, 2));
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::BrokenPipe] {
+            assert_eq!(ends(ExportError::Write(kind.into())), (ErrorClass::Unavailable, 4));
+        }
+        let silent = ActivateError::HostsSilent { digest: Digest::of(b""), hosts: "other".to_owned(), waited_s: 1 };
+        assert_eq!(ends(InstallError::Activate(silent)), (ErrorClass::Partial, 4), "it is installed");
     }
 }

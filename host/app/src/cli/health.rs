@@ -53,7 +53,7 @@ enum Command {
 pub(super) async fn run(context: &Context, arguments: HealthArguments) -> Outcome {
     let host = context.host().await?;
     if let Some(Command::Alerts { json }) = arguments.command {
-        let alerts = host.alerts().await?;
+        let alerts = host.health().alerts().await?;
         let headers = ["alert", "platform", "state", "since", ">value", ">bound"];
         print::listing(json, &alerts, &headers, alert_cells, "no alert has ever fired")?;
         return Ok(Exit::Done);
@@ -61,7 +61,7 @@ pub(super) async fn run(context: &Context, arguments: HealthArguments) -> Outcom
     let show = arguments.show;
     match show.watch {
         None => {
-            let report = host.health(show.window).await?;
+            let report = host.health().report(show.window).await?;
             print_report(&report, show.json)?;
             Ok(if show.check && !is_healthy(&report) { Exit::Unwell } else { Exit::Done })
         }
@@ -78,7 +78,7 @@ async fn watch(host: &Host, show: &ShowArguments, every: Duration) -> Outcome {
             _ = ticks.tick() => {}
             _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
         }
-        let report = host.health(show.window).await?;
+        let report = host.health().report(show.window).await?;
         if in_place {
             // Clears the screen and moves to its top left corner.
             print::line("\u{1b}[2J\u{1b}[H")?;

@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Generate { file } => generate(file.as_deref()),
         Command::Rotate { new_key_file, json } => rotate(context, new_key_file.as_deref(), json).await,
         Command::Status { json } => {
-            let uses = context.host().await?.keys_in_use().await?;
+            let uses = context.host().await?.credentials().keys_in_use().await?;
             print::listing(
                 json,
                 &uses,
@@ -66,7 +66,7 @@ async fn rotate(context: &Context, new_key_file: Option<&Path>, json: bool) -> O
     let bar = ProgressBar::with_draw_target(None, target);
     let style = ProgressStyle::with_template("{spinner} {pos} secrets  {elapsed_precise}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let report = host.rotate_keys(keyring, &|seen| bar.set_position(seen)).await?;
+    let report = host.credentials().rotate_keys(keyring, &|seen| bar.set_position(seen)).await?;
     bar.finish_and_clear();
     if json {
         print::json(&report)?;

@@ -86,9 +86,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 None => Identifiers::default(),
             };
             identifier.iter().for_each(|text| identifiers.add(text));
-            identifiers.join(host.identifiers_of(artist).await?);
+            identifiers.join(host.privacy().identifiers_of(artist).await?);
             let found = search(&host, &identifiers, documents).await?;
-            let hidden = host.hidden_tables().await?;
+            let hidden = host.privacy().hidden_tables().await?;
             if json {
                 print::json(&json!({ "searched_for": identifiers.len(), "found": found, "not_searched": hidden }))?;
             } else {
@@ -97,7 +97,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             Ok(exit_of(&found))
         }
         Command::Readmit { artist } => {
-            host.readmit(artist).await?;
+            host.privacy().readmit(artist).await?;
             print::line(&format!("artist {artist} can be added or imported again; erased data is not restored"))?;
             Ok(Exit::Done)
         }
@@ -109,7 +109,7 @@ async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool) -> Outco
     output.expect_no_terminal()?;
     let bar = spinner();
     let progress = |table: &str, rows: u64| bar.set_message(format!("{table}: {rows}"));
-    let report = host.export(artist, output.writer()?, &progress).await?;
+    let report = host.privacy().export(artist, output.writer()?, &progress).await?;
     output.finish()?;
     bar.finish_and_clear();
     let rows: u64 = report.rows.values().sum();
@@ -123,11 +123,11 @@ async fn export(host: &Host, artist: ArtistId, out: &Path, force: bool) -> Outco
 }
 
 async fn erase(host: &Host, artist: ArtistId, verify: bool, as_json: bool) -> Outcome {
-    let erasure = host.erase(artist).await?;
+    let erasure = host.privacy().erase(artist).await?;
     let identifiers =
-        if erasure.erased_before { host.identifiers_of(artist).await? } else { erasure.identifiers.clone() };
+        if erasure.erased_before { host.privacy().identifiers_of(artist).await? } else { erasure.identifiers.clone() };
     let found = if verify { Some(search(host, &identifiers, false).await?) } else { None };
-    let hidden = if verify { host.hidden_tables().await? } else { Vec::new() };
+    let hidden = if verify { host.privacy().hidden_tables().await? } else { Vec::new() };
     if as_json {
         print::json(&json!({
             "receipt": erasure.receipt,
@@ -189,7 +189,8 @@ fn exit_of(found: &[Sighting]) -> Exit {
 
 async fn search(host: &Host, identifiers: &Identifiers, documents: bool) -> Result<Vec<Sighting>, Failure> {
     let bar = spinner();
-    let found = host.search(identifiers, documents, &|table| bar.set_message(format!("searching {table}"))).await?;
+    let found =
+        host.privacy().search(identifiers, documents, &|table| bar.set_message(format!("searching {table}"))).await?;
     bar.finish_and_clear();
     Ok(found)
 }

@@ -81,7 +81,7 @@ impl Selection {
 pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome {
     let request = arguments.selection.request(context)?;
     let host = context.host().await?;
-    let report = host.plan(&request).await?;
+    let report = host.planner().plan(&request).await?;
     if arguments.json {
         print::json(&report)?;
     } else {
@@ -98,7 +98,7 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     let stop = CancellationToken::new();
     let progress = |progress| advance(&bar, &progress);
     let report = tokio::select! {
-        report = host.run_until(&request, &progress, &stop) => report.map_err(Failure::from),
+        report = host.runs().run(&request, &progress, &stop) => report.map_err(Failure::from),
         failure = interrupted_twice(&stop, &bar) => Err(failure),
     };
     bar.finish_and_clear();

@@ -11,7 +11,7 @@ const SHOWN: usize = 20;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, request: SyncRequest, as_json: bool) -> Outcome {
-    let report = context.host().await?.sync_artists(request).await?;
+    let report = context.host().await?.artist_sync().sync(request).await?;
     if as_json {
         print::json(&report)?;
     } else {

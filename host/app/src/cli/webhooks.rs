@@ -153,7 +153,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             print::listing(json, &webhooks, &headers, cells, "there is no webhook; `backline webhooks add` adds one")?;
         }
         Command::Test { name, json } => {
-            let answer = context.host().await?.test_webhook(&name).await?;
+            let answer = context.host().await?.webhooks().test(&name).await?;
             if json {
                 print::json(&answer)?;
             } else {
@@ -174,15 +174,15 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             print::line(&format!("removed webhook {name}"))?;
         }
         Command::Enable { name } => {
-            context.host().await?.switch_webhook(&name, true).await?;
+            context.host().await?.webhooks().switch(&name, true).await?;
             print::line(&format!("webhook {name} is on"))?;
         }
         Command::Disable { name } => {
-            context.host().await?.switch_webhook(&name, false).await?;
+            context.host().await?.webhooks().switch(&name, false).await?;
             print::line(&format!("webhook {name} is off"))?;
         }
         Command::RotateSecret { name, keep_old } => {
-            let secret = context.host().await?.rotate_webhook_secret(&name, keep_old).await?;
+            let secret = context.host().await?.webhooks().rotate_secret(&name, keep_old).await?;
             print::line(secret.expose())?;
             print::note(&format!(
                 "this is the new secret of {name}, shown only now; the old one also signs until --keep-old has passed"
@@ -191,12 +191,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Deliveries(arguments) => deliveries(context, arguments).await?,
         Command::Resend(ResendArguments { name, what: WhatToResend { event, since, .. } }) => {
             let what = event.map_or_else(|| since.map_or(Resend::Parked, Resend::Since), Resend::Event);
-            let resent = context.host().await?.resend(&name, what).await?;
+            let resent = context.host().await?.webhooks().resend(&name, what).await?;
             let deliveries = if resent == 1 { "1 delivery" } else { &format!("{resent} deliveries") };
             print::line(&format!("restarted {deliveries}"))?;
         }
         Command::Deliver { json } => {
-            let report = context.host().await?.deliver_due().await?;
+            let report = context.host().await?.dispatcher().deliver_due().await?;
             if json {
                 print::json(&report)?;
             } else {
@@ -214,7 +214,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 async fn add(context: &Context, arguments: AddArguments) -> Result<(), Failure> {
     let AddArguments { name, url, kind, events, tenant, from_start, json } = arguments;
     let new = NewWebhook { name, url, kind, events, tenant, from_start };
-    let (webhook, secret) = context.host().await?.add_webhook(new).await?;
+    let (webhook, secret) = context.host().await?.webhooks().add(new).await?;
     if json {
         print::json(&json!({ "webhook": webhook, "secret": secret.expose() }))?;
     } else {

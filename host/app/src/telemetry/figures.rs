@@ -1,4 +1,4 @@
-//! The metrics served at `/metrics`. docs/operators.md lists them.
+//! The metrics behind `/metrics`. docs/operators.md lists them.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::families::{One, Two, added, signed};
 use super::health::HealthGauges;
 use super::labels::{PlatformLabels, Value};
 use super::{BatchEnd, Census, ConnectorUse, memory};
@@ -20,16 +21,14 @@ use backline_model::Platform;
 use backline_model::health::HealthReport;
 use backline_model::run::RunCounts;
 
-/// Histogram buckets of a batch's duration, in seconds: from the fastest platform to the longest deadline.
+/// Bucket bounds of a batch's duration, in seconds: from the fastest batch to the longest deadline.
 const BATCH_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
-pub(super) type One = [(&'static str, Value); 1];
-pub(super) type Two = [(&'static str, Value); 2];
 type Three = [(&'static str, Value); 3];
 type Seconds = Counter<f64, AtomicU64>;
 type NewHistogram = fn() -> Histogram;
 
-/// Every metric; clones share them.
+/// All metrics. Cloning shares them.
 #[derive(Clone, Default)]
 pub struct Telemetry {
     figures: Arc<Figures>,
@@ -66,8 +65,7 @@ struct Figures {
     archived: Family<Two, Counter>,
     archive_ended: Gauge<f64, AtomicU64>,
     health: HealthGauges,
-    /// The report that the health gauges show. They are set when `/metrics` is rendered, so that all of them are of the
-    /// same report.
+    /// The report that these gauges show. They are set when metrics are rendered, so that no one sees half of a report.
     health_report: Mutex<Option<HealthReport>>,
 }
 
@@ -94,15 +92,15 @@ impl Default for Figures {
                 "backline_concurrency_limit",
                 "Batches that this host may run at the same time, adapted to the platform's answers",
             ),
-            connectors: added(r, "backline_connectors_loaded", "Releases loaded in this host's memory"),
-            leads: added(r, "backline_scheduler_leads", "1 on the host that plans runs, 0 on the others"),
-            refreshes: added(r, "backline_token_refreshes", "Attempts to refresh a credential, by result"),
-            deliveries: added(r, "backline_deliveries", "Attempts to deliver an event, by result"),
-            deliveries_waiting: added(r, "backline_deliveries_waiting", "Deliveries that wait, on all hosts"),
+            connectors: added(r, "backline_connectors_loaded", "Releases this host holds in memory"),
+            leads: added(r, "backline_scheduler_leads", "1 on the host that plans the runs"),
+            refreshes: added(r, "backline_token_refreshes", "Refreshes of credentials by result"),
+            deliveries: added(r, "backline_deliveries", "Attempts to deliver an event by how they ended"),
+            deliveries_waiting: added(r, "backline_deliveries_waiting", "Pending deliveries of all hosts"),
             deliveries_oldest: added(
                 r,
                 "backline_deliveries_oldest_seconds",
-                "Age of the oldest event whose delivery waits",
+                "Age of the oldest event whose delivery is pending",
             ),
             calls: added(r, "backline_sandbox_calls", "Calls into connectors, by function and result"),
             cpu: added(r, "backline_sandbox_cpu_seconds", "Processor time of calls that returned a result"),
@@ -112,34 +110,24 @@ impl Default for Figures {
                 "backline_sandbox_memory_peak_bytes",
                 "Most memory that one call has held since the start",
             ),
-            log_bytes: added(r, "backline_sandbox_log_bytes", "Log output of connectors"),
-            output_bytes: added(r, "backline_sandbox_output_bytes", "Results of connectors"),
-            output_peak: added(r, "backline_sandbox_output_peak_bytes", "Largest result of one call since the start"),
-            received_bytes: added(r, "backline_sandbox_received_bytes", "Bodies received by connectors, decompressed"),
-            database_up: added(r, "backline_database_up", "1 if the database answers, 0 if it does not"),
-            open_batches: added(r, "backline_batches_open", "Unfinished batches of all hosts, by state"),
-            hosts: added(r, "backline_hosts", "Hosts on this database with a recent heartbeat"),
-            archived: added(r, "backline_archive_rows", "Rows that this host archived or deleted by retention"),
+            log_bytes: added(r, "backline_sandbox_log_bytes", "Bytes that connectors logged"),
+            output_bytes: added(r, "backline_sandbox_output_bytes", "Bytes that connectors answered"),
+            output_peak: added(r, "backline_sandbox_output_peak_bytes", "The largest answer since the start"),
+            received_bytes: added(r, "backline_sandbox_received_bytes", "Bodies connectors received, decompressed"),
+            database_up: added(r, "backline_database_up", "1 if the database answered when it was last asked"),
+            open_batches: added(r, "backline_batches_open", "Batches of all hosts that are not finished"),
+            hosts: added(r, "backline_hosts", "Hosts on this database that were seen lately"),
+            archived: added(r, "backline_archive_rows", "Rows past their retention that this host moved or deleted"),
             archive_ended: added(
                 r,
                 "backline_archive_last_success_seconds",
-                "When this host last completed an archive run, in seconds since 1970",
+                "When an archive run last succeeded on this host, in seconds since 1970",
             ),
             health: HealthGauges::new(r),
             health_report: Mutex::default(),
             registry,
         }
     }
-}
-
-/// A new metric, added to the registry.
-pub(super) fn added<M>(registry: &mut Registry, name: &str, help: &str) -> M
-where
-    M: Default + Clone + prometheus_client::registry::Metric,
-{
-    let figure = M::default();
-    registry.register(name, help, figure.clone());
-    figure
 }
 
 impl Telemetry {
@@ -149,18 +137,18 @@ impl Telemetry {
         self.figures.started.set(at.timestamp_millis() as f64 / 1000.0);
     }
 
-    /// Counts rows that the archive moved or deleted.
-    pub fn put_away(&self, action: &'static str, table: &'static str, rows: u64) {
+    /// Counts rows that were moved to the archive or deleted.
+    pub fn rows_archived(&self, action: &'static str, table: &'static str, rows: u64) {
         self.figures.archived.get_or_create(&[("action", action.into()), ("table", table.into())]).inc_by(rows);
     }
 
-    /// Records that an archive run has completed.
+    /// Records when an archive run succeeded.
     pub fn archive_ended(&self, at: DateTime<Utc>) {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a float's 53 bits")]
         self.figures.archive_ended.set(at.timestamp_millis() as f64 / 1000.0);
     }
 
-    /// Gives a platform with an installed connector a label of its own.
+    /// Gives a platform its own label. Called when one of its connectors is loaded.
     pub fn register_platform(&self, platform: &Platform) {
         self.figures.platforms.register(platform);
     }
@@ -172,7 +160,7 @@ impl Telemetry {
         self.figures.batch_seconds.get_or_create(labels).observe(took.as_secs_f64());
     }
 
-    /// Counts accounts by outcome, and the requests sent for them.
+    /// Counts accounts that ended, and the requests sent for them.
     pub fn accounts_ended(&self, platform: &Platform, counts: &RunCounts, requests: u64) {
         let labels @ [(_, platform)] = &self.of(platform);
         let outcomes = [
@@ -188,14 +176,14 @@ impl Telemetry {
         self.figures.requests.get_or_create(labels).inc_by(requests);
     }
 
-    /// Sets how many batches are running, and how many may run.
+    /// Sets how many batches run, and how many may.
     pub fn concurrency(&self, platform: &Platform, under_way: usize, limit: usize) {
         let labels = self.of(platform);
         self.figures.under_way.get_or_create(&labels).set(signed(under_way as u64));
         self.figures.limit.get_or_create(&labels).set(signed(limit as u64));
     }
 
-    /// Sets how many releases this host has loaded.
+    /// Sets how many releases this host holds in memory.
     pub fn connectors_loaded(&self, connectors: usize) {
         self.figures.connectors.set(i64::try_from(connectors).unwrap_or(i64::MAX));
     }
@@ -205,7 +193,7 @@ impl Telemetry {
         self.figures.leads.set(leads.into());
     }
 
-    /// Counts an attempt to refresh a credential.
+    /// Counts a refresh of a credential.
     pub fn token_refreshed(&self, platform: &Platform, succeeded: bool) {
         let [platform] = self.of(platform);
         let result = if succeeded { "refreshed" } else { "failed" };
@@ -217,7 +205,7 @@ impl Telemetry {
         self.figures.deliveries.get_or_create(&[("result", result.into())]).inc();
     }
 
-    /// Adds what a batch's calls into its connector used.
+    /// Adds the resources that a batch's calls into its connector used.
     pub fn connector_used(&self, platform: &Platform, used: &ConnectorUse) {
         let figures = &self.figures;
         let labels = self.of(platform);
@@ -235,18 +223,18 @@ impl Telemetry {
         figures.received_bytes.get_or_create(&labels).inc_by(used.received_bytes);
     }
 
-    /// Sets the health report; none on hosts other than the scheduler.
+    /// Sets the health report, on the host that evaluates it; none on the others.
     pub fn health(&self, report: Option<HealthReport>) {
         *self.figures.health_report.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
-    /// All metrics as OpenMetrics text; `census` is none if the database does not answer.
+    /// All metrics as OpenMetrics text, with the census of the database; none if it did not answer.
     #[must_use]
     pub fn render(&self, census: Option<&Census>) -> String {
         let figures = &self.figures;
         figures.resident.set(signed(memory::resident_bytes().unwrap_or_default()));
         figures.database_up.set(census.is_some().into());
-        // A figure that is unknown now is absent, rather than shown with its previous value.
+        // Values that are unknown now must not be shown as they were before.
         figures.open_batches.clear();
         for (state, batches) in census.into_iter().flat_map(|census| &census.open_batches) {
             figures.open_batches.get_or_create(&[("state", state.clone().into())]).set(signed(*batches));
@@ -273,13 +261,9 @@ impl Telemetry {
     }
 }
 
-/// A gauge that keeps its highest value.
+/// Raises a gauge to a value, and never lowers it.
 fn raise(gauge: &Gauge<i64, AtomicI64>, value: u64) {
     gauge.inner().fetch_max(signed(value), Ordering::Relaxed);
-}
-
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The gauges of health. A value without data is absent, rather than zero or NaN.
+//! The gauges of health. A value without data has no series, rather than zero or NaN.
 
 use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::figures::{One, Two, added, signed};
+use super::families::{One, Two, added, signed};
 use super::labels::{PlatformLabels, Value};
 use backline_model::Platform;
 use backline_model::health::{Health, HealthReport};
@@ -21,7 +21,7 @@ type Float = Gauge<f64, AtomicU64>;
 type Lone = Family<NoLabel, Float>;
 type NoLabel = [(&'static str, Value); 0];
 
-/// Every gauge of health.
+/// All gauges of health.
 pub(super) struct HealthGauges {
     score: Family<One, Float>,
     completion: Family<One, Float>,
@@ -66,25 +66,21 @@ impl HealthGauges {
                 "backline_health_reconnect_ratio",
                 "Share of accounts that need the artist to reconnect",
             ),
-            quarantined: added(r, "backline_health_quarantined_values", "Values in quarantine"),
-            run: added(r, "backline_health_run_seconds", "Longest time that the batches of one run took"),
+            quarantined: added(r, "backline_health_quarantined_values", "Values that wait for an operator"),
+            run: added(r, "backline_health_run_seconds", "The longest time that batches of one run were running"),
             cost: added(
                 r,
                 "backline_health_cost_dollars",
                 "Estimated cost in US dollars a month per 1,000 artists, from requests and prices",
             ),
-            monthly: added(
-                r,
-                "backline_health_cost_monthly_dollars",
-                "Estimated cost in US dollars a month for all artists",
-            ),
+            monthly: added(r, "backline_health_cost_monthly_dollars", "US dollars a month, estimated for all artists"),
             requests: added(
                 r,
                 "backline_health_requests",
                 "Requests that the cost estimate is based on, over the window of health",
             ),
-            objectives: added(r, "backline_health_objective_met", "1 if the objective is met, 0 if it is missed"),
-            alerts: added(r, "backline_health_alert_firing", "1 while the alert is firing, 0 otherwise"),
+            objectives: added(r, "backline_health_objective_met", "1 where the objective is met, 0 where it is missed"),
+            alerts: added(r, "backline_health_alert_firing", "1 while the alert fires, 0 once it has ended"),
             looked: added(
                 r,
                 "backline_health_looked_timestamp_seconds",
@@ -93,7 +89,7 @@ impl HealthGauges {
         }
     }
 
-    /// Sets the gauges from a report and removes what the previous one had set; without a report, removes everything.
+    /// Shows a report, and nothing of the one before; without a report, nothing.
     pub(super) fn show(&self, platforms: &PlatformLabels, report: Option<&HealthReport>) {
         self.clear();
         let Some(report) = report else { return };

@@ -1,12 +1,12 @@
-//! Memory of this process, as Linux reports it.
+//! This process's memory, as Linux reports it.
 
-/// Resident memory now, in bytes; none where the system does not report it.
+/// Resident memory, in bytes; none if the system does not report it.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     field(&status()?, "VmRSS:")
 }
 
-/// Highest resident memory so far, in bytes; none where the system does not report it.
+/// Peak resident memory so far, in bytes; none if the system does not report it.
 #[must_use]
 pub fn peak_bytes() -> Option<u64> {
     field(&status()?, "VmHWM:")

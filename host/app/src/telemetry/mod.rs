@@ -1,8 +1,9 @@
-//! Metrics and traces of the service. The owner of prometheus_client and of OpenTelemetry.
+//! Metrics and traces of the service. Owns prometheus_client and OpenTelemetry.
 //!
 //! Every label has a bounded set of values: platforms are those whose connector was loaded, at most [`PLATFORMS_MAX`]
-//! of them, and all other values are words of the host. No metric and no span names an artist, an account or a secret.
+//! of them, and the rest are fixed words. No metric and no span names an artist, a platform's account or a secret.
 
+mod families;
 mod figures;
 mod health;
 mod labels;
@@ -20,9 +21,9 @@ use std::collections::BTreeMap;
 pub enum BatchEnd {
     /// Its results were stored.
     Stored,
-    /// It was handed back, to be retried.
+    /// It was given back, to be retried.
     GivenBack,
-    /// Its lease had expired and another host had taken it over.
+    /// Another host had taken it over.
     LeaseLost,
 }
 
@@ -36,7 +37,7 @@ impl BatchEnd {
     }
 }
 
-/// What a batch's calls into its connector used. The sandbox enforces its bounds on the same numbers.
+/// Resources that a batch's calls into its connector used; the sandbox's limits apply to the same values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectorUse {
     /// Calls by function (`fetch`, `normalize`) and result.
@@ -45,11 +46,11 @@ pub struct ConnectorUse {
     pub cpu_ms: u64,
     /// Wall-clock time, in milliseconds, without the wait for a permit.
     pub wall_ms: u64,
-    /// Most memory, tables included, that one call held, in bytes.
+    /// Peak of memory and tables of one call, in bytes.
     pub memory_bytes_peak: u64,
-    /// Log output, in bytes.
+    /// Size of the log, in bytes.
     pub log_bytes: u64,
-    /// Results of all calls, in bytes.
+    /// Size of the answers, in bytes.
     pub output_bytes: u64,
     /// Largest result of one call, in bytes.
     pub output_bytes_peak: u64,
@@ -57,13 +58,13 @@ pub struct ConnectorUse {
     pub received_bytes: u64,
 }
 
-/// Figures of all hosts together, read from the database when `/metrics` is requested.
+/// What the database says of all hosts together, read when metrics are rendered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// Batches that are not finished, by state.
     pub open_batches: Vec<(String, u64)>,
-    /// Hosts with a recent heartbeat.
+    /// Hosts that were seen lately.
     pub hosts: u64,
-    /// Kind of webhook, number of waiting deliveries, and age of the oldest event among them in seconds.
+    /// Pending deliveries by kind of webhook: kind, number, and age of the oldest in seconds.
     pub deliveries: Vec<(&'static str, u64, u64)>,
 }

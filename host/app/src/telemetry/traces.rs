@@ -1,7 +1,7 @@
-//! Exports spans to the operator's collector: OTLP over HTTP, in batches, from a separate thread.
+//! Exports spans to the operator's collector: OTLP over HTTP, in batches, from a thread of its own.
 //!
-//! A slow or unreachable collector costs spans and nothing else: the queue is bounded, spans that do not fit are
-//! dropped, and every attempt has a time limit. Only the host's spans are sent, with their ids and numbers; log
+//! A collector that is slow or unreachable costs spans and nothing else: the queue is bounded, spans that do not fit
+//! are dropped, and every attempt has a timeout. Only the host's spans are exported, with their ids and numbers; log
 //! messages inside them are not.
 
 use std::future::Future;
@@ -25,24 +25,24 @@ use tracing_subscriber::registry::LookupSpan;
 
 use backline_gateway::{ExportClient, GatewayError};
 
-/// Timeout of sending one batch of spans to the collector.
+/// Timeout of the collector for one batch of spans.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Path for traces, from the OTLP specification.
+/// The path that OTLP defines for traces.
 const PATH: &str = "v1/traces";
 
-/// Why traces can't be sent.
+/// Why traces can't be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
-    /// The endpoint is not a valid URL.
+    /// The endpoint is not valid.
     #[error("telemetry.otlp_endpoint '{endpoint}' is wrong ({problem}); write one such as http://localhost:4318")]
     Endpoint {
-        /// Configured value, without a user or password.
+        /// Endpoint as it is configured.
         endpoint: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// The HTTP client can't be created.
+    /// The HTTP client can't be built.
     #[error(transparent)]
     Client(#[from] GatewayError),
 }
@@ -53,10 +53,10 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Creates an exporter to an endpoint such as `http://localhost:4318`. Requests run on `runtime`.
+    /// Prepares to export spans to an endpoint such as `http://localhost:4318`. Requests run on `runtime`.
     ///
     /// # Errors
-    /// When the endpoint is not an HTTP URL, or has a user or password. Whether it answers is not checked.
+    /// When the endpoint is not a URL. It is not checked whether a collector answers there.
     pub fn start(endpoint: &str, service_name: &str, runtime: Handle) -> Result<Self, TracesError> {
         let wrong = |problem: String| TracesError::Endpoint { endpoint: endpoint.to_owned(), problem };
         let mut url = url::Url::parse(endpoint).map_err(|error| wrong(error.to_string()))?;
@@ -100,9 +100,9 @@ impl Traces {
             .with_filter(own_spans.and(LevelFilter::INFO))
     }
 
-    /// Sends remaining spans, for no longer than `within`; spans left after that are lost.
+    /// Exports the remaining spans, for at most `within`; the rest are lost.
     pub async fn stop(self, within: Duration) {
-        // It waits for its thread, which must not block a thread of the runtime.
+        // The provider waits for its thread, and must not block a thread of the runtime.
         let ended = tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(within));
         let _ = tokio::time::timeout(within, ended).await;
     }
@@ -117,8 +117,8 @@ struct Sender {
 }
 
 impl Sender {
-    /// Logs when the collector starts to fail or answers again: once, not at every attempt.
-    fn log_change(fails: &AtomicBool, problem: Option<&str>) {
+    /// Logs once that the collector became unreachable or came back, not at every attempt.
+    fn note(fails: &AtomicBool, problem: Option<&str>) {
         let failed_before = fails.swap(problem.is_some(), Ordering::Relaxed);
         match problem {
             Some(problem) if !failed_before => {

@@ -13,6 +13,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
 
 fn down(host: &str) -> Fault {
@@ -27,7 +28,7 @@ async fn told(stage: &Stage, kind: &str) -> Vec<Event> {
 
 /// Lets hosts check health at the same time, each several times.
 async fn look(hosts: &[&Host]) {
-    for looked in join_all((0..4).flat_map(|_| hosts.iter().map(|host| host.watch_health()))).await {
+    for looked in join_all((0..4).flat_map(|_| hosts.iter().map(|host| host.health().watch()))).await {
         looked.expect("health is checked");
     }
 }
@@ -62,7 +63,7 @@ async fn two_hosts_report_a_crossing_once_and_the_recovery_once() {
 
         stage.run(start).await;
         look(&[&one, &other]).await;
-        assert_eq!(stage.host.alerts().await.expect("alerts are read"), [], "all is well");
+        assert_eq!(stage.host.health().alerts().await.expect("alerts are read"), [], "all is well");
 
         stage.simulator.set_faults(vec![down("youtube.googleapis.com")]);
         let noon = stage.host.clock().now();
@@ -126,7 +127,7 @@ async fn collect(stage: &Stage, artists: u32) {
 }
 
 async fn states(host: &Host) -> Vec<(AlertName, bool)> {
-    let alerts = host.alerts().await.expect("alerts are read");
+    let alerts = host.health().alerts().await.expect("alerts are read");
     alerts.into_iter().map(|alert| (alert.name, alert.firing)).collect()
 }
 
@@ -152,7 +153,7 @@ async fn a_lost_host_is_reported_until_another_takes_its_place() {
             assert_eq!(told(&stage, types::HEALTH_DEGRADED).await.len(), degraded, "after {minutes} min");
             assert_eq!(told(&stage, types::HEALTH_RECOVERED).await.len(), recovered, "after {minutes} min");
         }
-        let report = stage.host.health(None).await.unwrap();
+        let report = stage.host.health().report(None).await.unwrap();
         assert!(
             report.recommendations.iter().any(|found| found.blame.host.as_deref() == Some("gone-7")),
             "{:?}",

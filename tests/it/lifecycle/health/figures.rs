@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use crate::support::components::{plugin, target, workspace};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{PLATFORMS, Stage, noon};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -239,7 +240,7 @@ async fn requests_of_all_attempts_are_counted() {
         assert_eq!((report.run.counts.collected, report.run.counts.failed), (3, 0), "{report:?}");
         let sent = stage.simulator.counts().hosts["youtube.googleapis.com"];
         assert!(sent > retries, "{sent}");
-        let health = stage.host.health(None).await.expect("health is computed");
+        let health = stage.host.health().report(None).await.expect("health is computed");
         assert_eq!(health.cost.requests, sent, "{:?}", health.cost);
         assert_eq!((health.cost.artists, health.total.completion), (3, Some(1.0)));
         #[expect(clippy::cast_precision_loss, reason = "a few requests")]

@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::components::{guest, plugin, workspace};
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
 /// Platform of the test guests.
@@ -70,7 +71,7 @@ async fn play(folder: &Path) {
         for step in &scenario.step {
             take(&stage, step).await;
         }
-        let report = stage.host.health(None).await.expect("health is computed");
+        let report = stage.host.health().report(None).await.expect("health is computed");
         let told = serde_json::to_string_pretty(&shown(&report)).unwrap() + "\n";
         expect_test::expect_file![folder.join("expected.json")].assert_eq(&told);
     })
@@ -124,7 +125,7 @@ async fn take(stage: &Stage, step: &Step) {
             store.record_consents(&consents).await.expect("consents are recorded");
         }
         Step::Look {} => {
-            stage.host.watch_health().await.expect("health is checked");
+            stage.host.health().watch().await.expect("health is checked");
         }
     }
 }

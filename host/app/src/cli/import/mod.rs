@@ -344,7 +344,7 @@ async fn write_chunk(
                 wanted.push((account, secret));
             }
         }
-        host.set_account_credentials(&platform, slot, &wanted).await?;
+        host.credentials().set_many(&platform, slot, &wanted).await?;
         report.credentials_set += wanted.len() as u64;
     }
     Ok(())

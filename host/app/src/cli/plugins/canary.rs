@@ -68,7 +68,7 @@ pub(super) async fn canary(context: &Context, command: CanaryCommand) -> Outcome
     match command {
         CanaryCommand::Start(arguments) => start(context, arguments).await?,
         CanaryCommand::Stop { platform, json } => {
-            let ended = context.host().await?.stop_canary(&platform).await?;
+            let ended = context.host().await?.releases().stop_canary(&platform).await?;
             match (json, ended) {
                 (true, _) => print::json(&json!({ "platform": platform, "ended": ended }))?,
                 (false, true) => print::line(&format!("{platform}: the canary has ended"))?,
@@ -92,9 +92,9 @@ pub(super) async fn canary(context: &Context, command: CanaryCommand) -> Outcome
 
 async fn start(context: &Context, arguments: StartArguments) -> Result<(), Failure> {
     let host = context.host().await?;
-    let release = host.release_named(&arguments.name, Some(&arguments.version)).await?;
+    let release = host.releases().named(&arguments.name, Some(&arguments.version)).await?;
     let after = arguments.promote_after.map(|hours| Duration::from_secs(u64::from(hours) * 3_600));
-    let canary = host.start_canary(release.digest, arguments.share, after).await?;
+    let canary = host.releases().start_canary(release.digest, arguments.share, after).await?;
     if arguments.json {
         return print::json(&canary);
     }

@@ -62,7 +62,7 @@ impl<'a> From<&'a Release> for Described<'a> {
 pub(super) async fn inspect(context: &Context, arguments: InspectArguments) -> Outcome {
     let InspectArguments { source, version, json } = arguments;
     if let Some(name) = installed_name(&source.source, version.as_deref()) {
-        let release = context.host().await?.release_named(&name, version.as_deref()).await?;
+        let release = context.host().await?.releases().named(&name, version.as_deref()).await?;
         if json {
             let mut shown = listed(&release);
             (shown["manifest"], shown["imports"]) = (json!(release.manifest), json!(release.imports));
@@ -102,8 +102,8 @@ fn standing(release: &Release) -> String {
 pub(super) async fn diff(context: &Context, arguments: DiffArguments) -> Outcome {
     let DiffArguments { name, version, json } = arguments;
     let host = context.host().await?;
-    let release = host.release_named(&name, version.as_deref()).await?;
-    let compared = host.compare_release(&release).await?;
+    let release = host.releases().named(&name, version.as_deref()).await?;
+    let compared = host.releases().compare(&release).await?;
     if json {
         let of = |release: &Release| {
             let (name, version) = version_of(&release.manifest);

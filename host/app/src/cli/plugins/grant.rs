@@ -56,17 +56,17 @@ pub(super) async fn grant(context: &Context, arguments: GrantArguments) -> Outco
     if print {
         return print_grant(&host, &name, version.as_deref(), json).await;
     }
-    let release = host.release_named(&name, version.as_deref()).await?;
+    let release = host.releases().named(&name, version.as_deref()).await?;
     let approve = match approve.approve()? {
         Some(approve) => approve,
         None => ask(&host, &release).await?,
     };
-    say("granted", &host.approve(release.digest, &approve).await?, json)
+    say("granted", &host.releases().approve(release.digest, &approve).await?, json)
 }
 
 async fn ask(host: &Host, release: &Release) -> Result<Approve, Failure> {
     let (name, version) = version_of(&release.manifest);
-    let compared = host.compare_release(release).await?;
+    let compared = host.releases().compare(release).await?;
     print::note(&format!("{name} {version} asks for\n{}", compared.permissions));
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
@@ -83,7 +83,7 @@ async fn ask(host: &Host, release: &Release) -> Result<Approve, Failure> {
 
 async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bool) -> Outcome {
     let release = match version {
-        Some(_) => host.release_named(name, version).await?,
+        Some(_) => host.releases().named(name, version).await?,
         None => {
             let of_name = |release: &Release| release.manifest.connector.name == name;
             let releases: Vec<Release> = host.store().list_releases().await?.into_iter().filter(of_name).collect();
@@ -91,7 +91,7 @@ async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bo
             let granted = || releases.iter().find(|release| release.state == ReleaseState::Granted);
             match active.or_else(granted) {
                 Some(release) => release.clone(),
-                None => host.release_named(name, None).await?,
+                None => host.releases().named(name, None).await?,
             }
         }
     };
@@ -121,7 +121,7 @@ pub(super) async fn revoke(context: &Context, arguments: RevokeArguments) -> Out
         (None, Some(slot)) => (Revoke::Slot(slot.clone()), format!("the secret {slot} is no longer used")),
         (None, None) => (Revoke::All, "it collects nothing, and its platform's batches wait".to_owned()),
     };
-    let releases = context.host().await?.revoke(&name, &what, &reason).await?;
+    let releases = context.host().await?.releases().revoke(&name, &what, &reason).await?;
     if json {
         print::json(&json!({ "name": name, "releases": releases }))?;
     } else {

@@ -69,7 +69,7 @@ pub(super) async fn install(context: &Context, arguments: InstallArguments) -> O
     let about = |error| Failure::from(error).about(&source.source.to_string());
     let approve = match approve {
         Some(approve) => approve,
-        None => ask(&host.propose(&component).await.map_err(about)?)?,
+        None => ask(&host.releases().propose(&component).await.map_err(about)?)?,
     };
     let options = InstallOptions {
         approve,
@@ -80,7 +80,7 @@ pub(super) async fn install(context: &Context, arguments: InstallArguments) -> O
         signed_by,
         ..InstallOptions::default()
     };
-    let installed = host.install_release(&component, &options).await.map_err(about)?;
+    let installed = host.releases().install(&component, &options).await.map_err(about)?;
     say("installed", &installed, json)
 }
 

@@ -67,9 +67,9 @@ pub(crate) struct HistoryArguments {
 pub(super) async fn activate(context: &Context, arguments: ActivateArguments) -> Outcome {
     let ActivateArguments { name, version, wait, anyway, again, json } = arguments;
     let host = context.host().await?;
-    let release = host.release_named(&name, version.as_deref()).await?;
+    let release = host.releases().named(&name, version.as_deref()).await?;
     let options = ActivateOptions { wait: Duration::from_secs(wait), anyway, again, ..ActivateOptions::default() };
-    let activated = host.activate(release.digest, &options).await?;
+    let activated = host.releases().activate(release.digest, &options).await?;
     if json {
         print::json(&activated)?;
         return Ok(Exit::Done);
@@ -89,7 +89,7 @@ pub(super) async fn activate(context: &Context, arguments: ActivateArguments) ->
 pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Outcome {
     let RemoveArguments { name, version, force, json } = arguments;
     let host = context.host().await?;
-    let release = host.release_named(&name, Some(&version)).await?;
+    let release = host.releases().named(&name, Some(&version)).await?;
     let documents = host.store().documents_of_release(release.digest).await?;
     if documents > 0 && !force {
         return Err(Failure::usage(format!(

@@ -23,7 +23,7 @@ pub(crate) struct RollbackArguments {
 /// Runs the command.
 pub(super) async fn rollback(context: &Context, arguments: RollbackArguments) -> Outcome {
     let host = context.host().await?;
-    let back = host.roll_back(&arguments.platform, &arguments.reason).await?;
+    let back = host.releases().roll_back(&arguments.platform, &arguments.reason).await?;
     if arguments.json {
         print::json(&back)?;
     } else {

@@ -33,14 +33,14 @@ pub(crate) struct ShadowArguments {
 /// Runs the command.
 pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> Outcome {
     let host = context.host().await?;
-    let release = host.release_named(&arguments.name, Some(&arguments.version)).await?;
+    let release = host.releases().named(&arguments.name, Some(&arguments.version)).await?;
     let bar = progress_bar();
     let request = ShadowRequest { documents: arguments.documents, fetch: arguments.fetch };
     let progress = |done, of| {
         bar.set_length(of);
         bar.set_position(done);
     };
-    let report = host.shadow(&release, request, &progress).await;
+    let report = host.conformance().shadow(&release, request, &progress).await;
     bar.finish_and_clear();
     let report = report?;
     if arguments.json {

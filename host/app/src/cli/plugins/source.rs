@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::context::Context;
-use crate::cli::exit::{Failure, sentence};
+use crate::cli::exit::Failure;
 use crate::cli::print;
 use crate::pipeline::{ObtainOptions, Obtained, obtain};
 use backline_component::Source;
@@ -33,7 +33,7 @@ impl SourceArguments {
             ..ObtainOptions::default()
         };
         let outcome = obtain(context.config(), &self.source, &options).await;
-        let obtained = outcome.map_err(|error| Failure::usage(format!("{}: {}", self.source, sentence(&error))))?;
+        let obtained = outcome.map_err(|error| Failure::from(error).about(&self.source.to_string()))?;
         for warning in &obtained.warnings {
             print::note(&format!("warning: {}: {warning}", self.source));
         }

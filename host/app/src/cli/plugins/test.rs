@@ -28,8 +28,8 @@ pub(crate) struct TestArguments {
 /// Runs the command. The exit code tells whether every check passed.
 pub(super) async fn test(context: &Context, arguments: TestArguments) -> Outcome {
     let host = context.host().await?;
-    let release = host.release_named(&arguments.name, arguments.version.as_deref()).await?;
-    let report = host.test_release(&release, DOCUMENTS, arguments.accounts).await?;
+    let release = host.releases().named(&arguments.name, arguments.version.as_deref()).await?;
+    let report = host.conformance().test(&release, DOCUMENTS, arguments.accounts).await?;
     if arguments.json {
         print::json(&report)?;
     } else {
@@ -56,5 +56,5 @@ pub(super) async fn test(context: &Context, arguments: TestArguments) -> Outcome
             print::note("no account was checked, since none of the platform can be collected");
         }
     }
-    Ok(if report.is_well() { Exit::Done } else { Exit::Failed })
+    Ok(if report.passed() { Exit::Done } else { Exit::Failed })
 }

@@ -1,10 +1,13 @@
-//! Everything about one artist as a zip: of each table one file of JSON lines and one of CSV, the documents, and a manifest with their hashes.
+//! Everything about one artist as a zip: each table as JSON lines and as CSV, the documents, and a manifest with
+//! hashes.
 //!
-//! It is written as it is read. Rows go through a channel of a few blocks to a thread that compresses and writes, so that memory does not
-//! grow with what there is; the file may as well be a pipe.
+//! It is written while it is read. Rows go through a channel of a few blocks to a thread that compresses and writes, so
+//! that memory does not grow with the artist's data. The output may be a pipe.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, Read, Seek, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use futures::StreamExt as _;
@@ -15,28 +18,29 @@ use tokio::sync::mpsc;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::artists::privacy::Privacy;
+use crate::pipeline::error::{Classified, ErrorClass};
 use backline_model::ArtistId;
 use backline_model::privacy::{ColumnKind, Holds, Identifiers, Rows, TABLES, Table, personal};
-use backline_store::{Export, ExportedRow, exported};
+use backline_store::{Export, ExportedRow, StoreError, exported};
 
-/// Bytes of a block on its way to the file: few enough to be nothing, enough for a thread to be worth waking.
+/// Size of a block in bytes: small in memory, large enough to be worth waking a thread.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// Blocks that may wait to be written.
+/// Blocks that may wait for the writer.
 const BLOCKS_WAITING: usize = 8;
 
-/// The version of the manifest's form.
+/// Version of the manifest's format.
 const MANIFEST_VERSION: u32 = 1;
 
-/// What an export holds.
+/// The contents of an export.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ExportReport {
     /// Rows, by table.
     pub rows: BTreeMap<String, u64>,
-    /// Documents.
+    /// Number of documents.
     pub documents: u64,
-    /// The files, but for the manifest.
+    /// The files, except the manifest.
     pub files: Vec<ExportedFile>,
 }
 
@@ -47,47 +51,78 @@ pub struct ExportedFile {
     pub name: String,
     /// Its size, in bytes.
     pub bytes: u64,
-    /// In hex.
+    /// SHA-256 of its content, in hex.
     pub sha256: String,
 }
 
-/// What the writing thread is told.
+/// Why an export failed. What was written until then is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No artist has this id.
+    #[error("no artist has the id {0}; `backline artists list` shows them")]
+    NoArtist(ArtistId),
+    /// The file can't be written.
+    #[error("the export can't be written")]
+    Write(#[source] io::Error),
+}
+
+impl Classified for ExportError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::NoArtist(_) => ErrorClass::Refused,
+            Self::Write(_) => ErrorClass::Unavailable,
+        }
+    }
+}
+
+/// A message to the writing thread.
 enum Piece {
     /// Another file begins.
     File(String),
-    /// More of it.
+    /// The next bytes of the file.
     Data(Vec<u8>),
 }
 
-impl Host {
-    /// Writes everything about an artist as a zip, as it was when this began. `progress` is told each table, and how many of its rows have
-    /// been read. Secrets are not in it.
+impl Privacy {
+    /// Writes everything about an artist as a zip, as it was when this began. `progress` gets each table and the number
+    /// of rows read from it. Secrets are left out.
     ///
     /// # Errors
-    /// [`HostError::NoArtist`]; when the database fails or the file can't be written, and what has been written is of no use then.
+    /// [`ExportError::NoArtist`], or when the database fails or the file can't be written. What was written is not
+    /// usable then.
     pub async fn export(
         &self,
         artist: ArtistId,
         out: impl Write + Send + 'static,
         progress: &(dyn Fn(&str, u64) + Sync),
-    ) -> Result<ExportReport, HostError> {
-        if self.store().get_artist(artist).await?.is_none() {
-            return Err(HostError::NoArtist(artist));
+    ) -> Result<ExportReport, ExportError> {
+        if self.store.get_artist(artist).await?.is_none() {
+            return Err(ExportError::NoArtist(artist));
         }
-        let now = self.clock().now();
-        let mut export = self.store().begin_export(artist).await?;
+        let now = self.clock.now();
+        let mut export = self.store.begin_export(artist).await?;
         let (pieces, received) = mpsc::channel(BLOCKS_WAITING);
+        let out = Fused::new(out);
+        let abandoned = Arc::clone(&out.closed);
         let writing = tokio::task::spawn_blocking(move || write_files(out, received, now));
         let read = read_all(&mut export, &pieces, progress).await;
         drop(pieces);
         let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         let mut report = match (read, written) {
-            // The writer has said what is wrong, and whoever reads only that it has gone.
-            (_, Err(error)) => return Err(HostError::Export(error)),
-            (Err(error), Ok(_)) => return Err(error),
+            // The writer's error is the cause; the reader only finds the channel closed.
+            (_, Err(error)) => return Err(ExportError::Write(error)),
+            (Err(error), Ok(archive)) => {
+                abandoned.store(true, Ordering::Relaxed);
+                drop(archive);
+                return Err(error);
+            }
             (Ok(report), Ok(archive)) => {
                 let finished = finish(archive, artist, now, report);
-                finished.await.map_err(HostError::Export)?
+                finished.await.map_err(ExportError::Write)?
             }
         };
         report.files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -95,14 +130,54 @@ impl Host {
     }
 }
 
-/// A zip under way, with the files that are in it.
+/// A writer that discards everything once it has failed or was abandoned.
+///
+/// A `ZipWriter` that is dropped writes the end of its archive, and prints a line of its own where that fails. After a
+/// failure the end would make an incomplete archive look complete.
+struct Fused<W> {
+    out: W,
+    closed: Arc<AtomicBool>,
+}
+
+impl<W> Fused<W> {
+    fn new(out: W) -> Self {
+        Self { out, closed: Arc::default() }
+    }
+
+    fn attempt<T>(&mut self, dropped: T, write: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Ok(dropped);
+        }
+        write(&mut self.out).inspect_err(|error| {
+            // Callers repeat an interrupted write.
+            let failed = error.kind() != io::ErrorKind::Interrupted;
+            self.closed.store(failed, Ordering::Relaxed);
+        })
+    }
+}
+
+impl<W: Write> Write for Fused<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(bytes.len(), |out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt((), Write::flush)
+    }
+}
+
+/// A zip that is being written, with the files in it so far.
 struct Archive<W: Write> {
-    zip: ZipWriter<zip::write::StreamWriter<W>>,
+    zip: ZipWriter<zip::write::StreamWriter<Fused<W>>>,
     files: Vec<ExportedFile>,
 }
 
-/// Takes pieces as they come and writes them.
-fn write_files<W: Write>(out: W, mut pieces: mpsc::Receiver<Piece>, now: DateTime<Utc>) -> io::Result<Archive<W>> {
+/// Writes pieces as they come.
+fn write_files<W: Write>(
+    out: Fused<W>,
+    mut pieces: mpsc::Receiver<Piece>,
+    now: DateTime<Utc>,
+) -> io::Result<Archive<W>> {
     let mut zip = ZipWriter::new_stream(out);
     let mut files: Vec<ExportedFile> = Vec::new();
     let mut hash = sha2::Sha256::new();
@@ -133,7 +208,7 @@ fn close(files: &mut [ExportedFile], hash: &mut sha2::Sha256) {
     }
 }
 
-/// Writes the manifest, and the end.
+/// Writes the manifest and the end of the archive.
 async fn finish<W: Write + Send + 'static>(
     archive: Archive<W>,
     artist: ArtistId,
@@ -145,8 +220,13 @@ async fn finish<W: Write + Send + 'static>(
         let report = ExportReport { files, ..report };
         zip.start_file("manifest.json", options(now))?;
         serde_json::to_writer_pretty(&mut zip, &manifest(artist, now, &report))?;
-        zip.finish()?.flush()?;
-        Ok(report)
+        let mut out = zip.finish()?;
+        out.flush()?;
+        match out.into_inner().closed.load(Ordering::Relaxed) {
+            // `ZipWriter` continued after an error that it did not return.
+            true => Err(io::Error::other("a part of the archive was not written")),
+            false => Ok(report),
+        }
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
@@ -193,12 +273,12 @@ fn manifest(artist: ArtistId, now: DateTime<Utc>, report: &ExportReport) -> Json
     })
 }
 
-/// Reads everything, and hands it to the writer.
+/// Reads everything and passes it to the writer.
 async fn read_all(
     export: &mut Export,
     pieces: &mpsc::Sender<Piece>,
     progress: &(dyn Fn(&str, u64) + Sync),
-) -> Result<ExportReport, HostError> {
+) -> Result<ExportReport, ExportError> {
     let mut report = ExportReport::default();
     for (table, rows) in personal() {
         let mut lines = Blocks::begin(pieces, format!("{}.jsonl", table.name)).await?;
@@ -207,10 +287,11 @@ async fn read_all(
             out.write_all(b"\n")
         })
         .await?;
-        // Read twice, since the files of a zip come one after the other. It is the same moment's rows.
+        // Rows are read twice, because the files of a zip follow each other. Both times the transaction sees the same
+        // rows.
         let mut cells = Blocks::begin(pieces, format!("{}.csv", table.name)).await?;
         let header: Vec<&str> = exported(&rows).map(|(name, _)| name).collect();
-        record(&header, &mut cells.waiting).map_err(HostError::Export)?;
+        record(&header, &mut cells.waiting).map_err(ExportError::Write)?;
         each_row(export, table, &rows, &mut cells, &|_, _| {}, |row, out| {
             record(&header.iter().map(|name| cell(&row[*name])).collect::<Vec<_>>(), out)
         })
@@ -236,11 +317,11 @@ async fn each_row(
     blocks: &mut Blocks<'_>,
     progress: &(dyn Fn(&str, u64) + Sync),
     write: impl Fn(ExportedRow, &mut Vec<u8>) -> io::Result<()>,
-) -> Result<u64, HostError> {
+) -> Result<u64, ExportError> {
     let mut found = export.rows(table, rows);
     let mut count = 0;
     while let Some(row) = found.next().await {
-        write(row?, &mut blocks.waiting).map_err(HostError::Export)?;
+        write(row?, &mut blocks.waiting).map_err(ExportError::Write)?;
         blocks.send_full().await?;
         count += 1;
         progress(table.name, count);
@@ -250,20 +331,20 @@ async fn each_row(
     Ok(count)
 }
 
-/// A file on its way, block by block.
+/// A file that is being written block by block.
 struct Blocks<'a> {
     pieces: &'a mpsc::Sender<Piece>,
     waiting: Vec<u8>,
 }
 
 impl<'a> Blocks<'a> {
-    async fn begin(pieces: &'a mpsc::Sender<Piece>, name: String) -> Result<Self, HostError> {
+    async fn begin(pieces: &'a mpsc::Sender<Piece>, name: String) -> Result<Self, ExportError> {
         let blocks = Self { pieces, waiting: Vec::with_capacity(BLOCK_BYTES) };
         blocks.send(Piece::File(name)).await?;
         Ok(blocks)
     }
 
-    async fn send_full(&mut self) -> Result<(), HostError> {
+    async fn send_full(&mut self) -> Result<(), ExportError> {
         if self.waiting.len() < BLOCK_BYTES {
             return Ok(());
         }
@@ -271,14 +352,14 @@ impl<'a> Blocks<'a> {
         self.send(Piece::Data(block)).await
     }
 
-    async fn end(&mut self) -> Result<(), HostError> {
+    async fn end(&mut self) -> Result<(), ExportError> {
         let block = std::mem::take(&mut self.waiting);
         self.send(Piece::Data(block)).await
     }
 
-    async fn send(&self, piece: Piece) -> Result<(), HostError> {
-        // It has gone only where it failed, and says why.
-        let gone = |_| HostError::Export(io::ErrorKind::BrokenPipe.into());
+    async fn send(&self, piece: Piece) -> Result<(), ExportError> {
+        // The writer ends early only when it failed, and it returns the cause.
+        let gone = |_| ExportError::Write(io::ErrorKind::BrokenPipe.into());
         self.pieces.send(piece).await.map_err(gone)
     }
 }
@@ -289,7 +370,7 @@ fn record<T: AsRef<[u8]>>(cells: &[T], out: &mut Vec<u8>) -> io::Result<()> {
     writer.flush()
 }
 
-/// A value as a cell: text as it is, nothing where there is none, and JSON for the rest.
+/// A value as a CSV cell: text as it is, nothing for null, JSON for the rest.
 fn cell(value: &Json) -> String {
     match value {
         Json::Null => String::new(),
@@ -298,10 +379,10 @@ fn cell(value: &Json) -> String {
     }
 }
 
-/// What an artist is recognised by, as an export tells it: how a search can be made after the artist was erased.
+/// The artist's identifiers, read from an export: with them, a search works after the artist was erased.
 ///
 /// # Errors
-/// When it is no export.
+/// When the file is not an export.
 pub fn identifiers_of_export(export: impl Read + Seek) -> io::Result<Identifiers> {
     let mut archive = ZipArchive::new(export)?;
     let mut identifiers = Identifiers::default();

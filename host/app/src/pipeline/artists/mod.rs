@@ -1,4 +1,4 @@
-//! Artists: in step with the platform's own table, exported and erased.
+//! Artists: sync with the operator's own table, export and erasure.
 
 pub(super) mod export;
 pub(super) mod privacy;

@@ -1,46 +1,80 @@
-//! What artists may ask for: consent and its withdrawal, erasure, and looking whether anything is left.
+//! Consent and its withdrawal, erasure, and the search for what is left.
 //!
-//! The database does each in one transaction; what a host holds outside of it, fresh tokens on their way there, is dropped afterwards.
+//! The database does each in one transaction. Tokens that a host holds outside the database are removed afterwards.
 
-use std::future::Future;
 use std::path::Path;
 
 use crate::config::Config;
 use crate::pipeline::credentials::journal::Journal;
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::retry::retry_transient;
+use backline_model::clock::Clock;
 use backline_model::privacy::{Identifiers, Receipt};
 use backline_model::{ArtistId, Consent, CredentialId};
 use backline_store::{Recorded, Sighting, Store, StoreError};
 
-/// How often what two transactions kept each other from is tried.
-const TRIES: u32 = 5;
-
-/// What an erasure came to.
+/// The result of an erasure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Erasure {
     /// What was removed.
     pub receipt: Receipt,
-    /// What the artist was recognised by; none where the artist had been erased before.
+    /// Identifiers of the artist; empty if the artist was erased before.
     pub identifiers: Identifiers,
-    /// Tokens dropped that this host kept outside the database.
+    /// Tokens removed that this host kept outside the database.
     pub kept_tokens: u64,
-    /// Whether there was nothing to erase any more: the receipt is the earlier one's.
+    /// Whether the artist was erased before; `receipt` is the earlier one then.
     pub erased_before: bool,
 }
 
-impl Host {
-    /// Erases an artist: everything in every table, and what this host keeps beside them. The artist can't be imported, synced or collected
-    /// again until [`readmit`](Self::readmit). Erasing again answers the earlier receipt.
+/// Why nothing was erased or readmitted.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivacyError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No artist has this id.
+    #[error("no artist has the id {0}; `backline artists list` shows them")]
+    NoArtist(ArtistId),
+    /// The artist has no tombstone.
+    #[error("the artist {0} is not erased; there is nothing to take back")]
+    NotErased(ArtistId),
+}
+
+impl Classified for PrivacyError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::NoArtist(_) | Self::NotErased(_) => ErrorClass::Refused,
+        }
+    }
+}
+
+/// Export, erasure and search of one artist's data. Cloning shares it.
+#[derive(Clone)]
+pub struct Privacy {
+    pub(super) clock: Clock,
+    pub(super) store: Store,
+    journal: Journal,
+}
+
+impl Privacy {
+    pub(in crate::pipeline) fn new(clock: Clock, store: Store, journal: Journal) -> Self {
+        Self { clock, store, journal }
+    }
+
+    /// Erases an artist: every row in every table, and tokens that this host keeps outside the database. The artist
+    /// can't be imported, synced or collected again until [`readmit`](Self::readmit). Erasing again returns the earlier
+    /// receipt.
     ///
     /// # Errors
-    /// [`HostError::NoArtist`] where there never was such an artist; the database's otherwise, and nothing has happened then.
-    pub async fn erase(&self, artist: ArtistId) -> Result<Erasure, HostError> {
-        let erased = again(|| self.store().erase_artist(artist, self.clock().now())).await?;
+    /// [`PrivacyError::NoArtist`] when the artist never existed, or when the database fails. Nothing has changed then.
+    pub async fn erase(&self, artist: ArtistId) -> Result<Erasure, PrivacyError> {
+        let erased = retry_transient(|| self.store.erase_artist(artist, self.clock.now())).await?;
         let Some(erased) = erased else {
-            let receipt = self.store().erasure(artist).await?.ok_or(HostError::NoArtist(artist))?;
+            let receipt = self.store.erasure(artist).await?.ok_or(PrivacyError::NoArtist(artist))?;
             return Ok(Erasure { receipt, identifiers: Identifiers::default(), kept_tokens: 0, erased_before: true });
         };
-        let kept_tokens = self.credentials().journal.remove(&erased.credentials).await;
+        let kept_tokens = self.journal.remove(&erased.credentials).await;
         tracing::info!(subject = erased.receipt.artist_id_sha256, "an artist was erased");
         Ok(Erasure { receipt: erased.receipt, identifiers: erased.identifiers, kept_tokens, erased_before: false })
     }
@@ -48,31 +82,33 @@ impl Host {
     /// Lets an erased artist be imported, synced and collected again. Nothing that was erased comes back.
     ///
     /// # Errors
-    /// [`HostError::NotErased`] where the artist is not erased.
-    pub async fn readmit(&self, artist: ArtistId) -> Result<(), HostError> {
-        match self.store().readmit_artist(artist, self.clock().now()).await? {
+    /// [`PrivacyError::NotErased`] when the artist is not erased, or when the database fails.
+    pub async fn readmit(&self, artist: ArtistId) -> Result<(), PrivacyError> {
+        match self.store.readmit_artist(artist, self.clock.now()).await? {
             true => Ok(()),
-            false => Err(HostError::NotErased(artist)),
+            false => Err(PrivacyError::NotErased(artist)),
         }
     }
 
-    /// What an artist is recognised by as long as the artist is known; only the id otherwise.
+    /// The artist's identifiers; only the id if the artist is not in the database.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn identifiers_of(&self, artist: ArtistId) -> Result<Identifiers, HostError> {
-        Ok(Identifiers::of(artist, &self.store().accounts_of(&[artist]).await?))
+    pub async fn identifiers_of(&self, artist: ArtistId) -> Result<Identifiers, StoreError> {
+        Ok(Identifiers::of(artist, &self.store.accounts_of(&[artist]).await?))
     }
 
-    /// Tables that a [`search`](Self::search) does not see all of, since they are others' and Backline's role may not read them.
+    /// Tables that [`search`](Self::search) can't read completely, because they are not Backline's and its database
+    /// role lacks the right.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn hidden_tables(&self) -> Result<Vec<String>, HostError> {
-        Ok(self.store().hidden_tables().await?)
+    pub async fn hidden_tables(&self) -> Result<Vec<String>, StoreError> {
+        self.store.hidden_tables().await
     }
 
-    /// Looks for identifiers in every column of text or JSON of the database, and in stored documents where that is asked for.
+    /// Searches for identifiers in every text and JSON column of the database, and in stored documents if `documents`
+    /// is set.
     ///
     /// # Errors
     /// When the database fails.
@@ -81,41 +117,25 @@ impl Host {
         identifiers: &Identifiers,
         documents: bool,
         progress: &(dyn Fn(&str) + Sync),
-    ) -> Result<Vec<Sighting>, HostError> {
-        Ok(self.store().search(identifiers, documents, progress).await?)
+    ) -> Result<Vec<Sighting>, StoreError> {
+        self.store.search(identifiers, documents, progress).await
     }
 }
 
-/// Puts consents and withdrawals on record. A withdrawal takes the artist's tokens on that platform along, in the database and in what this
-/// host keeps; batches under way store nothing of these accounts any more.
+/// Records consents and withdrawals. A withdrawal also removes the artist's tokens for that platform, from the database
+/// and from what this host keeps. Running batches store nothing more for these accounts.
 ///
 /// # Errors
-/// When an artist is unknown or the database fails; nothing is recorded then.
+/// When an artist is unknown or the database fails. Nothing is recorded then.
 pub async fn record_consents(store: &Store, config: &Config, consents: &[Consent]) -> Result<Recorded, StoreError> {
-    let recorded = again(|| store.record_consents(consents)).await?;
+    let recorded = retry_transient(|| store.record_consents(consents)).await?;
     forget_tokens(config.service.state_dir.as_deref(), &recorded.credentials).await;
     Ok(recorded)
 }
 
-/// Drops what this host keeps of credentials that are gone.
+/// Removes tokens of deleted credentials that this host keeps.
 async fn forget_tokens(state_dir: Option<&Path>, credentials: &[CredentialId]) {
     if !credentials.is_empty() {
         Journal::new(state_dir).remove(credentials).await;
-    }
-}
-
-/// Two transactions may get into each other's way: then one of them is undone, and can be tried again.
-pub(in crate::pipeline) async fn again<T, F: Future<Output = Result<T, StoreError>>>(
-    work: impl Fn() -> F,
-) -> Result<T, StoreError> {
-    let mut tries = 1;
-    loop {
-        match work().await {
-            Err(error) if error.is_transient() && tries < TRIES => {
-                tries += 1;
-                tracing::debug!(%error, tries, "tried again");
-            }
-            done => return done,
-        }
     }
 }

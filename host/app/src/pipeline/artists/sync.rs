@@ -1,21 +1,25 @@
-//! `artists sync`: keeps artists and accounts in step with the artist platform's own table.
+//! `artists sync`: keeps artists and accounts in sync with the operator's own table.
 //!
-//! Reading is the store's, deciding is [`roster`]'s. The source is read once, page by page, and everything that has to change
-//! is known before anything is changed: a source that looks broken changes nothing.
+//! The store reads, [`roster`] decides. The source is read once, page by page, and all changes are known before the
+//! first one is made: a source that looks broken changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use serde::Serialize;
 
-use crate::pipeline::service::ServiceContext;
-use crate::pipeline::{Host, HostError};
+use crate::config::Config;
+use crate::pipeline::context::ServiceContext;
+use crate::pipeline::credentials::journal::Journal;
+use crate::pipeline::error::{Classified, ErrorClass};
+use backline_model::clock::Clock;
 use backline_model::roster::{RosterChanges, SourceArtist};
 use backline_model::{ArtistId, Platform};
 use backline_rules::roster::{self, BadRow, ColumnError, Columns};
-use backline_store::{ForeignSource, StoreError, is_own_table};
+use backline_store::{ForeignSource, Store, StoreError, is_own_table};
 
 /// The table that the default query reads.
 const TABLE: &str = "artists";
@@ -26,7 +30,7 @@ const PLATFORMS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "appl
 /// Rows compared at once, and artists changed in one transaction.
 const PAGE: usize = 1_000;
 
-/// How often it is looked whether a sync is due: by then a changed configuration or a new leader is noticed.
+/// How often to check whether a sync is due. A changed configuration or a new leader is noticed within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The role whose holder syncs for all hosts.
@@ -35,39 +39,53 @@ const ROLE: &str = "scheduler";
 /// Why nothing was synced.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
-    /// The query's columns.
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The query's columns are not usable.
     #[error("nothing was synced: {0}; see sync.query")]
     Columns(#[from] ColumnError),
     /// The default query would read Backline's own table.
     #[error(
-        "nothing was synced: the table artists there is Backline's own; set sync.query to a query of your platform's table, and sync.url where it lies in another database"
+        "nothing was synced: the table artists is Backline's own; set sync.query to a query of your platform's table, \
+         and sync.url if it is in another database"
     )]
     OwnTable,
-    /// There is no such table.
+    /// The default table does not exist.
     #[error("nothing was synced: there is no table artists; set sync.query to a query of your platform's table")]
     NoTable,
-    /// More would vanish than is likely to be meant.
+    /// More would be switched off than is plausible.
     #[error(
-        "nothing was synced: {going} of {of} {what} would be switched off, since the source ({rows} rows) has them no more; check sync.query, look with --dry-run, and allow it with --allow-removals"
+        "nothing was synced: {going} of {of} {what} would be switched off, since the source ({rows} rows) no longer \
+         has them; check sync.query, see the changes with --dry-run, and allow them with --allow-removals"
     )]
     Removals {
-        /// How many would be.
+        /// How many would be switched off.
         going: u64,
-        /// Of how many that a sync made known.
+        /// How many a sync has added.
         of: u64,
         /// Artists, or accounts of a platform.
         what: String,
-        /// What the source has.
+        /// Rows of the source.
         rows: u64,
     },
 }
 
-/// How a sync is to go.
+impl Classified for SyncError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Columns(_) | Self::OwnTable | Self::NoTable | Self::Removals { .. } => ErrorClass::Refused,
+        }
+    }
+}
+
+/// Options of a sync.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SyncRequest {
     /// Change nothing.
     pub dry_run: bool,
-    /// Switch off however many the source has no more.
+    /// Switch off everything that the source no longer has, however much it is.
     pub allow_removals: bool,
 }
 
@@ -76,51 +94,51 @@ pub struct SyncRequest {
 pub struct SyncReport {
     /// Rows of the source.
     pub rows: u64,
-    /// Those that can't be followed; what they are about stays as it is.
+    /// Rows that can't be used. Their artists and accounts stay unchanged.
     pub bad: Vec<BadRow>,
     /// Artists that are new.
     pub artists_added: u64,
     /// Artists that have changed.
     pub artists_changed: u64,
-    /// Artists that are collected no more.
+    /// Artists that are no longer collected.
     pub artists_removed: u64,
     /// Accounts that are new.
     pub accounts_added: u64,
-    /// Accounts that are back.
+    /// Accounts that were switched on again.
     pub accounts_restored: u64,
     /// Accounts that were switched off.
     pub accounts_removed: u64,
-    /// Consents put on record.
+    /// Consents recorded.
     pub consents_granted: u64,
-    /// Withdrawals put on record.
+    /// Withdrawals recorded.
     pub consents_withdrawn: u64,
-    /// Artists of the source that were erased here; they stay so until `backline privacy readmit`.
+    /// Artists of the source that are erased here. They stay erased until `backline privacy readmit`.
     pub erased_left_out: u64,
-    /// Consents of the source that were withdrawn here, which stand withdrawn.
+    /// Consents of the source that were withdrawn here. They stay withdrawn.
     pub withdrawals_kept: u64,
-    /// Whether the source speaks about consent; if not, none is recorded.
+    /// Whether the source has columns for consent; if not, none is recorded.
     pub speaks_of_consent: bool,
-    /// What was read.
+    /// The query that was run.
     pub query: String,
     /// Whether nothing was written.
     pub dry_run: bool,
-    /// What would be done, by artist; only where nothing was written.
+    /// What would be changed; only if nothing was written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
 }
 
-/// What would be done to one artist or account.
+/// One change that would be made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// `add`, `change`, `remove` and `restore`, of an artist or an account; `grant` and `withdraw` of a consent.
     pub what: &'static str,
     /// The artist's or account's id.
     pub id: String,
-    /// Name, platform and platform id, or platform.
+    /// Name of the artist, platform and platform id of the account, or platform of the consent.
     pub about: String,
 }
 
-/// What a source amounts to.
+/// The changes that a source asks for.
 #[derive(Default)]
 struct Survey {
     report: SyncReport,
@@ -128,14 +146,27 @@ struct Survey {
     seen: HashSet<ArtistId>,
 }
 
-impl Host {
-    /// Brings artists and accounts into step with the configured table.
+/// Keeps artists and accounts in sync with another table. Cloning shares it.
+#[derive(Clone)]
+pub struct ArtistSync {
+    config: Arc<Config>,
+    clock: Clock,
+    store: Store,
+    journal: Journal,
+}
+
+impl ArtistSync {
+    pub(in crate::pipeline) fn new(config: Arc<Config>, clock: Clock, store: Store, journal: Journal) -> Self {
+        Self { config, clock, store, journal }
+    }
+
+    /// Syncs artists and accounts with the configured table.
     ///
     /// # Errors
-    /// When the source can't be read or looks broken; nothing is changed then.
-    pub async fn sync_artists(&self, request: SyncRequest) -> Result<SyncReport, HostError> {
+    /// When the source can't be read or looks broken. Nothing is changed then.
+    pub async fn sync(&self, request: SyncRequest) -> Result<SyncReport, SyncError> {
         let mut survey = self.survey().await?;
-        let synced = self.store().synced_artists().await?;
+        let synced = self.store.synced_artists().await?;
         let gone: Vec<ArtistId> = synced.iter().filter(|id| !survey.seen.contains(id)).copied().collect();
         if !request.allow_removals {
             self.expect_plausible(&survey, gone.len() as u64, synced.len() as u64).await?;
@@ -144,26 +175,26 @@ impl Host {
             gone.chunks(PAGE).map(|gone| RosterChanges { artists_removed: gone.to_vec(), ..RosterChanges::default() }),
         );
         let Survey { mut report, pages, .. } = survey;
-        let now = self.clock().now();
+        let now = self.clock.now();
         report.dry_run = request.dry_run;
         for changes in &pages {
             count(&mut report, changes);
             if request.dry_run {
                 report.differences.extend(differences(changes));
             } else if !changes.is_empty() {
-                let removed = self.store().apply_roster(changes, roster::CONSENT_SOURCE, now).await?;
+                let removed = self.store.apply_roster(changes, roster::CONSENT_SOURCE, now).await?;
                 if !removed.is_empty() {
-                    self.credentials().journal.remove(&removed).await;
+                    self.journal.remove(&removed).await;
                 }
             }
         }
         Ok(report)
     }
 
-    /// Reads the whole source, and compares.
-    async fn survey(&self) -> Result<Survey, HostError> {
-        let sync = &self.config().sync;
-        let url = sync.url.as_ref().unwrap_or(&self.config().database.url);
+    /// Reads the whole source and compares it with the database.
+    async fn survey(&self) -> Result<Survey, SyncError> {
+        let sync = &self.config.sync;
+        let url = sync.url.as_ref().unwrap_or(&self.config.database.url);
         let platforms = self.platforms().await?;
         let mut source = ForeignSource::open(url).await?;
         let query = match &sync.query {
@@ -171,16 +202,16 @@ impl Host {
             None => {
                 let columns = source.table_columns(TABLE).await?;
                 if columns.is_empty() {
-                    return Err(SyncError::NoTable.into());
+                    return Err(SyncError::NoTable);
                 }
                 if is_own_table(&columns) {
-                    return Err(SyncError::OwnTable.into());
+                    return Err(SyncError::OwnTable);
                 }
-                roster::default_query(TABLE, &columns, &platforms).map_err(SyncError::from)?
+                roster::default_query(TABLE, &columns, &platforms)?
             }
         };
         let names = source.columns(&query).await?;
-        let columns = Columns::of(&names, &platforms).map_err(SyncError::from)?;
+        let columns = Columns::of(&names, &platforms)?;
         let mut survey = Survey::default();
         survey.report.speaks_of_consent = columns.speaks_of_consent();
         let mut rows = source.rows(&query, &names);
@@ -203,10 +234,10 @@ impl Host {
 
     async fn compare(&self, survey: &mut Survey, page: &[SourceArtist]) -> Result<(), StoreError> {
         let ids: Vec<ArtistId> = page.iter().map(|artist| artist.id).collect();
-        let erased = self.store().erased_artists(&ids).await?;
+        let erased = self.store.erased_artists(&ids).await?;
         survey.report.erased_left_out += erased.len() as u64;
         let page: Vec<SourceArtist> = page.iter().filter(|artist| !erased.contains(&artist.id)).cloned().collect();
-        let known = self.store().known_artists(&ids).await?;
+        let known = self.store.known_artists(&ids).await?;
         let changes = roster::difference(&known, &page);
         if changes != RosterChanges::default() {
             survey.pages.push(changes);
@@ -214,28 +245,28 @@ impl Host {
         Ok(())
     }
 
-    /// The platforms that a column may name: those that connectors were installed for, and the first-party ones.
+    /// Platforms that a column may name: those with an installed connector, and the first-party ones.
     async fn platforms(&self) -> Result<BTreeSet<Platform>, StoreError> {
-        let releases = self.store().list_releases().await?;
+        let releases = self.store.list_releases().await?;
         let installed = releases.iter().map(|release| release.platform().clone());
         Ok(installed.chain(PLATFORMS.iter().filter_map(|name| Platform::new(*name).ok())).collect())
     }
 
-    /// Refuses a source after which more would be switched off than is likely to be meant.
-    async fn expect_plausible(&self, survey: &Survey, gone: u64, of: u64) -> Result<(), HostError> {
+    /// Refuses a source that would switch off more than is plausible.
+    async fn expect_plausible(&self, survey: &Survey, gone: u64, of: u64) -> Result<(), SyncError> {
         let rows = survey.report.rows;
         if !roster::is_plausible(gone, of, rows) {
-            return Err(SyncError::Removals { going: gone, of, what: "artists".to_owned(), rows }.into());
+            return Err(SyncError::Removals { going: gone, of, what: "artists".to_owned(), rows });
         }
         let mut removed: BTreeMap<&Platform, u64> = BTreeMap::new();
         for (_, platform) in survey.pages.iter().flat_map(|page| &page.accounts_removed) {
             *removed.entry(platform).or_default() += 1;
         }
-        let synced = self.store().synced_accounts().await?;
+        let synced = self.store.synced_accounts().await?;
         for (platform, going) in removed {
             let of = synced.get(platform).copied().unwrap_or_default();
             if !roster::is_plausible(going, of, rows) {
-                return Err(SyncError::Removals { going, of, what: format!("{platform} accounts"), rows }.into());
+                return Err(SyncError::Removals { going, of, what: format!("{platform} accounts"), rows });
             }
         }
         Ok(())
@@ -243,7 +274,7 @@ impl Host {
 }
 
 impl Survey {
-    /// Reads a row; one that can't be followed is written down, and its artist stays as it is.
+    /// Reads a row. One that can't be used is reported, and its artist stays unchanged.
     fn take(&mut self, columns: &Columns, row: &serde_json::Map<String, serde_json::Value>) -> Option<SourceArtist> {
         self.report.rows += 1;
         match columns.read(self.report.rows, row) {
@@ -253,7 +284,7 @@ impl Survey {
                     row: self.report.rows,
                     id: Some(artist.id.to_string()),
                     column: "id".to_owned(),
-                    problem: "it stands in an earlier row already; one row an artist".to_owned(),
+                    problem: "it is in an earlier row already; write one row for each artist".to_owned(),
                 });
                 None
             }
@@ -298,18 +329,18 @@ fn differences(changes: &RosterChanges) -> Vec<Difference> {
     all
 }
 
-/// Syncs in the configured interval, on the one host that leads.
-pub(in crate::pipeline) async fn serve(context: ServiceContext) {
+/// Syncs at the configured interval, on the host that leads.
+pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
     let mut last: Option<DateTime<Utc>> = None;
     while !context.stop.is_cancelled() {
-        let host = context.host();
-        let now = host.clock().now();
-        let due = host.config().sync.every_s.is_some_and(|every_s| {
+        let artists = context.current();
+        let now = artists.clock.now();
+        let due = artists.config.sync.every_s.is_some_and(|every_s| {
             let every = chrono::TimeDelta::try_seconds(i64::try_from(every_s).unwrap_or(i64::MAX));
             last.is_none_or(|last| every.is_some_and(|every| now - last >= every))
         });
         if due {
-            match sync_if_leading(&host, &context.name).await {
+            match sync_if_leading(&artists, &context.name).await {
                 Ok(true) => last = Some(now),
                 Ok(false) => {}
                 Err(error) => {
@@ -323,24 +354,18 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext) {
     }
 }
 
-async fn sync_if_leading(host: &Host, name: &str) -> Result<bool, HostError> {
-    let now = host.clock().now();
-    let leader = host.store().leader(ROLE).await?;
+async fn sync_if_leading(artists: &ArtistSync, name: &str) -> Result<bool, SyncError> {
+    let now = artists.clock.now();
+    let leader = artists.store.leader(ROLE).await?;
     if !leader.is_some_and(|term| term.holder == name && term.expires_at > now) {
         return Ok(false);
     }
-    let report = host.sync_artists(SyncRequest::default()).await?;
+    let report = artists.sync(SyncRequest::default()).await?;
     let SyncReport { rows, artists_added, artists_changed, artists_removed, .. } = report;
     let erased_left_out = report.erased_left_out;
-    tracing::info!(rows, artists_added, artists_changed, artists_removed, erased_left_out, "artists are in step");
+    tracing::info!(rows, artists_added, artists_changed, artists_removed, erased_left_out, "artists were synced");
     for bad in report.bad.iter().take(PAGE) {
-        tracing::warn!(
-            row = bad.row,
-            id = bad.id,
-            column = bad.column,
-            problem = bad.problem,
-            "a row can't be followed"
-        );
+        tracing::warn!(row = bad.row, id = bad.id, column = bad.column, problem = bad.problem, "a row can't be used");
     }
     Ok(true)
 }

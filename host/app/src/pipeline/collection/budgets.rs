@@ -1,13 +1,19 @@
-//! Answers the gateway's demands for units from the database, so that all hosts on it share every allowance.
+//! Grants the gateway units of budgets from the database, so that all hosts on it share every budget.
 
+use chrono::TimeDelta;
 use tokio::sync::mpsc;
 
 use backline_gateway::{self, BudgetDemand, Gateway};
 use backline_model::clock::Clock;
 use backline_store::{BudgetKey, Store};
 
-/// Answers demands until the gateway is gone. A database that fails grants nothing: an allowance is never overspent on a guess.
-pub async fn serve(store: Store, clock: Clock, mut demands: mpsc::Receiver<BudgetDemand>) {
+/// The shortest deferral. A connector that reports a budget as available again at once, over and over, would keep a run
+/// busy without it.
+pub(in crate::pipeline) const DEFER_MIN: TimeDelta = TimeDelta::minutes(1);
+
+/// Answers requests for units until the gateway is gone. When the database fails, nothing is granted: a budget is never
+/// overspent on a guess.
+pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, mut demands: mpsc::Receiver<BudgetDemand>) {
     while let Some(demand) = demands.recv().await {
         let granted = store
             .take_budget(
@@ -24,14 +30,14 @@ pub async fn serve(store: Store, clock: Clock, mut demands: mpsc::Receiver<Budge
                 0
             });
         if demand.reply.send(granted).is_err() && granted > 0 {
-            // The request that asked was dropped meanwhile; its units are nobody's.
+            // The request that asked was dropped; nothing will spend its units.
             give_back(&store, &demand.key, demand.window_start, granted).await;
         }
     }
 }
 
-/// Hands back what was granted and not used.
-pub async fn settle(store: &Store, gateway: &Gateway) {
+/// Gives back units that were granted and not used.
+pub(in crate::pipeline) async fn settle(store: &Store, gateway: &Gateway) {
     for unspent in gateway.unspent_budgets() {
         give_back(store, &unspent.key, unspent.window_start, unspent.units).await;
     }
@@ -48,7 +54,7 @@ async fn give_back(
     }
 }
 
-/// The two edges don't know each other, so each has a key of its own.
+/// Gateway and store do not depend on each other, so each has a key type of its own.
 fn of(key: &backline_gateway::BudgetKey) -> BudgetKey {
     BudgetKey { credential: key.credential, budget: key.budget.clone() }
 }

@@ -1,60 +1,109 @@
-//! One batch, from lease to storage. Read top to bottom it is the path the data takes.
+//! One batch, from lease to storage: read from top to bottom, this is the path of the data.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures::FutureExt as _;
 
+use crate::config::Config;
+use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::collection::dispatch::Signal;
-use crate::pipeline::collection::evaluate::{self, Observation, RowContext};
+use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext};
 use crate::pipeline::collection::fetch::{self, AccountFailure, SideEffects};
-use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError};
-use crate::pipeline::releases::cache::LoadedRelease;
-use crate::pipeline::{Host, HostError};
-use crate::telemetry::BatchEnd;
-use backline_gateway::SessionCredential;
+use crate::pipeline::credentials::expiry;
+use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError, CredentialManager};
+use crate::pipeline::error::{Classified, ErrorClass, with_causes};
+use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
+use crate::telemetry::{BatchEnd, Telemetry};
+use backline_gateway::{Gateway, SessionCredential};
+use backline_model::clock::Clock;
 use backline_model::manifest::Owner;
 use backline_model::run::RunCounts;
 use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext,
     FetchError, Fetched, Lease, Outcome,
 };
-use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, StoreError, StoredAccount};
+use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, Store, StoreError, StoredAccount};
 
-/// How long a spent allowance is waited for when neither the platform nor the manifest says when it is granted anew.
+/// Wait for a spent budget when neither the platform nor the manifest says when it resets.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
 
-/// The shortest deferral: an allowance that a connector says is granted anew at once, again and again, must not keep a run busy.
-pub(in crate::pipeline) const DEFER_MIN: TimeDelta = TimeDelta::minutes(1);
+/// Why a batch was not collected.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The release can't be used on this host.
+    #[error(transparent)]
+    Release(ReleaseError),
+    /// The task panicked, or was ended.
+    #[error("a worker ended unexpectedly: {0}")]
+    Worker(String),
+}
 
-/// What one batch came to.
+impl From<ReleaseError> for CollectError {
+    fn from(error: ReleaseError) -> Self {
+        match error {
+            ReleaseError::Store(error) => Self::Store(error),
+            error => Self::Release(error),
+        }
+    }
+}
+
+impl Classified for CollectError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Release(error) => error.class(),
+            Self::Worker(_) => ErrorClass::Internal,
+        }
+    }
+}
+
+/// Collects batches: everything that one batch needs, from its lease to storage. Cloning shares it.
+#[derive(Clone)]
+pub(in crate::pipeline) struct Collector {
+    /// The host's name, in leases.
+    pub name: Arc<str>,
+    pub config: Arc<Config>,
+    pub telemetry: Telemetry,
+    pub clock: Clock,
+    pub store: Store,
+    pub gateway: Gateway,
+    pub cache: ReleaseCache,
+    pub credentials: CredentialManager,
+}
+
+/// The result of one batch.
 #[derive(Clone, Copy, Debug)]
-pub struct BatchReport {
-    /// How it ended.
+pub(in crate::pipeline) struct BatchReport {
+    /// How the batch ended.
     pub end: BatchEnd,
-    /// Accounts by outcome; those that will be tried again are in none.
+    /// Accounts by outcome. Those that will be retried are not counted.
     pub counts: RunCounts,
-    /// Accounts that are still open: deferred, or to be tried again.
+    /// Accounts that are still open: deferred, or to be retried.
     pub open: u64,
     /// Requests sent.
     pub requests: u64,
-    /// Answers that said "too fast".
+    /// Responses that said the host sends too fast (HTTP 429).
     pub throttled: u64,
-    /// Requests that were not answered in time, and calls that passed their deadline.
+    /// Requests that timed out, and calls that passed their deadline.
     pub timed_out: u64,
 }
 
 impl BatchReport {
-    /// A batch nothing came of.
-    pub fn nothing(end: BatchEnd) -> Self {
+    /// A batch without results.
+    pub(in crate::pipeline) fn nothing(end: BatchEnd) -> Self {
         Self { end, counts: RunCounts::default(), open: 0, requests: 0, throttled: 0, timed_out: 0 }
     }
 
-    /// What it says about its platform.
-    pub fn signal(&self) -> Signal {
+    /// What the batch says about the load that its platform takes.
+    pub(in crate::pipeline) fn signal(&self) -> Signal {
         if self.throttled + self.timed_out > 0 {
             Signal::Pressed
         } else if self.requests > 0 && self.end == BatchEnd::Stored {
@@ -65,57 +114,74 @@ impl BatchReport {
     }
 }
 
-/// Collects a batch, and gives it back where that fails or panics: it is never left to nobody.
+/// Collects a batch. When that fails or panics, the batch is given back, so that another host can lease it at once.
 ///
 /// # Errors
-/// When not even giving it back could be written: then it stays leased until the lease runs out.
-pub async fn collect_or_give_back(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
-    if lease.batch.attempts >= host.config().collection.attempts_max {
-        return fail_exhausted(host, lease).await;
+/// When giving it back fails too: the batch then stays leased until the lease expires.
+pub(in crate::pipeline) async fn collect_or_give_back(
+    collector: &Collector,
+    lease: &Lease,
+) -> Result<BatchReport, CollectError> {
+    if lease.batch.attempts >= collector.config.collection.attempts_max {
+        return fail_exhausted(collector, lease).await;
     }
-    match caught(collect(host, lease)).await {
-        // Whoever has it now sees to it.
-        Err(HostError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
-        // Taken back between the lease and now: nothing was tried.
-        Err(HostError::NotGranted { .. }) => {
-            host.store().release_batch(lease, host.clock().now(), false).await?;
+    match caught(collect(collector, lease)).await {
+        // The host that holds it now collects it.
+        Err(CollectError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
+        // The grant was revoked after the lease was taken: nothing was tried.
+        Err(CollectError::Release(ReleaseError::NotGranted { .. })) => {
+            collector.store.release_batch(lease, collector.clock.now(), false).await?;
             Ok(BatchReport { open: lease.batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
         }
-        Err(error) => give_back(host, lease, error).await,
+        Err(error) => give_back(collector, lease, error).await,
         collected => collected,
     }
 }
 
-/// A panic as an error like any other. Nothing the work shares is left half changed: what it writes, it writes in transactions.
-async fn caught<T>(work: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
-    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Err(HostError::Worker(said(panic.as_ref()))))
+/// Turns a panic into an error. No shared state is left half changed: the work writes only in transactions.
+async fn caught<T>(work: impl Future<Output = Result<T, CollectError>>) -> Result<T, CollectError> {
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Err(CollectError::Worker(panic_message(panic.as_ref()))))
 }
 
-fn said(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("it panicked").to_owned()
 }
 
-/// Collects a leased batch and stores what came of it, in one transaction.
+/// Collects a leased batch and stores its results in one transaction.
 ///
 /// # Errors
-/// When the database fails, the release can't be loaded or the lease was lost: then nothing was stored, and it can be done again.
-#[tracing::instrument(name = "batch", skip_all, fields(batch = %lease.batch.id, run = %lease.batch.run_id, platform = %lease.batch.platform, accounts = lease.batch.accounts.len()))]
-async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+/// When the database fails, the release can't be loaded or the lease was lost. Nothing was stored then, and the batch
+/// can be collected again.
+#[tracing::instrument(
+    name = "batch",
+    skip_all,
+    fields(
+        batch = %lease.batch.id,
+        run = %lease.batch.run_id,
+        platform = %lease.batch.platform,
+        accounts = lease.batch.accounts.len()
+    )
+)]
+async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
     let batch = &lease.batch;
     // The first batch of a release waits until it is compiled, which may take longer than a lease.
-    let release = while_leased(host, lease, host.releases().get(batch.release)).await?;
+    let release = while_leased(collector, lease, async { Ok(collector.cache.get(batch.release).await?) }).await?;
     let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
     let mut members =
-        BatchAccounts::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
+        BatchAccounts::of(collector.store.candidates_of(&ids).await?, collector.store.fetch_accounts(&ids).await?);
     let mut side = SideEffects::default();
 
-    members.exclude_whoever_left(&release);
-    let context = FetchContext { window: batch.window, lost_metrics: host.store().lost_metrics(batch.release).await? };
-    let (observed_at, documents, snapshots) = while_leased(host, lease, async {
-        let credentials = members.with_credentials(host, &release).await?;
-        members.fetch(host, &release, &context, credentials, &mut side).await;
-        let observed_at = host.clock().now();
+    members.exclude_withdrawn(&release);
+    let context =
+        FetchContext { window: batch.window, lost_metrics: collector.store.lost_metrics(batch.release).await? };
+    let (observed_at, documents, snapshots) = while_leased(collector, lease, async {
+        let credentials = members.with_credentials(collector, &release).await?;
+        members.fetch(collector, &release, &context, credentials, &mut side).await;
+        let observed_at = collector.clock.now();
         let documents = members.take_documents();
         let inputs = documents
             .iter()
@@ -136,58 +202,63 @@ async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
             snapshot,
         })
         .collect();
-    store(host, lease, &release, members, observations, observed_at, side).await
+    store(collector, lease, &release, members, observations, observed_at, side).await
 }
 
-/// What becomes of a batch that could not be collected at all: it is tried again, and its accounts fail once its attempts are used up.
+/// Handles a batch that could not be collected at all: it is retried, and its accounts fail once its attempts are used
+/// up.
 ///
 /// # Errors
-/// The error itself, where not even that can be written: then the batch stays leased, and its run stays open.
-async fn give_back(host: &Host, lease: &Lease, error: HostError) -> Result<BatchReport, HostError> {
+/// The error itself, when that can't be written either: the batch then stays leased, and its run stays open.
+async fn give_back(collector: &Collector, lease: &Lease, error: CollectError) -> Result<BatchReport, CollectError> {
     let batch = &lease.batch;
     tracing::error!(batch = %batch.id, platform = %batch.platform, %error, "a batch could not be collected");
-    match try_to_give_back(host, lease, &error).await {
+    match try_to_give_back(collector, lease, &error).await {
         Ok(report) => Ok(report),
         Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         Err(_) => Err(error),
     }
 }
 
-async fn try_to_give_back(host: &Host, lease: &Lease, error: &HostError) -> Result<BatchReport, StoreError> {
-    let collection = &host.config().collection;
-    let (now, attempts) = (host.clock().now(), lease.batch.attempts + 1);
+async fn try_to_give_back(
+    collector: &Collector,
+    lease: &Lease,
+    error: &CollectError,
+) -> Result<BatchReport, StoreError> {
+    let collection = &collector.config.collection;
+    let (now, attempts) = (collector.clock.now(), lease.batch.attempts + 1);
     if attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
-        host.store().release_batch(lease, now + wait, true).await?;
+        collector.store.release_batch(lease, now + wait, true).await?;
         let open = lease.batch.accounts.len() as u64;
         return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
     }
-    fail(host, lease, &error.to_string(), attempts).await
+    fail(collector, lease, &with_causes(error), attempts).await
 }
 
-/// What becomes of a batch that one host after the other held and did not give back: something in it may be what ended them, so it is not
-/// tried for ever.
-async fn fail_exhausted(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
+/// Ends a batch that several hosts held and none gave back. Something in it may have killed them, so it is not retried
+/// forever.
+async fn fail_exhausted(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
     let batch = &lease.batch;
-    tracing::error!(batch = %batch.id, platform = %batch.platform, "a batch outlived too many hosts that held it");
+    tracing::error!(batch = %batch.id, platform = %batch.platform, "a batch used up its attempts on hosts that died");
     let message = "its attempts are used up: the host that held it last ended unexpectedly";
-    match fail(host, lease, message, batch.attempts).await {
+    match fail(collector, lease, message, batch.attempts).await {
         Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         failed => Ok(failed?),
     }
 }
 
-/// Ends all accounts of a batch as failed by a fault of the host's own.
-async fn fail(host: &Host, lease: &Lease, message: &str, attempts: u32) -> Result<BatchReport, StoreError> {
+/// Ends all accounts of a batch as failed by an internal error.
+async fn fail(collector: &Collector, lease: &Lease, message: &str, attempts: u32) -> Result<BatchReport, StoreError> {
     let dates = dates_of(lease);
     let ids: Vec<AccountId> = dates.keys().copied().collect();
     let failed = |candidate: &Candidate| {
         let outcome = Outcome::Failed { class: FailureClass::Internal, message: message.to_owned() };
         bare_result(candidate, dates[&candidate.account_id], outcome, attempts)
     };
-    let accounts = host.store().candidates_of(&ids).await?.iter().map(failed).collect();
+    let accounts = collector.store.candidates_of(&ids).await?.iter().map(failed).collect();
     let result = BatchResult { accounts, ..BatchResult::default() };
-    let completed = host.store().complete_batch(lease, result, host.clock().now()).await?;
+    let completed = collector.store.complete_batch(lease, result, collector.clock.now()).await?;
     Ok(BatchReport { counts: completed.counts, open: completed.open, ..BatchReport::nothing(BatchEnd::Stored) })
 }
 
@@ -195,19 +266,19 @@ fn dates_of(lease: &Lease) -> BTreeMap<AccountId, NaiveDate> {
     lease.batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect()
 }
 
-/// Renews the lease until the work is done, and drops the work when somebody else has taken the batch over. It is not renewed while the
-/// results are stored: that transaction holds the batch's row, and checks the token itself. A database that does not answer stops
-/// no work: whether its results count is decided when they are stored.
+/// Renews the lease until the work is done, and drops the work when another host has taken the batch over. The lease is
+/// not renewed while results are stored: that transaction locks the batch's row, and checks the token itself. A
+/// database that does not answer stops no work, because the token is checked again when results are stored.
 async fn while_leased<T>(
-    host: &Host,
+    collector: &Collector,
     lease: &Lease,
-    work: impl Future<Output = Result<T, HostError>>,
-) -> Result<T, HostError> {
-    let ttl = Duration::from_millis(host.config().collection.lease_ttl_ms);
+    work: impl Future<Output = Result<T, CollectError>>,
+) -> Result<T, CollectError> {
+    let ttl = Duration::from_millis(collector.config.collection.lease_ttl_ms);
     let lost = async {
         loop {
             tokio::time::sleep(ttl / 3).await;
-            match host.store().heartbeat(lease, host.clock().now(), ttl).await {
+            match collector.store.heartbeat(lease, collector.clock.now(), ttl).await {
                 Ok(_) => {}
                 Err(error @ StoreError::LeaseLost { .. }) => return error,
                 Err(error) => tracing::warn!(batch = %lease.batch.id, %error, "a lease could not be renewed"),
@@ -221,7 +292,7 @@ async fn while_leased<T>(
     }
 }
 
-/// The accounts of a batch, and how those ended that have ended. Accounts erased since the plan are in none of it.
+/// The accounts of a batch, and the outcome of those that have ended. Accounts erased since the plan are left out.
 struct BatchAccounts {
     candidates: BTreeMap<AccountId, Candidate>,
     accounts: Vec<FetchAccount>,
@@ -247,8 +318,8 @@ impl BatchAccounts {
             .filter(|account| !self.ended.contains_key(&account.id) && !self.fetched.contains_key(&account.id))
     }
 
-    /// Consent may have been withdrawn since the plan was made: that stops collection within one batch.
-    fn exclude_whoever_left(&mut self, release: &LoadedRelease) {
+    /// Consent may have been withdrawn since the plan was made; that stops collection with the next batch.
+    fn exclude_withdrawn(&mut self, release: &LoadedRelease) {
         for (id, candidate) in &self.candidates {
             if let Some(reason) = backline_rules::plan::exclusion(candidate, &release.manifest) {
                 self.ended.insert(*id, AccountFailure::Final(Outcome::Excluded { reason }));
@@ -258,29 +329,30 @@ impl BatchAccounts {
 
     async fn with_credentials(
         &mut self,
-        host: &Host,
+        collector: &Collector,
         release: &LoadedRelease,
-    ) -> Result<Vec<SessionCredential>, HostError> {
-        // A slot on other terms than were granted is not even refreshed: its tokens might come from somewhere else.
+    ) -> Result<Vec<SessionCredential>, CollectError> {
+        // A slot whose terms are not those that were granted is not even refreshed: its tokens could come from another
+        // endpoint.
         let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
         let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
         let BatchCredentials { usable, unusable } =
-            host.credentials().for_batch(&release.manifest, &slots, &self.open()).await?;
+            collector.credentials.for_batch(&release.manifest, &slots, &self.open()).await?;
         for (id, error) in unusable {
-            self.ended.insert(id, ending_of_credential(&error, error.to_string()));
+            self.ended.insert(id, ending_of_credential(&error, with_causes(&error)));
         }
         Ok(usable)
     }
 
     async fn fetch(
         &mut self,
-        host: &Host,
+        collector: &Collector,
         release: &LoadedRelease,
         context: &FetchContext,
         mut credentials: Vec<SessionCredential>,
         side: &mut SideEffects,
     ) {
-        self.fetch_once(host, release, context, &credentials, side).await;
+        self.fetch_once(collector, release, context, &credentials, side).await;
         let refused: Vec<AccountId> = self
             .ended
             .iter()
@@ -290,15 +362,15 @@ impl BatchAccounts {
         if refused.is_empty() {
             return;
         }
-        let refreshed = refresh_refused(host, release, &refused, &mut credentials).await;
+        let refreshed = refresh_refused(collector, release, &refused, &mut credentials).await;
         for (id, result) in refreshed {
             let refusal = self.ended.remove(&id);
             if let (Err(error), Some(AccountFailure::Refused(why))) = (result, refusal) {
-                self.ended.insert(id, ending_of_credential(&error, format!("{why}; {error}")));
+                self.ended.insert(id, ending_of_credential(&error, format!("{why}; {}", with_causes(&error))));
             }
         }
-        self.fetch_once(host, release, context, &credentials, side).await;
-        // Refused again with a fresh credential: no refresh will mend it.
+        self.fetch_once(collector, release, context, &credentials, side).await;
+        // Refused again with a fresh credential: another refresh will not fix it.
         let for_good = if refused_slot_owner(release) == Owner::Account {
             FetchError::Reconnect
         } else {
@@ -313,7 +385,7 @@ impl BatchAccounts {
 
     async fn fetch_once(
         &mut self,
-        host: &Host,
+        collector: &Collector,
         release: &LoadedRelease,
         context: &FetchContext,
         credentials: &[SessionCredential],
@@ -323,8 +395,8 @@ impl BatchAccounts {
         if accounts.is_empty() {
             return;
         }
-        let deadline = Duration::from_millis(host.config().collection.batch_deadline_ms);
-        let results = fetch::fetch(release, host.gateway(), accounts, context, credentials, deadline, side).await;
+        let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
+        let results = fetch::fetch(release, &collector.gateway, accounts, context, credentials, deadline, side).await;
         for (id, result) in results {
             match result {
                 Ok(fetched) => {
@@ -344,7 +416,7 @@ impl BatchAccounts {
 }
 
 fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
-    let class = error.class();
+    let class = error.failure_class();
     if class.is_retryable() {
         AccountFailure::Retry { class, message, wait: None }
     } else {
@@ -352,7 +424,7 @@ fn ending_of_credential(error: &CredentialError, message: String) -> AccountFail
     }
 }
 
-/// Whose credential a refusal is about: the accounts' own where the manifest has such a slot.
+/// The owner of the credential that was refused: the accounts, where the manifest has a slot of theirs.
 fn refused_slot_owner(release: &LoadedRelease) -> Owner {
     if release.manifest.credentials.iter().any(|slot| slot.owner == Owner::Account) {
         Owner::Account
@@ -362,7 +434,7 @@ fn refused_slot_owner(release: &LoadedRelease) -> Owner {
 }
 
 async fn refresh_refused(
-    host: &Host,
+    collector: &Collector,
     release: &LoadedRelease,
     refused: &[AccountId],
     credentials: &mut Vec<SessionCredential>,
@@ -377,7 +449,7 @@ async fn refresh_refused(
         for account in whose {
             let sent = credentials.iter().find(|sent| sent.slot == slot.slot && sent.account == account);
             let Some(sent) = sent.cloned() else { continue };
-            match host.credentials().refresh_refused(platform, slot, account, &sent.value).await {
+            match collector.credentials.refresh_refused(platform, slot, account, &sent.value).await {
                 Ok(fresh) => {
                     credentials.retain(|old| old.id != fresh.id);
                     credentials.push(fresh);
@@ -393,27 +465,27 @@ async fn refresh_refused(
     results
 }
 
-/// The last step: everything the batch came to, in one transaction that also completes the lease.
+/// The last step: stores all results of the batch, in one transaction that also completes the lease.
 #[tracing::instrument(name = "store", skip_all, fields(documents = observations.len()))]
 async fn store(
-    host: &Host,
+    collector: &Collector,
     lease: &Lease,
     release: &LoadedRelease,
     members: BatchAccounts,
     observations: Vec<Observation>,
     observed_at: DateTime<Utc>,
     side: SideEffects,
-) -> Result<BatchReport, HostError> {
-    host.telemetry().connector_used(&lease.batch.platform, &side.used);
-    let now = host.clock().now();
+) -> Result<BatchReport, CollectError> {
+    collector.telemetry.connector_used(&lease.batch.platform, &side.used);
+    let now = collector.clock.now();
     let dates = dates_of(lease);
-    let mut completion = host.store().begin_completion(lease, now).await?;
+    let mut completion = collector.store.begin_completion(lease, now).await?;
     let keys: Vec<_> =
         observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
     let mut past = completion.history(&keys).await?;
 
     let attempts = lease.batch.attempts + 1;
-    let ledger = ResultBuilder { host, lease, release, now, attempts, kept_waiting: side.kept_waiting };
+    let ledger = ResultBuilder { collector, lease, release, now, attempts, kept_waiting: side.kept_waiting };
     let mut result = BatchResult {
         lost_metrics: side.lost_metrics,
         usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
@@ -435,19 +507,14 @@ async fn store(
         };
         match observation.snapshot {
             Ok(snapshot) => {
-                let context = RowContext {
-                    account: candidate,
+                let origin = Origin {
                     metric_date,
                     observed_at,
                     window: lease.batch.window,
                     run_id: lease.batch.run_id,
                     document_id: observation.document_id,
-                    release: release.digest,
-                    wit_version: &release.wit_version,
-                    manifest: &release.manifest,
-                    validation: &host.config().validation,
-                    significance: &host.config().significance,
                 };
+                let context = RowContext::new(release, &collector.config, candidate, origin);
                 let made = evaluate::make(&context, snapshot, past.remove(&observation.account).unwrap_or_default());
                 result.tally.collected(&made.accepted, made.withheld.len() as u64);
                 result.tally.scored(made.row.quality_score);
@@ -481,19 +548,19 @@ async fn store(
     })
 }
 
-/// What every account's entry in the ledger has in common.
+/// What the results of all accounts of a batch have in common.
 struct ResultBuilder<'a> {
-    host: &'a Host,
+    collector: &'a Collector,
     lease: &'a Lease,
     release: &'a LoadedRelease,
     now: DateTime<Utc>,
     attempts: u32,
-    /// Accounts whose call ran out of time because the platform did.
+    /// Accounts whose call timed out while the platform did not answer.
     kept_waiting: BTreeSet<AccountId>,
 }
 
 impl ResultBuilder<'_> {
-    /// Enters how an account without a row ended. One that is to be tried again is not entered: it stays in the batch.
+    /// Records how an account without a row ended. One that will be retried is not recorded: it stays in the batch.
     fn end(
         &self,
         result: &mut BatchResult,
@@ -502,7 +569,7 @@ impl ResultBuilder<'_> {
         ending: AccountFailure,
         document: Option<DocumentRecord>,
     ) {
-        let collection = &self.host.config().collection;
+        let collection = &self.collector.config.collection;
         let outcome = match ending {
             AccountFailure::Retry { wait, .. } if self.attempts < collection.attempts_max => {
                 let wait = wait.unwrap_or_else(|| backoff(self.attempts));
@@ -512,7 +579,7 @@ impl ResultBuilder<'_> {
             }
             AccountFailure::Defer { until } => {
                 let until = until.unwrap_or_else(|| next_reset(self.release, self.now)).max(self.now + DEFER_MIN);
-                let message = format!("an allowance of {} is spent until {until}", candidate.platform);
+                let message = format!("a budget of {} is spent until {until}", candidate.platform);
                 Outcome::Deferred { until, message }
             }
             AccountFailure::Final(outcome) => outcome,
@@ -528,13 +595,13 @@ impl ResultBuilder<'_> {
         let mut entry = AccountResult { document, ..self.bare_result(candidate, metric_date, outcome) };
         if reconnect {
             entry.status = Some(AccountStatus::ReconnectNeeded);
-            entry.events.push(evaluate::reconnect_event(candidate, self.now));
+            entry.events.push(expiry::reconnect_event(candidate, self.now));
         }
         result.accounts.push(entry);
     }
 
     fn bare_result(&self, candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome) -> AccountResult {
-        // Waiting for an allowance uses up no attempt.
+        // Waiting for a budget uses up no attempt.
         let is_deferred = matches!(outcome, Outcome::Deferred { .. });
         let attempts = if is_deferred { self.lease.batch.attempts } else { self.attempts };
         bare_result(candidate, metric_date, outcome, attempts)
@@ -556,12 +623,13 @@ fn bare_result(candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome, 
     }
 }
 
-/// Before the second attempt a second, then doubling: the gateway has already retried within seconds, so this waits out more than a blip.
+/// Wait before the next attempt: 2 s, then doubling up to 64 s. The gateway has already retried within seconds, so this
+/// covers longer outages.
 fn backoff(attempts: u32) -> Duration {
     Duration::from_secs(1 << attempts.min(6))
 }
 
-/// When the platform's longest allowance is granted anew.
+/// When the budget with the longest window resets.
 fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
     release
         .manifest
@@ -580,7 +648,7 @@ mod tests {
     async fn a_panic_is_an_error_like_any_other() {
         let panicking = async { if true { panic!("index {} of 1", 2) } else { Ok(()) } };
         let error = caught(panicking).await.expect_err("it panicked");
-        assert!(matches!(&error, HostError::Worker(text) if text == "index 2 of 1"), "{error}");
+        assert!(matches!(&error, CollectError::Worker(text) if text == "index 2 of 1"), "{error}");
         assert_eq!(caught(async { Ok(3) }).await.expect("it did not"), 3);
     }
 

@@ -1,44 +1,46 @@
-//! Which platform's batch is taken up next, and how many at a time. Pure: it is told what happens and answers what to do.
+//! Decides which platform's batch starts next, and how many run at once. Pure: it does no I/O.
 //!
-//! - **A limit per platform** adapts to it: after as many good batches as the limit allows at a time it grows by one, and it halves when the
-//!   platform says "too fast" or does not answer in time. Batches that were under way when it was halved say nothing new.
-//! - **A limit over all** is shared by weight. Who has nothing under way goes first, then who has less than its share, then who can use what
-//!   others leave over. A slot is kept for each platform that has no work just now: so a slow one never holds all when others get work.
-//! - **Among those that may**, platforms take turns by weight.
+//! - **A limit per platform** adapts to the platform. It grows by one after as many good batches as the limit allows at
+//!   once. It halves when the platform says that requests come too fast, or does not answer in time; batches that were
+//!   running at that moment do not halve it again.
+//! - **A limit for all platforms** is shared by weight. A platform with nothing running goes first, then one with less
+//!   than its share, then any that can use what is left. One place is kept free for each platform that has no work at
+//!   the moment, so that a slow platform never holds all places when others get work.
+//! - **Among the platforms that may start a batch**, turns are taken by weight.
 
 use std::collections::BTreeMap;
 
 use backline_model::{Platform, Weights};
 
-/// What bounds the batches under way.
+/// Limits of the batches that run at once.
 #[derive(Clone, Debug)]
-pub struct Bounds {
-    /// Of all platforms together.
+pub(in crate::pipeline) struct Bounds {
+    /// Batches of all platforms together.
     pub batches_max: usize,
-    /// Of one platform, to begin with.
+    /// Batches of one platform, to begin with.
     pub start: usize,
-    /// Of one platform, at most.
+    /// Batches of one platform, at most.
     pub max: usize,
-    /// How platforms share the slots.
+    /// How platforms share the places.
     pub weights: Weights,
 }
 
-/// What a batch that has ended says about its platform.
+/// What a finished batch says about its platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// It answers well.
+pub(in crate::pipeline) enum Signal {
+    /// The platform answers as it should.
     Good,
-    /// It answered "too fast", or not in time.
+    /// The platform said that requests come too fast, or did not answer in time.
     Pressed,
-    /// Nothing was asked of it, or the batch's end has other reasons.
+    /// No request was sent, or the batch ended for another reason.
     Silent,
 }
 
-/// Which batch has ended: batches are numbered in the order in which they began.
+/// Number of a batch, in the order in which batches began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(u64);
+pub(in crate::pipeline) struct Ticket(u64);
 
-/// What is known of one platform.
+/// The state of one platform.
 #[derive(Debug)]
 struct Lane {
     limit: usize,
@@ -46,30 +48,30 @@ struct Lane {
     has_work: bool,
     /// Good batches since the limit last changed.
     good: usize,
-    /// Batches that began before this one were under way when the limit was last halved.
+    /// Batches with a lower number were running when the limit was last halved.
     halved_at: Ticket,
-    /// Its place on the line of platforms.
+    /// Virtual time of stride scheduling: the lowest goes next.
     turn: i64,
 }
 
-/// The slots for batches, and who gets the next one.
+/// The places for batches, and which platform gets the next one.
 #[derive(Debug)]
-pub struct Dispatch {
+pub(in crate::pipeline) struct Dispatch {
     bounds: Bounds,
     lanes: BTreeMap<Platform, Lane>,
     next_ticket: Ticket,
-    /// The turn of the platform that was served last: one that had no work for a while goes on from here.
+    /// Virtual time of the platform that was served last. A platform that had no work continues from here.
     turn: i64,
 }
 
 impl Dispatch {
-    /// Nothing under way, and no work known of.
-    pub fn new(bounds: Bounds) -> Self {
+    /// No batch running, and no work known.
+    pub(in crate::pipeline) fn new(bounds: Bounds) -> Self {
         Self { bounds, lanes: BTreeMap::new(), next_ticket: Ticket(1), turn: 0 }
     }
 
-    /// Puts other bounds into force; what is under way goes on.
-    pub fn rebound(&mut self, bounds: Bounds) {
+    /// Applies other limits. Running batches are not affected.
+    pub(in crate::pipeline) fn rebound(&mut self, bounds: Bounds) {
         self.bounds = bounds;
         let max = self.max();
         for lane in self.lanes.values_mut() {
@@ -77,8 +79,8 @@ impl Dispatch {
         }
     }
 
-    /// These platforms may get work at any time.
-    pub fn know(&mut self, platforms: impl IntoIterator<Item = Platform>) {
+    /// Adds platforms that may get work at any time.
+    pub(in crate::pipeline) fn add_platforms(&mut self, platforms: impl IntoIterator<Item = Platform>) {
         let (limit, turn) = (self.bounds.start.max(1), self.turn);
         for platform in platforms {
             let lane = Lane { limit, under_way: 0, has_work: false, good: 0, halved_at: Ticket(0), turn };
@@ -86,20 +88,20 @@ impl Dispatch {
         }
     }
 
-    /// There may be work for these platforms, and for no others.
-    pub fn work_for(&mut self, platforms: Vec<Platform>) {
-        self.know(platforms.iter().cloned());
+    /// Says that there may be work for these platforms, and for no others.
+    pub(in crate::pipeline) fn work_for(&mut self, platforms: Vec<Platform>) {
+        self.add_platforms(platforms.iter().cloned());
         for (platform, lane) in &mut self.lanes {
             lane.has_work = platforms.contains(platform);
             if lane.under_way == 0 {
-                // Having had nothing to do gives no right to make up for it.
+                // Time without work earns no credit.
                 lane.turn = lane.turn.max(self.turn);
             }
         }
     }
 
-    /// The platform whose batch is to be taken up next; none while no more may be under way.
-    pub fn next(&self) -> Option<Platform> {
+    /// The platform whose batch starts next; none while no more may run.
+    pub(in crate::pipeline) fn next(&self) -> Option<Platform> {
         let total: usize = self.lanes.values().map(|lane| lane.under_way).sum();
         let free = self.bounds.batches_max.max(1).checked_sub(total).filter(|free| *free > 0)?;
         let can = |lane: &Lane| lane.has_work && lane.under_way < lane.limit;
@@ -117,8 +119,8 @@ impl Dispatch {
         first_of(&|name, lane| lane.under_way < self.share(name)).or_else(|| first_of(&|_, _| true))
     }
 
-    /// A batch of the platform was taken up.
-    pub fn begun(&mut self, platform: &Platform) -> Ticket {
+    /// A batch of the platform began.
+    pub(in crate::pipeline) fn begun(&mut self, platform: &Platform) -> Ticket {
         let ticket = self.next_ticket;
         self.next_ticket = Ticket(ticket.0 + 1);
         let stride = self.bounds.weights.stride(platform.as_str());
@@ -131,7 +133,7 @@ impl Dispatch {
     }
 
     /// A batch of the platform has ended.
-    pub fn ended(&mut self, platform: &Platform, ticket: Ticket, signal: Signal) {
+    pub(in crate::pipeline) fn ended(&mut self, platform: &Platform, ticket: Ticket, signal: Signal) {
         let (max, next_ticket) = (self.max(), self.next_ticket);
         let Some(lane) = self.lanes.get_mut(platform) else { return };
         lane.under_way = lane.under_way.saturating_sub(1);
@@ -155,14 +157,14 @@ impl Dispatch {
     }
 
     /// There was no batch for the platform after all.
-    pub fn nothing_for(&mut self, platform: &Platform) {
+    pub(in crate::pipeline) fn nothing_for(&mut self, platform: &Platform) {
         if let Some(lane) = self.lanes.get_mut(platform) {
             lane.has_work = false;
         }
     }
 
-    /// How many batches of the platform are under way, and how many may be.
-    pub fn concurrency(&self, platform: &Platform) -> (usize, usize) {
+    /// How many batches of the platform run, and how many may.
+    pub(in crate::pipeline) fn concurrency(&self, platform: &Platform) -> (usize, usize) {
         self.lanes.get(platform).map_or((0, self.bounds.start), |lane| (lane.under_way, lane.limit))
     }
 
@@ -170,7 +172,7 @@ impl Dispatch {
         self.bounds.max.max(self.bounds.start).max(1)
     }
 
-    /// A platform's share of the slots among those that have work or something under way; never none.
+    /// A platform's share of the places among those that have work or a running batch; at least one.
     fn share(&self, platform: &Platform) -> usize {
         let weight = |platform: &Platform| self.bounds.weights.of(platform.as_str()) as usize;
         let busy = self.lanes.iter().filter(|(_, lane)| lane.has_work || lane.under_way > 0);
@@ -199,7 +201,7 @@ mod tests {
         Weights(of.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect())
     }
 
-    /// Takes up as much as may be.
+    /// Starts as many batches as may run.
     fn fill(dispatch: &mut Dispatch) -> VecDeque<(Platform, Ticket)> {
         std::iter::from_fn(|| {
             let platform = dispatch.next()?;
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn a_slow_platform_leaves_a_slot_to_each_other_even_to_one_without_work_yet() {
         let mut dispatch = Dispatch::new(bounds(8, 8, 8));
-        dispatch.know(["b", "c"].map(platform));
+        dispatch.add_platforms(["b", "c"].map(platform));
         dispatch.work_for(vec![platform("slow")]);
         assert_eq!(fill(&mut dispatch).len(), 6, "the slow one, all of whose batches go on for ever");
         dispatch.work_for(["slow", "b", "c"].map(platform).into());
@@ -291,9 +293,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: no bound is passed, and every platform with work comes to its turn.
+        /// Whatever happens, no limit is passed, and every platform with work gets a turn.
         #[test]
-        fn bounds_hold_and_nobody_is_starved(
+        fn bounds_hold_and_no_platform_starves(
             total in 1usize..12,
             start in 1usize..6,
             max in 1usize..9,
@@ -311,7 +313,7 @@ mod tests {
                 for name in names {
                     let (now, limit) = dispatch.concurrency(&platform(name));
                     prop_assert!(limit >= 1 && limit <= max.max(start));
-                    prop_assert!(total < names.len() || now >= 1, "{name} has work and no slot of {total}");
+                    prop_assert!(total < names.len() || now >= 1, "{name} has work and no place of {total}");
                 }
                 let (ended, ticket) = under_way.remove(which % under_way.len()).expect("one of them");
                 let signal = [Signal::Good, Signal::Pressed, Signal::Silent][usize::from(signal)];
@@ -319,9 +321,9 @@ mod tests {
             }
         }
 
-        /// With fewer slots than platforms, each still has its turn before long.
+        /// With fewer places than platforms, each still gets its turn.
         #[test]
-        fn with_one_slot_everybody_has_a_turn(weights_of in prop::collection::vec(1u32..10, 4)) {
+        fn with_one_place_every_platform_has_a_turn(weights_of in prop::collection::vec(1u32..10, 4)) {
             let names = ["a", "b", "c", "d"];
             let sum: u32 = weights_of.iter().sum();
             let weights = Weights(names.iter().map(|name| (*name).to_owned()).zip(weights_of).collect());

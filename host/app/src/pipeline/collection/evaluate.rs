@@ -1,4 +1,4 @@
-//! From a snapshot to the row that is stored: the pure stages, one after the other. No I/O happens here.
+//! From a snapshot to the row that is stored: the pure stages, in order. No I/O happens here.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,13 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::config::Config;
 use crate::pipeline::collection::fetch::AccountFailure;
+use crate::pipeline::releases::cache::LoadedRelease;
 use backline_model::event::types;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    AccountId, Candidate, Digest, DocumentId, Event, Fetched, GrowthRow, History, Manifest, MetricName, MetricsRow,
+    AccountId, Candidate, DocumentId, Event, Fetched, GrowthRow, History, Manifest, MetricName, MetricsRow,
     Quarantined, RunId, Snapshot, Window,
 };
 use backline_rules::conform::conform;
@@ -18,61 +20,78 @@ use backline_rules::growth::{self, SignificanceConfig};
 use backline_rules::validate::{self, Subject, ValidationConfig};
 use backline_store::AccountPast;
 
-/// A document with what became of it.
-pub struct Observation {
-    /// Whose.
+/// A document and the snapshot made of it.
+pub(in crate::pipeline) struct Observation {
+    /// Account that the document is about.
     pub account: AccountId,
-    /// Where the document will be stored.
+    /// Id under which the document will be stored.
     pub document_id: DocumentId,
-    /// As fetched.
+    /// The document as it was fetched.
     pub fetched: Fetched,
-    /// As normalised.
+    /// The snapshot, or why there is none.
     pub snapshot: Result<Snapshot, AccountFailure>,
 }
 
 /// Everything about a row that is not in the snapshot.
-pub struct RowContext<'a> {
-    /// Whose numbers.
-    pub account: &'a Candidate,
-    /// For which date.
-    pub metric_date: NaiveDate,
-    /// When they were fetched.
-    pub observed_at: DateTime<Utc>,
-    /// What post-level metrics cover.
-    pub window: Window,
-    /// In which run.
-    pub run_id: RunId,
-    /// From which document.
-    pub document_id: DocumentId,
-    /// By which release.
-    pub release: Digest,
-    /// Which contract version it speaks.
-    pub wit_version: &'a str,
-    /// What it says of itself.
-    pub manifest: &'a Manifest,
-    /// Which rules apply.
-    pub validation: &'a ValidationConfig,
-    /// Which changes are significant.
-    pub significance: &'a SignificanceConfig,
+pub(in crate::pipeline) struct RowContext<'a> {
+    account: &'a Candidate,
+    metric_date: NaiveDate,
+    observed_at: DateTime<Utc>,
+    /// The time span that post-level metrics cover.
+    window: Window,
+    run_id: RunId,
+    document_id: DocumentId,
+    release: &'a LoadedRelease,
+    validation: &'a ValidationConfig,
+    significance: &'a SignificanceConfig,
 }
 
-/// What a snapshot became.
-pub struct EvaluatedRow {
-    /// Metrics this very observation brought an accepted value of.
+/// Where a document comes from, and which date it is about.
+#[derive(Clone, Copy)]
+pub(in crate::pipeline) struct Origin {
+    /// Logical date of the row.
+    pub metric_date: NaiveDate,
+    /// When the document was fetched.
+    pub observed_at: DateTime<Utc>,
+    /// The time span that post-level metrics cover.
+    pub window: Window,
+    /// Run in which it was fetched.
+    pub run_id: RunId,
+    /// Id under which it is stored.
+    pub document_id: DocumentId,
+}
+
+impl<'a> RowContext<'a> {
+    /// The context of an account's row: the release that normalised it, the rules in force, and the document.
+    pub(in crate::pipeline) fn new(
+        release: &'a LoadedRelease,
+        config: &'a Config,
+        account: &'a Candidate,
+        origin: Origin,
+    ) -> Self {
+        let Origin { metric_date, observed_at, window, run_id, document_id } = origin;
+        let (validation, significance) = (&config.validation, &config.significance);
+        Self { account, metric_date, observed_at, window, run_id, document_id, release, validation, significance }
+    }
+}
+
+/// The result of evaluating one snapshot.
+pub(in crate::pipeline) struct EvaluatedRow {
+    /// Metrics for which this observation brought an accepted value.
     pub accepted: Vec<MetricName>,
-    /// To be stored.
+    /// The row to store.
     pub row: MetricsRow,
-    /// Kept back.
+    /// Values that are quarantined.
     pub withheld: Vec<Quarantined>,
-    /// For this date, and for every later one that this date's numbers touch.
+    /// Growth of this date, and of every later date that it affects.
     pub growth: Vec<GrowthRow>,
-    /// Facts that others may want to know.
+    /// Events about the row.
     pub events: Vec<Event>,
 }
 
-/// Normalise → validate → merge with the date's earlier observation → growth → events.
-pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> EvaluatedRow {
-    let normalised = conform(snapshot, context.manifest);
+/// Conform → validate → merge with the date's earlier observation → growth → events.
+pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> EvaluatedRow {
+    let normalised = normalise(snapshot, &context.release.manifest);
     let verdict = validate::validate(
         &Subject {
             account_id: context.account.account_id,
@@ -81,7 +100,7 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
             metric_date: context.metric_date,
             normalised: &normalised,
             history: &past.history,
-            manifest: context.manifest,
+            manifest: &context.release.manifest,
         },
         context.validation,
     );
@@ -97,7 +116,7 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
             metric: withheld.metric,
             value: withheld.value,
             rule: withheld.rule,
-            release: context.release,
+            release: context.release.digest,
             document_id: context.document_id,
             status: QuarantineStatus::Held,
             created_at: context.observed_at,
@@ -120,8 +139,8 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
         notes: normalised.notes,
         collection_source: "api".to_owned(),
         observed_at: context.observed_at,
-        release: context.release,
-        wit_version: context.wit_version.to_owned(),
+        release: context.release.digest,
+        wit_version: context.release.wit_version.clone(),
         run_id: context.run_id,
         document_id: context.document_id,
     };
@@ -129,13 +148,13 @@ pub fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> 
         Some(existing) => MetricsRow::merge(existing, observed),
         None => observed,
     };
-    let growth = touched_growth(&row, &past.history, context.manifest);
+    let growth = touched_growth(&row, &past.history, &context.release.manifest);
     let events = events(context, &row, &past.history);
     EvaluatedRow { accepted, row, withheld, growth, events }
 }
 
-/// The growth of the row's own date, and of every later date that measures itself from it.
-pub fn touched_growth(row: &MetricsRow, history: &History, manifest: &Manifest) -> Vec<GrowthRow> {
+/// The growth of the row's own date, and of every later date that is compared with it.
+pub(in crate::pipeline) fn touched_growth(row: &MetricsRow, history: &History, manifest: &Manifest) -> Vec<GrowthRow> {
     growth::touched_dates(row, history).into_iter().map(|date| growth::growth(date, manifest, row, history)).collect()
 }
 
@@ -163,10 +182,10 @@ fn events(context: &RowContext<'_>, row: &MetricsRow, history: &History) -> Vec<
         format!("{}:{}:{}:{}", types::METRICS_COLLECTED, context.run_id, row.account_id, row.metric_date),
         metrics.clone(),
     )];
-    if let Some(change) = growth::significant_change(row, history, context.manifest, context.significance) {
+    if let Some(change) = growth::significant_change(row, history, &context.release.manifest, context.significance) {
         events.push(event(
             types::SIGNIFICANT_CHANGE,
-            // At most one per account and logical date, however often that date is collected.
+            // At most one per account and logical date, no matter how often the date is collected.
             format!("{}:{}:{}", types::SIGNIFICANT_CHANGE, row.account_id, row.metric_date),
             json!({
                 "artist_id": row.artist_id,
@@ -177,16 +196,4 @@ fn events(context: &RowContext<'_>, row: &MetricsRow, history: &History) -> Vec<
         ));
     }
     events
-}
-
-/// Only the artist can mend this account.
-pub fn reconnect_event(account: &Candidate, now: DateTime<Utc>) -> Event {
-    Event {
-        id: Uuid::now_v7(),
-        kind: types::RECONNECT_NEEDED.to_owned(),
-        artist_id: Some(account.artist_id),
-        occurred_at: now,
-        dedup_key: None,
-        data: json!({ "account_id": account.account_id, "artist_id": account.artist_id, "platform": account.platform }),
-    }
 }

@@ -1,7 +1,7 @@
-//! Fetching a batch's documents and having them normalised, whatever single accounts do to it.
+//! Fetches a batch's documents and has them normalised, even if single accounts make calls fail.
 //!
-//! A call that traps or runs out of time says nothing about which account did it, so it is cut in half and tried again, down to the
-//! account: a poisonous one costs itself, not its batch.
+//! A call that traps or times out does not say which account caused it. The batch is cut in half and tried again, down
+//! to one account, so that a bad account fails alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -19,29 +19,29 @@ use backline_model::{
 };
 use backline_sandbox::{Call, CallError, LogLine};
 
-/// The smallest share of a batch's deadline that a part of it gets when it is cut.
+/// The smallest share of a batch's deadline that a part of the batch gets.
 const DEADLINE_SHARE_MIN: f64 = 0.125;
 
-/// How an account's part in a batch ended, where no document came of it.
+/// Why an account has no document or no snapshot.
 #[derive(Clone, Debug, PartialEq)]
-pub enum AccountFailure {
-    /// For good.
+pub(in crate::pipeline) enum AccountFailure {
+    /// The outcome is final.
     Final(Outcome),
-    /// It may work later in the same run. Seconds to wait, where the platform said so.
+    /// It may work later in the same run.
     Retry {
-        /// What it is if no attempt is left.
+        /// Class of the failure if no attempt is left.
         class: FailureClass,
-        /// For people.
+        /// Message for the operator.
         message: String,
-        /// As the platform asked.
+        /// Time to wait, where the platform gave one.
         wait: Option<Duration>,
     },
-    /// An allowance is spent. When it is granted anew, where that is known.
+    /// A budget is spent.
     Defer {
-        /// As the platform or the budget said.
+        /// When it resets, where that is known.
         until: Option<DateTime<Utc>>,
     },
-    /// The credential was refused: refresh it and try once more.
+    /// The credential was refused: refresh it and retry once.
     Refused(String),
 }
 
@@ -54,8 +54,8 @@ impl AccountFailure {
         }
     }
 
-    /// What a typed error of the connector means for the account.
-    pub fn of(error: FetchError) -> Self {
+    /// The failure that a connector's typed error means for the account.
+    pub(in crate::pipeline) fn of(error: FetchError) -> Self {
         let message = error.to_string();
         match error {
             FetchError::Unauthorized(why) => Self::Refused(why),
@@ -75,10 +75,10 @@ impl AccountFailure {
     }
 }
 
-/// What calls gathered on the side.
+/// What calls produced besides their results.
 #[derive(Debug, Default)]
-pub struct SideEffects {
-    /// Newly lost metrics.
+pub(in crate::pipeline) struct SideEffects {
+    /// Metrics that the platform no longer offers, reported for the first time.
     pub lost_metrics: Vec<LostMetric>,
     /// What the connector logged.
     pub logs: Vec<LogLine>,
@@ -86,13 +86,13 @@ pub struct SideEffects {
     pub requests: u64,
     /// Budget name → units spent.
     pub units: BTreeMap<String, u64>,
-    /// Answers that said "too fast".
+    /// Responses that said the host sends too fast (HTTP 429).
     pub throttled: u64,
-    /// Requests that were not answered in time, and calls that passed their deadline.
+    /// Requests that timed out, and calls that passed their deadline.
     pub timed_out: u64,
-    /// What the calls took.
+    /// Resources that the calls used.
     pub used: ConnectorUse,
-    /// Accounts whose last call ran out of time while the platform did not answer, or asked for patience: no fault of the connector's.
+    /// Accounts whose last call timed out while the platform did not answer or throttled: not the connector's fault.
     pub kept_waiting: BTreeSet<AccountId>,
 }
 
@@ -107,7 +107,7 @@ impl SideEffects {
         }
     }
 
-    /// Counts a call and takes over what the connector logged; hands on the answer.
+    /// Counts a call, collects the connector's log, and returns the answer.
     fn take<T>(&mut self, function: &'static str, called: Result<Call<T>, CallError>) -> Result<T, CallError> {
         let used = &mut self.used;
         let end = called.as_ref().map_or_else(end_of, |_| "answered");
@@ -124,9 +124,13 @@ impl SideEffects {
     }
 }
 
-/// Calls `fetch` for accounts whose credentials are at hand.
-#[tracing::instrument(name = "fetch", skip_all, fields(platform = %release.manifest.connector.platform, accounts = accounts.len()))]
-pub async fn fetch(
+/// Calls `fetch` for accounts whose credentials are available.
+#[tracing::instrument(
+    name = "fetch",
+    skip_all,
+    fields(platform = %release.manifest.connector.platform, accounts = accounts.len())
+)]
+pub(in crate::pipeline) async fn fetch(
     release: &LoadedRelease,
     gateway: &Gateway,
     accounts: Vec<FetchAccount>,
@@ -170,8 +174,12 @@ pub async fn fetch(
 }
 
 /// Calls `normalize`, without any capability.
-#[tracing::instrument(name = "normalize", skip_all, fields(platform = %release.manifest.connector.platform, documents = documents.len()))]
-pub async fn normalize(
+#[tracing::instrument(
+    name = "normalize",
+    skip_all,
+    fields(platform = %release.manifest.connector.platform, documents = documents.len())
+)]
+pub(in crate::pipeline) async fn normalize(
     release: &LoadedRelease,
     documents: Vec<DocumentInput>,
     side: &mut SideEffects,
@@ -191,28 +199,28 @@ pub async fn normalize(
     results.collect()
 }
 
-/// Items still to be called with, part by part, and the results so far. A part whose call failed for a reason that one of its items
-/// may have caused is cut in half, down to one item.
+/// Items still to be processed, part by part, and the results so far. A part whose call failed for a reason that one of
+/// its items may have caused is cut in half, down to one item.
 struct Bisection<T> {
-    /// The next part last.
+    /// Parts still to be processed; the next one is the last element.
     parts: Vec<Range<usize>>,
     results: Vec<Result<T, CallError>>,
 }
 
 impl<T> Bisection<T> {
-    /// So many items, of which one call takes at most so many.
+    /// A bisection of `items` items; one call takes at most `at_once` of them.
     fn of(items: usize, at_once: usize) -> Self {
         let at_once = at_once.max(1);
         let parts = (0..items).step_by(at_once).map(|start| start..(start + at_once).min(items)).rev().collect();
         Self { parts, results: Vec::with_capacity(items) }
     }
 
-    /// The part to call with next. Parts come from the left, so that results stand in the order of the items.
+    /// The part to process next. Parts come from the left, so that results are in the order of the items.
     fn next(&mut self) -> Option<Range<usize>> {
         self.parts.pop().filter(|part| !part.is_empty())
     }
 
-    /// What the call with a part came to: as many answers as it has items, or none.
+    /// Records the result of a call: one answer for each item of the part, or an error.
     fn record(&mut self, part: Range<usize>, answers: Result<Vec<T>, CallError>) {
         match answers {
             Ok(answers) => self.results.extend(answers.into_iter().map(Ok)),
@@ -258,7 +266,7 @@ fn share(deadline: Duration, part: usize, whole: usize) -> Duration {
     deadline.mul_f64(share.clamp(DEADLINE_SHARE_MIN, 1.0))
 }
 
-/// How a call ended that was not answered, as a label.
+/// How a failed call ended, as a label.
 fn end_of(error: &CallError) -> &'static str {
     match error {
         CallError::Trapped(_) => "trapped",
@@ -285,7 +293,7 @@ fn ending_of_call(error: &CallError) -> AccountFailure {
 mod tests {
     use super::*;
 
-    /// Answers each item with its double, and traps on any call that contains a poisonous one.
+    /// Answers each item with its double, and traps on any call that contains a bad one.
     fn double_unless(items: &[usize], poison: &[usize]) -> (Vec<Result<usize, CallError>>, u32) {
         let mut calls = 0;
         let mut bisection = Bisection::of(items.len(), items.len());

@@ -1,12 +1,12 @@
 //! From the plan to stored rows: the path of the data.
 
-pub mod budgets;
-pub mod collect;
-pub mod dispatch;
-pub mod evaluate;
-pub mod fetch;
-pub mod planning;
-pub mod quarantine;
+pub(super) mod budgets;
+pub(super) mod collect;
+pub(super) mod dispatch;
+pub(super) mod evaluate;
+pub(super) mod fetch;
+pub(super) mod planning;
+pub(super) mod quarantine;
 pub mod report;
-pub mod run;
-pub mod workers;
+pub(super) mod run;
+pub(super) mod workers;

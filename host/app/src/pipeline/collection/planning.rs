@@ -1,14 +1,21 @@
-//! From who is there to a plan in the ledger.
+//! Plans runs: from the accounts in the database to batches in the work tables.
 //!
-//! Accounts are read page by page and platform by platform; what is kept of each is its id and its date, some two dozen bytes, so that a
-//! hundred thousand of them are a few megabytes. Writing is one transaction, which therefore lasts as short as it can.
+//! Accounts are read page by page and platform by platform. Of each only its id and its date are kept, some two dozen
+//! bytes, so a hundred thousand accounts take a few megabytes. All writing is one transaction, kept as short as
+//! possible.
 
-use crate::pipeline::collection::report::RunRequest;
-use crate::pipeline::{Host, HostError};
-use backline_model::run::RunCounts;
-use backline_model::{Batch, BatchId, Candidate, Outcome, Platform, Release, Run, RunId, RunStatus};
-use backline_rules::plan::{self, PlanOptions, Planned, PlannedBatch};
-use backline_store::{AccountOutcome, Activation, Canary, PlanGuard, Term};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::pipeline::collection::report::{PlanReport, PlatformPlan, RunRequest};
+use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
+use backline_model::clock::Clock;
+use backline_model::run::{Forecast, RunCounts};
+use backline_model::{ArtistId, Batch, BatchId, Candidate, Outcome, Platform, Release, Run, RunId, RunStatus};
+use backline_rules::plan::{self, ForecastOptions, PlanOptions, Planned, PlannedBatch};
+use backline_store::{AccountOutcome, Activation, Canary, PlanGuard, Store, StoreError, Term};
 
 /// Accounts read from the database at once while planning: bounds memory, not the run.
 const PAGE: u32 = 1_000;
@@ -19,48 +26,127 @@ const BATCHES_AT_ONCE: usize = 500;
 /// Outcomes turned into rows at once: bounds memory, not the run.
 const OUTCOMES_AT_ONCE: usize = 10_000;
 
-/// What starts a run of first collections.
+/// Trigger of a run of first collections.
 const ACTIVATION: &str = "activation";
 
-/// What a run would do on one platform, with what it needs to do it.
+/// The plan of a run for one platform, with the release that carries it out.
 pub(in crate::pipeline) struct PlatformDraft {
     pub release: Release,
     pub planned: Planned,
 }
 
-impl Host {
-    /// What a run would do. Nothing is written.
+/// Why nothing was planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The platform has no active release.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// No artist has this id.
+    #[error("no artist has the id {0}; `backline artists list` shows them")]
+    NoArtist(ArtistId),
+    /// Nothing is installed.
+    #[error("no connector is installed; install one with `backline plugins install FILE.wasm`")]
+    NothingInstalled,
+}
+
+impl Classified for PlanError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Lookup(error) => error.class(),
+            Self::NoArtist(_) | Self::NothingInstalled => ErrorClass::Refused,
+        }
+    }
+}
+
+/// Decides what a run collects, and writes its plan. Cloning shares it.
+#[derive(Clone)]
+pub struct Planner {
+    config: Arc<Config>,
+    clock: Clock,
+    store: Store,
+    releases: ReleaseManager,
+}
+
+impl Planner {
+    pub(in crate::pipeline) fn new(config: Arc<Config>, clock: Clock, store: Store, releases: ReleaseManager) -> Self {
+        Self { config, clock, store, releases }
+    }
+
+    /// What a run would do. Writes nothing.
+    ///
+    /// # Errors
+    /// When an artist or platform does not exist, no connector is installed, or the database fails.
+    pub async fn plan(&self, request: &RunRequest) -> Result<PlanReport, PlanError> {
+        let drafts = self.drafts(request).await?;
+        let mut total = Forecast::default();
+        let mut platforms = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let forecast = plan::forecast(&draft.planned.batches, &draft.release.manifest, &self.forecast_options());
+            total.batches += forecast.batches;
+            total.accounts += forecast.accounts;
+            total.requests += forecast.requests;
+            for (budget, units) in &forecast.units {
+                *total.units.entry(format!("{}/{budget}", draft.release.platform())).or_default() += units;
+            }
+            total.duration_s = total.duration_s.max(forecast.duration_s);
+            let mut excluded = BTreeMap::new();
+            for (_, _, reason) in &draft.planned.excluded {
+                *excluded.entry(reason.as_str().to_owned()).or_default() += 1;
+            }
+            platforms.push(PlatformPlan {
+                platform: draft.release.platform().clone(),
+                release: draft.release.digest,
+                version: draft.release.manifest.connector.version.to_string(),
+                forecast,
+                excluded,
+            });
+        }
+        Ok(PlanReport { date: request.date, platforms, total })
+    }
+
+    fn forecast_options(&self) -> ForecastOptions {
+        ForecastOptions {
+            batches_at_once: u32::from(self.config.collection.concurrency.max(1)),
+            ..ForecastOptions::default()
+        }
+    }
+
+    /// What a run would do. Writes nothing.
     ///
     /// # Errors
     /// When an artist or platform does not exist, no connector is installed, or the database fails.
     #[tracing::instrument(name = "plan", skip_all)]
-    pub(in crate::pipeline) async fn drafts(&self, request: &RunRequest) -> Result<Vec<PlatformDraft>, HostError> {
+    pub(in crate::pipeline) async fn drafts(&self, request: &RunRequest) -> Result<Vec<PlatformDraft>, PlanError> {
         for artist in &request.artists {
-            if self.store().get_artist(*artist).await?.is_none() {
-                return Err(HostError::NoArtist(*artist));
+            if self.store.get_artist(*artist).await?.is_none() {
+                return Err(PlanError::NoArtist(*artist));
             }
         }
         let mut releases: Vec<Release> = Vec::new();
         if request.platforms.is_empty() {
             releases.extend(self.active_releases().await?);
             if releases.is_empty() {
-                return Err(HostError::NothingInstalled);
+                return Err(PlanError::NothingInstalled);
             }
         } else {
             for platform in &request.platforms {
-                releases.push(self.active(platform).await?);
+                releases.push(self.releases.active(platform).await?);
             }
         }
-        self.drafts_of(releases, request).await
+        Ok(self.drafts_of(releases, request).await?)
     }
 
-    /// The same for given releases, whatever platforms the request names.
+    /// The same for given releases; the platforms of the request are ignored.
     pub(in crate::pipeline) async fn drafts_of(
         &self,
         releases: Vec<Release>,
         request: &RunRequest,
-    ) -> Result<Vec<PlatformDraft>, HostError> {
-        let (options, canaries) = (self.plan_options(request), self.store().canaries().await?);
+    ) -> Result<Vec<PlatformDraft>, StoreError> {
+        let (options, canaries) = (self.plan_options(request), self.store.canaries().await?);
         let mut drafts = Vec::with_capacity(releases.len());
         for release in releases {
             let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
@@ -72,24 +158,24 @@ impl Host {
     }
 
     /// The active release of every platform that has one.
-    pub(in crate::pipeline) async fn active_releases(&self) -> Result<Vec<Release>, HostError> {
-        Ok(self.store().list_releases().await?.into_iter().filter(|release| release.active).collect())
+    pub(in crate::pipeline) async fn active_releases(&self) -> Result<Vec<Release>, StoreError> {
+        Ok(self.store.list_releases().await?.into_iter().filter(|release| release.active).collect())
     }
 
     fn plan_options(&self, request: &RunRequest) -> PlanOptions {
-        let now = self.clock().now();
-        let window_days = self.config().collection.window_days;
+        let now = self.clock.now();
+        let window_days = self.config.collection.window_days;
         PlanOptions { date: request.date, due: request.due.unwrap_or(now), now, window_days, canary_share: 0 }
     }
 
-    async fn candidates(&self, platform: &Platform, request: &RunRequest) -> Result<Vec<Candidate>, HostError> {
+    async fn candidates(&self, platform: &Platform, request: &RunRequest) -> Result<Vec<Candidate>, StoreError> {
         let whose: Vec<_> =
             if request.artists.is_empty() { vec![None] } else { request.artists.iter().copied().map(Some).collect() };
         let mut all = Vec::new();
         for artist in whose {
             let mut after = None;
             loop {
-                let page = self.store().candidates(platform, artist, after, PAGE).await?;
+                let page = self.store.candidates(platform, artist, after, PAGE).await?;
                 after = page.last().map(|candidate| candidate.account_id);
                 let last = page.len() < PAGE as usize;
                 all.extend(page);
@@ -98,21 +184,21 @@ impl Host {
                 }
             }
         }
-        Ok(self.store().without_erased(all).await?)
+        self.store.without_erased(all).await
     }
 
-    /// The first collections that a run is about to be: read before it is looked who can be collected, so that whoever asks later still
-    /// waits afterwards.
-    pub(in crate::pipeline) async fn awaited(&self, request: &RunRequest) -> Result<Vec<Activation>, HostError> {
-        let mut waiting = self.store().pending_activations(u32::MAX).await?;
+    /// The pending first collections that a run covers. They are read before the accounts are, so that one requested
+    /// later stays pending.
+    pub(in crate::pipeline) async fn awaited(&self, request: &RunRequest) -> Result<Vec<Activation>, StoreError> {
+        let mut waiting = self.store.pending_activations(u32::MAX).await?;
         waiting.retain(|activation| activation.is_covered_by(&request.platforms, &request.artists));
         Ok(waiting)
     }
 
-    /// Writes a run with its whole plan, or nothing. First collections that it covers are taken out with it.
+    /// Writes a run with its whole plan, or nothing. First collections that it covers are no longer pending afterwards.
     ///
     /// # Errors
-    /// When what the guard demands is not so, or the database fails.
+    /// When the guard's condition is not met, or the database fails.
     #[tracing::instrument(name = "write_plan", skip_all, fields(platforms = drafts.len()))]
     pub(in crate::pipeline) async fn write_plan(
         &self,
@@ -120,7 +206,7 @@ impl Host {
         drafts: &[PlatformDraft],
         awaited: &[Activation],
         guard: PlanGuard<'_>,
-    ) -> Result<Run, HostError> {
+    ) -> Result<Run, StoreError> {
         let planned = |batch: &PlannedBatch| batch.accounts.len() as u64;
         let mut run = self.new_run(request);
         run.counts = RunCounts {
@@ -128,11 +214,11 @@ impl Host {
             excluded: drafts.iter().map(|draft| draft.planned.excluded.len() as u64).sum(),
             ..RunCounts::default()
         };
-        let mut planning = self.store().begin_plan(&run, guard, run.started_at).await?;
+        let mut planning = self.store.begin_plan(&run, guard, run.started_at).await?;
         planning.covers(awaited).await?;
         for PlatformDraft { planned, .. } in drafts {
             for chunk in planned.batches.chunks(BATCHES_AT_ONCE) {
-                planning.add_batches(&batches_of(run.id, chunk), &self.config().collection.tenant_weights).await?;
+                planning.add_batches(&batches_of(run.id, chunk), &self.config.collection.tenant_weights).await?;
             }
             for chunk in planned.excluded.chunks(OUTCOMES_AT_ONCE) {
                 let excluded: Vec<AccountOutcome> = chunk
@@ -151,28 +237,26 @@ impl Host {
         Ok(run)
     }
 
-    /// Plans first collections, and takes their activations out, whether or not there is anybody to collect: whoever can't be collected now
-    /// gets another activation with the change that makes it possible. None where nobody is.
+    /// Plans first collections, and marks them as planned even if no account can be collected: the change that makes
+    /// one collectable requests a first collection again. Returns no run where there is no account.
     pub(in crate::pipeline) async fn plan_activations(
         &self,
         term: &Term,
         activations: &[Activation],
-    ) -> Result<Option<Run>, HostError> {
-        let (releases, canaries) = (self.active_releases().await?, self.store().canaries().await?);
+    ) -> Result<Option<Run>, StoreError> {
+        let (releases, canaries) = (self.active_releases().await?, self.store.canaries().await?);
         let request = RunRequest { trigger: ACTIVATION.to_owned(), ..RunRequest::default() };
         let options = self.plan_options(&request);
         let mut run = self.new_run(&request);
         let guard = PlanGuard::Activations { term, activations };
-        let mut planning = self.store().begin_plan(&run, guard, run.started_at).await?;
+        let mut planning = self.store.begin_plan(&run, guard, run.started_at).await?;
         let candidates = planning.first_candidates().await?;
         for release in releases {
             let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
             let here = candidates.iter().filter(|candidate| &candidate.platform == release.platform()).cloned();
             let planned = plan::plan(here.collect(), &release.manifest, release.digest, &options);
             run.counts.planned += planned.batches.iter().map(|batch| batch.accounts.len() as u64).sum::<u64>();
-            planning
-                .add_batches(&batches_of(run.id, &planned.batches), &self.config().collection.tenant_weights)
-                .await?;
+            planning.add_batches(&batches_of(run.id, &planned.batches), &self.config.collection.tenant_weights).await?;
         }
         if run.counts.planned == 0 {
             planning.commit_without_run().await?;
@@ -188,14 +272,14 @@ impl Host {
             trigger: request.trigger.clone(),
             date: request.date,
             status: RunStatus::Running,
-            started_at: self.clock().now(),
+            started_at: self.clock.now(),
             finished_at: None,
             counts: RunCounts::default(),
         }
     }
 }
 
-/// What part of a platform's accounts its canary collects.
+/// The share of a platform's accounts that its canary collects.
 fn share_of(canaries: &[Canary], active: &Release) -> u32 {
     canaries.iter().find(|canary| canary.platform == *active.platform()).map_or(0, |canary| canary.share)
 }

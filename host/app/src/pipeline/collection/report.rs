@@ -1,4 +1,4 @@
-//! What the pipeline is asked for and what it answers, free of command-line and HTTP types.
+//! Requests to the pipeline and its reports, free of command-line and HTTP types.
 
 use std::collections::BTreeMap;
 
@@ -28,20 +28,20 @@ pub struct RunRequest {
 pub struct PlanReport {
     /// The logical date asked for.
     pub date: Option<NaiveDate>,
-    /// By platform.
+    /// Plans or results, one for each platform.
     pub platforms: Vec<PlatformPlan>,
     /// All platforms together; `duration_s` is the longest platform's, since platforms run side by side.
     pub total: Forecast,
 }
 
-/// What a run would do on one platform.
+/// What a run would do for one platform.
 #[derive(Clone, Debug, Serialize)]
 pub struct PlatformPlan {
-    /// Where.
+    /// Name of the platform.
     pub platform: Platform,
-    /// The active release.
+    /// Digest of the active release.
     pub release: Digest,
-    /// Its version.
+    /// Version of the active release.
     pub version: String,
     /// Batches, accounts, requests, units and duration.
     pub forecast: Forecast,
@@ -54,16 +54,16 @@ pub struct PlatformPlan {
 pub struct RunReport {
     /// The run as stored.
     pub run: Run,
-    /// By platform.
+    /// Plans or results, one for each platform.
     pub platforms: Vec<PlatformReport>,
     /// Wall-clock time, in seconds.
     pub seconds: f64,
 }
 
-/// What a run did on one platform.
+/// What a run did for one platform.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PlatformReport {
-    /// Where.
+    /// Name of the platform.
     pub platform: String,
     /// Accounts by outcome.
     #[serde(flatten)]
@@ -74,7 +74,7 @@ pub struct PlatformReport {
     pub failures: BTreeMap<String, u64>,
 }
 
-/// What happens while a run goes on.
+/// An event in the course of a run.
 #[derive(Clone, Debug)]
 pub enum Progress {
     /// The plan is written; collecting begins.
@@ -86,7 +86,7 @@ pub enum Progress {
     },
     /// A batch is stored.
     BatchDone {
-        /// Where.
+        /// Name of the platform.
         platform: Platform,
         /// Its accounts by outcome.
         counts: RunCounts,

@@ -1,4 +1,4 @@
-//! A run from the command line: planned, worked off and reported by one process.
+//! A run from the command line: one process plans it, collects it and reports.
 
 use std::collections::BTreeMap;
 
@@ -6,75 +6,77 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::collection::budgets;
-use crate::pipeline::collection::collect::BatchReport;
-use crate::pipeline::collection::report::{PlanReport, PlatformPlan, PlatformReport, Progress, RunReport, RunRequest};
+use crate::pipeline::collection::collect::{BatchReport, CollectError, Collector};
+use crate::pipeline::collection::planning::{PlanError, Planner};
+use crate::pipeline::collection::report::{PlatformReport, Progress, RunReport, RunRequest};
 use crate::pipeline::collection::workers::WorkerPool;
-use crate::pipeline::{Host, HostError};
-use backline_model::run::Forecast;
+use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::releases::manager::ReleaseManager;
+use crate::pipeline::upkeep::health::HealthMonitor;
 use backline_model::{Platform, RunId};
-use backline_rules::plan::{self, ForecastOptions};
-use backline_store::PlanGuard;
+use backline_store::{PlanGuard, StoreError};
 
-impl Host {
-    /// What a run would do. Nothing is written.
-    ///
-    /// # Errors
-    /// When an artist or platform does not exist, no connector is installed, or the database fails.
-    pub async fn plan(&self, request: &RunRequest) -> Result<PlanReport, HostError> {
-        let drafts = self.drafts(request).await?;
-        let mut total = Forecast::default();
-        let mut platforms = Vec::with_capacity(drafts.len());
-        for draft in drafts {
-            let forecast = plan::forecast(&draft.planned.batches, &draft.release.manifest, &self.forecast_options());
-            total.batches += forecast.batches;
-            total.accounts += forecast.accounts;
-            total.requests += forecast.requests;
-            for (budget, units) in &forecast.units {
-                *total.units.entry(format!("{}/{budget}", draft.release.platform())).or_default() += units;
-            }
-            total.duration_s = total.duration_s.max(forecast.duration_s);
-            let mut excluded = BTreeMap::new();
-            for (_, _, reason) in &draft.planned.excluded {
-                *excluded.entry(reason.as_str().to_owned()).or_default() += 1;
-            }
-            platforms.push(PlatformPlan {
-                platform: draft.release.platform().clone(),
-                release: draft.release.digest,
-                version: draft.release.manifest.connector.version.to_string(),
-                forecast,
-                excluded,
-            });
+/// Why a run failed as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing was planned.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A batch could not be collected or handed back. What the others collected is stored.
+    #[error("the run is not complete")]
+    Collect(#[from] CollectError),
+}
+
+impl Classified for RunError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Plan(error) => error.class(),
+            Self::Collect(_) => ErrorClass::Partial,
         }
-        Ok(PlanReport { date: request.date, platforms, total })
+    }
+}
+
+/// Runs that this process plans, collects and reports. Cloning shares it.
+#[derive(Clone)]
+pub struct Runs {
+    planner: Planner,
+    collector: Collector,
+    releases: ReleaseManager,
+    health: HealthMonitor,
+}
+
+impl Runs {
+    pub(in crate::pipeline) fn new(
+        planner: Planner,
+        collector: Collector,
+        releases: ReleaseManager,
+        health: HealthMonitor,
+    ) -> Self {
+        Self { planner, collector, releases, health }
     }
 
-    /// Plans, collects and stores. Returns when no batch of the run can be worked on any more: all are done, or wait for an allowance.
+    /// Plans, collects and stores. Returns when no batch of the run can be processed any more: all are finished, or
+    /// wait for a budget.
+    ///
+    /// When `stop` is cancelled, no batch starts any more, and running batches finish or are handed back, as in the
+    /// service. What is left of the run stays open for the next host on this database.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan); what happens to single accounts is in the report.
+    /// As [`Planner::plan`].
     pub async fn run(
         &self,
         request: &RunRequest,
         progress: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<RunReport, HostError> {
-        self.run_until(request, progress, &CancellationToken::new()).await
-    }
-
-    /// The same, until it is told to stop: then no batch is begun any more, and those under way end or are handed back, as in the service.
-    /// What is left of the run stays open, for whoever works on this database next.
-    ///
-    /// # Errors
-    /// As [`plan`](Self::plan).
-    pub async fn run_until(
-        &self,
-        request: &RunRequest,
-        progress: &(dyn Fn(Progress) + Send + Sync),
         stop: &CancellationToken,
-    ) -> Result<RunReport, HostError> {
+    ) -> Result<RunReport, RunError> {
         let started = Instant::now();
-        let awaited = self.awaited(request).await?;
-        let drafts = self.drafts(request).await?;
-        let run = self.write_plan(request, &drafts, &awaited, PlanGuard::Manual).await?;
+        let awaited = self.planner.awaited(request).await?;
+        let drafts = self.planner.drafts(request).await?;
+        let run = self.planner.write_plan(request, &drafts, &awaited, PlanGuard::Manual).await?;
         let batches = drafts.iter().map(|draft| draft.planned.batches.len() as u64).sum();
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 
@@ -84,32 +86,32 @@ impl Host {
             *requests.entry(platform.clone()).or_default() += report.requests;
             progress(Progress::BatchDone { platform: platform.clone(), counts: report.counts });
         };
-        // The others went on: what they collected is worth having, and the run can be repeated.
+        // The other batches continued: their results are stored, and the run can be repeated.
         let failure = loop {
-            let failure = WorkerPool::of_run(self.clone(), run.id, stop.clone()).work(&mut ended).await.err();
+            let failure = WorkerPool::of_run(self.collector.clone(), run.id, stop.clone()).work(&mut ended).await.err();
             if failure.is_some() || stop.is_cancelled() || !self.is_to_go_on(run.id).await {
                 break failure;
             }
         };
-        budgets::settle(self.store(), self.gateway()).await;
-        let run = self.store().finish_run(run.id, self.clock().now()).await?;
+        budgets::settle(&self.collector.store, &self.collector.gateway).await;
+        let run = self.collector.store.finish_run(run.id, self.collector.clock.now()).await?;
         if let Some(error) = failure {
-            return Err(error);
+            return Err(error.into());
         }
-        // A host that never serves has no other time to look.
-        if let Err(error) = self.watch_health().await {
-            tracing::warn!(%error, "health could not be looked at after the run");
+        // A host that does not serve checks health at no other time.
+        if let Err(error) = self.health.watch().await {
+            tracing::warn!(%error, "health could not be evaluated after the run");
         }
         let platforms = self.platform_reports(run.id, &requests).await?;
         Ok(RunReport { run, platforms, seconds: started.elapsed().as_secs_f64() })
     }
 
-    /// Whether a release that collected for the run turned out to be worse than the one before, which is to collect again what failed.
+    /// Whether a release that collected for the run was rolled back, so that its failed accounts are collected again.
     async fn is_to_go_on(&self, run: RunId) -> bool {
-        match self.judge_releases().await {
+        match self.releases.judge().await {
             Ok(judgement) => judgement.runs.contains(&run),
             Err(error) => {
-                tracing::warn!(%error, "the releases that collected could not be judged");
+                tracing::warn!(%error, "the releases that collected could not be checked");
                 false
             }
         }
@@ -119,9 +121,9 @@ impl Host {
         &self,
         run: RunId,
         requests: &BTreeMap<Platform, u64>,
-    ) -> Result<Vec<PlatformReport>, HostError> {
+    ) -> Result<Vec<PlatformReport>, StoreError> {
         let mut reports: BTreeMap<Platform, PlatformReport> = BTreeMap::new();
-        for group in self.store().run_summary(run).await? {
+        for group in self.collector.store.run_summary(run).await? {
             let report = reports.entry(group.platform.clone()).or_insert_with(|| PlatformReport {
                 platform: group.platform.to_string(),
                 requests: requests.get(&group.platform).copied().unwrap_or_default(),
@@ -140,12 +142,5 @@ impl Host {
             report.counts.planned = report.counts.collected + report.counts.deferred + report.counts.failed;
         }
         Ok(reports.into_values().collect())
-    }
-
-    fn forecast_options(&self) -> ForecastOptions {
-        ForecastOptions {
-            batches_at_once: u32::from(self.config().collection.concurrency.max(1)),
-            ..ForecastOptions::default()
-        }
     }
 }

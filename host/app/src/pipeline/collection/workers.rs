@@ -1,8 +1,10 @@
-//! The workers: they lease batches, collect several at a time, and hand back what they can't end.
+//! Workers: they lease batches, collect several at once, and hand back those they can't finish.
 //!
-//! One crew serves `backline run` (it works on one run and goes home when nothing of it is left) and `backline serve` (it works on whatever
-//! is open until it is told to stop). Which platform comes next is decided by [`dispatch`](crate::pipeline::collection::dispatch), which batch of the platform by
-//! the database. A crew sleeps until a batch ends, the bell rings, the next batch falls due, or the poll interval is over.
+//! The same pool serves `backline run`, where it processes one run and exits when the run has no work left, and
+//! `backline serve`, where it processes all open batches until it is told to stop.
+//! [`dispatch`](crate::pipeline::collection::dispatch) decides which platform is next; the database decides which batch
+//! of that platform. A pool sleeps until a batch ends, it is notified, the next batch is due, or the poll interval is
+//! over.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,107 +18,111 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::pipeline::collection::budgets;
-use crate::pipeline::collection::collect::{self, BatchReport};
+use crate::pipeline::collection::collect::{self, BatchReport, CollectError, Collector};
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
-use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::telemetry::BatchEnd;
 use backline_model::{Lease, Platform, RunId};
 use backline_store::StoreError;
 
-/// The least a crew waits before it looks for batches again: one that is just being taken up by another is still seen as free.
+/// Shortest wait before the database is asked for batches again: one that another host is just leasing still looks
+/// free.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
 
-/// How long batches that are under way after the deadline may take to be given up and handed back.
+/// Time to abort and hand back the batches that still run after the deadline.
 const HAND_BACK_WITHIN: Duration = Duration::from_millis(900);
 
-/// How much of that may pass until they have let go of what they were doing.
+/// Part of that time in which aborted batches may end by themselves.
 const LET_GO_WITHIN: Duration = Duration::from_millis(300);
 
-/// How long a crew has nothing to do before units of allowances that it holds are given back: others may need them.
+/// Idle time after which a pool gives back the units of budgets that it holds: other hosts may need them.
 const SETTLE_AFTER: Duration = Duration::from_secs(5);
 
-/// How often in a row the database may fail before a crew of one run gives up. A service goes on for ever.
+/// Consecutive database failures after which a pool for one run gives up. A service never does.
 const FAILURES_MAX: u32 = 5;
 
-/// Works on whatever is open until the service stops.
-pub(in crate::pipeline) async fn serve(context: ServiceContext) {
-    let hosts = {
+/// Processes open batches until the service stops.
+pub(in crate::pipeline) async fn serve(context: ServiceContext<Collector>) {
+    let collectors = {
         let context = context.clone();
-        move || context.host()
+        move || context.current()
     };
-    let mut crew = WorkerPool::new(Arc::new(hosts), None, context.stop, context.work);
-    // Without a run to end, only a stop ends the work.
-    if let Err(error) = crew.work(|_, _| {}).await {
-        tracing::error!(%error, "a batch could not be given back; it is taken up again when its lease has run out");
+    let mut pool = WorkerPool::new(Arc::new(collectors), None, context.stop, context.work);
+    // A pool without a run ends only when it is stopped.
+    if let Err(error) = pool.work(|_, _| {}).await {
+        tracing::error!(%error, "a batch could not be given back; it is leased again when its lease expires");
     }
 }
 
-/// Batches under way, and what decides on the next ones.
-pub struct WorkerPool {
-    /// The host as it is configured now.
-    hosts: Arc<dyn Fn() -> Host + Send + Sync>,
-    /// Only batches of this run; all where none is given.
+/// Running batches, and the decision on the next ones.
+pub(in crate::pipeline) struct WorkerPool {
+    /// Returns the collector as it is configured now.
+    collectors: Arc<dyn Fn() -> Collector + Send + Sync>,
+    /// Only batches of this run; all batches if none.
     run: Option<RunId>,
     stop: CancellationToken,
-    bell: Arc<Notify>,
+    notified: Arc<Notify>,
     dispatch: Dispatch,
-    under_way: JoinSet<Result<BatchReport, HostError>>,
+    under_way: JoinSet<Result<BatchReport, CollectError>>,
     held: HashMap<Id, RunningBatch>,
-    /// Hosts that may hold units of allowances: one for each configuration under which a batch was begun since they were last settled.
-    unsettled: Vec<Host>,
+    /// Collectors that may hold units of budgets: one for each configuration under which a batch began since the last
+    /// time units were given back.
+    unsettled: Vec<Collector>,
     idle_since: Option<Instant>,
 }
 
-/// A batch under way.
+/// A running batch.
 struct RunningBatch {
-    host: Host,
+    collector: Collector,
     lease: Lease,
     ticket: Ticket,
     began: Instant,
 }
 
-/// What a look at the database came to.
+/// The result of asking the database for work.
 enum Poll {
-    /// The next look is due then, at the latest.
+    /// Ask again at this time, at the latest.
     Again(Instant),
-    /// Nothing is left that this crew could work on.
+    /// The run has no work left for this pool.
     Finished,
 }
 
 impl WorkerPool {
-    /// A crew that works on one run.
-    pub fn of_run(host: Host, run: RunId, stop: CancellationToken) -> Self {
-        Self::new(Arc::new(move || host.clone()), Some(run), stop, Arc::default())
+    /// A pool for one run.
+    pub(in crate::pipeline) fn of_run(collector: Collector, run: RunId, stop: CancellationToken) -> Self {
+        Self::new(Arc::new(move || collector.clone()), Some(run), stop, Arc::default())
     }
 
     fn new(
-        hosts: Arc<dyn Fn() -> Host + Send + Sync>,
+        collectors: Arc<dyn Fn() -> Collector + Send + Sync>,
         run: Option<RunId>,
         stop: CancellationToken,
-        bell: Arc<Notify>,
+        notified: Arc<Notify>,
     ) -> Self {
-        let dispatch = Dispatch::new(bounds(hosts().config()));
+        let dispatch = Dispatch::new(bounds(&collectors().config));
         let (under_way, held, unsettled) = (JoinSet::new(), HashMap::new(), Vec::new());
-        Self { hosts, run, stop, bell, dispatch, under_way, held, unsettled, idle_since: None }
+        Self { collectors, run, stop, notified, dispatch, under_way, held, unsettled, idle_since: None }
     }
 
-    /// Works until told to stop, or until nothing is left of the run. `ended` hears of every batch that came to an end here.
+    /// Works until it is told to stop, or the run has no work left. `ended` is called for each batch that ended here.
     ///
     /// # Errors
-    /// Of a crew of one run: the first error that kept a batch from being ended or given back, or the database's, after several in a row.
-    /// What could be collected is stored all the same.
-    pub async fn work(&mut self, mut ended: impl FnMut(&Platform, &BatchReport)) -> Result<(), HostError> {
+    /// For a pool of one run: the first error that kept a batch from being finished or handed back, or the database's
+    /// error after several in a row. What could be collected is stored.
+    pub(in crate::pipeline) async fn work(
+        &mut self,
+        mut ended: impl FnMut(&Platform, &BatchReport),
+    ) -> Result<(), CollectError> {
         let mut failure = None;
         let (mut look, mut look_at, mut failures) = (true, Instant::now(), 0);
         let mut stop_by = None;
         while !self.stop.is_cancelled() {
-            let host = (self.hosts)();
+            let collector = (self.collectors)();
             look |= self.under_way.is_empty();
-            let (stop, grace) = (self.stop.clone(), stop_deadline(&host));
+            let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
             let looked = tokio::select! {
-                looked = self.take_up(&host, look) => looked,
-                // A database that does not answer must not hold up the end.
+                looked = self.take_up(&collector, look) => looked,
+                // A database that does not answer must not delay the end.
                 () = async { stop.cancelled().await; tokio::time::sleep(grace).await } => {
                     stop_by = Some(Instant::now());
                     break;
@@ -146,48 +152,49 @@ impl WorkerPool {
                         joined = self.under_way.try_join_next_with_id();
                     }
                 }
-                () = self.bell.notified() => look = true,
+                () = self.notified.notified() => look = true,
                 () = tokio::time::sleep_until(look_at) => look = true,
                 () = self.stop.cancelled() => {}
             }
         }
-        let by = stop_by.unwrap_or_else(|| Instant::now() + stop_deadline(&(self.hosts)()));
+        let by = stop_by.unwrap_or_else(|| Instant::now() + stop_deadline(&(self.collectors)()));
         self.end_by(by, &mut failure, &mut ended).await;
         failure.map_or(Ok(()), Err)
     }
 
-    /// Leases and begins as many batches as may be under way. With a look, the database is asked first for whom there is work.
-    async fn take_up(&mut self, host: &Host, look: bool) -> Result<Option<Poll>, StoreError> {
-        let (store, clock, collection) = (host.store(), host.clock(), &host.config().collection);
-        self.dispatch.rebound(bounds(host.config()));
+    /// Leases and starts as many batches as may run. With `look`, the database is first asked which platforms have
+    /// work.
+    async fn take_up(&mut self, collector: &Collector, look: bool) -> Result<Option<Poll>, StoreError> {
+        let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
+        self.dispatch.rebound(bounds(&collector.config));
         if look {
             store.wake_deferred(&collection.tenant_weights, clock.now()).await?;
             if self.run.is_none() {
-                self.dispatch.know(store.active_platforms().await?);
+                self.dispatch.add_platforms(store.active_platforms().await?);
             }
             let mut platforms = store.platforms_with_work(self.run, clock.now()).await?;
-            // A crew of one run goes on until it is known what becomes of it.
-            platforms.retain(|platform| self.run.is_some() || !host.releases().is_blocked(platform));
+            // A pool of one run continues even if its platform is blocked, until the attempts are used up.
+            platforms.retain(|platform| self.run.is_some() || !collector.cache.is_blocked(platform));
             self.dispatch.work_for(platforms);
         }
         let lease_ttl = Duration::from_millis(collection.lease_ttl_ms);
         while !self.stop.is_cancelled()
             && let Some(platform) = self.dispatch.next()
         {
-            match store.lease_batch(self.run, Some(&platform), host.name(), clock.now(), lease_ttl).await? {
-                Some(lease) => self.begin(host, lease),
+            match store.lease_batch(self.run, Some(&platform), &collector.name, clock.now(), lease_ttl).await? {
+                Some(lease) => self.begin(collector, lease),
                 None => self.dispatch.nothing_for(&platform),
             }
         }
         if !look {
             return Ok(None);
         }
-        let poll = Duration::from_millis(host.config().service.poll_ms);
+        let poll = Duration::from_millis(collector.config.service.poll_ms);
         let until = |at: chrono::DateTime<chrono::Utc>| (at - clock.now()).to_std().unwrap_or_default();
         let wait = match self.run {
             None => store.next_open_at(clock.now()).await?.map(until),
-            // What is left waits a moment before it is tried again; or it waits for an allowance, or is in the hands of another host, who
-            // will see to it: then there is nothing to wait for here.
+            // What is left is due soon, or waits for a budget, or is held by another host. In the last two cases there
+            // is nothing to wait for here.
             Some(run) => {
                 let wait = store.next_batch_at(Some(run), None).await?.map(until);
                 let worth_it = wait.is_some_and(|wait| wait <= Duration::from_millis(collection.retry_wait_max_ms));
@@ -201,32 +208,33 @@ impl WorkerPool {
         Ok(Some(Poll::Again(Instant::now() + wait)))
     }
 
-    fn begin(&mut self, host: &Host, lease: Lease) {
+    fn begin(&mut self, collector: &Collector, lease: Lease) {
         let platform = lease.batch.platform.clone();
         let ticket = self.dispatch.begun(&platform);
-        self.tell_concurrency(host, &platform);
-        if !self.unsettled.iter().any(|known| Arc::ptr_eq(&known.config, &host.config)) {
-            self.unsettled.push(host.clone());
+        self.tell_concurrency(collector, &platform);
+        if !self.unsettled.iter().any(|known| Arc::ptr_eq(&known.config, &collector.config)) {
+            self.unsettled.push(collector.clone());
         }
         self.idle_since = None;
-        let task = self.under_way.spawn(attend(host.clone(), lease.clone()));
-        self.held.insert(task.id(), RunningBatch { host: host.clone(), lease, ticket, began: Instant::now() });
+        let task = self.under_way.spawn(attend(collector.clone(), lease.clone()));
+        self.held
+            .insert(task.id(), RunningBatch { collector: collector.clone(), lease, ticket, began: Instant::now() });
     }
 
-    /// Takes note of a batch's end. Answers whether there may be new work because of it.
+    /// Records the end of a batch. Returns whether there may be new work because of it.
     fn ended(
         &mut self,
-        joined: Result<(Id, Result<BatchReport, HostError>), JoinError>,
-        failure: &mut Option<HostError>,
+        joined: Result<(Id, Result<BatchReport, CollectError>), JoinError>,
+        failure: &mut Option<CollectError>,
         tell: &mut impl FnMut(&Platform, &BatchReport),
     ) -> bool {
         let (id, result) = match joined {
             Ok((id, result)) => (id, result),
-            Err(error) => (error.id(), Err(HostError::Worker(error.to_string()))),
+            Err(error) => (error.id(), Err(CollectError::Worker(error.to_string()))),
         };
         let Some(held) = self.held.remove(&id) else { return true };
         let platform = &held.lease.batch.platform;
-        let telemetry = held.host.telemetry();
+        let telemetry = &held.collector.telemetry;
         let (signal, again) = match result {
             Ok(report) => {
                 telemetry.batch_ended(platform, report.end, held.began.elapsed());
@@ -236,7 +244,7 @@ impl WorkerPool {
             }
             Err(error) => {
                 telemetry.batch_ended(platform, BatchEnd::GivenBack, held.began.elapsed());
-                tracing::error!(batch = %held.lease.batch.id, %error, "a batch stays leased until its lease runs out");
+                tracing::error!(batch = %held.lease.batch.id, %error, "a batch stays leased until its lease expires");
                 if self.run.is_some() {
                     failure.get_or_insert(error);
                 }
@@ -244,35 +252,35 @@ impl WorkerPool {
             }
         };
         self.dispatch.ended(platform, held.ticket, signal);
-        self.tell_concurrency(&held.host, platform);
+        self.tell_concurrency(&held.collector, platform);
         again
     }
 
-    fn tell_concurrency(&self, host: &Host, platform: &Platform) {
+    fn tell_concurrency(&self, collector: &Collector, platform: &Platform) {
         let (under_way, limit) = self.dispatch.concurrency(platform);
-        host.telemetry().concurrency(platform, under_way, limit);
+        collector.telemetry.concurrency(platform, under_way, limit);
     }
 
-    /// Gives unspent units back once nothing has been under way for a while.
+    /// Gives unspent units back once no batch has run for a while.
     async fn settle_when_idle(&mut self) {
         if !self.under_way.is_empty() {
             return;
         }
         let idle_since = *self.idle_since.get_or_insert_with(Instant::now);
         if idle_since.elapsed() >= SETTLE_AFTER {
-            for host in std::mem::take(&mut self.unsettled) {
+            for collector in std::mem::take(&mut self.unsettled) {
                 let stop = self.stop.clone();
-                stop.run_until_cancelled(budgets::settle(host.store(), host.gateway())).await;
+                stop.run_until_cancelled(budgets::settle(&collector.store, &collector.gateway)).await;
             }
         }
     }
 
-    /// Waits for what is under way; what has not ended by then is given up and handed back: at once, and without having used an attempt.
-    /// A commit that got through wins: its batch is nobody's to hand back any more.
+    /// Waits until `by` for running batches; aborts and hands back the others at once, without using up an attempt. A
+    /// commit that went through wins: its batch is not handed back.
     async fn end_by(
         &mut self,
         by: Instant,
-        failure: &mut Option<HostError>,
+        failure: &mut Option<CollectError>,
         tell: &mut impl FnMut(&Platform, &BatchReport),
     ) {
         while let Ok(Some(joined)) = tokio::time::timeout_at(by, self.under_way.join_next_with_id()).await {
@@ -290,43 +298,43 @@ impl WorkerPool {
                 self.ended(joined, failure, tell);
             }
         }
-        // One that has not let go yet can write nothing once its batch is handed back: its token is checked.
+        // A task that has not ended yet can't write anything once its batch is handed back: its token is checked.
         let held: Vec<RunningBatch> = self.held.drain().map(|(_, held)| held).collect();
-        tracing::info!(batches = held.len(), "batches under way are handed back");
+        tracing::info!(batches = held.len(), "running batches are handed back");
         let handed_back = join_all(held.iter().map(hand_back));
         if tokio::time::timeout_at(now + HAND_BACK_WITHIN, handed_back).await.is_err() {
-            tracing::error!("batches could not be handed back in time; they are taken up when their leases run out");
+            tracing::error!("batches could not be handed back in time; they are leased again when their leases expire");
         }
     }
 }
 
-/// Collects a batch, and ends its run where that was the last one.
-async fn attend(host: Host, lease: Lease) -> Result<BatchReport, HostError> {
-    let report = collect::collect_or_give_back(&host, &lease).await?;
+/// Collects a batch, and finishes its run if it was the last one.
+async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, CollectError> {
+    let report = collect::collect_or_give_back(&collector, &lease).await?;
     let run = lease.batch.run_id;
     let ended = async {
-        if !host.store().is_worked_on(run).await? {
-            host.store().finish_run(run, host.clock().now()).await?;
+        if !collector.store.is_worked_on(run).await? {
+            collector.store.finish_run(run, collector.clock.now()).await?;
         }
         Ok::<_, StoreError>(())
     };
     if let Err(error) = ended.await {
-        tracing::warn!(%run, %error, "a run could not be brought up to date; the scheduler will");
+        tracing::warn!(%run, %error, "a run could not be updated; the scheduler will do so");
     }
     Ok(report)
 }
 
 async fn hand_back(held: &RunningBatch) {
-    let RunningBatch { host, lease, began, .. } = held;
-    match host.store().release_batch(lease, host.clock().now(), false).await {
-        Ok(()) => host.telemetry().batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
+    let RunningBatch { collector, lease, began, .. } = held;
+    match collector.store.release_batch(lease, collector.clock.now(), false).await {
+        Ok(()) => collector.telemetry.batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
         Err(StoreError::LeaseLost { .. }) => {}
         Err(error) => tracing::error!(batch = %lease.batch.id, %error, "a batch could not be handed back"),
     }
 }
 
-fn stop_deadline(host: &Host) -> Duration {
-    Duration::from_millis(host.config().service.stop_deadline_ms)
+fn stop_deadline(collector: &Collector) -> Duration {
+    Duration::from_millis(collector.config.service.stop_deadline_ms)
 }
 
 fn bounds(config: &Config) -> Bounds {

@@ -1,3 +1,3 @@
-//! Trying a release before it collects.
+//! Tries a release before it collects.
 
 pub(super) mod shadow;

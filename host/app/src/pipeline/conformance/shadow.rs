@@ -1,110 +1,151 @@
-//! What a release makes of what is stored, before it collects anything; and whether it can reach accounts. Nothing is stored.
+//! Compares a release's results with what is stored, and checks whether it reaches accounts. Stores nothing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::pipeline::collection::evaluate::{self, RowContext};
+use crate::config::Config;
+use crate::pipeline::collection::budgets;
+use crate::pipeline::collection::evaluate::{self, Origin, RowContext};
 use crate::pipeline::collection::fetch::{self, AccountFailure, SideEffects};
-use crate::pipeline::credentials::manager::BatchCredentials;
-use crate::pipeline::releases::cache::LoadedRelease;
-use crate::pipeline::{Host, HostError};
-use backline_gateway::SessionSetup;
+use crate::pipeline::credentials::manager::{BatchCredentials, CredentialManager};
+use crate::pipeline::error::{Classified, ErrorClass, with_causes};
+use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
+use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
+use backline_gateway::{Gateway, SessionSetup};
+use backline_model::clock::Clock;
 use backline_model::{
     AccountId, Candidate, Digest, DocumentInput, FailureClass, FetchAccount, FetchContext, Outcome, Platform, Release,
     ReleaseState, Snapshot, Window,
 };
 use backline_rules::shadow::{Comparison, Side};
-use backline_store::{AccountPast, LastDocument};
+use backline_store::{AccountPast, LastDocument, Store, StoreError};
 
-/// Documents handled at a time: bounds memory, and is what a bar moves by.
+/// Documents processed at once: bounds memory, and is the step of the progress bar.
 const DOCUMENTS_AT_ONCE: usize = 50;
 
-/// What is to be compared.
+/// What to compare.
 #[derive(Clone, Copy, Debug)]
 pub struct ShadowRequest {
-    /// Most stored documents.
+    /// Stored documents, at most.
     pub documents: u32,
-    /// Accounts to be fetched now, with both releases.
+    /// Accounts to fetch now, with both releases.
     pub fetch: u32,
 }
 
-/// The differences a release would make.
+/// The differences that a release would make.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShadowReport {
-    /// Where.
+    /// Platform of the release.
     pub platform: Platform,
-    /// The release that was tried.
+    /// Digest of the release that was tried.
     pub release: Digest,
-    /// Its version.
+    /// Version of the release.
     pub version: String,
-    /// Against what is stored.
+    /// Comparison with what is stored.
     pub stored: Comparison,
-    /// Against the active release, both fetching now; none where that was not asked for.
+    /// Comparison with the active release, where both fetch now; none if it was not requested.
     pub fetched: Option<Comparison>,
 }
 
-/// What a release said of one account.
+/// The result of checking one account.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckReport {
-    /// Which account.
+    /// Id of the account.
     pub account: AccountId,
-    /// The platform's id of it.
+    /// The platform's id of the account.
     pub platform_id: String,
-    /// The account's name on the platform; none where it can't be reached.
+    /// The account's name on the platform; none if it can't be reached.
     pub name: Option<String>,
     /// Why it can't be reached.
     pub problem: Option<String>,
 }
 
-/// How a release did when it was tried.
+/// The result of testing a release.
 #[derive(Clone, Debug, Serialize)]
 pub struct TestReport {
-    /// Where.
+    /// Platform of the release.
     pub platform: Platform,
-    /// Which.
+    /// Digest of the release.
     pub release: Digest,
-    /// Its version.
+    /// Version of the release.
     pub version: String,
-    /// Stored documents it was tried with.
+    /// Stored documents that were normalised.
     pub documents: u64,
-    /// Why it could not normalise some of them.
+    /// Reasons for documents that could not be normalised.
     pub not_normalised: Vec<String>,
-    /// What it said of accounts.
+    /// Results of the accounts that were checked.
     pub checks: Vec<CheckReport>,
 }
 
 impl TestReport {
-    /// Whether all was well.
+    /// Whether every document and every account passed.
     #[must_use]
-    pub fn is_well(&self) -> bool {
+    pub fn passed(&self) -> bool {
         self.not_normalised.is_empty() && self.checks.iter().all(|check| check.problem.is_none())
     }
 }
 
-/// One side of one account: its accepted row's values, or why there are none.
+/// One side of the comparison for one account: its row, or why there is none.
 type Told = Result<Box<backline_model::MetricsRow>, (FailureClass, String)>;
 
-impl Host {
-    /// Runs a release over the documents that the platform's accounts were last collected with, and compares what comes of them with what is
-    /// stored; if asked, fetches some accounts with it and with the active one. Nothing is stored or sent to anybody. `progress` hears how
-    /// many accounts of how many are done.
+/// Why a release was not tried.
+#[derive(Debug, thiserror::Error)]
+pub enum ShadowError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The platform has no active release.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The release can't be used on this host.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+}
+
+impl Classified for ShadowError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Lookup(error) => error.class(),
+            Self::Release(error) => error.class(),
+        }
+    }
+}
+
+/// Tries releases without storing anything. Cloning shares it.
+#[derive(Clone)]
+pub struct Conformance {
+    pub(in crate::pipeline) config: Arc<Config>,
+    pub(in crate::pipeline) clock: Clock,
+    pub(in crate::pipeline) store: Store,
+    pub(in crate::pipeline) gateway: Gateway,
+    pub(in crate::pipeline) cache: ReleaseCache,
+    pub(in crate::pipeline) releases: ReleaseManager,
+    pub(in crate::pipeline) credentials: CredentialManager,
+}
+
+impl Conformance {
+    /// Runs a release over the documents that the platform's accounts were last collected with, and compares its
+    /// results with what is stored. If requested, it also fetches some accounts with it and with the active release.
+    /// Nothing is stored or sent to subscribers. `progress` gets the accounts done and their total.
     ///
     /// # Errors
-    /// When the release can't be loaded, it is to fetch and is not granted, or the database fails.
+    /// When the release can't be loaded, it should fetch and is not granted, or the database fails.
     pub async fn shadow(
         &self,
         release: &Release,
         request: ShadowRequest,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
-    ) -> Result<ShadowReport, HostError> {
+    ) -> Result<ShadowReport, ShadowError> {
         if request.fetch > 0 && release.state != ReleaseState::Granted {
-            return Err(HostError::NotGranted { digest: release.digest });
+            return Err(ReleaseError::NotGranted { digest: release.digest }.into());
         }
-        let loaded = self.releases().get_ungranted(release.digest).await?;
-        let documents = self.store().last_documents(release.platform(), request.documents).await?;
+        let loaded = self.cache.get_ungranted(release.digest).await?;
+        let documents = self.store.last_documents(release.platform(), request.documents).await?;
         let total = documents.len() as u64 + u64::from(request.fetch);
         let mut stored = Comparison::default();
         for chunk in documents.chunks(DOCUMENTS_AT_ONCE) {
@@ -130,16 +171,16 @@ impl Host {
         loaded: &LoadedRelease,
         documents: &[LastDocument],
         comparison: &mut Comparison,
-    ) -> Result<(), HostError> {
+    ) -> Result<(), StoreError> {
         let (documents, inputs) = self.bodies(documents).await?;
         let wanted: Vec<_> = documents.iter().map(|document| (document.account, document.metric_date)).collect();
-        let mut pasts = self.store().pasts(&wanted).await?;
+        let mut pasts = self.store.pasts(&wanted).await?;
         let candidates = self.candidates_by_id(wanted.iter().map(|(account, _)| *account)).await?;
         let snapshots = fetch::normalize(loaded, inputs, &mut SideEffects::default()).await;
         for (document, snapshot) in documents.iter().zip(snapshots) {
             let Some(candidate) = candidates.get(&document.account) else { continue };
             let mut past = pasts.remove(&document.account).unwrap_or_default();
-            // What another document of the day brought is not in this one.
+            // Values from another document of the same date are not in this one.
             let mut before = past.existing.take().filter(|row| row.document_id == document.id);
             if let Some(row) = &mut before {
                 let earlier: Vec<_> = row.observed.keys().cloned().collect();
@@ -151,11 +192,11 @@ impl Host {
         Ok(())
     }
 
-    /// Documents with their bodies; those that have been removed meanwhile are left out.
-    async fn bodies(&self, documents: &[LastDocument]) -> Result<(Vec<LastDocument>, Vec<DocumentInput>), HostError> {
+    /// Documents with their bodies. Those that were removed meanwhile are left out.
+    async fn bodies(&self, documents: &[LastDocument]) -> Result<(Vec<LastDocument>, Vec<DocumentInput>), StoreError> {
         let (mut found, mut inputs) = (Vec::new(), Vec::new());
         for document in documents {
-            if let Some(body) = self.store().document(document.id).await? {
+            if let Some(body) = self.store.document(document.id).await? {
                 inputs.push(DocumentInput { body, window: document.window, observed_at: document.observed_at });
                 found.push(document.clone());
             }
@@ -166,8 +207,8 @@ impl Host {
     async fn candidates_by_id(
         &self,
         accounts: impl Iterator<Item = AccountId>,
-    ) -> Result<HashMap<AccountId, Candidate>, HostError> {
-        let candidates = self.store().candidates_of(&accounts.collect::<Vec<_>>()).await?;
+    ) -> Result<HashMap<AccountId, Candidate>, StoreError> {
+        let candidates = self.store.candidates_of(&accounts.collect::<Vec<_>>()).await?;
         Ok(candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect())
     }
 
@@ -179,29 +220,24 @@ impl Host {
         snapshot: Result<Snapshot, AccountFailure>,
         past: AccountPast,
     ) -> Told {
-        let context = RowContext {
-            account: candidate,
+        let origin = Origin {
             metric_date: document.metric_date,
             observed_at: document.observed_at,
             window: document.window,
             run_id: document.run_id,
             document_id: document.id,
-            release: loaded.digest,
-            wit_version: &loaded.wit_version,
-            manifest: &loaded.manifest,
-            validation: &self.config().validation,
-            significance: &self.config().significance,
         };
+        let context = RowContext::new(loaded, &self.config, candidate, origin);
         match snapshot {
             Ok(snapshot) => Ok(Box::new(evaluate::make(&context, snapshot, past).row)),
             Err(ending) => Err(class_of(ending)),
         }
     }
 
-    /// Fetches accounts with both releases, one after the other, and compares what comes of it.
-    async fn compare_fetched(&self, loaded: &LoadedRelease, accounts: u32) -> Result<Comparison, HostError> {
+    /// Fetches accounts with both releases, one after the other, and compares the results.
+    async fn compare_fetched(&self, loaded: &LoadedRelease, accounts: u32) -> Result<Comparison, ShadowError> {
         let platform = loaded.manifest.connector.platform.clone();
-        let active = self.releases().get(self.active(&platform).await?.digest).await?;
+        let active = self.cache.get(self.releases.active(&platform).await?.digest).await?;
         let candidates: Vec<Candidate> = self.sample(&platform, &loaded.manifest, accounts).await?;
         let mut before = self.fetched_with(&active, &candidates).await?;
         let mut after = self.fetched_with(loaded, &candidates).await?;
@@ -215,16 +251,16 @@ impl Host {
         Ok(comparison)
     }
 
-    /// The first accounts that may be collected, in the order of their ids.
+    /// The first accounts that may be collected, ordered by id.
     async fn sample(
         &self,
         platform: &Platform,
         manifest: &backline_model::Manifest,
         accounts: u32,
-    ) -> Result<Vec<Candidate>, HostError> {
+    ) -> Result<Vec<Candidate>, StoreError> {
         let (mut sample, mut after) = (Vec::new(), None);
         while sample.len() < accounts as usize {
-            let page = self.store().candidates(platform, None, after, accounts.max(100)).await?;
+            let page = self.store.candidates(platform, None, after, accounts.max(100)).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.account_id);
             sample.extend(
@@ -239,23 +275,23 @@ impl Host {
         &self,
         release: &LoadedRelease,
         candidates: &[Candidate],
-    ) -> Result<BTreeMap<AccountId, Told>, HostError> {
-        let now = self.clock().now();
-        let days = chrono::TimeDelta::days(self.config().collection.window_days.into());
+    ) -> Result<BTreeMap<AccountId, Told>, StoreError> {
+        let now = self.clock.now();
+        let days = chrono::TimeDelta::days(self.config.collection.window_days.into());
         let window = Window { since: now - days, until: now };
-        let context = FetchContext { window, lost_metrics: self.store().lost_metrics(release.digest).await? };
+        let context = FetchContext { window, lost_metrics: self.store.lost_metrics(release.digest).await? };
         let mut told = BTreeMap::new();
         let size = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
         for chunk in candidates.chunks(size) {
             let ids: Vec<AccountId> = chunk.iter().map(|candidate| candidate.account_id).collect();
             let (credentials, unusable) = self.credentials_for(release, &ids).await?;
             told.extend(unusable.into_iter().map(|(id, problem)| (id, Err(problem))));
-            let mut accounts = self.store().fetch_accounts(&ids).await?;
+            let mut accounts = self.store.fetch_accounts(&ids).await?;
             accounts.retain(|account| !told.contains_key(&account.id));
-            let deadline = Duration::from_millis(self.config().collection.batch_deadline_ms);
+            let deadline = Duration::from_millis(self.config.collection.batch_deadline_ms);
             let mut side = SideEffects::default();
             let fetched =
-                fetch::fetch(release, self.gateway(), accounts, &context, &credentials, deadline, &mut side).await;
+                fetch::fetch(release, &self.gateway, accounts, &context, &credentials, deadline, &mut side).await;
             let (mut documents, mut inputs) = (Vec::new(), Vec::new());
             for (account, result) in fetched {
                 match result {
@@ -270,7 +306,7 @@ impl Host {
             }
             let date = |candidate: &Candidate| now.with_timezone(&candidate.timezone).date_naive();
             let wanted: Vec<_> = chunk.iter().map(|candidate| (candidate.account_id, date(candidate))).collect();
-            let mut pasts = self.store().pasts(&wanted).await?;
+            let mut pasts = self.store.pasts(&wanted).await?;
             let snapshots = fetch::normalize(release, inputs, &mut side).await;
             for (account, snapshot) in documents.into_iter().zip(snapshots) {
                 let Some(candidate) = chunk.iter().find(|candidate| candidate.account_id == account) else { continue };
@@ -287,45 +323,41 @@ impl Host {
                 told.insert(account, self.row_of(release, candidate, &document, snapshot, past));
             }
         }
-        crate::pipeline::collection::budgets::settle(self.store(), self.gateway()).await;
+        budgets::settle(&self.store, &self.gateway).await;
         Ok(told)
     }
 
-    /// Credentials of accounts, as a batch of theirs would get them, and whose are of no use.
+    /// Credentials of accounts, as their batch would get them, and the accounts without a usable one.
     async fn credentials_for(
         &self,
         release: &LoadedRelease,
         ids: &[AccountId],
-    ) -> Result<(Vec<backline_gateway::SessionCredential>, Vec<(AccountId, (FailureClass, String))>), HostError> {
+    ) -> Result<(Vec<backline_gateway::SessionCredential>, Vec<(AccountId, (FailureClass, String))>), StoreError> {
         let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
         let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
-        let BatchCredentials { usable, unusable } =
-            self.credentials().for_batch(&release.manifest, &slots, ids).await?;
-        let unusable = unusable.into_iter().map(|(id, error)| (id, (error.class(), error.to_string()))).collect();
+        let BatchCredentials { usable, unusable } = self.credentials.for_batch(&release.manifest, &slots, ids).await?;
+        let unusable =
+            unusable.into_iter().map(|(id, error)| (id, (error.failure_class(), with_causes(&error)))).collect();
         Ok((usable, unusable))
     }
 
-    /// Tries a release: `normalize` on a few stored documents, and the contract's `check` for some accounts, with their credentials.
+    /// Tries a release: `normalize` on a few stored documents, and the contract's `check` for some accounts, with their
+    /// credentials.
     ///
     /// # Errors
-    /// When the release can't be loaded or the database fails; what goes wrong in it is in the report.
-    pub async fn test_release(
-        &self,
-        release: &Release,
-        documents: u32,
-        accounts: u32,
-    ) -> Result<TestReport, HostError> {
-        let loaded = self.releases().get_ungranted(release.digest).await?;
-        let stored = self.store().last_documents(release.platform(), documents).await?;
+    /// When the release can't be loaded or the database fails. Failures of the release are in the report.
+    pub async fn test(&self, release: &Release, documents: u32, accounts: u32) -> Result<TestReport, ShadowError> {
+        let loaded = self.cache.get_ungranted(release.digest).await?;
+        let stored = self.store.last_documents(release.platform(), documents).await?;
         let (_, inputs) = self.bodies(&stored).await?;
         let tried = inputs.len() as u64;
         let snapshots = fetch::normalize(&loaded, inputs, &mut SideEffects::default()).await;
         let not_normalised = snapshots.into_iter().filter_map(|snapshot| Some(class_of(snapshot.err()?).1)).collect();
         let mut checks = Vec::new();
-        // Without a grant nothing can be sent, which would say nothing about the release.
+        // Without a grant no request is sent, so a check would say nothing about the release.
         if release.state == ReleaseState::Granted {
             for candidate in self.sample(release.platform(), &release.manifest, accounts).await? {
-                if let Some(account) = self.store().fetch_accounts(&[candidate.account_id]).await?.pop() {
+                if let Some(account) = self.store.fetch_accounts(&[candidate.account_id]).await?.pop() {
                     checks.push(self.check_account(&loaded, account).await?);
                 }
             }
@@ -340,19 +372,19 @@ impl Host {
         })
     }
 
-    async fn check_account(&self, loaded: &LoadedRelease, account: FetchAccount) -> Result<CheckReport, HostError> {
+    async fn check_account(&self, loaded: &LoadedRelease, account: FetchAccount) -> Result<CheckReport, StoreError> {
         let (id, platform_id) = (account.id, account.platform_id.clone());
         let report = |name, problem| CheckReport { account: id, platform_id, name, problem };
         let (credentials, unusable) = self.credentials_for(loaded, &[id]).await?;
         if let Some((_, (_, problem))) = unusable.into_iter().next() {
             return Ok(report(None, Some(problem)));
         }
-        let session = self.gateway().session(SessionSetup {
+        let session = self.gateway.session(SessionSetup {
             manifest: loaded.manifest.clone(),
             grant: loaded.grant.clone(),
             credentials,
             accounts: vec![id],
-            deadline: Instant::now() + Duration::from_millis(self.config().collection.batch_deadline_ms),
+            deadline: Instant::now() + Duration::from_millis(self.config.collection.batch_deadline_ms),
         });
         Ok(match loaded.connector.check(session, account).await {
             Ok(Ok(name)) => report(Some(name), None),
@@ -372,14 +404,14 @@ fn add(comparison: &mut Comparison, account: AccountId, before: Option<&backline
     }
 }
 
-/// What an account's failure is, where no attempt follows.
+/// The class and message of a failure that is not retried.
 fn class_of(ending: AccountFailure) -> (FailureClass, String) {
     match ending {
         AccountFailure::Final(Outcome::Failed { class, message }) | AccountFailure::Retry { class, message, .. } => {
             (class, message)
         }
         AccountFailure::Final(other) => (FailureClass::Internal, other.as_str().to_owned()),
-        AccountFailure::Defer { .. } => (FailureClass::RateLimited, "an allowance is spent".to_owned()),
+        AccountFailure::Defer { .. } => (FailureClass::RateLimited, "a budget is spent".to_owned()),
         AccountFailure::Refused(message) => (FailureClass::Reconnect, message),
     }
 }

@@ -1,7 +1,8 @@
-//! What a platform has granted and the database does not hold yet: one sealed file a credential, in a folder that outlives the process.
+//! Tokens that a platform has granted and the database does not hold yet: one sealed file for each credential, in a
+//! folder that outlives the process.
 //!
-//! A file is complete and on disk before anything else is done with what is in it, and it is removed once the database has taken it over.
-//! What is inside is sealed as in the database, and opens for its own credential only.
+//! A file is complete and on disk before its content is used, and it is removed once the database holds the token. The
+//! content is sealed as in the database, and opens for its own credential only.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -16,34 +17,34 @@ use serde::{Deserialize, Serialize};
 use backline_model::CredentialId;
 use backline_store::SealedCredential;
 
-/// The folder below the configured one.
+/// The folder below `service.state_dir`.
 const FOLDER: &str = "refreshes";
 
-/// What an entry that can't be used ends in.
+/// File extension of an entry that can't be used.
 const SET_ASIDE: &str = "unusable";
 
-/// Largest file that is read, in bytes: a secret has up to a few times 64 KiB.
+/// Largest file that is read, in bytes: a secret has up to about 200 KiB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// One refresh whose result may not be in the database yet.
+/// The result of one refresh, which may not be in the database yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Entry {
-    /// Of which credential.
+    /// Id of the credential.
     pub credential: CredentialId,
-    /// The version that was refreshed. Where the database holds another one, this entry is of no use any more.
+    /// The version that was refreshed. If the database holds another one, this entry is obsolete.
     pub base_version: i64,
-    /// In base64, sealed for this credential.
+    /// The secret, sealed for this credential, in base64.
     sealed: String,
-    /// When it must be connected anew.
+    /// When the account must be connected again.
     expires_at: Option<DateTime<Utc>>,
-    /// When it is to be refreshed.
+    /// When the secret is due for a refresh.
     refresh_at: Option<DateTime<Utc>>,
-    /// When it was granted.
+    /// When the platform granted the secret.
     pub written_at: DateTime<Utc>,
 }
 
 impl Entry {
-    /// What is about to be saved: its version is the one that was refreshed.
+    /// An entry for a credential that is about to be saved; its version is the one that was refreshed.
     pub(crate) fn of(credential: &SealedCredential, now: DateTime<Utc>) -> Self {
         Self {
             credential: credential.id,
@@ -55,12 +56,13 @@ impl Entry {
         }
     }
 
-    /// The sealed bytes; none where they are damaged.
+    /// The sealed bytes; none if they are damaged.
     pub(crate) fn sealed_bytes(&self) -> Option<Vec<u8>> {
         STANDARD.decode(&self.sealed).ok()
     }
 
-    /// What is to be saved over the stored credential; none where that is another version, or the bytes are damaged.
+    /// The credential to save over the stored one; none if the stored one has another version, or the bytes are
+    /// damaged.
     pub(crate) fn over(&self, stored: &SealedCredential) -> Option<SealedCredential> {
         let sealed = self.sealed_bytes()?;
         (stored.id == self.credential && stored.version == self.base_version).then(|| SealedCredential {
@@ -80,39 +82,39 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// The journal in a folder; nothing is created before there is something to keep.
+    /// A journal in a folder. Nothing is created before the first entry.
     pub(crate) fn new(folder: Option<&Path>) -> Self {
         Self { folder: folder.map(|folder| folder.join(FOLDER).into()) }
     }
 
-    /// Makes sure that entries can be kept. Says why not, and what would mend it.
+    /// Checks that entries can be written. Returns why not, and how to fix it.
     pub(crate) async fn check(&self) -> Result<(), String> {
         let Some(folder) = self.folder.clone() else {
             return Err("no folder is configured; set service.state_dir".to_owned());
         };
         let place = folder.display().to_string();
         let tried = blocking(move || make_folder(&folder).and_then(|()| tempfile::tempfile_in(&folder).map(drop)));
-        tried.await.map_err(|error| format!("{place} can't be written to ({error}); mend it or set service.state_dir"))
+        tried.await.map_err(|error| format!("{place} can't be written to ({error}); fix it or set service.state_dir"))
     }
 
-    /// Keeps an entry; answers whether there is a folder to keep it in. It is on disk when this returns.
+    /// Writes an entry to disk. Returns false if no folder is configured.
     pub(crate) async fn keep(&self, entry: Entry) -> io::Result<bool> {
         let Some(folder) = self.folder.clone() else { return Ok(false) };
         blocking(move || {
             make_folder(&folder)?;
-            // Such a file can be read and written by its owner only.
+            // A named temporary file can be read and written by its owner only.
             let mut file = tempfile::NamedTempFile::new_in(&folder)?;
             file.write_all(&serde_json::to_vec(&entry)?)?;
             file.as_file().sync_all()?;
             file.persist(path_of(&folder, entry.credential)).map_err(|error| error.error)?;
-            // The name is on disk only once its folder is.
+            // The file's name is on disk only once the folder is synced.
             std::fs::File::open(&folder)?.sync_all()?;
             Ok(true)
         })
         .await
     }
 
-    /// The entry of a credential, where there is one that can be read.
+    /// The entry of a credential; none if there is none that can be read.
     pub(crate) async fn entry(&self, id: CredentialId) -> Option<Entry> {
         let folder = self.folder.clone()?;
         blocking(move || Ok(read(&path_of(&folder, id)))).await.ok().flatten()
@@ -132,12 +134,12 @@ impl Journal {
             Ok(paths.iter().filter_map(|path| read(path)).collect())
         });
         entries.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "fresh tokens that were kept in service.state_dir can't be read");
+            tracing::error!(%error, "fresh tokens in service.state_dir can't be read");
             Vec::new()
         })
     }
 
-    /// Removes an entry once it has served. A later one of the same credential stays.
+    /// Removes an entry that is saved. A later entry of the same credential stays.
     pub(crate) async fn forget(&self, entry: &Entry) {
         let Some(folder) = self.folder.clone() else { return };
         let (id, version) = (entry.credential, entry.base_version);
@@ -151,11 +153,12 @@ impl Journal {
         if let Err(error) = removed.await
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, credential = %id, "what was kept of a refresh could not be removed from service.state_dir");
+            tracing::warn!(%error, credential = %id, "a refreshed token could not be removed from service.state_dir");
         }
     }
 
-    /// Removes whatever is kept of credentials that are no more, what was set aside included. Answers of how many something was.
+    /// Removes the entries of deleted credentials, including those set aside. Returns for how many credentials there
+    /// was one.
     pub(crate) async fn remove(&self, credentials: &[CredentialId]) -> u64 {
         let Some(folder) = self.folder.clone() else { return 0 };
         let paths: Vec<PathBuf> = credentials.iter().map(|id| path_of(&folder, *id)).collect();
@@ -168,7 +171,12 @@ impl Journal {
                         Ok(()) => found = true,
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                         Err(error) => {
-                            tracing::warn!(%error, path = %path.display(), "a token of a removed credential could not be removed from service.state_dir; remove the file");
+                            tracing::warn!(
+                                %error,
+                                path = %path.display(),
+                                "a token of a removed credential could not be removed from service.state_dir; remove \
+                                 the file"
+                            );
                         }
                     }
                 }
@@ -179,7 +187,7 @@ impl Journal {
         removed.await.unwrap_or_default()
     }
 
-    /// Puts an entry that can't be used out of the way, for a person to look at.
+    /// Renames an entry that can't be used, so that a person can examine it.
     pub(crate) async fn set_aside(&self, entry: &Entry) -> io::Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
         let id = entry.credential;

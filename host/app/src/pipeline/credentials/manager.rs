@@ -1,8 +1,10 @@
-//! Credentials on their way from the database to the gateway: opened, kept fresh, and saved before they are used.
+//! Credentials between the database and the gateway: opened, kept fresh, and saved before they are used.
 //!
-//! How a credential is refreshed, by one host at a time and without losing what a platform rotates, is told in [`refresh`](crate::pipeline::credentials::refresh).
+//! [`refresh`](crate::pipeline::credentials::refresh) explains how a credential is refreshed by one host at a time,
+//! without losing a token that the platform rotates.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::credentials::refresh::{LEASE_TTL, Renewal};
+use crate::pipeline::error::{Classified, ErrorClass};
 use crate::telemetry::Telemetry;
 use backline_gateway::secrets::{Keyring, Secret, SecretError, SecretText};
 use backline_gateway::{Gateway, SessionCredential};
@@ -22,25 +25,28 @@ use backline_model::{AccountId, CredentialId, FailureClass, Manifest, Platform};
 use backline_store::{SealedCredential, Store, StoreError};
 
 /// Refreshes of different accounts that run at once: enough to hide a round trip, few enough for a token endpoint.
-pub(in crate::pipeline) const REFRESHES_AT_ONCE: usize = 8;
+pub(super) const REFRESHES_AT_ONCE: usize = 8;
 
-/// How often to look whether another host has finished a refresh that this one waits for.
+/// How often to check whether another host has finished a refresh that this one waits for.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// How long a refresh is waited for, whoever does it: a lease that its owner died with must run out meanwhile.
+/// How long to wait for a refresh, no matter which host does it. The lease of a dead host must expire within this time.
 const REFRESH_WAIT_MAX: Duration = LEASE_TTL.saturating_add(Duration::from_secs(5));
 
 /// Why a credential can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CredentialError {
-    /// Nobody has set it.
-    #[error("no credential is set for {platform}, slot '{slot}'{}; set it with `backline credentials set`", whose(*.account))]
+    /// No credential is set.
+    #[error(
+        "no credential is set for {platform}, slot '{slot}'{}; set it with `backline credentials set`",
+        whose(*.account)
+    )]
     Missing {
-        /// Where.
+        /// Platform of the credential.
         platform: Platform,
-        /// Which.
+        /// Slot of the manifest.
         slot: String,
-        /// Whose.
+        /// Account that owns it; none for the operator's own.
         account: Option<AccountId>,
     },
     /// The stored bytes can't be opened.
@@ -48,21 +54,28 @@ pub enum CredentialError {
     Sealed(String),
     /// No key is configured.
     #[error(
-        "credentials are encrypted, and no key is configured; set secrets.key_file or BACKLINE_SECRETS__KEY (`backline keys generate` makes one)"
+        "credentials are encrypted, and no key is configured; set secrets.key_file or BACKLINE_SECRETS__KEY \
+         (`backline keys generate` makes one)"
     )]
     NoKey,
-    /// Only the artist can mend it.
-    #[error("the credential no longer works and the artist must connect the account anew: {0}")]
+    /// Only the artist can fix it.
+    #[error("the credential no longer works and the artist must connect the account again: {0}")]
     Dead(String),
-    /// The operator must mend it.
+    /// The operator must fix it.
     #[error("the credential can't be used: {0}")]
     Misconfigured(String),
     /// The token endpoint failed.
     #[error("the token endpoint is unavailable: {0}")]
     Unavailable(String),
     /// The database failed.
-    #[error("the credential can't be read or saved: {0}")]
-    Store(String),
+    #[error("the credential can't be read or saved")]
+    Store(#[source] Arc<StoreError>),
+    /// A file in `service.state_dir` can't be moved.
+    #[error("a token kept in service.state_dir can't be set aside")]
+    Journal(#[source] Arc<io::Error>),
+    /// The task that refreshed it ended early.
+    #[error("the refresh ended unexpectedly")]
+    Interrupted,
 }
 
 fn whose(account: Option<AccountId>) -> String {
@@ -71,53 +84,67 @@ fn whose(account: Option<AccountId>) -> String {
 
 impl CredentialError {
     /// How an account that needs the credential ends.
-    pub fn class(&self) -> FailureClass {
+    #[must_use]
+    pub fn failure_class(&self) -> FailureClass {
         match self {
             Self::Missing { .. } => FailureClass::CredentialMissing,
             Self::Dead(_) => FailureClass::Reconnect,
             Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) => FailureClass::Misconfigured,
             Self::Unavailable(_) => FailureClass::Unavailable,
-            Self::Store(_) => FailureClass::Internal,
+            Self::Store(_) | Self::Journal(_) | Self::Interrupted => FailureClass::Internal,
+        }
+    }
+}
+
+impl Classified for CredentialError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Missing { .. } | Self::Dead(_) | Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) => {
+                ErrorClass::Refused
+            }
+            Self::Store(error) => error.class(),
+            Self::Unavailable(_) | Self::Journal(_) => ErrorClass::Unavailable,
+            Self::Interrupted => ErrorClass::Internal,
         }
     }
 }
 
 impl From<StoreError> for CredentialError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error.to_string())
+        Self::Store(Arc::new(error))
     }
 }
 
-/// What a batch may use, and which of its accounts have nothing to use.
+/// Credentials of a batch, and the accounts without a usable one.
 #[derive(Debug, Default)]
-pub(crate) struct BatchCredentials {
+pub(in crate::pipeline) struct BatchCredentials {
     /// Ready to be injected.
     pub usable: Vec<SessionCredential>,
     /// Accounts that can't be fetched, with the reason.
     pub unusable: BTreeMap<AccountId, CredentialError>,
 }
 
-/// Opens, refreshes and saves credentials.
+/// Opens, refreshes and saves credentials. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct CredentialManager {
-    pub(in crate::pipeline) store: Store,
-    pub(in crate::pipeline) gateway: Gateway,
-    pub(in crate::pipeline) keyring: Option<Arc<Keyring>>,
-    /// That of the configuration now in force, which all desks of a service share: a batch ends under the configuration it began with, while
-    /// keys are rotated.
+pub struct CredentialManager {
+    pub(super) store: Store,
+    pub(super) gateway: Gateway,
+    pub(super) keyring: Option<Arc<Keyring>>,
+    /// The keyring of the configuration in force, shared by all managers of a service: a batch ends under the
+    /// configuration it began with, even while keys are rotated.
     in_force: Arc<RwLock<Option<Arc<Keyring>>>>,
-    pub(in crate::pipeline) clock: Clock,
-    pub(in crate::pipeline) telemetry: Telemetry,
-    pub(in crate::pipeline) journal: Journal,
-    /// Whose desk it is, in leases.
-    pub(in crate::pipeline) host: Arc<str>,
+    pub(super) clock: Clock,
+    pub(super) telemetry: Telemetry,
+    pub(super) journal: Journal,
+    /// The host's name, in leases.
+    pub(super) host: Arc<str>,
     in_flight: Arc<Mutex<HashMap<CredentialId, Arc<tokio::sync::Mutex<()>>>>>,
-    pub(in crate::pipeline) refreshes: Arc<Mutex<JoinSet<()>>>,
+    pub(super) refreshes: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl CredentialManager {
-    /// A host's desk over one database and one gateway.
-    pub(crate) fn new(
+    /// The manager of a host, for one database and one gateway.
+    pub(in crate::pipeline) fn new(
         host: Arc<str>,
         store: Store,
         gateway: Gateway,
@@ -130,14 +157,14 @@ impl CredentialManager {
         Self { store, gateway, keyring, in_force, clock, telemetry, journal, host, in_flight, refreshes }
     }
 
-    /// The same desk, as the one that follows another under a new configuration.
-    pub(crate) fn after(mut self, before: &Self) -> Self {
+    /// Shares the published keyring with the manager of the previous configuration.
+    pub(in crate::pipeline) fn after(mut self, before: &Self) -> Self {
         self.in_force = Arc::clone(&before.in_force);
         self
     }
 
-    /// Lets the desks before this one open what is sealed with its keys.
-    pub(crate) fn publish_keyring(&self) {
+    /// Lets the managers of previous configurations open what is sealed with this one's keys.
+    pub(in crate::pipeline) fn publish_keyring(&self) {
         self.in_force.write().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keyring);
     }
 
@@ -145,7 +172,7 @@ impl CredentialManager {
     ///
     /// # Errors
     /// [`CredentialError`] when no key is configured or the database fails.
-    pub(crate) async fn set(
+    pub(super) async fn save(
         &self,
         platform: &Platform,
         slot: &str,
@@ -162,7 +189,7 @@ impl CredentialManager {
     ///
     /// # Errors
     /// [`CredentialError`] when no key is configured or the database fails.
-    pub(crate) async fn set_many(
+    pub(super) async fn save_many(
         &self,
         platform: &Platform,
         slot: &str,
@@ -208,11 +235,11 @@ impl CredentialManager {
         })
     }
 
-    /// Everything a batch's accounts need, fresh.
+    /// Fresh credentials for a batch's accounts.
     ///
     /// # Errors
-    /// Only when the database fails; what is wrong with single credentials is in [`BatchCredentials::unusable`].
-    pub(crate) async fn for_batch(
+    /// Only when the database fails. Problems with single credentials are in [`BatchCredentials::unusable`].
+    pub(in crate::pipeline) async fn for_batch(
         &self,
         manifest: &Manifest,
         slots: &[&str],
@@ -253,12 +280,12 @@ impl CredentialManager {
         Ok(credentials)
     }
 
-    /// Replaces a credential that the platform just refused: by what another batch has got meanwhile, or else by a fresh one, whatever
-    /// the age of the refused one.
+    /// Replaces a credential that the platform has just refused, whatever its age: by one that another batch has
+    /// refreshed, or by refreshing it.
     ///
     /// # Errors
-    /// [`CredentialError`] when it can't be refreshed: then only a person can mend it.
-    pub(crate) async fn refresh_refused(
+    /// [`CredentialError`] when it can't be refreshed: a person must fix it then.
+    pub(in crate::pipeline) async fn refresh_refused(
         &self,
         platform: &Platform,
         slot: &CredentialSlot,
@@ -289,12 +316,13 @@ impl CredentialManager {
         loop {
             let now = self.clock.now();
             let works = !is_refused(&secret, refused, now) && secret.injectable(now).is_some();
-            // A refresh that failed is not tried again before its time.
+            // A failed refresh is not retried before its time.
             let due = secret.refresh_due(now) && credential.refresh_at.is_none_or(|at| at <= now);
             if works && !due {
                 return session_credential(&credential, &secret, now);
             }
-            // A refresh is due at half-life: until the old token really ends, nobody waits for it, and a failed one costs nothing.
+            // A refresh is due at half of the token's life. Until the old token ends, nothing waits for the refresh,
+            // and a failure costs nothing.
             let patience = if works { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
             match self.renew(slot, client, &credential, refused, patience).await {
                 Ok(Renewal::Refreshed(fresh, secret)) => return session_credential(&fresh, &secret, now),
@@ -305,7 +333,7 @@ impl CredentialManager {
             }
             if Instant::now() >= until {
                 return Err(CredentialError::Unavailable(
-                    "another host is refreshing the token, and takes too long".into(),
+                    "another host is refreshing the token and takes too long".into(),
                 ));
             }
         }
@@ -332,7 +360,7 @@ impl CredentialManager {
     }
 }
 
-/// Whether this is still what the platform refused.
+/// Whether this is still the secret that the platform refused.
 pub(in crate::pipeline) fn is_refused(secret: &Secret, refused: Option<&SecretText>, now: DateTime<Utc>) -> bool {
     refused.is_some() && secret.injectable(now) == refused
 }
@@ -345,10 +373,8 @@ fn session_credential(
     let (slot, account) = (credential.slot.clone(), credential.account_id);
     let value = secret.injectable(now).ok_or_else(|| match account {
         Some(_) => CredentialError::Dead("it has expired".to_owned()),
-        // No artist can mend what is the operator's.
-        None => {
-            CredentialError::Misconfigured(format!("the slot '{slot}' holds nothing that could be sent; set it anew"))
-        }
+        // Artists can't fix the operator's own credential.
+        None => CredentialError::Misconfigured(format!("the slot '{slot}' holds no usable secret; set it again")),
     })?;
     Ok(SessionCredential { id: credential.id, value: value.clone(), slot, account })
 }
@@ -358,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_accounts_own_credential_is_its_artists_to_mend() {
+    fn only_an_accounts_own_credential_is_for_its_artist_to_fix() {
         let spent = Secret::ClientCredentials { client_id: "id".into(), client_secret: "secret".into(), access: None };
         let credential = |account_id| SealedCredential {
             id: CredentialId::generate(),
@@ -374,7 +400,9 @@ mod tests {
             updated_at: DateTime::UNIX_EPOCH,
         };
         let class = |account| {
-            session_credential(&credential(account), &spent, DateTime::UNIX_EPOCH).expect_err("nothing to send").class()
+            session_credential(&credential(account), &spent, DateTime::UNIX_EPOCH)
+                .expect_err("nothing to send")
+                .failure_class()
         };
         assert_eq!(class(None), FailureClass::Misconfigured);
         assert_eq!(class(Some(AccountId(uuid::Uuid::from_u128(1)))), FailureClass::Reconnect);

@@ -1,5 +1,6 @@
-//! Credentials on their way from the database to the gateway, and how they stay fresh.
+//! Credentials: set, sealed, refreshed, rotated, and passed to the gateway.
 
+pub(super) mod expiry;
 pub(super) mod journal;
 pub(super) mod manager;
 pub(super) mod refresh;

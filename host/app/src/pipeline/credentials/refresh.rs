@@ -1,27 +1,28 @@
-//! One refresh of one credential: asked for by one host at a time, kept before it is used, and lost to no crash.
+//! One refresh of one credential: requested by one host at a time, saved before it is used, and not lost in a crash.
 //!
-//! A platform that rotates its refresh tokens voids the old one as soon as it has answered. Whoever dies between that answer and the
-//! saving of it would take the account along. So:
+//! A platform that rotates its refresh tokens voids the old one as soon as it has answered. A host that dies between
+//! the answer and saving it would lose the account. So:
 //!
-//! 1. The right to refresh is taken in the database ([`Store::lease_refresh`]), with the time, *before* the platform is asked. Over all
-//!    hosts one asks at a time.
+//! 1. The host leases the refresh in the database ([`Store::lease_refresh`]), with the time, *before* it asks the
+//!    platform. Only one of all hosts asks at a time.
 //! 2. The platform answers.
 //! 3. The answer is sealed and written to the host's own journal, on disk, *before* anything else is done with it.
 //! 4. It is saved to the database if the version there is still the one that was refreshed.
-//! 5. The entry in the journal is removed.
+//! 5. The entry is removed from the journal.
 //!
-//! A crash before 2 has changed nothing. After 3, this host finds the entry when it starts, at each round of the keeper, and whenever it is
-//! about to refresh that credential, and does 4 with it instead of asking. If the account was given up meanwhile, it is active again. The same
-//! helps when the database takes nothing for minutes.
+//! A crash before step 2 changes nothing. After step 3, this host finds the entry when it starts, in each round of the
+//! refresher, and before it refreshes that credential again, and does step 4 with it instead of asking. If the account
+//! was given up in the meantime, it becomes active again. The same covers a database that is down for minutes.
 //!
-//! Between 2 and 3, or where the host's disk is gone too, the answer is lost. Whoever takes over once the lease has run out asks with the old
-//! refresh token, which platforms with a time of grace honour. Where that is refused, the credential is *uncertain*, not dead: its access
-//! token works until it ends, so it is used until then and the refresh is tried again in growing intervals. Only when nothing works any
-//! more does the account ask to be connected anew. That window is the time between an answer's last byte and one `fsync`.
+//! Between steps 2 and 3, or if the host's disk is lost, the answer is lost. The host that takes over when the lease
+//! has expired asks with the old refresh token, which platforms with a grace period accept. If it is refused, the
+//! credential is *uncertain*, not dead: its access token works until it ends, so it is used until then, and the refresh
+//! is retried at growing intervals. The account must be connected again only when nothing works any more. This window
+//! is the time between the last byte of the answer and one `fsync`.
 //!
 //! [`Store::lease_refresh`]: backline_store::Store::lease_refresh
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -29,50 +30,50 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::pipeline::collection::evaluate;
+use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::journal::Entry;
 use crate::pipeline::credentials::manager::{CredentialError, CredentialManager, is_refused};
-use crate::pipeline::credentials::refresher;
 use backline_gateway::TokenError;
 use backline_gateway::secrets::{Secret, SecretText};
 use backline_model::manifest::{CredentialSlot, Owner};
 use backline_store::{RefreshLease, SealedCredential, StoreError};
 
-/// How long the right to refresh lasts: longer than the gateway asks, and than the first tries to save the answer.
-pub(in crate::pipeline) const LEASE_TTL: Duration = Duration::from_secs(90);
+/// Lease time of a refresh: longer than the gateway's request and the first tries to save the answer take.
+pub(super) const LEASE_TTL: Duration = Duration::from_secs(90);
 
-/// How often a fresh secret is tried to be saved before whoever waits for it is told, since the platform may honour no other any more.
+/// Tries to save a fresh secret before the waiting batch gets an error. The platform may not accept the old one any
+/// more.
 const SAVES_MAX: u32 = 4;
 
-/// How long to wait between them: a database that restarts is back by then.
+/// Wait between these tries: long enough for a database to restart.
 const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Longest wait between two tries when nothing but this process's memory holds the secret.
+/// Longest wait between two tries when only this process's memory holds the secret.
 const SAVE_AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// How long an entry of the journal is kept that belongs to no known credential: it may be another database's, or of one that was erased
-/// while this host was not running.
+/// How long a journal entry of an unknown credential is kept. It may be another database's, or of a credential that was
+/// erased while this host was not running.
 const UNKNOWN_KEPT: chrono::TimeDelta = chrono::TimeDelta::days(7);
 
-/// A fresh secret is not due again for so long, however short its life.
+/// Shortest time until a fresh secret is due again, however short its life.
 const REFRESH_AGAIN_MIN: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 
-/// What became of an attempt to refresh.
+/// The result of an attempt to refresh.
 #[derive(Debug)]
-pub(in crate::pipeline) enum Renewal {
-    /// It is fresh and saved.
+pub(super) enum Renewal {
+    /// The credential is fresh and saved.
     Refreshed(SealedCredential, Secret),
-    /// Somebody else has saved another one meanwhile.
+    /// Another task or host has saved a newer one.
     Superseded(SealedCredential, Secret),
-    /// Somebody else is at it.
+    /// Another task or host is refreshing it.
     Busy,
-    /// It is as it was. What it holds may still work; it is tried again later.
+    /// It is unchanged. It may still work, and the refresh is retried later.
     Failed(CredentialError),
-    /// It was given up: nothing of it works any more.
+    /// It was given up: no part of it works any more.
     Dead(CredentialError),
 }
 
-/// Everything about one refresh, for the task that does it.
+/// What the task of one refresh needs.
 struct Errand {
     slot: CredentialSlot,
     client: Option<Secret>,
@@ -82,15 +83,16 @@ struct Errand {
     lease: RefreshLease,
 }
 
-/// A fresh secret that is nowhere but in memory.
+/// A fresh secret that only this process's memory holds.
 struct Unsaved(SealedCredential);
 
 impl CredentialManager {
-    /// Refreshes a credential unless somebody else does or has done so. `patience` is how long another task of this process is waited for.
+    /// Refreshes a credential unless another task or host does so or has done so. `patience` is how long to wait for
+    /// another task of this process.
     ///
-    /// It is done in a task of its own, so that a batch which is given up meanwhile does not take along, unsaved, a secret that the platform
-    /// has already replaced.
-    pub(in crate::pipeline) async fn renew(
+    /// It runs in a task of its own: a batch that is aborted must not drop an unsaved secret that the platform has
+    /// already replaced.
+    pub(super) async fn renew(
         &self,
         slot: &CredentialSlot,
         client: Option<&SealedCredential>,
@@ -100,14 +102,14 @@ impl CredentialManager {
     ) -> Result<Renewal, CredentialError> {
         let lock = self.lock_of(known.id).lock_owned();
         let Ok(only_one) = tokio::time::timeout(patience, lock).await else { return Ok(Renewal::Busy) };
-        // Whoever held the lock before may have refreshed it already.
+        // The previous holder of the lock may have refreshed it.
         let current = self.stored(known).await?;
         let secret = self.open(&current)?;
         if current.version != known.version {
             return Ok(Renewal::Superseded(current, secret));
         }
         let client = client.filter(|client| client.id != current.id).map(|client| self.open(client)).transpose()?;
-        // A host's name may come back after a restart, the drawn part never does.
+        // A host's name may be reused after a restart; the random part is not.
         let owner = format!("{}/{}", self.host, uuid::Uuid::new_v4().simple());
         let now = self.clock.now();
         let lease = self.store.lease_refresh(current.id, current.version, &owner, now, LEASE_TTL).await?;
@@ -118,7 +120,7 @@ impl CredentialManager {
         let work = async move {
             let _only_one = only_one;
             let (result, unsaved) = credentials.run(errand).await;
-            // Nobody may be waiting any more; it is saved all the same.
+            // The receiver may be gone; the secret is saved anyway.
             drop(reply.send(result));
             if let Some(unsaved) = unsaved {
                 credentials.save_later(unsaved).await;
@@ -129,22 +131,31 @@ impl CredentialManager {
             while refreshes.try_join_next().is_some() {}
             refreshes.spawn(work);
         }
-        answer.await.unwrap_or_else(|_| Err(CredentialError::Store("the refresh ended unexpectedly".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(CredentialError::Interrupted))
     }
 
-    #[tracing::instrument(name = "refresh_token", skip_all, fields(platform = %errand.current.platform, credential = %errand.current.id))]
+    #[tracing::instrument(
+        name = "refresh_token",
+        skip_all,
+        fields(platform = %errand.current.platform, credential = %errand.current.id)
+    )]
     async fn run(&self, errand: Errand) -> (Result<Renewal, CredentialError>, Option<Unsaved>) {
         let Errand { slot, client, current, secret, lease, .. } = &errand;
-        // The platform's answer to an earlier refresh that never reached the database is worth more than another question.
+        // An earlier answer of the platform that never reached the database is used before asking again.
         if let Some(entry) = self.journal.entry(current.id).await
             && let Some(kept) = entry.over(current)
             && let Ok(secret) = self.open(&kept)
         {
-            return self.save(kept, secret, true).await;
+            return self.save_refreshed(kept, secret, true).await;
         }
         if let Some(began) = lease.interrupted {
             let (platform, credential) = (&current.platform, current.id);
-            tracing::warn!(%platform, %credential, %began, "a refresh broke off before it was saved; the platform is asked again");
+            tracing::warn!(
+                %platform,
+                %credential,
+                %began,
+                "an interrupted refresh was not saved; the platform is asked again"
+            );
         }
         match self.gateway.refresh(slot, client.as_ref(), secret).await {
             Ok(fresh) => self.keep_and_save(current, fresh).await,
@@ -171,13 +182,16 @@ impl CredentialManager {
             ..old.clone()
         };
         let journaled = self.journal.keep(Entry::of(&saved, now)).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a fresh token could not be kept in service.state_dir before it is saved; mend the folder");
+            tracing::error!(
+                %error,
+                "a fresh token could not be written to service.state_dir before it is saved; fix the folder"
+            );
             false
         });
-        self.save(saved, fresh, journaled).await
+        self.save_refreshed(saved, fresh, journaled).await
     }
 
-    async fn save(
+    async fn save_refreshed(
         &self,
         saved: SealedCredential,
         fresh: Secret,
@@ -199,13 +213,13 @@ impl CredentialManager {
                 self.journal.forget(&Entry::of(&saved, now)).await;
                 self.telemetry.token_refreshed(&saved.platform, true);
                 if fresh.injectable(now).is_none() {
-                    let error = CredentialError::Unavailable("it granted a token that runs out at once".to_owned());
+                    let error = CredentialError::Unavailable("it granted a token that expires at once".to_owned());
                     return (Ok(Renewal::Failed(error)), None);
                 }
                 (Ok(Renewal::Refreshed(stored, fresh)), None)
             }
             Err(StoreError::VersionConflict { .. }) => {
-                // Somebody else was first; theirs is the one to use.
+                // Another host was first; its secret is the one to use.
                 self.journal.forget(&Entry::of(&saved, now)).await;
                 (self.superseding(&saved).await, None)
             }
@@ -217,7 +231,7 @@ impl CredentialManager {
         }
     }
 
-    /// Tries until the database takes it, or the process ends: nothing else holds it.
+    /// Retries until the database accepts it or the process ends: nothing else holds the secret.
     async fn save_later(&self, Unsaved(saved): Unsaved) {
         let mut wait = SAVE_AGAIN_AFTER;
         loop {
@@ -226,7 +240,7 @@ impl CredentialManager {
             let (platform, credential) = (&saved.platform, saved.id);
             match self.store.save_refreshed(&saved, self.clock.now()).await {
                 Ok(_) => {
-                    tracing::warn!(%platform, %credential, "a fresh token was saved at last");
+                    tracing::warn!(%platform, %credential, "a fresh token was saved after retries");
                     return;
                 }
                 Err(StoreError::VersionConflict { .. }) => return,
@@ -235,7 +249,7 @@ impl CredentialManager {
         }
     }
 
-    /// What a refused or failed refresh means. Only where nothing works any more is anything given up.
+    /// Handles a refused or failed refresh. The credential is given up only if no part of it works any more.
     async fn after_failure(&self, errand: &Errand, error: &TokenError) -> Result<Renewal, CredentialError> {
         let Errand { slot, current, secret, refused, lease, .. } = errand;
         let now = self.clock.now();
@@ -254,23 +268,34 @@ impl CredentialManager {
             Some(account) => self.store.candidates_of(&[account]).await?.pop(),
             None => None,
         };
-        let event = account.as_ref().map(|account| evaluate::reconnect_event(account, now));
+        let event = account.as_ref().map(|account| expiry::reconnect_event(account, now));
         if !self.store.mark_credential_dead(current, &lease.owner, event.as_ref(), now).await? {
             return self.superseding(current).await;
         }
         let (platform, slot) = (&current.platform, &current.slot);
         match current.account_id {
             Some(account) => {
-                tracing::warn!(%platform, %account, %error, "a credential no longer works; its artist must connect the account anew");
+                tracing::warn!(
+                    %platform,
+                    %account,
+                    %error,
+                    "a credential no longer works; its artist must connect the account again"
+                );
             }
             None => {
-                tracing::error!(%platform, slot, %error, "a credential no longer works; set it anew with `backline credentials set {platform} {slot}`");
+                tracing::error!(
+                    %platform,
+                    slot,
+                    %error,
+                    "a credential no longer works; set it again with `backline credentials set {platform} {slot}`"
+                );
             }
         }
         Ok(Renewal::Dead(meaning))
     }
 
-    /// The platform refuses to refresh what still works: it will end soon unless a later try succeeds or somebody acts.
+    /// Announces a credential that still works, but which the platform refuses to refresh: it will end unless a later
+    /// try succeeds or a person acts.
     async fn announce_end(
         &self,
         credential: &SealedCredential,
@@ -278,13 +303,13 @@ impl CredentialManager {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let (Some(account), Some(end)) = (credential.account_id, secret.usable_until()) else { return Ok(()) };
-        // Nothing is told of an account that has been erased meanwhile.
+        // No event about an account that was erased in the meantime.
         let Some(account) = self.store.candidates_of(&[account]).await?.pop() else { return Ok(()) };
-        let event = refresher::expiring_event(credential, Some(account.artist_id), end, now);
+        let event = expiry::expiring_event(credential, Some(account.artist_id), end, now);
         self.store.write_events(event.as_slice()).await.map(drop)
     }
 
-    /// What is stored now, where it is no longer what was refreshed.
+    /// The stored credential, if it is newer than the one that was refreshed.
     async fn superseding(&self, old: &SealedCredential) -> Result<Renewal, CredentialError> {
         let theirs = self.stored(old).await?;
         if theirs.version == old.version {
@@ -303,16 +328,20 @@ impl CredentialManager {
         })
     }
 
-    /// Saves what the journal holds of refreshes that were cut off. Answers how many there were.
-    pub(in crate::pipeline) async fn replay(&self) -> u64 {
+    /// Saves the journal's entries of interrupted refreshes. Returns how many were saved.
+    pub(super) async fn replay(&self) -> u64 {
         let mut replayed = 0;
         for entry in self.journal.entries().await {
-            // Whoever holds the lock is about to save it.
+            // The holder of the lock is about to save it.
             let Ok(_only_one) = self.lock_of(entry.credential).try_lock_owned() else { continue };
             match self.replay_one(&entry).await {
                 Ok(saved) => replayed += u64::from(saved),
                 Err(error) => {
-                    tracing::warn!(credential = %entry.credential, %error, "a refresh that was cut off can't be completed yet");
+                    tracing::warn!(
+                        credential = %entry.credential,
+                        %error,
+                        "an interrupted refresh can't be completed yet"
+                    );
                 }
             }
         }
@@ -323,14 +352,14 @@ impl CredentialManager {
         let credential = entry.credential;
         let now = self.clock.now();
         let Some(stored) = self.store.credential_by_id(credential).await? else {
-            // Another database's, perhaps: two of them may share a folder.
+            // It may be another database's: two of them may share a folder.
             if entry.written_at + UNKNOWN_KEPT < now {
                 self.journal.forget(entry).await;
             }
             return Ok(false);
         };
         if stored.version != entry.base_version {
-            tracing::info!(%credential, "a refresh that was cut off is of no use: a newer credential is stored");
+            tracing::info!(%credential, "an interrupted refresh is obsolete: a newer credential is stored");
             self.journal.forget(entry).await;
             return Ok(false);
         }
@@ -338,8 +367,11 @@ impl CredentialManager {
             if self.keyring.is_none() {
                 return Err(CredentialError::NoKey);
             }
-            tracing::error!(%credential, "what was kept of a refresh can't be opened and is set aside; was secrets.key changed?");
-            self.journal.set_aside(entry).await.map_err(|error| CredentialError::Store(error.to_string()))?;
+            tracing::error!(
+                %credential,
+                "an interrupted refresh can't be opened and is set aside; was secrets.key changed?"
+            );
+            self.journal.set_aside(entry).await.map_err(|error| CredentialError::Journal(Arc::new(error)))?;
             return Ok(false);
         };
         let saved = match self.store.save_refreshed(&kept, now).await {
@@ -349,23 +381,23 @@ impl CredentialManager {
         };
         self.journal.forget(entry).await;
         if saved {
-            tracing::warn!(platform = %kept.platform, %credential, "a refresh that was cut off was completed");
+            tracing::warn!(platform = %kept.platform, %credential, "an interrupted refresh was completed");
         }
         Ok(saved)
     }
 
-    /// Waits for refreshes under way, but no longer than this.
-    pub(in crate::pipeline) async fn settle(&self, within: Duration) {
+    /// Waits for running refreshes, but not longer than `within`.
+    pub(super) async fn settle(&self, within: Duration) {
         let until = Instant::now() + within;
         let mut under_way: JoinSet<()> =
             std::mem::take(&mut *self.refreshes.lock().unwrap_or_else(PoisonError::into_inner));
         while let Ok(Some(_)) = tokio::time::timeout_at(until, under_way.join_next()).await {}
-        // What is left goes on as long as the process does; the journal has what matters.
+        // The rest continue while the process lives; their results are in the journal.
         under_way.detach_all();
     }
 }
 
-/// Whether a refusal is the last word, once nothing of the credential works any more.
+/// Whether a refusal is final once no part of the credential works any more.
 fn is_final(error: &TokenError, meaning: &CredentialError, credential: &SealedCredential) -> bool {
     match credential.account_id {
         Some(_) => matches!(meaning, CredentialError::Dead(_)),
@@ -389,7 +421,7 @@ mod tests {
     use backline_model::manifest::CredentialKind;
 
     #[test]
-    fn only_an_accounts_own_credential_can_make_its_artist_connect_anew() {
+    fn only_an_accounts_own_credential_can_make_its_artist_connect_again() {
         let errors = [
             (TokenError::Refused("invalid_grant".into()), FailureClass::Reconnect),
             (TokenError::Expired(DateTime::UNIX_EPOCH), FailureClass::Reconnect),
@@ -399,7 +431,7 @@ mod tests {
             (TokenError::Unavailable("HTTP 503".into()), FailureClass::Unavailable),
         ];
         for (error, of_account) in errors {
-            let class = |owner| of_token_error(&error, owner).class();
+            let class = |owner| of_token_error(&error, owner).failure_class();
             assert_eq!(class(Owner::Account), of_account, "{error}");
             assert_ne!(class(Owner::Operator), FailureClass::Reconnect, "{error}");
         }

@@ -1,62 +1,85 @@
-//! Rotation of the key that seals secrets: everything sealed is opened with whichever key it was sealed with and sealed with the new one.
+//! Rotates the key that seals secrets: each secret is opened with the key it was sealed with, and sealed with the new
+//! one.
 //!
-//! It goes on beside collecting. What is inside does not change, so versions stay, and a secret that somebody has saved since it was read is
-//! read again: no refresh is lost. It can end anywhere and be begun again.
+//! Collecting continues meanwhile. The secrets do not change, so versions stay the same, and one that was saved since
+//! it was read is read again: no refresh is lost. The rotation can stop anywhere and be run again.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::credentials::manager::{CredentialError, CredentialManager};
+use crate::pipeline::error::{Classified, ErrorClass};
 use backline_gateway::secrets::{KEY_PREFIX_BYTES, Keyring};
-use backline_store::{SEALED, Sealed, SealedPlace};
+use backline_store::{SEALED, Sealed, SealedPlace, StoreError};
 
-/// Secrets sealed anew in one transaction.
+/// Secrets sealed again in one transaction.
 const PAGE: u32 = 100;
 
-/// What a rotation came to.
+/// The result of a rotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RotationReport {
     /// The id of the key that everything is sealed with now.
     pub key_id: String,
-    /// Secrets sealed anew.
+    /// Secrets sealed with the new key.
     pub resealed: u64,
     /// Secrets that were sealed with this key already.
     pub current: u64,
-    /// Secrets that somebody saved meanwhile, under whichever key that host has.
+    /// Secrets that another host saved meanwhile, with the key it has.
     pub changed: u64,
     /// Secrets that none of the keys opens.
     pub unreadable: u64,
 }
 
-/// With which keys secrets are sealed.
+/// One key, and how many secrets are sealed with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyUse {
-    /// The key's id: it tells nothing of the key.
+    /// The key's id, which reveals nothing about the key.
     pub key_id: String,
-    /// `seals`, `opens`, or `unknown` where it is not configured here.
+    /// `seals`, `opens`, or `unknown` if it is not configured here.
     pub role: &'static str,
     /// Secrets sealed with it, by table.
     pub secrets: BTreeMap<String, u64>,
     /// Fresh tokens sealed with it that this host keeps and the database does not have yet.
     pub kept_tokens: u64,
-    /// Whether it can be taken out of the configuration: it seals nothing, and nothing is sealed with it.
+    /// Whether it can be removed from the configuration: it seals nothing, and no secret is sealed with it.
     pub can_go: bool,
 }
 
-impl Host {
-    /// Seals everything with the key that seals now, or with that of another keyring. `progress` is told how many were looked at.
+/// Why secrets were not sealed again, or not counted.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No key is configured.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
+impl Classified for RotateError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Credential(error) => error.class(),
+        }
+    }
+}
+
+impl CredentialManager {
+    /// Seals everything with the configured sealing key, or with that of another keyring. `progress` gets the number of
+    /// secrets examined.
     ///
     /// # Errors
-    /// When no key is configured or the database fails; what was sealed anew stays so.
+    /// When no key is configured or the database fails. Secrets that were sealed again stay so.
     pub async fn rotate_keys(
         &self,
         keyring: Option<Keyring>,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<RotationReport, HostError> {
+    ) -> Result<RotationReport, RotateError> {
         let keyring = match keyring {
             Some(keyring) => keyring,
-            None => self.keyring()?.as_ref().clone(),
+            None => self.keyring.as_deref().ok_or(CredentialError::NoKey)?.clone(),
         };
         let mut report = RotationReport {
             key_id: keyring.key_ids().into_iter().next().unwrap_or_default(),
@@ -66,7 +89,7 @@ impl Host {
         for place in SEALED {
             let mut after: Option<String> = None;
             loop {
-                let page = self.store().sealed_page(*place, after.as_deref(), PAGE).await?;
+                let page = self.store.sealed_page(*place, after.as_deref(), PAGE).await?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.id.clone());
                 seen += page.len() as u64;
@@ -83,7 +106,7 @@ impl Host {
         keyring: &Keyring,
         page: Vec<Sealed>,
         report: &mut RotationReport,
-    ) -> Result<(), HostError> {
+    ) -> Result<(), RotateError> {
         let mut pairs = Vec::with_capacity(page.len());
         for sealed in page {
             if !keyring.is_outdated(&sealed.bytes) {
@@ -91,39 +114,39 @@ impl Host {
                 continue;
             }
             match keyring.reseal(&sealed.bytes, &place.context(&sealed.id)) {
-                Ok(anew) => pairs.push((sealed, anew)),
+                Ok(resealed) => pairs.push((sealed, resealed)),
                 Err(error) => {
-                    tracing::warn!(table = place.table, id = sealed.id, %error, "a secret can't be sealed anew");
+                    tracing::warn!(table = place.table, id = sealed.id, %error, "a secret can't be sealed again");
                     report.unreadable += 1;
                 }
             }
         }
         if !pairs.is_empty() {
-            let replaced = self.store().reseal(place, &pairs).await?;
+            let replaced = self.store.reseal(place, &pairs).await?;
             report.resealed += replaced;
             report.changed += pairs.len() as u64 - replaced;
         }
         Ok(())
     }
 
-    /// With which keys secrets are sealed, those that are configured first.
+    /// The keys that secrets are sealed with, configured ones first.
     ///
     /// # Errors
     /// When no key is configured or the database fails.
-    pub async fn keys_in_use(&self) -> Result<Vec<KeyUse>, HostError> {
+    pub async fn keys_in_use(&self) -> Result<Vec<KeyUse>, RotateError> {
         let mut uses: Vec<KeyUse> = Vec::new();
-        for (index, key_id) in self.keyring()?.key_ids().into_iter().enumerate() {
+        for (index, key_id) in self.keyring.as_ref().ok_or(CredentialError::NoKey)?.key_ids().into_iter().enumerate() {
             if !uses.iter().any(|known| known.key_id == key_id) {
                 uses.push(KeyUse::new(key_id, if index == 0 { "seals" } else { "opens" }));
             }
         }
         for place in SEALED {
-            for keyed in self.store().sealed_by_prefix(*place, KEY_PREFIX_BYTES).await? {
+            for keyed in self.store.sealed_by_prefix(*place, KEY_PREFIX_BYTES).await? {
                 let found = of(&mut uses, &keyed.prefix);
                 *found.secrets.entry(place.table.to_owned()).or_default() += keyed.count;
             }
         }
-        for entry in self.credentials().journal.entries().await {
+        for entry in self.journal.entries().await {
             if let Some(sealed) = entry.sealed_bytes() {
                 of(&mut uses, &sealed).kept_tokens += 1;
             }
@@ -141,7 +164,7 @@ impl KeyUse {
     }
 }
 
-/// The key that bytes were sealed with, which may be none that is configured here.
+/// The key that bytes were sealed with; it may not be configured here.
 fn of<'a>(uses: &'a mut Vec<KeyUse>, sealed: &[u8]) -> &'a mut KeyUse {
     let key_id = Keyring::key_id_of(sealed).unwrap_or_else(|| "none".to_owned());
     let index = uses.iter().position(|known| known.key_id == key_id).unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! Swapping releases: everything that can fail is done before, on every host, and the swap is one transaction.
+//! Activates releases: everything that can fail is done before, on every host; the swap is one transaction.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,28 +7,30 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::pipeline::service::presence::is_present;
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::context::is_present;
+use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::releases::cache::ReleaseError;
+use crate::pipeline::releases::manager::ReleaseManager;
 use backline_model::{Digest, Release, ReleaseState, SwapCause};
-use backline_store::LoadReport;
+use backline_store::{KnownHost, LoadReport, StoreError};
 
-/// How often it is looked whether the hosts have loaded a release.
+/// How often to check whether the hosts have loaded a release.
 const LOOK: Duration = Duration::from_millis(25);
 
-/// How much longer than somebody waits for it a release stays staged.
+/// How much longer a release stays staged than the caller waits for it.
 const STAGED_AFTER: TimeDelta = TimeDelta::seconds(10);
 
-/// How a release is activated.
+/// Options of an activation.
 #[derive(Clone, Debug)]
 pub struct ActivateOptions {
     /// How long the other hosts may take to load it.
     pub wait: Duration,
-    /// Whether it is activated although a host can't load it or does not answer. Such a host says that it is not ready, and leaves the
-    /// platform's batches to others.
+    /// Whether to activate it even if a host can't load it or does not report. Such a host becomes not ready, and
+    /// leaves the platform's batches to others.
     pub anyway: bool,
-    /// Whether it is activated although it was rolled back before.
+    /// Whether to activate it even if it was rolled back before.
     pub again: bool,
-    /// Why, as it is written down.
+    /// Cause of the swap, for the record.
     pub cause: SwapCause,
 }
 
@@ -38,73 +40,132 @@ impl Default for ActivateOptions {
     }
 }
 
-/// A swap that was made.
+/// A completed swap.
 #[derive(Clone, Debug, Serialize)]
 pub struct Activated {
-    /// What is active now.
+    /// The release that is active now.
     pub release: Digest,
-    /// What was active before; none where nothing was, or the same.
+    /// The release that was active before; none if there was none, or it was the same.
     pub before: Option<Digest>,
-    /// What the hosts made of it before.
+    /// The hosts' reports on loading it.
     pub hosts: Vec<LoadReport>,
 }
 
-impl Host {
-    /// Makes a release its platform's active one, on all hosts at once. Before that it is loaded here and by every host that serves; batches
-    /// under way end with the release they began with.
+/// Why a release was not activated.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivateError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The release can't be used on this host.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// It was rolled back before.
+    #[error(
+        "the release {} was rolled back: {reason}; activate it with --again if you are sure",
+        digest.short()
+    )]
+    Withdrawn {
+        /// Digest of the release.
+        digest: Digest,
+        /// Why it was rolled back.
+        reason: String,
+    },
+    /// A host can't load it.
+    #[error(
+        "the release {} was not activated: {problems}; fix it there, or activate with --anyway and \
+         leave the platform to the other hosts",
+        digest.short()
+    )]
+    NotLoadedEverywhere {
+        /// Digest of the release.
+        digest: Digest,
+        /// The hosts that can't load it, each with the reason.
+        problems: String,
+    },
+    /// A host did not report in time whether it can load the release.
+    #[error(
+        "the release {} was not activated: {hosts} did not report within {waited_s} s; check these \
+         hosts, wait longer with --wait, or activate with --anyway",
+        digest.short()
+    )]
+    HostsSilent {
+        /// Digest of the release.
+        digest: Digest,
+        /// Names of the hosts.
+        hosts: String,
+        /// Time that was waited, in seconds.
+        waited_s: u64,
+    },
+}
+
+impl Classified for ActivateError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Release(error) => error.class(),
+            Self::Withdrawn { .. } | Self::NotLoadedEverywhere { .. } | Self::HostsSilent { .. } => ErrorClass::Refused,
+        }
+    }
+}
+
+impl ReleaseManager {
+    /// Makes a release its platform's active one, on all hosts at once. It is loaded before on this host and on every
+    /// host that serves. Running batches finish with the release they began with.
     ///
     /// # Errors
-    /// When it is not granted, can't be loaded here, or a host can't load it or does not answer: nothing has changed then.
-    pub async fn activate(&self, digest: Digest, options: &ActivateOptions) -> Result<Activated, HostError> {
-        let release = self.store().get_release(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+    /// When it is not granted, can't be loaded here, or a host can't load it or does not report. Nothing has changed
+    /// then.
+    pub async fn activate(&self, digest: Digest, options: &ActivateOptions) -> Result<Activated, ActivateError> {
+        let release = self.store.get_release(digest).await?.ok_or(ReleaseError::Gone { digest })?;
         self.check_state(&release, options).await?;
-        self.releases().prepare(digest).await?;
+        self.cache.prepare(digest).await?;
         if release.active {
             return Ok(Activated { release: digest, before: None, hosts: Vec::new() });
         }
         let hosts = match self.rehearse(&release, options).await {
             Ok(hosts) => hosts,
             Err(error) => {
-                self.store().unstage_release(digest).await?;
+                self.store.unstage_release(digest).await?;
                 return Err(error);
             }
         };
-        let before = self.store().activate(digest, options.cause, self.clock().now()).await?;
+        let before = self.store.activate(digest, options.cause, self.clock.now()).await?;
         Ok(Activated { release: digest, before, hosts })
     }
 
-    async fn check_state(&self, release: &Release, options: &ActivateOptions) -> Result<(), HostError> {
+    async fn check_state(&self, release: &Release, options: &ActivateOptions) -> Result<(), ActivateError> {
         let digest = release.digest;
         match release.state {
             ReleaseState::Granted => Ok(()),
-            ReleaseState::Withdrawn if options.again => Ok(self.store().regrant_release(digest).await?),
-            ReleaseState::Withdrawn => Err(HostError::Withdrawn {
+            ReleaseState::Withdrawn if options.again => Ok(self.store.regrant_release(digest).await?),
+            ReleaseState::Withdrawn => Err(ActivateError::Withdrawn {
                 digest,
                 reason: release.state_reason.clone().unwrap_or_else(|| "it was worse than the one before".to_owned()),
             }),
-            ReleaseState::Removed => Err(HostError::ReleaseGone { digest }),
-            ReleaseState::Waiting | ReleaseState::Revoked => Err(HostError::NotGranted { digest }),
+            ReleaseState::Removed => Err(ReleaseError::Gone { digest }.into()),
+            ReleaseState::Waiting | ReleaseState::Revoked => Err(ReleaseError::NotGranted { digest }.into()),
         }
     }
 
-    /// Has every host that serves load the release, and waits until they all have.
-    async fn rehearse(&self, release: &Release, options: &ActivateOptions) -> Result<Vec<LoadReport>, HostError> {
+    /// Makes every host that serves load the release, and waits for all of them.
+    async fn rehearse(&self, release: &Release, options: &ActivateOptions) -> Result<Vec<LoadReport>, ActivateError> {
         if self.hosts_that_serve().await?.is_empty() {
             return Ok(Vec::new());
         }
         let wait = TimeDelta::from_std(options.wait).unwrap_or(TimeDelta::MAX);
         let until = self
-            .clock()
+            .clock
             .now()
             .checked_add_signed(wait + STAGED_AFTER)
             .unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC);
-        self.store().stage_release(release.digest, until).await?;
+        self.store.stage_release(release.digest, until).await?;
         let give_up_at = Instant::now() + options.wait;
         let mut look = tokio::time::interval(LOOK);
         loop {
             look.tick().await;
-            let reports = self.store().load_reports(release.digest).await?;
-            // One that stopped or died meanwhile is not waited for.
+            let reports = self.store.load_reports(release.digest).await?;
+            // A host that has stopped or died is not waited for.
             let hosts = self.hosts_that_serve().await?;
             let by_host: BTreeMap<&str, &LoadReport> =
                 reports.iter().map(|report| (report.host.as_str(), report)).collect();
@@ -115,13 +176,13 @@ impl Host {
             let silent: Vec<&str> =
                 hosts.iter().map(String::as_str).filter(|host| !by_host.contains_key(host)).collect();
             if !failed.is_empty() && !options.anyway {
-                return Err(HostError::NotLoadedEverywhere { digest: release.digest, problems: failed.join("; ") });
+                return Err(ActivateError::NotLoadedEverywhere { digest: release.digest, problems: failed.join("; ") });
             }
             if silent.is_empty() || (Instant::now() >= give_up_at && options.anyway) {
                 return Ok(reports);
             }
             if Instant::now() >= give_up_at {
-                return Err(HostError::HostsSilent {
+                return Err(ActivateError::HostsSilent {
                     digest: release.digest,
                     hosts: silent.join(", "),
                     waited_s: options.wait.as_secs(),
@@ -130,10 +191,10 @@ impl Host {
         }
     }
 
-    async fn hosts_that_serve(&self) -> Result<Vec<String>, HostError> {
-        let now = self.clock().now();
-        let hosts = self.store().list_hosts(now).await?;
-        let serves = |host: &backline_store::KnownHost| is_present(host, now) && host.state != "stopping";
+    async fn hosts_that_serve(&self) -> Result<Vec<String>, StoreError> {
+        let now = self.clock.now();
+        let hosts = self.store.list_hosts(now).await?;
+        let serves = |host: &KnownHost| is_present(host, now) && host.state != "stopping";
         Ok(hosts.into_iter().filter(serves).map(|host| host.name).collect())
     }
 }

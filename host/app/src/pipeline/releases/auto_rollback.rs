@@ -1,4 +1,4 @@
-//! Whether the releases that collect are worse than those before, and the way back where one is.
+//! Checks whether active releases and canaries are worse than their predecessors, and rolls back those that are.
 
 use std::collections::BTreeSet;
 
@@ -6,65 +6,96 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
 use backline_model::{Digest, MetricName, Platform, Release, ReleaseState, RunId, SwapCause, Tally};
 use backline_rules::rollback_analysis::{self, Regression, Verdict};
-use backline_store::{Canary, Recollection, Rollback, Swap};
+use backline_store::{Canary, Recollection, Rollback, StoreError, Swap};
 
-/// How long batches that were under way when their release was rolled back may take to end on it.
+/// How long batches that were running when their release was rolled back may take to finish with it.
 const DRAIN_GRACE: TimeDelta = TimeDelta::hours(1);
 
-/// How far back is looked for what batches have said since the last look.
+/// How far back to look for tallies that were added since the last check.
 const LOOKBACK: TimeDelta = TimeDelta::hours(1);
 
-/// How many of a platform's swaps are looked through for a release to go back to.
+/// How many of a platform's swaps are searched for a release to return to.
 const SWAPS_MAX: u32 = 100;
 
 /// A release that was rolled back.
 #[derive(Clone, Debug, Serialize)]
 pub struct RolledBack {
-    /// Where.
+    /// Platform of the release.
     pub platform: Platform,
-    /// Which.
+    /// The release that was rolled back.
     pub from: Digest,
-    /// What collects instead.
+    /// The release that collects instead.
     pub to: Digest,
     /// Whether it was a canary.
     pub canary: bool,
-    /// For people.
+    /// Reason, for the operator.
     pub reason: String,
-    /// Accounts that are collected once more.
+    /// Accounts that are collected again.
     pub accounts: u64,
 }
 
-/// What came of judging.
+/// The result of a check.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Judgement {
     /// Releases that were rolled back.
     pub rolled_back: Vec<RolledBack>,
     /// Canaries that became active.
     pub promoted: Vec<Digest>,
-    /// Runs that go on, since some of their accounts are collected once more.
+    /// Runs that continue, because some of their accounts are collected again.
     pub runs: BTreeSet<RunId>,
 }
 
-impl Host {
-    /// Judges every release that was activated lately, and every canary, by what batches have said of them; rolls back what is worse, and
-    /// promotes canaries whose time has come. Does nothing twice, whoever else does the same at the same time.
+/// Why a release was not rolled back.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The platform has no active release.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// No release can take its place.
+    #[error("no release can replace the active one of {platform}: {problem}")]
+    NoPredecessor {
+        /// Platform of the release.
+        platform: Platform,
+        /// What is missing, and what to do.
+        problem: String,
+    },
+}
+
+impl Classified for RollbackError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Lookup(error) => error.class(),
+            Self::NoPredecessor { .. } => ErrorClass::Refused,
+        }
+    }
+}
+
+impl ReleaseManager {
+    /// Checks every recently activated release and every canary against the tallies of their batches; rolls back those
+    /// that are worse, and promotes canaries whose time has come. If several hosts do so at once, each change is made
+    /// once.
     ///
     /// # Errors
-    /// When the database fails. What was rolled back until then stays so.
-    pub async fn judge_releases(&self) -> Result<Judgement, HostError> {
+    /// When the database fails. Rollbacks that were made until then stay.
+    pub async fn judge(&self) -> Result<Judgement, StoreError> {
         let mut judgement = Judgement::default();
-        let releases = self.store().list_releases().await?;
+        let releases = self.store.list_releases().await?;
         for active in releases.iter().filter(|release| release.active) {
             self.judge_active(active, &releases, &mut judgement).await?;
         }
-        for canary in self.store().canaries().await? {
+        for canary in self.store.canaries().await? {
             self.judge_canary(&canary, &releases, &mut judgement).await?;
         }
-        // Read anew: what has just been rolled back may have batches under way too.
-        for release in self.store().list_releases().await? {
+        // Read again: a release that was just rolled back may have running batches too.
+        for release in self.store.list_releases().await? {
             if release.state == ReleaseState::Withdrawn {
                 self.recollect_after(&release, &mut judgement).await?;
             }
@@ -72,42 +103,44 @@ impl Host {
         Ok(judgement)
     }
 
-    /// The same where batches have said anything since the last time, or a canary's time may have come; what is of no use any more is
-    /// removed.
-    pub(in crate::pipeline) async fn judge_news(&self, judged: &mut Option<(u64, i64)>) -> Result<(), HostError> {
-        let now = self.clock().now();
-        let mark = self.store().tallies_mark(now - LOOKBACK).await?;
+    /// The same, if batches have added tallies since the last check, or a canary's time may have come. Removes tallies
+    /// that are not needed any more.
+    pub(in crate::pipeline) async fn judge_news(&self, judged: &mut Option<(u64, i64)>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mark = self.store.tallies_mark(now - LOOKBACK).await?;
         let is_due = |canary: &Canary| canary.promote_at.is_some_and(|at| at <= now);
-        if *judged == Some(mark) && !self.store().canaries().await?.iter().any(is_due) {
+        if *judged == Some(mark) && !self.store.canaries().await?.iter().any(is_due) {
             return Ok(());
         }
-        self.judge_releases().await?;
+        self.judge().await?;
         *judged = Some(mark);
-        let rule = &self.config().rollback;
+        let rule = &self.config.rollback;
         let kept = TimeDelta::days(rule.history_days.into()) + TimeDelta::hours(rule.watch_hours.into());
-        self.store().trim_tallies(now - kept).await?;
+        self.store.trim_tallies(now - kept).await?;
         Ok(())
     }
 
-    /// Takes a platform's active release back by hand: the one before collects again, and what failed is collected once more.
+    /// Rolls back a platform's active release by hand: the one before collects again, and accounts that failed are
+    /// collected again.
     ///
     /// # Errors
-    /// [`HostError::NoConnector`] where none is active, [`HostError::NoPredecessor`] where there is none to go back to.
-    pub async fn roll_back(&self, platform: &Platform, reason: &str) -> Result<RolledBack, HostError> {
+    /// [`LookupError::NoConnector`] when no release is active, [`RollbackError::NoPredecessor`] when there is none to
+    /// return to.
+    pub async fn roll_back(&self, platform: &Platform, reason: &str) -> Result<RolledBack, RollbackError> {
         let active = self.active(platform).await?;
-        let releases = self.store().list_releases().await?;
-        let swaps = self.store().swaps(Some(platform), SWAPS_MAX).await?;
+        let releases = self.store.list_releases().await?;
+        let swaps = self.store.swaps(Some(platform), SWAPS_MAX).await?;
         let Some(to) = predecessor(&active, &swaps, &releases) else {
-            let problem =
-                "no other release that was active before is still granted; `backline plugins list` shows what there is";
-            return Err(HostError::NoPredecessor { platform: platform.clone(), problem: problem.to_owned() });
+            let problem = "no other release that was active before is still granted; `backline plugins list` shows the \
+                           installed ones";
+            return Err(RollbackError::NoPredecessor { platform: platform.clone(), problem: problem.to_owned() });
         };
         let mut judgement = Judgement::default();
         self.take_back(&active, to, false, reason, &[], &mut judgement).await?;
         let rolled_back = judgement.rolled_back.pop();
-        rolled_back.ok_or_else(|| HostError::NoPredecessor {
+        rolled_back.ok_or_else(|| RollbackError::NoPredecessor {
             platform: platform.clone(),
-            problem: "another release has just become active; look again and repeat".to_owned(),
+            problem: "another release has just become active; check and repeat".to_owned(),
         })
     }
 
@@ -116,16 +149,16 @@ impl Host {
         active: &Release,
         releases: &[Release],
         judgement: &mut Judgement,
-    ) -> Result<(), HostError> {
-        let (rule, now) = (&self.config().rollback, self.clock().now());
-        let swaps = self.store().swaps(Some(active.platform()), SWAPS_MAX).await?;
+    ) -> Result<(), StoreError> {
+        let (rule, now) = (&self.config.rollback, self.clock.now());
+        let swaps = self.store.swaps(Some(active.platform()), SWAPS_MAX).await?;
         let Some(latest) = swaps.first().filter(|swap| swap.release == Some(active.digest)) else { return Ok(()) };
         let is_watched = now - latest.at <= TimeDelta::hours(rule.watch_hours.into());
-        // What was gone back to is not left again by itself.
+        // A release that a rollback returned to is not rolled back automatically.
         if latest.cause == SwapCause::RolledBack || !is_watched {
             return Ok(());
         }
-        let new = self.store().release_tally(active.digest, latest.at, None).await?;
+        let new = self.store.release_tally(active.digest, latest.at, None).await?;
         let old = predecessor(active, &swaps, releases);
         let record = match old {
             Some(old) => self.record(old.digest, latest.at).await?,
@@ -138,11 +171,15 @@ impl Host {
         let reason = told(&complaints);
         match old {
             Some(old) if rule.enabled => self.take_back(active, old, false, &reason, &complaints, judgement).await,
-            // Said once: with the next batches the numbers are others, and the news is the same.
+            // Recorded once: the numbers change with each batch, the problem stays the same.
             _ if active.state_reason.is_some() => Ok(()),
             _ => {
-                tracing::warn!(platform = %active.platform(), reason, "the active release does badly, and is not rolled back");
-                Ok(self.store().note_release(active.digest, &reason).await?)
+                tracing::warn!(
+                    platform = %active.platform(),
+                    reason,
+                    "the active release is worse than the one before, and is not rolled back"
+                );
+                Ok(self.store.note_release(active.digest, &reason).await?)
             }
         }
     }
@@ -152,21 +189,25 @@ impl Host {
         canary: &Canary,
         releases: &[Release],
         judgement: &mut Judgement,
-    ) -> Result<(), HostError> {
-        let (rule, now) = (&self.config().rollback, self.clock().now());
+    ) -> Result<(), StoreError> {
+        let (rule, now) = (&self.config.rollback, self.clock.now());
         let find = |digest: Digest| releases.iter().find(|release| release.digest == digest);
         let active = releases.iter().find(|release| release.active && *release.platform() == canary.platform);
         let (Some(release), Some(active)) = (find(canary.release), active) else { return Ok(()) };
-        let new = self.store().release_tally(canary.release, canary.started_at, None).await?;
-        // The other accounts at the same time: what the platform does to both is no difference.
-        let old = self.store().release_tally(active.digest, canary.started_at, None).await?;
+        let new = self.store.release_tally(canary.release, canary.started_at, None).await?;
+        // The other accounts in the same period: a problem of the platform affects both.
+        let old = self.store.release_tally(active.digest, canary.started_at, None).await?;
         match rollback_analysis::judge(&new, &old, &declared_by_both(release, active), rule) {
             Verdict::Worse(complaints) if rule.enabled => {
                 self.take_back(release, active, true, &told(&complaints), &complaints, judgement).await
             }
             Verdict::NotWorse if canary.promote_at.is_some_and(|at| at <= now) => {
-                self.store().activate(canary.release, SwapCause::Promoted, now).await?;
-                tracing::info!(platform = %canary.platform, release = %canary.release, "a canary did well and is active now");
+                self.store.activate(canary.release, SwapCause::Promoted, now).await?;
+                tracing::info!(
+                    platform = %canary.platform,
+                    release = %canary.release,
+                    "a canary passed and is active now"
+                );
                 judgement.promoted.push(canary.release);
                 Ok(())
             }
@@ -174,10 +215,10 @@ impl Host {
         }
     }
 
-    /// What is on record of a release up to the time when another took its place.
-    async fn record(&self, release: Digest, until: DateTime<Utc>) -> Result<Tally, HostError> {
-        let since = until - TimeDelta::days(self.config().rollback.history_days.into());
-        Ok(self.store().release_tally(release, since, Some(until)).await?)
+    /// The tally of a release up to the time when another replaced it.
+    async fn record(&self, release: Digest, until: DateTime<Utc>) -> Result<Tally, StoreError> {
+        let since = until - TimeDelta::days(self.config.rollback.history_days.into());
+        self.store.release_tally(release, since, Some(until)).await
     }
 
     async fn take_back(
@@ -188,14 +229,16 @@ impl Host {
         reason: &str,
         complaints: &[Regression],
         judgement: &mut Judgement,
-    ) -> Result<(), HostError> {
+    ) -> Result<(), StoreError> {
         let rollback = Rollback { complaints: json!(complaints), ..way_back(from, to, reason) };
-        let weights = &self.config().collection.tenant_weights;
-        // None: another host has done it.
-        let Some(mended) = self.store().roll_back(&rollback, weights, self.clock().now()).await? else { return Ok(()) };
-        let (platform, accounts) = (from.platform().clone(), mended.accounts);
+        let weights = &self.config.collection.tenant_weights;
+        // None if another host has done it.
+        let Some(recollected) = self.store.roll_back(&rollback, weights, self.clock.now()).await? else {
+            return Ok(());
+        };
+        let (platform, accounts) = (from.platform().clone(), recollected.accounts);
         tracing::error!(%platform, from = %from.digest, to = %to.digest, accounts, reason, "a release was rolled back");
-        judgement.runs.extend(mended.runs);
+        judgement.runs.extend(recollected.runs);
         judgement.rolled_back.push(RolledBack {
             platform,
             from: from.digest,
@@ -207,15 +250,19 @@ impl Host {
         Ok(())
     }
 
-    /// Batches that were under way when their release was rolled back have ended on it since.
-    async fn recollect_after(&self, withdrawn: &Release, judgement: &mut Judgement) -> Result<(), HostError> {
-        let Some(active) = self.store().active_release(withdrawn.platform()).await? else { return Ok(()) };
-        let (now, weights) = (self.clock().now(), &self.config().collection.tenant_weights);
+    /// Batches that were running when their release was rolled back have finished with it since.
+    async fn recollect_after(&self, withdrawn: &Release, judgement: &mut Judgement) -> Result<(), StoreError> {
+        let Some(active) = self.store.active_release(withdrawn.platform()).await? else { return Ok(()) };
+        let (now, weights) = (self.clock.now(), &self.config.collection.tenant_weights);
         let rollback = way_back(withdrawn, &active, "");
         let Recollection { accounts, runs } =
-            self.store().recollect_after(&rollback, now - DRAIN_GRACE, weights, now).await?;
+            self.store.recollect_after(&rollback, now - DRAIN_GRACE, weights, now).await?;
         if accounts > 0 {
-            tracing::info!(platform = %active.platform(), accounts, "what failed last under a release rolled back is collected again");
+            tracing::info!(
+                platform = %active.platform(),
+                accounts,
+                "accounts that failed with a rolled-back release are collected again"
+            );
         }
         judgement.runs.extend(runs);
         Ok(())
@@ -233,7 +280,7 @@ fn way_back<'a>(from: &'a Release, to: &Release, reason: &'a str) -> Rollback<'a
     }
 }
 
-/// The latest release that was active before this one and may be active again.
+/// The latest release that was active before this one and may become active again.
 fn predecessor<'a>(active: &Release, swaps: &[Swap], releases: &'a [Release]) -> Option<&'a Release> {
     swaps.iter().filter_map(|swap| swap.before).find_map(|before| {
         let may_be = |release: &&Release| release.digest == before && release.state == ReleaseState::Granted;
@@ -241,7 +288,7 @@ fn predecessor<'a>(active: &Release, swaps: &[Swap], releases: &'a [Release]) ->
     })
 }
 
-/// Metrics that both releases declare. One that the newer drops was dropped in sight of the operator: `plugins diff` names it.
+/// Metrics that both releases declare. The operator saw which ones the newer drops: `plugins diff` names them.
 fn declared_by_both(new: &Release, old: &Release) -> Vec<MetricName> {
     let names = new.manifest.metrics.iter().map(|metric| &metric.name);
     names.filter(|name| old.manifest.metric(name.as_str()).is_some()).cloned().collect()

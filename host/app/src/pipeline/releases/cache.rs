@@ -1,35 +1,65 @@
-//! Releases on their way from the database to the sandbox: each is compiled once, kept while it is in use, and freed afterwards.
+//! Releases between the database and the sandbox: each is compiled once, kept while it is in use, and freed afterwards.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::error::{Classified, ErrorClass};
 use crate::telemetry::Telemetry;
 use backline_model::{Digest, Grant, Manifest, Platform, Release, ReleaseState};
-use backline_sandbox::{Connector, Sandbox};
-use backline_store::Store;
+use backline_sandbox::{CompiledRecord, Connector, LoadError, Sandbox};
+use backline_store::{Store, StoreError};
 
-/// Fewer characters of a digest name no release.
-const DIGEST_TEXT_MIN: usize = 6;
+/// Why a release can't be used on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The component can't be compiled or linked.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The operator has not granted the release, or has revoked its grant.
+    #[error("the release {} is not granted; `backline plugins grant` grants it", digest.short())]
+    NotGranted {
+        /// Digest of the release.
+        digest: Digest,
+    },
+    /// The release was removed.
+    #[error("the release {digest} is not in the database any more; install it again")]
+    Gone {
+        /// Digest of the release.
+        digest: Digest,
+    },
+}
 
-/// A release that is ready to run, and what it may do at this moment.
+impl Classified for ReleaseError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Load(LoadError::Compiler { .. }) => ErrorClass::Unavailable,
+            Self::Load(_) | Self::NotGranted { .. } | Self::Gone { .. } => ErrorClass::Refused,
+        }
+    }
+}
+
+/// A release that is ready to run, and its present grant.
 #[derive(Clone)]
-pub struct LoadedRelease {
-    /// Its bytes, compiled and linked.
+pub(in crate::pipeline) struct LoadedRelease {
+    /// The component, compiled and linked.
     pub connector: Arc<Connector>,
-    /// What it says of itself.
+    /// The component's manifest.
     pub manifest: Arc<Manifest>,
     /// What the operator allows it now.
     pub grant: Arc<Grant>,
-    /// Its digest.
+    /// Digest of the component.
     pub digest: Digest,
-    /// The contract version it speaks.
+    /// Version of the WIT contract.
     pub wit_version: String,
 }
 
-/// What of a release never changes.
+/// The parts of a release that never change.
 #[derive(Clone)]
 struct Ready {
     connector: Arc<Connector>,
@@ -37,9 +67,10 @@ struct Ready {
     wit_version: String,
 }
 
-/// Loads releases, each once, and lets go of those that are not needed. One that is let go is freed when its last batch has ended.
+/// Loads each release once, and drops those that are not needed. A dropped release is freed when its last batch has
+/// ended. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct ReleaseCache {
+pub(in crate::pipeline) struct ReleaseCache {
     store: Store,
     sandbox: Sandbox,
     telemetry: Telemetry,
@@ -48,25 +79,30 @@ pub(crate) struct ReleaseCache {
 
 #[derive(Default)]
 struct Places {
-    /// Filled once each: the first batches of a release all wait for one compilation instead of starting their own, and those of other
-    /// releases wait for nothing.
+    /// Each is filled once: all first batches of a release wait for one compilation, and batches of other releases do
+    /// not wait.
     ready: HashMap<Digest, Arc<OnceCell<Ready>>>,
     blocked: BTreeSet<Platform>,
 }
 
 impl ReleaseCache {
-    /// An empty shelf.
-    pub(crate) fn new(store: Store, sandbox: Sandbox, telemetry: Telemetry) -> Self {
+    /// An empty cache.
+    pub(in crate::pipeline) fn new(store: Store, sandbox: Sandbox, telemetry: Telemetry) -> Self {
         Self { store, sandbox, telemetry, places: Arc::default() }
     }
 
-    /// Compiles and links a component, without keeping it: what installing needs to know before it changes anything.
+    /// Compiles and links a component without keeping it: an installation checks it before it changes anything.
     ///
     /// # Errors
-    /// [`HostError::Load`] when the component can't be compiled or linked, [`HostError::Store`] when the database fails.
-    pub(crate) async fn load(&self, component: &[u8], digest: Digest) -> Result<Arc<Connector>, HostError> {
+    /// [`ReleaseError::Load`] when the component can't be compiled or linked, [`ReleaseError::Store`] when the database
+    /// fails.
+    pub(in crate::pipeline) async fn load(
+        &self,
+        component: &[u8],
+        digest: Digest,
+    ) -> Result<Arc<Connector>, ReleaseError> {
         let key = self.sandbox.cache_key(&digest);
-        let known = self.store.compiled(&key).await?.map(|compiled| backline_sandbox::CompiledRecord { key, compiled });
+        let known = self.store.compiled(&key).await?.map(|compiled| CompiledRecord { key, compiled });
         let (connector, record) = self.sandbox.load(component, digest, known.as_ref()).await?;
         if known.as_ref() != Some(&record) {
             self.store.save_compiled(&record.key, record.compiled).await?;
@@ -74,94 +110,69 @@ impl ReleaseCache {
         Ok(connector)
     }
 
-    /// A release that a batch was leased with. Its grant is read anew each time: what the operator takes back is gone with the next batch.
+    /// The release of a leased batch. Its grant is read each time, so that a revocation applies to the next batch.
     ///
     /// # Errors
-    /// [`HostError::NotGranted`] when it may do nothing any more, [`HostError::ReleaseGone`] when the database has it no longer, and those of [`prepare`](Self::prepare).
-    pub(crate) async fn get(&self, digest: Digest) -> Result<LoadedRelease, HostError> {
+    /// [`ReleaseError::NotGranted`] when it is not granted any more, [`ReleaseError::Gone`] when it was removed, and
+    /// those of [`prepare`](Self::prepare).
+    pub(in crate::pipeline) async fn get(&self, digest: Digest) -> Result<LoadedRelease, ReleaseError> {
         let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
-        let (state, grant) = self.store.current_grant(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+        let (state, grant) = self.store.current_grant(digest).await?.ok_or(ReleaseError::Gone { digest })?;
         if state != ReleaseState::Granted {
-            return Err(HostError::NotGranted { digest });
+            return Err(ReleaseError::NotGranted { digest });
         }
         Ok(LoadedRelease { connector, manifest, grant: Arc::new(grant), digest, wit_version })
     }
 
-    /// A release as it is, whatever it may do: what trying it without letting it send anything needs.
+    /// A release whatever its grant: enough to try it without sending anything.
     ///
     /// # Errors
     /// Those of [`prepare`](Self::prepare).
-    pub(crate) async fn get_ungranted(&self, digest: Digest) -> Result<LoadedRelease, HostError> {
+    pub(in crate::pipeline) async fn get_ungranted(&self, digest: Digest) -> Result<LoadedRelease, ReleaseError> {
         let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
-        let (_, grant) = self.store.current_grant(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+        let (_, grant) = self.store.current_grant(digest).await?.ok_or(ReleaseError::Gone { digest })?;
         Ok(LoadedRelease { connector, manifest, grant: Arc::new(grant), digest, wit_version })
     }
 
-    /// Makes a release ready to run, whatever it may do.
+    /// Makes a release ready to run, whatever its grant.
     ///
     /// # Errors
-    /// [`HostError::ReleaseGone`] when the database has it no longer, and those of [`load`](Self::load).
-    pub(crate) async fn prepare(&self, digest: Digest) -> Result<(), HostError> {
+    /// [`ReleaseError::Gone`] when it was removed, and those of [`load`](Self::load).
+    pub(in crate::pipeline) async fn prepare(&self, digest: Digest) -> Result<(), ReleaseError> {
         self.ready(digest).await.map(|_| ())
     }
 
-    async fn ready(&self, digest: Digest) -> Result<Ready, HostError> {
+    async fn ready(&self, digest: Digest) -> Result<Ready, ReleaseError> {
         let place = Arc::clone(self.places().ready.entry(digest).or_default());
         place.get_or_try_init(|| self.make_ready(digest)).await.cloned()
     }
 
-    async fn make_ready(&self, digest: Digest) -> Result<Ready, HostError> {
-        let release: Release = self.store.get_release(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
-        let component = self.store.component(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+    async fn make_ready(&self, digest: Digest) -> Result<Ready, ReleaseError> {
+        let release: Release = self.store.get_release(digest).await?.ok_or(ReleaseError::Gone { digest })?;
+        let component = self.store.component(digest).await?.ok_or(ReleaseError::Gone { digest })?;
         let connector = self.load(&component, digest).await?;
-        // Whatever can be collected has a label of its own before anything is counted for it.
+        // A platform needs its own label before anything is counted for it.
         self.telemetry.register_platform(release.platform());
         Ok(Ready { connector, manifest: Arc::new(release.manifest), wit_version: release.wit_version })
     }
 
-    /// Lets go of every other release.
-    pub(crate) fn keep_only(&self, digests: &BTreeSet<Digest>) {
+    /// Drops all other releases.
+    pub(in crate::pipeline) fn keep_only(&self, digests: &BTreeSet<Digest>) {
         self.places().ready.retain(|digest, _| digests.contains(digest));
         self.telemetry.connectors_loaded(self.sandbox.connectors());
     }
 
-    /// Platforms whose releases can't be loaded here, instead of those known before: other hosts may collect them.
-    pub(crate) fn block(&self, platforms: BTreeSet<Platform>) {
+    /// Replaces the set of platforms whose releases can't be loaded here; other hosts may collect them.
+    pub(in crate::pipeline) fn block(&self, platforms: BTreeSet<Platform>) {
         self.places().blocked = platforms;
     }
 
     /// Whether a platform's releases can't be loaded here.
-    pub(crate) fn is_blocked(&self, platform: &Platform) -> bool {
+    pub(in crate::pipeline) fn is_blocked(&self, platform: &Platform) -> bool {
         self.places().blocked.contains(platform)
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Host {
-    /// A release by its connector's name and its version, or the beginning of its digest; without a version the highest one that is there.
-    ///
-    /// # Errors
-    /// [`HostError::NoRelease`] says what there is.
-    pub async fn release_named(&self, name: &str, version: Option<&str>) -> Result<Release, HostError> {
-        let mut releases = self.store().list_releases().await?;
-        releases.retain(|release| release.manifest.connector.name == name && release.state != ReleaseState::Removed);
-        let is_meant = |release: &Release| {
-            version.is_none_or(|version| {
-                release.manifest.connector.version.to_string() == version
-                    || (version.len() >= DIGEST_TEXT_MIN && release.digest.to_string().starts_with(version))
-            })
-        };
-        let versions: Vec<String> =
-            releases.iter().map(|release| format!("{name} {}", release.manifest.connector.version)).collect();
-        let found = releases.into_iter().filter(is_meant);
-        found.max_by(|a, b| a.manifest.connector.version.cmp(&b.manifest.connector.version)).ok_or_else(|| {
-            HostError::NoRelease {
-                wanted: version.map_or(name.to_owned(), |version| format!("{name} {version}")),
-                known: if versions.is_empty() { "none of that name".to_owned() } else { versions.join(", ") },
-            }
-        })
     }
 }

@@ -1,25 +1,27 @@
-//! In development: what an author builds into a folder is collected with as soon as it is there.
+//! For development: a component that appears in a folder is installed and collects at once.
 //!
-//! The folder is looked at in intervals, which works on every file system; a file counts once it has not changed for a whole interval, so that
-//! none is taken up half-written.
+//! The folder is read at intervals, which works on every file system. A file counts once it has not changed for a whole
+//! interval, so that a partly written file is not installed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::pipeline::context::ServiceContext;
 use crate::pipeline::releases::install::{Approve, InstallOptions};
-use crate::pipeline::service::ServiceContext;
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::releases::manager::ReleaseManager;
 use backline_model::{Digest, ReleaseState};
+use backline_store::StoreError;
 
-/// How often the folder is looked at.
+/// How often the folder is read.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What tells a file from the one it was before, without reading it.
+/// Modification time and size: they show that a file has changed without reading it.
 type Mark = (SystemTime, u64);
 
-/// Installs and activates whatever appears or changes, until the service stops. What is wrong with a file is logged; the release before goes on.
-pub(crate) async fn serve(context: ServiceContext, folder: PathBuf) {
+/// Installs and activates components that appear or change, until the service stops. Problems with a file are logged,
+/// and the previous release stays active.
+pub(in crate::pipeline) async fn serve(context: ServiceContext<ReleaseManager>, folder: PathBuf) {
     let mut seen: BTreeMap<PathBuf, Mark> = BTreeMap::new();
     let mut taken: BTreeMap<PathBuf, Mark> = BTreeMap::new();
     while !context.stop.is_cancelled() {
@@ -28,7 +30,7 @@ pub(crate) async fn serve(context: ServiceContext, folder: PathBuf) {
                 for (path, mark) in &marks {
                     if seen.get(path) == Some(mark) && taken.get(path) != Some(mark) {
                         taken.insert(path.clone(), *mark);
-                        context.stop.run_until_cancelled(take_up(&context.host(), path)).await;
+                        context.stop.run_until_cancelled(take_up(&context.current(), path)).await;
                     }
                 }
                 seen = marks;
@@ -46,7 +48,7 @@ async fn marks_in(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Mark>> {
     while let Some(entry) = entries.next_entry().await? {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "wasm")
-            // One that was removed meanwhile is none.
+            // The file may have been removed meanwhile.
             && let Ok(data) = entry.metadata().await
         {
             marks.insert(path, (data.modified()?, data.len()));
@@ -55,28 +57,28 @@ async fn marks_in(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Mark>> {
     Ok(marks)
 }
 
-async fn take_up(host: &Host, path: &Path) {
+async fn take_up(releases: &ReleaseManager, path: &Path) {
     let shown = path.display();
-    match install(host, path).await {
+    match install(releases, path).await {
         Ok(Some((name, version, digest))) => {
             tracing::info!(file = %shown, name, version, digest = digest.short(), "collecting with it now");
         }
         Ok(None) => tracing::debug!(file = %shown, "it is active already"),
         Err(error) => {
             let error: &dyn std::error::Error = &*error;
-            tracing::error!(file = %shown, error, "not taken up; the release before goes on");
+            tracing::error!(file = %shown, error, "not installed; the previous release stays active");
         }
     }
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Makes a file's component the active one; none where it was. Builds of the same file that are active no longer are removed: an author makes
-/// one a minute.
-async fn install(host: &Host, path: &Path) -> Result<Option<(String, String, Digest)>, AnyError> {
+/// Activates a file's component; none if it is active already. Older builds of the same file are removed: an author
+/// makes one a minute.
+async fn install(releases: &ReleaseManager, path: &Path) -> Result<Option<(String, String, Digest)>, AnyError> {
     let component = tokio::fs::read(path).await?;
     let source = path.display().to_string();
-    let before = host.store().get_release(Digest::of(&component)).await?;
+    let before = releases.store.get_release(Digest::of(&component)).await?;
     if before.is_some_and(|release| release.active) {
         return Ok(None);
     }
@@ -87,16 +89,16 @@ async fn install(host: &Host, path: &Path) -> Result<Option<(String, String, Dig
         source: source.clone(),
         ..InstallOptions::default()
     };
-    let release = host.install_release(&component, &options).await?.release;
-    remove_builds(host, &source).await?;
+    let release = releases.install(&component, &options).await?.release;
+    remove_builds(releases, &source).await?;
     let connector = release.manifest.connector;
     Ok(Some((connector.name, connector.version.to_string(), release.digest)))
 }
 
-async fn remove_builds(host: &Host, source: &str) -> Result<(), HostError> {
-    for release in host.store().list_releases().await? {
+async fn remove_builds(releases: &ReleaseManager, source: &str) -> Result<(), StoreError> {
+    for release in releases.store.list_releases().await? {
         if release.source == source && !release.active && release.state != ReleaseState::Removed {
-            host.store().remove_release(release.digest, "a later build took its place", host.clock().now()).await?;
+            releases.store.remove_release(release.digest, "a later build took its place", releases.clock.now()).await?;
         }
     }
     Ok(())

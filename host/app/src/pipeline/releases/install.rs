@@ -1,4 +1,5 @@
-//! Installing connectors: everything that can fail is tried before anything is changed, and nothing asks for more than was granted unnoticed.
+//! Installs connectors: everything that can fail is tried before anything is changed, and nothing beyond the grant goes
+//! unnoticed.
 //!
 //! inspect → load → versions → permissions → save → activate.
 
@@ -6,38 +7,44 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::pipeline::{ActivateOptions, Host, HostError};
-use backline_component::{Inspection, inspect};
-use backline_model::{Difference, Digest, Grant, Manifest, OriginPattern, Permissions, Release, ReleaseState};
+use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::releases::activate::{ActivateError, ActivateOptions};
+use crate::pipeline::releases::cache::ReleaseError;
+use crate::pipeline::releases::manager::ReleaseManager;
+use backline_component::{InspectError, Inspection, inspect};
+use backline_model::{
+    Difference, Digest, Grant, Manifest, OriginPattern, Permissions, Platform, Release, ReleaseState,
+};
+use backline_store::StoreError;
 
-/// What of a connector's wishes the operator has agreed to.
+/// What the operator agrees to of what a connector asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Approve {
-    /// All of them: `--yes`, or an answer at the terminal.
+    /// Everything: `--yes`, or an answer at the terminal.
     All,
-    /// What lies within this grant: `--grant-file`. Its limits of budgets are the operator's own.
+    /// What is within this grant: `--grant-file`. Its budget limits are the operator's own.
     Only(Grant),
-    /// Nothing beyond what the connector has been granted already.
+    /// Nothing beyond what is already granted to the connector.
     #[default]
     Nothing,
 }
 
-/// How a component is installed.
+/// Options of an installation.
 #[derive(Clone, Debug)]
 pub struct InstallOptions {
-    /// What the operator has agreed to.
+    /// What the operator agrees to.
     pub approve: Approve,
     /// Whether a version below the active one may be installed.
     pub allow_downgrade: bool,
     /// Whether it is activated as soon as it is granted.
     pub activate: bool,
-    /// Whether the same version may come with other bytes: while a connector is being written.
+    /// Whether the same version may have other bytes, as while a connector is being written.
     pub replace_same_version: bool,
     /// Units per window in place of the manifest's, by budget name.
     pub budgets: BTreeMap<String, u64>,
-    /// Where it came from: a path, a URL or an OCI reference.
+    /// Source of the component: a path, a URL or an OCI reference.
     pub source: String,
-    /// The name of the operator's key that vouches for it.
+    /// Name of the trusted key that signed it.
     pub signed_by: Option<String>,
 }
 
@@ -55,41 +62,43 @@ impl Default for InstallOptions {
     }
 }
 
-/// How an installation or an approval ended.
+/// The result of an installation or an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// Its platform is collected with it.
+    /// The release is active.
     Activated,
-    /// It may be activated.
+    /// The release is granted and may be activated.
     Granted,
-    /// It asks for more than is granted, and waits for the operator.
+    /// The release asks for more than is granted, and waits for the operator.
     Waiting,
-    /// The same bytes were installed before, and the operator took their grant back or they were rolled back: installing brings nothing back.
+    /// The same bytes were installed before, and were revoked or rolled back since. Installing them again does not undo
+    /// that.
     Refused,
 }
 
 /// A release after an installation or an approval.
 #[derive(Clone, Debug)]
 pub struct Installed {
-    /// As it is now.
+    /// The release as it is now.
     pub release: Release,
-    /// What it asks for, compared with what was granted before or, where a grant was given, with that.
+    /// What it asks for, compared with the earlier grant, or with the grant that was given.
     pub difference: Difference,
-    /// How it ended.
+    /// How the operation ended.
     pub ended: Ended,
 }
 
-/// What installing a component would mean, found out without changing anything.
+/// What installing a component would mean. Nothing is changed to find out.
 #[derive(Clone, Debug)]
 pub struct Proposal {
-    /// The component.
+    /// The inspected component.
     pub inspection: Inspection,
-    /// The release whose grant counts for it; none where nothing of the name is granted, so that everything is new.
+    /// The release whose grant applies to it; none if nothing is granted to a connector of this name, so that
+    /// everything is new.
     pub before: Option<Release>,
     /// What it asks for, compared with that grant.
     pub difference: Difference,
-    /// The same bytes, where they are installed.
+    /// The installed release of the same bytes.
     pub installed: Option<Release>,
 }
 
@@ -106,18 +115,18 @@ impl Proposal {
     }
 }
 
-/// What a release would change.
+/// A release compared with the one whose grant applies.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// The release it was compared with; none where nothing of the connector is granted.
+    /// The release it was compared with; none if nothing is granted to the connector.
     pub against: Option<Release>,
-    /// What it asks for, compared with that one's grant.
+    /// What it asks for, compared with that release's grant.
     pub permissions: Difference,
-    /// What it reports, compared with that one.
+    /// Its metrics, compared with that release's.
     pub metrics: CatalogueDifference,
 }
 
-/// Metrics that another release reports, and those that it reports no more; one that is defined otherwise is in both.
+/// Metrics that only one of two releases reports. One that is defined differently is in both lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CatalogueDifference {
     /// Reported only by the new one.
@@ -126,54 +135,119 @@ pub struct CatalogueDifference {
     pub removed: Vec<String>,
 }
 
-/// What of a grant is taken back.
+/// The part of a grant to revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoke {
-    /// All of it: the connector may do nothing any more.
+    /// All of it: the connector may not do anything any more.
     All,
-    /// Requests to what lies within a pattern.
+    /// Requests to origins within a pattern.
     Host(OriginPattern),
     /// The use of a secret.
     Slot(String),
 }
 
-impl Host {
-    /// Installs a component with a grant of all it asks for and makes it the platform's active release, whatever version that is.
-    ///
-    /// The caller has shown the operator what it asks for. The same bytes installed twice change nothing.
-    ///
-    /// # Errors
-    /// As [`Host::install_release`].
-    pub async fn install(&self, component: &[u8]) -> Result<Release, HostError> {
-        self.install_with(component, &BTreeMap::new()).await
-    }
+/// Why a component was not installed, or a release not approved.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The file is not a connector.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// The release can't be used on this host.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The same version is installed with other bytes.
+    #[error(
+        "{name} {version} is already installed with another digest ({installed}); raise the version in connector.toml"
+    )]
+    SameVersion {
+        /// Name of the connector.
+        name: String,
+        /// Version that is installed twice.
+        version: String,
+        /// Digest of the installed release.
+        installed: Digest,
+    },
+    /// The version is lower than the active one.
+    #[error(
+        "{name} {version} is below {active}, which is active; to go back, `backline plugins rollback` activates the \
+         release before, or install it with --allow-downgrade"
+    )]
+    Downgrade {
+        /// Name of the connector.
+        name: String,
+        /// Version of the component.
+        version: String,
+        /// Version that is active.
+        active: String,
+    },
+    /// The manifest has no such budget.
+    #[error("the connector of {platform} has no budget '{budget}'; it has: {known}")]
+    NoBudget {
+        /// Platform of the connector.
+        platform: Platform,
+        /// Budget that was asked for.
+        budget: String,
+        /// Budgets of the manifest, for the message.
+        known: String,
+    },
+    /// The release is installed and granted, but could not be activated.
+    #[error("it is installed and granted, but was not activated")]
+    Activate(#[from] ActivateError),
+}
 
-    /// The same, with limits of budgets in place of the manifest's. Those of the release that was active before go on where nothing
-    /// else is said.
-    ///
-    /// # Errors
-    /// As [`Host::install_release`].
-    pub async fn install_with(&self, component: &[u8], budgets: &BTreeMap<String, u64>) -> Result<Release, HostError> {
-        let options = InstallOptions {
-            approve: Approve::All,
-            allow_downgrade: true,
-            budgets: budgets.clone(),
-            ..InstallOptions::default()
-        };
-        Ok(self.install_release(component, &options).await?.release)
+impl Classified for InstallError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Release(error) => error.class(),
+            Self::Store(error) => error.class(),
+            Self::Activate(_) => ErrorClass::Partial,
+            Self::Inspect(_) | Self::SameVersion { .. } | Self::Downgrade { .. } | Self::NoBudget { .. } => {
+                ErrorClass::Refused
+            }
+        }
     }
+}
 
+/// Why nothing was revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing of the kind is granted.
+    #[error("{name} is not granted {thing}; `backline plugins grant {name} --print` shows what it is granted")]
+    NotRevocable {
+        /// Name of the connector.
+        name: String,
+        /// The part of the grant that was to be revoked.
+        thing: String,
+    },
+}
+
+impl Classified for RevokeError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::NotRevocable { .. } => ErrorClass::Refused,
+        }
+    }
+}
+
+impl ReleaseManager {
     /// Says what installing a component would mean. Changes nothing.
     ///
     /// # Errors
-    /// When the file is no connector, or the database fails.
-    pub async fn propose(&self, component: &[u8]) -> Result<Proposal, HostError> {
+    /// When the file is not a connector, or the database fails.
+    pub async fn propose(&self, component: &[u8]) -> Result<Proposal, InstallError> {
         let inspection = inspect(component)?;
-        let installed = self.store().list_releases().await?;
+        let installed = self.store.list_releases().await?;
         self.proposal(inspection, installed).await
     }
 
-    async fn proposal(&self, inspection: Inspection, mut installed: Vec<Release>) -> Result<Proposal, HostError> {
+    async fn proposal(&self, inspection: Inspection, mut installed: Vec<Release>) -> Result<Proposal, InstallError> {
         let known = installed.iter().position(|release| release.digest == inspection.digest);
         let same_bytes = known.map(|index| installed.remove(index));
         let before = self.granted_before(&inspection.manifest, &installed).await?;
@@ -183,9 +257,14 @@ impl Host {
         Ok(Proposal { inspection, before, difference, installed: same_bytes })
     }
 
-    /// The release whose grant an update of the connector goes by: the platform's active one, or else the one granted last. None where the
-    /// platform is collected by a connector of another name, or nothing of the name is granted: then everything is new.
-    async fn granted_before(&self, manifest: &Manifest, installed: &[Release]) -> Result<Option<Release>, HostError> {
+    /// The release whose grant applies to an update of the connector: the platform's active one, or else the one
+    /// granted last. None if a connector of another name is active for the platform, or nothing is granted to this
+    /// name: everything is new then.
+    async fn granted_before(
+        &self,
+        manifest: &Manifest,
+        installed: &[Release],
+    ) -> Result<Option<Release>, InstallError> {
         let info = &manifest.connector;
         let of_platform = || installed.iter().filter(|release| *release.platform() == info.platform);
         let is_own =
@@ -195,24 +274,25 @@ impl Host {
             None => of_platform().find(is_own),
         };
         let Some(mut before) = found.cloned() else { return Ok(None) };
-        // Releases installed before imports were written down were granted what they import.
+        // Releases installed before imports were recorded were granted what they import.
         if before.imports.is_empty() {
             before.grant.imports = self.imports_of(&before).await?;
         }
         Ok(Some(before))
     }
 
-    /// Installs a component: an update that asks for no more than was granted goes through, one that asks for more is saved and waits, and so
-    /// does a connector that is new, unless the operator has agreed. The same bytes installed twice change nothing, except that what
-    /// waited may be agreed to.
+    /// Installs a component. An update that asks for no more than was granted is activated. One that asks for more is
+    /// saved and waits, and so does a new connector, unless the operator has agreed. Installing the same bytes again
+    /// changes nothing, except that a waiting release can be approved.
     ///
     /// # Errors
-    /// When the file is no connector, can't be compiled or linked, the same version is installed with other bytes, it is a downgrade that is
-    /// not allowed, or a budget is named that it does not have: nothing has changed then. When it can't be activated it stays granted.
-    pub async fn install_release(&self, component: &[u8], options: &InstallOptions) -> Result<Installed, HostError> {
+    /// When the file is not a connector or can't be compiled or linked, the same version is installed with other bytes,
+    /// it is a downgrade that is not allowed, or it has no budget of a given name: nothing has changed then.
+    /// [`InstallError::Activate`] when it is granted but could not be activated.
+    pub async fn install(&self, component: &[u8], options: &InstallOptions) -> Result<Installed, InstallError> {
         let inspection = inspect(component)?;
-        self.releases().load(component, inspection.digest).await?;
-        let installed = self.store().list_releases().await?;
+        self.cache.load(component, inspection.digest).await?;
+        let installed = self.store.list_releases().await?;
         check_versions(&inspection, &installed, options)?;
         let active = installed
             .iter()
@@ -228,7 +308,7 @@ impl Host {
             }
             if release.grant.budgets != budgets {
                 release.grant.budgets = budgets;
-                self.store().grant_release(release.digest, &release.grant).await?;
+                self.store.grant_release(release.digest, &release.grant).await?;
             }
             return self.activate_if(options.activate, release, difference).await;
         }
@@ -239,7 +319,7 @@ impl Host {
         };
         let release = Release {
             digest: inspection.digest,
-            // Nothing is granted that is not asked: a later update that asks for it is to be noticed.
+            // Only what it asks for is granted, so that a later update that asks for more is noticed.
             grant: if agreed { Grant::of(asked) } else { Grant::default() }.with_budgets(budgets),
             imports: inspection.imports,
             state: if agreed { ReleaseState::Granted } else { ReleaseState::Waiting },
@@ -250,11 +330,11 @@ impl Host {
             manifest: inspection.manifest,
             wit_version: inspection.wit_version,
             active: false,
-            installed_at: known.as_ref().map_or_else(|| self.clock().now(), |known| known.installed_at),
+            installed_at: known.as_ref().map_or_else(|| self.clock.now(), |known| known.installed_at),
             size_bytes: inspection.size_bytes,
         };
         if known.as_ref() != Some(&release) {
-            self.store().save_release(&release, component).await?;
+            self.store.save_release(&release, component).await?;
         }
         if !agreed {
             return Ok(Installed { release, difference, ended: Ended::Waiting });
@@ -267,7 +347,7 @@ impl Host {
         wanted: bool,
         mut release: Release,
         difference: Difference,
-    ) -> Result<Installed, HostError> {
+    ) -> Result<Installed, InstallError> {
         if wanted && !release.active {
             self.activate(release.digest, &ActivateOptions::default()).await?;
             release.active = true;
@@ -276,15 +356,15 @@ impl Host {
         Ok(Installed { release, difference, ended })
     }
 
-    /// Grants a release that waits, or whose grant was taken back or narrowed, what the operator agrees to, and activates it where that was
-    /// wanted and nothing newer is active. What lies beyond a grant that was given keeps it waiting. The operator's limits of budgets go
-    /// on where nothing else is said.
+    /// Grants what the operator agrees to, to a release that waits or whose grant was revoked or narrowed, and
+    /// activates it if that was requested and nothing newer is active. A release that asks for more than the given
+    /// grant keeps waiting. The operator's budget limits stay where no other is given.
     ///
     /// # Errors
-    /// [`HostError::ReleaseGone`] when its component was removed, and what activating can end with.
-    pub async fn approve(&self, digest: Digest, approve: &Approve) -> Result<Installed, HostError> {
-        let gone = HostError::ReleaseGone { digest };
-        let Some(mut release) = self.store().get_release(digest).await? else { return Err(gone) };
+    /// [`ReleaseError::Gone`] when its component was removed, and those of an activation.
+    pub async fn approve(&self, digest: Digest, approve: &Approve) -> Result<Installed, InstallError> {
+        let gone = InstallError::Release(ReleaseError::Gone { digest });
+        let Some(mut release) = self.store.get_release(digest).await? else { return Err(gone) };
         if release.state == ReleaseState::Removed {
             return Err(gone);
         }
@@ -302,7 +382,7 @@ impl Host {
             return Ok(Installed { release, difference, ended: Ended::Waiting });
         }
         release.grant = Grant::of(asked).with_budgets(budgets);
-        self.store().grant_release(digest, &release.grant).await?;
+        self.store.grant_release(digest, &release.grant).await?;
         if release.state == ReleaseState::Withdrawn {
             return Ok(Installed { release, difference, ended: Ended::Refused });
         }
@@ -311,12 +391,13 @@ impl Host {
         self.activate_if(wanted, release, difference).await
     }
 
-    /// Compares a release with what its connector is granted, and with what is active. The active one is compared with its own grant.
+    /// Compares a release with its connector's grant and with the active release. The active release is compared with
+    /// its own grant.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn compare_release(&self, release: &Release) -> Result<Comparison, HostError> {
-        let mut others = self.store().list_releases().await?;
+    pub async fn compare(&self, release: &Release) -> Result<Comparison, InstallError> {
+        let mut others = self.store.list_releases().await?;
         others.retain(|other| release.active == (other.digest == release.digest));
         let against = self.granted_before(&release.manifest, &others).await?;
         let nothing = Grant::default();
@@ -339,58 +420,63 @@ impl Host {
         })
     }
 
-    /// What a release imports; those that were installed before it was written down are read again.
-    async fn imports_of(&self, release: &Release) -> Result<Vec<String>, HostError> {
-        match self.store().component(release.digest).await? {
+    /// The imports of a release. Those of releases installed before imports were recorded are read from the component.
+    async fn imports_of(&self, release: &Release) -> Result<Vec<String>, InstallError> {
+        match self.store.component(release.digest).await? {
             Some(component) if release.imports.is_empty() => Ok(inspect(&component)?.imports),
             _ => Ok(release.imports.clone()),
         }
     }
 
-    async fn nothing_newer_is_active(&self, release: &Release) -> Result<bool, HostError> {
-        let (active, info) = (self.store().active_release(release.platform()).await?, &release.manifest.connector);
+    async fn nothing_newer_is_active(&self, release: &Release) -> Result<bool, InstallError> {
+        let (active, info) = (self.store.active_release(release.platform()).await?, &release.manifest.connector);
         Ok(active.is_none_or(|active| {
             let active = &active.manifest.connector;
             active.name != info.name || active.version <= info.version
         }))
     }
 
-    /// Takes a connector's grant back, or a part of it, for all its releases, from the next batch of each host on. A connector without a grant
-    /// is active no longer, and its platform's batches wait. Answers how many releases were concerned.
+    /// Revokes a connector's grant, or a part of it, for all its releases; each host applies it with its next batch. A
+    /// connector without a grant is no longer active, and its platform's batches wait. Returns the number of affected
+    /// releases.
     ///
     /// # Errors
-    /// [`HostError::NotRevocable`] when nothing of the kind is granted.
-    pub async fn revoke(&self, name: &str, what: &Revoke, reason: &str) -> Result<u64, HostError> {
+    /// [`RevokeError::NotRevocable`] when nothing of the kind is granted.
+    pub async fn revoke(&self, name: &str, what: &Revoke, reason: &str) -> Result<u64, RevokeError> {
         let (count, thing) = match what {
             Revoke::All => {
-                let revoked = self.store().revoke_releases(name, reason, self.clock().now()).await?;
+                let revoked = self.store.revoke_releases(name, reason, self.clock.now()).await?;
                 (revoked.len() as u64, "anything".to_owned())
             }
             Revoke::Host(origin) => {
-                let narrowed = self.store().narrow_grants(name, |grant| grant.without_host(origin)).await?;
+                let narrowed = self.store.narrow_grants(name, |grant| grant.without_host(origin)).await?;
                 (narrowed, format!("the host {origin}"))
             }
             Revoke::Slot(slot) => {
-                let narrowed = self.store().narrow_grants(name, |grant| grant.without_slot(slot)).await?;
+                let narrowed = self.store.narrow_grants(name, |grant| grant.without_slot(slot)).await?;
                 (narrowed, format!("the credential slot '{slot}'"))
             }
         };
         if count == 0 {
-            return Err(HostError::NotRevocable { name: name.to_owned(), thing });
+            return Err(RevokeError::NotRevocable { name: name.to_owned(), thing });
         }
         Ok(count)
     }
 }
 
-/// The version rules: a version is one digest, and the way down is taken only on purpose.
-fn check_versions(inspection: &Inspection, installed: &[Release], options: &InstallOptions) -> Result<(), HostError> {
+/// Version rules: a version has one digest, and a downgrade must be allowed explicitly.
+fn check_versions(
+    inspection: &Inspection,
+    installed: &[Release],
+    options: &InstallOptions,
+) -> Result<(), InstallError> {
     let info = &inspection.manifest.connector;
     let mut of_name = installed
         .iter()
         .filter(|release| release.manifest.connector.name == info.name && release.digest != inspection.digest);
     let twin = of_name.clone().find(|release| release.manifest.connector.version == info.version);
     if let Some(twin) = twin.filter(|_| !options.replace_same_version) {
-        return Err(HostError::SameVersion {
+        return Err(InstallError::SameVersion {
             name: info.name.clone(),
             version: info.version.to_string(),
             installed: twin.digest,
@@ -398,7 +484,7 @@ fn check_versions(inspection: &Inspection, installed: &[Release], options: &Inst
     }
     let above = of_name.find(|release| release.active && release.manifest.connector.version > info.version);
     match above.filter(|_| !options.allow_downgrade) {
-        Some(active) => Err(HostError::Downgrade {
+        Some(active) => Err(InstallError::Downgrade {
             name: info.name.clone(),
             version: info.version.to_string(),
             active: active.manifest.connector.version.to_string(),
@@ -407,12 +493,13 @@ fn check_versions(inspection: &Inspection, installed: &[Release], options: &Inst
     }
 }
 
-/// The limits that hold besides the manifest's own: those of the active release go on, then a grant that was given, then what was said.
+/// The budget limits besides the manifest's own: those of the active release, then those of a given grant, then the
+/// options; later ones win.
 fn granted_budgets(
     manifest: &Manifest,
     active: Option<&Release>,
     options: &InstallOptions,
-) -> Result<BTreeMap<String, u64>, HostError> {
+) -> Result<BTreeMap<String, u64>, InstallError> {
     let mut wanted = match &options.approve {
         Approve::Only(grant) => grant.budgets.clone(),
         _ => BTreeMap::new(),
@@ -420,7 +507,7 @@ fn granted_budgets(
     wanted.extend(options.budgets.clone());
     let has = |name: &str| manifest.budgets.iter().any(|budget| budget.name == name);
     if let Some(unknown) = wanted.keys().find(|name| !has(name)) {
-        return Err(HostError::NoBudget {
+        return Err(InstallError::NoBudget {
             platform: manifest.connector.platform.clone(),
             budget: unknown.clone(),
             known: manifest.budgets.iter().map(|budget| budget.name.as_str()).collect::<Vec<_>>().join(", "),

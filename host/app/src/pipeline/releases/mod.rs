@@ -1,4 +1,4 @@
-//! The life of a release: obtain, install, activate, judge, roll back.
+//! The life of a release: obtain, install, activate, watch, roll back.
 
 pub(super) mod activate;
 pub(super) mod auto_rollback;
@@ -7,4 +7,5 @@ pub(super) mod canary;
 pub(super) mod development;
 pub(super) mod install;
 pub(super) mod loading;
+pub(super) mod manager;
 pub(super) mod obtain;

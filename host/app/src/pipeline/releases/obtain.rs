@@ -1,5 +1,5 @@
-//! Gets a component from where the operator says it is, and makes sure that it is what it should be: the size, the pin, that it is a
-//! connector at all, and who signed it. Nothing is written anywhere.
+//! Gets a component from the operator's source, and checks its size, its digest, that it is a connector, and who signed
+//! it. Writes nothing.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,7 +10,8 @@ use tokio::io::AsyncReadExt as _;
 use url::Url;
 
 use crate::config::Config;
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::releases::manager::ReleaseManager;
 use backline_component::{
     Demand, InspectError, Inspection, OciReference, SIGNATURE_BYTES_MAX, SIGNATURE_SUFFIX, SignatureError, Source,
     beside, inspect, verify,
@@ -18,19 +19,19 @@ use backline_component::{
 use backline_gateway::{DownloadError, Downloader, Pull, RegistryError, pull};
 use backline_model::Digest;
 
-/// How long getting a component may take as a whole: 64 MiB at 2 Mbit/s.
+/// Total time to get a component: enough for 64 MiB at 2 Mbit/s.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// How a component is got.
+/// Options of getting a component.
 #[derive(Clone, Debug)]
 pub struct ObtainOptions {
-    /// The file of the signature, in place of the one beside the component.
+    /// File of the signature, instead of the one beside the component.
     pub signature: Option<PathBuf>,
-    /// The digest that the bytes must have.
+    /// Digest that the bytes must have.
     pub pin: Option<Digest>,
-    /// Whether a trusted key must have signed it, whatever the policy says.
+    /// Whether a trusted key must have signed it, whatever the configured policy is.
     pub must_be_signed: bool,
-    /// How long it may take as a whole.
+    /// Total time allowed.
     pub deadline: Duration,
 }
 
@@ -43,17 +44,17 @@ impl Default for ObtainOptions {
 /// A component that may be used.
 #[derive(Clone)]
 pub struct Obtained {
-    /// Its bytes.
+    /// Bytes of the component.
     pub component: Vec<u8>,
-    /// Their digest.
+    /// Digest of the bytes.
     pub digest: Digest,
-    /// What they say of themselves.
+    /// The component's manifest and imports.
     pub inspection: Inspection,
-    /// Where they came from, for the record: without anything secret, and of a registry with the manifest's digest.
+    /// Source, for the record: without secrets, and for a registry with the manifest's digest.
     pub source: String,
-    /// The name of the trusted key that signed them.
+    /// Name of the trusted key that signed it.
     pub signed_by: Option<String>,
-    /// What the operator should hear although it is let pass.
+    /// Problems that the operator should know of, although they are tolerated.
     pub warnings: Vec<String>,
 }
 
@@ -68,82 +69,96 @@ impl fmt::Debug for Obtained {
     }
 }
 
-/// Why a component is not to be had, or not to be used.
+/// Why a component can't be obtained or isn't allowed.
 #[derive(Debug, thiserror::Error)]
 pub enum ObtainError {
     /// A file that can't be read.
     #[error("{} {problem}", path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
-    /// More bytes than a component may have.
+    /// The component is larger than allowed.
     #[error("the component has more than {bytes_max} bytes; component_bytes_max under [sandbox] would allow more")]
     TooLarge {
-        /// The bound.
+        /// Largest allowed size, in bytes.
         bytes_max: u64,
     },
-    /// A download that failed.
+    /// The download failed.
     #[error(transparent)]
     Download(DownloadError),
-    /// The signature beside a URL can't be had, and not because there is none.
+    /// The signature beside a URL can't be downloaded, although it may exist.
     #[error("the signature can't be downloaded: {0}")]
     SignatureDownload(#[source] DownloadError),
-    /// A registry that nobody allowed.
+    /// The registry is not in the configuration.
     #[error(
-        "nothing may be pulled from {registry}; to allow it, add the section [plugins.registries.\"{registry}\"] to the configuration"
+        "nothing may be pulled from {registry}; to allow it, add the section [plugins.registries.\"{registry}\"] to \
+         the configuration"
     )]
     UnknownRegistry {
-        /// Host and port.
+        /// Host and port of the registry.
         registry: String,
     },
-    /// A pull that failed.
+    /// The pull from the registry failed.
     #[error(transparent)]
     Registry(RegistryError),
-    /// It took too long.
+    /// The total time is over.
     #[error("it took longer than {} seconds; try again", .0.as_secs())]
     TimedOut(Duration),
-    /// Other bytes than those that were asked for.
+    /// The digest is not the one that was asked for.
     #[error(
-        "the component has the digest {actual}, not {expected} as asked for; it was exchanged, or is another version"
+        "the component has the digest {actual}, not {expected} as asked for; it was replaced, or is another version"
     )]
     Pin {
-        /// Of the bytes.
+        /// Digest of the bytes.
         actual: Digest,
-        /// As asked for.
+        /// Digest that was asked for.
         expected: Digest,
     },
-    /// No connector.
+    /// The file is not a connector.
     #[error(transparent)]
     Inspect(#[from] InspectError),
-    /// Nobody who is trusted vouches for it.
+    /// No trusted key signed it.
     #[error(transparent)]
     Signature(#[from] SignatureError),
 }
 
-impl Host {
-    /// Gets a component and makes sure that it is what it should be. Changes nothing.
-    ///
-    /// # Errors
-    /// As [`obtain`].
-    pub async fn obtain(&self, source: &Source, options: &ObtainOptions) -> Result<Obtained, HostError> {
-        Ok(obtain(self.config(), source, options).await?)
+impl Classified for ObtainError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Download(error) | Self::SignatureDownload(error) => match error {
+                DownloadError::TimedOut(_) | DownloadError::Unreachable { .. } => ErrorClass::Unavailable,
+                _ => ErrorClass::Refused,
+            },
+            Self::Registry(RegistryError::Unreachable(_)) | Self::TimedOut(_) => ErrorClass::Unavailable,
+            _ => ErrorClass::Refused,
+        }
     }
 }
 
-/// What was got, before any of it is believed.
+impl ReleaseManager {
+    /// Gets a component and checks it. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`obtain`].
+    pub async fn obtain(&self, source: &Source, options: &ObtainOptions) -> Result<Obtained, ObtainError> {
+        obtain(&self.config, source, options).await
+    }
+}
+
+/// What was fetched, before it is checked.
 struct Fetched {
     component: Vec<u8>,
     source: String,
     signature: Option<String>,
 }
 
-/// Gets a component and makes sure that it is what it should be. Needs no database, and changes nothing.
+/// Gets a component and checks it. Needs no database, and changes nothing.
 ///
 /// # Errors
-/// When it can't be had, is too large, is not the one that was asked for, is no connector, or nobody signed it who should have.
+/// When it can't be fetched, is too large, has another digest, is not a connector, or lacks a required signature.
 pub async fn obtain(config: &Config, source: &Source, options: &ObtainOptions) -> Result<Obtained, ObtainError> {
     let demand = if options.must_be_signed {
         Demand::Required
@@ -241,12 +256,12 @@ async fn pull_component(config: &Config, reference: &OciReference) -> Result<Fet
         RegistryError::TooLarge { bytes_max: limit, .. } if limit == bytes_max => ObtainError::TooLarge { bytes_max },
         error => ObtainError::Registry(error),
     })?;
-    // The version can be moved to other bytes; the manifest's digest says which these were.
+    // A tag can be moved to other bytes; the manifest's digest says which ones these are.
     let pulled = OciReference { digest: Some(artifact.manifest), ..reference.clone() };
     Ok(Fetched { component: artifact.component, source: pulled.to_string(), signature: artifact.signature })
 }
 
-/// Where a signature was looked for, or should be.
+/// Where a signature is expected.
 fn expected_signature(source: &Source) -> String {
     match source {
         Source::File(_) | Source::Url(_) => beside(&source.to_string()),
@@ -272,7 +287,7 @@ fn text_of(bytes: Vec<u8>) -> Result<String, ObtainError> {
     String::from_utf8(bytes).map_err(|_| SignatureError::Malformed("it is not text").into())
 }
 
-/// Reads a file, and no more of it than a bound, whatever it says of its size.
+/// Reads at most `bytes_max` bytes of a file, whatever size it reports.
 async fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ObtainError> {
     let wrong = |problem: String| ObtainError::File { path: path.to_path_buf(), problem };
     let failed = |error: std::io::Error| wrong(format!("can't be read: {error}"));

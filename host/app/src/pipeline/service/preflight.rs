@@ -1,4 +1,4 @@
-//! What is looked at before a host serves: everything that can be wrong is found at once, and before a port is bound.
+//! Checks before a host serves: all problems are reported at once, before a port is bound.
 
 use std::time::Duration;
 
@@ -6,98 +6,104 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::pipeline::service::presence::{BEAT, is_present};
-use crate::pipeline::{Host, HostError};
+use crate::pipeline::Host;
+use crate::pipeline::context::is_present;
+use crate::pipeline::host::OpenError;
+use crate::pipeline::releases::cache::ReleaseError;
+use crate::pipeline::service::presence::BEAT;
 use backline_gateway::Gateway;
 use backline_gateway::secrets::{Keyring, WebhookSecret};
 use backline_model::clock::Clock;
 use backline_sandbox::Sandbox;
 use backline_store::{DatabaseKind, KnownHost, Store, StoreError};
 
-/// How long a host that seems to be there already is watched: one that lives says so within this time, one that was killed does not.
+/// How long to watch a host that seems to be running already: a live one reports within this time, a killed one does
+/// not.
 const WATCHED: Duration = Duration::from_secs(2 * BEAT.as_secs() + 1);
 
-/// What keeps a host from serving, with the remedy.
+/// What keeps a host from serving, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
-    /// Configuration, database, way out or sandbox.
+    /// Configuration, database, gateway or sandbox.
     #[error(transparent)]
-    Host(#[from] HostError),
-    /// Credentials without the key that seals them.
+    Open(#[from] OpenError),
+    /// Credentials are stored, and no key is configured.
     #[error("credentials are stored, but no key is configured; set secrets.key_file to the key they were sealed with")]
     NoKey,
-    /// Another key than the one they were sealed with.
+    /// The configured key is not the one they were sealed with.
     #[error(
         "the configured key does not open the stored credentials; set secrets.key_file to the key they were sealed with"
     )]
     WrongKey,
-    /// Leases would be taken for expired, or never expire.
+    /// The clocks differ: leases would expire too early or too late.
     #[error(
-        "this machine's clock says {machine}, the database's {database}: they may differ by {tolerance_ms} ms, a third of \
-         collection.lease_ttl_ms; set both by NTP"
+        "this machine's clock says {machine}, the database's {database}: they may differ by {tolerance_ms} ms, a third \
+         of collection.lease_ttl_ms; set both by NTP"
     )]
     Clock {
         /// This machine's time.
         machine: DateTime<Utc>,
         /// The server's time.
         database: DateTime<Utc>,
-        /// The most they may differ.
+        /// Largest allowed difference, in milliseconds.
         tolerance_ms: i64,
     },
     /// SQLite is for one host.
     #[error(
-        "the host {name} works on this SQLite file already (last heard of at {seen_at}); stop it, or use PostgreSQL for more than one host"
+        "the host {name} already uses this SQLite file (last seen at {seen_at}); stop it, or use PostgreSQL for more \
+         than one host"
     )]
     SecondHost {
-        /// The other one.
+        /// Name of the other host.
         name: String,
-        /// When it was last heard of.
+        /// When it was last seen.
         seen_at: DateTime<Utc>,
     },
-    /// Leases and roles go by the name.
+    /// Another host has the same name, which identifies it in leases and roles.
     #[error(
-        "another host is called {name} (last heard of at {seen_at}); give each a service.name of its own, or leave it out"
+        "another host is called {name} (last seen at {seen_at}); give each a service.name of its own, or leave it out"
     )]
     NameTaken {
-        /// The name.
+        /// The name that both use.
         name: String,
-        /// When the other one was last heard of.
+        /// When the other host was last seen.
         seen_at: DateTime<Utc>,
     },
-    /// Nothing could be collected with it.
+    /// An active connector can't be loaded.
     #[error(
-        "the active connector {name} {version} of {platform} can't be loaded; install another version with `backline plugins install`"
+        "the active connector {name} {version} of {platform} can't be loaded; install another version with `backline \
+         plugins install`"
     )]
     NotLoaded {
-        /// Its name.
+        /// Name of the connector.
         name: String,
-        /// Its version.
+        /// Version of the release.
         version: String,
-        /// What it collects.
+        /// Platform that it collects.
         platform: String,
-        /// Why.
+        /// Why it can't be loaded.
         #[source]
-        source: HostError,
+        source: ReleaseError,
     },
 }
 
-/// Puts a host together and looks at everything it needs. Without `store` (the caller has found out why it can't be had), only what needs no
-/// database is looked at.
+/// Assembles a host and checks everything it needs. Without `store`, because the caller could not open it, only what
+/// needs no database is checked.
 ///
 /// # Errors
-/// Everything that is wrong.
+/// All problems.
 pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Result<Host, Vec<Obstacle>> {
     let mut obstacles: Vec<Obstacle> = Vec::new();
     if let Err(error) = Gateway::new(config.gateway.clone(), clock.clone()) {
-        obstacles.push(HostError::from(error).into());
+        obstacles.push(OpenError::from(error).into());
     }
     if let Err(error) = Sandbox::new(config.sandbox.clone()) {
-        obstacles.push(HostError::from(error).into());
+        obstacles.push(OpenError::from(error).into());
     }
-    let keyring = config.secrets.keyring().map_err(|error| obstacles.push(HostError::from(error).into())).ok();
+    let keyring = config.secrets.keyring().map_err(|error| obstacles.push(OpenError::from(error).into())).ok();
     let Some(store) = store else { return Err(obstacles) };
     if let Err(error) = store.check_schema().await {
-        obstacles.push(HostError::from(error).into());
+        obstacles.push(OpenError::from(error).into());
         return Err(obstacles);
     }
     if let Some(keyring) = &keyring {
@@ -115,7 +121,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
             }
         },
         Err(error) if obstacles.is_empty() => Err(vec![error.into()]),
-        // Gateway or sandbox, which was said already.
+        // Gateway or sandbox: reported above already.
         Err(_) => Err(obstacles),
     }
 }
@@ -123,7 +129,7 @@ pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Re
 async fn check_key(store: &Store, keyring: Option<&Keyring>) -> Option<Obstacle> {
     let (sealed, context) = match anything_sealed(store).await {
         Ok(found) => found?,
-        Err(error) => return Some(HostError::from(error).into()),
+        Err(error) => return Some(OpenError::from(error).into()),
     };
     let Some(keyring) = keyring else { return Some(Obstacle::NoKey) };
     keyring.open(&sealed, &context).err().map(|_| Obstacle::WrongKey)
@@ -143,10 +149,10 @@ async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Ob
     let (before, asked) = (clock.now(), Instant::now());
     let database = match store.server_time().await {
         Ok(time) => time?,
-        Err(error) => return Some(HostError::from(error).into()),
+        Err(error) => return Some(OpenError::from(error).into()),
     };
     let took = asked.elapsed();
-    // The answer was given at some time between; half of it is the best guess.
+    // The server answered at some time in between; the middle is the best estimate.
     let machine = before + took / 2;
     let tolerance_ms = i64::try_from(config.collection.lease_ttl_ms / 3).unwrap_or(i64::MAX);
     let differ = (database - machine).abs() - TimeDelta::from_std(took / 2).unwrap_or_default();
@@ -154,7 +160,7 @@ async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Ob
     is_wrong.then_some(Obstacle::Clock { machine, database, tolerance_ms })
 }
 
-/// Finds a host that must not be there at the same time: any on SQLite, one of the same name on PostgreSQL.
+/// Finds a host that must not run at the same time: any on SQLite, one of the same name on PostgreSQL.
 async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {
     let rivals = async || -> Result<Vec<KnownHost>, StoreError> {
         let now = clock.now();
@@ -168,14 +174,14 @@ async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<O
     let watched_until = Instant::now() + WATCHED;
     let first = match rivals().await {
         Ok(first) => first,
-        Err(error) => return Some(HostError::from(error).into()),
+        Err(error) => return Some(OpenError::from(error).into()),
     };
-    // One that was killed a moment ago is still in the list; one that lives is heard of again.
+    // A host that was killed a moment ago is still listed; a live one is seen again.
     while !first.is_empty() && Instant::now() < watched_until {
         tokio::time::sleep(BEAT / 4).await;
         let again = match rivals().await {
             Ok(again) => again,
-            Err(error) => return Some(HostError::from(error).into()),
+            Err(error) => return Some(OpenError::from(error).into()),
         };
         let lives = |host: &&KnownHost| !first.iter().any(|first| first.seen_at == host.seen_at);
         if let Some(KnownHost { name, seen_at, .. }) = again.iter().find(lives) {
@@ -189,15 +195,15 @@ async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<O
     None
 }
 
-/// Loads every active connector; says which ones can't be.
-pub(in crate::pipeline) async fn load_active(host: &Host) -> Vec<Obstacle> {
+/// Loads every active connector. Returns those that can't be loaded.
+pub(super) async fn load_active(host: &Host) -> Vec<Obstacle> {
     let releases = match host.store().list_releases().await {
         Ok(releases) => releases,
-        Err(error) => return vec![HostError::from(error).into()],
+        Err(error) => return vec![OpenError::from(error).into()],
     };
     let mut obstacles = Vec::new();
     for release in releases.into_iter().filter(|release| release.active) {
-        if let Err(source) = host.releases().prepare(release.digest).await {
+        if let Err(source) = host.cache().prepare(release.digest).await {
             let connector = release.manifest.connector;
             obstacles.push(Obstacle::NotLoaded {
                 name: connector.name,

@@ -1,47 +1,55 @@
-//! Plans the runs that are due, on the one host that leads.
+//! Plans due runs, on the host that leads.
 //!
-//! Every look is the same, whether it is the first after a crash or the thousandth of a quiet night: what is due is read from the
-//! database, and what is decided is written there in the transaction that plans it. So a look may end anywhere: the next one, by whichever
-//! host, goes on from what was committed.
+//! Every pass is the same: what is due is read from the database, and decisions are written in the transaction that
+//! plans them. So a pass may stop anywhere, and the next one, on any host, continues from what was committed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::pipeline::Host;
 use crate::pipeline::collection::report::RunRequest;
+use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::service::schedules::configured;
-use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
-use crate::pipeline::{Host, HostError};
 use backline_model::{Fire, FireDecision, Release, Schedule, ScheduleSpec};
-use backline_rules::schedule::Timetable;
+use backline_rules::schedule::{ScheduleError, Timetable};
 use backline_store::{PlanGuard, StoreError, Term};
 
 /// The role of the host that plans.
-pub const ROLE: &str = "scheduler";
+const ROLE: &str = "scheduler";
 
-/// Activations planned as one run: bounds the transaction that takes them out.
+/// Activations planned as one run: bounds the transaction.
 const ACTIVATIONS_AT_ONCE: u32 = 100_000;
 
-/// What a host knows of its own leading.
+/// What a host knows while it leads.
 #[derive(Default)]
-struct Dispatcher {
+struct Leadership {
     term: Option<Term>,
-    /// The configuration's schedules as they were last written to the database in this term.
+    /// The configuration's schedules as last written to the database in this term.
     synced: Option<BTreeMap<String, ScheduleSpec>>,
-    /// What batches had said of their releases when these were last judged.
+    /// The state of the tallies when releases were last checked.
     judged: Option<(u64, i64)>,
 }
 
-/// Goes on until the service stops; then gives the role up, so that another host takes it at once.
-pub(in crate::pipeline) async fn serve(context: ServiceContext) {
-    let mut office = Dispatcher::default();
+/// Why due work was not done.
+#[derive(Debug, thiserror::Error)]
+enum LeadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+}
+
+/// Runs until the service stops; then resigns the role, so that another host takes it at once.
+pub(super) async fn serve(context: ServiceContext<Host>) {
+    let mut leadership = Leadership::default();
     while !context.stop.is_cancelled() {
-        let host = context.host();
-        let rest = match look(&context, &host, &mut office).await {
+        let host = context.current();
+        let rest = match look(&context, &host, &mut leadership).await {
             Ok(()) => Duration::from_millis(host.config().service.poll_ms),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the scheduler could not look what is due; it does so again");
+                tracing::warn!(error = chain(&error), "the scheduler could not read what is due; it retries");
                 RETRY_AFTER
             }
         };
@@ -50,37 +58,38 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext) {
             () = context.activations.notified() => {}
         }
     }
-    let host = context.host();
+    let host = context.current();
     host.telemetry().leads(false);
-    if let Some(term) = office.term
+    if let Some(term) = leadership.term
         && let Err(error) = host.store().resign(&term, host.clock().now()).await
     {
         tracing::warn!(
             error = chain(&error),
-            "the scheduler's role could not be given up; another host takes it when its time is over"
+            "the scheduler's role could not be resigned; another host takes it when the term expires"
         );
     }
 }
 
-/// Takes the role or renews it, and does what is due in it.
-async fn look(context: &ServiceContext, host: &Host, office: &mut Dispatcher) -> Result<(), HostError> {
+/// Takes or renews the role, and does the work that is due.
+async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Leadership) -> Result<(), LeadError> {
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
     let term = host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await?;
     let number = |term: &Option<Term>| term.as_ref().map(|term| term.term);
-    if number(&term) != number(&office.term) {
+    if number(&term) != number(&leadership.term) {
         match &term {
             Some(term) => tracing::info!(term = term.term, "this host is the scheduler now"),
             None => tracing::info!("another host is the scheduler now"),
         }
-        *office = Dispatcher { term: term.clone(), ..Dispatcher::default() };
+        *leadership = Leadership { term: term.clone(), ..Leadership::default() };
     }
     host.telemetry().leads(term.is_some());
     let Some(term) = term else { return Ok(()) };
-    // A large plan may take longer than the role lasts; a stop need not wait for one, since what is not committed is not begun.
+    // A large plan may take longer than the role lasts. A stop does not wait for it: what is not committed has not
+    // begun.
     tokio::select! {
-        done = lead(host, &term, office) => match done {
-            Err(HostError::Store(StoreError::TermLost { .. })) => {
-                tracing::warn!("another host has taken the scheduler's role over; what was being planned is undone");
+        done = lead(host, &term, leadership) => match done {
+            Err(LeadError::Store(StoreError::TermLost { .. })) => {
+                tracing::warn!("another host has taken over the scheduler's role; the present plan is rolled back");
                 Ok(())
             }
             done => done,
@@ -91,25 +100,25 @@ async fn look(context: &ServiceContext, host: &Host, office: &mut Dispatcher) ->
 }
 
 /// Keeps the role while there is work in it; ends when it is lost.
-async fn renew(context: &ServiceContext, host: &Host, ttl: Duration) {
+async fn renew(context: &ServiceContext<Host>, host: &Host, ttl: Duration) {
     loop {
         tokio::time::sleep(ttl / 3).await;
         match host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await {
             Ok(Some(_)) => {}
             Ok(None) => return,
-            // The commit will tell whether it still holds.
+            // The commit checks whether the role is still held.
             Err(error) => tracing::warn!(error = chain(&error), "the scheduler's role could not be renewed"),
         }
     }
 }
 
-/// Everything that is due. What fails is logged and comes again with the next look; it keeps nothing else from being done.
-async fn lead(host: &Host, term: &Term, office: &mut Dispatcher) -> Result<(), HostError> {
+/// Does everything that is due. A failure is logged and retried with the next pass; it does not stop the rest.
+async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(), LeadError> {
     let store = host.store();
-    if office.synced.as_ref() != Some(&host.config().schedules) {
+    if leadership.synced.as_ref() != Some(&host.config().schedules) {
         let now = host.clock().now();
         store.sync_schedules(term, &configured(host.config(), now)?, now).await?;
-        office.synced = Some(host.config().schedules.clone());
+        leadership.synced = Some(host.config().schedules.clone());
     }
     let schedules = store.list_schedules().await?;
     let enabled = || schedules.iter().filter(|schedule| schedule.spec.enabled);
@@ -122,7 +131,7 @@ async fn lead(host: &Host, term: &Term, office: &mut Dispatcher) -> Result<(), H
         settled(&schedule.name, decide(host, term, schedule).await)?;
     }
     settled("activations", first_collections(host, term).await)?;
-    settled("releases", host.judge_news(&mut office.judged).await)?;
+    settled("releases", host.releases().judge_news(&mut leadership.judged).await.map_err(LeadError::from))?;
     for run in store.unfinished_runs().await? {
         store.finish_run(run, host.clock().now()).await?;
     }
@@ -134,20 +143,20 @@ fn chain<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::erro
     error
 }
 
-/// Lets only the loss of the role through.
-fn settled(what: &str, done: Result<(), HostError>) -> Result<(), HostError> {
+/// Logs errors, and returns only the loss of the role.
+fn settled(what: &str, done: Result<(), LeadError>) -> Result<(), LeadError> {
     match done {
-        Err(lost @ HostError::Store(StoreError::TermLost { .. })) => Err(lost),
+        Err(lost @ LeadError::Store(StoreError::TermLost { .. })) => Err(lost),
         Err(error) => {
-            tracing::warn!(error = chain(&error), what, "what is due could not be done; it is tried again");
+            tracing::warn!(error = chain(&error), what, "due work failed; it is retried");
             Ok(())
         }
         Ok(()) => Ok(()),
     }
 }
 
-/// Starts what waited for its schedule's turn, once nothing of the schedule is under way.
-async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire) -> Result<(), HostError> {
+/// Starts a queued run once no run of its schedule is active.
+async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire) -> Result<(), LeadError> {
     if host.store().has_running_run(&schedule.name).await? {
         return Ok(());
     }
@@ -155,8 +164,8 @@ async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire
     start(host, term, schedule, fire.fire_time, next_fire).await
 }
 
-/// Decides the times of one schedule since the last look.
-async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), HostError> {
+/// Decides the due times of one schedule since the last pass.
+async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), LeadError> {
     let now = host.clock().now();
     if schedule.next_fire.is_none_or(|next| next > now) {
         return Ok(());
@@ -164,7 +173,7 @@ async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), Hos
     let timetable = Timetable::of(&schedule.spec)?;
     let busy = host.store().is_schedule_busy(&schedule.name).await?;
     let decisions = timetable.due(schedule.considered_until, now, busy);
-    // In the order of their times, since a schedule never goes back.
+    // In order of time: a schedule never goes back.
     let mut without_run: Vec<(DateTime<Utc>, FireDecision)> = Vec::new();
     for (fire_time, decision) in decisions.fires {
         if decision == FireDecision::Started {
@@ -183,7 +192,7 @@ async fn record(
     schedule: &Schedule,
     timetable: &Timetable,
     fires: &mut Vec<(DateTime<Utc>, FireDecision)>,
-) -> Result<(), HostError> {
+) -> Result<(), LeadError> {
     let Some((last, _)) = fires.last() else { return Ok(()) };
     let next_fire = timetable.next_after(*last);
     host.store().record_fires(term, &schedule.name, fires, next_fire, host.clock().now()).await?;
@@ -193,56 +202,56 @@ async fn record(
     Ok(())
 }
 
-/// Plans the run of one time, for the artists' dates at that time.
+/// Plans the run for one due time, for the artists' dates at that time.
 async fn start(
     host: &Host,
     term: &Term,
     schedule: &Schedule,
     fire_time: DateTime<Utc>,
     next_fire: Option<DateTime<Utc>>,
-) -> Result<(), HostError> {
+) -> Result<(), LeadError> {
     let request = RunRequest { trigger: schedule.name.clone(), due: Some(fire_time), ..RunRequest::default() };
-    // What the schedule names, not what has a connector: an account without one waits on.
+    // All platforms that the schedule names, even without a connector: their first collections stay pending.
     let covered = RunRequest { platforms: schedule.spec.platforms.clone(), ..request.clone() };
-    let awaited = host.awaited(&covered).await?;
-    let drafts = host.drafts_of(releases(host, schedule).await?, &request).await?;
+    let awaited = host.planner().awaited(&covered).await?;
+    let drafts = host.planner().drafts_of(releases(host, schedule).await?, &request).await?;
     let guard = PlanGuard::Fire { term, schedule: &schedule.name, fire_time, next_fire };
-    match host.write_plan(&request, &drafts, &awaited, guard).await {
+    match host.planner().write_plan(&request, &drafts, &awaited, guard).await {
         Ok(run) => {
             let planned = run.counts.planned;
             tracing::info!(schedule = schedule.name, %fire_time, run = %run.id, planned, "a run was planned");
             Ok(())
         }
-        // A schedule that was changed while a clock was behind names a time again: it has had its run.
-        Err(HostError::Store(StoreError::FireDecided { .. })) => {
+        // A schedule that was changed while a clock was behind can name a time twice; its run exists already.
+        Err(StoreError::FireDecided { .. }) => {
             let passed = [(fire_time, FireDecision::Skipped)];
             Ok(host.store().record_fires(term, &schedule.name, &passed, next_fire, host.clock().now()).await?)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// The releases a schedule collects with. A platform without one is no reason to leave the others out.
-async fn releases(host: &Host, schedule: &Schedule) -> Result<Vec<Release>, HostError> {
+/// The releases that a schedule collects with. A platform without one does not stop the others.
+async fn releases(host: &Host, schedule: &Schedule) -> Result<Vec<Release>, StoreError> {
     let platforms = &schedule.spec.platforms;
-    let mut releases = host.active_releases().await?;
+    let mut releases = host.planner().active_releases().await?;
     releases.retain(|release| platforms.is_empty() || platforms.contains(release.platform()));
     for platform in platforms.iter().filter(|platform| !releases.iter().any(|r| r.platform() == *platform)) {
-        tracing::warn!(schedule = schedule.name, %platform, "no connector is active; the schedule's run goes without it");
+        tracing::warn!(schedule = schedule.name, %platform, "no connector is active; the schedule's run leaves it out");
     }
     if releases.is_empty() {
-        tracing::warn!(schedule = schedule.name, "no connector is active; its run is an empty one");
+        tracing::warn!(schedule = schedule.name, "no connector is active; its run is empty");
     }
     Ok(releases)
 }
 
-/// Plans everybody's first collection that is waiting. What somebody is still bringing about waits for the next look.
-async fn first_collections(host: &Host, term: &Term) -> Result<(), HostError> {
+/// Plans all pending first collections. Transactions that are not committed yet are seen in the next pass.
+async fn first_collections(host: &Host, term: &Term) -> Result<(), LeadError> {
     let activations = host.store().pending_activations(ACTIVATIONS_AT_ONCE).await?;
     if activations.is_empty() {
         return Ok(());
     }
-    if let Some(run) = host.plan_activations(term, &activations).await? {
+    if let Some(run) = host.planner().plan_activations(term, &activations).await? {
         tracing::info!(run = %run.id, planned = run.counts.planned, "first collections were planned");
     }
     Ok(())

@@ -3,16 +3,37 @@
 use chrono::{DateTime, Utc};
 
 use crate::config::Config;
-use crate::pipeline::HostError;
+use crate::pipeline::error::{Classified, ErrorClass};
 use backline_model::{Schedule, ScheduleOrigin, ScheduleSpec};
 use backline_rules::schedule::{self, ScheduleError, Timetable};
 use backline_store::{NewSchedule, Store, StoreError};
 
-/// Every schedule, by name: those of the database, and those of the configuration that no scheduler has taken up yet.
+/// Why a schedule was not listed or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulesError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its name or its times are not valid.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+}
+
+impl Classified for SchedulesError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Schedule(_) => ErrorClass::Refused,
+        }
+    }
+}
+
+/// Every schedule, ordered by name: those of the database, and those of the configuration that no scheduler has stored
+/// yet.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<Vec<Schedule>, HostError> {
+pub async fn list(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<Vec<Schedule>, SchedulesError> {
     let mut schedules = store.list_schedules().await?;
     for new in configured(config, now)? {
         if !schedules.iter().any(|schedule| schedule.name == new.name) {
@@ -33,14 +54,14 @@ pub async fn list(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<
 /// Adds a schedule that the database owns. It fires from now on.
 ///
 /// # Errors
-/// When name or times can't be understood, or the name is taken.
+/// When its name or times are not valid, or the name is taken.
 pub async fn add(
     store: &Store,
     config: &Config,
     name: &str,
     spec: ScheduleSpec,
     now: DateTime<Utc>,
-) -> Result<Schedule, HostError> {
+) -> Result<Schedule, SchedulesError> {
     schedule::check_name(name)?;
     refuse_configured(config, name)?;
     let new = with_next(name, spec, now)?;
@@ -58,13 +79,13 @@ pub async fn add(
 /// Removes a schedule that the database owns.
 ///
 /// # Errors
-/// When there is none of the name, or the configuration owns it.
-pub async fn remove(store: &Store, config: &Config, name: &str, now: DateTime<Utc>) -> Result<(), HostError> {
+/// When there is no such schedule, or the configuration owns it.
+pub async fn remove(store: &Store, config: &Config, name: &str, now: DateTime<Utc>) -> Result<(), SchedulesError> {
     refuse_configured(config, name)?;
     Ok(store.remove_schedule(name, now).await?)
 }
 
-/// Switches a schedule on or off that the database owns.
+/// Enables or disables a schedule that the database owns.
 ///
 /// # Errors
 /// As [`remove`].
@@ -74,12 +95,12 @@ pub async fn set_enabled(
     name: &str,
     enabled: bool,
     now: DateTime<Utc>,
-) -> Result<(), HostError> {
+) -> Result<(), SchedulesError> {
     refuse_configured(config, name)?;
     let stored = store.list_schedules().await?.into_iter().find(|schedule| schedule.name == name);
     let next_fire = match stored {
         Some(schedule) => Timetable::of(&schedule.spec)?.next_after(now),
-        // The store says what is wrong.
+        // The store returns the error.
         None => None,
     };
     Ok(store.set_schedule_enabled(name, enabled, next_fire, now).await?)
@@ -96,7 +117,7 @@ fn with_next(name: &str, spec: ScheduleSpec, now: DateTime<Utc>) -> Result<NewSc
     Ok(NewSchedule { name: name.to_owned(), spec, next_fire })
 }
 
-/// Also where no scheduler has taken the configuration up yet.
+/// Also if no scheduler has stored the configuration yet.
 fn refuse_configured(config: &Config, name: &str) -> Result<(), StoreError> {
     match config.schedules.contains_key(name) {
         true => Err(StoreError::ScheduleConfigured { name: name.to_owned() }),

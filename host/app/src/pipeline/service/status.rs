@@ -1,4 +1,4 @@
-//! A look at a running service from outside: whether it can work, and its figures.
+//! Readiness and metrics of a running service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,29 +6,38 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::pipeline::service::presence::is_present;
-use crate::pipeline::service::{Readiness, ServiceContext};
+use crate::pipeline::Host;
+use crate::pipeline::context::{ServiceContext, is_present};
 use crate::telemetry::Census;
 use backline_store::StoreError;
 
-/// How long the database may take before readiness is denied, and the figures are given without what it says.
+/// Timeout for the database: after it, the host is not ready, and metrics lack what the database says.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long what the database said of all hosts is good for: however often somebody asks, it is not asked more often.
+/// How long a census of the database is reused, however often metrics are requested.
 const CENSUS_GOOD_FOR: Duration = Duration::from_secs(5);
 
-/// What the database said, and when; nothing where it did not answer.
+/// A census and its time; none if the database did not answer.
 type Counted = (Instant, Option<Census>);
 
-/// A look at a running service. Cloning shares it.
+/// Whether a host can do its work, and what keeps it from doing so.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Readiness {
+    /// Whether the host is ready.
+    pub ready: bool,
+    /// The problems, each with what to do about it.
+    pub problems: Vec<String>,
+}
+
+/// A handle for readiness and metrics. Cloning shares it.
 #[derive(Clone)]
 pub struct Watch {
-    context: ServiceContext,
+    context: ServiceContext<Host>,
     census: Arc<Mutex<Option<Counted>>>,
 }
 
 impl Watch {
-    pub(in crate::pipeline) fn new(context: ServiceContext) -> Self {
+    pub(super) fn new(context: ServiceContext<Host>) -> Self {
         Self { context, census: Arc::default() }
     }
 
@@ -38,7 +47,7 @@ impl Watch {
         if self.context.stop.is_cancelled() {
             problems.push("it is stopping".to_owned());
         }
-        match tokio::time::timeout(ANSWER_WITHIN, self.context.host().store().check_schema()).await {
+        match tokio::time::timeout(ANSWER_WITHIN, self.context.current().store().check_schema()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => problems.push(error.to_string()),
             Err(_) => problems.push("the database does not answer".to_owned()),
@@ -47,7 +56,7 @@ impl Watch {
         Readiness { ready: problems.is_empty(), problems }
     }
 
-    /// Every figure, as OpenMetrics text.
+    /// All metrics, as OpenMetrics text.
     pub async fn metrics(&self) -> String {
         let mut census = self.census.lock().await;
         let counted = match &*census {
@@ -58,12 +67,12 @@ impl Watch {
                 counted
             }
         };
-        // Rendered while nobody else renders: the figures that are filled in for it are shared.
-        self.context.host().telemetry().render(counted.as_ref())
+        // Rendered under the lock: the gauges that are set for it are shared.
+        self.context.current().telemetry().render(counted.as_ref())
     }
 
     async fn count(&self) -> Result<Census, StoreError> {
-        let host = self.context.host();
+        let host = self.context.current();
         let now = host.clock().now();
         let hosts = host.store().list_hosts(now).await?.iter().filter(|host| is_present(host, now)).count() as u64;
         let age = |oldest: chrono::DateTime<chrono::Utc>| (now - oldest).num_seconds().max(0).unsigned_abs();

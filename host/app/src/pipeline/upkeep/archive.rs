@@ -1,144 +1,186 @@
-//! Puts away what is past its time: by command, and in the service, on one host: once a week everything, and once a day what the terms of
-//! platforms ask for.
+//! Moves to the archive or deletes what is past its retention. A command does so on request; in the service one host
+//! does so, everything once a week, and once a day what the platforms' terms require.
 //!
-//! There is one way to do it, whether it is the first time, again, or after a crash: plan what is due then and do it, transaction by transaction.
+//! A first run, a repetition and a run after a crash are the same: plan what is due and do it, transaction by
+//! transaction.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Months, TimeDelta, Utc};
 
-use crate::pipeline::artists::privacy::again;
-use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
-use crate::pipeline::{Host, HostError};
+use crate::config::Config;
+use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
+use crate::pipeline::error::{Classified, ErrorClass, with_causes};
+use crate::pipeline::retry::retry_transient;
+use crate::telemetry::Telemetry;
+use backline_model::clock::Clock;
 use backline_model::manifest::Policy;
 use backline_model::retention::{Action, Step, Table};
 use backline_model::{Platform, Release, ScheduleSpec};
 use backline_rules::archive::{Plan, plan, rules};
-use backline_rules::schedule::Timetable;
-use backline_store::{ArchivePlace, ArchiveRun, Term};
+use backline_rules::schedule::{ScheduleError, Timetable};
+use backline_store::{ArchivePlace, ArchiveRun, Store, StoreError, Term};
 
-/// The role of the host that puts away.
+/// The role of the host that archives.
 const ROLE: &str = "archive";
 
-/// How often the service looks whether it is time, at most; more often where it asks the database more often.
+/// How often the service checks whether a run is due, at most; more often if `service.poll_ms` is small.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Runs among which the last one that was done is looked for: more than fail in a week.
+/// Runs that are searched for the last successful one: more than can fail in a week.
 const RUNS_LOOKED_AT: u32 = 5_000;
 
-/// How often what platforms' terms ask for is done.
+/// Interval of the runs that the platforms' terms require.
 const TERMS_EVERY: TimeDelta = TimeDelta::days(1);
 
-/// Months of which empty parts are kept: late numbers may still come for them.
+/// Months whose empty partitions are kept: late rows may still arrive for them.
 const EMPTY_MONTHS_KEPT: u32 = 24;
 
-/// Months made ahead of time.
+/// Months whose partitions are created in advance.
 const MONTHS_AHEAD: u32 = 2;
 
-/// How a run came about; stored as its origin.
+/// The origin of a run, as it is stored.
 mod origin {
-    /// Somebody asked for it.
+    /// A command requested it.
     pub(super) const MANUAL: &str = "manual";
-    /// The weekly one.
+    /// The weekly run.
     pub(super) const SCHEDULE: &str = "schedule";
-    /// The daily one, of what platforms' terms ask for.
+    /// The daily run, of what the platforms' terms require.
     pub(super) const TERMS: &str = "terms";
-    /// None: when a service first looked.
+    /// No run: marks when a service first checked.
     pub(super) const START: &str = "start";
 }
 
-/// A run that is to be made.
+/// A run that is due.
 struct Due {
     at: DateTime<Utc>,
     origin: String,
 }
 
-/// Why nothing was put away.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A time to come.
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The configured schedule is not valid.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// The time is in the future.
     #[error(
-        "{at} has not come yet: what is not past its time would go for good; give an earlier time, or leave --at out"
+        "{at} is in the future: rows that are not past their retention would be deleted; give an earlier time, or \
+         leave --at out"
     )]
     Ahead {
-        /// As given.
+        /// Time that was given.
         at: DateTime<Utc>,
     },
-    /// Another host is at it.
-    #[error(
-        "another process puts away what is past its time ({holder}); wait until it has ended, `backline archive runs` shows it"
-    )]
+    /// Another process is archiving.
+    #[error("another process is archiving ({holder}); wait until it has ended, `backline archive runs` shows it")]
     Busy {
-        /// Who.
+        /// Name of the process that has the role.
         holder: String,
     },
-    /// The role went to another host.
-    #[error("another host has taken over; what was done so far is done, and it does the rest")]
+    /// Another host took the role over.
+    #[error("another host has taken over; what was done so far stays done, and that host does the rest")]
     TakenOver,
 }
 
-/// How far it has come.
+impl Classified for ArchiveError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Schedule(_) | Self::Ahead { .. } | Self::Busy { .. } => ErrorClass::Refused,
+            Self::TakenOver => ErrorClass::Partial,
+        }
+    }
+}
+
+/// Progress of a run.
 #[derive(Clone, Debug)]
 pub struct ArchiveProgress<'a> {
-    /// What is being done.
+    /// The present step.
     pub step: &'a Step,
-    /// Which of how many steps, from 1.
+    /// Number of the step, from 1.
     pub number: usize,
-    /// How many steps there are.
+    /// Number of steps.
     pub of: usize,
     /// Rows so far, in this step.
     pub rows: u64,
 }
 
-impl Host {
-    /// What would be put away at a time, with how many rows that are.
+/// Moves and deletes what is past its retention. Cloning shares it.
+#[derive(Clone)]
+pub struct Archive {
+    name: Arc<str>,
+    config: Arc<Config>,
+    telemetry: Telemetry,
+    clock: Clock,
+    store: Store,
+}
+
+impl Archive {
+    pub(in crate::pipeline) fn new(
+        name: Arc<str>,
+        config: Arc<Config>,
+        telemetry: Telemetry,
+        clock: Clock,
+        store: Store,
+    ) -> Self {
+        Self { name, config, telemetry, clock, store }
+    }
+
+    /// The steps that are due at a time, each with its number of rows.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn archive_plan(&self, at: DateTime<Utc>) -> Result<Plan, HostError> {
+    pub async fn plan(&self, at: DateTime<Utc>) -> Result<Plan, StoreError> {
         let (mut plan, zones) = self.archive_steps(at).await?;
         for step in &mut plan.steps {
-            step.rows = Some(self.store().count_due(step, &zones, at).await?);
+            step.rows = Some(self.store.count_due(step, &zones, at).await?);
         }
         Ok(plan)
     }
 
-    /// Puts away what was past its time at a time, which may be earlier than now, never later. Answers with how much that was.
+    /// Moves and deletes what was past its retention at a time, which may not be in the future. Returns the run with
+    /// its counts.
     ///
     /// # Errors
-    /// When the time is to come, another process is at it, or the database fails. What is done by then is done.
-    pub async fn archive_run(
+    /// When the time is in the future, another process is archiving, or the database fails. What was done until then
+    /// stays done.
+    pub async fn run(
         &self,
         at: DateTime<Utc>,
         progress: &(dyn Fn(&ArchiveProgress<'_>) + Sync),
-    ) -> Result<ArchiveRun, HostError> {
-        if at > self.clock().now() {
-            return Err(ArchiveError::Ahead { at }.into());
+    ) -> Result<ArchiveRun, ArchiveError> {
+        if at > self.clock.now() {
+            return Err(ArchiveError::Ahead { at });
         }
         let term = self.archive_term().await?;
         let done = self.archive_in_term(&term, Due { at, origin: origin::MANUAL.to_owned() }, progress).await;
-        self.store().resign(&term, self.clock().now()).await?;
+        self.store.resign(&term, self.clock.now()).await?;
         done
     }
 
-    /// Takes the role. One whose holder was killed a moment ago is waited for.
-    async fn archive_term(&self) -> Result<Term, HostError> {
-        let ttl = Duration::from_millis(self.config().service.leader_ttl_ms);
-        let until = self.clock().now() + ttl + RETRY_AFTER;
-        // Not the host's name alone, which a service may have too.
-        let name = format!("{} (command {})", self.name(), uuid::Uuid::now_v7().simple());
+    /// Takes the role. If its holder was killed a moment ago, waits until its term has expired.
+    async fn archive_term(&self) -> Result<Term, ArchiveError> {
+        let ttl = Duration::from_millis(self.config.service.leader_ttl_ms);
+        let until = self.clock.now() + ttl + RETRY_AFTER;
+        // A service may use the host's name alone.
+        let name = format!("{} (command {})", self.name, uuid::Uuid::now_v7().simple());
         let mut looks = tokio::time::interval(Duration::from_millis(200));
         loop {
             looks.tick().await;
-            let now = self.clock().now();
-            if let Some(term) = self.store().try_lead(ROLE, &name, now, ttl).await? {
+            let now = self.clock.now();
+            if let Some(term) = self.store.try_lead(ROLE, &name, now, ttl).await? {
                 return Ok(term);
             }
-            let Some(leader) = self.store().leader(ROLE).await? else { continue };
-            // Whoever renews the role lives.
+            let Some(leader) = self.store.leader(ROLE).await? else { continue };
+            // A holder that renews the role is alive.
             if leader.expires_at > until || now > until {
-                return Err(ArchiveError::Busy { holder: leader.holder }.into());
+                return Err(ArchiveError::Busy { holder: leader.holder });
             }
         }
     }
@@ -148,32 +190,32 @@ impl Host {
         term: &Term,
         due: Due,
         progress: &(dyn Fn(&ArchiveProgress<'_>) + Sync),
-    ) -> Result<ArchiveRun, HostError> {
+    ) -> Result<ArchiveRun, ArchiveError> {
         let mut run = self.begin_archive_run(due).await?;
-        let done = self.put_away(term, &mut run, progress).await;
-        run.finished_at = Some(self.clock().now());
+        let done = self.archive_rows(term, &mut run, progress).await;
+        run.finished_at = Some(self.clock.now());
         match &done {
             Ok(()) => {
                 "done".clone_into(&mut run.state);
-                self.telemetry().archive_ended(self.clock().now());
+                self.telemetry.archive_ended(self.clock.now());
             }
             Err(error) => {
                 "failed".clone_into(&mut run.state);
-                run.message = Some(error.to_string());
+                run.message = Some(with_causes(error));
             }
         }
-        self.store().save_archive_run(&run).await?;
+        self.store.save_archive_run(&run).await?;
         done.map(|()| run)
     }
 
-    /// Writes down that a run begins, and what became of one that was cut off.
-    async fn begin_archive_run(&self, due: Due) -> Result<ArchiveRun, HostError> {
-        let now = self.clock().now();
-        for mut before in self.store().list_archive_runs(10).await? {
+    /// Records that a run begins, and marks an interrupted one as failed.
+    async fn begin_archive_run(&self, due: Due) -> Result<ArchiveRun, StoreError> {
+        let now = self.clock.now();
+        for mut before in self.store.list_archive_runs(10).await? {
             if before.state == "running" {
                 "failed".clone_into(&mut before.state);
-                before.message = Some("it was cut off; the next run did the rest".to_owned());
-                self.store().save_archive_run(&before).await?;
+                before.message = Some("it was interrupted; the next run did the rest".to_owned());
+                self.store.save_archive_run(&before).await?;
             }
         }
         let run = ArchiveRun {
@@ -186,18 +228,18 @@ impl Host {
             counts: BTreeMap::new(),
             message: None,
         };
-        self.store().save_archive_run(&run).await?;
+        self.store.save_archive_run(&run).await?;
         Ok(run)
     }
 
-    async fn put_away(
+    async fn archive_rows(
         &self,
         term: &Term,
         run: &mut ArchiveRun,
         progress: &(dyn Fn(&ArchiveProgress<'_>) + Sync),
-    ) -> Result<(), HostError> {
-        let store = self.store();
-        let ttl = Duration::from_millis(self.config().service.leader_ttl_ms);
+    ) -> Result<(), ArchiveError> {
+        let store = &self.store;
+        let ttl = Duration::from_millis(self.config.service.leader_ttl_ms);
         let (mut held_until, holder) = (term.expires_at, term.holder.as_str());
         let at = run.as_of;
         let ahead = (0..=MONTHS_AHEAD).filter_map(|months| at.date_naive().checked_add_months(Months::new(months)));
@@ -206,7 +248,7 @@ impl Host {
         if run.origin == origin::TERMS {
             plan.steps.retain(|step| step.daily);
         }
-        let limit = self.config().archive.rows_per_transaction;
+        let limit = self.config.archive.rows_per_transaction;
         let of = plan.steps.len();
         for (index, step) in plan.steps.iter().enumerate() {
             let mut rows = 0;
@@ -215,14 +257,14 @@ impl Host {
                 if more > 0 {
                     let name = format!("{} {}", step.action.as_str(), step.table.as_str());
                     *run.counts.entry(name).or_default() += more;
-                    self.telemetry().put_away(step.action.as_str(), step.table.as_str(), more);
+                    self.telemetry.rows_archived(step.action.as_str(), step.table.as_str(), more);
                 }
                 progress(&ArchiveProgress { step, number: index + 1, of, rows });
             };
             tell(0);
             for month in store.whole_months(step).await? {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                tell(again(|| store.put_away_month(step, month)).await?.unwrap_or(0));
+                tell(retry_transient(|| store.put_away_month(step, month)).await?.unwrap_or(0));
             }
             if step.action == Action::Archive {
                 store.prepare_archive(step).await?;
@@ -230,7 +272,7 @@ impl Host {
             let mut place = Some(ArchivePlace::default());
             while let Some(from) = place {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                let taken = again(|| store.put_away(step, &zones, &from, limit, at)).await?;
+                let taken = retry_transient(|| store.put_away(step, &zones, &from, limit, at)).await?;
                 tell(taken.rows);
                 place = taken.next;
             }
@@ -243,31 +285,31 @@ impl Host {
         Ok(())
     }
 
-    /// Renews the role when a third of its time is over.
-    async fn keep_role(&self, holder: &str, held_until: &mut DateTime<Utc>, ttl: Duration) -> Result<(), HostError> {
-        let now = self.clock().now();
+    /// Renews the role when a third of its term is over.
+    async fn keep_role(&self, holder: &str, held_until: &mut DateTime<Utc>, ttl: Duration) -> Result<(), ArchiveError> {
+        let now = self.clock.now();
         if now + ttl * 2 / 3 < *held_until {
             return Ok(());
         }
-        match self.store().try_lead(ROLE, holder, now, ttl).await? {
+        match self.store.try_lead(ROLE, holder, now, ttl).await? {
             Some(term) => {
                 *held_until = term.expires_at;
                 Ok(())
             }
-            None => Err(ArchiveError::TakenOver.into()),
+            None => Err(ArchiveError::TakenOver),
         }
     }
 
     /// The plan without counts, and the artists' time zones.
-    async fn archive_steps(&self, at: DateTime<Utc>) -> Result<(Plan, Vec<String>), HostError> {
-        let zones = self.store().artist_zones().await?;
-        let policies = policies(&self.store().list_releases().await?);
-        Ok((plan(&rules(&self.config().archive, &policies), &zones, at), zones))
+    async fn archive_steps(&self, at: DateTime<Utc>) -> Result<(Plan, Vec<String>), StoreError> {
+        let zones = self.store.artist_zones().await?;
+        let policies = policies(&self.store.list_releases().await?);
+        Ok((plan(&rules(&self.config.archive, &policies), &zones, at), zones))
     }
 }
 
-/// The policy of each platform as it was granted: of the active release, or else of the one that was installed last, since what was collected
-/// under it is still there.
+/// The granted policy of each platform: of the active release, or else of the one installed last, because its data are
+/// still there.
 fn policies(releases: &[Release]) -> Vec<(Platform, Policy)> {
     let mut latest: HashMap<&Platform, &Release> = HashMap::new();
     for release in releases {
@@ -282,52 +324,54 @@ fn policies(releases: &[Release]) -> Vec<(Platform, Policy)> {
     policies
 }
 
-/// Goes on until the service stops: looks whether it is time, and does it in a role of its own.
-pub(in crate::pipeline) async fn serve(context: ServiceContext) {
+/// Runs until the service stops: checks whether a run is due, and does it in a role of its own.
+pub(in crate::pipeline) async fn serve(context: ServiceContext<Archive>) {
     while !context.stop.is_cancelled() {
-        let host = context.host();
-        let work = look(&context, &host);
+        let archive = context.current();
+        let work = look(&context, &archive);
         if let Some(Err(error)) = context.stop.run_until_cancelled(work).await {
-            tracing::warn!(%error, "what is past its time could not be put away; it is tried again");
+            tracing::warn!(%error, "the archive run failed; it is retried");
             context.rest(LOOK_EVERY * 10).await;
         }
-        context.rest(LOOK_EVERY.min(Duration::from_millis(host.config().service.poll_ms.saturating_mul(10)))).await;
+        context.rest(LOOK_EVERY.min(Duration::from_millis(archive.config.service.poll_ms.saturating_mul(10)))).await;
     }
 }
 
-async fn look(context: &ServiceContext, host: &Host) -> Result<(), HostError> {
-    let config = &host.config().archive;
+async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<(), ArchiveError> {
+    let config = &archive.config.archive;
     if !config.enabled {
         return Ok(());
     }
     let spec = ScheduleSpec { cron: config.schedule.clone(), timezone: config.timezone, ..ScheduleSpec::default() };
     let timetable = Timetable::of(&spec)?;
-    if due(host, &timetable).await?.is_none() {
+    if due(archive, &timetable).await?.is_none() {
         return Ok(());
     }
-    let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let Some(term) = host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await? else { return Ok(()) };
-    // Another host may have done it just before the role was free.
-    let done = match due(host, &timetable).await {
-        Ok(Some(due)) => host.archive_in_term(&term, due, &|_| {}).await.map(|run| {
-            tracing::info!(origin = run.origin, counts = ?run.counts, "what was past its time is put away");
+    let ttl = Duration::from_millis(archive.config.service.leader_ttl_ms);
+    let Some(term) = archive.store.try_lead(ROLE, &context.name, archive.clock.now(), ttl).await? else {
+        return Ok(());
+    };
+    // Another host may have done it just before the role became free.
+    let done = match due(archive, &timetable).await {
+        Ok(Some(due)) => archive.archive_in_term(&term, due, &|_| {}).await.map(|run| {
+            tracing::info!(origin = run.origin, counts = ?run.counts, "the archive run is done");
         }),
         Ok(None) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     };
-    host.store().resign(&term, host.clock().now()).await?;
+    archive.store.resign(&term, archive.clock.now()).await?;
     done
 }
 
-/// What is to be done now: what was begun and cut off, or what a time has come for since it was last done. The first look is what the first time
-/// is counted from.
-async fn due(host: &Host, timetable: &Timetable) -> Result<Option<Due>, HostError> {
-    let now = host.clock().now();
-    let runs = host.store().list_archive_runs(RUNS_LOOKED_AT).await?;
+/// The run that is due now: an interrupted one, or one whose time has come since the last. The first check is the start
+/// of the first interval.
+async fn due(archive: &Archive, timetable: &Timetable) -> Result<Option<Due>, StoreError> {
+    let now = archive.clock.now();
+    let runs = archive.store.list_archive_runs(RUNS_LOOKED_AT).await?;
     if let Some(cut_off) = runs.iter().find(|run| run.state == "running") {
         return Ok(Some(Due { at: cut_off.as_of.min(now), origin: cut_off.origin.clone() }));
     }
-    // A run that somebody made as of an earlier time says nothing of when the next one is due.
+    // A run for an earlier time does not move the next due time.
     let done = runs.iter().filter(|run| run.state == "done" && run.started_at - run.as_of < TERMS_EVERY);
     let latest = |whole: bool| {
         let of_use = done.clone().filter(|run| !whole || run.origin != origin::TERMS);
@@ -344,7 +388,7 @@ async fn due(host: &Host, timetable: &Timetable) -> Result<Option<Due>, HostErro
             counts: BTreeMap::new(),
             message: None,
         };
-        host.store().save_archive_run(&start).await?;
+        archive.store.save_archive_run(&start).await?;
         return Ok(None);
     };
     let due = |origin: &str| Some(Due { at: now, origin: origin.to_owned() });

@@ -1,117 +1,141 @@
-//! How things are: counts in the database, judges what was counted, and tells when a figure crosses its bound.
+//! Evaluates health: counts in the database, compares with the objectives, and writes an event when a value crosses its
+//! threshold.
 //!
-//! In a service one host at a time does so, in a role of its own; a run from the command line does so at its end. Two that look at the same
-//! time tell of a crossing once, since each alert is written only where nobody else has changed it.
+//! In a service one host at a time does so, in a role of its own; a run from the command line does so at its end. Two
+//! at the same time report a crossing once, because an alert is written only if it has not been changed meanwhile.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::pipeline::collection::collect::DEFER_MIN;
-use crate::pipeline::credentials::refresher;
-use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
-use crate::pipeline::{Host, HostError};
+use crate::config::Config;
+use crate::pipeline::collection::budgets::DEFER_MIN;
+use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
+use crate::pipeline::credentials::manager::CredentialManager;
+use crate::telemetry::Telemetry;
+use backline_model::clock::Clock;
 use backline_model::event::types;
 use backline_model::health::{Alert, AlertName, CredentialFigures, Figures, HealthReport, ReleaseFigures, Suspects};
 use backline_model::manifest::Budget;
 use backline_model::{Event, Platform};
 use backline_rules::health::{self, Crossing};
-use backline_store::{HealthWindow, SealedCredential, Term};
+use backline_store::{HealthWindow, SealedCredential, Store, StoreError, Term};
 
-/// The role of the host that looks.
-pub(crate) const ROLE: &str = "health";
+/// The role of the host that evaluates health.
+const ROLE: &str = "health";
 
-/// Swaps that are looked through for when releases became active.
+/// Swaps that are searched for the time when releases became active.
 const SWAPS_MAX: u32 = 200;
 
-/// How far back the record of a release's predecessor is looked at.
+/// How far back the tally of a release's predecessor goes.
 const RECORD: TimeDelta = TimeDelta::days(14);
 
-/// Goes on until the service stops; then gives the role up, so that another host takes it at once.
-pub(in crate::pipeline) async fn serve(context: ServiceContext) {
+/// Runs until the service stops; then resigns the role, so that another host takes it at once.
+pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     let mut term: Option<Term> = None;
     while !context.stop.is_cancelled() {
-        let host = context.host();
-        let every = Duration::from_secs(host.config().health.every_s);
-        // Held until the next look but one, so that one that comes late loses nothing.
-        let ttl = every * 2 + Duration::from_millis(host.config().service.leader_ttl_ms);
-        let rest = match host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await {
+        let monitor = context.current();
+        let every = Duration::from_secs(monitor.config.health.every_s);
+        // The term covers two intervals, so that a late renewal does not lose the role.
+        let ttl = every * 2 + Duration::from_millis(monitor.config.service.leader_ttl_ms);
+        let rest = match monitor.store.try_lead(ROLE, &context.name, monitor.clock.now(), ttl).await {
             Ok(held) => {
                 term = held;
-                match look(&host, term.is_some()).await {
+                match look(&monitor, term.is_some()).await {
                     Ok(()) => every,
                     Err(error) => {
-                        tracing::warn!(%error, "health could not be looked at; it is tried again");
+                        tracing::warn!(%error, "health could not be evaluated; this is retried");
                         every.min(RETRY_AFTER)
                     }
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "the role of the host that looks at health could not be taken");
+                tracing::warn!(%error, "the role of evaluating health could not be taken");
                 every.min(RETRY_AFTER)
             }
         };
         context.rest(rest).await;
     }
-    let host = context.host();
-    host.telemetry().health(None);
+    let monitor = context.current();
+    monitor.telemetry.health(None);
     if let Some(term) = term
-        && let Err(error) = host.store().resign(&term, host.clock().now()).await
+        && let Err(error) = monitor.store.resign(&term, monitor.clock.now()).await
     {
-        tracing::warn!(%error, "the role of the host that looks at health could not be given up");
+        tracing::warn!(%error, "the role of evaluating health could not be resigned");
     }
 }
 
-/// The figures are shown by the host that has the role, and by no other: each is about all hosts.
-async fn look(host: &Host, has_role: bool) -> Result<(), HostError> {
+/// Only the host that has the role exports these metrics: each is about all hosts.
+async fn look(monitor: &HealthMonitor, has_role: bool) -> Result<(), StoreError> {
     if !has_role {
-        host.telemetry().health(None);
+        monitor.telemetry.health(None);
         return Ok(());
     }
-    let report = host.watch_health().await?;
-    host.telemetry().health(Some(report));
+    let report = monitor.watch().await?;
+    monitor.telemetry.health(Some(report));
     Ok(())
 }
 
-impl Host {
-    /// How things have been over a window of time up to now, and what should be done. The window is the configured one unless given.
+/// Reports and watches health. Cloning shares it.
+#[derive(Clone)]
+pub struct HealthMonitor {
+    config: Arc<Config>,
+    telemetry: Telemetry,
+    clock: Clock,
+    store: Store,
+    credentials: CredentialManager,
+}
+
+impl HealthMonitor {
+    pub(in crate::pipeline) fn new(
+        config: Arc<Config>,
+        telemetry: Telemetry,
+        clock: Clock,
+        store: Store,
+        credentials: CredentialManager,
+    ) -> Self {
+        Self { config, telemetry, clock, store, credentials }
+    }
+
+    /// Health over a window of time up to now, with recommendations. The configured window applies if none is given.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn health(&self, window: Option<TimeDelta>) -> Result<HealthReport, HostError> {
-        let now = self.clock().now();
+    pub async fn report(&self, window: Option<TimeDelta>) -> Result<HealthReport, StoreError> {
+        let now = self.clock.now();
         let window = self.health_window(window, now);
-        let figures = self.store().health_figures(&window).await?;
+        let figures = self.store.health_figures(&window).await?;
         let suspects = self.suspects(&figures, now).await?;
         let mut report = self.judged(&figures, &suspects, &window);
-        report.alerts = self.store().alerts().await?;
+        report.alerts = self.store.alerts().await?;
         report.alerts.retain(|alert| alert.firing);
         Ok(report)
     }
 
-    /// Where every alert stands that ever fired, or is about to.
+    /// The state of every alert that has fired, or is about to.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn alerts(&self) -> Result<Vec<Alert>, HostError> {
-        Ok(self.store().alerts().await?)
+    pub async fn alerts(&self) -> Result<Vec<Alert>, StoreError> {
+        self.store.alerts().await
     }
 
-    /// Looks at every figure that an alert watches, over the configured window; writes down what crossed its bound, each with its event.
-    /// The report has no recommendations that only a closer look could make.
+    /// Evaluates every alert over the configured window, and stores those that crossed their threshold, each with its
+    /// event. The report has no recommendations that need a closer look.
     ///
     /// # Errors
-    /// When the database fails; then nothing was told.
-    pub async fn watch_health(&self) -> Result<HealthReport, HostError> {
-        let now = self.clock().now();
+    /// When the database fails. Nothing was stored then.
+    pub async fn watch(&self) -> Result<HealthReport, StoreError> {
+        let now = self.clock.now();
         let window = self.health_window(None, now);
-        let figures = self.store().health_figures(&window).await?;
+        let figures = self.store.health_figures(&window).await?;
         let mut report = self.judged(&figures, &Suspects::default(), &window);
-        let config = &self.config().health;
-        let known = self.store().alerts().await?;
+        let config = &self.config.health;
+        let known = self.store.alerts().await?;
         let known: HashMap<(AlertName, Option<Platform>), Alert> =
             known.into_iter().map(|alert| ((alert.name, alert.platform.clone()), alert)).collect();
         let mut changes = Vec::new();
@@ -127,7 +151,7 @@ impl Host {
             let event = step.crossing.map(|crossing| event_of(&step.alert, crossing, now));
             changes.push((step.alert, before.map_or(0, |alert| alert.crossings), event));
         }
-        self.store().save_alerts(&changes).await?;
+        self.store.save_alerts(&changes).await?;
         for (alert, _, event) in &changes {
             if event.is_some() {
                 tracing::warn!(
@@ -140,12 +164,12 @@ impl Host {
                 );
             }
         }
-        report.alerts = self.store().alerts().await?;
+        report.alerts = self.store.alerts().await?;
         Ok(report)
     }
 
     fn health_window(&self, window: Option<TimeDelta>, now: DateTime<Utc>) -> HealthWindow {
-        let config = &self.config().health;
+        let config = &self.config.health;
         let since = now - window.unwrap_or_else(|| TimeDelta::hours(config.window_hours.into()));
         #[expect(clippy::cast_possible_truncation, reason = "at most a month, in milliseconds")]
         let grace = TimeDelta::milliseconds((config.targets.run_minutes * 60_000.0) as i64);
@@ -153,13 +177,13 @@ impl Host {
     }
 
     fn judged(&self, figures: &Figures, suspects: &Suspects, window: &HealthWindow) -> HealthReport {
-        let config = self.config();
+        let config = &self.config;
         health::report(figures, suspects, window.since, window.now, &config.health, &config.costs)
     }
 
-    /// What recommendations can name.
-    async fn suspects(&self, figures: &Figures, now: DateTime<Utc>) -> Result<Suspects, HostError> {
-        let store = self.store();
+    /// What recommendations may name.
+    async fn suspects(&self, figures: &Figures, now: DateTime<Utc>) -> Result<Suspects, StoreError> {
+        let store = &self.store;
         let mut credentials = store.dead_credentials().await?;
         credentials.extend(self.expiring_soon(now).await?);
         let schedules = store.list_schedules().await?.iter().filter(|schedule| schedule.spec.enabled).count() as u64;
@@ -189,10 +213,10 @@ impl Host {
         Ok(Suspects { reconnect, credentials, releases, schedules, webhooks })
     }
 
-    /// Credentials that end soon and that nothing renews, by slot.
-    async fn expiring_soon(&self, now: DateTime<Utc>) -> Result<Vec<CredentialFigures>, HostError> {
+    /// Credentials that end soon and that no refresh renews, by slot.
+    async fn expiring_soon(&self, now: DateTime<Utc>) -> Result<Vec<CredentialFigures>, StoreError> {
         let mut found: Vec<CredentialFigures> = Vec::new();
-        for credential in refresher::expiring(self, now).await? {
+        for credential in self.credentials.expiring(now).await? {
             let (SealedCredential { platform, slot, expires_at, .. }, of_account) =
                 (&credential, credential.account_id.is_some());
             let known =
@@ -209,7 +233,7 @@ impl Host {
     }
 }
 
-/// Those budgets that are granted anew when accounts stop waiting, which is some time after it at most.
+/// The budgets that reset when accounts stop waiting, or at most a minute before.
 fn spent(budgets: &[Budget], until: DateTime<Utc>) -> Vec<String> {
     let lately = until - DEFER_MIN - TimeDelta::seconds(1);
     let ended = |budget: &&Budget| {
@@ -218,7 +242,7 @@ fn spent(budgets: &[Budget], until: DateTime<Utc>) -> Vec<String> {
     budgets.iter().filter(ended).map(|budget| budget.name.clone()).collect()
 }
 
-/// What is told of a crossing. It names no artist and no account.
+/// The event of a crossing. It names no artist and no account.
 fn event_of(alert: &Alert, crossing: Crossing, now: DateTime<Utc>) -> Event {
     let kind = match crossing {
         Crossing::Degraded => types::HEALTH_DEGRADED,
@@ -270,9 +294,9 @@ mod tests {
             ("2026-11-22T14:00:00Z", &["hour"][..]),
             ("2026-11-22T08:00:00Z", &["hour", "units"]),
             ("2026-11-22T00:00:00Z", &["hour", "searches"]),
-            // Whoever asked half a minute before midnight waits for a minute.
+            // A request half a minute before midnight waits for a minute.
             ("2026-11-22T00:00:30Z", &["hour", "searches"]),
-            // The platform said so, of an allowance of its own.
+            // The platform gave this time, for a limit of its own.
             ("2026-11-22T14:02:00Z", &[]),
         ] {
             assert_eq!(spent(&budgets, until.parse().expect("a time")), names, "{until}");

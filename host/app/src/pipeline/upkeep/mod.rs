@@ -1,4 +1,4 @@
-//! What the service does beside collecting: archive and health.
+//! Upkeep: archive and health.
 
 pub(super) mod archive;
 pub(super) mod health;

@@ -1,5 +1,6 @@
-//! Webhooks as an operator manages them: adding, trying out, changing secrets, sending again.
+//! Webhooks as an operator manages them: add, test, rotate secrets, resend.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -7,77 +8,102 @@ use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
 
-use crate::pipeline::artists::privacy::again;
-use crate::pipeline::{Host, HostError};
+use crate::config::Config;
+use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::retry::retry_transient;
+use crate::pipeline::webhooks::signing::{SignError, Signer};
 use backline_gateway::secrets::{SecretText, WebhookSecret};
-use backline_gateway::{WebhookRequest, WebhookRequestError};
+use backline_gateway::{Gateway, WebhookRequest, WebhookRequestError};
+use backline_model::clock::Clock;
 use backline_model::{ArtistId, Tenant, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery;
-use backline_store::{DeliveryFilter, NewDelivery, StoreError};
+use backline_store::{DeliveryFilter, NewDelivery, Store, StoreError};
 
 /// Longest name of a webhook, in characters.
 const NAME_CHARACTERS_MAX: usize = 64;
 
-/// Longest time for which a secret that was replaced may go on signing.
+/// Longest time for which a replaced secret may continue to sign.
 const KEEP_OLD_MAX: TimeDelta = TimeDelta::days(30);
 
-/// What is wrong with a webhook as it was given.
+/// Why a command about a webhook failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
-    /// The name.
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A message can't be signed, or a secret can't be sealed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The name is not valid.
     #[error(
-        "'{0}' can't name a webhook: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '-' and '_', beginning with a letter or digit"
+        "'{0}' can't name a webhook: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '-' and '_', beginning with a letter \
+         or digit"
     )]
     Name(String),
-    /// An event.
+    /// An event pattern is not valid.
     #[error("{0}")]
     Event(String),
-    /// The address.
+    /// The address is not allowed, or does not answer.
     #[error(transparent)]
     Request(#[from] WebhookRequestError),
-    /// The address of an application.
+    /// The address of an application has a query.
     #[error("the address of an application has no query; the AI trigger goes to {{url}}/api/ai/analyze-metrics")]
     Base,
-    /// A replaced secret is to go on for too long.
-    #[error("a replaced secret goes on signing for at most 30 days")]
+    /// The replaced secret would sign for too long.
+    #[error("a replaced secret may sign for at most 30 days")]
     KeepOld,
-    /// There is nothing to send again.
-    #[error("the webhook '{name}' has no event {event} to send again: {problem}")]
+    /// There is no such event to resend.
+    #[error("the webhook '{name}' has no event {event} to resend: {problem}")]
     NotSent {
-        /// Which.
+        /// Name of the webhook.
         name: String,
-        /// Which event.
+        /// Id of the event.
         event: Uuid,
-        /// Why.
+        /// Why it can't be sent.
         problem: &'static str,
     },
 }
 
-/// A webhook to be added.
+impl Classified for WebhookError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Sign(error) => error.class(),
+            Self::Request(WebhookRequestError::TimedOut(_) | WebhookRequestError::Unreachable(_)) => {
+                ErrorClass::Unavailable
+            }
+            Self::Name(_) | Self::Event(_) | Self::Request(_) | Self::Base | Self::KeepOld | Self::NotSent { .. } => {
+                ErrorClass::Refused
+            }
+        }
+    }
+}
+
+/// A webhook to add.
 #[derive(Clone, Debug)]
 pub struct NewWebhook {
-    /// What people call it.
+    /// Name of the webhook.
     pub name: String,
-    /// Where to.
+    /// URL of the receiver.
     pub url: String,
-    /// What it is sent.
+    /// Kind of the webhook, which decides the messages.
     pub kind: WebhookKind,
-    /// Types of events and beginnings of such; empty means what its kind is for.
+    /// Event types or prefixes of them; empty means the default of its kind.
     pub events: Vec<String>,
-    /// Only what concerns this tenant.
+    /// Only events of this tenant.
     pub tenant: Option<Tenant>,
-    /// Whether it is told of what has happened already, as far as it is kept.
+    /// Whether it also gets past events, as far as they are kept.
     pub from_start: bool,
 }
 
-/// What to send again.
+/// What to resend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resend {
     /// One event.
     Event(Uuid),
-    /// What was given up.
+    /// All deliveries that were given up.
     Parked,
-    /// Everything that occurred since then.
+    /// All events since a time.
     Since(DateTime<Utc>),
 }
 
@@ -90,18 +116,38 @@ pub struct TestAnswer {
     pub status: u16,
     /// Whether an event would count as delivered.
     pub accepted: bool,
-    /// The beginning of what it said.
+    /// The first bytes of the answer.
     pub text: String,
-    /// How long it took, in milliseconds.
+    /// Time until the answer, in milliseconds.
     pub took_ms: u64,
 }
 
-impl Host {
-    /// Adds a webhook. Answers it with its secret, which nobody can ever read again.
+/// Webhooks as an operator manages them. Cloning shares it.
+#[derive(Clone)]
+pub struct Webhooks {
+    config: Arc<Config>,
+    clock: Clock,
+    store: Store,
+    gateway: Gateway,
+    signer: Signer,
+}
+
+impl Webhooks {
+    pub(in crate::pipeline) fn new(
+        config: Arc<Config>,
+        clock: Clock,
+        store: Store,
+        gateway: Gateway,
+        signer: Signer,
+    ) -> Self {
+        Self { config, clock, store, gateway, signer }
+    }
+
+    /// Adds a webhook. Returns it with its secret, which can't be read again later.
     ///
     /// # Errors
-    /// When something given can't be used, the name is taken, or no key is configured.
-    pub async fn add_webhook(&self, new: NewWebhook) -> Result<(Webhook, SecretText), HostError> {
+    /// When an argument is not valid, the name is taken, or no key is configured.
+    pub async fn add(&self, new: NewWebhook) -> Result<(Webhook, SecretText), WebhookError> {
         let NewWebhook { name, url, kind, events, tenant, from_start } = new;
         check_name(&name)?;
         let mut events = if events.is_empty() { delivery::default_events(kind) } else { events };
@@ -109,11 +155,11 @@ impl Host {
         for pattern in &events {
             delivery::check_pattern(pattern).map_err(WebhookError::Event)?;
         }
-        self.gateway().check_webhook(&url).await.map_err(WebhookError::Request)?;
+        self.gateway.check_webhook(&url).await.map_err(WebhookError::Request)?;
         if kind == WebhookKind::Ai && Url::parse(&url).is_ok_and(|url| url.query().is_some()) {
-            return Err(WebhookError::Base.into());
+            return Err(WebhookError::Base);
         }
-        let (id, secret, now) = (WebhookId::generate(), WebhookSecret::generate(), self.clock().now());
+        let (id, secret, now) = (WebhookId::generate(), WebhookSecret::generate(), self.clock.now());
         let webhook = Webhook {
             id,
             name,
@@ -127,118 +173,93 @@ impl Host {
             created_at: now,
             updated_at: now,
         };
-        let sealed = secret.seal(self.keyring()?, id);
-        // It waits for events that are being written, but never for long.
-        again(|| self.store().add_webhook(&webhook, sealed.clone(), from_start)).await?;
+        let sealed = secret.seal(self.signer.keyring().map_err(SignError::from)?, id);
+        // The transaction waits for those that write events, but only for a limited time.
+        retry_transient(|| self.store.add_webhook(&webhook, sealed.clone(), from_start)).await?;
         Ok((webhook, secret.text()))
     }
 
-    /// Sends a signed test message now, whether or not the webhook is on.
+    /// Sends a signed test message now, even if the webhook is disabled.
     ///
     /// # Errors
     /// When there is no such webhook, or no answer.
-    pub async fn test_webhook(&self, name: &str) -> Result<TestAnswer, HostError> {
-        let webhook = self.store().webhook_named(name).await?;
+    pub async fn test(&self, name: &str) -> Result<TestAnswer, WebhookError> {
+        let webhook = self.store.webhook_named(name).await?;
         let url = delivery::target(webhook.kind, &webhook.url);
-        self.gateway().check_webhook(&url).await.map_err(WebhookError::Request)?;
+        self.gateway.check_webhook(&url).await.map_err(WebhookError::Request)?;
         let id = Uuid::now_v7();
-        let began = self.clock().now();
+        let began = self.clock.now();
         let body = serde_json::to_vec(&delivery::test_message(id, began)).unwrap_or_default();
-        let headers = self.signature(webhook.id, id, &body).await?;
-        let timeout = Duration::from_millis(self.config().deliveries.timeout_ms);
-        let answer = self.gateway().post_webhook(&WebhookRequest { url, headers, body }, timeout).await;
+        let headers = self.signer.headers(webhook.id, id, &body).await?;
+        let timeout = Duration::from_millis(self.config.deliveries.timeout_ms);
+        let answer = self.gateway.post_webhook(&WebhookRequest { url, headers, body }, timeout).await;
         let answer = answer.map_err(WebhookError::Request)?;
-        let took = (self.clock().now() - began).num_milliseconds();
+        let took = (self.clock.now() - began).num_milliseconds();
         let accepted = (200..300).contains(&answer.status);
         Ok(TestAnswer { id, status: answer.status, accepted, text: answer.text, took_ms: took.max(0).unsigned_abs() })
     }
 
-    /// Gives a webhook a new secret; the old one signs too for a while. Answers the new one.
+    /// Gives a webhook a new secret; the old one also signs for a while. Returns the new one.
     ///
     /// # Errors
     /// When there is no such webhook, or no key is configured.
-    pub async fn rotate_webhook_secret(&self, name: &str, keep_old: TimeDelta) -> Result<SecretText, HostError> {
+    pub async fn rotate_secret(&self, name: &str, keep_old: TimeDelta) -> Result<SecretText, WebhookError> {
         if keep_old > KEEP_OLD_MAX || keep_old < TimeDelta::zero() {
-            return Err(WebhookError::KeepOld.into());
+            return Err(WebhookError::KeepOld);
         }
-        let (webhook, now) = (self.store().webhook_named(name).await?, self.clock().now());
+        let (webhook, now) = (self.store.webhook_named(name).await?, self.clock.now());
         let secret = WebhookSecret::generate();
         let until = (keep_old > TimeDelta::zero()).then(|| now + keep_old);
-        let sealed = secret.seal(self.keyring()?, webhook.id);
-        self.store().replace_webhook_secret(&webhook, sealed, until, now).await?;
+        let sealed = secret.seal(self.signer.keyring().map_err(SignError::from)?, webhook.id);
+        self.store.replace_webhook_secret(&webhook, sealed, until, now).await?;
         Ok(secret.text())
     }
 
-    /// Switches a webhook on or off. What happens meanwhile is delivered when it is on again.
+    /// Enables or disables a webhook. Events in the meantime are delivered when it is enabled again.
     ///
     /// # Errors
     /// When there is no such webhook.
-    pub async fn switch_webhook(&self, name: &str, on: bool) -> Result<(), HostError> {
-        let webhook = self.store().webhook_named(name).await?;
-        Ok(self.store().set_webhook_enabled(&webhook, on, None, self.clock().now()).await?)
+    pub async fn switch(&self, name: &str, on: bool) -> Result<(), WebhookError> {
+        let webhook = self.store.webhook_named(name).await?;
+        Ok(self.store.set_webhook_enabled(&webhook, on, None, self.clock.now()).await?)
     }
 
-    /// Lets deliveries begin anew, with all their attempts. Answers how many.
+    /// Restarts deliveries with all their attempts. Returns how many.
     ///
     /// # Errors
     /// When there is no such webhook or event.
-    pub async fn resend(&self, name: &str, what: Resend) -> Result<u64, HostError> {
-        let (webhook, now) = (self.store().webhook_named(name).await?, self.clock().now());
+    pub async fn resend(&self, name: &str, what: Resend) -> Result<u64, WebhookError> {
+        let (webhook, now) = (self.store.webhook_named(name).await?, self.clock.now());
         let since = match what {
             Resend::Parked => None,
             Resend::Since(time) => Some(time),
             Resend::Event(id) => return self.resend_event(&webhook, id, now).await.map(|()| 1),
         };
-        Ok(self.store().resend_deliveries(&webhook, since, now).await?)
+        Ok(self.store.resend_deliveries(&webhook, since, now).await?)
     }
 
-    /// An event that the webhook was never told of is taken too, as long as it is of its tenant.
-    async fn resend_event(&self, webhook: &Webhook, id: Uuid, now: DateTime<Utc>) -> Result<(), HostError> {
-        let (cursor, event) = self.store().event(id).await?;
+    /// An event that was never recorded for the webhook is sent too, if it is of its tenant.
+    async fn resend_event(&self, webhook: &Webhook, id: Uuid, now: DateTime<Utc>) -> Result<(), WebhookError> {
+        let (cursor, event) = self.store.event(id).await?;
         let known =
             DeliveryFilter { webhook: Some(webhook.id), event: Some(id), limit: 1, ..DeliveryFilter::default() };
-        if self.store().list_deliveries(&known).await?.is_empty() {
+        if self.store.list_deliveries(&known).await?.is_empty() {
             let problem = "the webhook is for another tenant";
             let not_sent = || WebhookError::NotSent { name: webhook.name.clone(), event: id, problem };
             let of_data = || event.data["tenant"].as_str().map(str::to_owned);
             let tenant = self.tenant_of(event.artist_id).await?.or_else(of_data);
             let as_any = Webhook { events: vec!["*".to_owned()], ..webhook.clone() };
             if !delivery::wants(&as_any, &event.kind, tenant.as_deref()) {
-                return Err(not_sent().into());
+                return Err(not_sent());
             }
         }
         let line = delivery::line(event.artist_id, delivery::platform_of(&event), &event.kind);
-        Ok(self.store().resend_event(webhook, &NewDelivery { event: cursor, line }, now).await?)
+        Ok(self.store.resend_event(webhook, &NewDelivery { event: cursor, line }, now).await?)
     }
 
     async fn tenant_of(&self, artist: Option<ArtistId>) -> Result<Option<String>, StoreError> {
         let Some(artist) = artist else { return Ok(None) };
-        Ok(self.store().get_artist(artist).await?.map(|artist| artist.tenant.to_string()))
-    }
-
-    /// The headers of a message: its id, the time of this attempt, and a signature by each secret that holds.
-    pub(in crate::pipeline) async fn signature(
-        &self,
-        webhook: WebhookId,
-        id: Uuid,
-        body: &[u8],
-    ) -> Result<Vec<(&'static str, String)>, HostError> {
-        let keyring = self.keyring()?;
-        let gone = || StoreError::NotFound { what: "webhook", id: webhook.to_string() };
-        let sealed = self.store().webhook_secrets(webhook).await?.ok_or_else(gone)?;
-        let now = self.clock().now();
-        let (id, timestamp) = (id.to_string(), now.timestamp());
-        let mut signatures = vec![WebhookSecret::open(keyring, &sealed.secret, webhook)?.sign(&id, timestamp, body)];
-        if let Some((previous, until)) = sealed.previous
-            && now < until
-        {
-            signatures.push(WebhookSecret::open(keyring, &previous, webhook)?.sign(&id, timestamp, body));
-        }
-        Ok(vec![
-            ("webhook-id", id),
-            ("webhook-timestamp", timestamp.to_string()),
-            ("webhook-signature", signatures.join(" ")),
-        ])
+        Ok(self.store.get_artist(artist).await?.map(|artist| artist.tenant.to_string()))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Webhooks and what is sent to them.
+//! Webhooks: management and delivery.
 
 pub(super) mod deliveries;
 pub(super) mod manage;
+pub(super) mod signing;

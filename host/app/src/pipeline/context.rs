@@ -1,0 +1,153 @@
+//! What the loops of a service share: the capability each works with, as it is configured now, and the signals between
+//! them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use backline_store::KnownHost;
+
+/// How long a loop that failed waits before it starts again, and how long the database is left alone after an error.
+pub(in crate::pipeline) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A host is taken for dead when it was last seen longer ago than this: five beats.
+const GONE_AFTER: TimeDelta = TimeDelta::seconds(10);
+
+/// Whether a host was seen lately.
+#[must_use]
+pub fn is_present(host: &KnownHost, now: DateTime<Utc>) -> bool {
+    now - host.seen_at <= GONE_AFTER
+}
+
+/// What a loop works with: one capability `T`, the configuration in force, and the service's signals.
+///
+/// A loop asks for [`current`](Self::current) before each piece of work, so that a reloaded configuration applies to
+/// the next piece.
+pub(in crate::pipeline) struct ServiceContext<T> {
+    current: Arc<dyn Fn() -> T + Send + Sync>,
+    config: Arc<dyn Fn() -> Arc<Config> + Send + Sync>,
+    /// This host's name in leases and in the list of hosts.
+    pub name: Arc<str>,
+    /// Cancelled when the service is to stop: no loop starts new work after that.
+    pub stop: CancellationToken,
+    /// Notified when there may be batches to lease.
+    pub work: Arc<Notify>,
+    /// Notified when a first collection may be pending.
+    pub activations: Arc<Notify>,
+    /// Notified when other releases may have to be loaded.
+    pub releases: Arc<Notify>,
+    /// Notified when there may be events to deliver.
+    pub events: Arc<Notify>,
+    /// When the service was started.
+    pub started_at: DateTime<Utc>,
+    /// The problems that the loops found.
+    pub condition: Arc<Condition>,
+}
+
+impl<T> ServiceContext<T> {
+    /// The context of a service started at `started_at`; `current` and `config` are called for each piece of work.
+    pub(in crate::pipeline) fn new(
+        name: Arc<str>,
+        started_at: DateTime<Utc>,
+        current: impl Fn() -> T + Send + Sync + 'static,
+        config: impl Fn() -> Arc<Config> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            current: Arc::new(current),
+            config: Arc::new(config),
+            name,
+            stop: CancellationToken::new(),
+            work: Arc::default(),
+            activations: Arc::default(),
+            releases: Arc::default(),
+            events: Arc::default(),
+            started_at,
+            condition: Arc::default(),
+        }
+    }
+
+    /// The capability as it is configured now.
+    pub(in crate::pipeline) fn current(&self) -> T {
+        (self.current)()
+    }
+
+    /// The configuration in force.
+    pub(in crate::pipeline) fn config(&self) -> Arc<Config> {
+        (self.config)()
+    }
+
+    /// The interval at which the database is asked for work without a notification.
+    pub(in crate::pipeline) fn poll_interval(&self) -> Duration {
+        Duration::from_millis(self.config().service.poll_ms)
+    }
+
+    /// Waits for `time`, or until the service is to stop.
+    pub(in crate::pipeline) async fn rest(&self, time: Duration) {
+        let _ = self.stop.run_until_cancelled(tokio::time::sleep(time)).await;
+    }
+
+    /// The same context for a loop that works with a part of `T`.
+    pub(in crate::pipeline) fn part<U>(&self, part: impl Fn(T) -> U + Send + Sync + 'static) -> ServiceContext<U>
+    where
+        T: 'static,
+    {
+        let current = Arc::clone(&self.current);
+        ServiceContext {
+            current: Arc::new(move || part(current())),
+            config: Arc::clone(&self.config),
+            name: Arc::clone(&self.name),
+            stop: self.stop.clone(),
+            work: Arc::clone(&self.work),
+            activations: Arc::clone(&self.activations),
+            releases: Arc::clone(&self.releases),
+            events: Arc::clone(&self.events),
+            started_at: self.started_at,
+            condition: Arc::clone(&self.condition),
+        }
+    }
+}
+
+impl<T: 'static> Clone for ServiceContext<T> {
+    fn clone(&self) -> Self {
+        self.part(|current| current)
+    }
+}
+
+/// What keeps this host from working, as far as its loops have found out.
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct Condition {
+    found: Mutex<Found>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    not_loaded: Vec<String>,
+    name_taken: bool,
+}
+
+impl Condition {
+    /// Every problem, each with what to do about it.
+    pub(in crate::pipeline) fn problems(&self) -> Vec<String> {
+        let found = self.found();
+        let taken = "another host uses the same name; give each a service.name of its own".to_owned();
+        found.not_loaded.iter().cloned().chain(found.name_taken.then_some(taken)).collect()
+    }
+
+    /// Replaces the list of connectors that can't be loaded here.
+    pub(in crate::pipeline) fn not_loaded(&self, problems: Vec<String>) {
+        self.found().not_loaded = problems;
+    }
+
+    /// Records whether another host uses this host's name. Returns what was recorded before.
+    pub(in crate::pipeline) fn name_taken(&self, taken: bool) -> bool {
+        std::mem::replace(&mut self.found().name_taken, taken)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

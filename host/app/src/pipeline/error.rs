@@ -1,0 +1,80 @@
+//! Classes of errors. Each operation has its own error type; its class says what the failure left behind.
+
+use std::error::Error;
+
+use crate::config::ConfigError;
+use backline_store::StoreError;
+
+/// What an error says of the state it leaves behind, and of whether repeating helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Nothing was changed: the input, the configuration or the present state forbids it.
+    Refused,
+    /// The database, the network or the disk failed. It may work later.
+    Unavailable,
+    /// Part of the work is done, and stays done.
+    Partial,
+    /// A fault of this program.
+    Internal,
+}
+
+/// An error of an operation.
+pub trait Classified: Error + 'static {
+    /// The class of the error.
+    fn class(&self) -> ErrorClass;
+}
+
+impl Classified for ConfigError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Refused
+    }
+}
+
+impl Classified for StoreError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Query { .. } | Self::Migration { .. } | Self::LeaseLost { .. } | Self::TermLost { .. } => {
+                ErrorClass::Unavailable
+            }
+            Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Compression { .. } => ErrorClass::Internal,
+            _ => ErrorClass::Refused,
+        }
+    }
+}
+
+/// An error with all its causes, on one line.
+#[must_use]
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for cause in std::iter::successors(Some(error), |error| (**error).source()) {
+        let cause = cause.to_string();
+        // Libraries often repeat their cause in their own text.
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_follow_on_one_line_and_are_not_repeated() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("can't open the thing")]
+        struct Outer(#[source] std::io::Error);
+
+        #[derive(Debug, thiserror::Error)]
+        #[error("wrapped: {0}")]
+        struct Repeating(#[source] std::io::Error);
+
+        let cause = || std::io::Error::other("no\n  such thing");
+        assert_eq!(with_causes(&Outer(cause())), "can't open the thing: no such thing");
+        assert_eq!(with_causes(&Repeating(cause())), "wrapped: no such thing");
+    }
+}
