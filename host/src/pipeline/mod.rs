@@ -37,6 +37,7 @@ pub mod service;
 mod shadow;
 mod slots;
 mod sync;
+mod waiting;
 mod watch;
 mod webhooks;
 mod workers;

@@ -24,7 +24,12 @@ const BEATS_PER_CLEANING: u32 = 300;
 /// Whether a host was heard of lately.
 #[must_use]
 pub fn is_present(host: &KnownHost, now: DateTime<Utc>) -> bool {
-    now - host.seen_at <= GONE_AFTER
+    is_recent(host.seen_at, now)
+}
+
+/// Whether a host that last reported at that time still counts as there.
+pub(super) fn is_recent(seen_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    now - seen_at <= GONE_AFTER
 }
 
 /// What keeps this host from working, as far as its loops have found out.

@@ -4,7 +4,7 @@
 //! is open until it is told to stop). Which platform comes next is decided by [`dispatch`](super::dispatch), which batch of the platform by
 //! the database. A crew sleeps until a batch ends, the bell rings, the next batch falls due, or the poll interval is over.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +17,18 @@ use tokio_util::sync::CancellationToken;
 use super::collect::{self, BatchReport};
 use super::dispatch::{Bounds, Dispatch, Signal, Ticket};
 use super::service::{AGAIN_AFTER, Seat};
+use super::waiting::{self, Patience};
 use super::{Host, HostError, budgets};
 use crate::config::Config;
-use crate::domain::{Lease, Platform, RunId};
-use crate::store::StoreError;
+use crate::domain::{BatchState, Lease, Platform, RunId};
+use crate::store::{Listener, StoreError};
 use crate::telemetry::BatchEnd;
 
 /// The least a crew waits before it looks for batches again: one that is just being taken up by another is still seen as free.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
+
+/// How long after a wake-up the database is asked: many hosts at work wake this one often.
+const WAKE_UP_WAIT: Duration = Duration::from_millis(100);
 
 /// How long batches that are under way after the deadline may take to be given up and handed back.
 const HAND_BACK_WITHIN: Duration = Duration::from_millis(900);
@@ -46,7 +50,7 @@ pub async fn serve(seat: Seat) {
     };
     let mut crew = Crew::new(Arc::new(hosts), None, seat.stop, seat.work);
     // Without a run to end, only a stop ends the work.
-    if let Err(error) = crew.work(|_, _| {}).await {
+    if let Err(error) = crew.work(|_| {}).await {
         tracing::error!(%error, "a batch could not be given back; it is taken up again when its lease has run out");
     }
 }
@@ -65,6 +69,18 @@ pub struct Crew {
     /// Hosts that may hold units of allowances: one for each configuration under which a batch was begun since they were last settled.
     spenders: Vec<Host>,
     idle_since: Option<Instant>,
+    /// Hears of what other hosts write, once a run waits for them.
+    listener: Option<Listener>,
+    /// Whether a listener was asked for: where there is none, the database is asked in intervals.
+    asked_to_listen: bool,
+}
+
+/// What is told while batches are worked on.
+pub enum WorkerEvent<'a> {
+    /// A batch came to an end here.
+    Ended(&'a Platform, &'a BatchReport),
+    /// Nothing of the run is left to begin here; these hosts hold the rest.
+    Waiting(BTreeSet<String>),
 }
 
 /// A batch under way.
@@ -79,7 +95,9 @@ struct Held {
 enum Look {
     /// The next look is due then, at the latest.
     Again(Instant),
-    /// Nothing is left that this crew could work on.
+    /// The same; until then nothing is left to begin, and these hosts are at work on the rest of the run.
+    Held(Instant, BTreeSet<String>),
+    /// Nothing is left of the run that is worth waiting for.
     Finished,
 }
 
@@ -97,15 +115,17 @@ impl Crew {
     ) -> Self {
         let dispatch = Dispatch::new(bounds(hosts().config()));
         let (under_way, held, spenders) = (JoinSet::new(), HashMap::new(), Vec::new());
-        Self { hosts, run, stop, bell, dispatch, under_way, held, spenders, idle_since: None }
+        let (idle_since, listener, asked_to_listen) = (None, None, false);
+        Self { hosts, run, stop, bell, dispatch, under_way, held, spenders, idle_since, listener, asked_to_listen }
     }
 
-    /// Works until told to stop, or until nothing is left of the run. `ended` hears of every batch that came to an end here.
+    /// Works until told to stop, or until nothing is left of the run: batches that other hosts hold are waited for, and taken up here once
+    /// their leases have run out.
     ///
     /// # Errors
     /// Of a crew of one run: the first error that kept a batch from being ended or given back, or the database's, after several in a row.
     /// What could be collected is stored all the same.
-    pub async fn work(&mut self, mut ended: impl FnMut(&Platform, &BatchReport)) -> Result<(), HostError> {
+    pub async fn work(&mut self, mut tell: impl FnMut(WorkerEvent<'_>)) -> Result<(), HostError> {
         let mut failure = None;
         let (mut look, mut look_at, mut failures) = (true, Instant::now(), 0);
         let mut stop_by = None;
@@ -114,7 +134,7 @@ impl Crew {
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&host));
             let looked = tokio::select! {
-                looked = self.take_up(&host, look) => looked,
+                looked = self.take_up(&host, look, failure.is_some()) => looked,
                 // A database that does not answer must not hold up the end.
                 () = async { stop.cancelled().await; tokio::time::sleep(grace).await } => {
                     stop_by = Some(Instant::now());
@@ -124,6 +144,10 @@ impl Crew {
             match looked {
                 Ok(Some(Look::Finished)) => break,
                 Ok(Some(Look::Again(at))) => (look_at, failures) = (at, 0),
+                Ok(Some(Look::Held(at, holders))) => {
+                    (look_at, failures) = (at, 0);
+                    tell(WorkerEvent::Waiting(holders));
+                }
                 Ok(None) => {}
                 Err(error) => {
                     failures += 1;
@@ -141,22 +165,23 @@ impl Crew {
                 Some(joined) = self.under_way.join_next_with_id() => {
                     let mut joined = Some(joined);
                     while let Some(one) = joined {
-                        look |= self.ended(one, &mut failure, &mut ended);
+                        look |= self.ended(one, &mut failure, &mut tell);
                         joined = self.under_way.try_join_next_with_id();
                     }
                 }
                 () = self.bell.notified() => look = true,
+                () = wake_up(&mut self.listener) => look_at = look_at.min(Instant::now() + WAKE_UP_WAIT),
                 () = tokio::time::sleep_until(look_at) => look = true,
                 () = self.stop.cancelled() => {}
             }
         }
         let by = stop_by.unwrap_or_else(|| Instant::now() + stop_deadline(&(self.hosts)()));
-        self.end_by(by, &mut failure, &mut ended).await;
+        self.end_by(by, &mut failure, &mut tell).await;
         failure.map_or(Ok(()), Err)
     }
 
     /// Leases and begins as many batches as may be under way. With a look, the database is asked first for whom there is work.
-    async fn take_up(&mut self, host: &Host, look: bool) -> Result<Option<Look>, StoreError> {
+    async fn take_up(&mut self, host: &Host, look: bool, failed: bool) -> Result<Option<Look>, StoreError> {
         let (store, clock, collection) = (host.store(), host.clock(), &host.config().collection);
         self.dispatch.rebound(bounds(host.config()));
         if look {
@@ -185,19 +210,35 @@ impl Crew {
         let until = |at: chrono::DateTime<chrono::Utc>| (at - clock.now()).to_std().unwrap_or_default();
         let wait = match self.run {
             None => store.next_open_at(clock.now()).await?.map(until),
-            // What is left waits a moment before it is tried again; or it waits for an allowance, or is in the hands of another host, who
-            // will see to it: then there is nothing to wait for here.
-            Some(run) => {
-                let wait = store.next_batch_at(Some(run), None).await?.map(until);
-                let worth_it = wait.is_some_and(|wait| wait <= Duration::from_millis(collection.retry_wait_max_ms));
-                if self.under_way.is_empty() && !worth_it {
-                    return Ok(Some(Look::Finished));
-                }
-                wait
-            }
+            Some(run) if self.under_way.is_empty() => return Ok(Some(self.rest_of_run(host, run, failed).await?)),
+            Some(run) => store.next_batch_at(Some(run), None).await?.map(until),
         };
         let wait = wait.map_or(poll, |wait| wait.min(poll).max(LOOK_AGAIN_MIN));
         Ok(Some(Look::Again(Instant::now() + wait)))
+    }
+
+    /// What is left of the run while nothing of it is under way here. What one of this host's own batches failed to give back is not waited
+    /// for; neither, then, is what others hold.
+    async fn rest_of_run(&mut self, host: &Host, run: RunId, failed: bool) -> Result<Look, StoreError> {
+        let (now, patience) = (host.clock().now(), Patience::of(&host.config().collection));
+        let mut open = host.store().run_open_batches(run).await?;
+        open.retain(|open| patience.awaits(open, now) && !(failed && open.state == BatchState::Leased));
+        let Some(next) = open.iter().map(|open| open.available_at).min() else { return Ok(Look::Finished) };
+        let poll = Duration::from_millis(host.config().service.poll_ms);
+        let wait = (next - now).to_std().unwrap_or_default().min(poll).max(LOOK_AGAIN_MIN);
+        let holders = waiting::holders(&open);
+        if holders.is_empty() {
+            return Ok(Look::Again(Instant::now() + wait));
+        }
+        if std::mem::replace(&mut self.asked_to_listen, true) {
+            return Ok(Look::Held(Instant::now() + wait, holders));
+        }
+        match host.store().listener().await {
+            Ok(listener) => self.listener = Some(listener),
+            Err(error) => tracing::warn!(%error, "no wake-ups from the database; it is asked in intervals instead"),
+        }
+        // What happened before it listened was not heard.
+        Ok(Look::Held(Instant::now() + LOOK_AGAIN_MIN, holders))
     }
 
     fn begin(&mut self, host: &Host, lease: Lease) {
@@ -217,7 +258,7 @@ impl Crew {
         &mut self,
         joined: Result<(Id, Result<BatchReport, HostError>), JoinError>,
         failure: &mut Option<HostError>,
-        tell: &mut impl FnMut(&Platform, &BatchReport),
+        tell: &mut impl FnMut(WorkerEvent<'_>),
     ) -> bool {
         let (id, result) = match joined {
             Ok((id, result)) => (id, result),
@@ -230,7 +271,7 @@ impl Crew {
             Ok(report) => {
                 telemetry.batch_ended(platform, report.end, held.began.elapsed());
                 telemetry.accounts_ended(platform, &report.counts, report.requests);
-                tell(platform, &report);
+                tell(WorkerEvent::Ended(platform, &report));
                 (report.signal(), report.open > 0)
             }
             Err(error) => {
@@ -272,7 +313,7 @@ impl Crew {
         &mut self,
         by: Instant,
         failure: &mut Option<HostError>,
-        tell: &mut impl FnMut(&Platform, &BatchReport),
+        tell: &mut impl FnMut(WorkerEvent<'_>),
     ) {
         while let Ok(Some(joined)) = tokio::time::timeout_at(by, self.under_way.join_next_with_id()).await {
             self.ended(joined, failure, tell);
@@ -302,7 +343,13 @@ impl Crew {
 /// Collects a batch, and ends its run where that was the last one.
 async fn attend(host: Host, lease: Lease) -> Result<BatchReport, HostError> {
     let report = collect::collect_or_give_back(&host, &lease).await?;
-    let run = lease.batch.run_id;
+    end_run_if_done(&host, lease.batch.run_id).await;
+    Ok(report)
+}
+
+/// Ends a run where none of its batches is planned or leased. Whichever host stores the last batch does so after its commit, so the last
+/// of several at the same time sees the others' batches ended.
+async fn end_run_if_done(host: &Host, run: RunId) {
     let ended = async {
         if !host.store().is_worked_on(run).await? {
             host.store().finish_run(run, host.clock().now()).await?;
@@ -312,14 +359,30 @@ async fn attend(host: Host, lease: Lease) -> Result<BatchReport, HostError> {
     if let Err(error) = ended.await {
         tracing::warn!(%run, %error, "a run could not be brought up to date; the scheduler will");
     }
-    Ok(report)
+}
+
+/// Waits for a wake-up that may be about the run. Never, where nothing is listened to.
+async fn wake_up(listener: &mut Option<Listener>) {
+    let Some(open) = listener else { return std::future::pending().await };
+    loop {
+        match open.next().await {
+            Ok(topic) if waiting::is_about_runs(topic) => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "wake-ups from the database broke off; it is asked in intervals instead");
+                *listener = None;
+                return;
+            }
+        }
+    }
 }
 
 async fn hand_back(held: &Held) {
     let Held { host, lease, began, .. } = held;
     match host.store().release_batch(lease, host.clock().now(), false).await {
         Ok(()) => host.telemetry().batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
-        Err(StoreError::LeaseLost { .. }) => {}
+        // It was stored before it let go, or another host has it: this one has to see to the run's end in the first case.
+        Err(StoreError::LeaseLost { .. }) => end_run_if_done(host, lease.batch.run_id).await,
         Err(error) => tracing::error!(batch = %lease.batch.id, %error, "a batch could not be handed back"),
     }
 }

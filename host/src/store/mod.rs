@@ -34,6 +34,7 @@ mod quarantine;
 mod refreshes;
 mod releases;
 mod roster;
+mod run_state;
 mod schedules;
 mod sealed;
 mod trials;
@@ -79,6 +80,7 @@ pub use privacy::{Erased, Sighting};
 pub use quarantine::{QuarantineFilter, Release as QuarantineRelease};
 pub use refreshes::{Expiring, RefreshLease};
 pub use releases::{InUse, LoadReport, Swap};
+pub use run_state::{OpenAccounts, OpenBatches, RunDetails, RunState};
 pub use schedules::NewSchedule;
 pub use sealed::{Keyed, SEALED, Sealed, SealedPlace};
 pub use trials::{Canary, LastDocument, Mended, Rollback};
@@ -216,6 +218,16 @@ impl Store {
         Ok(Work { transaction, kind: self.kind, rings, wakes, _writer: writer })
     }
 
+    /// Begins to read with several statements as of one moment.
+    async fn read_view(&self) -> Result<ReadView, StoreError> {
+        let transaction = match self.kind {
+            // It only reads: the one writer goes on.
+            DatabaseKind::Sqlite => self.pool.begin_with("BEGIN DEFERRED").await,
+            DatabaseKind::Postgres => self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+        };
+        Ok(ReadView { transaction: transaction.during("begin to read")?, kind: self.kind })
+    }
+
     async fn writer(&self) -> Option<OwnedMutexGuard<()>> {
         match self.kind {
             DatabaseKind::Sqlite => Some(Arc::clone(&self.writer).lock_owned().await),
@@ -259,6 +271,26 @@ impl Work {
             let _ = self.wakes.send(topic);
         }
         Ok(())
+    }
+}
+
+/// Statements that all see what the first of them saw, whatever others commit meanwhile. It only reads, so nobody waits for it.
+struct ReadView {
+    transaction: Transaction<'static, Any>,
+    kind: DatabaseKind,
+}
+
+impl ReadView {
+    fn query(&self, statement: &'static str) -> Statement {
+        sqlx::query(sql(self.kind, statement))
+    }
+
+    async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        statement.fetch_all(&mut *self.transaction).await.during(what)
+    }
+
+    async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
+        statement.fetch_optional(&mut *self.transaction).await.during(what)
     }
 }
 
