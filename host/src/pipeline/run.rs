@@ -1,4 +1,5 @@
-//! A run from the command line: planned and reported by one process, worked off by all hosts that are at work on the database.
+//! A run from the command line: planned and reported by one process, worked off by all hosts that are at work on the
+//! database.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -53,8 +54,9 @@ impl Host {
         Ok(PlanReport { date: request.date, platforms, total })
     }
 
-    /// Plans, collects and stores. Returns when nothing of the run can end in a time worth waiting for: all of it has ended, whichever host
-    /// collected it, or what is open waits for an allowance, for an attempt far off, or for a host that does not report any more.
+    /// Plans, collects and stores. Returns when nothing of the run can end in a time worth waiting for: all of it has
+    /// ended, whichever host collected it, or what is open waits for an allowance, for an attempt far off, or for a
+    /// host that does not report any more.
     ///
     /// # Errors
     /// As [`plan`](Self::plan); what happens to single accounts is in the report.
@@ -66,8 +68,9 @@ impl Host {
         self.run_until(request, progress, &CancellationToken::new()).await
     }
 
-    /// The same, until it is told to stop: then no batch is begun any more, nothing is waited for, and those under way end or are handed back,
-    /// as in the service. What is left of the run stays open, for any host that works on this database next.
+    /// The same, until it is told to stop: then no batch is begun any more, nothing is waited for, and those under way
+    /// end or are handed back, as in the service. What is left of the run stays open, for any host that works on this
+    /// database next.
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
@@ -98,7 +101,8 @@ impl Host {
         Ok(report_of(state, self.clock().now(), started.elapsed().as_secs_f64()))
     }
 
-    /// Works on a run beside all others that do, until nothing of it is worth waiting for; answers what it came to then.
+    /// Works on a run beside all others that do, until nothing of it is worth waiting for; answers what it came to
+    /// then.
     async fn work_off(
         &self,
         run: RunId,

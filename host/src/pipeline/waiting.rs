@@ -1,5 +1,5 @@
-//! Which open batches of a run its command waits for. Other hosts may collect for the same run, so the ledger decides, not the command's
-//! own work.
+//! Which open batches of a run its command waits for. Other hosts may collect for the same run, so the ledger decides,
+//! not the command's own work.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::config::CollectionConfig;
 use crate::domain::BatchState;
 use crate::store::{OpenAccounts, OpenBatches, Topic};
 
-/// How many lease times a lease may last beyond now before its end is not worth waiting for. Two: the clock of the host that holds it
-/// may differ from this one's, and its leases may be a little longer.
+/// How many lease times a lease may last beyond now before its end is not worth waiting for. Two: the clock of the host
+/// that holds it may differ from this one's, and its leases may be a little longer.
 const LEASES_MAX: i32 = 2;
 
 /// How long a command waits for what.
@@ -30,9 +30,9 @@ impl Patience {
         Self { lease, retry: time(config.retry_wait_max_ms) }
     }
 
-    /// Whether the batches can end, or be taken up, in a time worth waiting for. An allowance and a retry far off are not waited for. A host
-    /// that reports is. One that does not is waited for until its lease runs out, since then the batch can be collected here; where that is
-    /// far off, it is not waited for either.
+    /// Whether the batches can end, or be taken up, in a time worth waiting for. An allowance and a retry far off are
+    /// not waited for. A host that reports is. One that does not is waited for until its lease runs out, since then the
+    /// batch can be collected here; where that is far off, it is not waited for either.
     pub(super) fn awaits(self, open: &OpenBatches, now: DateTime<Utc>) -> bool {
         let wait = open.available_at - now;
         match open.state {
@@ -115,7 +115,8 @@ mod tests {
     fn only_what_can_end_soon_is_waited_for_and_the_rest_is_named_by_its_reason() {
         use BatchState::{Deferred, Leased, Planned};
         use OpenReason::{Allowance, Held, HolderSilent, NoConnector, NotBegun, Retry};
-        let config = CollectionConfig { lease_ttl_ms: 20_000, retry_wait_max_ms: 30_000, ..CollectionConfig::default() };
+        let config =
+            CollectionConfig { lease_ttl_ms: 20_000, retry_wait_max_ms: 30_000, ..CollectionConfig::default() };
         let patience = Patience::of(&config);
         for (open, is_awaited, reason) in [
             (open(Planned, 0), true, NotBegun),

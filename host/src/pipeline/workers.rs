@@ -119,8 +119,8 @@ impl Crew {
         Self { hosts, run, stop, bell, dispatch, under_way, held, spenders, idle_since, listener, asked_to_listen }
     }
 
-    /// Works until told to stop, or until nothing is left of the run: batches that other hosts hold are waited for, and taken up here once
-    /// their leases have run out.
+    /// Works until told to stop, or until nothing is left of the run: batches that other hosts hold are waited for, and
+    /// taken up here once their leases have run out.
     ///
     /// # Errors
     /// Of a crew of one run: the first error that kept a batch from being ended or given back, or the database's, after several in a row.
@@ -217,8 +217,8 @@ impl Crew {
         Ok(Some(Look::Again(Instant::now() + wait)))
     }
 
-    /// What is left of the run while nothing of it is under way here. What one of this host's own batches failed to give back is not waited
-    /// for; neither, then, is what others hold.
+    /// What is left of the run while nothing of it is under way here. What one of this host's own batches failed to
+    /// give back is not waited for; neither, then, is what others hold.
     async fn rest_of_run(&mut self, host: &Host, run: RunId, failed: bool) -> Result<Look, StoreError> {
         let (now, patience) = (host.clock().now(), Patience::of(&host.config().collection));
         let mut open = host.store().run_open_batches(run).await?;
@@ -309,12 +309,7 @@ impl Crew {
 
     /// Waits for what is under way; what has not ended by then is given up and handed back: at once, and without having used an attempt.
     /// A commit that got through wins: its batch is nobody's to hand back any more.
-    async fn end_by(
-        &mut self,
-        by: Instant,
-        failure: &mut Option<HostError>,
-        tell: &mut impl FnMut(WorkerEvent<'_>),
-    ) {
+    async fn end_by(&mut self, by: Instant, failure: &mut Option<HostError>, tell: &mut impl FnMut(WorkerEvent<'_>)) {
         while let Ok(Some(joined)) = tokio::time::timeout_at(by, self.under_way.join_next_with_id()).await {
             self.ended(joined, failure, tell);
         }
@@ -347,8 +342,8 @@ async fn attend(host: Host, lease: Lease) -> Result<BatchReport, HostError> {
     Ok(report)
 }
 
-/// Ends a run where none of its batches is planned or leased. Whichever host stores the last batch does so after its commit, so the last
-/// of several at the same time sees the others' batches ended.
+/// Ends a run where none of its batches is planned or leased. Whichever host stores the last batch does so after its
+/// commit, so the last of several at the same time sees the others' batches ended.
 async fn end_run_if_done(host: &Host, run: RunId) {
     let ended = async {
         if !host.store().is_worked_on(run).await? {
@@ -381,7 +376,8 @@ async fn hand_back(held: &Held) {
     let Held { host, lease, began, .. } = held;
     match host.store().release_batch(lease, host.clock().now(), false).await {
         Ok(()) => host.telemetry().batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
-        // It was stored before it let go, or another host has it: this one has to see to the run's end in the first case.
+        // It was stored before it let go, or another host has it: this one has to see to the run's end in the first
+        // case.
         Err(StoreError::LeaseLost { .. }) => end_run_if_done(host, lease.batch.run_id).await,
         Err(error) => tracing::error!(batch = %lease.batch.id, %error, "a batch could not be handed back"),
     }

@@ -265,7 +265,8 @@ pub(super) async fn batches_in(view: &mut ReadView, filter: &BatchFilter) -> Res
     let statement = view.query(batches_sql!(
         "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform, b.release_digest, b.state, b.attempts,
              (SELECT COUNT(*) FROM batch_accounts a WHERE a.batch_id = b.id)::bigint AS accounts, b.lease_owner,
-             b.available_at::text AS available_at, b.message, b.created_at::text AS created_at, b.finished_at::text AS finished_at",
+             b.available_at::text AS available_at, b.message, b.created_at::text AS created_at,
+             b.finished_at::text AS finished_at",
         "ORDER BY b.created_at DESC, b.id DESC LIMIT $6"
     ));
     let statement = bound(statement, filter, filter.state)?.bind(filter.limit.map_or(i64::MAX, i64::from));

@@ -274,7 +274,8 @@ impl Work {
     }
 }
 
-/// Statements that all see what the first of them saw, whatever others commit meanwhile. It only reads, so nobody waits for it.
+/// Statements that all see what the first of them saw, whatever others commit meanwhile. It only reads, so nobody waits
+/// for it.
 struct ReadView {
     transaction: Transaction<'static, Any>,
     kind: DatabaseKind,

@@ -98,9 +98,9 @@ pub(super) async fn outcomes_in(
     limit: u32,
 ) -> Result<Vec<NamedOutcome>, StoreError> {
     let statement = view.query(
-        "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform, a.platform_id,
-             o.metric_date::text AS metric_date, o.outcome, o.reason, o.message, o.deferred_until::text AS deferred_until, o.attempts,
-             o.at::text AS at
+        "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform,
+             a.platform_id, o.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
+             o.deferred_until::text AS deferred_until, o.attempts, o.at::text AS at
          FROM collection_outcomes o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
          WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid AND ($4 = 1 OR o.outcome <> 'collected')
          ORDER BY o.account_id LIMIT $3",

@@ -12,7 +12,8 @@ use super::outcomes::{NamedOutcome, PlatformOutcome, outcomes_in, summary_in};
 use super::{ReadView, Store, StoreError};
 use crate::domain::{BatchState, Platform, Run, RunId};
 
-/// A run with everything its report is made of. All of it is read as of one moment, so that no part contradicts another.
+/// A run with everything its report is made of. All of it is read as of one moment, so that no part contradicts
+/// another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunState {
     /// The run as stored.
@@ -34,7 +35,8 @@ pub struct OpenBatches {
     pub state: BatchState,
     /// The host that holds them, where they are leased.
     pub holder: Option<String>,
-    /// When that host last reported; none where it is not in the list of hosts, as a `run` from the command line never is.
+    /// When that host last reported; none where it is not in the list of hosts, as a `run` from the command line never
+    /// is.
     pub holder_seen_at: Option<DateTime<Utc>>,
     /// Whether a release is active that can collect them.
     pub has_connector: bool,
@@ -108,7 +110,8 @@ const OPEN: &str = "SELECT b.platform, b.state, b.lease_owner, h.seen_at::text A
          MIN(b.available_at)::text AS available_at,
          CASE WHEN EXISTS (SELECT 1 FROM platforms p WHERE p.platform = b.platform)
              AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = b.platform AND r.active)
-                 OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = b.platform)) THEN 1 ELSE 0 END AS has_connector
+                 OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = b.platform))
+             THEN 1 ELSE 0 END AS has_connector
      FROM batches b LEFT JOIN hosts h ON h.name = b.lease_owner
      WHERE b.run_id = $1::uuid AND b.finished_at IS NULL
      GROUP BY b.platform, b.state, b.lease_owner, h.seen_at

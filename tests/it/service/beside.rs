@@ -1,4 +1,5 @@
-//! A `run` beside other hosts on the same database: it waits for what they hold of its run, and reports what the ledger says.
+//! A `run` beside other hosts on the same database: it waits for what they hold of its run, and reports what the ledger
+//! says.
 
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
@@ -32,7 +33,8 @@ async fn stage(url: &str, accounts: u32) -> Stage {
         config.service.poll_ms = 20;
         config.schedules.clear();
     };
-    let stage = Stage::bare(url, SimulatorConfig { artists: accounts, date: date(), ..Default::default() }, config).await;
+    let stage =
+        Stage::bare(url, SimulatorConfig { artists: accounts, date: date(), ..Default::default() }, config).await;
     stage.install(&["spotify"]).await;
     stage.import_some(&["spotify"], |index| Tenant::new(format!("tenant-{index:02}")).expect("a tenant's name")).await;
     stage
@@ -213,8 +215,7 @@ async fn a_run_does_not_wait_for_ever_and_says_who_holds_what() {
         assert_eq!((counts.planned, counts.collected, counts.deferred), (4, 1, 1), "{report:?}");
         assert_eq!(report.platforms[0].counts, *counts, "the only platform's are the run's");
         let open: Vec<_> = report.open.iter().map(|open| (open.reason, open.holder.as_deref())).collect();
-        let expected =
-            [(OpenReason::Allowance, None), (OpenReason::Held, Some("other")), (OpenReason::Retry, None)];
+        let expected = [(OpenReason::Allowance, None), (OpenReason::Held, Some("other")), (OpenReason::Retry, None)];
         assert_eq!(open, expected, "{report:?}");
         assert!(report.open.iter().all(|open| (open.available_at, open.accounts) == (later, 1)), "{report:?}");
     })
