@@ -57,6 +57,7 @@ pub use work::hosts::{KnownHost, Presence};
 pub use work::leaders::Term;
 pub use work::outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
 pub use work::planning::{PlanGuard, Planning};
+pub use work::run_state::{OpenAccounts, OpenBatches, RunDetails, RunState};
 pub use work::schedules::NewSchedule;
 
 use database::dialect::sql;
@@ -190,6 +191,16 @@ impl Store {
         Ok(Work { transaction, kind: self.kind, pending_notifications, wakes, _writer: writer })
     }
 
+    /// Begins to read with several statements as of one moment.
+    async fn read_view(&self) -> Result<ReadView, StoreError> {
+        let transaction = match self.kind {
+            // It only reads: the one writer goes on.
+            DatabaseKind::Sqlite => self.pool.begin_with("BEGIN DEFERRED").await,
+            DatabaseKind::Postgres => self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+        };
+        Ok(ReadView { transaction: transaction.during("begin to read")?, kind: self.kind })
+    }
+
     async fn writer(&self) -> Option<OwnedMutexGuard<()>> {
         match self.kind {
             DatabaseKind::Sqlite => Some(Arc::clone(&self.writer).lock_owned().await),
@@ -233,6 +244,27 @@ impl Work {
             let _ = self.wakes.send(topic);
         }
         Ok(())
+    }
+}
+
+/// Statements that all see what the first of them saw, whatever others commit meanwhile. It only reads, so nobody waits
+/// for it.
+struct ReadView {
+    transaction: Transaction<'static, Any>,
+    kind: DatabaseKind,
+}
+
+impl ReadView {
+    fn query(&self, statement: &'static str) -> Statement {
+        sqlx::query(sql(self.kind, statement))
+    }
+
+    async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        statement.fetch_all(&mut *self.transaction).await.during(what)
+    }
+
+    async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
+        statement.fetch_optional(&mut *self.transaction).await.during(what)
     }
 }
 

@@ -60,7 +60,8 @@ async fn both_databases_return_the_same() {
             format!("{:#?}", store.candidates(&demo(), None, None, 100).await.unwrap()),
             format!("{:#?}", store.list_releases().await.unwrap()),
             format!("{:#?}", store.run_outcomes(run(1).id, None, 100).await.unwrap()),
-            format!("{:#?}", store.run_summary(run(1).id).await.unwrap()),
+            format!("{:#?}", store.run_state(run(1).id).await.unwrap()),
+            format!("{:#?}", store.run_details(run(1).id, false).await.unwrap()),
             format!("{:#?}", store.get_run(run(1).id).await.unwrap()),
             format!("{held:#?} {past:#?} {events:#?}"),
         ];

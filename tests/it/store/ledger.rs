@@ -6,7 +6,9 @@ use backline_model::outcome::{Exclusion, FailureClass, Outcome};
 use backline_model::{
     Account, Artist, Batch, BatchId, BatchState, Lease, Platform, RunStatus, SwapCause, Tenant, Weights,
 };
-use backline_store::{AccountOutcome, BatchFilter, BatchResult, EventCursor, Retried, Store, StoreError, Topic};
+use backline_store::{
+    AccountOutcome, BatchFilter, BatchResult, EventCursor, OpenBatches, Presence, Retried, Store, StoreError, Topic,
+};
 use chrono::TimeDelta;
 use futures::future::join_all;
 use uuid::Uuid;
@@ -429,7 +431,7 @@ async fn excluded_accounts_are_recorded_and_counted_apart() {
         assert_eq!((read[0].outcome.clone(), read[0].artist_name.as_str()), (excluded[0].outcome.clone(), "Artist 1"));
         let rest = store.run_outcomes(run(1).id, Some(read[0].account_id), 10).await.unwrap();
         assert_eq!(rest.iter().map(|outcome| outcome.account_id).collect::<Vec<_>>(), [accounts[1].id]);
-        let summary = store.run_summary(run(1).id).await.unwrap();
+        let summary = store.run_state(run(1).id).await.unwrap().outcomes;
         let summary: Vec<_> = summary.iter().map(|group| (group.reason.as_deref(), group.accounts)).collect();
         assert_eq!(summary, [(Some("no_consent"), 1), (Some("not_subscribed"), 1)]);
     })
@@ -445,6 +447,114 @@ async fn a_missing_run_cannot_be_finished() {
         let strange = Artist { id: backline_model::ArtistId(Uuid::from_u128(3)), ..artist(1) };
         store.save_artists(&[strange], now()).await.unwrap();
         assert_eq!(store.list_runs(10, Some(now())).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_open_of_a_run_is_told_by_who_holds_it_and_until_when() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 5).await;
+        let batches: Vec<_> =
+            accounts.iter().zip(1..).map(|(account, n)| batch(n, &run(1), &[account], day("2026-11-22"))).collect();
+        store.add_batches(&batches, now()).await.unwrap();
+        let gone = Presence {
+            name: "gone".to_owned(),
+            version: "1.0.0".to_owned(),
+            state: "ready",
+            started_at: now() - TimeDelta::hours(1),
+        };
+        let seen_at = now() - TimeDelta::minutes(5);
+        store.announce_host(&gone, seen_at).await.unwrap();
+        let take = async |owner: &str| store.lease_batch(None, None, owner, now(), TTL).await.unwrap().unwrap();
+        // One each: collected, deferred, held by a host in the list and by one that is not, not begun.
+        let first = take("gone").await;
+        let row = followers(&accounts[0], day("2026-11-22"), 100);
+        let usage = serde_json::json!({ "requests": 3 });
+        let done = BatchResult { accounts: vec![stored(row)], usage, ..BatchResult::default() };
+        store.complete_batch(&first, done, now()).await.unwrap();
+        let until = now() + TimeDelta::hours(9);
+        store.defer_batch(&take("gone").await, until, "spent", now()).await.unwrap();
+        take("gone").await;
+        take("command").await;
+        store.save_release(&release(), b"component").await.unwrap();
+
+        let state = store.run_state(run(1).id).await.unwrap();
+        assert_eq!(state.requests, [(demo(), 3)].into());
+        let open = |state, holder: Option<&str>, holder_seen_at, available_at| OpenBatches {
+            platform: demo(),
+            state,
+            holder: holder.map(str::to_owned),
+            holder_seen_at,
+            // Its only release is not active.
+            has_connector: false,
+            batches: 1,
+            available_at,
+        };
+        let expected = [
+            (open(BatchState::Deferred, None, None, until), 0),
+            (open(BatchState::Leased, Some("command"), None, now() + TTL), 1),
+            (open(BatchState::Leased, Some("gone"), Some(seen_at), now() + TTL), 1),
+            (open(BatchState::Planned, None, None, now()), 1),
+        ];
+        let told: Vec<_> = state.open.iter().map(|open| (open.batches.clone(), open.without_outcome)).collect();
+        assert_eq!(told, expected);
+        assert!(state.open.iter().all(|open| open.accounts == 1));
+        let light = store.run_open_batches(run(1).id).await.unwrap();
+        assert_eq!(light, expected.map(|(open, _)| open));
+        store.activate(release().digest, SwapCause::Activated, now()).await.unwrap();
+        assert!(store.run_open_batches(run(1).id).await.unwrap().iter().all(|open| open.has_connector));
+        assert_eq!(store.run_open_batches(run(2).id).await.unwrap(), []);
+        let unknown = store.run_state(run(2).id).await.unwrap_err();
+        assert!(matches!(unknown, StoreError::NotFound { what: "run", .. }), "{unknown}");
+
+        let details = store.run_details(run(1).id, false).await.unwrap().unwrap();
+        assert_eq!((details.run.counts.collected, details.outcomes.len(), details.dead_batches.len()), (1, 1, 0));
+        assert_eq!(store.run_details(run(1).id, true).await.unwrap().unwrap().outcomes.len(), 2);
+        assert_eq!(store.run_details(run(2).id, true).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_of_a_run_while_it_goes_on_is_of_one_moment() {
+    const BATCHES: u64 = 150;
+    each_database(async |store, _| {
+        let accounts = people(&store, BATCHES.into()).await;
+        let batches: Vec<_> =
+            accounts.iter().zip(1..).map(|(account, n)| batch(n, &run(1), &[account], day("2026-11-22"))).collect();
+        store.add_batches(&batches, now()).await.unwrap();
+        let collect = async {
+            while let Some(lease) = store.lease_batch(None, None, "worker", now(), TTL).await.unwrap() {
+                let id = lease.batch.accounts[0].account_id;
+                let account = accounts.iter().find(|account| account.id == id).unwrap();
+                let ended = result(&followers(account, day("2026-11-22"), 1), Outcome::Collected);
+                let usage = serde_json::json!({ "requests": 2 });
+                let done = BatchResult { accounts: vec![ended], usage, ..BatchResult::default() };
+                store.complete_batch(&lease, done, now()).await.unwrap();
+            }
+            store.finish_run(run(1).id, now()).await.unwrap();
+        };
+        let read = async {
+            loop {
+                let state = store.run_state(run(1).id).await.unwrap();
+                let collected = state.run.counts.collected;
+                let open: u64 = state.open.iter().map(|open| open.without_outcome).sum();
+                assert_eq!(open + collected, BATCHES, "each account is in one of them: {state:?}");
+                assert_eq!(state.outcomes.iter().map(|group| group.accounts).sum::<u64>(), collected);
+                assert_eq!(state.requests.values().sum::<u64>(), 2 * collected);
+                let details = store.run_details(run(1).id, true).await.unwrap().unwrap();
+                assert_eq!(details.outcomes.len() as u64, details.run.counts.collected);
+                for run in [state.run, store.list_runs(1, None).await.unwrap().remove(0)] {
+                    let is_finished = run.finished_at.is_some();
+                    assert!(!is_finished || run.counts.collected == BATCHES, "{run:?}");
+                    if is_finished {
+                        return;
+                    }
+                }
+            }
+        };
+        futures::join!(collect, read);
     })
     .await;
 }

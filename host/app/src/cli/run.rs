@@ -1,5 +1,6 @@
 //! `backline plan` and `backline run`.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 
 use chrono::{NaiveDate, TimeDelta};
@@ -11,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::{print, values};
-use crate::pipeline::collection::report::{PlanReport, PlatformReport, Progress, RunReport, RunRequest};
+use crate::pipeline::collection::report::{
+    OpenReason, OpenReport, PlanReport, PlatformReport, Progress, RunReport, RunRequest,
+};
 use crate::telemetry::memory;
 use backline_model::{ArtistId, Platform, RunStatus};
 
@@ -111,15 +114,20 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     Ok(exit_of(&report))
 }
 
-/// A run that was stopped, or that other hosts continue, is only partly done even if nothing failed.
+/// A run of which anything is open is not done, however well what was collected of it went.
 fn exit_of(report: &RunReport) -> Exit {
     match Exit::of_run(&report.run.counts) {
-        Exit::Done if report.run.status == RunStatus::Running => Exit::Partial,
+        Exit::Done if is_open(report) => Exit::Partial,
         exit => exit,
     }
 }
 
-/// The first signal stops the run in order; the second ends it at once.
+/// Whether anything is left that a host has to go on with.
+fn is_open(report: &RunReport) -> bool {
+    report.run.status == RunStatus::Running || !report.open.is_empty()
+}
+
+/// The first signal ends the run in order; the second, at once.
 async fn interrupted_twice(stop: &CancellationToken, bar: &ProgressBar) -> Failure {
     interrupted().await;
     stop.cancel();
@@ -157,10 +165,9 @@ fn progress_bar() -> ProgressBar {
 fn advance(bar: &ProgressBar, progress: &Progress) {
     match progress {
         Progress::Planned { accounts, .. } => bar.set_length(*accounts),
-        Progress::BatchDone { platform, counts } => {
-            bar.set_message(platform.to_string());
-            bar.inc(counts.collected + counts.failed + counts.deferred);
-        }
+        Progress::BatchDone { platform, .. } => bar.set_message(platform.to_string()),
+        Progress::Counted { counts } => bar.set_position(counts.collected + counts.failed + counts.deferred),
+        Progress::Waiting { holders } => bar.set_message(format!("waiting for {}", names(holders))),
     }
 }
 
@@ -214,21 +221,56 @@ fn print_run(report: &RunReport) -> Result<(), Failure> {
             print::line(&format!("{}: {} failed: {class}", platform.platform, print::count(*accounts, "account")))?;
         }
     }
-    let verdict = match exit_of(report) {
-        _ if report.run.status == RunStatus::Running => "the rest is still open; `backline serve` continues it",
+    for open in &report.open {
+        print::line(&open_line(open))?;
+    }
+    print::line(&format!(
+        "\n{} of {} collected in {}: {}; `backline runs show {}` shows each account",
+        counts.collected,
+        print::count(counts.planned, "account"),
+        duration(report.seconds),
+        verdict(report),
+        report.run.id
+    ))
+}
+
+/// The sentence's middle: what became of the run. It is about the same counts as the table and the exit code.
+fn verdict(report: &RunReport) -> &'static str {
+    let counts = &report.run.counts;
+    let waits_for_allowance = |open: &OpenReport| open.reason == OpenReason::Allowance;
+    match exit_of(report) {
+        _ if report.run.status == RunStatus::Running || !report.open.iter().all(waits_for_allowance) => {
+            "the rest is still open; `backline serve` goes on with it"
+        }
         Exit::Done if counts.planned == 0 => "there was nothing to collect",
         Exit::Done => "all collected",
         Exit::Partial if counts.failed == 0 => "the rest waits for budget",
         Exit::Partial => "partly collected",
         Exit::Failed | Exit::Usage | Exit::Waiting | Exit::Unwell => "nothing collected",
+    }
+}
+
+/// What is open of one platform, why, and who has to do with it.
+fn open_line(open: &OpenReport) -> String {
+    let OpenReport { platform, accounts, .. } = open;
+    let holder = open.holder.as_deref().unwrap_or("another host");
+    let at = print::time(open.available_at);
+    let why = match open.reason {
+        OpenReason::NotBegun => "not begun".to_owned(),
+        OpenReason::Retry => format!("to be tried again from {at} on"),
+        OpenReason::Allowance => format!("waiting for an allowance until {at}"),
+        OpenReason::NoConnector => "waiting for a connector: none is active".to_owned(),
+        OpenReason::Held => format!("held by {holder} until {at} or longer"),
+        OpenReason::HolderSilent => {
+            format!("held by {holder}, which does not report any more; any host can take them up from {at} on")
+        }
     };
-    print::line(&format!(
-        "\n{} of {} collected in {}: {verdict}; `backline runs show {}` shows each account",
-        counts.collected,
-        print::count(counts.planned, "account"),
-        duration(report.seconds),
-        report.run.id
-    ))
+    format!("{platform}: {} still open: {why}", print::count(*accounts, "account"))
+}
+
+/// Names in one line.
+fn names(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn duration(seconds: f64) -> String {
@@ -244,9 +286,56 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::run::RunCounts;
+    use crate::domain::{Run, RunId};
 
     #[test]
     fn durations_have_a_unit_that_fits() {
         assert_eq!([duration(0.25), duration(90.0), duration(5400.0)], ["0.2 s", "1.5 min", "1.5 h"]);
+    }
+
+    fn open(reason: OpenReason) -> OpenReport {
+        OpenReport {
+            platform: Platform::new("demo").expect("a platform"),
+            reason,
+            batches: 1,
+            accounts: 1,
+            holder: None,
+            available_at: "2026-11-22T12:00:00Z".parse().expect("a time"),
+        }
+    }
+
+    fn report(status: RunStatus, collected: u64, open: Vec<OpenReport>) -> RunReport {
+        let run = Run {
+            id: RunId::generate(),
+            trigger: "manual".to_owned(),
+            date: None,
+            status,
+            started_at: "2026-11-22T11:00:00Z".parse().expect("a time"),
+            finished_at: None,
+            counts: RunCounts { planned: 2, collected, ..RunCounts::default() },
+        };
+        RunReport { run, platforms: Vec::new(), open, seconds: 1.0 }
+    }
+
+    #[test]
+    fn what_is_open_decides_the_exit_code_and_the_sentence_alike() {
+        let held = OpenReport { holder: Some("host-b".to_owned()), accounts: 7, ..open(OpenReason::Held) };
+        assert_eq!(
+            open_line(&held),
+            "demo: 7 accounts still open: held by host-b until 2026-11-22 12:00:00Z or longer"
+        );
+        let cases = [
+            (report(RunStatus::Success, 2, Vec::new()), Exit::Done, "all collected"),
+            (report(RunStatus::Running, 1, vec![held.clone()]), Exit::Partial, "still open"),
+            // Its status is the one before it went on.
+            (report(RunStatus::Success, 2, vec![held]), Exit::Partial, "still open"),
+            (report(RunStatus::Running, 0, vec![open(OpenReason::NotBegun)]), Exit::Partial, "still open"),
+            (report(RunStatus::Deferred, 1, vec![open(OpenReason::Allowance)]), Exit::Partial, "an allowance"),
+        ];
+        for (report, exit, said) in cases {
+            assert_eq!(exit_of(&report), exit, "{report:?}");
+            assert!(verdict(&report).contains(said), "{}: {report:?}", verdict(&report));
+        }
     }
 }

@@ -1,16 +1,12 @@
 //! `backline runs …`: past runs, and the outcome of each account.
 
 use clap::Subcommand;
-use serde_json::json;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::print;
-use backline_model::{self, AccountId, BatchState, RunId};
-use backline_store::{BatchFilter, NamedOutcome, Store};
-
-/// Most outcomes that one query reads.
-const PAGE: u32 = 1_000;
+use backline_model::{self, RunId};
+use backline_store::{NamedOutcome, RunDetails, Store};
 
 /// `backline runs …`
 #[derive(Subcommand)]
@@ -76,24 +72,13 @@ fn cells(run: &backline_model::Run) -> Vec<String> {
 }
 
 async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), Failure> {
-    let found = store.get_run(id).await?;
-    let run =
+    let found = store.run_details(id, all).await?;
+    let details =
         found.ok_or_else(|| Failure::usage(format!("no run has the id {id}; `backline runs list` shows them")))?;
-    let mut outcomes: Vec<NamedOutcome> = Vec::new();
-    let mut after: Option<AccountId> = None;
-    loop {
-        let page = store.run_outcomes(id, after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.account_id);
-        outcomes.extend(
-            page.into_iter().filter(|outcome| all || !matches!(outcome.outcome, backline_model::Outcome::Collected)),
-        );
-    }
-    let dead = BatchFilter { run: Some(id), state: Some(BatchState::Dead), ..BatchFilter::default() };
-    let dead = store.list_batches(&dead).await?;
     if as_json {
-        return print::json(&json!({ "run": run, "outcomes": outcomes, "dead_batches": dead }));
+        return print::json(&details);
     }
+    let RunDetails { run, outcomes, dead_batches: dead } = details;
     print::table(
         &["id", "started", "date", "trigger", "status", ">planned", ">collected", ">failed", ">deferred", ">excluded"],
         vec![cells(&run)],

@@ -20,7 +20,12 @@ const GONE_AFTER: TimeDelta = TimeDelta::seconds(10);
 /// Whether a host was seen lately.
 #[must_use]
 pub fn is_present(host: &KnownHost, now: DateTime<Utc>) -> bool {
-    now - host.seen_at <= GONE_AFTER
+    is_recent(host.seen_at, now)
+}
+
+/// Whether a host that last reported at that time still counts as present.
+pub(in crate::pipeline) fn is_recent(seen_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    now - seen_at <= GONE_AFTER
 }
 
 /// What a loop works with: one capability `T`, the configuration in force, and the service's signals.

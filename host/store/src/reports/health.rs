@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text, unreadable};
 use crate::events::outbox::insert_events;
-use crate::{Store, StoreError};
+use crate::{ReadView, Store, StoreError};
 use backline_model::health::{
     AccountName, Alert, AlertName, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures, WebhookFigures, Work,
 };
@@ -40,27 +40,32 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn health_figures(&self, window: &HealthWindow) -> Result<Figures, StoreError> {
-        let mut platforms = self.known_platforms().await?;
-        self.count_outcomes(window, &mut platforms).await?;
-        self.count_open(window, &mut platforms).await?;
-        self.count_accounts(window, &mut platforms).await?;
-        self.count_values(window, &mut platforms).await?;
-        let work = self.count_work(window, &mut platforms).await?;
-        self.count_troubles(window, &mut platforms).await?;
-        let statement = self.query(
+        // As of one moment: an account that ends between two counts would be in neither of them, or in both.
+        let mut view = self.read_view().await?;
+        let mut platforms = view.known_platforms().await?;
+        view.count_outcomes(window, &mut platforms).await?;
+        view.count_open(window, &mut platforms).await?;
+        view.count_accounts(window, &mut platforms).await?;
+        view.count_values(window, &mut platforms).await?;
+        let work = view.count_work(window, &mut platforms).await?;
+        view.count_troubles(window, &mut platforms).await?;
+        let statement = view.query(
             "SELECT COUNT(DISTINCT artist_id)::bigint AS n FROM collection_outcomes
              WHERE outcome = 'collected' AND at > $1::timestamptz AND at <= $2::timestamptz",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
-        let artists = self.row("count artists", statement).await?.map_or(Ok(0), |row| row.count("n"))?;
+        let artists = view.row("count artists", statement).await?.map_or(Ok(0), |row| row.count("n"))?;
+        drop(view);
         let hosts = self.list_hosts(window.now).await?.into_iter();
         let hosts = hosts
             .map(|host| HostFigures { name: host.name, started_at: host.started_at, seen_at: host.seen_at })
             .collect();
         Ok(Figures { platforms, work, artists, hosts })
     }
+}
 
-    async fn known_platforms(&self) -> Result<Platforms, StoreError> {
+impl ReadView {
+    async fn known_platforms(&mut self) -> Result<Platforms, StoreError> {
         let statement = self.query(
             "SELECT p.platform, p.optional::int AS optional,
                  CASE WHEN EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform AND r.active) THEN 1 ELSE 0 END AS has_release
@@ -76,7 +81,7 @@ impl Store {
     }
 
     /// How accounts ended, each once for each date: by the last attempt, or excluded where there was none.
-    async fn count_outcomes(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+    async fn count_outcomes(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
             "SELECT platform, outcome, reason, run_id::text AS run_id, COUNT(*)::bigint AS accounts, MAX(at)::text AS at,
                  CASE WHEN deferred_until <= $3::timestamptz THEN 1 ELSE 0 END AS is_due, MIN(deferred_until)::text AS until
@@ -115,7 +120,7 @@ impl Store {
     }
 
     async fn measure_lags(
-        &self,
+        &mut self,
         collected: &[(Platform, RunId, DateTime<Utc>, u64)],
         platforms: &mut Platforms,
     ) -> Result<(), StoreError> {
@@ -138,7 +143,7 @@ impl Store {
     }
 
     /// Accounts of batches that are planned or in somebody's hands, of which nothing is known yet for their date.
-    async fn count_open(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+    async fn count_open(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
             "SELECT b.platform, CASE WHEN b.created_at <= $2::timestamptz AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END AS is_overdue,
                  COUNT(*)::bigint AS accounts
@@ -158,7 +163,7 @@ impl Store {
     }
 
     /// Accounts of active artists: who is to be collected, who is not and why, and since when nothing was collected of somebody.
-    async fn count_accounts(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+    async fn count_accounts(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
             "SELECT platform, SUM(eligible)::bigint AS eligible,
                  SUM(CASE WHEN eligible = 1 AND created_at <= $1::timestamptz THEN 1 ELSE 0 END)::bigint AS eligible_before,
@@ -192,7 +197,7 @@ impl Store {
     }
 
     /// Values by whether they passed validation, and quality scores, as batches told them.
-    async fn count_values(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+    async fn count_values(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
             "SELECT platform, COALESCE(SUM((tally->>'values')::bigint), 0)::bigint AS reported,
                  COALESCE(SUM((tally->>'rejected')::bigint), 0)::bigint AS rejected,
@@ -212,7 +217,7 @@ impl Store {
     }
 
     /// When batches were at work, to the minute, and what they asked of platforms.
-    async fn count_work(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<Vec<Work>, StoreError> {
+    async fn count_work(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<Vec<Work>, StoreError> {
         let statement = self.query(
             "SELECT platform, run_id::text AS run_id, MIN(began_at)::text AS began_at,
                  MAX(COALESCE(finished_at, CASE WHEN state = 'leased' THEN $2::timestamptz ELSE began_at END))::text AS ended_at,
@@ -230,7 +235,7 @@ impl Store {
                 until: row.time("ended_at")?.min(window.now),
             });
         }
-        let units = match self.kind() {
+        let units = match self.kind {
             DatabaseKind::Sqlite => {
                 "SELECT b.platform, u.key AS budget, SUM(u.value) AS units FROM batches b, json_each(b.usage, '$.units') AS u
                  WHERE b.began_at > $1 AND b.began_at <= $2 GROUP BY b.platform, u.key"
@@ -250,7 +255,7 @@ impl Store {
     }
 
     /// What waits for an operator.
-    async fn count_troubles(&self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
+    async fn count_troubles(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self
             .query("SELECT platform, COUNT(*)::bigint AS n FROM quarantine WHERE status = 'held' GROUP BY platform");
         for row in self.rows("count withheld values", statement).await? {
@@ -265,7 +270,9 @@ impl Store {
         }
         Ok(())
     }
+}
 
+impl Store {
     /// The first few accounts of each platform that active artists must connect anew.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::notifications::notify;
 use crate::work::ledger::lines;
 use crate::work::outcomes::outcome_of;
-use crate::{ROWS_PER_STATEMENT, Statement, Store, StoreError, Topic, Work};
+use crate::{ROWS_PER_STATEMENT, ReadView, Statement, Store, StoreError, Topic, Work};
 use backline_model::{
     AccountId, ArtistId, BatchId, BatchState, Digest, Outcome, Platform, RunId, StrideQueue, Tenant, Weights,
 };
@@ -197,15 +197,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn list_batches(&self, filter: &BatchFilter) -> Result<Vec<BatchView>, StoreError> {
-        let statement = self.query(batches_sql!(
-            "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform, b.release_digest, b.state, b.attempts,
-                 (SELECT COUNT(*) FROM batch_accounts a WHERE a.batch_id = b.id)::bigint AS accounts, b.lease_owner,
-                 b.available_at::text AS available_at, b.message, b.created_at::text AS created_at, b.finished_at::text AS finished_at",
-            "ORDER BY b.created_at DESC, b.id DESC LIMIT $6"
-        ));
-        let statement = bound(statement, filter, filter.state)?.bind(filter.limit.map_or(i64::MAX, i64::from));
-        let rows = self.rows("list batches", statement).await?;
-        rows.iter().map(view_of).collect()
+        batches_in(&mut self.read_view().await?, filter).await
     }
 
     /// The accounts of a batch.
@@ -266,6 +258,20 @@ impl Store {
         work.commit().await?;
         Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
     }
+}
+
+/// Batches, those planned last first.
+pub(crate) async fn batches_in(view: &mut ReadView, filter: &BatchFilter) -> Result<Vec<BatchView>, StoreError> {
+    let statement = view.query(batches_sql!(
+        "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform, b.release_digest, b.state, b.attempts,
+             (SELECT COUNT(*) FROM batch_accounts a WHERE a.batch_id = b.id)::bigint AS accounts, b.lease_owner,
+             b.available_at::text AS available_at, b.message, b.created_at::text AS created_at,
+             b.finished_at::text AS finished_at",
+        "ORDER BY b.created_at DESC, b.id DESC LIMIT $6"
+    ));
+    let statement = bound(statement, filter, filter.state)?.bind(filter.limit.map_or(i64::MAX, i64::from));
+    let rows = view.rows("list batches", statement).await?;
+    rows.iter().map(view_of).collect()
 }
 
 /// Gives dead batches all their attempts back, in the turn of those planned now. Answers how many there were, and accounts in them.

@@ -12,7 +12,7 @@ use sqlx::any::AnyRow;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::events::outbox::insert_events;
 use crate::work::outcomes::{AccountOutcome, upsert_outcomes};
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use crate::{ROWS_PER_STATEMENT, ReadView, Store, StoreError, Work};
 use backline_model::event::types;
 use backline_model::outcome::Outcome;
 use backline_model::run::RunCounts;
@@ -327,14 +327,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn list_runs(&self, limit: u32, before: Option<DateTime<Utc>>) -> Result<Vec<Run>, StoreError> {
-        let statement = self.query(run_sql!(
+        let mut view = self.read_view().await?;
+        let statement = view.query(run_sql!(
             "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz) ORDER BY started_at DESC, id DESC LIMIT $2"
         ));
-        let rows = self.rows("list runs", statement.bind(before.map(time_text)).bind(i64::from(limit))).await?;
+        let rows = view.rows("list runs", statement.bind(before.map(time_text)).bind(i64::from(limit))).await?;
         let mut runs = rows.iter().map(run_of).collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
-        let outcomes = self.rows("count outcomes", self.query(COUNTS).bind(run_rows(&ids)?)).await?;
-        add_counts(&mut runs, &outcomes)?;
+        let statement = view.query(COUNTS).bind(run_rows(&ids)?);
+        add_counts(&mut runs, &view.rows("count outcomes", statement).await?)?;
         Ok(runs)
     }
 
@@ -343,13 +344,18 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn get_run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
-        let statement = self.query(run_sql!("WHERE id = $1::uuid"));
-        let Some(row) = self.row("read a run", statement.bind(id.to_string())).await? else { return Ok(None) };
-        let mut run = run_of(&row)?;
-        let outcomes = self.rows("count outcomes", self.query(COUNTS).bind(run_rows(&[id])?)).await?;
-        add_counts(std::slice::from_mut(&mut run), &outcomes)?;
-        Ok(Some(run))
+        run_in(&mut self.read_view().await?, id).await
     }
+}
+
+/// One run, with counts that belong to its status.
+pub(crate) async fn run_in(view: &mut ReadView, id: RunId) -> Result<Option<Run>, StoreError> {
+    let statement = view.query(run_sql!("WHERE id = $1::uuid"));
+    let Some(row) = view.row("read a run", statement.bind(id.to_string())).await? else { return Ok(None) };
+    let mut run = run_of(&row)?;
+    let statement = view.query(COUNTS).bind(run_rows(&[id])?);
+    add_counts(std::slice::from_mut(&mut run), &view.rows("count outcomes", statement).await?)?;
+    Ok(Some(run))
 }
 
 const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint AS n FROM collection_outcomes

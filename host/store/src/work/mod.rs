@@ -9,4 +9,5 @@ pub(crate) mod leaders;
 pub(crate) mod ledger;
 pub(crate) mod outcomes;
 pub(crate) mod planning;
+pub(crate) mod run_state;
 pub(crate) mod schedules;

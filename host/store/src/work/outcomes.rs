@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 
 use crate::database::dialect::{Columns as _, json, time_text, unreadable};
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use crate::{ROWS_PER_STATEMENT, ReadView, Store, StoreError, Work};
 use backline_model::outcome::{Exclusion, FailureClass, Outcome};
 use backline_model::{AccountId, ArtistId, Digest, Platform, RunId};
 
@@ -85,58 +85,66 @@ impl Store {
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<NamedOutcome>, StoreError> {
-        let statement = self.query(
-            "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform, a.platform_id,
-                 o.metric_date::text AS metric_date, o.outcome, o.reason, o.message, o.deferred_until::text AS deferred_until, o.attempts,
-                 o.at::text AS at
-             FROM collection_outcomes o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
-             WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid
-             ORDER BY o.account_id LIMIT $3",
-        );
-        let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
-        let rows =
-            self.rows("read outcomes", statement.bind(run.to_string()).bind(after).bind(i64::from(limit))).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(NamedOutcome {
-                    account_id: row.parsed("account_id")?,
-                    artist_id: row.parsed("artist_id")?,
-                    artist_name: row.text("artist_name")?,
-                    platform: row.parsed("platform")?,
-                    platform_id: row.text("platform_id")?,
-                    metric_date: row.date("metric_date")?,
-                    outcome: outcome_of(row)?,
-                    attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-                    at: row.time("at")?,
-                })
-            })
-            .collect()
+        outcomes_in(&mut self.read_view().await?, run, after, true, limit).await
     }
+}
 
-    /// A run's accounts by platform, outcome and reason.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn run_summary(&self, run: RunId) -> Result<Vec<PlatformOutcome>, StoreError> {
-        let statement = self.query(
-            "SELECT platform, outcome, reason, COUNT(*)::bigint AS accounts FROM collection_outcomes WHERE run_id = $1::uuid
-             GROUP BY platform, outcome, reason",
-        );
-        let rows = self.rows("count outcomes", statement.bind(run.to_string())).await?;
-        let mut summary = rows
-            .iter()
-            .map(|row| {
-                Ok(PlatformOutcome {
-                    platform: row.parsed("platform")?,
-                    outcome: row.text("outcome")?,
-                    reason: row.text_or_null("reason")?,
-                    accounts: row.count("accounts")?,
-                })
+/// A run's outcomes, in order of account, after one; those of collected accounts too or not.
+pub(crate) async fn outcomes_in(
+    view: &mut ReadView,
+    run: RunId,
+    after: Option<AccountId>,
+    collected_too: bool,
+    limit: u32,
+) -> Result<Vec<NamedOutcome>, StoreError> {
+    let statement = view.query(
+        "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform,
+             a.platform_id, o.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
+             o.deferred_until::text AS deferred_until, o.attempts, o.at::text AS at
+         FROM collection_outcomes o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
+         WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid AND ($4 = 1 OR o.outcome <> 'collected')
+         ORDER BY o.account_id LIMIT $3",
+    );
+    let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
+    let statement = statement.bind(run.to_string()).bind(after).bind(i64::from(limit)).bind(i64::from(collected_too));
+    let rows = view.rows("read outcomes", statement).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(NamedOutcome {
+                account_id: row.parsed("account_id")?,
+                artist_id: row.parsed("artist_id")?,
+                artist_name: row.text("artist_name")?,
+                platform: row.parsed("platform")?,
+                platform_id: row.text("platform_id")?,
+                metric_date: row.date("metric_date")?,
+                outcome: outcome_of(row)?,
+                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+                at: row.time("at")?,
             })
-            .collect::<Result<Vec<_>, StoreError>>()?;
-        summary.sort_by(|a, b| (&a.platform, &a.outcome, &a.reason).cmp(&(&b.platform, &b.outcome, &b.reason)));
-        Ok(summary)
-    }
+        })
+        .collect()
+}
+
+/// A run's accounts by platform, outcome and reason.
+pub(crate) async fn summary_in(view: &mut ReadView, run: RunId) -> Result<Vec<PlatformOutcome>, StoreError> {
+    let statement = view.query(
+        "SELECT platform, outcome, reason, COUNT(*)::bigint AS accounts FROM collection_outcomes WHERE run_id = $1::uuid
+         GROUP BY platform, outcome, reason",
+    );
+    let rows = view.rows("count outcomes", statement.bind(run.to_string())).await?;
+    let mut summary = rows
+        .iter()
+        .map(|row| {
+            Ok(PlatformOutcome {
+                platform: row.parsed("platform")?,
+                outcome: row.text("outcome")?,
+                reason: row.text_or_null("reason")?,
+                accounts: row.count("accounts")?,
+            })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    summary.sort_by(|a, b| (&a.platform, &a.outcome, &a.reason).cmp(&(&b.platform, &b.outcome, &b.reason)));
+    Ok(summary)
 }
 
 /// Writes outcomes; a later one of the same run and account replaces the earlier. Accounts that have been erased are left out.

@@ -9,4 +9,5 @@ pub(super) mod planning;
 pub(super) mod quarantine;
 pub mod report;
 pub(super) mod run;
+pub(super) mod waiting;
 pub(super) mod workers;

@@ -1,6 +1,6 @@
 //! Requests to the pipeline and its reports, free of command-line and HTTP types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
@@ -49,13 +49,15 @@ pub struct PlatformPlan {
     pub excluded: BTreeMap<String, u64>,
 }
 
-/// What a run did.
+/// What a run came to, whichever hosts collected for it: all of it as of one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunReport {
-    /// The run as stored.
+    /// The run as stored; its counts are the sums of those by platform.
     pub run: Run,
     /// Plans or results, one for each platform.
     pub platforms: Vec<PlatformReport>,
+    /// What had not ended.
+    pub open: Vec<OpenReport>,
     /// Wall-clock time, in seconds.
     pub seconds: f64,
 }
@@ -68,13 +70,48 @@ pub struct PlatformReport {
     /// Accounts by outcome.
     #[serde(flatten)]
     pub counts: RunCounts,
-    /// Requests sent, retries and redirects included.
+    /// Requests that batches sent, retries and redirects included.
     pub requests: u64,
     /// Failure class → accounts.
     pub failures: BTreeMap<String, u64>,
 }
 
-/// An event in the course of a run.
+/// Batches of a run that had not ended when it was reported, of one platform and for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenReport {
+    /// Platform of their accounts.
+    pub platform: Platform,
+    /// Why they had not ended.
+    pub reason: OpenReason,
+    /// Number of batches.
+    pub batches: u64,
+    /// Accounts in them.
+    pub accounts: u64,
+    /// Name of the host that holds them, where one does.
+    pub holder: Option<String>,
+    /// When the first of them can be taken up by any host.
+    pub available_at: DateTime<Utc>,
+}
+
+/// Why batches have not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenReason {
+    /// No host has taken them up.
+    NotBegun,
+    /// They wait for their next attempt.
+    Retry,
+    /// They wait for an allowance.
+    Allowance,
+    /// No release of their platform is active.
+    NoConnector,
+    /// A host is collecting them.
+    Held,
+    /// The host that holds them does not report any more.
+    HolderSilent,
+}
+
+/// What happens while a run goes on.
 #[derive(Clone, Debug)]
 pub enum Progress {
     /// The plan is written; collecting begins.
@@ -84,11 +121,21 @@ pub enum Progress {
         /// Batches planned.
         batches: u64,
     },
-    /// A batch is stored.
+    /// This host has stored a batch.
     BatchDone {
         /// Name of the platform.
         platform: Platform,
         /// Its accounts by outcome.
         counts: RunCounts,
+    },
+    /// What the run has come to so far, batches of all hosts included.
+    Counted {
+        /// Accounts by outcome.
+        counts: RunCounts,
+    },
+    /// Nothing is left to begin here; other hosts are at work on the rest.
+    Waiting {
+        /// Their names.
+        holders: BTreeSet<String>,
     },
 }

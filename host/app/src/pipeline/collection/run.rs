@@ -1,20 +1,28 @@
-//! A run from the command line: one process plans it, collects it and reports.
+//! A run from the command line: one process plans and reports it; all hosts on the database may collect it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::collection::budgets;
-use crate::pipeline::collection::collect::{BatchReport, CollectError, Collector};
+use crate::pipeline::collection::collect::{CollectError, Collector};
 use crate::pipeline::collection::planning::{PlanError, Planner};
 use crate::pipeline::collection::report::{PlatformReport, Progress, RunReport, RunRequest};
-use crate::pipeline::collection::workers::WorkerPool;
+use crate::pipeline::collection::waiting::{self, Patience};
+use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool};
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::upkeep::health::HealthMonitor;
+use backline_model::run::RunCounts;
 use backline_model::{Platform, RunId};
-use backline_store::{PlanGuard, StoreError};
+use backline_store::{PlanGuard, PlatformOutcome, RunState, StoreError};
+
+/// Of the time a run takes, at most one part in so many is spent on counting what it has come to so far.
+const COUNTING_SHARE: u32 = 20;
 
 /// Why a run failed as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +67,11 @@ impl Runs {
         Self { planner, collector, releases, health }
     }
 
-    /// Plans, collects and stores. Returns when no batch of the run can be processed any more: all are finished, or
-    /// wait for a budget.
+    /// Plans, collects and stores. Returns when no open batch of the run can end soon: all are finished, whichever host
+    /// collected them, or wait for a budget, for a later attempt, or for a host that does not report any more.
     ///
-    /// When `stop` is cancelled, no batch starts any more, and running batches finish or are handed back, as in the
-    /// service. What is left of the run stays open for the next host on this database.
+    /// When `stop` is cancelled, no batch starts any more, nothing is waited for, and running batches finish or are
+    /// handed back, as in the service. What is left of the run stays open for the next host on this database.
     ///
     /// # Errors
     /// As [`Planner::plan`].
@@ -81,29 +89,74 @@ impl Runs {
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 
         drop(drafts);
-        let mut requests: BTreeMap<Platform, u64> = BTreeMap::new();
-        let mut ended = |platform: &Platform, report: &BatchReport| {
-            *requests.entry(platform.clone()).or_default() += report.requests;
-            progress(Progress::BatchDone { platform: platform.clone(), counts: report.counts });
-        };
-        // The other batches continued: their results are stored, and the run can be repeated.
-        let failure = loop {
-            let failure = WorkerPool::of_run(self.collector.clone(), run.id, stop.clone()).work(&mut ended).await.err();
-            if failure.is_some() || stop.is_cancelled() || !self.is_to_go_on(run.id).await {
-                break failure;
-            }
+        let worked = tokio::select! {
+            worked = self.work_off(run.id, progress, stop) => worked,
+            never = self.tell_counts(run.id, progress) => match never {},
         };
         budgets::settle(&self.collector.store, &self.collector.gateway).await;
-        let run = self.collector.store.finish_run(run.id, self.collector.clock.now()).await?;
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
+        let state = worked?;
         // A host that does not serve checks health at no other time.
         if let Err(error) = self.health.watch().await {
             tracing::warn!(%error, "health could not be evaluated after the run");
         }
-        let platforms = self.platform_reports(run.id, &requests).await?;
-        Ok(RunReport { run, platforms, seconds: started.elapsed().as_secs_f64() })
+        Ok(report_of(state, self.collector.clock.now(), started.elapsed().as_secs_f64()))
+    }
+
+    /// Works on a run beside all others that do, until nothing of it is worth waiting for; answers what it came to
+    /// then.
+    async fn work_off(
+        &self,
+        run: RunId,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+        stop: &CancellationToken,
+    ) -> Result<RunState, RunError> {
+        let tell = |event: WorkerEvent<'_>| match event {
+            WorkerEvent::Ended(platform, report) => {
+                progress(Progress::BatchDone { platform: platform.clone(), counts: report.counts });
+            }
+            WorkerEvent::Waiting(holders) => progress(Progress::Waiting { holders }),
+        };
+        loop {
+            // The others went on: what they collected is worth having, and the run can be repeated.
+            let failure = WorkerPool::of_run(self.collector.clone(), run, stop.clone()).work(tell).await.err();
+            let is_over = failure.is_some() || stop.is_cancelled();
+            if !is_over && self.is_to_go_on(run).await {
+                continue;
+            }
+            // Another host may have ended it already, or been killed before it could.
+            self.collector.store.finish_run(run, self.collector.clock.now()).await?;
+            if let Some(error) = failure {
+                return Err(error.into());
+            }
+            let state = self.collector.store.run_state(run).await?;
+            if is_over || !self.is_worth_waiting_for(&state) {
+                return Ok(state);
+            }
+        }
+    }
+
+    /// Whether a run can go on soon: other hosts write while this one decides that there is nothing more to do.
+    fn is_worth_waiting_for(&self, state: &RunState) -> bool {
+        if state.open.is_empty() {
+            return state.run.finished_at.is_none();
+        }
+        let (now, patience) = (self.collector.clock.now(), Patience::of(&self.collector.config.collection));
+        state.open.iter().any(|open| patience.awaits(&open.batches, now))
+    }
+
+    /// Tells again and again what the run has come to, whichever host collected it.
+    async fn tell_counts(&self, run: RunId, progress: &(dyn Fn(Progress) + Send + Sync)) -> Infallible {
+        let mut wait = Duration::from_millis(self.collector.config.service.poll_ms);
+        loop {
+            tokio::time::sleep(wait).await;
+            let began = Instant::now();
+            match self.collector.store.get_run(run).await {
+                Ok(Some(run)) => progress(Progress::Counted { counts: run.counts }),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "what was collected so far could not be counted"),
+            }
+            wait = wait.max(began.elapsed() * COUNTING_SHARE);
+        }
     }
 
     /// Whether a release that collected for the run was rolled back, so that its failed accounts are collected again.
@@ -116,31 +169,45 @@ impl Runs {
             }
         }
     }
+}
 
-    async fn platform_reports(
-        &self,
-        run: RunId,
-        requests: &BTreeMap<Platform, u64>,
-    ) -> Result<Vec<PlatformReport>, StoreError> {
-        let mut reports: BTreeMap<Platform, PlatformReport> = BTreeMap::new();
-        for group in self.collector.store.run_summary(run).await? {
-            let report = reports.entry(group.platform.clone()).or_insert_with(|| PlatformReport {
-                platform: group.platform.to_string(),
-                requests: requests.get(&group.platform).copied().unwrap_or_default(),
-                ..PlatformReport::default()
-            });
-            let counts = &mut report.counts;
-            match group.outcome.as_str() {
-                "excluded" => counts.excluded += group.accounts,
-                "collected" => counts.collected += group.accounts,
-                "deferred" => counts.deferred += group.accounts,
-                _ => {
-                    counts.failed += group.accounts;
-                    *report.failures.entry(group.reason.unwrap_or_default()).or_default() += group.accounts;
-                }
+/// What is told of a run: totals are sums of what is told by platform, so that they agree.
+fn report_of(state: RunState, now: DateTime<Utc>, seconds: f64) -> RunReport {
+    let RunState { mut run, outcomes, requests, open } = state;
+    let mut reports: BTreeMap<Platform, PlatformReport> = BTreeMap::new();
+    let mut report_on = |platform: &Platform, change: &mut dyn FnMut(&mut PlatformReport)| {
+        change(reports.entry(platform.clone()).or_insert_with(|| PlatformReport {
+            platform: platform.to_string(),
+            requests: requests.get(platform).copied().unwrap_or_default(),
+            ..PlatformReport::default()
+        }));
+    };
+    for group in outcomes {
+        let PlatformOutcome { platform, outcome, reason, accounts } = group;
+        report_on(&platform, &mut |report| match outcome.as_str() {
+            "excluded" => report.counts.excluded += accounts,
+            "collected" => report.counts.collected += accounts,
+            "deferred" => report.counts.deferred += accounts,
+            _ => {
+                report.counts.failed += accounts;
+                *report.failures.entry(reason.clone().unwrap_or_default()).or_default() += accounts;
             }
-            report.counts.planned = report.counts.collected + report.counts.deferred + report.counts.failed;
-        }
-        Ok(reports.into_values().collect())
+        });
     }
+    for open in &open {
+        report_on(&open.batches.platform, &mut |report| report.counts.planned += open.without_outcome);
+    }
+    let mut counts = RunCounts::default();
+    for report in reports.values_mut() {
+        let of = &mut report.counts;
+        of.planned += of.collected + of.deferred + of.failed;
+        counts.planned += of.planned;
+        counts.collected += of.collected;
+        counts.deferred += of.deferred;
+        counts.failed += of.failed;
+        counts.excluded += of.excluded;
+    }
+    run.counts = counts;
+    let open = open.iter().map(|open| waiting::report_of(open, now)).collect();
+    RunReport { run, platforms: reports.into_values().collect(), open, seconds }
 }

@@ -6,7 +6,7 @@
 //! of that platform. A pool sleeps until a batch ends, it is notified, the next batch is due, or the poll interval is
 //! over.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +20,20 @@ use crate::config::Config;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::collect::{self, BatchReport, CollectError, Collector};
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
+use crate::pipeline::collection::waiting::{self, Patience};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::telemetry::BatchEnd;
-use backline_model::{Lease, Platform, RunId};
-use backline_store::StoreError;
+use backline_model::{BatchState, Lease, Platform, RunId};
+use backline_store::{Listener, StoreError};
 
 /// Shortest wait before the database is asked for batches again: one that another host is just leasing still looks
 /// free.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
 
-/// Time to abort and hand back the batches that still run after the deadline.
+/// How long after a wake-up the database is asked: many hosts at work wake this one often.
+const WAKE_UP_WAIT: Duration = Duration::from_millis(100);
+
+/// How long batches that are under way after the deadline may take to be given up and handed back.
 const HAND_BACK_WITHIN: Duration = Duration::from_millis(900);
 
 /// Part of that time in which aborted batches may end by themselves.
@@ -47,10 +51,10 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Collector>) {
         let context = context.clone();
         move || context.current()
     };
-    let mut pool = WorkerPool::new(Arc::new(collectors), None, context.stop, context.work);
-    // A pool without a run ends only when it is stopped.
-    if let Err(error) = pool.work(|_, _| {}).await {
-        tracing::error!(%error, "a batch could not be given back; it is leased again when its lease expires");
+    let mut crew = WorkerPool::new(Arc::new(collectors), None, context.stop, context.work);
+    // Without a run to end, only a stop ends the work.
+    if let Err(error) = crew.work(|_| {}).await {
+        tracing::error!(%error, "a batch could not be given back; it is taken up again when its lease has run out");
     }
 }
 
@@ -69,6 +73,18 @@ pub(in crate::pipeline) struct WorkerPool {
     /// time units were given back.
     unsettled: Vec<Collector>,
     idle_since: Option<Instant>,
+    /// Hears of what other hosts write, once a run waits for them.
+    listener: Option<Listener>,
+    /// Whether a listener was asked for: where there is none, the database is asked in intervals.
+    asked_to_listen: bool,
+}
+
+/// What is told while batches are worked on.
+pub enum WorkerEvent<'a> {
+    /// A batch came to an end here.
+    Ended(&'a Platform, &'a BatchReport),
+    /// Nothing of the run is left to begin here; these hosts hold the rest.
+    Waiting(BTreeSet<String>),
 }
 
 /// A running batch.
@@ -83,7 +99,9 @@ struct RunningBatch {
 enum Poll {
     /// Ask again at this time, at the latest.
     Again(Instant),
-    /// The run has no work left for this pool.
+    /// The same; until then nothing is left to begin, and these hosts are at work on the rest of the run.
+    Held(Instant, BTreeSet<String>),
+    /// Nothing is left of the run that is worth waiting for.
     Finished,
 }
 
@@ -99,20 +117,31 @@ impl WorkerPool {
         stop: CancellationToken,
         notified: Arc<Notify>,
     ) -> Self {
-        let dispatch = Dispatch::new(bounds(&collectors().config));
+        let dispatch = Dispatch::new(bounds(collectors().config));
         let (under_way, held, unsettled) = (JoinSet::new(), HashMap::new(), Vec::new());
-        Self { collectors, run, stop, notified, dispatch, under_way, held, unsettled, idle_since: None }
+        let (idle_since, listener, asked_to_listen) = (None, None, false);
+        Self {
+            collectors,
+            run,
+            stop,
+            notified,
+            dispatch,
+            under_way,
+            held,
+            unsettled,
+            idle_since,
+            listener,
+            asked_to_listen,
+        }
     }
 
-    /// Works until it is told to stop, or the run has no work left. `ended` is called for each batch that ended here.
+    /// Works until told to stop, or until nothing is left of the run: batches that other hosts hold are waited for, and
+    /// taken up here once their leases have run out.
     ///
     /// # Errors
-    /// For a pool of one run: the first error that kept a batch from being finished or handed back, or the database's
-    /// error after several in a row. What could be collected is stored.
-    pub(in crate::pipeline) async fn work(
-        &mut self,
-        mut ended: impl FnMut(&Platform, &BatchReport),
-    ) -> Result<(), CollectError> {
+    /// Of a pool of one run: the first error that kept a batch from being ended or given back, or the database's, after several in a row.
+    /// What could be collected is stored all the same.
+    pub async fn work(&mut self, mut tell: impl FnMut(WorkerEvent<'_>)) -> Result<(), CollectError> {
         let mut failure = None;
         let (mut look, mut look_at, mut failures) = (true, Instant::now(), 0);
         let mut stop_by = None;
@@ -121,8 +150,8 @@ impl WorkerPool {
             look |= self.under_way.is_empty();
             let (stop, grace) = (self.stop.clone(), stop_deadline(&collector));
             let looked = tokio::select! {
-                looked = self.take_up(&collector, look) => looked,
-                // A database that does not answer must not delay the end.
+                looked = self.take_up(&collector, look, failure.is_some()) => looked,
+                // A database that does not answer must not hold up the end.
                 () = async { stop.cancelled().await; tokio::time::sleep(grace).await } => {
                     stop_by = Some(Instant::now());
                     break;
@@ -131,6 +160,10 @@ impl WorkerPool {
             match looked {
                 Ok(Some(Poll::Finished)) => break,
                 Ok(Some(Poll::Again(at))) => (look_at, failures) = (at, 0),
+                Ok(Some(Poll::Held(at, holders))) => {
+                    (look_at, failures) = (at, 0);
+                    tell(WorkerEvent::Waiting(holders));
+                }
                 Ok(None) => {}
                 Err(error) => {
                     failures += 1;
@@ -148,25 +181,25 @@ impl WorkerPool {
                 Some(joined) = self.under_way.join_next_with_id() => {
                     let mut joined = Some(joined);
                     while let Some(one) = joined {
-                        look |= self.ended(one, &mut failure, &mut ended);
+                        look |= self.ended(one, &mut failure, &mut tell);
                         joined = self.under_way.try_join_next_with_id();
                     }
                 }
                 () = self.notified.notified() => look = true,
+                () = wake_up(&mut self.listener) => look_at = look_at.min(Instant::now() + WAKE_UP_WAIT),
                 () = tokio::time::sleep_until(look_at) => look = true,
                 () = self.stop.cancelled() => {}
             }
         }
         let by = stop_by.unwrap_or_else(|| Instant::now() + stop_deadline(&(self.collectors)()));
-        self.end_by(by, &mut failure, &mut ended).await;
+        self.end_by(by, &mut failure, &mut tell).await;
         failure.map_or(Ok(()), Err)
     }
 
-    /// Leases and starts as many batches as may run. With `look`, the database is first asked which platforms have
-    /// work.
-    async fn take_up(&mut self, collector: &Collector, look: bool) -> Result<Option<Poll>, StoreError> {
-        let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
-        self.dispatch.rebound(bounds(&collector.config));
+    /// Leases and begins as many batches as may be under way. With a look, the database is asked first for whom there is work.
+    async fn take_up(&mut self, collector: &Collector, look: bool, failed: bool) -> Result<Option<Poll>, StoreError> {
+        let (store, clock, collection) = (collector.store, collector.clock, &collector.config.collection);
+        self.dispatch.rebound(bounds(collector.config));
         if look {
             store.wake_deferred(&collection.tenant_weights, clock.now()).await?;
             if self.run.is_none() {
@@ -193,19 +226,35 @@ impl WorkerPool {
         let until = |at: chrono::DateTime<chrono::Utc>| (at - clock.now()).to_std().unwrap_or_default();
         let wait = match self.run {
             None => store.next_open_at(clock.now()).await?.map(until),
-            // What is left is due soon, or waits for a budget, or is held by another host. In the last two cases there
-            // is nothing to wait for here.
-            Some(run) => {
-                let wait = store.next_batch_at(Some(run), None).await?.map(until);
-                let worth_it = wait.is_some_and(|wait| wait <= Duration::from_millis(collection.retry_wait_max_ms));
-                if self.under_way.is_empty() && !worth_it {
-                    return Ok(Some(Poll::Finished));
-                }
-                wait
-            }
+            Some(run) if self.under_way.is_empty() => return Ok(Some(self.rest_of_run(collector, run, failed).await?)),
+            Some(run) => store.next_batch_at(Some(run), None).await?.map(until),
         };
         let wait = wait.map_or(poll, |wait| wait.min(poll).max(LOOK_AGAIN_MIN));
         Ok(Some(Poll::Again(Instant::now() + wait)))
+    }
+
+    /// What is left of the run while nothing of it is under way here. What one of this host's own batches failed to
+    /// give back is not waited for; neither, then, is what others hold.
+    async fn rest_of_run(&mut self, collector: &Collector, run: RunId, failed: bool) -> Result<Poll, StoreError> {
+        let (now, patience) = (collector.clock.now(), Patience::of(&collector.config.collection));
+        let mut open = collector.store.run_open_batches(run).await?;
+        open.retain(|open| patience.awaits(open, now) && !(failed && open.state == BatchState::Leased));
+        let Some(next) = open.iter().map(|open| open.available_at).min() else { return Ok(Poll::Finished) };
+        let poll = Duration::from_millis(collector.config.service.poll_ms);
+        let wait = (next - now).to_std().unwrap_or_default().min(poll).max(LOOK_AGAIN_MIN);
+        let holders = waiting::holders(&open);
+        if holders.is_empty() {
+            return Ok(Poll::Again(Instant::now() + wait));
+        }
+        if std::mem::replace(&mut self.asked_to_listen, true) {
+            return Ok(Poll::Held(Instant::now() + wait, holders));
+        }
+        match collector.store.listener().await {
+            Ok(listener) => self.listener = Some(listener),
+            Err(error) => tracing::warn!(%error, "no wake-ups from the database; it is asked in intervals instead"),
+        }
+        // What happened before it listened was not heard.
+        Ok(Poll::Held(Instant::now() + LOOK_AGAIN_MIN, holders))
     }
 
     fn begin(&mut self, collector: &Collector, lease: Lease) {
@@ -226,7 +275,7 @@ impl WorkerPool {
         &mut self,
         joined: Result<(Id, Result<BatchReport, CollectError>), JoinError>,
         failure: &mut Option<CollectError>,
-        tell: &mut impl FnMut(&Platform, &BatchReport),
+        tell: &mut impl FnMut(WorkerEvent<'_>),
     ) -> bool {
         let (id, result) = match joined {
             Ok((id, result)) => (id, result),
@@ -239,7 +288,7 @@ impl WorkerPool {
             Ok(report) => {
                 telemetry.batch_ended(platform, report.end, held.began.elapsed());
                 telemetry.accounts_ended(platform, &report.counts, report.requests);
-                tell(platform, &report);
+                tell(WorkerEvent::Ended(platform, &report));
                 (report.signal(), report.open > 0)
             }
             Err(error) => {
@@ -275,13 +324,13 @@ impl WorkerPool {
         }
     }
 
-    /// Waits until `by` for running batches; aborts and hands back the others at once, without using up an attempt. A
-    /// commit that went through wins: its batch is not handed back.
+    /// Waits for what is under way; what has not ended by then is given up and handed back: at once, and without having used an attempt.
+    /// A commit that got through wins: its batch is nobody's to hand back any more.
     async fn end_by(
         &mut self,
         by: Instant,
         failure: &mut Option<CollectError>,
-        tell: &mut impl FnMut(&Platform, &BatchReport),
+        tell: &mut impl FnMut(WorkerEvent<'_>),
     ) {
         while let Ok(Some(joined)) = tokio::time::timeout_at(by, self.under_way.join_next_with_id()).await {
             self.ended(joined, failure, tell);
@@ -308,10 +357,16 @@ impl WorkerPool {
     }
 }
 
-/// Collects a batch, and finishes its run if it was the last one.
+/// Collects a batch, and ends its run where that was the last one.
 async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, CollectError> {
     let report = collect::collect_or_give_back(&collector, &lease).await?;
-    let run = lease.batch.run_id;
+    end_run_if_done(&collector, lease.batch.run_id).await;
+    Ok(report)
+}
+
+/// Ends a run where none of its batches is planned or leased. Whichever collector stores the last batch does so after its
+/// commit, so the last of several at the same time sees the others' batches ended.
+async fn end_run_if_done(collector: &Collector, run: RunId) {
     let ended = async {
         if !collector.store.is_worked_on(run).await? {
             collector.store.finish_run(run, collector.clock.now()).await?;
@@ -321,14 +376,31 @@ async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, Colle
     if let Err(error) = ended.await {
         tracing::warn!(%run, %error, "a run could not be updated; the scheduler will do so");
     }
-    Ok(report)
+}
+
+/// Waits for a wake-up that may be about the run. Never, where nothing is listened to.
+async fn wake_up(listener: &mut Option<Listener>) {
+    let Some(open) = listener else { return std::future::pending().await };
+    loop {
+        match open.next().await {
+            Ok(topic) if waiting::is_about_runs(topic) => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "wake-ups from the database broke off; it is asked in intervals instead");
+                *listener = None;
+                return;
+            }
+        }
+    }
 }
 
 async fn hand_back(held: &RunningBatch) {
     let RunningBatch { collector, lease, began, .. } = held;
     match collector.store.release_batch(lease, collector.clock.now(), false).await {
         Ok(()) => collector.telemetry.batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
-        Err(StoreError::LeaseLost { .. }) => {}
+        // It was stored before it let go, or another host has it: this one has to see to the run's end in the first
+        // case.
+        Err(StoreError::LeaseLost { .. }) => end_run_if_done(collector, lease.batch.run_id).await,
         Err(error) => tracing::error!(batch = %lease.batch.id, %error, "a batch could not be handed back"),
     }
 }

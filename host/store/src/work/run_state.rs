@@ -1,0 +1,168 @@
+//! What a run has come to and what of it is still open, as of one moment, while any number of hosts collect for it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::any::AnyRow;
+
+use crate::database::dialect::Columns as _;
+use crate::work::batches::{BatchFilter, BatchView, batches_in};
+use crate::work::ledger::run_in;
+use crate::work::outcomes::{NamedOutcome, PlatformOutcome, outcomes_in, summary_in};
+use crate::{ReadView, Store, StoreError};
+use backline_model::{BatchState, Platform, Run, RunId};
+
+/// A run with everything its report is made of. All of it is read as of one moment, so that no part contradicts
+/// another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunState {
+    /// The run as stored.
+    pub run: Run,
+    /// Accounts that have an outcome.
+    pub outcomes: Vec<PlatformOutcome>,
+    /// Requests sent by the batches that any host has stored.
+    pub requests: BTreeMap<Platform, u64>,
+    /// What has not ended.
+    pub open: Vec<OpenAccounts>,
+}
+
+/// Batches of one run and platform that have not ended, in one state and in the hands of one host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenBatches {
+    /// Platform of their accounts.
+    pub platform: Platform,
+    /// `planned`, `leased` or `deferred`.
+    pub state: BatchState,
+    /// The host that holds them, where they are leased.
+    pub holder: Option<String>,
+    /// When that host last reported; none where it is not in the list of hosts, as a `run` from the command line never
+    /// is.
+    pub holder_seen_at: Option<DateTime<Utc>>,
+    /// Whether a release is active that can collect them.
+    pub has_connector: bool,
+    /// Number of batches.
+    pub batches: u64,
+    /// The earliest time at which one of them can be taken up; of leased ones, when the first lease runs out.
+    pub available_at: DateTime<Utc>,
+}
+
+/// Open batches with the number of their accounts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenAccounts {
+    /// The batches.
+    pub batches: OpenBatches,
+    /// Accounts in them.
+    pub accounts: u64,
+    /// Those of the accounts that have no outcome in this run so far.
+    pub without_outcome: u64,
+}
+
+/// A run with its accounts one by one, read as of one moment.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct RunDetails {
+    /// The run as stored.
+    pub run: Run,
+    /// How accounts ended, in the order of their ids.
+    pub outcomes: Vec<NamedOutcome>,
+    /// Batches that used up their attempts and can be retried.
+    pub dead_batches: Vec<BatchView>,
+}
+
+impl Store {
+    /// What a run has come to so far.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such run.
+    pub async fn run_state(&self, id: RunId) -> Result<RunState, StoreError> {
+        let mut view = self.read_view().await?;
+        let not_found = || StoreError::NotFound { what: "run", id: id.to_string() };
+        let run = run_in(&mut view, id).await?.ok_or_else(not_found)?;
+        let outcomes = summary_in(&mut view, id).await?;
+        let requests = requests_in(&mut view, id).await?;
+        let open = open_accounts_in(&mut view, id).await?;
+        Ok(RunState { run, outcomes, requests, open })
+    }
+
+    /// What of a run has not ended. Cheaper than [`run_state`](Self::run_state): for a host that asks again and again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run_open_batches(&self, run: RunId) -> Result<Vec<OpenBatches>, StoreError> {
+        let rows = self.rows("look for a run's open batches", self.query(OPEN).bind(run.to_string())).await?;
+        rows.iter().map(open_of).collect()
+    }
+
+    /// A run with its accounts one by one; those that were collected are left out unless asked for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run_details(&self, id: RunId, collected_too: bool) -> Result<Option<RunDetails>, StoreError> {
+        let mut view = self.read_view().await?;
+        let Some(run) = run_in(&mut view, id).await? else { return Ok(None) };
+        let outcomes = outcomes_in(&mut view, id, None, collected_too, u32::MAX).await?;
+        let dead = BatchFilter { run: Some(id), state: Some(BatchState::Dead), ..BatchFilter::default() };
+        let dead_batches = batches_in(&mut view, &dead).await?;
+        Ok(Some(RunDetails { run, outcomes, dead_batches }))
+    }
+}
+
+const OPEN: &str = "SELECT b.platform, b.state, b.lease_owner, h.seen_at::text AS seen_at, COUNT(*)::bigint AS batches,
+         MIN(b.available_at)::text AS available_at,
+         CASE WHEN EXISTS (SELECT 1 FROM platforms p WHERE p.platform = b.platform)
+             AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = b.platform AND r.active)
+                 OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = b.platform))
+             THEN 1 ELSE 0 END AS has_connector
+     FROM batches b LEFT JOIN hosts h ON h.name = b.lease_owner
+     WHERE b.run_id = $1::uuid AND b.finished_at IS NULL
+     GROUP BY b.platform, b.state, b.lease_owner, h.seen_at
+     ORDER BY b.platform, b.state, b.lease_owner";
+
+/// The accounts of the batches that [`OPEN`] counts, by the same columns.
+const OPEN_ACCOUNTS: &str = "SELECT b.platform, b.state, b.lease_owner, COUNT(*)::bigint AS accounts,
+         SUM(CASE WHEN o.account_id IS NULL THEN 1 ELSE 0 END)::bigint AS without_outcome
+     FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
+         LEFT JOIN collection_outcomes o ON o.run_id = b.run_id AND o.account_id = m.account_id
+     WHERE b.run_id = $1::uuid AND b.finished_at IS NULL
+     GROUP BY b.platform, b.state, b.lease_owner";
+
+fn open_of(row: &AnyRow) -> Result<OpenBatches, StoreError> {
+    let state = row.named("state", BatchState::parse)?;
+    Ok(OpenBatches {
+        platform: row.parsed("platform")?,
+        state,
+        holder: row.text_or_null("lease_owner")?.filter(|_| state == BatchState::Leased),
+        holder_seen_at: row.time_or_null("seen_at")?.filter(|_| state == BatchState::Leased),
+        has_connector: row.truth("has_connector")?,
+        batches: row.count("batches")?,
+        available_at: row.time("available_at")?,
+    })
+}
+
+async fn open_accounts_in(view: &mut ReadView, run: RunId) -> Result<Vec<OpenAccounts>, StoreError> {
+    type Key = (String, String, Option<String>);
+    let key = |row: &AnyRow| -> Result<Key, StoreError> {
+        Ok((row.text("platform")?, row.text("state")?, row.text_or_null("lease_owner")?))
+    };
+    let statement = view.query(OPEN_ACCOUNTS).bind(run.to_string());
+    let mut accounts: BTreeMap<Key, (u64, u64)> = BTreeMap::new();
+    for row in &view.rows("count accounts of open batches", statement).await? {
+        accounts.insert(key(row)?, (row.count("accounts")?, row.count("without_outcome")?));
+    }
+    let statement = view.query(OPEN).bind(run.to_string());
+    let rows = view.rows("look for a run's open batches", statement).await?;
+    rows.iter()
+        .map(|row| {
+            let (accounts, without_outcome) = accounts.get(&key(row)?).copied().unwrap_or_default();
+            Ok(OpenAccounts { batches: open_of(row)?, accounts, without_outcome })
+        })
+        .collect()
+}
+
+async fn requests_in(view: &mut ReadView, run: RunId) -> Result<BTreeMap<Platform, u64>, StoreError> {
+    let statement = view.query(
+        "SELECT platform, COALESCE(SUM((usage->>'requests')::bigint), 0)::bigint AS requests
+         FROM batches WHERE run_id = $1::uuid GROUP BY platform",
+    );
+    let rows = view.rows("count a run's requests", statement.bind(run.to_string())).await?;
+    rows.iter().map(|row| Ok((row.parsed("platform")?, row.count("requests")?))).collect()
+}
