@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::retries::failing;
-use super::{MANIFEST, Setup, get, noon, with_key};
+use backline_model::fixtures::manifest_with;
+
+use super::{Setup, TABLES, get, noon, with_key};
 use crate::support::http::{Asked, Server, answer};
 
 /// Grants budget demands from a fixed number of units per window and budget, and records them.
@@ -58,7 +60,7 @@ costs = [{ path = "/search", units = 100 }, { path = "/free", units = 0 }]
 "#;
 
 fn with_budget(setup: &mut Setup, budget: &str) {
-    setup.manifest = Manifest::parse(&format!("{MANIFEST}{budget}")).expect("a valid manifest");
+    setup.manifest = Manifest::parse(&manifest_with(&format!("{TABLES}{budget}"))).expect("a valid manifest");
 }
 
 #[tokio::test]

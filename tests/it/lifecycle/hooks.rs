@@ -83,7 +83,7 @@ async fn a_webhook_cannot_target_a_private_address() {
         assert!(inside.asked().is_empty(), "no request arrived");
 
         post.time.advance(TimeDelta::hours(1));
-        assert_eq!(exempt.deliver_due().await.expect("a round").delivered, 1);
+        assert_eq!(exempt.dispatcher().deliver_due().await.expect("a round").delivered, 1);
         assert_eq!(inside.asked().len(), 1, "an exempt address is reached");
     })
     .await;
@@ -243,7 +243,7 @@ async fn the_ai_webhook_gets_only_what_the_platforms_terms_allow() {
             })
             .await;
         post.write(Some(artist), types::SIGNIFICANT_CHANGE, change(artist, "spotify")).await;
-        permitted.deliver_due().await.expect("a round");
+        permitted.dispatcher().deliver_due().await.expect("a round");
         let sent = to("/app/api/ai/analyze-metrics");
         assert_eq!((sent.len(), &sent[1]["new_metrics"]["platform"]), (2, &json!("spotify")));
     })

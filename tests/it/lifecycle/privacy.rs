@@ -511,7 +511,7 @@ async fn a_table_that_still_lists_an_erased_artist_does_not_restore_it_until_rea
         let erasure = stage.host.privacy().erase(artist).await.expect("erased again");
         assert_eq!((erasure.erased_before, erasure.receipt.rows["artists"]), (false, 2), "receipts add up");
         stage.host.privacy().readmit(artist).await.expect("readmitted");
-        assert!(matches!(stage.host.privacy().readmit(artist).await, Err(HostError::NotErased(_))));
+        assert!(matches!(stage.host.privacy().readmit(artist).await, Err(PrivacyError::NotErased(_))));
         assert!(store.erasure(artist).await.expect("read").expect("still on record").readmitted_at.is_some());
         let third = sync().await;
         assert_eq!((third.artists_added, third.accounts_added, third.erased_left_out), (1, 1, 0), "{third:?}");

@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use backline::config::Config;
-use backline::domain::{BatchState, Lease, Outcome, RunStatus, Tenant};
-use backline::pipeline::HostError;
-use backline::pipeline::report::{OpenReason, Progress, RunReport, RunRequest};
+use backline_model::{BatchState, Lease, Outcome, RunStatus, Tenant};
+use backline::pipeline::RunError;
+use backline::pipeline::collection::report::{OpenReason, Progress, RunReport, RunRequest};
 use backline::pipeline::service::Service;
-use backline::store::{AccountFilter, AccountResult, BatchFilter, BatchResult, Presence, Store};
+use backline_store::{AccountFilter, AccountResult, BatchFilter, BatchResult, Presence, Store};
 use backline_simulator::SimulatorConfig;
 use chrono::{Days, NaiveDate};
 use serde_json::json;
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
 
 /// Longer than any lease that a run waits for.
@@ -84,7 +85,7 @@ impl<'a> Other<'a> {
     /// Waits until the run has told something since the last time; a run that ends before it does has not waited.
     async fn told(
         &self,
-        run: &mut (impl Future<Output = Result<RunReport, HostError>> + Unpin),
+        run: &mut (impl Future<Output = Result<RunReport, RunError>> + Unpin),
         is_meant: impl Fn(&Progress) -> bool,
     ) {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -126,7 +127,7 @@ fn is_waiting(progress: &Progress) -> bool {
 
 /// Every part of a report says the same, and so does the ledger.
 async fn expect_whole(store: &Store, report: &RunReport) {
-    let sum = |count: fn(&backline::domain::run::RunCounts) -> u64| -> u64 {
+    let sum = |count: fn(&backline_model::run::RunCounts) -> u64| -> u64 {
         report.platforms.iter().map(|platform| count(&platform.counts)).sum()
     };
     let counts = &report.run.counts;
@@ -230,7 +231,7 @@ async fn a_run_that_waits_for_another_host_can_be_stopped() {
         let other = Other::new(&stage, &[ttl]);
         let (request, hear) = (request(), |progress| other.hear(progress));
         let stop = CancellationToken::new();
-        let mut run = pin!(stage.host.run_until(&request, &hear, &stop));
+        let mut run = pin!(stage.host.runs().run(&request, &hear, &stop));
         other.told(&mut run, is_waiting).await;
         stop.cancel();
         let report = run.await.expect("the run ends");

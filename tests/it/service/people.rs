@@ -270,7 +270,7 @@ async fn an_unreadable_source_is_refused_with_a_remedy_and_never_written_to() {
             (Some("DELETE FROM platform_artists RETURNING id"), "sync.query can't be run"),
             (Some(TWO_STATEMENTS), "sync.query can't be run"),
         ] {
-            let error = host(url, query).await.sync_artists(SyncRequest::default()).await.unwrap_err();
+            let error = host(url, query).await.artist_sync().sync(SyncRequest::default()).await.unwrap_err();
             assert!(error.to_string().contains(said), "{query:?}: {error}");
         }
         let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM platform_artists").fetch_one(&table).await.unwrap();

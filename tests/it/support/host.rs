@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use backline::pipeline::collection::report::{Progress, RunReport, RunRequest};
-use backline::pipeline::{Approve, CredentialError, Host, InstallError, InstallOptions, RefreshReport, RunError};
+use backline::pipeline::{Approve, Host, InstallError, InstallOptions, RefreshReport, RunError};
 use backline_model::Release;
+use backline_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 /// A host as tests use it.
@@ -23,7 +24,7 @@ pub trait HostExt {
     ) -> Result<RunReport, RunError>;
 
     /// One whole round of the loop that keeps credentials fresh.
-    async fn refresh_credentials(&self) -> Result<RefreshReport, CredentialError>;
+    async fn refresh_credentials(&self) -> Result<RefreshReport, StoreError>;
 }
 
 impl HostExt for Host {
@@ -49,7 +50,7 @@ impl HostExt for Host {
         self.runs().run(request, progress, &CancellationToken::new()).await
     }
 
-    async fn refresh_credentials(&self) -> Result<RefreshReport, CredentialError> {
+    async fn refresh_credentials(&self) -> Result<RefreshReport, StoreError> {
         self.credentials().refresh_round(&CancellationToken::new()).await
     }
 }

@@ -286,8 +286,8 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::run::RunCounts;
-    use crate::domain::{Run, RunId};
+    use backline_model::run::RunCounts;
+    use backline_model::{Run, RunId};
 
     #[test]
     fn durations_have_a_unit_that_fits() {

@@ -61,11 +61,11 @@ impl Traces {
         let wrong = |problem: String| TracesError::Endpoint { endpoint: endpoint.to_owned(), problem };
         let mut url = url::Url::parse(endpoint).map_err(|error| wrong(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(wrong("it is not an http:// or https:// URL".to_owned()));
+            return Err(wrong("it is no http:// or https:// URL".to_owned()));
         }
         if !url.username().is_empty() || url.password().is_some() {
             let endpoint = format!("{}://[secret]@…", url.scheme());
-            return Err(TracesError::Endpoint { endpoint, problem: "it contains a user or password".to_owned() });
+            return Err(TracesError::Endpoint { endpoint, problem: "it holds a user or password".to_owned() });
         }
         let path = format!("{}/{PATH}", url.path().trim_end_matches('/'));
         url.set_path(&path);
@@ -108,7 +108,7 @@ impl Traces {
     }
 }
 
-/// Runs the requests of the exporter's thread on the runtime.
+/// Carries requests from the exporter's thread to the runtime.
 #[derive(Debug)]
 struct Sender {
     client: ExportClient,
@@ -122,7 +122,7 @@ impl Sender {
         let failed_before = fails.swap(problem.is_some(), Ordering::Relaxed);
         match problem {
             Some(problem) if !failed_before => {
-                tracing::warn!(problem, "failed to send traces to telemetry.otlp_endpoint; they are dropped");
+                tracing::warn!(problem, "traces can't be sent to telemetry.otlp_endpoint; they are dropped");
             }
             None if failed_before => tracing::info!("traces are sent again"),
             _ => {}
@@ -149,7 +149,7 @@ impl HttpClient for Sender {
                 Ok((status, _)) => Some(format!("it answered with status {status}")),
                 Err(problem) => Some(problem.clone()),
             };
-            Self::log_change(&fails, problem.as_deref());
+            Self::note(&fails, problem.as_deref());
             answer
         });
         Box::pin(async move {

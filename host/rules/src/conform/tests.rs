@@ -10,7 +10,7 @@ fn reported(metric: &str, value: Result<Value, Absence>) -> Reported {
     Reported { name: metric.to_owned(), value, coverage: None }
 }
 
-fn normalised(metrics: Vec<Reported>) -> Normalised {
+fn conformed(metrics: Vec<Reported>) -> Normalised {
     conform(Snapshot { metrics, engagement: None, notes: Vec::new() }, &manifest())
 }
 
@@ -20,12 +20,12 @@ fn text(text: &str) -> Value {
 
 /// The result for a metric of the example catalogue: a value, or `None` if the report is a misfit.
 fn becomes(metric: &str, value: Value) -> Option<Value> {
-    let normalised = normalised(vec![reported(metric, Ok(value.clone()))]);
-    match &normalised.values[&name(metric)] {
+    let conformed = conformed(vec![reported(metric, Ok(value.clone()))]);
+    match &conformed.values[&name(metric)] {
         Ok(value) => Some(value.clone()),
         Err(absence) => {
             assert_eq!(*absence, Absence::Unavailable);
-            assert!(matches!(&normalised.misfits[..], [misfit] if misfit.name == metric), "{:?}", normalised.misfits);
+            assert!(matches!(&conformed.misfits[..], [misfit] if misfit.name == metric), "{:?}", conformed.misfits);
             None
         }
     }
@@ -33,32 +33,32 @@ fn becomes(metric: &str, value: Value) -> Option<Value> {
 
 #[test]
 fn missing_is_never_zero() {
-    let normalised = normalised(Vec::new());
+    let conformed = conformed(Vec::new());
     for column in COLUMNS {
         let is_declared = manifest().metric(column).is_some();
         let expected = if is_declared { Absence::Unavailable } else { Absence::NotOffered };
-        assert_eq!(normalised.values[&name(column)], Err(expected), "{column}");
+        assert_eq!(conformed.values[&name(column)], Err(expected), "{column}");
     }
     assert_eq!(
-        normalised.values[&name("subscribers")],
+        conformed.values[&name("subscribers")],
         Err(Absence::Unavailable),
         "a catalogue metric without a column"
     );
-    assert_eq!(normalised.misfits, []);
+    assert_eq!(conformed.misfits, []);
 }
 
 #[test]
 fn an_absence_is_kept_as_reported() {
-    let normalised = normalised(vec![
+    let conformed = conformed(vec![
         reported("followers", Err(Absence::Hidden)),
         reported("likes", Err(Absence::NotAuthorized)),
         // It is not in the catalogue but has a column: the connector may report why it is missing.
         reported("streams", Err(Absence::NotAuthorized)),
     ]);
-    assert_eq!(normalised.values[&name("followers")], Err(Absence::Hidden));
-    assert_eq!(normalised.values[&name("likes")], Err(Absence::NotAuthorized));
-    assert_eq!(normalised.values[&name("streams")], Err(Absence::NotAuthorized));
-    assert_eq!(normalised.misfits, []);
+    assert_eq!(conformed.values[&name("followers")], Err(Absence::Hidden));
+    assert_eq!(conformed.values[&name("likes")], Err(Absence::NotAuthorized));
+    assert_eq!(conformed.values[&name("streams")], Err(Absence::NotAuthorized));
+    assert_eq!(conformed.misfits, []);
 }
 
 #[test]
@@ -128,35 +128,35 @@ fn numbers_that_are_not_finite_are_misfits() {
 #[test]
 fn unknown_names_are_misfits() {
     for unknown in ["plays", "streams", "Not A Name", ""] {
-        let normalised = normalised(vec![reported(unknown, Ok(Value::Integer(1)))]);
-        assert_eq!(normalised.misfits.len(), 1, "{unknown}");
+        let conformed = conformed(vec![reported(unknown, Ok(Value::Integer(1)))]);
+        assert_eq!(conformed.misfits.len(), 1, "{unknown}");
     }
-    assert_eq!(normalised(vec![reported("plays", Err(Absence::Hidden))]).misfits.len(), 1);
+    assert_eq!(conformed(vec![reported("plays", Err(Absence::Hidden))]).misfits.len(), 1);
 }
 
 #[test]
 fn of_two_reports_neither_is_used() {
-    let normalised =
-        normalised(vec![reported("likes", Ok(Value::Integer(1))), reported("likes", Ok(Value::Integer(2)))]);
-    assert_eq!(normalised.values[&name("likes")], Err(Absence::Unavailable));
-    assert_eq!(normalised.misfits.len(), 2);
+    let conformed =
+        conformed(vec![reported("likes", Ok(Value::Integer(1))), reported("likes", Ok(Value::Integer(2)))]);
+    assert_eq!(conformed.values[&name("likes")], Err(Absence::Unavailable));
+    assert_eq!(conformed.misfits.len(), 2);
 }
 
 #[test]
 fn coverage_goes_with_its_metric() {
     let counted = Coverage { counted: 3, skipped: 1 };
-    let normalised = normalised(vec![
+    let conformed = conformed(vec![
         Reported { coverage: Some(counted), ..reported("likes", Ok(Value::Integer(1))) },
         Reported { coverage: Some(counted), ..reported("plays", Ok(Value::Integer(1))) },
     ]);
-    assert_eq!(normalised.coverage, BTreeMap::from([(name("likes"), counted)]));
+    assert_eq!(conformed.coverage, BTreeMap::from([(name("likes"), counted)]));
 }
 
 #[test]
 fn notes_are_few_short_and_without_nul() {
     let notes = std::iter::repeat_n("a\0".repeat(1000), 60).collect();
-    let normalised = conform(Snapshot { metrics: Vec::new(), engagement: None, notes }, &manifest());
-    assert_eq!(normalised.notes, vec!["a".repeat(NOTE_CHARS_MAX); NOTES_MAX]);
+    let conformed = conform(Snapshot { metrics: Vec::new(), engagement: None, notes }, &manifest());
+    assert_eq!(conformed.notes, vec!["a".repeat(NOTE_CHARS_MAX); NOTES_MAX]);
 }
 
 fn counts(basis: EngagementBasis) -> Engagement {
@@ -165,9 +165,9 @@ fn counts(basis: EngagementBasis) -> Engagement {
 
 /// The engagement rate of these counts, given these other reports.
 fn rate(engagement: Option<Engagement>, metrics: Vec<Reported>) -> Result<Value, Absence> {
-    let normalised = conform(Snapshot { metrics, engagement, notes: Vec::new() }, &manifest());
-    assert_eq!(normalised.engagement, engagement, "the basis is kept");
-    normalised.values[&name(ENGAGEMENT_RATE)].clone()
+    let conformed = conform(Snapshot { metrics, engagement, notes: Vec::new() }, &manifest());
+    assert_eq!(conformed.engagement, engagement, "the basis is kept");
+    conformed.values[&name(ENGAGEMENT_RATE)].clone()
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn engagement_rate_is_missing_where_nothing_was_counted() {
 
 #[test]
 fn a_reported_engagement_rate_is_a_misfit() {
-    let normalised = conform(
+    let conformed = conform(
         Snapshot {
             metrics: vec![reported(ENGAGEMENT_RATE, Ok(Value::Decimal(99.0)))],
             engagement: Some(counts(EngagementBasis::Views)),
@@ -240,8 +240,8 @@ fn a_reported_engagement_rate_is_a_misfit() {
         },
         &manifest(),
     );
-    assert_eq!(normalised.values[&name(ENGAGEMENT_RATE)], Ok(Value::Decimal(34.5)), "the host's own stands");
-    assert_eq!(normalised.misfits.len(), 1);
+    assert_eq!(conformed.values[&name(ENGAGEMENT_RATE)], Ok(Value::Decimal(34.5)), "the host's own stands");
+    assert_eq!(conformed.misfits.len(), 1);
 }
 
 fn any_value() -> impl Strategy<Value = Result<Value, Absence>> {
@@ -271,17 +271,17 @@ proptest! {
             Engagement { interactions, base, basis: EngagementBasis::Followers, posts_counted, posts_skipped }
         });
         let metrics: Vec<_> = reports.into_iter().map(|(metric, value)| reported(&metric, value)).collect();
-        let normalised = conform(Snapshot { metrics: metrics.clone(), engagement, notes: Vec::new() }, &manifest());
+        let conformed = conform(Snapshot { metrics: metrics.clone(), engagement, notes: Vec::new() }, &manifest());
         let expected: std::collections::BTreeSet<_> =
             COLUMNS.into_iter().map(name).chain(manifest().metrics.into_iter().map(|entry| entry.name)).collect();
-        prop_assert_eq!(normalised.values.keys().cloned().collect::<std::collections::BTreeSet<_>>(), expected);
-        for value in normalised.values.values().flatten() {
+        prop_assert_eq!(conformed.values.keys().cloned().collect::<std::collections::BTreeSet<_>>(), expected);
+        for value in conformed.values.values().flatten() {
             prop_assert!(value.as_f64().is_none_or(f64::is_finite));
         }
         for report in metrics.iter().filter(|report| report.value.is_ok()) {
-            let has_value = normalised.values.get(report.name.as_str()).is_some_and(Result::is_ok);
+            let has_value = conformed.values.get(report.name.as_str()).is_some_and(Result::is_ok);
             let is_kept = has_value && report.name != ENGAGEMENT_RATE;
-            let is_misfit = normalised.misfits.iter().any(|misfit| misfit.name == report.name);
+            let is_misfit = conformed.misfits.iter().any(|misfit| misfit.name == report.name);
             prop_assert!(is_kept != is_misfit, "{report:?}");
         }
     }

@@ -300,7 +300,7 @@ fn an_alert_without_a_reading_stops() {
             crossings: 3,
             changed_at: since(),
         };
-        cease(&alert, &readings, &figures, healthy, now())
+        cease(&alert, &readings, &figures, now())
     };
     let (empty, eligible) = (PlatformFigures::default(), PlatformFigures { eligible: 1, ..PlatformFigures::default() });
     let ceased = ceases(empty.clone(), AlertName::Completion, true).expect("no account is left");

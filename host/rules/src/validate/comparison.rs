@@ -96,7 +96,7 @@ pub(super) fn unchanged_since(case: &Case<'_>) -> Option<NaiveDate> {
 /// Another metric of the account whose value has changed since `since`.
 pub(super) fn another_that_moved(case: &Case<'_>, since: NaiveDate) -> Option<String> {
     let subject = case.subject;
-    let others = subject.normalised.values.iter().filter(|(name, _)| name.as_str() != case.metric);
+    let others = subject.conformed.values.iter().filter(|(name, _)| name.as_str() != case.metric);
     others
         .filter_map(|(name, value)| Some((name, value.as_ref().ok()?)))
         .find(|(name, value)| {

@@ -35,7 +35,7 @@ pub struct Subject<'a> {
     /// The logical date.
     pub metric_date: NaiveDate,
     /// The conformed metrics.
-    pub normalised: &'a Normalised,
+    pub conformed: &'a Normalised,
     /// The account's accepted values of other dates.
     pub history: &'a History,
     /// Manifest with the catalogue and the definition breaks.
@@ -121,7 +121,7 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
         withheld: Vec::new(),
         quality_score: quality_score(fired.values().map(|judgement| judgement.weight)),
     };
-    for (metric, value) in &subject.normalised.values {
+    for (metric, value) in &subject.conformed.values {
         let rule = rejected.get(&(metric.as_str(), false)).copied().or(row_rejected_by);
         match (value, rule) {
             (Ok(value), Some(rule)) => verdict.withhold(metric.as_str(), value, rule),
@@ -135,7 +135,7 @@ pub fn validate(subject: &Subject<'_>, config: &ValidationConfig) -> Verdict {
             }
         }
     }
-    for misfit in &subject.normalised.misfits {
+    for misfit in &subject.conformed.misfits {
         let rule = rejected.get(&(misfit.name.as_str(), true)).copied().or(row_rejected_by);
         if let (Ok(value), Some(rule)) = (&misfit.value, rule) {
             verdict.withhold(&misfit.name, value, rule);
@@ -182,11 +182,11 @@ fn cases<'a>(rule: &Rule, subject: &'a Subject<'a>, thresholds: &'a Thresholds) 
     if rule.applies_to == AppliesTo::Misfits {
         // A metric that was reported several times is one case.
         let mut seen = BTreeSet::new();
-        let misfits = subject.normalised.misfits.iter().filter(|misfit| seen.insert(misfit.name.as_str()));
+        let misfits = subject.conformed.misfits.iter().filter(|misfit| seen.insert(misfit.name.as_str()));
         return misfits.map(|misfit| case(misfit.name.as_str(), misfit.value.as_ref().ok(), Some(misfit))).collect();
     }
     let values =
-        subject.normalised.values.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref().ok()?)));
+        subject.conformed.values.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref().ok()?)));
     values
         .map(|(metric, value)| case(metric, Some(value), None))
         .filter(|case| match rule.applies_to {

@@ -220,7 +220,7 @@ fn metric_unknown(case: &Case<'_>) -> Option<String> {
 }
 
 fn metric_duplicate(case: &Case<'_>) -> Option<String> {
-    let times = case.subject.normalised.misfits.iter().filter(|misfit| misfit.name == case.metric).count();
+    let times = case.subject.conformed.misfits.iter().filter(|misfit| misfit.name == case.metric).count();
     (times > 1).then(|| format!("'{}' was reported {times} times; none of them is used", text::shown(case.metric)))
 }
 
@@ -307,14 +307,14 @@ fn counter_fell(case: &Case<'_>) -> Option<String> {
 /// Likes and views are only about the same posts if the views cover at least as many posts, and if both are sums of the
 /// same kind.
 fn likes_exceed_views(case: &Case<'_>) -> Option<String> {
-    let normalised = case.subject.normalised;
+    let conformed = case.subject.conformed;
     let likes = case.value?.as_i64()?;
     let (metric, views) = [names::CONTENT_VIEWS, names::VIDEO_VIEWS]
         .into_iter()
-        .find_map(|metric| Some((metric, normalised.values.get(metric)?.as_ref().ok()?.as_i64()?)))?;
+        .find_map(|metric| Some((metric, conformed.values.get(metric)?.as_ref().ok()?.as_i64()?)))?;
     let kind_of = |metric: &str| case.subject.manifest.metric(metric).map(|entry| entry.kind);
     let are_alike = kind_of(metric) == kind_of(names::LIKES);
-    let is_covered = match (normalised.coverage.get(metric), normalised.coverage.get(names::LIKES)) {
+    let is_covered = match (conformed.coverage.get(metric), conformed.coverage.get(names::LIKES)) {
         (Some(views), Some(likes)) => views.counted >= likes.counted,
         _ => true,
     };

@@ -12,7 +12,7 @@ struct Account {
     account: u128,
     platform: &'static str,
     date: &'static str,
-    normalised: Normalised,
+    conformed: Normalised,
     history: History,
     manifest: Manifest,
     config: ValidationConfig,
@@ -26,7 +26,7 @@ impl Account {
             account: 1,
             platform: "example",
             date: "2026-11-20",
-            normalised: Normalised {
+            conformed: Normalised {
                 values,
                 coverage: BTreeMap::new(),
                 engagement: None,
@@ -49,9 +49,9 @@ impl Account {
 
     fn and_misfit(mut self, metric: &str, value: Result<Value, Absence>) -> Self {
         if self.manifest.metric(metric).is_some() {
-            self.normalised.values.insert(name(metric), Err(Absence::Unavailable));
+            self.conformed.values.insert(name(metric), Err(Absence::Unavailable));
         }
-        self.normalised.misfits.push(Reported { name: metric.to_owned(), value, coverage: None });
+        self.conformed.misfits.push(Reported { name: metric.to_owned(), value, coverage: None });
         self
     }
 
@@ -74,7 +74,7 @@ impl Account {
     }
 
     fn covering(mut self, metric: &str, counted: u32) -> Self {
-        self.normalised.coverage.insert(name(metric), Coverage { counted, skipped: 0 });
+        self.conformed.coverage.insert(name(metric), Coverage { counted, skipped: 0 });
         self
     }
 
@@ -90,7 +90,7 @@ impl Account {
             artist_id: ArtistId(Uuid::from_u128(self.artist)),
             platform: &platform,
             metric_date: day(self.date),
-            normalised: &self.normalised,
+            conformed: &self.conformed,
             history: &self.history,
             manifest: &self.manifest,
         };
@@ -439,7 +439,7 @@ fn a_reported_engagement_rate_leaves_the_hosts_own_in_place() {
 impl Account {
     /// A misfit with the name of a value that the host computed.
     fn and_misfit_of_computed(mut self, metric: &str, value: Value) -> Self {
-        self.normalised.misfits.push(Reported { name: metric.to_owned(), value: Ok(value), coverage: None });
+        self.conformed.misfits.push(Reported { name: metric.to_owned(), value: Ok(value), coverage: None });
         self
     }
 }
@@ -447,7 +447,7 @@ impl Account {
 #[test]
 fn absences_pass_through() {
     let mut account = Account::new(&[]);
-    account.normalised.values.insert(name("followers"), Err(Absence::Hidden));
+    account.conformed.values.insert(name("followers"), Err(Absence::Hidden));
     let verdict = account.verdict();
     assert_eq!(verdict.absent, BTreeMap::from([(name("followers"), Absence::Hidden)]));
     assert_eq!((verdict.findings.len(), verdict.quality_score), (0, 1.0));
@@ -529,7 +529,7 @@ fn whatever_a_connector_counts_the_verdict_is_complete() {
             assert!(verdict.values.keys().all(|metric| !verdict.absent.contains_key(metric)));
             assert!(
                 account
-                    .normalised
+                    .conformed
                     .values
                     .keys()
                     .all(|metric| verdict.values.contains_key(metric) || verdict.absent.contains_key(metric))

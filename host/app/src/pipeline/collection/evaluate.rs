@@ -62,7 +62,7 @@ pub(in crate::pipeline) struct Origin {
 }
 
 impl<'a> RowContext<'a> {
-    /// The context of an account's row: the release that normalised it, the rules in force, and the document.
+    /// The context of an account's row: the release that conformed it, the rules in force, and the document.
     pub(in crate::pipeline) fn new(
         release: &'a LoadedRelease,
         config: &'a Config,
@@ -91,14 +91,14 @@ pub(in crate::pipeline) struct EvaluatedRow {
 
 /// Conform → validate → merge with the date's earlier observation → growth → events.
 pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> EvaluatedRow {
-    let normalised = normalise(snapshot, &context.release.manifest);
+    let conformed = conform(snapshot, &context.release.manifest);
     let verdict = validate::validate(
         &Subject {
             account_id: context.account.account_id,
             artist_id: context.account.artist_id,
             platform: &context.account.platform,
             metric_date: context.metric_date,
-            normalised: &normalised,
+            conformed: &conformed,
             history: &past.history,
             manifest: &context.release.manifest,
         },
@@ -130,13 +130,13 @@ pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, pa
         metric_date: context.metric_date,
         values: verdict.values,
         absent: verdict.absent,
-        coverage: normalised.coverage,
+        coverage: conformed.coverage,
         observed: BTreeMap::new(),
-        engagement: normalised.engagement,
+        engagement: conformed.engagement,
         window: context.window,
         quality_score: verdict.quality_score,
         findings: verdict.findings,
-        notes: normalised.notes,
+        notes: conformed.notes,
         collection_source: "api".to_owned(),
         observed_at: context.observed_at,
         release: context.release.digest,

@@ -117,7 +117,7 @@ impl WorkerPool {
         stop: CancellationToken,
         notified: Arc<Notify>,
     ) -> Self {
-        let dispatch = Dispatch::new(bounds(collectors().config));
+        let dispatch = Dispatch::new(bounds(&collectors().config));
         let (under_way, held, unsettled) = (JoinSet::new(), HashMap::new(), Vec::new());
         let (idle_since, listener, asked_to_listen) = (None, None, false);
         Self {
@@ -198,8 +198,8 @@ impl WorkerPool {
 
     /// Leases and begins as many batches as may be under way. With a look, the database is asked first for whom there is work.
     async fn take_up(&mut self, collector: &Collector, look: bool, failed: bool) -> Result<Option<Poll>, StoreError> {
-        let (store, clock, collection) = (collector.store, collector.clock, &collector.config.collection);
-        self.dispatch.rebound(bounds(collector.config));
+        let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
+        self.dispatch.rebound(bounds(&collector.config));
         if look {
             store.wake_deferred(&collection.tenant_weights, clock.now()).await?;
             if self.run.is_none() {
