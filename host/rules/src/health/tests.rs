@@ -209,7 +209,7 @@ fn a_months_cost_is_for_a_thousand_artists() {
         BTreeMap::from([("units".to_owned(), 4_000)]);
     let free = estimate(&asked, TimeDelta::hours(24), &CostsConfig::default());
     assert_eq!(free.per_1000_artists, Some(0.0));
-    assert!(free.basis.contains("not a price is configured"), "{}", free.basis);
+    assert!(free.basis.contains("no price is configured"), "{}", free.basis);
     let price = PlatformPrice {
         per_1000_requests: 0.5,
         per_1000_units: BTreeMap::from([("units".to_owned(), 0.25)]),
@@ -300,7 +300,7 @@ fn an_alert_without_a_reading_stops() {
             crossings: 3,
             changed_at: since(),
         };
-        cease(&alert, &readings, &figures, healthy, now())
+        cease(&alert, &readings, &figures, now())
     };
     let (empty, eligible) = (PlatformFigures::default(), PlatformFigures { eligible: 1, ..PlatformFigures::default() });
     let ceased = ceases(empty.clone(), AlertName::Completion, true).expect("no account is left");
