@@ -209,7 +209,7 @@ fn a_months_cost_is_for_a_thousand_artists() {
         BTreeMap::from([("units".to_owned(), 4_000)]);
     let free = estimate(&asked, TimeDelta::hours(24), &CostsConfig::default());
     assert_eq!(free.per_1000_artists, Some(0.0));
-    assert!(free.basis.contains("not a price is configured"), "{}", free.basis);
+    assert!(free.basis.contains("no price is configured"), "{}", free.basis);
     let price = PlatformPrice {
         per_1000_requests: 0.5,
         per_1000_units: BTreeMap::from([("units".to_owned(), 0.25)]),
