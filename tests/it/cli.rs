@@ -63,8 +63,8 @@ impl Place {
         lines[0].strip_prefix("error: ").unwrap_or_else(|| panic!("{said}")).to_owned()
     }
 
-    /// Every file with its content. Of a database that is the content of its tables: its bytes move between the file and
-    /// its log each time it is opened.
+    /// Every file with its content. Of a database that is the content of its tables: its bytes move between the file
+    /// and its log each time it is opened.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let entries = std::fs::read_dir(self.path()).expect("readable").map(|entry| entry.expect("readable").path());
         let named = entries.map(|path| (path.file_name().expect("named").to_string_lossy().into_owned(), path));
@@ -233,8 +233,8 @@ fn dead_batches_are_shown_and_brought_back() {
         for statement in [
             format!("INSERT INTO runs VALUES ('{run}', 'manual', '2026-11-20', 'failed', 0, '{at}', '{at}')"),
             format!(
-                "INSERT INTO batches VALUES ('{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}', 'dead', 3,
-                 NULL, 3, '{at}', 'it did not answer', NULL, '{at}', '{at}', NULL, NULL)"
+                "INSERT INTO batches VALUES ('{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}', 'dead',
+                 3, NULL, 3, '{at}', 'it did not answer', NULL, '{at}', '{at}', NULL, NULL)"
             ),
         ] {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("written");

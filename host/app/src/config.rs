@@ -31,6 +31,14 @@ mod show;
 pub use layers::{FileText, Loaded, Override, Source};
 pub use show::masked_url;
 
+/// The version that runs. A build for tests that weaken it says so, and is never to be released.
+#[cfg(not(feature = "weakened"))]
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The version that runs. A build for tests that weaken it says so, and is never to be released.
+#[cfg(feature = "weakened")]
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " BACKLINE-WEAKENED-BUILD");
+
 /// The configuration file that is read if none is named and it exists.
 pub const FILE_NAME: &str = "backline.toml";
 

@@ -34,11 +34,3 @@ pub mod pipeline;
 
 pub mod api;
 pub mod cli;
-
-/// The version that runs. A build for tests that weaken it says so, and is never to be released.
-#[cfg(not(feature = "weakened"))]
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The version that runs. A build for tests that weaken it says so, and is never to be released.
-#[cfg(feature = "weakened")]
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " BACKLINE-WEAKENED-BUILD");

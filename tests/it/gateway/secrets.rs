@@ -75,7 +75,8 @@ async fn a_token_that_a_platform_repeats_in_its_paging_is_redacted() {
     .await;
     let mut setup = Setup::new(&server);
     setup.manifest =
-        Manifest::parse(&manifest_with(&TABLES.replace("\"bearer\"\nhosts", "{ query = \"access_token\" }\nhosts"))).expect("valid");
+        Manifest::parse(&manifest_with(&TABLES.replace("\"bearer\"\nhosts", "{ query = \"access_token\" }\nhosts")))
+            .expect("valid");
     setup.grant = Grant::all_of(&setup.manifest, &[]);
     let response =
         setup.send(with_token(get("https://api.test/me/media?limit=25"), setup.account)).await.expect("an answer");

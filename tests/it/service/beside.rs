@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use backline::config::Config;
-use backline_model::{BatchState, Lease, Outcome, RunStatus, Tenant};
 use backline::pipeline::RunError;
 use backline::pipeline::collection::report::{OpenReason, Progress, RunReport, RunRequest};
 use backline::pipeline::service::Service;
-use backline_store::{AccountFilter, AccountResult, BatchFilter, BatchResult, Presence, Store};
+use backline_model::{BatchState, Lease, Outcome, RunStatus, Tenant};
 use backline_simulator::SimulatorConfig;
+use backline_store::{AccountFilter, AccountResult, BatchFilter, BatchResult, Presence, Store};
 use chrono::{Days, NaiveDate};
 use serde_json::json;
 use tokio::sync::Notify;

@@ -84,6 +84,7 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "NamedOutcome",
             "QuarantineFilter",
             "Recorded",
+            "RunDetails",
             "SealedCredential",
             "Sighting",
             "Store",

@@ -136,8 +136,7 @@ fn unknown_names_are_misfits() {
 
 #[test]
 fn of_two_reports_neither_is_used() {
-    let conformed =
-        conformed(vec![reported("likes", Ok(Value::Integer(1))), reported("likes", Ok(Value::Integer(2)))]);
+    let conformed = conformed(vec![reported("likes", Ok(Value::Integer(1))), reported("likes", Ok(Value::Integer(2)))]);
     assert_eq!(conformed.values[&name("likes")], Err(Absence::Unavailable));
     assert_eq!(conformed.misfits.len(), 2);
 }

@@ -139,7 +139,8 @@ impl WorkerPool {
     /// taken up here once their leases have run out.
     ///
     /// # Errors
-    /// Of a pool of one run: the first error that kept a batch from being ended or given back, or the database's, after several in a row.
+    /// Of a pool of one run: the first error that kept a batch from being ended or given back, or the database's, after
+    /// several in a row.
     /// What could be collected is stored all the same.
     pub async fn work(&mut self, mut tell: impl FnMut(WorkerEvent<'_>)) -> Result<(), CollectError> {
         let mut failure = None;
@@ -196,7 +197,8 @@ impl WorkerPool {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Leases and begins as many batches as may be under way. With a look, the database is asked first for whom there is work.
+    /// Leases and begins as many batches as may be under way. With `look`, the database is first asked which platforms
+    /// have work.
     async fn take_up(&mut self, collector: &Collector, look: bool, failed: bool) -> Result<Option<Poll>, StoreError> {
         let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
         self.dispatch.rebound(bounds(&collector.config));
@@ -324,7 +326,8 @@ impl WorkerPool {
         }
     }
 
-    /// Waits for what is under way; what has not ended by then is given up and handed back: at once, and without having used an attempt.
+    /// Waits for what is under way; what has not ended by then is aborted and handed back: at once, and without having
+    /// used an attempt.
     /// A commit that got through wins: its batch is nobody's to hand back any more.
     async fn end_by(
         &mut self,
@@ -364,7 +367,7 @@ async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, Colle
     Ok(report)
 }
 
-/// Ends a run where none of its batches is planned or leased. Whichever collector stores the last batch does so after its
+/// Ends a run where none of its batches is planned or leased. Whichever host stores the last batch does so after its
 /// commit, so the last of several at the same time sees the others' batches ended.
 async fn end_run_if_done(collector: &Collector, run: RunId) {
     let ended = async {
