@@ -80,7 +80,7 @@ pub(in crate::pipeline) struct WorkerPool {
 }
 
 /// What is told while batches are worked on.
-pub enum WorkerEvent<'a> {
+pub(in crate::pipeline) enum WorkerEvent<'a> {
     /// A batch came to an end here.
     Ended(&'a Platform, &'a BatchReport),
     /// Nothing of the run is left to begin here; these hosts hold the rest.
@@ -142,7 +142,10 @@ impl WorkerPool {
     /// Of a pool of one run: the first error that kept a batch from being ended or given back, or the database's, after
     /// several in a row.
     /// What could be collected is stored all the same.
-    pub async fn work(&mut self, mut tell: impl FnMut(WorkerEvent<'_>)) -> Result<(), CollectError> {
+    pub(in crate::pipeline) async fn work(
+        &mut self,
+        mut tell: impl FnMut(WorkerEvent<'_>),
+    ) -> Result<(), CollectError> {
         let mut failure = None;
         let (mut look, mut look_at, mut failures) = (true, Instant::now(), 0);
         let mut stop_by = None;
