@@ -216,7 +216,7 @@ async fn a_run_does_not_wait_for_ever_and_says_who_holds_what() {
         assert_eq!((counts.planned, counts.collected, counts.deferred), (4, 1, 1), "{report:?}");
         assert_eq!(report.platforms[0].counts, *counts, "the only platform's are the run's");
         let open: Vec<_> = report.open.iter().map(|open| (open.reason, open.holder.as_deref())).collect();
-        let expected = [(OpenReason::Allowance, None), (OpenReason::Held, Some("other")), (OpenReason::Retry, None)];
+        let expected = [(OpenReason::Budget, None), (OpenReason::Held, Some("other")), (OpenReason::Retry, None)];
         assert_eq!(open, expected, "{report:?}");
         assert!(report.open.iter().all(|open| (open.available_at, open.accounts) == (later, 1)), "{report:?}");
     })

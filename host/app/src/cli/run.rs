@@ -237,9 +237,9 @@ fn print_run(report: &RunReport) -> Result<(), Failure> {
 /// The sentence's middle: what became of the run. It is about the same counts as the table and the exit code.
 fn verdict(report: &RunReport) -> &'static str {
     let counts = &report.run.counts;
-    let waits_for_allowance = |open: &OpenReport| open.reason == OpenReason::Allowance;
+    let waits_for_budget = |open: &OpenReport| open.reason == OpenReason::Budget;
     match exit_of(report) {
-        _ if report.run.status == RunStatus::Running || !report.open.iter().all(waits_for_allowance) => {
+        _ if report.run.status == RunStatus::Running || !report.open.iter().all(waits_for_budget) => {
             "the rest is still open; `backline serve` goes on with it"
         }
         Exit::Done if counts.planned == 0 => "there was nothing to collect",
@@ -258,7 +258,7 @@ fn open_line(open: &OpenReport) -> String {
     let why = match open.reason {
         OpenReason::NotBegun => "not begun".to_owned(),
         OpenReason::Retry => format!("to be tried again from {at} on"),
-        OpenReason::Allowance => format!("waiting for an allowance until {at}"),
+        OpenReason::Budget => format!("waiting for budget until {at}"),
         OpenReason::NoConnector => "waiting for a connector: none is active".to_owned(),
         OpenReason::Held => format!("held by {holder} until {at} or longer"),
         OpenReason::HolderSilent => {
@@ -331,7 +331,7 @@ mod tests {
             // Its status is the one before it went on.
             (report(RunStatus::Success, 2, vec![held]), Exit::Partial, "still open"),
             (report(RunStatus::Running, 0, vec![open(OpenReason::NotBegun)]), Exit::Partial, "still open"),
-            (report(RunStatus::Deferred, 1, vec![open(OpenReason::Allowance)]), Exit::Partial, "an allowance"),
+            (report(RunStatus::Deferred, 1, vec![open(OpenReason::Budget)]), Exit::Partial, "waits for budget"),
         ];
         for (report, exit, said) in cases {
             assert_eq!(exit_of(&report), exit, "{report:?}");

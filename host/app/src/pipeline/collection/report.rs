@@ -101,8 +101,8 @@ pub enum OpenReason {
     NotBegun,
     /// They wait for their next attempt.
     Retry,
-    /// They wait for an allowance.
-    Allowance,
+    /// They wait for a budget.
+    Budget,
     /// No release of their platform is active.
     NoConnector,
     /// A host is collecting them.

@@ -67,7 +67,7 @@ pub(in crate::pipeline) fn report_of(open: &OpenAccounts, now: DateTime<Utc>) ->
         BatchState::Leased if is_silent => OpenReason::HolderSilent,
         BatchState::Leased => OpenReason::Held,
         _ if !batches.has_connector => OpenReason::NoConnector,
-        BatchState::Deferred => OpenReason::Allowance,
+        BatchState::Deferred => OpenReason::Budget,
         _ if is_due => OpenReason::NotBegun,
         _ => OpenReason::Retry,
     };
