@@ -72,7 +72,7 @@ async fn a_webhook_is_added_tested_delivered_to_and_removed() {
     let said = place.refused(&["webhooks", "add", "app", "https://hooks.test/app"]).await;
     assert!(said.contains("there is a webhook 'app' already"), "{said}");
     let said = place.refused(&["webhooks", "add", "other", "https://hooks.test/", "--event", "runs.*"]).await;
-    assert!(said.contains("is no type of event"), "{said}");
+    assert!(said.contains("is not a type of event"), "{said}");
     assert!(place.refused(&["webhooks", "test", "nobody"]).await.contains("`backline webhooks list`"));
     place.done(&["webhooks", "add", "ai", "https://hooks.test", "--kind", "ai", "--tenant", "north"]).await;
 
