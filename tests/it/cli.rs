@@ -233,8 +233,8 @@ fn dead_batches_are_shown_and_brought_back() {
         for statement in [
             format!("INSERT INTO runs VALUES ('{run}', 'manual', '2026-11-20', 'failed', 0, '{at}', '{at}')"),
             format!(
-                "INSERT INTO batches VALUES ('{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}', 'dead',
-                 3, NULL, 3, '{at}', 'it did not answer', NULL, '{at}', '{at}', NULL, NULL)"
+                "INSERT INTO batches VALUES ('{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}',
+                 'dead', 3, NULL, 3, '{at}', 'it did not answer', NULL, '{at}', '{at}', NULL, NULL)"
             ),
         ] {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("written");
