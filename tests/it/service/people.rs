@@ -264,7 +264,7 @@ async fn an_unreadable_source_is_refused_with_a_remedy_and_never_written_to() {
         let table = platform_table(url).await;
         for (query, said) in [
             (None, "Backline's own; set sync.query"),
-            (Some("SELECT id, email FROM platform_artists"), "mean nothing here: email;"),
+            (Some("SELECT id, email FROM platform_artists"), "unknown columns: email;"),
             (Some("SELECT name FROM platform_artists"), "no column id"),
             (Some("SELECT id FROM no_such_table"), "sync.query can't be run"),
             (Some("DELETE FROM platform_artists RETURNING id"), "sync.query can't be run"),
