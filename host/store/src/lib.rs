@@ -1,7 +1,7 @@
 //! The one module that speaks SQL: everything Backline remembers, in a SQLite file or on a PostgreSQL server.
 //!
 //! There is one implementation and one text per statement; `dialect` holds all that differs. Time is always an argument. What must be
-//! true together is written in one transaction: a batch's completion above all (see [`completion`]).
+//! true together is written in one transaction: a batch's completion above all (see [`work::completion`]).
 
 mod artists;
 mod credentials;

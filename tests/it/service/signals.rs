@@ -60,7 +60,7 @@ async fn a_valid_configuration_is_applied_and_an_invalid_one_is_not() {
         place.configure("sqlite://other.db", "name = \"renamed\"\n");
         serving.signal("HUP").await;
         serving.logged("the old one stays in force", 2).await;
-        assert!(serving.log().contains("only after a restart: database, service.name"), "{}", serving.log());
+        assert!(serving.log().contains("these changes need a restart: database, service.name"), "{}", serving.log());
         serving.answers("/readyz", 200).await;
 
         // The success is logged at a level that the new filter allows and the old one did not.

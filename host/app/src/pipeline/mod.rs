@@ -3,7 +3,7 @@
 //!
 //! plan → lease → credentials → fetch (sandbox ⇄ gateway) → normalize → conform → validate → growth → store.
 //!
-//! [`Host`](host::Host) assembles the capabilities; `service` runs their loops and is imported by none of them.
+//! [`Host`] assembles the capabilities; `service` runs their loops and is imported by none of them.
 
 mod artists;
 pub mod collection;

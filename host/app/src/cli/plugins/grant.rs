@@ -35,7 +35,7 @@ pub(crate) struct GrantArguments {
 pub(crate) struct RevokeArguments {
     /// Name of an installed connector; the grants of all its releases change
     name: String,
-    /// Revoke only this host, such as https://api.example.com
+    /// Revoke only this host, such as `https://api.example.com`
     #[arg(long, value_name = "ORIGIN", conflicts_with = "slot")]
     host: Option<OriginPattern>,
     /// Revoke only this credential slot
