@@ -46,7 +46,8 @@ use log::Log;
 
 /// Collects artists' daily metrics from many platforms, each through a sandboxed connector.
 #[derive(Parser)]
-#[command(name = "backline", version = crate::config::VERSION, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "backline", version = crate::config::VERSION)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
