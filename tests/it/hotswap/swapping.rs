@@ -134,10 +134,14 @@ async fn a_hundred_swaps_under_load_fail_lose_duplicate_and_delay_nothing() {
         let again = number(&mut database, "SELECT COUNT(*) FROM collection_outcomes WHERE attempts <> 1").await;
         assert_eq!(again, 0, "no account took a second attempt");
         let counts = stage.simulator.counts();
-        for (platform, operation) in [("youtube", "GET /youtube/v3/channels"), ("spotify", "GET /v1/artists")] {
+        // Some zones may be on the next date, and a batch of theirs may hold one account: Spotify has a path for that.
+        let operations: [(&str, &[&str]); 2] =
+            [("youtube", &["GET /youtube/v3/channels"]), ("spotify", &["GET /v1/artists", "GET /v1/artists/{id}"])];
+        for (platform, operations) in operations {
             let of_platform = format!("SELECT COUNT(*) FROM batches WHERE platform = '{platform}'");
             let of_platform = number(&mut database, &of_platform).await.cast_unsigned();
-            assert_eq!(counts.operation(operation), of_platform, "each batch asked {platform} once");
+            let asked: u64 = operations.iter().map(|operation| counts.operation(operation)).sum();
+            assert_eq!(asked, of_platform, "each batch asked {platform} once");
         }
 
         let collected = collected(&mut database).await;

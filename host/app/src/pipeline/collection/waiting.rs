@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn only_what_can_end_soon_is_waited_for_and_the_rest_is_named_by_its_reason() {
         use BatchState::{Deferred, Leased, Planned};
-        use OpenReason::{Allowance, Held, HolderSilent, NoConnector, NotBegun, Retry};
+        use OpenReason::{Budget, Held, HolderSilent, NoConnector, NotBegun, Retry};
         let config =
             CollectionConfig { lease_ttl_ms: 20_000, retry_wait_max_ms: 30_000, ..CollectionConfig::default() };
         let patience = Patience::of(&config);
@@ -135,9 +135,9 @@ mod tests {
             (without_connector(open(Leased, 0)), false, HolderSilent),
             // One that is held is collected with the release it began with.
             (without_connector(open(Leased, 20)), true, Held),
-            (open(Deferred, 60), false, Allowance),
+            (open(Deferred, 60), false, Budget),
             // It is planned again at the next look.
-            (open(Deferred, 0), true, Allowance),
+            (open(Deferred, 0), true, Budget),
         ] {
             assert_eq!(patience.awaits(&open, now()), is_awaited, "{open:?}");
             let told = report_of(&OpenAccounts { batches: open.clone(), accounts: 5, without_outcome: 5 }, now());
