@@ -81,7 +81,7 @@ const SUITES: [Suite; 13] = [
     Suite { name: "gateway", tests: Tests::Module, needs: &[] },
     Suite { name: "store", tests: Tests::Module, needs: &[Postgres] },
     Suite { name: "pipeline", tests: Tests::Module, needs: &[Connectors, Guests, Postgres] },
-    Suite { name: "cli", tests: Tests::Module, needs: &[] },
+    Suite { name: "cli", tests: Tests::Module, needs: &[Connectors] },
     Suite { name: "service", tests: Tests::Module, needs: &[Connectors, Postgres] },
     Suite { name: "hotswap", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Registry] },
     Suite { name: "lifecycle", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Promtool] },
