@@ -11,7 +11,7 @@ use crate::process::{self, say};
 use crate::{build, tools};
 
 #[path = "../../tests/it/support/postgres.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the tests use more of it than this task does")]
+#[expect(dead_code, unreachable_pub, reason = "the tests use more of it than this task does")]
 mod postgres;
 
 /// What a test of the binary `it` is, up to the module it is in.

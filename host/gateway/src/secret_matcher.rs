@@ -87,8 +87,7 @@ impl SecretMatcher {
         };
         let plain = longest_of(bytes[at]);
         if starts_encoding(bytes[at]) {
-            // Decoded before the look-up, so that a text in which every letter is `\uXXXX` is not compared with every
-            // secret.
+            // Decoded before the look-up, so that a text of escaped letters only is not compared with every secret.
             return encoded(bytes, at).filter_map(|(first, _)| longest_of(first)).chain(plain).max();
         }
         plain
