@@ -10,7 +10,7 @@ use backline::pipeline::service::Service;
 use backline_model::event::types;
 use backline_model::{BatchState, FailureClass, Outcome, Run, RunId, RunStatus, Tenant, Weights};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
-use backline_store::{BatchFilter, BatchView, MetricsFilter, Store};
+use backline_store::{BatchFilter, BatchView, MetricsFilter, Scope, Store};
 use chrono::{NaiveDate, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
@@ -73,12 +73,12 @@ async fn finished(store: &Store, run: RunId) -> Run {
 }
 
 async fn get(store: &Store, run: RunId) -> Run {
-    store.get_run(run).await.expect("runs are read").expect("the run exists")
+    store.run_get(&Scope::all_tenants(), run).await.expect("runs are read").expect("the run exists")
 }
 
 async fn batches(store: &Store, run: RunId, state: Option<BatchState>) -> Vec<BatchView> {
     let filter = BatchFilter { run: Some(run), state, ..BatchFilter::default() };
-    store.list_batches(&filter).await.expect("batches are read")
+    store.batches_list(&Scope::all_tenants(), &filter).await.expect("batches are read")
 }
 
 async fn leased(store: &Store, run: RunId, name: &str) -> usize {
@@ -231,9 +231,11 @@ async fn a_stopping_host_hands_back_what_it_cannot_end_and_another_goes_on() {
         let ended = finished(&store, run).await;
         assert_eq!((ended.status, ended.counts.collected), (RunStatus::Success, 12));
         service.stop().await;
-        let outcomes = store.run_outcomes(run, None, 100).await.expect("outcomes are read");
+        let outcomes = store.run_outcomes_list(&Scope::all_tenants(), run, None, 100).await.expect("outcomes are read");
         assert!(outcomes.iter().all(|outcome| outcome.attempts == 1), "each was stored at the first attempt");
-        let rows = store.metrics(&MetricsFilter { limit: Some(100), ..MetricsFilter::default() }).await;
+        let rows = store
+            .metrics_list(&Scope::all_tenants(), &MetricsFilter { limit: Some(100), ..MetricsFilter::default() })
+            .await;
         assert_eq!(rows.expect("metrics are read").len(), 12);
     })
     .await;
@@ -271,11 +273,19 @@ async fn batches_of_a_host_that_died_are_taken_up_and_not_for_ever() {
         let ttl = Duration::from_millis(stage.host.config().collection.lease_ttl_ms);
         // One batch outlives a host, the other one after the other: something in it may be what they die of.
         let mut now = stage.host.clock().now();
-        let first = store.lease_batch(Some(run), None, "died", now, ttl).await.expect("leased").expect("a batch");
+        let first = store
+            .batch_lease(&Scope::all_tenants(), Some(run), None, "died", now, ttl)
+            .await
+            .expect("leased")
+            .expect("a batch");
         for _ in 0..4 {
-            store.lease_batch(Some(run), None, "died", now, ttl).await.expect("leased").expect("the other batch");
+            store
+                .batch_lease(&Scope::all_tenants(), Some(run), None, "died", now, ttl)
+                .await
+                .expect("leased")
+                .expect("the other batch");
             now += TimeDelta::seconds(20);
-            store.heartbeat(&first, now, ttl).await.expect("it is still held");
+            store.lease_renew(&first, now, ttl).await.expect("it is still held");
         }
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         stage.set_time(now + TimeDelta::seconds(19));
@@ -286,7 +296,7 @@ async fn batches_of_a_host_that_died_are_taken_up_and_not_for_ever() {
         let ended = finished(&store, run).await;
         service.stop().await;
         assert_eq!((ended.counts.collected, ended.counts.failed), (1, 1));
-        for outcome in store.run_outcomes(run, None, 10).await.expect("outcomes are read") {
+        for outcome in store.run_outcomes_list(&Scope::all_tenants(), run, None, 10).await.expect("outcomes are read") {
             match outcome.outcome {
                 Outcome::Collected => assert_eq!(outcome.attempts, 2, "the lease that ran out was one"),
                 Outcome::Failed { class, message } => {
@@ -302,7 +312,8 @@ async fn batches_of_a_host_that_died_are_taken_up_and_not_for_ever() {
         assert_eq!((dead.len(), dead[0].accounts), (1, 1));
         let service = Service::start(stage.another_host(|_| {}).await).await.expect("it starts");
         let filter = BatchFilter { run: Some(run), ..BatchFilter::default() };
-        let retried = store.retry_batches(&filter, &Weights::default(), stage.host.clock().now()).await;
+        let retried =
+            store.batches_retry(&Scope::all_tenants(), &filter, &Weights::default(), stage.host.clock().now()).await;
         assert_eq!(retried.expect("it is retried").accounts, 1);
         assert_eq!(finished(&store, run).await.counts.collected, 2);
         service.stop().await;
@@ -327,12 +338,16 @@ async fn a_batch_somebody_else_has_taken_over_is_dropped() {
         // As if the first host had slept through its lease: its clock still says so, another's does not.
         let later = stage.host.clock().now() + TimeDelta::hours(1);
         let ttl = Duration::from_secs(3_600);
-        let lease = store.lease_batch(Some(run), None, "other", later, ttl).await.expect("leased").expect("the batch");
+        let lease = store
+            .batch_lease(&Scope::all_tenants(), Some(run), None, "other", later, ttl)
+            .await
+            .expect("leased")
+            .expect("the batch");
         // The first host notices at its next heartbeat, long before the platform's answer would have timed out.
         let began = Instant::now();
         service.stop().await;
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-        store.heartbeat(&lease, later, ttl).await.expect("it is still the other's");
+        store.lease_renew(&lease, later, ttl).await.expect("it is still the other's");
         assert_eq!(leased(&store, run, "spotify").await, 1);
     })
     .await;

@@ -85,7 +85,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             }
         }
         Command::Runs { limit, json } => {
-            let runs = context.store().await?.list_archive_runs(limit).await?;
+            let runs = context.store().await?.archive_runs_list(limit).await?;
             let headers = ["started", "as of", "by", "state", "rows"];
             print::listing(json, &runs, &headers, cells, "nothing was put away yet; `backline archive run` does so")?;
         }

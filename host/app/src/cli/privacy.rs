@@ -14,7 +14,7 @@ use super::print;
 use crate::pipeline::{Host, identifiers_of_export};
 use backline_model::ArtistId;
 use backline_model::privacy::{Identifiers, Receipt};
-use backline_store::Sighting;
+use backline_store::{Scope, Sighting};
 
 /// `backline privacy …`
 #[derive(Subcommand)]
@@ -216,7 +216,7 @@ fn read_identifiers(path: &Path) -> Result<Identifiers, Failure> {
 
 /// Asks the person at the terminal; refuses where nobody can answer.
 async fn ask(host: &Host, artist: ArtistId) -> Result<(), Failure> {
-    let Some(known) = host.store().get_artist(artist).await? else { return Ok(()) };
+    let Some(known) = host.store().artist_get(&Scope::all_tenants(), artist).await? else { return Ok(()) };
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(
             "nothing was erased: nobody can be asked here; look at what is kept with `backline privacy export`, and erase it with --yes",

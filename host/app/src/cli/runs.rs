@@ -7,7 +7,7 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::print;
 use backline_model::{self, AccountId, BatchState, RunId};
-use backline_store::{BatchFilter, NamedOutcome, Store};
+use backline_store::{BatchFilter, NamedOutcome, Scope, Store};
 
 /// Outcomes read from the database at once.
 const PAGE: u32 = 1_000;
@@ -42,7 +42,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
         Command::List { limit, json } => {
-            let runs = store.list_runs(limit, None).await?;
+            let runs = store.runs_list(&Scope::all_tenants(), limit, None).await?;
             let headers = [
                 "id",
                 "started",
@@ -76,13 +76,13 @@ fn cells(run: &backline_model::Run) -> Vec<String> {
 }
 
 async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), Failure> {
-    let found = store.get_run(id).await?;
+    let found = store.run_get(&Scope::all_tenants(), id).await?;
     let run =
         found.ok_or_else(|| Failure::usage(format!("no run has the id {id}; `backline runs list` shows them")))?;
     let mut outcomes: Vec<NamedOutcome> = Vec::new();
     let mut after: Option<AccountId> = None;
     loop {
-        let page = store.run_outcomes(id, after, PAGE).await?;
+        let page = store.run_outcomes_list(&Scope::all_tenants(), id, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.account_id);
         outcomes.extend(
@@ -90,7 +90,7 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
         );
     }
     let dead = BatchFilter { run: Some(id), state: Some(BatchState::Dead), ..BatchFilter::default() };
-    let dead = store.list_batches(&dead).await?;
+    let dead = store.batches_list(&Scope::all_tenants(), &dead).await?;
     if as_json {
         return print::json(&json!({ "run": run, "outcomes": outcomes, "dead_batches": dead }));
     }

@@ -18,7 +18,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use crate::pipeline::{Host, HostError};
 use backline_model::ArtistId;
 use backline_model::privacy::{ColumnKind, Holds, Identifiers, Rows, TABLES, Table, personal};
-use backline_store::{Export, ExportedRow, exported};
+use backline_store::{Export, ExportedRow, Scope, exported};
 
 /// Bytes of a block on its way to the file: few enough to be nothing, enough for a thread to be worth waking.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -71,11 +71,11 @@ impl Host {
         out: impl Write + Send + 'static,
         progress: &(dyn Fn(&str, u64) + Sync),
     ) -> Result<ExportReport, HostError> {
-        if self.store().get_artist(artist).await?.is_none() {
+        if self.store().artist_get(&Scope::all_tenants(), artist).await?.is_none() {
             return Err(HostError::NoArtist(artist));
         }
         let now = self.clock().now();
-        let mut export = self.store().begin_export(artist).await?;
+        let mut export = self.store().export_begin(&Scope::all_tenants(), artist).await?;
         let (pieces, received) = mpsc::channel(BLOCKS_WAITING);
         let writing = tokio::task::spawn_blocking(move || write_files(out, received, now));
         let read = read_all(&mut export, &pieces, progress).await;

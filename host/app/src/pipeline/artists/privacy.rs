@@ -10,7 +10,7 @@ use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::{Host, HostError};
 use backline_model::privacy::{Identifiers, Receipt};
 use backline_model::{ArtistId, Consent, CredentialId};
-use backline_store::{Recorded, Sighting, Store, StoreError};
+use backline_store::{Recorded, Scope, Sighting, Store, StoreError};
 
 /// How often what two transactions kept each other from is tried.
 const TRIES: u32 = 5;
@@ -35,9 +35,11 @@ impl Host {
     /// # Errors
     /// [`HostError::NoArtist`] where there never was such an artist; the database's otherwise, and nothing has happened then.
     pub async fn erase(&self, artist: ArtistId) -> Result<Erasure, HostError> {
-        let erased = again(|| self.store().erase_artist(artist, self.clock().now())).await?;
+        let erased =
+            again(|| async { self.store().artist_erase(&Scope::all_tenants(), artist, self.clock().now()).await })
+                .await?;
         let Some(erased) = erased else {
-            let receipt = self.store().erasure(artist).await?.ok_or(HostError::NoArtist(artist))?;
+            let receipt = self.store().erasure_get(artist).await?.ok_or(HostError::NoArtist(artist))?;
             return Ok(Erasure { receipt, identifiers: Identifiers::default(), kept_tokens: 0, erased_before: true });
         };
         let kept_tokens = self.credentials().journal.remove(&erased.credentials).await;
@@ -50,7 +52,7 @@ impl Host {
     /// # Errors
     /// [`HostError::NotErased`] where the artist is not erased.
     pub async fn readmit(&self, artist: ArtistId) -> Result<(), HostError> {
-        match self.store().readmit_artist(artist, self.clock().now()).await? {
+        match self.store().erasure_lift(artist, self.clock().now()).await? {
             true => Ok(()),
             false => Err(HostError::NotErased(artist)),
         }
@@ -61,7 +63,7 @@ impl Host {
     /// # Errors
     /// When the database fails.
     pub async fn identifiers_of(&self, artist: ArtistId) -> Result<Identifiers, HostError> {
-        Ok(Identifiers::of(artist, &self.store().accounts_of(&[artist]).await?))
+        Ok(Identifiers::of(artist, &self.store().accounts_of(&Scope::all_tenants(), &[artist]).await?))
     }
 
     /// Tables that a [`search`](Self::search) does not see all of, since they are others' and Backline's role may not read them.
@@ -69,7 +71,7 @@ impl Host {
     /// # Errors
     /// When the database fails.
     pub async fn hidden_tables(&self) -> Result<Vec<String>, HostError> {
-        Ok(self.store().hidden_tables().await?)
+        Ok(self.store().hidden_tables_list().await?)
     }
 
     /// Looks for identifiers in every column of text or JSON of the database, and in stored documents where that is asked for.
@@ -82,7 +84,7 @@ impl Host {
         documents: bool,
         progress: &(dyn Fn(&str) + Sync),
     ) -> Result<Vec<Sighting>, HostError> {
-        Ok(self.store().search(identifiers, documents, progress).await?)
+        Ok(self.store().identifiers_search(&Scope::all_tenants(), identifiers, documents, progress).await?)
     }
 }
 
@@ -92,7 +94,7 @@ impl Host {
 /// # Errors
 /// When an artist is unknown or the database fails; nothing is recorded then.
 pub async fn record_consents(store: &Store, config: &Config, consents: &[Consent]) -> Result<Recorded, StoreError> {
-    let recorded = again(|| store.record_consents(consents)).await?;
+    let recorded = again(|| async { store.consents_record(&Scope::all_tenants(), consents).await }).await?;
     forget_tokens(config.service.state_dir.as_deref(), &recorded.credentials).await;
     Ok(recorded)
 }

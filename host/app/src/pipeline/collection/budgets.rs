@@ -10,7 +10,7 @@ use backline_store::{BudgetKey, Store};
 pub async fn serve(store: Store, clock: Clock, mut demands: mpsc::Receiver<BudgetDemand>) {
     while let Some(demand) = demands.recv().await {
         let granted = store
-            .take_budget(
+            .budget_take(
                 &of(&demand.key),
                 demand.window_start,
                 demand.window_end,
@@ -43,7 +43,7 @@ async fn give_back(
     window_start: chrono::DateTime<chrono::Utc>,
     units: u64,
 ) {
-    if let Err(error) = store.give_back_budget(&of(key), window_start, units).await {
+    if let Err(error) = store.budget_give_back(&of(key), window_start, units).await {
         tracing::warn!(budget = %key.budget, units, %error, "unused units could not be handed back");
     }
 }

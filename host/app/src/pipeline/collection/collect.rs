@@ -22,7 +22,7 @@ use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext,
     FetchError, Fetched, Lease, Outcome,
 };
-use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, StoreError, StoredAccount};
+use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, Scope, StoreError, StoredAccount};
 
 /// How long a spent allowance is waited for when neither the platform nor the manifest says when it is granted anew.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
@@ -78,7 +78,7 @@ pub async fn collect_or_give_back(host: &Host, lease: &Lease) -> Result<BatchRep
         Err(HostError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         // Taken back between the lease and now: nothing was tried.
         Err(HostError::NotGranted { .. }) => {
-            host.store().release_batch(lease, host.clock().now(), false).await?;
+            host.store().batch_release(lease, host.clock().now(), false).await?;
             Ok(BatchReport { open: lease.batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
         }
         Err(error) => give_back(host, lease, error).await,
@@ -106,12 +106,15 @@ async fn collect(host: &Host, lease: &Lease) -> Result<BatchReport, HostError> {
     // The first batch of a release waits until it is compiled, which may take longer than a lease.
     let release = while_leased(host, lease, host.releases().get(batch.release)).await?;
     let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
-    let mut members =
-        BatchAccounts::of(host.store().candidates_of(&ids).await?, host.store().fetch_accounts(&ids).await?);
+    let mut members = BatchAccounts::of(
+        host.store().candidates_of(&Scope::all_tenants(), &ids).await?,
+        host.store().fetch_inputs_of(&Scope::all_tenants(), &ids).await?,
+    );
     let mut side = SideEffects::default();
 
     members.exclude_whoever_left(&release);
-    let context = FetchContext { window: batch.window, lost_metrics: host.store().lost_metrics(batch.release).await? };
+    let context =
+        FetchContext { window: batch.window, lost_metrics: host.store().lost_metrics_list(batch.release).await? };
     let (observed_at, documents, snapshots) = while_leased(host, lease, async {
         let credentials = members.with_credentials(host, &release).await?;
         members.fetch(host, &release, &context, credentials, &mut side).await;
@@ -158,7 +161,7 @@ async fn try_to_give_back(host: &Host, lease: &Lease, error: &HostError) -> Resu
     let (now, attempts) = (host.clock().now(), lease.batch.attempts + 1);
     if attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
-        host.store().release_batch(lease, now + wait, true).await?;
+        host.store().batch_release(lease, now + wait, true).await?;
         let open = lease.batch.accounts.len() as u64;
         return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
     }
@@ -185,9 +188,9 @@ async fn fail(host: &Host, lease: &Lease, message: &str, attempts: u32) -> Resul
         let outcome = Outcome::Failed { class: FailureClass::Internal, message: message.to_owned() };
         bare_result(candidate, dates[&candidate.account_id], outcome, attempts)
     };
-    let accounts = host.store().candidates_of(&ids).await?.iter().map(failed).collect();
+    let accounts = host.store().candidates_of(&Scope::all_tenants(), &ids).await?.iter().map(failed).collect();
     let result = BatchResult { accounts, ..BatchResult::default() };
-    let completed = host.store().complete_batch(lease, result, host.clock().now()).await?;
+    let completed = host.store().batch_complete(lease, result, host.clock().now()).await?;
     Ok(BatchReport { counts: completed.counts, open: completed.open, ..BatchReport::nothing(BatchEnd::Stored) })
 }
 
@@ -207,7 +210,7 @@ async fn while_leased<T>(
     let lost = async {
         loop {
             tokio::time::sleep(ttl / 3).await;
-            match host.store().heartbeat(lease, host.clock().now(), ttl).await {
+            match host.store().lease_renew(lease, host.clock().now(), ttl).await {
                 Ok(_) => {}
                 Err(error @ StoreError::LeaseLost { .. }) => return error,
                 Err(error) => tracing::warn!(batch = %lease.batch.id, %error, "a lease could not be renewed"),
@@ -407,10 +410,10 @@ async fn store(
     host.telemetry().connector_used(&lease.batch.platform, &side.used);
     let now = host.clock().now();
     let dates = dates_of(lease);
-    let mut completion = host.store().begin_completion(lease, now).await?;
+    let mut completion = host.store().completion_begin(lease, now).await?;
     let keys: Vec<_> =
         observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
-    let mut past = completion.history(&keys).await?;
+    let mut past = completion.history_load(&keys).await?;
 
     let attempts = lease.batch.attempts + 1;
     let ledger = ResultBuilder { host, lease, release, now, attempts, kept_waiting: side.kept_waiting };

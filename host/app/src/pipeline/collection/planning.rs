@@ -8,7 +8,7 @@ use crate::pipeline::{Host, HostError};
 use backline_model::run::RunCounts;
 use backline_model::{Batch, BatchId, Candidate, Outcome, Platform, Release, Run, RunId, RunStatus};
 use backline_rules::plan::{self, PlanOptions, Planned, PlannedBatch};
-use backline_store::{AccountOutcome, Activation, Canary, PlanGuard, Term};
+use backline_store::{AccountOutcome, Activation, Canary, PlanGuard, Scope, Term};
 
 /// Accounts read from the database at once while planning: bounds memory, not the run.
 const PAGE: u32 = 1_000;
@@ -36,7 +36,7 @@ impl Host {
     #[tracing::instrument(name = "plan", skip_all)]
     pub(in crate::pipeline) async fn drafts(&self, request: &RunRequest) -> Result<Vec<PlatformDraft>, HostError> {
         for artist in &request.artists {
-            if self.store().get_artist(*artist).await?.is_none() {
+            if self.store().artist_get(&Scope::all_tenants(), *artist).await?.is_none() {
                 return Err(HostError::NoArtist(*artist));
             }
         }
@@ -60,7 +60,7 @@ impl Host {
         releases: Vec<Release>,
         request: &RunRequest,
     ) -> Result<Vec<PlatformDraft>, HostError> {
-        let (options, canaries) = (self.plan_options(request), self.store().canaries().await?);
+        let (options, canaries) = (self.plan_options(request), self.store().canaries_list().await?);
         let mut drafts = Vec::with_capacity(releases.len());
         for release in releases {
             let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
@@ -73,7 +73,7 @@ impl Host {
 
     /// The active release of every platform that has one.
     pub(in crate::pipeline) async fn active_releases(&self) -> Result<Vec<Release>, HostError> {
-        Ok(self.store().list_releases().await?.into_iter().filter(|release| release.active).collect())
+        Ok(self.store().releases_list().await?.into_iter().filter(|release| release.active).collect())
     }
 
     fn plan_options(&self, request: &RunRequest) -> PlanOptions {
@@ -89,7 +89,7 @@ impl Host {
         for artist in whose {
             let mut after = None;
             loop {
-                let page = self.store().candidates(platform, artist, after, PAGE).await?;
+                let page = self.store().candidates_list(&Scope::all_tenants(), platform, artist, after, PAGE).await?;
                 after = page.last().map(|candidate| candidate.account_id);
                 let last = page.len() < PAGE as usize;
                 all.extend(page);
@@ -98,13 +98,13 @@ impl Host {
                 }
             }
         }
-        Ok(self.store().without_erased(all).await?)
+        Ok(self.store().candidates_without_erased(all).await?)
     }
 
     /// The first collections that a run is about to be: read before it is looked who can be collected, so that whoever asks later still
     /// waits afterwards.
     pub(in crate::pipeline) async fn awaited(&self, request: &RunRequest) -> Result<Vec<Activation>, HostError> {
-        let mut waiting = self.store().pending_activations(u32::MAX).await?;
+        let mut waiting = self.store().activations_list(&Scope::all_tenants(), u32::MAX).await?;
         waiting.retain(|activation| activation.is_covered_by(&request.platforms, &request.artists));
         Ok(waiting)
     }
@@ -128,11 +128,11 @@ impl Host {
             excluded: drafts.iter().map(|draft| draft.planned.excluded.len() as u64).sum(),
             ..RunCounts::default()
         };
-        let mut planning = self.store().begin_plan(&run, guard, run.started_at).await?;
-        planning.covers(awaited).await?;
+        let mut planning = self.store().plan_begin(&run, guard, run.started_at).await?;
+        planning.activations_take(awaited).await?;
         for PlatformDraft { planned, .. } in drafts {
             for chunk in planned.batches.chunks(BATCHES_AT_ONCE) {
-                planning.add_batches(&batches_of(run.id, chunk), &self.config().collection.tenant_weights).await?;
+                planning.batches_add(&batches_of(run.id, chunk), &self.config().collection.tenant_weights).await?;
             }
             for chunk in planned.excluded.chunks(OUTCOMES_AT_ONCE) {
                 let excluded: Vec<AccountOutcome> = chunk
@@ -144,7 +144,7 @@ impl Host {
                         attempts: 0,
                     })
                     .collect();
-                planning.exclude(&excluded).await?;
+                planning.exclusions_record(&excluded).await?;
             }
         }
         planning.commit().await?;
@@ -158,20 +158,20 @@ impl Host {
         term: &Term,
         activations: &[Activation],
     ) -> Result<Option<Run>, HostError> {
-        let (releases, canaries) = (self.active_releases().await?, self.store().canaries().await?);
+        let (releases, canaries) = (self.active_releases().await?, self.store().canaries_list().await?);
         let request = RunRequest { trigger: ACTIVATION.to_owned(), ..RunRequest::default() };
         let options = self.plan_options(&request);
         let mut run = self.new_run(&request);
         let guard = PlanGuard::Activations { term, activations };
-        let mut planning = self.store().begin_plan(&run, guard, run.started_at).await?;
-        let candidates = planning.first_candidates().await?;
+        let mut planning = self.store().plan_begin(&run, guard, run.started_at).await?;
+        let candidates = planning.first_candidates_list().await?;
         for release in releases {
             let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
             let here = candidates.iter().filter(|candidate| &candidate.platform == release.platform()).cloned();
             let planned = plan::plan(here.collect(), &release.manifest, release.digest, &options);
             run.counts.planned += planned.batches.iter().map(|batch| batch.accounts.len() as u64).sum::<u64>();
             planning
-                .add_batches(&batches_of(run.id, &planned.batches), &self.config().collection.tenant_weights)
+                .batches_add(&batches_of(run.id, &planned.batches), &self.config().collection.tenant_weights)
                 .await?;
         }
         if run.counts.planned == 0 {

@@ -1,5 +1,6 @@
 //! Releasing a withheld value: an operator's word for it, stored as if it had been accepted at once.
 
+use backline_store::Scope;
 use uuid::Uuid;
 
 use crate::pipeline::collection::evaluate;
@@ -13,9 +14,9 @@ impl Host {
     /// [`HostError::NotHeld`] when no such value is held, or its row is gone; otherwise when the database fails.
     pub async fn release_quarantined(&self, id: Uuid) -> Result<Quarantined, HostError> {
         let manifest = self.manifest_for(id).await?;
-        let mut release = self.store().begin_quarantine_release(id, self.clock().now()).await?;
+        let mut release = self.store().quarantine_release_begin(&Scope::all_tenants(), id, self.clock().now()).await?;
         let held = release.quarantined().clone();
-        let past = release.past().await?;
+        let past = release.past_load().await?;
         let (Some(mut row), Ok(metric)) = (past.existing, MetricName::new(held.metric.clone())) else {
             return Err(HostError::NotHeld(id));
         };
@@ -34,10 +35,12 @@ impl Host {
 
     /// The catalogue the value's growth is computed by. Read before the release begins, which holds a connection until it is done.
     async fn manifest_for(&self, id: Uuid) -> Result<Manifest, HostError> {
-        let Some(held) = self.store().quarantine_get(id).await? else { return Err(HostError::NotHeld(id)) };
-        match self.store().active_release(&held.platform).await? {
+        let Some(held) = self.store().quarantine_get(&Scope::all_tenants(), id).await? else {
+            return Err(HostError::NotHeld(id));
+        };
+        match self.store().active_release_get(&held.platform).await? {
             Some(release) => Ok(release.manifest),
-            None => match self.store().get_release(held.release).await? {
+            None => match self.store().release_get(held.release).await? {
                 Some(release) => Ok(release.manifest),
                 None => Err(HostError::NoConnector { platform: held.platform }),
             },

@@ -13,7 +13,7 @@ use crate::pipeline::{Host, HostError};
 use backline_model::run::Forecast;
 use backline_model::{Platform, RunId};
 use backline_rules::plan::{self, ForecastOptions};
-use backline_store::PlanGuard;
+use backline_store::{PlanGuard, Scope};
 
 impl Host {
     /// What a run would do. Nothing is written.
@@ -92,7 +92,7 @@ impl Host {
             }
         };
         budgets::settle(self.store(), self.gateway()).await;
-        let run = self.store().finish_run(run.id, self.clock().now()).await?;
+        let run = self.store().run_finish(&Scope::all_tenants(), run.id, self.clock().now()).await?;
         if let Some(error) = failure {
             return Err(error);
         }
@@ -121,7 +121,7 @@ impl Host {
         requests: &BTreeMap<Platform, u64>,
     ) -> Result<Vec<PlatformReport>, HostError> {
         let mut reports: BTreeMap<Platform, PlatformReport> = BTreeMap::new();
-        for group in self.store().run_summary(run).await? {
+        for group in self.store().run_summary_get(&Scope::all_tenants(), run).await? {
             let report = reports.entry(group.platform.clone()).or_insert_with(|| PlatformReport {
                 platform: group.platform.to_string(),
                 requests: requests.get(&group.platform).copied().unwrap_or_default(),

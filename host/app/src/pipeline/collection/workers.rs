@@ -22,7 +22,7 @@ use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::{Host, HostError};
 use crate::telemetry::BatchEnd;
 use backline_model::{Lease, Platform, RunId};
-use backline_store::StoreError;
+use backline_store::{Scope, StoreError};
 
 /// The least a crew waits before it looks for batches again: one that is just being taken up by another is still seen as free.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(20);
@@ -161,11 +161,11 @@ impl WorkerPool {
         let (store, clock, collection) = (host.store(), host.clock(), &host.config().collection);
         self.dispatch.rebound(bounds(host.config()));
         if look {
-            store.wake_deferred(&collection.tenant_weights, clock.now()).await?;
+            store.deferred_batches_wake(&Scope::all_tenants(), &collection.tenant_weights, clock.now()).await?;
             if self.run.is_none() {
-                self.dispatch.know(store.active_platforms().await?);
+                self.dispatch.know(store.active_platforms_list().await?);
             }
-            let mut platforms = store.platforms_with_work(self.run, clock.now()).await?;
+            let mut platforms = store.platforms_with_work_list(&Scope::all_tenants(), self.run, clock.now()).await?;
             // A crew of one run goes on until it is known what becomes of it.
             platforms.retain(|platform| self.run.is_some() || !host.releases().is_blocked(platform));
             self.dispatch.work_for(platforms);
@@ -174,7 +174,10 @@ impl WorkerPool {
         while !self.stop.is_cancelled()
             && let Some(platform) = self.dispatch.next()
         {
-            match store.lease_batch(self.run, Some(&platform), host.name(), clock.now(), lease_ttl).await? {
+            match store
+                .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), host.name(), clock.now(), lease_ttl)
+                .await?
+            {
                 Some(lease) => self.begin(host, lease),
                 None => self.dispatch.nothing_for(&platform),
             }
@@ -185,11 +188,11 @@ impl WorkerPool {
         let poll = Duration::from_millis(host.config().service.poll_ms);
         let until = |at: chrono::DateTime<chrono::Utc>| (at - clock.now()).to_std().unwrap_or_default();
         let wait = match self.run {
-            None => store.next_open_at(clock.now()).await?.map(until),
+            None => store.next_open_get(&Scope::all_tenants(), clock.now()).await?.map(until),
             // What is left waits a moment before it is tried again; or it waits for an allowance, or is in the hands of another host, who
             // will see to it: then there is nothing to wait for here.
             Some(run) => {
-                let wait = store.next_batch_at(Some(run), None).await?.map(until);
+                let wait = store.next_batch_get(&Scope::all_tenants(), Some(run), None).await?.map(until);
                 let worth_it = wait.is_some_and(|wait| wait <= Duration::from_millis(collection.retry_wait_max_ms));
                 if self.under_way.is_empty() && !worth_it {
                     return Ok(Some(Poll::Finished));
@@ -305,8 +308,8 @@ async fn attend(host: Host, lease: Lease) -> Result<BatchReport, HostError> {
     let report = collect::collect_or_give_back(&host, &lease).await?;
     let run = lease.batch.run_id;
     let ended = async {
-        if !host.store().is_worked_on(run).await? {
-            host.store().finish_run(run, host.clock().now()).await?;
+        if !host.store().run_is_worked_on(&Scope::all_tenants(), run).await? {
+            host.store().run_finish(&Scope::all_tenants(), run, host.clock().now()).await?;
         }
         Ok::<_, StoreError>(())
     };
@@ -318,7 +321,7 @@ async fn attend(host: Host, lease: Lease) -> Result<BatchReport, HostError> {
 
 async fn hand_back(held: &RunningBatch) {
     let RunningBatch { host, lease, began, .. } = held;
-    match host.store().release_batch(lease, host.clock().now(), false).await {
+    match host.store().batch_release(lease, host.clock().now(), false).await {
         Ok(()) => host.telemetry().batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
         Err(StoreError::LeaseLost { .. }) => {}
         Err(error) => tracing::error!(batch = %lease.batch.id, %error, "a batch could not be handed back"),

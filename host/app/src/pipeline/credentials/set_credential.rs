@@ -4,7 +4,7 @@ use crate::pipeline::{Host, HostError};
 use backline_gateway::secrets::{Secret, SecretText};
 use backline_model::manifest::{CredentialKind, CredentialSlot, Owner};
 use backline_model::{AccountId, AccountStatus, Platform, Release, ReleaseState};
-use backline_store::SealedCredential;
+use backline_store::{Scope, SealedCredential};
 
 impl Host {
     /// Reads, seals and saves a secret. An account that needed to be connected anew is active again afterwards.
@@ -24,9 +24,11 @@ impl Host {
         let secret = Secret::parse(slot.kind, owner, text)?.obtained_by(self.clock().now());
         let saved = self.credentials().set(platform, &slot.slot, account, &secret).await?;
         if let Some(account) = account {
-            let found = self.store().get_account(account).await?;
+            let found = self.store().account_get(&Scope::all_tenants(), account).await?;
             if found.is_some_and(|found| found.status == AccountStatus::ReconnectNeeded) {
-                self.store().set_account_status(account, AccountStatus::Active, self.clock().now()).await?;
+                self.store()
+                    .account_set_status(&Scope::all_tenants(), account, AccountStatus::Active, self.clock().now())
+                    .await?;
             }
         }
         Ok(saved)
@@ -54,13 +56,13 @@ impl Host {
         }
         self.credentials().set_many(platform, &slot.slot, &parsed).await?;
         let accounts: Vec<AccountId> = secrets.iter().map(|(account, _)| *account).collect();
-        self.store().reconnect(&accounts, now).await?;
+        self.store().accounts_reconnect(&Scope::all_tenants(), &accounts, now).await?;
         Ok(())
     }
 
     /// A slot of the active release, or else of one that may become active: its secret is to be there before it goes live.
     async fn slot_of(&self, platform: &Platform, slot: &str) -> Result<CredentialSlot, HostError> {
-        let mut releases = self.store().list_releases().await?;
+        let mut releases = self.store().releases_list().await?;
         releases.retain(|release| {
             let may_come = matches!(release.state, ReleaseState::Granted | ReleaseState::Waiting);
             release.platform() == platform && (release.active || may_come)
@@ -85,7 +87,7 @@ impl Host {
     /// # Errors
     /// [`HostError::NoConnector`] when there is none.
     pub async fn active(&self, platform: &Platform) -> Result<Release, HostError> {
-        let active = self.store().active_release(platform).await?;
+        let active = self.store().active_release_get(platform).await?;
         active.ok_or_else(|| HostError::NoConnector { platform: platform.clone() })
     }
 }

@@ -56,7 +56,7 @@ impl Host {
     /// # Errors
     /// When it is not granted, can't be loaded here, or a host can't load it or does not answer: nothing has changed then.
     pub async fn activate(&self, digest: Digest, options: &ActivateOptions) -> Result<Activated, HostError> {
-        let release = self.store().get_release(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+        let release = self.store().release_get(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
         self.check_state(&release, options).await?;
         self.releases().prepare(digest).await?;
         if release.active {
@@ -65,11 +65,11 @@ impl Host {
         let hosts = match self.rehearse(&release, options).await {
             Ok(hosts) => hosts,
             Err(error) => {
-                self.store().unstage_release(digest).await?;
+                self.store().release_unstage(digest).await?;
                 return Err(error);
             }
         };
-        let before = self.store().activate(digest, options.cause, self.clock().now()).await?;
+        let before = self.store().release_activate(digest, options.cause, self.clock().now()).await?;
         Ok(Activated { release: digest, before, hosts })
     }
 
@@ -77,7 +77,7 @@ impl Host {
         let digest = release.digest;
         match release.state {
             ReleaseState::Granted => Ok(()),
-            ReleaseState::Withdrawn if options.again => Ok(self.store().regrant_release(digest).await?),
+            ReleaseState::Withdrawn if options.again => Ok(self.store().release_regrant(digest).await?),
             ReleaseState::Withdrawn => Err(HostError::Withdrawn {
                 digest,
                 reason: release.state_reason.clone().unwrap_or_else(|| "it was worse than the one before".to_owned()),
@@ -98,12 +98,12 @@ impl Host {
             .now()
             .checked_add_signed(wait + STAGED_AFTER)
             .unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC);
-        self.store().stage_release(release.digest, until).await?;
+        self.store().release_stage(release.digest, until).await?;
         let give_up_at = Instant::now() + options.wait;
         let mut look = tokio::time::interval(LOOK);
         loop {
             look.tick().await;
-            let reports = self.store().load_reports(release.digest).await?;
+            let reports = self.store().load_reports_list(release.digest).await?;
             // One that stopped or died meanwhile is not waited for.
             let hosts = self.hosts_that_serve().await?;
             let by_host: BTreeMap<&str, &LoadReport> =
@@ -132,7 +132,7 @@ impl Host {
 
     async fn hosts_that_serve(&self) -> Result<Vec<String>, HostError> {
         let now = self.clock().now();
-        let hosts = self.store().list_hosts(now).await?;
+        let hosts = self.store().hosts_list(now).await?;
         let serves = |host: &backline_store::KnownHost| is_present(host, now) && host.state != "stopping";
         Ok(hosts.into_iter().filter(serves).map(|host| host.name).collect())
     }

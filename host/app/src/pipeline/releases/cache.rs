@@ -66,10 +66,11 @@ impl ReleaseCache {
     /// [`HostError::Load`] when the component can't be compiled or linked, [`HostError::Store`] when the database fails.
     pub(crate) async fn load(&self, component: &[u8], digest: Digest) -> Result<Arc<Connector>, HostError> {
         let key = self.sandbox.cache_key(&digest);
-        let known = self.store.compiled(&key).await?.map(|compiled| backline_sandbox::CompiledRecord { key, compiled });
+        let known =
+            self.store.compiled_get(&key).await?.map(|compiled| backline_sandbox::CompiledRecord { key, compiled });
         let (connector, record) = self.sandbox.load(component, digest, known.as_ref()).await?;
         if known.as_ref() != Some(&record) {
-            self.store.save_compiled(&record.key, record.compiled).await?;
+            self.store.compiled_save(&record.key, record.compiled).await?;
         }
         Ok(connector)
     }
@@ -80,7 +81,7 @@ impl ReleaseCache {
     /// [`HostError::NotGranted`] when it may do nothing any more, [`HostError::ReleaseGone`] when the database has it no longer, and those of [`prepare`](Self::prepare).
     pub(crate) async fn get(&self, digest: Digest) -> Result<LoadedRelease, HostError> {
         let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
-        let (state, grant) = self.store.current_grant(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+        let (state, grant) = self.store.grant_get(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
         if state != ReleaseState::Granted {
             return Err(HostError::NotGranted { digest });
         }
@@ -93,7 +94,7 @@ impl ReleaseCache {
     /// Those of [`prepare`](Self::prepare).
     pub(crate) async fn get_ungranted(&self, digest: Digest) -> Result<LoadedRelease, HostError> {
         let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
-        let (_, grant) = self.store.current_grant(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+        let (_, grant) = self.store.grant_get(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
         Ok(LoadedRelease { connector, manifest, grant: Arc::new(grant), digest, wit_version })
     }
 
@@ -111,8 +112,8 @@ impl ReleaseCache {
     }
 
     async fn make_ready(&self, digest: Digest) -> Result<Ready, HostError> {
-        let release: Release = self.store.get_release(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
-        let component = self.store.component(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+        let release: Release = self.store.release_get(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+        let component = self.store.component_get(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
         let connector = self.load(&component, digest).await?;
         // Whatever can be collected has a label of its own before anything is counted for it.
         self.telemetry.know(release.platform());
@@ -146,7 +147,7 @@ impl Host {
     /// # Errors
     /// [`HostError::NoRelease`] says what there is.
     pub async fn release_named(&self, name: &str, version: Option<&str>) -> Result<Release, HostError> {
-        let mut releases = self.store().list_releases().await?;
+        let mut releases = self.store().releases_list().await?;
         releases.retain(|release| release.manifest.connector.name == name && release.state != ReleaseState::Removed);
         let is_meant = |release: &Release| {
             version.is_none_or(|version| {

@@ -25,7 +25,7 @@ impl Host {
                 f64::from(share) / 100.0
             )));
         }
-        let release = self.store().get_release(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
+        let release = self.store().release_get(digest).await?.ok_or(HostError::ReleaseGone { digest })?;
         let active = self.active(release.platform()).await?;
         if active.digest == digest {
             return Err(HostError::Canary(format!(
@@ -42,7 +42,7 @@ impl Host {
             started_at: now,
             promote_at: promote_after.map(|after| now + after),
         };
-        self.store().start_canary(&canary).await?;
+        self.store().canary_start(&canary).await?;
         Ok(canary)
     }
 
@@ -51,6 +51,6 @@ impl Host {
     /// # Errors
     /// When the database fails.
     pub async fn stop_canary(&self, platform: &Platform) -> Result<bool, HostError> {
-        Ok(self.store().stop_canary(platform).await?)
+        Ok(self.store().canary_stop(platform).await?)
     }
 }

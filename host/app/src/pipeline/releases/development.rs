@@ -76,7 +76,7 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 async fn install(host: &Host, path: &Path) -> Result<Option<(String, String, Digest)>, AnyError> {
     let component = tokio::fs::read(path).await?;
     let source = path.display().to_string();
-    let before = host.store().get_release(Digest::of(&component)).await?;
+    let before = host.store().release_get(Digest::of(&component)).await?;
     if before.is_some_and(|release| release.active) {
         return Ok(None);
     }
@@ -94,9 +94,9 @@ async fn install(host: &Host, path: &Path) -> Result<Option<(String, String, Dig
 }
 
 async fn remove_builds(host: &Host, source: &str) -> Result<(), HostError> {
-    for release in host.store().list_releases().await? {
+    for release in host.store().releases_list().await? {
         if release.source == source && !release.active && release.state != ReleaseState::Removed {
-            host.store().remove_release(release.digest, "a later build took its place", host.clock().now()).await?;
+            host.store().release_remove(release.digest, "a later build took its place", host.clock().now()).await?;
         }
     }
     Ok(())

@@ -169,7 +169,7 @@ impl Host {
     /// When the file is no connector, or the database fails.
     pub async fn propose(&self, component: &[u8]) -> Result<Proposal, HostError> {
         let inspection = inspect(component)?;
-        let installed = self.store().list_releases().await?;
+        let installed = self.store().releases_list().await?;
         self.proposal(inspection, installed).await
     }
 
@@ -212,7 +212,7 @@ impl Host {
     pub async fn install_release(&self, component: &[u8], options: &InstallOptions) -> Result<Installed, HostError> {
         let inspection = inspect(component)?;
         self.releases().load(component, inspection.digest).await?;
-        let installed = self.store().list_releases().await?;
+        let installed = self.store().releases_list().await?;
         check_versions(&inspection, &installed, options)?;
         let active = installed
             .iter()
@@ -228,7 +228,7 @@ impl Host {
             }
             if release.grant.budgets != budgets {
                 release.grant.budgets = budgets;
-                self.store().grant_release(release.digest, &release.grant).await?;
+                self.store().release_grant(release.digest, &release.grant).await?;
             }
             return self.activate_if(options.activate, release, difference).await;
         }
@@ -254,7 +254,7 @@ impl Host {
             size_bytes: inspection.size_bytes,
         };
         if known.as_ref() != Some(&release) {
-            self.store().save_release(&release, component).await?;
+            self.store().release_save(&release, component).await?;
         }
         if !agreed {
             return Ok(Installed { release, difference, ended: Ended::Waiting });
@@ -284,7 +284,7 @@ impl Host {
     /// [`HostError::ReleaseGone`] when its component was removed, and what activating can end with.
     pub async fn approve(&self, digest: Digest, approve: &Approve) -> Result<Installed, HostError> {
         let gone = HostError::ReleaseGone { digest };
-        let Some(mut release) = self.store().get_release(digest).await? else { return Err(gone) };
+        let Some(mut release) = self.store().release_get(digest).await? else { return Err(gone) };
         if release.state == ReleaseState::Removed {
             return Err(gone);
         }
@@ -302,7 +302,7 @@ impl Host {
             return Ok(Installed { release, difference, ended: Ended::Waiting });
         }
         release.grant = Grant::of(asked).with_budgets(budgets);
-        self.store().grant_release(digest, &release.grant).await?;
+        self.store().release_grant(digest, &release.grant).await?;
         if release.state == ReleaseState::Withdrawn {
             return Ok(Installed { release, difference, ended: Ended::Refused });
         }
@@ -316,7 +316,7 @@ impl Host {
     /// # Errors
     /// When the database fails.
     pub async fn compare_release(&self, release: &Release) -> Result<Comparison, HostError> {
-        let mut others = self.store().list_releases().await?;
+        let mut others = self.store().releases_list().await?;
         others.retain(|other| release.active == (other.digest == release.digest));
         let against = self.granted_before(&release.manifest, &others).await?;
         let nothing = Grant::default();
@@ -341,14 +341,14 @@ impl Host {
 
     /// What a release imports; those that were installed before it was written down are read again.
     async fn imports_of(&self, release: &Release) -> Result<Vec<String>, HostError> {
-        match self.store().component(release.digest).await? {
+        match self.store().component_get(release.digest).await? {
             Some(component) if release.imports.is_empty() => Ok(inspect(&component)?.imports),
             _ => Ok(release.imports.clone()),
         }
     }
 
     async fn nothing_newer_is_active(&self, release: &Release) -> Result<bool, HostError> {
-        let (active, info) = (self.store().active_release(release.platform()).await?, &release.manifest.connector);
+        let (active, info) = (self.store().active_release_get(release.platform()).await?, &release.manifest.connector);
         Ok(active.is_none_or(|active| {
             let active = &active.manifest.connector;
             active.name != info.name || active.version <= info.version
@@ -363,15 +363,15 @@ impl Host {
     pub async fn revoke(&self, name: &str, what: &Revoke, reason: &str) -> Result<u64, HostError> {
         let (count, thing) = match what {
             Revoke::All => {
-                let revoked = self.store().revoke_releases(name, reason, self.clock().now()).await?;
+                let revoked = self.store().releases_revoke(name, reason, self.clock().now()).await?;
                 (revoked.len() as u64, "anything".to_owned())
             }
             Revoke::Host(origin) => {
-                let narrowed = self.store().narrow_grants(name, |grant| grant.without_host(origin)).await?;
+                let narrowed = self.store().grants_narrow(name, |grant| grant.without_host(origin)).await?;
                 (narrowed, format!("the host {origin}"))
             }
             Revoke::Slot(slot) => {
-                let narrowed = self.store().narrow_grants(name, |grant| grant.without_slot(slot)).await?;
+                let narrowed = self.store().grants_narrow(name, |grant| grant.without_slot(slot)).await?;
                 (narrowed, format!("the credential slot '{slot}'"))
             }
         };

@@ -41,7 +41,7 @@ pub(crate) async fn serve(context: ServiceContext) {
 }
 
 async fn look(context: &ServiceContext, host: &Host, attempts: &mut HashMap<Digest, Attempt>) -> Result<(), HostError> {
-    let in_use = host.store().releases_in_use(host.clock().now()).await?;
+    let in_use = host.store().releases_in_use_list(host.clock().now()).await?;
     let digests: BTreeSet<Digest> = in_use.iter().map(|release| release.digest).collect();
     attempts.retain(|digest, _| digests.contains(digest));
     host.releases().keep_only(&digests);
@@ -49,7 +49,7 @@ async fn look(context: &ServiceContext, host: &Host, attempts: &mut HashMap<Dige
         if is_due(attempts.get(&release.digest), release) {
             let attempt = load(host, release, attempts.get(&release.digest)).await;
             let problem = attempt.failure.as_ref().map(|(problem, ..)| problem.as_str());
-            host.store().report_load(&context.name, release.digest, problem, host.clock().now()).await?;
+            host.store().load_report_save(&context.name, release.digest, problem, host.clock().now()).await?;
             attempts.insert(release.digest, attempt);
         }
     }

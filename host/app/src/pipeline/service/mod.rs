@@ -131,7 +131,7 @@ impl Service {
             started_at,
             condition: Arc::default(),
         };
-        context.host().store().announce_host(&presence::presence(&context, "starting"), started_at).await?;
+        context.host().store().host_announce(&presence::presence(&context, "starting"), started_at).await?;
         let mut presence = JoinSet::new();
         presence.spawn(supervise("presence", context.clone(), presence::beat));
         let mut loops = JoinSet::new();
@@ -206,7 +206,7 @@ impl Service {
             for gateway in retired.iter().chain([host.gateway()]) {
                 budgets::settle(host.store(), gateway).await;
             }
-            if let Err(error) = host.store().forget_host(&self.context.name, self.context.started_at).await {
+            if let Err(error) = host.store().host_forget(&self.context.name, self.context.started_at).await {
                 tracing::warn!(%error, "this host stays in the list of hosts for a while");
             }
         };

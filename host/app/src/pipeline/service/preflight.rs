@@ -12,7 +12,7 @@ use backline_gateway::Gateway;
 use backline_gateway::secrets::{Keyring, WebhookSecret};
 use backline_model::clock::Clock;
 use backline_sandbox::Sandbox;
-use backline_store::{DatabaseKind, KnownHost, Store, StoreError};
+use backline_store::{DatabaseKind, KnownHost, Scope, Store, StoreError};
 
 /// How long a host that seems to be there already is watched: one that lives says so within this time, one that was killed does not.
 const WATCHED: Duration = Duration::from_secs(2 * BEAT.as_secs() + 1);
@@ -131,17 +131,19 @@ async fn check_key(store: &Store, keyring: Option<&Keyring>) -> Option<Obstacle>
 
 /// Any credential, or else any webhook's secret, with what it is bound to.
 async fn anything_sealed(store: &Store) -> Result<Option<(Vec<u8>, String)>, StoreError> {
-    if let Some(credential) = store.any_credential().await? {
+    if let Some(credential) = store.credential_get_any(&Scope::all_tenants()).await? {
         return Ok(Some((credential.sealed, credential.id.to_string())));
     }
-    let Some((webhook, _)) = store.list_webhooks().await?.into_iter().next() else { return Ok(None) };
-    let secrets = store.webhook_secrets(webhook.id).await?;
+    let Some((webhook, _)) = store.webhooks_list(&Scope::all_tenants()).await?.into_iter().next() else {
+        return Ok(None);
+    };
+    let secrets = store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await?;
     Ok(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))))
 }
 
 async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {
     let (before, asked) = (clock.now(), Instant::now());
-    let database = match store.server_time().await {
+    let database = match store.server_time_get().await {
         Ok(time) => time?,
         Err(error) => return Some(HostError::from(error).into()),
     };
@@ -158,7 +160,7 @@ async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Ob
 async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {
     let rivals = async || -> Result<Vec<KnownHost>, StoreError> {
         let now = clock.now();
-        let known = store.list_hosts(now).await?;
+        let known = store.hosts_list(now).await?;
         let is_rival = |host: &KnownHost| match store.kind() {
             DatabaseKind::Sqlite => true,
             DatabaseKind::Postgres => config.service.name.as_deref() == Some(&host.name),
@@ -191,7 +193,7 @@ async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<O
 
 /// Loads every active connector; says which ones can't be.
 pub(in crate::pipeline) async fn load_active(host: &Host) -> Vec<Obstacle> {
-    let releases = match host.store().list_releases().await {
+    let releases = match host.store().releases_list().await {
         Ok(releases) => releases,
         Err(error) => return vec![HostError::from(error).into()],
     };

@@ -82,13 +82,13 @@ pub(in crate::pipeline) async fn beat(context: ServiceContext) {
 
 async fn beat_once(context: &ServiceContext, host: &Host, state: &'static str, clean: bool) -> Result<(), StoreError> {
     let now = host.clock().now();
-    let is_ours = host.store().beat(&presence(context, state), now).await?;
+    let is_ours = host.store().host_beat(&presence(context, state), now).await?;
     let was_taken = std::mem::replace(&mut context.condition.found().name_taken, !is_ours);
     if !is_ours && !was_taken {
         tracing::error!(name = %context.name, "another host uses this name; give each a service.name of its own");
     }
     if clean {
-        host.store().forget_hosts_unseen_since(now - HOST_RETENTION).await?;
+        host.store().unseen_hosts_forget(now - HOST_RETENTION).await?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::pipeline::service::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::{Host, HostError};
 use backline_model::{Fire, FireDecision, Release, Schedule, ScheduleSpec};
 use backline_rules::schedule::Timetable;
-use backline_store::{PlanGuard, StoreError, Term};
+use backline_store::{PlanGuard, Scope, StoreError, Term};
 
 /// The role of the host that plans.
 pub const ROLE: &str = "scheduler";
@@ -53,7 +53,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext) {
     let host = context.host();
     host.telemetry().leads(false);
     if let Some(term) = office.term
-        && let Err(error) = host.store().resign(&term, host.clock().now()).await
+        && let Err(error) = host.store().role_resign(&term, host.clock().now()).await
     {
         tracing::warn!(
             error = chain(&error),
@@ -65,7 +65,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext) {
 /// Takes the role or renews it, and does what is due in it.
 async fn look(context: &ServiceContext, host: &Host, office: &mut Dispatcher) -> Result<(), HostError> {
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let term = host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await?;
+    let term = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await?;
     let number = |term: &Option<Term>| term.as_ref().map(|term| term.term);
     if number(&term) != number(&office.term) {
         match &term {
@@ -94,7 +94,7 @@ async fn look(context: &ServiceContext, host: &Host, office: &mut Dispatcher) ->
 async fn renew(context: &ServiceContext, host: &Host, ttl: Duration) {
     loop {
         tokio::time::sleep(ttl / 3).await;
-        match host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await {
+        match host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await {
             Ok(Some(_)) => {}
             Ok(None) => return,
             // The commit will tell whether it still holds.
@@ -108,12 +108,12 @@ async fn lead(host: &Host, term: &Term, office: &mut Dispatcher) -> Result<(), H
     let store = host.store();
     if office.synced.as_ref() != Some(&host.config().schedules) {
         let now = host.clock().now();
-        store.sync_schedules(term, &configured(host.config(), now)?, now).await?;
+        store.schedules_sync(term, &configured(host.config(), now)?, now).await?;
         office.synced = Some(host.config().schedules.clone());
     }
-    let schedules = store.list_schedules().await?;
+    let schedules = store.schedules_list().await?;
     let enabled = || schedules.iter().filter(|schedule| schedule.spec.enabled);
-    for fire in store.queued_fires().await? {
+    for fire in store.queued_fires_list().await? {
         if let Some(schedule) = enabled().find(|schedule| schedule.name == fire.schedule) {
             settled(&fire.schedule, start_queued(host, term, schedule, &fire).await)?;
         }
@@ -123,8 +123,8 @@ async fn lead(host: &Host, term: &Term, office: &mut Dispatcher) -> Result<(), H
     }
     settled("activations", first_collections(host, term).await)?;
     settled("releases", host.judge_news(&mut office.judged).await)?;
-    for run in store.unfinished_runs().await? {
-        store.finish_run(run, host.clock().now()).await?;
+    for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
+        store.run_finish(&Scope::all_tenants(), run, host.clock().now()).await?;
     }
     Ok(())
 }
@@ -148,7 +148,7 @@ fn settled(what: &str, done: Result<(), HostError>) -> Result<(), HostError> {
 
 /// Starts what waited for its schedule's turn, once nothing of the schedule is under way.
 async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire) -> Result<(), HostError> {
-    if host.store().has_running_run(&schedule.name).await? {
+    if host.store().schedule_is_running(&schedule.name).await? {
         return Ok(());
     }
     let next_fire = Timetable::of(&schedule.spec)?.next_after(fire.fire_time);
@@ -162,7 +162,7 @@ async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), Hos
         return Ok(());
     }
     let timetable = Timetable::of(&schedule.spec)?;
-    let busy = host.store().is_schedule_busy(&schedule.name).await?;
+    let busy = host.store().schedule_is_busy(&schedule.name).await?;
     let decisions = timetable.due(schedule.considered_until, now, busy);
     // In the order of their times, since a schedule never goes back.
     let mut without_run: Vec<(DateTime<Utc>, FireDecision)> = Vec::new();
@@ -186,7 +186,7 @@ async fn record(
 ) -> Result<(), HostError> {
     let Some((last, _)) = fires.last() else { return Ok(()) };
     let next_fire = timetable.next_after(*last);
-    host.store().record_fires(term, &schedule.name, fires, next_fire, host.clock().now()).await?;
+    host.store().fires_record(term, &schedule.name, fires, next_fire, host.clock().now()).await?;
     for (fire_time, decision) in fires.drain(..) {
         tracing::info!(schedule = schedule.name, %fire_time, decision = decision.as_str(), "no run now");
     }
@@ -216,7 +216,7 @@ async fn start(
         // A schedule that was changed while a clock was behind names a time again: it has had its run.
         Err(HostError::Store(StoreError::FireDecided { .. })) => {
             let passed = [(fire_time, FireDecision::Skipped)];
-            Ok(host.store().record_fires(term, &schedule.name, &passed, next_fire, host.clock().now()).await?)
+            Ok(host.store().fires_record(term, &schedule.name, &passed, next_fire, host.clock().now()).await?)
         }
         Err(error) => Err(error),
     }
@@ -238,7 +238,7 @@ async fn releases(host: &Host, schedule: &Schedule) -> Result<Vec<Release>, Host
 
 /// Plans everybody's first collection that is waiting. What somebody is still bringing about waits for the next look.
 async fn first_collections(host: &Host, term: &Term) -> Result<(), HostError> {
-    let activations = host.store().pending_activations(ACTIVATIONS_AT_ONCE).await?;
+    let activations = host.store().activations_list(&Scope::all_tenants(), ACTIVATIONS_AT_ONCE).await?;
     if activations.is_empty() {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::pipeline::service::presence::is_present;
 use crate::pipeline::service::{Readiness, ServiceContext};
 use crate::telemetry::Census;
-use backline_store::StoreError;
+use backline_store::{Scope, StoreError};
 
 /// How long the database may take before readiness is denied, and the figures are given without what it says.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -65,10 +65,10 @@ impl Watch {
     async fn count(&self) -> Result<Census, StoreError> {
         let host = self.context.host();
         let now = host.clock().now();
-        let hosts = host.store().list_hosts(now).await?.iter().filter(|host| is_present(host, now)).count() as u64;
+        let hosts = host.store().hosts_list(now).await?.iter().filter(|host| is_present(host, now)).count() as u64;
         let age = |oldest: chrono::DateTime<chrono::Utc>| (now - oldest).num_seconds().max(0).unsigned_abs();
-        let deliveries = host.store().delivery_backlog().await?;
+        let deliveries = host.store().delivery_backlog_list(&Scope::all_tenants()).await?;
         let deliveries = deliveries.iter().map(|some| (some.kind.as_str(), some.waiting, age(some.oldest))).collect();
-        Ok(Census { open_batches: host.store().open_batches().await?, hosts, deliveries })
+        Ok(Census { open_batches: host.store().open_batches_count(&Scope::all_tenants()).await?, hosts, deliveries })
     }
 }

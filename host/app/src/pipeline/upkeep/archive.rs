@@ -16,7 +16,7 @@ use backline_model::retention::{Action, Step, Table};
 use backline_model::{Platform, Release, ScheduleSpec};
 use backline_rules::archive::{Plan, plan, rules};
 use backline_rules::schedule::Timetable;
-use backline_store::{ArchivePlace, ArchiveRun, Term};
+use backline_store::{ArchivePlace, ArchiveRun, Scope, Term};
 
 /// The role of the host that puts away.
 const ROLE: &str = "archive";
@@ -99,7 +99,7 @@ impl Host {
     pub async fn archive_plan(&self, at: DateTime<Utc>) -> Result<Plan, HostError> {
         let (mut plan, zones) = self.archive_steps(at).await?;
         for step in &mut plan.steps {
-            step.rows = Some(self.store().count_due(step, &zones, at).await?);
+            step.rows = Some(self.store().archive_due_count(&Scope::all_tenants(), step, &zones, at).await?);
         }
         Ok(plan)
     }
@@ -118,7 +118,7 @@ impl Host {
         }
         let term = self.archive_term().await?;
         let done = self.archive_in_term(&term, Due { at, origin: origin::MANUAL.to_owned() }, progress).await;
-        self.store().resign(&term, self.clock().now()).await?;
+        self.store().role_resign(&term, self.clock().now()).await?;
         done
     }
 
@@ -132,10 +132,10 @@ impl Host {
         loop {
             looks.tick().await;
             let now = self.clock().now();
-            if let Some(term) = self.store().try_lead(ROLE, &name, now, ttl).await? {
+            if let Some(term) = self.store().role_take(ROLE, &name, now, ttl).await? {
                 return Ok(term);
             }
-            let Some(leader) = self.store().leader(ROLE).await? else { continue };
+            let Some(leader) = self.store().role_get(ROLE).await? else { continue };
             // Whoever renews the role lives.
             if leader.expires_at > until || now > until {
                 return Err(ArchiveError::Busy { holder: leader.holder }.into());
@@ -162,18 +162,18 @@ impl Host {
                 run.message = Some(error.to_string());
             }
         }
-        self.store().save_archive_run(&run).await?;
+        self.store().archive_run_save(&run).await?;
         done.map(|()| run)
     }
 
     /// Writes down that a run begins, and what became of one that was cut off.
     async fn begin_archive_run(&self, due: Due) -> Result<ArchiveRun, HostError> {
         let now = self.clock().now();
-        for mut before in self.store().list_archive_runs(10).await? {
+        for mut before in self.store().archive_runs_list(10).await? {
             if before.state == "running" {
                 "failed".clone_into(&mut before.state);
                 before.message = Some("it was cut off; the next run did the rest".to_owned());
-                self.store().save_archive_run(&before).await?;
+                self.store().archive_run_save(&before).await?;
             }
         }
         let run = ArchiveRun {
@@ -186,7 +186,7 @@ impl Host {
             counts: BTreeMap::new(),
             message: None,
         };
-        self.store().save_archive_run(&run).await?;
+        self.store().archive_run_save(&run).await?;
         Ok(run)
     }
 
@@ -201,7 +201,7 @@ impl Host {
         let (mut held_until, holder) = (term.expires_at, term.holder.as_str());
         let at = run.as_of;
         let ahead = (0..=MONTHS_AHEAD).filter_map(|months| at.date_naive().checked_add_months(Months::new(months)));
-        store.ensure_months(ahead).await?;
+        store.months_ensure(ahead).await?;
         let (mut plan, zones) = self.archive_steps(at).await?;
         if run.origin == origin::TERMS {
             plan.steps.retain(|step| step.daily);
@@ -220,24 +220,31 @@ impl Host {
                 progress(&ArchiveProgress { step, number: index + 1, of, rows });
             };
             tell(0);
-            for month in store.whole_months(step).await? {
+            for month in store.archive_months_list(step).await? {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                tell(again(|| store.put_away_month(step, month)).await?.unwrap_or(0));
+                tell(
+                    again(|| async { store.archive_month_put_away(&Scope::all_tenants(), step, month).await })
+                        .await?
+                        .unwrap_or(0),
+                );
             }
             if step.action == Action::Archive {
-                store.prepare_archive(step).await?;
+                store.archive_prepare(step).await?;
             }
             let mut place = Some(ArchivePlace::default());
             while let Some(from) = place {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                let taken = again(|| store.put_away(step, &zones, &from, limit, at)).await?;
+                let taken = again(|| async {
+                    store.archive_due_put_away(&Scope::all_tenants(), step, &zones, &from, limit, at).await
+                })
+                .await?;
                 tell(taken.rows);
                 place = taken.next;
             }
         }
         if let Some(old) = at.date_naive().checked_sub_months(Months::new(EMPTY_MONTHS_KEPT)) {
             for table in [Table::Metrics, Table::MetricsArchive, Table::Growth, Table::Documents] {
-                store.drop_empty_months(table, old).await?;
+                store.months_drop_empty(table, old).await?;
             }
         }
         Ok(())
@@ -249,7 +256,7 @@ impl Host {
         if now + ttl * 2 / 3 < *held_until {
             return Ok(());
         }
-        match self.store().try_lead(ROLE, holder, now, ttl).await? {
+        match self.store().role_take(ROLE, holder, now, ttl).await? {
             Some(term) => {
                 *held_until = term.expires_at;
                 Ok(())
@@ -260,8 +267,8 @@ impl Host {
 
     /// The plan without counts, and the artists' time zones.
     async fn archive_steps(&self, at: DateTime<Utc>) -> Result<(Plan, Vec<String>), HostError> {
-        let zones = self.store().artist_zones().await?;
-        let policies = policies(&self.store().list_releases().await?);
+        let zones = self.store().artist_zones_list(&Scope::all_tenants()).await?;
+        let policies = policies(&self.store().releases_list().await?);
         Ok((plan(&rules(&self.config().archive, &policies), &zones, at), zones))
     }
 }
@@ -306,7 +313,7 @@ async fn look(context: &ServiceContext, host: &Host) -> Result<(), HostError> {
         return Ok(());
     }
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let Some(term) = host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await? else { return Ok(()) };
+    let Some(term) = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await? else { return Ok(()) };
     // Another host may have done it just before the role was free.
     let done = match due(host, &timetable).await {
         Ok(Some(due)) => host.archive_in_term(&term, due, &|_| {}).await.map(|run| {
@@ -315,7 +322,7 @@ async fn look(context: &ServiceContext, host: &Host) -> Result<(), HostError> {
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    host.store().resign(&term, host.clock().now()).await?;
+    host.store().role_resign(&term, host.clock().now()).await?;
     done
 }
 
@@ -323,7 +330,7 @@ async fn look(context: &ServiceContext, host: &Host) -> Result<(), HostError> {
 /// is counted from.
 async fn due(host: &Host, timetable: &Timetable) -> Result<Option<Due>, HostError> {
     let now = host.clock().now();
-    let runs = host.store().list_archive_runs(RUNS_LOOKED_AT).await?;
+    let runs = host.store().archive_runs_list(RUNS_LOOKED_AT).await?;
     if let Some(cut_off) = runs.iter().find(|run| run.state == "running") {
         return Ok(Some(Due { at: cut_off.as_of.min(now), origin: cut_off.origin.clone() }));
     }
@@ -344,7 +351,7 @@ async fn due(host: &Host, timetable: &Timetable) -> Result<Option<Due>, HostErro
             counts: BTreeMap::new(),
             message: None,
         };
-        host.store().save_archive_run(&start).await?;
+        host.store().archive_run_save(&start).await?;
         return Ok(None);
     };
     let due = |origin: &str| Some(Due { at: now, origin: origin.to_owned() });

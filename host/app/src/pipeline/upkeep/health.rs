@@ -19,7 +19,7 @@ use backline_model::health::{Alert, AlertName, CredentialFigures, Figures, Healt
 use backline_model::manifest::Budget;
 use backline_model::{Event, Platform};
 use backline_rules::health::{self, Crossing};
-use backline_store::{HealthWindow, SealedCredential, Term};
+use backline_store::{HealthWindow, Scope, SealedCredential, Term};
 
 /// The role of the host that looks.
 pub(crate) const ROLE: &str = "health";
@@ -38,7 +38,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext) {
         let every = Duration::from_secs(host.config().health.every_s);
         // Held until the next look but one, so that one that comes late loses nothing.
         let ttl = every * 2 + Duration::from_millis(host.config().service.leader_ttl_ms);
-        let rest = match host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await {
+        let rest = match host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await {
             Ok(held) => {
                 term = held;
                 match look(&host, term.is_some()).await {
@@ -59,7 +59,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext) {
     let host = context.host();
     host.telemetry().health(None);
     if let Some(term) = term
-        && let Err(error) = host.store().resign(&term, host.clock().now()).await
+        && let Err(error) = host.store().role_resign(&term, host.clock().now()).await
     {
         tracing::warn!(%error, "the role of the host that looks at health could not be given up");
     }
@@ -84,10 +84,10 @@ impl Host {
     pub async fn health(&self, window: Option<TimeDelta>) -> Result<HealthReport, HostError> {
         let now = self.clock().now();
         let window = self.health_window(window, now);
-        let figures = self.store().health_figures(&window).await?;
+        let figures = self.store().health_figures_get(&Scope::all_tenants(), &window).await?;
         let suspects = self.suspects(&figures, now).await?;
         let mut report = self.judged(&figures, &suspects, &window);
-        report.alerts = self.store().alerts().await?;
+        report.alerts = self.store().alerts_list().await?;
         report.alerts.retain(|alert| alert.firing);
         Ok(report)
     }
@@ -97,7 +97,7 @@ impl Host {
     /// # Errors
     /// When the database fails.
     pub async fn alerts(&self) -> Result<Vec<Alert>, HostError> {
-        Ok(self.store().alerts().await?)
+        Ok(self.store().alerts_list().await?)
     }
 
     /// Looks at every figure that an alert watches, over the configured window; writes down what crossed its bound, each with its event.
@@ -108,10 +108,10 @@ impl Host {
     pub async fn watch_health(&self) -> Result<HealthReport, HostError> {
         let now = self.clock().now();
         let window = self.health_window(None, now);
-        let figures = self.store().health_figures(&window).await?;
+        let figures = self.store().health_figures_get(&Scope::all_tenants(), &window).await?;
         let mut report = self.judged(&figures, &Suspects::default(), &window);
         let config = &self.config().health;
-        let known = self.store().alerts().await?;
+        let known = self.store().alerts_list().await?;
         let known: HashMap<(AlertName, Option<Platform>), Alert> =
             known.into_iter().map(|alert| ((alert.name, alert.platform.clone()), alert)).collect();
         let mut changes = Vec::new();
@@ -127,7 +127,7 @@ impl Host {
             let event = step.crossing.map(|crossing| event_of(&step.alert, crossing, now));
             changes.push((step.alert, before.map_or(0, |alert| alert.crossings), event));
         }
-        self.store().save_alerts(&changes).await?;
+        self.store().alerts_save(&changes).await?;
         for (alert, _, event) in &changes {
             if event.is_some() {
                 tracing::warn!(
@@ -140,7 +140,7 @@ impl Host {
                 );
             }
         }
-        report.alerts = self.store().alerts().await?;
+        report.alerts = self.store().alerts_list().await?;
         Ok(report)
     }
 
@@ -160,17 +160,17 @@ impl Host {
     /// What recommendations can name.
     async fn suspects(&self, figures: &Figures, now: DateTime<Utc>) -> Result<Suspects, HostError> {
         let store = self.store();
-        let mut credentials = store.dead_credentials().await?;
+        let mut credentials = store.dead_credentials_list().await?;
         credentials.extend(self.expiring_soon(now).await?);
-        let schedules = store.list_schedules().await?.iter().filter(|schedule| schedule.spec.enabled).count() as u64;
+        let schedules = store.schedules_list().await?.iter().filter(|schedule| schedule.spec.enabled).count() as u64;
         let mut releases = Vec::new();
-        let swaps = store.swaps(None, SWAPS_MAX).await?;
-        for release in store.list_releases().await?.into_iter().filter(|release| release.active) {
+        let swaps = store.swaps_list(None, SWAPS_MAX).await?;
+        for release in store.releases_list().await?.into_iter().filter(|release| release.active) {
             let swap = swaps.iter().find(|swap| swap.platform == *release.platform());
             let Some(swap) = swap.filter(|swap| swap.release == Some(release.digest)) else { continue };
-            let since = store.release_tally(release.digest, swap.at, None).await?;
+            let since = store.release_tally_get(release.digest, swap.at, None).await?;
             let before = match swap.before {
-                Some(before) => Some(store.release_tally(before, swap.at - RECORD, Some(swap.at)).await?),
+                Some(before) => Some(store.release_tally_get(before, swap.at - RECORD, Some(swap.at)).await?),
                 None => None,
             };
             let until = figures.platforms.get(release.platform()).and_then(|counted| counted.deferred_until);
@@ -185,7 +185,10 @@ impl Host {
                 before,
             });
         }
-        let (reconnect, webhooks) = (store.accounts_to_reconnect().await?, store.webhooks_behind().await?);
+        let (reconnect, webhooks) = (
+            store.accounts_to_reconnect_list(&Scope::all_tenants()).await?,
+            store.webhooks_behind_list(&Scope::all_tenants()).await?,
+        );
         Ok(Suspects { reconnect, credentials, releases, schedules, webhooks })
     }
 

@@ -19,7 +19,7 @@ use crate::pipeline::{Host, HostError};
 use backline_gateway::WebhookRequest;
 use backline_model::{DeliveryState, Event, Platform, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery::{self, Answer, Attempt, LEASE, Next, PlatformFacts, Prepared};
-use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, StoreError, Term};
+use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, Scope, StoreError, Term};
 
 /// The role of the host that looks through new events.
 const ROLE: &str = "deliveries";
@@ -128,7 +128,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext) {
     while office.sends.join_next().await.is_some() {}
     let host = context.host();
     if let Some(term) = office.term
-        && let Err(error) = host.store().resign(&term, host.clock().now()).await
+        && let Err(error) = host.store().role_resign(&term, host.clock().now()).await
     {
         tracing::warn!(%error, "the role of looking through events could not be given up; another host takes it when its time is over");
     }
@@ -148,12 +148,12 @@ fn ended(office: &mut Dispatcher, done: Result<(Id, ()), tokio::task::JoinError>
 /// Looks through new events and at what is due; answers how long until the next look unless something happens before.
 async fn look(context: &ServiceContext, host: &Host, office: &mut Dispatcher) -> Result<Duration, HostError> {
     let poll = Duration::from_millis(host.config().service.poll_ms);
-    let webhooks = host.store().list_webhooks().await?;
+    let webhooks = host.store().webhooks_list(&Scope::all_tenants()).await?;
     let on: Vec<(Webhook, EventCursor)> = webhooks.into_iter().filter(|(webhook, _)| webhook.enabled).collect();
     let mut more = false;
     if !on.is_empty() {
         let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-        office.term = host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await?;
+        office.term = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await?;
         if office.term.is_some() {
             more = host.note_deliveries(&on).await?.1;
         }
@@ -167,7 +167,7 @@ async fn look(context: &ServiceContext, host: &Host, office: &mut Dispatcher) ->
         return Ok(LOOK_EVERY);
     }
     let now = host.clock().now();
-    let next = host.store().next_delivery_after(now).await?;
+    let next = host.store().next_delivery_get(&Scope::all_tenants(), now).await?;
     let until_next = next.and_then(|next| (next - now).to_std().ok());
     Ok(until_next.map_or(poll, |until| until.clamp(LOOK_EVERY, poll.max(LOOK_EVERY))))
 }
@@ -192,7 +192,10 @@ async fn send_due(context: &ServiceContext, host: &Host, office: &mut Dispatcher
             continue;
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
-        let leases = host.store().lease_deliveries(webhook.id, &context.name, host.clock().now(), LEASE, limit).await?;
+        let leases = host
+            .store()
+            .deliveries_lease(&Scope::all_tenants(), webhook.id, &context.name, host.clock().now(), LEASE, limit)
+            .await?;
         if leases.len() < room {
             office.hungry.remove(&webhook.id);
         }
@@ -217,7 +220,7 @@ impl Host {
     pub async fn deliver_due(&self) -> Result<DeliveryReport, HostError> {
         let mut report = DeliveryReport::default();
         let on = loop {
-            let mut on = self.store().list_webhooks().await?;
+            let mut on = self.store().webhooks_list(&Scope::all_tenants()).await?;
             on.retain(|(webhook, _)| webhook.enabled);
             let (noted, more) = self.note_deliveries(&on).await?;
             report.noted += noted;
@@ -242,7 +245,10 @@ impl Host {
         loop {
             // What fails from now on is not due in this round, however long the round lasts; leases begin when they are taken.
             let held_until = self.clock().now() + LEASE;
-            let leases = self.store().lease_due_deliveries(webhook.id, self.name(), now, held_until, room).await?;
+            let leases = self
+                .store()
+                .deliveries_lease_until(&Scope::all_tenants(), webhook.id, self.name(), now, held_until, room)
+                .await?;
             if leases.is_empty() {
                 return Ok(all);
             }
@@ -273,12 +279,15 @@ impl Host {
     ) -> Result<(u64, bool), HostError> {
         let (store, mut noted) = (self.store(), 0);
         // Events may be being written for long.
-        let heads = again(|| store.event_heads_after(from, PAGE)).await?;
+        let heads = again(|| async { store.event_heads_list(&Scope::all_tenants(), from, PAGE).await }).await?;
         let Some(until) = heads.last().map(|head| head.cursor) else { return Ok((0, false)) };
         for (webhook, seen) in webhooks.iter().filter(|(_, seen)| *seen == from) {
             let new: Vec<NewDelivery> = heads.iter().filter_map(|head| wanted(webhook, head)).collect();
             // None where another host has done it.
-            noted += store.fan_out(webhook.id, *seen, until, &new, self.clock().now()).await?.unwrap_or(0);
+            noted += store
+                .deliveries_fan_out(&Scope::all_tenants(), webhook.id, *seen, until, &new, self.clock().now())
+                .await?
+                .unwrap_or(0);
         }
         Ok((noted, heads.len() >= PAGE as usize))
     }
@@ -323,13 +332,13 @@ impl Host {
             }
             Next::Again { at, problem } => {
                 tracing::info!(webhook = name, %event, problem, %at, "a delivery failed and is tried again");
-                let is_ours = self.store().retry_delivery(lease, at, status, &problem).await?;
+                let is_ours = self.store().delivery_retry(lease, at, status, &problem).await?;
                 Ok(if is_ours { DeliveryOutcome::Again } else { DeliveryOutcome::Lost })
             }
             Next::Gone { problem } => {
                 tracing::warn!(webhook = name, %event, problem, "the webhook is switched off; `backline webhooks enable {name}` switches it on");
-                self.store().set_webhook_enabled(webhook, false, Some(&problem), now).await?;
-                let is_ours = self.store().retry_delivery(lease, now, status, &problem).await?;
+                self.store().webhook_set_enabled(&Scope::all_tenants(), webhook, false, Some(&problem), now).await?;
+                let is_ours = self.store().delivery_retry(lease, now, status, &problem).await?;
                 Ok(if is_ours { DeliveryOutcome::Again } else { DeliveryOutcome::Lost })
             }
         }
@@ -341,7 +350,7 @@ impl Host {
         finish: &Finish,
         went: DeliveryOutcome,
     ) -> Result<DeliveryOutcome, StoreError> {
-        let is_ours = self.store().finish_delivery(lease, finish, self.clock().now()).await?;
+        let is_ours = self.store().delivery_finish(lease, finish, self.clock().now()).await?;
         Ok(if is_ours { went } else { DeliveryOutcome::Lost })
     }
 
@@ -367,7 +376,7 @@ impl Host {
         let Some(platform) = delivery::platform_of(event).and_then(|name| Platform::new(name).ok()) else {
             return Ok(None);
         };
-        let release = self.store().active_release(&platform).await?;
+        let release = self.store().active_release_get(&platform).await?;
         Ok(Some(match release {
             Some(release) => PlatformFacts {
                 title: release.manifest.connector.title.clone(),

@@ -13,7 +13,7 @@ use backline_gateway::secrets::{SecretText, WebhookSecret};
 use backline_gateway::{WebhookRequest, WebhookRequestError};
 use backline_model::{ArtistId, Tenant, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery;
-use backline_store::{DeliveryFilter, NewDelivery, StoreError};
+use backline_store::{DeliveryFilter, NewDelivery, Scope, StoreError};
 
 /// Longest name of a webhook, in characters.
 const NAME_CHARACTERS_MAX: usize = 64;
@@ -129,7 +129,8 @@ impl Host {
         };
         let sealed = secret.seal(self.keyring()?, id);
         // It waits for events that are being written, but never for long.
-        again(|| self.store().add_webhook(&webhook, sealed.clone(), from_start)).await?;
+        again(|| async { self.store().webhook_add(&Scope::all_tenants(), &webhook, sealed.clone(), from_start).await })
+            .await?;
         Ok((webhook, secret.text()))
     }
 
@@ -138,7 +139,7 @@ impl Host {
     /// # Errors
     /// When there is no such webhook, or no answer.
     pub async fn test_webhook(&self, name: &str) -> Result<TestAnswer, HostError> {
-        let webhook = self.store().webhook_named(name).await?;
+        let webhook = self.store().webhook_get(&Scope::all_tenants(), name).await?;
         let url = delivery::target(webhook.kind, &webhook.url);
         self.gateway().check_webhook(&url).await.map_err(WebhookError::Request)?;
         let id = Uuid::now_v7();
@@ -161,11 +162,11 @@ impl Host {
         if keep_old > KEEP_OLD_MAX || keep_old < TimeDelta::zero() {
             return Err(WebhookError::KeepOld.into());
         }
-        let (webhook, now) = (self.store().webhook_named(name).await?, self.clock().now());
+        let (webhook, now) = (self.store().webhook_get(&Scope::all_tenants(), name).await?, self.clock().now());
         let secret = WebhookSecret::generate();
         let until = (keep_old > TimeDelta::zero()).then(|| now + keep_old);
         let sealed = secret.seal(self.keyring()?, webhook.id);
-        self.store().replace_webhook_secret(&webhook, sealed, until, now).await?;
+        self.store().webhook_replace_secret(&Scope::all_tenants(), &webhook, sealed, until, now).await?;
         Ok(secret.text())
     }
 
@@ -174,8 +175,8 @@ impl Host {
     /// # Errors
     /// When there is no such webhook.
     pub async fn switch_webhook(&self, name: &str, on: bool) -> Result<(), HostError> {
-        let webhook = self.store().webhook_named(name).await?;
-        Ok(self.store().set_webhook_enabled(&webhook, on, None, self.clock().now()).await?)
+        let webhook = self.store().webhook_get(&Scope::all_tenants(), name).await?;
+        Ok(self.store().webhook_set_enabled(&Scope::all_tenants(), &webhook, on, None, self.clock().now()).await?)
     }
 
     /// Lets deliveries begin anew, with all their attempts. Answers how many.
@@ -183,21 +184,21 @@ impl Host {
     /// # Errors
     /// When there is no such webhook or event.
     pub async fn resend(&self, name: &str, what: Resend) -> Result<u64, HostError> {
-        let (webhook, now) = (self.store().webhook_named(name).await?, self.clock().now());
+        let (webhook, now) = (self.store().webhook_get(&Scope::all_tenants(), name).await?, self.clock().now());
         let since = match what {
             Resend::Parked => None,
             Resend::Since(time) => Some(time),
             Resend::Event(id) => return self.resend_event(&webhook, id, now).await.map(|()| 1),
         };
-        Ok(self.store().resend_deliveries(&webhook, since, now).await?)
+        Ok(self.store().deliveries_resend(&Scope::all_tenants(), &webhook, since, now).await?)
     }
 
     /// An event that the webhook was never told of is taken too, as long as it is of its tenant.
     async fn resend_event(&self, webhook: &Webhook, id: Uuid, now: DateTime<Utc>) -> Result<(), HostError> {
-        let (cursor, event) = self.store().event(id).await?;
+        let (cursor, event) = self.store().event_get(&Scope::all_tenants(), id).await?;
         let known =
             DeliveryFilter { webhook: Some(webhook.id), event: Some(id), limit: 1, ..DeliveryFilter::default() };
-        if self.store().list_deliveries(&known).await?.is_empty() {
+        if self.store().deliveries_list(&Scope::all_tenants(), &known).await?.is_empty() {
             let problem = "the webhook is for another tenant";
             let not_sent = || WebhookError::NotSent { name: webhook.name.clone(), event: id, problem };
             let of_data = || event.data["tenant"].as_str().map(str::to_owned);
@@ -208,12 +209,15 @@ impl Host {
             }
         }
         let line = delivery::line(event.artist_id, delivery::platform_of(&event), &event.kind);
-        Ok(self.store().resend_event(webhook, &NewDelivery { event: cursor, line }, now).await?)
+        Ok(self
+            .store()
+            .delivery_resend(&Scope::all_tenants(), webhook, &NewDelivery { event: cursor, line }, now)
+            .await?)
     }
 
     async fn tenant_of(&self, artist: Option<ArtistId>) -> Result<Option<String>, StoreError> {
         let Some(artist) = artist else { return Ok(None) };
-        Ok(self.store().get_artist(artist).await?.map(|artist| artist.tenant.to_string()))
+        Ok(self.store().artist_get(&Scope::all_tenants(), artist).await?.map(|artist| artist.tenant.to_string()))
     }
 
     /// The headers of a message: its id, the time of this attempt, and a signature by each secret that holds.
@@ -225,7 +229,7 @@ impl Host {
     ) -> Result<Vec<(&'static str, String)>, HostError> {
         let keyring = self.keyring()?;
         let gone = || StoreError::NotFound { what: "webhook", id: webhook.to_string() };
-        let sealed = self.store().webhook_secrets(webhook).await?.ok_or_else(gone)?;
+        let sealed = self.store().webhook_secrets_get(&Scope::all_tenants(), webhook).await?.ok_or_else(gone)?;
         let now = self.clock().now();
         let (id, timestamp) = (id.to_string(), now.timestamp());
         let mut signatures = vec![WebhookSecret::open(keyring, &sealed.secret, webhook)?.sign(&id, timestamp, body)];
