@@ -9,12 +9,13 @@ use backline_model::{
 };
 use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
 use backline_store::{
-    AccountFilter, AccountResult, BatchResult, CredentialFilter, MetricsFilter, NamedOutcome, QuarantineFilter, Store,
-    StoredAccount,
+    AccountFilter, AccountResult, BatchResult, CredentialFilter, MetricsFilter, NamedOutcome, QuarantineFilter, Scope,
+    Store, StoredAccount,
 };
 use chrono::{NaiveDate, TimeDelta, TimeZone as _, Utc};
 use serde_json::Value as Json;
 
+use crate::store::fixtures::add_batches;
 use crate::support::components;
 use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
@@ -89,7 +90,7 @@ async fn three_days_of_five_platforms_are_stored_as_they_are() {
             since: Some(date(20)),
             ..MetricsFilter::default()
         };
-        let growth = stage.host.store().growth(&filter).await.expect("growth is read");
+        let growth = stage.host.store().growth_list(&Scope::all_tenants(), &filter).await.expect("growth is read");
         let followers = &growth[0].changes["followers"];
         let (before, after) =
             (world.followers(Sim::Instagram, 0, date(19)), world.followers(Sim::Instagram, 0, date(20)));
@@ -152,7 +153,10 @@ async fn a_withheld_value_is_kept_until_an_operator_releases_it() {
         assert!(row.quality_score < 1.0);
 
         let store = stage.host.store();
-        let held = store.quarantine_list(&QuarantineFilter::default()).await.expect("quarantine is read");
+        let held = store
+            .quarantine_list(&Scope::all_tenants(), &QuarantineFilter::default())
+            .await
+            .expect("quarantine is read");
         let held = held.iter().find(|held| held.account_id == row.account_id).expect("the value is kept").clone();
         assert_eq!(
             (held.metric.as_str(), held.document_id, held.release),
@@ -179,7 +183,12 @@ async fn a_spent_quota_defers_to_midnight_pacific_and_fails_no_account() {
         assert!(counts.deferred > 0, "{counts:?}");
         assert_eq!(counts.collected + counts.deferred, 100);
         assert!(stage.simulator.counts().units("youtube") <= 30);
-        let outcomes = stage.host.store().run_outcomes(report.run.id, None, 10_000).await.expect("outcomes");
+        let outcomes = stage
+            .host
+            .store()
+            .run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 10_000)
+            .await
+            .expect("outcomes");
         let midnight_pacific = Utc.with_ymd_and_hms(2026, 11, 19, 8, 0, 0).single().expect("a time");
         for outcome in outcomes {
             if let Outcome::Deferred { until, .. } = outcome.outcome {
@@ -197,7 +206,12 @@ async fn a_failing_account_does_not_affect_others() {
         let report = stage.run(date(18)).await;
         assert_eq!(report.run.status, RunStatus::PartialFailure);
         let world = stage.simulator.world();
-        let outcomes = stage.host.store().run_outcomes(report.run.id, None, 10_000).await.expect("outcomes");
+        let outcomes = stage
+            .host
+            .store()
+            .run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 10_000)
+            .await
+            .expect("outcomes");
         let class_of = |sim: Sim, wanted: Trait| {
             let index = (0..25).find(|index| world.trait_of(*index) == Some(wanted)).expect("each trait occurs");
             let artist = ArtistId(world.artist(index).id);
@@ -267,7 +281,7 @@ async fn late_data_recomputes_the_growth_it_touches() {
                 until: Some(date(day)),
                 ..MetricsFilter::default()
             };
-            stage.host.store().growth(&filter).await.expect("growth").remove(0).changes["followers"][&1]
+            stage.host.store().growth_list(&Scope::all_tenants(), &filter).await.expect("growth").remove(0).changes["followers"][&1]
         };
         for day in [18, 20] {
             stage.set_date(date(day));
@@ -337,7 +351,7 @@ async fn an_artist_who_withdraws_consent_is_excluded() {
             source: "operator".to_owned(),
             recorded_at: stage.host.clock().now(),
         };
-        stage.host.store().record_consents(&[withdrawal]).await.expect("consents are recorded");
+        stage.host.store().consents_record(&Scope::all_tenants(), &[withdrawal]).await.expect("consents are recorded");
         let report = stage.run_some(date(18), &["youtube", "spotify"]).await;
         assert_eq!((report.run.counts.collected, report.run.counts.excluded, report.run.counts.failed), (5, 1, 0));
         assert_eq!(report.run.status, RunStatus::Success, "an exclusion is neither success nor failure");
@@ -384,7 +398,10 @@ async fn no_secret_is_stored_or_shown_in_plain_text() {
         haystack.push_str(&stage.traces().await.to_string());
         let store = stage.host.store();
         haystack.push_str(&format!("{:?}", stage.events().await));
-        haystack.push_str(&format!("{:?}", store.run_outcomes(report.run.id, None, 10_000).await.expect("outcomes")));
+        haystack.push_str(&format!(
+            "{:?}",
+            store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 10_000).await.expect("outcomes")
+        ));
         haystack.push_str(&format!("{:?}", stage.host.config()));
         for canary in &canaries {
             assert!(!haystack.contains(canary.as_str()), "a secret is in stored data or output");
@@ -423,8 +440,11 @@ async fn a_disabled_account_is_not_collected() {
         let stage = Stage::set(url, small(2), |_| {}).await;
         let store = stage.host.store();
         let filter = AccountFilter { platform: Some(platform("spotify")), ..AccountFilter::default() };
-        let account = store.list_accounts(&filter).await.expect("accounts").remove(0);
-        store.set_account_status(account.id, AccountStatus::Disabled, stage.host.clock().now()).await.expect("set");
+        let account = store.accounts_list(&Scope::all_tenants(), &filter).await.expect("accounts").remove(0);
+        store
+            .account_set_status(&Scope::all_tenants(), account.id, AccountStatus::Disabled, stage.host.clock().now())
+            .await
+            .expect("set");
         let plan = stage
             .host
             .planner()
@@ -433,7 +453,10 @@ async fn a_disabled_account_is_not_collected() {
             .expect("a plan");
         assert_eq!((plan.total.accounts, plan.total.batches), (1, 1));
         assert_eq!(plan.platforms[0].excluded.get("account_disabled"), Some(&1));
-        assert!(store.list_runs(10, None).await.expect("runs").is_empty(), "a plan writes nothing");
+        assert!(
+            store.runs_list(&Scope::all_tenants(), 10, None).await.expect("runs").is_empty(),
+            "a plan writes nothing"
+        );
     })
     .await;
 }
@@ -459,7 +482,12 @@ async fn a_batch_that_cannot_be_collected_at_all_ends_its_run_as_failed() {
         assert_eq!((report.run.counts.collected, report.run.counts.failed), (3, 3), "{:?}", report.platforms);
         assert_eq!(report.run.status, RunStatus::PartialFailure);
         assert!(report.run.finished_at.is_some(), "no batch is left open");
-        let outcomes = stage.host.store().run_outcomes(report.run.id, None, 100).await.expect("outcomes");
+        let outcomes = stage
+            .host
+            .store()
+            .run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 100)
+            .await
+            .expect("outcomes");
         let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.platform == platform("youtube")).collect();
         assert_eq!(failed.len(), 3);
         for outcome in failed {
@@ -487,13 +515,14 @@ async fn a_missing_client_of_the_operator_makes_no_artist_reconnect() {
         let stage = Stage::set(url, small(3), |_| {}).await;
         let store = stage.host.store();
         let filter = CredentialFilter { platform: Some(platform("tiktok")), ..CredentialFilter::default() };
-        let credentials = store.list_credentials(&filter).await.expect("credentials are listed");
+        let credentials = store.credentials_list(&Scope::all_tenants(), &filter).await.expect("credentials are listed");
         let client = credentials.iter().find(|credential| credential.account_id.is_none()).expect("the client");
-        assert!(store.remove_credential(client.id).await.expect("it is removed"));
+        assert!(store.credential_remove(&Scope::all_tenants(), client.id).await.expect("it is removed"));
 
         let report = stage.run_some(date(18), &["tiktok"]).await;
         assert_eq!(report.run.status, RunStatus::Failed);
-        let outcomes = store.run_outcomes(report.run.id, None, 100).await.expect("outcomes");
+        let outcomes =
+            store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 100).await.expect("outcomes");
         assert_eq!(outcomes.len(), 3);
         for outcome in outcomes {
             let Outcome::Failed { class: FailureClass::Misconfigured, message } = &outcome.outcome else {
@@ -502,7 +531,10 @@ async fn a_missing_client_of_the_operator_makes_no_artist_reconnect() {
             assert!(message.contains(&client.slot) && message.contains("credentials set"), "{message}");
         }
         let accounts = store
-            .list_accounts(&AccountFilter { platform: Some(platform("tiktok")), ..AccountFilter::default() })
+            .accounts_list(
+                &Scope::all_tenants(),
+                &AccountFilter { platform: Some(platform("tiktok")), ..AccountFilter::default() },
+            )
             .await
             .expect("accounts");
         assert!(accounts.iter().all(|account| account.status == AccountStatus::Active));
@@ -533,9 +565,12 @@ async fn a_released_value_replaces_an_older_value_but_no_newer_one() {
                 accounts: vec![BatchAccount { account_id: row.account_id, metric_date: row.metric_date }],
                 attempts: 0,
             };
-            store.add_batches(&[batch], now).await.expect("a batch is added");
+            add_batches(store, &[batch], now).await;
             let ttl = std::time::Duration::from_secs(60);
-            let lease = store.lease_batch(Some(report.run.id), None, "test", now, ttl).await.expect("leased");
+            let lease = store
+                .batch_lease(&Scope::all_tenants(), Some(report.run.id), None, "test", now, ttl)
+                .await
+                .expect("leased");
             let held = Quarantined {
                 id: uuid::Uuid::now_v7(),
                 account_id: row.account_id,
@@ -569,7 +604,7 @@ async fn a_released_value_replaces_an_older_value_but_no_newer_one() {
                 events: Vec::new(),
             };
             let result = BatchResult { accounts: vec![result], ..BatchResult::default() };
-            store.complete_batch(&lease.expect("it is free"), result, now).await.expect("it is stored");
+            store.batch_complete(&lease.expect("it is free"), result, now).await.expect("it is stored");
             stage.host.quarantine().release(held.id).await.expect("it is released");
             let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
             assert_eq!(integer(&row, "total_views"), Some(expected), "accepted before: {accepted}; {hours} h");

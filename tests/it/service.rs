@@ -18,6 +18,7 @@ mod tokens;
 mod traces;
 mod working;
 
+use backline_store::Scope;
 use std::time::Duration;
 
 use backline::pipeline::service::Service;
@@ -35,7 +36,7 @@ async fn serve(host: backline::pipeline::Host) -> Service {
 /// The only run, once no batch of it is planned or leased.
 async fn settled(stage: &Stage, within: Duration) -> Run {
     until(within, "a run that has come to rest", async || {
-        let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
+        let runs = stage.host.store().runs_list(&Scope::all_tenants(), 10, None).await.expect("runs are read");
         assert!(runs.len() <= 1, "{runs:?}");
         runs.into_iter().next().filter(|run| run.status != RunStatus::Running)
     })

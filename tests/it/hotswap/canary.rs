@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backline_model::{AccountId, ReleaseState, RunStatus, SwapCause};
 use backline_rules::plan::is_canarys;
-use backline_store::Store;
+use backline_store::{Scope, Store};
 use chrono::{Days, TimeDelta};
 
 use super::guest::{active, date, every_tenth, install, request, rolled_back, rows, stage, state_of};
@@ -56,8 +56,8 @@ async fn the_same_accounts_every_day_then_all_of_them() {
         let judged = stage.host.releases().judge().await.expect("judged");
         assert_eq!(judged.promoted, [next.digest]);
         assert_eq!(active(&store).await.digest, next.digest);
-        assert!(store.canaries().await.expect("canaries are read").is_empty());
-        let swaps = store.swaps(Some(&platform("guest")), 1).await.expect("swaps are read");
+        assert!(store.canaries_list().await.expect("canaries are read").is_empty());
+        let swaps = store.swaps_list(Some(&platform("guest")), 1).await.expect("swaps are read");
         assert_eq!((swaps[0].cause, swaps[0].before), (SwapCause::Promoted, Some(good)));
     })
     .await;
@@ -76,7 +76,7 @@ async fn a_worse_canary_ends_and_its_accounts_are_collected_by_the_active_releas
         let share = collected_with(&stage, date(), worse).await;
         assert!(!share.is_empty() && share.iter().all(|account| is_canarys(*account, 5_000)));
         assert_eq!(active(&store).await.digest, good);
-        assert!(store.canaries().await.expect("canaries are read").is_empty());
+        assert!(store.canaries_list().await.expect("canaries are read").is_empty());
         assert_eq!(state_of(&store, worse).await.0, ReleaseState::Withdrawn);
         let events = rolled_back(&stage).await;
         assert_eq!((events.len(), &events[0].data["canary"]), (1, &serde_json::json!(true)));
@@ -105,7 +105,13 @@ async fn a_stopped_canary_collects_nothing_and_an_invalid_canary_is_refused() {
         assert_eq!(report.run.counts.collected, ACCOUNTS as u64);
         let service = backline::pipeline::service::Service::start(stage.host.clone()).await.expect("it starts");
         crate::support::fleet::until(Duration::from_secs(120), "the planned run is done", async || {
-            let run = stage.host.store().get_run(run.id).await.expect("runs are read").expect("it exists");
+            let run = stage
+                .host
+                .store()
+                .run_get(&Scope::all_tenants(), run.id)
+                .await
+                .expect("runs are read")
+                .expect("it exists");
             (run.status == RunStatus::Success).then_some(())
         })
         .await;

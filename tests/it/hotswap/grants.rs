@@ -11,7 +11,7 @@ use backline::pipeline::service::Service;
 use backline::pipeline::{Approve, Ended, Host, InstallOptions, Revoke, RevokeError};
 use backline_model::{BatchState, Difference, Digest, Grant, ReleaseState, RunId, RunStatus, Tenant};
 use backline_simulator::SimulatorConfig;
-use backline_store::{BatchFilter, BatchView, Store};
+use backline_store::{BatchFilter, BatchView, Scope, Store};
 use chrono::{Days, NaiveDate};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tokio::sync::Semaphore;
@@ -58,11 +58,11 @@ fn unattended() -> InstallOptions {
 
 /// The table of releases.
 async fn releases(host: &Host) -> String {
-    format!("{:?}", host.store().list_releases().await.expect("releases are read"))
+    format!("{:?}", host.store().releases_list().await.expect("releases are read"))
 }
 
 async fn active(host: &Host, name: &str) -> Option<String> {
-    let release = host.store().active_release(&platform(name)).await.expect("releases are read");
+    let release = host.store().active_release_get(&platform(name)).await.expect("releases are read");
     release.map(|release| release.manifest.connector.version.to_string())
 }
 
@@ -82,7 +82,7 @@ async fn planned(host: &Host) -> backline_model::RunId {
 
 async fn batches(store: &Store, run: RunId, state: BatchState) -> Vec<BatchView> {
     let filter = BatchFilter { run: Some(run), state: Some(state), ..BatchFilter::default() };
-    store.list_batches(&filter).await.expect("batches are read")
+    store.batches_list(&Scope::all_tenants(), &filter).await.expect("batches are read")
 }
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
@@ -140,7 +140,7 @@ async fn an_update_that_adds_a_host_waits_shows_only_that_host_and_is_activated_
 
 async fn finished(store: &Store, run: backline_model::RunId) {
     let run = until(PATIENCE, "the run is finished", async || {
-        let run = store.get_run(run).await.expect("runs are read").expect("the run exists");
+        let run = store.run_get(&Scope::all_tenants(), run).await.expect("runs are read").expect("the run exists");
         run.finished_at.is_some().then_some(run)
     })
     .await;
@@ -252,7 +252,7 @@ async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
             assert_eq!(states().await, (1, 0, 2), "a batch was leased without a grant");
         }
         assert_eq!(server.asked().len(), asked, "a request was sent without a grant");
-        let revoked = store.list_releases().await.expect("releases are read").remove(0);
+        let revoked = store.releases_list().await.expect("releases are read").remove(0);
         assert_eq!((revoked.state, revoked.active, revoked.wanted), (ReleaseState::Revoked, false, true));
         let (ended, _) =
             install(&stage.host, &plugin("youtube"), &InstallOptions { approve: Approve::All, ..unattended() }).await;
@@ -453,7 +453,7 @@ async fn a_grant_of_an_earlier_version_is_read_and_stays_valid() {
             let mut database = PgConnection::connect(url).await.expect("the database opens");
             database.execute(AssertSqlSafe(early)).await.expect("written");
         }
-        let read = store.get_release(now.digest).await.expect("read").expect("it is there");
+        let read = store.release_get(now.digest).await.expect("read").expect("it is there");
         assert_eq!((&read.grant.slots, read.grant.budgets["units"]), (&now.grant.slots, 55));
         assert!(read.grant.lets_use(&now.manifest.credentials[0]));
         assert_eq!(install(&stage.host, &asking_for_more("1.1.0"), &unattended()).await.1.added.len(), 1);

@@ -10,7 +10,7 @@ use backline_model::{
     Account, AccountId, AccountStatus, ArtistId, Digest, Event, MetricsRow, Release, ReleaseState, Run,
 };
 use backline_simulator::SimulatorConfig;
-use backline_store::{MetricsFilter, Store};
+use backline_store::{MetricsFilter, Scope, Store};
 use chrono::NaiveDate;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,7 @@ pub async fn stage(url: &str, ids: impl Iterator<Item = String>, change: impl Fn
             status: AccountStatus::Active,
         })
         .collect();
-    stage.host.store().save_accounts(&accounts, now).await.expect("accounts are saved");
+    stage.host.store().accounts_save(&Scope::all_tenants(), &accounts, now).await.expect("accounts are saved");
     stage
 }
 
@@ -87,20 +87,20 @@ pub async fn rows(store: &Store, date: NaiveDate) -> BTreeMap<String, MetricsRow
         limit: Some(10_000),
         ..MetricsFilter::default()
     };
-    let rows = store.metrics(&filter).await.expect("metrics are read");
+    let rows = store.metrics_list(&Scope::all_tenants(), &filter).await.expect("metrics are read");
     let ids: Vec<AccountId> = rows.iter().map(|row| row.account_id).collect();
-    let accounts = store.fetch_accounts(&ids).await.expect("accounts are read");
+    let accounts = store.fetch_inputs_of(&Scope::all_tenants(), &ids).await.expect("accounts are read");
     let ids: BTreeMap<AccountId, String> =
         accounts.into_iter().map(|account| (account.id, account.platform_id)).collect();
     rows.into_iter().map(|row| (ids[&row.account_id].clone(), row)).collect()
 }
 
 pub async fn active(store: &Store) -> Release {
-    store.active_release(&platform(PLATFORM)).await.expect("releases are read").expect("one is active")
+    store.active_release_get(&platform(PLATFORM)).await.expect("releases are read").expect("one is active")
 }
 
 pub async fn state_of(store: &Store, release: Digest) -> (ReleaseState, String) {
-    let release = store.get_release(release).await.expect("releases are read").expect("it is there");
+    let release = store.release_get(release).await.expect("releases are read").expect("it is there");
     (release.state, release.state_reason.unwrap_or_default())
 }
 

@@ -81,7 +81,7 @@ async fn what_is_activated_on_one_host_is_live_on_the_other_within_two_seconds()
         for (host, began) in first {
             assert!(began - at < LIVE_WITHIN, "{host} used it after {} ms", (began - at).num_milliseconds());
         }
-        let reports = stage.host.store().load_reports(digest.parse().expect("a digest")).await.expect("reports");
+        let reports = stage.host.store().load_reports_list(digest.parse().expect("a digest")).await.expect("reports");
         let loaded = reports.iter().filter(|report| report.problem.is_none()).count();
         assert_eq!((reports.len(), loaded), (2, 2), "both hosts had loaded it before the activation");
     })
@@ -120,7 +120,7 @@ async fn a_host_that_can_not_load_a_release_keeps_it_from_being_activated_unless
         operator.releases().activate(digest, &options).await.expect("activated anyway");
         assert_eq!(active(&operator).await, Some(digest));
         until(IN_THE_END, "a host that says it is not ready", async || {
-            let hosts = operator.store().list_hosts(operator.clock().now()).await.expect("hosts are read");
+            let hosts = operator.store().hosts_list(operator.clock().now()).await.expect("hosts are read");
             let states: BTreeMap<_, _> = hosts.into_iter().map(|host| (host.name, host.state)).collect();
             (states["two"] == "not_ready" && states["one"] == "ready").then_some(())
         })
@@ -132,5 +132,5 @@ async fn a_host_that_can_not_load_a_release_keeps_it_from_being_activated_unless
 
 async fn active(host: &Host) -> Option<Digest> {
     let platform = crate::support::stage::platform("spotify");
-    host.store().active_release(&platform).await.expect("read").map(|release| release.digest)
+    host.store().active_release_get(&platform).await.expect("read").map(|release| release.digest)
 }

@@ -7,7 +7,7 @@ use backline::pipeline::ActivateOptions;
 use backline::pipeline::service::Service;
 use backline_model::{Digest, ReleaseState, RunStatus, SwapCause};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
-use backline_store::Store;
+use backline_store::{Scope, Store};
 use chrono::{Days, TimeDelta};
 
 use super::guest::{active, date, every_tenth, install, planned, request, rolled_back, rows, stage, state_of};
@@ -27,7 +27,8 @@ async fn on_the_second_day(url: &str, begins: &str) -> (Stage, Digest, Digest) {
     let good = install(&stage, "well_behaved").await;
     let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
     assert_eq!((report.run.status, report.run.counts.collected), (RunStatus::Success, ACCOUNTS as u64));
-    let tally = stage.host.store().release_tally(good, stage.host.clock().now(), None).await.expect("tallies are read");
+    let tally =
+        stage.host.store().release_tally_get(good, stage.host.clock().now(), None).await.expect("tallies are read");
     assert_eq!((tally.accounts, tally.collected, tally.metrics["followers"]), (400, 400, 400));
     stage.set_date(tomorrow());
     let worse = install(&stage, "worse").await;
@@ -57,7 +58,7 @@ async fn expect_complete(stage: &Stage, good: Digest, worse: Digest, begins: &st
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(events[0].data["digest"], worse.to_string());
     assert_eq!(events[0].data["to"], good.to_string());
-    let swaps = store.swaps(Some(&platform("guest")), 10).await.expect("swaps are read");
+    let swaps = store.swaps_list(Some(&platform("guest")), 10).await.expect("swaps are read");
     assert_eq!((swaps[0].cause, swaps[0].release, swaps[0].before), (SwapCause::RolledBack, Some(good), Some(worse)));
 }
 
@@ -68,12 +69,13 @@ async fn a_service_rolls_back_what_traps_on_a_tenth_and_ends_the_run_complete() 
         let run = planned(&stage.host, tomorrow()).await;
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         until(PATIENCE, "the run is complete", async || {
-            let run = store.get_run(run.id).await.expect("runs are read").expect("the run exists");
+            let run =
+                store.run_get(&Scope::all_tenants(), run.id).await.expect("runs are read").expect("the run exists");
             (run.status == RunStatus::Success && run.counts.collected == 400).then_some(())
         })
         .await;
         service.stop().await;
-        let run = store.get_run(run.id).await.expect("runs are read").expect("the run exists");
+        let run = store.run_get(&Scope::all_tenants(), run.id).await.expect("runs are read").expect("the run exists");
         assert_eq!((run.counts.planned, run.counts.failed), (400, 0), "no account is counted twice");
         expect_complete(&stage, good, worse, "trap").await;
     })
@@ -130,7 +132,7 @@ async fn a_failing_platform_does_not_lead_to_a_rollback() {
         ]);
         let report = stage.run_some(tomorrow(), &["spotify"]).await;
         assert_eq!((report.run.counts.collected, report.run.counts.failed), (0, 60), "{report:?}");
-        let active = store.active_release(&platform("spotify")).await.expect("releases are read").expect("active");
+        let active = store.active_release_get(&platform("spotify")).await.expect("releases are read").expect("active");
         assert_eq!((active.digest, active.state), (next, ReleaseState::Granted));
         assert!(rolled_back(&stage).await.is_empty());
     })
@@ -160,7 +162,7 @@ async fn of_two_hosts_that_decide_at_once_one_rolls_back() {
         assert_eq!(active(&store).await.digest, good);
         assert_eq!(rolled_back(&stage).await.len(), 1);
         let batches = backline_store::BatchFilter { run: Some(report.run.id), ..Default::default() };
-        let open = store.list_batches(&batches).await.expect("batches are read");
+        let open = store.batches_list(&Scope::all_tenants(), &batches).await.expect("batches are read");
         assert_eq!(open.iter().map(|batch| batch.accounts).sum::<u64>(), 40, "no account is planned twice");
     })
     .await;
@@ -181,11 +183,16 @@ async fn an_operator_can_roll_back_only_to_an_existing_release() {
         let back = stage.host.releases().roll_back(&guest, "the numbers look wrong").await.expect("rolled back");
         assert_eq!((back.from, back.to, back.accounts), (worse, good, 2));
         assert_eq!(state_of(&store, worse).await, (ReleaseState::Withdrawn, "the numbers look wrong".to_owned()));
-        let run = store.get_run(report.run.id).await.expect("runs are read").expect("the run exists");
+        let run =
+            store.run_get(&Scope::all_tenants(), report.run.id).await.expect("runs are read").expect("the run exists");
         assert_eq!((run.status, run.finished_at), (RunStatus::Running, None), "the run continues");
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         until(PATIENCE, "the rest is collected", async || {
-            let run = store.get_run(report.run.id).await.expect("runs are read").expect("the run exists");
+            let run = store
+                .run_get(&Scope::all_tenants(), report.run.id)
+                .await
+                .expect("runs are read")
+                .expect("the run exists");
             (run.counts.collected == 20 && run.status == RunStatus::Success).then_some(())
         })
         .await;
@@ -205,9 +212,9 @@ async fn a_release_is_watched_for_a_limited_time_and_old_tallies_are_removed() {
         let report = stage.host.run(&request(later), &|_| {}).await.expect("the run ends");
         assert_eq!(report.run.counts.failed, 40);
         assert_eq!(active(&store).await.digest, worse, "it was activated more than two days ago");
-        let removed = store.trim_tallies(activated).await.expect("trimmed");
+        let removed = store.tallies_trim(activated).await.expect("trimmed");
         assert_eq!(removed, 8, "the first day's batches of 50");
-        let kept = store.release_tally(worse, activated, None).await.expect("tallies are read");
+        let kept = store.release_tally_get(worse, activated, None).await.expect("tallies are read");
         assert_eq!(kept.accounts, 400);
     })
     .await;

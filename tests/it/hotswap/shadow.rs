@@ -50,7 +50,7 @@ async fn exactly_the_expected_differences_are_found_and_nothing_is_written() {
         let pool = AnyPool::connect(url).await.expect("connected");
         let before = counts(&pool).await;
 
-        let release = store.get_release(worse).await.expect("releases are read").expect("it is there");
+        let release = store.release_get(worse).await.expect("releases are read").expect("it is there");
         let all = ShadowRequest { documents: 200, fetch: 0 };
         let report = stage.host.conformance().shadow(&release, all, &|_, _| {}).await.expect("compared");
         let stored = &report.stored;
@@ -83,7 +83,7 @@ async fn a_test_shows_which_accounts_a_release_can_reach() {
         let worse = install(&stage, "worse").await;
         let good = install(&stage, "well_behaved").await;
         stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
-        let release = async |digest| store.get_release(digest).await.expect("read").expect("it is there");
+        let release = async |digest| store.release_get(digest).await.expect("read").expect("it is there");
         let report = stage.host.conformance().test(&release(good).await, 20, 10).await.expect("tried");
         assert!(report.passed() && report.documents == 3 && report.checks.len() == 3, "{report:?}");
         let report = stage.host.conformance().test(&release(worse).await, 20, 10).await.expect("tried");

@@ -257,7 +257,7 @@ async fn a_key_signs_only_the_connectors_it_is_trusted_for() {
 /// All releases in the database.
 async fn releases(url: &str) -> String {
     let store = Store::open(url, StoreOptions { connections_max: 2 }).await.expect("the database opens");
-    let releases = store.list_releases().await.expect("releases are read");
+    let releases = store.releases_list().await.expect("releases are read");
     store.close().await;
     format!("{releases:?}")
 }

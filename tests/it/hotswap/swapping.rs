@@ -7,7 +7,7 @@ use backline::pipeline::{ActivateOptions, Host};
 use backline_model::Digest;
 use backline_model::clock::Clock;
 use backline_simulator::SimulatorConfig;
-use backline_store::DatabaseKind;
+use backline_store::{DatabaseKind, Scope};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
@@ -121,7 +121,7 @@ async fn a_hundred_swaps_under_load_fail_lose_duplicate_and_delay_nothing() {
         assert!(open > 0, "there was load until the last swap");
         let began = Instant::now();
         let run = until(IN_THE_END, "the run's end", async || {
-            let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
+            let runs = stage.host.store().runs_list(&Scope::all_tenants(), 10, None).await.expect("runs are read");
             runs.into_iter().next().filter(|run| run.finished_at.is_some())
         })
         .await;

@@ -16,7 +16,7 @@ use crate::support::variants::variant;
 const IN_THE_END: Duration = Duration::from_secs(120);
 
 async fn active(store: &Store) -> Option<Digest> {
-    store.active_release(&platform("youtube")).await.expect("read").map(|release| release.digest)
+    store.active_release_get(&platform("youtube")).await.expect("read").map(|release| release.digest)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,13 +51,13 @@ async fn a_build_is_swapped_in_and_a_broken_one_is_not() {
         let other = variant("spotify", "0.0.1", |_| {});
         std::fs::write(folder.path().join("spotify.wasm"), &other).expect("written");
         until(IN_THE_END, "the other connector is active", async || {
-            store.active_release(&platform("spotify")).await.expect("read").map(|_| ())
+            store.active_release_get(&platform("spotify")).await.expect("read").map(|_| ())
         })
         .await;
         assert_eq!(active(&store).await, Some(Digest::of(&second)), "a truncated file changes nothing");
-        let before = store.get_release(Digest::of(&first)).await.expect("read").expect("it is still known");
+        let before = store.release_get(Digest::of(&first)).await.expect("read").expect("it is still known");
         assert_eq!((before.state, before.active), (ReleaseState::Removed, false), "its component is removed");
-        assert_eq!(store.component(before.digest).await.expect("read"), None);
+        assert_eq!(store.component_get(before.digest).await.expect("read"), None);
         service.stop().await;
     })
     .await;

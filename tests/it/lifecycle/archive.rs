@@ -11,7 +11,7 @@ use backline_model::retention::Action;
 use backline_model::{AccountId, ArtistId, Tenant};
 use backline_rules::archive::{ArchiveRule, What};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
-use backline_store::{ArchiveRun, MetricsFilter};
+use backline_store::{ArchiveRun, MetricsFilter, Scope};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
@@ -100,7 +100,7 @@ async fn execute(url: &str, database: &mut AnyConnection, sql: &str) {
 /// documents and growth.
 async fn fill(stage: &Stage, url: &str, artists: usize) {
     let store = stage.host.store();
-    store.ensure_months(days().iter().map(|(day, _)| *day)).await.unwrap();
+    store.months_ensure(days().iter().map(|(day, _)| *day)).await.unwrap();
     let mut database = plain(url).await;
     let (mut people, mut accounts, mut credentials) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..artists {
@@ -301,7 +301,10 @@ async fn three_years_of_two_hundred_artists_are_kept_to_the_day() {
         // Archived rows are still found.
         let account = AccountId(account_id(1).parse().unwrap());
         let filter = MetricsFilter { account: Some(account), limit: Some(10_000), ..MetricsFilter::default() };
-        assert_eq!(stage.host.store().metrics(&filter).await.unwrap().len(), usize::try_from(DAYS).unwrap());
+        assert_eq!(
+            stage.host.store().metrics_list(&Scope::all_tenants(), &filter).await.unwrap().len(),
+            usize::try_from(DAYS).unwrap()
+        );
         if url.starts_with("postgres") {
             let gone = "SELECT COUNT(*) AS n FROM pg_class \
                         WHERE relname IN ('metrics_2022_06', 'documents_2022_06', 'documents_2024_06')";
@@ -374,7 +377,7 @@ async fn after_kills_at_ten_points_the_result_is_the_same() {
         let last = fleet.command(&["archive", "run", "--at", NOW, "--json"]).output().unwrap();
         assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
         expect(&mut database, ARTISTS, at(NOW)).await;
-        let runs = stage.host.store().list_archive_runs(20).await.unwrap();
+        let runs = stage.host.store().archive_runs_list(20).await.unwrap();
         let states: Vec<&str> = runs.iter().map(|run| run.state.as_str()).collect();
         assert_eq!(states, [&["done"][..], &["failed"; KILLS]].concat());
         database.close().await.unwrap();
@@ -430,7 +433,7 @@ async fn a_future_time_is_refused() {
         let now = stage.host.clock().now();
         let refused = stage.host.archive().run(now + TimeDelta::seconds(1), &|_| {}).await.unwrap_err();
         assert!(refused.to_string().contains("is in the future"), "{refused}");
-        assert_eq!(stage.host.store().list_archive_runs(5).await.unwrap(), []);
+        assert_eq!(stage.host.store().archive_runs_list(5).await.unwrap(), []);
     })
     .await;
 }
@@ -445,7 +448,7 @@ async fn once_a_week_one_of_two_hosts_runs_the_archive() {
         let services = [Service::start(stage.host.clone()).await.unwrap(), Service::start(other).await.unwrap()];
         let store = stage.host.store();
         let of = async |origin: &str| {
-            let runs = store.list_archive_runs(50).await.unwrap();
+            let runs = store.archive_runs_list(50).await.unwrap();
             assert!(runs.iter().all(|run| run.state != "failed"), "{runs:?}");
             runs.into_iter().filter(|run| run.origin == origin && run.state == "done").collect::<Vec<_>>()
         };
@@ -488,7 +491,7 @@ async fn retention_by_platform_terms_runs_daily_and_nothing_else_does() {
         stage.set_time(at("2025-06-23T12:00:00Z"));
         let service = Service::start(stage.host.clone()).await.unwrap();
         let store = stage.host.store();
-        let latest = async || store.list_archive_runs(1).await.unwrap().pop().filter(|run| run.state == "done");
+        let latest = async || store.archive_runs_list(1).await.unwrap().pop().filter(|run| run.state == "done");
         until(SOON, "the first look", async || latest().await).await;
         let mut database = plain(url).await;
         let before = rows(&mut database, "metrics").await;
@@ -520,10 +523,10 @@ async fn a_late_number_for_an_archived_date_is_merged_with_its_row() {
         let stage = Stage::set(url, simulator, |_| {}).await;
         stage.run_some(day, &["spotify"]).await;
         let artist = ArtistId(stage.simulator.world().artist(0).id);
-        let accounts = stage.host.store().accounts_of(&[artist]).await.unwrap();
+        let accounts = stage.host.store().accounts_of(&Scope::all_tenants(), &[artist]).await.unwrap();
         let account = accounts.into_iter().find(|account| account.platform == platform("spotify")).unwrap();
         let filter = MetricsFilter { account: Some(account.id), ..MetricsFilter::default() };
-        let before = stage.host.store().metrics(&filter).await.unwrap().remove(0);
+        let before = stage.host.store().metrics_list(&Scope::all_tenants(), &filter).await.unwrap().remove(0);
         let mut database = plain(url).await;
         if url.starts_with("postgres") {
             execute(
@@ -541,11 +544,11 @@ async fn a_late_number_for_an_archived_date_is_merged_with_its_row() {
         let report = stage.run_some(day, &["spotify"]).await;
         assert_eq!(report.run.counts.collected, 1, "{report:?}");
         assert_eq!(count(&mut database, "metrics").await, 1);
-        let rows = stage.host.store().metrics(&filter).await.unwrap();
+        let rows = stage.host.store().metrics_list(&Scope::all_tenants(), &filter).await.unwrap();
         assert_eq!(rows.len(), 1, "a date has one row even before the next archive run: {rows:?}");
         assert_ne!(rows[0].run_id, before.run_id, "the later run");
         archive(&stage, at("2027-06-21T12:00:00Z")).await;
-        let after = stage.host.store().metrics(&filter).await.unwrap();
+        let after = stage.host.store().metrics_list(&Scope::all_tenants(), &filter).await.unwrap();
         assert_eq!(count(&mut database, "metrics").await, 0);
         assert_eq!(after.len(), 1, "{after:?}");
         assert!(before.values.keys().any(|metric| metric.as_str() == "recent_releases"), "{before:?}");
@@ -564,8 +567,8 @@ async fn documents_are_stored_compressed() {
         let report = stage.run_some(date("2025-06-20"), &["youtube"]).await;
         assert_eq!(report.run.counts.collected, 1, "{report:?}");
         let filter = MetricsFilter { platform: Some(platform("youtube")), ..MetricsFilter::default() };
-        let rows = stage.host.store().metrics(&filter).await.unwrap();
-        let body = stage.host.store().document(rows[0].document_id).await.unwrap().unwrap();
+        let rows = stage.host.store().metrics_list(&Scope::all_tenants(), &filter).await.unwrap();
+        let body = stage.host.store().document_get(&Scope::all_tenants(), rows[0].document_id).await.unwrap().unwrap();
         let mut database = plain(url).await;
         let row = sqlx::query("SELECT body, bytes_raw FROM documents").fetch_one(&mut database).await.unwrap();
         let (stored, raw): (Vec<u8>, i64) = (row.get("body"), row.get("bytes_raw"));

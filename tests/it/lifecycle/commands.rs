@@ -4,7 +4,7 @@ use std::process::Output;
 
 use backline_gateway::secrets::Keyring;
 use backline_model::event::types;
-use backline_store::{Store, StoreOptions};
+use backline_store::{Scope, Store, StoreOptions};
 use serde_json::{Value as Json, json};
 
 use crate::support::http::Server;
@@ -65,7 +65,7 @@ async fn a_webhook_is_added_tested_delivered_to_and_removed() {
     let place = Place::with(&receiver).await;
     let now = Time::noon().now();
     let early = event(now, None, types::RUN_COMPLETED, json!({ "n": 0 }));
-    place.store.write_events(&[early]).await.expect("written");
+    place.store.events_write(&Scope::all_tenants(), &[early]).await.expect("written");
 
     let secret = place.done(&["webhooks", "add", "app", "https://hooks.test/app", "--event", "run.*"]).await;
     let secret = secret.trim();
@@ -87,7 +87,7 @@ async fn a_webhook_is_added_tested_delivered_to_and_removed() {
     verify(&receiver.asked()[0], secret);
 
     let told = event(now, None, types::RUN_COMPLETED, json!({ "n": 1 }));
-    place.store.write_events(std::slice::from_ref(&told)).await.expect("written");
+    place.store.events_write(&Scope::all_tenants(), std::slice::from_ref(&told)).await.expect("written");
     let report = place.json(&["webhooks", "deliver"]).await;
     assert_eq!(
         (&report["noted"], &report["delivered"]),
@@ -125,7 +125,7 @@ async fn a_reader_continues_after_the_last_event_it_saw() {
     let now = Time::noon().now();
     let write = async |kind: &str| {
         let told = event(now, None, kind, json!({}));
-        place.store.write_events(std::slice::from_ref(&told)).await.expect("written");
+        place.store.events_write(&Scope::all_tenants(), std::slice::from_ref(&told)).await.expect("written");
         told
     };
     let (one, two) = (write(types::RUN_COMPLETED).await, write(types::CONNECTOR_ACTIVATED).await);

@@ -11,7 +11,7 @@ use backline::pipeline::{NewWebhook, Resend};
 use backline_model::event::types;
 use backline_model::health::WebhookFigures;
 use backline_model::{DeliveryState, Event, WebhookKind};
-use backline_store::{DatabaseKind, DeliveryFilter, DeliveryLease, EventCursor, Finish, NewDelivery, Store};
+use backline_store::{DatabaseKind, DeliveryFilter, DeliveryLease, EventCursor, Finish, NewDelivery, Scope, Store};
 use chrono::{TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -78,7 +78,8 @@ async fn quiet(post: &Post) {
         let now = post.time.now();
         let filter =
             DeliveryFilter { state: Some(DeliveryState::Waiting), limit: 100_000, ..DeliveryFilter::default() };
-        let waiting = post.host.store().list_deliveries(&filter).await.expect("deliveries are listed");
+        let waiting =
+            post.host.store().deliveries_list(&Scope::all_tenants(), &filter).await.expect("deliveries are listed");
         let noted = post.states().await.values().sum::<usize>() == post.events().await.len();
         // The listing ends with the earliest delivery of each line.
         let heads: HashMap<_, _> = waiting.iter().map(|delivery| (delivery.artist_id, delivery.next_at)).collect();
@@ -184,7 +185,7 @@ async fn whatever_hosts_do_only_the_head_of_a_line_is_leased() {
     each_database(async |store: Store, url: &str| {
         let post = Post::open(url).await;
         post.add("app", WebhookKind::Webhook, &[]).await;
-        let webhook = store.webhook_named("app").await.expect("it is there");
+        let webhook = store.webhook_get(&Scope::all_tenants(), "app").await.expect("it is there");
         for n in 1..=3 {
             post.artist(n, "default").await;
         }
@@ -198,22 +199,32 @@ async fn whatever_hosts_do_only_the_head_of_a_line_is_leased() {
                 0..=2 => {
                     let artist = artist_id(dice.random_range(1..=3));
                     written.push(post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await);
-                    let (_, seen) = store.list_webhooks().await.expect("listed").remove(0);
-                    let heads = store.event_heads_after(seen, 100).await.expect("events are read");
+                    let (_, seen) = store.webhooks_list(&Scope::all_tenants()).await.expect("listed").remove(0);
+                    let heads =
+                        store.event_heads_list(&Scope::all_tenants(), seen, 100).await.expect("events are read");
                     let new: Vec<NewDelivery> = heads
                         .iter()
                         .map(|head| NewDelivery { event: head.cursor, line: head.artist_id.expect("one").to_string() })
                         .collect();
                     let last = heads.last().expect("one was written").cursor;
-                    let noted = store.fan_out(webhook.id, seen, last, &new, now).await.expect("noted");
+                    let noted = store
+                        .deliveries_fan_out(&Scope::all_tenants(), webhook.id, seen, last, &new, now)
+                        .await
+                        .expect("noted");
                     assert_eq!(noted, Some(heads.len() as u64));
-                    let again = store.fan_out(webhook.id, seen, last, &new, now).await.expect("noted");
+                    let again = store
+                        .deliveries_fan_out(&Scope::all_tenants(), webhook.id, seen, last, &new, now)
+                        .await
+                        .expect("noted");
                     assert_eq!(again, None, "another host with the same cursor writes nothing");
                 }
                 3..=5 => {
                     let owner = ["one", "two"][dice.random_range(0..2)];
                     let limit = dice.random_range(1..=3);
-                    let taken = store.lease_deliveries(webhook.id, owner, now, ttl, limit).await.expect("leased");
+                    let taken = store
+                        .deliveries_lease(&Scope::all_tenants(), webhook.id, owner, now, ttl, limit)
+                        .await
+                        .expect("leased");
                     assert!(taken.len() <= limit as usize);
                     leases.retain(|lease| lease.until > now);
                     leases.extend(taken);
@@ -224,17 +235,17 @@ async fn whatever_hosts_do_only_the_head_of_a_line_is_leased() {
                     let lease = leases.swap_remove(dice.random_range(0..leases.len()));
                     let state = if dice.random_bool(0.8) { DeliveryState::Delivered } else { DeliveryState::Parked };
                     let finish = Finish { state, status: Some(200), problem: None };
-                    let is_ours = store.finish_delivery(&lease, &finish, now).await.expect("written");
+                    let is_ours = store.delivery_finish(&lease, &finish, now).await.expect("written");
                     assert!(is_ours || lease.until <= now, "a valid lease is respected");
                     if is_ours {
                         finished.push(lease.event.id);
                     }
-                    assert!(!store.finish_delivery(&lease, &finish, now).await.expect("written"), "once only");
+                    assert!(!store.delivery_finish(&lease, &finish, now).await.expect("written"), "once only");
                 }
                 8 if !leases.is_empty() => {
                     let lease = leases.swap_remove(dice.random_range(0..leases.len()));
                     let at = now + TimeDelta::seconds(dice.random_range(0..300));
-                    store.retry_delivery(&lease, at, None, "no answer").await.expect("written");
+                    store.delivery_retry(&lease, at, None, "no answer").await.expect("written");
                 }
                 _ => now += TimeDelta::seconds(dice.random_range(1..90)),
             }
@@ -319,12 +330,16 @@ async fn a_delivery_that_fails_for_a_day_is_parked_shown_and_sent_again() {
                     post.receiver.asked().iter().all(|asked| id_of(asked) == one.id),
                     "the second waits for the first"
                 );
-                let next = store.next_delivery_after(post.time.now()).await.expect("known").expect("one waits");
+                let next = store
+                    .next_delivery_get(&Scope::all_tenants(), post.time.now())
+                    .await
+                    .expect("known")
+                    .expect("one waits");
                 post.time.advance(next - post.time.now());
             }
         }
         assert_eq!(post.time.now() - began, TimeDelta::days(1), "the last attempt is made after one day");
-        let shown = store.list_deliveries(&DeliveryFilter::default()).await.expect("listed");
+        let shown = store.deliveries_list(&Scope::all_tenants(), &DeliveryFilter::default()).await.expect("listed");
         assert_eq!(shown.len(), 2, "the webhook has no subscription to the end of runs: {shown:?}");
         assert_eq!((shown[1].event_id, shown[1].state), (one.id, DeliveryState::Parked));
         assert!(
@@ -338,7 +353,7 @@ async fn a_delivery_that_fails_for_a_day_is_parked_shown_and_sent_again() {
             "the second is tried once the first is parked"
         );
 
-        let behind = store.webhooks_behind().await.expect("listed");
+        let behind = store.webhooks_behind_list(&Scope::all_tenants()).await.expect("listed");
         assert_eq!(behind, [WebhookFigures { name: "app".to_owned(), parked: 1, disabled_reason: None }]);
 
         post.time.advance(TimeDelta::days(2));
@@ -346,7 +361,11 @@ async fn a_delivery_that_fails_for_a_day_is_parked_shown_and_sent_again() {
         assert_eq!((report.delivered, report.parked), (1, 0), "{report:?}");
         assert_eq!(post.host.webhooks().resend("app", Resend::Parked).await.expect("it is there"), 1);
         assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").delivered, 1);
-        assert_eq!(store.webhooks_behind().await.expect("listed"), [], "it has everything now");
+        assert_eq!(
+            store.webhooks_behind_list(&Scope::all_tenants()).await.expect("listed"),
+            [],
+            "it has everything now"
+        );
         let arrived: Vec<Uuid> = moody.taken().iter().map(id_of).collect();
         assert_eq!(arrived, [two.id, one.id]);
         let (_, signed_at) = verify(moody.taken().last().expect("one"), &secret);
@@ -377,7 +396,7 @@ async fn an_event_of_one_host_is_delivered_by_another_at_once() {
         };
         for n in 1..=4 {
             let told = event(post.time.now(), None, types::RUN_COMPLETED, json!({ "n": n }));
-            writer.store().write_events(std::slice::from_ref(&told)).await.expect("written");
+            writer.store().events_write(&Scope::all_tenants(), std::slice::from_ref(&told)).await.expect("written");
             // A regular poll may find the first event. The next poll would be due in ten minutes.
             until(PATIENCE, "it is delivered", async || (post.receiver.asked().len() == n).then_some(())).await;
         }
@@ -429,7 +448,7 @@ async fn a_webhook_far_behind_is_served_page_by_page_and_delays_no_other() {
                 _ => event(post.time.now(), None, types::RUN_COMPLETED, json!({})),
             })
             .collect();
-        store.write_events(&events).await.expect("written");
+        store.events_write(&Scope::all_tenants(), &events).await.expect("written");
         let new = |name: &str, from_start| NewWebhook {
             name: name.to_owned(),
             url: format!("{RECEIVER}/{name}"),
@@ -466,7 +485,7 @@ async fn a_stopped_writer_blocks_readers_for_seconds_and_writers_never() {
             .execute(&mut *stopped)
             .await
             .expect("the lock of a writer of events");
-        let read = store.events_after(EventCursor::default(), 10);
+        let read = async { store.events_list(&Scope::all_tenants(), EventCursor::default(), 10).await };
         let (read, _) = futures::join!(read, post.write(None, types::RUN_COMPLETED, json!({})));
         let error = read.expect_err("the reader gives up, to read again later");
         assert!(error.is_transient(), "{error}");

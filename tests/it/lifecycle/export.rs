@@ -10,7 +10,7 @@ use backline_model::event::types;
 use backline_model::privacy::{ColumnKind, personal};
 use backline_model::{Artist, ArtistId, Event, SubscriptionStatus, Tenant};
 use backline_simulator::SimulatorConfig;
-use backline_store::{DatabaseKind, Store};
+use backline_store::{DatabaseKind, Scope, Store};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 use sha2::Digest as _;
@@ -84,7 +84,7 @@ async fn an_export_holds_what_the_tables_hold() {
         .await;
         stage.run(date()).await;
         let artist = ArtistId(stage.simulator.world().artist(1).id);
-        let accounts = store.accounts_of(&[artist]).await.expect("accounts are read");
+        let accounts = store.accounts_of(&Scope::all_tenants(), &[artist]).await.expect("accounts are read");
         let pool = raw(&store, url).await;
         if store.kind() == DatabaseKind::Postgres {
             execute(&pool, "SELECT backline.ensure_month('metrics_archive'::regclass, '2026-11-18')").await;
@@ -144,7 +144,11 @@ async fn an_export_holds_what_the_tables_hold() {
         assert_eq!(documents.len() as u64, report.documents);
         for row in &documents {
             let id = row["id"].as_str().expect("an id");
-            let body = store.document(id.parse().expect("an id")).await.expect("read").expect("it is there");
+            let body = store
+                .document_get(&Scope::all_tenants(), id.parse().expect("an id"))
+                .await
+                .expect("read")
+                .expect("it is there");
             assert_eq!(exported[&format!("documents/{id}.json")], body.into_bytes());
         }
 
@@ -249,7 +253,7 @@ async fn people(store: &Store, numbers: &[u128]) -> Vec<ArtistId> {
             timezone: chrono_tz::UTC,
         })
         .collect();
-    store.save_artists(&artists, now).await.expect("saved");
+    store.artists_save(&Scope::all_tenants(), &artists, now).await.expect("saved");
     artists.iter().map(|artist| artist.id).collect()
 }
 
@@ -274,7 +278,7 @@ async fn events(store: &Store, artist: ArtistId, count: usize) {
                 data: json!({ "noise": (0..64).map(|_| noise()).collect::<String>() }),
             })
             .collect();
-        store.write_events(&events).await.expect("written");
+        store.events_write(&Scope::all_tenants(), &events).await.expect("written");
     }
 }
 

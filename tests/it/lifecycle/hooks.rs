@@ -8,7 +8,7 @@ use backline::pipeline::{NewWebhook, WebhookError, examine};
 use backline_gateway::secrets::Keyring;
 use backline_model::event::types;
 use backline_model::{DeliveryState, Digest, Grant, Manifest, Platform, Release, ReleaseState, SwapCause, WebhookKind};
-use backline_store::{DeliveryFilter, Store};
+use backline_store::{DeliveryFilter, Scope, Store};
 use chrono::TimeDelta;
 use serde_json::json;
 use sqlx::Row as _;
@@ -59,7 +59,7 @@ async fn a_webhook_cannot_target_a_private_address() {
             assert!(matches!(refused, WebhookError::Request(_)), "{target}: {refused}");
             assert!(!refused.to_string().contains("canary"), "{refused}");
         }
-        assert!(store.list_webhooks().await.expect("listed").is_empty());
+        assert!(store.webhooks_list(&Scope::all_tenants()).await.expect("listed").is_empty());
 
         // Exemptions differ between hosts, so the address is checked at every delivery.
         let exempt = post
@@ -72,7 +72,7 @@ async fn a_webhook_cannot_target_a_private_address() {
         exempt.webhooks().add(new("named", "https://localhost:8443/")).await.expect("it is exempt");
         post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
         assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").failed, 2);
-        let failed = store.list_deliveries(&DeliveryFilter::default()).await.expect("listed");
+        let failed = store.deliveries_list(&Scope::all_tenants(), &DeliveryFilter::default()).await.expect("listed");
         for delivery in &failed {
             let problem = delivery.problem.as_deref().expect("the delivery has a problem");
             assert!(problem.contains("is not a public address") || problem.contains("only https"), "{problem}");
@@ -153,8 +153,14 @@ async fn responses_are_respected_and_redirects_are_not_followed() {
         post.add("app", WebhookKind::Webhook, &[]).await;
         let artist = post.artist(1, "default").await;
         let first = post.write(Some(artist), types::METRICS_COLLECTED, json!({ "n": 1 })).await;
-        let shown =
-            async || store.list_deliveries(&DeliveryFilter::default()).await.expect("listed").pop().expect("one");
+        let shown = async || {
+            store
+                .deliveries_list(&Scope::all_tenants(), &DeliveryFilter::default())
+                .await
+                .expect("listed")
+                .pop()
+                .expect("one")
+        };
 
         assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").failed, 1);
         assert_eq!(post.receiver.asked().len(), 1, "the redirect was followed");
@@ -168,8 +174,8 @@ async fn responses_are_respected_and_redirects_are_not_followed() {
         status.store(410, Ordering::SeqCst);
         post.time.advance(TimeDelta::minutes(30));
         post.host.dispatcher().deliver_due().await.expect("a round");
-        let webhook = store.webhook_named("app").await.expect("it is there");
-        let behind = store.webhooks_behind().await.expect("listed").remove(0);
+        let webhook = store.webhook_get(&Scope::all_tenants(), "app").await.expect("it is there");
+        let behind = store.webhooks_behind_list(&Scope::all_tenants()).await.expect("listed").remove(0);
         assert_eq!(behind.disabled_reason, webhook.disabled_reason);
         assert!(!webhook.enabled && webhook.disabled_reason.is_some_and(|said| said.contains("410")));
         let before = post.receiver.asked().len();
@@ -189,7 +195,7 @@ async fn responses_are_respected_and_redirects_are_not_followed() {
         assert_eq!(post.host.dispatcher().deliver_due().await.expect("a round").delivered, 2);
         let told: Vec<_> = post.receiver.asked()[before..].iter().map(crate::support::post::id_of).collect();
         assert_eq!(told, [first.id, second.id], "no event was lost");
-        assert_eq!(store.webhook_named("app").await.expect("it is there").disabled_reason, None);
+        assert_eq!(store.webhook_get(&Scope::all_tenants(), "app").await.expect("it is there").disabled_reason, None);
     })
     .await;
 }
@@ -200,8 +206,8 @@ async fn the_ai_webhook_gets_only_what_the_platforms_terms_allow() {
         let post = Post::open(url).await;
         for (name, forbids) in [("spotify", true), ("youtube", false)] {
             let release = release(name, forbids);
-            store.save_release(&release, name.as_bytes()).await.expect("saved");
-            store.activate(release.digest, SwapCause::Activated, post.time.now()).await.expect("activated");
+            store.release_save(&release, name.as_bytes()).await.expect("saved");
+            store.release_activate(release.digest, SwapCause::Activated, post.time.now()).await.expect("activated");
         }
         post.add_at("ai", "https://hooks.test/app", WebhookKind::Ai, &[], None).await;
         post.add("push", WebhookKind::Push, &[]).await;
@@ -229,7 +235,7 @@ async fn the_ai_webhook_gets_only_what_the_platforms_terms_allow() {
         );
         assert_eq!(to("/push")[0]["body"], "Followers are up 20.0 % to 1,200.");
         let filter = DeliveryFilter { state: Some(DeliveryState::Skipped), ..DeliveryFilter::default() };
-        let mut reasons = store.list_deliveries(&filter).await.expect("listed");
+        let mut reasons = store.deliveries_list(&Scope::all_tenants(), &filter).await.expect("listed");
         reasons.sort_by_key(|delivery| delivery.problem.clone());
         let reasons: Vec<String> = reasons.into_iter().filter_map(|delivery| delivery.problem).collect();
         assert!(reasons[0].contains("no release is active for unheard"), "{reasons:?}");
@@ -287,11 +293,15 @@ async fn no_secret_of_a_webhook_is_stored_or_shown_in_plain_text() {
         post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
         post.host.dispatcher().deliver_due().await.expect("a round");
 
-        let mut haystack = serde_json::to_string(&store.list_webhooks().await.expect("listed")).expect("JSON");
-        haystack += &format!("{:?}", store.list_webhooks().await.expect("listed"));
-        let webhook = store.webhook_named("app").await.expect("it is there");
-        haystack += &format!("{:?}", store.webhook_secrets(webhook.id).await.expect("read"));
-        haystack += &format!("{:?}", store.list_deliveries(&DeliveryFilter::default()).await.expect("listed"));
+        let mut haystack =
+            serde_json::to_string(&store.webhooks_list(&Scope::all_tenants()).await.expect("listed")).expect("JSON");
+        haystack += &format!("{:?}", store.webhooks_list(&Scope::all_tenants()).await.expect("listed"));
+        let webhook = store.webhook_get(&Scope::all_tenants(), "app").await.expect("it is there");
+        haystack += &format!("{:?}", store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await.expect("read"));
+        haystack += &format!(
+            "{:?}",
+            store.deliveries_list(&Scope::all_tenants(), &DeliveryFilter::default()).await.expect("listed")
+        );
         haystack += &format!("{:?}", post.host.config());
         let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.expect("the database opens");
         let (prefix, bytes) = if url.starts_with("sqlite") {

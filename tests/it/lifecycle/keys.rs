@@ -6,7 +6,7 @@ use backline::pipeline::service::Service;
 use backline_gateway::secrets::Keyring;
 use backline_model::privacy::Identifiers;
 use backline_simulator::SimulatorConfig;
-use backline_store::{CredentialFilter, SEALED};
+use backline_store::{CredentialFilter, SEALED, Scope};
 use chrono::{NaiveDate, TimeDelta};
 use serde_json::Value as Json;
 
@@ -47,7 +47,7 @@ async fn a_key_is_replaced_while_a_service_collects() {
         assert_eq!(report.unreadable, 0, "{report:?}");
         assert!(report.resealed > 60, "{report:?}");
         let run = until(SOON, "the run's end", async || {
-            let runs = store.list_runs(10, None).await.expect("runs are read");
+            let runs = store.runs_list(&Scope::all_tenants(), 10, None).await.expect("runs are read");
             runs.into_iter().next().filter(|run| run.finished_at.is_some())
         })
         .await;
@@ -68,7 +68,10 @@ async fn a_key_is_replaced_while_a_service_collects() {
         assert!(service.stop().await);
 
         let (old_alone, new_alone) = (Keyring::from_base64(&old).unwrap(), Keyring::from_base64(&new).unwrap());
-        let stored = store.list_credentials(&CredentialFilter::default()).await.expect("credentials are listed");
+        let stored = store
+            .credentials_list(&Scope::all_tenants(), &CredentialFilter::default())
+            .await
+            .expect("credentials are listed");
         assert!(stored.len() > 60);
         for credential in &stored {
             let context = credential.id.to_string();
@@ -117,7 +120,7 @@ async fn a_refresh_during_resealing_is_not_lost() {
         stage.import_of(&[0, 1], &["tiktok"], |_| "default".to_owned()).await;
         let old = stage.host.config().secrets.key.clone().expect("a key");
         let place = SEALED[0];
-        let page = store.sealed_page(place, None, 10).await.expect("read");
+        let page = store.sealed_list(&Scope::all_tenants(), place, None, 10).await.expect("read");
         assert_eq!(page.len(), 3, "the client and two accounts");
         // The rotation reads a secret, a host refreshes it, then the rotation writes it.
         let refreshed = stage.host.refresh_credentials().await.expect("a round").refreshed;
@@ -125,8 +128,14 @@ async fn a_refresh_during_resealing_is_not_lost() {
         let new = Keyring::from_base64(&Keyring::generate_base64()).unwrap().with_old_key(&old).unwrap();
         let pairs: Vec<_> =
             page.into_iter().map(|sealed| (sealed.clone(), new.reseal(&sealed.bytes, &sealed.id).unwrap())).collect();
-        assert_eq!(store.reseal(place, &pairs).await.expect("written"), 1, "only secrets that were not saved since");
-        for credential in store.list_credentials(&CredentialFilter::default()).await.expect("listed") {
+        assert_eq!(
+            store.sealed_replace(&Scope::all_tenants(), place, &pairs).await.expect("written"),
+            1,
+            "only secrets that were not saved since"
+        );
+        for credential in
+            store.credentials_list(&Scope::all_tenants(), &CredentialFilter::default()).await.expect("listed")
+        {
             let secret = new.open(&credential.sealed, &credential.id.to_string()).expect("it opens");
             let fresh = secret.injectable(stage.host.clock().now()).is_some();
             assert_eq!(fresh, credential.account_id.is_some(), "{credential:?}");

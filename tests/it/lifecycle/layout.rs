@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use backline_simulator::SimulatorConfig;
-use backline_store::{DatabaseKind, MetricsFilter, Store, StoreOptions};
+use backline_store::{DatabaseKind, MetricsFilter, Scope, Store, StoreOptions};
 use chrono::NaiveDate;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqlSafeStr as _};
@@ -180,7 +180,7 @@ async fn an_older_database_keeps_all_data_in_the_new_schema() {
         let migrated = store.migrate().await.unwrap();
         assert_eq!(migrated.applied.first().map(String::as_str), Some("0004_layout"), "{migrated:?}");
         store.check_schema().await.unwrap();
-        let rows = store.metrics(&MetricsFilter::default()).await.unwrap();
+        let rows = store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap();
         assert_eq!(rows.len(), 3);
         for (what, expected) in [
             ("SELECT COUNT(*) FROM backline.metrics_2024_02", 1),
@@ -215,7 +215,7 @@ async fn hosts_that_create_a_month_at_once_all_succeed() {
     each_database(async |store, url| {
         for year in 2031..2036 {
             let month = NaiveDate::from_ymd_opt(year, 7, 31).unwrap();
-            let needing = (0..8).map(|_| store.ensure_months([month].into_iter()));
+            let needing = (0..8).map(|_| store.months_ensure([month].into_iter()));
             for got in futures::future::join_all(needing).await {
                 got.unwrap();
             }
@@ -261,7 +261,10 @@ async fn tables_are_found_without_a_search_path_setting() {
             sqlx::query_scalar("SELECT current_database()::text").fetch_one(&mut database).await.unwrap();
         database.execute(AssertSqlSafe(format!("ALTER DATABASE {name} RESET search_path"))).await.unwrap();
         let stage = collected(url).await;
-        assert_eq!(stage.host.store().metrics(&MetricsFilter::default()).await.unwrap().len(), 15);
+        assert_eq!(
+            stage.host.store().metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap().len(),
+            15
+        );
     })
     .await;
 }

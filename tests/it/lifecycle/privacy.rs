@@ -14,7 +14,7 @@ use backline_model::{
 };
 use backline_simulator::{Fault, FaultKind, SimulatorConfig};
 use backline_store::{
-    ArtistFilter, BatchFilter, CredentialFilter, DatabaseKind, DeliveryFilter, MetricsFilter, Sighting, Store,
+    ArtistFilter, BatchFilter, CredentialFilter, DatabaseKind, DeliveryFilter, MetricsFilter, Scope, Sighting, Store,
 };
 use chrono::{NaiveDate, TimeDelta};
 use serde_json::json;
@@ -47,7 +47,7 @@ fn artist_of(stage: &Stage, index: u32) -> ArtistId {
 }
 
 async fn accounts_of(stage: &Stage, artist: ArtistId) -> Vec<Account> {
-    stage.host.store().accounts_of(&[artist]).await.expect("accounts are read")
+    stage.host.store().accounts_of(&Scope::all_tenants(), &[artist]).await.expect("accounts are read")
 }
 
 /// Where an artist's identifiers are found, including documents.
@@ -105,9 +105,12 @@ async fn a_recorded_consent_is_never_changed_and_is_removed_only_with_its_artist
             data_collection_enabled: true,
             timezone: chrono_tz::UTC,
         };
-        store.save_artists(std::slice::from_ref(&artist), stage.host.clock().now()).await.unwrap();
+        store
+            .artists_save(&Scope::all_tenants(), std::slice::from_ref(&artist), stage.host.clock().now())
+            .await
+            .unwrap();
         let said = [consent(artist.id, "youtube", true, 0, &stage), consent(artist.id, "youtube", false, 1, &stage)];
-        store.record_consents(&said).await.unwrap();
+        store.consents_record(&Scope::all_tenants(), &said).await.unwrap();
         let pool = raw(&store, url).await;
         let mut refused =
             vec!["UPDATE consents SET granted = TRUE", "UPDATE consents SET source = 'x'", "DELETE FROM consents"];
@@ -118,9 +121,9 @@ async fn a_recorded_consent_is_never_changed_and_is_removed_only_with_its_artist
             let error = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&pool).await.expect_err(statement);
             assert!(error.to_string().contains("consents are a record"), "{statement}: {error}");
         }
-        assert_eq!(store.consent_history(artist.id).await.unwrap(), said);
+        assert_eq!(store.consents_list(&Scope::all_tenants(), artist.id).await.unwrap(), said);
         execute(&pool, "DELETE FROM artists").await;
-        assert_eq!(store.consent_history(artist.id).await.unwrap(), []);
+        assert_eq!(store.consents_list(&Scope::all_tenants(), artist.id).await.unwrap(), []);
         pool.close().await;
     })
     .await;
@@ -182,7 +185,7 @@ async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
             dedup_key: None,
             data: json!({ "platform": b.platform, "metric": "x", "reason": format!("refused for {}", b.platform_id) }),
         };
-        store.write_events(std::slice::from_ref(&lost)).await.expect("the event is written");
+        store.events_write(&Scope::all_tenants(), std::slice::from_ref(&lost)).await.expect("the event is written");
         let before = all_rows(&store, &pool).await;
         let places = found(&stage.host, &identifiers).await;
         assert!(places.len() > 20, "the search finds what is there: {places:?}");
@@ -236,7 +239,7 @@ async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
         assert_eq!((&again.receipt.rows, &again.receipt.texts), (&receipt.rows, &receipt.texts));
         let nobody = ArtistId::generate();
         assert!(matches!(stage.host.privacy().erase(nobody).await, Err(PrivacyError::NoArtist(id)) if id == nobody));
-        let run = store.get_run(run.id).await.unwrap().expect("the run");
+        let run = store.run_get(&Scope::all_tenants(), run.id).await.unwrap().expect("the run");
         assert_ne!(run.status, RunStatus::Running);
         pool.close().await;
     })
@@ -266,7 +269,7 @@ async fn at_work(
     let service = Service::start(stage.host.clone()).await.expect("the service starts");
     until(SOON, "batches of every platform under way", async || {
         let filter = BatchFilter { limit: Some(100), ..BatchFilter::default() };
-        let batches = stage.host.store().list_batches(&filter).await.expect("batches are read");
+        let batches = stage.host.store().batches_list(&Scope::all_tenants(), &filter).await.expect("batches are read");
         let leased = batches.iter().filter(|batch| batch.state == backline_model::BatchState::Leased).count();
         (leased >= 5 && stage.simulator.counts().requests > 0).then_some(())
     })
@@ -277,7 +280,7 @@ async fn at_work(
 /// The only run, once it is over.
 async fn ended(stage: &Stage) -> backline_model::Run {
     until(SOON, "the run's end", async || {
-        let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
+        let runs = stage.host.store().runs_list(&Scope::all_tenants(), 10, None).await.expect("runs are read");
         assert!(runs.len() <= 1, "{runs:?}");
         runs.into_iter().next().filter(|run| run.finished_at.is_some())
     })
@@ -308,14 +311,14 @@ async fn an_artist_erased_during_a_run_stays_erased() {
                 dedup_key: None,
                 data: json!({ "artist_id": artist }),
             };
-            stage.host.store().write_events(&[waiting]).await.expect("the event is written");
+            stage.host.store().events_write(&Scope::all_tenants(), &[waiting]).await.expect("the event is written");
         };
         let (stage, service, receiver) = at_work(url, 3, state.path(), waits).await;
         let artist = artist_of(&stage, 1);
         let identifiers = stage.host.privacy().identifiers_of(artist).await.unwrap();
         let queued = DeliveryFilter { artist: Some(artist), limit: 10, ..DeliveryFilter::default() };
         until(SOON, "a delivery that failed", async || {
-            let queued = store.list_deliveries(&queued).await.expect("deliveries are listed");
+            let queued = store.deliveries_list(&Scope::all_tenants(), &queued).await.expect("deliveries are listed");
             queued.iter().any(|one| one.state == DeliveryState::Waiting && one.attempts > 0).then_some(())
         })
         .await;
@@ -325,7 +328,7 @@ async fn an_artist_erased_during_a_run_stays_erased() {
         assert_eq!(erasure.receipt.rows["batch_accounts"], 5, "it was being collected: {:?}", erasure.receipt);
         assert_eq!((erasure.receipt.rows["events"], erasure.receipt.rows["metrics"]), (1, 0));
         assert_eq!(erasure.receipt.rows["deliveries"], 1);
-        assert_eq!(store.list_deliveries(&queued).await.expect("deliveries are listed"), []);
+        assert_eq!(store.deliveries_list(&Scope::all_tenants(), &queued).await.expect("deliveries are listed"), []);
         let run = ended(&stage).await;
         assert_eq!((run.counts.collected, run.counts.failed, run.counts.planned), (10, 0, 10), "{run:?}");
         assert_eq!(found(&stage.host, &identifiers).await, [], "after the run in progress");
@@ -340,15 +343,25 @@ async fn an_artist_erased_during_a_run_stays_erased() {
         let again = stage.another_host(|_| {}).await;
         let service = Service::start(again.clone()).await.expect("another service starts");
         assert_eq!(found(&again, &identifiers).await, [], "after a restart");
-        let artists = stage.host.store().list_artists(&ArtistFilter::default()).await.expect("artists are read");
+        let artists = stage
+            .host
+            .store()
+            .artists_list(&Scope::all_tenants(), &ArtistFilter::default())
+            .await
+            .expect("artists are read");
         assert_eq!(artists.len(), 2);
         // A new import of all artists leaves out the erased one.
-        let saved = store.save_artists(&[Artist { id: artist, ..artists[0].clone() }], again.clock().now()).await;
+        let saved = store
+            .artists_save(&Scope::all_tenants(), &[Artist { id: artist, ..artists[0].clone() }], again.clock().now())
+            .await;
         assert_eq!(saved.expect("nothing fails").left_out, 1);
         let accounts = [Account { artist_id: artist, ..accounts_of(&stage, artists[0].id).await[0].clone() }];
-        let saved = store.save_accounts(&accounts, again.clock().now()).await;
+        let saved = store.accounts_save(&Scope::all_tenants(), &accounts, again.clock().now()).await;
         assert_eq!(saved.expect("nothing fails").left_out, 1);
-        let said = store.record_consents(&[consent(artist, "youtube", true, 0, &stage)]).await.expect("nothing fails");
+        let said = store
+            .consents_record(&Scope::all_tenants(), &[consent(artist, "youtube", true, 0, &stage)])
+            .await
+            .expect("nothing fails");
         assert_eq!((said.added, said.left_out), (0, 1));
         assert_eq!(found(&again, &identifiers).await, [], "after an import");
         assert!(service.stop().await);
@@ -380,7 +393,7 @@ async fn after_a_withdrawal_during_a_batch_nothing_is_stored() {
         let artist = artist_of(&stage, 0);
         let tokens = async |name: &str| {
             let filter = CredentialFilter { platform: Some(platform(name)), ..CredentialFilter::default() };
-            let listed = store.list_credentials(&filter).await.expect("credentials are listed");
+            let listed = store.credentials_list(&Scope::all_tenants(), &filter).await.expect("credentials are listed");
             listed.iter().filter(|credential| credential.account_id.is_some()).count()
         };
         assert_eq!((tokens("instagram").await, tokens("tiktok").await), (2, 2));
@@ -394,8 +407,9 @@ async fn after_a_withdrawal_during_a_batch_nothing_is_stored() {
         let account = accounts_of(&stage, artist).await.into_iter().find(|one| one.platform == platform("instagram"));
         let account = account.expect("the account stays");
         let filter = MetricsFilter { account: Some(account.id), ..MetricsFilter::default() };
-        assert_eq!(store.metrics(&filter).await.expect("metrics are read"), []);
-        let outcomes = store.run_outcomes(run.id, None, 100).await.expect("outcomes are read");
+        assert_eq!(store.metrics_list(&Scope::all_tenants(), &filter).await.expect("metrics are read"), []);
+        let outcomes =
+            store.run_outcomes_list(&Scope::all_tenants(), run.id, None, 100).await.expect("outcomes are read");
         let outcome = outcomes.iter().find(|outcome| outcome.account_id == account.id).expect("its outcome");
         assert_eq!(outcome.outcome, Outcome::Excluded { reason: backline_model::outcome::Exclusion::NoConsent });
         let events = stage.events().await;
@@ -434,7 +448,7 @@ async fn a_token_that_is_being_refreshed_is_erased_with_its_artist() {
         let report = round.expect("a round");
         assert_eq!((report.refreshed, report.dead), (1, 0), "the other one's is fresh: {report:?}");
         let filter = CredentialFilter { platform: Some(platform("tiktok")), ..CredentialFilter::default() };
-        let left = store.list_credentials(&filter).await.expect("credentials are listed");
+        let left = store.credentials_list(&Scope::all_tenants(), &filter).await.expect("credentials are listed");
         assert_eq!(left.iter().filter(|credential| credential.account_id.is_some()).count(), 1);
         assert_eq!(found(&stage.host, &identifiers).await, []);
         let kept = std::fs::read_dir(state.path().join("refreshes")).map_or(0, |files| files.flatten().count());
@@ -512,7 +526,7 @@ async fn a_table_that_still_lists_an_erased_artist_does_not_restore_it_until_rea
         assert_eq!((erasure.erased_before, erasure.receipt.rows["artists"]), (false, 2), "receipts add up");
         stage.host.privacy().readmit(artist).await.expect("readmitted");
         assert!(matches!(stage.host.privacy().readmit(artist).await, Err(PrivacyError::NotErased(_))));
-        assert!(store.erasure(artist).await.expect("read").expect("still on record").readmitted_at.is_some());
+        assert!(store.erasure_get(artist).await.expect("read").expect("still on record").readmitted_at.is_some());
         let third = sync().await;
         assert_eq!((third.artists_added, third.accounts_added, third.erased_left_out), (1, 1, 0), "{third:?}");
         let run = stage.run_some(day(18), &["youtube"]).await.run;
@@ -539,13 +553,13 @@ async fn erasing_and_saving_at_once_leaves_nothing_behind() {
                 timezone: chrono_tz::UTC,
             })
             .collect();
-        store.save_artists(&artists, now).await.expect("saved");
+        store.artists_save(&Scope::all_tenants(), &artists, now).await.expect("saved");
         // The names change with every save, so that each one writes.
         let saving = async {
             for round in 0..30 {
                 let renamed: Vec<Artist> =
                     artists.iter().map(|artist| Artist { name: format!("Ada {round}"), ..artist.clone() }).collect();
-                store.save_artists(&renamed, now).await.expect("saved");
+                store.artists_save(&Scope::all_tenants(), &renamed, now).await.expect("saved");
             }
         };
         let erasing = async {
@@ -554,7 +568,7 @@ async fn erasing_and_saving_at_once_leaves_nothing_behind() {
             }
         };
         tokio::join!(saving, erasing);
-        let left = store.list_artists(&ArtistFilter::default()).await.expect("artists are read");
+        let left = store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await.expect("artists are read");
         assert_eq!(left, []);
     })
     .await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backline_model::RunStatus;
 use backline_simulator::SimulatorConfig;
-use backline_store::DatabaseKind;
+use backline_store::{DatabaseKind, Scope};
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
 use super::serve;
@@ -47,7 +47,7 @@ async fn an_artist_who_becomes_active_is_collected_once() {
 
         let runs = async |number: usize| {
             until(SOON, "a run that has come to its end", async || {
-                let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
+                let runs = stage.host.store().runs_list(&Scope::all_tenants(), 10, None).await.expect("runs are read");
                 (runs.len() >= number && runs[0].status == RunStatus::Success).then_some(runs)
             })
             .await

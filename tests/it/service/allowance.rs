@@ -1,5 +1,6 @@
 //! Tests of a budget that covers only half of a run.
 
+use backline_store::Scope;
 use std::time::Duration;
 
 use backline_model::RunStatus;
@@ -48,7 +49,12 @@ async fn accounts_beyond_the_budget_are_collected_after_its_reset() {
         assert_eq!(stage.simulator.counts().units("youtube"), 100);
         let midnight_pacific: DateTime<Utc> =
             (start + chrono::Days::new(1)).and_hms_opt(8, 0, 0).expect("a time").and_utc();
-        let outcomes = stage.host.store().run_outcomes(run.id, None, 1_000).await.expect("outcomes are read");
+        let outcomes = stage
+            .host
+            .store()
+            .run_outcomes_list(&Scope::all_tenants(), run.id, None, 1_000)
+            .await
+            .expect("outcomes are read");
         for outcome in &outcomes {
             if let backline_model::Outcome::Deferred { until, .. } = &outcome.outcome {
                 assert_eq!(*until, midnight_pacific);
@@ -59,12 +65,23 @@ async fn accounts_beyond_the_budget_are_collected_after_its_reset() {
         stage.simulator.set_now(midnight_pacific + chrono::TimeDelta::seconds(1));
         stage.set_time(midnight_pacific + chrono::TimeDelta::seconds(1));
         let run = until(SOON, "the rest to be collected", async || {
-            let run = stage.host.store().get_run(run.id).await.expect("the run is read").expect("it is there");
+            let run = stage
+                .host
+                .store()
+                .run_get(&Scope::all_tenants(), run.id)
+                .await
+                .expect("the run is read")
+                .expect("it is there");
             (run.status == RunStatus::Success).then_some(run)
         })
         .await;
         assert_eq!((run.counts.collected, run.counts.deferred, run.counts.failed), (200, 0, 0), "{run:?}");
-        let outcomes = stage.host.store().run_outcomes(run.id, None, 1_000).await.expect("outcomes are read");
+        let outcomes = stage
+            .host
+            .store()
+            .run_outcomes_list(&Scope::all_tenants(), run.id, None, 1_000)
+            .await
+            .expect("outcomes are read");
         for outcome in &outcomes {
             assert_eq!(outcome.metric_date, start, "the date is that of the run, not of the reset");
         }

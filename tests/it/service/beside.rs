@@ -11,12 +11,13 @@ use backline::pipeline::collection::report::{OpenReason, Progress, RunReport, Ru
 use backline::pipeline::service::Service;
 use backline_model::{BatchState, Lease, Outcome, RunStatus, Tenant};
 use backline_simulator::SimulatorConfig;
-use backline_store::{AccountFilter, AccountResult, BatchFilter, BatchResult, Presence, Store};
+use backline_store::{AccountFilter, AccountResult, BatchFilter, BatchResult, Presence, Scope, Store};
 use chrono::{Days, NaiveDate};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::store::fixtures::defer;
 use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, platform};
@@ -73,7 +74,7 @@ impl<'a> Other<'a> {
     async fn take(&self) {
         let (store, now) = (self.stage.host.store(), self.stage.host.clock().now());
         for ttl in &self.leases {
-            let lease = store.lease_batch(None, None, "other", now, *ttl).await.expect("leased");
+            let lease = store.batch_lease(&Scope::all_tenants(), None, None, "other", now, *ttl).await.expect("leased");
             self.held.lock().unwrap_or_else(PoisonError::into_inner).push(lease.expect("a batch is planned"));
         }
     }
@@ -101,7 +102,8 @@ impl<'a> Other<'a> {
     async fn complete(&self, lease: &Lease) {
         let store = self.stage.host.store();
         let id = lease.batch.accounts[0].account_id;
-        let accounts = store.list_accounts(&AccountFilter::default()).await.expect("accounts are read");
+        let accounts =
+            store.accounts_list(&Scope::all_tenants(), &AccountFilter::default()).await.expect("accounts are read");
         let account = accounts.into_iter().find(|account| account.id == id).expect("the account");
         let result = AccountResult {
             account_id: id,
@@ -117,7 +119,7 @@ impl<'a> Other<'a> {
         };
         let usage = json!({ "requests": 100 });
         let result = BatchResult { accounts: vec![result], usage, ..BatchResult::default() };
-        store.complete_batch(lease, result, self.stage.host.clock().now()).await.expect("it is stored");
+        store.batch_complete(lease, result, self.stage.host.clock().now()).await.expect("it is stored");
     }
 }
 
@@ -134,7 +136,10 @@ async fn expect_whole(store: &Store, report: &RunReport) {
     assert_eq!(sum(|counts| counts.planned), counts.planned, "{report:?}");
     assert_eq!(sum(|counts| counts.collected), counts.collected, "{report:?}");
     assert_eq!(counts.planned, counts.collected + counts.failed + counts.deferred, "{report:?}");
-    assert_eq!(store.get_run(report.run.id).await.expect("runs are read").as_ref(), Some(&report.run));
+    assert_eq!(
+        store.run_get(&Scope::all_tenants(), report.run.id).await.expect("runs are read").as_ref(),
+        Some(&report.run)
+    );
     assert!(report.open.is_empty() && report.run.finished_at.is_some(), "{report:?}");
 }
 
@@ -146,7 +151,7 @@ async fn a_run_waits_for_what_another_host_holds_and_reports_all_of_it() {
         // It is in the list of hosts, so that even a long lease is waited for.
         let presence =
             Presence { name: "other".to_owned(), version: "1.0.0".to_owned(), state: "ready", started_at: now };
-        store.announce_host(&presence, now).await.expect("announced");
+        store.host_announce(&presence, now).await.expect("announced");
         let other = Other::new(&stage, &[HOUR, HOUR, HOUR]);
         let (request, hear) = (request(), |progress| other.hear(progress));
         let mut run = pin!(stage.host.run(&request, &hear));
@@ -158,7 +163,7 @@ async fn a_run_waits_for_what_another_host_holds_and_reports_all_of_it() {
         other.complete(&other.next()).await;
         other.told(&mut run, |progress| is_counted(progress, 2)).await;
         // What it gives back is collected here.
-        store.release_batch(&other.next(), now, false).await.expect("given back");
+        store.batch_release(&other.next(), now, false).await.expect("given back");
         other.told(&mut run, |progress| is_counted(progress, 3)).await;
         other.told(&mut run, is_waiting).await;
         other.complete(&other.next()).await;
@@ -185,7 +190,8 @@ async fn a_run_takes_up_what_a_host_that_is_gone_left_behind() {
         let report = run.await.expect("the run ends");
         assert_eq!((report.run.status, report.run.counts.collected), (RunStatus::Success, 2), "{report:?}");
         expect_whole(&store, &report).await;
-        let outcomes = store.run_outcomes(report.run.id, None, 10).await.expect("outcomes are read");
+        let outcomes =
+            store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 10).await.expect("outcomes are read");
         let mut attempts: Vec<_> = outcomes.iter().map(|outcome| outcome.attempts).collect();
         attempts.sort_unstable();
         assert_eq!(attempts, [1, 2], "the lease that ran out was one");
@@ -204,8 +210,8 @@ async fn a_run_does_not_wait_for_ever_and_says_who_holds_what() {
             other.hear(progress);
             if is_plan {
                 let leave = async {
-                    store.release_batch(&other.next(), later, true).await.expect("given back");
-                    store.defer_batch(&other.next(), later, "spent", now).await.expect("deferred");
+                    store.batch_release(&other.next(), later, true).await.expect("given back");
+                    defer(&store, &other.next(), later, "spent", now).await.expect("deferred");
                 };
                 tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(leave));
             }
@@ -243,7 +249,7 @@ async fn a_run_that_waits_for_another_host_can_be_stopped() {
         other.complete(&other.next()).await;
         let filter = BatchFilter { run: Some(report.run.id), ..BatchFilter::default() };
         let done = BatchFilter { state: Some(BatchState::Done), ..filter };
-        assert_eq!(store.list_batches(&done).await.expect("batches are read").len(), 2);
+        assert_eq!(store.batches_list(&Scope::all_tenants(), &done).await.expect("batches are read").len(), 2);
     })
     .await;
 }

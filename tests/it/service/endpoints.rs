@@ -101,7 +101,7 @@ async fn a_host_that_cannot_load_a_connector_is_not_ready() {
         serving.answers("/readyz", 200).await;
         // Like a host that did not check with the others first.
         let store = stage.host.store();
-        store.activate(release.digest, SwapCause::Activated, stage.host.clock().now()).await.unwrap();
+        store.release_activate(release.digest, SwapCause::Activated, stage.host.clock().now()).await.unwrap();
         let body = serving.answers("/readyz", 503).await;
         assert!(body.contains("\"ready\":false") && body.contains("can't be loaded"), "{body}");
         pool.close().await;

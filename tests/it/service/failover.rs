@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use backline_model::clock::Clock;
 use backline_model::{Run, RunStatus};
 use backline_simulator::SimulatorConfig;
-use backline_store::DatabaseKind;
+use backline_store::{DatabaseKind, Scope};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
@@ -77,7 +77,7 @@ async fn hosts_that_are_killed_and_paused_lose_and_duplicate_nothing() {
                 *host = fleet.start(name);
             }
             kills += 1;
-            let runs = stage.host.store().list_runs(10, None).await.expect("runs are read");
+            let runs = stage.host.store().runs_list(&Scope::all_tenants(), 10, None).await.expect("runs are read");
             if let Some(run) = runs.into_iter().next().filter(|run| run.status != RunStatus::Running) {
                 break run;
             }

@@ -7,7 +7,7 @@ use backline::config::Config;
 use backline::pipeline::{Host, SyncError, SyncReport, SyncRequest};
 use backline_model::clock::Clock;
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform, SubscriptionStatus};
-use backline_store::{AccountFilter, ArtistFilter, Store};
+use backline_store::{AccountFilter, ArtistFilter, Scope, Store};
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe};
 use uuid::Uuid;
@@ -83,7 +83,7 @@ fn done(report: &SyncReport) -> [u64; 6] {
 
 async fn account(store: &Store, n: u32, name: &str) -> Account {
     let filter = AccountFilter { artist: Some(id(n)), platform: Some(platform(name)), ..AccountFilter::default() };
-    store.list_accounts(&filter).await.unwrap().pop().expect("the account is there")
+    store.accounts_list(&Scope::all_tenants(), &filter).await.unwrap().pop().expect("the account is there")
 }
 
 #[tokio::test]
@@ -95,11 +95,14 @@ async fn a_table_is_followed_row_by_row() {
         assert_eq!((first.rows, first.bad.len()), (u64::from(ARTISTS), 0));
         assert_eq!(done(&first), [1_203, 0, 0, 1_203 + 602, 0, 0]);
         assert!(!first.speaks_of_consent && first.consents_granted == 0);
-        let artists = store.list_artists(&ArtistFilter::default()).await.unwrap();
+        let artists = store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await.unwrap();
         assert_eq!(artists.len(), ARTISTS as usize);
         assert_eq!((artists[7].id, artists[7].name.as_str()), (id(7), "Artist 7"));
         assert_eq!(account(&store, 4, "spotify").await.platform_id, "s4");
-        assert!(!store.pending_activations(1).await.unwrap().is_empty(), "a first collection is due");
+        assert!(
+            !store.activations_list(&Scope::all_tenants(), 1).await.unwrap().is_empty(),
+            "a first collection is due"
+        );
 
         assert_eq!(done(&sync(&host).await), [0; 6], "nothing has changed");
 
@@ -109,11 +112,11 @@ async fn a_table_is_followed_row_by_row() {
         execute(&table, &format!("UPDATE platform_artists SET {set} WHERE id = '{}'", id(1))).await;
         execute(&table, &format!("DELETE FROM platform_artists WHERE id = '{}'", id(2))).await;
         assert_eq!(done(&sync(&host).await), [0, 2, 1, 2, 0, 2]);
-        assert_eq!(store.get_artist(id(0)).await.unwrap().unwrap().name, "Ada");
+        assert_eq!(store.artist_get(&Scope::all_tenants(), id(0)).await.unwrap().unwrap().name, "Ada");
         assert_eq!(account(&store, 0, "spotify").await.status, AccountStatus::Disabled, "disabled, not deleted");
-        let one = store.get_artist(id(1)).await.unwrap().unwrap();
+        let one = store.artist_get(&Scope::all_tenants(), id(1)).await.unwrap().unwrap();
         assert_eq!(one.subscription_status, SubscriptionStatus::Canceled);
-        let two = store.get_artist(id(2)).await.unwrap().unwrap();
+        let two = store.artist_get(&Scope::all_tenants(), id(2)).await.unwrap().unwrap();
         assert!(!two.data_collection_enabled && two.subscription_status == SubscriptionStatus::Active);
         assert_eq!(done(&sync(&host).await), [0; 6]);
 
@@ -121,7 +124,7 @@ async fn a_table_is_followed_row_by_row() {
         execute(&table, &format!("INSERT INTO platform_artists VALUES ({values})")).await;
         execute(&table, &format!("UPDATE platform_artists SET spotify_artist_id = 's0' WHERE id = '{}'", id(0))).await;
         assert_eq!(done(&sync(&host).await), [0, 1, 0, 0, 1, 0]);
-        assert!(store.get_artist(id(2)).await.unwrap().unwrap().data_collection_enabled);
+        assert!(store.artist_get(&Scope::all_tenants(), id(2)).await.unwrap().unwrap().data_collection_enabled);
         assert_eq!(account(&store, 0, "spotify").await.status, AccountStatus::Active);
         table.close().await;
     })
@@ -138,9 +141,9 @@ async fn an_artist_added_by_hand_is_never_disabled() {
         let by_hand = backline_model::Artist {
             id: id(9_999),
             name: "By hand".to_owned(),
-            ..store.get_artist(id(0)).await.unwrap().unwrap()
+            ..store.artist_get(&Scope::all_tenants(), id(0)).await.unwrap().unwrap()
         };
-        store.save_artists(std::slice::from_ref(&by_hand), now).await.unwrap();
+        store.artists_save(&Scope::all_tenants(), std::slice::from_ref(&by_hand), now).await.unwrap();
         let own = |artist_id, id| Account {
             id: AccountId(Uuid::from_u128(id)),
             artist_id,
@@ -149,10 +152,13 @@ async fn an_artist_added_by_hand_is_never_disabled() {
             settings: serde_json::json!({}),
             status: AccountStatus::Active,
         };
-        store.save_accounts(&[own(by_hand.id, 1), own(id(0), 2)], now).await.unwrap();
+        store.accounts_save(&Scope::all_tenants(), &[own(by_hand.id, 1), own(id(0), 2)], now).await.unwrap();
         assert_eq!(done(&sync(&host).await), [0; 6]);
-        assert_eq!(store.get_account(AccountId(Uuid::from_u128(2))).await.unwrap(), Some(own(id(0), 2)));
-        assert_eq!(store.get_artist(by_hand.id).await.unwrap(), Some(by_hand));
+        assert_eq!(
+            store.account_get(&Scope::all_tenants(), AccountId(Uuid::from_u128(2))).await.unwrap(),
+            Some(own(id(0), 2))
+        );
+        assert_eq!(store.artist_get(&Scope::all_tenants(), by_hand.id).await.unwrap(), Some(by_hand));
         table.close().await;
     })
     .await;
@@ -180,7 +186,7 @@ async fn bad_rows_are_named_and_skipped_and_the_others_are_synced() {
         let expected =
             [(id(3).to_string(), "subscription_status"), (id(4).to_string(), "youtube"), ("no-uuid".to_owned(), "id")];
         assert_eq!(bad, expected);
-        assert!(store.get_artist(id(3)).await.unwrap().unwrap().data_collection_enabled);
+        assert!(store.artist_get(&Scope::all_tenants(), id(3)).await.unwrap().unwrap().data_collection_enabled);
         assert_eq!(account(&store, 4, "spotify").await.status, AccountStatus::Active);
         table.close().await;
     })
@@ -213,7 +219,7 @@ async fn a_source_that_looks_broken_disables_no_artist() {
         let allowed = SyncRequest { allow_removals: true, ..SyncRequest::default() };
         let report = few.artist_sync().sync(allowed).await.unwrap();
         assert!(report.artists_removed > 300, "{report:?}");
-        let still = store.list_artists(&ArtistFilter::default()).await.unwrap();
+        let still = store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await.unwrap();
         let on = still.iter().filter(|artist| artist.data_collection_enabled).count() as u64;
         assert_eq!((still.len() as u64, on), (1_203, 1_203 - report.artists_removed));
         table.close().await;
@@ -231,7 +237,7 @@ async fn consent_follows_its_column_and_nothing_else() {
         let first = sync(&host).await;
         assert_eq!((first.speaks_of_consent, first.consents_granted), (true, 1_203));
         let youtube = account(&store, 5, "youtube").await;
-        let consented = async || store.candidates_of(&[youtube.id]).await.unwrap()[0].consented;
+        let consented = async || store.candidates_of(&Scope::all_tenants(), &[youtube.id]).await.unwrap()[0].consented;
         assert!(consented().await);
         let set = "data_collection_enabled = FALSE";
         execute(&table, &format!("UPDATE platform_artists SET {set} WHERE id = '{}'", id(5))).await;
@@ -252,7 +258,7 @@ async fn a_dry_run_shows_the_changes_and_writes_nothing() {
         let report = host.artist_sync().sync(SyncRequest { dry_run: true, ..SyncRequest::default() }).await.unwrap();
         assert_eq!(done(&report), [1_203, 0, 0, 1_203 + 602, 0, 0]);
         assert_eq!(report.differences.len(), 1_203 * 2 + 602);
-        assert_eq!(store.list_artists(&ArtistFilter::default()).await.unwrap(), []);
+        assert_eq!(store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await.unwrap(), []);
         table.close().await;
     })
     .await;
@@ -284,7 +290,7 @@ async fn an_unreadable_source_is_refused_with_a_remedy_and_never_written_to() {
 async fn a_manual_run_is_the_first_collection_of_its_accounts() {
     each_database(async |store, url| {
         let stage = Stage::set(url, SimulatorConfig { artists: 3, ..SimulatorConfig::default() }, |_| {}).await;
-        let waiting = async || store.pending_activations(100).await.unwrap().len();
+        let waiting = async || store.activations_list(&Scope::all_tenants(), 100).await.unwrap().len();
         assert_eq!(waiting().await, 3 + 3 * 5, "each artist, and each of its accounts");
         let date = stage.host.clock().now().date_naive();
         let report = stage.run_some(date, &["spotify"]).await;

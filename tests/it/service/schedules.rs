@@ -12,7 +12,7 @@ use backline_model::{
     FireDecision, Overlap, Run, RunId, RunStatus, ScheduleSpec, SubscriptionStatus, Tenant, Window,
 };
 use backline_simulator::SimulatorConfig;
-use backline_store::{AccountResult, BatchResult, NewSchedule, PlanGuard, Store};
+use backline_store::{AccountResult, BatchResult, NewSchedule, PlanGuard, Scope, Store};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
 
@@ -67,13 +67,13 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 }
 
 async fn until_known(store: &Store, n: usize) {
-    until("the schedules are in the database", async || store.list_schedules().await.expect("schedules").len() == n)
+    until("the schedules are in the database", async || store.schedules_list().await.expect("schedules").len() == n)
         .await;
 }
 
 /// The fires of a schedule, oldest first.
 async fn fires(store: &Store, schedule: &str) -> Vec<Fire> {
-    let mut fires = store.list_fires(Some(schedule), 1_000).await.expect("times of firing");
+    let mut fires = store.fires_list(Some(schedule), 1_000).await.expect("times of firing");
     fires.reverse();
     fires
 }
@@ -83,7 +83,7 @@ async fn decisions(store: &Store, schedule: &str) -> Vec<FireDecision> {
 }
 
 async fn runs_of(store: &Store, trigger: &str) -> Vec<Run> {
-    let runs = store.list_runs(1_000, None).await.expect("runs");
+    let runs = store.runs_list(&Scope::all_tenants(), 1_000, None).await.expect("runs");
     runs.into_iter().filter(|run| run.trigger == trigger).collect()
 }
 
@@ -107,8 +107,13 @@ async fn add_artist(stage: &Stage) -> Account {
         settings: json!({}),
         status: AccountStatus::Active,
     };
-    stage.host.store().save_artists(&[artist], now).await.expect("the artist is saved");
-    stage.host.store().save_accounts(std::slice::from_ref(&account), now).await.expect("the account is saved");
+    stage.host.store().artists_save(&Scope::all_tenants(), &[artist], now).await.expect("the artist is saved");
+    stage
+        .host
+        .store()
+        .accounts_save(&Scope::all_tenants(), std::slice::from_ref(&account), now)
+        .await
+        .expect("the account is saved");
     account
 }
 
@@ -165,7 +170,7 @@ async fn missed_fires_are_caught_up_as_configured_and_for_their_own_date() {
             runs_of(store, "all").await.len() == 3 && fires(store, "none").await.len() == 3
         })
         .await;
-        until("nothing is queued any more", async || store.queued_fires().await.expect("queued").is_empty()).await;
+        until("nothing is queued any more", async || store.queued_fires_list().await.expect("queued").is_empty()).await;
         second.stop().await;
 
         use FireDecision::{Missed, Started};
@@ -177,13 +182,13 @@ async fn missed_fires_are_caught_up_as_configured_and_for_their_own_date() {
         let mut dates = Vec::new();
         for fire in fires(store, "all").await {
             let run = fire.run_id.expect("a run was started");
-            let outcomes = store.run_outcomes(run, None, 10).await.expect("outcomes");
+            let outcomes = store.run_outcomes_list(&Scope::all_tenants(), run, None, 10).await.expect("outcomes");
             assert_eq!(outcomes.len(), 1);
             dates.push(outcomes[0].metric_date.to_string());
         }
         // At 4:30 UTC it is still the previous day in New York.
         assert_eq!(dates, ["2026-11-18", "2026-11-19", "2026-11-20"]);
-        for schedule in store.list_schedules().await.expect("schedules") {
+        for schedule in store.schedules_list().await.expect("schedules") {
             assert_eq!(schedule.next_fire, Some(at("2026-11-22T04:30:00Z")), "{}", schedule.name);
         }
     })
@@ -194,7 +199,7 @@ async fn missed_fires_are_caught_up_as_configured_and_for_their_own_date() {
 async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline_model::Lease> {
     let store = stage.host.store();
     let now = stage.host.clock().now();
-    let term = store.try_lead(ROLE, "test", now, Duration::from_secs(60)).await.expect("asked").expect("it is free");
+    let term = store.role_take(ROLE, "test", now, Duration::from_secs(60)).await.expect("asked").expect("it is free");
     let next_fire = Some(at("2026-11-18T13:00:00Z"));
     let configured: Vec<NewSchedule> = names
         .iter()
@@ -204,7 +209,7 @@ async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline_
             next_fire,
         })
         .collect();
-    store.sync_schedules(&term, &configured, now).await.expect("schedules are written");
+    store.schedules_sync(&term, &configured, now).await.expect("schedules are written");
     let mut leases = Vec::new();
     for name in names {
         let run = Run {
@@ -229,13 +234,15 @@ async fn busy(stage: &Stage, account: &Account, names: &[&str]) -> Vec<backline_
         };
         let fire_time = now + TimeDelta::microseconds(1);
         let guard = PlanGuard::Fire { term: &term, schedule: name, fire_time, next_fire };
-        let mut planning = store.begin_plan(&run, guard, now).await.expect("a plan is begun");
-        planning.add_batches(&[batch], &Weights::default()).await.expect("a batch is added");
+        let mut planning = store.plan_begin(&run, guard, now).await.expect("a plan is begun");
+        planning.batches_add(&[batch], &Weights::default()).await.expect("a batch is added");
         planning.commit().await.expect("the plan is committed");
-        let held = store.lease_batch(Some(run.id), None, "test", now, Duration::from_secs(864_000)).await;
+        let held = store
+            .batch_lease(&Scope::all_tenants(), Some(run.id), None, "test", now, Duration::from_secs(864_000))
+            .await;
         leases.push(held.expect("asked").expect("a batch is open"));
     }
-    store.resign(&term, now).await.expect("the role is given up");
+    store.role_resign(&term, now).await.expect("the role is given up");
     leases
 }
 
@@ -273,7 +280,7 @@ async fn a_fire_during_a_run_is_skipped_or_queued() {
                 events: Vec::new(),
             };
             let result = BatchResult { accounts: vec![failed], ..BatchResult::default() };
-            store.complete_batch(lease, result, stage.host.clock().now()).await.expect("the batch ends");
+            store.batch_complete(lease, result, stage.host.clock().now()).await.expect("the batch ends");
         }
         // Only the scheduler finishes the two runs, as if their host had been killed at this point.
         until("what was queued has had its turn", async || {
@@ -281,7 +288,12 @@ async fn a_fire_during_a_run_is_skipped_or_queued() {
         })
         .await;
         until("every run has ended", async || {
-            store.list_runs(100, None).await.expect("runs").iter().all(|run| run.finished_at.is_some())
+            store
+                .runs_list(&Scope::all_tenants(), 100, None)
+                .await
+                .expect("runs")
+                .iter()
+                .all(|run| run.finished_at.is_some())
         })
         .await;
         service.stop().await;
@@ -301,7 +313,7 @@ async fn when_the_host_that_leads_stops_another_leads_at_once() {
         until_known(store, 1).await;
         let other = another(&stage).await;
         let second = serve(&other).await;
-        let leader = async || store.leader(ROLE).await.expect("asked").map(|term| (term.holder, term.term));
+        let leader = async || store.role_get(ROLE).await.expect("asked").map(|term| (term.holder, term.term));
         assert_eq!(leader().await, Some((stage.host.name().to_owned(), 1)), "the leader keeps its role");
 
         // The clock stands still, so no role expires.
@@ -331,7 +343,7 @@ async fn a_changed_configuration_changes_the_schedules_of_a_running_host() {
         service.reload(config).await.expect("the configuration is applied");
         until_known(store, 2).await;
         let next: Vec<_> =
-            store.list_schedules().await.expect("schedules").iter().map(|schedule| schedule.next_fire).collect();
+            store.schedules_list().await.expect("schedules").iter().map(|schedule| schedule.next_fire).collect();
         assert_eq!(next, [Some(at("2026-11-19T03:00:00Z")), Some(at("2026-11-23T04:00:00Z"))]);
         service.stop().await;
     })
@@ -344,10 +356,14 @@ async fn a_first_collection_is_planned_once_for_accounts_that_can_be_collected()
         let stage = stage(url, &[]).await;
         let store = stage.host.store();
         let service = serve(&stage.host).await;
-        let drained = async || store.pending_activations(10).await.expect("activations").is_empty();
+        let drained = async || store.activations_list(&Scope::all_tenants(), 10).await.expect("activations").is_empty();
         let account = add_artist(&stage).await;
         until("the activations are taken out", drained).await;
-        assert_eq!(store.list_runs(10, None).await.expect("runs"), [], "there is no consent yet");
+        assert_eq!(
+            store.runs_list(&Scope::all_tenants(), 10, None).await.expect("runs"),
+            [],
+            "there is no consent yet"
+        );
 
         let now = stage.host.clock().now();
         let consent = Consent {
@@ -358,18 +374,26 @@ async fn a_first_collection_is_planned_once_for_accounts_that_can_be_collected()
             source: "test".to_owned(),
             recorded_at: now,
         };
-        store.record_consents(std::slice::from_ref(&consent)).await.expect("consent is recorded");
-        until("the first collection is planned", async || !store.list_runs(10, None).await.expect("runs").is_empty())
-            .await;
+        store
+            .consents_record(&Scope::all_tenants(), std::slice::from_ref(&consent))
+            .await
+            .expect("consent is recorded");
+        until("the first collection is planned", async || {
+            !store.runs_list(&Scope::all_tenants(), 10, None).await.expect("runs").is_empty()
+        })
+        .await;
         // Granting a consent again is no transition, nor is saving the same account again.
-        store.record_consents(&[Consent { recorded_at: now + TimeDelta::seconds(1), ..consent }]).await.expect("again");
-        store.save_accounts(std::slice::from_ref(&account), now).await.expect("again");
+        store
+            .consents_record(&Scope::all_tenants(), &[Consent { recorded_at: now + TimeDelta::seconds(1), ..consent }])
+            .await
+            .expect("again");
+        store.accounts_save(&Scope::all_tenants(), std::slice::from_ref(&account), now).await.expect("again");
         until("the activations are taken out", drained).await;
         service.stop().await;
         let runs = runs_of(store, "activation").await;
         assert_eq!(runs.len(), 1);
         assert_eq!(runs[0].counts.planned, 1);
-        assert_eq!(store.list_runs(10, None).await.expect("runs").len(), 1);
+        assert_eq!(store.runs_list(&Scope::all_tenants(), 10, None).await.expect("runs").len(), 1);
     })
     .await;
 }

@@ -18,12 +18,12 @@ async fn it_is_ready_and_stops_cleanly_on_a_signal() {
             let mut serving = place.serve(&[]).await;
             serving.answers("/readyz", 200).await;
             let now = Clock::system().now();
-            assert_eq!(store.list_hosts(now).await.unwrap().len(), 1);
+            assert_eq!(store.hosts_list(now).await.unwrap().len(), 1);
             let asked = Instant::now();
             serving.signal(signal).await;
             assert_eq!(serving.end().await.code(), Some(0), "{}", serving.log());
             assert!(asked.elapsed() < Duration::from_secs(20), "it took {:?}", asked.elapsed());
-            assert!(store.list_hosts(now).await.unwrap().is_empty(), "the host has unregistered");
+            assert!(store.hosts_list(now).await.unwrap().is_empty(), "the host has unregistered");
         }
     })
     .await;

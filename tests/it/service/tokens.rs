@@ -11,7 +11,7 @@ use backline::pipeline::service::Service;
 use backline_model::event::types;
 use backline_model::{AccountId, AccountStatus, ArtistId, Event, Outcome};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig, Trait};
-use backline_store::{CredentialFilter, DatabaseKind, SealedCredential, Store};
+use backline_store::{CredentialFilter, DatabaseKind, Scope, SealedCredential, Store};
 use base64::Engine as _;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
@@ -56,9 +56,13 @@ async fn another(stage: &Stage, change: impl FnOnce(&mut Config)) -> Host {
 async fn tiktok_only(url: &str, simulator: SimulatorConfig, state: Option<&Path>) -> Stage {
     let stage = Stage::set(url, simulator, |config| config.service.state_dir = state.map(Path::to_owned)).await;
     let store = stage.host.store();
-    for credential in store.list_credentials(&CredentialFilter::default()).await.expect("credentials are listed") {
+    for credential in store
+        .credentials_list(&Scope::all_tenants(), &CredentialFilter::default())
+        .await
+        .expect("credentials are listed")
+    {
         if credential.platform != platform("tiktok") {
-            store.remove_credential(credential.id).await.expect("it is removed");
+            store.credential_remove(&Scope::all_tenants(), credential.id).await.expect("it is removed");
         }
     }
     let report = stage.host.refresh_credentials().await.expect("a round");
@@ -73,11 +77,18 @@ fn account(stage: &Stage, name: &str, index: u32) -> AccountId {
 }
 
 async fn status(stage: &Stage, account: AccountId) -> AccountStatus {
-    stage.host.store().get_account(account).await.expect("accounts are read").expect("the account").status
+    stage
+        .host
+        .store()
+        .account_get(&Scope::all_tenants(), account)
+        .await
+        .expect("accounts are read")
+        .expect("the account")
+        .status
 }
 
 async fn credential(stage: &Stage, name: &str, account: AccountId) -> SealedCredential {
-    let found = stage.host.store().credential(&platform(name), "user", Some(account)).await;
+    let found = stage.host.store().credential_get(&Scope::all_tenants(), &platform(name), "user", Some(account)).await;
     found.expect("credentials are read").expect("the credential")
 }
 
@@ -204,7 +215,7 @@ async fn a_token_is_refreshed_at_half_life_by_one_of_two_hosts_without_any_batch
         go_to(&stage, after(24, 0));
         round().await;
         assert_eq!((asked(&stage, TIKTOK_TOKEN), asked(&stage, INSTAGRAM_TOKEN)), (24, 8));
-        assert!(stage.host.store().list_runs(1, None).await.expect("runs").is_empty());
+        assert!(stage.host.store().runs_list(&Scope::all_tenants(), 1, None).await.expect("runs").is_empty());
     })
     .await;
 }
@@ -504,7 +515,12 @@ async fn with_neither_journal_nor_grace_an_account_is_collected_until_its_access
         assert_eq!(status(&stage, artist).await, AccountStatus::ReconnectNeeded);
         assert_eq!(events_of(&stage, types::RECONNECT_NEEDED, artist).await.len(), 1);
         let report = stage.run_some(day(), &["tiktok"]).await;
-        let outcomes = stage.host.store().run_outcomes(report.run.id, None, 10).await.expect("outcomes");
+        let outcomes = stage
+            .host
+            .store()
+            .run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 10)
+            .await
+            .expect("outcomes");
         assert!(matches!(outcomes[0].outcome, Outcome::Excluded { .. }), "{outcomes:?}");
     })
     .await;
@@ -525,7 +541,8 @@ async fn the_service_refreshes_credentials() {
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         until("it was exchanged", || asked(&stage, SPOTIFY_TOKEN) == 1).await;
         let saved = async || {
-            let client = stage.host.store().credential(&platform("spotify"), "app", None).await;
+            let client =
+                stage.host.store().credential_get(&Scope::all_tenants(), &platform("spotify"), "app", None).await;
             client.expect("credentials are read").expect("the client").refresh_at
         };
         let mut look = tokio::time::interval(Duration::from_millis(10));

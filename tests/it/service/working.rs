@@ -10,7 +10,7 @@ use backline::pipeline::service::Service;
 use backline_model::event::types;
 use backline_model::{BatchState, FailureClass, Outcome, Run, RunId, RunStatus, Tenant, Weights};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
-use backline_store::{BatchFilter, BatchView, MetricsFilter, Store};
+use backline_store::{BatchFilter, BatchView, MetricsFilter, Scope, Store};
 use chrono::{NaiveDate, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
@@ -74,12 +74,12 @@ async fn finished(store: &Store, run: RunId) -> Run {
 }
 
 async fn get(store: &Store, run: RunId) -> Run {
-    store.get_run(run).await.expect("runs are read").expect("the run exists")
+    store.run_get(&Scope::all_tenants(), run).await.expect("runs are read").expect("the run exists")
 }
 
 async fn batches(store: &Store, run: RunId, state: Option<BatchState>) -> Vec<BatchView> {
     let filter = BatchFilter { run: Some(run), state, ..BatchFilter::default() };
-    store.list_batches(&filter).await.expect("batches are read")
+    store.batches_list(&Scope::all_tenants(), &filter).await.expect("batches are read")
 }
 
 async fn leased(store: &Store, run: RunId, name: &str) -> usize {
@@ -232,9 +232,11 @@ async fn a_stopping_host_returns_unfinished_batches_and_another_continues() {
         let ended = finished(&store, run).await;
         assert_eq!((ended.status, ended.counts.collected), (RunStatus::Success, 12));
         service.stop().await;
-        let outcomes = store.run_outcomes(run, None, 100).await.expect("outcomes are read");
+        let outcomes = store.run_outcomes_list(&Scope::all_tenants(), run, None, 100).await.expect("outcomes are read");
         assert!(outcomes.iter().all(|outcome| outcome.attempts == 1), "each account took one attempt");
-        let rows = store.metrics(&MetricsFilter { limit: Some(100), ..MetricsFilter::default() }).await;
+        let rows = store
+            .metrics_list(&Scope::all_tenants(), &MetricsFilter { limit: Some(100), ..MetricsFilter::default() })
+            .await;
         assert_eq!(rows.expect("metrics are read").len(), 12);
     })
     .await;
@@ -272,11 +274,19 @@ async fn batches_of_a_dead_host_are_retried_a_limited_number_of_times() {
         let ttl = Duration::from_millis(stage.host.config().collection.lease_ttl_ms);
         // The first batch loses one host, the other several in a row: its content may be the cause.
         let mut now = stage.host.clock().now();
-        let first = store.lease_batch(Some(run), None, "died", now, ttl).await.expect("leased").expect("a batch");
+        let first = store
+            .batch_lease(&Scope::all_tenants(), Some(run), None, "died", now, ttl)
+            .await
+            .expect("leased")
+            .expect("a batch");
         for _ in 0..4 {
-            store.lease_batch(Some(run), None, "died", now, ttl).await.expect("leased").expect("the other batch");
+            store
+                .batch_lease(&Scope::all_tenants(), Some(run), None, "died", now, ttl)
+                .await
+                .expect("leased")
+                .expect("the other batch");
             now += TimeDelta::seconds(20);
-            store.heartbeat(&first, now, ttl).await.expect("it is still held");
+            store.lease_renew(&first, now, ttl).await.expect("it is still held");
         }
         let service = Service::start(stage.host.clone()).await.expect("it starts");
         stage.set_time(now + TimeDelta::seconds(19));
@@ -287,7 +297,7 @@ async fn batches_of_a_dead_host_are_retried_a_limited_number_of_times() {
         let ended = finished(&store, run).await;
         service.stop().await;
         assert_eq!((ended.counts.collected, ended.counts.failed), (1, 1));
-        for outcome in store.run_outcomes(run, None, 10).await.expect("outcomes are read") {
+        for outcome in store.run_outcomes_list(&Scope::all_tenants(), run, None, 10).await.expect("outcomes are read") {
             match outcome.outcome {
                 Outcome::Collected => assert_eq!(outcome.attempts, 2, "the expired lease counts as one"),
                 Outcome::Failed { class, message } => {
@@ -303,7 +313,8 @@ async fn batches_of_a_dead_host_are_retried_a_limited_number_of_times() {
         assert_eq!((dead.len(), dead[0].accounts), (1, 1));
         let service = Service::start(stage.another_host(|_| {}).await).await.expect("it starts");
         let filter = BatchFilter { run: Some(run), ..BatchFilter::default() };
-        let retried = store.retry_batches(&filter, &Weights::default(), stage.host.clock().now()).await;
+        let retried =
+            store.batches_retry(&Scope::all_tenants(), &filter, &Weights::default(), stage.host.clock().now()).await;
         assert_eq!(retried.expect("it is retried").accounts, 1);
         assert_eq!(finished(&store, run).await.counts.collected, 2);
         service.stop().await;
@@ -328,12 +339,16 @@ async fn a_batch_taken_over_by_another_host_is_dropped() {
         // As if the first host had missed its lease: the lease has expired by the other host's clock only.
         let later = stage.host.clock().now() + TimeDelta::hours(1);
         let ttl = Duration::from_secs(3_600);
-        let lease = store.lease_batch(Some(run), None, "other", later, ttl).await.expect("leased").expect("the batch");
+        let lease = store
+            .batch_lease(&Scope::all_tenants(), Some(run), None, "other", later, ttl)
+            .await
+            .expect("leased")
+            .expect("the batch");
         // The first host notices at its next heartbeat, long before the platform's response times out.
         let began = Instant::now();
         service.stop().await;
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-        store.heartbeat(&lease, later, ttl).await.expect("the other host still holds it");
+        store.lease_renew(&lease, later, ttl).await.expect("the other host still holds it");
         assert_eq!(leased(&store, run, "spotify").await, 1);
     })
     .await;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use backline_model::{Account, AccountId, AccountStatus, Consent, SubscriptionStatus};
-use backline_store::{DatabaseKind, Store, Topic};
+use backline_store::{DatabaseKind, Scope, Store, Topic};
 use chrono::TimeDelta;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::fixtures::{account, artist, demo, now, people};
+use super::fixtures::{account, artist, demo, now, people, take_out};
 use crate::support::database::each_database;
 
 /// Maximum delay of a notification.
@@ -25,7 +25,7 @@ async fn execute(pool: &AnyPool, statement: &str) {
 
 /// Removes all pending activations, and returns them as `artist platform cause`.
 async fn taken(store: &Store) -> Vec<String> {
-    let waiting = store.pending_activations(10_000).await.unwrap();
+    let waiting = store.activations_list(&Scope::all_tenants(), 10_000).await.unwrap();
     let mut texts: Vec<String> = waiting
         .iter()
         .map(|activation| {
@@ -34,7 +34,7 @@ async fn taken(store: &Store) -> Vec<String> {
         })
         .collect();
     texts.sort();
-    assert_eq!(store.drop_activations(&waiting).await.unwrap(), waiting.len() as u64);
+    assert_eq!(take_out(store, &waiting).await, waiting.len());
     texts
 }
 
@@ -43,7 +43,7 @@ async fn becoming_active_asks_for_a_collection_once_for_every_writer() {
     each_database(async |store, url| {
         let mut one = artist(1);
         one.subscription_status = SubscriptionStatus::Inactive;
-        store.save_artists(&[one, artist(2)], now()).await.unwrap();
+        store.artists_save(&Scope::all_tenants(), &[one, artist(2)], now()).await.unwrap();
         let two = format!("{} everywhere activation", artist(2).id);
         assert_eq!(taken(&store).await, [two], "only the active artist");
 
@@ -81,7 +81,7 @@ async fn granting_a_consent_asks_for_a_collection_and_granting_it_again_does_not
                 source: "test".to_owned(),
                 recorded_at: now() + TimeDelta::hours(hours),
             };
-            store.record_consents(&[consent]).await.unwrap();
+            store.consents_record(&Scope::all_tenants(), &[consent]).await.unwrap();
             taken(&store).await
         };
         let expected = [format!("{} demo consent", artist(1).id)];
@@ -104,19 +104,22 @@ async fn an_account_that_is_new_or_active_again_asks_for_a_collection() {
         let more: Vec<Account> = ["x", "y"]
             .map(|name| Account { id: AccountId::generate(), platform_id: name.to_owned(), ..account(1) })
             .into();
-        store.save_accounts(&more, now()).await.unwrap();
+        store.accounts_save(&Scope::all_tenants(), &more, now()).await.unwrap();
         assert_eq!(taken(&store).await, expected, "two accounts of one platform are one collection");
         let disabled = Account { status: AccountStatus::Disabled, platform_id: "z".to_owned(), ..account(9) };
-        store.save_accounts(&[Account { artist_id: artist(1).id, ..disabled }], now()).await.unwrap();
+        store
+            .accounts_save(&Scope::all_tenants(), &[Account { artist_id: artist(1).id, ..disabled }], now())
+            .await
+            .unwrap();
         assert_eq!(taken(&store).await, [""; 0]);
 
         let set = async |status| {
-            store.set_account_status(account(1).id, status, now()).await.unwrap();
+            store.account_set_status(&Scope::all_tenants(), account(1).id, status, now()).await.unwrap();
             taken(&store).await
         };
         assert_eq!(set(AccountStatus::Active).await, [""; 0]);
         assert_eq!(set(AccountStatus::ReconnectNeeded).await, [""; 0]);
-        assert_eq!(store.reconnect(&[account(1).id], now()).await.unwrap(), 1);
+        assert_eq!(store.accounts_reconnect(&Scope::all_tenants(), &[account(1).id], now()).await.unwrap(), 1);
         assert_eq!(taken(&store).await, expected);
         assert_eq!(set(AccountStatus::Disabled).await, [""; 0]);
         assert_eq!(set(AccountStatus::Active).await, expected);
@@ -127,18 +130,18 @@ async fn an_account_that_is_new_or_active_again_asks_for_a_collection() {
 #[tokio::test]
 async fn an_activation_repeated_during_planning_is_kept() {
     each_database(async |store, url| {
-        store.save_artists(&[artist(1), artist(2)], now()).await.unwrap();
-        let planned = store.pending_activations(10).await.unwrap();
+        store.artists_save(&Scope::all_tenants(), &[artist(1), artist(2)], now()).await.unwrap();
+        let planned = store.activations_list(&Scope::all_tenants(), 10).await.unwrap();
         assert_eq!(planned.len(), 2);
         let platform_code = foreign(url).await;
         for status in ["inactive", "active"] {
             let update = format!("UPDATE artists SET subscription_status = '{status}' WHERE id = '{}'", artist(1).id);
             execute(&platform_code, &update).await;
         }
-        assert_eq!(store.drop_activations(&planned).await.unwrap(), 1, "the plan covered the second artist only");
-        let left = store.pending_activations(10).await.unwrap();
+        assert_eq!(take_out(&store, &planned).await, 1, "the plan covered the second artist only");
+        let left = store.activations_list(&Scope::all_tenants(), 10).await.unwrap();
         assert_eq!(left.iter().map(|activation| activation.artist_id).collect::<Vec<_>>(), [artist(1).id]);
-        assert_eq!(store.pending_activations(0).await.unwrap(), []);
+        assert_eq!(store.activations_list(&Scope::all_tenants(), 0).await.unwrap(), []);
         platform_code.close().await;
     })
     .await;
@@ -150,17 +153,17 @@ async fn an_open_transaction_keeps_its_activation_and_blocks_no_planning() {
         if store.kind() == DatabaseKind::Sqlite {
             return; // SQLite has one writer, so no other transaction is open during planning
         }
-        store.save_artists(&[artist(1), artist(2)], now()).await.unwrap();
-        let planned = store.pending_activations(10).await.unwrap();
+        store.artists_save(&Scope::all_tenants(), &[artist(1), artist(2)], now()).await.unwrap();
+        let planned = store.activations_list(&Scope::all_tenants(), 10).await.unwrap();
         let mut platform_code = PgConnection::connect(url).await.unwrap();
         let mut open = platform_code.begin().await.unwrap();
         for status in ["inactive", "active"] {
             let update = format!("UPDATE artists SET subscription_status = '{status}' WHERE id = '{}'", artist(1).id);
             open.execute(AssertSqlSafe(update)).await.unwrap();
         }
-        assert_eq!(store.drop_activations(&planned).await.unwrap(), 1);
+        assert_eq!(take_out(&store, &planned).await, 1);
         open.commit().await.unwrap();
-        let left = store.pending_activations(10).await.unwrap();
+        let left = store.activations_list(&Scope::all_tenants(), 10).await.unwrap();
         assert_eq!(left.iter().map(|activation| activation.artist_id).collect::<Vec<_>>(), [artist(1).id]);
     })
     .await;
@@ -172,7 +175,7 @@ async fn a_role_that_may_only_change_artists_fires_the_trigger_and_reads_nothing
         if store.kind() == DatabaseKind::Sqlite {
             return; // SQLite has no roles
         }
-        store.save_artists(&[artist(1)], now()).await.unwrap();
+        store.artists_save(&Scope::all_tenants(), &[artist(1)], now()).await.unwrap();
         let platform_code = foreign(url).await;
         let role = format!("platform_{}", uuid::Uuid::new_v4().simple());
         execute(&platform_code, &format!("CREATE ROLE {role}")).await;
@@ -203,7 +206,7 @@ async fn an_update_by_other_software_is_notified_at_once() {
     each_database(async |store, url| {
         let mut one = artist(1);
         one.subscription_status = SubscriptionStatus::Inactive;
-        store.save_artists(std::slice::from_ref(&one), now()).await.unwrap();
+        store.artists_save(&Scope::all_tenants(), std::slice::from_ref(&one), now()).await.unwrap();
         let mut listener = store.listener().await.unwrap();
         match store.kind() {
             DatabaseKind::Postgres => {
@@ -215,13 +218,13 @@ async fn an_update_by_other_software_is_notified_at_once() {
             }
             DatabaseKind::Sqlite => {
                 one.subscription_status = SubscriptionStatus::Active;
-                store.save_artists(std::slice::from_ref(&one), now()).await.unwrap();
+                store.artists_save(&Scope::all_tenants(), std::slice::from_ref(&one), now()).await.unwrap();
             }
         }
         let heard = tokio::time::timeout(AT_ONCE, listener.next()).await.expect("heard within a second");
         assert_eq!(heard.unwrap(), Topic::Activations);
         assert_eq!(
-            store.pending_activations(10).await.unwrap().len(),
+            store.activations_list(&Scope::all_tenants(), 10).await.unwrap().len(),
             1,
             "the activation exists when the notification arrives"
         );

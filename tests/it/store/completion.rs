@@ -7,14 +7,14 @@ use backline_model::outcome::{FailureClass, Outcome};
 use backline_model::{
     AccountStatus, BatchId, Change, EngagementBasis, GrowthRow, LostMetric, MetricsRow, RunId, Value,
 };
-use backline_store::{BatchResult, DatabaseKind, EventCursor, MetricsFilter, PluginLog, StoreError};
+use backline_store::{BatchResult, DatabaseKind, EventCursor, MetricsFilter, PluginLog, Scope, StoreError};
 use chrono::{Days, NaiveDate, TimeDelta};
 use sqlx::Row as _;
 use sqlx::any::AnyPoolOptions;
 
 use super::fixtures::{
-    artist, batch, day, document, event, followers, lease, metric, now, people, release, result, row, run, store_rows,
-    stored,
+    add_batches, artist, batch, day, document, event, followers, lease, metric, now, people, release, result, row, run,
+    store_rows, stored,
 };
 use crate::support::database::each_database;
 
@@ -44,18 +44,21 @@ async fn a_row_comes_back_as_it_was_stored() {
         bare.findings.clear();
         store_rows(&store, vec![large.clone(), bare.clone()]).await;
 
-        let read = store.metrics(&MetricsFilter::default()).await.unwrap();
+        let read = store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap();
         let expected = [MetricsRow { run_id: large.run_id, ..large.clone() }, bare.clone()];
         assert_eq!(read, expected);
-        let document = store.document(large.document_id).await.unwrap();
+        let document = store.document_get(&Scope::all_tenants(), large.document_id).await.unwrap();
         assert_eq!(document.as_deref(), Some(r#"{"followers":"2026-11-22"}"#));
-        assert_eq!(store.document(backline_model::DocumentId::generate()).await.unwrap(), None);
+        assert_eq!(
+            store.document_get(&Scope::all_tenants(), backline_model::DocumentId::generate()).await.unwrap(),
+            None
+        );
 
         let id = backline_model::DocumentId::generate();
         let nul = MetricsRow { notes: vec!["a\0b \\u0000".to_owned()], document_id: id, ..bare };
         store_rows(&store, vec![nul]).await;
         let filter = MetricsFilter { account: Some(accounts[1].id), ..MetricsFilter::default() };
-        assert_eq!(store.metrics(&filter).await.unwrap()[0].notes, ["ab \\u0000"]);
+        assert_eq!(store.metrics_list(&Scope::all_tenants(), &filter).await.unwrap()[0].notes, ["ab \\u0000"]);
     })
     .await;
 }
@@ -67,9 +70,9 @@ async fn a_new_row_replaces_the_one_of_its_date() {
         let date = day("2026-11-22");
         store_rows(&store, vec![followers(&account, date, 100)]).await;
         let planned = batch(1, &run(1), &[&account], date);
-        store.add_batches(&[planned], now()).await.unwrap();
-        let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
-        let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
+        add_batches(&store, &[planned], now()).await;
+        let mut completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
+        let past = completion.history_load(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
         let mut merged = past.existing.expect("the same date's row");
         assert_eq!(merged.values[names::FOLLOWERS], Value::Integer(100));
         assert!(past.history.is_empty() && past.later_dates.is_empty());
@@ -80,7 +83,8 @@ async fn a_new_row_replaces_the_one_of_its_date() {
         };
         completion.commit(result).await.unwrap();
 
-        let [read] = store.metrics(&MetricsFilter::default()).await.unwrap().try_into().unwrap();
+        let [read] =
+            store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap().try_into().unwrap();
         let values: Vec<_> = read.values.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         assert_eq!(values, [(names::FOLLOWERS, Value::Integer(100)), (names::LIKES, Value::Integer(3))]);
     })
@@ -92,7 +96,7 @@ async fn an_error_in_the_middle_leaves_nothing() {
     each_database(async |store, _| {
         let accounts = people(&store, 2).await;
         let date = day("2026-11-22");
-        store.add_batches(&[batch(1, &run(1), &[&accounts[0], &accounts[1]], date)], now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0], &accounts[1]], date)], now()).await;
         let held = lease(&store).await;
 
         // The second document has the first one's id. The rows are already written and must be rolled back.
@@ -101,30 +105,30 @@ async fn an_error_in_the_middle_leaves_nothing() {
         let mut results = vec![stored(first.clone()), stored(second)];
         results[0].events.push(event(1, None));
         let failing = BatchResult { accounts: results, ..BatchResult::default() };
-        let error = store.complete_batch(&held, failing, now()).await.unwrap_err();
+        let error = store.batch_complete(&held, failing, now()).await.unwrap_err();
         assert!(matches!(error, StoreError::Query { what: "store documents", .. }), "{error:?}");
 
         let mut misfit = row(&accounts[1], date);
         misfit.values.insert(metric(names::LIKES), Value::Text("many".to_owned()));
         let failing = BatchResult { accounts: vec![stored(first.clone()), stored(misfit)], ..BatchResult::default() };
-        let error = store.complete_batch(&held, failing, now()).await.unwrap_err();
+        let error = store.batch_complete(&held, failing, now()).await.unwrap_err();
         assert!(matches!(&error, StoreError::Misfit { metric, .. } if metric == "likes"), "{error:?}");
 
-        let mut dropped = store.begin_completion(&held, now()).await.unwrap();
-        dropped.history(&[(accounts[0].id, date)]).await.unwrap();
+        let mut dropped = store.completion_begin(&held, now()).await.unwrap();
+        dropped.history_load(&[(accounts[0].id, date)]).await.unwrap();
         drop(dropped);
 
-        assert_eq!(store.metrics(&MetricsFilter::default()).await.unwrap(), []);
-        assert_eq!(store.document(first.document_id).await.unwrap(), None);
-        assert_eq!(store.run_outcomes(run(1).id, None, 10).await.unwrap(), []);
-        assert_eq!(store.events_after(EventCursor::default(), 10).await.unwrap(), []);
-        assert_eq!(store.fetch_accounts(&[accounts[0].id]).await.unwrap()[0].state, None);
+        assert_eq!(store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap(), []);
+        assert_eq!(store.document_get(&Scope::all_tenants(), first.document_id).await.unwrap(), None);
+        assert_eq!(store.run_outcomes_list(&Scope::all_tenants(), run(1).id, None, 10).await.unwrap(), []);
+        assert_eq!(store.events_list(&Scope::all_tenants(), EventCursor::default(), 10).await.unwrap(), []);
+        assert_eq!(store.fetch_inputs_of(&Scope::all_tenants(), &[accounts[0].id]).await.unwrap()[0].state, None);
 
         // The lease is still valid, and the batch can be completed.
         let right =
             BatchResult { accounts: vec![stored(first), stored(row(&accounts[1], date))], ..BatchResult::default() };
-        assert_eq!(store.complete_batch(&held, right, now()).await.unwrap().counts.collected, 2);
-        assert_eq!(store.metrics(&MetricsFilter::default()).await.unwrap().len(), 2);
+        assert_eq!(store.batch_complete(&held, right, now()).await.unwrap().counts.collected, 2);
+        assert_eq!(store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap().len(), 2);
     })
     .await;
 }
@@ -135,9 +139,9 @@ async fn all_results_of_an_account_are_written_with_its_batch() {
         let accounts = people(&store, 3).await;
         let date = day("2026-11-22");
         let all: Vec<_> = accounts.iter().collect();
-        store.save_release(&release(), b"component").await.unwrap();
-        store.activate(release().digest, backline_model::SwapCause::Activated, now()).await.unwrap();
-        store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
+        store.release_save(&release(), b"component").await.unwrap();
+        store.release_activate(release().digest, backline_model::SwapCause::Activated, now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &all, date)], now()).await;
         let collected = row(&accounts[0], date);
         let growth = GrowthRow {
             account_id: accounts[0].id,
@@ -167,16 +171,17 @@ async fn all_results_of_an_account_are_written_with_its_batch() {
             usage: serde_json::json!({ "requests": 3 }),
             retry_at: None,
         };
-        store.complete_batch(&lease(&store).await, result_, now()).await.unwrap();
+        store.batch_complete(&lease(&store).await, result_, now()).await.unwrap();
 
-        assert_eq!(store.growth(&MetricsFilter::default()).await.unwrap(), [growth]);
-        let state = store.fetch_accounts(&[accounts[0].id]).await.unwrap().remove(0).state;
+        assert_eq!(store.growth_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap(), [growth]);
+        let state = store.fetch_inputs_of(&Scope::all_tenants(), &[accounts[0].id]).await.unwrap().remove(0).state;
         assert_eq!(state.as_deref(), Some(r#"{"seen":"2026-11-22"}"#));
-        let status = async |n: usize| store.get_account(accounts[n].id).await.unwrap().unwrap().status;
+        let status =
+            async |n: usize| store.account_get(&Scope::all_tenants(), accounts[n].id).await.unwrap().unwrap().status;
         assert_eq!((status(0).await, status(1).await), (AccountStatus::Active, AccountStatus::ReconnectNeeded));
-        assert_eq!(store.lost_metrics(release().digest).await.unwrap(), ["impressions"]);
+        assert_eq!(store.lost_metrics_list(release().digest).await.unwrap(), ["impressions"]);
         let kinds: Vec<_> = store
-            .events_after(EventCursor::default(), 10)
+            .events_list(&Scope::all_tenants(), EventCursor::default(), 10)
             .await
             .unwrap()
             .into_iter()
@@ -189,14 +194,14 @@ async fn all_results_of_an_account_are_written_with_its_batch() {
         );
 
         // The same metric lost again gives no new event.
-        store.add_batches(&[batch(2, &run(1), &[&accounts[2]], date)], now()).await.unwrap();
+        add_batches(&store, &[batch(2, &run(1), &[&accounts[2]], date)], now()).await;
         let again = BatchResult {
             lost_metrics: vec![lost],
             accounts: vec![stored(row(&accounts[2], date))],
             ..BatchResult::default()
         };
-        store.complete_batch(&lease(&store).await, again, now()).await.unwrap();
-        assert_eq!(store.events_after(EventCursor::default(), 10).await.unwrap().len(), 3);
+        store.batch_complete(&lease(&store).await, again, now()).await.unwrap();
+        assert_eq!(store.events_list(&Scope::all_tenants(), EventCursor::default(), 10).await.unwrap().len(), 3);
 
         let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
         let text = match store.kind() {
@@ -253,9 +258,9 @@ async fn history_holds_only_the_days_needed_for_comparison() {
             store_rows(&store, vec![row, followers(&other, back(date, ago), 5)]).await;
         }
         let planned = batch(1, &run(1), &[&account, &other], date);
-        store.add_batches(&[planned], now()).await.unwrap();
-        let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
-        let pasts = completion.history(&[(account.id, date), (other.id, date)]).await.unwrap();
+        add_batches(&store, &[planned], now()).await;
+        let mut completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
+        let pasts = completion.history_load(&[(account.id, date), (other.id, date)]).await.unwrap();
         let past = &pasts[&account.id];
         let ago: Vec<_> = past.history.dates().map(|day| (date - day).num_days()).collect();
         assert_eq!(ago, [200, 90, 28, 15, 14, 7, 2, 1], "the day 200 days ago has the latest `saves`");
@@ -277,9 +282,9 @@ async fn history_of_a_late_date_holds_what_later_growth_needs() {
         for offset in [-120_i64, -62, -27, -21, -6, 1, 28, 95, 96] {
             store_rows(&store, vec![followers(&account, date + TimeDelta::days(offset), 100 + offset)]).await;
         }
-        store.add_batches(&[batch(1, &run(1), &[&account], date)], now()).await.unwrap();
-        let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
-        let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&account], date)], now()).await;
+        let mut completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
+        let past = completion.history_load(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
         assert_eq!(
             past.later_dates,
             [date + Days::new(1), date + Days::new(28), date + Days::new(95)],
@@ -296,7 +301,7 @@ async fn history_of_a_late_date_holds_what_later_growth_needs() {
         drop(completion);
         store_rows(&store, vec![followers(&account, earliest, 1)]).await;
         let filter = MetricsFilter { until: Some(earliest), ..MetricsFilter::default() };
-        assert_eq!(store.metrics(&filter).await.unwrap().len(), 1);
+        assert_eq!(store.metrics_list(&Scope::all_tenants(), &filter).await.unwrap().len(), 1);
     })
     .await;
 }
@@ -312,9 +317,9 @@ async fn the_latest_value_is_found_between_the_days_that_spans_start_from() {
         }
         let latest = async |date: NaiveDate| {
             let held = batch(1, &run(1), &[&account], date);
-            store.add_batches(&[backline_model::Batch { id: BatchId::generate(), ..held }], now()).await.unwrap();
-            let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
-            let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
+            add_batches(&store, &[backline_model::Batch { id: BatchId::generate(), ..held }], now()).await;
+            let mut completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
+            let past = completion.history_load(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
             past.history.latest_before(names::FOLLOWERS, date).map(|(found, _)| found)
         };
         assert_eq!(latest(date).await, Some(back(date, 20)));
@@ -332,9 +337,9 @@ async fn a_value_missing_for_long_is_found_for_a_late_date_too() {
         let date = day("2026-11-22");
         store_rows(&store, vec![followers(&account, back(date, 40), 7)]).await;
         store_rows(&store, vec![followers(&account, date + Days::new(2), 9)]).await;
-        store.add_batches(&[batch(1, &run(1), &[&account], date)], now()).await.unwrap();
-        let mut completion = store.begin_completion(&lease(&store).await, now()).await.unwrap();
-        let past = completion.history(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&account], date)], now()).await;
+        let mut completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
+        let past = completion.history_load(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
         assert_eq!(past.history.latest_before(names::FOLLOWERS, date), Some((back(date, 40), &Value::Integer(7))));
     })
     .await;
@@ -345,29 +350,36 @@ async fn an_account_erased_during_a_batch_does_not_affect_the_others() {
     each_database(async |store, url| {
         let accounts = people(&store, 2).await;
         let date = day("2026-11-22");
-        store.add_batches(&[batch(1, &run(1), &[&accounts[0], &accounts[1]], date)], now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0], &accounts[1]], date)], now()).await;
         let held = lease(&store).await;
         let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
         let erase = format!("DELETE FROM artists WHERE id = '{}'", artist(1).id);
         sqlx::query(sqlx::AssertSqlSafe(erase)).execute(&pool).await.unwrap();
         pool.close().await;
-        let completion = store.begin_completion(&held, now()).await.unwrap();
-        assert!(!completion.is_alive(accounts[0].id) && completion.is_alive(accounts[1].id));
+        let completion = store.completion_begin(&held, now()).await.unwrap();
         let both = BatchResult {
             accounts: vec![stored(row(&accounts[0], date)), stored(row(&accounts[1], date))],
             ..BatchResult::default()
         };
         let completed = completion.commit(both).await.unwrap();
         assert_eq!((completed.open, completed.counts.collected), (0, 1));
-        let kept: Vec<_> =
-            store.metrics(&MetricsFilter::default()).await.unwrap().iter().map(|row| row.account_id).collect();
+        let kept: Vec<_> = store
+            .metrics_list(&Scope::all_tenants(), &MetricsFilter::default())
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.account_id)
+            .collect();
         assert_eq!(kept, [accounts[1].id]);
 
         // A batch without any remaining account is closed instead of leased.
         let gone = backline_model::Batch { id: BatchId::generate(), ..batch(2, &run(1), &[&accounts[0]], date) };
-        store.add_batches(&[gone], now()).await.unwrap();
-        assert_eq!(store.lease_batch(None, None, "worker", now(), super::fixtures::TTL).await.unwrap(), None);
-        assert_eq!(store.next_batch_at(None, None).await.unwrap(), None);
+        add_batches(&store, &[gone], now()).await;
+        assert_eq!(
+            store.batch_lease(&Scope::all_tenants(), None, None, "worker", now(), super::fixtures::TTL).await.unwrap(),
+            None
+        );
+        assert_eq!(store.next_batch_get(&Scope::all_tenants(), None, None).await.unwrap(), None);
     })
     .await;
 }
@@ -380,7 +392,13 @@ async fn metrics_are_filtered_and_come_latest_first() {
             store_rows(&store, accounts.iter().map(|account| followers(account, day(date), 1)).collect()).await;
         }
         let dates = async |filter: MetricsFilter| -> Vec<String> {
-            store.metrics(&filter).await.unwrap().iter().map(|row| row.metric_date.to_string()).collect()
+            store
+                .metrics_list(&Scope::all_tenants(), &filter)
+                .await
+                .unwrap()
+                .iter()
+                .map(|row| row.metric_date.to_string())
+                .collect()
         };
         let of = |artist| MetricsFilter { artist: Some(artist), ..MetricsFilter::default() };
         assert_eq!(dates(of(artist(1).id)).await, ["2026-11-22", "2026-11-21", "2026-11-20"]);
@@ -454,7 +472,7 @@ async fn documents_of_different_sizes_come_back_whole() {
         let accounts = people(&store, 3).await;
         let date = day("2026-11-22");
         let all: Vec<_> = accounts.iter().collect();
-        store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &all, date)], now()).await;
         let bodies: Vec<String> =
             (0..3).map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}", "ü".repeat(n * 70_000))).collect();
         let results: Vec<_> = accounts
@@ -469,11 +487,11 @@ async fn documents_of_different_sizes_come_back_whole() {
             .collect();
         let ids: Vec<_> = results.iter().map(|result| result.document.as_ref().unwrap().id).collect();
         store
-            .complete_batch(&lease(&store).await, BatchResult { accounts: results, ..BatchResult::default() }, now())
+            .batch_complete(&lease(&store).await, BatchResult { accounts: results, ..BatchResult::default() }, now())
             .await
             .unwrap();
         for (id, body) in ids.into_iter().zip(bodies) {
-            assert_eq!(store.document(id).await.unwrap(), Some(body));
+            assert_eq!(store.document_get(&Scope::all_tenants(), id).await.unwrap(), Some(body));
         }
     })
     .await;

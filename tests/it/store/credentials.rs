@@ -1,7 +1,7 @@
 //! Tests of credentials, budgets, releases and events.
 
 use backline_model::{CredentialId, Digest, Event, SwapCause};
-use backline_store::{BudgetKey, CredentialFilter, EventCursor, SealedCredential, StoreError};
+use backline_store::{BudgetKey, CredentialFilter, EventCursor, Scope, SealedCredential, StoreError};
 use chrono::TimeDelta;
 use futures::future::join_all;
 use uuid::Uuid;
@@ -29,36 +29,45 @@ pub(super) fn credential(n: u128) -> SealedCredential {
 async fn a_credential_changed_in_between_is_not_overwritten() {
     each_database(async |store, _| {
         let accounts = people(&store, 2).await;
-        let saved = store.save_credential(&credential(1), now()).await.unwrap();
+        let saved = store.credential_save(&Scope::all_tenants(), &credential(1), now()).await.unwrap();
         assert_eq!(saved, SealedCredential { version: 1, ..credential(1) });
-        assert_eq!(store.credential(&demo(), "token", None).await.unwrap(), Some(saved.clone()));
+        assert_eq!(
+            store.credential_get(&Scope::all_tenants(), &demo(), "token", None).await.unwrap(),
+            Some(saved.clone())
+        );
 
         let conflict = |error: StoreError| {
             assert!(matches!(&error, StoreError::VersionConflict { slot, .. } if slot == "token"), "{error}")
         };
-        conflict(store.save_credential(&credential(2), now()).await.unwrap_err());
+        conflict(store.credential_save(&Scope::all_tenants(), &credential(2), now()).await.unwrap_err());
         let fresh = SealedCredential { sealed: b"fresh".to_vec(), expires_at: None, ..saved.clone() };
-        let fresh = store.save_credential(&fresh, now() + TimeDelta::hours(1)).await.unwrap();
+        let fresh = store.credential_save(&Scope::all_tenants(), &fresh, now() + TimeDelta::hours(1)).await.unwrap();
         assert_eq!(fresh.version, 2);
-        conflict(store.save_credential(&saved, now()).await.unwrap_err());
-        assert_eq!(store.credential(&demo(), "token", None).await.unwrap(), Some(fresh.clone()));
+        conflict(store.credential_save(&Scope::all_tenants(), &saved, now()).await.unwrap_err());
+        assert_eq!(
+            store.credential_get(&Scope::all_tenants(), &demo(), "token", None).await.unwrap(),
+            Some(fresh.clone())
+        );
 
         let of_account = SealedCredential { account_id: Some(accounts[0].id), ..credential(3) };
-        let of_account = store.save_credential(&of_account, now()).await.unwrap();
+        let of_account = store.credential_save(&Scope::all_tenants(), &of_account, now()).await.unwrap();
         let of_other = SealedCredential { account_id: Some(accounts[1].id), ..credential(4) };
-        store.save_credential(&of_other, now()).await.unwrap();
-        assert_eq!(store.credential(&demo(), "token", Some(accounts[0].id)).await.unwrap(), Some(of_account.clone()));
+        store.credential_save(&Scope::all_tenants(), &of_other, now()).await.unwrap();
+        assert_eq!(
+            store.credential_get(&Scope::all_tenants(), &demo(), "token", Some(accounts[0].id)).await.unwrap(),
+            Some(of_account.clone())
+        );
         let again = SealedCredential { sealed: b"again".to_vec(), ..of_account.clone() };
-        assert_eq!(store.save_credential(&again, now()).await.unwrap().version, 2);
-        let of_batch = store.credentials_of(&demo(), &[accounts[0].id]).await.unwrap();
+        assert_eq!(store.credential_save(&Scope::all_tenants(), &again, now()).await.unwrap().version, 2);
+        let of_batch = store.credentials_of(&Scope::all_tenants(), &demo(), &[accounts[0].id]).await.unwrap();
         assert_eq!(of_batch.iter().map(|found| found.id).collect::<Vec<_>>(), [fresh.id, of_account.id]);
         let filter = CredentialFilter { account: Some(accounts[1].id), platform: Some(demo()) };
-        assert_eq!(store.list_credentials(&filter).await.unwrap().len(), 1);
-        assert_eq!(store.list_credentials(&CredentialFilter::default()).await.unwrap().len(), 3);
+        assert_eq!(store.credentials_list(&Scope::all_tenants(), &filter).await.unwrap().len(), 1);
+        assert_eq!(store.credentials_list(&Scope::all_tenants(), &CredentialFilter::default()).await.unwrap().len(), 3);
 
-        assert!(store.remove_credential(fresh.id).await.unwrap());
-        assert!(!store.remove_credential(fresh.id).await.unwrap());
-        assert_eq!(store.credential(&demo(), "token", None).await.unwrap(), None);
+        assert!(store.credential_remove(&Scope::all_tenants(), fresh.id).await.unwrap());
+        assert!(!store.credential_remove(&Scope::all_tenants(), fresh.id).await.unwrap());
+        assert_eq!(store.credential_get(&Scope::all_tenants(), &demo(), "token", None).await.unwrap(), None);
     })
     .await;
 }
@@ -67,7 +76,7 @@ async fn a_credential_changed_in_between_is_not_overwritten() {
 async fn a_budget_is_exact_with_many_concurrent_takers() {
     each_database(async |store, _| {
         let key = BudgetKey {
-            credential: store.save_credential(&credential(1), now()).await.unwrap().id,
+            credential: store.credential_save(&Scope::all_tenants(), &credential(1), now()).await.unwrap().id,
             budget: "day".to_owned(),
         };
         let (start, end) = (at("2026-11-22T08:00:00Z"), at("2026-11-23T08:00:00Z"));
@@ -76,7 +85,7 @@ async fn a_budget_is_exact_with_many_concurrent_takers() {
             async move {
                 let mut taken = 0;
                 loop {
-                    match store.take_budget(&key, start, end, 1_000, 7, now()).await.unwrap() {
+                    match store.budget_take(&key, start, end, 1_000, 7, now()).await.unwrap() {
                         0 => return taken,
                         units => taken += units,
                     }
@@ -85,23 +94,23 @@ async fn a_budget_is_exact_with_many_concurrent_takers() {
         }));
         assert_eq!(taken.await.into_iter().sum::<u64>(), 1_000);
 
-        store.give_back_budget(&key, start, 30).await.unwrap();
-        assert_eq!(store.take_budget(&key, start, end, 1_000, 50, now()).await.unwrap(), 30);
+        store.budget_give_back(&key, start, 30).await.unwrap();
+        assert_eq!(store.budget_take(&key, start, end, 1_000, 50, now()).await.unwrap(), 30);
         assert_eq!(
-            store.take_budget(&key, start, end, 500, 50, now()).await.unwrap(),
+            store.budget_take(&key, start, end, 500, 50, now()).await.unwrap(),
             0,
             "a lowered limit revokes no granted units"
         );
-        assert_eq!(store.take_budget(&key, start, end, 1_001, 50, now()).await.unwrap(), 1);
+        assert_eq!(store.budget_take(&key, start, end, 1_001, 50, now()).await.unwrap(), 1);
         assert_eq!(
-            store.take_budget(&key, end, end + TimeDelta::days(1), 10, 50, now()).await.unwrap(),
+            store.budget_take(&key, end, end + TimeDelta::days(1), 10, 50, now()).await.unwrap(),
             10,
             "a new window"
         );
-        store.give_back_budget(&key, end, u64::MAX).await.unwrap();
-        assert_eq!(store.take_budget(&key, end, end + TimeDelta::days(1), u64::MAX, 50, now()).await.unwrap(), 50);
+        store.budget_give_back(&key, end, u64::MAX).await.unwrap();
+        assert_eq!(store.budget_take(&key, end, end + TimeDelta::days(1), u64::MAX, 50, now()).await.unwrap(), 50);
         let unknown = BudgetKey { credential: CredentialId::generate(), ..key };
-        assert!(store.take_budget(&unknown, start, end, 10, 1, now()).await.is_err());
+        assert!(store.budget_take(&unknown, start, end, 10, 1, now()).await.is_err());
     })
     .await;
 }
@@ -110,28 +119,32 @@ async fn a_budget_is_exact_with_many_concurrent_takers() {
 async fn activating_a_release_swaps_it_for_the_one_before() {
     each_database(async |store, _| {
         let (old, new) = (release(), release_of("1.1.0", b"other component"));
-        store.save_release(&old, b"component").await.unwrap();
-        store.save_release(&new, b"other component").await.unwrap();
-        assert_eq!(store.active_release(&demo()).await.unwrap(), None);
-        assert_eq!(store.activate(old.digest, SwapCause::Activated, now()).await.unwrap(), None);
-        assert_eq!(store.activate(new.digest, SwapCause::Activated, now()).await.unwrap(), Some(old.digest));
-        assert_eq!(store.activate(new.digest, SwapCause::Activated, now()).await.unwrap(), None, "already active");
-        let active = store.active_release(&demo()).await.unwrap().unwrap();
+        store.release_save(&old, b"component").await.unwrap();
+        store.release_save(&new, b"other component").await.unwrap();
+        assert_eq!(store.active_release_get(&demo()).await.unwrap(), None);
+        assert_eq!(store.release_activate(old.digest, SwapCause::Activated, now()).await.unwrap(), None);
+        assert_eq!(store.release_activate(new.digest, SwapCause::Activated, now()).await.unwrap(), Some(old.digest));
+        assert_eq!(
+            store.release_activate(new.digest, SwapCause::Activated, now()).await.unwrap(),
+            None,
+            "already active"
+        );
+        let active = store.active_release_get(&demo()).await.unwrap().unwrap();
         assert_eq!(active, backline_model::Release { active: true, ..new.clone() });
-        assert_eq!(store.get_release(old.digest).await.unwrap(), Some(old.clone()));
-        assert_eq!(store.list_releases().await.unwrap().iter().filter(|release| release.active).count(), 1);
-        assert_eq!(store.component(old.digest).await.unwrap().as_deref(), Some(b"component".as_slice()));
-        assert_eq!(store.component(Digest::of(b"nothing")).await.unwrap(), None);
-        let error = store.activate(Digest::of(b"nothing"), SwapCause::Activated, now()).await.unwrap_err();
+        assert_eq!(store.release_get(old.digest).await.unwrap(), Some(old.clone()));
+        assert_eq!(store.releases_list().await.unwrap().iter().filter(|release| release.active).count(), 1);
+        assert_eq!(store.component_get(old.digest).await.unwrap().as_deref(), Some(b"component".as_slice()));
+        assert_eq!(store.component_get(Digest::of(b"nothing")).await.unwrap(), None);
+        let error = store.release_activate(Digest::of(b"nothing"), SwapCause::Activated, now()).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { what: "release", .. }), "{error}");
-        let events = store.events_after(EventCursor::default(), 10).await.unwrap();
+        let events = store.events_list(&Scope::all_tenants(), EventCursor::default(), 10).await.unwrap();
         assert_eq!(events.iter().map(|(_, event)| event.kind.as_str()).collect::<Vec<_>>(), ["connector.activated"; 2]);
         assert_eq!(events[1].1.data["before"], serde_json::json!(old.digest));
 
-        assert_eq!(store.compiled("key").await.unwrap(), None);
-        store.save_compiled("key", old.digest).await.unwrap();
-        store.save_compiled("key", new.digest).await.unwrap();
-        assert_eq!(store.compiled("key").await.unwrap(), Some(new.digest));
+        assert_eq!(store.compiled_get("key").await.unwrap(), None);
+        store.compiled_save("key", old.digest).await.unwrap();
+        store.compiled_save("key", new.digest).await.unwrap();
+        assert_eq!(store.compiled_get("key").await.unwrap(), Some(new.digest));
     })
     .await;
 }
@@ -142,10 +155,13 @@ async fn events_are_read_in_order_and_once_per_dedup_key() {
         people(&store, 1).await;
         let about =
             Event { artist_id: Some(artist(1).id), data: serde_json::json!({ "text": "a\0b" }), ..event(3, None) };
-        store.write_events(&[event(1, Some("key")), event(2, Some("key")), about.clone()]).await.unwrap();
-        store.write_events(&[event(4, Some("key")), event(5, Some("other"))]).await.unwrap();
+        store
+            .events_write(&Scope::all_tenants(), &[event(1, Some("key")), event(2, Some("key")), about.clone()])
+            .await
+            .unwrap();
+        store.events_write(&Scope::all_tenants(), &[event(4, Some("key")), event(5, Some("other"))]).await.unwrap();
         let (mut cursor, mut read) = (EventCursor::default(), Vec::new());
-        while let Some((next, event)) = store.events_after(cursor, 1).await.unwrap().pop() {
+        while let Some((next, event)) = store.events_list(&Scope::all_tenants(), cursor, 1).await.unwrap().pop() {
             assert!(next > cursor);
             cursor = next;
             read.push(event);

@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 
 use backline_model::{DocumentId, MetricsRow, Outcome, SwapCause, Value};
-use backline_store::{AccountFilter, ArtistFilter, BatchResult, EventCursor, MetricsFilter};
+use backline_store::{AccountFilter, ArtistFilter, BatchResult, EventCursor, MetricsFilter, Scope};
 use uuid::Uuid;
 
-use super::fixtures::{batch, day, demo, event, lease, metric, now, people, release, result, row, run, stored};
+use super::fixtures::{
+    add_batches, batch, day, demo, event, lease, metric, now, people, release, result, row, run, stored,
+};
 use crate::support::database::each_database;
 
 #[tokio::test]
@@ -14,11 +16,11 @@ async fn both_databases_return_the_same() {
     let answers: RefCell<Vec<Vec<String>>> = RefCell::default();
     each_database(async |store, _| {
         let accounts = people(&store, 5).await;
-        store.save_release(&release(), b"component").await.unwrap();
-        store.activate(release().digest, SwapCause::Activated, now()).await.unwrap();
+        store.release_save(&release(), b"component").await.unwrap();
+        store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
         for (n, date) in ["2026-11-19", "2026-11-21", "2026-11-22"].into_iter().enumerate() {
             let all: Vec<_> = accounts.iter().collect();
-            store.add_batches(&[batch(n as u128, &run(1), &all, day(date))], now()).await.unwrap();
+            add_batches(&store, &[batch(n as u128, &run(1), &all, day(date))], now()).await;
             let results = accounts
                 .iter()
                 .enumerate()
@@ -33,7 +35,7 @@ async fn both_databases_return_the_same() {
                 })
                 .collect();
             store
-                .complete_batch(
+                .batch_complete(
                     &lease(&store).await,
                     BatchResult { accounts: results, ..BatchResult::default() },
                     now(),
@@ -41,12 +43,16 @@ async fn both_databases_return_the_same() {
                 .await
                 .unwrap();
         }
-        let mut held = store.lease_batch(None, None, "worker", now(), super::fixtures::TTL).await.unwrap().unwrap();
+        let mut held = store
+            .batch_lease(&Scope::all_tenants(), None, None, "worker", now(), super::fixtures::TTL)
+            .await
+            .unwrap()
+            .unwrap();
         held.batch.attempts += 1;
-        let mut completion = store.begin_completion(&held, now()).await.unwrap();
-        let past = completion.history(&[(accounts[3].id, day("2026-11-21"))]).await.unwrap();
+        let mut completion = store.completion_begin(&held, now()).await.unwrap();
+        let past = completion.history_load(&[(accounts[3].id, day("2026-11-21"))]).await.unwrap();
         let events: Vec<_> = store
-            .events_after(EventCursor::default(), 100)
+            .events_list(&Scope::all_tenants(), EventCursor::default(), 100)
             .await
             .unwrap()
             .into_iter()
@@ -54,15 +60,15 @@ async fn both_databases_return_the_same() {
             .map(|(_, event)| event)
             .collect();
         let answer = vec![
-            format!("{:#?}", store.metrics(&MetricsFilter::default()).await.unwrap()),
-            format!("{:#?}", store.list_artists(&ArtistFilter::default()).await.unwrap()),
-            format!("{:#?}", store.list_accounts(&AccountFilter::default()).await.unwrap()),
-            format!("{:#?}", store.candidates(&demo(), None, None, 100).await.unwrap()),
-            format!("{:#?}", store.list_releases().await.unwrap()),
-            format!("{:#?}", store.run_outcomes(run(1).id, None, 100).await.unwrap()),
-            format!("{:#?}", store.run_state(run(1).id).await.unwrap()),
-            format!("{:#?}", store.run_details(run(1).id, false).await.unwrap()),
-            format!("{:#?}", store.get_run(run(1).id).await.unwrap()),
+            format!("{:#?}", store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap()),
+            format!("{:#?}", store.artists_list(&Scope::all_tenants(), &ArtistFilter::default()).await.unwrap()),
+            format!("{:#?}", store.accounts_list(&Scope::all_tenants(), &AccountFilter::default()).await.unwrap()),
+            format!("{:#?}", store.candidates_list(&Scope::all_tenants(), &demo(), None, None, 100).await.unwrap()),
+            format!("{:#?}", store.releases_list().await.unwrap()),
+            format!("{:#?}", store.run_outcomes_list(&Scope::all_tenants(), run(1).id, None, 100).await.unwrap()),
+            format!("{:#?}", store.run_state_get(&Scope::all_tenants(), run(1).id).await.unwrap()),
+            format!("{:#?}", store.run_details_get(&Scope::all_tenants(), run(1).id, false).await.unwrap()),
+            format!("{:#?}", store.run_get(&Scope::all_tenants(), run(1).id).await.unwrap()),
             format!("{held:#?} {past:#?} {events:#?}"),
         ];
         drop(completion);

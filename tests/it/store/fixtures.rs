@@ -9,9 +9,12 @@ use backline_model::run::RunCounts;
 use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Batch, BatchAccount, BatchId, Digest, DocumentId, Engagement,
     EngagementBasis, Event, Grant, Lease, Manifest, MetricName, MetricsRow, Outcome, Platform, Release, ReleaseState,
-    Run, RunId, RunStatus, SubscriptionStatus, Tenant, Value, Window,
+    Run, RunId, RunStatus, SubscriptionStatus, Tenant, Value, Weights, Window,
 };
-use backline_store::{AccountResult, BatchResult, Completed, DocumentRecord, Store, StoredAccount};
+use backline_store::{
+    AccountResult, Activation, BatchResult, Completed, DocumentRecord, PlanGuard, Scope, Store, StoreError,
+    StoredAccount,
+};
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
@@ -171,14 +174,66 @@ pub fn batch(n: u128, run: &Run, accounts: &[&Account], date: NaiveDate) -> Batc
 pub async fn people(store: &Store, n: u128) -> Vec<Account> {
     let artists: Vec<_> = (1..=n).map(artist).collect();
     let accounts: Vec<_> = (1..=n).map(account).collect();
-    store.save_artists(&artists, now()).await.unwrap();
-    store.save_accounts(&accounts, now()).await.unwrap();
-    store.create_run(&run(1)).await.unwrap();
+    store.artists_save(&Scope::all_tenants(), &artists, now()).await.unwrap();
+    store.accounts_save(&Scope::all_tenants(), &accounts, now()).await.unwrap();
+    create_run(store, &run(1)).await;
     accounts
 }
 
+/// Writes a run down that has no batches yet.
+pub async fn create_run(store: &Store, run: &Run) {
+    store.plan_begin(run, PlanGuard::Manual, now()).await.unwrap().commit().await.unwrap();
+}
+
+/// Adds batches to runs that exist; tenants weigh the same.
+pub async fn add_batches(store: &Store, batches: &[Batch], at: DateTime<Utc>) {
+    add_weighted_batches(store, batches, &Weights::default(), at).await;
+}
+
+/// The same with tenants' weights. The plan's own run is dropped: the batches name another one.
+pub async fn add_weighted_batches(store: &Store, batches: &[Batch], weights: &Weights, at: DateTime<Utc>) {
+    let own = Run { id: RunId::generate(), ..run(0) };
+    let mut planning = store.plan_begin(&own, PlanGuard::Manual, at).await.unwrap();
+    planning.batches_add(batches, weights).await.unwrap();
+    planning.commit_without_run().await.unwrap();
+}
+
+/// Completes a batch all of whose accounts are deferred.
+pub async fn defer(
+    store: &Store,
+    lease: &Lease,
+    until: DateTime<Utc>,
+    message: &str,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let accounts = lease.batch.accounts.iter().map(|account| AccountResult {
+        account_id: account.account_id,
+        artist_id: ArtistId(Uuid::nil()),
+        platform: lease.batch.platform.clone(),
+        metric_date: account.metric_date,
+        outcome: Outcome::Deferred { until, message: message.to_owned() },
+        attempts: lease.batch.attempts,
+        document: None,
+        stored: None,
+        status: None,
+        events: Vec::new(),
+    });
+    let result = BatchResult { accounts: accounts.collect(), ..BatchResult::default() };
+    store.batch_complete(lease, result, at).await.map(drop)
+}
+
+/// Takes activations out, as a plan does that covers them; answers how many it took.
+pub async fn take_out(store: &Store, planned: &[Activation]) -> usize {
+    let before = store.activations_list(&Scope::all_tenants(), 10_000).await.unwrap().len();
+    let own = Run { id: RunId::generate(), ..run(0) };
+    let mut planning = store.plan_begin(&own, PlanGuard::Manual, now()).await.unwrap();
+    planning.activations_take(planned).await.unwrap();
+    planning.commit_without_run().await.unwrap();
+    before - store.activations_list(&Scope::all_tenants(), 10_000).await.unwrap().len()
+}
+
 pub async fn lease(store: &Store) -> Lease {
-    store.lease_batch(None, None, "worker", now(), TTL).await.unwrap().expect("a batch is open")
+    store.batch_lease(&Scope::all_tenants(), None, None, "worker", now(), TTL).await.unwrap().expect("a batch is open")
 }
 
 pub fn result(row: &MetricsRow, outcome: Outcome) -> AccountResult {
@@ -229,12 +284,12 @@ pub async fn store_rows(store: &Store, rows: Vec<MetricsRow>) -> Completed {
     let accounts =
         rows.iter().map(|row| BatchAccount { account_id: row.account_id, metric_date: row.metric_date }).collect();
     let batch = Batch { id: BatchId::generate(), accounts, ..batch(0, &run(1), &[], rows[0].metric_date) };
-    store.add_batches(std::slice::from_ref(&batch), now()).await.unwrap();
+    add_batches(store, std::slice::from_ref(&batch), now()).await;
     let lease = lease(store).await;
     assert_eq!(lease.batch, batch);
-    let mut completion = store.begin_completion(&lease, now()).await.unwrap();
+    let mut completion = store.completion_begin(&lease, now()).await.unwrap();
     let wanted: Vec<_> = rows.iter().map(|row| (row.account_id, row.metric_date)).collect();
-    completion.history(&wanted).await.unwrap();
+    completion.history_load(&wanted).await.unwrap();
     completion
         .commit(BatchResult { accounts: rows.into_iter().map(stored).collect(), ..BatchResult::default() })
         .await

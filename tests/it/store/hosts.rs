@@ -14,18 +14,18 @@ fn host(name: &str) -> Presence {
 async fn a_host_is_listed_while_it_sends_heartbeats_and_removed_when_it_leaves() {
     each_database(async |store, _| {
         let later = now() + TimeDelta::seconds(5);
-        store.announce_host(&host("b"), now()).await.unwrap();
-        store.announce_host(&host("a"), now()).await.unwrap();
-        assert!(store.beat(&Presence { state: "stopping", ..host("b") }, later).await.unwrap());
-        let hosts = store.list_hosts(later).await.unwrap();
+        store.host_announce(&host("b"), now()).await.unwrap();
+        store.host_announce(&host("a"), now()).await.unwrap();
+        assert!(store.host_beat(&Presence { state: "stopping", ..host("b") }, later).await.unwrap());
+        let hosts = store.hosts_list(later).await.unwrap();
         let seen: Vec<_> = hosts.iter().map(|host| (host.name.as_str(), host.state.as_str(), host.seen_at)).collect();
         assert_eq!(seen, [("a", "ready", now()), ("b", "stopping", later)]);
         assert!(hosts.iter().all(|host| !host.leads && host.version == "1.2.3" && host.started_at == now()));
 
-        assert_eq!(store.forget_hosts_unseen_since(later).await.unwrap(), 1);
-        store.forget_host("b", now()).await.unwrap();
-        assert!(store.list_hosts(later).await.unwrap().is_empty());
-        assert!(store.beat(&host("a"), later).await.unwrap(), "a removed host is listed again");
+        assert_eq!(store.unseen_hosts_forget(later).await.unwrap(), 1);
+        store.host_forget("b", now()).await.unwrap();
+        assert!(store.hosts_list(later).await.unwrap().is_empty());
+        assert!(store.host_beat(&host("a"), later).await.unwrap(), "a removed host is listed again");
     })
     .await;
 }
@@ -35,12 +35,12 @@ async fn a_host_whose_name_was_taken_learns_it_and_does_not_take_it_back() {
     each_database(async |store, _| {
         let later = now() + TimeDelta::seconds(1);
         let twin = Presence { started_at: later, ..host("same") };
-        store.announce_host(&host("same"), now()).await.unwrap();
-        store.announce_host(&twin, later).await.unwrap();
-        assert!(!store.beat(&host("same"), later).await.unwrap());
-        assert!(store.beat(&twin, later).await.unwrap());
-        store.forget_host("same", now()).await.unwrap();
-        assert_eq!(store.list_hosts(later).await.unwrap().len(), 1);
+        store.host_announce(&host("same"), now()).await.unwrap();
+        store.host_announce(&twin, later).await.unwrap();
+        assert!(!store.host_beat(&host("same"), later).await.unwrap());
+        assert!(store.host_beat(&twin, later).await.unwrap());
+        store.host_forget("same", now()).await.unwrap();
+        assert_eq!(store.hosts_list(later).await.unwrap().len(), 1);
     })
     .await;
 }
@@ -48,7 +48,7 @@ async fn a_host_whose_name_was_taken_learns_it_and_does_not_take_it_back() {
 #[tokio::test]
 async fn the_holder_of_a_role_is_returned_until_it_expires() {
     each_database(async |store, url| {
-        store.announce_host(&host("a"), now()).await.unwrap();
+        store.host_announce(&host("a"), now()).await.unwrap();
         sqlx::any::install_default_drivers();
         let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
         let insert = if url.starts_with("sqlite") {
@@ -59,8 +59,8 @@ async fn the_holder_of_a_role_is_returned_until_it_expires() {
         };
         sqlx::query(insert).execute(&pool).await.unwrap();
         pool.close().await;
-        assert!(store.list_hosts(now()).await.unwrap()[0].leads);
-        assert!(!store.list_hosts(now() + TimeDelta::minutes(1)).await.unwrap()[0].leads);
+        assert!(store.hosts_list(now()).await.unwrap()[0].leads);
+        assert!(!store.hosts_list(now() + TimeDelta::minutes(1)).await.unwrap()[0].leads);
     })
     .await;
 }

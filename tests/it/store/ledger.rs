@@ -7,14 +7,16 @@ use backline_model::{
     Account, Artist, Batch, BatchId, BatchState, Lease, Platform, RunStatus, SwapCause, Tenant, Weights,
 };
 use backline_store::{
-    AccountOutcome, BatchFilter, BatchResult, EventCursor, OpenBatches, Presence, Retried, Store, StoreError, Topic,
+    AccountOutcome, BatchFilter, BatchResult, EventCursor, OpenBatches, PlanGuard, Presence, Retried, Scope, Store,
+    StoreError, Topic,
 };
 use chrono::TimeDelta;
 use futures::future::join_all;
 use uuid::Uuid;
 
 use super::fixtures::{
-    TTL, artist, batch, day, demo, followers, lease, now, people, release, result, run, stored, window,
+    TTL, add_batches, add_weighted_batches, artist, batch, create_run, day, defer, demo, followers, lease, now, people,
+    release, result, run, stored, window,
 };
 use crate::support::database::each_database;
 
@@ -23,31 +25,45 @@ async fn an_expired_lease_passes_on_and_the_first_holder_can_write_nothing() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
         let planned = batch(1, &run(1), &[&accounts[0]], day("2026-11-22"));
-        store.add_batches(std::slice::from_ref(&planned), now()).await.unwrap();
+        add_batches(&store, std::slice::from_ref(&planned), now()).await;
 
-        let first = store.lease_batch(Some(run(1).id), Some(&demo()), "one", now(), TTL).await.unwrap().unwrap();
+        let first = store
+            .batch_lease(&Scope::all_tenants(), Some(run(1).id), Some(&demo()), "one", now(), TTL)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(first.batch, planned);
-        assert_eq!(store.lease_batch(None, None, "two", now(), TTL).await.unwrap(), None, "it is leased");
+        assert_eq!(
+            store.batch_lease(&Scope::all_tenants(), None, None, "two", now(), TTL).await.unwrap(),
+            None,
+            "it is leased"
+        );
         let later = now() + TimeDelta::seconds(61);
-        let second = store.lease_batch(None, None, "two", later, TTL).await.unwrap().unwrap();
+        let second = store.batch_lease(&Scope::all_tenants(), None, None, "two", later, TTL).await.unwrap().unwrap();
         assert!(second.token > first.token);
         assert_eq!(second.batch.attempts, 1, "the expired lease counts as an attempt");
 
         let lost = |error: StoreError| {
             assert!(matches!(error, StoreError::LeaseLost { batch } if batch == planned.id), "{error}")
         };
-        lost(store.heartbeat(&first, later, TTL).await.unwrap_err());
-        lost(store.defer_batch(&first, later, "spent", later).await.unwrap_err());
-        lost(store.release_batch(&first, later, true).await.unwrap_err());
-        lost(store.begin_completion(&first, later).await.err().unwrap());
+        lost(store.lease_renew(&first, later, TTL).await.unwrap_err());
+        lost(defer(&store, &first, later, "spent", later).await.unwrap_err());
+        lost(store.batch_release(&first, later, true).await.unwrap_err());
+        lost(store.completion_begin(&first, later).await.err().unwrap());
 
         let row = followers(&accounts[0], day("2026-11-22"), 100);
         let done = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
-        let completed = store.complete_batch(&second, done.clone(), later).await.unwrap();
+        let completed = store.batch_complete(&second, done.clone(), later).await.unwrap();
         assert_eq!((completed.open, completed.counts.collected), (0, 1));
-        lost(store.complete_batch(&second, done, later).await.unwrap_err());
-        assert_eq!(store.lease_batch(None, None, "three", later + TimeDelta::days(9), TTL).await.unwrap(), None);
-        assert_eq!(store.next_batch_at(None, None).await.unwrap(), None);
+        lost(store.batch_complete(&second, done, later).await.unwrap_err());
+        assert_eq!(
+            store
+                .batch_lease(&Scope::all_tenants(), None, None, "three", later + TimeDelta::days(9), TTL)
+                .await
+                .unwrap(),
+            None
+        );
+        assert_eq!(store.next_batch_get(&Scope::all_tenants(), None, None).await.unwrap(), None);
     })
     .await;
 }
@@ -56,18 +72,30 @@ async fn an_expired_lease_passes_on_and_the_first_holder_can_write_nothing() {
 async fn a_heartbeat_extends_a_lease() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
-        store.add_batches(&[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await;
         let first = lease(&store).await;
         let half = now() + TimeDelta::seconds(40);
-        let kept = store.heartbeat(&first, half, TTL).await.unwrap();
+        let kept = store.lease_renew(&first, half, TTL).await.unwrap();
         assert_eq!((kept.token, kept.expires_at), (first.token, half + TTL));
         assert_eq!(
-            store.next_batch_at(Some(run(1).id), Some(&demo())).await.unwrap(),
+            store.next_batch_get(&Scope::all_tenants(), Some(run(1).id), Some(&demo())).await.unwrap(),
             None,
             "a leased batch is not waited for"
         );
-        assert_eq!(store.lease_batch(None, None, "two", now() + TimeDelta::seconds(70), TTL).await.unwrap(), None);
-        assert!(store.lease_batch(None, None, "two", now() + TimeDelta::seconds(101), TTL).await.unwrap().is_some());
+        assert_eq!(
+            store
+                .batch_lease(&Scope::all_tenants(), None, None, "two", now() + TimeDelta::seconds(70), TTL)
+                .await
+                .unwrap(),
+            None
+        );
+        assert!(
+            store
+                .batch_lease(&Scope::all_tenants(), None, None, "two", now() + TimeDelta::seconds(101), TTL)
+                .await
+                .unwrap()
+                .is_some()
+        );
     })
     .await;
 }
@@ -78,12 +106,14 @@ async fn workers_at_once_never_get_the_same_batch() {
         let accounts = people(&store, 40).await;
         let batches: Vec<_> =
             accounts.iter().zip(1..).map(|(account, n)| batch(n, &run(1), &[account], day("2026-11-22"))).collect();
-        store.add_batches(&batches, now()).await.unwrap();
+        add_batches(&store, &batches, now()).await;
         let workers = (0..8).map(|worker| {
             let store = store.clone();
             async move {
                 let mut taken: Vec<BatchId> = Vec::new();
-                while let Some(lease) = store.lease_batch(None, None, &worker.to_string(), now(), TTL).await.unwrap() {
+                while let Some(lease) =
+                    store.batch_lease(&Scope::all_tenants(), None, None, &worker.to_string(), now(), TTL).await.unwrap()
+                {
                     taken.push(lease.batch.id);
                 }
                 taken
@@ -112,11 +142,13 @@ async fn tenants_take_turns() {
             of(4, large, &accounts[3]),
             of(5, small, &accounts[4]),
         ];
-        store.add_batches(&planned[..2], now()).await.unwrap();
-        store.add_batches(&planned[2..], now()).await.unwrap();
-        store.add_batches(&[of(6, small, &accounts[5])], now()).await.unwrap();
+        add_batches(&store, &planned[..2], now()).await;
+        add_batches(&store, &planned[2..], now()).await;
+        add_batches(&store, &[of(6, small, &accounts[5])], now()).await;
         let mut order = Vec::new();
-        while let Some(lease) = store.lease_batch(None, None, "worker", now(), TTL).await.unwrap() {
+        while let Some(lease) =
+            store.batch_lease(&Scope::all_tenants(), None, None, "worker", now(), TTL).await.unwrap()
+        {
             order.push(lease.batch.tenant.to_string());
         }
         assert_eq!(order, [large, small, large, small, large, large]);
@@ -128,28 +160,42 @@ async fn tenants_take_turns() {
 async fn deferral_uses_no_attempt_and_returning_a_batch_may() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
-        store.add_batches(&[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await;
         let reset = now() + TimeDelta::hours(9);
-        store.defer_batch(&lease(&store).await, reset, "the day's units are spent", now()).await.unwrap();
-        assert_eq!(store.lease_batch(None, None, "worker", reset - TimeDelta::seconds(1), TTL).await.unwrap(), None);
-        let outcomes = store.run_outcomes(run(1).id, None, 10).await.unwrap();
+        defer(&store, &lease(&store).await, reset, "the day's units are spent", now()).await.unwrap();
+        assert_eq!(
+            store
+                .batch_lease(&Scope::all_tenants(), None, None, "worker", reset - TimeDelta::seconds(1), TTL)
+                .await
+                .unwrap(),
+            None
+        );
+        let outcomes = store.run_outcomes_list(&Scope::all_tenants(), run(1).id, None, 10).await.unwrap();
         let deferred = Outcome::Deferred { until: reset, message: "the day's units are spent".to_owned() };
         assert_eq!(outcomes.iter().map(|outcome| outcome.outcome.clone()).collect::<Vec<_>>(), [deferred]);
 
-        assert_eq!(store.next_batch_at(None, None).await.unwrap(), None, "no worker waits for a budget");
+        assert_eq!(
+            store.next_batch_get(&Scope::all_tenants(), None, None).await.unwrap(),
+            None,
+            "no worker waits for a budget"
+        );
 
-        let waiting = store.finish_run(run(1).id, now()).await.unwrap();
+        let waiting = store.run_finish(&Scope::all_tenants(), run(1).id, now()).await.unwrap();
         assert_eq!((waiting.status, waiting.finished_at), (RunStatus::Deferred, None));
         assert_eq!((waiting.counts.planned, waiting.counts.deferred), (1, 1));
 
-        let lease = store.lease_batch(None, None, "worker", reset, TTL).await.unwrap().unwrap();
+        let lease = store.batch_lease(&Scope::all_tenants(), None, None, "worker", reset, TTL).await.unwrap().unwrap();
         assert_eq!(lease.batch.attempts, 0);
-        store.release_batch(&lease, reset, false).await.unwrap();
-        let lease = store.lease_batch(None, None, "worker", reset, TTL).await.unwrap().unwrap();
+        store.batch_release(&lease, reset, false).await.unwrap();
+        let lease = store.batch_lease(&Scope::all_tenants(), None, None, "worker", reset, TTL).await.unwrap().unwrap();
         assert_eq!(lease.batch.attempts, 0);
-        store.release_batch(&lease, reset + TimeDelta::seconds(5), true).await.unwrap();
-        assert_eq!(store.lease_batch(None, None, "worker", reset, TTL).await.unwrap(), None);
-        let lease = store.lease_batch(None, None, "worker", reset + TimeDelta::seconds(5), TTL).await.unwrap().unwrap();
+        store.batch_release(&lease, reset + TimeDelta::seconds(5), true).await.unwrap();
+        assert_eq!(store.batch_lease(&Scope::all_tenants(), None, None, "worker", reset, TTL).await.unwrap(), None);
+        let lease = store
+            .batch_lease(&Scope::all_tenants(), None, None, "worker", reset + TimeDelta::seconds(5), TTL)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(lease.batch.attempts, 1);
     })
     .await;
@@ -161,7 +207,7 @@ async fn a_batch_keeps_only_unfinished_accounts() {
         let accounts = people(&store, 4).await;
         let all: Vec<_> = accounts.iter().collect();
         let date = day("2026-11-22");
-        store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &all, date)], now()).await;
         let until = now() + TimeDelta::hours(1);
         let retry_at = now() + TimeDelta::seconds(2);
         let rows: Vec<_> = accounts.iter().map(|account| followers(account, date, 5)).collect();
@@ -173,19 +219,23 @@ async fn a_batch_keeps_only_unfinished_accounts() {
             retry_at: Some(retry_at),
             ..BatchResult::default()
         };
-        let completed = store.complete_batch(&lease(&store).await, part, now()).await.unwrap();
+        let completed = store.batch_complete(&lease(&store).await, part, now()).await.unwrap();
         assert_eq!(completed.open, 2);
         assert_eq!((completed.counts.collected, completed.counts.failed, completed.counts.deferred), (1, 1, 1));
-        let running = store.finish_run(run(1).id, now()).await.unwrap();
+        let running = store.run_finish(&Scope::all_tenants(), run(1).id, now()).await.unwrap();
         assert_eq!((running.status, running.finished_at), (RunStatus::Running, None), "one account is left to retry");
 
-        assert_eq!(store.next_batch_at(Some(run(1).id), Some(&demo())).await.unwrap(), Some(retry_at));
-        let again = store.lease_batch(None, None, "worker", retry_at, TTL).await.unwrap().unwrap();
+        assert_eq!(
+            store.next_batch_get(&Scope::all_tenants(), Some(run(1).id), Some(&demo())).await.unwrap(),
+            Some(retry_at)
+        );
+        let again =
+            store.batch_lease(&Scope::all_tenants(), None, None, "worker", retry_at, TTL).await.unwrap().unwrap();
         let left = |lease: &Lease| lease.batch.accounts.iter().map(|account| account.account_id).collect::<Vec<_>>();
         assert_eq!((left(&again), again.batch.attempts), (vec![accounts[3].id], 1));
         let rest = BatchResult { accounts: vec![stored(rows[3].clone())], ..BatchResult::default() };
-        assert_eq!(store.complete_batch(&again, rest, retry_at).await.unwrap().open, 0);
-        let waiting = store.finish_run(run(1).id, retry_at).await.unwrap();
+        assert_eq!(store.batch_complete(&again, rest, retry_at).await.unwrap().open, 0);
+        let waiting = store.run_finish(&Scope::all_tenants(), run(1).id, retry_at).await.unwrap();
         assert_eq!(
             (waiting.status, waiting.finished_at),
             (RunStatus::PartialFailure, None),
@@ -193,29 +243,40 @@ async fn a_batch_keeps_only_unfinished_accounts() {
         );
 
         // The deferred batch is independent: it waits for its own time and has used no attempt.
-        assert_eq!(store.lease_batch(None, None, "worker", until - TimeDelta::seconds(1), TTL).await.unwrap(), None);
-        let deferred = store.lease_batch(None, None, "worker", until, TTL).await.unwrap().unwrap();
+        assert_eq!(
+            store
+                .batch_lease(&Scope::all_tenants(), None, None, "worker", until - TimeDelta::seconds(1), TTL)
+                .await
+                .unwrap(),
+            None
+        );
+        let deferred =
+            store.batch_lease(&Scope::all_tenants(), None, None, "worker", until, TTL).await.unwrap().unwrap();
         assert_eq!((left(&deferred), deferred.batch.attempts), (vec![accounts[2].id], 0));
         assert_eq!(deferred.batch.window, window(), "the window stays as planned");
         let rest = BatchResult { accounts: vec![stored(rows[2].clone())], ..BatchResult::default() };
-        assert_eq!(store.complete_batch(&deferred, rest, until).await.unwrap().open, 0);
+        assert_eq!(store.batch_complete(&deferred, rest, until).await.unwrap().open, 0);
 
-        let ended = store.finish_run(run(1).id, until).await.unwrap();
+        let ended = store.run_finish(&Scope::all_tenants(), run(1).id, until).await.unwrap();
         assert_eq!((ended.status, ended.finished_at), (RunStatus::PartialFailure, Some(until)));
         assert_eq!(
             (ended.counts.planned, ended.counts.collected, ended.counts.failed, ended.counts.deferred),
             (4, 3, 1, 0)
         );
-        assert_eq!(store.finish_run(run(1).id, until + TimeDelta::hours(1)).await.unwrap(), ended, "a run ends once");
-        assert_eq!(store.get_run(run(1).id).await.unwrap(), Some(ended.clone()));
-        assert_eq!(store.list_runs(10, None).await.unwrap(), [ended]);
+        assert_eq!(
+            store.run_finish(&Scope::all_tenants(), run(1).id, until + TimeDelta::hours(1)).await.unwrap(),
+            ended,
+            "a run ends once"
+        );
+        assert_eq!(store.run_get(&Scope::all_tenants(), run(1).id).await.unwrap(), Some(ended.clone()));
+        assert_eq!(store.runs_list(&Scope::all_tenants(), 10, None).await.unwrap(), [ended]);
         assert_eq!(completions(&store).await, 1);
     })
     .await;
 }
 
 async fn completions(store: &Store) -> usize {
-    let events = store.events_after(EventCursor::default(), 100).await.unwrap();
+    let events = store.events_list(&Scope::all_tenants(), EventCursor::default(), 100).await.unwrap();
     events.iter().filter(|(_, event)| event.kind == "run.completed").count()
 }
 
@@ -236,7 +297,7 @@ async fn take(store: &Store, n: usize) -> Vec<String> {
         let account = lease.batch.accounts[0];
         let row = followers(&super::fixtures::account(1), account.metric_date, 1);
         let ended = BatchResult { accounts: vec![result(&row, failed)], ..BatchResult::default() };
-        store.complete_batch(&lease, ended, now()).await.unwrap();
+        store.batch_complete(&lease, ended, now()).await.unwrap();
     }
     order
 }
@@ -251,7 +312,7 @@ async fn tenants_share_by_weight_and_none_is_starved() {
         let accounts = people(&store, 1).await;
         let weights = Weights([("heavy".to_owned(), 3)].into());
         for (tenant, from) in [("light", 0), ("heavy", 100), ("other", 200)] {
-            store.add_weighted_batches(&batches_of(tenant, &accounts[0], from, 60), &weights, now()).await.unwrap();
+            add_weighted_batches(&store, &batches_of(tenant, &accounts[0], from, 60), &weights, now()).await;
         }
         let order = take(&store, 50).await;
         assert_eq!((count(&order, "heavy"), count(&order, "light"), count(&order, "other")), (30, 10, 10));
@@ -268,12 +329,12 @@ async fn tenants_share_by_weight_and_none_is_starved() {
 async fn a_late_tenant_gets_its_share_at_once_and_no_more() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
-        store.add_batches(&batches_of("large", &accounts[0], 0, 120), now()).await.unwrap();
+        add_batches(&store, &batches_of("large", &accounts[0], 0, 120), now()).await;
         assert_eq!(count(&take(&store, 40).await, "large"), 40);
         // A run of a new tenant, and another one of the existing tenant.
-        store.create_run(&run(2)).await.unwrap();
-        store.add_batches(&batches_of("small", &accounts[0], 500, 20), now()).await.unwrap();
-        store.add_batches(&batches_of("large", &accounts[0], 600, 20), now()).await.unwrap();
+        create_run(&store, &run(2)).await;
+        add_batches(&store, &batches_of("small", &accounts[0], 500, 20), now()).await;
+        add_batches(&store, &batches_of("large", &accounts[0], 600, 20), now()).await;
         let order = take(&store, 40).await;
         assert_eq!((count(&order, "small"), count(&order, "large")), (20, 20), "{order:?}");
         assert!(count(&order[..4], "small") >= 1, "the new tenant is served at once: {order:?}");
@@ -287,20 +348,30 @@ async fn a_late_tenant_gets_its_share_at_once_and_no_more() {
 async fn a_deferred_batch_comes_back_in_its_turn_and_not_before_others() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
-        store.add_batches(&batches_of("spent", &accounts[0], 0, 10), now()).await.unwrap();
+        add_batches(&store, &batches_of("spent", &accounts[0], 0, 10), now()).await;
         let until = now() + TimeDelta::hours(1);
-        while let Some(lease) = store.lease_batch(None, None, "worker", now(), TTL).await.unwrap() {
-            store.defer_batch(&lease, until, "spent", now()).await.unwrap();
+        while let Some(lease) =
+            store.batch_lease(&Scope::all_tenants(), None, None, "worker", now(), TTL).await.unwrap()
+        {
+            defer(&store, &lease, until, "spent", now()).await.unwrap();
         }
-        store.add_batches(&batches_of("patient", &accounts[0], 100, 40), now()).await.unwrap();
+        add_batches(&store, &batches_of("patient", &accounts[0], 100, 40), now()).await;
         assert_eq!(count(&take(&store, 20).await, "patient"), 20);
-        assert_eq!(store.wake_deferred(&Weights::default(), until - TimeDelta::seconds(1)).await.unwrap(), 0);
-        assert_eq!(store.next_open_at(now()).await.unwrap(), Some(until));
+        assert_eq!(
+            store
+                .deferred_batches_wake(&Scope::all_tenants(), &Weights::default(), until - TimeDelta::seconds(1))
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(store.next_open_get(&Scope::all_tenants(), now()).await.unwrap(), Some(until));
 
-        assert_eq!(store.wake_deferred(&Weights::default(), until).await.unwrap(), 10);
-        assert_eq!(store.wake_deferred(&Weights::default(), until).await.unwrap(), 0);
+        assert_eq!(store.deferred_batches_wake(&Scope::all_tenants(), &Weights::default(), until).await.unwrap(), 10);
+        assert_eq!(store.deferred_batches_wake(&Scope::all_tenants(), &Weights::default(), until).await.unwrap(), 0);
         let mut order = Vec::new();
-        while let Some(lease) = store.lease_batch(None, None, "worker", until, TTL).await.unwrap() {
+        while let Some(lease) =
+            store.batch_lease(&Scope::all_tenants(), None, None, "worker", until, TTL).await.unwrap()
+        {
             assert_eq!(lease.batch.attempts, 0);
             order.push(lease.batch.tenant.to_string());
         }
@@ -314,21 +385,32 @@ async fn work_is_found_by_platform_and_run() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
         let (release, other) = (release(), Platform::new("other").unwrap());
-        store.save_release(&release, b"component").await.unwrap();
-        store.activate(release.digest, SwapCause::Activated, now()).await.unwrap();
-        assert_eq!(store.platforms_with_work(None, now()).await.unwrap(), []);
-        store.add_batches(&batches_of("a", &accounts[0], 0, 1), now()).await.unwrap();
-        assert_eq!(store.platforms_with_work(None, now()).await.unwrap(), [demo()]);
-        assert_eq!(store.platforms_with_work(Some(run(1).id), now()).await.unwrap(), [demo()]);
-        assert_eq!(store.platforms_with_work(Some(run(2).id), now()).await.unwrap(), []);
-        assert_eq!(store.lease_batch(None, Some(&other), "worker", now(), TTL).await.unwrap(), None);
-        assert!(store.is_worked_on(run(1).id).await.unwrap());
-        let lease = store.lease_batch(None, Some(&demo()), "worker", now(), TTL).await.unwrap().unwrap();
-        assert_eq!(store.platforms_with_work(None, now()).await.unwrap(), []);
-        assert!(store.is_worked_on(run(1).id).await.unwrap(), "a batch is leased");
-        assert_eq!(store.next_open_at(now()).await.unwrap(), Some(now() + TTL), "when the lease expires");
-        store.defer_batch(&lease, now() + TimeDelta::hours(1), "spent", now()).await.unwrap();
-        assert!(!store.is_worked_on(run(1).id).await.unwrap());
+        store.release_save(&release, b"component").await.unwrap();
+        store.release_activate(release.digest, SwapCause::Activated, now()).await.unwrap();
+        assert_eq!(store.platforms_with_work_list(&Scope::all_tenants(), None, now()).await.unwrap(), []);
+        add_batches(&store, &batches_of("a", &accounts[0], 0, 1), now()).await;
+        assert_eq!(store.platforms_with_work_list(&Scope::all_tenants(), None, now()).await.unwrap(), [demo()]);
+        assert_eq!(
+            store.platforms_with_work_list(&Scope::all_tenants(), Some(run(1).id), now()).await.unwrap(),
+            [demo()]
+        );
+        assert_eq!(store.platforms_with_work_list(&Scope::all_tenants(), Some(run(2).id), now()).await.unwrap(), []);
+        assert_eq!(
+            store.batch_lease(&Scope::all_tenants(), None, Some(&other), "worker", now(), TTL).await.unwrap(),
+            None
+        );
+        assert!(store.run_is_worked_on(&Scope::all_tenants(), run(1).id).await.unwrap());
+        let lease =
+            store.batch_lease(&Scope::all_tenants(), None, Some(&demo()), "worker", now(), TTL).await.unwrap().unwrap();
+        assert_eq!(store.platforms_with_work_list(&Scope::all_tenants(), None, now()).await.unwrap(), []);
+        assert!(store.run_is_worked_on(&Scope::all_tenants(), run(1).id).await.unwrap(), "a batch is leased");
+        assert_eq!(
+            store.next_open_get(&Scope::all_tenants(), now()).await.unwrap(),
+            Some(now() + TTL),
+            "when the lease expires"
+        );
+        defer(&store, &lease, now() + TimeDelta::hours(1), "spent", now()).await.unwrap();
+        assert!(!store.run_is_worked_on(&Scope::all_tenants(), run(1).id).await.unwrap());
     })
     .await;
 }
@@ -339,7 +421,7 @@ async fn a_batch_that_failed_for_a_transient_reason_is_dead_and_can_be_retried()
         let accounts = people(&store, 3).await;
         let date = day("2026-11-22");
         let all: Vec<_> = accounts.iter().collect();
-        store.add_batches(&[batch(1, &run(1), &all, date)], now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &all, date)], now()).await;
         let rows: Vec<_> = accounts.iter().map(|account| followers(account, date, 5)).collect();
         let failed = |class| Outcome::Failed { class, message: "it did not answer".to_owned() };
         let ended = BatchResult {
@@ -350,42 +432,58 @@ async fn a_batch_that_failed_for_a_transient_reason_is_dead_and_can_be_retried()
             ],
             ..BatchResult::default()
         };
-        assert_eq!(store.complete_batch(&lease(&store).await, ended, now()).await.unwrap().open, 0);
-        let ended = store.finish_run(run(1).id, now()).await.unwrap();
+        assert_eq!(store.batch_complete(&lease(&store).await, ended, now()).await.unwrap().open, 0);
+        let ended = store.run_finish(&Scope::all_tenants(), run(1).id, now()).await.unwrap();
         assert_eq!((ended.status, ended.finished_at), (RunStatus::PartialFailure, Some(now())));
-        assert_eq!(store.lease_batch(None, None, "worker", now() + TimeDelta::days(9), TTL).await.unwrap(), None);
+        assert_eq!(
+            store
+                .batch_lease(&Scope::all_tenants(), None, None, "worker", now() + TimeDelta::days(9), TTL)
+                .await
+                .unwrap(),
+            None
+        );
 
         let dead = BatchFilter { state: Some(BatchState::Dead), ..BatchFilter::default() };
-        let listed = store.list_batches(&dead).await.unwrap();
+        let listed = store.batches_list(&Scope::all_tenants(), &dead).await.unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!((listed[0].attempts, listed[0].accounts), (1, 1), "only accounts that may succeed later");
         assert_eq!(listed[0].message.as_deref(), Some("it did not answer"));
-        assert_eq!(store.list_batches(&BatchFilter::default()).await.unwrap(), listed, "the batch may still change");
-        let members = store.batch_accounts(listed[0].id).await.unwrap();
+        assert_eq!(
+            store.batches_list(&Scope::all_tenants(), &BatchFilter::default()).await.unwrap(),
+            listed,
+            "the batch may still change"
+        );
+        let members = store.batch_accounts_list(&Scope::all_tenants(), listed[0].id).await.unwrap();
         assert_eq!(members.iter().map(|member| member.account_id).collect::<Vec<_>>(), [accounts[1].id]);
         assert_eq!(members[0].outcome, Some(failed(FailureClass::Unavailable)));
 
         let nobody = BatchFilter { run: Some(run(2).id), ..BatchFilter::default() };
         let later = now() + TimeDelta::hours(2);
-        assert_eq!(store.retry_batches(&nobody, &Weights::default(), later).await.unwrap(), Retried::default());
+        assert_eq!(
+            store.batches_retry(&Scope::all_tenants(), &nobody, &Weights::default(), later).await.unwrap(),
+            Retried::default()
+        );
         let mut listener = store.listener().await.unwrap();
         let filter = BatchFilter { ids: vec![listed[0].id], platform: Some(demo()), ..BatchFilter::default() };
-        let retried = store.retry_batches(&filter, &Weights::default(), later).await.unwrap();
+        let retried = store.batches_retry(&Scope::all_tenants(), &filter, &Weights::default(), later).await.unwrap();
         assert_eq!(retried, Retried { batches: 1, accounts: 1, runs: vec![run(1).id] });
         assert_eq!(listener.next().await.unwrap(), Topic::Work, "workers are woken");
-        assert_eq!(store.retry_batches(&filter, &Weights::default(), later).await.unwrap(), Retried::default());
-        let running = store.get_run(run(1).id).await.unwrap().unwrap();
+        assert_eq!(
+            store.batches_retry(&Scope::all_tenants(), &filter, &Weights::default(), later).await.unwrap(),
+            Retried::default()
+        );
+        let running = store.run_get(&Scope::all_tenants(), run(1).id).await.unwrap().unwrap();
         assert_eq!((running.status, running.finished_at), (RunStatus::Running, None));
 
-        let again = store.lease_batch(None, None, "worker", later, TTL).await.unwrap().unwrap();
+        let again = store.batch_lease(&Scope::all_tenants(), None, None, "worker", later, TTL).await.unwrap().unwrap();
         assert_eq!((again.batch.attempts, again.batch.accounts[0].account_id), (0, accounts[1].id));
         let ended = BatchResult { accounts: vec![stored(rows[1].clone())], ..BatchResult::default() };
-        store.complete_batch(&again, ended, later).await.unwrap();
-        let ended = store.finish_run(run(1).id, later).await.unwrap();
+        store.batch_complete(&again, ended, later).await.unwrap();
+        let ended = store.run_finish(&Scope::all_tenants(), run(1).id, later).await.unwrap();
         assert_eq!((ended.counts.collected, ended.counts.failed, ended.finished_at), (2, 1, Some(later)));
-        store.finish_run(run(1).id, later).await.unwrap();
+        store.run_finish(&Scope::all_tenants(), run(1).id, later).await.unwrap();
         assert_eq!(completions(&store).await, 2, "each end gives one event");
-        assert_eq!(store.list_batches(&dead).await.unwrap(), []);
+        assert_eq!(store.batches_list(&Scope::all_tenants(), &dead).await.unwrap(), []);
     })
     .await;
 }
@@ -395,15 +493,18 @@ async fn a_dead_batch_is_retried_on_the_release_that_is_active_now() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
         let date = day("2026-11-22");
-        store.add_batches(&[batch(1, &run(1), &[&accounts[0]], date)], now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0]], date)], now()).await;
         let failed = Outcome::Failed { class: FailureClass::Internal, message: "a fault".to_owned() };
         let row = followers(&accounts[0], date, 5);
         let ended = BatchResult { accounts: vec![result(&row, failed)], ..BatchResult::default() };
-        store.complete_batch(&lease(&store).await, ended, now()).await.unwrap();
+        store.batch_complete(&lease(&store).await, ended, now()).await.unwrap();
         let fixed = super::fixtures::release_of("1.0.1", b"fixed");
-        store.save_release(&fixed, b"fixed").await.unwrap();
-        store.activate(fixed.digest, SwapCause::Activated, now()).await.unwrap();
-        let retried = store.retry_batches(&BatchFilter::default(), &Weights::default(), now()).await.unwrap();
+        store.release_save(&fixed, b"fixed").await.unwrap();
+        store.release_activate(fixed.digest, SwapCause::Activated, now()).await.unwrap();
+        let retried = store
+            .batches_retry(&Scope::all_tenants(), &BatchFilter::default(), &Weights::default(), now())
+            .await
+            .unwrap();
         assert_eq!(retried.batches, 1);
         assert_eq!(lease(&store).await.batch.release, fixed.digest);
     })
@@ -424,14 +525,17 @@ async fn excluded_accounts_are_recorded_and_counted_apart() {
                 attempts: 0,
             })
             .collect();
-        store.record_outcomes(run(1).id, &excluded, now()).await.unwrap();
-        let ended = store.finish_run(run(1).id, now()).await.unwrap();
+        let mut planning = store.plan_begin(&run(2), PlanGuard::Manual, now()).await.unwrap();
+        planning.exclusions_record(&excluded).await.unwrap();
+        planning.commit().await.unwrap();
+        let ended = store.run_finish(&Scope::all_tenants(), run(2).id, now()).await.unwrap();
         assert_eq!((ended.status, ended.counts.excluded, ended.counts.planned), (RunStatus::Success, 2, 0));
-        let read = store.run_outcomes(run(1).id, None, 1).await.unwrap();
+        let read = store.run_outcomes_list(&Scope::all_tenants(), run(2).id, None, 1).await.unwrap();
         assert_eq!((read[0].outcome.clone(), read[0].artist_name.as_str()), (excluded[0].outcome.clone(), "Artist 1"));
-        let rest = store.run_outcomes(run(1).id, Some(read[0].account_id), 10).await.unwrap();
+        let rest =
+            store.run_outcomes_list(&Scope::all_tenants(), run(2).id, Some(read[0].account_id), 10).await.unwrap();
         assert_eq!(rest.iter().map(|outcome| outcome.account_id).collect::<Vec<_>>(), [accounts[1].id]);
-        let summary = store.run_state(run(1).id).await.unwrap().outcomes;
+        let summary = store.run_state_get(&Scope::all_tenants(), run(2).id).await.unwrap().outcomes;
         let summary: Vec<_> = summary.iter().map(|group| (group.reason.as_deref(), group.accounts)).collect();
         assert_eq!(summary, [(Some("no_consent"), 1), (Some("not_subscribed"), 1)]);
     })
@@ -441,12 +545,12 @@ async fn excluded_accounts_are_recorded_and_counted_apart() {
 #[tokio::test]
 async fn a_missing_run_cannot_be_finished() {
     each_database(async |store, _| {
-        let error = store.finish_run(run(5).id, now()).await.unwrap_err();
+        let error = store.run_finish(&Scope::all_tenants(), run(5).id, now()).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { what: "run", .. }), "{error}");
-        assert_eq!(store.get_run(run(5).id).await.unwrap(), None);
+        assert_eq!(store.run_get(&Scope::all_tenants(), run(5).id).await.unwrap(), None);
         let strange = Artist { id: backline_model::ArtistId(Uuid::from_u128(3)), ..artist(1) };
-        store.save_artists(&[strange], now()).await.unwrap();
-        assert_eq!(store.list_runs(10, Some(now())).await.unwrap(), []);
+        store.artists_save(&Scope::all_tenants(), &[strange], now()).await.unwrap();
+        assert_eq!(store.runs_list(&Scope::all_tenants(), 10, Some(now())).await.unwrap(), []);
     })
     .await;
 }
@@ -457,7 +561,7 @@ async fn what_is_open_of_a_run_is_told_by_who_holds_it_and_until_when() {
         let accounts = people(&store, 5).await;
         let batches: Vec<_> =
             accounts.iter().zip(1..).map(|(account, n)| batch(n, &run(1), &[account], day("2026-11-22"))).collect();
-        store.add_batches(&batches, now()).await.unwrap();
+        add_batches(&store, &batches, now()).await;
         let gone = Presence {
             name: "gone".to_owned(),
             version: "1.0.0".to_owned(),
@@ -465,21 +569,23 @@ async fn what_is_open_of_a_run_is_told_by_who_holds_it_and_until_when() {
             started_at: now() - TimeDelta::hours(1),
         };
         let seen_at = now() - TimeDelta::minutes(5);
-        store.announce_host(&gone, seen_at).await.unwrap();
-        let take = async |owner: &str| store.lease_batch(None, None, owner, now(), TTL).await.unwrap().unwrap();
+        store.host_announce(&gone, seen_at).await.unwrap();
+        let take = async |owner: &str| {
+            store.batch_lease(&Scope::all_tenants(), None, None, owner, now(), TTL).await.unwrap().unwrap()
+        };
         // One each: collected, deferred, held by a host in the list and by one that is not, not begun.
         let first = take("gone").await;
         let row = followers(&accounts[0], day("2026-11-22"), 100);
         let usage = serde_json::json!({ "requests": 3 });
         let done = BatchResult { accounts: vec![stored(row)], usage, ..BatchResult::default() };
-        store.complete_batch(&first, done, now()).await.unwrap();
+        store.batch_complete(&first, done, now()).await.unwrap();
         let until = now() + TimeDelta::hours(9);
-        store.defer_batch(&take("gone").await, until, "spent", now()).await.unwrap();
+        defer(&store, &take("gone").await, until, "spent", now()).await.unwrap();
         take("gone").await;
         take("command").await;
-        store.save_release(&release(), b"component").await.unwrap();
+        store.release_save(&release(), b"component").await.unwrap();
 
-        let state = store.run_state(run(1).id).await.unwrap();
+        let state = store.run_state_get(&Scope::all_tenants(), run(1).id).await.unwrap();
         assert_eq!(state.requests, [(demo(), 3)].into());
         let open = |state, holder: Option<&str>, holder_seen_at, available_at| OpenBatches {
             platform: demo(),
@@ -500,18 +606,28 @@ async fn what_is_open_of_a_run_is_told_by_who_holds_it_and_until_when() {
         let told: Vec<_> = state.open.iter().map(|open| (open.batches.clone(), open.without_outcome)).collect();
         assert_eq!(told, expected);
         assert!(state.open.iter().all(|open| open.accounts == 1));
-        let light = store.run_open_batches(run(1).id).await.unwrap();
+        let light = store.run_open_batches_list(&Scope::all_tenants(), run(1).id).await.unwrap();
         assert_eq!(light, expected.map(|(open, _)| open));
-        store.activate(release().digest, SwapCause::Activated, now()).await.unwrap();
-        assert!(store.run_open_batches(run(1).id).await.unwrap().iter().all(|open| open.has_connector));
-        assert_eq!(store.run_open_batches(run(2).id).await.unwrap(), []);
-        let unknown = store.run_state(run(2).id).await.unwrap_err();
+        store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
+        assert!(
+            store
+                .run_open_batches_list(&Scope::all_tenants(), run(1).id)
+                .await
+                .unwrap()
+                .iter()
+                .all(|open| open.has_connector)
+        );
+        assert_eq!(store.run_open_batches_list(&Scope::all_tenants(), run(2).id).await.unwrap(), []);
+        let unknown = store.run_state_get(&Scope::all_tenants(), run(2).id).await.unwrap_err();
         assert!(matches!(unknown, StoreError::NotFound { what: "run", .. }), "{unknown}");
 
-        let details = store.run_details(run(1).id, false).await.unwrap().unwrap();
+        let details = store.run_details_get(&Scope::all_tenants(), run(1).id, false).await.unwrap().unwrap();
         assert_eq!((details.run.counts.collected, details.outcomes.len(), details.dead_batches.len()), (1, 1, 0));
-        assert_eq!(store.run_details(run(1).id, true).await.unwrap().unwrap().outcomes.len(), 2);
-        assert_eq!(store.run_details(run(2).id, true).await.unwrap(), None);
+        assert_eq!(
+            store.run_details_get(&Scope::all_tenants(), run(1).id, true).await.unwrap().unwrap().outcomes.len(),
+            2
+        );
+        assert_eq!(store.run_details_get(&Scope::all_tenants(), run(2).id, true).await.unwrap(), None);
     })
     .await;
 }
@@ -523,29 +639,31 @@ async fn what_is_read_of_a_run_while_it_goes_on_is_of_one_moment() {
         let accounts = people(&store, BATCHES.into()).await;
         let batches: Vec<_> =
             accounts.iter().zip(1..).map(|(account, n)| batch(n, &run(1), &[account], day("2026-11-22"))).collect();
-        store.add_batches(&batches, now()).await.unwrap();
+        add_batches(&store, &batches, now()).await;
         let collect = async {
-            while let Some(lease) = store.lease_batch(None, None, "worker", now(), TTL).await.unwrap() {
+            while let Some(lease) =
+                store.batch_lease(&Scope::all_tenants(), None, None, "worker", now(), TTL).await.unwrap()
+            {
                 let id = lease.batch.accounts[0].account_id;
                 let account = accounts.iter().find(|account| account.id == id).unwrap();
                 let ended = result(&followers(account, day("2026-11-22"), 1), Outcome::Collected);
                 let usage = serde_json::json!({ "requests": 2 });
                 let done = BatchResult { accounts: vec![ended], usage, ..BatchResult::default() };
-                store.complete_batch(&lease, done, now()).await.unwrap();
+                store.batch_complete(&lease, done, now()).await.unwrap();
             }
-            store.finish_run(run(1).id, now()).await.unwrap();
+            store.run_finish(&Scope::all_tenants(), run(1).id, now()).await.unwrap();
         };
         let read = async {
             loop {
-                let state = store.run_state(run(1).id).await.unwrap();
+                let state = store.run_state_get(&Scope::all_tenants(), run(1).id).await.unwrap();
                 let collected = state.run.counts.collected;
                 let open: u64 = state.open.iter().map(|open| open.without_outcome).sum();
                 assert_eq!(open + collected, BATCHES, "each account is in one of them: {state:?}");
                 assert_eq!(state.outcomes.iter().map(|group| group.accounts).sum::<u64>(), collected);
                 assert_eq!(state.requests.values().sum::<u64>(), 2 * collected);
-                let details = store.run_details(run(1).id, true).await.unwrap().unwrap();
+                let details = store.run_details_get(&Scope::all_tenants(), run(1).id, true).await.unwrap().unwrap();
                 assert_eq!(details.outcomes.len() as u64, details.run.counts.collected);
-                for run in [state.run, store.list_runs(1, None).await.unwrap().remove(0)] {
+                for run in [state.run, store.runs_list(&Scope::all_tenants(), 1, None).await.unwrap().remove(0)] {
                     let is_finished = run.finished_at.is_some();
                     assert!(!is_finished || run.counts.collected == BATCHES, "{run:?}");
                     if is_finished {

@@ -3,11 +3,11 @@
 use backline_model::metric::names;
 use backline_model::row::QuarantineStatus;
 use backline_model::{Absence, DocumentId, GrowthRow, MetricsRow, Quarantined, Value};
-use backline_store::{BatchResult, MetricsFilter, QuarantineFilter, Store, StoreError};
+use backline_store::{BatchResult, MetricsFilter, QuarantineFilter, Scope, Store, StoreError};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use super::fixtures::{batch, day, event, followers, lease, metric, now, people, release, run, stored};
+use super::fixtures::{add_batches, batch, day, event, followers, lease, metric, now, people, release, run, stored};
 use crate::support::database::each_database;
 
 fn held(n: u128, row: &MetricsRow, metric: &str, value: Value) -> Quarantined {
@@ -29,11 +29,11 @@ fn held(n: u128, row: &MetricsRow, metric: &str, value: Value) -> Quarantined {
 
 async fn withhold(store: &Store, n: u128, row: MetricsRow, withheld: Vec<Quarantined>) {
     let account = super::fixtures::account(1);
-    store.add_batches(&[batch(n, &run(1), &[&account], row.metric_date)], now()).await.unwrap();
+    add_batches(store, &[batch(n, &run(1), &[&account], row.metric_date)], now()).await;
     let mut result = stored(MetricsRow { document_id: DocumentId::generate(), ..row });
     result.stored.as_mut().unwrap().withheld = withheld;
     store
-        .complete_batch(&lease(store).await, BatchResult { accounts: vec![result], ..BatchResult::default() }, now())
+        .batch_complete(&lease(store).await, BatchResult { accounts: vec![result], ..BatchResult::default() }, now())
         .await
         .unwrap();
 }
@@ -50,16 +50,16 @@ async fn a_withheld_value_is_released_into_its_row_or_discarded() {
         let nan = held(3, &row, "rate", Value::Decimal(f64::NAN));
         withhold(&store, 1, row, vec![likes.clone(), odd.clone(), nan.clone()]).await;
 
-        let all = store.quarantine_list(&QuarantineFilter::default()).await.unwrap();
+        let all = store.quarantine_list(&Scope::all_tenants(), &QuarantineFilter::default()).await.unwrap();
         let nan = Quarantined { value: Value::Text("NaN".to_owned()), ..nan };
         assert_eq!(all, [nan, odd.clone(), likes.clone()]);
-        assert_eq!(store.quarantine_get(likes.id).await.unwrap(), Some(likes.clone()));
+        assert_eq!(store.quarantine_get(&Scope::all_tenants(), likes.id).await.unwrap(), Some(likes.clone()));
 
-        let dropped = store.begin_quarantine_release(likes.id, now()).await.unwrap();
+        let dropped = store.quarantine_release_begin(&Scope::all_tenants(), likes.id, now()).await.unwrap();
         drop(dropped);
-        let mut release = store.begin_quarantine_release(likes.id, now()).await.unwrap();
+        let mut release = store.quarantine_release_begin(&Scope::all_tenants(), likes.id, now()).await.unwrap();
         assert_eq!(release.quarantined(), &likes);
-        let past = release.past().await.unwrap();
+        let past = release.past_load().await.unwrap();
         let mut row = past.existing.unwrap();
         row.absent.remove(names::LIKES);
         row.values.insert(metric(names::LIKES), likes.value.clone());
@@ -72,20 +72,23 @@ async fn a_withheld_value_is_released_into_its_row_or_discarded() {
         };
         let released = release.commit(&row, std::slice::from_ref(&growth), &[event(1, None)]).await.unwrap();
         assert_eq!(released.status, QuarantineStatus::Released);
-        assert_eq!(store.metrics(&MetricsFilter::default()).await.unwrap(), [row]);
-        assert_eq!(store.growth(&MetricsFilter::default()).await.unwrap(), [growth]);
-        let state = store.fetch_accounts(&[account.id]).await.unwrap().remove(0).state;
+        assert_eq!(store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap(), [row]);
+        assert_eq!(store.growth_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap(), [growth]);
+        let state = store.fetch_inputs_of(&Scope::all_tenants(), &[account.id]).await.unwrap().remove(0).state;
         assert_eq!(state.as_deref(), Some(r#"{"seen":"2026-11-22"}"#), "the connector's state is unchanged");
 
-        let error = store.begin_quarantine_release(likes.id, now()).await.err().unwrap();
+        let error = store.quarantine_release_begin(&Scope::all_tenants(), likes.id, now()).await.err().unwrap();
         assert!(matches!(error, StoreError::AlreadyDecided { status: "released", .. }), "{error}");
-        assert_eq!(store.quarantine_discard(odd.id, now()).await.unwrap().status, QuarantineStatus::Discarded);
-        let error = store.quarantine_discard(odd.id, now()).await.unwrap_err();
+        assert_eq!(
+            store.quarantine_discard(&Scope::all_tenants(), odd.id, now()).await.unwrap().status,
+            QuarantineStatus::Discarded
+        );
+        let error = store.quarantine_discard(&Scope::all_tenants(), odd.id, now()).await.unwrap_err();
         assert!(matches!(error, StoreError::AlreadyDecided { status: "discarded", .. }), "{error}");
-        let error = store.quarantine_discard(Uuid::nil(), now()).await.unwrap_err();
+        let error = store.quarantine_discard(&Scope::all_tenants(), Uuid::nil(), now()).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
         let held = QuarantineFilter { status: Some(QuarantineStatus::Held), ..QuarantineFilter::default() };
-        assert_eq!(store.quarantine_list(&held).await.unwrap().len(), 1);
+        assert_eq!(store.quarantine_list(&Scope::all_tenants(), &held).await.unwrap().len(), 1);
     })
     .await;
 }
@@ -105,7 +108,7 @@ async fn a_value_withheld_again_takes_the_place_of_the_one_still_held() {
         )
         .await;
         withhold(&store, 3, today.clone(), vec![held(4, &today, "likes", Value::Integer(-4))]).await;
-        let left = store.quarantine_list(&QuarantineFilter::default()).await.unwrap();
+        let left = store.quarantine_list(&Scope::all_tenants(), &QuarantineFilter::default()).await.unwrap();
         let values: Vec<_> = left.iter().map(|held| held.value.clone()).collect();
         assert_eq!(values, [-4, -3, -1].map(Value::Integer));
     })

@@ -8,21 +8,22 @@ use backline_model::{
     Batch, Consent, FireDecision, Overlap, Run, RunStatus, Schedule, ScheduleOrigin, ScheduleSpec, SubscriptionStatus,
 };
 use backline_store::{
-    AccountOutcome, BatchResult, DatabaseKind, NewSchedule, PlanGuard, Store, StoreError, Term, Topic,
+    AccountOutcome, BatchResult, DatabaseKind, NewSchedule, PlanGuard, Scope, Store, StoreError, Term, Topic,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
 use sqlx::Connection as _;
 
 use super::fixtures::{
-    TTL, account, artist, at, batch, day, demo, followers, lease, now, people, release_of, result, run, stored,
+    TTL, account, add_batches, artist, at, batch, day, defer, demo, followers, lease, now, people, release_of, result,
+    run, stored,
 };
 use crate::support::database::each_database;
 
 const ROLE: &str = "scheduler";
 
 async fn lead(store: &Store, holder: &str, now: DateTime<Utc>) -> Option<Term> {
-    store.try_lead(ROLE, holder, now, TTL).await.unwrap()
+    store.role_take(ROLE, holder, now, TTL).await.unwrap()
 }
 
 fn new(name: &str) -> NewSchedule {
@@ -43,13 +44,13 @@ fn of_fire<'a>(term: &'a Term, fire_time: DateTime<Utc>) -> PlanGuard<'a> {
 }
 
 async fn the_schedule(store: &Store) -> Schedule {
-    store.list_schedules().await.unwrap().remove(0)
+    store.schedules_list().await.unwrap().remove(0)
 }
 
 /// Plans a run of one batch.
 async fn plan(store: &Store, run: &Run, batches: &[Batch], guard: PlanGuard<'_>) -> Result<(), StoreError> {
-    let mut planning = store.begin_plan(run, guard, now()).await?;
-    planning.add_batches(batches, &Weights::default()).await?;
+    let mut planning = store.plan_begin(run, guard, now()).await?;
+    planning.batches_add(batches, &Weights::default()).await?;
     planning.commit().await
 }
 
@@ -68,12 +69,12 @@ async fn a_role_has_one_holder_and_every_change_a_higher_term() {
         assert_eq!(lead(&store, "b", now() + TimeDelta::seconds(89)).await, None, "the role was renewed");
         let second = lead(&store, "b", now() + TimeDelta::seconds(90)).await.unwrap();
         assert_eq!((second.holder.as_str(), second.term), ("b", 2));
-        assert_eq!(store.leader(ROLE).await.unwrap(), Some(second.clone()));
+        assert_eq!(store.role_get(ROLE).await.unwrap(), Some(second.clone()));
 
-        store.resign(&renewed, now()).await.unwrap();
-        assert_eq!(store.leader(ROLE).await.unwrap(), Some(second.clone()), "only the holder can give up a role");
-        store.resign(&second, now() + TimeDelta::seconds(91)).await.unwrap();
-        assert_eq!(store.leader(ROLE).await.unwrap(), None);
+        store.role_resign(&renewed, now()).await.unwrap();
+        assert_eq!(store.role_get(ROLE).await.unwrap(), Some(second.clone()), "only the holder can give up a role");
+        store.role_resign(&second, now() + TimeDelta::seconds(91)).await.unwrap();
+        assert_eq!(store.role_get(ROLE).await.unwrap(), None);
         let third = lead(&store, "a", now() + TimeDelta::seconds(91)).await.unwrap();
         assert_eq!(third.term, 3, "at once, with a higher term");
     })
@@ -100,7 +101,7 @@ async fn a_fire_time_has_one_run_however_many_hosts_plan_it() {
     each_database(async |store, _| {
         let accounts = people(&store, 8).await;
         let term = lead(&store, "a", now()).await.unwrap();
-        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
+        store.schedules_sync(&term, &[new("daily")], now()).await.unwrap();
         let runs: Vec<Run> = (2..10).map(|n| Run { trigger: "daily".to_owned(), ..run(n) }).collect();
         let plans = runs.iter().zip(&accounts).zip(1..).map(|((run, account), n)| {
             let (store, term) = (store.clone(), term.clone());
@@ -116,17 +117,18 @@ async fn a_fire_time_has_one_run_however_many_hosts_plan_it() {
             let decided = matches!(outcome, Err(StoreError::FireDecided { fire_time, .. }) if *fire_time == fire());
             assert!(outcome.is_ok() || decided, "{outcome:?}");
         }
-        let planned: Vec<_> = store.list_runs(20, None).await.unwrap().into_iter().map(|run| run.id).collect();
+        let planned: Vec<_> =
+            store.runs_list(&Scope::all_tenants(), 20, None).await.unwrap().into_iter().map(|run| run.id).collect();
         assert_eq!(planned.len(), 2, "this run, and the one of the fixtures");
-        let fires = store.list_fires(Some("daily"), 10).await.unwrap();
+        let fires = store.fires_list(Some("daily"), 10).await.unwrap();
         assert_eq!(fires.len(), 1);
         assert_eq!((fires[0].decision, fires[0].run_id), (FireDecision::Started, Some(started[0].0.id)));
         let schedule = the_schedule(&store).await;
         assert_eq!((schedule.considered_until, schedule.last_fire), (fire(), Some(fire())));
         assert_eq!(schedule.next_fire, after());
-        assert!(store.lease_batch(None, None, "w", now(), TTL).await.unwrap().is_some());
+        assert!(store.batch_lease(&Scope::all_tenants(), None, None, "w", now(), TTL).await.unwrap().is_some());
         assert_eq!(
-            store.lease_batch(None, None, "w", now(), TTL).await.unwrap(),
+            store.batch_lease(&Scope::all_tenants(), None, None, "w", now(), TTL).await.unwrap(),
             None,
             "the batches of the other plans are rolled back"
         );
@@ -140,15 +142,15 @@ async fn a_host_that_lost_the_role_writes_nothing() {
         let accounts = people(&store, 1).await;
         let planned = batch(1, &run(2), &[&accounts[0]], day("2026-11-23"));
         let old = lead(&store, "a", now()).await.unwrap();
-        store.sync_schedules(&old, &[new("daily")], now()).await.unwrap();
+        store.schedules_sync(&old, &[new("daily")], now()).await.unwrap();
         let before = the_schedule(&store).await;
         let later = now() + TTL;
-        let activations = store.pending_activations(10).await.unwrap();
+        let activations = store.activations_list(&Scope::all_tenants(), 10).await.unwrap();
         assert!(!activations.is_empty(), "new accounts are to be collected");
         if store.kind() == DatabaseKind::Postgres {
             // The role is taken over in the middle of a plan. On SQLite the single writer prevents that.
-            let mut planning = store.begin_plan(&run(2), of_fire(&old, fire()), now()).await.unwrap();
-            planning.add_batches(std::slice::from_ref(&planned), &Weights::default()).await.unwrap();
+            let mut planning = store.plan_begin(&run(2), of_fire(&old, fire()), now()).await.unwrap();
+            planning.batches_add(std::slice::from_ref(&planned), &Weights::default()).await.unwrap();
             lead(&store, "b", later).await.expect("its time is over");
             assert_term_lost(planning.commit().await);
         } else {
@@ -158,14 +160,14 @@ async fn a_host_that_lost_the_role_writes_nothing() {
         let guard = PlanGuard::Activations { term: &old, activations: &activations };
         assert_term_lost(plan(&store, &run(2), &[planned], guard).await);
         let missed = [(fire(), FireDecision::Missed)];
-        assert_term_lost(store.record_fires(&old, "daily", &missed, after(), later).await);
-        assert_term_lost(store.sync_schedules(&old, &[], later).await);
+        assert_term_lost(store.fires_record(&old, "daily", &missed, after(), later).await);
+        assert_term_lost(store.schedules_sync(&old, &[], later).await);
 
-        assert_eq!(store.get_run(run(2).id).await.unwrap(), None);
-        assert_eq!(store.list_fires(None, 10).await.unwrap(), []);
-        assert_eq!(store.pending_activations(10).await.unwrap(), activations);
+        assert_eq!(store.run_get(&Scope::all_tenants(), run(2).id).await.unwrap(), None);
+        assert_eq!(store.fires_list(None, 10).await.unwrap(), []);
+        assert_eq!(store.activations_list(&Scope::all_tenants(), 10).await.unwrap(), activations);
         assert_eq!(the_schedule(&store).await, before);
-        assert_eq!(store.lease_batch(None, None, "w", later, TTL).await.unwrap(), None);
+        assert_eq!(store.batch_lease(&Scope::all_tenants(), None, None, "w", later, TTL).await.unwrap(), None);
     })
     .await;
 }
@@ -182,29 +184,29 @@ async fn a_plan_that_is_not_committed_leaves_nothing_and_notifies_no_one() {
             attempts: 0,
         };
         let term = lead(&store, "a", now()).await.unwrap();
-        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
+        store.schedules_sync(&term, &[new("daily")], now()).await.unwrap();
         let before = the_schedule(&store).await;
         let mut listener = store.listener().await.unwrap();
         for commit in [false, true] {
-            let mut planning = store.begin_plan(&run(2), of_fire(&term, fire()), now()).await.unwrap();
-            planning.add_batches(std::slice::from_ref(&planned), &Weights::default()).await.unwrap();
-            planning.exclude(std::slice::from_ref(&excluded)).await.unwrap();
+            let mut planning = store.plan_begin(&run(2), of_fire(&term, fire()), now()).await.unwrap();
+            planning.batches_add(std::slice::from_ref(&planned), &Weights::default()).await.unwrap();
+            planning.exclusions_record(std::slice::from_ref(&excluded)).await.unwrap();
             if commit {
                 planning.commit().await.unwrap();
                 break;
             }
             drop(planning);
-            assert_eq!(store.get_run(run(2).id).await.unwrap(), None);
-            assert_eq!(store.run_outcomes(run(2).id, None, 10).await.unwrap(), []);
-            assert_eq!(store.lease_batch(None, None, "w", now(), TTL).await.unwrap(), None);
-            assert_eq!(store.list_fires(None, 10).await.unwrap(), []);
+            assert_eq!(store.run_get(&Scope::all_tenants(), run(2).id).await.unwrap(), None);
+            assert_eq!(store.run_outcomes_list(&Scope::all_tenants(), run(2).id, None, 10).await.unwrap(), []);
+            assert_eq!(store.batch_lease(&Scope::all_tenants(), None, None, "w", now(), TTL).await.unwrap(), None);
+            assert_eq!(store.fires_list(None, 10).await.unwrap(), []);
             assert_eq!(the_schedule(&store).await, before);
             let heard = tokio::time::timeout(Duration::from_millis(50), listener.next()).await;
             assert!(heard.is_err(), "{heard:?}");
         }
         let heard = tokio::time::timeout(Duration::from_secs(10), listener.next()).await.expect("within ten seconds");
         assert_eq!(heard.unwrap(), Topic::Work);
-        let written = store.get_run(run(2).id).await.unwrap().unwrap();
+        let written = store.run_get(&Scope::all_tenants(), run(2).id).await.unwrap().unwrap();
         assert_eq!((written.counts.planned, written.counts.excluded), (1, 1));
         assert_eq!(lease(&store).await.batch, planned);
     })
@@ -215,13 +217,13 @@ async fn a_plan_that_is_not_committed_leaves_nothing_and_notifies_no_one() {
 async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
     each_database(async |store, _| {
         let term = lead(&store, "a", now()).await.unwrap();
-        store.sync_schedules(&term, &[new("daily"), new("gone")], now()).await.unwrap();
-        let schedules = store.list_schedules().await.unwrap();
+        store.schedules_sync(&term, &[new("daily"), new("gone")], now()).await.unwrap();
+        let schedules = store.schedules_list().await.unwrap();
         assert_eq!(schedules.len(), 2);
         assert_eq!((schedules[0].origin, schedules[0].considered_until), (ScheduleOrigin::Config, now()));
         assert_eq!((schedules[0].next_fire, schedules[0].last_fire), (Some(fire()), None));
-        store.record_fires(&term, "gone", &[(fire(), FireDecision::Queued)], after(), now()).await.unwrap();
-        assert_eq!(store.queued_fires().await.unwrap().len(), 1);
+        store.fires_record(&term, "gone", &[(fire(), FireDecision::Queued)], after(), now()).await.unwrap();
+        assert_eq!(store.queued_fires_list().await.unwrap().len(), 1);
 
         // A change that does not concern the fire times leaves them as they are.
         let later = now() + TimeDelta::days(3);
@@ -229,22 +231,22 @@ async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
         changed.spec.overlap = Overlap::Queue;
         changed.spec.platforms = vec![demo()];
         changed.next_fire = Some(at("2026-11-26T02:00:00Z"));
-        store.sync_schedules(&term, &[changed.clone()], later).await.unwrap();
-        let schedules = store.list_schedules().await.unwrap();
+        store.schedules_sync(&term, &[changed.clone()], later).await.unwrap();
+        let schedules = store.schedules_list().await.unwrap();
         assert_eq!(schedules.len(), 1, "a schedule that is no longer configured is removed");
         assert_eq!(schedules[0].spec, changed.spec);
         assert_eq!((schedules[0].considered_until, schedules[0].next_fire), (now(), Some(fire())), "three are missed");
-        assert_eq!(store.queued_fires().await.unwrap(), []);
-        assert_eq!(store.list_fires(Some("gone"), 9).await.unwrap()[0].decision, FireDecision::Skipped);
+        assert_eq!(store.queued_fires_list().await.unwrap(), []);
+        assert_eq!(store.fires_list(Some("gone"), 9).await.unwrap()[0].decision, FireDecision::Skipped);
 
         changed.spec.timezone = chrono_tz::Europe::Berlin;
-        store.sync_schedules(&term, &[changed.clone()], later).await.unwrap();
+        store.schedules_sync(&term, &[changed.clone()], later).await.unwrap();
         let schedule = the_schedule(&store).await;
         assert_eq!((schedule.considered_until, schedule.next_fire), (later, changed.next_fire));
 
         changed.spec.enabled = false;
         changed.next_fire = None;
-        store.sync_schedules(&term, &[changed.clone()], later).await.unwrap();
+        store.schedules_sync(&term, &[changed.clone()], later).await.unwrap();
         assert_eq!(the_schedule(&store).await.next_fire, None);
         let off = plan(&store, &run(2), &[], of_fire(&term, fire())).await;
         assert!(matches!(off, Err(StoreError::NotFound { .. })), "{off:?}");
@@ -253,7 +255,7 @@ async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
         changed.spec.enabled = true;
         changed.next_fire = after();
         let latest = later + TimeDelta::days(1);
-        store.sync_schedules(&term, &[changed], latest).await.unwrap();
+        store.schedules_sync(&term, &[changed], latest).await.unwrap();
         let schedule = the_schedule(&store).await;
         assert_eq!((schedule.considered_until, schedule.next_fire), (latest, after()));
     })
@@ -264,35 +266,35 @@ async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
 async fn the_database_owns_only_schedules_added_there() {
     each_database(async |store, _| {
         let term = lead(&store, "a", now()).await.unwrap();
-        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
-        store.add_schedule(&new("hourly"), now()).await.unwrap();
-        let taken = store.add_schedule(&new("hourly"), now()).await;
+        store.schedules_sync(&term, &[new("daily")], now()).await.unwrap();
+        store.schedule_add(&new("hourly"), now()).await.unwrap();
+        let taken = store.schedule_add(&new("hourly"), now()).await;
         assert!(matches!(taken, Err(StoreError::ScheduleExists { .. })), "{taken:?}");
         for refused in [
-            store.add_schedule(&new("daily"), now()).await,
-            store.remove_schedule("daily", now()).await,
-            store.set_schedule_enabled("daily", false, None, now()).await,
+            store.schedule_add(&new("daily"), now()).await,
+            store.schedule_remove("daily", now()).await,
+            store.schedule_set_enabled("daily", false, None, now()).await,
         ] {
             let Err(error @ StoreError::ScheduleConfigured { .. }) = refused else { panic!("{refused:?}") };
             assert!(error.to_string().contains("[schedules.daily]"), "{error}");
         }
-        assert!(matches!(store.remove_schedule("none", now()).await, Err(StoreError::NotFound { .. })));
+        assert!(matches!(store.schedule_remove("none", now()).await, Err(StoreError::NotFound { .. })));
 
-        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
+        store.schedules_sync(&term, &[new("daily")], now()).await.unwrap();
         let later = now() + TimeDelta::days(1);
-        store.set_schedule_enabled("hourly", false, None, later).await.unwrap();
-        let hourly = store.list_schedules().await.unwrap().remove(1);
+        store.schedule_set_enabled("hourly", false, None, later).await.unwrap();
+        let hourly = store.schedules_list().await.unwrap().remove(1);
         assert_eq!((hourly.origin, hourly.spec.enabled), (ScheduleOrigin::Database, false));
         assert_eq!((hourly.next_fire, hourly.considered_until), (None, later));
-        store.set_schedule_enabled("hourly", true, after(), later).await.unwrap();
-        assert_eq!(store.list_schedules().await.unwrap()[1].next_fire, after());
-        store.remove_schedule("hourly", later).await.unwrap();
-        assert_eq!(store.list_schedules().await.unwrap().len(), 1);
+        store.schedule_set_enabled("hourly", true, after(), later).await.unwrap();
+        assert_eq!(store.schedules_list().await.unwrap()[1].next_fire, after());
+        store.schedule_remove("hourly", later).await.unwrap();
+        assert_eq!(store.schedules_list().await.unwrap().len(), 1);
 
         // From the moment a name is configured, the configuration owns it.
-        store.add_schedule(&new("nightly"), now()).await.unwrap();
-        store.sync_schedules(&term, &[new("daily"), new("nightly")], later).await.unwrap();
-        let nightly = store.list_schedules().await.unwrap().remove(1);
+        store.schedule_add(&new("nightly"), now()).await.unwrap();
+        store.schedules_sync(&term, &[new("daily"), new("nightly")], later).await.unwrap();
+        let nightly = store.schedules_list().await.unwrap().remove(1);
         assert_eq!((nightly.origin, nightly.considered_until), (ScheduleOrigin::Config, now()));
     })
     .await;
@@ -303,26 +305,26 @@ async fn a_queued_time_is_started_once_when_its_schedule_is_free() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
         let term = lead(&store, "a", now()).await.unwrap();
-        store.sync_schedules(&term, &[new("daily")], now()).await.unwrap();
-        assert!(!store.is_schedule_busy("daily").await.unwrap());
+        store.schedules_sync(&term, &[new("daily")], now()).await.unwrap();
+        assert!(!store.schedule_is_busy("daily").await.unwrap());
         let planned = batch(1, &run(2), &[&accounts[0]], day("2026-11-23"));
         plan(&store, &run(2), &[planned], of_fire(&term, fire())).await.unwrap();
-        assert!(store.is_schedule_busy("daily").await.unwrap() && store.has_running_run("daily").await.unwrap());
+        assert!(store.schedule_is_busy("daily").await.unwrap() && store.schedule_is_running("daily").await.unwrap());
 
         let (second, third) = (fire() + TimeDelta::days(1), fire() + TimeDelta::days(2));
         let queued = [(second, FireDecision::Queued), (third, FireDecision::Queued)];
-        store.record_fires(&term, "daily", &queued, None, now()).await.unwrap();
+        store.fires_record(&term, "daily", &queued, None, now()).await.unwrap();
         let again = [(fire(), FireDecision::Missed), (third, FireDecision::Missed)];
-        store.record_fires(&term, "daily", &again, None, now()).await.unwrap();
-        let oldest: Vec<_> = store.queued_fires().await.unwrap().iter().map(|fire| fire.fire_time).collect();
+        store.fires_record(&term, "daily", &again, None, now()).await.unwrap();
+        let oldest: Vec<_> = store.queued_fires_list().await.unwrap().iter().map(|fire| fire.fire_time).collect();
         assert_eq!(oldest, [second], "the oldest fire, and no decided fire is decided again");
 
         let row = followers(&accounts[0], day("2026-11-23"), 5);
         let done = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
-        store.complete_batch(&lease(&store).await, done, now()).await.unwrap();
-        store.finish_run(run(2).id, now()).await.unwrap();
-        assert!(!store.has_running_run("daily").await.unwrap());
-        assert!(store.is_schedule_busy("daily").await.unwrap(), "queued fires come first");
+        store.batch_complete(&lease(&store).await, done, now()).await.unwrap();
+        store.run_finish(&Scope::all_tenants(), run(2).id, now()).await.unwrap();
+        assert!(!store.schedule_is_running("daily").await.unwrap());
+        assert!(store.schedule_is_busy("daily").await.unwrap(), "queued fires come first");
         let schedule = the_schedule(&store).await;
         plan(&store, &run(3), &[], of_fire(&term, second)).await.unwrap();
         let twice = plan(&store, &run(4), &[], of_fire(&term, second)).await;
@@ -330,7 +332,7 @@ async fn a_queued_time_is_started_once_when_its_schedule_is_free() {
         let now_at = the_schedule(&store).await;
         assert_eq!((now_at.considered_until, now_at.next_fire), (schedule.considered_until, schedule.next_fire));
         assert_eq!(now_at.last_fire, Some(second));
-        assert_eq!(store.queued_fires().await.unwrap()[0].fire_time, third);
+        assert_eq!(store.queued_fires_list().await.unwrap()[0].fire_time, third);
     })
     .await;
 }
@@ -340,8 +342,8 @@ async fn first_collections_are_removed_with_their_plan() {
     each_database(async |store, _| {
         people(&store, 3).await;
         let suspended = backline_model::Artist { subscription_status: SubscriptionStatus::PastDue, ..artist(4) };
-        store.save_artists(&[suspended], now()).await.unwrap();
-        store.save_accounts(&[account(4)], now()).await.unwrap();
+        store.artists_save(&Scope::all_tenants(), &[suspended], now()).await.unwrap();
+        store.accounts_save(&Scope::all_tenants(), &[account(4)], now()).await.unwrap();
         let consent = |n| Consent {
             artist_id: artist(n).id,
             platform: demo(),
@@ -350,35 +352,35 @@ async fn first_collections_are_removed_with_their_plan() {
             source: "test".to_owned(),
             recorded_at: now(),
         };
-        store.record_consents(&[consent(1), consent(2)]).await.unwrap();
-        store.save_release(&release_of("1.0.0", b"component"), b"component").await.unwrap();
+        store.consents_record(&Scope::all_tenants(), &[consent(1), consent(2)]).await.unwrap();
+        store.release_save(&release_of("1.0.0", b"component"), b"component").await.unwrap();
         let term = lead(&store, "a", now()).await.unwrap();
         // The first artist is already being collected.
-        store.add_batches(&[batch(1, &run(1), &[&account(1)], day("2026-11-22"))], now()).await.unwrap();
+        add_batches(&store, &[batch(1, &run(1), &[&account(1)], day("2026-11-22"))], now()).await;
 
-        let pending = store.pending_activations(100).await.unwrap();
+        let pending = store.activations_list(&Scope::all_tenants(), 100).await.unwrap();
         assert!(pending.iter().any(|one| one.artist_id == artist(4).id && one.platform == Some(demo())), "{pending:?}");
         let (few, rest) = pending.split_at(1);
         let guard = PlanGuard::Activations { term: &term, activations: few };
-        let planning = store.begin_plan(&run(2), guard, now()).await.unwrap();
+        let planning = store.plan_begin(&run(2), guard, now()).await.unwrap();
         planning.commit_without_run().await.unwrap();
-        assert_eq!(store.get_run(run(2).id).await.unwrap(), None);
-        assert_eq!(store.pending_activations(100).await.unwrap(), rest);
+        assert_eq!(store.run_get(&Scope::all_tenants(), run(2).id).await.unwrap(), None);
+        assert_eq!(store.activations_list(&Scope::all_tenants(), 100).await.unwrap(), rest);
 
         let guard = PlanGuard::Activations { term: &term, activations: rest };
-        let mut planning = store.begin_plan(&run(2), guard, now()).await.unwrap();
-        let found = planning.first_candidates().await.unwrap();
+        let mut planning = store.plan_begin(&run(2), guard, now()).await.unwrap();
+        let found = planning.first_candidates_list().await.unwrap();
         let ids: Vec<_> = found.iter().map(|candidate| candidate.account_id).collect();
         assert_eq!(ids, [account(2).id, account(3).id, account(4).id]);
         let consented: Vec<_> = found.iter().map(|candidate| candidate.consented).collect();
         assert_eq!(consented, [true, false, false]);
         planning
-            .add_batches(&[batch(2, &run(2), &[&account(2)], day("2026-11-22"))], &Weights::default())
+            .batches_add(&[batch(2, &run(2), &[&account(2)], day("2026-11-22"))], &Weights::default())
             .await
             .unwrap();
         planning.commit().await.unwrap();
-        assert_eq!(store.pending_activations(100).await.unwrap(), []);
-        assert_eq!(store.get_run(run(2).id).await.unwrap().unwrap().counts.planned, 1);
+        assert_eq!(store.activations_list(&Scope::all_tenants(), 100).await.unwrap(), []);
+        assert_eq!(store.run_get(&Scope::all_tenants(), run(2).id).await.unwrap().unwrap().counts.planned, 1);
     })
     .await;
 }
@@ -387,33 +389,45 @@ async fn first_collections_are_removed_with_their_plan() {
 async fn unfinished_runs_are_found() {
     each_database(async |store, _| {
         let accounts = people(&store, 2).await;
-        assert_eq!(store.unfinished_runs().await.unwrap(), [run(1).id], "nothing was planned for it");
+        assert_eq!(
+            store.unfinished_runs_list(&Scope::all_tenants()).await.unwrap(),
+            [run(1).id],
+            "nothing was planned for it"
+        );
         let planned = [&accounts[0], &accounts[1]].map(|account| batch(0, &run(1), &[account], day("2026-11-22")));
         let [first, second] = planned;
         let second = Batch { id: batch(2, &run(1), &[], day("2026-11-22")).id, ..second };
-        store.add_batches(&[first, second], now()).await.unwrap();
-        assert_eq!(store.unfinished_runs().await.unwrap(), []);
+        add_batches(&store, &[first, second], now()).await;
+        assert_eq!(store.unfinished_runs_list(&Scope::all_tenants()).await.unwrap(), []);
 
         let one = lease(&store).await;
         let row = followers(&accounts[0], day("2026-11-22"), 5);
         let failed = Outcome::Failed { class: backline_model::FailureClass::NotFound, message: "gone".to_owned() };
         let done = BatchResult { accounts: vec![result(&row, failed)], ..BatchResult::default() };
-        store.complete_batch(&one, done, now()).await.unwrap();
+        store.batch_complete(&one, done, now()).await.unwrap();
         let other = lease(&store).await;
         let until = now() + TimeDelta::hours(1);
-        store.defer_batch(&other, until, "spent", now()).await.unwrap();
-        assert_eq!(store.unfinished_runs().await.unwrap(), [run(1).id], "all open batches wait, so the run is over");
-        store.finish_run(run(1).id, now()).await.unwrap();
-        assert_eq!(store.unfinished_runs().await.unwrap(), [], "the run has its status, and ends after the wait");
+        defer(&store, &other, until, "spent", now()).await.unwrap();
+        assert_eq!(
+            store.unfinished_runs_list(&Scope::all_tenants()).await.unwrap(),
+            [run(1).id],
+            "all open batches wait, so the run is over"
+        );
+        store.run_finish(&Scope::all_tenants(), run(1).id, now()).await.unwrap();
+        assert_eq!(
+            store.unfinished_runs_list(&Scope::all_tenants()).await.unwrap(),
+            [],
+            "the run has its status, and ends after the wait"
+        );
 
-        let again = store.lease_batch(None, None, "w", until, TTL).await.unwrap().unwrap();
+        let again = store.batch_lease(&Scope::all_tenants(), None, None, "w", until, TTL).await.unwrap().unwrap();
         let row = followers(&accounts[1], day("2026-11-22"), 5);
         let done = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
-        store.complete_batch(&again, done, until).await.unwrap();
-        assert_eq!(store.unfinished_runs().await.unwrap(), [run(1).id]);
-        let ended = store.finish_run(run(1).id, until).await.unwrap();
+        store.batch_complete(&again, done, until).await.unwrap();
+        assert_eq!(store.unfinished_runs_list(&Scope::all_tenants()).await.unwrap(), [run(1).id]);
+        let ended = store.run_finish(&Scope::all_tenants(), run(1).id, until).await.unwrap();
         assert_eq!(ended.status, RunStatus::PartialFailure);
-        assert_eq!(store.unfinished_runs().await.unwrap(), []);
+        assert_eq!(store.unfinished_runs_list(&Scope::all_tenants()).await.unwrap(), []);
     })
     .await;
 }
@@ -428,26 +442,30 @@ async fn uncommitted_changes_are_not_planned() {
         }
         people(&store, 2).await;
         let term = lead(&store, "a", now()).await.unwrap();
-        let pending = store.pending_activations(100).await.unwrap();
+        let pending = store.activations_list(&Scope::all_tenants(), 100).await.unwrap();
         let mut elsewhere = sqlx::PgConnection::connect(url).await.unwrap();
         let mut open = elsewhere.begin().await.unwrap();
         let touch = "UPDATE activations SET at = now() WHERE artist_id = $1";
         sqlx::query(touch).bind(artist(1).id.0).execute(&mut *open).await.unwrap();
 
         let guard = PlanGuard::Activations { term: &term, activations: &pending };
-        let mut planning = store.begin_plan(&run(2), guard, now()).await.unwrap();
-        let found = planning.first_candidates().await.unwrap();
+        let mut planning = store.plan_begin(&run(2), guard, now()).await.unwrap();
+        let found = planning.first_candidates_list().await.unwrap();
         let ids: Vec<_> = found.iter().map(|candidate| candidate.account_id).collect();
         assert_eq!(ids, [account(2).id], "the first artist's activation stays, and is not planned");
         planning.commit_without_run().await.unwrap();
         open.commit().await.unwrap();
-        let left = store.pending_activations(100).await.unwrap();
+        let left = store.activations_list(&Scope::all_tenants(), 100).await.unwrap();
         assert!(!left.is_empty() && left.iter().all(|one| one.artist_id == artist(1).id), "{left:?}");
         sqlx::query("INSERT INTO activations SELECT id, 'No Name!', 'account', now() FROM artists")
             .execute(&mut elsewhere)
             .await
             .unwrap();
-        assert_eq!(store.pending_activations(100).await.unwrap(), left, "an unknown platform is ignored");
+        assert_eq!(
+            store.activations_list(&Scope::all_tenants(), 100).await.unwrap(),
+            left,
+            "an unknown platform is ignored"
+        );
     })
     .await;
 }

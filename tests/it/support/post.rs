@@ -9,7 +9,7 @@ use backline::pipeline::{Host, NewWebhook};
 use backline_gateway::secrets::Keyring;
 use backline_model::clock::Clock;
 use backline_model::{Artist, ArtistId, Event, SubscriptionStatus, Tenant, WebhookKind};
-use backline_store::{DeliveryFilter, EventCursor};
+use backline_store::{DeliveryFilter, EventCursor, Scope};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -112,14 +112,22 @@ impl Post {
             data_collection_enabled: true,
             timezone: chrono_tz::UTC,
         };
-        self.host.store().save_artists(&[artist], self.time.now()).await.expect("the artist is saved");
+        self.host
+            .store()
+            .artists_save(&Scope::all_tenants(), &[artist], self.time.now())
+            .await
+            .expect("the artist is saved");
         artist_id(n)
     }
 
     /// Writes one event, about an artist if one is given.
     pub async fn write(&self, artist: Option<ArtistId>, kind: &str, data: Json) -> Event {
         let event = event(self.time.now(), artist, kind, data);
-        self.host.store().write_events(std::slice::from_ref(&event)).await.expect("the event is written");
+        self.host
+            .store()
+            .events_write(&Scope::all_tenants(), std::slice::from_ref(&event))
+            .await
+            .expect("the event is written");
         event
     }
 
@@ -127,7 +135,9 @@ impl Post {
     pub async fn states(&self) -> BTreeMap<String, usize> {
         let filter = DeliveryFilter { limit: 100_000, ..DeliveryFilter::default() };
         let mut states = BTreeMap::new();
-        for delivery in self.host.store().list_deliveries(&filter).await.expect("deliveries are listed") {
+        for delivery in
+            self.host.store().deliveries_list(&Scope::all_tenants(), &filter).await.expect("deliveries are listed")
+        {
             *states.entry(delivery.state.to_string()).or_default() += 1;
         }
         states
@@ -135,7 +145,12 @@ impl Post {
 
     /// Every event that was written, in order.
     pub async fn events(&self) -> Vec<Event> {
-        let events = self.host.store().events_after(EventCursor::default(), 100_000).await.expect("events are read");
+        let events = self
+            .host
+            .store()
+            .events_list(&Scope::all_tenants(), EventCursor::default(), 100_000)
+            .await
+            .expect("events are read");
         events.into_iter().map(|(_, event)| event).collect()
     }
 }

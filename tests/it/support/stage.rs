@@ -14,7 +14,7 @@ use backline_model::{
 };
 use backline_sandbox::{CompiledRecord, Sandbox, SandboxConfig};
 use backline_simulator::{Platform as SimPlatform, SimArtist, Simulator, SimulatorConfig};
-use backline_store::{EventCursor, MetricsFilter, QuarantineFilter, Store};
+use backline_store::{EventCursor, MetricsFilter, QuarantineFilter, Scope, Store};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde_json::json;
 
@@ -94,7 +94,7 @@ impl Stage {
             Store::open(url, backline_store::StoreOptions { connections_max: 8 }).await.expect("the database opens");
         store.migrate().await.expect("the database migrates");
         for record in &compiled.records {
-            store.save_compiled(&record.key, record.compiled).await.expect("what was compiled is remembered");
+            store.compiled_save(&record.key, record.compiled).await.expect("what was compiled is remembered");
         }
         drop(store);
         let clock = {
@@ -138,10 +138,10 @@ impl Stage {
             .zip(&sims)
             .map(|(index, sim)| Artist { tenant: Tenant::new(tenant(*index)).expect("a tenant"), ..artist(sim) })
             .collect();
-        self.host.store().save_artists(&artists, now).await.expect("artists are saved");
+        self.host.store().artists_save(&Scope::all_tenants(), &artists, now).await.expect("artists are saved");
         let mut accounts: Vec<Account> = sims.iter().flat_map(accounts).collect();
         accounts.retain(|account| platforms.contains(&account.platform.as_str()));
-        self.host.store().save_accounts(&accounts, now).await.expect("accounts are saved");
+        self.host.store().accounts_save(&Scope::all_tenants(), &accounts, now).await.expect("accounts are saved");
         let consents: Vec<Consent> = accounts
             .iter()
             .map(|account| Consent {
@@ -153,7 +153,7 @@ impl Stage {
                 recorded_at: now,
             })
             .collect();
-        self.host.store().record_consents(&consents).await.expect("consents are recorded");
+        self.host.store().consents_record(&Scope::all_tenants(), &consents).await.expect("consents are recorded");
         for credential in world.operator_credentials() {
             if !platforms.contains(&credential.platform) {
                 continue;
@@ -190,7 +190,7 @@ impl Stage {
     pub async fn import_for_guest(&self, name: &str, accounts: u32, poison: &str) {
         let now = self.host.clock().now();
         let sim = self.simulator.world().artist(0);
-        self.host.store().save_artists(&[artist(&sim)], now).await.expect("the artist is saved");
+        self.host.store().artists_save(&Scope::all_tenants(), &[artist(&sim)], now).await.expect("the artist is saved");
         let accounts: Vec<Account> = (0..accounts)
             .map(|index| Account {
                 id: AccountId(uuid::Uuid::new_v5(&sim.id, &index.to_be_bytes())),
@@ -201,7 +201,7 @@ impl Stage {
                 status: AccountStatus::Active,
             })
             .collect();
-        self.host.store().save_accounts(&accounts, now).await.expect("accounts are saved");
+        self.host.store().accounts_save(&Scope::all_tenants(), &accounts, now).await.expect("accounts are saved");
         let consent = Consent {
             artist_id: ArtistId(sim.id),
             platform: platform(name),
@@ -210,28 +210,40 @@ impl Stage {
             source: "test".to_owned(),
             recorded_at: now,
         };
-        self.host.store().record_consents(&[consent]).await.expect("consent is recorded");
+        self.host.store().consents_record(&Scope::all_tenants(), &[consent]).await.expect("consent is recorded");
     }
 
     /// All events so far.
     pub async fn events(&self) -> Vec<Event> {
-        let events = self.host.store().events_after(EventCursor::default(), 100_000).await.expect("events are read");
+        let events = self
+            .host
+            .store()
+            .events_list(&Scope::all_tenants(), EventCursor::default(), 100_000)
+            .await
+            .expect("events are read");
         events.into_iter().map(|(_, event)| event).collect()
     }
 
     /// All results of runs as JSON, without generated ids and times, which differ between stages.
     pub async fn traces(&self) -> serde_json::Value {
         let store = self.host.store();
-        let mut rows =
-            store.metrics(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("metrics");
+        let mut rows = store
+            .metrics_list(&Scope::all_tenants(), &MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() })
+            .await
+            .expect("metrics");
         rows.sort_by_key(|row| (row.account_id, row.metric_date));
-        let mut growth =
-            store.growth(&MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() }).await.expect("growth");
+        let mut growth = store
+            .growth_list(&Scope::all_tenants(), &MetricsFilter { limit: Some(10_000), ..MetricsFilter::default() })
+            .await
+            .expect("growth");
         growth.sort_by_key(|row| (row.account_id, row.metric_date));
         let mut documents = BTreeMap::new();
         for row in &rows {
-            let body =
-                store.document(row.document_id).await.expect("documents are read").expect("a row's document is stored");
+            let body = store
+                .document_get(&Scope::all_tenants(), row.document_id)
+                .await
+                .expect("documents are read")
+                .expect("a row's document is stored");
             documents.insert(format!("{}/{}", row.account_id, row.metric_date), body);
         }
         let rows: Vec<serde_json::Value> = rows
@@ -246,8 +258,10 @@ impl Stage {
             .collect();
         // Outcomes, quarantine and events, without generated ids and times.
         let mut outcomes = Vec::new();
-        for run in store.list_runs(100, None).await.expect("runs are read") {
-            for outcome in store.run_outcomes(run.id, None, 10_000).await.expect("outcomes are read") {
+        for run in store.runs_list(&Scope::all_tenants(), 100, None).await.expect("runs are read") {
+            for outcome in
+                store.run_outcomes_list(&Scope::all_tenants(), run.id, None, 10_000).await.expect("outcomes are read")
+            {
                 outcomes.push(format!(
                     "{:?} {} {} {:?}",
                     run.date, outcome.account_id, outcome.metric_date, outcome.outcome
@@ -255,7 +269,10 @@ impl Stage {
             }
         }
         outcomes.sort();
-        let held = store.quarantine_list(&QuarantineFilter::default()).await.expect("quarantine is read");
+        let held = store
+            .quarantine_list(&Scope::all_tenants(), &QuarantineFilter::default())
+            .await
+            .expect("quarantine is read");
         let mut held: Vec<String> = held
             .iter()
             .map(|held| format!("{} {} {} {:?}", held.account_id, held.metric_date, held.metric, held.value))
@@ -300,7 +317,13 @@ impl Stage {
             until: Some(date),
             ..MetricsFilter::default()
         };
-        self.host.store().metrics(&filter).await.expect("metrics are read").into_iter().next()
+        self.host
+            .store()
+            .metrics_list(&Scope::all_tenants(), &filter)
+            .await
+            .expect("metrics are read")
+            .into_iter()
+            .next()
     }
 }
 

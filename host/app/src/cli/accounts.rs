@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::numbers::expect_artist;
 use super::{print, values};
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
-use backline_store::{AccountFilter, Store};
+use backline_store::{AccountFilter, Scope, Store};
 
 /// `backline accounts …`
 #[derive(Subcommand)]
@@ -81,7 +81,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                     .unwrap_or_else(|| serde_json::json!({})),
                 status: existing.as_ref().map_or(AccountStatus::Active, |account| account.status),
             };
-            store.save_accounts(std::slice::from_ref(&account), context.clock.now()).await?;
+            store.accounts_save(&Scope::all_tenants(), std::slice::from_ref(&account), context.clock.now()).await?;
             if !no_consent {
                 let now = context.clock.now();
                 record_collecting(&store, context.config(), artist, &account.platform, true, now).await?;
@@ -101,7 +101,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 expect_artist(&store, artist).await?;
             }
             let filter = AccountFilter { artist, platform, ..AccountFilter::default() };
-            let accounts = store.list_accounts(&filter).await?;
+            let accounts = store.accounts_list(&Scope::all_tenants(), &filter).await?;
             let row = |account: &Account| {
                 vec![
                     account.id.to_string(),
@@ -124,10 +124,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let now = context.clock.now();
             if let Some(settings) = settings {
                 changed.settings = settings;
-                store.save_accounts(std::slice::from_ref(&changed), now).await?;
+                store.accounts_save(&Scope::all_tenants(), std::slice::from_ref(&changed), now).await?;
             }
             if let Some(status) = status {
-                store.set_account_status(account, status, now).await?;
+                store.account_set_status(&Scope::all_tenants(), account, status, now).await?;
             }
             print::line(&format!("changed account {account}"))?;
         }
@@ -137,7 +137,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 
 /// Reads an account; refuses an id that no account has.
 pub(super) async fn expect_account(store: &Store, account: AccountId) -> Result<Account, Failure> {
-    let found = store.get_account(account).await?;
+    let found = store.account_get(&Scope::all_tenants(), account).await?;
     found.ok_or_else(|| Failure::usage(format!("no account has the id {account}; `backline accounts list` shows them")))
 }
 
@@ -148,13 +148,17 @@ async fn find(
     platform_id: &str,
 ) -> Result<Option<Account>, Failure> {
     let filter = AccountFilter { artist: Some(artist), platform: Some(platform.clone()), ..AccountFilter::default() };
-    Ok(store.list_accounts(&filter).await?.into_iter().find(|account| account.platform_id == platform_id))
+    Ok(store
+        .accounts_list(&Scope::all_tenants(), &filter)
+        .await?
+        .into_iter()
+        .find(|account| account.platform_id == platform_id))
 }
 
 /// Checks settings against the schema of the platform's active connector, where there is one.
 async fn expect_valid_settings(store: &Store, platform: &Platform, settings: Option<&Json>) -> Result<(), Failure> {
     let Some(settings) = settings else { return Ok(()) };
-    let Some(release) = store.active_release(platform).await? else { return Ok(()) };
+    let Some(release) = store.active_release_get(platform).await? else { return Ok(()) };
     let validator = jsonschema::validator_for(&release.manifest.settings).map_err(|error| {
         Failure::usage(format!("the connector's schema for settings is invalid: {error}; report it to its author"))
     })?;

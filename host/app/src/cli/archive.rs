@@ -86,7 +86,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             }
         }
         Command::Runs { limit, json } => {
-            let runs = context.store().await?.list_archive_runs(limit).await?;
+            let runs = context.store().await?.archive_runs_list(limit).await?;
             let headers = ["started", "as of", "by", "state", "rows"];
             let none = "the archive has not run yet; `backline archive run` runs it now";
             print::listing(json, &runs, &headers, cells, none)?;

@@ -14,7 +14,7 @@ use super::numbers::expect_artist;
 use super::{print, sync, values};
 use crate::pipeline::SyncRequest;
 use backline_model::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant};
-use backline_store::{AccountFilter, ArtistFilter, COLLECTING_SCOPE, Store};
+use backline_store::{AccountFilter, ArtistFilter, COLLECTING_SCOPE, Scope, Store};
 
 /// `backline artists …`
 #[derive(Subcommand)]
@@ -135,13 +135,14 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 data_collection_enabled: true,
                 timezone,
             };
-            if store.get_artist(artist.id).await?.is_some() {
+            if store.artist_get(&Scope::all_tenants(), artist.id).await?.is_some() {
                 return Err(Failure::usage(format!(
                     "artist {} exists already; `backline artists set` changes it",
                     artist.id
                 )));
             }
-            let saved = store.save_artists(std::slice::from_ref(&artist), context.clock.now()).await?;
+            let saved =
+                store.artists_save(&Scope::all_tenants(), std::slice::from_ref(&artist), context.clock.now()).await?;
             if saved.left_out > 0 {
                 return Err(Failure::usage(format!(
                     "artist {id} was erased and is not added; if the artist wants to come back, \
@@ -166,8 +167,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::List { status, tenant, limit, json } => {
             let store = context.store().await?;
-            let artists =
-                store.list_artists(&ArtistFilter { tenant, status, limit, ..ArtistFilter::default() }).await?;
+            let artists = store
+                .artists_list(&Scope::all_tenants(), &ArtistFilter { tenant, status, limit, ..ArtistFilter::default() })
+                .await?;
             let headers = ["id", "name", "tenant", "status", "collection", "time zone"];
             print::listing(
                 json,
@@ -197,7 +199,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 return Ok(Exit::Done);
             }
             let now = context.clock.now();
-            store.save_artists(std::slice::from_ref(&changed), now).await?;
+            store.artists_save(&Scope::all_tenants(), std::slice::from_ref(&changed), now).await?;
             for (platform, granted) in
                 consent.iter().map(|platform| (platform, true)).chain(withdraw.iter().map(|platform| (platform, false)))
             {
@@ -211,8 +213,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 
 async fn show(store: &Store, id: ArtistId, as_json: bool) -> Outcome {
     let artist = expect_artist(store, id).await?;
-    let accounts = store.list_accounts(&AccountFilter { artist: Some(id), ..AccountFilter::default() }).await?;
-    let consents = store.latest_consents(id).await?;
+    let accounts = store
+        .accounts_list(&Scope::all_tenants(), &AccountFilter { artist: Some(id), ..AccountFilter::default() })
+        .await?;
+    let consents = store.latest_consents_get(&Scope::all_tenants(), id).await?;
     if as_json {
         print::json(&json!({ "artist": artist, "accounts": accounts, "consents": consents }))?;
         return Ok(Exit::Done);

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::print;
 use backline_model::{self, BatchId, BatchState, Platform, RunId};
-use backline_store::{BatchAccountView, BatchFilter, BatchView, Store};
+use backline_store::{BatchAccountView, BatchFilter, BatchView, Scope, Store};
 
 /// `backline batches …`
 #[derive(Subcommand)]
@@ -73,7 +73,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { state, run, platform, limit, json } => {
             let filter = BatchFilter { ids: Vec::new(), run, platform, state, limit: Some(limit) };
-            let batches = store.list_batches(&filter).await?;
+            let batches = store.batches_list(&Scope::all_tenants(), &filter).await?;
             let none = "no batch matches; `--state done` lists finished batches";
             print::listing(json, &batches, &HEADERS, cells, none)?;
         }
@@ -83,7 +83,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let named = batches.len() as u64;
             let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
             let weights = &context.config().collection.tenant_weights;
-            let retried = store.retry_batches(&filter, weights, context.clock.now()).await?;
+            let retried = store.batches_retry(&Scope::all_tenants(), &filter, weights, context.clock.now()).await?;
             if retried.batches < named {
                 let left = named - retried.batches;
                 print::note(&format!("{left} of the batches given are not dead and are not changed"));
@@ -118,11 +118,12 @@ fn cells(batch: &BatchView) -> Vec<String> {
 }
 
 async fn show(store: &Store, id: BatchId, as_json: bool) -> Result<(), Failure> {
-    let found = store.list_batches(&BatchFilter { ids: vec![id], ..BatchFilter::default() }).await?;
+    let found =
+        store.batches_list(&Scope::all_tenants(), &BatchFilter { ids: vec![id], ..BatchFilter::default() }).await?;
     let Some(batch) = found.into_iter().next() else {
         return Err(Failure::usage(format!("no batch has the id {id}; `backline batches list` shows them")));
     };
-    let accounts = store.batch_accounts(id).await?;
+    let accounts = store.batch_accounts_list(&Scope::all_tenants(), id).await?;
     if as_json {
         return print::json(&json!({ "batch": batch, "accounts": accounts }));
     }

@@ -10,7 +10,7 @@ use super::print;
 use crate::config::Config;
 use crate::pipeline;
 use backline_model::{ArtistId, Consent, Platform};
-use backline_store::{COLLECTING_SCOPE, Recorded, Store};
+use backline_store::{COLLECTING_SCOPE, Recorded, Scope, Store};
 
 /// `backline consents …`
 #[derive(Subcommand)]
@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Withdraw { about } => record_and_print(context, &store, about, false).await,
         Command::List { artist, json } => {
             expect_artist(&store, artist).await?;
-            let history = store.consent_history(artist).await?;
+            let history = store.consents_list(&Scope::all_tenants(), artist).await?;
             let cells = |consent: &Consent| {
                 vec![
                     print::time(consent.recorded_at),
@@ -113,7 +113,7 @@ pub(super) async fn record_collecting(
 }
 
 async fn record(store: &Store, config: &Config, consent: Consent) -> Result<Option<Recorded>, Failure> {
-    let latest = store.latest_consents(consent.artist_id).await?;
+    let latest = store.latest_consents_get(&Scope::all_tenants(), consent.artist_id).await?;
     let says = latest.iter().find(|known| known.platform == consent.platform && known.scope == consent.scope);
     if says.is_some_and(|known| known.granted == consent.granted) {
         return Ok(None);

@@ -11,7 +11,7 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::print;
 use backline_model::{Account, AccountId, Platform};
-use backline_store::{AccountFilter, CredentialFilter, SealedCredential, Store};
+use backline_store::{AccountFilter, CredentialFilter, Scope, SealedCredential, Store};
 
 /// Longest secret that is read, in bytes; an Apple key has under 1 KiB.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -68,8 +68,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::List { platform, json } => {
             let store = context.store().await?;
-            let credentials =
-                store.list_credentials(&CredentialFilter { platform, ..CredentialFilter::default() }).await?;
+            let credentials = store
+                .credentials_list(&Scope::all_tenants(), &CredentialFilter { platform, ..CredentialFilter::default() })
+                .await?;
             let listed: Vec<Json> = credentials.iter().map(listed).collect();
             let row = |credential: &Json| {
                 let text = |field: &str| credential[field].as_str().unwrap_or(print::NONE).to_owned();
@@ -81,12 +82,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Remove { platform, slot, account } => {
             let store = context.store().await?;
             let account = find_account(&store, &platform, account.as_deref()).await?;
-            let Some(credential) = store.credential(&platform, &slot, account).await? else {
+            let Some(credential) = store.credential_get(&Scope::all_tenants(), &platform, &slot, account).await? else {
                 return Err(Failure::usage(format!(
                     "{platform}/{slot} has no such credential; `backline credentials list` shows them"
                 )));
             };
-            store.remove_credential(credential.id).await?;
+            store.credential_remove(&Scope::all_tenants(), credential.id).await?;
             print::line(&format!("removed {platform}/{slot}"))?;
         }
     }
@@ -115,12 +116,12 @@ async fn find_account(store: &Store, platform: &Platform, given: Option<&str>) -
         ))
     };
     if let Ok(id) = given.parse::<AccountId>()
-        && let Some(account) = store.get_account(id).await?
+        && let Some(account) = store.account_get(&Scope::all_tenants(), id).await?
     {
         return if account.platform == *platform { Ok(Some(id)) } else { Err(unknown()) };
     }
     let filter = AccountFilter { platform: Some(platform.clone()), ..AccountFilter::default() };
-    let mut found: Vec<Account> = store.list_accounts(&filter).await?;
+    let mut found: Vec<Account> = store.accounts_list(&Scope::all_tenants(), &filter).await?;
     found.retain(|account| account.platform_id == given);
     match found.as_slice() {
         [] => Err(unknown()),

@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::print;
 use backline_model::{ArtistId, Event};
 use backline_rules::delivery;
-use backline_store::{DeliveryFilter, EventCursor, Listener, Store, StoreError};
+use backline_store::{DeliveryFilter, EventCursor, Listener, Scope, Store, StoreError};
 
 /// Most events that one query reads.
 const PAGE: u32 = 500;
@@ -89,7 +89,7 @@ async fn tail(context: &Context, arguments: &TailArguments) -> Result<(), Failur
     let mut listener = if arguments.no_follow { None } else { Some(store.listener().await?) };
     let mut after = match arguments.after {
         Some(after) => after,
-        None => store.event_cursor(arguments.last).await?,
+        None => store.event_cursor_get(&Scope::all_tenants(), arguments.last).await?,
     };
     loop {
         after = print_after(&store, after, arguments).await?;
@@ -129,7 +129,7 @@ async fn wait(listener: &mut Listener, poll: Duration) -> bool {
 async fn print_after(store: &Store, mut after: EventCursor, wanted: &TailArguments) -> Result<EventCursor, Failure> {
     loop {
         let tries = if wanted.no_follow { TRIES } else { u32::MAX };
-        let events = retrying(tries, async || store.events_after(after, PAGE).await).await?;
+        let events = retrying(tries, async || store.events_list(&Scope::all_tenants(), after, PAGE).await).await?;
         for (cursor, event) in &events {
             after = *cursor;
             let is_type = wanted.types.is_empty()
@@ -156,9 +156,9 @@ fn print_event(cursor: EventCursor, event: &Event, as_json: bool) -> Result<(), 
 
 async fn show(context: &Context, id: Uuid, as_json: bool) -> Result<(), Failure> {
     let store = context.store().await?;
-    let (cursor, event) = store.event(id).await?;
+    let (cursor, event) = store.event_get(&Scope::all_tenants(), id).await?;
     let filter = DeliveryFilter { event: Some(id), limit: 1_000, ..DeliveryFilter::default() };
-    let deliveries = store.list_deliveries(&filter).await?;
+    let deliveries = store.deliveries_list(&Scope::all_tenants(), &filter).await?;
     let mut message = delivery::message(&event);
     message["cursor"] = json!(cursor);
     if as_json {

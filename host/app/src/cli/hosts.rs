@@ -17,7 +17,7 @@ pub(super) struct HostsArguments {
 
 /// Lists the hosts.
 pub(super) async fn run(context: &Context, arguments: &HostsArguments) -> Outcome {
-    let hosts = context.store().await?.list_hosts(context.clock.now()).await?;
+    let hosts = context.store().await?.hosts_list(context.clock.now()).await?;
     let row = |host: &KnownHost| {
         let leads = if host.leads { "yes" } else { "" };
         vec![

@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::{print, values};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::{ArtistId, Change, GrowthRow, MetricsRow, NoChange, Platform, Severity};
-use backline_store::{MetricsFilter, Store};
+use backline_store::{MetricsFilter, Scope, Store};
 
 /// Arguments of both commands.
 #[derive(Args)]
@@ -57,14 +57,14 @@ impl NumbersArguments {
 
 /// Reads an artist; refuses an id that no artist has.
 pub(super) async fn expect_artist(store: &Store, artist: ArtistId) -> Result<backline_model::Artist, Failure> {
-    let found = store.get_artist(artist).await?;
+    let found = store.artist_get(&Scope::all_tenants(), artist).await?;
     found.ok_or_else(|| Failure::usage(format!("no artist has the id {artist}; `backline artists list` shows them")))
 }
 
 /// Prints metrics.
 pub(super) async fn metrics(context: &Context, arguments: NumbersArguments) -> Outcome {
     let store = context.store().await?;
-    let rows = store.metrics(&arguments.filter(&store).await?).await?;
+    let rows = store.metrics_list(&Scope::all_tenants(), &arguments.filter(&store).await?).await?;
     if arguments.json {
         print::json(&rows)?;
     } else if rows.is_empty() {
@@ -115,7 +115,7 @@ fn metric_lines(row: &MetricsRow) -> Vec<Vec<String>> {
 /// Prints growth.
 pub(super) async fn growth(context: &Context, arguments: NumbersArguments) -> Outcome {
     let store = context.store().await?;
-    let rows = store.growth(&arguments.filter(&store).await?).await?;
+    let rows = store.growth_list(&Scope::all_tenants(), &arguments.filter(&store).await?).await?;
     if arguments.json {
         print::json(&rows)?;
     } else if rows.is_empty() {

@@ -15,7 +15,7 @@ use super::print;
 use crate::pipeline::{Host, identifiers_of_export};
 use backline_model::ArtistId;
 use backline_model::privacy::{Identifiers, Receipt};
-use backline_store::Sighting;
+use backline_store::{Scope, Sighting};
 
 /// `backline privacy …`
 #[derive(Subcommand)]
@@ -207,7 +207,7 @@ fn read_identifiers(path: &Path) -> Result<Identifiers, Failure> {
 
 /// Asks the user to confirm; refuses without a terminal.
 async fn ask(host: &Host, artist: ArtistId) -> Result<(), Failure> {
-    let Some(known) = host.store().get_artist(artist).await? else { return Ok(()) };
+    let Some(known) = host.store().artist_get(&Scope::all_tenants(), artist).await? else { return Ok(()) };
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(
             "nothing was erased: confirmation needs a terminal; see what is stored with `backline privacy export`, \

@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::print;
 use backline_model::row::QuarantineStatus;
 use backline_model::{ArtistId, Platform, Quarantined};
-use backline_store::QuarantineFilter;
+use backline_store::{QuarantineFilter, Scope};
 
 /// `backline quarantine …`
 #[derive(Subcommand)]
@@ -53,7 +53,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let store = context.store().await?;
             let status = (!all).then_some(QuarantineStatus::Held);
             let values = store
-                .quarantine_list(&QuarantineFilter { artist, platform, status, ..QuarantineFilter::default() })
+                .quarantine_list(
+                    &Scope::all_tenants(),
+                    &QuarantineFilter { artist, platform, status, ..QuarantineFilter::default() },
+                )
                 .await?;
             let headers = ["id", "date", "platform", "artist", "metric", ">value", "rule", "status"];
             print::listing(json, &values, &headers, cells, "no value is in quarantine")?;
@@ -67,12 +70,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::Discard { id } => {
             let store = context.store().await?;
-            let Some(held) = store.quarantine_get(id).await? else {
+            let Some(held) = store.quarantine_get(&Scope::all_tenants(), id).await? else {
                 return Err(Failure::usage(format!(
                     "no value in quarantine has the id {id}; `backline quarantine list` shows them"
                 )));
             };
-            store.quarantine_discard(id, context.clock.now()).await?;
+            store.quarantine_discard(&Scope::all_tenants(), id, context.clock.now()).await?;
             print::line(&format!(
                 "discarded {} {} of {} on {}",
                 held.metric, held.value, held.platform, held.metric_date

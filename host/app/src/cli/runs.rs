@@ -6,7 +6,7 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::print;
 use backline_model::{self, RunId};
-use backline_store::{NamedOutcome, RunDetails, Store};
+use backline_store::{NamedOutcome, RunDetails, Scope, Store};
 
 /// `backline runs …`
 #[derive(Subcommand)]
@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
         Command::List { limit, json } => {
-            let runs = store.list_runs(limit, None).await?;
+            let runs = store.runs_list(&Scope::all_tenants(), limit, None).await?;
             let headers = [
                 "id",
                 "started",
@@ -72,7 +72,7 @@ fn cells(run: &backline_model::Run) -> Vec<String> {
 }
 
 async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), Failure> {
-    let found = store.run_details(id, all).await?;
+    let found = store.run_details_get(&Scope::all_tenants(), id, all).await?;
     let details =
         found.ok_or_else(|| Failure::usage(format!("no run has the id {id}; `backline runs list` shows them")))?;
     if as_json {

@@ -98,7 +98,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             print::line(&format!("schedule {name} is off"))?;
         }
         Command::Fires { name, limit, json } => {
-            let fires = store.list_fires(name.as_deref(), limit).await?;
+            let fires = store.fires_list(name.as_deref(), limit).await?;
             let headers = ["schedule", "fire time", "decision", "run", "decided at"];
             print::listing(json, &fires, &headers, fire_cells, "no schedule has been due yet")?;
         }

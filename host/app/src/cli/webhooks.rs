@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::{print, values};
 use crate::pipeline::{NewWebhook, Resend};
 use backline_model::{ArtistId, Delivery, DeliveryState, Tenant, Webhook, WebhookKind};
-use backline_store::DeliveryFilter;
+use backline_store::{DeliveryFilter, Scope};
 
 /// `backline webhooks …`
 #[derive(Subcommand)]
@@ -147,7 +147,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Add(arguments) => add(context, arguments).await?,
         Command::List { json } => {
-            let webhooks = context.store().await?.list_webhooks().await?;
+            let webhooks = context.store().await?.webhooks_list(&Scope::all_tenants()).await?;
             let webhooks: Vec<Webhook> = webhooks.into_iter().map(|(webhook, _)| webhook).collect();
             let headers = ["name", "kind", "url", "events", "tenant", "state", "added"];
             print::listing(json, &webhooks, &headers, cells, "there is no webhook; `backline webhooks add` adds one")?;
@@ -170,7 +170,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             }
         }
         Command::Remove { name } => {
-            context.store().await?.remove_webhook(&name).await?;
+            context.store().await?.webhook_remove(&Scope::all_tenants(), &name).await?;
             print::line(&format!("removed webhook {name}"))?;
         }
         Command::Enable { name } => {
@@ -232,11 +232,11 @@ async fn deliveries(context: &Context, arguments: DeliveriesArguments) -> Result
     let DeliveriesArguments { name, state, artist, limit, json } = arguments;
     let store = context.store().await?;
     let webhook = match name {
-        Some(name) => Some(store.webhook_named(&name).await?.id),
+        Some(name) => Some(store.webhook_get(&Scope::all_tenants(), &name).await?.id),
         None => None,
     };
     let filter = DeliveryFilter { webhook, state, artist, event: None, limit };
-    let deliveries = store.list_deliveries(&filter).await?;
+    let deliveries = store.deliveries_list(&Scope::all_tenants(), &filter).await?;
     let headers = ["webhook", "event", "type", "artist", "state", ">attempts", "next", ">status", "problem"];
     print::listing(json, &deliveries, &headers, delivery_cells, "no delivery matches")?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Artists and their accounts, and who can be collected.
+//! Artists and their accounts, and which of them can be collected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +6,13 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
-use crate::artists::privacy::erased_among;
+use crate::artists::tombstones::erased_artists_in_txn;
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Topic};
+use crate::database::error::StoreError;
+use crate::database::rows::{ROWS_PER_STATEMENT, id_rows, limit};
+use crate::database::topic::Topic;
+use crate::scope::Scope;
 use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, FetchAccount, Platform, Provenance,
     SubscriptionStatus, Tenant,
@@ -25,38 +29,40 @@ pub struct Saved {
     pub left_out: u64,
 }
 
-/// Which artists to list. Everything that is none does not restrict.
+/// Which artists to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct ArtistFilter {
     /// Only this tenant's.
     pub tenant: Option<Tenant>,
     /// Only with this status.
     pub status: Option<SubscriptionStatus>,
-    /// Only those after this one, in order of id: how pages are turned.
+    /// Only those after this one, in order of id: for paging.
     pub after: Option<ArtistId>,
-    /// At most so many.
+    /// Most rows to return; none means all.
     pub limit: Option<u32>,
 }
 
-/// Which accounts to list. Everything that is none does not restrict.
+/// Which accounts to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct AccountFilter {
     /// Only this artist's.
     pub artist: Option<ArtistId>,
     /// Only on this platform.
     pub platform: Option<Platform>,
-    /// Only those after this one, in order of id: how pages are turned.
+    /// Only those after this one, in order of id: for paging.
     pub after: Option<AccountId>,
-    /// At most so many.
+    /// Most rows to return; none means all.
     pub limit: Option<u32>,
 }
 
 macro_rules! candidates_sql {
     ($which:literal) => {
         concat!(
-            "SELECT a.id::text AS account_id, a.artist_id::text AS artist_id, a.platform, a.status, t.tenant, t.timezone, ",
+            "SELECT a.id::text AS account_id, a.artist_id::text AS artist_id, a.platform, a.status, t.tenant,
+                 t.timezone, ",
             "t.subscription_status, t.data_collection_enabled::int AS data_collection_enabled, ",
-            "COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id AND c.platform = a.platform ",
+            "COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id
+                 AND c.platform = a.platform ",
             "AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) AS consented",
             ", (EXISTS (SELECT 1 FROM account_state s WHERE s.account_id = a.id))::int AS collected_before ",
             "FROM accounts a JOIN artists t ON t.id = a.artist_id ",
@@ -68,20 +74,26 @@ macro_rules! candidates_sql {
 pub(crate) use candidates_sql;
 
 impl Store {
-    /// Saves artists by their id. Saving the same again changes nothing. Who was erased is left out.
+    /// Saves artists by their id. Saving the same again changes nothing. Erased artists are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn save_artists(&self, artists: &[Artist], now: DateTime<Utc>) -> Result<Saved, StoreError> {
-        self.save_artists_from(Provenance::Manual, artists, now).await
+    pub async fn artists_save(
+        &self,
+        scope: &Scope,
+        artists: &[Artist],
+        now: DateTime<Utc>,
+    ) -> Result<Saved, StoreError> {
+        self.artists_save_from(scope, Provenance::Manual, artists, now).await
     }
 
-    /// The same, with who makes those known that are new; others keep whom they have.
+    /// The same with the origin of those that are new; the others keep theirs.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn save_artists_from(
+    pub async fn artists_save_from(
         &self,
+        scope: &Scope,
         origin: Provenance,
         artists: &[Artist],
         now: DateTime<Utc>,
@@ -89,7 +101,9 @@ impl Store {
         let by_id: BTreeMap<ArtistId, &Artist> = artists.iter().map(|artist| (artist.id, artist)).collect();
         let mut artists: Vec<&Artist> = by_id.into_values().collect();
         let mut work = self.begin().await?;
-        let erased = erased_among(&mut work, artists.iter().map(|artist| artist.id)).await?;
+        let erased = erased_artists_in_txn(&mut work, artists.iter().map(|artist| artist.id)).await?;
+        scope.require(artists.iter().map(|artist| Some(&artist.tenant)), "save another tenant's artists")?;
+        artists_require_in_txn(&mut work, scope, artists.iter().map(|artist| artist.id)).await?;
         let given = artists.len();
         artists.retain(|artist| !erased.contains(&artist.id));
         let mut saved = Saved { left_out: (given - artists.len()) as u64, ..Saved::default() };
@@ -98,7 +112,8 @@ impl Store {
                 .iter()
                 .map(|artist| {
                     json!({
-                        "id": artist.id, "name": artist.name, "tenant": artist.tenant, "status": artist.subscription_status.as_str(),
+                        "id": artist.id, "name": artist.name, "tenant": artist.tenant,
+                        "status": artist.subscription_status.as_str(),
                         "enabled": artist.data_collection_enabled, "timezone": artist.timezone.name(),
                     })
                 })
@@ -107,9 +122,11 @@ impl Store {
             let existing =
                 work.query("SELECT COUNT(*) AS n FROM {rows} JOIN artists a ON a.id = (r.value->>'id')::uuid");
             let existing =
-                work.row("look artists up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
-            let upsert = work.query(
-                "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, origin, created_at, updated_at)
+                work.row("find artists", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
+            let upsert = work.scoped(
+                scope,
+                "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone,
+                     origin, created_at, updated_at)
                  SELECT (r.value->>'id')::uuid, r.value->>'name', r.value->>'tenant', r.value->>'status',
                      (r.value->>'enabled')::boolean, r.value->>'timezone', $3, $2::timestamptz, $2::timestamptz
                  FROM {rows} WHERE TRUE
@@ -117,10 +134,10 @@ impl Store {
                      subscription_status = excluded.subscription_status,
                      data_collection_enabled = excluded.data_collection_enabled, timezone = excluded.timezone,
                      updated_at = excluded.updated_at
-                 WHERE artists.name <> excluded.name OR artists.tenant <> excluded.tenant
+                 WHERE (artists.name <> excluded.name OR artists.tenant <> excluded.tenant
                      OR artists.subscription_status <> excluded.subscription_status
                      OR artists.data_collection_enabled <> excluded.data_collection_enabled
-                     OR artists.timezone <> excluded.timezone",
+                     OR artists.timezone <> excluded.timezone) {and_tenant: artists.tenant}",
             );
             let upsert = upsert.bind(rows).bind(time_text(now)).bind(origin.as_str());
             let written = work.execute("save artists", upsert).await?;
@@ -131,14 +148,16 @@ impl Store {
         Ok(saved)
     }
 
-    /// One artist.
+    /// An artist by its id; none where it is unknown or outside of the scope.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn get_artist(&self, id: ArtistId) -> Result<Option<Artist>, StoreError> {
-        let statement = self.query(
-            "SELECT id::text AS id, name, tenant, subscription_status, data_collection_enabled::int AS data_collection_enabled, timezone
-             FROM artists WHERE id = $1::uuid",
+    pub async fn artist_get(&self, scope: &Scope, id: ArtistId) -> Result<Option<Artist>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT id::text AS id, name, tenant, subscription_status,
+                 data_collection_enabled::int AS data_collection_enabled, timezone
+             FROM artists WHERE id = $1::uuid {and_tenant: tenant}",
         );
         let row = self.row("read an artist", statement.bind(id.to_string())).await?;
         row.as_ref().map(artist_of).transpose()
@@ -148,12 +167,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_artists(&self, filter: &ArtistFilter) -> Result<Vec<Artist>, StoreError> {
-        let statement = self.query(
-            "SELECT id::text AS id, name, tenant, subscription_status, data_collection_enabled::int AS data_collection_enabled, timezone
+    pub async fn artists_list(&self, scope: &Scope, filter: &ArtistFilter) -> Result<Vec<Artist>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT id::text AS id, name, tenant, subscription_status,
+                 data_collection_enabled::int AS data_collection_enabled, timezone
              FROM artists
              WHERE ($1::text IS NULL OR tenant = $1) AND ($2::text IS NULL OR subscription_status = $2)
-                 AND ($3::uuid IS NULL OR id > $3::uuid)
+                 AND ($3::uuid IS NULL OR id > $3::uuid) {and_tenant: tenant}
              ORDER BY id LIMIT $4",
         );
         let statement = statement
@@ -164,21 +185,27 @@ impl Store {
         self.rows("list artists", statement).await?.iter().map(artist_of).collect()
     }
 
-    /// Saves accounts. One of the same artist, platform and platform id keeps its id and its status; only its settings are replaced. Those of
-    /// erased artists are left out.
+    /// Saves accounts. One of the same artist, platform and platform id keeps its id and its status; only its settings
+    /// are replaced. Those of erased artists are left out.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when an artist is unknown; nothing is saved then.
-    pub async fn save_accounts(&self, accounts: &[Account], now: DateTime<Utc>) -> Result<Saved, StoreError> {
-        self.save_accounts_from(Provenance::Manual, accounts, now).await
+    pub async fn accounts_save(
+        &self,
+        scope: &Scope,
+        accounts: &[Account],
+        now: DateTime<Utc>,
+    ) -> Result<Saved, StoreError> {
+        self.accounts_save_from(scope, Provenance::Manual, accounts, now).await
     }
 
-    /// The same, with who makes those known that are new; others keep whom they have.
+    /// The same with the origin of those that are new; the others keep theirs.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when an artist is unknown; nothing is saved then.
-    pub async fn save_accounts_from(
+    pub async fn accounts_save_from(
         &self,
+        scope: &Scope,
         origin: Provenance,
         accounts: &[Account],
         now: DateTime<Utc>,
@@ -190,7 +217,7 @@ impl Store {
         let mut accounts: Vec<&Account> = by_key.into_values().collect();
         let mut work = self.begin().await?;
         let artists: BTreeSet<ArtistId> = accounts.iter().map(|account| account.artist_id).collect();
-        let erased = erased_among(&mut work, artists).await?;
+        let erased = erased_artists_in_txn(&mut work, artists).await?;
         let given = accounts.len();
         accounts.retain(|account| !erased.contains(&account.artist_id));
         let mut saved = Saved { left_out: (given - accounts.len()) as u64, ..Saved::default() };
@@ -200,16 +227,19 @@ impl Store {
                 .map(|account| {
                     json!({
                         "id": account.id, "artist": account.artist_id, "platform": account.platform,
-                        "platform_id": account.platform_id, "settings": account.settings, "status": account.status.as_str(),
+                        "platform_id": account.platform_id, "settings": account.settings,
+                        "status": account.status.as_str(),
                     })
                 })
                 .collect();
             let rows = json("accounts", &rows)?;
-            let unknown = work.query(
-                "SELECT r.value->>'artist' AS artist FROM {rows} LEFT JOIN artists t ON t.id = (r.value->>'artist')::uuid
+            let unknown = work.scoped(
+                scope,
+                "SELECT r.value->>'artist' AS artist FROM {rows}
+                     LEFT JOIN artists t ON t.id = (r.value->>'artist')::uuid {and_tenant: t.tenant}
                  WHERE t.id IS NULL LIMIT 1",
             );
-            if let Some(row) = work.row("look artists up", unknown.bind(rows.clone())).await? {
+            if let Some(row) = work.row("find artists", unknown.bind(rows.clone())).await? {
                 return Err(StoreError::NotFound { what: "artist", id: row.text("artist")? });
             }
             let existing = work.query(
@@ -217,12 +247,15 @@ impl Store {
                      AND a.platform = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'",
             );
             let existing =
-                work.row("look accounts up", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
-            let upsert = work.query(
-                "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, origin, created_at, updated_at)
-                 SELECT (r.value->>'id')::uuid, (r.value->>'artist')::uuid, r.value->>'platform', r.value->>'platform_id',
+                work.row("find accounts", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
+            let upsert = work.scoped(
+                scope,
+                "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, origin, created_at,
+                     updated_at)
+                 SELECT (r.value->>'id')::uuid, (r.value->>'artist')::uuid, r.value->>'platform',
+                     r.value->>'platform_id',
                      (r.value->>'settings')::jsonb, r.value->>'status', $3, $2::timestamptz, $2::timestamptz
-                 FROM {rows} WHERE TRUE
+                 FROM {rows} WHERE TRUE {and_artist: (r.value->>'artist')::uuid}
                  ON CONFLICT (artist_id, platform, platform_id) DO UPDATE SET settings = excluded.settings,
                      updated_at = excluded.updated_at
                  WHERE accounts.settings <> excluded.settings",
@@ -236,14 +269,16 @@ impl Store {
         Ok(saved)
     }
 
-    /// One account.
+    /// An account by its id; none where it is unknown or outside of the scope.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn get_account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
-        let statement = self.query(
-            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings, status
-             FROM accounts WHERE id = $1::uuid",
+    pub async fn account_get(&self, scope: &Scope, id: AccountId) -> Result<Option<Account>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
+                 status
+             FROM accounts WHERE id = $1::uuid {and_artist: accounts.artist_id}",
         );
         let row = self.row("read an account", statement.bind(id.to_string())).await?;
         row.as_ref().map(account_of).transpose()
@@ -253,12 +288,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_accounts(&self, filter: &AccountFilter) -> Result<Vec<Account>, StoreError> {
-        let statement = self.query(
-            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings, status
+    pub async fn accounts_list(&self, scope: &Scope, filter: &AccountFilter) -> Result<Vec<Account>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
+                 status
              FROM accounts
              WHERE ($1::uuid IS NULL OR artist_id = $1::uuid) AND ($2::text IS NULL OR platform = $2)
-                 AND ($3::uuid IS NULL OR id > $3::uuid)
+                 AND ($3::uuid IS NULL OR id > $3::uuid) {and_artist: accounts.artist_id}
              ORDER BY id LIMIT $4",
         );
         let statement = statement
@@ -273,53 +310,70 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn accounts_of(&self, artists: &[ArtistId]) -> Result<Vec<Account>, StoreError> {
-        let statement = self.query(
-            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings, status
-             FROM accounts WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY id",
+    pub async fn accounts_of(&self, scope: &Scope, artists: &[ArtistId]) -> Result<Vec<Account>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
+                 status
+             FROM accounts WHERE artist_id IN (SELECT (r.value->>'id')::uuid
+                 FROM {rows}) {and_artist: accounts.artist_id}
+             ORDER BY id",
         );
-        let rows = self.rows("list artists' accounts", statement.bind(artist_rows(artists)?)).await?;
+        let rows = self.rows("list artists' accounts", statement.bind(id_rows(artists)?)).await?;
         rows.iter().map(account_of).collect()
     }
 
-    /// Makes those of the accounts active again that waited to be connected anew.
+    /// Makes the accounts active again that had to be reconnected. Returns how many there were.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn reconnect(&self, accounts: &[AccountId], now: DateTime<Utc>) -> Result<u64, StoreError> {
-        let statement = self.query(
+    pub async fn accounts_reconnect(
+        &self,
+        scope: &Scope,
+        accounts: &[AccountId],
+        now: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        let statement = self.scoped(
+            scope,
             "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
-             WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+             WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})
+                 {and_artist: accounts.artist_id}",
         );
         let written = self.write("reconnect accounts", statement.bind(id_rows(accounts)?).bind(time_text(now))).await?;
         self.ring(Topic::Activations);
         Ok(written)
     }
 
-    /// Changes whether an account can be collected. Answers whether there is such an account.
+    /// Changes whether an account can be collected. Returns whether there is such an account.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn set_account_status(
+    pub async fn account_set_status(
         &self,
+        scope: &Scope,
         id: AccountId,
         status: AccountStatus,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let statement = self.query("UPDATE accounts SET status = $2, updated_at = $3::timestamptz WHERE id = $1::uuid");
+        let statement = self.scoped(
+            scope,
+            "UPDATE accounts SET status = $2, updated_at = $3::timestamptz
+             WHERE id = $1::uuid {and_artist: accounts.artist_id}",
+        );
         let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now));
         let written = self.write("change an account's status", statement).await?;
         self.ring(Topic::Activations);
         Ok(written > 0)
     }
 
-    /// A page of a platform's accounts, in order of id, with what the plan decides by; an empty page is the end. Consent is the latest
-    /// entry of scope `metrics`.
+    /// A page of a platform's accounts, in order of id, with the facts that a plan decides by; an empty page is the
+    /// end. Consent is the latest entry of scope `metrics`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn candidates(
+    pub async fn candidates_list(
         &self,
+        scope: &Scope,
         platform: &Platform,
         artist: Option<ArtistId>,
         after: Option<AccountId>,
@@ -327,48 +381,67 @@ impl Store {
     ) -> Result<Vec<Candidate>, StoreError> {
         let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
         let statement = match artist {
-            None => self.query(candidates_sql!("WHERE a.platform = $1 AND a.id > $2::uuid ORDER BY a.id LIMIT $3")),
-            Some(_) => self.query(candidates_sql!(
-                "WHERE a.platform = $1 AND a.id > $2::uuid AND a.artist_id = $4::uuid ORDER BY a.id LIMIT $3"
-            )),
+            None => self.scoped(
+                scope,
+                candidates_sql!(
+                    "WHERE a.platform = $1
+                 AND a.id > $2::uuid {and_tenant: t.tenant} ORDER BY a.id LIMIT $3"
+                ),
+            ),
+            Some(_) => self.scoped(
+                scope,
+                candidates_sql!(
+                    "WHERE a.platform = $1 AND a.id > $2::uuid AND a.artist_id = $4::uuid {and_tenant: t.tenant}
+                     ORDER BY a.id LIMIT $3"
+                ),
+            ),
         };
         let mut statement = statement.bind(platform.as_str().to_owned()).bind(after).bind(i64::from(limit));
         if let Some(artist) = artist {
             statement = statement.bind(artist.to_string());
         }
-        let rows = self.rows("read who can be collected", statement).await?;
+        let rows = self.rows("read candidates", statement).await?;
         rows.iter().map(candidate_of).collect()
     }
 
-    /// The same for given accounts, in order of id: what a worker looks at before it collects a batch planned a while ago. Accounts that
-    /// have been erased are left out.
+    /// The same for given accounts, in order of id: what a worker checks before it collects a batch planned a while
+    /// ago. Accounts that have been erased are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn candidates_of(&self, accounts: &[AccountId]) -> Result<Vec<Candidate>, StoreError> {
-        let statement =
-            self.query(candidates_sql!("WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY a.id"));
-        let rows = self.rows("read who can be collected", statement.bind(id_rows(accounts)?)).await?;
+    pub async fn candidates_of(&self, scope: &Scope, accounts: &[AccountId]) -> Result<Vec<Candidate>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            candidates_sql!(
+                "WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_tenant: t.tenant} ORDER BY a.id"
+            ),
+        );
+        let rows = self.rows("read candidates", statement.bind(id_rows(accounts)?)).await?;
         let candidates = rows.iter().map(candidate_of).collect::<Result<_, _>>()?;
-        self.without_erased(candidates).await
+        self.candidates_without_erased(candidates).await
     }
 
-    /// What `fetch` is told of these accounts, in the order given: platform id, settings and the state kept from the last time. Accounts
-    /// that have been erased are left out.
+    /// What `fetch` is given for these accounts, in the order given: platform id, settings and the state kept from the
+    /// last time. Accounts that have been erased are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn fetch_accounts(&self, accounts: &[AccountId]) -> Result<Vec<FetchAccount>, StoreError> {
-        let statement = self.query(
+    pub async fn fetch_inputs_of(
+        &self,
+        scope: &Scope,
+        accounts: &[AccountId],
+    ) -> Result<Vec<FetchAccount>, StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT a.id::text AS id, a.platform_id, a.settings::text AS settings, s.state
              FROM accounts a LEFT JOIN account_state s ON s.account_id = a.id
-             WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+             WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_artist: a.artist_id}",
         );
         let rows = self.rows("read a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
         let mut by_id = rows
             .iter()
             .map(|row| {
-                // Parsed and written anew, so that the connector sees the same text whichever database it comes from.
+                // Parsed and written again, so that the connector sees the same text whichever database it comes from.
                 let settings: serde_json::Value = row.json("settings")?;
                 let account = FetchAccount {
                     id: row.parsed("id")?,
@@ -383,28 +456,36 @@ impl Store {
     }
 }
 
+/// Refuses artists who are stored for another tenant. The error is that of unknown artists.
+pub(crate) async fn artists_require_in_txn(
+    work: &mut Work,
+    scope: &Scope,
+    artists: impl IntoIterator<Item = ArtistId>,
+) -> Result<(), StoreError> {
+    if scope.only().is_none() {
+        return Ok(());
+    }
+    let artists: BTreeSet<ArtistId> = artists.into_iter().collect();
+    let artists: Vec<ArtistId> = artists.into_iter().collect();
+    for chunk in artists.chunks(ROWS_PER_STATEMENT) {
+        let statement = work.scoped(
+            scope,
+            "SELECT t.id::text AS id FROM {rows} JOIN artists t ON t.id = (r.value->>'id')::uuid
+             WHERE NOT (TRUE {and_tenant: t.tenant}) LIMIT 1",
+        );
+        if let Some(row) = work.row("find artists", statement.bind(id_rows(chunk)?)).await? {
+            return Err(StoreError::NotFound { what: "artist", id: row.text("id")? });
+        }
+    }
+    Ok(())
+}
+
 impl Saved {
     fn add(&mut self, given: u64, existing: u64, written: u64) {
         let inserted = given - existing.min(given);
         self.inserted += inserted;
         self.updated += written.saturating_sub(inserted);
     }
-}
-
-/// Ids as the JSON array that `{rows}` stands for.
-pub(crate) fn id_rows(accounts: &[AccountId]) -> Result<String, StoreError> {
-    let rows: Vec<_> = accounts.iter().map(|id| json!({ "id": id })).collect();
-    json("account ids", &rows)
-}
-
-pub(crate) fn artist_rows(artists: &[ArtistId]) -> Result<String, StoreError> {
-    let rows: Vec<_> = artists.iter().map(|id| json!({ "id": id })).collect();
-    json("artist ids", &rows)
-}
-
-/// A limit as both databases take it.
-pub(crate) fn limit(limit: Option<u32>) -> i64 {
-    limit.map_or(i64::MAX, i64::from)
 }
 
 pub(crate) fn artist_of(row: &AnyRow) -> Result<Artist, StoreError> {

@@ -1,74 +1,84 @@
 //! The record of consents: entries are added and never changed, and the latest of an artist, platform and scope counts.
 //!
-//! A withdrawal is more than an entry: in the same transaction the tokens go with which the numbers were collected. It waits for batches that
-//! are being completed at that moment; those that complete later see it (see [`completion`](crate::work::completion)).
+//! A withdrawal is more than an entry: in the same transaction the tokens are removed with which the numbers were
+//! collected. It waits for batches that are being completed at that moment; those that complete later see it (see
+//! `work/completion.rs`).
 
 use std::collections::{BTreeSet, HashSet};
 
 use serde_json::json;
 use sqlx::any::AnyRow;
 
-use crate::artists::accounts::{artist_rows, id_rows};
-use crate::artists::privacy::erased_among;
+use crate::artists::accounts::artists_require_in_txn;
+use crate::artists::tombstones::erased_artists_in_txn;
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
-use crate::work::completion::lock_accounts;
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Topic, Work};
+use crate::database::error::StoreError;
+use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
+use crate::database::topic::Topic;
+use crate::scope::Scope;
+use crate::work::locks::accounts_lock_in_txn;
 use backline_model::{AccountId, ArtistId, Consent, CredentialId, Platform};
 
 /// What a consent must cover for numbers to be collected.
 pub const COLLECTING_SCOPE: &str = "metrics";
 
-/// What putting consents on record did.
+/// What recording consents did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// Entries added.
+    /// Number of entries that were added.
     pub added: u64,
     /// Entries left out since their artists were erased.
     pub left_out: u64,
-    /// Credentials that went with withdrawals.
+    /// Credentials that were removed with withdrawals.
     pub credentials: Vec<CredentialId>,
 }
 
 impl Store {
-    /// Adds to the append-only record of consents. Tokens of accounts whose collection is withdrawn are removed with it.
+    /// Adds to the append-only record of consents. Tokens of accounts whose collection is withdrawn are removed with
+    /// it.
     ///
     /// # Errors
     /// When an artist is unknown or the database fails; nothing is recorded then.
-    pub async fn record_consents(&self, consents: &[Consent]) -> Result<Recorded, StoreError> {
+    pub async fn consents_record(&self, scope: &Scope, consents: &[Consent]) -> Result<Recorded, StoreError> {
         let mut work = self.begin().await?;
         let artists: BTreeSet<ArtistId> = consents.iter().map(|consent| consent.artist_id).collect();
-        let erased = erased_among(&mut work, artists).await?;
+        artists_require_in_txn(&mut work, scope, artists.iter().copied()).await?;
+        let erased = erased_artists_in_txn(&mut work, artists).await?;
         let kept: Vec<&Consent> = consents.iter().filter(|consent| !erased.contains(&consent.artist_id)).collect();
-        let credentials = insert_consents(&mut work, &kept).await?;
+        let credentials = consents_add_in_txn(&mut work, &kept).await?;
         work.ring(Topic::Activations);
         work.commit().await?;
         let added = kept.len() as u64;
         Ok(Recorded { added, left_out: consents.len() as u64 - added, credentials })
     }
 
-    /// The latest entry of each platform and scope for one artist.
+    /// The latest entry of each platform and consent's scope for one artist.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn latest_consents(&self, artist: ArtistId) -> Result<Vec<Consent>, StoreError> {
-        self.latest_consents_of(&[artist]).await
+    pub async fn latest_consents_get(&self, scope: &Scope, artist: ArtistId) -> Result<Vec<Consent>, StoreError> {
+        self.latest_consents_of(scope, &[artist]).await
     }
 
     /// The same for many artists.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn latest_consents_of(&self, artists: &[ArtistId]) -> Result<Vec<Consent>, StoreError> {
-        let statement = self.query(
-            "SELECT artist_id::text AS artist_id, platform, granted::int AS granted, scope, source, recorded_at::text AS recorded_at
+    pub async fn latest_consents_of(&self, scope: &Scope, artists: &[ArtistId]) -> Result<Vec<Consent>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT artist_id::text AS artist_id, platform, granted::int AS granted, scope, source,
+                 recorded_at::text AS recorded_at
              FROM consents c
-             WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) AND NOT EXISTS (
+             WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_artist: c.artist_id} AND NOT EXISTS (
                  SELECT 1 FROM consents later WHERE later.artist_id = c.artist_id AND later.platform = c.platform
                      AND later.scope = c.scope
-                     AND (later.recorded_at > c.recorded_at OR (later.recorded_at = c.recorded_at AND later.seq > c.seq)))
+                     AND (later.recorded_at > c.recorded_at OR (later.recorded_at = c.recorded_at
+                     AND later.seq > c.seq)))
              ORDER BY seq",
         );
-        let rows = self.rows("read consents", statement.bind(artist_rows(artists)?)).await?;
+        let rows = self.rows("read consents", statement.bind(id_rows(artists)?)).await?;
         rows.iter().map(consent_of).collect()
     }
 
@@ -76,18 +86,24 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn consent_history(&self, artist: ArtistId) -> Result<Vec<Consent>, StoreError> {
-        let statement = self.query(
-            "SELECT artist_id::text AS artist_id, platform, granted::int AS granted, scope, source, recorded_at::text AS recorded_at
-             FROM consents WHERE artist_id = $1::uuid ORDER BY consents.recorded_at, seq",
+    pub async fn consents_list(&self, scope: &Scope, artist: ArtistId) -> Result<Vec<Consent>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT artist_id::text AS artist_id, platform, granted::int AS granted, scope, source,
+                 recorded_at::text AS recorded_at
+             FROM consents WHERE artist_id = $1::uuid {and_artist: consents.artist_id}
+             ORDER BY consents.recorded_at, seq",
         );
         let rows = self.rows("read the record of consents", statement.bind(artist.to_string())).await?;
         rows.iter().map(consent_of).collect()
     }
 }
 
-/// Adds entries, and removes what withdrawals take along; answers which credentials that were.
-pub(crate) async fn insert_consents(work: &mut Work, consents: &[&Consent]) -> Result<Vec<CredentialId>, StoreError> {
+/// Adds entries, and removes the credentials of withdrawn accounts; returns which these were.
+pub(crate) async fn consents_add_in_txn(
+    work: &mut Work,
+    consents: &[&Consent],
+) -> Result<Vec<CredentialId>, StoreError> {
     let withdrawn: BTreeSet<(ArtistId, &Platform)> = consents
         .iter()
         .filter(|consent| !consent.granted && consent.scope == COLLECTING_SCOPE)
@@ -104,15 +120,15 @@ pub(crate) async fn insert_consents(work: &mut Work, consents: &[&Consent]) -> R
                      AND a.platform = r.value->>'platform')
              ORDER BY credentials.id FOR UPDATE",
         );
-        work.rows("lock the tokens of who withdraws", statement.bind(withdrawn.clone())).await?;
+        work.rows("lock the credentials of withdrawn consents", statement.bind(withdrawn.clone())).await?;
         // A batch that is being completed holds its accounts: it either ends before this, or sees the withdrawal.
         let statement = work.query(
             "SELECT a.id::text AS id FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
                  AND a.platform = r.value->>'platform'",
         );
-        let accounts = work.rows("look whose consent is withdrawn", statement.bind(withdrawn.clone())).await?;
+        let accounts = work.rows("find accounts whose consent is withdrawn", statement.bind(withdrawn.clone())).await?;
         let accounts: Vec<AccountId> = accounts.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
-        lock_accounts(work, &accounts).await?;
+        accounts_lock_in_txn(work, &accounts).await?;
     }
     for chunk in consents.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk
@@ -135,28 +151,32 @@ pub(crate) async fn insert_consents(work: &mut Work, consents: &[&Consent]) -> R
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    // Only where the withdrawal is what counts now: an older one that is put on record late takes nothing along.
+    // Only where the withdrawal is what counts now: an older one that is recorded late removes nothing.
     let statement = work.query(
         "DELETE FROM credentials WHERE account_id IN (
-             SELECT a.id FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid AND a.platform = r.value->>'platform'
+             SELECT a.id FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+                 AND a.platform = r.value->>'platform'
              WHERE NOT COALESCE((SELECT c.granted FROM consents c
                  WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
                  ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), FALSE))
          RETURNING id::text AS id",
     );
-    let removed = work.rows("remove the tokens of who has withdrawn", statement.bind(withdrawn)).await?;
+    let removed = work.rows("remove the credentials of withdrawn consents", statement.bind(withdrawn)).await?;
     removed.iter().map(|row| row.parsed("id")).collect()
 }
 
 /// Which of these accounts have withdrawn their consent: the latest entry says so.
-pub(crate) async fn withdrawn_among(work: &mut Work, accounts: &[AccountId]) -> Result<HashSet<AccountId>, StoreError> {
+pub(crate) async fn withdrawn_accounts_in_txn(
+    work: &mut Work,
+    accounts: &[AccountId],
+) -> Result<HashSet<AccountId>, StoreError> {
     let statement = work.query(
         "SELECT a.id::text AS id FROM {rows} JOIN accounts a ON a.id = (r.value->>'id')::uuid
          WHERE NOT COALESCE((SELECT c.granted FROM consents c
              WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
              ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), TRUE)",
     );
-    let rows = work.rows("look who has withdrawn consent", statement.bind(id_rows(accounts)?)).await?;
+    let rows = work.rows("find withdrawn consents", statement.bind(id_rows(accounts)?)).await?;
     rows.iter().map(|row| row.parsed("id")).collect()
 }
 

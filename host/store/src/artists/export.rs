@@ -1,4 +1,5 @@
-//! Reading everything about one artist, table by table, as it was at one moment. Rows are handed out as they come: none is held.
+//! Reading everything about one artist, table by table, as it was at one moment. Rows are handed out as they come: none
+//! is held.
 
 use chrono::SecondsFormat;
 use futures::StreamExt as _;
@@ -7,11 +8,13 @@ use serde_json::{Map, Value as Json};
 use sqlx::any::AnyRow;
 use sqlx::{Any, Transaction};
 
-use crate::artists::privacy::{is_about_artist, made};
-use crate::database::dialect::{Columns as _, DatabaseKind, sql, unreadable};
-use crate::database::error::During as _;
+use crate::artists::privacy::is_about_artist;
+use crate::database::connection::Store;
+use crate::database::dialect::{Columns as _, DatabaseKind, unreadable};
+use crate::database::error::{During as _, StoreError};
+use crate::database::statement::Statement;
 use crate::numbers::metrics::expanded;
-use crate::{Store, StoreError};
+use crate::scope::Scope;
 use backline_model::privacy::{ColumnKind, Rows, Table};
 use backline_model::{ArtistId, DocumentId};
 
@@ -26,11 +29,11 @@ pub struct Export {
 }
 
 impl Store {
-    /// Begins to read everything about an artist. Others may write meanwhile; what they write is not seen.
+    /// Begins to read everything about an artist. Writes of others in the meantime are not seen.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn begin_export(&self, artist: ArtistId) -> Result<Export, StoreError> {
+    pub async fn export_begin(&self, scope: &Scope, artist: ArtistId) -> Result<Export, StoreError> {
         let snapshot = match self.kind() {
             // It only reads: the one writer goes on.
             DatabaseKind::Sqlite => self.pool.begin_with("BEGIN DEFERRED").await,
@@ -38,9 +41,16 @@ impl Store {
         };
         let mut snapshot = snapshot.during("begin an export")?;
         if self.kind() == DatabaseKind::Postgres {
-            // Whoever takes what is exported may be slow. It only reads, so that nobody waits for it.
+            // The reader of the export may be slow. The transaction only reads, so nothing waits for it.
             let patient = sqlx::query("SELECT set_config('idle_in_transaction_session_timeout', '0', TRUE)");
             patient.execute(&mut *snapshot).await.during("begin an export")?;
+        }
+        if scope.only().is_some() {
+            let text = "SELECT 1 AS found FROM artists WHERE id = $1::uuid {and_tenant: tenant}";
+            let owned = Statement::scoped(self.kind(), scope, text).bind(artist.to_string()).into_query();
+            if owned.fetch_optional(&mut *snapshot).await.during("begin an export")?.is_none() {
+                return Err(StoreError::NotFound { what: "artist", id: artist.to_string() });
+            }
         }
         Ok(Export { snapshot, kind: self.kind(), artist })
     }
@@ -59,18 +69,19 @@ impl Export {
             is_about_artist(rows.reached),
             order.join(", ")
         );
-        let found = made(self.kind, &text).bind(self.artist.to_string()).fetch(&mut *self.snapshot);
+        let found =
+            Statement::made(self.kind, &text).bind(self.artist.to_string()).into_query().fetch(&mut *self.snapshot);
         found.map(move |row| object(&row.during("export a row")?, &columns)).boxed()
     }
 
     /// The artist's documents, expanded, in the order of their rows.
     pub fn documents(&mut self) -> BoxStream<'_, Result<(DocumentId, String), StoreError>> {
-        let statement = sqlx::query(sql(
+        let statement = Statement::new(
             self.kind,
             "SELECT t.id::text AS id, t.body, t.bytes_raw FROM documents t
              WHERE t.account_id IN (SELECT id FROM accounts WHERE artist_id = $1::uuid) ORDER BY t.metric_date, t.id",
-        ));
-        let found = statement.bind(self.artist.to_string()).fetch(&mut *self.snapshot);
+        );
+        let found = statement.bind(self.artist.to_string()).into_query().fetch(&mut *self.snapshot);
         let document = |row: Result<AnyRow, sqlx::Error>| {
             let row = row.during("export a document")?;
             Ok((row.parsed("id")?, expanded(&row)?))

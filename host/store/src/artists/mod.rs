@@ -6,3 +6,4 @@ pub(crate) mod export;
 pub(crate) mod privacy;
 pub(crate) mod roster;
 pub(crate) mod source_table;
+pub(crate) mod tombstones;

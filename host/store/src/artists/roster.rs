@@ -1,4 +1,4 @@
-//! What keeping artists and accounts in step with another table needs: what is known, and changing it.
+//! Keeping artists and accounts in step with another table: reading what is known, and applying changes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,28 +6,38 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use crate::artists::accounts::{account_of, artist_of, artist_rows, id_rows};
-use crate::artists::consents::{COLLECTING_SCOPE, insert_consents};
-use crate::artists::privacy::erased_among;
+use crate::artists::accounts::{account_of, artist_of, artists_require_in_txn};
+use crate::artists::consents::{COLLECTING_SCOPE, consents_add_in_txn};
+use crate::artists::tombstones::erased_artists_in_txn;
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
-use crate::work::completion::lock_accounts;
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Topic, Work};
+use crate::database::error::StoreError;
+use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
+use crate::database::topic::Topic;
+use crate::scope::Scope;
+use crate::work::locks::accounts_lock_in_txn;
 use backline_model::roster::{KnownAccount, KnownArtist, RosterChanges};
 use backline_model::{Account, AccountId, Artist, ArtistId, Consent, CredentialId, Platform, Provenance};
 
 impl Store {
-    /// What is known of these artists; who is unknown is left out.
+    /// What is known of these artists; unknown ones are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn known_artists(&self, ids: &[ArtistId]) -> Result<BTreeMap<ArtistId, KnownArtist>, StoreError> {
+    pub async fn known_artists_of(
+        &self,
+        scope: &Scope,
+        ids: &[ArtistId],
+    ) -> Result<BTreeMap<ArtistId, KnownArtist>, StoreError> {
         let mut known = BTreeMap::new();
         for ids in ids.chunks(ROWS_PER_STATEMENT) {
-            let rows = artist_rows(ids)?;
-            let statement = self.query(
-                "SELECT id::text AS id, name, tenant, subscription_status, data_collection_enabled::int AS data_collection_enabled,
+            let rows = id_rows(ids)?;
+            let statement = self.scoped(
+                scope,
+                "SELECT id::text AS id, name, tenant, subscription_status,
+                     data_collection_enabled::int AS data_collection_enabled,
                      timezone, origin
-                 FROM artists WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+                 FROM artists WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_tenant: tenant}",
             );
             for row in self.rows("read artists", statement.bind(rows.clone())).await? {
                 let origin = row.named("origin", Provenance::parse)?;
@@ -35,9 +45,13 @@ impl Store {
                 let id = artist.id;
                 known.insert(id, KnownArtist { artist, origin, accounts: Vec::new(), consents: Vec::new() });
             }
-            let statement = self.query(
-                "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings, status, origin
-                 FROM accounts WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY id",
+            let statement = self.scoped(
+                scope,
+                "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id,
+                     settings::text AS settings, status, origin
+                 FROM accounts WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows})
+                     {and_artist: accounts.artist_id}
+                 ORDER BY id",
             );
             for row in self.rows("list artists' accounts", statement.bind(rows)).await? {
                 let origin = row.named("origin", Provenance::parse)?;
@@ -46,7 +60,7 @@ impl Store {
                     artist.accounts.push(KnownAccount { account, origin });
                 }
             }
-            for consent in self.latest_consents_of(ids).await? {
+            for consent in self.latest_consents_of(scope, ids).await? {
                 if let Some(artist) = known.get_mut(&consent.artist_id).filter(|_| consent.scope == COLLECTING_SCOPE) {
                     artist.consents.push(consent);
                 }
@@ -55,39 +69,49 @@ impl Store {
         Ok(known)
     }
 
-    /// Every artist that a sync made known and has not switched off.
+    /// Every artist that a sync added and has not switched off.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn synced_artists(&self) -> Result<Vec<ArtistId>, StoreError> {
-        let statement = self.query("SELECT id::text AS id FROM artists WHERE origin = 'sync' ORDER BY id");
+    pub async fn synced_artists_list(&self, scope: &Scope) -> Result<Vec<ArtistId>, StoreError> {
+        let statement = self
+            .scoped(scope, "SELECT id::text AS id FROM artists WHERE origin = 'sync' {and_tenant: tenant} ORDER BY id");
         self.rows("list artists that were synced", statement).await?.iter().map(|row| row.parsed("id")).collect()
     }
 
-    /// How many accounts a sync made known that are in use, by platform.
+    /// How many accounts in use were added by a sync, by platform.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn synced_accounts(&self) -> Result<BTreeMap<Platform, u64>, StoreError> {
-        let statement = self.query(
-            "SELECT platform, COUNT(*) AS n FROM accounts WHERE origin = 'sync' AND status <> 'disabled' GROUP BY platform",
+    pub async fn synced_accounts_count(&self, scope: &Scope) -> Result<BTreeMap<Platform, u64>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT platform, COUNT(*) AS n FROM accounts WHERE origin = 'sync' AND status <> 'disabled'
+                 {and_artist: accounts.artist_id} GROUP BY platform",
         );
         let rows = self.rows("count accounts that were synced", statement).await?;
         rows.iter().map(|row| Ok((row.parsed("platform")?, row.count("n")?))).collect()
     }
 
-    /// Makes changes, all or none of them. Making them again changes nothing but that consents are put on record again. Who was erased is
-    /// left out. Answers which credentials went with withdrawals.
+    /// Applies changes, all or none. Applying them again changes nothing, except that consents are recorded again.
+    /// Erased artists are left out. Returns the credentials that were removed with withdrawals.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn apply_roster(
+    pub async fn roster_apply(
         &self,
+        scope: &Scope,
         changes: &RosterChanges,
         consent_source: &str,
         now: DateTime<Utc>,
     ) -> Result<Vec<CredentialId>, StoreError> {
         let mut work = self.begin().await?;
+        let saved = changes.artists_added.iter().chain(&changes.artists_changed);
+        scope.require(saved.clone().map(|artist| Some(&artist.tenant)), "save another tenant's artists")?;
+        let of_accounts = changes.accounts_added.iter().map(|account| account.artist_id);
+        let touched = saved.map(|artist| artist.id).chain(of_accounts);
+        let touched = touched.chain(changes.consents.iter().map(|(artist, ..)| *artist));
+        artists_require_in_txn(&mut work, scope, touched).await?;
         let changes = &without_erased(&mut work, changes).await?;
         for artists in [&changes.artists_added, &changes.artists_changed] {
             upsert_artists(&mut work, artists, now).await?;
@@ -97,26 +121,33 @@ impl Store {
         let touched: Vec<AccountId> = changes.accounts_restored.iter().chain(&removed).copied().collect();
         if !touched.is_empty() {
             // In the order in which batches lock them, so that the two can't wait for each other.
-            lock_accounts(&mut work, &touched).await?;
-            let statement = work.query(
-                "UPDATE accounts SET status = CASE WHEN status = 'disabled' THEN 'active' ELSE status END, origin = 'sync',
+            accounts_lock_in_txn(&mut work, &touched).await?;
+            let statement = work.scoped(
+                scope,
+                "UPDATE accounts SET status = CASE WHEN status = 'disabled' THEN 'active'
+                     ELSE status END, origin = 'sync',
                      updated_at = $2::timestamptz
-                 WHERE origin = 'sync-removed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+                 WHERE origin = 'sync-removed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})
+                     {and_artist: accounts.artist_id}",
             );
             let statement = statement.bind(id_rows(&changes.accounts_restored)?).bind(time_text(now));
             work.execute("switch accounts on again", statement).await?;
-            let statement = work.query(
+            let statement = work.scoped(
+                scope,
                 "UPDATE accounts SET status = 'disabled', origin = 'sync-removed', updated_at = $2::timestamptz
-                 WHERE origin = 'sync' AND status <> 'disabled' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+                 WHERE origin = 'sync' AND status <> 'disabled' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})
+                     {and_artist: accounts.artist_id}",
             );
             work.execute("switch accounts off", statement.bind(id_rows(&removed)?).bind(time_text(now))).await?;
         }
         if !changes.artists_removed.is_empty() {
-            let statement = work.query(
-                "UPDATE artists SET data_collection_enabled = FALSE, origin = 'sync-removed', updated_at = $2::timestamptz
-                 WHERE origin = 'sync' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+            let statement = work.scoped(
+                scope,
+                "UPDATE artists SET data_collection_enabled = FALSE, origin = 'sync-removed',
+                     updated_at = $2::timestamptz
+                 WHERE origin = 'sync' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_tenant: tenant}",
             );
-            let statement = statement.bind(artist_rows(&changes.artists_removed)?).bind(time_text(now));
+            let statement = statement.bind(id_rows(&changes.artists_removed)?).bind(time_text(now));
             work.execute("switch artists off", statement).await?;
         }
         let credentials = record(&mut work, changes, consent_source, now).await?;
@@ -132,13 +163,15 @@ async fn upsert_artists(work: &mut Work, artists: &[Artist], now: DateTime<Utc>)
             .iter()
             .map(|artist| {
                 json!({
-                    "id": artist.id, "name": artist.name, "tenant": artist.tenant, "status": artist.subscription_status.as_str(),
+                    "id": artist.id, "name": artist.name, "tenant": artist.tenant,
+                    "status": artist.subscription_status.as_str(),
                     "enabled": artist.data_collection_enabled, "timezone": artist.timezone.name(),
                 })
             })
             .collect();
         let statement = work.query(
-            "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, origin, created_at, updated_at)
+            "INSERT INTO artists (id, name, tenant, subscription_status, data_collection_enabled, timezone, origin,
+                 created_at, updated_at)
              SELECT (r.value->>'id')::uuid, r.value->>'name', r.value->>'tenant', r.value->>'status',
                  (r.value->>'enabled')::boolean, r.value->>'timezone', 'sync', $2::timestamptz, $2::timestamptz
              FROM {rows} WHERE TRUE
@@ -165,7 +198,8 @@ async fn insert_accounts(work: &mut Work, accounts: &[Account], now: DateTime<Ut
             })
             .collect();
         let statement = work.query(
-            "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, origin, created_at, updated_at)
+            "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, origin, created_at,
+                 updated_at)
              SELECT (r.value->>'id')::uuid, (r.value->>'artist')::uuid, r.value->>'platform', r.value->>'platform_id',
                  (r.value->>'settings')::jsonb, r.value->>'status', 'sync', $2::timestamptz, $2::timestamptz
              FROM {rows} WHERE TRUE
@@ -181,7 +215,7 @@ async fn without_erased<'a>(work: &mut Work, changes: &'a RosterChanges) -> Resu
     let artists = changes.artists_added.iter().chain(&changes.artists_changed).map(|artist| artist.id);
     let of_accounts = changes.accounts_added.iter().map(|account| account.artist_id);
     let of_consents = changes.consents.iter().map(|(artist, ..)| *artist);
-    let erased = erased_among(work, artists.chain(of_accounts).chain(of_consents)).await?;
+    let erased = erased_artists_in_txn(work, artists.chain(of_accounts).chain(of_consents)).await?;
     if erased.is_empty() {
         return Ok(Cow::Borrowed(changes));
     }
@@ -211,5 +245,5 @@ async fn record(
             recorded_at: now,
         })
         .collect();
-    insert_consents(work, &consents.iter().collect::<Vec<_>>()).await
+    consents_add_in_txn(work, &consents.iter().collect::<Vec<_>>()).await
 }

@@ -1,4 +1,5 @@
-//! Reading a table that is not Backline's: the artist platform's own, through a query of the operator's. Nothing is ever written there.
+//! Reading a table that is not Backline's: the artist platform's own, through a query of the operator's. Nothing is
+//! ever written there.
 //!
 //! Each row comes as one JSON object, which the database itself makes, so that columns of any type can be read.
 
@@ -12,8 +13,9 @@ use sqlx::{
     Statement as _,
 };
 
-use crate::database::error::During as _;
-use crate::{CONNECT_TIMEOUT, Place, StoreError};
+use crate::database::connection::CONNECT_TIMEOUT;
+use crate::database::error::{During as _, StoreError};
+use crate::database::place::Place;
 
 /// The columns of Backline's own table of artists.
 const OWN_COLUMNS: [&str; 9] = [
@@ -75,7 +77,7 @@ impl ForeignSource {
     /// # Errors
     /// When the database fails.
     pub async fn table_columns(&mut self, table: &'static str) -> Result<Vec<String>, StoreError> {
-        let what = "look at the table to sync";
+        let what = "read the table to sync";
         match &mut self.0 {
             Connection::File(connection) => {
                 let query = sqlx::query_scalar("SELECT name FROM pragma_table_info($1)").bind(table);
@@ -89,12 +91,13 @@ impl ForeignSource {
         }
     }
 
-    /// The names of the columns a query answers with.
+    /// The names of the columns a query returns with.
     ///
     /// # Errors
     /// [`StoreError::ForeignQuery`] when the database refuses the query.
-    pub async fn columns(&mut self, query: &str) -> Result<Vec<String>, StoreError> {
-        // The operator's own configuration: whoever writes it has the database's password too. The transaction only reads.
+    pub async fn query_columns(&mut self, query: &str) -> Result<Vec<String>, StoreError> {
+        // The operator's own configuration: its author has the database's password too. The transaction only
+        // reads.
         let text = AssertSqlSafe(format!("SELECT * FROM ({}\n) AS q", trimmed(query))).into_sql_str();
         let names = match &mut self.0 {
             Connection::File(connection) => connection
@@ -153,7 +156,8 @@ fn object(row: Result<String, sqlx::Error>) -> Result<Map<String, Json>, StoreEr
 fn sqlite_pair(name: &str) -> String {
     let (text, identifier) = (name.replace('\'', "''"), name.replace('"', "\"\""));
     format!(
-        "'{text}', CASE typeof(q.\"{identifier}\") WHEN 'blob' THEN lower(hex(q.\"{identifier}\")) ELSE q.\"{identifier}\" END"
+        "'{text}', CASE typeof(q.\"{identifier}\") WHEN 'blob' THEN lower(hex(q.\"{identifier}\")) \
+         ELSE q.\"{identifier}\" END"
     )
 }
 

@@ -1,8 +1,8 @@
-//! Who refreshes which credential, what became of it, and which are due or about to end.
+//! The refresh of credentials: leases, results, and which credentials are due or about to expire.
 //!
-//! The right to refresh is a lease in the credential's own row, written before the platform is asked: over all hosts one asks at a time.
-//! Saving the fresh secret checks the version and ends the lease in the same statement. A lease that ran out without that belongs to a
-//! host that died between asking and saving.
+//! The right to refresh is a lease in the credential's own row, written before the platform is asked: of all hosts
+//! one asks at a time. Saving the fresh secret checks the version and ends the lease in the same statement. A lease
+//! that ran out without that belongs to a host that died between asking and saving.
 
 use std::time::Duration;
 
@@ -10,38 +10,42 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use crate::credentials::sealed::{SealedCredential, conflict, credential_of, credential_sql, save_sql, save_statement};
+use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
-use crate::events::outbox::insert_events;
-use crate::{Store, StoreError};
+use crate::database::error::StoreError;
+use crate::events::outbox::events_write_in_txn;
+use crate::scope::Scope;
 use backline_model::{ArtistId, CredentialId, Event, Platform};
 
 /// The right to refresh one version of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshLease {
-    /// Who holds it; no two leases have the same owner.
+    /// Name of the holder; no two leases have the same one.
     pub owner: String,
-    /// Until when.
+    /// End of the lease.
     pub until: DateTime<Utc>,
-    /// When an earlier owner asked the platform who was heard of no more: it may have replaced the secret.
+    /// When an earlier owner asked the platform and then died: the platform may have replaced the secret.
     pub interrupted: Option<DateTime<Utc>>,
 }
 
-/// A credential that ends soon.
+/// A credential that expires soon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expiring {
-    /// The credential.
+    /// The credential, as it is stored.
     pub credential: SealedCredential,
     /// Whose account it is for; none for the operator's.
     pub artist_id: Option<ArtistId>,
 }
 
 impl Store {
-    /// Takes the right to refresh this version of a credential for `ttl`. None where somebody else has it, or the version has moved on.
+    /// Leases the refresh of this version of a credential for `ttl`. None where another host has it, or the
+    /// version has moved on.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn lease_refresh(
+    pub async fn refresh_lease(
         &self,
+        scope: &Scope,
         id: CredentialId,
         version: i64,
         owner: &str,
@@ -49,13 +53,15 @@ impl Store {
         ttl: Duration,
     ) -> Result<Option<RefreshLease>, StoreError> {
         let mut work = self.begin().await?;
-        let statement = work.query(
+        let statement = work.scoped(
+            scope,
             "SELECT refresh_began::text AS refresh_began FROM credentials
              WHERE id = $1::uuid AND version = $2 AND (refresh_owner IS NULL OR refresh_until <= $3::timestamptz)
+                 {and_account: credentials.account_id}
              FOR NO KEY UPDATE",
         );
         let statement = statement.bind(id.to_string()).bind(version).bind(time_text(now));
-        let Some(row) = work.row("look whether a credential is being refreshed", statement).await? else {
+        let Some(row) = work.row("check whether a credential is being refreshed", statement).await? else {
             return Ok(None);
         };
         let lease =
@@ -66,62 +72,73 @@ impl Store {
         );
         let statement =
             statement.bind(id.to_string()).bind(lease.owner.clone()).bind(time_text(lease.until)).bind(time_text(now));
-        work.execute("take the refresh of a credential", statement).await?;
+        work.execute("lease the refresh of a credential", statement).await?;
         work.commit().await?;
         Ok(Some(lease))
     }
 
-    /// Gives the right to refresh back after a failure; `refresh_at` is when to try again. Answers whether it was still held.
+    /// Releases the lease to refresh after a failure; `refresh_at` is when to try again. Returns whether it was still
+    /// held.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn release_refresh(
+    pub async fn refresh_release(
         &self,
         id: CredentialId,
         owner: &str,
         refresh_at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let statement = self.query(
-            "UPDATE credentials SET refresh_at = $3::timestamptz, refresh_owner = NULL, refresh_until = NULL, refresh_began = NULL
+            "UPDATE credentials SET refresh_at = $3::timestamptz, refresh_owner = NULL, refresh_until = NULL,
+                 refresh_began = NULL
              WHERE id = $1::uuid AND refresh_owner = $2",
         );
         let statement = statement.bind(id.to_string()).bind(clean(owner)).bind(time_text(refresh_at));
-        Ok(self.write("give the refresh of a credential back", statement).await? > 0)
+        Ok(self.write("release the refresh of a credential", statement).await? > 0)
     }
 
-    /// Notes when a version of a credential is to be looked at next.
+    /// Sets when a version of a credential is due next.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn set_refresh_at(
+    pub async fn credential_set_refresh_at(
         &self,
+        scope: &Scope,
         id: CredentialId,
         version: i64,
         refresh_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let statement =
-            self.query("UPDATE credentials SET refresh_at = $3::timestamptz WHERE id = $1::uuid AND version = $2");
+        let statement = self.scoped(
+            scope,
+            "UPDATE credentials SET refresh_at = $3::timestamptz
+             WHERE id = $1::uuid AND version = $2 {and_account: credentials.account_id}",
+        );
         let statement = statement.bind(id.to_string()).bind(version).bind(time_text(refresh_at));
-        self.write("note when a credential is due", statement).await?;
+        self.write("set when a credential is due", statement).await?;
         Ok(())
     }
 
-    /// Saves what a refresh brought, as [`Store::save_credential`] does. An account that had to be connected anew because this very
-    /// version was given up as dead is active again.
+    /// Saves what a refresh brought, as [`Store::credential_save`] does. An account that had to be reconnected
+    /// because this very version was marked dead is active again.
     ///
     /// # Errors
     /// [`StoreError::VersionConflict`] when the stored version is another one.
-    pub async fn save_refreshed(
+    pub async fn credential_save_refreshed(
         &self,
+        scope: &Scope,
         credential: &SealedCredential,
         now: DateTime<Utc>,
     ) -> Result<SealedCredential, StoreError> {
         let mut work = self.begin().await?;
-        let statement = work.query("SELECT status FROM credentials WHERE id = $1::uuid AND version = $2 FOR UPDATE");
+        let statement = work.scoped(
+            scope,
+            "SELECT status FROM credentials WHERE id = $1::uuid AND version = $2 {and_account: credentials.account_id}
+             FOR UPDATE",
+        );
         let statement = statement.bind(credential.id.to_string()).bind(credential.version);
         let row = work.row("read a credential's status", statement).await?.ok_or_else(|| conflict(credential))?;
         let was_dead = row.text("status")? == "dead";
-        let statement = save_statement(work.query(save_sql(credential)), credential, now);
+        let statement = save_statement(work.scoped(scope, save_sql(credential)), credential, now);
         if work.execute("save a refreshed credential", statement).await? == 0 {
             return Err(conflict(credential));
         }
@@ -136,12 +153,12 @@ impl Store {
         Ok(SealedCredential { version: credential.version + 1, updated_at: now, ..credential.clone() })
     }
 
-    /// Gives a version of a credential up as dead, in one transaction with what follows for its account: it must be connected anew, and
-    /// `event` says so if it was in use until now. Only the owner of the refresh may do so. Answers whether it did.
+    /// Marks a version of a credential as dead, in one transaction with its account: that must be reconnected, and
+    /// `event` is written if it was in use until now. Only the owner of the refresh may do so. Returns whether it did.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn mark_credential_dead(
+    pub async fn credential_mark_dead(
         &self,
         credential: &SealedCredential,
         owner: &str,
@@ -156,7 +173,7 @@ impl Store {
         );
         let statement =
             statement.bind(credential.id.to_string()).bind(credential.version).bind(clean(owner)).bind(time_text(now));
-        if work.execute("give a credential up", statement).await? == 0 {
+        if work.execute("mark a credential dead", statement).await? == 0 {
             return Ok(false);
         }
         if let Some(account) = credential.account_id {
@@ -165,62 +182,70 @@ impl Store {
                  WHERE id = $1::uuid AND status = 'active'",
             );
             let statement = statement.bind(account.to_string()).bind(time_text(now));
-            if work.execute("ask for an account to be connected anew", statement).await? > 0 {
-                insert_events(&mut work, event.map_or(&[], std::slice::from_ref)).await?;
+            if work.execute("ask for an account to be reconnected", statement).await? > 0 {
+                events_write_in_txn(&mut work, event.map_or(&[], std::slice::from_ref)).await?;
             }
         }
         work.commit().await?;
         Ok(true)
     }
 
-    /// A page of the working credentials of these slots that are due to be refreshed and that nobody refreshes, in order of id. Those of
-    /// which nobody has noted yet when they are due are among them, where their kind can be refreshed at all.
+    /// A page of the working credentials of these slots that are due to be refreshed and that no host refreshes, in
+    /// order of id. Those without a due time are among them, where their kind can be refreshed at all.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn credentials_due(
+    pub async fn due_credentials_list(
         &self,
+        scope: &Scope,
         slots: &[(Platform, String)],
         now: DateTime<Utc>,
         after: Option<CredentialId>,
         limit: u32,
     ) -> Result<Vec<SealedCredential>, StoreError> {
         let rows: Vec<_> = slots.iter().map(|(platform, slot)| json!({ "platform": platform, "slot": slot })).collect();
-        let statement = self.query(credential_sql!(
-            "WHERE id > $3::uuid AND status = 'active'
+        let statement = self.scoped(
+            scope,
+            credential_sql!(
+                "WHERE id > $3::uuid AND status = 'active'
                  AND (refresh_at <= $2::timestamptz OR (refresh_at IS NULL AND kind IN
                      ('client-credentials', 'refresh-token', 'instagram-long-lived', 'apple-developer-token')))
                  AND (refresh_owner IS NULL OR refresh_until <= $2::timestamptz)
                  AND EXISTS (SELECT 1 FROM {rows} WHERE r.value->>'platform' = platform AND r.value->>'slot' = slot)
+                 {and_account: credentials.account_id}
              ORDER BY id LIMIT $4"
-        ));
+            ),
+        );
         let statement = statement
             .bind(json("slots", &rows)?)
             .bind(time_text(now))
             .bind(after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string()))
             .bind(i64::from(limit));
-        self.rows("look for credentials to refresh", statement).await?.iter().map(credential_of).collect()
+        self.rows("find credentials to refresh", statement).await?.iter().map(credential_of).collect()
     }
 
-    /// A page of the working credentials that end after `now` and not after `until`, in order of id, with the artists they belong to.
+    /// A page of the working credentials that end after `now` and not after `until`, in order of id, with the artists
+    /// they belong to.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn credentials_expiring(
+    pub async fn expiring_credentials_list(
         &self,
+        scope: &Scope,
         now: DateTime<Utc>,
         until: DateTime<Utc>,
         after: Option<CredentialId>,
         limit: u32,
     ) -> Result<Vec<Expiring>, StoreError> {
-        let statement = self.query(
+        let statement = self.scoped(scope,
             "SELECT c.id::text AS id, c.platform, c.slot, c.account_id::text AS account_id, c.kind, c.sealed, c.version,
-                 c.expires_at::text AS expires_at, c.refresh_at::text AS refresh_at, c.status, c.updated_at::text AS updated_at,
+                 c.expires_at::text AS expires_at, c.refresh_at::text AS refresh_at, c.status,
+                 c.updated_at::text AS updated_at,
                  a.artist_id::text AS artist_id
              FROM credentials c LEFT JOIN accounts a ON a.id = c.account_id
              WHERE c.id > $3::uuid AND c.status = 'active'
                  AND c.expires_at > $1::timestamptz AND c.expires_at <= $2::timestamptz
-                 AND (c.refresh_owner IS NULL OR c.refresh_until <= $1::timestamptz)
+                 AND (c.refresh_owner IS NULL OR c.refresh_until <= $1::timestamptz) {and_artist: a.artist_id}
              ORDER BY c.id LIMIT $4",
         );
         let statement = statement
@@ -228,7 +253,7 @@ impl Store {
             .bind(time_text(until))
             .bind(after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string()))
             .bind(i64::from(limit));
-        let rows = self.rows("look for credentials that end soon", statement).await?;
+        let rows = self.rows("find credentials that expire soon", statement).await?;
         rows.iter()
             .map(|row| Ok(Expiring { credential: credential_of(row)?, artist_id: row.parsed_or_null("artist_id")? }))
             .collect()

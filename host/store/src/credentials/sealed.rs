@@ -3,9 +3,12 @@
 use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
-use crate::artists::accounts::id_rows;
+use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, time_text};
-use crate::{Statement, Store, StoreError};
+use crate::database::error::StoreError;
+use crate::database::rows::id_rows;
+use crate::database::statement::Statement;
+use crate::scope::Scope;
 use backline_model::{AccountId, CredentialId, Platform};
 
 /// A stored credential.
@@ -21,7 +24,7 @@ pub struct SealedCredential {
     pub account_id: Option<AccountId>,
     /// What kind of secret it is, for people.
     pub kind: String,
-    /// Encrypted.
+    /// The secret, encrypted with the operator's key.
     pub sealed: Vec<u8>,
     /// Grows with every save; 0 has never been saved.
     pub version: i64,
@@ -41,7 +44,7 @@ impl std::fmt::Debug for SealedCredential {
     }
 }
 
-/// Which credentials to list. Everything that is none does not restrict.
+/// Which credentials to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialFilter {
     /// Only this platform's.
@@ -54,7 +57,8 @@ macro_rules! credential_sql {
     ($which:literal) => {
         concat!(
             "SELECT id::text AS id, platform, slot, account_id::text AS account_id, kind, sealed, version, ",
-            "expires_at::text AS expires_at, refresh_at::text AS refresh_at, status, updated_at::text AS updated_at FROM credentials ",
+            "expires_at::text AS expires_at, refresh_at::text AS refresh_at, status, updated_at::text AS updated_at
+                 FROM credentials ",
             $which
         )
     };
@@ -63,17 +67,20 @@ macro_rules! credential_sql {
 pub(crate) use credential_sql;
 
 impl Store {
-    /// Saves a credential if nobody else has since it was read: `version` is the version read, 0 for a new one. Answers it with its new
-    /// version. Whoever held the right to refresh the old one holds it no longer.
+    /// Saves a credential unless it was saved since it was read: `version` is the version read, 0 for a new one.
+    /// Returns it with its new version. A lease to refresh the old one ends.
     ///
     /// # Errors
     /// [`StoreError::VersionConflict`] when the stored version is another one, or a new one's slot is taken.
-    pub async fn save_credential(
+    pub async fn credential_save(
         &self,
+        scope: &Scope,
         credential: &SealedCredential,
         now: DateTime<Utc>,
     ) -> Result<SealedCredential, StoreError> {
-        if self.write("save a credential", save_statement(self.query(save_sql(credential)), credential, now)).await?
+        if self
+            .write("save a credential", save_statement(self.scoped(scope, save_sql(credential)), credential, now))
+            .await?
             == 0
         {
             return Err(conflict(credential));
@@ -81,18 +88,19 @@ impl Store {
         Ok(SealedCredential { version: credential.version + 1, updated_at: now, ..credential.clone() })
     }
 
-    /// Saves many credentials as [`Store::save_credential`] does, in one transaction: all or none.
+    /// Saves many credentials as [`Store::credential_save`] does, in one transaction: all or none.
     ///
     /// # Errors
-    /// [`StoreError::VersionConflict`] for the first that somebody else has saved since.
-    pub async fn save_credentials(
+    /// [`StoreError::VersionConflict`] for the first that was saved since it was read.
+    pub async fn credentials_save(
         &self,
+        scope: &Scope,
         credentials: &[SealedCredential],
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
         for credential in credentials {
-            let statement = save_statement(work.query(save_sql(credential)), credential, now);
+            let statement = save_statement(work.scoped(scope, save_sql(credential)), credential, now);
             if work.execute("save credentials", statement).await? == 0 {
                 return Err(conflict(credential));
             }
@@ -104,15 +112,20 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn credential(
+    pub async fn credential_get(
         &self,
+        scope: &Scope,
         platform: &Platform,
         slot: &str,
         account: Option<AccountId>,
     ) -> Result<Option<SealedCredential>, StoreError> {
-        let statement = self.query(credential_sql!(
-            "WHERE platform = $1 AND slot = $2 AND COALESCE(account_id, '00000000-0000-0000-0000-000000000000') = COALESCE($3::uuid, '00000000-0000-0000-0000-000000000000')"
-        ));
+        let statement = self.scoped(
+            scope,
+            credential_sql!(
+                "WHERE platform = $1 AND slot = $2 AND COALESCE(account_id, '00000000-0000-0000-0000-000000000000')
+                 = COALESCE($3::uuid, '00000000-0000-0000-0000-000000000000') {and_account: credentials.account_id}"
+            ),
+        );
         let statement =
             statement.bind(platform.as_str().to_owned()).bind(slot.to_owned()).bind(account.map(|id| id.to_string()));
         let row = self.row("read a credential", statement).await?;
@@ -123,8 +136,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn credential_by_id(&self, id: CredentialId) -> Result<Option<SealedCredential>, StoreError> {
-        let statement = self.query(credential_sql!("WHERE id = $1::uuid")).bind(id.to_string());
+    pub async fn credential_get_by_id(
+        &self,
+        scope: &Scope,
+        id: CredentialId,
+    ) -> Result<Option<SealedCredential>, StoreError> {
+        let statement = self
+            .scoped(scope, credential_sql!("WHERE id = $1::uuid {and_account: credentials.account_id}"))
+            .bind(id.to_string());
         let row = self.row("read a credential", statement).await?;
         row.as_ref().map(credential_of).transpose()
     }
@@ -133,10 +152,19 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_credentials(&self, filter: &CredentialFilter) -> Result<Vec<SealedCredential>, StoreError> {
-        let statement = self.query(credential_sql!(
-            "WHERE ($1::text IS NULL OR platform = $1) AND ($2::uuid IS NULL OR account_id = $2::uuid) ORDER BY created_at, id"
-        ));
+    pub async fn credentials_list(
+        &self,
+        scope: &Scope,
+        filter: &CredentialFilter,
+    ) -> Result<Vec<SealedCredential>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            credential_sql!(
+                "WHERE ($1::text IS NULL OR platform = $1) AND ($2::uuid IS NULL OR account_id = $2::uuid)
+                 {and_account: credentials.account_id}
+             ORDER BY created_at, id"
+            ),
+        );
         let statement = statement
             .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
             .bind(filter.account.map(|id| id.to_string()));
@@ -147,8 +175,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn any_credential(&self) -> Result<Option<SealedCredential>, StoreError> {
-        let statement = self.query(credential_sql!("ORDER BY updated_at DESC, id LIMIT 1"));
+    pub async fn credential_get_any(&self, scope: &Scope) -> Result<Option<SealedCredential>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            credential_sql!("WHERE TRUE {and_account: credentials.account_id} ORDER BY updated_at DESC, id LIMIT 1"),
+        );
         let row = self.row("read a credential", statement).await?;
         row.as_ref().map(credential_of).transpose()
     }
@@ -159,22 +190,30 @@ impl Store {
     /// When the database fails.
     pub async fn credentials_of(
         &self,
+        scope: &Scope,
         platform: &Platform,
         accounts: &[AccountId],
     ) -> Result<Vec<SealedCredential>, StoreError> {
-        let statement = self.query(credential_sql!(
-            "WHERE platform = $2 AND (account_id IS NULL OR account_id IN (SELECT (r.value->>'id')::uuid FROM {rows})) ORDER BY created_at, id"
-        ));
+        let statement = self.scoped(
+            scope,
+            credential_sql!(
+                "WHERE platform = $2 AND (account_id IS NULL
+                 OR account_id IN (SELECT (r.value->>'id')::uuid FROM {rows}))
+                 {and_account: credentials.account_id}
+             ORDER BY created_at, id"
+            ),
+        );
         let statement = statement.bind(id_rows(accounts)?).bind(platform.as_str().to_owned());
         self.rows("read a batch's credentials", statement).await?.iter().map(credential_of).collect()
     }
 
-    /// Removes a credential, with its budgets. Answers whether there was one.
+    /// Removes a credential, with its budgets. Returns whether there was one.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn remove_credential(&self, id: CredentialId) -> Result<bool, StoreError> {
-        let statement = self.query("DELETE FROM credentials WHERE id = $1::uuid");
+    pub async fn credential_remove(&self, scope: &Scope, id: CredentialId) -> Result<bool, StoreError> {
+        let statement =
+            self.scoped(scope, "DELETE FROM credentials WHERE id = $1::uuid {and_account: credentials.account_id}");
         Ok(self.write("remove a credential", statement.bind(id.to_string())).await? > 0)
     }
 }
@@ -182,14 +221,21 @@ impl Store {
 /// The statement that saves a credential: a new one, or over the version that was read.
 pub(crate) fn save_sql(credential: &SealedCredential) -> &'static str {
     if credential.version == 0 {
-        "INSERT INTO credentials (id, platform, slot, account_id, kind, sealed, version, expires_at, status, created_at, updated_at, refresh_at)
-         VALUES ($1::uuid, $2, $3, $4::uuid, $5, $6, $7 + 1, $8::timestamptz, $9, $10::timestamptz, $10::timestamptz, $11::timestamptz)
+        "INSERT INTO credentials (id, platform, slot, account_id, kind, sealed, version, expires_at, status,
+             created_at, updated_at, refresh_at)
+         SELECT $1::uuid, $2, $3, $4::uuid, $5, $6, $7 + 1, $8::timestamptz, $9, $10::timestamptz, $10::timestamptz,
+             $11::timestamptz
+         WHERE TRUE {and_account: $4::uuid}
          ON CONFLICT DO NOTHING"
     } else {
-        "UPDATE credentials SET kind = $5, sealed = $6, version = version + 1, expires_at = $8::timestamptz, status = $9,
-             updated_at = $10::timestamptz, refresh_at = $11::timestamptz, refresh_owner = NULL, refresh_until = NULL, refresh_began = NULL
-         WHERE id = $1::uuid AND platform = $2 AND slot = $3 AND COALESCE(account_id, '00000000-0000-0000-0000-000000000000') = COALESCE($4::uuid, '00000000-0000-0000-0000-000000000000')
-             AND version = $7"
+        "UPDATE credentials SET kind = $5, sealed = $6, version = version + 1, expires_at = $8::timestamptz,
+             status = $9,
+             updated_at = $10::timestamptz, refresh_at = $11::timestamptz, refresh_owner = NULL, refresh_until = NULL,
+             refresh_began = NULL
+         WHERE id = $1::uuid AND platform = $2 AND slot = $3 AND COALESCE(account_id,
+             '00000000-0000-0000-0000-000000000000')
+             = COALESCE($4::uuid, '00000000-0000-0000-0000-000000000000')
+             AND version = $7 {and_account: credentials.account_id}"
     }
 }
 

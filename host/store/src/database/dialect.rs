@@ -1,8 +1,8 @@
 //! One SQL text for both databases, and one way for values to cross.
 //!
-//! Statements are written in PostgreSQL's dialect. What SQLite does not know (casts, row locks) is taken out for it, and the few
-//! things that have another name there are written as words in braces. Only whole numbers, floats, text and bytes cross: uuids, times,
-//! dates and JSON travel as text, truth as 0 or 1, and many rows as one JSON array.
+//! Statements are written in PostgreSQL's dialect. What SQLite does not know (casts, row locks) is taken out for it,
+//! and the few things that have another name there are written as words in braces. Only whole numbers, floats, text and
+//! bytes cross: uuids, times, dates and JSON travel as text, truth as 0 or 1, and many rows as one JSON array.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -14,14 +14,15 @@ use sqlx::any::AnyRow;
 use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
-use crate::StoreError;
+use crate::database::error::StoreError;
+use crate::scope::limited;
 
-/// Which database is in use.
+/// The kind of database in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DatabaseKind {
-    /// A file.
+    /// A file on this machine.
     Sqlite,
-    /// A server.
+    /// A PostgreSQL server, shared by many hosts.
     Postgres,
 }
 
@@ -51,24 +52,28 @@ const WORDS: [(&str, &str, &str); 5] = [
 const LOCKS: [&str; 4] = ["FOR UPDATE OF m SKIP LOCKED", "FOR UPDATE SKIP LOCKED", "FOR NO KEY UPDATE", "FOR UPDATE"];
 
 /// The statement as the database in use understands it, translated once per statement and process.
-pub(crate) fn sql(kind: DatabaseKind, statement: &'static str) -> SqlStr {
-    type Translated = RwLock<HashMap<(DatabaseKind, &'static str), &'static str>>;
+/// `to_one_tenant`: limited to the tenant that is its last parameter.
+pub(crate) fn sql(kind: DatabaseKind, statement: &'static str, to_one_tenant: bool) -> SqlStr {
+    type Translated = RwLock<HashMap<(DatabaseKind, bool, &'static str), &'static str>>;
     static TRANSLATED: LazyLock<Translated> = LazyLock::new(Translated::default);
 
-    if let Some(known) = TRANSLATED.read().unwrap_or_else(PoisonError::into_inner).get(&(kind, statement)) {
+    if let Some(known) =
+        TRANSLATED.read().unwrap_or_else(PoisonError::into_inner).get(&(kind, to_one_tenant, statement))
+    {
         return known.into_sql_str();
     }
-    // Leaked on purpose: there are as many as the source has statements, and sqlx keeps them for ever anyhow.
-    let translated: &'static str = translate(kind, statement).leak();
-    TRANSLATED.write().unwrap_or_else(PoisonError::into_inner).insert((kind, statement), translated);
+    // Leaked on purpose: there are as many as the source has statements, and sqlx keeps them for ever anyway.
+    let translated: &'static str = translate(kind, statement, to_one_tenant).leak();
+    TRANSLATED.write().unwrap_or_else(PoisonError::into_inner).insert((kind, to_one_tenant, statement), translated);
     translated.into_sql_str()
 }
 
-pub(crate) fn translate(kind: DatabaseKind, statement: &str) -> String {
+pub(crate) fn translate(kind: DatabaseKind, statement: &str, to_one_tenant: bool) -> String {
     let mut text = statement.to_owned();
     for (word, sqlite, postgres) in WORDS {
         text = text.replace(word, if kind == DatabaseKind::Sqlite { sqlite } else { postgres });
     }
+    let mut text = limited(&text, to_one_tenant);
     if kind == DatabaseKind::Postgres {
         return text;
     }
@@ -143,7 +148,7 @@ fn parse_time(text: &str) -> Option<DateTime<Utc>> {
         .map(|time| time.with_timezone(&Utc))
 }
 
-/// Typed access to the columns of an answer.
+/// Typed access to the columns of a row.
 pub(crate) trait Columns {
     /// Text, or none where NULL.
     fn text_or_null(&self, column: &str) -> Result<Option<String>, StoreError>;
@@ -151,17 +156,17 @@ pub(crate) trait Columns {
     fn int_or_null(&self, column: &str) -> Result<Option<i64>, StoreError>;
     /// A float, or none where NULL.
     fn float_or_null(&self, column: &str) -> Result<Option<f64>, StoreError>;
-    /// Bytes.
+    /// Bytes; NULL is an error.
     fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError>;
     /// Bytes, or none where NULL.
     fn bytes_or_null(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Text.
+    /// Text; NULL is an error.
     fn text(&self, column: &str) -> Result<String, StoreError> {
         self.text_or_null(column)?.ok_or_else(|| null(column))
     }
 
-    /// A whole number.
+    /// A whole number; NULL is an error.
     fn int(&self, column: &str) -> Result<i64, StoreError> {
         self.int_or_null(column)?.ok_or_else(|| null(column))
     }
@@ -171,7 +176,7 @@ pub(crate) trait Columns {
         u64::try_from(self.int(column)?).map_err(|_| unreadable(column, "a negative count"))
     }
 
-    /// Truth.
+    /// Truth, which crosses as 0 or 1.
     fn truth(&self, column: &str) -> Result<bool, StoreError> {
         Ok(self.int(column)? != 0)
     }
@@ -188,7 +193,7 @@ pub(crate) trait Columns {
         self.parsed_or_null(column)?.ok_or_else(|| null(column))
     }
 
-    /// Text with a parser of its own that answers with an option.
+    /// Text with a parser of its own that returns an option.
     fn named<T>(&self, column: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
         let text = self.text(column)?;
         parse(&text).ok_or_else(|| unreadable(column, format!("'{text}'")))
@@ -201,17 +206,17 @@ pub(crate) trait Columns {
             .transpose()
     }
 
-    /// A time.
+    /// A time; NULL is an error.
     fn time(&self, column: &str) -> Result<DateTime<Utc>, StoreError> {
         self.time_or_null(column)?.ok_or_else(|| null(column))
     }
 
-    /// A date.
+    /// A date; NULL is an error.
     fn date(&self, column: &str) -> Result<NaiveDate, StoreError> {
         self.parsed(column)
     }
 
-    /// A UUID.
+    /// A UUID; NULL is an error.
     fn uuid(&self, column: &str) -> Result<Uuid, StoreError> {
         self.parsed(column)
     }
@@ -223,7 +228,7 @@ pub(crate) trait Columns {
             .transpose()
     }
 
-    /// JSON.
+    /// JSON; NULL is an error.
     fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
         self.json_or_null(column)?.ok_or_else(|| null(column))
     }
@@ -268,12 +273,13 @@ mod tests {
         let text =
             "SELECT id::text, '::text', (r.value->>'n')::float8 FROM {rows} WHERE x = $2::uuid FOR UPDATE SKIP LOCKED";
         assert_eq!(
-            translate(DatabaseKind::Sqlite, text),
+            translate(DatabaseKind::Sqlite, text, false),
             "SELECT id, '::text', (r.value->>'n') FROM json_each($1) AS r WHERE x = $2 "
         );
         assert_eq!(
-            translate(DatabaseKind::Postgres, text),
-            "SELECT id::text, '::text', (r.value->>'n')::float8 FROM jsonb_array_elements($1::jsonb) AS r(value) WHERE x = $2::uuid FOR UPDATE SKIP LOCKED"
+            translate(DatabaseKind::Postgres, text, false),
+            "SELECT id::text, '::text', (r.value->>'n')::float8 FROM jsonb_array_elements($1::jsonb) AS r(value)
+                 WHERE x = $2::uuid FOR UPDATE SKIP LOCKED"
         );
     }
 

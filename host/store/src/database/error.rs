@@ -2,14 +2,15 @@
 
 use chrono::{DateTime, Utc};
 
-use backline_model::{BatchId, Digest, Platform, ReleaseState};
+use backline_model::{BatchId, Digest, Platform, ReleaseState, Tenant};
 
 /// What can go wrong with the database. The cause is in `source`, never in the text; no text holds a password.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL names no database Backline can use.
     #[error(
-        "'{given}' names no database Backline can use: give a file such as backline.db, sqlite://backline.db, or postgres://user@host/name"
+        "'{given}' names no database Backline can use: give a file such as backline.db, sqlite://backline.db, or \
+         postgres://user@host/name"
     )]
     UnknownScheme {
         /// The scheme, or the whole text where it has none.
@@ -26,21 +27,22 @@ pub enum StoreError {
     },
     /// The server does not answer, or does not let us in.
     #[error(
-        "can't open PostgreSQL at {place}: check that it runs, that user and password are right and that the database exists"
+        "can't open PostgreSQL at {place}: check that it runs, that user and password are right and that the database \
+         exists"
     )]
     Unreachable {
         /// Host, port and database.
         place: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: sqlx::Error,
     },
     /// The file can't be opened or created.
     #[error("can't open the database file {path}: check that its folder exists and that file and folder are writable")]
     File {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: sqlx::Error,
     },
@@ -61,52 +63,53 @@ pub enum StoreError {
         known: i64,
     },
     /// A migration failed; nothing of it remains.
-    #[error("the migration failed and was undone: mend the cause and run `backline migrate` again")]
+    #[error("the migration failed and was rolled back: fix the cause and run `backline migrate` again")]
     Migration {
-        /// Why.
+        /// The cause.
         #[source]
         source: sqlx::migrate::MigrateError,
     },
     /// Another worker has taken the batch over, or it is finished.
     #[error("the lease of batch {batch} is lost: another worker has taken it over, so these results are dropped")]
     LeaseLost {
-        /// Which batch.
+        /// The batch whose lease was lost.
         batch: BatchId,
     },
-    /// Somebody else has changed the credential since it was read.
-    #[error("the credential of slot '{slot}' of {platform} was changed by somebody else: read it again and repeat")]
+    /// The credential was changed since it was read.
+    #[error("the credential of slot '{slot}' of {platform} was changed since it was read: read it again and repeat")]
     VersionConflict {
-        /// Where.
+        /// Its platform.
         platform: Platform,
-        /// Which slot.
+        /// Slot of the platform's connector.
         slot: String,
     },
     /// Another host has taken the role over, or this one gave it up.
-    #[error("the role '{role}' has passed to another host: what was done in it is undone")]
+    #[error("the role '{role}' has passed to another host: its changes were rolled back")]
     TermLost {
-        /// Which role.
+        /// Name of the role, such as `scheduler`.
         role: String,
     },
-    /// What becomes of this time of firing was decided before.
-    #[error("it is decided already what becomes of the run that schedule '{schedule}' had due at {fire_time}")]
+    /// This time of firing was decided before.
+    #[error("the run that schedule '{schedule}' had due at {fire_time} was decided already")]
     FireDecided {
-        /// Whose.
+        /// Name of the schedule.
         schedule: String,
-        /// Which.
+        /// Time of firing.
         fire_time: DateTime<Utc>,
     },
     /// The configuration owns it.
     #[error("the schedule '{name}' is set in the configuration: change [schedules.{name}] there")]
     ScheduleConfigured {
-        /// Which.
+        /// The name that is taken or configured.
         name: String,
     },
     /// The name is taken.
     #[error(
-        "there is a schedule '{name}' already: choose another name, or remove it with `backline schedules remove {name}`"
+        "there is a schedule '{name}' already: choose another name, or remove it with \
+         `backline schedules remove {name}`"
     )]
     ScheduleExists {
-        /// Which.
+        /// The name that is taken or configured.
         name: String,
     },
     /// The name is taken.
@@ -114,61 +117,69 @@ pub enum StoreError {
         "there is a webhook '{name}' already: choose another name, or remove it with `backline webhooks remove {name}`"
     )]
     WebhookExists {
-        /// Which.
+        /// The name that is taken or configured.
         name: String,
     },
     /// Only a granted release can become active.
     #[error("the release {} is {}: grant it first with `backline plugins grant`", digest.short(), state.as_str())]
     NotGranted {
-        /// Which.
+        /// Digest of the release.
         digest: Digest,
         /// Where it stands.
         state: ReleaseState,
     },
-    /// It is needed.
+    /// The release is active, staged or a canary.
     #[error("the release {} is active or about to be: activate another one first, or end its canary", digest.short())]
     ReleaseInUse {
-        /// Which.
+        /// Digest of the release.
         digest: Digest,
     },
-    /// There is no such thing.
+    /// No such row exists in the scope.
     #[error("there is no {what} {id}")]
     NotFound {
         /// What kind of thing.
         what: &'static str,
-        /// Which.
+        /// Its id or name, as it was asked for.
         id: String,
+    },
+    /// The scope of one tenant does not allow it.
+    #[error("the scope of tenant '{tenant}' does not allow to {what}: use the scope of all tenants")]
+    OutOfScope {
+        /// What was refused, as an infinitive.
+        what: &'static str,
+        /// The scope's tenant.
+        tenant: Tenant,
     },
     /// An operator has decided already.
     #[error("the quarantined value {id} is {status} already")]
     AlreadyDecided {
-        /// Which.
+        /// Id of the withheld value.
         id: uuid::Uuid,
-        /// How.
+        /// Status it was given: `released` or `discarded`.
         status: &'static str,
     },
     /// A value does not fit its column; validation should have withheld it.
     #[error("the metric '{metric}' can't be stored as {value}: it has a column of another kind")]
     Misfit {
-        /// Which metric.
+        /// Name of the metric.
         metric: String,
-        /// Its value.
+        /// The value that does not fit.
         value: String,
     },
     /// What is stored can't be read back.
     #[error("the column '{column}' holds what this binary can't read: {problem}")]
     Unreadable {
-        /// Which column of the answer.
+        /// Name of the column.
         column: String,
         /// What is wrong.
         problem: String,
     },
-    /// Something handed to the store can't be written down.
+    /// A value can't be written as JSON.
     #[error("can't write {what} as JSON")]
     Unwritable {
-        /// What.
+        /// What was to be written.
         what: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
@@ -177,14 +188,14 @@ pub enum StoreError {
     Compression {
         /// Compress, or expand.
         what: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// The operator's own query of another table was refused.
-    #[error("sync.query can't be run: mend it, or set sync.url to the database it is meant for")]
+    #[error("sync.query can't be run: fix it, or set sync.url to the database it is meant for")]
     ForeignQuery {
-        /// Why.
+        /// The cause.
         #[source]
         source: sqlx::Error,
     },
@@ -193,20 +204,22 @@ pub enum StoreError {
     Query {
         /// What was being done.
         what: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: sqlx::Error,
     },
 }
 
 impl StoreError {
-    /// Whether repeating the same call may succeed: the connection broke, or two transactions got into each other's way.
+    /// Whether repeating the same call may succeed: the connection broke, or two transactions got into each other's
+    /// way.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         let Self::Query { source, .. } = self else { return false };
         match source {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-            // PostgreSQL: serialization failure, deadlock, a lock that was not to be had, the server's shutdown. SQLite: busy, locked.
+            // PostgreSQL: serialization failure, deadlock, a lock that was not available, the server's shutdown.
+            // SQLite: busy, locked.
             sqlx::Error::Database(error) => error.code().is_some_and(|code| {
                 matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "5" | "6" | "517")
             }),

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
+use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, DatabaseKind};
-use crate::database::error::During as _;
-use crate::{Store, StoreError};
+use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
 const MIGRATIONS: [(i64, &str, &str, &str); 9] = [
@@ -67,8 +67,8 @@ const MIGRATIONS: [(i64, &str, &str, &str); 9] = [
     ),
 ];
 
-/// Makes the schema in which Backline's own business stands, and moves the list of migrations there where an older version put it elsewhere.
-/// Hosts that do so at once wait for each other.
+/// Makes the schema of Backline's own tables, and moves the list of migrations there where an older
+/// version put it elsewhere. Hosts that do so at once wait for each other.
 const SCHEMA: &str = "DO $$
 BEGIN
     PERFORM pg_advisory_xact_lock(7135240011896);
@@ -96,10 +96,10 @@ pub struct MigrationReport {
 }
 
 impl Store {
-    /// Brings the schema up to date. Harmless when it is already, and when several hosts do it at once.
+    /// Brings the schema up to date. Calling it again, or on several hosts at once, is harmless.
     ///
     /// # Errors
-    /// When the schema is newer than this binary (nothing is changed), or a migration fails (it is undone).
+    /// When the schema is newer than this binary (nothing is changed), or a migration fails (it is rolled back).
     pub async fn migrate(&self) -> Result<MigrationReport, StoreError> {
         let found = self.schema_version().await?;
         if found > VERSION {
@@ -107,7 +107,7 @@ impl Store {
         }
         let _writer = self.writer().await;
         if self.kind() == DatabaseKind::Postgres {
-            self.query(SCHEMA).execute(&self.pool).await.during("make Backline's schema")?;
+            self.query(SCHEMA).into_query().execute(&self.pool).await.during("make Backline's schema")?;
         }
         migrator(self.kind()).run(&self.pool).await.map_err(|source| StoreError::Migration { source })?;
         if self.kind() == DatabaseKind::Postgres {
@@ -143,10 +143,11 @@ impl Store {
             // The platform's own code may keep such a list in `public` too.
             DatabaseKind::Postgres => {
                 "SELECT COUNT(COALESCE(to_regclass('backline._sqlx_migrations'),
-                     CASE WHEN to_regclass('public.batch_accounts') IS NOT NULL THEN to_regclass('public._sqlx_migrations') END)) AS n"
+                     CASE WHEN to_regclass('public.batch_accounts') IS NOT NULL
+                         THEN to_regclass('public._sqlx_migrations') END)) AS n"
             }
         };
-        let found = self.row("look for the schema", self.query(exists)).await?;
+        let found = self.row("find the schema", self.query(exists)).await?;
         if found.map(|row| row.int("n")).transpose()?.unwrap_or(0) == 0 {
             return Ok(0);
         }

@@ -1,7 +1,12 @@
-//! Connections, statements and migrations: what the other folders stand on.
+//! Connections, statements and migrations: what the other folders use.
 
+pub(crate) mod connection;
 pub(crate) mod dialect;
 pub(crate) mod error;
 pub(crate) mod migrate;
 pub(crate) mod months;
 pub(crate) mod notifications;
+pub(crate) mod place;
+pub(crate) mod rows;
+pub(crate) mod statement;
+pub(crate) mod topic;

@@ -1,26 +1,28 @@
-//! PostgreSQL's large tables are cut into months, so that old ones can be dropped; each month's part is made before anything is written to it.
+//! PostgreSQL's large tables are cut into months, so that old ones can be dropped; each month's part is made before
+//! anything is written to it.
 
 use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
 
-use crate::database::dialect::json;
-use crate::{DatabaseKind, Store, StoreError};
+use crate::database::connection::Store;
+use crate::database::dialect::{DatabaseKind, json};
+use crate::database::error::StoreError;
 
 impl Store {
-    /// Makes sure that rows of these days have a place: on PostgreSQL a part of each table that is cut into months, made in a transaction of
-    /// its own. Must be called outside of the transaction that writes.
+    /// Makes sure that rows of these days have a place: on PostgreSQL a part of each table that is cut into months,
+    /// made in a transaction of its own. Must be called outside of the transaction that writes.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn ensure_months(&self, days: impl Iterator<Item = NaiveDate>) -> Result<(), StoreError> {
+    pub async fn months_ensure(&self, days: impl Iterator<Item = NaiveDate>) -> Result<(), StoreError> {
         if self.kind() == DatabaseKind::Sqlite {
             return Ok(());
         }
         let days: BTreeSet<NaiveDate> = days.collect();
         let statement = self
             .query("SELECT 1 AS one FROM backline.ensure_months(ARRAY(SELECT (r.value #>> '{}')::date FROM {rows}))");
-        self.row("make room for a month", statement.bind(json("days", &days)?)).await?;
+        self.row("make a month's partition", statement.bind(json("days", &days)?)).await?;
         Ok(())
     }
 }

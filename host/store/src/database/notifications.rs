@@ -1,10 +1,11 @@
-//! Wake-ups: how a host hears of work at once instead of at its next look.
+//! Wake-ups: how a host learns of work at once instead of at its next poll.
 //!
-//! On PostgreSQL they come from the server alone, by `LISTEN` on a connection of their own: what this process writes comes back that way
-//! too, and so does what the artist platform's own code writes. On SQLite there is one host, and its writes ring in the process. Either
-//! way a bell is rung when the transaction is committed, and not at all when it is undone.
+//! On PostgreSQL they come from the server alone, by `LISTEN` on a connection of their own: what this process writes
+//! comes back that way too, and so does what the artist platform's own code writes. On SQLite there is one host, and
+//! its writes notify within the process. Either way the notification is sent when the transaction commits, never when
+//! it is undone.
 //!
-//! A wake-up is a hint: whoever hears it looks into the tables, and whoever misses it looks there a little later.
+//! A wake-up is a hint: its receiver reads the tables, and a host that misses it reads them a little later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,57 +13,24 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::broadcast;
 
-use crate::database::error::During as _;
-use crate::{CONNECT_TIMEOUT, DatabaseKind, Store, StoreError, Work};
+use crate::database::connection::{CONNECT_TIMEOUT, Store, Work};
+use crate::database::dialect::DatabaseKind;
+use crate::database::error::{During as _, StoreError};
+use crate::database::topic::Topic;
 
 /// The channel of all topics; the triggers of the migrations name it too.
 const CHANNEL: &str = "backline";
 
-/// How long silence is believed. A connection whose other end has gone without a word looks just like one on which nothing happens.
+/// Idle time before the connection is probed: a connection whose server is gone looks like an idle one.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// How long the server may take to say that it is still there.
+/// Timeout of the probe.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// What there may be to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Topic {
-    /// Batches to lease.
-    Work,
-    /// Artists to be collected for the first time.
-    Activations,
-    /// A release that is about to be activated, or was, or may do less than before.
-    Releases,
-    /// Events to deliver.
-    Events,
-}
-
-impl Topic {
-    /// Every topic.
-    pub const ALL: [Self; 4] = [Self::Work, Self::Activations, Self::Releases, Self::Events];
-
-    /// The name by which it is notified.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Work => "work",
-            Self::Activations => "activations",
-            Self::Releases => "releases",
-            Self::Events => "events",
-        }
-    }
-
-    /// Reads the name by which it is notified.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|topic| topic.as_str() == text)
-    }
-}
-
-/// Hears of what is written to the database.
+/// Receives notifications of what is written to the database.
 pub struct Listener {
     source: Source,
-    /// What may have been missed, and is told before anything new.
+    /// What may have been missed, and is returned before anything new.
     missed: Vec<Topic>,
 }
 
@@ -72,7 +40,7 @@ enum Source {
 }
 
 impl Store {
-    /// Begins to listen: what is committed from now on is heard.
+    /// Starts to listen: everything committed from now on is received.
     ///
     /// # Errors
     /// When the database fails.
@@ -84,9 +52,9 @@ impl Store {
         Ok(Listener { source, missed: Vec::new() })
     }
 
-    /// Rings in this process; for what has been written by a single statement.
+    /// Notifies this process: for what a single statement wrote.
     pub(crate) fn ring(&self, topic: Topic) {
-        // Nobody may be listening.
+        // There may be no listener.
         let _ = self.wakes.send(topic);
     }
 }
@@ -100,17 +68,17 @@ async fn listen(server: &Arc<PgConnectOptions>) -> Result<PgListener, sqlx::Erro
         .connect_with(PgConnectOptions::clone(server))
         .await?;
     let mut listener = PgListener::connect_with(&pool).await?;
-    // A connection that broke is told of, since what was notified meanwhile was not heard.
+    // A broken connection is reported: notifications sent in the meantime were lost.
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     Ok(listener)
 }
 
 impl Listener {
-    /// The next thing heard.
+    /// The next topic.
     ///
     /// # Errors
-    /// When the connection broke; then what was written meanwhile was not heard, and a new listener is needed.
+    /// When the connection broke. Notifications sent since then are lost: make a new listener.
     pub async fn next(&mut self) -> Result<Topic, StoreError> {
         if let Some(topic) = self.missed.pop() {
             return Ok(topic);
@@ -134,7 +102,7 @@ async fn hear(server: &mut PgListener) -> Result<Topic, sqlx::Error> {
     loop {
         match tokio::time::timeout(SILENCE_MAX, server.try_recv()).await {
             Ok(Ok(Some(notification))) => {
-                // A newer host on the same database may speak of what this one does not know.
+                // A newer host on the same database may notify of topics that this one does not know.
                 if let Some(topic) = Topic::parse(notification.payload()) {
                     return Ok(topic);
                 }
@@ -149,18 +117,18 @@ async fn hear(server: &mut PgListener) -> Result<Topic, sqlx::Error> {
     }
 }
 
-/// Rings for a topic when the transaction is committed.
+/// Notifies of a topic when the transaction commits.
 pub(crate) async fn notify(work: &mut Work, topic: Topic) -> Result<(), StoreError> {
     if work.kind == DatabaseKind::Postgres {
         let statement = work.query("SELECT 1 AS one FROM pg_notify($1, $2)");
-        work.row("ring for what was written", statement.bind(CHANNEL).bind(topic.as_str())).await?;
+        work.row("notify of what was written", statement.bind(CHANNEL).bind(topic.as_str())).await?;
     }
     work.ring(topic);
     Ok(())
 }
 
 impl Work {
-    /// Rings in this process when the transaction is committed: for what triggers notify of on PostgreSQL.
+    /// Notifies this process when the transaction commits: for what triggers notify of on PostgreSQL.
     pub(crate) fn ring(&mut self, topic: Topic) {
         if !self.pending_notifications.contains(&topic) {
             self.pending_notifications.push(topic);
@@ -181,10 +149,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn on_sqlite_a_commit_rings_and_what_is_undone_does_not() {
+    async fn on_sqlite_a_commit_notifies_and_a_rollback_does_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("test.db");
-        let store = Store::open(path.to_str().expect("text"), crate::StoreOptions::default()).await;
+        let store =
+            Store::open(path.to_str().expect("text"), crate::database::connection::StoreOptions::default()).await;
         let store = store.expect("the database opens");
         let mut listener = store.listener().await.expect("a listener");
 
@@ -201,13 +170,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_missed_something_hears_every_topic() {
+    async fn a_listener_that_missed_something_hears_every_topic() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("test.db");
-        let store = Store::open(path.to_str().expect("text"), crate::StoreOptions::default()).await;
+        let store =
+            Store::open(path.to_str().expect("text"), crate::database::connection::StoreOptions::default()).await;
         let store = store.expect("the database opens");
         let mut listener = store.listener().await.expect("a listener");
-        for _ in 0..=crate::WAKES_WAITING {
+        for _ in 0..=crate::database::connection::WAKES_WAITING {
             store.ring(Topic::Work);
         }
         let mut heard = Vec::new();

@@ -1,7 +1,8 @@
-//! Deliveries: which event goes to which webhook, whose turn it is, and how it went.
+//! Deliveries: which event goes to which webhook, when, and how it ended.
 //!
-//! Of each line (an artist's events, above all) only the head can be leased, so that a line is delivered in the order of its events,
-//! whichever hosts send. What is written under a lease checks it: whoever sends too long writes nothing.
+//! Of each line (an artist's events, above all) only the head can be leased, so that a line is delivered in the order
+//! of its events, whichever hosts send. What is written under a lease checks it: a host that sends for too long writes
+//! nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,48 +11,52 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::error::StoreError;
 use crate::database::notifications::notify;
+use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::database::topic::Topic;
 use crate::events::outbox::{EventCursor, event_of, event_sql};
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Topic};
+use crate::scope::Scope;
 use backline_model::{ArtistId, Delivery, DeliveryState, Event, Webhook, WebhookId, WebhookKind};
 
-/// What decides who is told of an event.
+/// What decides which webhooks get an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventHead {
     /// Its place among all events.
     pub cursor: EventCursor,
     /// Its type.
     pub kind: String,
-    /// Whom it is about.
+    /// The artist it is about.
     pub artist_id: Option<ArtistId>,
-    /// Which platform it names.
+    /// The platform it names.
     pub platform: Option<String>,
-    /// Whose customer's artist it is about, as far as that is still known.
+    /// Tenant of the artist, as far as that is still known.
     pub tenant: Option<String>,
 }
 
 /// An event that is to go to a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDelivery {
-    /// Which event.
+    /// The event's place in the outbox.
     pub event: EventCursor,
-    /// Behind which others it stands.
+    /// Its line: deliveries of the same line are sent in order.
     pub line: String,
 }
 
-/// A delivery in somebody's hands.
+/// A delivery that a host has leased.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliveryLease {
-    /// To whom.
+    /// The webhook it is sent to.
     pub webhook: WebhookId,
-    /// What.
+    /// The event to send.
     pub event: Event,
-    /// Which attempt this is, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
     /// When it was first tried.
     pub first_tried_at: DateTime<Utc>,
-    /// Until when it is this host's.
+    /// End of the lease.
     pub until: DateTime<Utc>,
     cursor: EventCursor,
     owner: String,
@@ -61,7 +66,7 @@ pub struct DeliveryLease {
 /// How a delivery ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finish {
-    /// Where it stands now; anything but waiting.
+    /// Its state; anything but waiting.
     pub state: DeliveryState,
     /// The receiver's status.
     pub status: Option<u16>,
@@ -69,7 +74,7 @@ pub struct Finish {
     pub problem: Option<String>,
 }
 
-/// Which deliveries to list. Everything that is none does not restrict.
+/// Which deliveries to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
     /// Only to this webhook.
@@ -80,31 +85,37 @@ pub struct DeliveryFilter {
     pub artist: Option<ArtistId>,
     /// Only of this event.
     pub event: Option<Uuid>,
-    /// At most so many; 0 means 100.
+    /// Most rows to return; 0 means 100.
     pub limit: u32,
 }
 
 /// What waits for all webhooks of a kind that are on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
-    /// Which kind.
+    /// Kind of the webhooks.
     pub kind: WebhookKind,
-    /// How many deliveries.
+    /// Number of deliveries.
     pub waiting: u64,
     /// When the oldest of their events occurred.
     pub oldest: DateTime<Utc>,
 }
 
 impl Store {
-    /// What decides who is told of the events after a cursor, in the order in which they were committed.
+    /// What decides which webhooks get the events after a cursor, in the order in which they were committed.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn event_heads_after(&self, after: EventCursor, limit: u32) -> Result<Vec<EventHead>, StoreError> {
-        let statement = self.query(
+    pub async fn event_heads_list(
+        &self,
+        scope: &Scope,
+        after: EventCursor,
+        limit: u32,
+    ) -> Result<Vec<EventHead>, StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT e.seq, e.type, e.artist_id::text AS artist_id, e.data->>'platform' AS platform,
                  COALESCE((SELECT a.tenant FROM artists a WHERE a.id = e.artist_id), e.data->>'tenant') AS tenant
-             FROM events e WHERE e.seq > $1 ORDER BY e.seq LIMIT $2",
+             FROM events e WHERE e.seq > $1 {and_event: e} ORDER BY e.seq LIMIT $2",
         );
         let rows = self.in_commit_order(statement.bind(after.number()).bind(i64::from(limit))).await?;
         rows.iter()
@@ -120,13 +131,14 @@ impl Store {
             .collect()
     }
 
-    /// Notes for a webhook what it is to be told of the events after `seen` and up to `until`. Nothing is done, and none answered, where
+    /// Adds a webhook's deliveries of the events after `seen` and up to `until`. Returns how many it added; none where
     /// another host has done so already, or the webhook is off or gone.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn fan_out(
+    pub async fn deliveries_fan_out(
         &self,
+        scope: &Scope,
         webhook: WebhookId,
         seen: EventCursor,
         until: EventCursor,
@@ -134,52 +146,59 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Option<u64>, StoreError> {
         let mut work = self.begin().await?;
-        let statement = work.query("UPDATE webhooks SET seen = $3 WHERE id = $1::uuid AND seen = $2 AND enabled");
+        let statement = work.scoped(
+            scope,
+            "UPDATE webhooks SET seen = $3 WHERE id = $1::uuid AND seen = $2 AND enabled {and_tenant: webhooks.tenant}",
+        );
         let statement = statement.bind(webhook.to_string()).bind(seen.number()).bind(until.number());
-        if work.execute("look at events for a webhook", statement).await? == 0 {
+        if work.execute("move a webhook past events", statement).await? == 0 {
             return Ok(None);
         }
         let mut written = 0;
         for chunk in deliveries.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<_> = chunk.iter().map(|new| json!({ "seq": new.event.number(), "line": new.line })).collect();
             // Events that are gone since they were read are left out.
-            let statement = work.query(
+            let statement = work.scoped(
+                scope,
                 "INSERT INTO deliveries (webhook_id, event_seq, event_id, artist_id, line, state, attempts, next_at)
                  SELECT $2::uuid, e.seq, e.id, e.artist_id, r.value->>'line', 'waiting', 0,
                      COALESCE((SELECT MAX(d.next_at) FROM deliveries d
-                         WHERE d.webhook_id = $2::uuid AND d.line = r.value->>'line' AND d.state = 'waiting'), $3::timestamptz)
-                 FROM {rows} JOIN events e ON e.seq = (r.value->>'seq')::bigint WHERE TRUE
+                         WHERE d.webhook_id = $2::uuid AND d.line = r.value->>'line'
+                             AND d.state = 'waiting'), $3::timestamptz)
+                 FROM {rows} JOIN events e ON e.seq = (r.value->>'seq')::bigint WHERE TRUE {and_event: e}
                  ON CONFLICT (webhook_id, event_seq) DO NOTHING",
             );
             let statement = statement.bind(json("deliveries", &rows)?).bind(webhook.to_string()).bind(time_text(now));
-            written += work.execute("note deliveries", statement).await?;
+            written += work.execute("add deliveries", statement).await?;
         }
         work.commit().await?;
         Ok(Some(written))
     }
 
-    /// Takes up to `limit` deliveries to a webhook whose turn it is, each the head of its line, in the order in which they are due. Each counts
-    /// as an attempt.
+    /// Leases up to `limit` deliveries to a webhook, each the head of its line, in the order in which
+    /// they are due. Each counts as an attempt.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn lease_deliveries(
+    pub async fn deliveries_lease(
         &self,
+        scope: &Scope,
         webhook: WebhookId,
         owner: &str,
         now: DateTime<Utc>,
         ttl: Duration,
         limit: u32,
     ) -> Result<Vec<DeliveryLease>, StoreError> {
-        self.lease_due_deliveries(webhook, owner, now, now + ttl, limit).await
+        self.deliveries_lease_until(scope, webhook, owner, now, now + ttl, limit).await
     }
 
     /// The same with the end of the leases given, for what is due at an earlier time.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn lease_due_deliveries(
+    pub async fn deliveries_lease_until(
         &self,
+        scope: &Scope,
         webhook: WebhookId,
         owner: &str,
         due_at: DateTime<Utc>,
@@ -187,14 +206,16 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<DeliveryLease>, StoreError> {
         let mut work = self.begin().await?;
-        let statement = work.query(
+        let statement = work.scoped(
+            scope,
             "WITH due AS MATERIALIZED (
                  SELECT d.event_seq FROM deliveries d
                  WHERE d.webhook_id = $1::uuid AND d.state = 'waiting' AND d.next_at <= $3::timestamptz
                      AND (d.lease_until IS NULL OR d.lease_until <= $3::timestamptz)
-                     AND EXISTS (SELECT 1 FROM webhooks w WHERE w.id = $1::uuid AND w.enabled)
+                     AND EXISTS (SELECT 1 FROM webhooks w WHERE w.id = $1::uuid AND w.enabled {and_tenant: w.tenant})
                      AND NOT EXISTS (SELECT 1 FROM deliveries e
-                         WHERE e.webhook_id = $1::uuid AND e.line = d.line AND e.state = 'waiting' AND e.event_seq < d.event_seq)
+                         WHERE e.webhook_id = $1::uuid AND e.line = d.line AND e.state = 'waiting'
+                             AND e.event_seq < d.event_seq)
                  ORDER BY d.next_at, d.event_seq LIMIT $5 FOR UPDATE SKIP LOCKED)
              UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = attempts + 1,
                  first_tried_at = COALESCE(first_tried_at, $3::timestamptz)
@@ -220,7 +241,7 @@ impl Store {
         let mut leases = Vec::with_capacity(leased.len());
         for row in &leased {
             let cursor = EventCursor::from(row.int("event_seq")?);
-            // One that was erased meanwhile has taken its delivery along.
+            // An event that was erased in the meantime has taken its delivery along.
             let Some(event) = events.remove(&cursor) else { continue };
             leases.push(DeliveryLease {
                 webhook,
@@ -237,20 +258,22 @@ impl Store {
         Ok(leases)
     }
 
-    /// Writes down how a delivery ended; the next one of its line can be sent. False where the lease is lost.
+    /// Records how a delivery ended; the next one of its line can be sent. False where the lease is lost.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn finish_delivery(
+    pub async fn delivery_finish(
         &self,
         lease: &DeliveryLease,
         finish: &Finish,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let statement = self.query(
-            "UPDATE deliveries SET state = $5, status = $6, problem = $7, finished_at = $8::timestamptz, lease_owner = NULL,
+            "UPDATE deliveries SET state = $5, status = $6, problem = $7, finished_at = $8::timestamptz,
+                 lease_owner = NULL,
                  lease_until = NULL
-             WHERE webhook_id = $1::uuid AND event_seq = $2 AND lease_owner = $3 AND lease_until = $4::timestamptz AND state = 'waiting'",
+             WHERE webhook_id = $1::uuid AND event_seq = $2 AND lease_owner = $3 AND lease_until = $4::timestamptz
+                 AND state = 'waiting'",
         );
         let statement = of_lease(statement, lease)
             .bind(finish.state.as_str())
@@ -260,11 +283,11 @@ impl Store {
         Ok(self.write("finish a delivery", statement).await? > 0)
     }
 
-    /// Lets a delivery be tried again at a time; its line waits behind it. False where the lease is lost.
+    /// Retries a delivery at a time; its line waits behind it. False where the lease is lost.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn retry_delivery(
+    pub async fn delivery_retry(
         &self,
         lease: &DeliveryLease,
         at: DateTime<Utc>,
@@ -273,14 +296,16 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query(
-            "UPDATE deliveries SET next_at = $5::timestamptz, status = $6, problem = $7, lease_owner = NULL, lease_until = NULL
-             WHERE webhook_id = $1::uuid AND event_seq = $2 AND lease_owner = $3 AND lease_until = $4::timestamptz AND state = 'waiting'",
+            "UPDATE deliveries SET next_at = $5::timestamptz, status = $6, problem = $7, lease_owner = NULL,
+                 lease_until = NULL
+             WHERE webhook_id = $1::uuid AND event_seq = $2 AND lease_owner = $3 AND lease_until = $4::timestamptz
+                 AND state = 'waiting'",
         );
         let statement = of_lease(statement, lease).bind(time_text(at)).bind(status.map(i64::from)).bind(clean(problem));
-        if work.execute("put a delivery off", statement).await? == 0 {
+        if work.execute("postpone a delivery", statement).await? == 0 {
             return Ok(false);
         }
-        // Those behind it need not be looked at before.
+        // Those behind it need not be checked before.
         let statement = work.query(
             "UPDATE deliveries SET next_at = $4::timestamptz
              WHERE webhook_id = $1::uuid AND line = $2 AND state = 'waiting' AND event_seq > $3",
@@ -290,7 +315,7 @@ impl Store {
             .bind(lease.line.clone())
             .bind(lease.cursor.number())
             .bind(time_text(at));
-        work.execute("put a line off", statement).await?;
+        work.execute("postpone a line", statement).await?;
         work.commit().await?;
         Ok(true)
     }
@@ -299,14 +324,19 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn next_delivery_after(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let statement = self.query(
+    pub async fn next_delivery_get(
+        &self,
+        scope: &Scope,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT MIN(next_at)::text AS next_at FROM (
                  SELECT (SELECT MIN(d.next_at) FROM deliveries d
                      WHERE d.webhook_id = w.id AND d.state = 'waiting' AND d.next_at > $1::timestamptz) AS next_at
-                 FROM webhooks w WHERE w.enabled) AS s",
+                 FROM webhooks w WHERE w.enabled {and_tenant: w.tenant}) AS s",
         );
-        let row = self.row("look when the next delivery is due", statement.bind(time_text(now))).await?;
+        let row = self.row("find when the next delivery is due", statement.bind(time_text(now))).await?;
         row.map_or(Ok(None), |row| row.time_or_null("next_at"))
     }
 
@@ -314,14 +344,18 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
-        let statement = self.query(
-            "SELECT w.name, e.id::text AS event_id, e.type, d.artist_id::text AS artist_id, d.state, d.attempts, d.status, d.problem,
-                 d.first_tried_at::text AS first_tried_at, d.next_at::text AS next_at, d.finished_at::text AS finished_at,
+    pub async fn deliveries_list(&self, scope: &Scope, filter: &DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT w.name, e.id::text AS event_id, e.type, d.artist_id::text AS artist_id, d.state, d.attempts,
+                 d.status, d.problem,
+                 d.first_tried_at::text AS first_tried_at, d.next_at::text AS next_at,
+                 d.finished_at::text AS finished_at,
                  e.occurred_at::text AS occurred_at
              FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id JOIN events e ON e.seq = d.event_seq
              WHERE ($1::uuid IS NULL OR d.webhook_id = $1::uuid) AND ($2::text IS NULL OR d.state = $2::text)
-                 AND ($3::uuid IS NULL OR d.artist_id = $3::uuid) AND ($4::uuid IS NULL OR e.id = $4::uuid)
+                 AND ($3::uuid IS NULL OR d.artist_id = $3::uuid) AND ($4::uuid IS NULL
+                 OR e.id = $4::uuid) {and_tenant: w.tenant}
              ORDER BY d.event_seq DESC, w.name LIMIT $5",
         );
         let statement = statement
@@ -353,21 +387,24 @@ impl Store {
             .collect()
     }
 
-    /// Lets deliveries begin anew: those that are parked, or, given a time, all whose events occurred since then and that are not waiting.
-    /// Answers how many.
+    /// Restarts deliveries: those that are parked, or, given a time, all whose events occurred since then and
+    /// that are not waiting. Returns how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn resend_deliveries(
+    pub async fn deliveries_resend(
         &self,
+        scope: &Scope,
         webhook: &Webhook,
         since: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         let mut work = self.begin().await?;
-        let statement = work.query(
-            "UPDATE deliveries SET state = 'waiting', attempts = 0, first_tried_at = NULL, finished_at = NULL, next_at = $3::timestamptz
-             WHERE webhook_id = $1::uuid AND state <> 'waiting'
+        let statement = work.scoped(
+            scope,
+            "UPDATE deliveries SET state = 'waiting', attempts = 0, first_tried_at = NULL, finished_at = NULL,
+                 next_at = $3::timestamptz
+             WHERE webhook_id = $1::uuid AND state <> 'waiting' {and_webhook: deliveries.webhook_id}
                  AND CASE WHEN $2::timestamptz IS NULL THEN state = 'parked'
                      ELSE event_seq IN (SELECT e.seq FROM events e WHERE e.occurred_at >= $2::timestamptz) END",
         );
@@ -378,20 +415,23 @@ impl Store {
         Ok(resent)
     }
 
-    /// Lets one delivery begin anew, or makes one of an event that the webhook was never told of.
+    /// Restarts one delivery, or makes one of an event that the webhook never got.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn resend_event(
+    pub async fn delivery_resend(
         &self,
+        scope: &Scope,
         webhook: &Webhook,
         delivery: &NewDelivery,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        let statement = work.query(
+        let statement = work.scoped(
+            scope,
             "INSERT INTO deliveries (webhook_id, event_seq, event_id, artist_id, line, state, attempts, next_at)
-             SELECT $1::uuid, e.seq, e.id, e.artist_id, $3, 'waiting', 0, $4::timestamptz FROM events e WHERE e.seq = $2
+             SELECT $1::uuid, e.seq, e.id, e.artist_id, $3, 'waiting', 0, $4::timestamptz FROM events e
+             WHERE e.seq = $2 {and_webhook: $1::uuid} {and_event: e}
              ON CONFLICT (webhook_id, event_seq) DO UPDATE SET state = 'waiting', attempts = 0, first_tried_at = NULL,
                  finished_at = NULL, next_at = excluded.next_at, lease_owner = NULL, lease_until = NULL",
         );
@@ -409,11 +449,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn delivery_backlog(&self) -> Result<Vec<Backlog>, StoreError> {
-        let statement = self.query(
+    pub async fn delivery_backlog_list(&self, scope: &Scope) -> Result<Vec<Backlog>, StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT s.kind, s.n, e.occurred_at::text AS oldest FROM (
-                 SELECT w.kind, COUNT(*) AS n, MIN(d.event_seq) AS first FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
-                 WHERE d.state = 'waiting' AND w.enabled GROUP BY w.kind) AS s
+                 SELECT w.kind, COUNT(*) AS n, MIN(d.event_seq) AS first FROM deliveries d JOIN webhooks w
+                     ON w.id = d.webhook_id
+                 WHERE d.state = 'waiting' AND w.enabled {and_tenant: w.tenant}
+                 GROUP BY w.kind) AS s
              JOIN events e ON e.seq = s.first ORDER BY s.kind",
         );
         let rows = self.rows("count deliveries that wait", statement).await?;
@@ -427,7 +470,10 @@ impl Store {
 }
 
 /// The parameters by which a lease is found.
-fn of_lease(statement: crate::Statement, lease: &DeliveryLease) -> crate::Statement {
+fn of_lease(
+    statement: crate::database::statement::Statement,
+    lease: &DeliveryLease,
+) -> crate::database::statement::Statement {
     statement
         .bind(lease.webhook.to_string())
         .bind(lease.cursor.number())

@@ -7,9 +7,13 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
+use crate::database::error::StoreError;
 use crate::database::notifications::notify;
-use crate::{Statement, Store, StoreError, Topic, Work};
+use crate::database::statement::Statement;
+use crate::database::topic::Topic;
+use crate::scope::Scope;
 use backline_model::Event;
 
 /// How far a reader has come. The default is the beginning.
@@ -20,7 +24,8 @@ pub struct EventCursor(i64);
 macro_rules! event_sql {
     ($which:literal) => {
         concat!(
-            "SELECT seq, id::text AS id, type, artist_id::text AS artist_id, occurred_at::text AS occurred_at, dedup_key, ",
+            "SELECT seq, id::text AS id, type, artist_id::text AS artist_id, occurred_at::text AS occurred_at,
+                 dedup_key, ",
             "data::text AS data FROM events ",
             $which
         )
@@ -58,12 +63,18 @@ impl FromStr for EventCursor {
 }
 
 impl Store {
-    /// Events after a cursor, each with its own, in the order in which they were committed: none can appear later before one that was read.
+    /// Events after a cursor, each with its own, in the order in which they were committed: none can appear later
+    /// before one that was read.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn events_after(&self, after: EventCursor, limit: u32) -> Result<Vec<(EventCursor, Event)>, StoreError> {
-        let statement = self.query(event_sql!("WHERE seq > $1 ORDER BY seq LIMIT $2"));
+    pub async fn events_list(
+        &self,
+        scope: &Scope,
+        after: EventCursor,
+        limit: u32,
+    ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
+        let statement = self.scoped(scope, event_sql!("WHERE seq > $1 {and_event: events} ORDER BY seq LIMIT $2"));
         let rows = self.in_commit_order(statement.bind(after.0).bind(i64::from(limit))).await?;
         rows.iter().map(event_of).collect()
     }
@@ -74,7 +85,7 @@ impl Store {
             DatabaseKind::Sqlite => self.rows("read events", statement).await,
             DatabaseKind::Postgres => {
                 let mut work = self.begin().await?;
-                lock_events(&mut work).await?;
+                events_lock_in_txn(&mut work).await?;
                 let rows = work.rows("read events", statement).await?;
                 work.commit().await?;
                 Ok(rows)
@@ -86,9 +97,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn event_cursor(&self, back: u32) -> Result<EventCursor, StoreError> {
-        let statement = self.query("SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET $1");
-        let row = self.row("look for the latest events", statement.bind(i64::from(back))).await?;
+    pub async fn event_cursor_get(&self, scope: &Scope, back: u32) -> Result<EventCursor, StoreError> {
+        let statement = self
+            .scoped(scope, "SELECT seq FROM events WHERE TRUE {and_event: events} ORDER BY seq DESC LIMIT 1 OFFSET $1");
+        let row = self.row("find the latest events", statement.bind(i64::from(back))).await?;
         Ok(row.map(|row| row.int("seq")).transpose()?.map(EventCursor).unwrap_or_default())
     }
 
@@ -96,34 +108,39 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is none.
-    pub async fn event(&self, id: Uuid) -> Result<(EventCursor, Event), StoreError> {
-        let row = self.row("read an event", self.query(event_sql!("WHERE id = $1::uuid")).bind(id.to_string())).await?;
+    pub async fn event_get(&self, scope: &Scope, id: Uuid) -> Result<(EventCursor, Event), StoreError> {
+        let row = self
+            .row(
+                "read an event",
+                self.scoped(scope, event_sql!("WHERE id = $1::uuid {and_event: events}")).bind(id.to_string()),
+            )
+            .await?;
         let unknown = || StoreError::NotFound { what: "event", id: id.to_string() };
         row.as_ref().map(event_of).transpose()?.ok_or_else(unknown)
     }
 
-    /// Writes events that belong to no other change. Answers how many were new.
+    /// Writes events that belong to no other change. Returns how many were new.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn write_events(&self, events: &[Event]) -> Result<u64, StoreError> {
+    pub async fn events_write(&self, scope: &Scope, events: &[Event]) -> Result<u64, StoreError> {
         if events.is_empty() {
             return Ok(0);
         }
         let mut work = self.begin().await?;
-        let written = insert_events(&mut work, events).await?;
+        let written = insert(&mut work, scope, events).await?;
         work.commit().await?;
         Ok(written)
     }
 }
 
-/// Waits for events that are being written, and keeps others from being written until the transaction is over. Nothing on SQLite, which has one
-/// writer.
-pub(crate) async fn lock_events(work: &mut Work) -> Result<(), StoreError> {
+/// Waits for events that are being written, and keeps others from being written until the transaction is over. Nothing
+/// on SQLite, which has one writer.
+pub(crate) async fn events_lock_in_txn(work: &mut Work) -> Result<(), StoreError> {
     if work.kind == DatabaseKind::Postgres {
-        // Numbers become visible in another order than they are drawn. Whoever has drawn one and not committed yet holds this lock, shared;
-        // waiting for it takes as long as the end of a batch. Whoever comes after the one that waits waits too: so it gives up soon, and its caller
-        // looks again later.
+        // Numbers become visible in another order than they are drawn. A writer that has drawn one and not committed
+        // yet holds this lock, shared; waiting for it takes as long as the end of a batch. A writer that comes after
+        // the one that waits waits too: so it gives up soon, and its caller reads again later.
         work.rows("bound a wait", work.query("SELECT set_config('lock_timeout', '2s', TRUE) AS bound")).await?;
         let lock = work.query("SELECT 1 AS locked FROM pg_advisory_xact_lock(7135240011894)");
         work.rows("wait for events that are being written", lock).await?;
@@ -143,8 +160,12 @@ pub(crate) fn event_of(row: &AnyRow) -> Result<(EventCursor, Event), StoreError>
     Ok((EventCursor(row.int("seq")?), event))
 }
 
-/// Writes events; one whose dedup key was ever written is left out. Answers how many were new.
-pub(crate) async fn insert_events(work: &mut Work, events: &[Event]) -> Result<u64, StoreError> {
+/// Writes events; one whose dedup key was ever written is left out. Returns how many were new.
+pub(crate) async fn events_write_in_txn(work: &mut Work, events: &[Event]) -> Result<u64, StoreError> {
+    insert(work, &Scope::all_tenants(), events).await
+}
+
+async fn insert(work: &mut Work, scope: &Scope, events: &[Event]) -> Result<u64, StoreError> {
     if events.is_empty() {
         return Ok(0);
     }
@@ -157,11 +178,14 @@ pub(crate) async fn insert_events(work: &mut Work, events: &[Event]) -> Result<u
             })
         })
         .collect();
-    let statement = work.query(
+    let statement = work.scoped(
+        scope,
         "INSERT INTO events (id, type, artist_id, occurred_at, dedup_key, data)
          SELECT (r.value->>'id')::uuid, r.value->>'type', (r.value->>'artist')::uuid, (r.value->>'at')::timestamptz,
              r.value->>'dedup_key', (r.value->>'data')::jsonb
-         FROM {rows} {and_event_lock} WHERE TRUE
+         FROM {rows} {and_event_lock}
+         WHERE TRUE {and_tenant: COALESCE((SELECT a.tenant FROM artists a WHERE a.id = (r.value->>'artist')::uuid),
+             r.value->'data'->>'tenant')}
          ON CONFLICT DO NOTHING",
     );
     let written = work.execute("write events", statement.bind(json("events", &rows)?)).await?;

@@ -1,20 +1,23 @@
-//! Webhooks: who is told of events, with secrets as sealed bytes, and how far each has been looked after.
+//! Webhooks, their secrets as sealed bytes, and the last event that was passed on to each.
 
 use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
+use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text, unreadable};
+use crate::database::error::StoreError;
 use crate::database::notifications::notify;
-use crate::events::outbox::{EventCursor, lock_events};
-use crate::{Store, StoreError, Topic};
+use crate::database::topic::Topic;
+use crate::events::outbox::{EventCursor, events_lock_in_txn};
+use crate::scope::Scope;
 use backline_model::{Webhook, WebhookId, WebhookKind};
 
 /// The sealed secrets of a webhook.
 #[derive(Clone, PartialEq)]
 pub struct SealedWebhookSecrets {
-    /// What signs.
+    /// The secret that signs deliveries, sealed.
     pub secret: Vec<u8>,
-    /// What signs too, and until when.
+    /// The secret before it, sealed, and the time until which it signs too.
     pub previous: Option<(Vec<u8>, DateTime<Utc>)>,
 }
 
@@ -27,34 +30,40 @@ impl std::fmt::Debug for SealedWebhookSecrets {
 macro_rules! webhook_sql {
     ($which:literal) => {
         concat!(
-            "SELECT id::text AS id, name, kind, url, events::text AS events, tenant, enabled::int AS enabled, disabled_reason, ",
-            "previous_until::text AS previous_until, seen, created_at::text AS created_at, updated_at::text AS updated_at FROM webhooks ",
+            "SELECT id::text AS id, name, kind, url, events::text AS events, tenant, enabled::int AS enabled,
+                 disabled_reason, ",
+            "previous_until::text AS previous_until, seen, created_at::text AS created_at,
+                 updated_at::text AS updated_at FROM webhooks ",
             $which
         )
     };
 }
 
 impl Store {
-    /// Adds a webhook that is told of events from now on, or from the first one that is kept.
+    /// Adds a webhook that gets events from now on, or from the first one that is kept.
     ///
     /// # Errors
     /// [`StoreError::WebhookExists`] when the name is taken.
-    pub async fn add_webhook(
+    pub async fn webhook_add(
         &self,
+        scope: &Scope,
         webhook: &Webhook,
         sealed_secret: Vec<u8>,
         from_start: bool,
     ) -> Result<(), StoreError> {
+        scope.require([webhook.tenant.as_ref()], "add another tenant's webhook")?;
         let mut work = self.begin().await?;
         if !from_start {
             // What is being written now is older than the webhook.
-            lock_events(&mut work).await?;
+            events_lock_in_txn(&mut work).await?;
         }
-        let statement = work.query(
+        let statement = work.scoped(
+            scope,
             "INSERT INTO webhooks (id, name, kind, url, events, tenant, secret, enabled, seen, created_at, updated_at)
              SELECT $1::uuid, $2, $3, $4, $5::jsonb, $6, $7, ($8::bigint = 1),
-                 CASE WHEN $9::bigint = 1 THEN 0 ELSE COALESCE((SELECT MAX(seq) FROM events), 0) END, $10::timestamptz, $10::timestamptz
-             WHERE TRUE ON CONFLICT (name) DO NOTHING",
+                 CASE WHEN $9::bigint = 1 THEN 0 ELSE COALESCE((SELECT MAX(seq)
+                 FROM events), 0) END, $10::timestamptz, $10::timestamptz
+             WHERE TRUE {and_tenant: $6} ON CONFLICT (name) DO NOTHING",
         );
         let statement = statement
             .bind(webhook.id.to_string())
@@ -74,12 +83,14 @@ impl Store {
         work.commit().await
     }
 
-    /// Every webhook by name, each with the last event that was looked at for it.
+    /// Every webhook by name, each with the last event that was checked for it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_webhooks(&self) -> Result<Vec<(Webhook, EventCursor)>, StoreError> {
-        let rows = self.rows("list webhooks", self.query(webhook_sql!("ORDER BY name"))).await?;
+    pub async fn webhooks_list(&self, scope: &Scope) -> Result<Vec<(Webhook, EventCursor)>, StoreError> {
+        let rows = self
+            .rows("list webhooks", self.scoped(scope, webhook_sql!("WHERE TRUE {and_tenant: tenant} ORDER BY name")))
+            .await?;
         rows.iter().map(webhook_of).collect()
     }
 
@@ -87,8 +98,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is none.
-    pub async fn webhook_named(&self, name: &str) -> Result<Webhook, StoreError> {
-        let row = self.row("read a webhook", self.query(webhook_sql!("WHERE name = $1")).bind(name.to_owned())).await?;
+    pub async fn webhook_get(&self, scope: &Scope, name: &str) -> Result<Webhook, StoreError> {
+        let row = self
+            .row(
+                "read a webhook",
+                self.scoped(scope, webhook_sql!("WHERE name = $1 {and_tenant: tenant}")).bind(name.to_owned()),
+            )
+            .await?;
         let found = row.as_ref().map(webhook_of).transpose()?;
         found.map(|(webhook, _)| webhook).ok_or_else(|| not_found(name))
     }
@@ -97,9 +113,15 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn webhook_secrets(&self, id: WebhookId) -> Result<Option<SealedWebhookSecrets>, StoreError> {
-        let statement = self.query(
-            "SELECT secret, previous_secret, previous_until::text AS previous_until FROM webhooks WHERE id = $1::uuid",
+    pub async fn webhook_secrets_get(
+        &self,
+        scope: &Scope,
+        id: WebhookId,
+    ) -> Result<Option<SealedWebhookSecrets>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT secret, previous_secret, previous_until::text AS previous_until FROM webhooks
+             WHERE id = $1::uuid {and_tenant: tenant}",
         );
         let row = self.row("read a webhook's secrets", statement.bind(id.to_string())).await?;
         row.map(|row| {
@@ -113,17 +135,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when it is gone.
-    pub async fn replace_webhook_secret(
+    pub async fn webhook_replace_secret(
         &self,
+        scope: &Scope,
         webhook: &Webhook,
         sealed_secret: Vec<u8>,
         keep_old_until: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let statement = self.query(
+        let statement = self.scoped(
+            scope,
             "UPDATE webhooks SET previous_secret = CASE WHEN $3::timestamptz IS NOT NULL THEN secret END,
                  previous_until = $3::timestamptz, secret = $2, updated_at = $4::timestamptz
-             WHERE id = $1::uuid",
+             WHERE id = $1::uuid {and_tenant: tenant}",
         );
         let statement = statement
             .bind(webhook.id.to_string())
@@ -140,16 +164,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when it is gone.
-    pub async fn set_webhook_enabled(
+    pub async fn webhook_set_enabled(
         &self,
+        scope: &Scope,
         webhook: &Webhook,
         enabled: bool,
         reason: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        let statement = work.query(
-            "UPDATE webhooks SET enabled = ($2::bigint = 1), disabled_reason = $3, updated_at = $4::timestamptz WHERE id = $1::uuid",
+        let statement = work.scoped(
+            scope,
+            "UPDATE webhooks SET enabled = ($2::bigint = 1), disabled_reason = $3, updated_at = $4::timestamptz
+             WHERE id = $1::uuid {and_tenant: tenant}",
         );
         let statement = statement
             .bind(webhook.id.to_string())
@@ -160,24 +187,25 @@ impl Store {
             return Err(not_found(&webhook.name));
         }
         if enabled {
-            // The time for which a delivery is tried begins anew: it could not be made meanwhile.
+            // The time for which a delivery is tried starts again: it could not be made while the webhook was off.
             let statement = work.query(
                 "UPDATE deliveries SET attempts = 0, first_tried_at = NULL, next_at = $2::timestamptz
                  WHERE webhook_id = $1::uuid AND state = 'waiting' AND lease_owner IS NULL",
             );
             let statement = statement.bind(webhook.id.to_string()).bind(time_text(now));
-            work.execute("let waiting deliveries begin anew", statement).await?;
+            work.execute("restart waiting deliveries", statement).await?;
         }
         notify(&mut work, Topic::Events).await?;
         work.commit().await
     }
 
-    /// Removes a webhook with everything it was to be told.
+    /// Removes a webhook with all its deliveries.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is none of the name.
-    pub async fn remove_webhook(&self, name: &str) -> Result<(), StoreError> {
-        let statement = self.query("DELETE FROM webhooks WHERE name = $1").bind(name.to_owned());
+    pub async fn webhook_remove(&self, scope: &Scope, name: &str) -> Result<(), StoreError> {
+        let statement =
+            self.scoped(scope, "DELETE FROM webhooks WHERE name = $1 {and_tenant: tenant}").bind(name.to_owned());
         match self.write("remove a webhook", statement).await? {
             0 => Err(not_found(name)),
             _ => Ok(()),

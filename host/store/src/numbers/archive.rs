@@ -1,15 +1,17 @@
-//! Putting away what is past its time, a bounded transaction at a time.
+//! Archiving and deleting what is past its time, a bounded transaction at a time.
 //!
-//! Rows are taken in the order of their keys, each transaction going on where the last one ended. One that somebody else holds is left for the next
-//! time. Whatever is committed is done; whoever begins again finds the rest. On PostgreSQL, months that are past their time as a whole are
-//! moved or dropped as a whole.
+//! Rows are taken in the order of their keys, each transaction going on where the last one ended. A row that is
+//! locked is left for the next time. What is committed stays done; the next start finds the rest. On
+//! PostgreSQL, months that are past their time as a whole are moved or dropped whole.
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde_json::json;
 
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
+use crate::database::error::StoreError;
 use crate::numbers::history;
-use crate::{Store, StoreError, Work};
+use crate::scope::Scope;
 use backline_model::AccountId;
 use backline_model::retention::{Action, Before, Step, Table};
 
@@ -26,15 +28,17 @@ pub struct Taken {
     pub next: Option<ArchivePlace>,
 }
 
-/// Rows of a table that a step takes. Parameters: zones with their days (1), an upper bound of the dates (2), platform (3), tenant (4),
-/// whose rows are excepted (5), an upper bound of the time of observation (6), whether authorised accounts are left alone (7).
+/// Rows of a table that a step takes. Parameters: zones with their days (1), an upper bound of the dates (2), platform
+/// (3), tenant (4), whose rows are excepted (5), an upper bound of the time of observation (6), whether authorised
+/// accounts are left alone (7).
 macro_rules! due {
     ($table:literal, $observed:literal) => {
         concat!(
             "FROM {rows} JOIN artists a ON a.timezone = r.value->>'zone' JOIN ",
             $table,
             " m ON m.artist_id = a.id AND m.metric_date < (r.value->>'before')::date
-             WHERE m.metric_date < $2::date AND ($3::text IS NULL OR m.platform = $3) AND ($4::text IS NULL OR a.tenant = $4)
+             WHERE m.metric_date < $2::date AND ($3::text IS NULL OR m.platform = $3) AND ($4::text IS NULL
+                 OR a.tenant = $4)
                  AND NOT EXISTS (SELECT 1 FROM {excepted}
                      WHERE (x.value->>'platform' IS NULL OR x.value->>'platform' = m.platform)
                          AND (x.value->>'tenant' IS NULL OR x.value->>'tenant' = a.tenant))
@@ -73,10 +77,11 @@ macro_rules! count_due {
 /// Every column of `metrics` and `metrics_archive`.
 macro_rules! all_columns {
     () => {
-        "account_id, artist_id, platform, metric_date, followers, following, posts_count, engagement_rate, content_views, streams, \
-         monthly_listeners, video_views, total_views, likes, comments, shares, popularity, recent_releases, top_track, genres, extra, \
-         absent, coverage, observed, engagement, window_since, window_until, collection_source, data_quality_score, findings, notes, \
-         observed_at, release_digest, wit_version, run_id, document_id, created_at, updated_at"
+        "account_id, artist_id, platform, metric_date, followers, following, posts_count, engagement_rate, \
+         content_views, streams, monthly_listeners, video_views, total_views, likes, comments, shares, popularity, \
+         recent_releases, top_track, genres, extra, absent, coverage, observed, engagement, window_since, \
+         window_until, collection_source, data_quality_score, findings, notes, observed_at, release_digest, \
+         wit_version, run_id, document_id, created_at, updated_at"
     };
 }
 
@@ -85,12 +90,13 @@ macro_rules! of_keys {
     ($before:literal) => {
         concat!(
             $before,
-            " WHERE (account_id, metric_date) IN (SELECT (r.value->>'account')::uuid, (r.value->>'date')::date FROM {rows})"
+            " WHERE (account_id, metric_date) IN (SELECT (r.value->>'account')::uuid, (r.value->>'date')::date
+                 FROM {rows})"
         )
     };
 }
 
-/// What goes by its own time: which statement counts its rows, and which deletes some of them.
+/// Rows that age by a time of their own: which statement counts its rows, and which deletes some of them.
 struct Recorded {
     count: &'static str,
     delete: &'static str,
@@ -155,7 +161,7 @@ fn recorded(table: Table) -> Option<Recorded> {
     })
 }
 
-/// Rows that hang on a batch: so many fewer of them are deleted at once.
+/// Rows that hang on a batch: batches are deleted in pages smaller by this factor.
 const ROWS_PER_BATCH: u32 = 50;
 
 impl Store {
@@ -163,8 +169,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn artist_zones(&self) -> Result<Vec<String>, StoreError> {
-        let statement = self.query("SELECT DISTINCT timezone FROM artists ORDER BY timezone");
+    pub async fn artist_zones_list(&self, scope: &Scope) -> Result<Vec<String>, StoreError> {
+        let statement = self
+            .scoped(scope, "SELECT DISTINCT timezone FROM artists WHERE TRUE {and_tenant: tenant} ORDER BY timezone");
         self.rows("read the time zones", statement).await?.iter().map(|row| row.text("timezone")).collect()
     }
 
@@ -172,7 +179,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn count_due(&self, step: &Step, zones: &[String], now: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn archive_due_count(
+        &self,
+        scope: &Scope,
+        step: &Step,
+        zones: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        scope.require_all("count what is past its time")?;
         if let Some(Recorded { count, .. }) = recorded(step.table) {
             let statement = self.query(count).bind(time_of(step, now));
             return self.row("count what is past its time", statement).await?.map_or(Ok(0), |row| row.count("n"));
@@ -188,18 +202,20 @@ impl Store {
         self.row("count what is past its time", statement).await?.map_or(Ok(0), |row| row.count("n"))
     }
 
-    /// Does some of a step, in one transaction: at most so many rows, from a place on.
+    /// Does a part of a step, in one transaction: at most `limit` rows, from a place on.
     ///
     /// # Errors
     /// When the database fails; nothing is done then.
-    pub async fn put_away(
+    pub async fn archive_due_put_away(
         &self,
+        scope: &Scope,
         step: &Step,
         zones: &[String],
         from: &ArchivePlace,
         limit: u32,
         now: DateTime<Utc>,
     ) -> Result<Taken, StoreError> {
+        scope.require_all("archive what is past its time")?;
         if let Some(Recorded { delete, .. }) = recorded(step.table) {
             let limit = if step.table == Table::Batches { (limit / ROWS_PER_BATCH).max(1) } else { limit };
             let statement = self.query(delete).bind(time_of(step, now)).bind(i64::from(limit));
@@ -239,12 +255,12 @@ impl Store {
         Ok(Taken { rows, next: (rows >= u64::from(limit)).then_some(ArchivePlace(Some((date, id)))) })
     }
 
-    /// Months of a step's table that are past their time as a whole, the oldest first. None on SQLite, and none where that depends on whose
-    /// rows they are.
+    /// Months of a step's table that are past their time as a whole, the oldest first. None on SQLite, and none where
+    /// that depends on whose rows they are.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn whole_months(&self, step: &Step) -> Result<Vec<NaiveDate>, StoreError> {
+    pub async fn archive_months_list(&self, step: &Step) -> Result<Vec<NaiveDate>, StoreError> {
         let Some(before) = step.everywhere_before else { return Ok(Vec::new()) };
         self.months_before(step.table, before).await
     }
@@ -262,11 +278,18 @@ impl Store {
         self.rows("list months", statement).await?.iter().map(|row| row.date("month")).collect()
     }
 
-    /// Does a step for a whole month at once: answers how many rows that were, or none where they have to be taken one by one.
+    /// Does a step for a whole month at once: returns how many rows that were, or none where they have to be taken one
+    /// by one.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn put_away_month(&self, step: &Step, month: NaiveDate) -> Result<Option<u64>, StoreError> {
+    pub async fn archive_month_put_away(
+        &self,
+        scope: &Scope,
+        step: &Step,
+        month: NaiveDate,
+    ) -> Result<Option<u64>, StoreError> {
+        scope.require_all("archive whole months")?;
         let statement = match (step.table, step.action) {
             (Table::Metrics, Action::Archive) => {
                 self.query("SELECT backline.archive_month($1::date) AS n").bind(month.to_string())
@@ -278,15 +301,15 @@ impl Store {
                 .bind(month.to_string())
                 .bind(table.as_str()),
         };
-        let row = self.write_returning("put a month away", statement).await?;
+        let row = self.write_returning("archive a month", statement).await?;
         Ok(row.map(|row| row.int_or_null("n")).transpose()?.flatten().and_then(|rows| u64::try_from(rows).ok()))
     }
 
-    /// Drops empty months that end on or before a day. Answers how many.
+    /// Drops empty months that end on or before a day. Returns how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn drop_empty_months(&self, table: Table, day: NaiveDate) -> Result<u64, StoreError> {
+    pub async fn months_drop_empty(&self, table: Table, day: NaiveDate) -> Result<u64, StoreError> {
         let mut dropped = 0;
         for month in self.months_before(table, day).await? {
             let statement = self.query("SELECT backline.drop_month(to_regclass($1), $2::date, TRUE) AS n");
@@ -297,12 +320,12 @@ impl Store {
         Ok(dropped)
     }
 
-    /// Makes sure that the archive has room for what a step moves. Outside of the transactions that move, since it keeps others from changing
-    /// accounts while it lasts.
+    /// Makes sure that the archive has room for what a step moves. Outside of the transactions that move, since it
+    /// keeps others from changing accounts while it lasts.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn prepare_archive(&self, step: &Step) -> Result<(), StoreError> {
+    pub async fn archive_prepare(&self, step: &Step) -> Result<(), StoreError> {
         let Before::Dates(days) = &step.before else { return Ok(()) };
         let Some(before) = days.iter().map(|day| day.before).max() else { return Ok(()) };
         // The month in which that day lies begins before it.
@@ -310,13 +333,13 @@ impl Store {
         for month in self.months_before(Table::Metrics, until).await? {
             let statement =
                 self.query("SELECT 1 AS one FROM backline.ensure_month(to_regclass('metrics_archive'), $1::date)");
-            self.write_returning("make room in the archive", statement.bind(month.to_string())).await?;
+            self.write_returning("make a month's partition in the archive", statement.bind(month.to_string())).await?;
         }
         Ok(())
     }
 }
 
-/// The time up to which a step takes what goes by its own time.
+/// The time up to which a step takes rows that age by a time of their own.
 fn time_of(step: &Step, now: DateTime<Utc>) -> String {
     let time = match &step.before {
         Before::Time(time) => *time,
@@ -327,11 +350,11 @@ fn time_of(step: &Step, now: DateTime<Utc>) -> String {
 
 /// Binds the first seven parameters of [`due`].
 fn bind_step(
-    statement: crate::Statement,
+    statement: crate::database::statement::Statement,
     step: &Step,
     zones: &[String],
     now: DateTime<Utc>,
-) -> Result<crate::Statement, StoreError> {
+) -> Result<crate::database::statement::Statement, StoreError> {
     // Whatever is dated further ahead than anywhere on Earth is not touched.
     let tomorrow = now.date_naive().checked_add_days(Days::new(2)).unwrap_or(NaiveDate::MAX);
     let (days, time): (Vec<_>, _) = match &step.before {
@@ -360,15 +383,18 @@ fn bind_step(
         .bind(i64::from(step.unless_authorised)))
 }
 
-/// Moves rows. Where the archive has a row of the same date, as after a late collection, the one that was observed later stays.
+/// Moves rows. Where the archive has a row of the same date, as after a late collection, the one that was observed
+/// later stays.
 async fn archive(work: &mut Work, keys: &str) -> Result<(), StoreError> {
     let older = work.query(
         "DELETE FROM metrics_archive
          WHERE (account_id, metric_date) IN (SELECT m.account_id, m.metric_date
-             FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid AND m.metric_date = (r.value->>'date')::date
-             JOIN metrics_archive o ON o.account_id = m.account_id AND o.metric_date = m.metric_date AND o.observed_at <= m.observed_at)",
+             FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
+                 AND m.metric_date = (r.value->>'date')::date
+             JOIN metrics_archive o ON o.account_id = m.account_id AND o.metric_date = m.metric_date
+             AND o.observed_at <= m.observed_at)",
     );
-    work.execute("make way for newer rows", older.bind(keys.to_owned())).await?;
+    work.execute("remove older archived rows", older.bind(keys.to_owned())).await?;
     let insert = work.query(concat!(
         "INSERT INTO metrics_archive (",
         all_columns!(),
@@ -395,7 +421,7 @@ async fn delete_metrics(
     work.execute("delete metrics", delete).await?;
     let growth = work.query(of_keys!("DELETE FROM growth")).bind(encoded.to_owned());
     work.execute("delete growth", growth).await?;
-    history::forget(work, keys.iter().map(|(date, _, account)| (*account, *date))).await
+    history::last_accepted_forget_in_txn(work, keys.iter().map(|(date, _, account)| (*account, *date))).await
 }
 
 async fn delete_others(work: &mut Work, table: Table, keys: &str) -> Result<(), StoreError> {
@@ -405,7 +431,8 @@ async fn delete_others(work: &mut Work, table: Table, keys: &str) -> Result<(), 
         (_, DatabaseKind::Sqlite) => "DELETE FROM documents WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
         // The date leads to the month.
         (_, DatabaseKind::Postgres) => {
-            "DELETE FROM documents WHERE (id, metric_date) IN (SELECT (r.value->>'id')::uuid, (r.value->>'date')::date FROM {rows})"
+            "DELETE FROM documents WHERE (id, metric_date) IN (SELECT (r.value->>'id')::uuid, (r.value->>'date')::date
+                 FROM {rows})"
         }
     };
     let delete = work.query(delete).bind(keys.to_owned());

@@ -1,4 +1,4 @@
-//! When what is past its time was put away, and how that went.
+//! Runs of the archiver, and how they ended.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,16 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
+use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, clean, json, time_text};
-use crate::{Store, StoreError};
+use crate::database::error::StoreError;
 
-/// One time that what is past its time was put away.
+/// One run of the archiver.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ArchiveRun {
     /// Its id.
     pub id: Uuid,
-    /// `schedule`, `manual`, or `start` for when a service first looked.
+    /// `schedule`, `manual`, or `start` for the first check of a service.
     pub origin: String,
     /// The time it was planned for.
     pub as_of: DateTime<Utc>,
@@ -32,15 +33,16 @@ pub struct ArchiveRun {
 }
 
 impl Store {
-    /// Writes a run down, or how it goes on.
+    /// Records a run, or its progress.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn save_archive_run(&self, run: &ArchiveRun) -> Result<(), StoreError> {
+    pub async fn archive_run_save(&self, run: &ArchiveRun) -> Result<(), StoreError> {
         let statement = self.query(
             "INSERT INTO archive_runs (id, origin, as_of, started_at, finished_at, state, counts, message)
              VALUES ($1::uuid, $2, $3::timestamptz, $4::timestamptz, $5::timestamptz, $6, $7::jsonb, $8)
-             ON CONFLICT (id) DO UPDATE SET finished_at = excluded.finished_at, state = excluded.state, counts = excluded.counts,
+             ON CONFLICT (id) DO UPDATE SET finished_at = excluded.finished_at, state = excluded.state,
+                 counts = excluded.counts,
                  message = excluded.message",
         );
         let statement = statement
@@ -60,9 +62,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_archive_runs(&self, limit: u32) -> Result<Vec<ArchiveRun>, StoreError> {
+    pub async fn archive_runs_list(&self, limit: u32) -> Result<Vec<ArchiveRun>, StoreError> {
         let statement = self.query(
-            "SELECT id::text AS id, origin, as_of::text AS as_of, started_at::text AS started_at, finished_at::text AS finished_at, state,
+            "SELECT id::text AS id, origin, as_of::text AS as_of, started_at::text AS started_at,
+                 finished_at::text AS finished_at, state,
                  counts::text AS counts, message
              FROM archive_runs ORDER BY started_at DESC, id DESC LIMIT $1",
         );

@@ -1,27 +1,29 @@
 //! What the stages before storing must know of an account's other days.
 //!
-//! Of other dates only `metrics` is read, never the archive: growth reaches back 90 days and a backfill 400, and nothing is archived before 490 days
-//! are over. A late number for a date that is archived is merged with its row there.
+//! Of other dates only `metrics` is read, never the archive: growth reaches back 90 days and a backfill 400, and
+//! nothing is archived before 490 days are over. A late number for a date that is archived is merged with its row
+//! there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{Days, NaiveDate};
 use serde_json::json;
 
+use crate::database::connection::Work;
 use crate::database::dialect::{Columns as _, json};
+use crate::database::error::StoreError;
 use crate::numbers::metrics::{engagement_of, row_columns, row_of, value_columns, values_of};
-use crate::{StoreError, Work};
 use backline_model::growth::SPANS_DAYS;
 use backline_model::{AccountId, History, MetricName, MetricsRow};
 
 /// Days right before a date that are always known: validation looks for values that have not moved for 14 of them.
 const RECENT_DAYS: u64 = 15;
 
-/// Days after a date in which every row's growth may be measured from it. Of what lies beyond, only the next row may: it is measured from
-/// the latest row before it.
+/// Days after a date in which every row's growth may be measured from it. Of what lies beyond, only the next row may:
+/// it is measured from the latest row before it.
 const LATER_DAYS: u64 = 90;
 
-/// How far back a metric's latest value is looked for when a date is filled in that lies before others, in days.
+/// How far back a metric's latest value is searched for when a date is filled in that lies before others, in days.
 const BACKFILL_DAYS: u64 = 400;
 
 /// When each metric of an account was last accepted.
@@ -32,8 +34,8 @@ pub(crate) type LastAccepted = BTreeMap<MetricName, NaiveDate>;
 pub struct AccountPast {
     /// The row of the same date, which the new one is merged with.
     pub existing: Option<MetricsRow>,
-    /// Accepted values of other dates: all of the 15 days before, the days that growth is computed from, the latest one of each metric
-    /// that has none among these, and what later dates' growth needs.
+    /// Accepted values of other dates: all of the 15 days before, the days that growth is computed from, the latest one
+    /// of each metric that has none among these, and what later dates' growth needs.
     pub history: History,
     /// Dates after this one that have rows, in order: those up to 90 days on, and the next one after these.
     pub later_dates: Vec<NaiveDate>,
@@ -49,7 +51,7 @@ struct Span {
 }
 
 /// Reads what is known besides the rows of these dates. An account may be asked for once.
-pub(crate) async fn load(
+pub(crate) async fn load_in_txn(
     work: &mut Work,
     wanted: &[(AccountId, NaiveDate)],
 ) -> Result<(HashMap<AccountId, AccountPast>, HashMap<AccountId, LastAccepted>), StoreError> {
@@ -78,7 +80,7 @@ pub(crate) async fn load(
     }
     earlier(work, &spans, &mut pasts).await?;
 
-    let accepted = last_accepted(work, wanted).await?;
+    let accepted = last_accepted_in_txn(work, wanted).await?;
     // A date of the past without a row may be in the archive.
     let is_past = |account: &AccountId, date: &NaiveDate| {
         accepted.get(account).is_some_and(|last| last.values().any(|accepted| accepted >= date))
@@ -99,7 +101,8 @@ pub(crate) async fn load(
     Ok((pasts, accepted))
 }
 
-/// What the first reading did not bring: values that have been missing for long, and the days later dates' growth is computed from.
+/// What the first reading did not bring: values that have been missing for long, and the days later dates' growth is
+/// computed from.
 fn gaps(
     wanted: &[(AccountId, NaiveDate)],
     pasts: &HashMap<AccountId, AccountPast>,
@@ -115,7 +118,8 @@ fn gaps(
         }
         let mut search = false;
         for (metric, last) in accepted.get(account).into_iter().flatten() {
-            // A day found before the recent ones was read for a span's sake: there may be later ones between it and them.
+            // A day found before the recent ones was read for a span's sake: there may be later ones between it and
+            // them.
             let is_recent =
                 past.history.latest_before(metric.as_str(), *date).is_some_and(|(found, _)| found >= recent);
             if is_recent {
@@ -194,7 +198,7 @@ async fn earlier(
     Ok(())
 }
 
-pub(crate) async fn last_accepted(
+pub(crate) async fn last_accepted_in_txn(
     work: &mut Work,
     wanted: &[(AccountId, NaiveDate)],
 ) -> Result<HashMap<AccountId, LastAccepted>, StoreError> {
@@ -219,9 +223,10 @@ pub(crate) fn accept(last: &mut LastAccepted, row: &MetricsRow) {
     }
 }
 
-/// Forgets what was last accepted on dates that are deleted, so that nobody looks for it. A date that was only archived may stay: it lies so far
-/// back that nothing is measured from it, and the one look that finds nothing is all that it costs.
-pub(crate) async fn forget(
+/// Forgets what was last accepted on dates that are deleted, so that it is not searched for. A date that was only
+/// archived may stay: it lies so far back that nothing is measured from it, and it costs no more than one query that
+/// finds nothing.
+pub(crate) async fn last_accepted_forget_in_txn(
     work: &mut Work,
     deleted: impl Iterator<Item = (AccountId, NaiveDate)>,
 ) -> Result<(), StoreError> {
@@ -231,7 +236,8 @@ pub(crate) async fn forget(
     // A batch that is storing just now writes its own dates, which are newer.
     let statement = work.query(
         "SELECT m.account_id::text AS account_id, m.last_accepted::text AS last_accepted FROM account_state m
-         WHERE m.account_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY m.account_id FOR UPDATE OF m SKIP LOCKED",
+         WHERE m.account_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY m.account_id
+             FOR UPDATE OF m SKIP LOCKED",
     );
     let found = work.rows("read when metrics were accepted", statement.bind(json("account ids", &rows)?)).await?;
     let mut changed = Vec::new();
@@ -248,10 +254,11 @@ pub(crate) async fn forget(
         return Ok(());
     }
     let statement = work.query(
-        "UPDATE account_state SET last_accepted = (SELECT (r.value->'last')::jsonb FROM {rows} WHERE (r.value->>'id')::uuid = account_state.account_id)
+        "UPDATE account_state SET last_accepted = (SELECT (r.value->'last')::jsonb FROM {rows}
+             WHERE (r.value->>'id')::uuid = account_state.account_id)
          WHERE account_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
     );
-    work.execute("forget when metrics were accepted", statement.bind(json("last accepted", &changed)?)).await?;
+    work.execute("clear when metrics were accepted", statement.bind(json("last accepted", &changed)?)).await?;
     Ok(())
 }
 

@@ -8,9 +8,12 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
-use crate::work::completion::{AccountResult, DocumentRecord};
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use crate::database::error::StoreError;
+use crate::database::rows::{ROWS_PER_STATEMENT, limit};
+use crate::scope::Scope;
+use crate::work::result::{AccountResult, DocumentRecord};
 use backline_model::metric::names;
 use backline_model::{
     AccountId, ArtistId, Batch, DocumentId, Engagement, GrowthRow, MetricName, MetricsRow, Platform, Value, Window,
@@ -25,7 +28,7 @@ const DOCUMENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Most document bytes handed to the database in one parameter.
 const DOCUMENT_BYTES_PER_STATEMENT: usize = 32 * 1024 * 1024;
 
-/// Which rows to read. Everything that is none does not restrict. The latest date comes first.
+/// Which rows to read; a field that is none does not restrict. The latest date comes first.
 #[derive(Clone, Debug, Default)]
 pub struct MetricsFilter {
     /// Only this artist's.
@@ -38,7 +41,7 @@ pub struct MetricsFilter {
     pub since: Option<NaiveDate>,
     /// Only up to this date, itself included.
     pub until: Option<NaiveDate>,
-    /// At most so many.
+    /// Most rows to return; none means all.
     pub limit: Option<u32>,
 }
 
@@ -62,9 +65,12 @@ fn column_kind(name: &str) -> ColumnKind {
 /// The columns that hold values, with what says how the engagement rate was computed.
 macro_rules! value_columns {
     () => {
-        "m.account_id::text AS account_id, m.metric_date::text AS metric_date, m.followers, m.following, m.posts_count, \
-         m.engagement_rate::float8 AS engagement_rate, m.content_views, m.streams, m.monthly_listeners, m.video_views, m.total_views, \
-         m.likes, m.comments, m.shares, m.popularity::float8 AS popularity, m.recent_releases, m.top_track, m.genres::text AS genres, \
+        "m.account_id::text AS account_id, m.metric_date::text AS metric_date, m.followers, m.following,
+             m.posts_count, \
+         m.engagement_rate::float8 AS engagement_rate, m.content_views, m.streams, m.monthly_listeners, m.video_views,
+         m.total_views, \
+         m.likes, m.comments, m.shares, m.popularity::float8 AS popularity, m.recent_releases, m.top_track,
+         m.genres::text AS genres, \
          m.extra::text AS extra, m.engagement::text AS engagement"
     };
 }
@@ -75,9 +81,11 @@ macro_rules! row_columns {
         concat!(
             $crate::numbers::metrics::value_columns!(),
             ", m.artist_id::text AS artist_id, m.platform, m.absent::text AS absent, m.coverage::text AS coverage, ",
-            "m.observed::text AS observed, m.window_since::text AS window_since, m.window_until::text AS window_until, ",
+            "m.observed::text AS observed, m.window_since::text AS window_since, m.window_until::text AS window_until,
+                 ",
             "m.collection_source, m.data_quality_score::float8 AS data_quality_score, m.findings::text AS findings, ",
-            "m.notes::text AS notes, m.observed_at::text AS observed_at, m.release_digest, m.wit_version, m.run_id::text AS run_id, ",
+            "m.notes::text AS notes, m.observed_at::text AS observed_at, m.release_digest, m.wit_version,
+                 m.run_id::text AS run_id, ",
             "m.document_id::text AS document_id"
         )
     };
@@ -92,7 +100,8 @@ macro_rules! filter_sql {
             $table,
             " m WHERE ($1::uuid IS NULL OR m.artist_id = $1::uuid) AND ($2::uuid IS NULL OR m.account_id = $2::uuid) ",
             "AND ($3::text IS NULL OR m.platform = $3) AND ($4::date IS NULL OR m.metric_date >= $4::date) ",
-            "AND ($5::date IS NULL OR m.metric_date <= $5::date) ORDER BY m.metric_date DESC, m.account_id LIMIT $6"
+            "AND ($5::date IS NULL OR m.metric_date <= $5::date) {and_artist: m.artist_id}
+                 ORDER BY m.metric_date DESC, m.account_id LIMIT $6"
         )
     };
 }
@@ -102,8 +111,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn metrics(&self, filter: &MetricsFilter) -> Result<Vec<MetricsRow>, StoreError> {
-        let statement = self.query(concat!("SELECT ", row_columns!(), filter_sql!("metrics_all")));
+    pub async fn metrics_list(&self, scope: &Scope, filter: &MetricsFilter) -> Result<Vec<MetricsRow>, StoreError> {
+        let statement = self.scoped(scope, concat!("SELECT ", row_columns!(), filter_sql!("metrics_all")));
         self.rows("read metrics", filtered(statement, filter)).await?.iter().map(row_of).collect()
     }
 
@@ -111,12 +120,16 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn growth(&self, filter: &MetricsFilter) -> Result<Vec<GrowthRow>, StoreError> {
-        let statement = self.query(concat!(
-            "SELECT m.account_id::text AS account_id, m.artist_id::text AS artist_id, m.platform, m.metric_date::text AS metric_date, ",
-            "m.changes::text AS changes",
-            filter_sql!("growth")
-        ));
+    pub async fn growth_list(&self, scope: &Scope, filter: &MetricsFilter) -> Result<Vec<GrowthRow>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            concat!(
+                "SELECT m.account_id::text AS account_id, m.artist_id::text AS artist_id, m.platform,
+                 m.metric_date::text AS metric_date, ",
+                "m.changes::text AS changes",
+                filter_sql!("growth")
+            ),
+        );
         let rows = self.rows("read growth", filtered(statement, filter)).await?;
         rows.iter()
             .map(|row| {
@@ -135,8 +148,11 @@ impl Store {
     ///
     /// # Errors
     /// When it can't be expanded or the database fails.
-    pub async fn document(&self, id: DocumentId) -> Result<Option<String>, StoreError> {
-        let statement = self.query("SELECT body, bytes_raw FROM documents WHERE id = $1::uuid");
+    pub async fn document_get(&self, scope: &Scope, id: DocumentId) -> Result<Option<String>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT body, bytes_raw FROM documents WHERE id = $1::uuid {and_artist: documents.artist_id}",
+        );
         let Some(row) = self.row("read a document", statement.bind(id.to_string())).await? else { return Ok(None) };
         expanded(&row).map(Some)
     }
@@ -151,14 +167,17 @@ pub(crate) fn expanded(row: &AnyRow) -> Result<String, StoreError> {
         .map_err(|error| expand(std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error())))
 }
 
-fn filtered(statement: crate::Statement, filter: &MetricsFilter) -> crate::Statement {
+fn filtered(
+    statement: crate::database::statement::Statement,
+    filter: &MetricsFilter,
+) -> crate::database::statement::Statement {
     statement
         .bind(filter.artist.map(|id| id.to_string()))
         .bind(filter.account.map(|id| id.to_string()))
         .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
         .bind(filter.since.map(|date| date.to_string()))
         .bind(filter.until.map(|date| date.to_string()))
-        .bind(crate::artists::accounts::limit(filter.limit))
+        .bind(limit(filter.limit))
 }
 
 /// The accepted values of a row that was read with [`value_columns`].
@@ -211,38 +230,57 @@ pub(crate) fn engagement_of(row: &AnyRow) -> Result<Option<Engagement>, StoreErr
 }
 
 /// Writes rows; each replaces the one of its account and date, with which it has been merged already.
-pub(crate) async fn upsert_rows(work: &mut Work, rows: &[&MetricsRow], now: DateTime<Utc>) -> Result<(), StoreError> {
+pub(crate) async fn metrics_save_in_txn(
+    work: &mut Work,
+    rows: &[&MetricsRow],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let encoded = chunk.iter().map(|row| EncodedRow::new(row)).collect::<Result<Vec<_>, _>>()?;
         let statement = work.query(
-            "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, following, posts_count, engagement_rate,
-                 content_views, streams, monthly_listeners, video_views, total_views, likes, comments, shares, popularity,
-                 recent_releases, top_track, genres, extra, absent, coverage, observed, engagement, window_since, window_until,
-                 collection_source, data_quality_score, findings, notes, observed_at, release_digest, wit_version, run_id, document_id,
+            "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, following, posts_count,
+                 engagement_rate,
+                 content_views, streams, monthly_listeners, video_views, total_views, likes, comments, shares,
+                 popularity,
+                 recent_releases, top_track, genres, extra, absent, coverage, observed, engagement, window_since,
+                 window_until,
+                 collection_source, data_quality_score, findings, notes, observed_at, release_digest, wit_version,
+                 run_id, document_id,
                  created_at, updated_at)
-             SELECT (r.value->>'account')::uuid, (r.value->>'artist')::uuid, r.value->>'platform', (r.value->>'date')::date,
+             SELECT (r.value->>'account')::uuid, (r.value->>'artist')::uuid, r.value->>'platform',
+                 (r.value->>'date')::date,
                  (r.value->>'followers')::bigint, (r.value->>'following')::bigint, (r.value->>'posts_count')::bigint,
-                 (r.value->>'engagement_rate')::numeric, (r.value->>'content_views')::bigint, (r.value->>'streams')::bigint,
-                 (r.value->>'monthly_listeners')::bigint, (r.value->>'video_views')::bigint, (r.value->>'total_views')::bigint,
+                 (r.value->>'engagement_rate')::numeric, (r.value->>'content_views')::bigint,
+                 (r.value->>'streams')::bigint,
+                 (r.value->>'monthly_listeners')::bigint, (r.value->>'video_views')::bigint,
+                 (r.value->>'total_views')::bigint,
                  (r.value->>'likes')::bigint, (r.value->>'comments')::bigint, (r.value->>'shares')::bigint,
                  (r.value->>'popularity')::numeric, (r.value->>'recent_releases')::bigint, r.value->>'top_track',
-                 (r.value->>'genres')::jsonb, (r.value->>'extra')::jsonb, (r.value->>'absent')::jsonb, (r.value->>'coverage')::jsonb,
+                 (r.value->>'genres')::jsonb, (r.value->>'extra')::jsonb, (r.value->>'absent')::jsonb,
+                 (r.value->>'coverage')::jsonb,
                  (r.value->>'observed')::jsonb, (r.value->>'engagement')::jsonb, (r.value->>'since')::timestamptz,
-                 (r.value->>'until')::timestamptz, r.value->>'source', (r.value->>'quality')::numeric, (r.value->>'findings')::jsonb,
-                 (r.value->>'notes')::jsonb, (r.value->>'observed_at')::timestamptz, r.value->>'release', r.value->>'wit_version',
+                 (r.value->>'until')::timestamptz, r.value->>'source', (r.value->>'quality')::numeric,
+                 (r.value->>'findings')::jsonb,
+                 (r.value->>'notes')::jsonb, (r.value->>'observed_at')::timestamptz, r.value->>'release',
+                 r.value->>'wit_version',
                  (r.value->>'run')::uuid, (r.value->>'document')::uuid, $2::timestamptz, $2::timestamptz
              FROM {rows} WHERE TRUE
              ON CONFLICT (account_id, metric_date) DO UPDATE SET
                  followers = excluded.followers, following = excluded.following, posts_count = excluded.posts_count,
-                 engagement_rate = excluded.engagement_rate, content_views = excluded.content_views, streams = excluded.streams,
+                 engagement_rate = excluded.engagement_rate, content_views = excluded.content_views,
+                 streams = excluded.streams,
                  monthly_listeners = excluded.monthly_listeners, video_views = excluded.video_views,
-                 total_views = excluded.total_views, likes = excluded.likes, comments = excluded.comments, shares = excluded.shares,
-                 popularity = excluded.popularity, recent_releases = excluded.recent_releases, top_track = excluded.top_track,
-                 genres = excluded.genres, extra = excluded.extra, absent = excluded.absent, coverage = excluded.coverage,
+                 total_views = excluded.total_views, likes = excluded.likes, comments = excluded.comments,
+                 shares = excluded.shares,
+                 popularity = excluded.popularity, recent_releases = excluded.recent_releases,
+                 top_track = excluded.top_track,
+                 genres = excluded.genres, extra = excluded.extra, absent = excluded.absent,
+                 coverage = excluded.coverage,
                  observed = excluded.observed, engagement = excluded.engagement, window_since = excluded.window_since,
                  window_until = excluded.window_until, collection_source = excluded.collection_source,
                  data_quality_score = excluded.data_quality_score, findings = excluded.findings, notes = excluded.notes,
-                 observed_at = excluded.observed_at, release_digest = excluded.release_digest, wit_version = excluded.wit_version,
+                 observed_at = excluded.observed_at, release_digest = excluded.release_digest,
+                 wit_version = excluded.wit_version,
                  run_id = excluded.run_id, document_id = excluded.document_id, updated_at = excluded.updated_at",
         );
         work.execute("store metrics", statement.bind(json("metrics", &encoded)?).bind(time_text(now))).await?;
@@ -251,23 +289,28 @@ pub(crate) async fn upsert_rows(work: &mut Work, rows: &[&MetricsRow], now: Date
 }
 
 /// Writes growth; each row replaces the one of its account and date.
-pub(crate) async fn upsert_growth(work: &mut Work, rows: &[&GrowthRow], now: DateTime<Utc>) -> Result<(), StoreError> {
+pub(crate) async fn growth_save_in_txn(
+    work: &mut Work,
+    rows: &[&GrowthRow],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
         let statement = work.query(
             "INSERT INTO growth (account_id, artist_id, platform, metric_date, changes, updated_at)
              SELECT (r.value->>'account_id')::uuid, (r.value->>'artist_id')::uuid, r.value->>'platform',
                  (r.value->>'metric_date')::date, (r.value->>'changes')::jsonb, $2::timestamptz
              FROM {rows} WHERE TRUE
-             ON CONFLICT (account_id, metric_date) DO UPDATE SET changes = excluded.changes, updated_at = excluded.updated_at",
+             ON CONFLICT (account_id, metric_date) DO UPDATE SET changes = excluded.changes,
+                 updated_at = excluded.updated_at",
         );
         work.execute("store growth", statement.bind(json("growth", &chunk)?).bind(time_text(now))).await?;
     }
     Ok(())
 }
 
-/// Writes the documents that rows were made from. Their compressed bytes travel as one parameter, of which each row takes its part:
-/// within JSON they would have to be written as digits.
-pub(crate) async fn insert_documents(
+/// Writes the documents that rows were made from. Their compressed bytes travel as one parameter, of which each row
+/// takes its part: within JSON they would have to be written as digits.
+pub(crate) async fn documents_add_in_txn(
     work: &mut Work,
     batch: &Batch,
     documents: &[(&AccountResult, &DocumentRecord)],
@@ -283,7 +326,8 @@ pub(crate) async fn insert_documents(
         rows.push(json!({
             "id": document.id, "account": account.account_id, "artist": account.artist_id, "platform": account.platform,
             "date": account.metric_date, "run": batch.run_id, "observed_at": time_text(document.observed_at),
-            "since": time_text(document.window.since), "until": time_text(document.window.until), "release": batch.release,
+            "since": time_text(document.window.since), "until": time_text(document.window.until),
+            "release": batch.release,
             "offset": bytes.len() + 1, "length": compressed.len(), "raw": document.body.len(),
         }));
         bytes.extend_from_slice(&compressed);
@@ -292,9 +336,11 @@ pub(crate) async fn insert_documents(
             continue;
         }
         let statement = work.query(
-            "INSERT INTO documents (id, account_id, artist_id, platform, metric_date, run_id, observed_at, window_since, window_until,
+            "INSERT INTO documents (id, account_id, artist_id, platform, metric_date, run_id, observed_at,
+                 window_since, window_until,
                  release_digest, body, bytes_raw)
-             SELECT (r.value->>'id')::uuid, (r.value->>'account')::uuid, (r.value->>'artist')::uuid, r.value->>'platform',
+             SELECT (r.value->>'id')::uuid, (r.value->>'account')::uuid, (r.value->>'artist')::uuid,
+                 r.value->>'platform',
                  (r.value->>'date')::date, (r.value->>'run')::uuid, (r.value->>'observed_at')::timestamptz,
                  (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz, r.value->>'release',
                  substr($2::bytea, (r.value->>'offset')::int, (r.value->>'length')::int), (r.value->>'raw')::bigint

@@ -7,16 +7,19 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
-use crate::events::outbox::insert_events;
+use crate::database::error::StoreError;
+use crate::database::rows::{ROWS_PER_STATEMENT, limit};
+use crate::events::outbox::events_write_in_txn;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
-use crate::numbers::metrics::{upsert_growth, upsert_rows};
-use crate::work::completion::{lock_accounts, upsert_states};
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use crate::numbers::metrics::{growth_save_in_txn, metrics_save_in_txn};
+use crate::scope::Scope;
+use crate::work::locks::{account_states_save_in_txn, accounts_lock_in_txn};
 use backline_model::row::QuarantineStatus;
 use backline_model::{AccountId, ArtistId, Event, GrowthRow, MetricsRow, Platform, Quarantined, Value};
 
-/// Which values to list. Everything that is none does not restrict.
+/// Which values to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct QuarantineFilter {
     /// Only with this status.
@@ -25,7 +28,7 @@ pub struct QuarantineFilter {
     pub platform: Option<Platform>,
     /// Only this artist's.
     pub artist: Option<ArtistId>,
-    /// At most so many.
+    /// Most rows to return; none means all.
     pub limit: Option<u32>,
 }
 
@@ -33,7 +36,8 @@ macro_rules! quarantine_sql {
     ($which:literal) => {
         concat!(
             "SELECT id::text AS id, account_id::text AS account_id, artist_id::text AS artist_id, platform, ",
-            "metric_date::text AS metric_date, metric, value::text AS value, rule, release_digest, document_id::text AS document_id, ",
+            "metric_date::text AS metric_date, metric, value::text AS value, rule, release_digest,
+                 document_id::text AS document_id, ",
             "status, created_at::text AS created_at FROM quarantine ",
             $which
         )
@@ -45,16 +49,24 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn quarantine_list(&self, filter: &QuarantineFilter) -> Result<Vec<Quarantined>, StoreError> {
-        let statement = self.query(quarantine_sql!(
-            "WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR platform = $2)
-             AND ($3::uuid IS NULL OR artist_id = $3::uuid) ORDER BY id DESC LIMIT $4"
-        ));
+    pub async fn quarantine_list(
+        &self,
+        scope: &Scope,
+        filter: &QuarantineFilter,
+    ) -> Result<Vec<Quarantined>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            quarantine_sql!(
+                "WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR platform = $2)
+             AND ($3::uuid IS NULL OR artist_id = $3::uuid) {and_artist: quarantine.artist_id}
+             ORDER BY id DESC LIMIT $4"
+            ),
+        );
         let statement = statement
             .bind(filter.status.map(|status| status.as_str().to_owned()))
             .bind(filter.platform.as_ref().map(|platform| platform.as_str().to_owned()))
             .bind(filter.artist.map(|id| id.to_string()))
-            .bind(crate::artists::accounts::limit(filter.limit));
+            .bind(limit(filter.limit));
         self.rows("list quarantined values", statement).await?.iter().map(quarantined_of).collect()
     }
 
@@ -62,8 +74,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn quarantine_get(&self, id: Uuid) -> Result<Option<Quarantined>, StoreError> {
-        let statement = self.query(quarantine_sql!("WHERE id = $1::uuid"));
+    pub async fn quarantine_get(&self, scope: &Scope, id: Uuid) -> Result<Option<Quarantined>, StoreError> {
+        let statement = self.scoped(scope, quarantine_sql!("WHERE id = $1::uuid {and_artist: quarantine.artist_id}"));
         let row = self.row("read a quarantined value", statement.bind(id.to_string())).await?;
         row.as_ref().map(quarantined_of).transpose()
     }
@@ -72,22 +84,33 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] or [`StoreError::AlreadyDecided`].
-    pub async fn quarantine_discard(&self, id: Uuid, now: DateTime<Utc>) -> Result<Quarantined, StoreError> {
+    pub async fn quarantine_discard(
+        &self,
+        scope: &Scope,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Quarantined, StoreError> {
         let mut work = self.begin().await?;
-        let held = held(&mut work, id).await?;
-        decide(&mut work, id, QuarantineStatus::Discarded, now).await?;
+        let held = held_in_txn(&mut work, scope, id).await?;
+        decide_in_txn(&mut work, id, QuarantineStatus::Discarded, now).await?;
         work.commit().await?;
         Ok(Quarantined { status: QuarantineStatus::Discarded, ..held })
     }
 
-    /// Begins to accept a withheld value: its account is locked until [`Release::commit`], and dropping it undoes everything.
+    /// Begins to accept a withheld value: its account is locked until [`Release::commit`], and dropping it undoes
+    /// everything.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] or [`StoreError::AlreadyDecided`].
-    pub async fn begin_quarantine_release(&self, id: Uuid, now: DateTime<Utc>) -> Result<Release, StoreError> {
+    pub async fn quarantine_release_begin(
+        &self,
+        scope: &Scope,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Release, StoreError> {
         let mut work = self.begin().await?;
-        let quarantined = held(&mut work, id).await?;
-        lock_accounts(&mut work, &[quarantined.account_id]).await?;
+        let quarantined = held_in_txn(&mut work, scope, id).await?;
+        accounts_lock_in_txn(&mut work, &[quarantined.account_id]).await?;
         Ok(Release { work, quarantined, accepted: HashMap::new(), now })
     }
 }
@@ -111,9 +134,9 @@ impl Release {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn past(&mut self) -> Result<AccountPast, StoreError> {
+    pub async fn past_load(&mut self) -> Result<AccountPast, StoreError> {
         let wanted: (AccountId, NaiveDate) = (self.quarantined.account_id, self.quarantined.metric_date);
-        let (mut pasts, accepted) = history::load(&mut self.work, &[wanted]).await?;
+        let (mut pasts, accepted) = history::load_in_txn(&mut self.work, &[wanted]).await?;
         self.accepted = accepted;
         Ok(pasts.remove(&wanted.0).unwrap_or_default())
     }
@@ -129,20 +152,21 @@ impl Release {
         events: &[Event],
     ) -> Result<Quarantined, StoreError> {
         let work = &mut self.work;
-        upsert_rows(work, &[row], self.now).await?;
-        upsert_growth(work, &growth.iter().collect::<Vec<_>>(), self.now).await?;
+        metrics_save_in_txn(work, &[row], self.now).await?;
+        growth_save_in_txn(work, &growth.iter().collect::<Vec<_>>(), self.now).await?;
         let mut last = self.accepted.remove(&row.account_id).unwrap_or_default();
         history::accept(&mut last, row);
-        upsert_states(work, &[(row.account_id, None, last)], self.now).await?;
-        insert_events(work, events).await?;
-        decide(work, self.quarantined.id, QuarantineStatus::Released, self.now).await?;
+        account_states_save_in_txn(work, &[(row.account_id, None, last)], self.now).await?;
+        events_write_in_txn(work, events).await?;
+        decide_in_txn(work, self.quarantined.id, QuarantineStatus::Released, self.now).await?;
         self.work.commit().await?;
         Ok(Quarantined { status: QuarantineStatus::Released, ..self.quarantined })
     }
 }
 
-async fn held(work: &mut Work, id: Uuid) -> Result<Quarantined, StoreError> {
-    let statement = work.query(quarantine_sql!("WHERE id = $1::uuid FOR UPDATE"));
+async fn held_in_txn(work: &mut Work, scope: &Scope, id: Uuid) -> Result<Quarantined, StoreError> {
+    let statement =
+        work.scoped(scope, quarantine_sql!("WHERE id = $1::uuid {and_artist: quarantine.artist_id} FOR UPDATE"));
     let Some(row) = work.row("read a quarantined value", statement.bind(id.to_string())).await? else {
         return Err(StoreError::NotFound { what: "quarantined value", id: id.to_string() });
     };
@@ -153,7 +177,12 @@ async fn held(work: &mut Work, id: Uuid) -> Result<Quarantined, StoreError> {
     }
 }
 
-async fn decide(work: &mut Work, id: Uuid, status: QuarantineStatus, now: DateTime<Utc>) -> Result<(), StoreError> {
+async fn decide_in_txn(
+    work: &mut Work,
+    id: Uuid,
+    status: QuarantineStatus,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let statement = work.query("UPDATE quarantine SET status = $2, decided_at = $3::timestamptz WHERE id = $1::uuid");
     let statement = statement.bind(id.to_string()).bind(status.as_str()).bind(time_text(now));
     work.execute("decide on a quarantined value", statement).await?;
@@ -161,7 +190,7 @@ async fn decide(work: &mut Work, id: Uuid, status: QuarantineStatus, now: DateTi
 }
 
 /// Writes withheld values; each takes the place of one still held of the same account, date and metric.
-pub(crate) async fn insert_quarantined(work: &mut Work, values: &[&Quarantined]) -> Result<(), StoreError> {
+pub(crate) async fn quarantine_add_in_txn(work: &mut Work, values: &[&Quarantined]) -> Result<(), StoreError> {
     for chunk in values.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk
             .iter()
@@ -171,11 +200,13 @@ pub(crate) async fn insert_quarantined(work: &mut Work, values: &[&Quarantined])
                     Value::Decimal(decimal) if !decimal.is_finite() => json!(decimal.to_string()),
                     other => json!(other),
                 };
-                // A text would lose its quotes on the way and be no JSON any more, so the value travels as JSON within JSON.
+                // A text would lose its quotes on the way and be no JSON any more, so the value travels as JSON within
+                // JSON.
                 json!({
                     "id": value.id, "account": value.account_id, "artist": value.artist_id, "platform": value.platform,
                     "date": value.metric_date, "metric": value.metric, "value": sent.to_string().replace("\\u0000", ""),
-                    "rule": value.rule, "release": value.release, "document": value.document_id, "status": value.status.as_str(),
+                    "rule": value.rule, "release": value.release, "document": value.document_id,
+                    "status": value.status.as_str(),
                     "at": time_text(value.created_at),
                 })
             })
@@ -189,10 +220,13 @@ pub(crate) async fn insert_quarantined(work: &mut Work, values: &[&Quarantined])
         );
         work.execute("replace quarantined values", statement.bind(rows.clone())).await?;
         let statement = work.query(
-            "INSERT INTO quarantine (id, account_id, artist_id, platform, metric_date, metric, value, rule, release_digest, document_id,
+            "INSERT INTO quarantine (id, account_id, artist_id, platform, metric_date, metric, value, rule,
+                 release_digest, document_id,
                  status, created_at)
-             SELECT (r.value->>'id')::uuid, (r.value->>'account')::uuid, (r.value->>'artist')::uuid, r.value->>'platform',
-                 (r.value->>'date')::date, r.value->>'metric', (r.value->>'value')::jsonb, r.value->>'rule', r.value->>'release',
+             SELECT (r.value->>'id')::uuid, (r.value->>'account')::uuid, (r.value->>'artist')::uuid,
+                 r.value->>'platform',
+                 (r.value->>'date')::date, r.value->>'metric', (r.value->>'value')::jsonb, r.value->>'rule',
+                 r.value->>'release',
                  (r.value->>'document')::uuid, r.value->>'status', (r.value->>'at')::timestamptz
              FROM {rows}",
         );

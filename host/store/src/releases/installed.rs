@@ -1,50 +1,56 @@
-//! Releases of connectors: their bytes, what was granted, which one is active, who has loaded it, and what is known of them.
+//! Releases of connectors: their bytes, what was granted, which one is active, which hosts have loaded it, and what is
+//! known of them.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::error::StoreError;
 use crate::database::notifications::notify;
-use crate::events::outbox::insert_events;
-use crate::releases::grants::grant_of;
-use crate::{Store, StoreError, Topic, Work};
+use crate::database::topic::Topic;
+use crate::events::outbox::events_write_in_txn;
+use crate::releases::stored_grant::grant_of;
+use crate::scope::Scope;
 use backline_model::event::types;
 use backline_model::{Digest, Event, Grant, Manifest, Platform, Release, ReleaseState, SwapCause};
 
 macro_rules! release_sql {
     ($which:literal) => {
         concat!(
-            "SELECT digest, manifest::text AS manifest, wit_version, size_bytes, granted::text AS granted, active::int AS active, ",
-            "installed_at::text AS installed_at, imports::text AS imports, state, state_reason, wanted::int AS wanted, source, signed_by ",
+            "SELECT digest, manifest::text AS manifest, wit_version, size_bytes, granted::text AS granted,
+                 active::int AS active, ",
+            "installed_at::text AS installed_at, imports::text AS imports, state, state_reason, wanted::int AS wanted,
+                 source, signed_by ",
             "FROM releases ",
             $which
         )
     };
 }
 
-/// One swap.
+/// A change of a platform's active release.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Swap {
-    /// Whose numbers were concerned.
+    /// The platform.
     pub platform: Platform,
     /// What was active afterwards, if anything was.
     pub release: Option<Digest>,
     /// What was active before, if anything was.
     pub before: Option<Digest>,
-    /// Why.
+    /// What caused the swap.
     pub cause: SwapCause,
-    /// More of why, for people.
+    /// Reason, as text for operators.
     pub reason: Option<String>,
-    /// When.
+    /// Time of the swap.
     pub at: DateTime<Utc>,
 }
 
-/// What a host made of a release it was told to load.
+/// What a host reports of a release that it is to load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoadReport {
-    /// Which host.
+    /// Name of the host.
     pub host: String,
     /// Why it could not be loaded; none where it was.
     pub problem: Option<String>,
@@ -53,30 +59,34 @@ pub struct LoadReport {
 /// A release that hosts are to have loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InUse {
-    /// Which.
+    /// Digest of the release.
     pub digest: Digest,
-    /// What it collects.
+    /// Platform that it collects.
     pub platform: Platform,
     /// Whether batches are collected with it already: it is active, or a canary.
     pub collects: bool,
-    /// Until when somebody waits for it to be loaded everywhere; none where nobody does.
+    /// Until when an activation waits for every host to load it; none where none does.
     pub staged_until: Option<DateTime<Utc>>,
 }
 
 impl Store {
-    /// Saves a release with its component's bytes; one that is installed already gets the new grant, state and origin, and its bytes back
-    /// where it was removed. Whether it is active is not changed: see [`Store::activate`].
+    /// Saves a release with its component's bytes; one that is installed already gets the new grant, state and origin,
+    /// and its bytes back where it was removed. Whether it is active is not changed: see [`Store::release_activate`].
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn save_release(&self, release: &Release, component: &[u8]) -> Result<(), StoreError> {
+    pub async fn release_save(&self, release: &Release, component: &[u8]) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query(
-            "INSERT INTO releases (digest, name, platform, version, manifest, wit_version, component, size_bytes, granted, active,
+            "INSERT INTO releases (digest, name, platform, version, manifest, wit_version, component, size_bytes,
+                 granted, active,
                  installed_at, imports, state, state_reason, wanted, source, signed_by)
-             VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9::jsonb, FALSE, $10::timestamptz, $11::jsonb, $12, $13, $14, $15, $16)
-             ON CONFLICT (digest) DO UPDATE SET granted = excluded.granted, state = excluded.state, state_reason = excluded.state_reason,
-                 wanted = excluded.wanted, source = excluded.source, signed_by = excluded.signed_by, component = excluded.component",
+             VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9::jsonb, FALSE, $10::timestamptz, $11::jsonb, $12, $13,
+                 $14, $15, $16)
+             ON CONFLICT (digest) DO UPDATE SET granted = excluded.granted, state = excluded.state,
+                 state_reason = excluded.state_reason,
+                 wanted = excluded.wanted, source = excluded.source, signed_by = excluded.signed_by,
+                 component = excluded.component",
         );
         let statement = statement
             .bind(release.digest.to_string())
@@ -104,16 +114,16 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_releases(&self) -> Result<Vec<Release>, StoreError> {
+    pub async fn releases_list(&self) -> Result<Vec<Release>, StoreError> {
         let statement = self.query(release_sql!("ORDER BY installed_at DESC, digest"));
         self.rows("list releases", statement).await?.iter().map(release_of).collect()
     }
 
-    /// One release.
+    /// A release by its digest.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn get_release(&self, digest: Digest) -> Result<Option<Release>, StoreError> {
+    pub async fn release_get(&self, digest: Digest) -> Result<Option<Release>, StoreError> {
         let statement = self.query(release_sql!("WHERE digest = $1"));
         let row = self.row("read a release", statement.bind(digest.to_string())).await?;
         row.as_ref().map(release_of).transpose()
@@ -123,7 +133,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn active_release(&self, platform: &Platform) -> Result<Option<Release>, StoreError> {
+    pub async fn active_release_get(&self, platform: &Platform) -> Result<Option<Release>, StoreError> {
         let statement = self.query(release_sql!("WHERE platform = $1 AND active"));
         let row = self.row("read the active release", statement.bind(platform.as_str().to_owned())).await?;
         row.as_ref().map(release_of).transpose()
@@ -133,7 +143,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn component_get(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let statement = self.query("SELECT component FROM releases WHERE digest = $1 AND state <> 'removed'");
         let row = self.row("read a component", statement.bind(digest.to_string())).await?;
         row.map(|row| row.bytes("component")).transpose()
@@ -143,62 +153,63 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn current_grant(&self, digest: Digest) -> Result<Option<(ReleaseState, Grant)>, StoreError> {
-        Ok(self.get_release(digest).await?.map(|release| (release.state, release.grant)))
+    pub async fn grant_get(&self, digest: Digest) -> Result<Option<(ReleaseState, Grant)>, StoreError> {
+        Ok(self.release_get(digest).await?.map(|release| (release.state, release.grant)))
     }
 
-    /// Makes a release the one its platform is collected with: the swap is this one transaction. The platform is registered with it, a canary
-    /// of the same release has done its work, and `connector.activated` is written. Answers the release that was active before, where
-    /// another one was.
+    /// Makes a release the one its platform is collected with: the swap is this one transaction. The platform is
+    /// registered with it, a canary of the same release ends, and `connector.activated` is written.
+    /// Returns the release that was active before, where another one was.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such release, [`StoreError::NotGranted`] when it may not be activated.
-    pub async fn activate(
+    pub async fn release_activate(
         &self,
         digest: Digest,
         cause: SwapCause,
         now: DateTime<Utc>,
     ) -> Result<Option<Digest>, StoreError> {
         let mut work = self.begin().await?;
-        let (_, before) = swap_in(&mut work, digest, cause, None, now).await?;
+        let (_, before) = release_activate_in_txn(&mut work, digest, cause, None, now).await?;
         work.commit().await?;
         Ok(before)
     }
 
-    /// Says that a release is about to be activated, so that every host loads it and reports. What hosts reported before is forgotten.
+    /// Stages a release that is about to be activated, so that every host loads it and reports. Earlier reports are
+    /// removed.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such release, [`StoreError::NotGranted`] when it may not be activated.
-    pub async fn stage_release(&self, digest: Digest, until: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn release_stage(&self, digest: Digest, until: DateTime<Utc>) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        lock_release(&mut work, digest).await?;
+        release_lock_in_txn(&mut work, digest).await?;
         let statement = work.query("DELETE FROM release_hosts WHERE release_digest = $1");
-        work.execute("forget who loaded a release", statement.bind(digest.to_string())).await?;
+        work.execute("remove load reports", statement.bind(digest.to_string())).await?;
         let statement = work.query("UPDATE releases SET staged_until = $2::timestamptz WHERE digest = $1");
         work.execute("stage a release", statement.bind(digest.to_string()).bind(time_text(until))).await?;
         notify(&mut work, Topic::Releases).await?;
         work.commit().await
     }
 
-    /// Says that nobody waits for a release to be loaded any more.
+    /// Ends the staging of a release: no activation waits for it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unstage_release(&self, digest: Digest) -> Result<(), StoreError> {
+    pub async fn release_unstage(&self, digest: Digest) -> Result<(), StoreError> {
         let statement = self.query("UPDATE releases SET staged_until = NULL WHERE digest = $1");
         self.write("unstage a release", statement.bind(digest.to_string())).await?;
         Ok(())
     }
 
-    /// Lets a release that was rolled back be activated again.
+    /// Grants a release again that was rolled back.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn regrant_release(&self, digest: Digest) -> Result<(), StoreError> {
+    pub async fn release_regrant(&self, digest: Digest) -> Result<(), StoreError> {
         let statement = self.query(
             "UPDATE releases SET state = 'granted', state_reason = NULL WHERE digest = $1 AND state = 'withdrawn'",
         );
-        self.write("let a release be activated again", statement.bind(digest.to_string())).await?;
+        self.write("allow a release again", statement.bind(digest.to_string())).await?;
         Ok(())
     }
 
@@ -206,15 +217,16 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn releases_in_use(&self, now: DateTime<Utc>) -> Result<Vec<InUse>, StoreError> {
+    pub async fn releases_in_use_list(&self, now: DateTime<Utc>) -> Result<Vec<InUse>, StoreError> {
         let statement = self.query(
-            "SELECT r.digest, r.platform, CASE WHEN r.staged_until > $1::timestamptz THEN r.staged_until::text END AS staged_until,
+            "SELECT r.digest, r.platform, CASE
+                 WHEN r.staged_until > $1::timestamptz THEN r.staged_until::text END AS staged_until,
                  CASE WHEN r.active OR c.platform IS NOT NULL THEN 1 ELSE 0 END AS collects
              FROM releases r LEFT JOIN canaries c ON c.platform = r.platform AND c.release_digest = r.digest
              WHERE r.active OR c.platform IS NOT NULL OR r.staged_until > $1::timestamptz
              ORDER BY r.platform, r.digest",
         );
-        let rows = self.rows("look which releases are in use", statement.bind(time_text(now))).await?;
+        let rows = self.rows("list releases in use", statement.bind(time_text(now))).await?;
         rows.iter()
             .map(|row| {
                 Ok(InUse {
@@ -227,11 +239,11 @@ impl Store {
             .collect()
     }
 
-    /// Writes down what a host made of a release.
+    /// Records whether a host could load a release.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn report_load(
+    pub async fn load_report_save(
         &self,
         host: &str,
         digest: Digest,
@@ -239,8 +251,10 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let statement = self.query(
-            "INSERT INTO release_hosts (host, release_digest, state, message, at) VALUES ($1, $2, $3, $4, $5::timestamptz)
-             ON CONFLICT (host, release_digest) DO UPDATE SET state = excluded.state, message = excluded.message, at = excluded.at",
+            "INSERT INTO release_hosts (host, release_digest, state, message, at)
+                 VALUES ($1, $2, $3, $4, $5::timestamptz)
+             ON CONFLICT (host, release_digest) DO UPDATE SET state = excluded.state, message = excluded.message,
+                 at = excluded.at",
         );
         let statement = statement
             .bind(clean(host))
@@ -248,18 +262,18 @@ impl Store {
             .bind(if problem.is_some() { "failed" } else { "loaded" })
             .bind(problem.map(clean))
             .bind(time_text(now));
-        self.write("say what became of a release here", statement).await?;
+        self.write("report how loading a release ended", statement).await?;
         Ok(())
     }
 
-    /// What hosts made of a release, in the order of their names.
+    /// Hosts' reports on a release, in the order of their names.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn load_reports(&self, digest: Digest) -> Result<Vec<LoadReport>, StoreError> {
+    pub async fn load_reports_list(&self, digest: Digest) -> Result<Vec<LoadReport>, StoreError> {
         let statement =
             self.query("SELECT host, state, message FROM release_hosts WHERE release_digest = $1 ORDER BY host");
-        let rows = self.rows("look who has loaded a release", statement.bind(digest.to_string())).await?;
+        let rows = self.rows("read load reports", statement.bind(digest.to_string())).await?;
         rows.iter()
             .map(|row| {
                 let message = row.text_or_null("message")?;
@@ -269,11 +283,12 @@ impl Store {
             .collect()
     }
 
-    /// Takes the component of a release away. What it collected can still be traced to it.
+    /// Removes the component of a release. Its row stays, so that what it collected can be traced to it.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no such release, [`StoreError::ReleaseInUse`] when it is active, a canary or about to be.
-    pub async fn remove_release(&self, digest: Digest, reason: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`] when there is no such release, [`StoreError::ReleaseInUse`] when it is active, a canary
+    /// or about to be.
+    pub async fn release_remove(&self, digest: Digest, reason: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query(
             "SELECT CASE WHEN active OR staged_until > $2::timestamptz
@@ -288,7 +303,8 @@ impl Store {
             return Err(StoreError::ReleaseInUse { digest });
         }
         let statement = work.query(
-            "UPDATE releases SET state = 'removed', state_reason = $2, wanted = FALSE, component = $3 WHERE digest = $1",
+            "UPDATE releases SET state = 'removed', state_reason = $2, wanted = FALSE, component = $3
+                 WHERE digest = $1",
         );
         let statement = statement.bind(digest.to_string()).bind(clean(reason)).bind(Vec::new());
         work.execute("remove a release", statement).await?;
@@ -300,8 +316,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn documents_of_release(&self, digest: Digest) -> Result<u64, StoreError> {
-        let statement = self.query("SELECT COUNT(*)::bigint AS n FROM documents WHERE release_digest = $1");
+    pub async fn release_documents_count(&self, scope: &Scope, digest: Digest) -> Result<u64, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT COUNT(*)::bigint AS n FROM documents WHERE release_digest = $1 {and_artist: documents.artist_id}",
+        );
         let row = self.row("count a release's documents", statement.bind(digest.to_string())).await?;
         row.map_or(Ok(0), |row| row.count("n"))
     }
@@ -310,7 +329,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn swaps(&self, platform: Option<&Platform>, limit: u32) -> Result<Vec<Swap>, StoreError> {
+    pub async fn swaps_list(&self, platform: Option<&Platform>, limit: u32) -> Result<Vec<Swap>, StoreError> {
         let statement = self.query(
             "SELECT platform, release_digest, before, cause, reason, at::text AS at FROM release_activations
              WHERE ($1::text IS NULL OR platform = $1) ORDER BY seq DESC LIMIT $2",
@@ -323,7 +342,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn compiled(&self, key: &str) -> Result<Option<Digest>, StoreError> {
+    pub async fn compiled_get(&self, key: &str) -> Result<Option<Digest>, StoreError> {
         let statement = self.query("SELECT digest FROM compiled WHERE key = $1");
         let row = self.row("read a compiled file's digest", statement.bind(key.to_owned())).await?;
         row.map(|row| row.parsed("digest")).transpose()
@@ -333,9 +352,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn save_compiled(&self, key: &str, digest: Digest) -> Result<(), StoreError> {
-        let statement =
-            self.query("INSERT INTO compiled (key, digest) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET digest = excluded.digest");
+    pub async fn compiled_save(&self, key: &str, digest: Digest) -> Result<(), StoreError> {
+        let statement = self.query(
+            "INSERT INTO compiled (key, digest) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE
+                 SET digest = excluded.digest",
+        );
         self.write("save a compiled file's digest", statement.bind(key.to_owned()).bind(digest.to_string())).await?;
         Ok(())
     }
@@ -344,7 +365,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn lost_metrics(&self, release: Digest) -> Result<Vec<String>, StoreError> {
+    pub async fn lost_metrics_list(&self, release: Digest) -> Result<Vec<String>, StoreError> {
         let statement = self.query("SELECT name FROM lost_metrics WHERE release_digest = $1");
         let rows = self.rows("read lost metrics", statement.bind(release.to_string())).await?;
         let mut names = rows.iter().map(|row| row.text("name")).collect::<Result<Vec<_>, _>>()?;
@@ -354,7 +375,7 @@ impl Store {
 }
 
 /// Reads a release that is to become active, and holds it until the end of the transaction.
-pub(crate) async fn lock_release(work: &mut Work, digest: Digest) -> Result<Release, StoreError> {
+pub(crate) async fn release_lock_in_txn(work: &mut Work, digest: Digest) -> Result<Release, StoreError> {
     let statement = work.query(release_sql!("WHERE digest = $1 FOR UPDATE"));
     let Some(row) = work.row("read a release", statement.bind(digest.to_string())).await? else {
         return Err(StoreError::NotFound { what: "release", id: digest.to_string() });
@@ -366,12 +387,13 @@ pub(crate) async fn lock_release(work: &mut Work, digest: Digest) -> Result<Rele
     Ok(release)
 }
 
-/// The swap itself: within the transaction this release becomes its platform's active one. Answers it, and the one before, where that was
-/// another. The platform's row is locked before any release's, so that two swaps can't wait for each other.
+/// The swap itself: within the transaction this release becomes its platform's active one. Returns it, and the one
+/// before, where that was another. The platform's row is locked before any release's, so that two swaps can't wait for
+/// each other.
 ///
 /// # Errors
 /// When there is no such release, or it may not be activated.
-pub(crate) async fn swap_in(
+pub(crate) async fn release_activate_in_txn(
     work: &mut Work,
     digest: Digest,
     cause: SwapCause,
@@ -383,19 +405,19 @@ pub(crate) async fn swap_in(
         return Err(StoreError::NotFound { what: "release", id: digest.to_string() });
     };
     register_platform(work, &release_of(&row)?, now).await?;
-    let release = lock_release(work, digest).await?;
+    let release = release_lock_in_txn(work, digest).await?;
     let (platform, info) = (release.platform().as_str().to_owned(), &release.manifest.connector);
     let statement = work.query("UPDATE releases SET staged_until = NULL, wanted = FALSE WHERE digest = $1");
     work.execute("unstage a release", statement.bind(release.digest.to_string())).await?;
     let statement = work.query("DELETE FROM canaries WHERE platform = $1 AND release_digest = $2");
     work.execute("end a canary", statement.bind(platform.clone()).bind(release.digest.to_string())).await?;
-    let before = take_out(work, release.platform()).await?;
+    let before = platform_deactivate_in_txn(work, release.platform()).await?;
     if before == Some(release.digest) {
         set_active(work, release.digest, None).await?;
         return Ok((release, None));
     }
     set_active(work, release.digest, Some(now)).await?;
-    record_swap(work, release.platform(), Some(release.digest), before, cause, reason, now).await?;
+    swap_add_in_txn(work, release.platform(), Some(release.digest), before, cause, reason, now).await?;
     let event = Event {
         id: uuid::Uuid::now_v7(),
         kind: types::CONNECTOR_ACTIVATED.to_owned(),
@@ -403,32 +425,39 @@ pub(crate) async fn swap_in(
         occurred_at: now,
         dedup_key: None,
         data: json!({
-            "platform": release.platform(), "name": info.name, "version": info.version, "digest": release.digest, "before": before,
+            "platform": release.platform(), "name": info.name, "version": info.version, "digest": release.digest,
+            "before": before,
             "cause": cause,
         }),
     };
-    insert_events(work, &[event]).await?;
+    events_write_in_txn(work, &[event]).await?;
     // Batches that waited for a release have one now.
     notify(work, Topic::Releases).await?;
     notify(work, Topic::Work).await?;
     Ok((release, before))
 }
 
-/// Writes a platform down, and holds its row: two hosts that swap at once meet there, so that exactly one release ends up active.
+/// Records a platform, and holds its row: two hosts that swap at once meet there, so that exactly one release ends
+/// up active.
 async fn register_platform(work: &mut Work, release: &Release, now: DateTime<Utc>) -> Result<(), StoreError> {
     let info = &release.manifest.connector;
     let statement = work.query(
         "INSERT INTO platforms (platform, title, optional, registered_at, updated_at)
          VALUES ($1, $2, $3, $4::timestamptz, $4::timestamptz)
-         ON CONFLICT (platform) DO UPDATE SET title = excluded.title, optional = excluded.optional, updated_at = excluded.updated_at",
+         ON CONFLICT (platform) DO UPDATE SET title = excluded.title, optional = excluded.optional,
+             updated_at = excluded.updated_at",
     );
     let statement = statement.bind(info.platform.as_str().to_owned()).bind(info.title.clone());
     work.execute("register a platform", statement.bind(info.optional).bind(time_text(now))).await?;
     Ok(())
 }
 
-/// Leaves a platform without an active release; its batches wait. Answers the one that was active. The platform's row is the caller's to lock.
-pub(crate) async fn take_out(work: &mut Work, platform: &Platform) -> Result<Option<Digest>, StoreError> {
+/// Leaves a platform without an active release; its batches wait. Returns the one that was active. The platform's row
+/// is the caller's to lock.
+pub(crate) async fn platform_deactivate_in_txn(
+    work: &mut Work,
+    platform: &Platform,
+) -> Result<Option<Digest>, StoreError> {
     let statement = work.query("SELECT digest FROM releases WHERE platform = $1 AND active");
     let before = work.row("read the active release", statement.bind(platform.as_str().to_owned())).await?;
     let before: Option<Digest> = before.map(|row| row.parsed("digest")).transpose()?;
@@ -447,8 +476,8 @@ async fn set_active(work: &mut Work, digest: Digest, since: Option<DateTime<Utc>
     Ok(())
 }
 
-/// Writes a swap down.
-pub(crate) async fn record_swap(
+/// Records a swap.
+pub(crate) async fn swap_add_in_txn(
     work: &mut Work,
     platform: &Platform,
     release: Option<Digest>,
@@ -468,7 +497,7 @@ pub(crate) async fn record_swap(
         .bind(cause.as_str())
         .bind(reason.map(clean))
         .bind(time_text(now));
-    work.execute("write a swap down", statement).await?;
+    work.execute("record a swap", statement).await?;
     Ok(())
 }
 

@@ -2,4 +2,5 @@
 
 pub(crate) mod grants;
 pub(crate) mod installed;
+pub(crate) mod stored_grant;
 pub(crate) mod trials;

@@ -1,4 +1,4 @@
-//! How good releases are: what batches said for or against them, canaries, and the way back to the release before.
+//! Trials of releases: tallies of batches for or against them, canaries, and rollbacks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,33 +7,39 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
+use crate::database::error::StoreError;
 use crate::database::notifications::notify;
-use crate::events::outbox::insert_events;
+use crate::database::rows::id_rows;
+use crate::database::topic::Topic;
+use crate::events::outbox::events_write_in_txn;
 use crate::numbers::history;
-use crate::releases::installed::{lock_release, swap_in};
-use crate::work::batches::{Standing, let_runs_go_on, plan_dead_anew};
-use crate::work::ledger::insert_batches;
-use crate::{AccountPast, Store, StoreError, Topic, Work};
+use crate::numbers::history::AccountPast;
+use crate::releases::installed::{release_activate_in_txn, release_lock_in_txn};
+use crate::scope::Scope;
+use crate::work::batches::{Standing, dead_batches_plan_in_txn, runs_reopen_in_txn};
+use crate::work::ledger::batches_add_in_txn;
 use backline_model::event::types;
 use backline_model::{
     AccountId, Batch, BatchAccount, BatchId, Digest, DocumentId, Event, FailureClass, Platform, RunId, SwapCause,
     Tally, Tenant, Weights, Window,
 };
 
-/// Most batches whose tallies are summed: the latest ones. They hold some ten thousand accounts, which no rule needs more of.
+/// Most batches whose tallies are summed: the latest ones. They hold some ten thousand accounts, which no rule needs
+/// more of.
 const TALLIES_MAX: i64 = 2_000;
 
 /// A release that collects a share of a platform's accounts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Canary {
-    /// Where.
+    /// Platform of the account or release.
     pub platform: Platform,
-    /// Which release.
+    /// Digest of the release.
     pub release: Digest,
     /// Its share of the accounts, in parts of 10,000.
     pub share: u32,
-    /// Since when.
+    /// Start of the canary.
     pub started_at: DateTime<Utc>,
     /// When it becomes the active release, if it is not worse; none where the operator decides.
     pub promote_at: Option<DateTime<Utc>>,
@@ -42,24 +48,24 @@ pub struct Canary {
 /// What is to be rolled back.
 #[derive(Clone, Debug)]
 pub struct Rollback<'a> {
-    /// Where.
+    /// Platform of the account or release.
     pub platform: &'a Platform,
     /// The release that is worse: the active one, or the canary.
     pub from: Digest,
     /// The release that collects instead; of a canary, the active one.
     pub to: Digest,
-    /// For people.
+    /// Reason, as text for operators.
     pub reason: &'a str,
-    /// The same for programs.
+    /// The same for programs, as JSON.
     pub complaints: Json,
     /// Most accounts of a batch of `to`.
     pub batch_size: usize,
 }
 
-/// What was put right.
+/// What a rollback plans again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Recollection {
-    /// Accounts that failed under the release and are collected once more.
+    /// Accounts that failed under the release and are collected again.
     pub accounts: u64,
     /// Their runs, which go on.
     pub runs: BTreeSet<RunId>,
@@ -68,13 +74,13 @@ pub struct Recollection {
 /// The document an account was last collected with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastDocument {
-    /// Whose.
+    /// The account it was fetched for.
     pub account: AccountId,
-    /// For which date.
+    /// The date its numbers are for.
     pub metric_date: NaiveDate,
     /// Its id.
     pub id: DocumentId,
-    /// In which run.
+    /// The run that fetched it.
     pub run_id: RunId,
     /// When it was fetched.
     pub observed_at: DateTime<Utc>,
@@ -82,8 +88,8 @@ pub struct LastDocument {
     pub window: Window,
 }
 
-/// Writes down what a batch says of the release that collected it.
-pub(crate) async fn insert_tally(
+/// Records a batch's tally for the release that collected it.
+pub(crate) async fn tally_add_in_txn(
     work: &mut Work,
     batch: &Batch,
     tally: &Tally,
@@ -103,16 +109,16 @@ pub(crate) async fn insert_tally(
         .bind(batch.canary)
         .bind(time_text(now))
         .bind(json("a tally", tally)?);
-    work.execute("write down what a batch says of its release", statement).await?;
+    work.execute("record a batch's tally", statement).await?;
     Ok(())
 }
 
 impl Store {
-    /// What batches since then said of a release, up to a time where one is given: the latest 2,000 of them.
+    /// The sum of a release's tallies from one time to another, where that is given: of the latest 2,000 batches.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn release_tally(
+    pub async fn release_tally_get(
         &self,
         release: Digest,
         since: DateTime<Utc>,
@@ -126,39 +132,41 @@ impl Store {
         let statement =
             statement.bind(release.to_string()).bind(time_text(since)).bind(until.map(time_text)).bind(TALLIES_MAX);
         let mut sum = Tally::default();
-        for row in self.rows("read what batches said of a release", statement).await? {
+        for row in self.rows("read a release's tallies", statement).await? {
             sum.add(&row.json("tally")?);
         }
         Ok(sum)
     }
 
-    /// A mark that differs as soon as another batch has said something since then: whoever saw it before has nothing new to judge.
+    /// A mark that changes with every tally since a time: a reader that sees the same mark again has nothing new to
+    /// judge.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn tallies_mark(&self, since: DateTime<Utc>) -> Result<(u64, i64), StoreError> {
+    pub async fn tallies_mark_get(&self, since: DateTime<Utc>) -> Result<(u64, i64), StoreError> {
         // The number counts too: of two transactions at once, the one with the lower sequence number may commit last.
         let statement = self.query(
-            "SELECT COUNT(*)::bigint AS n, COALESCE(MAX(seq), 0)::bigint AS last FROM release_batches WHERE at >= $1::timestamptz",
+            "SELECT COUNT(*)::bigint AS n, COALESCE(MAX(seq), 0)::bigint AS last FROM release_batches
+                 WHERE at >= $1::timestamptz",
         );
-        let row = self.row("look for what batches said", statement.bind(time_text(since))).await?;
+        let row = self.row("read batches' tallies", statement.bind(time_text(since))).await?;
         row.map_or(Ok((0, 0)), |row| Ok((row.count("n")?, row.int("last")?)))
     }
 
-    /// Removes what batches said before a time.
+    /// Removes tallies from before a time.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn trim_tallies(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn tallies_trim(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
         let statement = self.query("DELETE FROM release_batches WHERE at < $1::timestamptz");
-        self.write("remove what batches said long ago", statement.bind(time_text(before))).await
+        self.write("remove old tallies", statement.bind(time_text(before))).await
     }
 
     /// Canaries, by platform.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn canaries(&self) -> Result<Vec<Canary>, StoreError> {
+    pub async fn canaries_list(&self) -> Result<Vec<Canary>, StoreError> {
         let statement = self.query(
             "SELECT platform, release_digest, share, started_at::text AS started_at, promote_at::text AS promote_at
              FROM canaries ORDER BY platform",
@@ -171,10 +179,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such release, [`StoreError::NotGranted`] when it may do nothing,
     /// [`StoreError::ReleaseInUse`] when it is active.
-    pub async fn start_canary(&self, canary: &Canary) -> Result<(), StoreError> {
+    pub async fn canary_start(&self, canary: &Canary) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
-        hold_platform(&mut work, &canary.platform).await?;
-        if lock_release(&mut work, canary.release).await?.active {
+        platform_lock_in_txn(&mut work, &canary.platform).await?;
+        if release_lock_in_txn(&mut work, canary.release).await?.active {
             return Err(StoreError::ReleaseInUse { digest: canary.release });
         }
         let statement = work.query(
@@ -194,11 +202,12 @@ impl Store {
         work.commit().await
     }
 
-    /// Ends a platform's canary; what was planned for it is collected with the active release. False where there was none.
+    /// Ends a platform's canary; what was planned for it is collected with the active release. False where there was
+    /// none.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn stop_canary(&self, platform: &Platform) -> Result<bool, StoreError> {
+    pub async fn canary_stop(&self, platform: &Platform) -> Result<bool, StoreError> {
         let mut work = self.begin().await?;
         let statement = work.query("DELETE FROM canaries WHERE platform = $1");
         let ended = work.execute("end a canary", statement.bind(platform.as_str().to_owned())).await? > 0;
@@ -207,32 +216,36 @@ impl Store {
         Ok(ended)
     }
 
-    /// Says something of a release that changes nothing for it.
+    /// Sets a release's note for operators; its state does not change.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn note_release(&self, digest: Digest, note: &str) -> Result<(), StoreError> {
+    pub async fn release_note(&self, digest: Digest, note: &str) -> Result<(), StoreError> {
         let statement = self.query("UPDATE releases SET state_reason = $2 WHERE digest = $1");
-        self.write("note something of a release", statement.bind(digest.to_string()).bind(clean(note))).await?;
+        self.write("annotate a release", statement.bind(digest.to_string()).bind(clean(note))).await?;
         Ok(())
     }
 
-    /// Takes a release back: in one transaction another one collects in its place, it is withdrawn, every account that failed under it in a way
-    /// that may be its fault is planned once more in the run it belongs to, and `connector.rolled_back` is written. None where it neither
-    /// is active nor a canary any more: somebody else was faster.
+    /// Rolls a release back: in one transaction another one collects in its place, it is withdrawn, every account that
+    /// failed under it in a way that may be its fault is planned again in the run it belongs to, and
+    /// `connector.rolled_back` is written. None where it neither is active nor a canary any more: another host was
+    /// faster.
     ///
     /// # Errors
     /// [`StoreError::NotGranted`] when the other release may not be activated.
-    pub async fn roll_back(
+    pub async fn release_roll_back(
         &self,
+        scope: &Scope,
         rollback: &Rollback<'_>,
         weights: &Weights,
         now: DateTime<Utc>,
     ) -> Result<Option<Recollection>, StoreError> {
+        scope.require_all("roll a release back")?;
         let mut work = self.begin().await?;
-        hold_platform(&mut work, rollback.platform).await?;
+        platform_lock_in_txn(&mut work, rollback.platform).await?;
         let statement = work.query(
-            "SELECT r.name, r.version, r.active::int AS active, r.activated_at::text AS activated_at, c.started_at::text AS started_at
+            "SELECT r.name, r.version, r.active::int AS active, r.activated_at::text AS activated_at,
+                 c.started_at::text AS started_at
              FROM releases r LEFT JOIN canaries c ON c.platform = r.platform AND c.release_digest = r.digest
              WHERE r.digest = $1 AND r.platform = $2",
         );
@@ -242,7 +255,8 @@ impl Store {
         let (name, version) = (row.text("name")?, row.text("version")?);
         let since = match (is_active, canary_since) {
             (true, _) => {
-                swap_in(&mut work, rollback.to, SwapCause::RolledBack, Some(rollback.reason), now).await?;
+                release_activate_in_txn(&mut work, rollback.to, SwapCause::RolledBack, Some(rollback.reason), now)
+                    .await?;
                 row.time_or_null("activated_at")?.unwrap_or(now)
             }
             (false, Some(since)) => since,
@@ -252,11 +266,12 @@ impl Store {
         let statement = statement.bind(rollback.platform.as_str().to_owned()).bind(rollback.from.to_string());
         work.execute("end a canary", statement).await?;
         let statement = work.query(
-            "UPDATE releases SET state = 'withdrawn', state_reason = $2, wanted = FALSE, staged_until = NULL WHERE digest = $1",
+            "UPDATE releases SET state = 'withdrawn', state_reason = $2, wanted = FALSE, staged_until = NULL
+                 WHERE digest = $1",
         );
         let statement = statement.bind(rollback.from.to_string()).bind(clean(rollback.reason));
         work.execute("withdraw a release", statement).await?;
-        let mended = mend(&mut work, rollback, since, weights, now).await?;
+        let recollected = recollect_in_txn(&mut work, rollback, since, weights, now).await?;
         let event = Event {
             id: uuid::Uuid::now_v7(),
             kind: types::CONNECTOR_ROLLED_BACK.to_owned(),
@@ -264,54 +279,66 @@ impl Store {
             occurred_at: now,
             dedup_key: None,
             data: json!({
-                "platform": rollback.platform, "name": name, "version": version, "digest": rollback.from, "to": rollback.to,
-                "canary": !is_active, "reason": rollback.reason, "complaints": rollback.complaints, "accounts": mended.accounts,
+                "platform": rollback.platform, "name": name, "version": version, "digest": rollback.from,
+                "to": rollback.to,
+                "canary": !is_active, "reason": rollback.reason, "complaints": rollback.complaints,
+                "accounts": recollected.accounts,
             }),
         };
-        insert_events(&mut work, &[event]).await?;
+        events_write_in_txn(&mut work, &[event]).await?;
         notify(&mut work, Topic::Releases).await?;
         notify(&mut work, Topic::Work).await?;
         work.commit().await?;
-        Ok(Some(mended))
+        Ok(Some(recollected))
     }
 
-    /// Plans accounts once more that have failed since then under a release that was withdrawn: batches that were under way when it was ended
-    /// on it.
+    /// Plans accounts again that have failed since then under a release that was withdrawn: batches that were under
+    /// way when it was ended on it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn recollect_after(
+    pub async fn release_recollect(
         &self,
+        scope: &Scope,
         rollback: &Rollback<'_>,
         since: DateTime<Utc>,
         weights: &Weights,
         now: DateTime<Utc>,
     ) -> Result<Recollection, StoreError> {
+        scope.require_all("plan what failed under a release")?;
         let mut work = self.begin().await?;
-        hold_platform(&mut work, rollback.platform).await?;
-        let mended = mend(&mut work, rollback, since, weights, now).await?;
-        if !mended.runs.is_empty() {
+        platform_lock_in_txn(&mut work, rollback.platform).await?;
+        let recollected = recollect_in_txn(&mut work, rollback, since, weights, now).await?;
+        if !recollected.runs.is_empty() {
             notify(&mut work, Topic::Work).await?;
         }
         work.commit().await?;
-        Ok(mended)
+        Ok(recollected)
     }
 
     /// The documents a platform's accounts were last collected with, the latest first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn last_documents(&self, platform: &Platform, limit: u32) -> Result<Vec<LastDocument>, StoreError> {
-        let statement = self.query(
-            "SELECT d.id::text AS id, d.account_id::text AS account_id, d.metric_date::text AS metric_date, d.run_id::text AS run_id,
-                 d.observed_at::text AS observed_at, d.window_since::text AS window_since, d.window_until::text AS window_until
+    pub async fn last_documents_list(
+        &self,
+        scope: &Scope,
+        platform: &Platform,
+        limit: u32,
+    ) -> Result<Vec<LastDocument>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT d.id::text AS id, d.account_id::text AS account_id, d.metric_date::text AS metric_date,
+                 d.run_id::text AS run_id,
+                 d.observed_at::text AS observed_at, d.window_since::text AS window_since,
+                 d.window_until::text AS window_until
              FROM accounts a JOIN documents d ON d.id = (
                  SELECT l.id FROM documents l WHERE l.account_id = a.id
                  ORDER BY l.metric_date DESC, l.observed_at DESC, l.id DESC LIMIT 1)
-             WHERE a.platform = $1 ORDER BY d.observed_at DESC, d.account_id LIMIT $2",
+             WHERE a.platform = $1 {and_artist: a.artist_id} ORDER BY d.observed_at DESC, d.account_id LIMIT $2",
         );
         let statement = statement.bind(platform.as_str().to_owned()).bind(i64::from(limit));
-        let rows = self.rows("look for the last documents", statement).await?;
+        let rows = self.rows("find the last documents", statement).await?;
         rows.iter()
             .map(|row| {
                 Ok(LastDocument {
@@ -326,43 +353,56 @@ impl Store {
             .collect()
     }
 
-    /// What is known of accounts besides, and of, the rows of these dates; nothing is locked and nothing written. An account may be asked
-    /// for once.
+    /// The past of accounts as of these dates; nothing is locked and nothing is written. An account may be asked for
+    /// once. Accounts outside of the scope are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pasts(
+    pub async fn pasts_of(
         &self,
+        scope: &Scope,
         wanted: &[(AccountId, NaiveDate)],
     ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
         let mut work = self.begin().await?;
-        Ok(history::load(&mut work, wanted).await?.0)
+        let mut wanted = wanted.to_vec();
+        if scope.only().is_some() {
+            let accounts: Vec<AccountId> = wanted.iter().map(|(account, _)| *account).collect();
+            let statement = work.scoped(
+                scope,
+                "SELECT a.id::text AS id FROM {rows} JOIN accounts a ON a.id = (r.value->>'id')::uuid
+                 WHERE TRUE {and_artist: a.artist_id}",
+            );
+            let rows = work.rows("find accounts", statement.bind(id_rows(&accounts)?)).await?;
+            let own = rows.iter().map(|row| row.parsed("id")).collect::<Result<BTreeSet<AccountId>, _>>()?;
+            wanted.retain(|(account, _)| own.contains(account));
+        }
+        Ok(history::load_in_txn(&mut work, &wanted).await?.0)
     }
 }
 
-/// Holds a platform's row, where whoever swaps its releases meets.
-async fn hold_platform(work: &mut Work, platform: &Platform) -> Result<(), StoreError> {
+/// Locks a platform's row, where concurrent swaps of its releases meet.
+async fn platform_lock_in_txn(work: &mut Work, platform: &Platform) -> Result<(), StoreError> {
     let statement = work.query("SELECT platform FROM platforms WHERE platform = $1 FOR UPDATE");
-    work.row("hold a platform", statement.bind(platform.as_str().to_owned())).await?;
+    work.row("lock a platform", statement.bind(platform.as_str().to_owned())).await?;
     Ok(())
 }
 
-/// An account to be collected once more.
+/// An account to be collected again.
 struct Failed {
     run: RunId,
     tenant: Tenant,
     account: BatchAccount,
 }
 
-/// What the batches of some runs say of the batches their accounts are to be in.
+/// Windows and lanes of the batches that accounts are planned into again.
 #[derive(Default)]
 struct Places {
     by_account: HashMap<(RunId, AccountId), (Window, bool)>,
     by_date: HashMap<(RunId, Tenant, NaiveDate), (Window, bool)>,
 }
 
-/// Plans everybody anew who failed under a release since then; their runs go on.
-async fn mend(
+/// Plans every account again that failed under a release since then; their runs go on.
+async fn recollect_in_txn(
     work: &mut Work,
     rollback: &Rollback<'_>,
     since: DateTime<Utc>,
@@ -373,7 +413,7 @@ async fn mend(
     let mut runs: BTreeSet<RunId> = failed.iter().map(|failed| failed.run).collect();
     let mut accounts = failed.len() as u64;
     let batches = batches_for(&failed, &places(work, rollback.platform, &runs).await?, rollback);
-    insert_batches(work, &batches, weights, now).await?;
+    batches_add_in_txn(work, &batches, weights, now).await?;
     // They were planned before, and are not planned twice.
     for run in &runs {
         let again: usize = batches.iter().filter(|batch| batch.run_id == *run).map(|batch| batch.accounts.len()).sum();
@@ -381,13 +421,13 @@ async fn mend(
         let statement = statement.bind(run.to_string()).bind(i64::try_from(again).unwrap_or(i64::MAX));
         work.execute("count what is planned", statement).await?;
     }
-    // Whoever the release said must connect anew is asked by the other one before that is believed.
+    // The other release tries the accounts that were said to need a reconnection before that is believed.
     let rows: Vec<_> = failed.iter().map(|failed| json!({ "id": failed.account.account_id })).collect();
     let statement = work.query(
         "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
          WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
     );
-    work.execute("believe nobody's reconnect", statement.bind(json("account ids", &rows)?).bind(time_text(now)))
+    work.execute("reset accounts to be reconnected", statement.bind(json("account ids", &rows)?).bind(time_text(now)))
         .await?;
 
     let dead = work.query(
@@ -395,27 +435,31 @@ async fn mend(
          WHERE b.state = 'dead' AND b.release_digest = $1 AND b.finished_at >= $2::timestamptz
          ORDER BY b.turn, b.id FOR UPDATE",
     );
-    let dead = work.rows("look for dead batches", dead.bind(rollback.from.to_string()).bind(time_text(since))).await?;
+    let dead = work.rows("find dead batches", dead.bind(rollback.from.to_string()).bind(time_text(since))).await?;
     let dead = dead.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
     if !dead.is_empty() {
         runs.extend(dead.iter().map(|batch| batch.run_id));
-        accounts += plan_dead_anew(work, &dead, weights, now).await?.1;
+        accounts += dead_batches_plan_in_txn(work, &dead, weights, now).await?.1;
     }
-    let_runs_go_on(work, &runs).await?;
+    runs_reopen_in_txn(work, &runs).await?;
     Ok(Recollection { accounts, runs })
 }
 
-/// Accounts whose last word in a run is a failure under this release that may be its fault, and that nobody is about to collect.
+/// Accounts whose latest outcome in a run is a failure under this release that may be its fault, and that are in no
+/// open batch.
 async fn failed_under(work: &mut Work, release: Digest, since: DateTime<Utc>) -> Result<Vec<Failed>, StoreError> {
     let statement = work.query(
-        "SELECT o.run_id::text AS run_id, o.account_id::text AS account_id, o.metric_date::text AS metric_date, o.reason, t.tenant
+        "SELECT o.run_id::text AS run_id, o.account_id::text AS account_id, o.metric_date::text AS metric_date,
+             o.reason, t.tenant
          FROM collection_outcomes o JOIN artists t ON t.id = o.artist_id
          WHERE o.at >= $2::timestamptz AND o.release_digest = $1 AND o.outcome = 'failed'
              AND NOT EXISTS (SELECT 1 FROM batch_accounts m JOIN batches b ON b.id = m.batch_id
-                 WHERE m.account_id = o.account_id AND b.run_id = o.run_id AND (b.finished_at IS NULL OR b.state = 'dead'))
+                 WHERE m.account_id = o.account_id AND b.run_id = o.run_id AND (b.finished_at IS NULL
+                     OR b.state = 'dead'))
          ORDER BY o.account_id",
     );
-    let rows = work.rows("look who failed", statement.bind(release.to_string()).bind(time_text(since))).await?;
+    let rows =
+        work.rows("find accounts that failed", statement.bind(release.to_string()).bind(time_text(since))).await?;
     let mut failed = Vec::with_capacity(rows.len());
     for row in &rows {
         let class: Option<FailureClass> = serde_json::from_value(Json::String(row.text("reason")?)).ok();
@@ -430,14 +474,15 @@ async fn failed_under(work: &mut Work, release: Digest, since: DateTime<Utc>) ->
 async fn places(work: &mut Work, platform: &Platform, runs: &BTreeSet<RunId>) -> Result<Places, StoreError> {
     let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
     let statement = work.query(
-        "SELECT b.run_id::text AS run_id, b.tenant, b.lane, b.window_since::text AS window_since, b.window_until::text AS window_until,
+        "SELECT b.run_id::text AS run_id, b.tenant, b.lane, b.window_since::text AS window_since,
+             b.window_until::text AS window_until,
              m.account_id::text AS account_id, m.metric_date::text AS metric_date
          FROM {rows} JOIN batches b ON b.run_id = (r.value->>'id')::uuid JOIN batch_accounts m ON m.batch_id = b.id
          WHERE b.platform = $2",
     );
     let statement = statement.bind(json("run ids", &rows)?).bind(platform.as_str().to_owned());
     let mut places = Places::default();
-    for row in work.rows("look into runs' batches", statement).await? {
+    for row in work.rows("read runs' batches", statement).await? {
         let run: RunId = row.parsed("run_id")?;
         let window = Window { since: row.time("window_since")?, until: row.time("window_until")? };
         let place = (window, row.text_or_null("lane")?.is_some());
@@ -454,7 +499,7 @@ fn batches_for(failed: &[Failed], places: &Places, rollback: &Rollback<'_>) -> V
     for Failed { run, tenant, account } in failed {
         let own = places.by_account.get(&(*run, account.account_id));
         let place = own.or_else(|| places.by_date.get(&(*run, tenant.clone(), account.metric_date)));
-        // All of the run's accounts of that date have been erased: nobody is left to be collected.
+        // All of the run's accounts of that date have been erased: no account is left to be collected.
         let Some((window, canary)) = place else { continue };
         let group = (*run, tenant, account.metric_date, window.since, window.until, *canary);
         groups.entry(group).or_default().push(*account);

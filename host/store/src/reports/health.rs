@@ -1,4 +1,5 @@
-//! What health is judged by, counted in the database; and alerts. Each query answers few rows, however many artists there are.
+//! The figures that health is computed from, counted in the database; and alerts. Each query returns few rows, however
+//! many artists there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,29 +7,31 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{ReadView, Store};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text, unreadable};
-use crate::events::outbox::insert_events;
-use crate::{ReadView, Store, StoreError};
+use crate::database::error::StoreError;
+use crate::events::outbox::events_write_in_txn;
+use crate::scope::Scope;
 use backline_model::health::{
     AccountName, Alert, AlertName, CredentialFigures, Figures, HostFigures, Lag, PlatformFigures, WebhookFigures, Work,
 };
 use backline_model::outcome::{Exclusion, FailureClass};
 use backline_model::{Event, Platform, RunId};
 
-/// Accounts of each platform that are named of those to be connected anew.
+/// Most accounts to reconnect that are named for each platform.
 const NAMED_MAX: i64 = 3;
 
-/// Credentials that are named of those that are dead.
+/// Most dead credentials that are named.
 const DEAD_MAX: i64 = 20;
 
-/// Which time is counted.
+/// The window of time that figures are counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthWindow {
-    /// After this.
+    /// Start of the window, itself excluded.
     pub since: DateTime<Utc>,
-    /// Up to this.
+    /// End of the window, itself included.
     pub now: DateTime<Utc>,
-    /// What was planned, or whose allowance was granted anew, before this should have ended by now.
+    /// Work that was planned, or whose budget was reset, before this time is overdue.
     pub overdue_before: DateTime<Utc>,
 }
 
@@ -39,7 +42,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn health_figures(&self, window: &HealthWindow) -> Result<Figures, StoreError> {
+    pub async fn health_figures_get(&self, scope: &Scope, window: &HealthWindow) -> Result<Figures, StoreError> {
+        scope.require_all("count the figures of every platform")?;
         // As of one moment: an account that ends between two counts would be in neither of them, or in both.
         let mut view = self.read_view().await?;
         let mut platforms = view.known_platforms().await?;
@@ -56,7 +60,7 @@ impl Store {
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
         let artists = view.row("count artists", statement).await?.map_or(Ok(0), |row| row.count("n"))?;
         drop(view);
-        let hosts = self.list_hosts(window.now).await?.into_iter();
+        let hosts = self.hosts_list(window.now).await?.into_iter();
         let hosts = hosts
             .map(|host| HostFigures { name: host.name, started_at: host.started_at, seen_at: host.seen_at })
             .collect();
@@ -68,7 +72,8 @@ impl ReadView {
     async fn known_platforms(&mut self) -> Result<Platforms, StoreError> {
         let statement = self.query(
             "SELECT p.platform, p.optional::int AS optional,
-                 CASE WHEN EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform AND r.active) THEN 1 ELSE 0 END AS has_release
+                 CASE WHEN EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform AND r.active) THEN 1
+                 ELSE 0 END AS has_release
              FROM platforms p",
         );
         let rows = self.rows("list platforms", statement).await?;
@@ -83,8 +88,10 @@ impl ReadView {
     /// How accounts ended, each once for each date: by the last attempt, or excluded where there was none.
     async fn count_outcomes(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
-            "SELECT platform, outcome, reason, run_id::text AS run_id, COUNT(*)::bigint AS accounts, MAX(at)::text AS at,
-                 CASE WHEN deferred_until <= $3::timestamptz THEN 1 ELSE 0 END AS is_due, MIN(deferred_until)::text AS until
+            "SELECT platform, outcome, reason, run_id::text AS run_id, COUNT(*)::bigint AS accounts,
+                 MAX(at)::text AS at,
+                 CASE WHEN deferred_until <= $3::timestamptz THEN 1 ELSE 0 END AS is_due,
+                 MIN(deferred_until)::text AS until
              FROM (
                  SELECT platform, outcome, reason, run_id, at, deferred_until, ROW_NUMBER() OVER (
                      PARTITION BY account_id, metric_date
@@ -92,7 +99,8 @@ impl ReadView {
                  FROM collection_outcomes WHERE at > $1::timestamptz AND at <= $2::timestamptz
              ) AS latest
              WHERE place = 1
-             GROUP BY platform, outcome, reason, run_id, CASE WHEN deferred_until <= $3::timestamptz THEN 1 ELSE 0 END, {minute_of_at}",
+             GROUP BY platform, outcome, reason, run_id, CASE WHEN deferred_until <= $3::timestamptz THEN 1
+                 ELSE 0 END, {minute_of_at}",
         );
         let statement =
             statement.bind(time_text(window.since)).bind(time_text(window.now)).bind(time_text(window.overdue_before));
@@ -142,16 +150,18 @@ impl ReadView {
         Ok(())
     }
 
-    /// Accounts of batches that are planned or in somebody's hands, of which nothing is known yet for their date.
+    /// Accounts of batches that are planned or leased, of which nothing is known yet for their date.
     async fn count_open(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
-            "SELECT b.platform, CASE WHEN b.created_at <= $2::timestamptz AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END AS is_overdue,
+            "SELECT b.platform, CASE WHEN b.created_at <= $2::timestamptz AND b.available_at <= $2::timestamptz THEN 1
+                 ELSE 0 END AS is_overdue,
                  COUNT(*)::bigint AS accounts
              FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
              WHERE b.finished_at IS NULL AND b.state IN ('planned', 'leased')
                  AND NOT EXISTS (SELECT 1 FROM collection_outcomes o WHERE o.account_id = m.account_id
                      AND o.metric_date = m.metric_date AND o.outcome <> 'excluded' AND o.at > $1::timestamptz)
-             GROUP BY b.platform, CASE WHEN b.created_at <= $2::timestamptz AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END",
+             GROUP BY b.platform, CASE WHEN b.created_at <= $2::timestamptz
+                 AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.overdue_before));
         for row in self.rows("count what is under way", statement).await? {
@@ -162,11 +172,13 @@ impl ReadView {
         Ok(())
     }
 
-    /// Accounts of active artists: who is to be collected, who is not and why, and since when nothing was collected of somebody.
+    /// Accounts of active artists: which are collected, which are not and why, and the longest time without a
+    /// collection.
     async fn count_accounts(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
             "SELECT platform, SUM(eligible)::bigint AS eligible,
-                 SUM(CASE WHEN eligible = 1 AND created_at <= $1::timestamptz THEN 1 ELSE 0 END)::bigint AS eligible_before,
+                 SUM(CASE WHEN eligible = 1 AND created_at <= $1::timestamptz THEN 1
+                 ELSE 0 END)::bigint AS eligible_before,
                  SUM(CASE WHEN eligible = 1 AND collected_at IS NULL THEN 1 ELSE 0 END)::bigint AS never_collected,
                  MIN(CASE WHEN eligible = 1 THEN collected_at END)::text AS oldest,
                  SUM(CASE WHEN consented = 0 AND status = 'active' THEN 1 ELSE 0 END)::bigint AS without_consent,
@@ -176,9 +188,11 @@ impl ReadView {
                      CASE WHEN consented = 1 AND status = 'active' THEN 1 ELSE 0 END AS eligible
                  FROM (
                      SELECT a.platform, a.status, a.created_at, s.updated_at AS collected_at,
-                         COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id AND c.platform = a.platform
+                         COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id
+                         AND c.platform = a.platform
                              AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) AS consented
-                     FROM accounts a JOIN artists t ON t.id = a.artist_id LEFT JOIN account_state s ON s.account_id = a.id
+                     FROM accounts a JOIN artists t ON t.id = a.artist_id LEFT JOIN account_state s
+                         ON s.account_id = a.id
                      WHERE t.subscription_status = 'active' AND t.data_collection_enabled
                  ) AS known
              ) AS judged
@@ -196,7 +210,7 @@ impl ReadView {
         Ok(())
     }
 
-    /// Values by whether they passed validation, and quality scores, as batches told them.
+    /// Values by whether they passed validation, and quality scores, as batches reported them.
     async fn count_values(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
             "SELECT platform, COALESCE(SUM((tally->>'values')::bigint), 0)::bigint AS reported,
@@ -220,14 +234,15 @@ impl ReadView {
     async fn count_work(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<Vec<Work>, StoreError> {
         let statement = self.query(
             "SELECT platform, run_id::text AS run_id, MIN(began_at)::text AS began_at,
-                 MAX(COALESCE(finished_at, CASE WHEN state = 'leased' THEN $2::timestamptz ELSE began_at END))::text AS ended_at,
+                 MAX(COALESCE(finished_at, CASE WHEN state = 'leased' THEN $2::timestamptz
+                 ELSE began_at END))::text AS ended_at,
                  COALESCE(SUM((usage->>'requests')::bigint), 0)::bigint AS requests
              FROM batches WHERE began_at > $1::timestamptz AND began_at <= $2::timestamptz
              GROUP BY platform, run_id, {minute_of_began_at}",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
         let mut work = Vec::new();
-        for row in self.rows("look when batches were at work", statement).await? {
+        for row in self.rows("read when batches were at work", statement).await? {
             platforms.entry(row.parsed("platform")?).or_default().requests += row.count("requests")?;
             work.push(Work {
                 run: row.parsed("run_id")?,
@@ -237,7 +252,8 @@ impl ReadView {
         }
         let units = match self.kind {
             DatabaseKind::Sqlite => {
-                "SELECT b.platform, u.key AS budget, SUM(u.value) AS units FROM batches b, json_each(b.usage, '$.units') AS u
+                "SELECT b.platform, u.key AS budget, SUM(u.value) AS units
+                     FROM batches b, json_each(b.usage, '$.units') AS u
                  WHERE b.began_at > $1 AND b.began_at <= $2 GROUP BY b.platform, u.key"
             }
             DatabaseKind::Postgres => {
@@ -254,7 +270,7 @@ impl ReadView {
         Ok(work)
     }
 
-    /// What waits for an operator.
+    /// Withheld values and dead batches, which wait for an operator.
     async fn count_troubles(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self
             .query("SELECT platform, COUNT(*)::bigint AS n FROM quarantine WHERE status = 'held' GROUP BY platform");
@@ -273,22 +289,26 @@ impl ReadView {
 }
 
 impl Store {
-    /// The first few accounts of each platform that active artists must connect anew.
+    /// The first few accounts of each platform that active artists must reconnect.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn accounts_to_reconnect(&self) -> Result<Vec<AccountName>, StoreError> {
-        let statement = self.query(
+    pub async fn accounts_to_reconnect_list(&self, scope: &Scope) -> Result<Vec<AccountName>, StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT id::text AS id, platform, platform_id, name FROM (
-                 SELECT a.id, a.platform, a.platform_id, t.name, ROW_NUMBER() OVER (PARTITION BY a.platform ORDER BY a.id) AS place
+                 SELECT a.id, a.platform, a.platform_id, t.name, ROW_NUMBER() OVER (PARTITION BY a.platform
+                     ORDER BY a.id) AS place
                  FROM accounts a JOIN artists t ON t.id = a.artist_id
                  WHERE a.status = 'reconnect_needed' AND t.subscription_status = 'active' AND t.data_collection_enabled
-                     AND COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id AND c.platform = a.platform
+                     AND COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id
+                     AND c.platform = a.platform
                          AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) = 1
+                     {and_tenant: t.tenant}
              ) AS asked
              WHERE place <= $1 ORDER BY platform, id",
         );
-        let rows = self.rows("list accounts to be connected anew", statement.bind(NAMED_MAX)).await?;
+        let rows = self.rows("list accounts to be reconnected", statement.bind(NAMED_MAX)).await?;
         rows.iter()
             .map(|row| {
                 Ok(AccountName {
@@ -305,13 +325,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn webhooks_behind(&self) -> Result<Vec<WebhookFigures>, StoreError> {
-        let statement = self.query(
+    pub async fn webhooks_behind_list(&self, scope: &Scope) -> Result<Vec<WebhookFigures>, StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT w.name, w.disabled_reason, COALESCE(d.parked, 0) AS parked
              FROM webhooks w LEFT JOIN (
                  SELECT webhook_id, COUNT(*) AS parked FROM deliveries WHERE state = 'parked' GROUP BY webhook_id
              ) AS d ON d.webhook_id = w.id
-             WHERE d.parked > 0 OR w.disabled_reason IS NOT NULL ORDER BY w.name",
+             WHERE (d.parked > 0 OR w.disabled_reason IS NOT NULL) {and_tenant: w.tenant} ORDER BY w.name",
         );
         let rows = self.rows("list webhooks that did not get everything", statement).await?;
         rows.iter()
@@ -329,9 +350,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn dead_credentials(&self) -> Result<Vec<CredentialFigures>, StoreError> {
+    pub async fn dead_credentials_list(&self) -> Result<Vec<CredentialFigures>, StoreError> {
         let statement = self.query(
-            "SELECT platform, slot FROM credentials WHERE status = 'dead' AND account_id IS NULL ORDER BY platform, slot LIMIT $1",
+            "SELECT platform, slot FROM credentials WHERE status = 'dead' AND account_id IS NULL
+                 ORDER BY platform, slot LIMIT $1",
         );
         let rows = self.rows("list dead credentials", statement.bind(DEAD_MAX)).await?;
         rows.iter()
@@ -346,22 +368,23 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn alerts(&self) -> Result<Vec<Alert>, StoreError> {
+    pub async fn alerts_list(&self) -> Result<Vec<Alert>, StoreError> {
         let statement = self.query(
-            "SELECT name, platform, firing::int AS firing, since::text AS since, value, threshold, worse_since::text AS worse_since,
+            "SELECT name, platform, firing::int AS firing, since::text AS since, value, threshold,
+                 worse_since::text AS worse_since,
                  crossings, changed_at::text AS changed_at
              FROM alerts ORDER BY name, platform",
         );
         self.rows("list alerts", statement).await?.iter().map(alert_of).collect()
     }
 
-    /// Writes down where alerts stand now, each with the event that tells of it, in one transaction. `before` is how often the alert had
-    /// crossed when it was read: where another host has changed it since, neither the alert nor the event is written. Answers how many
-    /// events were.
+    /// Records where alerts stand now, each with the event that tells of it, in one transaction. `before` is how
+    /// often the alert had crossed when it was read: where another host has changed it since, neither the alert nor the
+    /// event is written. Returns how many events were.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn save_alerts(&self, changes: &[(Alert, i64, Option<Event>)]) -> Result<u64, StoreError> {
+    pub async fn alerts_save(&self, changes: &[(Alert, i64, Option<Event>)]) -> Result<u64, StoreError> {
         if changes.is_empty() {
             return Ok(0);
         }
@@ -369,9 +392,11 @@ impl Store {
         let mut events = Vec::new();
         for (alert, before, event) in changes {
             let statement = work.query(
-                "INSERT INTO alerts (name, platform, firing, since, value, threshold, worse_since, crossings, changed_at)
+                "INSERT INTO alerts (name, platform, firing, since, value, threshold, worse_since, crossings,
+                     changed_at)
                  VALUES ($1, $2, ($3 = 1), $4::timestamptz, $5, $6, $7::timestamptz, $8, $9::timestamptz)
-                 ON CONFLICT (name, platform) DO UPDATE SET firing = excluded.firing, since = excluded.since, value = excluded.value,
+                 ON CONFLICT (name, platform) DO UPDATE SET firing = excluded.firing, since = excluded.since,
+                     value = excluded.value,
                      threshold = excluded.threshold, worse_since = excluded.worse_since, crossings = excluded.crossings,
                      changed_at = excluded.changed_at
                  WHERE alerts.crossings = $10",
@@ -387,11 +412,11 @@ impl Store {
                 .bind(alert.crossings)
                 .bind(time_text(alert.changed_at))
                 .bind(*before);
-            if work.execute("write an alert down", statement).await? > 0 {
+            if work.execute("record an alert", statement).await? > 0 {
                 events.extend(event.clone());
             }
         }
-        let written = insert_events(&mut work, &events).await?;
+        let written = events_write_in_txn(&mut work, &events).await?;
         work.commit().await?;
         Ok(written)
     }

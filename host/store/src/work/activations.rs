@@ -1,5 +1,5 @@
-//! Artists whose first collection is due. The triggers of the migrations put them here, whoever it was that made an artist active, granted a
-//! consent or added an account; planning takes them out.
+//! Artists whose first collection is due. The triggers of the migrations put them here, no matter who made an
+//! artist active, granted a consent or added an account; planning removes them.
 //!
 //! Their times are the database server's own, so they are compared with each other and never with a host's clock.
 
@@ -7,20 +7,23 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use crate::database::error::StoreError;
+use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::scope::Scope;
 use backline_model::{ArtistId, Platform};
 
 /// An artist whose first collection is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
-    /// Whose.
+    /// The artist to collect.
     pub artist_id: ArtistId,
-    /// Where; none means everywhere.
+    /// Platform to collect; none means all.
     pub platform: Option<Platform>,
-    /// What brought it about: `activation`, `consent` or `account`.
+    /// Its cause: `activation`, `consent` or `account`.
     pub cause: String,
-    /// When that was, by the database's clock. It moves when something brings it about again.
+    /// Its time, by the database's clock. It moves when another cause follows.
     pub at: DateTime<Utc>,
 }
 
@@ -34,31 +37,21 @@ impl Activation {
 }
 
 impl Store {
-    /// Who waits for a first collection, the longest waiting first.
+    /// Artists that wait for a first collection, the longest waiting first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pending_activations(&self, limit: u32) -> Result<Vec<Activation>, StoreError> {
-        let statement = self.query(
+    pub async fn activations_list(&self, scope: &Scope, limit: u32) -> Result<Vec<Activation>, StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT artist_id::text AS artist_id, platform, cause, at::text AS at FROM activations
-             ORDER BY at, artist_id, platform LIMIT $1",
+             WHERE TRUE {and_artist: activations.artist_id} ORDER BY at, artist_id, platform LIMIT $1",
         );
-        let rows = self.rows("read who waits for a first collection", statement.bind(i64::from(limit))).await?;
-        // What others entered under a name that no connector can have is nobody's to collect.
+        let rows = self.rows("read activations", statement.bind(i64::from(limit))).await?;
+        // Rows under a name that no connector can have can't be collected.
         let can_be_collected =
             |row: &&AnyRow| row.text("platform").is_ok_and(|name| name.is_empty() || Platform::new(name).is_ok());
         rows.iter().filter(can_be_collected).map(activation_of).collect()
-    }
-
-    /// Takes activations out, as a plan does, in a transaction of their own: for what nothing has to be planned for.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn drop_activations(&self, taken: &[Activation]) -> Result<u64, StoreError> {
-        let mut work = self.begin().await?;
-        let taken = take_activations(&mut work, taken).await?;
-        work.commit().await?;
-        Ok(taken.len() as u64)
     }
 }
 
@@ -66,14 +59,16 @@ impl Store {
 pub(crate) fn activation_rows(taken: &[(ArtistId, Option<Platform>)]) -> Result<String, StoreError> {
     let rows: Vec<_> = taken
         .iter()
-        .map(|(artist, platform)| json!({ "artist": artist, "platform": platform.as_ref().map_or("", Platform::as_str) }))
+        .map(|(artist,
+        platform)| json!({ "artist": artist, "platform": platform.as_ref().map_or("", Platform::as_str) }))
         .collect();
     json("activations", &rows)
 }
 
-/// Takes out what a plan has covered. An activation that was brought about again since it was read stays, and so does one that somebody is
-/// bringing about right now: the plan may not have seen what they changed, and collecting twice is better than never. Answers what was taken.
-pub(crate) async fn take_activations(
+/// Removes what a plan has covered. An activation with a new cause since it was read stays, and so does one that
+/// another transaction is changing right now: the plan may not have seen what they changed, and
+/// collecting twice is better than never. Returns what was removed.
+pub(crate) async fn activations_take_in_txn(
     work: &mut Work,
     wanted: &[Activation],
 ) -> Result<Vec<(ArtistId, Option<Platform>)>, StoreError> {
@@ -88,12 +83,14 @@ pub(crate) async fn take_activations(
             .collect();
         let statement = work.query(
             "DELETE FROM activations WHERE (artist_id, platform) IN (
-                 SELECT a.artist_id, a.platform FROM {rows} JOIN activations a ON a.artist_id = (r.value->>'artist')::uuid
+                 SELECT a.artist_id, a.platform FROM {rows} JOIN activations a
+                     ON a.artist_id = (r.value->>'artist')::uuid
                      AND a.platform = r.value->>'platform' AND a.at = (r.value->>'at')::timestamptz
                  FOR UPDATE SKIP LOCKED)
              RETURNING artist_id::text AS artist_id, platform",
         );
-        let rows = work.rows("take out who was planned", statement.bind(json("activations", &rows)?)).await?;
+        let rows =
+            work.rows("remove activations that were planned", statement.bind(json("activations", &rows)?)).await?;
         for row in &rows {
             taken.push((row.parsed("artist_id")?, platform_of(row)?));
         }

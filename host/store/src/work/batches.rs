@@ -1,4 +1,5 @@
-//! Batches as workers look for them and as people see them: for whom there is work, what is due, which are dead, and bringing those back.
+//! Batches as workers look for them and as operators see them: for which platforms there is work, what is due, which
+//! are dead, and retrying those.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +7,21 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
+use crate::database::error::StoreError;
 use crate::database::notifications::notify;
-use crate::work::ledger::lines;
+use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::database::statement::Statement;
+use crate::database::topic::Topic;
+use crate::scope::Scope;
+use crate::work::ledger::queues_load_in_txn;
 use crate::work::outcomes::outcome_of;
-use crate::{ROWS_PER_STATEMENT, ReadView, Statement, Store, StoreError, Topic, Work};
 use backline_model::{
     AccountId, ArtistId, BatchId, BatchState, Digest, Outcome, Platform, RunId, StrideQueue, Tenant, Weights,
 };
 
-/// Which batches. Everything that is none does not restrict.
+/// Which batches. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct BatchFilter {
     /// Only these; none given means all.
@@ -24,104 +30,110 @@ pub struct BatchFilter {
     pub run: Option<RunId>,
     /// Only of this platform.
     pub platform: Option<Platform>,
-    /// Only in this state. Unless this or ids are given, those are meant that may still change: open ones and dead ones.
+    /// Only in this state. Unless this or ids are given, those are meant that may still change: open ones and dead
+    /// ones.
     pub state: Option<BatchState>,
-    /// At most so many.
+    /// Most rows to return; none means all.
     pub limit: Option<u32>,
 }
 
-/// A batch as people see it.
+/// A batch as operators see it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct BatchView {
     /// Its id.
     pub id: BatchId,
     /// Its run.
     pub run_id: RunId,
-    /// Whose accounts.
+    /// Tenant of its accounts.
     pub tenant: Tenant,
-    /// Where.
+    /// Platform of the account or release.
     pub platform: Platform,
-    /// Which release collects it.
+    /// Digest of the release that collects it.
     pub release: Digest,
-    /// Where it stands.
+    /// State of the batch.
     pub state: BatchState,
     /// Attempts used up.
     pub attempts: u32,
     /// Accounts in it: those that have not ended where it is open or dead, else all.
     pub accounts: u64,
-    /// Who holds it.
+    /// Name of the host that holds it.
     pub lease_owner: Option<String>,
-    /// When it can be taken up; of a leased one, when its lease runs out.
+    /// When it can be leased; of a leased one, when its lease expires.
     pub available_at: DateTime<Utc>,
     /// Why it is deferred or dead.
     pub message: Option<String>,
-    /// When it was planned.
+    /// Time of planning.
     pub created_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// An account of a batch as people see it.
+/// An account of a batch as operators see it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct BatchAccountView {
-    /// Which account.
+    /// The account.
     pub account_id: AccountId,
-    /// Whose.
+    /// The artist of the account.
     pub artist_id: ArtistId,
     /// The artist's name.
     pub artist_name: String,
     /// The platform's id of it.
     pub platform_id: String,
-    /// For which date.
+    /// The date its numbers are for.
     pub metric_date: NaiveDate,
-    /// How it has ended in the batch's run so far.
+    /// Its latest outcome in the batch's run.
     pub outcome: Option<Outcome>,
 }
 
-/// What was brought back.
+/// What was retried.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Retried {
-    /// Batches.
+    /// Number of batches.
     pub batches: u64,
-    /// Accounts in them.
+    /// Number of accounts in them.
     pub accounts: u64,
     /// Their runs, which go on.
     pub runs: Vec<RunId>,
 }
 
-/// The filter's conditions, on a statement whose first parameter is the list of ids and whose second says how many these are.
+/// The filter's conditions, on a statement whose first parameter is the list of ids and whose second says how many
+/// these are.
 macro_rules! batches_sql {
     ($columns:literal, $and:literal) => {
         concat!(
             $columns,
             " FROM batches b WHERE ($2::bigint = 0 OR b.id IN (SELECT (r.value->>'id')::uuid FROM {rows}))
              AND ($3::uuid IS NULL OR b.run_id = $3::uuid) AND ($4::text IS NULL OR b.platform = $4)
-             AND (b.state = $5 OR ($5::text IS NULL AND ($2::bigint > 0 OR b.finished_at IS NULL OR b.state = 'dead'))) ",
+             AND (b.state = $5 OR ($5::text IS NULL AND ($2::bigint > 0 OR b.finished_at IS NULL OR b.state = 'dead')))
+             {and_tenant: b.tenant} ",
             $and
         )
     };
 }
 
 impl Store {
-    /// Platforms that have batches which can be taken up now.
+    /// Platforms that have batches which can be leased now.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn platforms_with_work(
+    pub async fn platforms_with_work_list(
         &self,
+        scope: &Scope,
         run: Option<RunId>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Platform>, StoreError> {
-        let statement = self.query(
+        let statement = self.scoped(
+            scope,
             "SELECT p.platform FROM platforms p WHERE EXISTS (
                  SELECT 1 FROM batches b WHERE b.platform = p.platform AND b.finished_at IS NULL
-                     AND b.available_at <= $2::timestamptz AND ($1::uuid IS NULL OR b.run_id = $1::uuid))
+                     AND b.available_at <= $2::timestamptz AND ($1::uuid IS NULL OR b.run_id = $1::uuid)
+                     {and_tenant: b.tenant})
                  AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform AND r.active)
                      OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform))
              ORDER BY p.platform",
         );
         let statement = statement.bind(run.map(|run| run.to_string())).bind(time_text(now));
-        let rows = self.rows("look for work", statement).await?;
+        let rows = self.rows("find platforms with work", statement).await?;
         rows.iter().map(|row| row.parsed("platform")).collect()
     }
 
@@ -129,64 +141,76 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn active_platforms(&self) -> Result<Vec<Platform>, StoreError> {
+    pub async fn active_platforms_list(&self) -> Result<Vec<Platform>, StoreError> {
         let rows = self.rows("list active platforms", self.query("SELECT platform FROM releases WHERE active")).await?;
         rows.iter().map(|row| row.parsed("platform")).collect()
     }
 
-    /// When the next batch falls due that can't be taken up now: its time to be tried again, its allowance, or the end of its lease.
+    /// When the next batch falls due that can't be leased now: its time to be tried again, its budget, or the end
+    /// of its lease.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn next_open_at(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let statement = self.query(
-            "SELECT MIN(available_at)::text AS at FROM batches WHERE finished_at IS NULL AND available_at > $1::timestamptz",
+    pub async fn next_open_get(&self, scope: &Scope, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT MIN(available_at)::text AS at FROM batches WHERE finished_at IS NULL
+                 AND available_at > $1::timestamptz {and_tenant: tenant}",
         );
-        match self.row("look when work falls due", statement.bind(time_text(now))).await? {
+        match self.row("find when work falls due", statement.bind(time_text(now))).await? {
             Some(row) => row.time_or_null("at"),
             None => Ok(None),
         }
     }
 
-    /// Whether batches of a run are planned or in somebody's hands.
+    /// Whether batches of a run are planned or leased: a run whose open batches are all deferred is not worked on.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn is_worked_on(&self, run: RunId) -> Result<bool, StoreError> {
-        let statement = self.query(
-            "SELECT 1 AS found FROM batches WHERE run_id = $1::uuid AND finished_at IS NULL AND state <> 'deferred' LIMIT 1",
+    pub async fn run_is_worked_on(&self, scope: &Scope, run: RunId) -> Result<bool, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT 1 AS found FROM batches WHERE run_id = $1::uuid AND finished_at IS NULL AND state <> 'deferred'
+                 {and_tenant: tenant} LIMIT 1",
         );
-        Ok(self.row("look for a run's batches", statement.bind(run.to_string())).await?.is_some())
+        Ok(self.row("find a run's batches", statement.bind(run.to_string())).await?.is_some())
     }
 
-    /// Plans deferred batches anew whose allowance has been granted: each stands in line with those planned now, instead of before
-    /// everybody who came meanwhile. Answers how many there were.
+    /// Plans deferred batches again whose budget was reset: each gets its turn with the batches planned now, instead of
+    /// before all those planned in the meantime. Returns how many there were.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn wake_deferred(&self, weights: &Weights, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        const DUE: &str =
-            "SELECT 1 AS found FROM batches WHERE state = 'deferred' AND available_at <= $1::timestamptz LIMIT 1";
+    pub async fn deferred_batches_wake(
+        &self,
+        scope: &Scope,
+        weights: &Weights,
+        now: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        const DUE: &str = "SELECT 1 AS found FROM batches WHERE state = 'deferred' AND available_at <= $1::timestamptz
+                 {and_tenant: tenant} LIMIT 1";
         let mut woken = 0;
-        while self.row("look for deferred batches", self.query(DUE).bind(time_text(now))).await?.is_some() {
+        while self.row("find deferred batches", self.scoped(scope, DUE).bind(time_text(now))).await?.is_some() {
             let mut work = self.begin().await?;
-            let statement = work.query(
+            let statement = work.scoped(
+                scope,
                 "SELECT id::text AS id, platform, tenant, run_id::text AS run_id FROM batches
-                 WHERE state = 'deferred' AND available_at <= $1::timestamptz ORDER BY turn, id LIMIT $2 FOR UPDATE SKIP LOCKED",
+                 WHERE state = 'deferred' AND available_at <= $1::timestamptz {and_tenant: tenant}
+                 ORDER BY turn, id LIMIT $2 FOR UPDATE SKIP LOCKED",
             );
             let due =
-                work.rows("take deferred batches", statement.bind(time_text(now)).bind(ROWS_PER_STATEMENT as i64));
+                work.rows("read deferred batches", statement.bind(time_text(now)).bind(ROWS_PER_STATEMENT as i64));
             let due = due.await?.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
             if due.is_empty() {
-                break; // another host is at it
+                break; // another host has taken them
             }
-            let turns = stand_in_line(&mut work, &due, weights, now).await?;
+            let turns = turns_assign_in_txn(&mut work, &due, weights, now).await?;
             let statement = work.query(
                 "UPDATE batches SET state = 'planned', available_at = $2::timestamptz, message = NULL,
                      turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
                  WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
             );
-            woken += work.execute("wake deferred batches", statement.bind(turns).bind(time_text(now))).await?;
+            woken += work.execute("plan deferred batches", statement.bind(turns).bind(time_text(now))).await?;
             work.commit().await?;
         }
         Ok(woken)
@@ -196,22 +220,28 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_batches(&self, filter: &BatchFilter) -> Result<Vec<BatchView>, StoreError> {
-        batches_in(&mut self.read_view().await?, filter).await
+    pub async fn batches_list(&self, scope: &Scope, filter: &BatchFilter) -> Result<Vec<BatchView>, StoreError> {
+        batches_in(&mut self.read_view().await?, scope, filter).await
     }
 
     /// The accounts of a batch.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn batch_accounts(&self, batch: BatchId) -> Result<Vec<BatchAccountView>, StoreError> {
-        let statement = self.query(
+    pub async fn batch_accounts_list(
+        &self,
+        scope: &Scope,
+        batch: BatchId,
+    ) -> Result<Vec<BatchAccountView>, StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT m.account_id::text AS account_id, t.id::text AS artist_id, t.name AS artist_name, a.platform_id,
-                 m.metric_date::text AS metric_date, o.outcome, o.reason, o.message, o.deferred_until::text AS deferred_until
+                 m.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
+                 o.deferred_until::text AS deferred_until
              FROM batch_accounts m JOIN batches b ON b.id = m.batch_id JOIN accounts a ON a.id = m.account_id
                  JOIN artists t ON t.id = a.artist_id
                  LEFT JOIN collection_outcomes o ON o.run_id = b.run_id AND o.account_id = m.account_id
-             WHERE m.batch_id = $1::uuid ORDER BY m.position",
+             WHERE m.batch_id = $1::uuid {and_tenant: b.tenant} {and_tenant: t.tenant} ORDER BY m.position",
         );
         let rows = self.rows("read a batch's accounts", statement.bind(batch.to_string())).await?;
         rows.iter()
@@ -229,31 +259,35 @@ impl Store {
             .collect()
     }
 
-    /// Brings dead batches back: they are planned with all their attempts, and their runs go on. The
-    /// filter's state and limit are not looked at.
+    /// Retries dead batches: they are planned with all their attempts, and their runs go on. The filter's state and
+    /// limit are ignored.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn retry_batches(
+    pub async fn batches_retry(
         &self,
+        scope: &Scope,
         filter: &BatchFilter,
         weights: &Weights,
         now: DateTime<Utc>,
     ) -> Result<Retried, StoreError> {
         let mut work = self.begin().await?;
-        let statement = work.query(batches_sql!(
-            "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform",
-            "ORDER BY b.platform, b.turn, b.id FOR UPDATE"
-        ));
+        let statement = work.scoped(
+            scope,
+            batches_sql!(
+                "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform",
+                "ORDER BY b.platform, b.turn, b.id FOR UPDATE"
+            ),
+        );
         let statement = bound(statement, filter, Some(BatchState::Dead))?;
-        let dead = work.rows("look for dead batches", statement).await?;
+        let dead = work.rows("find dead batches", statement).await?;
         let dead = dead.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
         if dead.is_empty() {
             return Ok(Retried::default());
         }
-        let (batches, accounts) = plan_dead_anew(&mut work, &dead, weights, now).await?;
+        let (batches, accounts) = dead_batches_plan_in_txn(&mut work, &dead, weights, now).await?;
         let runs: BTreeSet<RunId> = dead.iter().map(|batch| batch.run_id).collect();
-        let_runs_go_on(&mut work, &runs).await?;
+        runs_reopen_in_txn(&mut work, &runs).await?;
         notify(&mut work, Topic::Work).await?;
         work.commit().await?;
         Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
@@ -261,29 +295,39 @@ impl Store {
 }
 
 /// Batches, those planned last first.
-pub(crate) async fn batches_in(view: &mut ReadView, filter: &BatchFilter) -> Result<Vec<BatchView>, StoreError> {
-    let statement = view.query(batches_sql!(
-        "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform, b.release_digest, b.state, b.attempts,
+pub(crate) async fn batches_in(
+    view: &mut ReadView,
+    scope: &Scope,
+    filter: &BatchFilter,
+) -> Result<Vec<BatchView>, StoreError> {
+    let statement = view.scoped(
+        scope,
+        batches_sql!(
+            "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform, b.release_digest, b.state,
+             b.attempts,
              (SELECT COUNT(*) FROM batch_accounts a WHERE a.batch_id = b.id)::bigint AS accounts, b.lease_owner,
              b.available_at::text AS available_at, b.message, b.created_at::text AS created_at,
              b.finished_at::text AS finished_at",
-        "ORDER BY b.created_at DESC, b.id DESC LIMIT $6"
-    ));
+            "ORDER BY b.created_at DESC, b.id DESC LIMIT $6"
+        ),
+    );
     let statement = bound(statement, filter, filter.state)?.bind(filter.limit.map_or(i64::MAX, i64::from));
     let rows = view.rows("list batches", statement).await?;
     rows.iter().map(view_of).collect()
 }
 
-/// Gives dead batches all their attempts back, in the turn of those planned now. Answers how many there were, and accounts in them.
-pub(crate) async fn plan_dead_anew(
+/// Gives dead batches all their attempts back, in the turn of those planned now. Returns how many there were, and
+/// accounts in them.
+pub(crate) async fn dead_batches_plan_in_txn(
     work: &mut Work,
     dead: &[Standing],
     weights: &Weights,
     now: DateTime<Utc>,
 ) -> Result<(u64, u64), StoreError> {
-    let turns = stand_in_line(work, dead, weights, now).await?;
+    let turns = turns_assign_in_txn(work, dead, weights, now).await?;
     let statement = work.query(
-        "UPDATE batches SET state = 'planned', attempts = 0, finished_at = NULL, available_at = $2::timestamptz, message = NULL,
+        "UPDATE batches SET state = 'planned', attempts = 0, finished_at = NULL, available_at = $2::timestamptz,
+             message = NULL,
              turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
          WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
     );
@@ -297,16 +341,17 @@ pub(crate) async fn plan_dead_anew(
 }
 
 /// Runs of which something is open again.
-pub(crate) async fn let_runs_go_on(work: &mut Work, runs: &BTreeSet<RunId>) -> Result<(), StoreError> {
+pub(crate) async fn runs_reopen_in_txn(work: &mut Work, runs: &BTreeSet<RunId>) -> Result<(), StoreError> {
     let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
     let statement = work.query(
-        "UPDATE runs SET status = 'running', finished_at = NULL WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+        "UPDATE runs SET status = 'running', finished_at = NULL WHERE id IN (SELECT (r.value->>'id')::uuid
+             FROM {rows})",
     );
-    work.execute("let runs go on", statement.bind(json("run ids", &rows)?)).await?;
+    work.execute("reopen runs", statement.bind(json("run ids", &rows)?)).await?;
     Ok(())
 }
 
-/// A batch that is to stand in line.
+/// A batch that waits for a turn.
 pub(crate) struct Standing {
     id: BatchId,
     pub(crate) run_id: RunId,
@@ -325,14 +370,14 @@ impl Standing {
     }
 }
 
-/// Gives batches their turns, as those that are planned now; answers ids and turns as rows.
-async fn stand_in_line(
+/// Gives batches their turns, as those that are planned now; returns ids and turns as rows.
+async fn turns_assign_in_txn(
     work: &mut Work,
     batches: &[Standing],
     weights: &Weights,
     now: DateTime<Utc>,
 ) -> Result<String, StoreError> {
-    let mut lines = lines(work, batches.iter().map(|batch| &batch.platform), now).await?;
+    let mut lines = queues_load_in_txn(work, batches.iter().map(|batch| &batch.platform), now).await?;
     let rows: Vec<_> = batches
         .iter()
         .map(|batch| {

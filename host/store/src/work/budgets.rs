@@ -1,33 +1,34 @@
-//! Allowances of credentials, shared by every host on the database and never overspent.
+//! Budgets of credentials, shared by every host on the database and never overspent.
 
 use chrono::{DateTime, Duration, Utc};
 
+use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, time_text};
-use crate::{Store, StoreError};
+use crate::database::error::StoreError;
 use backline_model::CredentialId;
 
-/// How long a window that is over is kept, for whoever looks into it.
-const KEPT: Duration = Duration::days(7);
+/// How long a window that is over is kept, for operators.
+const WINDOW_RETENTION: Duration = Duration::days(7);
 
-/// Largest number of units that is reckoned with: two of them still add up within 64 bits.
+/// Largest number of units that is computed with: two of them still add up within 64 bits.
 const UNITS_MAX: u64 = i64::MAX as u64 / 4;
 
-/// Which allowance: a credential's, by the name its connector's manifest gives it.
+/// Which budget: a credential's, by the name its connector's manifest gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BudgetKey {
-    /// Whose allowance.
+    /// The credential that the budget belongs to.
     pub credential: CredentialId,
     /// Its name in the manifest.
     pub budget: String,
 }
 
 impl Store {
-    /// Takes up to `want` units of a window that allows `limit` in all; answers how many were granted, 0 when it is spent. Exact however
-    /// many hosts take at once: it is one statement.
+    /// Takes up to `want` units of a window that allows `limit` in all; returns how many were granted, 0 when it is
+    /// spent. Exact however many hosts take at once: it is one statement.
     ///
     /// # Errors
     /// When the credential is unknown or the database fails.
-    pub async fn take_budget(
+    pub async fn budget_take(
         &self,
         key: &BudgetKey,
         window_start: DateTime<Utc>,
@@ -63,18 +64,20 @@ impl Store {
             let statement = self.query(
                 "DELETE FROM budgets WHERE credential_id = $1::uuid AND budget = $2 AND window_end < $3::timestamptz",
             );
-            let statement =
-                statement.bind(key.credential.to_string()).bind(key.budget.clone()).bind(time_text(now - KEPT));
+            let statement = statement
+                .bind(key.credential.to_string())
+                .bind(key.budget.clone())
+                .bind(time_text(now - WINDOW_RETENTION));
             self.write("remove old windows of a budget", statement).await?;
         }
         Ok(granted)
     }
 
-    /// Hands units back that were taken and not used.
+    /// Returns units to a window that were taken and not used.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn give_back_budget(
+    pub async fn budget_give_back(
         &self,
         key: &BudgetKey,
         window_start: DateTime<Utc>,
@@ -89,7 +92,7 @@ impl Store {
             .bind(key.budget.clone())
             .bind(time_text(window_start))
             .bind(i64::try_from(units.min(UNITS_MAX)).unwrap_or(i64::MAX));
-        self.write("give units of a budget back", statement).await?;
+        self.write("return units to a budget", statement).await?;
         Ok(())
     }
 }

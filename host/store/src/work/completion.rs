@@ -1,8 +1,9 @@
-//! The unit of work that ends a batch: everything its accounts brought is written in the transaction that gives the lease up, or nothing.
+//! The unit of work that ends a batch: all results of its accounts are written in the transaction that ends
+//! the lease, or nothing.
 //!
 //! ```text
-//! let mut completion = store.begin_completion(&lease, now).await?;   // checks the token, locks the accounts
-//! let pasts = completion.history(&accounts).await?;                  // what the stages compare with
+//! let mut completion = store.completion_begin(&lease, now).await?;   // checks the token, locks the accounts
+//! let pasts = completion.history_load(&accounts).await?;             // what the stages compare with
 //! …                                                                  // the stages run
 //! completion.commit(result).await?;                                  // or drop it: nothing has happened
 //! ```
@@ -12,118 +13,32 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 
-use crate::artists::accounts::id_rows;
-use crate::artists::consents::withdrawn_among;
+use crate::artists::consents::withdrawn_accounts_in_txn;
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
-use crate::events::outbox::insert_events;
+use crate::database::error::StoreError;
+use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
+use crate::events::outbox::events_write_in_txn;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
-use crate::numbers::metrics::{insert_documents, upsert_growth, upsert_rows};
-use crate::numbers::quarantine::insert_quarantined;
-use crate::releases::trials::insert_tally;
-use crate::work::outcomes::{AccountOutcome, upsert_outcomes};
-use crate::{ROWS_PER_STATEMENT, Store, StoreError, Work};
+use crate::numbers::metrics::{documents_add_in_txn, growth_save_in_txn, metrics_save_in_txn};
+use crate::numbers::quarantine::quarantine_add_in_txn;
+use crate::releases::trials::tally_add_in_txn;
+use crate::work::locks::{account_states_save_in_txn, accounts_lock_in_txn};
+use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
+use crate::work::result::{AccountResult, BatchResult, Completed, PluginLog, StoredAccount};
 use backline_model::event::types;
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::run::RunCounts;
-use backline_model::{
-    AccountId, AccountStatus, ArtistId, BatchId, BatchState, DocumentId, Event, GrowthRow, Lease, LostMetric,
-    MetricsRow, Platform, Quarantined, Tally, Window,
-};
-
-/// What a batch brought.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BatchResult {
-    /// How its accounts ended. Accounts of the batch that are not named stay in it, to be tried again.
-    pub accounts: Vec<AccountResult>,
-    /// Platform metrics that turned out to be lost.
-    pub lost_metrics: Vec<LostMetric>,
-    /// What the connector said.
-    pub logs: Vec<PluginLog>,
-    /// What the batch took, for whoever looks into it.
-    pub usage: Json,
-    /// What it says for or against the release.
-    pub tally: Tally,
-    /// When accounts that are not named are tried again; none means at once.
-    pub retry_at: Option<DateTime<Utc>>,
-}
-
-/// How one account ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccountResult {
-    /// Which account.
-    pub account_id: AccountId,
-    /// Whose.
-    pub artist_id: ArtistId,
-    /// Where.
-    pub platform: Platform,
-    /// For which date.
-    pub metric_date: NaiveDate,
-    /// How. A deferred account stays in the batch until its time has come.
-    pub outcome: Outcome,
-    /// Attempts used up.
-    pub attempts: u32,
-    /// What was fetched, if anything was: kept also where no row could be made of it, since a mended release may.
-    pub document: Option<DocumentRecord>,
-    /// What is to be stored, where it was collected.
-    pub stored: Option<StoredAccount>,
-    /// What the account's status becomes, where it changes.
-    pub status: Option<AccountStatus>,
-    /// Facts to be told.
-    pub events: Vec<Event>,
-}
-
-/// What is stored of one account.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredAccount {
-    /// The row, merged with the existing one of its date.
-    pub row: MetricsRow,
-    /// JSON text to hand back to the connector the next time; none clears it.
-    pub state: Option<String>,
-    /// Values that validation withheld.
-    pub withheld: Vec<Quarantined>,
-    /// Growth of the row's date, and of later dates it touches.
-    pub growth: Vec<GrowthRow>,
-}
-
-/// A document about to be stored, under the batch's run and release.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DocumentRecord {
-    /// Its id.
-    pub id: DocumentId,
-    /// JSON text, as fetched.
-    pub body: String,
-    /// When it was fetched.
-    pub observed_at: DateTime<Utc>,
-    /// What its post-level metrics cover.
-    pub window: Window,
-}
-
-/// A line a connector logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PluginLog {
-    /// Such as `info`.
-    pub level: String,
-    /// What it said; secrets are already blanked out.
-    pub message: String,
-}
-
-/// What the completion of a batch amounted to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Completed {
-    /// Accounts by outcome; `planned` counts all that were named.
-    pub counts: RunCounts,
-    /// Accounts that stay in the batch, deferred or to be tried again; 0 when it is done.
-    pub open: u64,
-}
+use backline_model::{AccountId, AccountStatus, BatchId, BatchState, Event, Lease, LostMetric};
 
 impl Store {
-    /// Begins to complete a batch: checks that the lease still holds, and locks the accounts so that nobody else changes their rows until
-    /// the end. Heartbeats must have stopped before, since they would wait for this.
+    /// Begins to complete a batch: checks that the lease still holds, and locks the accounts so that nothing else
+    /// changes their rows until the end. Heartbeats must have stopped before, since they would wait for this.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
-    pub async fn begin_completion(&self, lease: &Lease, now: DateTime<Utc>) -> Result<Completion, StoreError> {
-        self.ensure_months(lease.batch.accounts.iter().map(|account| account.metric_date)).await?;
+    /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
+    pub async fn completion_begin(&self, lease: &Lease, now: DateTime<Utc>) -> Result<Completion, StoreError> {
+        self.months_ensure(lease.batch.accounts.iter().map(|account| account.metric_date)).await?;
         let mut work = self.begin().await?;
         let statement = work.query(
             "SELECT usage::text AS usage FROM batches
@@ -135,23 +50,23 @@ impl Store {
         };
         let used = row.json_or_null("usage")?.unwrap_or_default();
         let accounts: Vec<AccountId> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
-        let alive = lock_accounts(&mut work, &accounts).await?;
-        // Whoever withdraws locks the accounts too: what is read now holds until the commit.
-        let withdrawn = withdrawn_among(&mut work, &accounts).await?;
+        let alive = accounts_lock_in_txn(&mut work, &accounts).await?;
+        // A withdrawal locks the accounts too: what is read now holds until the commit.
+        let withdrawn = withdrawn_accounts_in_txn(&mut work, &accounts).await?;
         Ok(Completion { work, lease: lease.clone(), alive, withdrawn, used, accepted: HashMap::new(), now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
-    pub async fn complete_batch(
+    /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
+    pub async fn batch_complete(
         &self,
         lease: &Lease,
         result: BatchResult,
         now: DateTime<Utc>,
     ) -> Result<Completed, StoreError> {
-        self.begin_completion(lease, now).await?.commit(result).await
+        self.completion_begin(lease, now).await?.commit(result).await
     }
 }
 
@@ -160,7 +75,7 @@ pub struct Completion {
     work: Work,
     lease: Lease,
     alive: HashSet<AccountId>,
-    /// What the batch took before: it may be one that was tried or deferred already.
+    /// What the batch used before: it may be one that was tried or deferred already.
     used: Json,
     /// Accounts whose artists have withdrawn their consent since the batch was begun.
     withdrawn: HashSet<AccountId>,
@@ -173,28 +88,22 @@ impl Completion {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn history(
+    pub async fn history_load(
         &mut self,
         wanted: &[(AccountId, NaiveDate)],
     ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
-        let (pasts, accepted) = history::load(&mut self.work, wanted).await?;
+        let (pasts, accepted) = history::load_in_txn(&mut self.work, wanted).await?;
         self.accepted.extend(accepted);
         Ok(pasts)
     }
 
-    /// Whether an account still exists: it may have been erased while it was fetched, and is left out of what is written then.
-    #[must_use]
-    pub fn is_alive(&self, account: AccountId) -> bool {
-        self.alive.contains(&account)
-    }
-
-    /// Writes everything and gives the lease up. Nothing is kept of accounts that have been erased meanwhile, and of those whose consent was
-    /// withdrawn nothing but that they were left out for it.
+    /// Writes everything and ends the lease. Nothing is kept of accounts that have been erased in the meantime, and
+    /// of those whose consent was withdrawn nothing but that they were left out for it.
     ///
     /// # Errors
     /// When a value fits no column or the database fails; nothing is written then.
     pub async fn commit(mut self, mut result: BatchResult) -> Result<Completed, StoreError> {
-        self.let_go(&mut result);
+        self.drop_forbidden(&mut result);
         let accounts: Vec<&AccountResult> =
             result.accounts.iter().filter(|account| self.alive.contains(&account.account_id)).collect();
         let stored: Vec<&StoredAccount> = accounts.iter().filter_map(|account| account.stored.as_ref()).collect();
@@ -208,15 +117,15 @@ impl Completion {
 
         let work = &mut self.work;
         let rows: Vec<_> = stored.iter().map(|account| &account.row).collect();
-        upsert_rows(work, &rows, self.now).await?;
+        metrics_save_in_txn(work, &rows, self.now).await?;
         let growth: Vec<_> = stored.iter().flat_map(|account| &account.growth).collect();
-        upsert_growth(work, &growth, self.now).await?;
+        growth_save_in_txn(work, &growth, self.now).await?;
         let documents: Vec<_> =
             accounts.iter().filter_map(|account| Some((*account, account.document.as_ref()?))).collect();
-        insert_documents(work, &self.lease.batch, &documents).await?;
+        documents_add_in_txn(work, &self.lease.batch, &documents).await?;
         let withheld: Vec<_> = stored.iter().flat_map(|account| &account.withheld).collect();
-        insert_quarantined(work, &withheld).await?;
-        upsert_states(work, &states, self.now).await?;
+        quarantine_add_in_txn(work, &withheld).await?;
+        account_states_save_in_txn(work, &states, self.now).await?;
 
         let outcomes: Vec<_> = accounts
             .iter()
@@ -228,8 +137,8 @@ impl Completion {
             })
             .collect();
         let batch = &self.lease.batch;
-        upsert_outcomes(work, batch.run_id, Some(batch.release), &outcomes, self.now).await?;
-        insert_tally(work, batch, &result.tally, self.now).await?;
+        outcomes_save_in_txn(work, batch.run_id, Some(batch.release), &outcomes, self.now).await?;
+        tally_add_in_txn(work, batch, &result.tally, self.now).await?;
         let told = asked_to_reconnect(work, &accounts).await?;
         let mut events: Vec<Event> = accounts
             .iter()
@@ -238,7 +147,7 @@ impl Completion {
             .map(|(_, event)| event.clone())
             .collect();
         events.extend(record_lost(work, &self.lease, &result.lost_metrics, self.now).await?);
-        insert_events(work, &events).await?;
+        events_write_in_txn(work, &events).await?;
         insert_logs(work, &self.lease, &result.logs, self.now).await?;
         let statuses: Vec<_> =
             accounts.iter().filter_map(|account| Some((account.account_id, account.status?))).collect();
@@ -249,14 +158,14 @@ impl Completion {
     }
 
     /// Drops what must not be kept.
-    fn let_go(&self, result: &mut BatchResult) {
+    fn drop_forbidden(&self, result: &mut BatchResult) {
         for account in result.accounts.iter_mut().filter(|account| self.withdrawn.contains(&account.account_id)) {
             account.outcome = Outcome::Excluded { reason: Exclusion::NoConsent };
             (account.document, account.stored, account.status) = (None, None, None);
             account.events.clear();
         }
         if self.lease.batch.accounts.iter().any(|account| !self.alive.contains(&account.account_id)) {
-            // Nobody can tell any more by what the erased one would be recognised in them.
+            // The identifiers of the erased account are gone, so nothing can find them in these texts.
             result.logs.clear();
             for lost in &mut result.lost_metrics {
                 lost.reason.clear();
@@ -269,7 +178,7 @@ impl Completion {
         }
     }
 
-    /// Reads when metrics were last accepted for accounts whose history nobody asked for.
+    /// Reads when metrics were last accepted for accounts whose history was not loaded.
     async fn accept(&mut self, stored: &[&StoredAccount]) -> Result<(), StoreError> {
         let unread: Vec<_> = stored
             .iter()
@@ -277,14 +186,15 @@ impl Completion {
             .map(|account| (account.row.account_id, account.row.metric_date))
             .collect();
         if !unread.is_empty() {
-            let accepted = history::last_accepted(&mut self.work, &unread).await?;
+            let accepted = history::last_accepted_in_txn(&mut self.work, &unread).await?;
             self.accepted.extend(accepted);
         }
         Ok(())
     }
 
-    /// Marks the batch as done, or leaves in it what is to be tried again, deferred, or dead, whichever of these comes first; each of
-    /// the others goes on as a batch of its own, since it has another time and other attempts. Answers how many accounts are open.
+    /// Marks the batch as done, or leaves in it what is to be tried again, deferred, or dead, whichever of these comes
+    /// first; each of the others goes on as a batch of its own, since it has another time and other attempts. Returns
+    /// how many accounts are open.
     async fn give_up(&mut self, accounts: &[&AccountResult], result: &BatchResult) -> Result<u64, StoreError> {
         let mut parts = self.parts(accounts, result).into_iter();
         let stays = parts.next();
@@ -300,7 +210,7 @@ impl Completion {
                      AND account_id NOT IN (SELECT (r.value->>'id')::uuid FROM {rows})",
             );
             let statement = statement.bind(id_rows(&stays.accounts)?).bind(self.lease.batch.id.to_string());
-            self.work.execute("take finished accounts out of a batch", statement).await?;
+            self.work.execute("remove finished accounts from a batch", statement).await?;
         }
         let statement = self.work.query(
             "UPDATE batches SET state = $3, available_at = $4::timestamptz, attempts = $5, lease_owner = NULL,
@@ -320,7 +230,7 @@ impl Completion {
         Ok(open)
     }
 
-    /// What is left of the batch, by what becomes of it.
+    /// The accounts that are left of the batch, by what happens to them.
     fn parts(&self, accounts: &[&AccountResult], result: &BatchResult) -> Vec<Part> {
         let named: HashMap<AccountId, &Outcome> =
             accounts.iter().map(|account| (account.account_id, &account.outcome)).collect();
@@ -349,7 +259,8 @@ impl Completion {
     async fn split_off(&mut self, part: &Part) -> Result<(), StoreError> {
         let (id, of) = (BatchId::generate().to_string(), self.lease.batch.id.to_string());
         let statement = self.work.query(
-            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
+            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until,
+                 state, attempts,
                  lease_token, available_at, message, created_at, finished_at, lane, began_at)
              SELECT $2::uuid, run_id, turn, tenant, platform, release_digest, window_since, window_until, $3, $4, 0,
                  $5::timestamptz, $6, created_at, $7::timestamptz, lane, began_at
@@ -399,7 +310,7 @@ impl Part {
     }
 }
 
-/// Numbers of the same name added up; whatever else there is is the later one.
+/// Numbers of the same name added up; other values are replaced by the later one.
 fn added(before: Json, more: &Json) -> Json {
     match (before, more) {
         (Json::Object(mut sum), Json::Object(more)) => {
@@ -432,18 +343,8 @@ fn counts(accounts: &[&AccountResult]) -> RunCounts {
     counts
 }
 
-/// Locks accounts in the order of their ids, so that two batches that share some can't wait for each other. Answers which still exist.
-/// The lock lets others insert rows that refer to the accounts; only another completion waits.
-pub(crate) async fn lock_accounts(work: &mut Work, accounts: &[AccountId]) -> Result<HashSet<AccountId>, StoreError> {
-    let statement = work.query(
-        "SELECT id::text AS id FROM accounts WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY id FOR NO KEY UPDATE",
-    );
-    let rows = work.rows("lock a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
-    rows.iter().map(|row| row.parsed("id")).collect()
-}
-
-/// Which of the accounts that must be connected anew have been asked to already, such as by whoever refreshed their credential: it is told
-/// once.
+/// Which of the accounts that must be reconnected have been asked to already, such as by the host that refreshed their
+/// credential: the event is written once.
 async fn asked_to_reconnect(work: &mut Work, accounts: &[&AccountResult]) -> Result<HashSet<AccountId>, StoreError> {
     let asked: Vec<AccountId> = accounts
         .iter()
@@ -457,7 +358,7 @@ async fn asked_to_reconnect(work: &mut Work, accounts: &[&AccountResult]) -> Res
         "SELECT id::text AS id FROM accounts
          WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
     );
-    let rows = work.rows("look who was asked to reconnect", statement.bind(id_rows(&asked)?)).await?;
+    let rows = work.rows("find accounts to reconnect", statement.bind(id_rows(&asked)?)).await?;
     rows.iter().map(|row| row.parsed("id")).collect()
 }
 
@@ -481,36 +382,7 @@ async fn change_statuses(
     Ok(())
 }
 
-/// Writes what connectors asked to be handed back (where the second part is given) and when metrics were last accepted.
-pub(crate) async fn upsert_states(
-    work: &mut Work,
-    states: &[(AccountId, Option<Option<String>>, LastAccepted)],
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    for chunk in states.chunks(ROWS_PER_STATEMENT) {
-        let rows: Vec<_> = chunk
-            .iter()
-            .map(|(account, state, last)| {
-                json!({ "account": account, "given": state.is_some(), "state": state.clone().flatten(), "last": last })
-            })
-            .collect();
-        let statement = work.query(
-            "INSERT INTO account_state (account_id, state, last_accepted, updated_at)
-             SELECT (r.value->>'account')::uuid,
-                 CASE WHEN (r.value->>'given')::boolean THEN r.value->>'state'
-                     ELSE (SELECT s.state FROM account_state s WHERE s.account_id = (r.value->>'account')::uuid) END,
-                 (r.value->>'last')::jsonb, $2::timestamptz
-             FROM {rows} WHERE TRUE
-             ON CONFLICT (account_id) DO UPDATE SET state = excluded.state, last_accepted = excluded.last_accepted,
-                 updated_at = excluded.updated_at",
-        );
-        work.execute("keep accounts' states", statement.bind(json("accounts' states", &rows)?).bind(time_text(now)))
-            .await?;
-    }
-    Ok(())
-}
-
-/// Remembers lost metrics under the batch's release; answers one event for each, which only the first ever writes.
+/// Remembers lost metrics under the batch's release; returns one event for each, which only the first ever writes.
 async fn record_lost(
     work: &mut Work,
     lease: &Lease,
@@ -536,7 +408,9 @@ async fn record_lost(
             artist_id: None,
             occurred_at: now,
             dedup_key: Some(format!("{}:{release}:{}", types::METRIC_LOST, metric.name)),
-            data: json!({ "platform": lease.batch.platform, "release": release, "metric": metric.name, "reason": metric.reason }),
+            data: json!({
+                "platform": lease.batch.platform, "release": release, "metric": metric.name, "reason": metric.reason,
+            }),
         })
         .collect())
 }
@@ -553,7 +427,7 @@ async fn insert_logs(work: &mut Work, lease: &Lease, logs: &[PluginLog], now: Da
             .bind(lease.batch.run_id.to_string())
             .bind(lease.batch.platform.as_str().to_owned())
             .bind(time_text(now));
-        work.execute("keep a connector's log", statement).await?;
+        work.execute("store a connector's log", statement).await?;
     }
     Ok(())
 }

@@ -1,47 +1,49 @@
-//! The hosts on this database: each says every few seconds that it is there. And what all of them together have open.
+//! The hosts on this database: each renews its presence every few seconds. And the open batches of all of them.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, DatabaseKind, clean, time_text};
-use crate::{Store, StoreError};
+use crate::database::error::StoreError;
+use crate::scope::Scope;
 
 /// What a host says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// Its name, which no other host has at the same time.
     pub name: String,
-    /// Its version.
+    /// Version of its binary.
     pub version: String,
-    /// How it is: `starting`, `ready`, `not_ready` or `stopping`.
+    /// State: `starting`, `ready`, `not_ready` or `stopping`.
     pub state: &'static str,
     /// When it was started; tells it from another one of the same name.
     pub started_at: DateTime<Utc>,
 }
 
-/// A host as it was last heard of.
+/// A host as it last reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KnownHost {
-    /// Its name.
+    /// Name of the host.
     pub name: String,
-    /// Its version.
+    /// Version of its binary.
     pub version: String,
-    /// How it was.
+    /// State that it last reported.
     pub state: String,
     /// When it was started.
     pub started_at: DateTime<Utc>,
-    /// When it was last heard of.
+    /// When it last reported.
     pub seen_at: DateTime<Utc>,
     /// Whether it holds the role of the scheduler.
     pub leads: bool,
 }
 
 impl Store {
-    /// Enters a host that starts, in place of an earlier one of its name.
+    /// Records a host that starts, in place of an earlier one of its name.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn announce_host(&self, host: &Presence, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn host_announce(&self, host: &Presence, now: DateTime<Utc>) -> Result<(), StoreError> {
         let statement = self.query(
             "INSERT INTO hosts (name, version, state, started_at, seen_at)
              VALUES ($1, $2, $3, $4::timestamptz, $5::timestamptz)
@@ -52,28 +54,30 @@ impl Store {
         Ok(())
     }
 
-    /// Says that a host is still there. False where another one has taken its name since.
+    /// Renews a host's presence. False where another one has taken its name since.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn beat(&self, host: &Presence, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub async fn host_beat(&self, host: &Presence, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let statement = self.query(
             "INSERT INTO hosts (name, version, state, started_at, seen_at)
              VALUES ($1, $2, $3, $4::timestamptz, $5::timestamptz)
-             ON CONFLICT (name) DO UPDATE SET version = excluded.version, state = excluded.state, seen_at = excluded.seen_at
+             ON CONFLICT (name) DO UPDATE SET version = excluded.version, state = excluded.state,
+                 seen_at = excluded.seen_at
              WHERE hosts.started_at = excluded.started_at",
         );
-        Ok(self.write("say that a host is there", bound(statement, host, now)).await? > 0)
+        Ok(self.write("renew a host's presence", bound(statement, host, now)).await? > 0)
     }
 
-    /// Every host that was heard of lately, in the order of their names.
+    /// Every host that is on record, in the order of their names.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_hosts(&self, now: DateTime<Utc>) -> Result<Vec<KnownHost>, StoreError> {
+    pub async fn hosts_list(&self, now: DateTime<Utc>) -> Result<Vec<KnownHost>, StoreError> {
         let statement = self.query(
             "SELECT h.name, h.version, h.state, h.started_at::text AS started_at, h.seen_at::text AS seen_at,
-                 (SELECT COUNT(*) FROM leaders l WHERE l.role = 'scheduler' AND l.holder = h.name AND l.expires_at > $1::timestamptz) AS roles
+                 (SELECT COUNT(*) FROM leaders l WHERE l.role = 'scheduler' AND l.holder = h.name
+                 AND l.expires_at > $1::timestamptz) AS roles
              FROM hosts h ORDER BY h.name",
         );
         let rows = self.rows("list hosts", statement.bind(time_text(now))).await?;
@@ -91,30 +95,30 @@ impl Store {
             .collect()
     }
 
-    /// Takes out a host that stops; one that has taken its name meanwhile stays.
+    /// Removes a host that stops; another one that took its name stays.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget_host(&self, name: &str, started_at: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn host_forget(&self, name: &str, started_at: DateTime<Utc>) -> Result<(), StoreError> {
         let statement = self.query("DELETE FROM hosts WHERE name = $1 AND started_at = $2::timestamptz");
-        self.write("forget a host", statement.bind(clean(name)).bind(time_text(started_at))).await?;
+        self.write("remove a host", statement.bind(clean(name)).bind(time_text(started_at))).await?;
         self.forget_reports().await
     }
 
-    /// Takes out what hosts reported that are in the list no longer.
+    /// Removes reports of hosts that are not on record any more.
     async fn forget_reports(&self) -> Result<(), StoreError> {
         let statement = self.query("DELETE FROM release_hosts WHERE host NOT IN (SELECT name FROM hosts)");
-        self.write("forget what hosts loaded that are gone", statement).await?;
+        self.write("remove load reports of removed hosts", statement).await?;
         Ok(())
     }
 
-    /// Takes out the hosts that were last heard of before `since`.
+    /// Removes hosts that have not reported since a time. Returns how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget_hosts_unseen_since(&self, since: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn unseen_hosts_forget(&self, since: DateTime<Utc>) -> Result<u64, StoreError> {
         let statement = self.query("DELETE FROM hosts WHERE seen_at < $1::timestamptz");
-        let forgotten = self.write("forget old hosts", statement.bind(time_text(since))).await?;
+        let forgotten = self.write("remove old hosts", statement.bind(time_text(since))).await?;
         self.forget_reports().await?;
         Ok(forgotten)
     }
@@ -123,11 +127,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn server_time(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+    pub async fn server_time_get(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
         if self.kind() == DatabaseKind::Sqlite {
             return Ok(None);
         }
-        let row = self.row("ask the server's time", self.query("SELECT clock_timestamp()::text AS now")).await?;
+        let row = self.row("read the server's time", self.query("SELECT clock_timestamp()::text AS now")).await?;
         row.map(|row| row.time("now")).transpose()
     }
 
@@ -135,15 +139,22 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn open_batches(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        let statement = self
-            .query("SELECT state, COUNT(*) AS n FROM batches WHERE finished_at IS NULL GROUP BY state ORDER BY state");
+    pub async fn open_batches_count(&self, scope: &Scope) -> Result<Vec<(String, u64)>, StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT state, COUNT(*) AS n FROM batches WHERE finished_at IS NULL {and_tenant: tenant}
+             GROUP BY state ORDER BY state",
+        );
         let rows = self.rows("count open batches", statement).await?;
         rows.iter().map(|row| Ok((row.text("state")?, row.count("n")?))).collect()
     }
 }
 
-fn bound(statement: crate::Statement, host: &Presence, now: DateTime<Utc>) -> crate::Statement {
+fn bound(
+    statement: crate::database::statement::Statement,
+    host: &Presence,
+    now: DateTime<Utc>,
+) -> crate::database::statement::Statement {
     statement
         .bind(clean(&host.name))
         .bind(clean(&host.version))

@@ -1,6 +1,7 @@
-//! The work ledger: runs, their batches, and who holds which batch.
+//! The work ledger: runs, their batches, and which worker holds which batch.
 //!
-//! A batch is open until its `finished_at` is set. Leasing one raises its token; whoever holds an older token can write nothing any more.
+//! A batch is open until its `finished_at` is set. Leasing one raises its token; a worker with an older token can write
+//! nothing any more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -9,12 +10,13 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
-use crate::events::outbox::insert_events;
-use crate::work::outcomes::{AccountOutcome, upsert_outcomes};
-use crate::{ROWS_PER_STATEMENT, ReadView, Store, StoreError, Work};
+use crate::database::error::StoreError;
+use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::events::outbox::events_write_in_txn;
+use crate::scope::Scope;
 use backline_model::event::types;
-use backline_model::outcome::Outcome;
 use backline_model::run::RunCounts;
 use backline_model::{
     Batch, BatchAccount, BatchId, Event, Lease, Platform, Run, RunId, RunStatus, StrideQueue, Tenant, Weights, Window,
@@ -23,7 +25,8 @@ use backline_model::{
 macro_rules! run_sql {
     ($which:literal) => {
         concat!(
-            "SELECT id::text AS id, triggered_by, logical_date::text AS logical_date, status, planned, started_at::text AS started_at, ",
+            "SELECT id::text AS id, triggered_by, logical_date::text AS logical_date, status, planned,
+                 started_at::text AS started_at, ",
             "finished_at::text AS finished_at FROM runs ",
             $which
         )
@@ -33,7 +36,8 @@ macro_rules! run_sql {
 macro_rules! lease_sql {
     ($which:literal) => {
         concat!(
-            "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1, available_at = $5::timestamptz,
+            "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1,
+                 available_at = $5::timestamptz,
                  began_at = $4::timestamptz,
                  release_digest = COALESCE(
                      CASE WHEN lane = 'canary'
@@ -46,57 +50,27 @@ macro_rules! lease_sql {
                  WHERE finished_at IS NULL AND available_at <= $4::timestamptz
                      AND ($1::uuid IS NULL OR run_id = $1::uuid)
                      AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
-                         OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform)) AND ",
+                         OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))
+                     {and_tenant: tenant} AND ",
             $which,
             " ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING id::text AS id, run_id::text AS run_id, tenant, platform, release_digest, window_since::text AS window_since,
+             RETURNING id::text AS id, run_id::text AS run_id, tenant, platform, release_digest,
+                 window_since::text AS window_since,
                  window_until::text AS window_until, attempts, lease_token, lane"
         )
     };
 }
 
 impl Store {
-    /// Writes a new run down. Its counts are not stored: they follow from its batches and outcomes.
+    /// Leases the next batch for `ttl`, with the release that is active at this moment: one that is planned, one
+    /// whose deferral is over, or one whose lease ran out (which uses up an attempt: the worker that held it may have
+    /// died of it). Two workers never get the same one. A platform whose releases are all inactive waits.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn create_run(&self, run: &Run) -> Result<(), StoreError> {
-        let mut work = self.begin().await?;
-        insert_run(&mut work, run).await?;
-        work.commit().await
-    }
-
-    /// Adds batches to a run; they can be leased from `now` on. Accounts that have been erased since the plan was made are left out.
-    /// Tenants take turns, over all runs, and weigh the same.
-    ///
-    /// # Errors
-    /// When the run is unknown or the database fails.
-    pub async fn add_batches(&self, batches: &[Batch], now: DateTime<Utc>) -> Result<(), StoreError> {
-        self.add_weighted_batches(batches, &Weights::default(), now).await
-    }
-
-    /// As [`add_batches`](Self::add_batches); tenants get turns by their weights.
-    ///
-    /// # Errors
-    /// When the run is unknown or the database fails.
-    pub async fn add_weighted_batches(
+    pub async fn batch_lease(
         &self,
-        batches: &[Batch],
-        weights: &Weights,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        let mut work = self.begin().await?;
-        insert_batches(&mut work, batches, weights, now).await?;
-        work.commit().await
-    }
-
-    /// Takes the next batch up for `ttl`, with the release that is active at this moment: one that is planned, one whose deferral is over, or one whose lease ran out (which uses up an
-    /// attempt: whoever held it may have died of it). Two workers never get the same one. A platform whose releases are all inactive waits.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn lease_batch(
-        &self,
+        scope: &Scope,
         run: Option<RunId>,
         platform: Option<&Platform>,
         owner: &str,
@@ -105,11 +79,14 @@ impl Store {
     ) -> Result<Option<Lease>, StoreError> {
         loop {
             let expires_at = now + ttl;
-            // Of one platform, the lease is one look into the index of its line.
-            let statement = self.query(match platform {
-                Some(_) => lease_sql!("platform = $2"),
-                None => lease_sql!("$2::text IS NULL"),
-            });
+            // Of one platform, the lease is one index lookup.
+            let statement = self.scoped(
+                scope,
+                match platform {
+                    Some(_) => lease_sql!("platform = $2"),
+                    None => lease_sql!("$2::text IS NULL"),
+                },
+            );
             let statement = statement
                 .bind(run.map(|run| run.to_string()))
                 .bind(platform.map(|platform| platform.as_str().to_owned()))
@@ -119,7 +96,8 @@ impl Store {
             let Some(row) = self.write_returning("lease a batch", statement).await? else { return Ok(None) };
             let id: BatchId = row.parsed("id")?;
             let statement = self.query(
-                "SELECT account_id::text AS account_id, metric_date::text AS metric_date FROM batch_accounts WHERE batch_id = $1::uuid
+                "SELECT account_id::text AS account_id, metric_date::text AS metric_date FROM batch_accounts
+                     WHERE batch_id = $1::uuid
                  ORDER BY position",
             );
             let accounts = self.rows("read a batch's accounts", statement.bind(id.to_string())).await?;
@@ -148,71 +126,36 @@ impl Store {
         }
     }
 
-    /// Prolongs a lease.
+    /// Renews a lease for `ttl` from `now` on.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
-    pub async fn heartbeat(&self, lease: &Lease, now: DateTime<Utc>, ttl: Duration) -> Result<Lease, StoreError> {
+    /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
+    pub async fn lease_renew(&self, lease: &Lease, now: DateTime<Utc>, ttl: Duration) -> Result<Lease, StoreError> {
         let expires_at = now + ttl;
         let statement = self.query(
             "UPDATE batches SET available_at = $3::timestamptz
              WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
         );
         let statement = statement.bind(lease.batch.id.to_string()).bind(lease.token).bind(time_text(expires_at));
-        if self.write("prolong a lease", statement).await? == 0 {
+        if self.write("renew a lease", statement).await? == 0 {
             return Err(StoreError::LeaseLost { batch: lease.batch.id });
         }
         Ok(Lease { expires_at, ..lease.clone() })
     }
 
-    /// Gives a batch back until an allowance is granted anew. No attempt is used up; each of its accounts is recorded as deferred.
+    /// Releases a batch; it can be leased again from `not_before` on.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
-    pub async fn defer_batch(
-        &self,
-        lease: &Lease,
-        until: DateTime<Utc>,
-        message: &str,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        let mut work = self.begin().await?;
-        let statement = work.query(
-            "UPDATE batches SET state = 'deferred', available_at = $3::timestamptz, message = $4, lease_owner = NULL
-             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
-        );
-        let statement =
-            statement.bind(lease.batch.id.to_string()).bind(lease.token).bind(time_text(until)).bind(clean(message));
-        if work.execute("defer a batch", statement).await? == 0 {
-            return Err(StoreError::LeaseLost { batch: lease.batch.id });
-        }
-        let outcomes: Vec<_> = lease
-            .batch
-            .accounts
-            .iter()
-            .map(|account| AccountOutcome {
-                account_id: account.account_id,
-                metric_date: account.metric_date,
-                outcome: Outcome::Deferred { until, message: message.to_owned() },
-                attempts: lease.batch.attempts,
-            })
-            .collect();
-        upsert_outcomes(&mut work, lease.batch.run_id, Some(lease.batch.release), &outcomes, now).await?;
-        work.commit().await
-    }
-
-    /// Gives a batch back to be taken up again from `not_before` on.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`] when somebody else has taken the batch over.
-    pub async fn release_batch(
+    /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
+    pub async fn batch_release(
         &self,
         lease: &Lease,
         not_before: DateTime<Utc>,
         attempt_used: bool,
     ) -> Result<(), StoreError> {
         let statement = self.query(
-            "UPDATE batches SET state = 'planned', available_at = $3::timestamptz, attempts = attempts + $4, lease_owner = NULL
+            "UPDATE batches SET state = 'planned', available_at = $3::timestamptz, attempts = attempts + $4,
+                 lease_owner = NULL
              WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
         );
         let statement = statement
@@ -220,58 +163,64 @@ impl Store {
             .bind(lease.token)
             .bind(time_text(not_before))
             .bind(i64::from(attempt_used));
-        if self.write("give a batch back", statement).await? == 0 {
+        if self.write("release a batch", statement).await? == 0 {
             return Err(StoreError::LeaseLost { batch: lease.batch.id });
         }
         Ok(())
     }
 
-    /// When the next batch that is to be tried again can be taken up; none where every batch is done, waits for an allowance, or is in
-    /// somebody's hands: how a worker knows what to wait for.
+    /// When the next batch that is to be tried again can be taken up; none where every batch is done, waits for
+    /// its budget, or is leased: how a worker knows what to wait for.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn next_batch_at(
+    pub async fn next_batch_get(
         &self,
+        scope: &Scope,
         run: Option<RunId>,
         platform: Option<&Platform>,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let statement = self.query(
+        let statement = self.scoped(
+            scope,
             "SELECT MIN(available_at)::text AS at FROM batches
              WHERE finished_at IS NULL AND state = 'planned' AND ($1::uuid IS NULL OR run_id = $1::uuid)
                  AND ($2::text IS NULL OR platform = $2)
                  AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
-                     OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))",
+                     OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))
+                 {and_tenant: tenant}",
         );
         let statement =
             statement.bind(run.map(|run| run.to_string())).bind(platform.map(|platform| platform.as_str().to_owned()));
-        match self.row("look for batches to be tried again", statement).await? {
+        match self.row("find batches to retry", statement).await? {
             Some(row) => row.time_or_null("at"),
             None => Ok(None),
         }
     }
 
-    /// Brings a run's status up to date from its outcomes. It stays `running` while batches are planned or leased; where all that is open is
-    /// deferred, it gets its status and is not finished; once nothing is open, it is finished and `run.completed` is written, once.
+    /// Brings a run's status up to date from its outcomes. It stays `running` while batches are planned or leased;
+    /// where all that is open is deferred, it gets its status and is not finished; once nothing is open, it is finished
+    /// and `run.completed` is written, once.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such run.
-    pub async fn finish_run(&self, run: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
+    pub async fn run_finish(&self, scope: &Scope, run: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
+        scope.require_all("finish a run")?;
         let mut work = self.begin().await?;
         let statement = work.query(run_sql!("WHERE id = $1::uuid FOR UPDATE"));
         let Some(row) = work.row("read a run", statement.bind(run.to_string())).await? else {
             return Err(StoreError::NotFound { what: "run", id: run.to_string() });
         };
         let statement = work.query(
-            "SELECT state, COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND finished_at IS NULL GROUP BY state",
+            "SELECT state, COUNT(*)::bigint AS n FROM batches WHERE run_id = $1::uuid AND finished_at IS NULL
+                 GROUP BY state",
         );
-        let open = work.rows("look for open batches", statement.bind(run.to_string())).await?;
+        let open = work.rows("find open batches", statement.bind(run.to_string())).await?;
         let mut waiting_only = true;
         for row in &open {
             waiting_only &= row.text("state")? == "deferred";
         }
-        let outcomes = work.query(COUNTS);
-        let outcomes = work.rows("count outcomes", outcomes.bind(run_rows(&[run])?)).await?;
+        let outcomes = work.scoped(scope, COUNTS);
+        let outcomes = work.rows("count outcomes", outcomes.bind(id_rows(&[run])?)).await?;
         let mut found = run_of(&row)?;
         add_counts(std::slice::from_mut(&mut found), &outcomes)?;
         if !waiting_only {
@@ -281,18 +230,19 @@ impl Store {
         found.status = found.counts.status();
         if open.is_empty() && found.finished_at.is_none() {
             found.finished_at = Some(now);
-            // Whoever was erased or excluded since the plan was made is planned no more.
+            // Accounts that were erased or excluded since the plan was made no longer count as planned.
             found.counts.planned = found.counts.collected + found.counts.deferred + found.counts.failed;
             let event = Event {
                 id: uuid::Uuid::now_v7(),
                 kind: types::RUN_COMPLETED.to_owned(),
                 artist_id: None,
                 occurred_at: now,
-                // A run whose dead batches are retried ends once more, which is told once more. The row's lock makes each end one.
+                // A run whose dead batches are retried ends again, which is a new event. The row's lock makes
+                // each end one.
                 dedup_key: Some(format!("{}:{run}:{}", types::RUN_COMPLETED, time_text(now))),
                 data: json!({ "run_id": run, "status": found.status, "date": found.date, "counts": found.counts }),
             };
-            insert_events(&mut work, &[event]).await?;
+            events_write_in_txn(&mut work, &[event]).await?;
         }
         let statement =
             work.query("UPDATE runs SET status = $2, finished_at = $3::timestamptz, planned = $4 WHERE id = $1::uuid");
@@ -306,12 +256,14 @@ impl Store {
         Ok(found)
     }
 
-    /// Runs whose status is not what it should be: nothing of them is planned or leased any more, and nobody said so. The host that stored
-    /// the last of it was killed before it could; or there was nothing to collect at all.
+    /// Runs whose status is out of date: none of their batches is planned or leased any more, and the status was not
+    /// updated. The host that stored the last of it was killed before it could; or there was nothing to collect at
+    /// all.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unfinished_runs(&self) -> Result<Vec<RunId>, StoreError> {
+    pub async fn unfinished_runs_list(&self, scope: &Scope) -> Result<Vec<RunId>, StoreError> {
+        scope.require_all("find unfinished runs")?;
         let statement = self.query(
             "SELECT id::text AS id FROM runs r
              WHERE finished_at IS NULL
@@ -319,50 +271,89 @@ impl Store {
                      AND (b.state <> 'deferred' OR r.status <> 'running'))
              ORDER BY id",
         );
-        self.rows("look for unfinished runs", statement).await?.iter().map(|row| row.parsed("id")).collect()
+        self.rows("find unfinished runs", statement).await?.iter().map(|row| row.parsed("id")).collect()
     }
 
-    /// Runs, the latest first. `before` turns pages.
+    /// Runs, the latest first. `before` is for paging: only runs that started earlier.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_runs(&self, limit: u32, before: Option<DateTime<Utc>>) -> Result<Vec<Run>, StoreError> {
+    pub async fn runs_list(
+        &self,
+        scope: &Scope,
+        limit: u32,
+        before: Option<DateTime<Utc>>,
+    ) -> Result<Vec<Run>, StoreError> {
         let mut view = self.read_view().await?;
-        let statement = view.query(run_sql!(
-            "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz) ORDER BY started_at DESC, id DESC LIMIT $2"
-        ));
+        let statement = view.scoped(
+            scope,
+            run_sql!(
+                "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz) {and_run: runs.id}
+             ORDER BY started_at DESC, id DESC LIMIT $2"
+            ),
+        );
         let rows = view.rows("list runs", statement.bind(before.map(time_text)).bind(i64::from(limit))).await?;
         let mut runs = rows.iter().map(run_of).collect::<Result<Vec<_>, _>>()?;
-        let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
-        let statement = view.query(COUNTS).bind(run_rows(&ids)?);
-        add_counts(&mut runs, &view.rows("count outcomes", statement).await?)?;
+        count_in(&mut view, scope, &mut runs).await?;
         Ok(runs)
     }
 
-    /// One run.
+    /// A run by its id; none where it is unknown or outside of the scope.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn get_run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
-        run_in(&mut self.read_view().await?, id).await
+    pub async fn run_get(&self, scope: &Scope, id: RunId) -> Result<Option<Run>, StoreError> {
+        run_in(&mut self.read_view().await?, scope, id).await
     }
 }
 
 /// One run, with counts that belong to its status.
-pub(crate) async fn run_in(view: &mut ReadView, id: RunId) -> Result<Option<Run>, StoreError> {
-    let statement = view.query(run_sql!("WHERE id = $1::uuid"));
+pub(crate) async fn run_in(view: &mut ReadView, scope: &Scope, id: RunId) -> Result<Option<Run>, StoreError> {
+    let statement = view.scoped(scope, run_sql!("WHERE id = $1::uuid {and_run: runs.id}"));
     let Some(row) = view.row("read a run", statement.bind(id.to_string())).await? else { return Ok(None) };
     let mut run = run_of(&row)?;
-    let statement = view.query(COUNTS).bind(run_rows(&[id])?);
-    add_counts(std::slice::from_mut(&mut run), &view.rows("count outcomes", statement).await?)?;
+    count_in(view, scope, std::slice::from_mut(&mut run)).await?;
     Ok(Some(run))
 }
 
-const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint AS n FROM collection_outcomes
-    WHERE run_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) GROUP BY run_id, outcome";
+/// Counts how the accounts of runs ended. In one tenant's scope only its own are counted: what is planned of them
+/// and how the run went follow from these counts, since the run's row counts all tenants.
+async fn count_in(view: &mut ReadView, scope: &Scope, runs: &mut [Run]) -> Result<(), StoreError> {
+    let ids = id_rows(&runs.iter().map(|run| run.id).collect::<Vec<_>>())?;
+    let counts = view.scoped(scope, COUNTS).bind(ids.clone());
+    let outcomes = view.rows("count outcomes", counts).await?;
+    add_counts(runs, &outcomes)?;
+    if scope.only().is_none() {
+        return Ok(());
+    }
+    for run in runs.iter_mut() {
+        run.counts.planned = run.counts.collected + run.counts.deferred + run.counts.failed;
+    }
+    let open = view.scoped(scope, WITHOUT_OUTCOME).bind(ids);
+    let waiting = view.rows("count open accounts", open).await?;
+    for row in &waiting {
+        let id: RunId = row.parsed("run_id")?;
+        let left = row.count("n")?;
+        runs.iter_mut().filter(|run| run.id == id).for_each(|run| run.counts.planned += left);
+    }
+    for run in runs.iter_mut().filter(|run| run.status != RunStatus::Running) {
+        run.status = run.counts.status();
+    }
+    Ok(())
+}
 
-/// Writes a run down in an open transaction.
-pub(crate) async fn insert_run(work: &mut Work, run: &Run) -> Result<(), StoreError> {
+const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint AS n FROM collection_outcomes
+    WHERE run_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_artist: artist_id} GROUP BY run_id, outcome";
+
+/// Accounts of one tenant that its batches hold and that have no outcome in their run yet.
+const WITHOUT_OUTCOME: &str = "SELECT b.run_id::text AS run_id, COUNT(*)::bigint AS n
+    FROM {rows} JOIN batches b ON b.run_id = (r.value->>'id')::uuid JOIN batch_accounts m ON m.batch_id = b.id
+    WHERE b.finished_at IS NULL {and_tenant: b.tenant}
+        AND NOT EXISTS (SELECT 1 FROM collection_outcomes o WHERE o.run_id = b.run_id AND o.account_id = m.account_id)
+    GROUP BY b.run_id";
+
+/// Records a run in an open transaction.
+pub(crate) async fn run_add_in_txn(work: &mut Work, run: &Run) -> Result<(), StoreError> {
     let statement = work.query(
         "INSERT INTO runs (id, triggered_by, logical_date, status, planned, started_at, finished_at)
          VALUES ($1::uuid, $2, $3::date, $4, 0, $5::timestamptz, $6::timestamptz)",
@@ -374,18 +365,18 @@ pub(crate) async fn insert_run(work: &mut Work, run: &Run) -> Result<(), StoreEr
         .bind(run.status.as_str())
         .bind(time_text(run.started_at))
         .bind(run.finished_at.map(time_text));
-    work.execute("create a run", statement).await?;
+    work.execute("add a run", statement).await?;
     Ok(())
 }
 
-/// Writes batches down, each in its tenant's turn on its platform.
-pub(crate) async fn insert_batches(
+/// Records batches, each in its tenant's turn on its platform.
+pub(crate) async fn batches_add_in_txn(
     work: &mut Work,
     batches: &[Batch],
     weights: &Weights,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let mut lines = lines(work, batches.iter().map(|batch| &batch.platform), now).await?;
+    let mut lines = queues_load_in_txn(work, batches.iter().map(|batch| &batch.platform), now).await?;
     for chunk in batches.chunks(ROWS_PER_STATEMENT / 10) {
         let mut rows = Vec::with_capacity(chunk.len());
         let mut accounts = Vec::new();
@@ -396,18 +387,24 @@ pub(crate) async fn insert_batches(
             *planned.entry(batch.run_id).or_default() += i64::try_from(batch.accounts.len()).unwrap_or(i64::MAX);
             rows.push(json!({
                 "id": batch.id, "run": batch.run_id, "turn": turn, "tenant": batch.tenant, "platform": batch.platform,
-                "release": batch.release, "since": time_text(batch.window.since), "until": time_text(batch.window.until),
+                "release": batch.release, "since": time_text(batch.window.since),
+                "until": time_text(batch.window.until),
                 "attempts": batch.attempts, "lane": batch.canary.then_some("canary"),
             }));
             accounts.extend(batch.accounts.iter().enumerate().map(|(position, account)| {
-                json!({ "batch": batch.id, "position": position, "account": account.account_id, "date": account.metric_date })
+                json!({
+                    "batch": batch.id, "position": position, "account": account.account_id,
+                    "date": account.metric_date,
+                })
             }));
         }
         let statement = work.query(
-            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state, attempts,
+            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until,
+                 state, attempts,
                  lease_token, available_at, created_at, lane)
              SELECT (r.value->>'id')::uuid, (r.value->>'run')::uuid, (r.value->>'turn')::bigint, r.value->>'tenant',
-                 r.value->>'platform', r.value->>'release', (r.value->>'since')::timestamptz, (r.value->>'until')::timestamptz,
+                 r.value->>'platform', r.value->>'release', (r.value->>'since')::timestamptz,
+                 (r.value->>'until')::timestamptz,
                  'planned', (r.value->>'attempts')::bigint, 0, $2::timestamptz, $2::timestamptz, r.value->>'lane'
              FROM {rows}",
         );
@@ -428,9 +425,9 @@ pub(crate) async fn insert_batches(
     Ok(())
 }
 
-/// The lines that tenants stand in, one a platform. A line is now at the least turn that waits for a worker; where none waits, at the
-/// greatest that a worker has. What waits for an allowance or for its next attempt was overtaken, and does not hold the line back.
-pub(crate) async fn lines<'a>(
+/// The stride queue of each platform. A queue's position is the least turn that waits for a worker; where none waits,
+/// the greatest that is leased. Batches that wait for a budget or for their next attempt do not hold the queue back.
+pub(crate) async fn queues_load_in_txn<'a>(
     work: &mut Work,
     platforms: impl Iterator<Item = &'a Platform>,
     now: DateTime<Utc>,
@@ -446,7 +443,7 @@ pub(crate) async fn lines<'a>(
          GROUP BY platform, tenant",
     );
     let statement = statement.bind(json("platforms", &rows)?).bind(time_text(now));
-    let found = work.rows("look whose turn it is", statement).await?;
+    let found = work.rows("read tenants' turns", statement).await?;
     let mut lines = HashMap::new();
     for platform in platforms {
         let (mut waiting, mut leased, mut last) = (None::<i64>, None::<i64>, Vec::new());
@@ -464,7 +461,7 @@ pub(crate) async fn lines<'a>(
     Ok(lines)
 }
 
-fn run_rows(ids: &[RunId]) -> Result<String, StoreError> {
+fn id_rows(ids: &[RunId]) -> Result<String, StoreError> {
     let rows: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
     json("run ids", &rows)
 }

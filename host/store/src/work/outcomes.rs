@@ -4,38 +4,41 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text, unreadable};
-use crate::{ROWS_PER_STATEMENT, ReadView, Store, StoreError, Work};
+use crate::database::error::StoreError;
+use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::scope::Scope;
 use backline_model::outcome::{Exclusion, FailureClass, Outcome};
 use backline_model::{AccountId, ArtistId, Digest, Platform, RunId};
 
 /// How one account ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccountOutcome {
-    /// Which account.
+    /// The account.
     pub account_id: AccountId,
-    /// For which date.
+    /// The date its numbers are for.
     pub metric_date: NaiveDate,
-    /// How.
+    /// How it ended.
     pub outcome: Outcome,
     /// Attempts used up.
     pub attempts: u32,
 }
 
-/// The same with what people know the account by.
+/// The same with the names of artist and account.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct NamedOutcome {
-    /// Which account.
+    /// The account.
     pub account_id: AccountId,
-    /// Whose.
+    /// The artist of the account.
     pub artist_id: ArtistId,
     /// The artist's name.
     pub artist_name: String,
-    /// Where.
+    /// Platform of the account or release.
     pub platform: Platform,
     /// The platform's id of it.
     pub platform_id: String,
-    /// For which date.
+    /// The date its numbers are for.
     pub metric_date: NaiveDate,
     /// How it ended.
     #[serde(flatten)]
@@ -49,60 +52,49 @@ pub struct NamedOutcome {
 /// How many accounts of a platform ended in one way.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct PlatformOutcome {
-    /// Where.
+    /// Platform of the account or release.
     pub platform: Platform,
     /// `collected`, `deferred`, `excluded` or `failed`.
     pub outcome: String,
     /// The failure's class or the exclusion's reason.
     pub reason: Option<String>,
-    /// Accounts.
+    /// Number of accounts.
     pub accounts: u64,
 }
 
 impl Store {
-    /// Records outcomes of accounts that reach no batch: the excluded ones.
+    /// A run's outcomes, in order of account. `after` is for paging.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn record_outcomes(
+    pub async fn run_outcomes_list(
         &self,
-        run: RunId,
-        outcomes: &[AccountOutcome],
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        let mut work = self.begin().await?;
-        upsert_outcomes(&mut work, run, None, outcomes, now).await?;
-        work.commit().await
-    }
-
-    /// A run's outcomes, in order of account. `after` turns pages.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn run_outcomes(
-        &self,
+        scope: &Scope,
         run: RunId,
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<NamedOutcome>, StoreError> {
-        outcomes_in(&mut self.read_view().await?, run, after, true, limit).await
+        outcomes_in(&mut self.read_view().await?, scope, run, after, true, limit).await
     }
 }
 
 /// A run's outcomes, in order of account, after one; those of collected accounts too or not.
 pub(crate) async fn outcomes_in(
     view: &mut ReadView,
+    scope: &Scope,
     run: RunId,
     after: Option<AccountId>,
     collected_too: bool,
     limit: u32,
 ) -> Result<Vec<NamedOutcome>, StoreError> {
-    let statement = view.query(
+    let statement = view.scoped(
+        scope,
         "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform,
              a.platform_id, o.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
              o.deferred_until::text AS deferred_until, o.attempts, o.at::text AS at
          FROM collection_outcomes o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
          WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid AND ($4 = 1 OR o.outcome <> 'collected')
+             {and_tenant: t.tenant}
          ORDER BY o.account_id LIMIT $3",
     );
     let after = after.map_or_else(|| uuid::Uuid::nil().to_string(), |id| id.to_string());
@@ -126,10 +118,15 @@ pub(crate) async fn outcomes_in(
 }
 
 /// A run's accounts by platform, outcome and reason.
-pub(crate) async fn summary_in(view: &mut ReadView, run: RunId) -> Result<Vec<PlatformOutcome>, StoreError> {
-    let statement = view.query(
+pub(crate) async fn summary_in(
+    view: &mut ReadView,
+    scope: &Scope,
+    run: RunId,
+) -> Result<Vec<PlatformOutcome>, StoreError> {
+    let statement = view.scoped(
+        scope,
         "SELECT platform, outcome, reason, COUNT(*)::bigint AS accounts FROM collection_outcomes WHERE run_id = $1::uuid
-         GROUP BY platform, outcome, reason",
+         {and_artist: artist_id} GROUP BY platform, outcome, reason",
     );
     let rows = view.rows("count outcomes", statement.bind(run.to_string())).await?;
     let mut summary = rows
@@ -147,9 +144,9 @@ pub(crate) async fn summary_in(view: &mut ReadView, run: RunId) -> Result<Vec<Pl
     Ok(summary)
 }
 
-/// Writes outcomes; a later one of the same run and account replaces the earlier. Accounts that have been erased are left out.
-/// `release` is the one they were collected with, where they reached a batch.
-pub(crate) async fn upsert_outcomes(
+/// Writes outcomes; a later one of the same run and account replaces the earlier. Accounts that have been erased are
+/// left out. `release` is the one they were collected with, where they reached a batch.
+pub(crate) async fn outcomes_save_in_txn(
     work: &mut Work,
     run: RunId,
     release: Option<Digest>,
@@ -167,19 +164,24 @@ pub(crate) async fn upsert_outcomes(
                     Outcome::Failed { class, message } => (Some(class.as_str()), Some(message.as_str()), None),
                 };
                 json!({
-                    "account": outcome.account_id, "date": outcome.metric_date, "outcome": outcome.outcome.as_str(), "reason": reason,
+                    "account": outcome.account_id, "date": outcome.metric_date, "outcome": outcome.outcome.as_str(),
+                    "reason": reason,
                     "message": message, "until": until, "attempts": outcome.attempts,
                 })
             })
             .collect();
         let statement = work.query(
             "INSERT INTO collection_outcomes
-                 (run_id, account_id, artist_id, platform, metric_date, outcome, reason, message, deferred_until, attempts, at,
+                 (run_id, account_id, artist_id, platform, metric_date, outcome, reason, message, deferred_until,
+                  attempts, at,
                   release_digest)
-             SELECT $2::uuid, a.id, a.artist_id, a.platform, (r.value->>'date')::date, r.value->>'outcome', r.value->>'reason',
-                 r.value->>'message', (r.value->>'until')::timestamptz, (r.value->>'attempts')::bigint, $3::timestamptz, $4
+             SELECT $2::uuid, a.id, a.artist_id, a.platform, (r.value->>'date')::date, r.value->>'outcome',
+                 r.value->>'reason',
+                 r.value->>'message', (r.value->>'until')::timestamptz, (r.value->>'attempts')::bigint,
+                 $3::timestamptz, $4
              FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid WHERE TRUE
-             ON CONFLICT (run_id, account_id) DO UPDATE SET metric_date = excluded.metric_date, outcome = excluded.outcome,
+             ON CONFLICT (run_id, account_id) DO UPDATE SET metric_date = excluded.metric_date,
+                 outcome = excluded.outcome,
                  reason = excluded.reason, message = excluded.message, deferred_until = excluded.deferred_until,
                  attempts = excluded.attempts, at = excluded.at, release_digest = excluded.release_digest",
         );

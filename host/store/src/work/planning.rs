@@ -3,37 +3,40 @@
 use chrono::{DateTime, Utc};
 
 use crate::artists::accounts::{candidate_of, candidates_sql};
-use crate::artists::privacy::{keep_erasures_out, without_erased};
-use crate::database::notifications::{Topic, notify};
-use crate::work::activations::{activation_rows, take_activations};
-use crate::work::leaders::{Term, check_term};
-use crate::work::ledger::{insert_batches, insert_run};
-use crate::work::outcomes::{AccountOutcome, upsert_outcomes};
-use crate::work::schedules::{Step, advance, start_fire};
-use crate::{Activation, Store, StoreError, Work};
+use crate::artists::tombstones::{candidates_without_erased_in_txn, erasures_hold_off_in_txn};
+use crate::database::connection::{Store, Work};
+use crate::database::error::StoreError;
+use crate::database::notifications::notify;
+use crate::database::topic::Topic;
+use crate::work::activations::Activation;
+use crate::work::activations::{activation_rows, activations_take_in_txn};
+use crate::work::leaders::{Term, term_check_in_txn};
+use crate::work::ledger::{batches_add_in_txn, run_add_in_txn};
+use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
+use crate::work::schedules::{Step, fire_start_in_txn, schedule_advance_in_txn};
 use backline_model::{ArtistId, Batch, Candidate, Platform, Run, RunId, Weights};
 
 /// What a plan is made for, and so what must be true for it to be committed.
 #[derive(Clone, Copy, Debug)]
 pub enum PlanGuard<'a> {
-    /// Somebody asked for it.
+    /// An operator asked for it.
     Manual,
-    /// A schedule's time: it is started once, by whoever holds the term.
+    /// A schedule's time: it is started once, by the holder of the term.
     Fire {
         /// The scheduler's role.
         term: &'a Term,
-        /// Whose time.
+        /// Name of the schedule.
         schedule: &'a str,
-        /// Which.
+        /// Time of firing.
         fire_time: DateTime<Utc>,
         /// The schedule's next time after this one.
         next_fire: Option<DateTime<Utc>>,
     },
-    /// First collections: they are taken out with the plan.
+    /// First collections: they are removed with the plan.
     Activations {
         /// The scheduler's role.
         term: &'a Term,
-        /// Which.
+        /// The first collections that the plan removes.
         activations: &'a [Activation],
     },
 }
@@ -45,7 +48,7 @@ pub struct Planning {
     now: DateTime<Utc>,
     term: Option<Term>,
     has_batches: bool,
-    /// First collections that this plan took out for its guard.
+    /// First collections that this plan removed for its guard.
     taken: Vec<(ArtistId, Option<Platform>)>,
 }
 
@@ -53,41 +56,42 @@ impl Store {
     /// Begins to write a run's plan. The run's counts are not stored: they follow from its batches and outcomes.
     ///
     /// # Errors
-    /// [`StoreError::TermLost`] when another host has taken the role over, [`StoreError::FireDecided`] when the time of firing has its run
-    /// or is to have none, [`StoreError::NotFound`] when the schedule was removed or switched off.
-    pub async fn begin_plan(
+    /// [`StoreError::TermLost`] when another host has taken the role over, [`StoreError::FireDecided`] when the time of
+    /// firing has its run or is to have none, [`StoreError::NotFound`] when the schedule was removed or switched off.
+    pub async fn plan_begin(
         &self,
         run: &Run,
         guard: PlanGuard<'_>,
         now: DateTime<Utc>,
     ) -> Result<Planning, StoreError> {
         let mut work = self.begin().await?;
-        keep_erasures_out(&mut work).await?;
+        erasures_hold_off_in_txn(&mut work).await?;
         let mut taken = Vec::new();
         let term = match guard {
             PlanGuard::Manual => None,
             PlanGuard::Fire { term, schedule, fire_time, next_fire } => {
-                advance(&mut work, schedule, Step { fire_time, next_fire, started: true }).await?;
-                start_fire(&mut work, schedule, fire_time, run.id, now).await?;
+                schedule_advance_in_txn(&mut work, schedule, Step { fire_time, next_fire, started: true }).await?;
+                fire_start_in_txn(&mut work, schedule, fire_time, run.id, now).await?;
                 Some(term.clone())
             }
             PlanGuard::Activations { term, activations } => {
-                taken = take_activations(&mut work, activations).await?;
+                taken = activations_take_in_txn(&mut work, activations).await?;
                 Some(term.clone())
             }
         };
-        insert_run(&mut work, run).await?;
+        run_add_in_txn(&mut work, run).await?;
         Ok(Planning { work, run: run.id, now, term, has_batches: false, taken })
     }
 }
 
 impl Planning {
-    /// The accounts that the first collections taken out ask for and that are in no open batch, in order of id. Read within the transaction
-    /// that takes them out: an account that is added later has an activation of its own, which stays.
+    /// The accounts that the removed first collections ask for and that are in no open batch, in order of id. Read
+    /// within the transaction that removes them: an account that is added later has an activation of its own, which
+    /// stays.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn first_candidates(&mut self) -> Result<Vec<Candidate>, StoreError> {
+    pub async fn first_candidates_list(&mut self) -> Result<Vec<Candidate>, StoreError> {
         let statement = self.work.query(candidates_sql!(
             "WHERE a.id IN (SELECT o.id FROM {rows} JOIN accounts o ON o.artist_id = (r.value->>'artist')::uuid
                  AND (r.value->>'platform' = '' OR r.value->>'platform' = o.platform))
@@ -95,27 +99,27 @@ impl Planning {
                  WHERE m.account_id = a.id AND b.finished_at IS NULL)
              ORDER BY a.id"
         ));
-        let rows = self.work.rows("read who is collected first", statement.bind(activation_rows(&self.taken)?)).await?;
+        let rows = self.work.rows("read first candidates", statement.bind(activation_rows(&self.taken)?)).await?;
         let candidates = rows.iter().map(candidate_of).collect::<Result<_, _>>()?;
-        without_erased(&mut self.work, candidates).await
+        candidates_without_erased_in_txn(&mut self.work, candidates).await
     }
 
     /// Adds batches; tenants get turns by their weights. Accounts that have been erased since are left out.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn add_batches(&mut self, batches: &[Batch], weights: &Weights) -> Result<(), StoreError> {
+    pub async fn batches_add(&mut self, batches: &[Batch], weights: &Weights) -> Result<(), StoreError> {
         self.has_batches |= !batches.is_empty();
-        insert_batches(&mut self.work, batches, weights, self.now).await
+        batches_add_in_txn(&mut self.work, batches, weights, self.now).await
     }
 
-    /// Takes out the first collections that this plan covers; read before it was looked who can be collected, so that whoever asks later
-    /// still waits afterwards.
+    /// Removes the first collections that this plan covers; read before the accounts that can be collected, so that
+    /// a request that comes later still waits afterwards.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn covers(&mut self, awaited: &[Activation]) -> Result<(), StoreError> {
-        take_activations(&mut self.work, awaited).await?;
+    pub async fn activations_take(&mut self, awaited: &[Activation]) -> Result<(), StoreError> {
+        activations_take_in_txn(&mut self.work, awaited).await?;
         Ok(())
     }
 
@@ -123,32 +127,32 @@ impl Planning {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn exclude(&mut self, outcomes: &[AccountOutcome]) -> Result<(), StoreError> {
-        upsert_outcomes(&mut self.work, self.run, None, outcomes, self.now).await
+    pub async fn exclusions_record(&mut self, outcomes: &[AccountOutcome]) -> Result<(), StoreError> {
+        outcomes_save_in_txn(&mut self.work, self.run, None, outcomes, self.now).await
     }
 
-    /// Makes the plan real, and wakes whoever waits for work.
+    /// Commits the plan, and notifies hosts that wait for work.
     ///
     /// # Errors
-    /// [`StoreError::TermLost`] when another host has taken the role over meanwhile: nothing is written then.
+    /// [`StoreError::TermLost`] when another host has taken the role over: nothing is written then.
     pub async fn commit(mut self) -> Result<(), StoreError> {
         if self.has_batches {
             notify(&mut self.work, Topic::Work).await?;
         }
         // Last, so that the role is locked for no longer than the commit takes.
         if let Some(term) = &self.term {
-            check_term(&mut self.work, term).await?;
+            term_check_in_txn(&mut self.work, term).await?;
         }
         self.work.commit().await
     }
 
-    /// Commits what the guard stands for without a run: nobody is to be collected.
+    /// Commits what the guard stands for without a run: no account is to be collected.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
     pub async fn commit_without_run(mut self) -> Result<(), StoreError> {
         let statement = self.work.query("DELETE FROM runs WHERE id = $1::uuid");
-        self.work.execute("take an empty run out", statement.bind(self.run.to_string())).await?;
+        self.work.execute("remove an empty run", statement.bind(self.run.to_string())).await?;
         self.has_batches = false;
         self.commit().await
     }

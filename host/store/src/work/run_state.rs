@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{ReadView, Store};
 use crate::database::dialect::Columns as _;
+use crate::database::error::StoreError;
+use crate::scope::Scope;
 use crate::work::batches::{BatchFilter, BatchView, batches_in};
 use crate::work::ledger::run_in;
 use crate::work::outcomes::{NamedOutcome, PlatformOutcome, outcomes_in, summary_in};
-use crate::{ReadView, Store, StoreError};
 use backline_model::{BatchState, Platform, Run, RunId};
 
 /// A run with everything its report is made of. All of it is read as of one moment, so that no part contradicts
@@ -73,22 +75,22 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such run.
-    pub async fn run_state(&self, id: RunId) -> Result<RunState, StoreError> {
+    pub async fn run_state_get(&self, scope: &Scope, id: RunId) -> Result<RunState, StoreError> {
         let mut view = self.read_view().await?;
         let not_found = || StoreError::NotFound { what: "run", id: id.to_string() };
-        let run = run_in(&mut view, id).await?.ok_or_else(not_found)?;
-        let outcomes = summary_in(&mut view, id).await?;
-        let requests = requests_in(&mut view, id).await?;
-        let open = open_accounts_in(&mut view, id).await?;
+        let run = run_in(&mut view, scope, id).await?.ok_or_else(not_found)?;
+        let outcomes = summary_in(&mut view, scope, id).await?;
+        let requests = requests_in(&mut view, scope, id).await?;
+        let open = open_accounts_in(&mut view, scope, id).await?;
         Ok(RunState { run, outcomes, requests, open })
     }
 
-    /// What of a run has not ended. Cheaper than [`run_state`](Self::run_state): for a host that asks again and again.
+    /// What of a run has not ended. Cheaper than [`run_state_get`](Self::run_state_get): for a host that asks again and again.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn run_open_batches(&self, run: RunId) -> Result<Vec<OpenBatches>, StoreError> {
-        let rows = self.rows("look for a run's open batches", self.query(OPEN).bind(run.to_string())).await?;
+    pub async fn run_open_batches_list(&self, scope: &Scope, run: RunId) -> Result<Vec<OpenBatches>, StoreError> {
+        let rows = self.rows("look for a run's open batches", self.scoped(scope, OPEN).bind(run.to_string())).await?;
         rows.iter().map(open_of).collect()
     }
 
@@ -96,12 +98,17 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn run_details(&self, id: RunId, collected_too: bool) -> Result<Option<RunDetails>, StoreError> {
+    pub async fn run_details_get(
+        &self,
+        scope: &Scope,
+        id: RunId,
+        collected_too: bool,
+    ) -> Result<Option<RunDetails>, StoreError> {
         let mut view = self.read_view().await?;
-        let Some(run) = run_in(&mut view, id).await? else { return Ok(None) };
-        let outcomes = outcomes_in(&mut view, id, None, collected_too, u32::MAX).await?;
+        let Some(run) = run_in(&mut view, scope, id).await? else { return Ok(None) };
+        let outcomes = outcomes_in(&mut view, scope, id, None, collected_too, u32::MAX).await?;
         let dead = BatchFilter { run: Some(id), state: Some(BatchState::Dead), ..BatchFilter::default() };
-        let dead_batches = batches_in(&mut view, &dead).await?;
+        let dead_batches = batches_in(&mut view, scope, &dead).await?;
         Ok(Some(RunDetails { run, outcomes, dead_batches }))
     }
 }
@@ -113,7 +120,7 @@ const OPEN: &str = "SELECT b.platform, b.state, b.lease_owner, h.seen_at::text A
                  OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = b.platform))
              THEN 1 ELSE 0 END AS has_connector
      FROM batches b LEFT JOIN hosts h ON h.name = b.lease_owner
-     WHERE b.run_id = $1::uuid AND b.finished_at IS NULL
+     WHERE b.run_id = $1::uuid AND b.finished_at IS NULL {and_tenant: b.tenant}
      GROUP BY b.platform, b.state, b.lease_owner, h.seen_at
      ORDER BY b.platform, b.state, b.lease_owner";
 
@@ -122,7 +129,7 @@ const OPEN_ACCOUNTS: &str = "SELECT b.platform, b.state, b.lease_owner, COUNT(*)
          SUM(CASE WHEN o.account_id IS NULL THEN 1 ELSE 0 END)::bigint AS without_outcome
      FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
          LEFT JOIN collection_outcomes o ON o.run_id = b.run_id AND o.account_id = m.account_id
-     WHERE b.run_id = $1::uuid AND b.finished_at IS NULL
+     WHERE b.run_id = $1::uuid AND b.finished_at IS NULL {and_tenant: b.tenant}
      GROUP BY b.platform, b.state, b.lease_owner";
 
 fn open_of(row: &AnyRow) -> Result<OpenBatches, StoreError> {
@@ -138,17 +145,17 @@ fn open_of(row: &AnyRow) -> Result<OpenBatches, StoreError> {
     })
 }
 
-async fn open_accounts_in(view: &mut ReadView, run: RunId) -> Result<Vec<OpenAccounts>, StoreError> {
+async fn open_accounts_in(view: &mut ReadView, scope: &Scope, run: RunId) -> Result<Vec<OpenAccounts>, StoreError> {
     type Key = (String, String, Option<String>);
     let key = |row: &AnyRow| -> Result<Key, StoreError> {
         Ok((row.text("platform")?, row.text("state")?, row.text_or_null("lease_owner")?))
     };
-    let statement = view.query(OPEN_ACCOUNTS).bind(run.to_string());
+    let statement = view.scoped(scope, OPEN_ACCOUNTS).bind(run.to_string());
     let mut accounts: BTreeMap<Key, (u64, u64)> = BTreeMap::new();
     for row in &view.rows("count accounts of open batches", statement).await? {
         accounts.insert(key(row)?, (row.count("accounts")?, row.count("without_outcome")?));
     }
-    let statement = view.query(OPEN).bind(run.to_string());
+    let statement = view.scoped(scope, OPEN).bind(run.to_string());
     let rows = view.rows("look for a run's open batches", statement).await?;
     rows.iter()
         .map(|row| {
@@ -158,10 +165,11 @@ async fn open_accounts_in(view: &mut ReadView, run: RunId) -> Result<Vec<OpenAcc
         .collect()
 }
 
-async fn requests_in(view: &mut ReadView, run: RunId) -> Result<BTreeMap<Platform, u64>, StoreError> {
-    let statement = view.query(
+async fn requests_in(view: &mut ReadView, scope: &Scope, run: RunId) -> Result<BTreeMap<Platform, u64>, StoreError> {
+    let statement = view.scoped(
+        scope,
         "SELECT platform, COALESCE(SUM((usage->>'requests')::bigint), 0)::bigint AS requests
-         FROM batches WHERE run_id = $1::uuid GROUP BY platform",
+         FROM batches WHERE run_id = $1::uuid {and_tenant: tenant} GROUP BY platform",
     );
     let rows = view.rows("count a run's requests", statement.bind(run.to_string())).await?;
     rows.iter().map(|row| Ok((row.parsed("platform")?, row.count("requests")?))).collect()

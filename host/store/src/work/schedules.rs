@@ -1,22 +1,26 @@
-//! Schedules, and what became of each of their times.
+//! Schedules, and the decision on each of their times.
 //!
-//! The key (schedule, time of firing) is what keeps two hosts from starting the same run: the row is written in the transaction that plans it.
+//! The key (schedule, time of firing) is what keeps two hosts from starting the same run: the row is written in the
+//! transaction that plans it.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde_json::json;
 use sqlx::any::AnyRow;
 
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
-use crate::work::leaders::{Term, check_term};
-use crate::{Store, StoreError, Work};
+use crate::database::error::StoreError;
+use crate::work::leaders::{Term, term_check_in_txn};
 use backline_model::{CatchUp, Fire, FireDecision, Overlap, RunId, Schedule, ScheduleOrigin, ScheduleSpec};
 
 macro_rules! schedules_sql {
     ($which:literal) => {
         concat!(
-            "SELECT name, origin, cron, timezone, platforms::text AS platforms, catch_up, overlap, enabled::int AS enabled, ",
-            "considered_until::text AS considered_until, next_fire::text AS next_fire, last_fire::text AS last_fire FROM schedules ",
+            "SELECT name, origin, cron, timezone, platforms::text AS platforms, catch_up, overlap,
+                 enabled::int AS enabled, ",
+            "considered_until::text AS considered_until, next_fire::text AS next_fire, last_fire::text AS last_fire
+                 FROM schedules ",
             $which
         )
     };
@@ -25,7 +29,8 @@ macro_rules! schedules_sql {
 macro_rules! fires_sql {
     ($which:literal) => {
         concat!(
-            "SELECT schedule, fire_time::text AS fire_time, decision, run_id::text AS run_id, decided_at::text AS decided_at ",
+            "SELECT schedule, fire_time::text AS fire_time, decision, run_id::text AS run_id,
+                 decided_at::text AS decided_at ",
             "FROM schedule_fires ",
             $which
         )
@@ -37,13 +42,13 @@ macro_rules! fires_sql {
 pub struct NewSchedule {
     /// Its name.
     pub name: String,
-    /// When, where, and what happens when something comes between.
+    /// Its times, platforms, and how it catches up and overlaps.
     pub spec: ScheduleSpec,
     /// Its first time after now; none while it is switched off.
     pub next_fire: Option<DateTime<Utc>>,
 }
 
-/// How far a schedule has come.
+/// A schedule's progress.
 pub(crate) struct Step {
     /// What was decided last.
     pub fire_time: DateTime<Utc>,
@@ -54,12 +59,13 @@ pub(crate) struct Step {
 }
 
 impl Store {
-    /// Makes the configuration's schedules those that are configured. A new one begins now; so does one whose times have changed or that
-    /// was switched on: nothing fires for the past. What was queued for one that is removed or switched off is given up.
+    /// Makes the configuration's schedules those that are configured. A new one begins now; so does one whose times
+    /// have changed or that was switched on: nothing fires for the past. What was queued for one that is removed or
+    /// switched off is skipped.
     ///
     /// # Errors
     /// [`StoreError::TermLost`] when another host has taken the role over.
-    pub async fn sync_schedules(
+    pub async fn schedules_sync(
         &self,
         term: &Term,
         configured: &[NewSchedule],
@@ -81,7 +87,7 @@ impl Store {
                 delete(&mut work, &old.name, now).await?;
             }
         }
-        check_term(&mut work, term).await?;
+        term_check_in_txn(&mut work, term).await?;
         work.commit().await
     }
 
@@ -89,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::ScheduleExists`], [`StoreError::ScheduleConfigured`] when the name is taken.
-    pub async fn add_schedule(&self, new: &NewSchedule, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn schedule_add(&self, new: &NewSchedule, now: DateTime<Utc>) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
         match own_schedule(&mut work, &new.name).await {
             Ok(_) => return Err(StoreError::ScheduleExists { name: new.name.clone() }),
@@ -100,11 +106,11 @@ impl Store {
         work.commit().await
     }
 
-    /// Removes a schedule that the database owns; what became of its times stays on record.
+    /// Removes a schedule that the database owns; decisions on its times stay on record.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or [`StoreError::ScheduleConfigured`] when the configuration owns it.
-    pub async fn remove_schedule(&self, name: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn schedule_remove(&self, name: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
         let mut work = self.begin().await?;
         own_schedule(&mut work, name).await?;
         delete(&mut work, name, now).await?;
@@ -114,8 +120,8 @@ impl Store {
     /// Switches a schedule on or off that the database owns. Times that passed while it was off are not caught up on.
     ///
     /// # Errors
-    /// As [`remove_schedule`](Self::remove_schedule).
-    pub async fn set_schedule_enabled(
+    /// As [`schedule_remove`](Self::schedule_remove).
+    pub async fn schedule_set_enabled(
         &self,
         name: &str,
         enabled: bool,
@@ -136,16 +142,16 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_schedules(&self) -> Result<Vec<Schedule>, StoreError> {
+    pub async fn schedules_list(&self) -> Result<Vec<Schedule>, StoreError> {
         let rows = self.rows("list schedules", self.query(schedules_sql!("ORDER BY name"))).await?;
         rows.iter().map(schedule_of).collect()
     }
 
-    /// What became of a schedule's times, or of all schedules', the latest first.
+    /// Decisions on a schedule's times, or of all schedules', the latest first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_fires(&self, schedule: Option<&str>, limit: u32) -> Result<Vec<Fire>, StoreError> {
+    pub async fn fires_list(&self, schedule: Option<&str>, limit: u32) -> Result<Vec<Fire>, StoreError> {
         let statement = self
             .query(fires_sql!("WHERE ($1::text IS NULL OR schedule = $1) ORDER BY fire_time DESC, schedule LIMIT $2"));
         let statement = statement.bind(schedule.map(clean)).bind(i64::from(limit));
@@ -156,10 +162,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn queued_fires(&self) -> Result<Vec<Fire>, StoreError> {
+    pub async fn queued_fires_list(&self) -> Result<Vec<Fire>, StoreError> {
         let statement = self.query(fires_sql!(
             "WHERE decision = 'queued' AND NOT EXISTS (SELECT 1 FROM schedule_fires o
-                 WHERE o.decision = 'queued' AND o.schedule = schedule_fires.schedule AND o.fire_time < schedule_fires.fire_time)
+                 WHERE o.decision = 'queued' AND o.schedule = schedule_fires.schedule
+                     AND o.fire_time < schedule_fires.fire_time)
              ORDER BY fire_time, schedule"
         ));
         self.rows("read what is queued", statement).await?.iter().map(fire_of).collect()
@@ -169,31 +176,32 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn is_schedule_busy(&self, schedule: &str) -> Result<bool, StoreError> {
+    pub async fn schedule_is_busy(&self, schedule: &str) -> Result<bool, StoreError> {
         let statement =
             self.query("SELECT 1 AS busy FROM schedule_fires WHERE schedule = $1 AND decision = 'queued' LIMIT 1");
-        let queued = self.row("look whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some();
-        Ok(queued || self.has_running_run(schedule).await?)
+        let queued = self.row("check whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some();
+        Ok(queued || self.schedule_is_running(schedule).await?)
     }
 
     /// Whether a run of the schedule is under way: it has batches that are planned or leased.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn has_running_run(&self, schedule: &str) -> Result<bool, StoreError> {
+    pub async fn schedule_is_running(&self, schedule: &str) -> Result<bool, StoreError> {
         let statement = self.query(
             "SELECT 1 AS busy FROM runs r JOIN schedule_fires f ON f.run_id = r.id
              WHERE r.finished_at IS NULL AND r.status = 'running' AND f.schedule = $1 LIMIT 1",
         );
-        Ok(self.row("look whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some())
+        Ok(self.row("check whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some())
     }
 
-    /// Records what becomes of times that get no run now, the oldest first; one that is decided already stays as it is.
+    /// Records the decisions on times that get no run now, the oldest first; one that is decided already stays as it
+    /// is.
     ///
     /// # Errors
-    /// [`StoreError::TermLost`] when another host has taken the role over, [`StoreError::NotFound`] when the schedule was removed or
-    /// switched off.
-    pub async fn record_fires(
+    /// [`StoreError::TermLost`] when another host has taken the role over, [`StoreError::NotFound`] when the schedule
+    /// was removed or switched off.
+    pub async fn fires_record(
         &self,
         term: &Term,
         schedule: &str,
@@ -203,7 +211,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let Some((fire_time, _)) = fires.last().copied() else { return Ok(()) };
         let mut work = self.begin().await?;
-        advance(&mut work, schedule, Step { fire_time, next_fire, started: false }).await?;
+        schedule_advance_in_txn(&mut work, schedule, Step { fire_time, next_fire, started: false }).await?;
         let rows: Vec<_> = fires
             .iter()
             .map(|(time, decision)| json!({ "time": time_text(*time), "decision": decision.as_str() }))
@@ -215,18 +223,20 @@ impl Store {
         );
         let statement = statement.bind(json("times of firing", &rows)?).bind(clean(schedule)).bind(time_text(now));
         work.execute("record times of firing", statement).await?;
-        check_term(&mut work, term).await?;
+        term_check_in_txn(&mut work, term).await?;
         work.commit().await
     }
 }
 
-/// Notes how far a schedule has come; it never goes back.
-pub(crate) async fn advance(work: &mut Work, schedule: &str, step: Step) -> Result<(), StoreError> {
+/// Advances a schedule; it never goes back.
+pub(crate) async fn schedule_advance_in_txn(work: &mut Work, schedule: &str, step: Step) -> Result<(), StoreError> {
     let statement = work.query(
         "UPDATE schedules SET
              next_fire = CASE WHEN considered_until < $2::timestamptz THEN $3::timestamptz ELSE next_fire END,
-             considered_until = CASE WHEN considered_until < $2::timestamptz THEN $2::timestamptz ELSE considered_until END,
-             last_fire = CASE WHEN $4::bigint = 1 AND (last_fire IS NULL OR last_fire < $2::timestamptz) THEN $2::timestamptz
+             considered_until = CASE WHEN considered_until < $2::timestamptz THEN $2::timestamptz
+             ELSE considered_until END,
+             last_fire = CASE WHEN $4::bigint = 1 AND (last_fire IS NULL
+             OR last_fire < $2::timestamptz) THEN $2::timestamptz
                  ELSE last_fire END
          WHERE name = $1 AND enabled",
     );
@@ -235,14 +245,14 @@ pub(crate) async fn advance(work: &mut Work, schedule: &str, step: Step) -> Resu
         .bind(time_text(step.fire_time))
         .bind(step.next_fire.map(time_text))
         .bind(i64::from(step.started));
-    if work.execute("note how far a schedule has come", statement).await? == 0 {
+    if work.execute("advance a schedule", statement).await? == 0 {
         return Err(StoreError::NotFound { what: "enabled schedule", id: schedule.to_owned() });
     }
     Ok(())
 }
 
 /// Gives a time of firing its run, once.
-pub(crate) async fn start_fire(
+pub(crate) async fn fire_start_in_txn(
     work: &mut Work,
     schedule: &str,
     fire_time: DateTime<Utc>,
@@ -285,9 +295,11 @@ async fn insert(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let statement = work.query(
-        "INSERT INTO schedules (name, origin, cron, timezone, platforms, catch_up, overlap, enabled, considered_until, next_fire,
+        "INSERT INTO schedules (name, origin, cron, timezone, platforms, catch_up, overlap, enabled, considered_until,
+             next_fire,
              created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, ($8::bigint = 1), $9::timestamptz, $10::timestamptz, $11::timestamptz,
+         VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, ($8::bigint = 1), $9::timestamptz, $10::timestamptz,
+             $11::timestamptz,
              $11::timestamptz)",
     );
     let statement = with_spec(statement.bind(clean(&new.name)).bind(origin.as_str()), &new.spec)?;
@@ -308,7 +320,8 @@ async fn change(
         if same_times && new.spec.enabled { (old.considered_until, old.next_fire) } else { (now, new.next_fire) };
     let statement = work.query(
         "UPDATE schedules SET origin = $2, cron = $3, timezone = $4, platforms = $5::jsonb, catch_up = $6, overlap = $7,
-             enabled = ($8::bigint = 1), considered_until = $9::timestamptz, next_fire = $10::timestamptz, updated_at = $11::timestamptz
+             enabled = ($8::bigint = 1), considered_until = $9::timestamptz, next_fire = $10::timestamptz,
+             updated_at = $11::timestamptz
          WHERE name = $1",
     );
     let statement = with_spec(statement.bind(clean(&new.name)).bind(origin.as_str()), &new.spec)?;
@@ -325,14 +338,18 @@ async fn delete(work: &mut Work, name: &str, now: DateTime<Utc>) -> Result<(), S
 
 async fn give_up_queued(work: &mut Work, name: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
     let statement = work.query(
-        "UPDATE schedule_fires SET decision = 'skipped', decided_at = $2::timestamptz WHERE schedule = $1 AND decision = 'queued'",
+        "UPDATE schedule_fires SET decision = 'skipped', decided_at = $2::timestamptz WHERE schedule = $1
+             AND decision = 'queued'",
     );
-    work.execute("give up what is queued", statement.bind(clean(name)).bind(time_text(now))).await?;
+    work.execute("skip queued times of firing", statement.bind(clean(name)).bind(time_text(now))).await?;
     Ok(())
 }
 
-/// Binds the columns of what an operator writes down.
-fn with_spec(statement: crate::Statement, spec: &ScheduleSpec) -> Result<crate::Statement, StoreError> {
+/// Binds the columns of a schedule's specification.
+fn with_spec(
+    statement: crate::database::statement::Statement,
+    spec: &ScheduleSpec,
+) -> Result<crate::database::statement::Statement, StoreError> {
     Ok(statement
         .bind(clean(&spec.cron))
         .bind(spec.timezone.name())

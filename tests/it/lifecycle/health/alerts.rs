@@ -143,12 +143,12 @@ async fn a_lost_host_is_reported_until_another_takes_its_place() {
             started_at,
         };
         let (lost, stays) = (presence("gone-7", noon), presence("stays", noon));
-        store.announce_host(&lost, noon).await.unwrap();
-        store.announce_host(&stays, noon).await.unwrap();
+        store.host_announce(&lost, noon).await.unwrap();
+        store.host_announce(&stays, noon).await.unwrap();
         for (minutes, degraded, recovered) in [(1, 0, 0), (2, 1, 0), (3, 1, 0)] {
             let now = noon + TimeDelta::minutes(minutes);
             go_to(&stage, now);
-            store.beat(&stays, now).await.unwrap();
+            store.host_beat(&stays, now).await.unwrap();
             look(&[&stage.host]).await;
             assert_eq!(told(&stage, types::HEALTH_DEGRADED).await.len(), degraded, "after {minutes} min");
             assert_eq!(told(&stage, types::HEALTH_RECOVERED).await.len(), recovered, "after {minutes} min");
@@ -160,8 +160,8 @@ async fn a_lost_host_is_reported_until_another_takes_its_place() {
             report.recommendations
         );
         let now = noon + TimeDelta::minutes(4);
-        store.announce_host(&presence("another", now), now).await.unwrap();
-        store.beat(&stays, now).await.unwrap();
+        store.host_announce(&presence("another", now), now).await.unwrap();
+        store.host_beat(&stays, now).await.unwrap();
         go_to(&stage, now);
         look(&[&stage.host]).await;
         assert_eq!(told(&stage, types::HEALTH_RECOVERED).await.len(), 1);

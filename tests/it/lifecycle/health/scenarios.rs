@@ -3,6 +3,7 @@
 //!
 //! `UPDATE_EXPECT=1` rewrites `expected.json`; check the difference before you commit it.
 
+use backline_store::Scope;
 use std::path::Path;
 
 use backline_model::health::{HealthReport, Objective, Recommendation};
@@ -105,7 +106,10 @@ async fn take(stage: &Stage, step: &Step) {
                 settings: json!({}),
                 status: AccountStatus::Active,
             };
-            store.save_accounts(&ids.iter().map(account).collect::<Vec<_>>(), now).await.expect("accounts are saved");
+            store
+                .accounts_save(&Scope::all_tenants(), &ids.iter().map(account).collect::<Vec<_>>(), now)
+                .await
+                .expect("accounts are saved");
         }
         Step::Install { guest: name } => {
             stage.host.install(&guest(name)).await.expect("it is installed");
@@ -122,7 +126,7 @@ async fn take(stage: &Stage, step: &Step) {
                     recorded_at: now + TimeDelta::seconds(1),
                 })
                 .collect();
-            store.record_consents(&consents).await.expect("consents are recorded");
+            store.consents_record(&Scope::all_tenants(), &consents).await.expect("consents are recorded");
         }
         Step::Look {} => {
             stage.host.health().watch().await.expect("health is checked");

@@ -28,7 +28,7 @@ use crate::pipeline::Host;
 use backline_gateway::secrets::{Secret, SecretText};
 use backline_model::manifest::{CredentialKind, Owner};
 use backline_model::{Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform, Provenance};
-use backline_store::{COLLECTING_SCOPE, Store};
+use backline_store::{COLLECTING_SCOPE, Scope, Store};
 
 /// Artists per transaction: bounds memory and how long writers block each other.
 const CHUNK: usize = 1_000;
@@ -97,7 +97,7 @@ type AccountSlots = HashMap<(String, String), CredentialKind>;
 
 /// The slots of the active connectors that belong to accounts.
 async fn account_slots(store: &Store) -> Result<AccountSlots, Failure> {
-    let releases = store.list_releases().await?;
+    let releases = store.releases_list().await?;
     let slots = releases.iter().filter(|release| release.active).flat_map(|release| {
         let of_accounts = release.manifest.credentials.iter().filter(|slot| slot.owner == Owner::Account);
         of_accounts.map(|slot| ((release.platform().to_string(), slot.slot.clone()), slot.kind))
@@ -191,7 +191,7 @@ async fn expect_connectors(
 ) -> Result<(), Failure> {
     for name in platforms {
         let platform = platform_of(name)?;
-        if host.store().active_release(&platform).await?.is_none() {
+        if host.store().active_release_get(&platform).await?.is_none() {
             return Err(Failure::usage(format!(
                 "nothing was imported: the file has tokens for {name}, and no connector for it is installed; \
                  install one with `backline plugins install` first"
@@ -278,11 +278,11 @@ async fn write_chunk(
 ) -> Result<(), Failure> {
     let (store, now) = (host.store(), context.clock.now());
     let ids: Vec<ArtistId> = chunk.iter().map(|imported| imported.artist.id).collect();
-    let erased = store.erased_artists(&ids).await?;
+    let erased = store.erased_artists_of(&ids).await?;
     report.erased_left_out += erased.len() as u64;
     chunk.retain(|imported| !erased.contains(&imported.artist.id));
     let artists: Vec<Artist> = chunk.iter().map(|imported| imported.artist.clone()).collect();
-    let saved = store.save_artists_from(Provenance::Import, &artists, now).await?;
+    let saved = store.artists_save_from(&Scope::all_tenants(), Provenance::Import, &artists, now).await?;
     report.artists_added += saved.inserted;
     report.artists_changed += saved.updated;
     let all_new = saved.inserted == artists.len() as u64;
@@ -291,7 +291,7 @@ async fn write_chunk(
     let mut known: HashMap<(ArtistId, String, String), Account> = HashMap::new();
     if !all_new {
         let ids: Vec<ArtistId> = artists.iter().map(|artist| artist.id).collect();
-        for account in store.accounts_of(&ids).await? {
+        for account in store.accounts_of(&Scope::all_tenants(), &ids).await? {
             known.insert((account.artist_id, account.platform.to_string(), account.platform_id.clone()), account);
         }
     }
@@ -325,13 +325,18 @@ async fn write_chunk(
             });
         }
     }
-    report.accounts_added += store.save_accounts_from(Provenance::Import, &accounts, now).await?.inserted;
+    report.accounts_added +=
+        store.accounts_save_from(&Scope::all_tenants(), Provenance::Import, &accounts, now).await?.inserted;
     if options.consent {
         report.consents_recorded += record_consents(store, &accounts, all_new, now).await?;
     }
     for ((platform, slot), secrets) in secrets {
         let accounts: Vec<AccountId> = secrets.iter().map(|secret| secret.account).collect();
-        let stored = if all_new { Vec::new() } else { store.credentials_of(&platform, &accounts).await? };
+        let stored = if all_new {
+            Vec::new()
+        } else {
+            store.credentials_of(&Scope::all_tenants(), &platform, &accounts).await?
+        };
         let stored: HashSet<AccountId> =
             stored.iter().filter(|stored| stored.slot == slot).filter_map(|stored| stored.account_id).collect();
         let mut wanted = Vec::new();
@@ -361,7 +366,7 @@ async fn record_consents(
     if !all_new {
         let artists: BTreeSet<ArtistId> = accounts.iter().map(|account| account.artist_id).collect();
         let artists: Vec<ArtistId> = artists.into_iter().collect();
-        let latest = store.latest_consents_of(&artists).await?;
+        let latest = store.latest_consents_of(&Scope::all_tenants(), &artists).await?;
         on_record.extend(
             latest
                 .into_iter()
@@ -381,7 +386,7 @@ async fn record_consents(
             recorded_at: now,
         })
         .collect();
-    store.record_consents(&consents).await?;
+    store.consents_record(&Scope::all_tenants(), &consents).await?;
     Ok(consents.len() as u64)
 }
 

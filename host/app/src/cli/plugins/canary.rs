@@ -76,7 +76,7 @@ pub(super) async fn canary(context: &Context, command: CanaryCommand) -> Outcome
             }
         }
         CanaryCommand::List { json } => {
-            let canaries = context.store().await?.canaries().await?;
+            let canaries = context.store().await?.canaries_list().await?;
             let row = |canary: &Canary| {
                 let promote = canary.promote_at.map_or_else(|| print::NONE.to_owned(), print::time);
                 let share = format!("{} %", f64::from(canary.share) / 100.0);

@@ -86,7 +86,7 @@ async fn print_grant(host: &Host, name: &str, version: Option<&str>, as_json: bo
         Some(_) => host.releases().named(name, version).await?,
         None => {
             let of_name = |release: &Release| release.manifest.connector.name == name;
-            let releases: Vec<Release> = host.store().list_releases().await?.into_iter().filter(of_name).collect();
+            let releases: Vec<Release> = host.store().releases_list().await?.into_iter().filter(of_name).collect();
             let active = releases.iter().find(|release| release.active);
             let granted = || releases.iter().find(|release| release.state == ReleaseState::Granted);
             match active.or_else(granted) {

@@ -1,5 +1,6 @@
 //! `backline plugins activate | remove | history`: which release collects, and which did.
 
+use backline_store::Scope;
 use std::time::Duration;
 
 use serde_json::json;
@@ -90,7 +91,7 @@ pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Out
     let RemoveArguments { name, version, force, json } = arguments;
     let host = context.host().await?;
     let release = host.releases().named(&name, Some(&version)).await?;
-    let documents = host.store().documents_of_release(release.digest).await?;
+    let documents = host.store().release_documents_count(&Scope::all_tenants(), release.digest).await?;
     if documents > 0 && !force {
         return Err(Failure::usage(format!(
             "{} were fetched with {name} {version} and can't be normalised again once it is removed; \
@@ -98,7 +99,7 @@ pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Out
             print::count(documents, "stored document")
         )));
     }
-    host.store().remove_release(release.digest, "removed by the operator", host.clock().now()).await?;
+    host.store().release_remove(release.digest, "removed by the operator", host.clock().now()).await?;
     if json {
         print::json(&json!({ "name": name, "digest": release.digest, "documents": documents }))?;
     } else {
@@ -110,7 +111,7 @@ pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Out
 /// Lists the activations.
 pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> Outcome {
     let HistoryArguments { platform, limit, json } = arguments;
-    let swaps = context.store().await?.swaps(platform.as_ref(), limit).await?;
+    let swaps = context.store().await?.swaps_list(platform.as_ref(), limit).await?;
     let short = |digest: Option<backline_model::Digest>| {
         digest.map_or_else(|| print::NONE.to_owned(), |digest| digest.short().to_string())
     };

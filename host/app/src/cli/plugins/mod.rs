@@ -107,7 +107,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 }
 
 async fn list(context: &Context, as_json: bool) -> Outcome {
-    let releases = context.store().await?.list_releases().await?;
+    let releases = context.store().await?.releases_list().await?;
     let rows: Vec<Json> = releases.iter().map(listed).collect();
     let row = |release: &Json| {
         let text = |field: &str| release[field].as_str().unwrap_or(print::NONE).to_owned();

@@ -22,7 +22,7 @@ use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::error::{Classified, ErrorClass};
 use backline_model::ArtistId;
 use backline_model::privacy::{ColumnKind, Holds, Identifiers, Rows, TABLES, Table, personal};
-use backline_store::{Export, ExportedRow, StoreError, exported};
+use backline_store::{Export, ExportedRow, Scope, StoreError, exported};
 
 /// Size of a block in bytes: small in memory, large enough to be worth waking a thread.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -100,11 +100,11 @@ impl Privacy {
         out: impl Write + Send + 'static,
         progress: &(dyn Fn(&str, u64) + Sync),
     ) -> Result<ExportReport, ExportError> {
-        if self.store.get_artist(artist).await?.is_none() {
+        if self.store.artist_get(&Scope::all_tenants(), artist).await?.is_none() {
             return Err(ExportError::NoArtist(artist));
         }
         let now = self.clock.now();
-        let mut export = self.store.begin_export(artist).await?;
+        let mut export = self.store.export_begin(&Scope::all_tenants(), artist).await?;
         let (pieces, received) = mpsc::channel(BLOCKS_WAITING);
         let out = Fused::new(out);
         let abandoned = Arc::clone(&out.closed);

@@ -11,7 +11,7 @@ use crate::pipeline::retry::retry_transient;
 use backline_model::clock::Clock;
 use backline_model::privacy::{Identifiers, Receipt};
 use backline_model::{ArtistId, Consent, CredentialId};
-use backline_store::{Recorded, Sighting, Store, StoreError};
+use backline_store::{Recorded, Scope, Sighting, Store, StoreError};
 
 /// The result of an erasure.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,9 +69,12 @@ impl Privacy {
     /// # Errors
     /// [`PrivacyError::NoArtist`] when the artist never existed, or when the database fails. Nothing has changed then.
     pub async fn erase(&self, artist: ArtistId) -> Result<Erasure, PrivacyError> {
-        let erased = retry_transient(|| self.store.erase_artist(artist, self.clock.now())).await?;
+        let erased = retry_transient(|| async {
+            self.store.artist_erase(&Scope::all_tenants(), artist, self.clock.now()).await
+        })
+        .await?;
         let Some(erased) = erased else {
-            let receipt = self.store.erasure(artist).await?.ok_or(PrivacyError::NoArtist(artist))?;
+            let receipt = self.store.erasure_get(artist).await?.ok_or(PrivacyError::NoArtist(artist))?;
             return Ok(Erasure { receipt, identifiers: Identifiers::default(), kept_tokens: 0, erased_before: true });
         };
         let kept_tokens = self.journal.remove(&erased.credentials).await;
@@ -84,7 +87,7 @@ impl Privacy {
     /// # Errors
     /// [`PrivacyError::NotErased`] when the artist is not erased, or when the database fails.
     pub async fn readmit(&self, artist: ArtistId) -> Result<(), PrivacyError> {
-        match self.store.readmit_artist(artist, self.clock.now()).await? {
+        match self.store.erasure_lift(artist, self.clock.now()).await? {
             true => Ok(()),
             false => Err(PrivacyError::NotErased(artist)),
         }
@@ -95,7 +98,7 @@ impl Privacy {
     /// # Errors
     /// When the database fails.
     pub async fn identifiers_of(&self, artist: ArtistId) -> Result<Identifiers, StoreError> {
-        Ok(Identifiers::of(artist, &self.store.accounts_of(&[artist]).await?))
+        Ok(Identifiers::of(artist, &self.store.accounts_of(&Scope::all_tenants(), &[artist]).await?))
     }
 
     /// Tables that [`search`](Self::search) can't read completely, because they are not Backline's and its database
@@ -104,7 +107,7 @@ impl Privacy {
     /// # Errors
     /// When the database fails.
     pub async fn hidden_tables(&self) -> Result<Vec<String>, StoreError> {
-        self.store.hidden_tables().await
+        self.store.hidden_tables_list().await
     }
 
     /// Searches for identifiers in every text and JSON column of the database, and in stored documents if `documents`
@@ -118,7 +121,7 @@ impl Privacy {
         documents: bool,
         progress: &(dyn Fn(&str) + Sync),
     ) -> Result<Vec<Sighting>, StoreError> {
-        self.store.search(identifiers, documents, progress).await
+        self.store.identifiers_search(&Scope::all_tenants(), identifiers, documents, progress).await
     }
 }
 
@@ -128,7 +131,7 @@ impl Privacy {
 /// # Errors
 /// When an artist is unknown or the database fails. Nothing is recorded then.
 pub async fn record_consents(store: &Store, config: &Config, consents: &[Consent]) -> Result<Recorded, StoreError> {
-    let recorded = retry_transient(|| store.record_consents(consents)).await?;
+    let recorded = retry_transient(|| async { store.consents_record(&Scope::all_tenants(), consents).await }).await?;
     forget_tokens(config.service.state_dir.as_deref(), &recorded.credentials).await;
     Ok(recorded)
 }

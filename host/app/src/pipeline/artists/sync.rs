@@ -19,7 +19,7 @@ use backline_model::clock::Clock;
 use backline_model::roster::{RosterChanges, SourceArtist};
 use backline_model::{ArtistId, Platform};
 use backline_rules::roster::{self, BadRow, ColumnError, Columns};
-use backline_store::{ForeignSource, Store, StoreError, is_own_table};
+use backline_store::{ForeignSource, Scope, Store, StoreError, is_own_table};
 
 /// The table that the default query reads.
 const TABLE: &str = "artists";
@@ -166,7 +166,7 @@ impl ArtistSync {
     /// When the source can't be read or looks broken. Nothing is changed then.
     pub async fn sync(&self, request: SyncRequest) -> Result<SyncReport, SyncError> {
         let mut survey = self.survey().await?;
-        let synced = self.store.synced_artists().await?;
+        let synced = self.store.synced_artists_list(&Scope::all_tenants()).await?;
         let gone: Vec<ArtistId> = synced.iter().filter(|id| !survey.seen.contains(id)).copied().collect();
         if !request.allow_removals {
             self.expect_plausible(&survey, gone.len() as u64, synced.len() as u64).await?;
@@ -182,7 +182,8 @@ impl ArtistSync {
             if request.dry_run {
                 report.differences.extend(differences(changes));
             } else if !changes.is_empty() {
-                let removed = self.store.apply_roster(changes, roster::CONSENT_SOURCE, now).await?;
+                let removed =
+                    self.store.roster_apply(&Scope::all_tenants(), changes, roster::CONSENT_SOURCE, now).await?;
                 if !removed.is_empty() {
                     self.journal.remove(&removed).await;
                 }
@@ -210,7 +211,7 @@ impl ArtistSync {
                 roster::default_query(TABLE, &columns, &platforms)?
             }
         };
-        let names = source.columns(&query).await?;
+        let names = source.query_columns(&query).await?;
         let columns = Columns::of(&names, &platforms)?;
         let mut survey = Survey::default();
         survey.report.speaks_of_consent = columns.speaks_of_consent();
@@ -234,10 +235,10 @@ impl ArtistSync {
 
     async fn compare(&self, survey: &mut Survey, page: &[SourceArtist]) -> Result<(), StoreError> {
         let ids: Vec<ArtistId> = page.iter().map(|artist| artist.id).collect();
-        let erased = self.store.erased_artists(&ids).await?;
+        let erased = self.store.erased_artists_of(&ids).await?;
         survey.report.erased_left_out += erased.len() as u64;
         let page: Vec<SourceArtist> = page.iter().filter(|artist| !erased.contains(&artist.id)).cloned().collect();
-        let known = self.store.known_artists(&ids).await?;
+        let known = self.store.known_artists_of(&Scope::all_tenants(), &ids).await?;
         let changes = roster::difference(&known, &page);
         if changes != RosterChanges::default() {
             survey.pages.push(changes);
@@ -247,7 +248,7 @@ impl ArtistSync {
 
     /// Platforms that a column may name: those with an installed connector, and the first-party ones.
     async fn platforms(&self) -> Result<BTreeSet<Platform>, StoreError> {
-        let releases = self.store.list_releases().await?;
+        let releases = self.store.releases_list().await?;
         let installed = releases.iter().map(|release| release.platform().clone());
         Ok(installed.chain(PLATFORMS.iter().filter_map(|name| Platform::new(*name).ok())).collect())
     }
@@ -262,7 +263,7 @@ impl ArtistSync {
         for (_, platform) in survey.pages.iter().flat_map(|page| &page.accounts_removed) {
             *removed.entry(platform).or_default() += 1;
         }
-        let synced = self.store.synced_accounts().await?;
+        let synced = self.store.synced_accounts_count(&Scope::all_tenants()).await?;
         for (platform, going) in removed {
             let of = synced.get(platform).copied().unwrap_or_default();
             if !roster::is_plausible(going, of, rows) {
@@ -356,7 +357,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<ArtistSync>) {
 
 async fn sync_if_leading(artists: &ArtistSync, name: &str) -> Result<bool, SyncError> {
     let now = artists.clock.now();
-    let leader = artists.store.leader(ROLE).await?;
+    let leader = artists.store.role_get(ROLE).await?;
     if !leader.is_some_and(|term| term.holder == name && term.expires_at > now) {
         return Ok(false);
     }

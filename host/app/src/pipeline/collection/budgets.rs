@@ -16,7 +16,7 @@ pub(in crate::pipeline) const DEFER_MIN: TimeDelta = TimeDelta::minutes(1);
 pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, mut demands: mpsc::Receiver<BudgetDemand>) {
     while let Some(demand) = demands.recv().await {
         let granted = store
-            .take_budget(
+            .budget_take(
                 &of(&demand.key),
                 demand.window_start,
                 demand.window_end,
@@ -49,7 +49,7 @@ async fn give_back(
     window_start: chrono::DateTime<chrono::Utc>,
     units: u64,
 ) {
-    if let Err(error) = store.give_back_budget(&of(key), window_start, units).await {
+    if let Err(error) = store.budget_give_back(&of(key), window_start, units).await {
         tracing::warn!(budget = %key.budget, units, %error, "unused units could not be handed back");
     }
 }

@@ -27,7 +27,7 @@ use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext,
     FetchError, Fetched, Lease, Outcome,
 };
-use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, Store, StoreError, StoredAccount};
+use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, Scope, Store, StoreError, StoredAccount};
 
 /// Wait for a spent budget when neither the platform nor the manifest says when it resets.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
@@ -130,7 +130,7 @@ pub(in crate::pipeline) async fn collect_or_give_back(
         Err(CollectError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         // The grant was revoked after the lease was taken: nothing was tried.
         Err(CollectError::Release(ReleaseError::NotGranted { .. })) => {
-            collector.store.release_batch(lease, collector.clock.now(), false).await?;
+            collector.store.batch_release(lease, collector.clock.now(), false).await?;
             Ok(BatchReport { open: lease.batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
         }
         Err(error) => give_back(collector, lease, error).await,
@@ -171,13 +171,15 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     // The first batch of a release waits until it is compiled, which may take longer than a lease.
     let release = while_leased(collector, lease, async { Ok(collector.cache.get(batch.release).await?) }).await?;
     let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
-    let mut members =
-        BatchAccounts::of(collector.store.candidates_of(&ids).await?, collector.store.fetch_accounts(&ids).await?);
+    let mut members = BatchAccounts::of(
+        collector.store.candidates_of(&Scope::all_tenants(), &ids).await?,
+        collector.store.fetch_inputs_of(&Scope::all_tenants(), &ids).await?,
+    );
     let mut side = SideEffects::default();
 
     members.exclude_withdrawn(&release);
     let context =
-        FetchContext { window: batch.window, lost_metrics: collector.store.lost_metrics(batch.release).await? };
+        FetchContext { window: batch.window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
     let (observed_at, documents, snapshots) = while_leased(collector, lease, async {
         let credentials = members.with_credentials(collector, &release).await?;
         members.fetch(collector, &release, &context, credentials, &mut side).await;
@@ -229,7 +231,7 @@ async fn try_to_give_back(
     let (now, attempts) = (collector.clock.now(), lease.batch.attempts + 1);
     if attempts < collection.attempts_max {
         let wait = backoff(attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
-        collector.store.release_batch(lease, now + wait, true).await?;
+        collector.store.batch_release(lease, now + wait, true).await?;
         let open = lease.batch.accounts.len() as u64;
         return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
     }
@@ -256,9 +258,9 @@ async fn fail(collector: &Collector, lease: &Lease, message: &str, attempts: u32
         let outcome = Outcome::Failed { class: FailureClass::Internal, message: message.to_owned() };
         bare_result(candidate, dates[&candidate.account_id], outcome, attempts)
     };
-    let accounts = collector.store.candidates_of(&ids).await?.iter().map(failed).collect();
+    let accounts = collector.store.candidates_of(&Scope::all_tenants(), &ids).await?.iter().map(failed).collect();
     let result = BatchResult { accounts, ..BatchResult::default() };
-    let completed = collector.store.complete_batch(lease, result, collector.clock.now()).await?;
+    let completed = collector.store.batch_complete(lease, result, collector.clock.now()).await?;
     Ok(BatchReport { counts: completed.counts, open: completed.open, ..BatchReport::nothing(BatchEnd::Stored) })
 }
 
@@ -278,7 +280,7 @@ async fn while_leased<T>(
     let lost = async {
         loop {
             tokio::time::sleep(ttl / 3).await;
-            match collector.store.heartbeat(lease, collector.clock.now(), ttl).await {
+            match collector.store.lease_renew(lease, collector.clock.now(), ttl).await {
                 Ok(_) => {}
                 Err(error @ StoreError::LeaseLost { .. }) => return error,
                 Err(error) => tracing::warn!(batch = %lease.batch.id, %error, "a lease could not be renewed"),
@@ -479,10 +481,10 @@ async fn store(
     collector.telemetry.connector_used(&lease.batch.platform, &side.used);
     let now = collector.clock.now();
     let dates = dates_of(lease);
-    let mut completion = collector.store.begin_completion(lease, now).await?;
+    let mut completion = collector.store.completion_begin(lease, now).await?;
     let keys: Vec<_> =
         observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
-    let mut past = completion.history(&keys).await?;
+    let mut past = completion.history_load(&keys).await?;
 
     let attempts = lease.batch.attempts + 1;
     let ledger = ResultBuilder { collector, lease, release, now, attempts, kept_waiting: side.kept_waiting };

@@ -15,7 +15,7 @@ use backline_model::clock::Clock;
 use backline_model::run::{Forecast, RunCounts};
 use backline_model::{ArtistId, Batch, BatchId, Candidate, Outcome, Platform, Release, Run, RunId, RunStatus};
 use backline_rules::plan::{self, ForecastOptions, PlanOptions, Planned, PlannedBatch};
-use backline_store::{AccountOutcome, Activation, Canary, PlanGuard, Store, StoreError, Term};
+use backline_store::{AccountOutcome, Activation, Canary, PlanGuard, Scope, Store, StoreError, Term};
 
 /// Accounts read from the database at once while planning: bounds memory, not the run.
 const PAGE: u32 = 1_000;
@@ -122,7 +122,7 @@ impl Planner {
     #[tracing::instrument(name = "plan", skip_all)]
     pub(in crate::pipeline) async fn drafts(&self, request: &RunRequest) -> Result<Vec<PlatformDraft>, PlanError> {
         for artist in &request.artists {
-            if self.store.get_artist(*artist).await?.is_none() {
+            if self.store.artist_get(&Scope::all_tenants(), *artist).await?.is_none() {
                 return Err(PlanError::NoArtist(*artist));
             }
         }
@@ -146,7 +146,7 @@ impl Planner {
         releases: Vec<Release>,
         request: &RunRequest,
     ) -> Result<Vec<PlatformDraft>, StoreError> {
-        let (options, canaries) = (self.plan_options(request), self.store.canaries().await?);
+        let (options, canaries) = (self.plan_options(request), self.store.canaries_list().await?);
         let mut drafts = Vec::with_capacity(releases.len());
         for release in releases {
             let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
@@ -159,7 +159,7 @@ impl Planner {
 
     /// The active release of every platform that has one.
     pub(in crate::pipeline) async fn active_releases(&self) -> Result<Vec<Release>, StoreError> {
-        Ok(self.store.list_releases().await?.into_iter().filter(|release| release.active).collect())
+        Ok(self.store.releases_list().await?.into_iter().filter(|release| release.active).collect())
     }
 
     fn plan_options(&self, request: &RunRequest) -> PlanOptions {
@@ -175,7 +175,7 @@ impl Planner {
         for artist in whose {
             let mut after = None;
             loop {
-                let page = self.store.candidates(platform, artist, after, PAGE).await?;
+                let page = self.store.candidates_list(&Scope::all_tenants(), platform, artist, after, PAGE).await?;
                 after = page.last().map(|candidate| candidate.account_id);
                 let last = page.len() < PAGE as usize;
                 all.extend(page);
@@ -184,13 +184,13 @@ impl Planner {
                 }
             }
         }
-        self.store.without_erased(all).await
+        self.store.candidates_without_erased(all).await
     }
 
     /// The pending first collections that a run covers. They are read before the accounts are, so that one requested
     /// later stays pending.
     pub(in crate::pipeline) async fn awaited(&self, request: &RunRequest) -> Result<Vec<Activation>, StoreError> {
-        let mut waiting = self.store.pending_activations(u32::MAX).await?;
+        let mut waiting = self.store.activations_list(&Scope::all_tenants(), u32::MAX).await?;
         waiting.retain(|activation| activation.is_covered_by(&request.platforms, &request.artists));
         Ok(waiting)
     }
@@ -214,11 +214,11 @@ impl Planner {
             excluded: drafts.iter().map(|draft| draft.planned.excluded.len() as u64).sum(),
             ..RunCounts::default()
         };
-        let mut planning = self.store.begin_plan(&run, guard, run.started_at).await?;
-        planning.covers(awaited).await?;
+        let mut planning = self.store.plan_begin(&run, guard, run.started_at).await?;
+        planning.activations_take(awaited).await?;
         for PlatformDraft { planned, .. } in drafts {
             for chunk in planned.batches.chunks(BATCHES_AT_ONCE) {
-                planning.add_batches(&batches_of(run.id, chunk), &self.config.collection.tenant_weights).await?;
+                planning.batches_add(&batches_of(run.id, chunk), &self.config.collection.tenant_weights).await?;
             }
             for chunk in planned.excluded.chunks(OUTCOMES_AT_ONCE) {
                 let excluded: Vec<AccountOutcome> = chunk
@@ -230,7 +230,7 @@ impl Planner {
                         attempts: 0,
                     })
                     .collect();
-                planning.exclude(&excluded).await?;
+                planning.exclusions_record(&excluded).await?;
             }
         }
         planning.commit().await?;
@@ -244,19 +244,19 @@ impl Planner {
         term: &Term,
         activations: &[Activation],
     ) -> Result<Option<Run>, StoreError> {
-        let (releases, canaries) = (self.active_releases().await?, self.store.canaries().await?);
+        let (releases, canaries) = (self.active_releases().await?, self.store.canaries_list().await?);
         let request = RunRequest { trigger: ACTIVATION.to_owned(), ..RunRequest::default() };
         let options = self.plan_options(&request);
         let mut run = self.new_run(&request);
         let guard = PlanGuard::Activations { term, activations };
-        let mut planning = self.store.begin_plan(&run, guard, run.started_at).await?;
-        let candidates = planning.first_candidates().await?;
+        let mut planning = self.store.plan_begin(&run, guard, run.started_at).await?;
+        let candidates = planning.first_candidates_list().await?;
         for release in releases {
             let options = PlanOptions { canary_share: share_of(&canaries, &release), ..options };
             let here = candidates.iter().filter(|candidate| &candidate.platform == release.platform()).cloned();
             let planned = plan::plan(here.collect(), &release.manifest, release.digest, &options);
             run.counts.planned += planned.batches.iter().map(|batch| batch.accounts.len() as u64).sum::<u64>();
-            planning.add_batches(&batches_of(run.id, &planned.batches), &self.config.collection.tenant_weights).await?;
+            planning.batches_add(&batches_of(run.id, &planned.batches), &self.config.collection.tenant_weights).await?;
         }
         if run.counts.planned == 0 {
             planning.commit_without_run().await?;

@@ -7,7 +7,7 @@ use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::LookupError;
 use backline_model::clock::Clock;
 use backline_model::{Manifest, MetricName, Quarantined};
-use backline_store::{Store, StoreError};
+use backline_store::{Scope, Store, StoreError};
 
 /// Why a quarantined value was not released.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +51,9 @@ impl Quarantine {
     /// [`QuarantineError::NotHeld`] when no such value is held, or its row is gone; otherwise when the database fails.
     pub async fn release(&self, id: Uuid) -> Result<Quarantined, QuarantineError> {
         let manifest = self.manifest_for(id).await?;
-        let mut release = self.store.begin_quarantine_release(id, self.clock.now()).await?;
+        let mut release = self.store.quarantine_release_begin(&Scope::all_tenants(), id, self.clock.now()).await?;
         let held = release.quarantined().clone();
-        let past = release.past().await?;
+        let past = release.past_load().await?;
         let (Some(mut row), Ok(metric)) = (past.existing, MetricName::new(held.metric.clone())) else {
             return Err(QuarantineError::NotHeld(id));
         };
@@ -73,10 +73,12 @@ impl Quarantine {
     /// The manifest for computing the value's growth. It is read before the release begins, which holds a connection
     /// until it ends.
     async fn manifest_for(&self, id: Uuid) -> Result<Manifest, QuarantineError> {
-        let Some(held) = self.store.quarantine_get(id).await? else { return Err(QuarantineError::NotHeld(id)) };
-        match self.store.active_release(&held.platform).await? {
+        let Some(held) = self.store.quarantine_get(&Scope::all_tenants(), id).await? else {
+            return Err(QuarantineError::NotHeld(id));
+        };
+        match self.store.active_release_get(&held.platform).await? {
             Some(release) => Ok(release.manifest),
-            None => match self.store.get_release(held.release).await? {
+            None => match self.store.release_get(held.release).await? {
                 Some(release) => Ok(release.manifest),
                 None => Err(LookupError::NoConnector { platform: held.platform }.into()),
             },

@@ -19,7 +19,7 @@ use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::upkeep::health::HealthMonitor;
 use backline_model::run::RunCounts;
 use backline_model::{Platform, RunId};
-use backline_store::{PlanGuard, PlatformOutcome, RunState, StoreError};
+use backline_store::{PlanGuard, PlatformOutcome, RunState, Scope, StoreError};
 
 /// Of the time a run takes, at most one part in so many is spent on counting what it has come to so far.
 const COUNTING_SHARE: u32 = 20;
@@ -124,11 +124,11 @@ impl Runs {
                 continue;
             }
             // Another host may have ended it already, or been killed before it could.
-            self.collector.store.finish_run(run, self.collector.clock.now()).await?;
+            self.collector.store.run_finish(&Scope::all_tenants(), run, self.collector.clock.now()).await?;
             if let Some(error) = failure {
                 return Err(error.into());
             }
-            let state = self.collector.store.run_state(run).await?;
+            let state = self.collector.store.run_state_get(&Scope::all_tenants(), run).await?;
             if is_over || !self.is_worth_waiting_for(&state) {
                 return Ok(state);
             }
@@ -150,7 +150,7 @@ impl Runs {
         loop {
             tokio::time::sleep(wait).await;
             let began = Instant::now();
-            match self.collector.store.get_run(run).await {
+            match self.collector.store.run_get(&Scope::all_tenants(), run).await {
                 Ok(Some(run)) => progress(Progress::Counted { counts: run.counts }),
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%error, "what was collected so far could not be counted"),

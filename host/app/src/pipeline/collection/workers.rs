@@ -24,7 +24,7 @@ use crate::pipeline::collection::waiting::{self, Patience};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::telemetry::BatchEnd;
 use backline_model::{BatchState, Lease, Platform, RunId};
-use backline_store::{Listener, StoreError};
+use backline_store::{Listener, Scope, StoreError};
 
 /// Shortest wait before the database is asked for batches again: one that another host is just leasing still looks
 /// free.
@@ -206,11 +206,11 @@ impl WorkerPool {
         let (store, clock, collection) = (&collector.store, &collector.clock, &collector.config.collection);
         self.dispatch.rebound(bounds(&collector.config));
         if look {
-            store.wake_deferred(&collection.tenant_weights, clock.now()).await?;
+            store.deferred_batches_wake(&Scope::all_tenants(), &collection.tenant_weights, clock.now()).await?;
             if self.run.is_none() {
-                self.dispatch.add_platforms(store.active_platforms().await?);
+                self.dispatch.add_platforms(store.active_platforms_list().await?);
             }
-            let mut platforms = store.platforms_with_work(self.run, clock.now()).await?;
+            let mut platforms = store.platforms_with_work_list(&Scope::all_tenants(), self.run, clock.now()).await?;
             // A pool of one run continues even if its platform is blocked, until the attempts are used up.
             platforms.retain(|platform| self.run.is_some() || !collector.cache.is_blocked(platform));
             self.dispatch.work_for(platforms);
@@ -219,7 +219,10 @@ impl WorkerPool {
         while !self.stop.is_cancelled()
             && let Some(platform) = self.dispatch.next()
         {
-            match store.lease_batch(self.run, Some(&platform), &collector.name, clock.now(), lease_ttl).await? {
+            match store
+                .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), &collector.name, clock.now(), lease_ttl)
+                .await?
+            {
                 Some(lease) => self.begin(collector, lease),
                 None => self.dispatch.nothing_for(&platform),
             }
@@ -230,9 +233,9 @@ impl WorkerPool {
         let poll = Duration::from_millis(collector.config.service.poll_ms);
         let until = |at: chrono::DateTime<chrono::Utc>| (at - clock.now()).to_std().unwrap_or_default();
         let wait = match self.run {
-            None => store.next_open_at(clock.now()).await?.map(until),
+            None => store.next_open_get(&Scope::all_tenants(), clock.now()).await?.map(until),
             Some(run) if self.under_way.is_empty() => return Ok(Some(self.rest_of_run(collector, run, failed).await?)),
-            Some(run) => store.next_batch_at(Some(run), None).await?.map(until),
+            Some(run) => store.next_batch_get(&Scope::all_tenants(), Some(run), None).await?.map(until),
         };
         let wait = wait.map_or(poll, |wait| wait.min(poll).max(LOOK_AGAIN_MIN));
         Ok(Some(Poll::Again(Instant::now() + wait)))
@@ -242,7 +245,7 @@ impl WorkerPool {
     /// give back is not waited for; neither, then, is what others hold.
     async fn rest_of_run(&mut self, collector: &Collector, run: RunId, failed: bool) -> Result<Poll, StoreError> {
         let (now, patience) = (collector.clock.now(), Patience::of(&collector.config.collection));
-        let mut open = collector.store.run_open_batches(run).await?;
+        let mut open = collector.store.run_open_batches_list(&Scope::all_tenants(), run).await?;
         open.retain(|open| patience.awaits(open, now) && !(failed && open.state == BatchState::Leased));
         let Some(next) = open.iter().map(|open| open.available_at).min() else { return Ok(Poll::Finished) };
         let poll = Duration::from_millis(collector.config.service.poll_ms);
@@ -374,8 +377,8 @@ async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, Colle
 /// commit, so the last of several at the same time sees the others' batches ended.
 async fn end_run_if_done(collector: &Collector, run: RunId) {
     let ended = async {
-        if !collector.store.is_worked_on(run).await? {
-            collector.store.finish_run(run, collector.clock.now()).await?;
+        if !collector.store.run_is_worked_on(&Scope::all_tenants(), run).await? {
+            collector.store.run_finish(&Scope::all_tenants(), run, collector.clock.now()).await?;
         }
         Ok::<_, StoreError>(())
     };
@@ -402,7 +405,7 @@ async fn wake_up(listener: &mut Option<Listener>) {
 
 async fn hand_back(held: &RunningBatch) {
     let RunningBatch { collector, lease, began, .. } = held;
-    match collector.store.release_batch(lease, collector.clock.now(), false).await {
+    match collector.store.batch_release(lease, collector.clock.now(), false).await {
         Ok(()) => collector.telemetry.batch_ended(&lease.batch.platform, BatchEnd::GivenBack, began.elapsed()),
         // It was stored before it let go, or another host has it: this one has to see to the run's end in the first
         // case.

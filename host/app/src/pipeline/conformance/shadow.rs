@@ -22,7 +22,7 @@ use backline_model::{
     ReleaseState, Snapshot, Window,
 };
 use backline_rules::shadow::{Comparison, Side};
-use backline_store::{AccountPast, LastDocument, Store, StoreError};
+use backline_store::{AccountPast, LastDocument, Scope, Store, StoreError};
 
 /// Documents processed at once: bounds memory, and is the step of the progress bar.
 const DOCUMENTS_AT_ONCE: usize = 50;
@@ -145,7 +145,8 @@ impl Conformance {
             return Err(ReleaseError::NotGranted { digest: release.digest }.into());
         }
         let loaded = self.cache.get_ungranted(release.digest).await?;
-        let documents = self.store.last_documents(release.platform(), request.documents).await?;
+        let documents =
+            self.store.last_documents_list(&Scope::all_tenants(), release.platform(), request.documents).await?;
         let total = documents.len() as u64 + u64::from(request.fetch);
         let mut stored = Comparison::default();
         for chunk in documents.chunks(DOCUMENTS_AT_ONCE) {
@@ -174,7 +175,7 @@ impl Conformance {
     ) -> Result<(), StoreError> {
         let (documents, inputs) = self.bodies(documents).await?;
         let wanted: Vec<_> = documents.iter().map(|document| (document.account, document.metric_date)).collect();
-        let mut pasts = self.store.pasts(&wanted).await?;
+        let mut pasts = self.store.pasts_of(&Scope::all_tenants(), &wanted).await?;
         let candidates = self.candidates_by_id(wanted.iter().map(|(account, _)| *account)).await?;
         let snapshots = fetch::normalize(loaded, inputs, &mut SideEffects::default()).await;
         for (document, snapshot) in documents.iter().zip(snapshots) {
@@ -196,7 +197,7 @@ impl Conformance {
     async fn bodies(&self, documents: &[LastDocument]) -> Result<(Vec<LastDocument>, Vec<DocumentInput>), StoreError> {
         let (mut found, mut inputs) = (Vec::new(), Vec::new());
         for document in documents {
-            if let Some(body) = self.store.document(document.id).await? {
+            if let Some(body) = self.store.document_get(&Scope::all_tenants(), document.id).await? {
                 inputs.push(DocumentInput { body, window: document.window, observed_at: document.observed_at });
                 found.push(document.clone());
             }
@@ -208,7 +209,7 @@ impl Conformance {
         &self,
         accounts: impl Iterator<Item = AccountId>,
     ) -> Result<HashMap<AccountId, Candidate>, StoreError> {
-        let candidates = self.store.candidates_of(&accounts.collect::<Vec<_>>()).await?;
+        let candidates = self.store.candidates_of(&Scope::all_tenants(), &accounts.collect::<Vec<_>>()).await?;
         Ok(candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect())
     }
 
@@ -260,7 +261,8 @@ impl Conformance {
     ) -> Result<Vec<Candidate>, StoreError> {
         let (mut sample, mut after) = (Vec::new(), None);
         while sample.len() < accounts as usize {
-            let page = self.store.candidates(platform, None, after, accounts.max(100)).await?;
+            let page =
+                self.store.candidates_list(&Scope::all_tenants(), platform, None, after, accounts.max(100)).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.account_id);
             sample.extend(
@@ -279,14 +281,14 @@ impl Conformance {
         let now = self.clock.now();
         let days = chrono::TimeDelta::days(self.config.collection.window_days.into());
         let window = Window { since: now - days, until: now };
-        let context = FetchContext { window, lost_metrics: self.store.lost_metrics(release.digest).await? };
+        let context = FetchContext { window, lost_metrics: self.store.lost_metrics_list(release.digest).await? };
         let mut told = BTreeMap::new();
         let size = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX).max(1);
         for chunk in candidates.chunks(size) {
             let ids: Vec<AccountId> = chunk.iter().map(|candidate| candidate.account_id).collect();
             let (credentials, unusable) = self.credentials_for(release, &ids).await?;
             told.extend(unusable.into_iter().map(|(id, problem)| (id, Err(problem))));
-            let mut accounts = self.store.fetch_accounts(&ids).await?;
+            let mut accounts = self.store.fetch_inputs_of(&Scope::all_tenants(), &ids).await?;
             accounts.retain(|account| !told.contains_key(&account.id));
             let deadline = Duration::from_millis(self.config.collection.batch_deadline_ms);
             let mut side = SideEffects::default();
@@ -306,7 +308,7 @@ impl Conformance {
             }
             let date = |candidate: &Candidate| now.with_timezone(&candidate.timezone).date_naive();
             let wanted: Vec<_> = chunk.iter().map(|candidate| (candidate.account_id, date(candidate))).collect();
-            let mut pasts = self.store.pasts(&wanted).await?;
+            let mut pasts = self.store.pasts_of(&Scope::all_tenants(), &wanted).await?;
             let snapshots = fetch::normalize(release, inputs, &mut side).await;
             for (account, snapshot) in documents.into_iter().zip(snapshots) {
                 let Some(candidate) = chunk.iter().find(|candidate| candidate.account_id == account) else { continue };
@@ -348,7 +350,7 @@ impl Conformance {
     /// When the release can't be loaded or the database fails. Failures of the release are in the report.
     pub async fn test(&self, release: &Release, documents: u32, accounts: u32) -> Result<TestReport, ShadowError> {
         let loaded = self.cache.get_ungranted(release.digest).await?;
-        let stored = self.store.last_documents(release.platform(), documents).await?;
+        let stored = self.store.last_documents_list(&Scope::all_tenants(), release.platform(), documents).await?;
         let (_, inputs) = self.bodies(&stored).await?;
         let tried = inputs.len() as u64;
         let snapshots = fetch::normalize(&loaded, inputs, &mut SideEffects::default()).await;
@@ -357,7 +359,9 @@ impl Conformance {
         // Without a grant no request is sent, so a check would say nothing about the release.
         if release.state == ReleaseState::Granted {
             for candidate in self.sample(release.platform(), &release.manifest, accounts).await? {
-                if let Some(account) = self.store.fetch_accounts(&[candidate.account_id]).await?.pop() {
+                if let Some(account) =
+                    self.store.fetch_inputs_of(&Scope::all_tenants(), &[candidate.account_id]).await?.pop()
+                {
                     checks.push(self.check_account(&loaded, account).await?);
                 }
             }

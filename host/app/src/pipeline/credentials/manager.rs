@@ -22,7 +22,7 @@ use backline_gateway::{Gateway, SessionCredential};
 use backline_model::clock::Clock;
 use backline_model::manifest::{CredentialSlot, Owner};
 use backline_model::{AccountId, CredentialId, FailureClass, Manifest, Platform};
-use backline_store::{SealedCredential, Store, StoreError};
+use backline_store::{Scope, SealedCredential, Store, StoreError};
 
 /// Refreshes of different accounts that run at once: enough to hide a round trip, few enough for a token endpoint.
 pub(super) const REFRESHES_AT_ONCE: usize = 8;
@@ -179,10 +179,10 @@ impl CredentialManager {
         account: Option<AccountId>,
         secret: &Secret,
     ) -> Result<SealedCredential, CredentialError> {
-        let existing = self.store.credential(platform, slot, account).await?;
+        let existing = self.store.credential_get(&Scope::all_tenants(), platform, slot, account).await?;
         let now = self.clock.now();
         let credential = self.sealed(platform, slot, account, secret, existing.as_ref(), now)?;
-        Ok(self.store.save_credential(&credential, now).await?)
+        Ok(self.store.credential_save(&Scope::all_tenants(), &credential, now).await?)
     }
 
     /// Seals and saves accounts' own secrets of one slot, all or none.
@@ -196,7 +196,7 @@ impl CredentialManager {
         secrets: &[(AccountId, Secret)],
     ) -> Result<(), CredentialError> {
         let accounts: Vec<AccountId> = secrets.iter().map(|(account, _)| *account).collect();
-        let stored = self.store.credentials_of(platform, &accounts).await?;
+        let stored = self.store.credentials_of(&Scope::all_tenants(), platform, &accounts).await?;
         let stored: HashMap<AccountId, &SealedCredential> = stored
             .iter()
             .filter(|credential| credential.slot == slot)
@@ -207,7 +207,7 @@ impl CredentialManager {
             self.sealed(platform, slot, Some(*account), secret, stored.get(account).copied(), now)
         });
         let sealed: Vec<SealedCredential> = sealed.collect::<Result<_, _>>()?;
-        Ok(self.store.save_credentials(&sealed, now).await?)
+        Ok(self.store.credentials_save(&Scope::all_tenants(), &sealed, now).await?)
     }
 
     fn sealed(
@@ -246,7 +246,7 @@ impl CredentialManager {
         accounts: &[AccountId],
     ) -> Result<BatchCredentials, StoreError> {
         let platform = &manifest.connector.platform;
-        let stored = self.store.credentials_of(platform, accounts).await?;
+        let stored = self.store.credentials_of(&Scope::all_tenants(), platform, accounts).await?;
         let find = |slot: &str, account: Option<AccountId>| {
             stored.iter().find(|credential| credential.slot == slot && credential.account_id == account)
         };
@@ -292,8 +292,8 @@ impl CredentialManager {
         account: Option<AccountId>,
         refused: &SecretText,
     ) -> Result<SessionCredential, CredentialError> {
-        let found = self.store.credential(platform, &slot.slot, account).await?;
-        let client = self.store.credential(platform, &slot.slot, None).await?;
+        let found = self.store.credential_get(&Scope::all_tenants(), platform, &slot.slot, account).await?;
+        let client = self.store.credential_get(&Scope::all_tenants(), platform, &slot.slot, None).await?;
         self.usable(platform, slot, account, found.as_ref(), client.as_ref(), Some(refused)).await
     }
 

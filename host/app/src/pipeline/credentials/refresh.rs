@@ -3,7 +3,7 @@
 //! A platform that rotates its refresh tokens voids the old one as soon as it has answered. A host that dies between
 //! the answer and saving it would lose the account. So:
 //!
-//! 1. The host leases the refresh in the database ([`Store::lease_refresh`]), with the time, *before* it asks the
+//! 1. The host leases the refresh in the database ([`Store::refresh_lease`]), with the time, *before* it asks the
 //!    platform. Only one of all hosts asks at a time.
 //! 2. The platform answers.
 //! 3. The answer is sealed and written to the host's own journal, on disk, *before* anything else is done with it.
@@ -20,7 +20,7 @@
 //! is retried at growing intervals. The account must be connected again only when nothing works any more. This window
 //! is the time between the last byte of the answer and one `fsync`.
 //!
-//! [`Store::lease_refresh`]: backline_store::Store::lease_refresh
+//! [`Store::refresh_lease`]: backline_store::Store::refresh_lease
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -36,7 +36,7 @@ use crate::pipeline::credentials::manager::{CredentialError, CredentialManager, 
 use backline_gateway::TokenError;
 use backline_gateway::secrets::{Secret, SecretText};
 use backline_model::manifest::{CredentialSlot, Owner};
-use backline_store::{RefreshLease, SealedCredential, StoreError};
+use backline_store::{RefreshLease, Scope, SealedCredential, StoreError};
 
 /// Lease time of a refresh: longer than the gateway's request and the first tries to save the answer take.
 pub(super) const LEASE_TTL: Duration = Duration::from_secs(90);
@@ -112,7 +112,10 @@ impl CredentialManager {
         // A host's name may be reused after a restart; the random part is not.
         let owner = format!("{}/{}", self.host, uuid::Uuid::new_v4().simple());
         let now = self.clock.now();
-        let lease = self.store.lease_refresh(current.id, current.version, &owner, now, LEASE_TTL).await?;
+        let lease = self
+            .store
+            .refresh_lease(&Scope::all_tenants(), current.id, current.version, &owner, now, LEASE_TTL)
+            .await?;
         let Some(lease) = lease else { return Ok(Renewal::Busy) };
         let errand = Errand { slot: slot.clone(), client, current, secret, refused: refused.cloned(), lease };
         let (reply, answer) = oneshot::channel();
@@ -200,7 +203,7 @@ impl CredentialManager {
         let now = self.clock.now();
         let mut saves = 1;
         let result = loop {
-            match self.store.save_refreshed(&saved, now).await {
+            match self.store.credential_save_refreshed(&Scope::all_tenants(), &saved, now).await {
                 Err(StoreError::Query { .. }) if saves < SAVES_MAX => {
                     saves += 1;
                     tokio::time::sleep(SAVE_AGAIN_AFTER).await;
@@ -238,7 +241,7 @@ impl CredentialManager {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(SAVE_AGAIN_AFTER_MAX);
             let (platform, credential) = (&saved.platform, saved.id);
-            match self.store.save_refreshed(&saved, self.clock.now()).await {
+            match self.store.credential_save_refreshed(&Scope::all_tenants(), &saved, self.clock.now()).await {
                 Ok(_) => {
                     tracing::warn!(%platform, %credential, "a fresh token was saved after retries");
                     return;
@@ -261,15 +264,15 @@ impl CredentialManager {
             if is_final {
                 self.announce_end(current, secret, now).await?;
             }
-            self.store.release_refresh(current.id, &lease.owner, secret.retry_at(now, rand::random())).await?;
+            self.store.refresh_release(current.id, &lease.owner, secret.retry_at(now, rand::random())).await?;
             return Ok(Renewal::Failed(meaning));
         }
         let account = match current.account_id {
-            Some(account) => self.store.candidates_of(&[account]).await?.pop(),
+            Some(account) => self.store.candidates_of(&Scope::all_tenants(), &[account]).await?.pop(),
             None => None,
         };
         let event = account.as_ref().map(|account| expiry::reconnect_event(account, now));
-        if !self.store.mark_credential_dead(current, &lease.owner, event.as_ref(), now).await? {
+        if !self.store.credential_mark_dead(current, &lease.owner, event.as_ref(), now).await? {
             return self.superseding(current).await;
         }
         let (platform, slot) = (&current.platform, &current.slot);
@@ -304,9 +307,11 @@ impl CredentialManager {
     ) -> Result<(), StoreError> {
         let (Some(account), Some(end)) = (credential.account_id, secret.usable_until()) else { return Ok(()) };
         // No event about an account that was erased in the meantime.
-        let Some(account) = self.store.candidates_of(&[account]).await?.pop() else { return Ok(()) };
+        let Some(account) = self.store.candidates_of(&Scope::all_tenants(), &[account]).await?.pop() else {
+            return Ok(());
+        };
         let event = expiry::expiring_event(credential, Some(account.artist_id), end, now);
-        self.store.write_events(event.as_slice()).await.map(drop)
+        self.store.events_write(&Scope::all_tenants(), event.as_slice()).await.map(drop)
     }
 
     /// The stored credential, if it is newer than the one that was refreshed.
@@ -320,7 +325,7 @@ impl CredentialManager {
     }
 
     async fn stored(&self, known: &SealedCredential) -> Result<SealedCredential, CredentialError> {
-        let stored = self.store.credential_by_id(known.id).await?;
+        let stored = self.store.credential_get_by_id(&Scope::all_tenants(), known.id).await?;
         stored.ok_or_else(|| CredentialError::Missing {
             platform: known.platform.clone(),
             slot: known.slot.clone(),
@@ -351,7 +356,7 @@ impl CredentialManager {
     async fn replay_one(&self, entry: &Entry) -> Result<bool, CredentialError> {
         let credential = entry.credential;
         let now = self.clock.now();
-        let Some(stored) = self.store.credential_by_id(credential).await? else {
+        let Some(stored) = self.store.credential_get_by_id(&Scope::all_tenants(), credential).await? else {
             // It may be another database's: two of them may share a folder.
             if entry.written_at + UNKNOWN_KEPT < now {
                 self.journal.forget(entry).await;
@@ -374,7 +379,7 @@ impl CredentialManager {
             self.journal.set_aside(entry).await.map_err(|error| CredentialError::Journal(Arc::new(error)))?;
             return Ok(false);
         };
-        let saved = match self.store.save_refreshed(&kept, now).await {
+        let saved = match self.store.credential_save_refreshed(&Scope::all_tenants(), &kept, now).await {
             Ok(_) => true,
             Err(StoreError::VersionConflict { .. }) => false,
             Err(error) => return Err(error.into()),

@@ -17,7 +17,7 @@ use crate::pipeline::credentials::manager::{CredentialError, CredentialManager, 
 use crate::pipeline::credentials::refresh::Renewal;
 use backline_model::manifest::CredentialSlot;
 use backline_model::{CredentialId, Event, Platform};
-use backline_store::{Expiring, SealedCredential, StoreError};
+use backline_store::{Expiring, Scope, SealedCredential, StoreError};
 
 /// Time between two rounds, by the host's clock: short against the life of any token.
 const ROUND_EVERY: TimeDelta = TimeDelta::seconds(30);
@@ -93,7 +93,8 @@ impl CredentialManager {
         let mut failures: BTreeMap<Platform, (u64, CredentialError)> = BTreeMap::new();
         let mut after: Option<CredentialId> = None;
         loop {
-            let due = self.store.credentials_due(&keys, self.clock.now(), after, PAGE).await?;
+            let due =
+                self.store.due_credentials_list(&Scope::all_tenants(), &keys, self.clock.now(), after, PAGE).await?;
             after = due.last().map(|credential| credential.id);
             let is_last = due.len() < PAGE as usize;
             let mut renewals = stream::iter(due)
@@ -148,11 +149,11 @@ impl CredentialManager {
         &self,
     ) -> Result<HashMap<(Platform, String), (CredentialSlot, Option<SealedCredential>)>, StoreError> {
         let mut slots = HashMap::new();
-        for release in self.store.list_releases().await?.into_iter().filter(|release| release.active) {
+        for release in self.store.releases_list().await?.into_iter().filter(|release| release.active) {
             let platform = release.platform().clone();
             for slot in release.manifest.credentials {
                 if release.grant.lets_use(&slot) {
-                    let client = self.store.credential(&platform, &slot.slot, None).await?;
+                    let client = self.store.credential_get(&Scope::all_tenants(), &platform, &slot.slot, None).await?;
                     slots.insert((platform.clone(), slot.slot.clone()), (slot, client));
                 }
             }
@@ -168,7 +169,9 @@ impl CredentialManager {
         credential: &SealedCredential,
     ) -> Result<Option<Renewal>, CredentialError> {
         let now = self.clock.now();
-        let again = |at: DateTime<Utc>| self.store.set_refresh_at(credential.id, credential.version, at);
+        let again = |at: DateTime<Utc>| async move {
+            self.store.credential_set_refresh_at(&Scope::all_tenants(), credential.id, credential.version, at).await
+        };
         let secret = match self.open(credential) {
             Ok(secret) => secret,
             Err(error) => {
@@ -190,7 +193,7 @@ impl CredentialManager {
         let until = announced_until(now);
         let (mut announced, mut after) = (0, None);
         loop {
-            let page = self.store.credentials_expiring(now, until, after, PAGE).await?;
+            let page = self.store.expiring_credentials_list(&Scope::all_tenants(), now, until, after, PAGE).await?;
             after = page.last().map(|expiring| expiring.credential.id);
             let is_last = page.len() < PAGE as usize;
             let events: Vec<Event> = page
@@ -200,7 +203,7 @@ impl CredentialManager {
                     expiring_event(credential, *artist_id, credential.expires_at?, now)
                 })
                 .collect();
-            announced += self.store.write_events(&events).await?;
+            announced += self.store.events_write(&Scope::all_tenants(), &events).await?;
             if is_last {
                 return Ok(announced);
             }
@@ -212,7 +215,8 @@ impl CredentialManager {
     /// # Errors
     /// When the database fails.
     pub(in crate::pipeline) async fn expiring(&self, now: DateTime<Utc>) -> Result<Vec<SealedCredential>, StoreError> {
-        let page = self.store.credentials_expiring(now, announced_until(now), None, PAGE).await?;
+        let page =
+            self.store.expiring_credentials_list(&Scope::all_tenants(), now, announced_until(now), None, PAGE).await?;
         let found = page.into_iter().map(|expiring| expiring.credential);
         Ok(found.filter(|credential| !self.is_renewed_in_time(credential, now)).collect())
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::pipeline::credentials::manager::{CredentialError, CredentialManager};
 use crate::pipeline::error::{Classified, ErrorClass};
 use backline_gateway::secrets::{KEY_PREFIX_BYTES, Keyring};
-use backline_store::{SEALED, Sealed, SealedPlace, StoreError};
+use backline_store::{SEALED, Scope, Sealed, SealedPlace, StoreError};
 
 /// Secrets sealed again in one transaction.
 const PAGE: u32 = 100;
@@ -89,7 +89,7 @@ impl CredentialManager {
         for place in SEALED {
             let mut after: Option<String> = None;
             loop {
-                let page = self.store.sealed_page(*place, after.as_deref(), PAGE).await?;
+                let page = self.store.sealed_list(&Scope::all_tenants(), *place, after.as_deref(), PAGE).await?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.id.clone());
                 seen += page.len() as u64;
@@ -122,7 +122,7 @@ impl CredentialManager {
             }
         }
         if !pairs.is_empty() {
-            let replaced = self.store.reseal(place, &pairs).await?;
+            let replaced = self.store.sealed_replace(&Scope::all_tenants(), place, &pairs).await?;
             report.resealed += replaced;
             report.changed += pairs.len() as u64 - replaced;
         }
@@ -141,7 +141,7 @@ impl CredentialManager {
             }
         }
         for place in SEALED {
-            for keyed in self.store.sealed_by_prefix(*place, KEY_PREFIX_BYTES).await? {
+            for keyed in self.store.sealed_count(&Scope::all_tenants(), *place, KEY_PREFIX_BYTES).await? {
                 let found = of(&mut uses, &keyed.prefix);
                 *found.secrets.entry(place.table.to_owned()).or_default() += keyed.count;
             }

@@ -6,7 +6,7 @@ use crate::pipeline::releases::manager::LookupError;
 use backline_gateway::secrets::{Secret, SecretError, SecretText};
 use backline_model::manifest::{CredentialKind, CredentialSlot, Owner};
 use backline_model::{AccountId, AccountStatus, Platform, ReleaseState};
-use backline_store::{SealedCredential, StoreError};
+use backline_store::{Scope, SealedCredential, StoreError};
 
 /// Why a credential was not set.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +75,11 @@ impl CredentialManager {
         let secret = Secret::parse(slot.kind, owner, text)?.obtained_by(self.clock.now());
         let saved = self.save(platform, &slot.slot, account, &secret).await?;
         if let Some(account) = account {
-            let found = self.store.get_account(account).await?;
+            let found = self.store.account_get(&Scope::all_tenants(), account).await?;
             if found.is_some_and(|found| found.status == AccountStatus::ReconnectNeeded) {
-                self.store.set_account_status(account, AccountStatus::Active, self.clock.now()).await?;
+                self.store
+                    .account_set_status(&Scope::all_tenants(), account, AccountStatus::Active, self.clock.now())
+                    .await?;
             }
         }
         Ok(saved)
@@ -105,13 +107,13 @@ impl CredentialManager {
         }
         self.save_many(platform, &slot.slot, &parsed).await?;
         let accounts: Vec<AccountId> = secrets.iter().map(|(account, _)| *account).collect();
-        self.store.reconnect(&accounts, now).await?;
+        self.store.accounts_reconnect(&Scope::all_tenants(), &accounts, now).await?;
         Ok(())
     }
 
     /// A slot of the active release, or else of one that may become active: its secret must be set before it goes live.
     async fn slot_of(&self, platform: &Platform, slot: &str) -> Result<CredentialSlot, SetCredentialError> {
-        let mut releases = self.store.list_releases().await?;
+        let mut releases = self.store.releases_list().await?;
         releases.retain(|release| {
             let may_come = matches!(release.state, ReleaseState::Granted | ReleaseState::Waiting);
             release.platform() == platform && (release.active || may_come)

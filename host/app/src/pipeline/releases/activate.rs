@@ -117,7 +117,7 @@ impl ReleaseManager {
     /// When it is not granted, can't be loaded here, or a host can't load it or does not report. Nothing has changed
     /// then.
     pub async fn activate(&self, digest: Digest, options: &ActivateOptions) -> Result<Activated, ActivateError> {
-        let release = self.store.get_release(digest).await?.ok_or(ReleaseError::Gone { digest })?;
+        let release = self.store.release_get(digest).await?.ok_or(ReleaseError::Gone { digest })?;
         self.check_state(&release, options).await?;
         self.cache.prepare(digest).await?;
         if release.active {
@@ -126,11 +126,11 @@ impl ReleaseManager {
         let hosts = match self.rehearse(&release, options).await {
             Ok(hosts) => hosts,
             Err(error) => {
-                self.store.unstage_release(digest).await?;
+                self.store.release_unstage(digest).await?;
                 return Err(error);
             }
         };
-        let before = self.store.activate(digest, options.cause, self.clock.now()).await?;
+        let before = self.store.release_activate(digest, options.cause, self.clock.now()).await?;
         Ok(Activated { release: digest, before, hosts })
     }
 
@@ -138,7 +138,7 @@ impl ReleaseManager {
         let digest = release.digest;
         match release.state {
             ReleaseState::Granted => Ok(()),
-            ReleaseState::Withdrawn if options.again => Ok(self.store.regrant_release(digest).await?),
+            ReleaseState::Withdrawn if options.again => Ok(self.store.release_regrant(digest).await?),
             ReleaseState::Withdrawn => Err(ActivateError::Withdrawn {
                 digest,
                 reason: release.state_reason.clone().unwrap_or_else(|| "it was worse than the one before".to_owned()),
@@ -159,12 +159,12 @@ impl ReleaseManager {
             .now()
             .checked_add_signed(wait + STAGED_AFTER)
             .unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC);
-        self.store.stage_release(release.digest, until).await?;
+        self.store.release_stage(release.digest, until).await?;
         let give_up_at = Instant::now() + options.wait;
         let mut look = tokio::time::interval(LOOK);
         loop {
             look.tick().await;
-            let reports = self.store.load_reports(release.digest).await?;
+            let reports = self.store.load_reports_list(release.digest).await?;
             // A host that has stopped or died is not waited for.
             let hosts = self.hosts_that_serve().await?;
             let by_host: BTreeMap<&str, &LoadReport> =
@@ -193,7 +193,7 @@ impl ReleaseManager {
 
     async fn hosts_that_serve(&self) -> Result<Vec<String>, StoreError> {
         let now = self.clock.now();
-        let hosts = self.store.list_hosts(now).await?;
+        let hosts = self.store.hosts_list(now).await?;
         let serves = |host: &KnownHost| is_present(host, now) && host.state != "stopping";
         Ok(hosts.into_iter().filter(serves).map(|host| host.name).collect())
     }

@@ -10,7 +10,7 @@ use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
 use backline_model::{Digest, MetricName, Platform, Release, ReleaseState, RunId, SwapCause, Tally};
 use backline_rules::rollback_analysis::{self, Regression, Verdict};
-use backline_store::{Canary, Recollection, Rollback, StoreError, Swap};
+use backline_store::{Canary, Recollection, Rollback, Scope, StoreError, Swap};
 
 /// How long batches that were running when their release was rolled back may take to finish with it.
 const DRAIN_GRACE: TimeDelta = TimeDelta::hours(1);
@@ -87,15 +87,15 @@ impl ReleaseManager {
     /// When the database fails. Rollbacks that were made until then stay.
     pub async fn judge(&self) -> Result<Judgement, StoreError> {
         let mut judgement = Judgement::default();
-        let releases = self.store.list_releases().await?;
+        let releases = self.store.releases_list().await?;
         for active in releases.iter().filter(|release| release.active) {
             self.judge_active(active, &releases, &mut judgement).await?;
         }
-        for canary in self.store.canaries().await? {
+        for canary in self.store.canaries_list().await? {
             self.judge_canary(&canary, &releases, &mut judgement).await?;
         }
         // Read again: a release that was just rolled back may have running batches too.
-        for release in self.store.list_releases().await? {
+        for release in self.store.releases_list().await? {
             if release.state == ReleaseState::Withdrawn {
                 self.recollect_after(&release, &mut judgement).await?;
             }
@@ -107,16 +107,16 @@ impl ReleaseManager {
     /// that are not needed any more.
     pub(in crate::pipeline) async fn judge_news(&self, judged: &mut Option<(u64, i64)>) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let mark = self.store.tallies_mark(now - LOOKBACK).await?;
+        let mark = self.store.tallies_mark_get(now - LOOKBACK).await?;
         let is_due = |canary: &Canary| canary.promote_at.is_some_and(|at| at <= now);
-        if *judged == Some(mark) && !self.store.canaries().await?.iter().any(is_due) {
+        if *judged == Some(mark) && !self.store.canaries_list().await?.iter().any(is_due) {
             return Ok(());
         }
         self.judge().await?;
         *judged = Some(mark);
         let rule = &self.config.rollback;
         let kept = TimeDelta::days(rule.history_days.into()) + TimeDelta::hours(rule.watch_hours.into());
-        self.store.trim_tallies(now - kept).await?;
+        self.store.tallies_trim(now - kept).await?;
         Ok(())
     }
 
@@ -128,8 +128,8 @@ impl ReleaseManager {
     /// return to.
     pub async fn roll_back(&self, platform: &Platform, reason: &str) -> Result<RolledBack, RollbackError> {
         let active = self.active(platform).await?;
-        let releases = self.store.list_releases().await?;
-        let swaps = self.store.swaps(Some(platform), SWAPS_MAX).await?;
+        let releases = self.store.releases_list().await?;
+        let swaps = self.store.swaps_list(Some(platform), SWAPS_MAX).await?;
         let Some(to) = predecessor(&active, &swaps, &releases) else {
             let problem = "no other release that was active before is still granted; `backline plugins list` shows the \
                            installed ones";
@@ -151,14 +151,14 @@ impl ReleaseManager {
         judgement: &mut Judgement,
     ) -> Result<(), StoreError> {
         let (rule, now) = (&self.config.rollback, self.clock.now());
-        let swaps = self.store.swaps(Some(active.platform()), SWAPS_MAX).await?;
+        let swaps = self.store.swaps_list(Some(active.platform()), SWAPS_MAX).await?;
         let Some(latest) = swaps.first().filter(|swap| swap.release == Some(active.digest)) else { return Ok(()) };
         let is_watched = now - latest.at <= TimeDelta::hours(rule.watch_hours.into());
         // A release that a rollback returned to is not rolled back automatically.
         if latest.cause == SwapCause::RolledBack || !is_watched {
             return Ok(());
         }
-        let new = self.store.release_tally(active.digest, latest.at, None).await?;
+        let new = self.store.release_tally_get(active.digest, latest.at, None).await?;
         let old = predecessor(active, &swaps, releases);
         let record = match old {
             Some(old) => self.record(old.digest, latest.at).await?,
@@ -179,7 +179,7 @@ impl ReleaseManager {
                     reason,
                     "the active release is worse than the one before, and is not rolled back"
                 );
-                Ok(self.store.note_release(active.digest, &reason).await?)
+                Ok(self.store.release_note(active.digest, &reason).await?)
             }
         }
     }
@@ -194,15 +194,15 @@ impl ReleaseManager {
         let find = |digest: Digest| releases.iter().find(|release| release.digest == digest);
         let active = releases.iter().find(|release| release.active && *release.platform() == canary.platform);
         let (Some(release), Some(active)) = (find(canary.release), active) else { return Ok(()) };
-        let new = self.store.release_tally(canary.release, canary.started_at, None).await?;
+        let new = self.store.release_tally_get(canary.release, canary.started_at, None).await?;
         // The other accounts in the same period: a problem of the platform affects both.
-        let old = self.store.release_tally(active.digest, canary.started_at, None).await?;
+        let old = self.store.release_tally_get(active.digest, canary.started_at, None).await?;
         match rollback_analysis::judge(&new, &old, &declared_by_both(release, active), rule) {
             Verdict::Worse(complaints) if rule.enabled => {
                 self.take_back(release, active, true, &told(&complaints), &complaints, judgement).await
             }
             Verdict::NotWorse if canary.promote_at.is_some_and(|at| at <= now) => {
-                self.store.activate(canary.release, SwapCause::Promoted, now).await?;
+                self.store.release_activate(canary.release, SwapCause::Promoted, now).await?;
                 tracing::info!(
                     platform = %canary.platform,
                     release = %canary.release,
@@ -218,7 +218,7 @@ impl ReleaseManager {
     /// The tally of a release up to the time when another replaced it.
     async fn record(&self, release: Digest, until: DateTime<Utc>) -> Result<Tally, StoreError> {
         let since = until - TimeDelta::days(self.config.rollback.history_days.into());
-        self.store.release_tally(release, since, Some(until)).await
+        self.store.release_tally_get(release, since, Some(until)).await
     }
 
     async fn take_back(
@@ -233,7 +233,9 @@ impl ReleaseManager {
         let rollback = Rollback { complaints: json!(complaints), ..way_back(from, to, reason) };
         let weights = &self.config.collection.tenant_weights;
         // None if another host has done it.
-        let Some(recollected) = self.store.roll_back(&rollback, weights, self.clock.now()).await? else {
+        let Some(recollected) =
+            self.store.release_roll_back(&Scope::all_tenants(), &rollback, weights, self.clock.now()).await?
+        else {
             return Ok(());
         };
         let (platform, accounts) = (from.platform().clone(), recollected.accounts);
@@ -252,11 +254,11 @@ impl ReleaseManager {
 
     /// Batches that were running when their release was rolled back have finished with it since.
     async fn recollect_after(&self, withdrawn: &Release, judgement: &mut Judgement) -> Result<(), StoreError> {
-        let Some(active) = self.store.active_release(withdrawn.platform()).await? else { return Ok(()) };
+        let Some(active) = self.store.active_release_get(withdrawn.platform()).await? else { return Ok(()) };
         let (now, weights) = (self.clock.now(), &self.config.collection.tenant_weights);
         let rollback = way_back(withdrawn, &active, "");
         let Recollection { accounts, runs } =
-            self.store.recollect_after(&rollback, now - DRAIN_GRACE, weights, now).await?;
+            self.store.release_recollect(&Scope::all_tenants(), &rollback, now - DRAIN_GRACE, weights, now).await?;
         if accounts > 0 {
             tracing::info!(
                 platform = %active.platform(),

@@ -102,10 +102,10 @@ impl ReleaseCache {
         digest: Digest,
     ) -> Result<Arc<Connector>, ReleaseError> {
         let key = self.sandbox.cache_key(&digest);
-        let known = self.store.compiled(&key).await?.map(|compiled| CompiledRecord { key, compiled });
+        let known = self.store.compiled_get(&key).await?.map(|compiled| CompiledRecord { key, compiled });
         let (connector, record) = self.sandbox.load(component, digest, known.as_ref()).await?;
         if known.as_ref() != Some(&record) {
-            self.store.save_compiled(&record.key, record.compiled).await?;
+            self.store.compiled_save(&record.key, record.compiled).await?;
         }
         Ok(connector)
     }
@@ -117,7 +117,7 @@ impl ReleaseCache {
     /// those of [`prepare`](Self::prepare).
     pub(in crate::pipeline) async fn get(&self, digest: Digest) -> Result<LoadedRelease, ReleaseError> {
         let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
-        let (state, grant) = self.store.current_grant(digest).await?.ok_or(ReleaseError::Gone { digest })?;
+        let (state, grant) = self.store.grant_get(digest).await?.ok_or(ReleaseError::Gone { digest })?;
         if state != ReleaseState::Granted {
             return Err(ReleaseError::NotGranted { digest });
         }
@@ -130,7 +130,7 @@ impl ReleaseCache {
     /// Those of [`prepare`](Self::prepare).
     pub(in crate::pipeline) async fn get_ungranted(&self, digest: Digest) -> Result<LoadedRelease, ReleaseError> {
         let Ready { connector, manifest, wit_version } = self.ready(digest).await?;
-        let (_, grant) = self.store.current_grant(digest).await?.ok_or(ReleaseError::Gone { digest })?;
+        let (_, grant) = self.store.grant_get(digest).await?.ok_or(ReleaseError::Gone { digest })?;
         Ok(LoadedRelease { connector, manifest, grant: Arc::new(grant), digest, wit_version })
     }
 
@@ -148,8 +148,8 @@ impl ReleaseCache {
     }
 
     async fn make_ready(&self, digest: Digest) -> Result<Ready, ReleaseError> {
-        let release: Release = self.store.get_release(digest).await?.ok_or(ReleaseError::Gone { digest })?;
-        let component = self.store.component(digest).await?.ok_or(ReleaseError::Gone { digest })?;
+        let release: Release = self.store.release_get(digest).await?.ok_or(ReleaseError::Gone { digest })?;
+        let component = self.store.component_get(digest).await?.ok_or(ReleaseError::Gone { digest })?;
         let connector = self.load(&component, digest).await?;
         // A platform needs its own label before anything is counted for it.
         self.telemetry.register_platform(release.platform());

@@ -67,7 +67,7 @@ impl ReleaseManager {
         if share == 0 || share >= CANARY_PARTS {
             return Err(CanaryError::Share { percent: f64::from(share) / 100.0 });
         }
-        let release = self.store.get_release(digest).await?.ok_or(ReleaseError::Gone { digest })?;
+        let release = self.store.release_get(digest).await?.ok_or(ReleaseError::Gone { digest })?;
         let active = self.active(release.platform()).await?;
         if active.digest == digest {
             let connector = release.manifest.connector;
@@ -82,7 +82,7 @@ impl ReleaseManager {
             started_at: now,
             promote_at: promote_after.map(|after| now + after),
         };
-        self.store.start_canary(&canary).await?;
+        self.store.canary_start(&canary).await?;
         Ok(canary)
     }
 
@@ -91,6 +91,6 @@ impl ReleaseManager {
     /// # Errors
     /// When the database fails.
     pub async fn stop_canary(&self, platform: &Platform) -> Result<bool, CanaryError> {
-        Ok(self.store.stop_canary(platform).await?)
+        Ok(self.store.canary_stop(platform).await?)
     }
 }

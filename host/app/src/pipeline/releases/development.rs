@@ -78,7 +78,7 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 async fn install(releases: &ReleaseManager, path: &Path) -> Result<Option<(String, String, Digest)>, AnyError> {
     let component = tokio::fs::read(path).await?;
     let source = path.display().to_string();
-    let before = releases.store.get_release(Digest::of(&component)).await?;
+    let before = releases.store.release_get(Digest::of(&component)).await?;
     if before.is_some_and(|release| release.active) {
         return Ok(None);
     }
@@ -96,9 +96,9 @@ async fn install(releases: &ReleaseManager, path: &Path) -> Result<Option<(Strin
 }
 
 async fn remove_builds(releases: &ReleaseManager, source: &str) -> Result<(), StoreError> {
-    for release in releases.store.list_releases().await? {
+    for release in releases.store.releases_list().await? {
         if release.source == source && !release.active && release.state != ReleaseState::Removed {
-            releases.store.remove_release(release.digest, "a later build took its place", releases.clock.now()).await?;
+            releases.store.release_remove(release.digest, "a later build took its place", releases.clock.now()).await?;
         }
     }
     Ok(())

@@ -243,7 +243,7 @@ impl ReleaseManager {
     /// When the file is not a connector, or the database fails.
     pub async fn propose(&self, component: &[u8]) -> Result<Proposal, InstallError> {
         let inspection = inspect(component)?;
-        let installed = self.store.list_releases().await?;
+        let installed = self.store.releases_list().await?;
         self.proposal(inspection, installed).await
     }
 
@@ -292,7 +292,7 @@ impl ReleaseManager {
     pub async fn install(&self, component: &[u8], options: &InstallOptions) -> Result<Installed, InstallError> {
         let inspection = inspect(component)?;
         self.cache.load(component, inspection.digest).await?;
-        let installed = self.store.list_releases().await?;
+        let installed = self.store.releases_list().await?;
         check_versions(&inspection, &installed, options)?;
         let active = installed
             .iter()
@@ -308,7 +308,7 @@ impl ReleaseManager {
             }
             if release.grant.budgets != budgets {
                 release.grant.budgets = budgets;
-                self.store.grant_release(release.digest, &release.grant).await?;
+                self.store.release_grant(release.digest, &release.grant).await?;
             }
             return self.activate_if(options.activate, release, difference).await;
         }
@@ -334,7 +334,7 @@ impl ReleaseManager {
             size_bytes: inspection.size_bytes,
         };
         if known.as_ref() != Some(&release) {
-            self.store.save_release(&release, component).await?;
+            self.store.release_save(&release, component).await?;
         }
         if !agreed {
             return Ok(Installed { release, difference, ended: Ended::Waiting });
@@ -364,7 +364,7 @@ impl ReleaseManager {
     /// [`ReleaseError::Gone`] when its component was removed, and those of an activation.
     pub async fn approve(&self, digest: Digest, approve: &Approve) -> Result<Installed, InstallError> {
         let gone = InstallError::Release(ReleaseError::Gone { digest });
-        let Some(mut release) = self.store.get_release(digest).await? else { return Err(gone) };
+        let Some(mut release) = self.store.release_get(digest).await? else { return Err(gone) };
         if release.state == ReleaseState::Removed {
             return Err(gone);
         }
@@ -382,7 +382,7 @@ impl ReleaseManager {
             return Ok(Installed { release, difference, ended: Ended::Waiting });
         }
         release.grant = Grant::of(asked).with_budgets(budgets);
-        self.store.grant_release(digest, &release.grant).await?;
+        self.store.release_grant(digest, &release.grant).await?;
         if release.state == ReleaseState::Withdrawn {
             return Ok(Installed { release, difference, ended: Ended::Refused });
         }
@@ -397,7 +397,7 @@ impl ReleaseManager {
     /// # Errors
     /// When the database fails.
     pub async fn compare(&self, release: &Release) -> Result<Comparison, InstallError> {
-        let mut others = self.store.list_releases().await?;
+        let mut others = self.store.releases_list().await?;
         others.retain(|other| release.active == (other.digest == release.digest));
         let against = self.granted_before(&release.manifest, &others).await?;
         let nothing = Grant::default();
@@ -422,14 +422,14 @@ impl ReleaseManager {
 
     /// The imports of a release. Those of releases installed before imports were recorded are read from the component.
     async fn imports_of(&self, release: &Release) -> Result<Vec<String>, InstallError> {
-        match self.store.component(release.digest).await? {
+        match self.store.component_get(release.digest).await? {
             Some(component) if release.imports.is_empty() => Ok(inspect(&component)?.imports),
             _ => Ok(release.imports.clone()),
         }
     }
 
     async fn nothing_newer_is_active(&self, release: &Release) -> Result<bool, InstallError> {
-        let (active, info) = (self.store.active_release(release.platform()).await?, &release.manifest.connector);
+        let (active, info) = (self.store.active_release_get(release.platform()).await?, &release.manifest.connector);
         Ok(active.is_none_or(|active| {
             let active = &active.manifest.connector;
             active.name != info.name || active.version <= info.version
@@ -445,15 +445,15 @@ impl ReleaseManager {
     pub async fn revoke(&self, name: &str, what: &Revoke, reason: &str) -> Result<u64, RevokeError> {
         let (count, thing) = match what {
             Revoke::All => {
-                let revoked = self.store.revoke_releases(name, reason, self.clock.now()).await?;
+                let revoked = self.store.releases_revoke(name, reason, self.clock.now()).await?;
                 (revoked.len() as u64, "anything".to_owned())
             }
             Revoke::Host(origin) => {
-                let narrowed = self.store.narrow_grants(name, |grant| grant.without_host(origin)).await?;
+                let narrowed = self.store.grants_narrow(name, |grant| grant.without_host(origin)).await?;
                 (narrowed, format!("the host {origin}"))
             }
             Revoke::Slot(slot) => {
-                let narrowed = self.store.narrow_grants(name, |grant| grant.without_slot(slot)).await?;
+                let narrowed = self.store.grants_narrow(name, |grant| grant.without_slot(slot)).await?;
                 (narrowed, format!("the credential slot '{slot}'"))
             }
         };

@@ -45,7 +45,7 @@ async fn look(
     releases: &ReleaseManager,
     attempts: &mut HashMap<Digest, Attempt>,
 ) -> Result<(), StoreError> {
-    let in_use = releases.store.releases_in_use(releases.clock.now()).await?;
+    let in_use = releases.store.releases_in_use_list(releases.clock.now()).await?;
     let digests: BTreeSet<Digest> = in_use.iter().map(|release| release.digest).collect();
     attempts.retain(|digest, _| digests.contains(digest));
     releases.cache.keep_only(&digests);
@@ -53,7 +53,7 @@ async fn look(
         if is_due(attempts.get(&release.digest), release) {
             let attempt = load(releases, release, attempts.get(&release.digest)).await;
             let problem = attempt.failure.as_ref().map(|(problem, ..)| problem.as_str());
-            releases.store.report_load(&context.name, release.digest, problem, releases.clock.now()).await?;
+            releases.store.load_report_save(&context.name, release.digest, problem, releases.clock.now()).await?;
             attempts.insert(release.digest, attempt);
         }
     }

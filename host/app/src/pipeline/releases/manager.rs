@@ -65,7 +65,7 @@ impl ReleaseManager {
     /// # Errors
     /// [`LookupError::NoConnector`] when there is none.
     pub async fn active(&self, platform: &Platform) -> Result<Release, LookupError> {
-        let active = self.store.active_release(platform).await?;
+        let active = self.store.active_release_get(platform).await?;
         active.ok_or_else(|| LookupError::NoConnector { platform: platform.clone() })
     }
 
@@ -75,7 +75,7 @@ impl ReleaseManager {
     /// # Errors
     /// [`LookupError::NoRelease`] names the installed ones.
     pub async fn named(&self, name: &str, version: Option<&str>) -> Result<Release, LookupError> {
-        let mut releases = self.store.list_releases().await?;
+        let mut releases = self.store.releases_list().await?;
         releases.retain(|release| release.manifest.connector.name == name && release.state != ReleaseState::Removed);
         let is_meant = |release: &Release| {
             version.is_none_or(|version| {

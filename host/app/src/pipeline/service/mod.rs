@@ -78,7 +78,7 @@ impl Service {
             let current = current.clone();
             ServiceContext::new(name, started_at, current.clone(), move || current().shared_config())
         };
-        context.current().store().announce_host(&presence::presence(&context, "starting"), started_at).await?;
+        context.current().store().host_announce(&presence::presence(&context, "starting"), started_at).await?;
         let mut presence = JoinSet::new();
         presence.spawn(supervise("presence", context.clone(), presence::beat));
         let mut loops = JoinSet::new();
@@ -153,7 +153,7 @@ impl Service {
             for gateway in retired.iter().chain([host.gateway()]) {
                 budgets::settle(host.store(), gateway).await;
             }
-            if let Err(error) = host.store().forget_host(&self.context.name, self.context.started_at).await {
+            if let Err(error) = host.store().host_forget(&self.context.name, self.context.started_at).await {
                 tracing::warn!(%error, "this host stays in the list of hosts for a while");
             }
         };

@@ -15,7 +15,7 @@ use backline_gateway::Gateway;
 use backline_gateway::secrets::{Keyring, WebhookSecret};
 use backline_model::clock::Clock;
 use backline_sandbox::Sandbox;
-use backline_store::{DatabaseKind, KnownHost, Store, StoreError};
+use backline_store::{DatabaseKind, KnownHost, Scope, Store, StoreError};
 
 /// How long to watch a host that seems to be running already: a live one reports within this time, a killed one does
 /// not.
@@ -137,17 +137,19 @@ async fn check_key(store: &Store, keyring: Option<&Keyring>) -> Option<Obstacle>
 
 /// Any credential, or else any webhook's secret, with what it is bound to.
 async fn anything_sealed(store: &Store) -> Result<Option<(Vec<u8>, String)>, StoreError> {
-    if let Some(credential) = store.any_credential().await? {
+    if let Some(credential) = store.credential_get_any(&Scope::all_tenants()).await? {
         return Ok(Some((credential.sealed, credential.id.to_string())));
     }
-    let Some((webhook, _)) = store.list_webhooks().await?.into_iter().next() else { return Ok(None) };
-    let secrets = store.webhook_secrets(webhook.id).await?;
+    let Some((webhook, _)) = store.webhooks_list(&Scope::all_tenants()).await?.into_iter().next() else {
+        return Ok(None);
+    };
+    let secrets = store.webhook_secrets_get(&Scope::all_tenants(), webhook.id).await?;
     Ok(secrets.map(|secrets| (secrets.secret, WebhookSecret::context(webhook.id))))
 }
 
 async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {
     let (before, asked) = (clock.now(), Instant::now());
-    let database = match store.server_time().await {
+    let database = match store.server_time_get().await {
         Ok(time) => time?,
         Err(error) => return Some(OpenError::from(error).into()),
     };
@@ -164,7 +166,7 @@ async fn check_clock(store: &Store, config: &Config, clock: &Clock) -> Option<Ob
 async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<Obstacle> {
     let rivals = async || -> Result<Vec<KnownHost>, StoreError> {
         let now = clock.now();
-        let known = store.list_hosts(now).await?;
+        let known = store.hosts_list(now).await?;
         let is_rival = |host: &KnownHost| match store.kind() {
             DatabaseKind::Sqlite => true,
             DatabaseKind::Postgres => config.service.name.as_deref() == Some(&host.name),
@@ -197,7 +199,7 @@ async fn check_others(store: &Store, config: &Config, clock: &Clock) -> Option<O
 
 /// Loads every active connector. Returns those that can't be loaded.
 pub(super) async fn load_active(host: &Host) -> Vec<Obstacle> {
-    let releases = match host.store().list_releases().await {
+    let releases = match host.store().releases_list().await {
         Ok(releases) => releases,
         Err(error) => return vec![OpenError::from(error).into()],
     };

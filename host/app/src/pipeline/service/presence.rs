@@ -47,13 +47,13 @@ async fn beat_once(
     clean: bool,
 ) -> Result<(), StoreError> {
     let now = host.clock().now();
-    let is_ours = host.store().beat(&presence(context, state), now).await?;
+    let is_ours = host.store().host_beat(&presence(context, state), now).await?;
     let was_taken = context.condition.name_taken(!is_ours);
     if !is_ours && !was_taken {
         tracing::error!(name = %context.name, "another host uses this name; give each a service.name of its own");
     }
     if clean {
-        host.store().forget_hosts_unseen_since(now - HOST_RETENTION).await?;
+        host.store().unseen_hosts_forget(now - HOST_RETENTION).await?;
     }
     Ok(())
 }

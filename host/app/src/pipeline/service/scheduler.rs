@@ -14,7 +14,7 @@ use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::service::schedules::configured;
 use backline_model::{Fire, FireDecision, Release, Schedule, ScheduleSpec};
 use backline_rules::schedule::{ScheduleError, Timetable};
-use backline_store::{PlanGuard, StoreError, Term};
+use backline_store::{PlanGuard, Scope, StoreError, Term};
 
 /// The role of the host that plans.
 const ROLE: &str = "scheduler";
@@ -61,7 +61,7 @@ pub(super) async fn serve(context: ServiceContext<Host>) {
     let host = context.current();
     host.telemetry().leads(false);
     if let Some(term) = leadership.term
-        && let Err(error) = host.store().resign(&term, host.clock().now()).await
+        && let Err(error) = host.store().role_resign(&term, host.clock().now()).await
     {
         tracing::warn!(
             error = chain(&error),
@@ -73,7 +73,7 @@ pub(super) async fn serve(context: ServiceContext<Host>) {
 /// Takes or renews the role, and does the work that is due.
 async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Leadership) -> Result<(), LeadError> {
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let term = host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await?;
+    let term = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await?;
     let number = |term: &Option<Term>| term.as_ref().map(|term| term.term);
     if number(&term) != number(&leadership.term) {
         match &term {
@@ -103,7 +103,7 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
 async fn renew(context: &ServiceContext<Host>, host: &Host, ttl: Duration) {
     loop {
         tokio::time::sleep(ttl / 3).await;
-        match host.store().try_lead(ROLE, &context.name, host.clock().now(), ttl).await {
+        match host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await {
             Ok(Some(_)) => {}
             Ok(None) => return,
             // The commit checks whether the role is still held.
@@ -117,12 +117,12 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
     let store = host.store();
     if leadership.synced.as_ref() != Some(&host.config().schedules) {
         let now = host.clock().now();
-        store.sync_schedules(term, &configured(host.config(), now)?, now).await?;
+        store.schedules_sync(term, &configured(host.config(), now)?, now).await?;
         leadership.synced = Some(host.config().schedules.clone());
     }
-    let schedules = store.list_schedules().await?;
+    let schedules = store.schedules_list().await?;
     let enabled = || schedules.iter().filter(|schedule| schedule.spec.enabled);
-    for fire in store.queued_fires().await? {
+    for fire in store.queued_fires_list().await? {
         if let Some(schedule) = enabled().find(|schedule| schedule.name == fire.schedule) {
             settled(&fire.schedule, start_queued(host, term, schedule, &fire).await)?;
         }
@@ -132,8 +132,8 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
     }
     settled("activations", first_collections(host, term).await)?;
     settled("releases", host.releases().judge_news(&mut leadership.judged).await.map_err(LeadError::from))?;
-    for run in store.unfinished_runs().await? {
-        store.finish_run(run, host.clock().now()).await?;
+    for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
+        store.run_finish(&Scope::all_tenants(), run, host.clock().now()).await?;
     }
     Ok(())
 }
@@ -157,7 +157,7 @@ fn settled(what: &str, done: Result<(), LeadError>) -> Result<(), LeadError> {
 
 /// Starts a queued run once no run of its schedule is active.
 async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire) -> Result<(), LeadError> {
-    if host.store().has_running_run(&schedule.name).await? {
+    if host.store().schedule_is_running(&schedule.name).await? {
         return Ok(());
     }
     let next_fire = Timetable::of(&schedule.spec)?.next_after(fire.fire_time);
@@ -171,7 +171,7 @@ async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), Lea
         return Ok(());
     }
     let timetable = Timetable::of(&schedule.spec)?;
-    let busy = host.store().is_schedule_busy(&schedule.name).await?;
+    let busy = host.store().schedule_is_busy(&schedule.name).await?;
     let decisions = timetable.due(schedule.considered_until, now, busy);
     // In order of time: a schedule never goes back.
     let mut without_run: Vec<(DateTime<Utc>, FireDecision)> = Vec::new();
@@ -195,7 +195,7 @@ async fn record(
 ) -> Result<(), LeadError> {
     let Some((last, _)) = fires.last() else { return Ok(()) };
     let next_fire = timetable.next_after(*last);
-    host.store().record_fires(term, &schedule.name, fires, next_fire, host.clock().now()).await?;
+    host.store().fires_record(term, &schedule.name, fires, next_fire, host.clock().now()).await?;
     for (fire_time, decision) in fires.drain(..) {
         tracing::info!(schedule = schedule.name, %fire_time, decision = decision.as_str(), "no run now");
     }
@@ -225,7 +225,7 @@ async fn start(
         // A schedule that was changed while a clock was behind can name a time twice; its run exists already.
         Err(StoreError::FireDecided { .. }) => {
             let passed = [(fire_time, FireDecision::Skipped)];
-            Ok(host.store().record_fires(term, &schedule.name, &passed, next_fire, host.clock().now()).await?)
+            Ok(host.store().fires_record(term, &schedule.name, &passed, next_fire, host.clock().now()).await?)
         }
         Err(error) => Err(error.into()),
     }
@@ -247,7 +247,7 @@ async fn releases(host: &Host, schedule: &Schedule) -> Result<Vec<Release>, Stor
 
 /// Plans all pending first collections. Transactions that are not committed yet are seen in the next pass.
 async fn first_collections(host: &Host, term: &Term) -> Result<(), LeadError> {
-    let activations = host.store().pending_activations(ACTIVATIONS_AT_ONCE).await?;
+    let activations = host.store().activations_list(&Scope::all_tenants(), ACTIVATIONS_AT_ONCE).await?;
     if activations.is_empty() {
         return Ok(());
     }

@@ -34,7 +34,7 @@ impl Classified for SchedulesError {
 /// # Errors
 /// When the database fails.
 pub async fn list(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<Vec<Schedule>, SchedulesError> {
-    let mut schedules = store.list_schedules().await?;
+    let mut schedules = store.schedules_list().await?;
     for new in configured(config, now)? {
         if !schedules.iter().any(|schedule| schedule.name == new.name) {
             schedules.push(Schedule {
@@ -65,7 +65,7 @@ pub async fn add(
     schedule::check_name(name)?;
     refuse_configured(config, name)?;
     let new = with_next(name, spec, now)?;
-    store.add_schedule(&new, now).await?;
+    store.schedule_add(&new, now).await?;
     Ok(Schedule {
         name: new.name,
         origin: ScheduleOrigin::Database,
@@ -82,7 +82,7 @@ pub async fn add(
 /// When there is no such schedule, or the configuration owns it.
 pub async fn remove(store: &Store, config: &Config, name: &str, now: DateTime<Utc>) -> Result<(), SchedulesError> {
     refuse_configured(config, name)?;
-    Ok(store.remove_schedule(name, now).await?)
+    Ok(store.schedule_remove(name, now).await?)
 }
 
 /// Enables or disables a schedule that the database owns.
@@ -97,13 +97,13 @@ pub async fn set_enabled(
     now: DateTime<Utc>,
 ) -> Result<(), SchedulesError> {
     refuse_configured(config, name)?;
-    let stored = store.list_schedules().await?.into_iter().find(|schedule| schedule.name == name);
+    let stored = store.schedules_list().await?.into_iter().find(|schedule| schedule.name == name);
     let next_fire = match stored {
         Some(schedule) => Timetable::of(&schedule.spec)?.next_after(now),
         // The store returns the error.
         None => None,
     };
-    Ok(store.set_schedule_enabled(name, enabled, next_fire, now).await?)
+    Ok(store.schedule_set_enabled(name, enabled, next_fire, now).await?)
 }
 
 /// The configuration's schedules, each with its next time.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::pipeline::Host;
 use crate::pipeline::context::{ServiceContext, is_present};
 use crate::telemetry::Census;
-use backline_store::StoreError;
+use backline_store::{Scope, StoreError};
 
 /// Timeout for the database: after it, the host is not ready, and metrics lack what the database says.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -74,10 +74,10 @@ impl Watch {
     async fn count(&self) -> Result<Census, StoreError> {
         let host = self.context.current();
         let now = host.clock().now();
-        let hosts = host.store().list_hosts(now).await?.iter().filter(|host| is_present(host, now)).count() as u64;
+        let hosts = host.store().hosts_list(now).await?.iter().filter(|host| is_present(host, now)).count() as u64;
         let age = |oldest: chrono::DateTime<chrono::Utc>| (now - oldest).num_seconds().max(0).unsigned_abs();
-        let deliveries = host.store().delivery_backlog().await?;
+        let deliveries = host.store().delivery_backlog_list(&Scope::all_tenants()).await?;
         let deliveries = deliveries.iter().map(|some| (some.kind.as_str(), some.waiting, age(some.oldest))).collect();
-        Ok(Census { open_batches: host.store().open_batches().await?, hosts, deliveries })
+        Ok(Census { open_batches: host.store().open_batches_count(&Scope::all_tenants()).await?, hosts, deliveries })
     }
 }

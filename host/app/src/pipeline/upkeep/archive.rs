@@ -21,7 +21,7 @@ use backline_model::retention::{Action, Step, Table};
 use backline_model::{Platform, Release, ScheduleSpec};
 use backline_rules::archive::{Plan, plan, rules};
 use backline_rules::schedule::{ScheduleError, Timetable};
-use backline_store::{ArchivePlace, ArchiveRun, Store, StoreError, Term};
+use backline_store::{ArchivePlace, ArchiveRun, Scope, Store, StoreError, Term};
 
 /// The role of the host that archives.
 const ROLE: &str = "archive";
@@ -139,7 +139,7 @@ impl Archive {
     pub async fn plan(&self, at: DateTime<Utc>) -> Result<Plan, StoreError> {
         let (mut plan, zones) = self.archive_steps(at).await?;
         for step in &mut plan.steps {
-            step.rows = Some(self.store.count_due(step, &zones, at).await?);
+            step.rows = Some(self.store.archive_due_count(&Scope::all_tenants(), step, &zones, at).await?);
         }
         Ok(plan)
     }
@@ -160,7 +160,7 @@ impl Archive {
         }
         let term = self.archive_term().await?;
         let done = self.archive_in_term(&term, Due { at, origin: origin::MANUAL.to_owned() }, progress).await;
-        self.store.resign(&term, self.clock.now()).await?;
+        self.store.role_resign(&term, self.clock.now()).await?;
         done
     }
 
@@ -174,10 +174,10 @@ impl Archive {
         loop {
             looks.tick().await;
             let now = self.clock.now();
-            if let Some(term) = self.store.try_lead(ROLE, &name, now, ttl).await? {
+            if let Some(term) = self.store.role_take(ROLE, &name, now, ttl).await? {
                 return Ok(term);
             }
-            let Some(leader) = self.store.leader(ROLE).await? else { continue };
+            let Some(leader) = self.store.role_get(ROLE).await? else { continue };
             // A holder that renews the role is alive.
             if leader.expires_at > until || now > until {
                 return Err(ArchiveError::Busy { holder: leader.holder });
@@ -204,18 +204,18 @@ impl Archive {
                 run.message = Some(with_causes(error));
             }
         }
-        self.store.save_archive_run(&run).await?;
+        self.store.archive_run_save(&run).await?;
         done.map(|()| run)
     }
 
     /// Records that a run begins, and marks an interrupted one as failed.
     async fn begin_archive_run(&self, due: Due) -> Result<ArchiveRun, StoreError> {
         let now = self.clock.now();
-        for mut before in self.store.list_archive_runs(10).await? {
+        for mut before in self.store.archive_runs_list(10).await? {
             if before.state == "running" {
                 "failed".clone_into(&mut before.state);
                 before.message = Some("it was interrupted; the next run did the rest".to_owned());
-                self.store.save_archive_run(&before).await?;
+                self.store.archive_run_save(&before).await?;
             }
         }
         let run = ArchiveRun {
@@ -228,7 +228,7 @@ impl Archive {
             counts: BTreeMap::new(),
             message: None,
         };
-        self.store.save_archive_run(&run).await?;
+        self.store.archive_run_save(&run).await?;
         Ok(run)
     }
 
@@ -243,7 +243,7 @@ impl Archive {
         let (mut held_until, holder) = (term.expires_at, term.holder.as_str());
         let at = run.as_of;
         let ahead = (0..=MONTHS_AHEAD).filter_map(|months| at.date_naive().checked_add_months(Months::new(months)));
-        store.ensure_months(ahead).await?;
+        store.months_ensure(ahead).await?;
         let (mut plan, zones) = self.archive_steps(at).await?;
         if run.origin == origin::TERMS {
             plan.steps.retain(|step| step.daily);
@@ -262,24 +262,33 @@ impl Archive {
                 progress(&ArchiveProgress { step, number: index + 1, of, rows });
             };
             tell(0);
-            for month in store.whole_months(step).await? {
+            for month in store.archive_months_list(step).await? {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                tell(retry_transient(|| store.put_away_month(step, month)).await?.unwrap_or(0));
+                tell(
+                    retry_transient(|| async {
+                        store.archive_month_put_away(&Scope::all_tenants(), step, month).await
+                    })
+                    .await?
+                    .unwrap_or(0),
+                );
             }
             if step.action == Action::Archive {
-                store.prepare_archive(step).await?;
+                store.archive_prepare(step).await?;
             }
             let mut place = Some(ArchivePlace::default());
             while let Some(from) = place {
                 self.keep_role(holder, &mut held_until, ttl).await?;
-                let taken = retry_transient(|| store.put_away(step, &zones, &from, limit, at)).await?;
+                let taken = retry_transient(|| async {
+                    store.archive_due_put_away(&Scope::all_tenants(), step, &zones, &from, limit, at).await
+                })
+                .await?;
                 tell(taken.rows);
                 place = taken.next;
             }
         }
         if let Some(old) = at.date_naive().checked_sub_months(Months::new(EMPTY_MONTHS_KEPT)) {
             for table in [Table::Metrics, Table::MetricsArchive, Table::Growth, Table::Documents] {
-                store.drop_empty_months(table, old).await?;
+                store.months_drop_empty(table, old).await?;
             }
         }
         Ok(())
@@ -291,7 +300,7 @@ impl Archive {
         if now + ttl * 2 / 3 < *held_until {
             return Ok(());
         }
-        match self.store.try_lead(ROLE, holder, now, ttl).await? {
+        match self.store.role_take(ROLE, holder, now, ttl).await? {
             Some(term) => {
                 *held_until = term.expires_at;
                 Ok(())
@@ -302,8 +311,8 @@ impl Archive {
 
     /// The plan without counts, and the artists' time zones.
     async fn archive_steps(&self, at: DateTime<Utc>) -> Result<(Plan, Vec<String>), StoreError> {
-        let zones = self.store.artist_zones().await?;
-        let policies = policies(&self.store.list_releases().await?);
+        let zones = self.store.artist_zones_list(&Scope::all_tenants()).await?;
+        let policies = policies(&self.store.releases_list().await?);
         Ok((plan(&rules(&self.config.archive, &policies), &zones, at), zones))
     }
 }
@@ -348,7 +357,7 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
         return Ok(());
     }
     let ttl = Duration::from_millis(archive.config.service.leader_ttl_ms);
-    let Some(term) = archive.store.try_lead(ROLE, &context.name, archive.clock.now(), ttl).await? else {
+    let Some(term) = archive.store.role_take(ROLE, &context.name, archive.clock.now(), ttl).await? else {
         return Ok(());
     };
     // Another host may have done it just before the role became free.
@@ -359,7 +368,7 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
         Ok(None) => Ok(()),
         Err(error) => Err(error.into()),
     };
-    archive.store.resign(&term, archive.clock.now()).await?;
+    archive.store.role_resign(&term, archive.clock.now()).await?;
     done
 }
 
@@ -367,7 +376,7 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
 /// of the first interval.
 async fn due(archive: &Archive, timetable: &Timetable) -> Result<Option<Due>, StoreError> {
     let now = archive.clock.now();
-    let runs = archive.store.list_archive_runs(RUNS_LOOKED_AT).await?;
+    let runs = archive.store.archive_runs_list(RUNS_LOOKED_AT).await?;
     if let Some(cut_off) = runs.iter().find(|run| run.state == "running") {
         return Ok(Some(Due { at: cut_off.as_of.min(now), origin: cut_off.origin.clone() }));
     }
@@ -388,7 +397,7 @@ async fn due(archive: &Archive, timetable: &Timetable) -> Result<Option<Due>, St
             counts: BTreeMap::new(),
             message: None,
         };
-        archive.store.save_archive_run(&start).await?;
+        archive.store.archive_run_save(&start).await?;
         return Ok(None);
     };
     let due = |origin: &str| Some(Due { at: now, origin: origin.to_owned() });

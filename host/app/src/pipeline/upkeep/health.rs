@@ -23,7 +23,7 @@ use backline_model::health::{Alert, AlertName, CredentialFigures, Figures, Healt
 use backline_model::manifest::Budget;
 use backline_model::{Event, Platform};
 use backline_rules::health::{self, Crossing};
-use backline_store::{HealthWindow, SealedCredential, Store, StoreError, Term};
+use backline_store::{HealthWindow, Scope, SealedCredential, Store, StoreError, Term};
 
 /// The role of the host that evaluates health.
 const ROLE: &str = "health";
@@ -42,7 +42,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
         let every = Duration::from_secs(monitor.config.health.every_s);
         // The term covers two intervals, so that a late renewal does not lose the role.
         let ttl = every * 2 + Duration::from_millis(monitor.config.service.leader_ttl_ms);
-        let rest = match monitor.store.try_lead(ROLE, &context.name, monitor.clock.now(), ttl).await {
+        let rest = match monitor.store.role_take(ROLE, &context.name, monitor.clock.now(), ttl).await {
             Ok(held) => {
                 term = held;
                 match look(&monitor, term.is_some()).await {
@@ -63,7 +63,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     let monitor = context.current();
     monitor.telemetry.health(None);
     if let Some(term) = term
-        && let Err(error) = monitor.store.resign(&term, monitor.clock.now()).await
+        && let Err(error) = monitor.store.role_resign(&term, monitor.clock.now()).await
     {
         tracing::warn!(%error, "the role of evaluating health could not be resigned");
     }
@@ -108,10 +108,10 @@ impl HealthMonitor {
     pub async fn report(&self, window: Option<TimeDelta>) -> Result<HealthReport, StoreError> {
         let now = self.clock.now();
         let window = self.health_window(window, now);
-        let figures = self.store.health_figures(&window).await?;
+        let figures = self.store.health_figures_get(&Scope::all_tenants(), &window).await?;
         let suspects = self.suspects(&figures, now).await?;
         let mut report = self.judged(&figures, &suspects, &window);
-        report.alerts = self.store.alerts().await?;
+        report.alerts = self.store.alerts_list().await?;
         report.alerts.retain(|alert| alert.firing);
         Ok(report)
     }
@@ -121,7 +121,7 @@ impl HealthMonitor {
     /// # Errors
     /// When the database fails.
     pub async fn alerts(&self) -> Result<Vec<Alert>, StoreError> {
-        self.store.alerts().await
+        self.store.alerts_list().await
     }
 
     /// Evaluates every alert over the configured window, and stores those that crossed their threshold, each with its
@@ -132,10 +132,10 @@ impl HealthMonitor {
     pub async fn watch(&self) -> Result<HealthReport, StoreError> {
         let now = self.clock.now();
         let window = self.health_window(None, now);
-        let figures = self.store.health_figures(&window).await?;
+        let figures = self.store.health_figures_get(&Scope::all_tenants(), &window).await?;
         let mut report = self.judged(&figures, &Suspects::default(), &window);
         let config = &self.config.health;
-        let known = self.store.alerts().await?;
+        let known = self.store.alerts_list().await?;
         let known: HashMap<(AlertName, Option<Platform>), Alert> =
             known.into_iter().map(|alert| ((alert.name, alert.platform.clone()), alert)).collect();
         let mut changes = Vec::new();
@@ -151,7 +151,7 @@ impl HealthMonitor {
             let event = step.crossing.map(|crossing| event_of(&step.alert, crossing, now));
             changes.push((step.alert, before.map_or(0, |alert| alert.crossings), event));
         }
-        self.store.save_alerts(&changes).await?;
+        self.store.alerts_save(&changes).await?;
         for (alert, _, event) in &changes {
             if event.is_some() {
                 tracing::warn!(
@@ -164,7 +164,7 @@ impl HealthMonitor {
                 );
             }
         }
-        report.alerts = self.store.alerts().await?;
+        report.alerts = self.store.alerts_list().await?;
         Ok(report)
     }
 
@@ -184,17 +184,17 @@ impl HealthMonitor {
     /// What recommendations may name.
     async fn suspects(&self, figures: &Figures, now: DateTime<Utc>) -> Result<Suspects, StoreError> {
         let store = &self.store;
-        let mut credentials = store.dead_credentials().await?;
+        let mut credentials = store.dead_credentials_list().await?;
         credentials.extend(self.expiring_soon(now).await?);
-        let schedules = store.list_schedules().await?.iter().filter(|schedule| schedule.spec.enabled).count() as u64;
+        let schedules = store.schedules_list().await?.iter().filter(|schedule| schedule.spec.enabled).count() as u64;
         let mut releases = Vec::new();
-        let swaps = store.swaps(None, SWAPS_MAX).await?;
-        for release in store.list_releases().await?.into_iter().filter(|release| release.active) {
+        let swaps = store.swaps_list(None, SWAPS_MAX).await?;
+        for release in store.releases_list().await?.into_iter().filter(|release| release.active) {
             let swap = swaps.iter().find(|swap| swap.platform == *release.platform());
             let Some(swap) = swap.filter(|swap| swap.release == Some(release.digest)) else { continue };
-            let since = store.release_tally(release.digest, swap.at, None).await?;
+            let since = store.release_tally_get(release.digest, swap.at, None).await?;
             let before = match swap.before {
-                Some(before) => Some(store.release_tally(before, swap.at - RECORD, Some(swap.at)).await?),
+                Some(before) => Some(store.release_tally_get(before, swap.at - RECORD, Some(swap.at)).await?),
                 None => None,
             };
             let until = figures.platforms.get(release.platform()).and_then(|counted| counted.deferred_until);
@@ -209,7 +209,10 @@ impl HealthMonitor {
                 before,
             });
         }
-        let (reconnect, webhooks) = (store.accounts_to_reconnect().await?, store.webhooks_behind().await?);
+        let (reconnect, webhooks) = (
+            store.accounts_to_reconnect_list(&Scope::all_tenants()).await?,
+            store.webhooks_behind_list(&Scope::all_tenants()).await?,
+        );
         Ok(Suspects { reconnect, credentials, releases, schedules, webhooks })
     }
 

@@ -24,7 +24,7 @@ use backline_gateway::{Gateway, WebhookRequest};
 use backline_model::clock::Clock;
 use backline_model::{DeliveryState, Event, Platform, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery::{self, Answer, Attempt, LEASE, Next, PlatformFacts, Prepared};
-use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, Store, StoreError, Term};
+use backline_store::{DeliveryLease, EventCursor, EventHead, Finish, NewDelivery, Scope, Store, StoreError, Term};
 
 /// The role of the host that fans out new events.
 const ROLE: &str = "deliveries";
@@ -135,7 +135,7 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Dispatcher>) {
     while deliveries.sends.join_next().await.is_some() {}
     let dispatcher = context.current();
     if let Some(term) = deliveries.term
-        && let Err(error) = dispatcher.store.resign(&term, dispatcher.clock.now()).await
+        && let Err(error) = dispatcher.store.role_resign(&term, dispatcher.clock.now()).await
     {
         tracing::warn!(
             %error,
@@ -163,12 +163,12 @@ async fn look(
     deliveries: &mut Deliveries,
 ) -> Result<Duration, StoreError> {
     let poll = Duration::from_millis(dispatcher.config.service.poll_ms);
-    let webhooks = dispatcher.store.list_webhooks().await?;
+    let webhooks = dispatcher.store.webhooks_list(&Scope::all_tenants()).await?;
     let on: Vec<(Webhook, EventCursor)> = webhooks.into_iter().filter(|(webhook, _)| webhook.enabled).collect();
     let mut more = false;
     if !on.is_empty() {
         let ttl = Duration::from_millis(dispatcher.config.service.leader_ttl_ms);
-        deliveries.term = dispatcher.store.try_lead(ROLE, &context.name, dispatcher.clock.now(), ttl).await?;
+        deliveries.term = dispatcher.store.role_take(ROLE, &context.name, dispatcher.clock.now(), ttl).await?;
         if deliveries.term.is_some() {
             more = dispatcher.note_deliveries(&on).await?.1;
         }
@@ -182,7 +182,7 @@ async fn look(
         return Ok(LOOK_EVERY);
     }
     let now = dispatcher.clock.now();
-    let next = dispatcher.store.next_delivery_after(now).await?;
+    let next = dispatcher.store.next_delivery_get(&Scope::all_tenants(), now).await?;
     let until_next = next.and_then(|next| (next - now).to_std().ok());
     Ok(until_next.map_or(poll, |until| until.clamp(LOOK_EVERY, poll.max(LOOK_EVERY))))
 }
@@ -211,8 +211,10 @@ async fn send_due(
             continue;
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
-        let leases =
-            dispatcher.store.lease_deliveries(webhook.id, &context.name, dispatcher.clock.now(), LEASE, limit).await?;
+        let leases = dispatcher
+            .store
+            .deliveries_lease(&Scope::all_tenants(), webhook.id, &context.name, dispatcher.clock.now(), LEASE, limit)
+            .await?;
         if leases.len() < room {
             deliveries.hungry.remove(&webhook.id);
         }
@@ -249,7 +251,7 @@ impl Dispatcher {
     pub async fn deliver_due(&self) -> Result<DeliveryReport, StoreError> {
         let mut report = DeliveryReport::default();
         let on = loop {
-            let mut on = self.store.list_webhooks().await?;
+            let mut on = self.store.webhooks_list(&Scope::all_tenants()).await?;
             on.retain(|(webhook, _)| webhook.enabled);
             let (noted, more) = self.note_deliveries(&on).await?;
             report.noted += noted;
@@ -275,7 +277,10 @@ impl Dispatcher {
             // Deliveries that fail from now on are not due in this round, however long it lasts; a lease begins when it
             // is taken.
             let held_until = self.clock.now() + LEASE;
-            let leases = self.store.lease_due_deliveries(webhook.id, &self.name, now, held_until, room).await?;
+            let leases = self
+                .store
+                .deliveries_lease_until(&Scope::all_tenants(), webhook.id, &self.name, now, held_until, room)
+                .await?;
             if leases.is_empty() {
                 return Ok(all);
             }
@@ -307,12 +312,16 @@ impl Dispatcher {
     ) -> Result<(u64, bool), StoreError> {
         let (store, mut noted) = (&self.store, 0);
         // Transactions that write events may be long.
-        let heads = retry_transient(|| store.event_heads_after(from, PAGE)).await?;
+        let heads =
+            retry_transient(|| async { store.event_heads_list(&Scope::all_tenants(), from, PAGE).await }).await?;
         let Some(until) = heads.last().map(|head| head.cursor) else { return Ok((0, false)) };
         for (webhook, seen) in webhooks.iter().filter(|(_, seen)| *seen == from) {
             let new: Vec<NewDelivery> = heads.iter().filter_map(|head| wanted(webhook, head)).collect();
             // None if another host has done it.
-            noted += store.fan_out(webhook.id, *seen, until, &new, self.clock.now()).await?.unwrap_or(0);
+            noted += store
+                .deliveries_fan_out(&Scope::all_tenants(), webhook.id, *seen, until, &new, self.clock.now())
+                .await?
+                .unwrap_or(0);
         }
         Ok((noted, heads.len() >= PAGE as usize))
     }
@@ -367,7 +376,7 @@ impl Dispatcher {
             }
             Next::Again { at, problem } => {
                 tracing::info!(webhook = name, %event, problem, %at, "a delivery failed and is retried");
-                let is_ours = self.store.retry_delivery(lease, at, status, &problem).await?;
+                let is_ours = self.store.delivery_retry(lease, at, status, &problem).await?;
                 Ok(if is_ours { DeliveryOutcome::Again } else { DeliveryOutcome::Lost })
             }
             Next::Gone { problem } => {
@@ -377,8 +386,8 @@ impl Dispatcher {
                     problem,
                     "the webhook is switched off; `backline webhooks enable {name}` switches it on"
                 );
-                self.store.set_webhook_enabled(webhook, false, Some(&problem), now).await?;
-                let is_ours = self.store.retry_delivery(lease, now, status, &problem).await?;
+                self.store.webhook_set_enabled(&Scope::all_tenants(), webhook, false, Some(&problem), now).await?;
+                let is_ours = self.store.delivery_retry(lease, now, status, &problem).await?;
                 Ok(if is_ours { DeliveryOutcome::Again } else { DeliveryOutcome::Lost })
             }
         }
@@ -390,7 +399,7 @@ impl Dispatcher {
         finish: &Finish,
         went: DeliveryOutcome,
     ) -> Result<DeliveryOutcome, StoreError> {
-        let is_ours = self.store.finish_delivery(lease, finish, self.clock.now()).await?;
+        let is_ours = self.store.delivery_finish(lease, finish, self.clock.now()).await?;
         Ok(if is_ours { went } else { DeliveryOutcome::Lost })
     }
 
@@ -416,7 +425,7 @@ impl Dispatcher {
         let Some(platform) = delivery::platform_of(event).and_then(|name| Platform::new(name).ok()) else {
             return Ok(None);
         };
-        let release = self.store.active_release(&platform).await?;
+        let release = self.store.active_release_get(&platform).await?;
         Ok(Some(match release {
             Some(release) => PlatformFacts {
                 title: release.manifest.connector.title.clone(),

@@ -17,7 +17,7 @@ use backline_gateway::{Gateway, WebhookRequest, WebhookRequestError};
 use backline_model::clock::Clock;
 use backline_model::{ArtistId, Tenant, Webhook, WebhookId, WebhookKind};
 use backline_rules::delivery;
-use backline_store::{DeliveryFilter, NewDelivery, Store, StoreError};
+use backline_store::{DeliveryFilter, NewDelivery, Scope, Store, StoreError};
 
 /// Longest name of a webhook, in characters.
 const NAME_CHARACTERS_MAX: usize = 64;
@@ -175,7 +175,10 @@ impl Webhooks {
         };
         let sealed = secret.seal(self.signer.keyring().map_err(SignError::from)?, id);
         // The transaction waits for those that write events, but only for a limited time.
-        retry_transient(|| self.store.add_webhook(&webhook, sealed.clone(), from_start)).await?;
+        retry_transient(|| async {
+            self.store.webhook_add(&Scope::all_tenants(), &webhook, sealed.clone(), from_start).await
+        })
+        .await?;
         Ok((webhook, secret.text()))
     }
 
@@ -184,7 +187,7 @@ impl Webhooks {
     /// # Errors
     /// When there is no such webhook, or no answer.
     pub async fn test(&self, name: &str) -> Result<TestAnswer, WebhookError> {
-        let webhook = self.store.webhook_named(name).await?;
+        let webhook = self.store.webhook_get(&Scope::all_tenants(), name).await?;
         let url = delivery::target(webhook.kind, &webhook.url);
         self.gateway.check_webhook(&url).await.map_err(WebhookError::Request)?;
         let id = Uuid::now_v7();
@@ -207,11 +210,11 @@ impl Webhooks {
         if keep_old > KEEP_OLD_MAX || keep_old < TimeDelta::zero() {
             return Err(WebhookError::KeepOld);
         }
-        let (webhook, now) = (self.store.webhook_named(name).await?, self.clock.now());
+        let (webhook, now) = (self.store.webhook_get(&Scope::all_tenants(), name).await?, self.clock.now());
         let secret = WebhookSecret::generate();
         let until = (keep_old > TimeDelta::zero()).then(|| now + keep_old);
         let sealed = secret.seal(self.signer.keyring().map_err(SignError::from)?, webhook.id);
-        self.store.replace_webhook_secret(&webhook, sealed, until, now).await?;
+        self.store.webhook_replace_secret(&Scope::all_tenants(), &webhook, sealed, until, now).await?;
         Ok(secret.text())
     }
 
@@ -220,8 +223,8 @@ impl Webhooks {
     /// # Errors
     /// When there is no such webhook.
     pub async fn switch(&self, name: &str, on: bool) -> Result<(), WebhookError> {
-        let webhook = self.store.webhook_named(name).await?;
-        Ok(self.store.set_webhook_enabled(&webhook, on, None, self.clock.now()).await?)
+        let webhook = self.store.webhook_get(&Scope::all_tenants(), name).await?;
+        Ok(self.store.webhook_set_enabled(&Scope::all_tenants(), &webhook, on, None, self.clock.now()).await?)
     }
 
     /// Restarts deliveries with all their attempts. Returns how many.
@@ -229,21 +232,21 @@ impl Webhooks {
     /// # Errors
     /// When there is no such webhook or event.
     pub async fn resend(&self, name: &str, what: Resend) -> Result<u64, WebhookError> {
-        let (webhook, now) = (self.store.webhook_named(name).await?, self.clock.now());
+        let (webhook, now) = (self.store.webhook_get(&Scope::all_tenants(), name).await?, self.clock.now());
         let since = match what {
             Resend::Parked => None,
             Resend::Since(time) => Some(time),
             Resend::Event(id) => return self.resend_event(&webhook, id, now).await.map(|()| 1),
         };
-        Ok(self.store.resend_deliveries(&webhook, since, now).await?)
+        Ok(self.store.deliveries_resend(&Scope::all_tenants(), &webhook, since, now).await?)
     }
 
     /// An event that was never recorded for the webhook is sent too, if it is of its tenant.
     async fn resend_event(&self, webhook: &Webhook, id: Uuid, now: DateTime<Utc>) -> Result<(), WebhookError> {
-        let (cursor, event) = self.store.event(id).await?;
+        let (cursor, event) = self.store.event_get(&Scope::all_tenants(), id).await?;
         let known =
             DeliveryFilter { webhook: Some(webhook.id), event: Some(id), limit: 1, ..DeliveryFilter::default() };
-        if self.store.list_deliveries(&known).await?.is_empty() {
+        if self.store.deliveries_list(&Scope::all_tenants(), &known).await?.is_empty() {
             let problem = "the webhook is for another tenant";
             let not_sent = || WebhookError::NotSent { name: webhook.name.clone(), event: id, problem };
             let of_data = || event.data["tenant"].as_str().map(str::to_owned);
@@ -254,12 +257,15 @@ impl Webhooks {
             }
         }
         let line = delivery::line(event.artist_id, delivery::platform_of(&event), &event.kind);
-        Ok(self.store.resend_event(webhook, &NewDelivery { event: cursor, line }, now).await?)
+        Ok(self
+            .store
+            .delivery_resend(&Scope::all_tenants(), webhook, &NewDelivery { event: cursor, line }, now)
+            .await?)
     }
 
     async fn tenant_of(&self, artist: Option<ArtistId>) -> Result<Option<String>, StoreError> {
         let Some(artist) = artist else { return Ok(None) };
-        Ok(self.store.get_artist(artist).await?.map(|artist| artist.tenant.to_string()))
+        Ok(self.store.artist_get(&Scope::all_tenants(), artist).await?.map(|artist| artist.tenant.to_string()))
     }
 }
 

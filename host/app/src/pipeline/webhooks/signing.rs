@@ -9,7 +9,7 @@ use crate::pipeline::error::{Classified, ErrorClass};
 use backline_gateway::secrets::{Keyring, SecretError, WebhookSecret};
 use backline_model::WebhookId;
 use backline_model::clock::Clock;
-use backline_store::{Store, StoreError};
+use backline_store::{Scope, Store, StoreError};
 
 /// Why a message was not signed.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ impl Signer {
     ) -> Result<Vec<(&'static str, String)>, SignError> {
         let keyring = self.keyring()?;
         let gone = || StoreError::NotFound { what: "webhook", id: webhook.to_string() };
-        let sealed = self.store.webhook_secrets(webhook).await?.ok_or_else(gone)?;
+        let sealed = self.store.webhook_secrets_get(&Scope::all_tenants(), webhook).await?.ok_or_else(gone)?;
         let now = self.clock.now();
         let (id, timestamp) = (id.to_string(), now.timestamp());
         let mut signatures = vec![WebhookSecret::open(keyring, &sealed.secret, webhook)?.sign(&id, timestamp, body)];

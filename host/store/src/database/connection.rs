@@ -1,0 +1,271 @@
+//! The open database: connections, transactions, and the one way in which statements are run.
+
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
+
+use crate::database::dialect::DatabaseKind;
+use crate::database::error::{During as _, StoreError};
+use crate::database::place::Place;
+use crate::database::statement::Statement;
+use crate::database::topic::Topic;
+use crate::scope::Scope;
+
+/// How long opening a database, or waiting for a free connection, may take.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long opening the first connection may take: a wrong address should be reported soon.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Wake-ups that may wait for a listener; a listener that misses some checks everything.
+pub(crate) const WAKES_WAITING: usize = 64;
+
+/// How a database is used.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Most connections open at a time.
+    pub connections_max: u32,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { connections_max: 16 }
+    }
+}
+
+/// An open database. Cloning shares it.
+///
+/// ```
+/// use backline_store::{Scope, Store, StoreOptions};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("backline.db");
+/// let store = Store::open(&path.to_string_lossy(), StoreOptions { connections_max: 4 }).await?;
+/// assert!(store.check_schema().await.is_err(), "a new file has no tables yet");
+/// store.migrate().await?;
+/// store.check_schema().await?;
+/// assert!(store.runs_list(&Scope::all_tenants(), 10, None).await?.is_empty());
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) pool: AnyPool,
+    kind: DatabaseKind,
+    /// SQLite has one writer; waiting for it here is fair and costs no busy loop. Unused on PostgreSQL.
+    writer: Arc<Mutex<()>>,
+    /// What this process wrote that others in it may wait for.
+    pub(crate) wakes: broadcast::Sender<Topic>,
+    /// What a connection that listens takes, password included; none on SQLite.
+    pub(crate) server: Option<Arc<PgConnectOptions>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.kind)
+    }
+}
+
+impl Store {
+    /// Opens a database: `postgres://…`, `sqlite://path`, or the path of a SQLite file, which is created where it is
+    /// missing. The schema is not checked; see [`Store::check_schema`].
+    ///
+    /// # Errors
+    /// When the URL names no database, the server can't be reached, or the file can't be opened. No error holds the
+    /// password.
+    pub async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
+        static DRIVERS: Once = Once::new();
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+
+        let place = Place::parse(url)?;
+        let kind = place.kind();
+        let connect = place.options()?;
+        // One connection of our own first: a pool reports a wrong address by a time-out only.
+        let first = tokio::time::timeout(CONNECT_TIMEOUT, connect.connect())
+            .await
+            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+        match first {
+            Ok(mut connection) => {
+                prepare_connection(kind, &mut connection).await.map_err(|source| place.refused(source))?;
+                connection.close().await.map_err(|source| place.refused(source))?;
+            }
+            Err(source) => return Err(place.refused(source)),
+        }
+        let pool = AnyPoolOptions::new()
+            .max_connections(options.connections_max.max(1))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(kind == DatabaseKind::Postgres)
+            .after_connect(move |connection, _| Box::pin(prepare_connection(kind, connection)))
+            .connect_lazy_with(connect);
+        let wakes = broadcast::channel(WAKES_WAITING).0;
+        Ok(Self { pool, kind, writer: Arc::default(), wakes, server: place.server()?.map(Arc::new) })
+    }
+
+    /// Which database is in use.
+    #[must_use]
+    pub fn kind(&self) -> DatabaseKind {
+        self.kind
+    }
+
+    /// Closes every connection, waiting for those in use.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(crate) fn query(&self, statement: &'static str) -> Statement {
+        Statement::new(self.kind, statement)
+    }
+
+    /// A statement on the rows of a scope.
+    pub(crate) fn scoped(&self, scope: &Scope, statement: &'static str) -> Statement {
+        Statement::scoped(self.kind, scope, statement)
+    }
+
+    pub(crate) async fn rows(&self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        statement.into_query().fetch_all(&self.pool).await.during(what)
+    }
+
+    pub(crate) async fn row(&self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
+        statement.into_query().fetch_optional(&self.pool).await.during(what)
+    }
+
+    /// Runs one writing statement in a transaction of its own; returns how many rows it wrote.
+    pub(crate) async fn write(&self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
+        let _writer = self.writer().await;
+        Ok(statement.into_query().execute(&self.pool).await.during(what)?.rows_affected())
+    }
+
+    /// Runs one writing statement with `RETURNING` in a transaction of its own.
+    pub(crate) async fn write_returning(
+        &self,
+        what: &'static str,
+        statement: Statement,
+    ) -> Result<Option<AnyRow>, StoreError> {
+        let _writer = self.writer().await;
+        Ok(statement.into_query().fetch_all(&self.pool).await.during(what)?.into_iter().next())
+    }
+
+    pub(crate) async fn begin(&self) -> Result<Work, StoreError> {
+        let writer = self.writer().await;
+        let transaction = match self.kind {
+            // A transaction that begins by reading can't become a writer once another process has written in between.
+            DatabaseKind::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
+            DatabaseKind::Postgres => self.pool.begin().await,
+        }
+        .during("begin a transaction")?;
+        let (pending_notifications, wakes) = (Vec::new(), self.wakes.clone());
+        Ok(Work { transaction, kind: self.kind, pending_notifications, wakes, _writer: writer })
+    }
+
+    /// Begins to read with several statements as of one moment.
+    pub(crate) async fn read_view(&self) -> Result<ReadView, StoreError> {
+        let transaction = match self.kind {
+            // It only reads: the one writer goes on.
+            DatabaseKind::Sqlite => self.pool.begin_with("BEGIN DEFERRED").await,
+            DatabaseKind::Postgres => self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+        };
+        Ok(ReadView { transaction: transaction.during("begin to read")?, kind: self.kind })
+    }
+
+    pub(crate) async fn writer(&self) -> Option<OwnedMutexGuard<()>> {
+        match self.kind {
+            DatabaseKind::Sqlite => Some(Arc::clone(&self.writer).lock_owned().await),
+            DatabaseKind::Postgres => None,
+        }
+    }
+}
+
+/// An open transaction. Dropping it undoes everything.
+pub(crate) struct Work {
+    // Dropped before the writer's turn passes on.
+    transaction: Transaction<'static, Any>,
+    pub(crate) kind: DatabaseKind,
+    /// What to notify of once it is committed.
+    pub(crate) pending_notifications: Vec<Topic>,
+    wakes: broadcast::Sender<Topic>,
+    _writer: Option<OwnedMutexGuard<()>>,
+}
+
+impl Work {
+    pub(crate) fn query(&self, statement: &'static str) -> Statement {
+        Statement::new(self.kind, statement)
+    }
+
+    /// A statement on the rows of a scope.
+    pub(crate) fn scoped(&self, scope: &Scope, statement: &'static str) -> Statement {
+        Statement::scoped(self.kind, scope, statement)
+    }
+
+    pub(crate) async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        statement.into_query().fetch_all(&mut *self.transaction).await.during(what)
+    }
+
+    pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
+        Ok(self.rows(what, statement).await?.into_iter().next())
+    }
+
+    pub(crate) async fn execute(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
+        Ok(statement.into_query().execute(&mut *self.transaction).await.during(what)?.rows_affected())
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await.during("commit")?;
+        for topic in self.pending_notifications {
+            // There may be no listener.
+            let _ = self.wakes.send(topic);
+        }
+        Ok(())
+    }
+}
+
+/// An open transaction that reads as of one moment. Dropping it ends it.
+pub(crate) struct ReadView {
+    transaction: Transaction<'static, Any>,
+    pub(crate) kind: DatabaseKind,
+}
+
+impl ReadView {
+    pub(crate) fn query(&self, statement: &'static str) -> Statement {
+        Statement::new(self.kind, statement)
+    }
+
+    /// A statement on the rows of a scope.
+    pub(crate) fn scoped(&self, scope: &Scope, statement: &'static str) -> Statement {
+        Statement::scoped(self.kind, scope, statement)
+    }
+
+    pub(crate) async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        statement.into_query().fetch_all(&mut *self.transaction).await.during(what)
+    }
+
+    pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
+        statement.into_query().fetch_optional(&mut *self.transaction).await.during(what)
+    }
+}
+
+async fn prepare_connection(kind: DatabaseKind, connection: &mut sqlx::AnyConnection) -> Result<(), sqlx::Error> {
+    if kind == DatabaseKind::Sqlite {
+        // WAL lets readers go on while one writes; with it, NORMAL may lose the last commits in a power cut, never the
+        // file. The busy timeout is for other processes: within this one, writers queue for `Store::writer`.
+        connection
+            .execute(
+                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+                 PRAGMA foreign_keys = ON",
+            )
+            .await?;
+    } else {
+        // Set on the connection, not on the role or the database, which are the operator's.
+        connection.execute("SET search_path = backline, public").await?;
+        // A host that was stopped in the middle of a transaction keeps others from what it has locked for so long, and
+        // no longer.
+        connection.execute("SET idle_in_transaction_session_timeout = '60s'").await?;
+    }
+    Ok(())
+}

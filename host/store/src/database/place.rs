@@ -1,0 +1,124 @@
+//! Where a database is: a file, or a server.
+
+use std::path::Path;
+use std::str::FromStr as _;
+
+use sqlx::ConnectOptions as _;
+use sqlx::any::AnyConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+use crate::database::dialect::DatabaseKind;
+use crate::database::error::StoreError;
+
+/// Where a database is.
+pub(crate) enum Place {
+    File(String),
+    Server(Url),
+}
+
+impl Place {
+    pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
+        let url = url.trim();
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return match Url::parse(url) {
+                Ok(url) => Ok(Self::Server(url)),
+                // `url`'s errors name the kind of mistake, never the text.
+                Err(error) => Err(StoreError::Url { problem: error.to_string() }),
+            };
+        }
+        let path = match url.strip_prefix("sqlite:") {
+            Some(rest) => {
+                let rest = rest.strip_prefix("//").unwrap_or(rest);
+                rest.split_once('?').map_or(rest, |(path, _)| path)
+            }
+            None => match url.split_once("://") {
+                Some((scheme, _)) => return Err(StoreError::UnknownScheme { given: format!("{scheme}://") }),
+                None => url,
+            },
+        };
+        if path == ":memory:" || url.contains("mode=memory") {
+            return Err(StoreError::InMemory);
+        }
+        if path.is_empty() {
+            return Err(StoreError::UnknownScheme { given: url.to_owned() });
+        }
+        Ok(Self::File(path.to_owned()))
+    }
+
+    pub(crate) fn kind(&self) -> DatabaseKind {
+        match self {
+            Self::File(_) => DatabaseKind::Sqlite,
+            Self::Server(_) => DatabaseKind::Postgres,
+        }
+    }
+
+    pub(crate) fn options(&self) -> Result<AnyConnectOptions, StoreError> {
+        match self {
+            Self::File(path) => {
+                let absolute = std::path::absolute(Path::new(path))
+                    .map_err(|source| StoreError::File { path: path.clone(), source: sqlx::Error::Io(source) })?;
+                // Only what would end the path or be decoded needs escaping.
+                let escaped = absolute
+                    .to_string_lossy()
+                    .replace('%', "%25")
+                    .replace('?', "%3F")
+                    .replace('#', "%23")
+                    .replace(' ', "%20");
+                AnyConnectOptions::from_str(&format!("sqlite://{escaped}?mode=rwc"))
+                    .map_err(|source| StoreError::File { path: path.clone(), source })
+            }
+            Self::Server(url) => AnyConnectOptions::from_url(url).map_err(|source| self.refused(source)),
+        }
+    }
+
+    /// What a connection of PostgreSQL's own kind takes; none for a file.
+    pub(crate) fn server(&self) -> Result<Option<PgConnectOptions>, StoreError> {
+        match self {
+            Self::File(_) => Ok(None),
+            Self::Server(url) => PgConnectOptions::from_url(url).map(Some).map_err(|source| self.refused(source)),
+        }
+    }
+
+    /// What to say when the first connection fails.
+    pub(crate) fn refused(&self, source: sqlx::Error) -> StoreError {
+        match self {
+            Self::File(path) => StoreError::File { path: path.clone(), source },
+            Self::Server(url) => StoreError::Unreachable {
+                place: format!(
+                    "{}:{}{}",
+                    url.host_str().filter(|host| !host.is_empty()).unwrap_or("localhost"),
+                    url.port().unwrap_or(5432),
+                    url.path()
+                ),
+                source,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_apart_and_wrong_ones_refused() {
+        let file = |url: &str| match Place::parse(url) {
+            Ok(Place::File(path)) => path,
+            _ => panic!("{url} should be a file"),
+        };
+        assert_eq!(file("backline.db"), "backline.db");
+        assert_eq!(file("sqlite://backline.db?mode=rwc"), "backline.db");
+        assert_eq!(file("sqlite:///var/lib/backline.db"), "/var/lib/backline.db");
+        assert_eq!(file("sqlite:data/backline.db"), "data/backline.db");
+        assert!(matches!(Place::parse("postgresql://x@h/db"), Ok(Place::Server(_))));
+
+        for memory in [":memory:", "sqlite::memory:", "sqlite://:memory:", "sqlite://x?mode=memory"] {
+            assert!(matches!(Place::parse(memory), Err(StoreError::InMemory)), "{memory}");
+        }
+        let Err(error) = Place::parse("mysql://root:canary@localhost/x") else { panic!("mysql is not supported") };
+        assert!(error.to_string().contains("mysql://") && !error.to_string().contains("canary"), "{error}");
+        let Err(error) = Place::parse("postgres://u:canary@[nonsense/x") else { panic!("not a URL") };
+        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+}

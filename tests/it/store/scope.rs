@@ -1,0 +1,590 @@
+//! One tenant's scope reads and changes nothing of another tenant's, whichever method is called.
+//!
+//! Every method of the store that takes a scope has a case here; a test compares the cases with the source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::path::Path;
+
+use backline_model::metric::names;
+use backline_model::privacy::Identifiers;
+use backline_model::retention::{self, Action, Before, Step, Table};
+use backline_model::roster::RosterChanges;
+use backline_model::row::QuarantineStatus;
+use backline_model::{
+    Account, AccountStatus, Artist, Batch, Consent, CredentialId, DeliveryState, DocumentId, Event, FailureClass,
+    GrowthRow, Outcome, Provenance, Quarantined, SwapCause, Tenant, Value, Webhook, WebhookId, WebhookKind, Weights,
+};
+use backline_store::{
+    AccountFilter, ArchivePlace, ArtistFilter, BatchFilter, BatchResult, CredentialFilter, DeliveryFilter, EventCursor,
+    Finish, HealthWindow, MetricsFilter, NewDelivery, QuarantineFilter, Rollback, SEALED, Scope, SealedCredential,
+    Store, StoreError,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use uuid::Uuid;
+
+use super::fixtures::{
+    TTL, account, add_batches, artist, at, batch, create_run, day, defer, demo, event, followers, lease, now, release,
+    result, run, stored,
+};
+use crate::support::database::each_database;
+
+/// What a case does in a scope that is not the rows'.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Reads; the tenant itself sees its rows.
+    Read,
+    /// Changes rows; the tenant itself may.
+    Write,
+    /// Works on all tenants' rows at once, and refuses one tenant's scope.
+    Whole,
+}
+
+type Call<'a> = Box<dyn Fn(Scope) -> LocalBoxFuture<'a, String> + 'a>;
+
+struct Case<'a> {
+    name: &'static str,
+    kind: Kind,
+    call: Call<'a>,
+}
+
+/// What a call answered. What a refusal says is left out: it names what was asked for.
+fn told<T: Debug>(answer: Result<T, StoreError>) -> String {
+    answer.map_or_else(|error| format!("refused{}", own_fault(&error)), |answer| format!("{answer:?}"))
+}
+
+/// A statement that no database understands must not pass for a refusal.
+fn own_fault(error: &StoreError) -> String {
+    match error {
+        StoreError::Query { .. } | StoreError::Unreadable { .. } => {
+            let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            panic!("the statement is wrong: {error}: {source}")
+        }
+        _ => String::new(),
+    }
+}
+
+fn ours() -> Tenant {
+    Tenant::new("ours").unwrap()
+}
+
+fn theirs() -> Tenant {
+    Tenant::new("theirs").unwrap()
+}
+
+fn all() -> Scope {
+    Scope::all_tenants()
+}
+
+/// Artist 1 is ours with account 1; artist 2 is theirs with accounts 2 and 3.
+fn owned(n: u128) -> Artist {
+    match n {
+        1 => Artist { tenant: ours(), ..artist(1) },
+        _ => Artist { tenant: theirs(), timezone: chrono_tz::Asia::Tokyo, ..artist(2) },
+    }
+}
+
+fn accounts() -> [Account; 3] {
+    [account(1), account(2), Account { artist_id: artist(2).id, ..account(3) }]
+}
+
+fn consent(n: u128, granted: bool) -> Consent {
+    Consent {
+        artist_id: artist(n).id,
+        platform: demo(),
+        granted,
+        scope: "metrics".to_owned(),
+        source: "test".to_owned(),
+        recorded_at: now(),
+    }
+}
+
+fn credential(n: u128) -> SealedCredential {
+    SealedCredential {
+        id: CredentialId(Uuid::from_u128(0xD000_0000 + n)),
+        platform: demo(),
+        slot: "token".to_owned(),
+        account_id: Some(account(n).id),
+        kind: "refresh-token".to_owned(),
+        sealed: vec![1, 2, 3, 4],
+        version: 0,
+        expires_at: Some(now() + TimeDelta::days(5)),
+        refresh_at: Some(now() - TimeDelta::hours(1)),
+        status: "active".to_owned(),
+        updated_at: now(),
+    }
+}
+
+/// A new credential of account 2.
+fn in_another_slot() -> SealedCredential {
+    SealedCredential { slot: "new".to_owned(), id: CredentialId::generate(), ..credential(2) }
+}
+
+fn of_run(n: u128) -> BatchFilter {
+    BatchFilter { run: Some(run(n).id), ..BatchFilter::default() }
+}
+
+fn webhook(n: u128, name: &str, tenant: Option<Tenant>) -> Webhook {
+    Webhook {
+        id: WebhookId(Uuid::from_u128(0x8000_0000 + n)),
+        name: name.to_owned(),
+        kind: WebhookKind::Webhook,
+        url: "https://example.org".to_owned(),
+        events: vec!["*".to_owned()],
+        tenant,
+        enabled: true,
+        disabled_reason: None,
+        previous_until: None,
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+fn about(n: u128, of: u128) -> Event {
+    Event { artist_id: Some(artist(of).id), ..event(n, None) }
+}
+
+fn document(n: u128) -> DocumentId {
+    DocumentId(Uuid::from_u128(0x7000_0000 + n))
+}
+
+fn held(n: u128) -> Uuid {
+    Uuid::from_u128(0x9000_0000 + n)
+}
+
+/// A batch of account `of` for its tenant.
+fn batch_of(n: u128, of: u128, in_run: u128, date: &str) -> Batch {
+    let tenant = if of == 1 { ours() } else { theirs() };
+    Batch { tenant, ..batch(n, &run(in_run), &[&accounts()[of as usize - 1]], day(date)) }
+}
+
+/// When their deferred batch can be taken up; ours can an hour later.
+fn their_turn() -> DateTime<Utc> {
+    now() + TimeDelta::hours(1)
+}
+
+/// What stands in their rows and in nobody else's.
+fn marks() -> Vec<String> {
+    let mut marks = vec!["theirs".to_owned(), "Artist 2".to_owned(), artist(2).id.to_string()];
+    for account in &accounts()[1..] {
+        marks.extend([account.id.to_string(), account.platform_id.clone()]);
+    }
+    let ids = [0xD000_0002, 0x8000_0002, 0x9000_0002, 0xE000_0002, 0xF000_0002, 0xB000_0020, 0xB000_0021, 0xB000_0022];
+    marks.extend(ids.map(|id| Uuid::from_u128(id).to_string()));
+    marks
+}
+
+/// Rows of the same kinds for both tenants: of theirs one more each, so that counts differ.
+async fn fill(store: &Store) {
+    store.release_save(&release(), b"component").await.unwrap();
+    store.release_activate(release().digest, SwapCause::Activated, now()).await.unwrap();
+    store.artists_save_from(&all(), Provenance::Sync, &[owned(1), owned(2)], now()).await.unwrap();
+    store.accounts_save_from(&all(), Provenance::Sync, &accounts(), now()).await.unwrap();
+    store.consents_record(&all(), &[consent(1, true), consent(2, true)]).await.unwrap();
+    for n in [1, 2] {
+        store.credential_save(&all(), &credential(n), now()).await.unwrap();
+    }
+    for n in 1..=3 {
+        create_run(store, &run(n)).await;
+    }
+    for of in 1..=3 {
+        let account = accounts()[of as usize - 1].clone();
+        add_batches(store, &[batch_of(of, of, 1, "2026-11-22")], now()).await;
+        let mut row = followers(&account, day("2026-11-22"), 100);
+        row.document_id = document(of);
+        let mut result = stored(row.clone());
+        let inside = result.stored.as_mut().unwrap();
+        inside.growth = vec![GrowthRow {
+            account_id: account.id,
+            artist_id: account.artist_id,
+            platform: demo(),
+            metric_date: row.metric_date,
+            changes: BTreeMap::new(),
+        }];
+        inside.withheld = vec![Quarantined {
+            id: held(of),
+            account_id: account.id,
+            artist_id: account.artist_id,
+            platform: demo(),
+            metric_date: row.metric_date,
+            metric: names::LIKES.to_owned(),
+            value: Value::Integer(-5),
+            rule: "negative".to_owned(),
+            release: release().digest,
+            document_id: row.document_id,
+            status: QuarantineStatus::Held,
+            created_at: now(),
+        }];
+        result.status = Some(AccountStatus::ReconnectNeeded);
+        let done = BatchResult { accounts: vec![result], ..BatchResult::default() };
+        store.batch_complete(&lease(store).await, done, now()).await.unwrap();
+    }
+    // Run 2 is theirs alone, run 3 ours: a dead batch, a deferred one and one that waits for a worker.
+    for (in_run, of, first, until) in [(2, 2, 0x20, their_turn()), (3, 1, 0x10, their_turn() + TimeDelta::hours(1))] {
+        add_batches(store, &[batch_of(first + 1, of, in_run, "2026-11-23")], now()).await;
+        let row = followers(&account(of), day("2026-11-23"), 1);
+        let failed = Outcome::Failed { class: FailureClass::Unavailable, message: "down".to_owned() };
+        let dead = BatchResult { accounts: vec![result(&row, failed)], ..BatchResult::default() };
+        store.batch_complete(&lease(store).await, dead, now()).await.unwrap();
+        add_batches(store, &[batch_of(first + 2, of, in_run, "2026-11-24")], now()).await;
+        defer(store, &lease(store).await, until, "spent", now()).await.unwrap();
+    }
+    let waiting =
+        [batch_of(0x20, 2, 2, "2026-11-25"), batch_of(0x23, 3, 2, "2026-11-25"), batch_of(0x10, 1, 3, "2026-11-25")];
+    add_batches(store, &waiting, now()).await;
+
+    let untold = Event { data: serde_json::json!({ "tenant": "theirs" }), ..event(4, None) };
+    let events = [about(1, 1), about(2, 2), about(3, 2), untold, about(5, 2), about(6, 2)];
+    store.events_write(&all(), &events).await.unwrap();
+    for (n, name, tenant) in [(1, "hook-ours", Some(ours())), (2, "hook-theirs", Some(theirs())), (3, "hook-all", None)]
+    {
+        store.webhook_add(&all(), &webhook(n, name, tenant), vec![1, 2, 3, 4], true).await.unwrap();
+    }
+    let heads = store.event_heads_list(&all(), EventCursor::default(), 100).await.unwrap();
+    for (hook, tenant) in [(1, "ours"), (2, "theirs")] {
+        let of_tenant = heads.iter().filter(|head| head.tenant.as_deref() == Some(tenant));
+        // Each event has a line of its own, so that several can be leased at once.
+        let deliveries: Vec<_> =
+            of_tenant.map(|head| NewDelivery { event: head.cursor, line: head.cursor.to_string() }).collect();
+        let (id, last) = (webhook(hook, "", None).id, heads.last().unwrap().cursor);
+        store.deliveries_fan_out(&all(), id, EventCursor::default(), last, &deliveries, now()).await.unwrap();
+        let leased = store.deliveries_lease(&all(), id, "sender", now(), TTL, 1).await.unwrap();
+        let parked = Finish { state: DeliveryState::Parked, status: Some(500), problem: None };
+        store.delivery_finish(&leased[0], &parked, now()).await.unwrap();
+    }
+}
+
+/// The credential of account 2 as it is stored.
+async fn current(store: &Store) -> SealedCredential {
+    store.credential_get_by_id(&all(), credential(2).id).await.unwrap().unwrap_or_else(|| credential(2))
+}
+
+async fn hook_of_theirs(store: &Store) -> Webhook {
+    store.webhook_get(&all(), "hook-theirs").await.unwrap()
+}
+
+/// Event `n` and a line of its own.
+async fn delivery(store: &Store, n: u128) -> NewDelivery {
+    let (event, _) = store.event_get(&all(), event(n, None).id).await.unwrap();
+    NewDelivery { event, line: event.to_string() }
+}
+
+/// Everything that is stored of tenants, as text.
+async fn snapshot(store: &Store) -> String {
+    let credentials = store.credentials_list(&all(), &CredentialFilter::default()).await.unwrap();
+    let credentials: Vec<_> = credentials
+        .iter()
+        .map(|one| (one.id, one.version, one.refresh_at, one.status.clone(), one.sealed.clone()))
+        .collect();
+    let mut runs = Vec::new();
+    for n in 1..=3 {
+        runs.push((
+            store.run_get(&all(), run(n).id).await.unwrap(),
+            store.run_outcomes_list(&all(), run(n).id, None, 100).await.unwrap(),
+        ));
+    }
+    let mut secrets = Vec::new();
+    for n in 1..=4 {
+        let found = store.webhook_secrets_get(&all(), webhook(n, "", None).id).await.unwrap();
+        secrets.push(found.map(|found| (found.secret, found.previous)));
+    }
+    let filter = MetricsFilter::default();
+    let artists = [artist(1).id, artist(2).id];
+    format!(
+        "{:#?}",
+        (
+            store.known_artists_of(&all(), &artists).await.unwrap(),
+            store.latest_consents_of(&all(), &artists).await.unwrap(),
+            (credentials, runs, secrets),
+            store.batches_list(&all(), &BatchFilter::default()).await.unwrap(),
+            store.webhooks_list(&all()).await.unwrap(),
+            store.deliveries_list(&all(), &DeliveryFilter::default()).await.unwrap(),
+            store.events_list(&all(), EventCursor::default(), 1_000).await.unwrap(),
+            store.quarantine_list(&all(), &QuarantineFilter::default()).await.unwrap(),
+            store.metrics_list(&all(), &filter).await.unwrap(),
+            store.growth_list(&all(), &filter).await.unwrap(),
+            store.last_documents_list(&all(), &demo(), 100).await.unwrap(),
+            store.activations_list(&all(), 100).await.unwrap(),
+        )
+    )
+}
+
+fn step() -> Step {
+    Step {
+        table: Table::Metrics,
+        action: Action::Delete,
+        scope: retention::Scope::default(),
+        except: Vec::new(),
+        unless_authorised: false,
+        before: Before::Time(now() - TimeDelta::days(900)),
+        everywhere_before: None,
+        daily: false,
+        rule: "test".to_owned(),
+        rows: None,
+    }
+}
+
+macro_rules! cases {
+    ($store:ident; $($kind:ident $name:ident ($($argument:expr),*) $(=> $map:expr)?;)*) => {
+        vec![$(Case {
+            name: stringify!($name),
+            kind: Kind::$kind,
+            call: Box::new(move |scope: Scope| {
+                async move {
+                    let answer = $store.$name(&scope, $($argument),*).await;
+                    $(let answer = answer.map($map);)?
+                    told(answer)
+                }
+                .boxed_local()
+            }),
+        }),*]
+    };
+}
+
+/// Every method that takes a scope, called for rows of theirs. Those that remove come last.
+fn cases(store: &Store) -> Vec<Case<'_>> {
+    cases! { store;
+        Read artist_get(artist(2).id);
+        Read artists_list(&ArtistFilter::default());
+        Read account_get(account(2).id);
+        Read accounts_list(&AccountFilter::default());
+        Read accounts_of(&[artist(1).id, artist(2).id]);
+        Read candidates_list(&demo(), None, None, 100);
+        Read candidates_list(&demo(), Some(artist(2).id), None, 100);
+        Read candidates_of(&accounts().map(|account| account.id));
+        Read fetch_inputs_of(&accounts().map(|account| account.id));
+        Read latest_consents_get(artist(2).id);
+        Read latest_consents_of(&[artist(1).id, artist(2).id]);
+        Read consents_list(artist(2).id);
+        Read export_begin(artist(2).id) => |_| "an export";
+        Read known_artists_of(&[artist(1).id, artist(2).id]);
+        Read synced_artists_list();
+        Read synced_accounts_count();
+        Read due_credentials_list(&[(demo(), "token".to_owned())], now(), None, 100);
+        Read expiring_credentials_list(now(), now() + TimeDelta::days(10), None, 100);
+        Read credential_get(&demo(), "token", Some(account(2).id));
+        Read credential_get_by_id(credential(2).id);
+        Read credential_get_any();
+        Read credentials_list(&CredentialFilter::default());
+        Read credentials_of(&demo(), &accounts().map(|account| account.id));
+        Read event_heads_list(EventCursor::default(), 100);
+        Read next_delivery_get(now() - TimeDelta::days(1)) => |found| found.map(|_| "one waits");
+        Read deliveries_list(&DeliveryFilter::default());
+        Read delivery_backlog_list();
+        Read events_list(EventCursor::default(), 100);
+        Read event_cursor_get(0);
+        Read event_get(event(2, None).id);
+        Read event_get(event(4, None).id);
+        Read webhooks_list();
+        Read webhook_get("hook-theirs");
+        Read webhook_secrets_get(webhook(2, "", None).id);
+        Read artist_zones_list();
+        Read metrics_list(&MetricsFilter::default());
+        Read growth_list(&MetricsFilter::default());
+        Read document_get(document(2));
+        Read quarantine_list(&QuarantineFilter::default());
+        Read quarantine_get(held(2));
+        Read release_documents_count(release().digest);
+        Read last_documents_list(&demo(), 100);
+        Read pasts_of(&accounts().map(|account| (account.id, day("2026-11-22"))));
+        Read accounts_to_reconnect_list();
+        Read webhooks_behind_list();
+        Read activations_list(100);
+        Read platforms_with_work_list(Some(run(2).id), now());
+        Read next_open_get(now());
+        Read run_is_worked_on(run(2).id);
+        Read batches_list(&BatchFilter::default());
+        Read batch_accounts_list(batch_of(0x20, 2, 2, "2026-11-25").id);
+        Read open_batches_count();
+        Read next_batch_get(Some(run(2).id), None);
+        Read runs_list(10, None);
+        Read run_get(run(2).id);
+        Read run_outcomes_list(run(1).id, None, 100);
+        Read run_state_get(run(2).id);
+        Read run_open_batches_list(run(2).id);
+        Read run_details_get(run(2).id, true);
+
+        Whole identifiers_search(&Identifiers::of(artist(2).id, &accounts()), false, &|_| {});
+        Whole sealed_list(SEALED[0], None, 10);
+        Whole sealed_replace(SEALED[0], &[]);
+        Whole sealed_count(SEALED[0], 4);
+        Whole archive_due_count(&step(), &["Asia/Tokyo".to_owned()], now());
+        Whole archive_due_put_away(&step(), &["Asia/Tokyo".to_owned()], &ArchivePlace::default(), 10, now());
+        Whole archive_month_put_away(&step(), day("2020-01-01"));
+        Whole release_roll_back(&rollback(), &Weights::default(), now());
+        Whole release_recollect(&rollback(), now(), &Weights::default(), now());
+        Whole health_figures_get(&window());
+        Whole unfinished_runs_list();
+
+        Write artists_save(&[Artist { name: "Changed".to_owned(), ..owned(2) }], now());
+        Write artists_save_from(Provenance::Import, &[Artist { name: "Again".to_owned(), ..owned(2) }], now());
+        Write accounts_save(&[Account { settings: serde_json::json!({ "a": 1 }), ..account(2) }], now());
+        Write accounts_save_from(Provenance::Import, &[Account { settings: true.into(), ..account(2) }], now());
+        Write accounts_reconnect(&[account(2).id], now());
+        Write account_set_status(account(2).id, AccountStatus::Disabled, now());
+        Write refresh_lease(credential(2).id, current(store).await.version, "me", now(), TTL);
+        Write credential_set_refresh_at(credential(2).id, current(store).await.version, at("2026-12-24T00:00:00Z"));
+        Write credential_save_refreshed(&current(store).await, now());
+        Write credential_save(&current(store).await, now());
+        Write credential_save(&in_another_slot(), now());
+        Write credentials_save(&[current(store).await], now());
+        Write deliveries_lease(webhook(2, "", None).id, "other", now(), TTL, 1);
+        Write deliveries_lease_until(webhook(2, "", None).id, "other", now(), now() + TTL, 1);
+        Write deliveries_fan_out(webhook(2, "", None).id, seen(store).await, EventCursor::from(1_000), &[], now());
+        Write deliveries_resend(&hook_of_theirs(store).await, None, now());
+        Write delivery_resend(&hook_of_theirs(store).await, &delivery(store, 2).await, at("2026-12-24T00:00:00Z"));
+        Write events_write(&[about(0x99, 2)]);
+        Write webhook_add(&webhook(4, "hook-new", Some(theirs())), vec![1], false);
+        Write webhook_replace_secret(&hook_of_theirs(store).await, vec![9], None, now());
+        Write webhook_set_enabled(&hook_of_theirs(store).await, false, Some("test"), now());
+        Write quarantine_release_begin(held(2), now()) => |_| "a release";
+        Write quarantine_discard(held(2), now());
+        Write deferred_batches_wake(&Weights::default(), their_turn());
+        Write batches_retry(&of_run(2), &Weights::default(), now());
+        Write batch_lease(Some(run(2).id), None, "me", now(), TTL) => |lease| lease.map(|lease| lease.token);
+        Whole run_finish(run(2).id, now());
+        Write credential_remove(credential(2).id);
+        Write consents_record(&[Consent { granted: false, ..consent(2, false) }]);
+        Write roster_apply(&removal(), "test", now());
+        Write webhook_remove("hook-theirs");
+        Write artist_erase(artist(2).id, now());
+    }
+}
+
+async fn seen(store: &Store) -> EventCursor {
+    store.webhooks_list(&all()).await.unwrap().into_iter().find(|(hook, _)| hook.name == "hook-theirs").unwrap().1
+}
+
+fn removal() -> RosterChanges {
+    RosterChanges {
+        artists_removed: vec![artist(2).id],
+        accounts_removed: vec![(account(3).id, demo())],
+        ..RosterChanges::default()
+    }
+}
+
+fn window() -> HealthWindow {
+    HealthWindow { since: now() - TimeDelta::days(1), now: now(), overdue_before: now() - TimeDelta::hours(1) }
+}
+
+fn rollback() -> Rollback<'static> {
+    static DEMO: std::sync::LazyLock<backline_model::Platform> = std::sync::LazyLock::new(demo);
+    let nothing = backline_model::Digest::of(b"nothing");
+    let complaints = serde_json::Value::Null;
+    Rollback { platform: &DEMO, from: nothing, to: nothing, reason: "test", complaints, batch_size: 10 }
+}
+
+#[tokio::test]
+async fn one_tenants_scope_touches_nothing_of_anothers() {
+    each_database(async |store, _| {
+        fill(&store).await;
+        let cases = cases(&store);
+        let before = snapshot(&store).await;
+        let mut refused: Vec<String> = Vec::new();
+        for case in &cases {
+            let foreign = (case.call)(Scope::tenant(ours())).await;
+            for mark in marks() {
+                assert!(!foreign.contains(&mark), "{} tells us of theirs ({mark}): {foreign}", case.name);
+            }
+            assert!(case.kind != Kind::Whole || foreign == "refused", "{} takes one tenant's scope", case.name);
+            if case.kind != Kind::Read {
+                assert_eq!(snapshot(&store).await, before, "{} changed something of theirs", case.name);
+            }
+            refused.push(foreign);
+        }
+        // The same calls in the scope that the rows are in: otherwise the ones above would show nothing.
+        for (case, foreign) in cases.iter().zip(&refused) {
+            let before = snapshot(&store).await;
+            let scope = if case.kind == Kind::Whole { all() } else { Scope::tenant(theirs()) };
+            let own = (case.call)(scope).await;
+            let changed = case.kind == Kind::Write && snapshot(&store).await != before;
+            assert!(own != *foreign || changed, "{} does the same in either scope: {own}", case.name);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_can_neither_take_rows_over_nor_mix_its_own_with_anothers() {
+    each_database(async |store, _| {
+        fill(&store).await;
+        let (scope, before) = (Scope::tenant(ours()), snapshot(&store).await);
+        let claimed = Artist { tenant: ours(), ..owned(2) };
+        store.artists_save(&scope, std::slice::from_ref(&claimed), now()).await.unwrap_err();
+        let added = RosterChanges { artists_changed: vec![claimed], ..RosterChanges::default() };
+        store.roster_apply(&scope, &added, "test", now()).await.unwrap_err();
+        let foreign = Account { platform_id: "mine".to_owned(), id: account(9).id, ..account(2) };
+        store.accounts_save(&scope, std::slice::from_ref(&foreign), now()).await.unwrap_err();
+        let added = RosterChanges { accounts_added: vec![foreign], ..RosterChanges::default() };
+        store.roster_apply(&scope, &added, "test", now()).await.unwrap_err();
+        let withdrawn = RosterChanges { consents: vec![(artist(2).id, demo(), false)], ..RosterChanges::default() };
+        store.roster_apply(&scope, &withdrawn, "test", now()).await.unwrap_err();
+        store.webhook_add(&scope, &webhook(4, "everybody's", None), vec![1], true).await.unwrap_err();
+        let own_hook = store.webhook_get(&scope, "hook-ours").await.unwrap();
+        let foreign_event = delivery(&store, 2).await;
+        store.delivery_resend(&scope, &own_hook, &foreign_event, now()).await.unwrap();
+        assert_eq!(store.events_write(&scope, &[event(0x98, None)]).await.unwrap(), 0, "it is about nobody of ours");
+        assert_eq!(snapshot(&store).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_of_several_tenants_is_counted_for_each() {
+    each_database(async |store, _| {
+        fill(&store).await;
+        let planned = async |scope: &Scope, n| {
+            let counts = store.run_get(scope, run(n).id).await.unwrap().map(|run| run.counts);
+            counts.map(|counts| (counts.planned, counts.collected, counts.deferred, counts.failed))
+        };
+        assert_eq!(planned(&all(), 1).await, Some((3, 3, 0, 0)));
+        assert_eq!(planned(&Scope::tenant(ours()), 1).await, Some((1, 1, 0, 0)));
+        assert_eq!(planned(&Scope::tenant(theirs()), 1).await, Some((2, 2, 0, 0)));
+        assert_eq!(planned(&Scope::tenant(ours()), 2).await, None);
+        // An account that was deferred counts as that; the other one waits for its first outcome.
+        assert_eq!(planned(&Scope::tenant(theirs()), 2).await, Some((2, 0, 1, 0)));
+    })
+    .await;
+}
+
+#[test]
+fn every_method_that_takes_a_scope_has_a_case() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/src");
+    let mut found = BTreeSet::new();
+    let mut folders = vec![sources];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.extend(scoped_methods(&std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    assert!(found.len() > 50, "the source is not read: {found:?}");
+    let here = include_str!("scope.rs");
+    let has_case =
+        |name: &String| ["Read", "Write", "Whole"].iter().any(|kind| here.contains(&format!("        {kind} {name}(")));
+    let missing: Vec<_> = found.iter().filter(|name| !has_case(name)).collect();
+    assert!(missing.is_empty(), "methods that take a scope and have no case: {missing:?}");
+}
+
+/// Names of the public methods in a source whose first argument is a scope.
+fn scoped_methods(source: &str) -> Vec<String> {
+    let methods = source.split("pub async fn ").skip(1).filter_map(|after| {
+        let (name, rest) = after.split_once('(')?;
+        let arguments: String = rest.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+        arguments.starts_with("&self, scope: &Scope").then(|| name.to_owned())
+    });
+    methods.collect()
+}
+
+#[test]
+fn methods_are_recognised_however_their_arguments_are_broken() {
+    let source = "pub async fn a(&self, scope: &Scope, x: u8) {}\n pub async fn b(\n  &self,\n  scope: &Scope,\n) {}\n\
+                  pub async fn c(&self, lease: &Lease) {}";
+    assert_eq!(scoped_methods(source), ["a", "b"]);
+}
