@@ -53,7 +53,7 @@ async fn the_same_accounts_every_day_then_all_of_them() {
         assert_eq!(active(&store).await.digest, good, "the canary is not over yet");
 
         stage.set_date(date() + Days::new(2));
-        let judged = stage.host.releases().judge().await.expect("judged");
+        let judged = stage.host.releases().review().await.expect("judged");
         assert_eq!(judged.promoted, [next.digest]);
         assert_eq!(active(&store).await.digest, next.digest);
         assert!(store.canaries_list().await.expect("canaries are read").is_empty());

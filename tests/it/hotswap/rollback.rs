@@ -94,7 +94,7 @@ async fn a_single_run_rolls_back_too() {
         // The worse release is not activated by mistake, and the restored one stays active.
         let again = stage.host.releases().activate(worse, &ActivateOptions::default()).await.expect_err("it was worse");
         assert!(again.to_string().contains("rolled back"), "{again}");
-        assert!(stage.host.releases().judge().await.expect("judged").rolled_back.is_empty());
+        assert!(stage.host.releases().review().await.expect("judged").rolled_back.is_empty());
         let insisting = ActivateOptions { again: true, ..ActivateOptions::default() };
         stage.host.releases().activate(worse, &insisting).await.expect("an operator may insist");
     })
@@ -155,7 +155,7 @@ async fn of_two_hosts_that_decide_at_once_one_rolls_back() {
 
         let one = stage.another_host(|config| config.rollback.enabled = true).await;
         let other = stage.another_host(|config| config.rollback.enabled = true).await;
-        let (first, second) = tokio::join!(one.releases().judge(), other.releases().judge());
+        let (first, second) = tokio::join!(one.releases().review(), other.releases().review());
         let both = [first.expect("judged"), second.expect("judged")];
         assert_eq!(both.iter().map(|judged| judged.rolled_back.len()).sum::<usize>(), 1);
         assert_eq!(both.iter().flat_map(|judged| &judged.rolled_back).map(|back| back.accounts).sum::<u64>(), 40);

@@ -69,7 +69,10 @@ async fn every_table_and_column_is_in_the_registry() {
         let there = columns(&store, &pool).await;
         let registered: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
         let missing: Vec<_> = there.keys().filter(|name| !registered.contains(&name.as_str())).collect();
-        assert!(missing.is_empty(), "domain/privacy.rs does not say what these hold about artists: {missing:?}");
+        assert!(
+            missing.is_empty(),
+            "host/model/src/privacy.rs does not say what these hold about artists: {missing:?}"
+        );
         for table in TABLES {
             let columns = there.get(table.name).unwrap_or_else(|| panic!("there is no table {}", table.name));
             assert!(table.texts.iter().all(|text| columns.iter().any(|column| column == text)), "{table:?}");

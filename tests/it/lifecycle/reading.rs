@@ -60,6 +60,16 @@ async fn before(url: &str) -> PgConnection {
     database
 }
 
+/// Runs a test on such a database. Only PostgreSQL has signed-in users.
+async fn on_version_before(test: impl AsyncFn(PgConnection, &str)) {
+    each_empty_database(async |url| {
+        if !url.starts_with("sqlite") {
+            test(before(url).await, url).await;
+        }
+    })
+    .await;
+}
+
 async fn migrate(url: &str) {
     let store = Store::open(url, StoreOptions::default()).await.unwrap();
     let migrated = store.migrate().await.unwrap();
@@ -96,11 +106,7 @@ const FIRST: &str = r#"{"sub": "00000000-0000-0000-0000-0000000000a1"}"#;
 
 #[tokio::test]
 async fn a_signed_in_users_read_is_an_index_look_up() {
-    each_empty_database(async |url| {
-        if url.starts_with("sqlite") {
-            return;
-        }
-        let mut database = before(url).await;
+    on_version_before(async |mut database, url| {
         assert!(!plan(&mut database).await.contains("Index Cond"), "the version before asked for each row");
         assert_eq!(as_user(&mut database, FIRST, COUNT).await, 20);
         migrate(url).await;
@@ -127,11 +133,7 @@ async fn a_signed_in_users_read_is_an_index_look_up() {
 
 #[tokio::test]
 async fn an_operators_own_rule_for_readers_survives() {
-    each_empty_database(async |url| {
-        if url.starts_with("sqlite") {
-            return;
-        }
-        let mut database = before(url).await;
+    on_version_before(async |mut database, url| {
         // A label that sees two of its artists.
         database
             .execute(
@@ -150,11 +152,7 @@ async fn an_operators_own_rule_for_readers_survives() {
 
 #[tokio::test]
 async fn an_operators_own_policy_on_the_old_function_goes_on() {
-    each_empty_database(async |url| {
-        if url.starts_with("sqlite") {
-            return;
-        }
-        let mut database = before(url).await;
+    on_version_before(async |mut database, url| {
         database
             .execute(
                 "DROP POLICY backline_authenticated ON public.artists;

@@ -13,7 +13,7 @@ pub enum Exit {
     Done,
     /// Refused before anything was changed: something given is wrong.
     Usage,
-    /// A run collected some and not all: accounts failed, or wait for an allowance.
+    /// A run collected some and not all: accounts failed, or wait for a budget.
     Partial,
     /// Failed; for a run: nothing was collected although something was planned.
     Failed,

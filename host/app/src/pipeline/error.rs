@@ -37,7 +37,25 @@ impl Classified for StoreError {
                 ErrorClass::Unavailable
             }
             Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Compression { .. } => ErrorClass::Internal,
-            _ => ErrorClass::Refused,
+            Self::UnknownScheme { .. }
+            | Self::InMemory
+            | Self::Url { .. }
+            | Self::Unreachable { .. }
+            | Self::File { .. }
+            | Self::NotMigrated { .. }
+            | Self::NewerSchema { .. }
+            | Self::VersionConflict { .. }
+            | Self::FireDecided { .. }
+            | Self::ScheduleConfigured { .. }
+            | Self::ScheduleExists { .. }
+            | Self::WebhookExists { .. }
+            | Self::NotGranted { .. }
+            | Self::ReleaseInUse { .. }
+            | Self::NotFound { .. }
+            | Self::OutOfScope { .. }
+            | Self::AlreadyDecided { .. }
+            | Self::Misfit { .. }
+            | Self::ForeignQuery { .. } => ErrorClass::Refused,
         }
     }
 }

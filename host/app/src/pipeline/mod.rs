@@ -34,7 +34,7 @@ pub use self::credentials::set_credential::SetCredentialError;
 pub use self::error::{Classified, ErrorClass, with_causes};
 pub use self::host::{Host, OpenError};
 pub use self::releases::activate::{ActivateError, ActivateOptions, Activated};
-pub use self::releases::auto_rollback::{Judgement, RollbackError, RolledBack};
+pub use self::releases::auto_rollback::{ReleaseReview, RollbackError, RolledBack};
 pub use self::releases::cache::ReleaseError;
 pub use self::releases::canary::CanaryError;
 pub use self::releases::install::{

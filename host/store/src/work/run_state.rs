@@ -71,7 +71,7 @@ pub struct RunDetails {
 }
 
 impl Store {
-    /// What a run has come to so far.
+    /// The results of a run so far.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such run.
@@ -85,7 +85,8 @@ impl Store {
         Ok(RunState { run, outcomes, requests, open })
     }
 
-    /// What of a run has not ended. Cheaper than [`run_state_get`](Self::run_state_get): for a host that asks again and again.
+    /// The batches of a run that are not finished. Cheaper than [`run_state_get`](Self::run_state_get), for a host that
+    /// asks repeatedly.
     ///
     /// # Errors
     /// When the database fails.

@@ -10,12 +10,13 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures::FutureExt as _;
 
 use crate::config::Config;
+use crate::pipeline::collection::batch_accounts::{BatchAccounts, FetchSetup};
 use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext};
 use crate::pipeline::collection::fetch::{self, AccountFailure, SideEffects};
 use crate::pipeline::credentials::expiry;
-use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError, CredentialManager};
+use crate::pipeline::credentials::manager::CredentialManager;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
 use crate::telemetry::{BatchEnd, Telemetry};
@@ -171,20 +172,27 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     // The first batch of a release waits until it is compiled, which may take longer than a lease.
     let release = while_leased(collector, lease, async { Ok(collector.cache.get(batch.release).await?) }).await?;
     let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
-    let mut members = BatchAccounts::of(
+    let mut accounts = BatchAccounts::of(
         collector.store.candidates_of(&Scope::all_tenants(), &ids).await?,
         collector.store.fetch_inputs_of(&Scope::all_tenants(), &ids).await?,
     );
     let mut side = SideEffects::default();
 
-    members.exclude_withdrawn(&release);
+    accounts.exclude_withdrawn(&release);
     let context =
         FetchContext { window: batch.window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
     let (observed_at, documents, snapshots) = while_leased(collector, lease, async {
-        let credentials = members.with_credentials(collector, &release).await?;
-        members.fetch(collector, &release, &context, credentials, &mut side).await;
+        let credentials = accounts.with_credentials(&collector.credentials, &release).await?;
+        let setup = FetchSetup {
+            gateway: &collector.gateway,
+            manager: &collector.credentials,
+            release: &release,
+            context: &context,
+            deadline: Duration::from_millis(collector.config.collection.batch_deadline_ms),
+        };
+        accounts.fetch(&setup, credentials, &mut side).await;
         let observed_at = collector.clock.now();
-        let documents = members.take_documents();
+        let documents = accounts.take_documents();
         let inputs = documents
             .iter()
             .map(|(_, fetched)| DocumentInput { body: fetched.body.clone(), window: batch.window, observed_at })
@@ -204,7 +212,7 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             snapshot,
         })
         .collect();
-    store(collector, lease, &release, members, observations, observed_at, side).await
+    store(collector, lease, &release, accounts, observations, observed_at, side).await
 }
 
 /// Handles a batch that could not be collected at all: it is retried, and its accounts fail once its attempts are used
@@ -294,186 +302,13 @@ async fn while_leased<T>(
     }
 }
 
-/// The accounts of a batch, and the outcome of those that have ended. Accounts erased since the plan are left out.
-struct BatchAccounts {
-    candidates: BTreeMap<AccountId, Candidate>,
-    accounts: Vec<FetchAccount>,
-    fetched: BTreeMap<AccountId, Fetched>,
-    ended: BTreeMap<AccountId, AccountFailure>,
-}
-
-impl BatchAccounts {
-    fn of(candidates: Vec<Candidate>, accounts: Vec<FetchAccount>) -> Self {
-        let candidates: BTreeMap<_, _> =
-            candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
-        let accounts = accounts.into_iter().filter(|account| candidates.contains_key(&account.id)).collect();
-        Self { candidates, accounts, fetched: BTreeMap::new(), ended: BTreeMap::new() }
-    }
-
-    fn open(&self) -> Vec<AccountId> {
-        self.open_accounts().map(|account| account.id).collect()
-    }
-
-    fn open_accounts(&self) -> impl Iterator<Item = &FetchAccount> {
-        self.accounts
-            .iter()
-            .filter(|account| !self.ended.contains_key(&account.id) && !self.fetched.contains_key(&account.id))
-    }
-
-    /// Consent may have been withdrawn since the plan was made; that stops collection with the next batch.
-    fn exclude_withdrawn(&mut self, release: &LoadedRelease) {
-        for (id, candidate) in &self.candidates {
-            if let Some(reason) = backline_rules::plan::exclusion(candidate, &release.manifest) {
-                self.ended.insert(*id, AccountFailure::Final(Outcome::Excluded { reason }));
-            }
-        }
-    }
-
-    async fn with_credentials(
-        &mut self,
-        collector: &Collector,
-        release: &LoadedRelease,
-    ) -> Result<Vec<SessionCredential>, CollectError> {
-        // A slot whose terms are not those that were granted is not even refreshed: its tokens could come from another
-        // endpoint.
-        let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
-        let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
-        let BatchCredentials { usable, unusable } =
-            collector.credentials.for_batch(&release.manifest, &slots, &self.open()).await?;
-        for (id, error) in unusable {
-            self.ended.insert(id, ending_of_credential(&error, with_causes(&error)));
-        }
-        Ok(usable)
-    }
-
-    async fn fetch(
-        &mut self,
-        collector: &Collector,
-        release: &LoadedRelease,
-        context: &FetchContext,
-        mut credentials: Vec<SessionCredential>,
-        side: &mut SideEffects,
-    ) {
-        self.fetch_once(collector, release, context, &credentials, side).await;
-        let refused: Vec<AccountId> = self
-            .ended
-            .iter()
-            .filter(|(_, ending)| matches!(ending, AccountFailure::Refused(_)))
-            .map(|(id, _)| *id)
-            .collect();
-        if refused.is_empty() {
-            return;
-        }
-        let refreshed = refresh_refused(collector, release, &refused, &mut credentials).await;
-        for (id, result) in refreshed {
-            let refusal = self.ended.remove(&id);
-            if let (Err(error), Some(AccountFailure::Refused(why))) = (result, refusal) {
-                self.ended.insert(id, ending_of_credential(&error, format!("{why}; {}", with_causes(&error))));
-            }
-        }
-        self.fetch_once(collector, release, context, &credentials, side).await;
-        // Refused again with a fresh credential: another refresh will not fix it.
-        let for_good = if refused_slot_owner(release) == Owner::Account {
-            FetchError::Reconnect
-        } else {
-            FetchError::Misconfigured
-        };
-        for ending in self.ended.values_mut() {
-            if let AccountFailure::Refused(why) = ending {
-                *ending = AccountFailure::of(for_good(std::mem::take(why)));
-            }
-        }
-    }
-
-    async fn fetch_once(
-        &mut self,
-        collector: &Collector,
-        release: &LoadedRelease,
-        context: &FetchContext,
-        credentials: &[SessionCredential],
-        side: &mut SideEffects,
-    ) {
-        let accounts: Vec<FetchAccount> = self.open_accounts().cloned().collect();
-        if accounts.is_empty() {
-            return;
-        }
-        let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
-        let results = fetch::fetch(release, &collector.gateway, accounts, context, credentials, deadline, side).await;
-        for (id, result) in results {
-            match result {
-                Ok(fetched) => {
-                    self.fetched.insert(id, fetched);
-                }
-                Err(ending) => {
-                    self.ended.insert(id, ending);
-                }
-            }
-        }
-    }
-
-    fn take_documents(&mut self) -> Vec<(AccountId, Fetched)> {
-        let mut fetched = std::mem::take(&mut self.fetched);
-        self.accounts.iter().filter_map(|account| Some((account.id, fetched.remove(&account.id)?))).collect()
-    }
-}
-
-fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
-    let class = error.failure_class();
-    if class.is_retryable() {
-        AccountFailure::Retry { class, message, wait: None }
-    } else {
-        AccountFailure::Final(Outcome::Failed { class, message })
-    }
-}
-
-/// The owner of the credential that was refused: the accounts, where the manifest has a slot of theirs.
-fn refused_slot_owner(release: &LoadedRelease) -> Owner {
-    if release.manifest.credentials.iter().any(|slot| slot.owner == Owner::Account) {
-        Owner::Account
-    } else {
-        Owner::Operator
-    }
-}
-
-async fn refresh_refused(
-    collector: &Collector,
-    release: &LoadedRelease,
-    refused: &[AccountId],
-    credentials: &mut Vec<SessionCredential>,
-) -> BTreeMap<AccountId, Result<(), CredentialError>> {
-    let platform = &release.manifest.connector.platform;
-    let owner = refused_slot_owner(release);
-    let mut results: BTreeMap<AccountId, Result<(), CredentialError>> =
-        refused.iter().map(|id| (*id, Ok(()))).collect();
-    for slot in release.manifest.credentials.iter().filter(|slot| slot.owner == owner) {
-        let whose: Vec<Option<AccountId>> =
-            if owner == Owner::Account { refused.iter().copied().map(Some).collect() } else { vec![None] };
-        for account in whose {
-            let sent = credentials.iter().find(|sent| sent.slot == slot.slot && sent.account == account);
-            let Some(sent) = sent.cloned() else { continue };
-            match collector.credentials.refresh_refused(platform, slot, account, &sent.value).await {
-                Ok(fresh) => {
-                    credentials.retain(|old| old.id != fresh.id);
-                    credentials.push(fresh);
-                }
-                Err(error) => {
-                    for id in account.map_or_else(|| refused.to_vec(), |account| vec![account]) {
-                        results.insert(id, Err(error.clone()));
-                    }
-                }
-            }
-        }
-    }
-    results
-}
-
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
 #[tracing::instrument(name = "store", skip_all, fields(documents = observations.len()))]
 async fn store(
     collector: &Collector,
     lease: &Lease,
     release: &LoadedRelease,
-    members: BatchAccounts,
+    accounts: BatchAccounts,
     observations: Vec<Observation>,
     observed_at: DateTime<Utc>,
     side: SideEffects,
@@ -487,7 +322,7 @@ async fn store(
     let mut past = completion.history_load(&keys).await?;
 
     let attempts = lease.batch.attempts + 1;
-    let ledger = ResultBuilder { collector, lease, release, now, attempts, kept_waiting: side.kept_waiting };
+    let results = ResultBuilder { collector, lease, release, now, attempts, kept_waiting: side.kept_waiting };
     let mut result = BatchResult {
         lost_metrics: side.lost_metrics,
         usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
@@ -499,7 +334,7 @@ async fn store(
         ..BatchResult::default()
     };
     for observation in observations {
-        let candidate = &members.candidates[&observation.account];
+        let candidate = &accounts.candidates[&observation.account];
         let metric_date = dates[&observation.account];
         let document = DocumentRecord {
             id: observation.document_id,
@@ -529,14 +364,14 @@ async fn store(
                     }),
                     document: Some(document),
                     events: made.events,
-                    ..ledger.bare_result(candidate, metric_date, Outcome::Collected)
+                    ..results.bare_result(candidate, metric_date, Outcome::Collected)
                 });
             }
-            Err(ending) => ledger.end(&mut result, candidate, metric_date, ending, Some(document)),
+            Err(ending) => results.end(&mut result, candidate, metric_date, ending, Some(document)),
         }
     }
-    for (id, ending) in members.ended {
-        ledger.end(&mut result, &members.candidates[&id], dates[&id], ending, None);
+    for (id, ending) in accounts.ended {
+        results.end(&mut result, &accounts.candidates[&id], dates[&id], ending, None);
     }
     let completed = completion.commit(result).await?;
     let SideEffects { requests, throttled, timed_out, .. } = side;

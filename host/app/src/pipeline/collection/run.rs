@@ -12,7 +12,7 @@ use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::collect::{CollectError, Collector};
 use crate::pipeline::collection::planning::{PlanError, Planner};
 use crate::pipeline::collection::report::{PlatformReport, Progress, RunReport, RunRequest};
-use crate::pipeline::collection::waiting::{self, Patience};
+use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool};
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::ReleaseManager;
@@ -140,8 +140,8 @@ impl Runs {
         if state.open.is_empty() {
             return state.run.finished_at.is_none();
         }
-        let (now, patience) = (self.collector.clock.now(), Patience::of(&self.collector.config.collection));
-        state.open.iter().any(|open| patience.awaits(&open.batches, now))
+        let (now, limits) = (self.collector.clock.now(), WaitLimits::of(&self.collector.config.collection));
+        state.open.iter().any(|open| limits.awaits(&open.batches, now))
     }
 
     /// Tells again and again what the run has come to, whichever host collected it.
@@ -161,8 +161,8 @@ impl Runs {
 
     /// Whether a release that collected for the run was rolled back, so that its failed accounts are collected again.
     async fn is_to_go_on(&self, run: RunId) -> bool {
-        match self.releases.judge().await {
-            Ok(judgement) => judgement.runs.contains(&run),
+        match self.releases.review().await {
+            Ok(review) => review.runs.contains(&run),
             Err(error) => {
                 tracing::warn!(%error, "the releases that collected could not be checked");
                 false

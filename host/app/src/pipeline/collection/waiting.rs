@@ -18,19 +18,19 @@ const LEASES_MAX: i32 = 2;
 
 /// How long a command waits for what.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::pipeline) struct Patience {
+pub(in crate::pipeline) struct WaitLimits {
     lease: TimeDelta,
     retry: TimeDelta,
 }
 
-impl Patience {
+impl WaitLimits {
     pub(in crate::pipeline) fn of(config: &CollectionConfig) -> Self {
         let time = |ms| TimeDelta::from_std(Duration::from_millis(ms)).unwrap_or(TimeDelta::MAX);
         let lease = time(config.lease_ttl_ms).checked_mul(LEASES_MAX).unwrap_or(TimeDelta::MAX);
         Self { lease, retry: time(config.retry_wait_max_ms) }
     }
 
-    /// Whether the batches can end, or be taken up, in a time worth waiting for. An allowance and a retry far off are
+    /// Whether the batches can end, or be taken up, in a time worth waiting for. A budget and a retry far off are
     /// not waited for. A host that reports is. One that does not is waited for until its lease runs out, since then the
     /// batch can be collected here; where that is far off, it is not waited for either.
     pub(in crate::pipeline) fn awaits(self, open: &OpenBatches, now: DateTime<Utc>) -> bool {
@@ -117,7 +117,7 @@ mod tests {
         use OpenReason::{Budget, Held, HolderSilent, NoConnector, NotBegun, Retry};
         let config =
             CollectionConfig { lease_ttl_ms: 20_000, retry_wait_max_ms: 30_000, ..CollectionConfig::default() };
-        let patience = Patience::of(&config);
+        let limits = WaitLimits::of(&config);
         for (open, is_awaited, reason) in [
             (open(Planned, 0), true, NotBegun),
             (open(Planned, 30), true, Retry),
@@ -139,7 +139,7 @@ mod tests {
             // It is planned again at the next look.
             (open(Deferred, 0), true, Budget),
         ] {
-            assert_eq!(patience.awaits(&open, now()), is_awaited, "{open:?}");
+            assert_eq!(limits.awaits(&open, now()), is_awaited, "{open:?}");
             let told = report_of(&OpenAccounts { batches: open.clone(), accounts: 5, without_outcome: 5 }, now());
             assert_eq!((told.reason, told.accounts), (reason, 5), "{open:?}");
         }

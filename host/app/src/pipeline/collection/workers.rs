@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::collect::{self, BatchReport, CollectError, Collector};
 use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
-use crate::pipeline::collection::waiting::{self, Patience};
+use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::telemetry::BatchEnd;
 use backline_model::{BatchState, Lease, Platform, RunId};
@@ -51,9 +51,9 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Collector>) {
         let context = context.clone();
         move || context.current()
     };
-    let mut crew = WorkerPool::new(Arc::new(collectors), None, context.stop, context.work);
+    let mut pool = WorkerPool::new(Arc::new(collectors), None, context.stop, context.work);
     // Without a run to end, only a stop ends the work.
-    if let Err(error) = crew.work(|_| {}).await {
+    if let Err(error) = pool.work(|_| {}).await {
         tracing::error!(%error, "a batch could not be given back; it is taken up again when its lease has run out");
     }
 }
@@ -244,9 +244,9 @@ impl WorkerPool {
     /// What is left of the run while nothing of it is under way here. What one of this host's own batches failed to
     /// give back is not waited for; neither, then, is what others hold.
     async fn rest_of_run(&mut self, collector: &Collector, run: RunId, failed: bool) -> Result<Poll, StoreError> {
-        let (now, patience) = (collector.clock.now(), Patience::of(&collector.config.collection));
+        let (now, limits) = (collector.clock.now(), WaitLimits::of(&collector.config.collection));
         let mut open = collector.store.run_open_batches_list(&Scope::all_tenants(), run).await?;
-        open.retain(|open| patience.awaits(open, now) && !(failed && open.state == BatchState::Leased));
+        open.retain(|open| limits.awaits(open, now) && !(failed && open.state == BatchState::Leased));
         let Some(next) = open.iter().map(|open| open.available_at).min() else { return Ok(Poll::Finished) };
         let poll = Duration::from_millis(collector.config.service.poll_ms);
         let wait = (next - now).to_std().unwrap_or_default().min(poll).max(LOOK_AGAIN_MIN);

@@ -323,8 +323,8 @@ impl CredentialManager {
             }
             // A refresh is due at half of the token's life. Until the old token ends, nothing waits for the refresh,
             // and a failure costs nothing.
-            let patience = if works { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
-            match self.renew(slot, client, &credential, refused, patience).await {
+            let wait_max = if works { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
+            match self.renew(slot, client, &credential, refused, wait_max).await {
                 Ok(Renewal::Refreshed(fresh, secret)) => return session_credential(&fresh, &secret, now),
                 Ok(Renewal::Superseded(theirs, theirs_open)) => (credential, secret) = (theirs, theirs_open),
                 _ if works => return session_credential(&credential, &secret, now),

@@ -87,7 +87,7 @@ struct Errand {
 struct Unsaved(SealedCredential);
 
 impl CredentialManager {
-    /// Refreshes a credential unless another task or host does so or has done so. `patience` is how long to wait for
+    /// Refreshes a credential unless another task or host does so or has done so. `wait_max` is how long to wait for
     /// another task of this process.
     ///
     /// It runs in a task of its own: a batch that is aborted must not drop an unsaved secret that the platform has
@@ -98,10 +98,10 @@ impl CredentialManager {
         client: Option<&SealedCredential>,
         known: &SealedCredential,
         refused: Option<&SecretText>,
-        patience: Duration,
+        wait_max: Duration,
     ) -> Result<Renewal, CredentialError> {
         let lock = self.lock_of(known.id).lock_owned();
-        let Ok(only_one) = tokio::time::timeout(patience, lock).await else { return Ok(Renewal::Busy) };
+        let Ok(only_one) = tokio::time::timeout(wait_max, lock).await else { return Ok(Renewal::Busy) };
         // The previous holder of the lock may have refreshed it.
         let current = self.stored(known).await?;
         let secret = self.open(&current)?;

@@ -40,7 +40,7 @@ pub struct RolledBack {
 
 /// The result of a check.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Judgement {
+pub struct ReleaseReview {
     /// Releases that were rolled back.
     pub rolled_back: Vec<RolledBack>,
     /// Canaries that became active.
@@ -85,35 +85,35 @@ impl ReleaseManager {
     ///
     /// # Errors
     /// When the database fails. Rollbacks that were made until then stay.
-    pub async fn judge(&self) -> Result<Judgement, StoreError> {
-        let mut judgement = Judgement::default();
+    pub async fn review(&self) -> Result<ReleaseReview, StoreError> {
+        let mut review = ReleaseReview::default();
         let releases = self.store.releases_list().await?;
         for active in releases.iter().filter(|release| release.active) {
-            self.judge_active(active, &releases, &mut judgement).await?;
+            self.review_active(active, &releases, &mut review).await?;
         }
         for canary in self.store.canaries_list().await? {
-            self.judge_canary(&canary, &releases, &mut judgement).await?;
+            self.review_canary(&canary, &releases, &mut review).await?;
         }
         // Read again: a release that was just rolled back may have running batches too.
         for release in self.store.releases_list().await? {
             if release.state == ReleaseState::Withdrawn {
-                self.recollect_after(&release, &mut judgement).await?;
+                self.recollect_after(&release, &mut review).await?;
             }
         }
-        Ok(judgement)
+        Ok(review)
     }
 
     /// The same, if batches have added tallies since the last check, or a canary's time may have come. Removes tallies
     /// that are not needed any more.
-    pub(in crate::pipeline) async fn judge_news(&self, judged: &mut Option<(u64, i64)>) -> Result<(), StoreError> {
+    pub(in crate::pipeline) async fn review_news(&self, reviewed: &mut Option<(u64, i64)>) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mark = self.store.tallies_mark_get(now - LOOKBACK).await?;
         let is_due = |canary: &Canary| canary.promote_at.is_some_and(|at| at <= now);
-        if *judged == Some(mark) && !self.store.canaries_list().await?.iter().any(is_due) {
+        if *reviewed == Some(mark) && !self.store.canaries_list().await?.iter().any(is_due) {
             return Ok(());
         }
-        self.judge().await?;
-        *judged = Some(mark);
+        self.review().await?;
+        *reviewed = Some(mark);
         let rule = &self.config.rollback;
         let kept = TimeDelta::days(rule.history_days.into()) + TimeDelta::hours(rule.watch_hours.into());
         self.store.tallies_trim(now - kept).await?;
@@ -135,20 +135,20 @@ impl ReleaseManager {
                            installed ones";
             return Err(RollbackError::NoPredecessor { platform: platform.clone(), problem: problem.to_owned() });
         };
-        let mut judgement = Judgement::default();
-        self.take_back(&active, to, false, reason, &[], &mut judgement).await?;
-        let rolled_back = judgement.rolled_back.pop();
+        let mut review = ReleaseReview::default();
+        self.take_back(&active, to, false, reason, &[], &mut review).await?;
+        let rolled_back = review.rolled_back.pop();
         rolled_back.ok_or_else(|| RollbackError::NoPredecessor {
             platform: platform.clone(),
             problem: "another release has just become active; check and repeat".to_owned(),
         })
     }
 
-    async fn judge_active(
+    async fn review_active(
         &self,
         active: &Release,
         releases: &[Release],
-        judgement: &mut Judgement,
+        review: &mut ReleaseReview,
     ) -> Result<(), StoreError> {
         let (rule, now) = (&self.config.rollback, self.clock.now());
         let swaps = self.store.swaps_list(Some(active.platform()), SWAPS_MAX).await?;
@@ -165,12 +165,12 @@ impl ReleaseManager {
             None => Tally::default(),
         };
         let catalogue = old.map(|old| declared_by_both(active, old)).unwrap_or_default();
-        let Verdict::Worse(complaints) = rollback_analysis::judge(&new, &record, &catalogue, rule) else {
+        let Verdict::Worse(regressions) = rollback_analysis::judge(&new, &record, &catalogue, rule) else {
             return Ok(());
         };
-        let reason = told(&complaints);
+        let reason = told(&regressions);
         match old {
-            Some(old) if rule.enabled => self.take_back(active, old, false, &reason, &complaints, judgement).await,
+            Some(old) if rule.enabled => self.take_back(active, old, false, &reason, &regressions, review).await,
             // Recorded once: the numbers change with each batch, the problem stays the same.
             _ if active.state_reason.is_some() => Ok(()),
             _ => {
@@ -184,11 +184,11 @@ impl ReleaseManager {
         }
     }
 
-    async fn judge_canary(
+    async fn review_canary(
         &self,
         canary: &Canary,
         releases: &[Release],
-        judgement: &mut Judgement,
+        review: &mut ReleaseReview,
     ) -> Result<(), StoreError> {
         let (rule, now) = (&self.config.rollback, self.clock.now());
         let find = |digest: Digest| releases.iter().find(|release| release.digest == digest);
@@ -198,8 +198,8 @@ impl ReleaseManager {
         // The other accounts in the same period: a problem of the platform affects both.
         let old = self.store.release_tally_get(active.digest, canary.started_at, None).await?;
         match rollback_analysis::judge(&new, &old, &declared_by_both(release, active), rule) {
-            Verdict::Worse(complaints) if rule.enabled => {
-                self.take_back(release, active, true, &told(&complaints), &complaints, judgement).await
+            Verdict::Worse(regressions) if rule.enabled => {
+                self.take_back(release, active, true, &told(&regressions), &regressions, review).await
             }
             Verdict::NotWorse if canary.promote_at.is_some_and(|at| at <= now) => {
                 self.store.release_activate(canary.release, SwapCause::Promoted, now).await?;
@@ -208,7 +208,7 @@ impl ReleaseManager {
                     release = %canary.release,
                     "a canary passed and is active now"
                 );
-                judgement.promoted.push(canary.release);
+                review.promoted.push(canary.release);
                 Ok(())
             }
             _ => Ok(()),
@@ -227,10 +227,10 @@ impl ReleaseManager {
         to: &Release,
         canary: bool,
         reason: &str,
-        complaints: &[Regression],
-        judgement: &mut Judgement,
+        regressions: &[Regression],
+        review: &mut ReleaseReview,
     ) -> Result<(), StoreError> {
-        let rollback = Rollback { complaints: json!(complaints), ..way_back(from, to, reason) };
+        let rollback = Rollback { complaints: json!(regressions), ..way_back(from, to, reason) };
         let weights = &self.config.collection.tenant_weights;
         // None if another host has done it.
         let Some(recollected) =
@@ -240,8 +240,8 @@ impl ReleaseManager {
         };
         let (platform, accounts) = (from.platform().clone(), recollected.accounts);
         tracing::error!(%platform, from = %from.digest, to = %to.digest, accounts, reason, "a release was rolled back");
-        judgement.runs.extend(recollected.runs);
-        judgement.rolled_back.push(RolledBack {
+        review.runs.extend(recollected.runs);
+        review.rolled_back.push(RolledBack {
             platform,
             from: from.digest,
             to: to.digest,
@@ -253,7 +253,7 @@ impl ReleaseManager {
     }
 
     /// Batches that were running when their release was rolled back have finished with it since.
-    async fn recollect_after(&self, withdrawn: &Release, judgement: &mut Judgement) -> Result<(), StoreError> {
+    async fn recollect_after(&self, withdrawn: &Release, review: &mut ReleaseReview) -> Result<(), StoreError> {
         let Some(active) = self.store.active_release_get(withdrawn.platform()).await? else { return Ok(()) };
         let (now, weights) = (self.clock.now(), &self.config.collection.tenant_weights);
         let rollback = way_back(withdrawn, &active, "");
@@ -266,7 +266,7 @@ impl ReleaseManager {
                 "accounts that failed with a rolled-back release are collected again"
             );
         }
-        judgement.runs.extend(runs);
+        review.runs.extend(runs);
         Ok(())
     }
 }
@@ -296,6 +296,6 @@ fn declared_by_both(new: &Release, old: &Release) -> Vec<MetricName> {
     names.filter(|name| old.manifest.metric(name.as_str()).is_some()).cloned().collect()
 }
 
-fn told(complaints: &[Regression]) -> String {
-    complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+fn told(regressions: &[Regression]) -> String {
+    regressions.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

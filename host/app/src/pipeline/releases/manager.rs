@@ -46,7 +46,7 @@ impl Classified for LookupError {
     }
 }
 
-/// Installs, grants, activates, judges and rolls back releases. Cloning shares it.
+/// Installs, grants, activates, reviews and rolls back releases. Cloning shares it.
 #[derive(Clone)]
 pub struct ReleaseManager {
     pub(super) config: Arc<Config>,

@@ -29,7 +29,7 @@ struct Leadership {
     /// The configuration's schedules as last written to the database in this term.
     synced: Option<BTreeMap<String, ScheduleSpec>>,
     /// The state of the tallies when releases were last checked.
-    judged: Option<(u64, i64)>,
+    reviewed: Option<(u64, i64)>,
 }
 
 /// Why due work was not done.
@@ -131,7 +131,7 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
         settled(&schedule.name, decide(host, term, schedule).await)?;
     }
     settled("activations", first_collections(host, term).await)?;
-    settled("releases", host.releases().judge_news(&mut leadership.judged).await.map_err(LeadError::from))?;
+    settled("releases", host.releases().review_news(&mut leadership.reviewed).await.map_err(LeadError::from))?;
     for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
         store.run_finish(&Scope::all_tenants(), run, host.clock().now()).await?;
     }

@@ -1,0 +1,189 @@
+//! The accounts of one batch on their way to documents: which are open, which have ended, and one more try with a fresh
+//! credential for those that were refused.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::pipeline::collection::fetch::{self, AccountFailure, SideEffects};
+use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError, CredentialManager};
+use crate::pipeline::error::with_causes;
+use crate::pipeline::releases::cache::LoadedRelease;
+use backline_gateway::{Gateway, SessionCredential};
+use backline_model::manifest::Owner;
+use backline_model::{AccountId, Candidate, FetchAccount, FetchContext, FetchError, Fetched, Outcome};
+use backline_store::StoreError;
+
+/// What a batch is fetched with.
+#[derive(Clone, Copy)]
+pub(super) struct FetchSetup<'a> {
+    pub gateway: &'a Gateway,
+    pub manager: &'a CredentialManager,
+    pub release: &'a LoadedRelease,
+    pub context: &'a FetchContext,
+    /// Time that one fetch of all open accounts may take.
+    pub deadline: Duration,
+}
+
+/// The accounts of a batch, and the outcome of those that have ended. Accounts erased since the plan are left out.
+pub(in crate::pipeline) struct BatchAccounts {
+    pub(super) candidates: BTreeMap<AccountId, Candidate>,
+    pub(super) accounts: Vec<FetchAccount>,
+    fetched: BTreeMap<AccountId, Fetched>,
+    pub(super) ended: BTreeMap<AccountId, AccountFailure>,
+}
+
+impl BatchAccounts {
+    pub(super) fn of(candidates: Vec<Candidate>, accounts: Vec<FetchAccount>) -> Self {
+        let candidates: BTreeMap<_, _> =
+            candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
+        let accounts = accounts.into_iter().filter(|account| candidates.contains_key(&account.id)).collect();
+        Self { candidates, accounts, fetched: BTreeMap::new(), ended: BTreeMap::new() }
+    }
+
+    fn open(&self) -> Vec<AccountId> {
+        self.open_accounts().map(|account| account.id).collect()
+    }
+
+    fn open_accounts(&self) -> impl Iterator<Item = &FetchAccount> {
+        self.accounts
+            .iter()
+            .filter(|account| !self.ended.contains_key(&account.id) && !self.fetched.contains_key(&account.id))
+    }
+
+    /// Consent may have been withdrawn since the plan was made; that stops collection with the next batch.
+    pub(super) fn exclude_withdrawn(&mut self, release: &LoadedRelease) {
+        for (id, candidate) in &self.candidates {
+            if let Some(reason) = backline_rules::plan::exclusion(candidate, &release.manifest) {
+                self.ended.insert(*id, AccountFailure::Final(Outcome::Excluded { reason }));
+            }
+        }
+    }
+
+    pub(super) async fn with_credentials(
+        &mut self,
+        manager: &CredentialManager,
+        release: &LoadedRelease,
+    ) -> Result<Vec<SessionCredential>, StoreError> {
+        // A slot whose terms are not those that were granted is not even refreshed: its tokens could come from another
+        // endpoint.
+        let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
+        let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
+        let BatchCredentials { usable, unusable } = manager.for_batch(&release.manifest, &slots, &self.open()).await?;
+        for (id, error) in unusable {
+            self.ended.insert(id, ending_of_credential(&error, with_causes(&error)));
+        }
+        Ok(usable)
+    }
+
+    /// Fetches the open accounts. What a platform refused for its credential is asked for once more with a fresh one.
+    pub(super) async fn fetch(
+        &mut self,
+        setup: &FetchSetup<'_>,
+        mut credentials: Vec<SessionCredential>,
+        side: &mut SideEffects,
+    ) {
+        self.fetch_once(setup, &credentials, side).await;
+        let refused: Vec<AccountId> = self
+            .ended
+            .iter()
+            .filter(|(_, ending)| matches!(ending, AccountFailure::Refused(_)))
+            .map(|(id, _)| *id)
+            .collect();
+        if refused.is_empty() {
+            return;
+        }
+        let refreshed = refresh_refused(setup, &refused, &mut credentials).await;
+        for (id, result) in refreshed {
+            let refusal = self.ended.remove(&id);
+            if let (Err(error), Some(AccountFailure::Refused(why))) = (result, refusal) {
+                self.ended.insert(id, ending_of_credential(&error, format!("{why}; {}", with_causes(&error))));
+            }
+        }
+        self.fetch_once(setup, &credentials, side).await;
+        // Refused again with a fresh credential: another refresh will not fix it.
+        let for_good = if refused_slot_owner(setup.release) == Owner::Account {
+            FetchError::Reconnect
+        } else {
+            FetchError::Misconfigured
+        };
+        for ending in self.ended.values_mut() {
+            if let AccountFailure::Refused(why) = ending {
+                *ending = AccountFailure::of(for_good(std::mem::take(why)));
+            }
+        }
+    }
+
+    async fn fetch_once(&mut self, setup: &FetchSetup<'_>, credentials: &[SessionCredential], side: &mut SideEffects) {
+        let accounts: Vec<FetchAccount> = self.open_accounts().cloned().collect();
+        if accounts.is_empty() {
+            return;
+        }
+        let FetchSetup { gateway, release, context, deadline, .. } = *setup;
+        let results = fetch::fetch(release, gateway, accounts, context, credentials, deadline, side).await;
+        for (id, result) in results {
+            match result {
+                Ok(fetched) => {
+                    self.fetched.insert(id, fetched);
+                }
+                Err(ending) => {
+                    self.ended.insert(id, ending);
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_documents(&mut self) -> Vec<(AccountId, Fetched)> {
+        let mut fetched = std::mem::take(&mut self.fetched);
+        self.accounts.iter().filter_map(|account| Some((account.id, fetched.remove(&account.id)?))).collect()
+    }
+}
+
+fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
+    let class = error.failure_class();
+    if class.is_retryable() {
+        AccountFailure::Retry { class, message, wait: None }
+    } else {
+        AccountFailure::Final(Outcome::Failed { class, message })
+    }
+}
+
+/// The owner of the credential that was refused: the accounts, where the manifest has a slot of theirs.
+fn refused_slot_owner(release: &LoadedRelease) -> Owner {
+    if release.manifest.credentials.iter().any(|slot| slot.owner == Owner::Account) {
+        Owner::Account
+    } else {
+        Owner::Operator
+    }
+}
+
+async fn refresh_refused(
+    setup: &FetchSetup<'_>,
+    refused: &[AccountId],
+    credentials: &mut Vec<SessionCredential>,
+) -> BTreeMap<AccountId, Result<(), CredentialError>> {
+    let FetchSetup { manager, release, .. } = *setup;
+    let platform = &release.manifest.connector.platform;
+    let owner = refused_slot_owner(release);
+    let mut results: BTreeMap<AccountId, Result<(), CredentialError>> =
+        refused.iter().map(|id| (*id, Ok(()))).collect();
+    for slot in release.manifest.credentials.iter().filter(|slot| slot.owner == owner) {
+        let whose: Vec<Option<AccountId>> =
+            if owner == Owner::Account { refused.iter().copied().map(Some).collect() } else { vec![None] };
+        for account in whose {
+            let sent = credentials.iter().find(|sent| sent.slot == slot.slot && sent.account == account);
+            let Some(sent) = sent.cloned() else { continue };
+            match manager.refresh_refused(platform, slot, account, &sent.value).await {
+                Ok(fresh) => {
+                    credentials.retain(|old| old.id != fresh.id);
+                    credentials.push(fresh);
+                }
+                Err(error) => {
+                    for id in account.map_or_else(|| refused.to_vec(), |account| vec![account]) {
+                        results.insert(id, Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+    results
+}
