@@ -281,7 +281,8 @@ async fn late_data_recomputes_the_growth_it_touches() {
                 until: Some(date(day)),
                 ..MetricsFilter::default()
             };
-            stage.host.store().growth_list(&Scope::all_tenants(), &filter).await.expect("growth").remove(0).changes["followers"][&1]
+            let mut rows = stage.host.store().growth_list(&Scope::all_tenants(), &filter).await.expect("growth");
+            rows.remove(0).changes["followers"][&1]
         };
         for day in [18, 20] {
             stage.set_date(date(day));

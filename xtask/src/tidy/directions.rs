@@ -85,6 +85,8 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "QuarantineFilter",
             "Recorded",
             "RunDetails",
+            // Whose rows a command is about is decided where its caller is known.
+            "Scope",
             "SealedCredential",
             "Sighting",
             "Store",

@@ -20,13 +20,11 @@ use crate::pipeline::credentials::manager::CredentialManager;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
 use crate::telemetry::{BatchEnd, Telemetry};
-use backline_gateway::{Gateway, SessionCredential};
+use backline_gateway::Gateway;
 use backline_model::clock::Clock;
-use backline_model::manifest::Owner;
 use backline_model::run::RunCounts;
 use backline_model::{
-    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchAccount, FetchContext,
-    FetchError, Fetched, Lease, Outcome,
+    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchContext, Lease, Outcome,
 };
 use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, Scope, Store, StoreError, StoredAccount};
 
