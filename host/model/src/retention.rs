@@ -81,14 +81,14 @@ pub enum Action {
 
 /// Which rows a rule is about. A field that is `None` does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Scope {
+pub struct RowFilter {
     /// Only on this platform.
     pub platform: Option<Platform>,
     /// Only of this tenant's artists.
     pub tenant: Option<Tenant>,
 }
 
-impl Scope {
+impl RowFilter {
     /// Whether every row of the other scope is in this one too.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
@@ -109,7 +109,7 @@ impl Scope {
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for RowFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.platform, &self.tenant) {
             (None, None) => f.write_str("everything"),
@@ -149,9 +149,9 @@ pub struct Step {
     /// What happens to the rows.
     pub action: Action,
     /// Rows that the rule is about.
-    pub scope: Scope,
+    pub scope: RowFilter,
     /// Rows that are left out, because an operator's rule with a reason replaces this one for them.
-    pub except: Vec<Scope>,
+    pub except: Vec<RowFilter>,
     /// Whether accounts with their own credential are left out.
     pub unless_authorised: bool,
     /// Bound that selects the rows.

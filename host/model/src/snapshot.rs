@@ -75,7 +75,7 @@ pub struct Snapshot {
 /// A snapshot converted into the metrics that Backline stores: names checked against the catalogue, engagement rate
 /// computed, every catalogue metric present as a value or as an absence. Validation has not run yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Normalised {
+pub struct Conformed {
     /// Every metric of the catalogue and `engagement_rate`.
     pub values: std::collections::BTreeMap<MetricName, Result<Value, Absence>>,
     /// How many posts each aggregate covers.

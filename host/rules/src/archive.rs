@@ -18,7 +18,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use backline_model::manifest::Policy;
-use backline_model::retention::{Action, Before, LocalDay, Scope, Step, Table};
+use backline_model::retention::{Action, Before, LocalDay, RowFilter, Step, Table};
 use backline_model::{Platform, Tenant};
 
 /// Fewest days for which metrics stay in `metrics`: a late number is compared with 400 days before it, and growth with
@@ -243,7 +243,7 @@ pub struct Rule {
     /// What happens to rows past their age.
     pub action: Action,
     /// Platform and tenant that the rule is restricted to.
-    pub scope: Scope,
+    pub scope: RowFilter,
     /// Age from which the rule selects rows.
     pub age: Age,
     /// Whether accounts with their own credential are left out.
@@ -298,7 +298,7 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
     };
     let mut rules: Vec<Rule> = BUILT_IN
         .into_iter()
-        .map(|(what, action, age)| rule(Layer::BuiltIn, what, action, Scope::default(), age))
+        .map(|(what, action, age)| rule(Layer::BuiltIn, what, action, RowFilter::default(), age))
         .collect();
     for (platform, policy) in policies {
         let asked = [
@@ -309,7 +309,7 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
         ];
         for (what, days) in asked {
             let Some(days) = days else { continue };
-            let scope = Scope { platform: Some(platform.clone()), tenant: None };
+            let scope = RowFilter { platform: Some(platform.clone()), tenant: None };
             rules.push(Rule {
                 unless_authorised: policy.unless_authorised,
                 ..rule(Layer::Policy, what, Action::Delete, scope, Age::Days(days))
@@ -317,7 +317,7 @@ pub fn rules(config: &ArchiveConfig, policies: &[(Platform, Policy)]) -> Vec<Rul
         }
     }
     rules.extend(config.rules.iter().map(|own| {
-        let scope = Scope { platform: own.platform.clone(), tenant: own.tenant.clone() };
+        let scope = RowFilter { platform: own.platform.clone(), tenant: own.tenant.clone() };
         Rule { reason: own.reason.clone(), ..rule(Layer::Operator, own.what, own.action(), scope, own.age()) }
     }));
     rules
@@ -379,7 +379,7 @@ pub fn plan(rules: &[Rule], zones: &[String], now: DateTime<Utc>) -> Plan {
     let dates = local_dates(zones, now);
     let mut steps = Vec::new();
     for rule in rules {
-        let except: Vec<Scope> = rules
+        let except: Vec<RowFilter> = rules
             .iter()
             .filter(|other| overrules(other, rule))
             .map(|other| other.scope.clone())

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use backline_model::metric::names::{self, COLUMNS, ENGAGEMENT_RATE, FOLLOWERS};
-use backline_model::snapshot::{Engagement, EngagementBasis, Normalised, Reported, Snapshot};
+use backline_model::snapshot::{Conformed, Engagement, EngagementBasis, Reported, Snapshot};
 use backline_model::{Absence, Kind, Manifest, MetricName, Value};
 
 /// Most notes of one snapshot; a connector with more to say should use its log.
@@ -35,7 +35,7 @@ enum Form {
 /// lacks. Reports that match no entry (unknown name, wrong kind, not finite, given more than once) are in `misfits`,
 /// and their metric is `unavailable`.
 #[must_use]
-pub fn conform(snapshot: Snapshot, manifest: &Manifest) -> Normalised {
+pub fn conform(snapshot: Snapshot, manifest: &Manifest) -> Conformed {
     let mut times_reported: BTreeMap<String, usize> = BTreeMap::new();
     for reported in &snapshot.metrics {
         *times_reported.entry(reported.name.clone()).or_default() += 1;
@@ -79,7 +79,7 @@ pub fn conform(snapshot: Snapshot, manifest: &Manifest) -> Normalised {
     values.insert(column_name(ENGAGEMENT_RATE), rate);
 
     let notes = snapshot.notes.into_iter().take(NOTES_MAX).map(|note| tidy_note(&note)).collect();
-    Normalised { values, coverage, engagement: snapshot.engagement, notes, misfits }
+    Conformed { values, coverage, engagement: snapshot.engagement, notes, misfits }
 }
 
 fn column_name(column: &str) -> MetricName {

@@ -315,7 +315,7 @@ fn step() -> Step {
     Step {
         table: Table::Metrics,
         action: Action::Delete,
-        scope: retention::Scope::default(),
+        scope: retention::RowFilter::default(),
         except: Vec::new(),
         unless_authorised: false,
         before: Before::Time(now() - TimeDelta::days(900)),

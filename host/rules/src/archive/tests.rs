@@ -40,7 +40,7 @@ struct Row {
 }
 
 fn takes(step: &Step, row: &Row) -> bool {
-    let scope = Scope { platform: Some(row.platform.clone()), tenant: Some(row.tenant.clone()) };
+    let scope = RowFilter { platform: Some(row.platform.clone()), tenant: Some(row.tenant.clone()) };
     let past = match &step.before {
         Before::Dates(days) => days.iter().any(|day| day.zones.contains(&row.zone) && row.date < day.before),
         Before::Time(time) => row.observed < *time,

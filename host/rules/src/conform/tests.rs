@@ -10,7 +10,7 @@ fn reported(metric: &str, value: Result<Value, Absence>) -> Reported {
     Reported { name: metric.to_owned(), value, coverage: None }
 }
 
-fn conformed(metrics: Vec<Reported>) -> Normalised {
+fn conformed(metrics: Vec<Reported>) -> Conformed {
     conform(Snapshot { metrics, engagement: None, notes: Vec::new() }, &manifest())
 }
 

@@ -16,7 +16,7 @@ use chrono::NaiveDate;
 
 use backline_model::manifest::MetricEntry;
 use backline_model::row::Finding;
-use backline_model::snapshot::{Normalised, Reported};
+use backline_model::snapshot::{Conformed, Reported};
 use backline_model::{Absence, AccountId, ArtistId, History, Manifest, MetricName, Platform, Severity, Value};
 
 pub use config::ValidationConfig;
@@ -35,7 +35,7 @@ pub struct Subject<'a> {
     /// The logical date.
     pub metric_date: NaiveDate,
     /// The conformed metrics.
-    pub conformed: &'a Normalised,
+    pub conformed: &'a Conformed,
     /// The account's accepted values of other dates.
     pub history: &'a History,
     /// Manifest with the catalogue and the definition breaks.

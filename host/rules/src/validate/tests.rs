@@ -12,7 +12,7 @@ struct Account {
     account: u128,
     platform: &'static str,
     date: &'static str,
-    conformed: Normalised,
+    conformed: Conformed,
     history: History,
     manifest: Manifest,
     config: ValidationConfig,
@@ -26,7 +26,7 @@ impl Account {
             account: 1,
             platform: "example",
             date: "2026-11-20",
-            conformed: Normalised {
+            conformed: Conformed {
                 values,
                 coverage: BTreeMap::new(),
                 engagement: None,
