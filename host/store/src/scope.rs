@@ -169,8 +169,7 @@ mod tests {
         );
         assert_eq!(
             limited("SELECT 1 WHERE TRUE {and_tenant: t.tenant}", true),
-            "SELECT 1 WHERE TRUE
-             AND t.tenant = $1"
+            "SELECT 1 WHERE TRUE AND t.tenant = $1"
         );
         assert!(is_limitable(text) && !is_limitable("SELECT 1 FROM {rows} {and_event_lock}"));
     }

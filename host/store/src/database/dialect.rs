@@ -278,8 +278,8 @@ mod tests {
         );
         assert_eq!(
             translate(DatabaseKind::Postgres, text, false),
-            "SELECT id::text, '::text', (r.value->>'n')::float8 FROM jsonb_array_elements($1::jsonb) AS r(value)
-                 WHERE x = $2::uuid FOR UPDATE SKIP LOCKED"
+            "SELECT id::text, '::text', (r.value->>'n')::float8 FROM jsonb_array_elements($1::jsonb) AS r(value) \
+             WHERE x = $2::uuid FOR UPDATE SKIP LOCKED"
         );
     }
 
