@@ -8,6 +8,7 @@ mod gateway;
 mod hotswap;
 mod lifecycle;
 mod pipeline;
+mod plans;
 mod sandbox;
 mod service;
 mod store;

@@ -73,13 +73,14 @@ enum Need {
 use Need::{Connectors, Guests, Postgres, Promtool, Registry};
 
 /// All parts, in the order in which CONTRIBUTING.md lists them.
-const SUITES: [Suite; 13] = [
+const SUITES: [Suite; 14] = [
     Suite { name: "unit", tests: Tests::Packages(&UNIT), needs: &[] },
     Suite { name: "connectors", tests: Tests::Connectors(&["--package", "backline-sdk"]), needs: &[] },
     Suite { name: "simulator", tests: Tests::Packages(&["--package", "backline-simulator"]), needs: &[] },
     Suite { name: "sandbox", tests: Tests::Module, needs: &[Connectors, Guests] },
     Suite { name: "gateway", tests: Tests::Module, needs: &[] },
     Suite { name: "store", tests: Tests::Module, needs: &[Postgres] },
+    Suite { name: "plans", tests: Tests::Module, needs: &[Postgres] },
     Suite { name: "pipeline", tests: Tests::Module, needs: &[Connectors, Guests, Postgres] },
     Suite { name: "cli", tests: Tests::Module, needs: &[Connectors] },
     Suite { name: "service", tests: Tests::Module, needs: &[Connectors, Postgres] },

@@ -33,7 +33,8 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0006_health",
                 "0007_archive",
                 "0008_privacy",
-                "0009_reading"
+                "0009_reading",
+                "0010_linear"
             ]
         );
         store.check_schema().await.unwrap();

@@ -315,8 +315,7 @@ impl Store {
             scope,
             "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
                  status
-             FROM accounts WHERE artist_id IN (SELECT (r.value->>'id')::uuid
-                 FROM {rows}) {and_artist: accounts.artist_id}
+             FROM accounts WHERE artist_id {in_ids} {and_artist: accounts.artist_id}
              ORDER BY id",
         );
         let rows = self.rows("list artists' accounts", statement.bind(id_rows(artists)?)).await?;
@@ -336,7 +335,7 @@ impl Store {
         let statement = self.scoped(
             scope,
             "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
-             WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})
+             WHERE status = 'reconnect_needed' AND id {in_ids}
                  {and_artist: accounts.artist_id}",
         );
         let written = self.write("reconnect accounts", statement.bind(id_rows(accounts)?).bind(time_text(now))).await?;
@@ -410,12 +409,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn candidates_of(&self, scope: &Scope, accounts: &[AccountId]) -> Result<Vec<Candidate>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            candidates_sql!(
-                "WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_tenant: t.tenant} ORDER BY a.id"
-            ),
-        );
+        let statement = self.scoped(scope, candidates_sql!("WHERE a.id {in_ids} {and_tenant: t.tenant} ORDER BY a.id"));
         let rows = self.rows("read candidates", statement.bind(id_rows(accounts)?)).await?;
         let candidates = rows.iter().map(candidate_of).collect::<Result<_, _>>()?;
         self.candidates_without_erased(candidates).await
@@ -435,7 +429,7 @@ impl Store {
             scope,
             "SELECT a.id::text AS id, a.platform_id, a.settings::text AS settings, s.state
              FROM accounts a LEFT JOIN account_state s ON s.account_id = a.id
-             WHERE a.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_artist: a.artist_id}",
+             WHERE a.id {in_ids} {and_artist: a.artist_id}",
         );
         let rows = self.rows("read a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
         let mut by_id = rows

@@ -71,7 +71,7 @@ impl Store {
             "SELECT artist_id::text AS artist_id, platform, granted::int AS granted, scope, source,
                  recorded_at::text AS recorded_at
              FROM consents c
-             WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_artist: c.artist_id} AND NOT EXISTS (
+             WHERE artist_id {in_ids} {and_artist: c.artist_id} AND NOT EXISTS (
                  SELECT 1 FROM consents later WHERE later.artist_id = c.artist_id AND later.platform = c.platform
                      AND later.scope = c.scope
                      AND (later.recorded_at > c.recorded_at OR (later.recorded_at = c.recorded_at

@@ -305,7 +305,7 @@ async fn end_empty(work: &mut Work, batches: &[BatchId], now: DateTime<Utc>) -> 
     let rows: Vec<_> = batches.iter().map(|id| json!({ "id": id })).collect();
     let statement = work.query(
         "UPDATE batches SET state = 'done', finished_at = $2::timestamptz
-         WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows}) AND finished_at IS NULL AND state <> 'leased'
+         WHERE id {in_ids} AND finished_at IS NULL AND state <> 'leased'
              AND NOT EXISTS (SELECT 1 FROM batch_accounts m WHERE m.batch_id = batches.id)",
     );
     work.execute("end empty batches", statement.bind(json("batches", &rows)?).bind(time_text(now))).await?;

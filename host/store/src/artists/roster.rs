@@ -37,7 +37,7 @@ impl Store {
                 "SELECT id::text AS id, name, tenant, subscription_status,
                      data_collection_enabled::int AS data_collection_enabled,
                      timezone, origin
-                 FROM artists WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_tenant: tenant}",
+                 FROM artists WHERE id {in_ids} {and_tenant: tenant}",
             );
             for row in self.rows("read artists", statement.bind(rows.clone())).await? {
                 let origin = row.named("origin", Provenance::parse)?;
@@ -49,7 +49,7 @@ impl Store {
                 scope,
                 "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id,
                      settings::text AS settings, status, origin
-                 FROM accounts WHERE artist_id IN (SELECT (r.value->>'id')::uuid FROM {rows})
+                 FROM accounts WHERE artist_id {in_ids}
                      {and_artist: accounts.artist_id}
                  ORDER BY id",
             );
@@ -127,7 +127,7 @@ impl Store {
                 "UPDATE accounts SET status = CASE WHEN status = 'disabled' THEN 'active'
                      ELSE status END, origin = 'sync',
                      updated_at = $2::timestamptz
-                 WHERE origin = 'sync-removed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})
+                 WHERE origin = 'sync-removed' AND id {in_ids}
                      {and_artist: accounts.artist_id}",
             );
             let statement = statement.bind(id_rows(&changes.accounts_restored)?).bind(time_text(now));
@@ -135,7 +135,7 @@ impl Store {
             let statement = work.scoped(
                 scope,
                 "UPDATE accounts SET status = 'disabled', origin = 'sync-removed', updated_at = $2::timestamptz
-                 WHERE origin = 'sync' AND status <> 'disabled' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})
+                 WHERE origin = 'sync' AND status <> 'disabled' AND id {in_ids}
                      {and_artist: accounts.artist_id}",
             );
             work.execute("switch accounts off", statement.bind(id_rows(&removed)?).bind(time_text(now))).await?;
@@ -145,7 +145,7 @@ impl Store {
                 scope,
                 "UPDATE artists SET data_collection_enabled = FALSE, origin = 'sync-removed',
                      updated_at = $2::timestamptz
-                 WHERE origin = 'sync' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_tenant: tenant}",
+                 WHERE origin = 'sync' AND id {in_ids} {and_tenant: tenant}",
             );
             let statement = statement.bind(id_rows(&changes.artists_removed)?).bind(time_text(now));
             work.execute("switch artists off", statement).await?;

@@ -198,7 +198,7 @@ impl Store {
             scope,
             credential_sql!(
                 "WHERE platform = $2 AND (account_id IS NULL
-                 OR account_id IN (SELECT (r.value->>'id')::uuid FROM {rows}))
+                 OR account_id {in_ids})
                  {and_account: credentials.account_id}
              ORDER BY created_at, id"
             ),

@@ -24,6 +24,11 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Wake-ups that may wait for a listener; a listener that misses some checks everything.
 pub(crate) const WAKES_WAITING: usize = 64;
 
+/// Begins to read whole tables: gives the planner back what [`prepare_connection`] takes from it, and memory to sort in
+/// instead of on disk.
+const PLAN_AS_A_REPORT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = on;
+    SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL work_mem = '64MB'";
+
 /// How a database is used.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
@@ -166,10 +171,19 @@ impl Store {
 
     /// Begins to read with several statements as of one moment.
     pub(crate) async fn read_view(&self) -> Result<ReadView, StoreError> {
+        self.read_view_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    }
+
+    /// The same for statements that read whole tables: they are planned by what the statistics say.
+    pub(crate) async fn report_view(&self) -> Result<ReadView, StoreError> {
+        self.read_view_with(PLAN_AS_A_REPORT).await
+    }
+
+    async fn read_view_with(&self, postgres: &'static str) -> Result<ReadView, StoreError> {
         let transaction = match self.kind {
             // It only reads: the one writer goes on.
             DatabaseKind::Sqlite => self.pool.begin_with("BEGIN DEFERRED").await,
-            DatabaseKind::Postgres => self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+            DatabaseKind::Postgres => self.pool.begin_with(postgres).await,
         };
         Ok(ReadView { transaction: transaction.during("begin to read")?, kind: self.kind })
     }
@@ -261,11 +275,16 @@ async fn prepare_connection(kind: DatabaseKind, connection: &mut sqlx::AnyConnec
             )
             .await?;
     } else {
-        // Set on the connection, not on the role or the database, which are the operator's.
-        connection.execute("SET search_path = backline, public").await?;
-        // A host that was stopped in the middle of a transaction keeps others from what it has locked for so long, and
-        // no longer.
-        connection.execute("SET idle_in_transaction_session_timeout = '60s'").await?;
+        // Set on the connection, not on the role or the database, which are the operator's. The path finds the tables.
+        // A host that was stopped in the middle of a transaction keeps others from what it has locked for 60 s at
+        // most. What is planned is look-ups by key, whatever the statistics say: a plan made while a table was empty
+        // must not read the whole table once it is full. Reports undo this (`PLAN_AS_A_REPORT`).
+        connection
+            .execute(
+                "SET search_path = backline, public; SET idle_in_transaction_session_timeout = '60s';
+                 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off",
+            )
+            .await?;
     }
     Ok(())
 }

@@ -36,7 +36,14 @@ impl std::fmt::Display for DatabaseKind {
 }
 
 /// The words in braces: what each means on SQLite and on PostgreSQL.
-const WORDS: [(&str, &str, &str); 5] = [
+const WORDS: [(&str, &str, &str); 6] = [
+    // Compares with the ids in the rows of the first parameter. On PostgreSQL they are one array that is made once: no
+    // plan can read the table and look each row up among the ids, however the planner guesses.
+    (
+        "{in_ids}",
+        "IN (SELECT r.value->>'id' FROM json_each($1) AS r)",
+        "= ANY (ARRAY(SELECT (r.value->>'id')::uuid FROM jsonb_array_elements($1::jsonb) AS r(value)))",
+    ),
     // The elements of the JSON array given as the first parameter; `r.value` is an element.
     ("{rows}", "json_each($1) AS r", "jsonb_array_elements($1::jsonb) AS r(value)"),
     // The same of the fifth parameter; `x.value` is an element.

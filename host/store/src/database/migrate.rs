@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 9] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 10] = [
     (
         1,
         "first",
@@ -64,6 +64,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 9] = [
         "reading",
         include_str!("../../../../migrations/sqlite/0009_reading.sql"),
         include_str!("../../../../migrations/postgres/0009_reading.sql"),
+    ),
+    (
+        10,
+        "linear",
+        include_str!("../../../../migrations/sqlite/0010_linear.sql"),
+        include_str!("../../../../migrations/postgres/0010_linear.sql"),
     ),
 ];
 

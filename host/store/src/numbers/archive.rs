@@ -1,23 +1,50 @@
 //! Archiving and deleting what is past its time, a bounded transaction at a time.
 //!
-//! Rows are taken in the order of their keys, each transaction going on where the last one ended. A row that is
+//! Rows are taken a month at a time (PostgreSQL) or a day at a time (SQLite), within it in the order of an index, each
+//! transaction going on where the last one ended: no transaction reads or sorts more than it takes. A row that is
 //! locked is left for the next time. What is committed stays done; the next start finds the rest. On
 //! PostgreSQL, months that are past their time as a whole are moved or dropped whole.
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, Datelike as _, Days, Months, NaiveDate, Utc};
 use serde_json::json;
 
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::statement::Statement;
 use crate::numbers::history;
 use crate::scope::Scope;
 use backline_model::AccountId;
-use backline_model::retention::{Action, Before, Step, Table};
+use backline_model::retention::{Action, Before, LocalDay, Step, Table};
 
 /// How far a step has come among the rows of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ArchivePlace(Option<(NaiveDate, String)>);
+pub struct ArchivePlace(Option<Place>);
+
+/// A span of dates, and the last row of it that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    dates: Dates,
+    /// On PostgreSQL the row's key and date; on SQLite its row id, and the date again.
+    after: Option<(String, NaiveDate)>,
+}
+
+/// Dates whose rows are taken together, the end excluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Dates {
+    since: NaiveDate,
+    until: NaiveDate,
+}
+
+/// A row that is past its time.
+struct Due {
+    /// The row's key, or the account where that and the date are the key.
+    id: String,
+    account: AccountId,
+    date: NaiveDate,
+    /// Where the row stands in the order in which rows are taken.
+    place: String,
+}
 
 /// What one transaction did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,15 +57,16 @@ pub struct Taken {
 
 /// Rows of a table that a step takes. Parameters: zones with their days (1), an upper bound of the dates (2), platform
 /// (3), tenant (4), whose rows are excepted (5), an upper bound of the time of observation (6), whether authorised
-/// accounts are left alone (7).
+/// accounts are left alone (7), a date before which every row is past its age whatever its zone (8).
 macro_rules! due {
     ($table:literal, $observed:literal) => {
         concat!(
-            "FROM {rows} JOIN artists a ON a.timezone = r.value->>'zone' JOIN ",
+            "FROM ",
             $table,
-            " m ON m.artist_id = a.id AND m.metric_date < (r.value->>'before')::date
-             WHERE m.metric_date < $2::date AND ($3::text IS NULL OR m.platform = $3) AND ($4::text IS NULL
-                 OR a.tenant = $4)
+            " m JOIN artists a ON a.id = m.artist_id
+             WHERE m.metric_date < $2::date AND (m.metric_date < $8::date OR EXISTS (SELECT 1 FROM {rows}
+                     WHERE r.value->>'zone' = a.timezone AND m.metric_date < (r.value->>'before')::date))
+                 AND ($3::text IS NULL OR m.platform = $3) AND ($4::text IS NULL OR a.tenant = $4)
                  AND NOT EXISTS (SELECT 1 FROM {excepted}
                      WHERE (x.value->>'platform' IS NULL OR x.value->>'platform' = m.platform)
                          AND (x.value->>'tenant' IS NULL OR x.value->>'tenant' = a.tenant))
@@ -51,19 +79,31 @@ macro_rules! due {
     };
 }
 
-/// The keys of the next rows that a step takes, after a place (8, 9), at most so many (10).
+/// The next rows that a step takes, on PostgreSQL and on SQLite: of a span of dates (9, 10), after a place (11, 12), at
+/// most so many (13). On SQLite the span is a day (9), the place a row id (10), then the number (11).
 macro_rules! next_due {
     ($table:literal, $key:literal, $observed:literal) => {
-        concat!(
-            "SELECT m.",
-            $key,
-            "::text AS id, m.account_id::text AS account, m.metric_date::text AS date ",
-            due!($table, $observed),
-            " AND ($8::date IS NULL OR (m.metric_date, m.",
-            $key,
-            ") > ($8::date, $9::uuid)) ORDER BY m.metric_date, m.",
-            $key,
-            " LIMIT $10 FOR UPDATE OF m SKIP LOCKED"
+        (
+            concat!(
+                "SELECT m.",
+                $key,
+                "::text AS id, m.",
+                $key,
+                "::text AS place, m.account_id::text AS account, m.metric_date::text AS date ",
+                due!($table, $observed),
+                " AND m.metric_date >= $9::date AND m.metric_date < $10::date AND (m.",
+                $key,
+                ", m.metric_date) > ($11::uuid, $12::date) ORDER BY m.",
+                $key,
+                ", m.metric_date LIMIT $13 FOR UPDATE OF m SKIP LOCKED"
+            ),
+            concat!(
+                "SELECT m.",
+                $key,
+                " AS id, CAST(m.rowid AS TEXT) AS place, m.account_id AS account, m.metric_date AS date ",
+                due!($table, $observed),
+                " AND m.metric_date = $9 AND m.rowid > CAST($10 AS INTEGER) ORDER BY m.rowid LIMIT $11"
+            ),
         )
     };
 }
@@ -191,15 +231,16 @@ impl Store {
             let statement = self.query(count).bind(time_of(step, now));
             return self.row("count what is past its time", statement).await?.map_or(Ok(0), |row| row.count("n"));
         }
-        let statement = self.query(match step.table {
+        let mut view = self.report_view().await?;
+        let statement = view.query(match step.table {
             Table::MetricsArchive => count_due!("metrics_archive", "observed_at"),
             Table::Growth => count_due!("growth", "updated_at"),
             Table::Documents => count_due!("documents", "observed_at"),
             Table::Quarantine => count_due!("quarantine", "created_at"),
             _ => count_due!("metrics", "observed_at"),
         });
-        let statement = bind_step(statement, step, zones, now)?;
-        self.row("count what is past its time", statement).await?.map_or(Ok(0), |row| row.count("n"))
+        let statement = bind_step(statement, step, zones, now, self.kind())?;
+        view.row("count what is past its time", statement).await?.map_or(Ok(0), |row| row.count("n"))
     }
 
     /// Does a part of a step, in one transaction: at most `limit` rows, from a place on.
@@ -223,37 +264,72 @@ impl Store {
             // Deleting begins at the oldest row each time, so there is no place to remember.
             return Ok(Taken { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
         }
+        let bound = bound(step, now, self.kind());
+        let place = match &from.0 {
+            Some(place) => place.clone(),
+            None => match self.archive_dates_after(step.table, None, bound).await? {
+                Some(dates) => Place { dates, after: None },
+                None => return Ok(Taken { rows: 0, next: None }),
+            },
+        };
         let mut work = self.begin().await?;
-        let statement = work.query(match step.table {
-            Table::MetricsArchive => next_due!("metrics_archive", "account_id", "observed_at"),
-            Table::Growth => next_due!("growth", "account_id", "updated_at"),
-            Table::Documents => next_due!("documents", "id", "observed_at"),
-            Table::Quarantine => next_due!("quarantine", "id", "created_at"),
-            _ => next_due!("metrics", "account_id", "observed_at"),
-        });
-        let place = from.0.as_ref();
-        let statement = bind_step(statement, step, zones, now)?
-            .bind(place.map(|(date, _)| date.to_string()))
-            .bind(place.map(|(_, id)| id.clone()))
-            .bind(i64::from(limit));
-        let mut keys = Vec::new();
-        for row in work.rows("find what is past its time", statement).await? {
-            keys.push((row.date("date")?, row.text("id")?, row.parsed::<AccountId>("account")?));
-        }
-        let Some((date, id, _)) = keys.last().cloned() else { return Ok(Taken { rows: 0, next: None }) };
-        let encoded: Vec<_> =
-            keys.iter().map(|(date, id, account)| json!({ "date": date, "id": id, "account": account })).collect();
-        let encoded = json("keys", &encoded)?;
-        match (step.table, step.action) {
-            (Table::Metrics, Action::Archive) => archive(&mut work, &encoded).await?,
-            (Table::Metrics, Action::Delete) => delete_metrics(&mut work, &encoded, &keys, false).await?,
-            (Table::MetricsArchive, _) => delete_metrics(&mut work, &encoded, &keys, true).await?,
-            (table, _) => delete_others(&mut work, table, &encoded).await?,
+        let due = next_due(&mut work, step, zones, &place, limit, now).await?;
+        if !due.is_empty() {
+            put_away(&mut work, step, &due).await?;
         }
         work.commit().await?;
-        let rows = keys.len() as u64;
-        Ok(Taken { rows, next: (rows >= u64::from(limit)).then_some(ArchivePlace(Some((date, id)))) })
+        let rows = due.len() as u64;
+        let next = match due.last() {
+            Some(last) if rows >= u64::from(limit) => {
+                Some(Place { after: Some((last.place.clone(), last.date)), ..place })
+            }
+            _ => self
+                .archive_dates_after(step.table, Some(place.dates), bound)
+                .await?
+                .map(|dates| Place { dates, after: None }),
+        };
+        Ok(Taken { rows, next: next.map(|next| ArchivePlace(Some(next))) })
     }
+
+    /// The next dates before a bound of which a table may have rows: a month of a table that is cut into months, a day
+    /// on SQLite, and all dates of a table that is neither.
+    async fn archive_dates_after(
+        &self,
+        table: Table,
+        done: Option<Dates>,
+        bound: NaiveDate,
+    ) -> Result<Option<Dates>, StoreError> {
+        if self.kind() == DatabaseKind::Sqlite {
+            let statement = self.query(match table {
+                Table::MetricsArchive => "SELECT MIN(metric_date) AS day FROM metrics_archive WHERE metric_date >= $1",
+                Table::Growth => "SELECT MIN(metric_date) AS day FROM growth WHERE metric_date >= $1",
+                Table::Documents => "SELECT MIN(metric_date) AS day FROM documents WHERE metric_date >= $1",
+                Table::Quarantine => "SELECT MIN(metric_date) AS day FROM quarantine WHERE metric_date >= $1",
+                _ => "SELECT MIN(metric_date) AS day FROM metrics WHERE metric_date >= $1",
+            });
+            let from = done.map_or(NaiveDate::MIN, |dates| dates.until);
+            // Text is compared, and a year of one digit would sort behind all others.
+            let from = if from < Self::FIRST_DATE { Self::FIRST_DATE } else { from };
+            let row = self.row("find a day", statement.bind(from.to_string())).await?;
+            let Some(day) = row.map(|row| row.parsed_or_null::<NaiveDate>("day")).transpose()?.flatten() else {
+                return Ok(None);
+            };
+            let until = day.succ_opt().unwrap_or(NaiveDate::MAX);
+            return Ok((day < bound).then_some(Dates { since: day, until }));
+        }
+        if !is_cut(table) {
+            let all = Dates { since: Self::FIRST_DATE, until: bound };
+            return Ok(done.is_none().then_some(all));
+        }
+        // The month in which the bound lies begins before it.
+        let end = bound.checked_add_days(Days::new(31)).unwrap_or(bound);
+        let months = self.months_before(table, end).await?;
+        let next = months.into_iter().find(|month| *month < bound && done.is_none_or(|dates| *month >= dates.until));
+        Ok(next.map(|since| Dates { since, until: since.checked_add_months(Months::new(1)).unwrap_or(bound) }))
+    }
+
+    /// Earlier than any date that is stored.
+    const FIRST_DATE: NaiveDate = NaiveDate::from_ymd_opt(1, 1, 1).expect("a date");
 
     /// Months of a step's table that are past their time as a whole, the oldest first. None on SQLite, and none where
     /// that depends on whose rows they are.
@@ -267,8 +343,7 @@ impl Store {
 
     /// Months of a table that end on or before a day.
     async fn months_before(&self, table: Table, day: NaiveDate) -> Result<Vec<NaiveDate>, StoreError> {
-        let is_cut = matches!(table, Table::Metrics | Table::MetricsArchive | Table::Growth | Table::Documents);
-        if self.kind() == DatabaseKind::Sqlite || !is_cut {
+        if self.kind() == DatabaseKind::Sqlite || !is_cut(table) {
             return Ok(Vec::new());
         }
         let statement = self.query(
@@ -292,6 +367,16 @@ impl Store {
         scope.require_all("archive whole months")?;
         let statement = match (step.table, step.action) {
             (Table::Metrics, Action::Archive) => {
+                // Each in a transaction of its own: none holds a lock that keeps readers out while it reads rows.
+                for (what, statement) in [
+                    ("state a month's dates", "SELECT backline.archive_month_state($1::date)::int AS ready"),
+                    ("check a month's dates", "SELECT backline.archive_month_check($1::date)::int AS ready"),
+                ] {
+                    let row = self.write_returning(what, self.query(statement).bind(month.to_string())).await?;
+                    if !row.map_or(Ok(false), |row| row.truth("ready"))? {
+                        return Ok(None);
+                    }
+                }
                 self.query("SELECT backline.archive_month($1::date) AS n").bind(month.to_string())
             }
             // Their growth goes with them, and what was last accepted is to be forgotten.
@@ -326,10 +411,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn archive_prepare(&self, step: &Step) -> Result<(), StoreError> {
-        let Before::Dates(days) = &step.before else { return Ok(()) };
-        let Some(before) = days.iter().map(|day| day.before).max() else { return Ok(()) };
-        // The month in which that day lies begins before it.
-        let until = before.checked_add_days(Days::new(31)).unwrap_or(before);
+        if matches!(step.before, Before::Time(_)) {
+            return Ok(());
+        }
+        let bound = bound(step, DateTime::<Utc>::MAX_UTC, self.kind());
+        // The month in which the bound lies begins before it.
+        let until = if bound.day() == 1 { bound } else { bound.checked_add_days(Days::new(31)).unwrap_or(bound) };
         for month in self.months_before(Table::Metrics, until).await? {
             let statement =
                 self.query("SELECT 1 AS one FROM backline.ensure_month(to_regclass('metrics_archive'), $1::date)");
@@ -348,39 +435,119 @@ fn time_of(step: &Step, now: DateTime<Utc>) -> String {
     time_text(time.min(now))
 }
 
-/// Binds the first seven parameters of [`due`].
+/// Whether a table has a partition for each month on PostgreSQL.
+fn is_cut(table: Table) -> bool {
+    matches!(table, Table::Metrics | Table::MetricsArchive | Table::Growth | Table::Documents)
+}
+
+/// Whatever is dated further ahead than anywhere on Earth is not touched.
+fn tomorrow(now: DateTime<Utc>) -> NaiveDate {
+    now.date_naive().checked_add_days(Days::new(2)).unwrap_or(NaiveDate::MAX)
+}
+
+/// An upper bound of the dates that a step takes, itself excluded. Of what moves to the archive whatever artist it is
+/// of, PostgreSQL moves whole months only: the month of the bound moves as a table once it is over.
+fn bound(step: &Step, now: DateTime<Utc>, kind: DatabaseKind) -> NaiveDate {
+    let bound = match &step.before {
+        Before::Dates(days) => days.iter().map(|day| day.before.min(day.today)).max().unwrap_or_else(|| tomorrow(now)),
+        Before::Time(_) => tomorrow(now),
+    };
+    match step.everywhere_before {
+        Some(everywhere) if kind == DatabaseKind::Postgres && step.action == Action::Archive => {
+            bound.min(everywhere.with_day(1).unwrap_or(everywhere))
+        }
+        _ => bound,
+    }
+}
+
+/// Binds the first eight parameters of [`due`].
 fn bind_step(
-    statement: crate::database::statement::Statement,
+    statement: Statement,
     step: &Step,
     zones: &[String],
     now: DateTime<Utc>,
-) -> Result<crate::database::statement::Statement, StoreError> {
-    // Whatever is dated further ahead than anywhere on Earth is not touched.
-    let tomorrow = now.date_naive().checked_add_days(Days::new(2)).unwrap_or(NaiveDate::MAX);
-    let (days, time): (Vec<_>, _) = match &step.before {
+    kind: DatabaseKind,
+) -> Result<Statement, StoreError> {
+    let (days, time, sure): (Vec<_>, _, _) = match &step.before {
         Before::Dates(days) => {
-            let of_day = |day: &backline_model::retention::LocalDay| {
+            let of_day = |day: &LocalDay| {
                 let before = day.before.min(day.today);
                 day.zones.iter().map(|zone| json!({ "zone": zone, "before": before })).collect::<Vec<_>>()
             };
-            (days.iter().flat_map(of_day).collect(), None)
+            let first = days.iter().map(|day| day.before.min(day.today)).min();
+            let sure =
+                step.everywhere_before.into_iter().chain(first).min().filter(|_| step.everywhere_before.is_some());
+            (days.iter().flat_map(of_day).collect(), None, sure.unwrap_or(Store::FIRST_DATE))
         }
         Before::Time(time) => {
-            (zones.iter().map(|zone| json!({ "zone": zone, "before": tomorrow })).collect(), Some(time_text(*time)))
+            let tomorrow = tomorrow(now);
+            let of_zone = |zone: &String| json!({ "zone": zone, "before": tomorrow });
+            (zones.iter().map(of_zone).collect(), Some(time_text(*time)), tomorrow)
         }
-    };
-    let bound = match &step.before {
-        Before::Dates(days) => days.iter().map(|day| day.before.min(day.today)).max().unwrap_or(tomorrow),
-        Before::Time(_) => tomorrow,
     };
     Ok(statement
         .bind(json("zones", &days)?)
-        .bind(bound.to_string())
+        .bind(bound(step, now, kind).to_string())
         .bind(step.scope.platform.as_ref().map(|platform| platform.as_str().to_owned()))
         .bind(step.scope.tenant.as_ref().map(ToString::to_string))
         .bind(json("exceptions", &step.except)?)
         .bind(time)
-        .bind(i64::from(step.unless_authorised)))
+        .bind(i64::from(step.unless_authorised))
+        .bind(sure.to_string()))
+}
+
+/// The next rows that a step takes, locked.
+async fn next_due(
+    work: &mut Work,
+    step: &Step,
+    zones: &[String],
+    place: &Place,
+    limit: u32,
+    now: DateTime<Utc>,
+) -> Result<Vec<Due>, StoreError> {
+    let (postgres, sqlite) = match step.table {
+        Table::MetricsArchive => next_due!("metrics_archive", "account_id", "observed_at"),
+        Table::Growth => next_due!("growth", "account_id", "updated_at"),
+        Table::Documents => next_due!("documents", "id", "observed_at"),
+        Table::Quarantine => next_due!("quarantine", "id", "created_at"),
+        _ => next_due!("metrics", "account_id", "observed_at"),
+    };
+    let Place { dates, after } = place;
+    let statement = match work.kind {
+        DatabaseKind::Sqlite => bind_step(work.query(sqlite), step, zones, now, work.kind)?
+            .bind(dates.since.to_string())
+            .bind(after.as_ref().map_or_else(|| "-1".to_owned(), |(row, _)| row.clone())),
+        DatabaseKind::Postgres => {
+            // The index gives the order. Sorting would read all that is due for each part of it.
+            work.execute("plan by an index", work.query("SET LOCAL enable_sort = off")).await?;
+            let (key, date) = after.clone().unwrap_or_else(|| (uuid::Uuid::nil().to_string(), Store::FIRST_DATE));
+            bind_step(work.query(postgres), step, zones, now, work.kind)?
+                .bind(dates.since.to_string())
+                .bind(dates.until.to_string())
+                .bind(key)
+                .bind(date.to_string())
+        }
+    };
+    let rows = work.rows("find what is past its time", statement.bind(i64::from(limit))).await?;
+    rows.iter()
+        .map(|row| {
+            let (id, place) = (row.text("id")?, row.text("place")?);
+            Ok(Due { id, place, account: row.parsed("account")?, date: row.date("date")? })
+        })
+        .collect()
+}
+
+/// Moves or deletes rows that are locked.
+async fn put_away(work: &mut Work, step: &Step, due: &[Due]) -> Result<(), StoreError> {
+    let keys: Vec<_> =
+        due.iter().map(|row| json!({ "date": row.date, "id": row.id, "account": row.account })).collect();
+    let keys = json("keys", &keys)?;
+    match (step.table, step.action) {
+        (Table::Metrics, Action::Archive) => archive(work, &keys).await,
+        (Table::Metrics, Action::Delete) => delete_metrics(work, &keys, due, false).await,
+        (Table::MetricsArchive, _) => delete_metrics(work, &keys, due, true).await,
+        (table, _) => delete_others(work, table, &keys).await,
+    }
 }
 
 /// Moves rows. Where the archive has a row of the same date, as after a late collection, the one that was observed
@@ -410,25 +577,20 @@ async fn archive(work: &mut Work, keys: &str) -> Result<(), StoreError> {
 }
 
 /// Deletes rows with their growth, and forgets that their values were the last that were accepted.
-async fn delete_metrics(
-    work: &mut Work,
-    encoded: &str,
-    keys: &[(NaiveDate, String, AccountId)],
-    archived: bool,
-) -> Result<(), StoreError> {
+async fn delete_metrics(work: &mut Work, encoded: &str, due: &[Due], archived: bool) -> Result<(), StoreError> {
     let delete = if archived { of_keys!("DELETE FROM metrics_archive") } else { of_keys!("DELETE FROM metrics") };
     let delete = work.query(delete).bind(encoded.to_owned());
     work.execute("delete metrics", delete).await?;
     let growth = work.query(of_keys!("DELETE FROM growth")).bind(encoded.to_owned());
     work.execute("delete growth", growth).await?;
-    history::last_accepted_forget_in_txn(work, keys.iter().map(|(date, _, account)| (*account, *date))).await
+    history::last_accepted_forget_in_txn(work, due.iter().map(|row| (row.account, row.date))).await
 }
 
 async fn delete_others(work: &mut Work, table: Table, keys: &str) -> Result<(), StoreError> {
     let delete = match (table, work.kind) {
         (Table::Growth, _) => of_keys!("DELETE FROM growth"),
-        (Table::Quarantine, _) => "DELETE FROM quarantine WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
-        (_, DatabaseKind::Sqlite) => "DELETE FROM documents WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+        (Table::Quarantine, _) => "DELETE FROM quarantine WHERE id {in_ids}",
+        (_, DatabaseKind::Sqlite) => "DELETE FROM documents WHERE id {in_ids}",
         // The date leads to the month.
         (_, DatabaseKind::Postgres) => {
             "DELETE FROM documents WHERE (id, metric_date) IN (SELECT (r.value->>'id')::uuid, (r.value->>'date')::date

@@ -236,7 +236,7 @@ pub(crate) async fn last_accepted_forget_in_txn(
     // A batch that is storing just now writes its own dates, which are newer.
     let statement = work.query(
         "SELECT m.account_id::text AS account_id, m.last_accepted::text AS last_accepted FROM account_state m
-         WHERE m.account_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY m.account_id
+         WHERE m.account_id {in_ids} ORDER BY m.account_id
              FOR UPDATE OF m SKIP LOCKED",
     );
     let found = work.rows("read when metrics were accepted", statement.bind(json("account ids", &rows)?)).await?;
@@ -256,7 +256,7 @@ pub(crate) async fn last_accepted_forget_in_txn(
     let statement = work.query(
         "UPDATE account_state SET last_accepted = (SELECT (r.value->'last')::jsonb FROM {rows}
              WHERE (r.value->>'id')::uuid = account_state.account_id)
-         WHERE account_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+         WHERE account_id {in_ids}",
     );
     work.execute("clear when metrics were accepted", statement.bind(json("last accepted", &changed)?)).await?;
     Ok(())

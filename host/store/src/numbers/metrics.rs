@@ -45,6 +45,17 @@ pub struct MetricsFilter {
     pub limit: Option<u32>,
 }
 
+impl MetricsFilter {
+    /// The one of three statements that is made for this filter.
+    fn choose(&self, [of_artist, of_account, of_all]: [&'static str; 3]) -> &'static str {
+        match (self.artist, self.account) {
+            (Some(_), _) => of_artist,
+            (None, Some(_)) => of_account,
+            (None, None) => of_all,
+        }
+    }
+}
+
 /// What a column of its own can hold.
 enum ColumnKind {
     Count,
@@ -93,13 +104,25 @@ macro_rules! row_columns {
 
 pub(crate) use {row_columns, value_columns};
 
+/// Statements that read rows of a filter: of an artist, of an account, and of neither. Each says which it is, since no
+/// plan can use an index for a condition that may be none.
 macro_rules! filter_sql {
-    ($table:literal) => {
+    ($columns:expr, $table:literal) => {
+        [
+            filter_sql!($columns, $table, "m.artist_id = $1::uuid AND ($2::uuid IS NULL OR m.account_id = $2::uuid)"),
+            filter_sql!($columns, $table, "$1::uuid IS NULL AND m.account_id = $2::uuid"),
+            filter_sql!($columns, $table, "$1::uuid IS NULL AND $2::uuid IS NULL"),
+        ]
+    };
+    ($columns:expr, $table:literal, $whose:literal) => {
         concat!(
+            "SELECT ",
+            $columns,
             " FROM ",
             $table,
-            " m WHERE ($1::uuid IS NULL OR m.artist_id = $1::uuid) AND ($2::uuid IS NULL OR m.account_id = $2::uuid) ",
-            "AND ($3::text IS NULL OR m.platform = $3) AND ($4::date IS NULL OR m.metric_date >= $4::date) ",
+            " m WHERE ",
+            $whose,
+            " AND ($3::text IS NULL OR m.platform = $3) AND ($4::date IS NULL OR m.metric_date >= $4::date) ",
             "AND ($5::date IS NULL OR m.metric_date <= $5::date) {and_artist: m.artist_id}
                  ORDER BY m.metric_date DESC, m.account_id LIMIT $6"
         )
@@ -112,7 +135,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn metrics_list(&self, scope: &Scope, filter: &MetricsFilter) -> Result<Vec<MetricsRow>, StoreError> {
-        let statement = self.scoped(scope, concat!("SELECT ", row_columns!(), filter_sql!("metrics_all")));
+        let statement = self.scoped(scope, filter.choose(filter_sql!(row_columns!(), "metrics_all")));
         self.rows("read metrics", filtered(statement, filter)).await?.iter().map(row_of).collect()
     }
 
@@ -121,15 +144,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn growth_list(&self, scope: &Scope, filter: &MetricsFilter) -> Result<Vec<GrowthRow>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            concat!(
-                "SELECT m.account_id::text AS account_id, m.artist_id::text AS artist_id, m.platform,
-                 m.metric_date::text AS metric_date, ",
-                "m.changes::text AS changes",
-                filter_sql!("growth")
-            ),
+        let texts = filter_sql!(
+            "m.account_id::text AS account_id, m.artist_id::text AS artist_id, m.platform,
+                 m.metric_date::text AS metric_date, m.changes::text AS changes",
+            "growth"
         );
+        let statement = self.scoped(scope, filter.choose(texts));
         let rows = self.rows("read growth", filtered(statement, filter)).await?;
         rows.iter()
             .map(|row| {

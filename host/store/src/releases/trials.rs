@@ -425,7 +425,7 @@ async fn recollect_in_txn(
     let rows: Vec<_> = failed.iter().map(|failed| json!({ "id": failed.account.account_id })).collect();
     let statement = work.query(
         "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
-         WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+         WHERE status = 'reconnect_needed' AND id {in_ids}",
     );
     work.execute("reset accounts to be reconnected", statement.bind(json("account ids", &rows)?).bind(time_text(now)))
         .await?;

@@ -45,7 +45,7 @@ impl Store {
     pub async fn health_figures_get(&self, scope: &Scope, window: &HealthWindow) -> Result<Figures, StoreError> {
         scope.require_all("count the figures of every platform")?;
         // As of one moment: an account that ends between two counts would be in neither of them, or in both.
-        let mut view = self.read_view().await?;
+        let mut view = self.report_view().await?;
         let mut platforms = view.known_platforms().await?;
         view.count_outcomes(window, &mut platforms).await?;
         view.count_open(window, &mut platforms).await?;
@@ -54,8 +54,9 @@ impl Store {
         let work = view.count_work(window, &mut platforms).await?;
         view.count_troubles(window, &mut platforms).await?;
         let statement = view.query(
-            "SELECT COUNT(DISTINCT artist_id)::bigint AS n FROM collection_outcomes
-             WHERE outcome = 'collected' AND at > $1::timestamptz AND at <= $2::timestamptz",
+            "SELECT COUNT(*)::bigint AS n FROM (SELECT artist_id FROM collection_outcomes
+                 WHERE outcome = 'collected' AND at > $1::timestamptz AND at <= $2::timestamptz
+                 GROUP BY artist_id) AS artists",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
         let artists = view.row("count artists", statement).await?.map_or(Ok(0), |row| row.count("n"))?;
@@ -137,7 +138,7 @@ impl ReadView {
         let statement = self.query(
             "SELECT n.id::text AS id, COALESCE(MIN(f.fire_time), n.started_at)::text AS due
              FROM runs n LEFT JOIN schedule_fires f ON f.run_id = n.id
-             WHERE n.id IN (SELECT (r.value->>'id')::uuid FROM {rows}) GROUP BY n.id, n.started_at",
+             WHERE n.id {in_ids} GROUP BY n.id, n.started_at",
         );
         let rows = self.rows("read when runs were due", statement.bind(json("run ids", &rows)?)).await?;
         let due: BTreeMap<RunId, DateTime<Utc>> =
@@ -173,7 +174,7 @@ impl ReadView {
     }
 
     /// Accounts of active artists: which are collected, which are not and why, and the longest time without a
-    /// collection.
+    /// collection. The latest consents are found in one pass: a look-up for each account takes five times as long.
     async fn count_accounts(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
         let statement = self.query(
             "SELECT platform, SUM(eligible)::bigint AS eligible,
@@ -188,11 +189,16 @@ impl ReadView {
                      CASE WHEN consented = 1 AND status = 'active' THEN 1 ELSE 0 END AS eligible
                  FROM (
                      SELECT a.platform, a.status, a.created_at, s.updated_at AS collected_at,
-                         COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id
-                         AND c.platform = a.platform
-                             AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) AS consented
+                         COALESCE(c.granted::int, 0) AS consented
                      FROM accounts a JOIN artists t ON t.id = a.artist_id LEFT JOIN account_state s
                          ON s.account_id = a.id
+                     LEFT JOIN (
+                         SELECT artist_id, platform, granted FROM consents one WHERE scope = 'metrics'
+                             AND NOT EXISTS (SELECT 1 FROM consents later
+                                 WHERE later.artist_id = one.artist_id AND later.platform = one.platform
+                                     AND later.scope = 'metrics' AND (later.recorded_at > one.recorded_at
+                                     OR (later.recorded_at = one.recorded_at AND later.seq > one.seq)))
+                     ) AS c ON c.artist_id = a.artist_id AND c.platform = a.platform
                      WHERE t.subscription_status = 'active' AND t.data_collection_enabled
                  ) AS known
              ) AS judged

@@ -102,7 +102,7 @@ macro_rules! batches_sql {
     ($columns:literal, $and:literal) => {
         concat!(
             $columns,
-            " FROM batches b WHERE ($2::bigint = 0 OR b.id IN (SELECT (r.value->>'id')::uuid FROM {rows}))
+            " FROM batches b WHERE ($2::bigint = 0 OR b.id {in_ids})
              AND ($3::uuid IS NULL OR b.run_id = $3::uuid) AND ($4::text IS NULL OR b.platform = $4)
              AND (b.state = $5 OR ($5::text IS NULL AND ($2::bigint > 0 OR b.finished_at IS NULL OR b.state = 'dead')))
              {and_tenant: b.tenant} ",
@@ -208,7 +208,7 @@ impl Store {
             let statement = work.query(
                 "UPDATE batches SET state = 'planned', available_at = $2::timestamptz, message = NULL,
                      turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
-                 WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+                 WHERE id {in_ids}",
             );
             woken += work.execute("plan deferred batches", statement.bind(turns).bind(time_text(now))).await?;
             work.commit().await?;
@@ -329,12 +329,12 @@ pub(crate) async fn dead_batches_plan_in_txn(
         "UPDATE batches SET state = 'planned', attempts = 0, finished_at = NULL, available_at = $2::timestamptz,
              message = NULL,
              turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
-         WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+         WHERE id {in_ids}",
     );
     let batches = work.execute("retry batches", statement.bind(turns.clone()).bind(time_text(now))).await?;
     let statement = work.query(
         "SELECT COUNT(*)::bigint AS n FROM batch_accounts
-         WHERE batch_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+         WHERE batch_id {in_ids}",
     );
     let accounts = work.row("count accounts", statement.bind(turns)).await?.map_or(Ok(0), |row| row.count("n"))?;
     Ok((batches, accounts))
@@ -343,10 +343,7 @@ pub(crate) async fn dead_batches_plan_in_txn(
 /// Runs of which something is open again.
 pub(crate) async fn runs_reopen_in_txn(work: &mut Work, runs: &BTreeSet<RunId>) -> Result<(), StoreError> {
     let rows: Vec<_> = runs.iter().map(|run| json!({ "id": run })).collect();
-    let statement = work.query(
-        "UPDATE runs SET status = 'running', finished_at = NULL WHERE id IN (SELECT (r.value->>'id')::uuid
-             FROM {rows})",
-    );
+    let statement = work.query("UPDATE runs SET status = 'running', finished_at = NULL WHERE id {in_ids}");
     work.execute("reopen runs", statement.bind(json("run ids", &rows)?)).await?;
     Ok(())
 }

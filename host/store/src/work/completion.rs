@@ -277,7 +277,7 @@ impl Completion {
         self.work.execute("split a batch", statement).await?;
         let statement = self.work.query(
             "UPDATE batch_accounts SET batch_id = $2::uuid
-             WHERE batch_id = $3::uuid AND account_id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+             WHERE batch_id = $3::uuid AND account_id {in_ids}",
         );
         let statement = statement.bind(id_rows(&part.accounts)?).bind(id).bind(of);
         self.work.execute("move accounts to another batch", statement).await?;
@@ -356,7 +356,7 @@ async fn asked_to_reconnect(work: &mut Work, accounts: &[&AccountResult]) -> Res
     }
     let statement = work.query(
         "SELECT id::text AS id FROM accounts
-         WHERE status = 'reconnect_needed' AND id IN (SELECT (r.value->>'id')::uuid FROM {rows})",
+         WHERE status = 'reconnect_needed' AND id {in_ids}",
     );
     let rows = work.rows("find accounts to reconnect", statement.bind(id_rows(&asked)?)).await?;
     rows.iter().map(|row| row.parsed("id")).collect()

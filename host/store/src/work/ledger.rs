@@ -343,7 +343,7 @@ async fn count_in(view: &mut ReadView, scope: &Scope, runs: &mut [Run]) -> Resul
 }
 
 const COUNTS: &str = "SELECT run_id::text AS run_id, outcome, COUNT(*)::bigint AS n FROM collection_outcomes
-    WHERE run_id IN (SELECT (r.value->>'id')::uuid FROM {rows}) {and_artist: artist_id} GROUP BY run_id, outcome";
+    WHERE run_id {in_ids} {and_artist: artist_id} GROUP BY run_id, outcome";
 
 /// Accounts of one tenant that its batches hold and that have no outcome in their run yet.
 const WITHOUT_OUTCOME: &str = "SELECT b.run_id::text AS run_id, COUNT(*)::bigint AS n

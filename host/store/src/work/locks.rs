@@ -19,7 +19,7 @@ pub(crate) async fn accounts_lock_in_txn(
     accounts: &[AccountId],
 ) -> Result<HashSet<AccountId>, StoreError> {
     let statement = work.query(
-        "SELECT id::text AS id FROM accounts WHERE id IN (SELECT (r.value->>'id')::uuid FROM {rows}) ORDER BY id
+        "SELECT id::text AS id FROM accounts WHERE id {in_ids} ORDER BY id
              FOR NO KEY UPDATE",
     );
     let rows = work.rows("lock a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
