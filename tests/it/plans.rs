@@ -24,8 +24,10 @@ use crate::store::fixtures::{
     add_batches, at, batch, create_run, day, demo, document, followers, now, release, result, run,
 };
 use crate::support::database::each_empty_database;
+use crate::support::fleet::until;
+use crate::support::tables::number;
 
-/// Artists of the small and of the large database. Each has five accounts, one of which was collected before.
+/// Artists of the small and of the large database. Each has two accounts, one of which was collected before.
 const SIZES: [u32; 2] = [2_000, 20_000];
 
 /// How much more a batch may cost in the large one: indexes are a level deeper there.
@@ -64,7 +66,7 @@ const FILL: &str = "
     ON CONFLICT DO NOTHING;
     INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, created_at, updated_at)
     SELECT md5(p || n)::uuid, md5('artist' || n)::uuid, p, 'channel-' || n, '{}', 'active', now(), now()
-    FROM generate_series(1, {artists}) AS n, unnest(ARRAY['demo', 'a', 'b', 'c', 'd']) AS p
+    FROM generate_series(1, {artists}) AS n, unnest(ARRAY['demo', 'other']) AS p
     ON CONFLICT DO NOTHING;
     INSERT INTO consents (artist_id, platform, granted, scope, source, recorded_at)
     SELECT artist_id, platform, TRUE, 'metrics', 'test', '2026-11-01' FROM accounts
@@ -87,7 +89,8 @@ const FILL: &str = "
     FROM generate_series(1, {artists}) AS n
     ON CONFLICT DO NOTHING;
     INSERT INTO collection_outcomes (run_id, account_id, artist_id, platform, metric_date, outcome, attempts, at)
-    SELECT md5('run')::uuid, id, artist_id, platform, '2026-11-21', 'collected', 1, '2026-11-21' FROM accounts WHERE platform = 'demo'
+    SELECT md5('run')::uuid, id, artist_id, platform, '2026-11-21', 'collected', 1, '2026-11-21'
+    FROM accounts WHERE platform = 'demo'
     ON CONFLICT DO NOTHING;
     INSERT INTO events (id, type, artist_id, occurred_at, dedup_key, data)
     SELECT md5('event' || id)::uuid, 'metrics.collected', artist_id, '2026-11-21', 'key' || id,
@@ -95,8 +98,8 @@ const FILL: &str = "
     FROM accounts WHERE platform = 'demo'
     ON CONFLICT DO NOTHING;
     INSERT INTO deliveries (webhook_id, event_seq, event_id, artist_id, line, state, attempts, next_at, finished_at)
-    SELECT '00000000-0000-0000-0000-0000d0000001', seq, id, artist_id, 'artist:' || COALESCE(artist_id::text, ''), 'delivered', 1,
-        '2026-11-21', '2026-11-21'
+    SELECT '00000000-0000-0000-0000-0000d0000001', seq, id, artist_id, 'artist:' || COALESCE(artist_id::text, ''),
+        'delivered', 1, '2026-11-21', '2026-11-21'
     FROM events
     ON CONFLICT DO NOTHING;
     UPDATE webhooks SET seen = (SELECT MAX(seq) FROM events);
@@ -344,7 +347,7 @@ async fn without_autovacuum(database: &mut PgConnection) {
     database
         .execute(
             "DO $$ DECLARE name REGCLASS; BEGIN
-                 FOR name IN SELECT relid FROM pg_stat_user_tables WHERE schemaname = 'backline' OR schemaname = 'public'
+                 FOR name IN SELECT relid FROM pg_stat_user_tables WHERE schemaname IN ('backline', 'public')
                  LOOP
                      IF (SELECT relkind FROM pg_class WHERE oid = name) = 'r' THEN
                          EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = FALSE)', name);
@@ -360,9 +363,10 @@ async fn without_autovacuum(database: &mut PgConnection) {
 async fn until_alone_but_for(database: &mut PgConnection, others: i64) {
     let asked = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()
         AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
-    while crate::support::tables::number(database, asked).await > others {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(Duration::from_secs(60), "the other connections end", async || {
+        (number(database, asked).await <= others).then_some(())
+    })
+    .await;
 }
 
 async fn counted(database: &mut PgConnection) -> Cost {
