@@ -4,6 +4,11 @@
 -- Asked for each batch: whether anyone was erased at all.
 CREATE INDEX erasures_in_force ON erasures (subject) WHERE readmitted_at IS NULL;
 
+-- When the next open batch falls due, by run and among all.
+CREATE INDEX batches_next ON batches (available_at) WHERE finished_at IS NULL;
+DROP INDEX batches_open_by_run;
+CREATE INDEX batches_open_by_run ON batches (run_id, available_at) WHERE finished_at IS NULL;
+
 -- States a month's dates as a constraint, which is not checked yet and so holds its lock for a moment only. False where
 -- there is no such month, or the archive has one already.
 CREATE FUNCTION backline.archive_month_state(p_month DATE) RETURNS BOOLEAN

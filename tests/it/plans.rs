@@ -84,6 +84,12 @@ const FILL: &str = "
         1, '2026-11-21', '2026-11-21', '2026-11-21'
     FROM generate_series(1, {artists} / 10) AS n
     ON CONFLICT DO NOTHING;
+    INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until, state,
+        attempts, lease_token, available_at, created_at)
+    SELECT md5('waiting' || n)::uuid, (SELECT id FROM runs LIMIT 1), -n, 'default', 'other', 'd', now(), now(),
+        CASE WHEN n % 2 = 0 THEN 'planned' ELSE 'deferred' END, 1, 1, '2026-12-21', '2026-11-21'
+    FROM generate_series(1, {artists} / 10) AS n
+    ON CONFLICT DO NOTHING;
     INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
     SELECT md5('batch' || n / 50 + 1)::uuid, n % 50, md5('demo' || n)::uuid, '2026-11-21'
     FROM generate_series(1, {artists}) AS n
@@ -207,6 +213,8 @@ async fn costs_on(url: &str, artists: u32, empty: Statistics) -> Vec<(Statistics
 async fn migrated(url: &str) -> Store {
     let store = Store::open(url, StoreOptions::default()).await.unwrap();
     store.migrate().await.unwrap();
+    // Making a month's tables reads them, once a month.
+    store.months_ensure([day("2026-11-22")].into_iter()).await.unwrap();
     store.close().await;
     Store::open(url, StoreOptions { connections_max: 1 }).await.unwrap()
 }
@@ -418,6 +426,8 @@ async fn collect(store: &Store, batches: &[Vec<Account>]) {
         let lease =
             store.batch_lease(&all, None, Some(&demo()), "worker", now(), ttl).await.unwrap().expect("a batch is open");
         store.next_open_get(&all, now()).await.unwrap();
+        store.next_batch_get(&all, Some(lease.batch.run_id), None).await.unwrap();
+        store.accounts_save(&all, &[crate::store::fixtures::account(1)], now()).await.unwrap();
         let ids: Vec<AccountId> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
         let candidates = store.candidates_of(&all, &ids).await.unwrap();
         assert_eq!(candidates.len(), ids.len());

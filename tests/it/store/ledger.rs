@@ -8,7 +8,7 @@ use backline_model::{
 };
 use backline_store::{
     AccountOutcome, BatchFilter, BatchResult, EventCursor, OpenBatches, PlanGuard, Presence, Retried, Scope, Store,
-    StoreError, Topic,
+    StoreError, StoreOptions, Topic,
 };
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -18,7 +18,7 @@ use super::fixtures::{
     TTL, add_batches, add_weighted_batches, artist, batch, create_run, day, defer, demo, followers, lease, now, people,
     release, result, run, stored, window,
 };
-use crate::support::database::each_database;
+use crate::support::database::{each_database, each_empty_database};
 
 #[tokio::test]
 async fn an_expired_lease_passes_on_and_the_first_holder_can_write_nothing() {
@@ -673,6 +673,48 @@ async fn what_is_read_of_a_run_while_it_goes_on_is_of_one_moment() {
             }
         };
         futures::join!(collect, read);
+    })
+    .await;
+}
+
+/// Polls a call so often, with everything else in between, and drops it. Answers whether it ended before.
+async fn dropped_after<T>(polls: usize, call: impl Future<Output = T>) -> bool {
+    let mut call = std::pin::pin!(call);
+    for _ in 0..polls {
+        if futures::poll!(call.as_mut()).is_ready() {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_at_any_point_leaves_no_transaction_open() {
+    each_empty_database(async |url| {
+        let store = Store::open(url, StoreOptions { connections_max: 1 }).await.unwrap();
+        store.migrate().await.unwrap();
+        let other = Store::open(url, StoreOptions { connections_max: 1 }).await.unwrap();
+        let all = Scope::all_tenants();
+        let (mut polls, mut written) = (0, 0);
+        let mut went_through = false;
+        while !went_through {
+            went_through = dropped_after(polls, store.runs_list(&all, 10, None)).await;
+            written += 1;
+            let saved = store.artists_save(&all, &[artist(written)], now()).await;
+            saved.unwrap_or_else(|error| panic!("dropped after {polls} polls of a read: {error}"));
+            assert!(other.artist_get(&all, artist(written).id).await.unwrap().is_some(), "{polls} polls of a read");
+
+            let name = Artist { name: format!("after {polls}"), ..artist(1) };
+            went_through &= dropped_after(polls, store.artists_save(&all, &[name], now())).await;
+            written += 1;
+            store.artists_save(&all, &[artist(written)], now()).await.unwrap();
+            assert!(other.artist_get(&all, artist(written).id).await.unwrap().is_some(), "{polls} polls of a write");
+            polls += 1;
+        }
+        assert!(polls > 3, "the calls were dropped on the way");
+        other.close().await;
+        store.close().await;
     })
     .await;
 }

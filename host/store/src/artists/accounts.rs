@@ -242,9 +242,10 @@ impl Store {
             if let Some(row) = work.row("find artists", unknown.bind(rows.clone())).await? {
                 return Err(StoreError::NotFound { what: "artist", id: row.text("artist")? });
             }
+            // Compared as texts that no index has, lest the index by platform is read instead of that by artist.
             let existing = work.query(
                 "SELECT COUNT(*) AS n FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                     AND a.platform = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'",
+                     AND a.platform || '' = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'",
             );
             let existing =
                 work.row("find accounts", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;

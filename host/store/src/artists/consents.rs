@@ -111,20 +111,21 @@ pub(crate) async fn consents_add_in_txn(
         .collect();
     let rows: Vec<_> =
         withdrawn.iter().map(|(artist, platform)| json!({ "artist": artist, "platform": platform })).collect();
+    // Platforms are compared as texts that no index has, lest the index by platform is read instead of that by artist.
     let withdrawn = json("withdrawals", &rows)?;
     if !rows.is_empty() {
         // In the order in which refreshes lock: credentials, then accounts.
         let statement = work.query(
             "SELECT id::text AS id FROM credentials WHERE account_id IN (
                  SELECT a.id FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                     AND a.platform = r.value->>'platform')
+                     AND a.platform || '' = r.value->>'platform')
              ORDER BY credentials.id FOR UPDATE",
         );
         work.rows("lock the credentials of withdrawn consents", statement.bind(withdrawn.clone())).await?;
         // A batch that is being completed holds its accounts: it either ends before this, or sees the withdrawal.
         let statement = work.query(
             "SELECT a.id::text AS id FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                 AND a.platform = r.value->>'platform'",
+                 AND a.platform || '' = r.value->>'platform'",
         );
         let accounts = work.rows("find accounts whose consent is withdrawn", statement.bind(withdrawn.clone())).await?;
         let accounts: Vec<AccountId> = accounts.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
@@ -155,7 +156,7 @@ pub(crate) async fn consents_add_in_txn(
     let statement = work.query(
         "DELETE FROM credentials WHERE account_id IN (
              SELECT a.id FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                 AND a.platform = r.value->>'platform'
+                 AND a.platform || '' = r.value->>'platform'
              WHERE NOT COALESCE((SELECT c.granted FROM consents c
                  WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
                  ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), FALSE))

@@ -24,6 +24,9 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Wake-ups that may wait for a listener; a listener that misses some checks everything.
 pub(crate) const WAKES_WAITING: usize = 64;
 
+/// Begins to read as of one moment.
+pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// Begins to read whole tables: gives the planner back what [`prepare_connection`] takes from it, and memory to sort in
 /// instead of on disk.
 const PLAN_AS_A_REPORT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = on;
@@ -159,19 +162,22 @@ impl Store {
 
     pub(crate) async fn begin(&self) -> Result<Work, StoreError> {
         let writer = self.writer().await;
-        let transaction = match self.kind {
-            // A transaction that begins by reading can't become a writer once another process has written in between.
-            DatabaseKind::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
-            DatabaseKind::Postgres => self.pool.begin().await,
-        }
-        .during("begin a transaction")?;
+        let transaction = self
+            .transaction(match self.kind {
+                // A transaction that begins by reading can't become a writer once another process has written in
+                // between.
+                DatabaseKind::Sqlite => "BEGIN IMMEDIATE",
+                DatabaseKind::Postgres => "BEGIN",
+            })
+            .await
+            .during("begin a transaction")?;
         let (pending_notifications, wakes) = (Vec::new(), self.wakes.clone());
         Ok(Work { transaction, kind: self.kind, pending_notifications, wakes, _writer: writer })
     }
 
     /// Begins to read with several statements as of one moment.
     pub(crate) async fn read_view(&self) -> Result<ReadView, StoreError> {
-        self.read_view_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+        self.read_view_with(SNAPSHOT).await
     }
 
     /// The same for statements that read whole tables: they are planned by what the statistics say.
@@ -180,12 +186,27 @@ impl Store {
     }
 
     async fn read_view_with(&self, postgres: &'static str) -> Result<ReadView, StoreError> {
-        let transaction = match self.kind {
+        Ok(ReadView { transaction: self.snapshot(postgres).await?, kind: self.kind })
+    }
+
+    /// A transaction that reads as of one moment, begun on PostgreSQL by this statement.
+    pub(crate) async fn snapshot(&self, postgres: &'static str) -> Result<Transaction<'static, Any>, StoreError> {
+        let transaction = self.transaction(match self.kind {
             // It only reads: the one writer goes on.
-            DatabaseKind::Sqlite => self.pool.begin_with("BEGIN DEFERRED").await,
-            DatabaseKind::Postgres => self.pool.begin_with(postgres).await,
-        };
-        Ok(ReadView { transaction: transaction.during("begin to read")?, kind: self.kind })
+            DatabaseKind::Sqlite => "BEGIN DEFERRED",
+            DatabaseKind::Postgres => postgres,
+        });
+        transaction.await.during("begin to read")
+    }
+
+    /// Begins a transaction, in a task of its own: sqlx counts a transaction only once the database has answered. A
+    /// caller that is dropped before would leave it open on a connection that goes back to the pool, and what others
+    /// write there later would never be committed.
+    #[expect(clippy::disallowed_methods, reason = "the task begins one transaction, which ends with its owner")]
+    async fn transaction(&self, begin: &'static str) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin_with(begin).await });
+        begun.await.unwrap_or_else(|ended| Err(sqlx::Error::Io(std::io::Error::other(ended))))
     }
 
     pub(crate) async fn writer(&self) -> Option<OwnedMutexGuard<()>> {

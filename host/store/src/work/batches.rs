@@ -154,8 +154,8 @@ impl Store {
     pub async fn next_open_get(&self, scope: &Scope, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
         let statement = self.scoped(
             scope,
-            "SELECT MIN(available_at)::text AS at FROM batches WHERE finished_at IS NULL
-                 AND available_at > $1::timestamptz {and_tenant: tenant}",
+            "SELECT available_at::text AS at FROM batches WHERE finished_at IS NULL
+                 AND available_at > $1::timestamptz {and_tenant: tenant} ORDER BY batches.available_at LIMIT 1",
         );
         match self.row("find when work falls due", statement.bind(time_text(now))).await? {
             Some(row) => row.time_or_null("at"),

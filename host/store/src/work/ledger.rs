@@ -61,6 +61,20 @@ macro_rules! lease_sql {
     };
 }
 
+macro_rules! next_batch_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT available_at::text AS at FROM batches WHERE finished_at IS NULL AND ",
+            $which,
+            " AND state = 'planned' AND ($2::text IS NULL OR platform = $2)
+                 AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
+                     OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))
+                 {and_tenant: tenant}
+             ORDER BY batches.available_at LIMIT 1"
+        )
+    };
+}
+
 impl Store {
     /// Leases the next batch for `ttl`, with the release that is active at this moment: one that is planned, one
     /// whose deferral is over, or one whose lease ran out (which uses up an attempt: the worker that held it may have
@@ -180,15 +194,12 @@ impl Store {
         run: Option<RunId>,
         platform: Option<&Platform>,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            "SELECT MIN(available_at)::text AS at FROM batches
-             WHERE finished_at IS NULL AND state = 'planned' AND ($1::uuid IS NULL OR run_id = $1::uuid)
-                 AND ($2::text IS NULL OR platform = $2)
-                 AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
-                     OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))
-                 {and_tenant: tenant}",
-        );
+        // Each by the index that leads to it: no plan can use one for a condition that may be none.
+        let text = match run {
+            Some(_) => next_batch_sql!("run_id = $1::uuid"),
+            None => next_batch_sql!("$1::uuid IS NULL"),
+        };
+        let statement = self.scoped(scope, text);
         let statement =
             statement.bind(run.map(|run| run.to_string())).bind(platform.map(|platform| platform.as_str().to_owned()));
         match self.row("find batches to retry", statement).await? {
