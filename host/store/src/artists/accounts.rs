@@ -119,8 +119,7 @@ impl Store {
                 })
                 .collect();
             let rows = json("artists", &rows)?;
-            let existing =
-                work.query("SELECT COUNT(*) AS n FROM {rows} JOIN artists a ON a.id = (r.value->>'id')::uuid");
+            let existing = work.query("SELECT COUNT(*) AS n FROM artists a WHERE a.id {in_ids}");
             let existing =
                 work.row("find artists", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
             let upsert = work.scoped(
@@ -244,8 +243,9 @@ impl Store {
             }
             // Compared as texts that no index has, lest the index by platform is read instead of that by artist.
             let existing = work.query(
-                "SELECT COUNT(*) AS n FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                     AND a.platform || '' = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'",
+                "SELECT COUNT(*) AS n FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+                     AND a.platform || '' = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'
+                 WHERE (a.id IS NULL) = FALSE",
             );
             let existing =
                 work.row("find accounts", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
