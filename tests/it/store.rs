@@ -10,6 +10,7 @@ mod ledger;
 mod people;
 mod quarantine;
 mod refreshes;
+mod row_events;
 mod scheduling;
 mod schema;
 mod scope;

@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Transaction};
@@ -245,6 +246,11 @@ impl ReadView {
 
     pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
         Ok(self.rows(what, statement).await?.into_iter().next())
+    }
+
+    /// Rows as they come, of which none is held.
+    pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<AnyRow, sqlx::Error>> {
+        statement.into_query().fetch(&mut *self.transaction)
     }
 }
 

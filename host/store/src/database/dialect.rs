@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, PoisonError, RwLock};
 
+use backline_model::growth::{Changes, expanded};
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -235,6 +236,12 @@ pub(crate) trait Columns {
         self.text_or_null(column)?
             .map(|text| serde_json::from_str(&text).map_err(|error| unreadable(column, error.to_string())))
             .transpose()
+    }
+
+    /// Growth in its short form, or none where NULL.
+    fn growth_or_null(&self, column: &str) -> Result<Option<Changes>, StoreError> {
+        let Some(short) = self.json_or_null::<serde_json::Value>(column)? else { return Ok(None) };
+        expanded(&short).map(Some).ok_or_else(|| unreadable(column, "it is no growth".to_owned()))
     }
 
     /// JSON; NULL is an error.

@@ -359,9 +359,9 @@ async fn store(
                         state: observation.fetched.state,
                         withheld: made.withheld,
                         growth: made.growth,
+                        events: made.events,
                     }),
                     document: Some(document),
-                    events: made.events,
                     ..results.bare_result(candidate, metric_date, Outcome::Collected)
                 });
             }
