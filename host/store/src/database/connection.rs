@@ -97,6 +97,7 @@ impl Store {
         let place = Place::parse(url)?;
         let kind = place.kind();
         let connect = place.options()?;
+        place.make_private()?;
         // One connection of our own first: a pool reports a wrong address by a time-out only.
         let first = tokio::time::timeout(CONNECT_TIMEOUT, connect.connect())
             .await

@@ -214,10 +214,11 @@ pub(crate) async fn quarantine_add_in_txn(work: &mut Work, values: &[&Quarantine
             .collect();
         let rows = json("quarantined values", &rows)?;
         let statement = work.query(
-            "DELETE FROM quarantine WHERE status = 'held' AND EXISTS (
-                 SELECT 1 FROM {rows} WHERE (r.value->>'account')::uuid = quarantine.account_id
-                     AND (r.value->>'date')::date = quarantine.metric_date AND r.value->>'metric' = quarantine.metric)
-                 AND account_id IN (SELECT (r.value->>'account')::uuid FROM {rows})",
+            // The rows of the parameter are read once: asking for each held value would parse them as often.
+            "DELETE FROM quarantine WHERE status = 'held'
+                 AND account_id IN (SELECT (r.value->>'account')::uuid FROM {rows})
+                 AND (account_id, metric_date, metric) IN (SELECT (r.value->>'account')::uuid,
+                     (r.value->>'date')::date, r.value->>'metric' FROM {rows})",
         );
         work.execute("replace quarantined values", statement.bind(rows.clone())).await?;
         let statement = work.query(
