@@ -115,20 +115,24 @@ impl Patterns {
     }
 }
 
-/// A secret in the forms in which decoding may leave it: as it is; with what looks like escapes in it decoded; and,
-/// where it has characters outside ASCII, as UTF-16 without the bytes that are zero.
+/// A secret in the forms in which decoding may leave it: as it is, and where it has characters outside ASCII, as UTF-16
+/// without the bytes that are zero; each of these also with what looks like escapes in it decoded.
 fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
-    let mut readings = vec![plain(value.bytes())];
-    for _ in 0..DECODINGS_MAX {
-        let Some(decoded) = unescaped(&readings[readings.len() - 1]) else { break };
-        if decoded.len() < READING_BYTES_MIN {
-            break;
-        }
-        readings.push(decoded);
-    }
+    let mut bases = vec![plain(value.bytes())];
     if !value.is_ascii() {
-        readings.push(plain(value.encode_utf16().flat_map(u16::to_le_bytes)));
-        readings.push(plain(value.encode_utf16().flat_map(u16::to_be_bytes)));
+        bases.push(plain(value.encode_utf16().flat_map(u16::to_le_bytes)));
+        bases.push(plain(value.encode_utf16().flat_map(u16::to_be_bytes)));
+    }
+    let mut readings = Vec::with_capacity(bases.len());
+    for base in bases {
+        readings.push(base);
+        for _ in 0..DECODINGS_MAX {
+            let Some(decoded) = unescaped(&readings[readings.len() - 1]) else { break };
+            if decoded.len() < READING_BYTES_MIN {
+                break;
+            }
+            readings.push(decoded);
+        }
     }
     for reading in &mut readings {
         reading.make_ascii_lowercase();
