@@ -176,7 +176,7 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let cluster = Cluster::start().expect("a PostgreSQL cluster starts");
+        let cluster = Cluster::start(&[]).expect("a PostgreSQL cluster starts");
         let mut url = url::Url::parse(&cluster.url()).expect("the server's URL is one");
         let mut server = PgConnection::connect(url.as_str()).await.expect("the PostgreSQL server answers");
         server.execute("CREATE DATABASE plans").await.expect("a database is created");
