@@ -9,7 +9,7 @@ use std::time::Duration;
 use backline_model::retention::{Action, Before, LocalDay, RowFilter, Step, Table};
 use backline_model::{
     Account, AccountId, Artist, ArtistId, Batch, BatchId, Candidate, Consent, DeliveryState, GrowthRow, Lease, Outcome,
-    RowEvent, RowFact, SwapCause, WebhookId, Weights,
+    RowEvent, RowFact, Run, RunId, SwapCause, WebhookId, Weights,
 };
 use backline_store::{
     AccountResult, ArchivePlace, BatchResult, EventCursor, Finish, NewDelivery, Scope, Store, StoreOptions,
@@ -437,11 +437,14 @@ fn consent(account: &Account) -> Consent {
 /// Plans these batches and takes each through everything that a worker and the dispatcher of webhooks ask of the store.
 async fn collect(store: &Store, batches: &[Vec<Account>]) {
     let all = Scope::all_tenants();
+    // An event about a row is written once in each run.
+    let own = Run { id: RunId::generate(), ..run(1) };
+    create_run(store, &own).await;
     let planned: Vec<Batch> = batches
         .iter()
         .map(|accounts| {
             let accounts: Vec<&Account> = accounts.iter().collect();
-            Batch { id: BatchId::generate(), ..batch(0, &run(1), &accounts, day("2026-11-22")) }
+            Batch { id: BatchId::generate(), ..batch(0, &own, &accounts, day("2026-11-22")) }
         })
         .collect();
     add_batches(store, &planned, now()).await;
