@@ -437,16 +437,14 @@ fn consent(account: &Account) -> Consent {
 /// Plans these batches and takes each through everything that a worker and the dispatcher of webhooks ask of the store.
 async fn collect(store: &Store, batches: &[Vec<Account>]) {
     let all = Scope::all_tenants();
-    // An event about a row is written once in each run.
-    let own = Run { id: RunId::generate(), ..run(1) };
-    create_run(store, &own).await;
-    let planned: Vec<Batch> = batches
-        .iter()
-        .map(|accounts| {
-            let accounts: Vec<&Account> = accounts.iter().collect();
-            Batch { id: BatchId::generate(), ..batch(0, &own, &accounts, day("2026-11-22")) }
-        })
-        .collect();
+    let mut planned = Vec::new();
+    for accounts in batches {
+        // An event about a row is written once in each run, and batches may be of the same accounts.
+        let own = Run { id: RunId::generate(), ..run(1) };
+        create_run(store, &own).await;
+        let accounts: Vec<&Account> = accounts.iter().collect();
+        planned.push(Batch { id: BatchId::generate(), ..batch(0, &own, &accounts, day("2026-11-22")) });
+    }
     add_batches(store, &planned, now()).await;
     for _ in batches {
         store.deferred_batches_wake(&all, &Weights::default(), now()).await.unwrap();
