@@ -148,7 +148,7 @@ fn print_event(cursor: EventCursor, event: &Event, as_json: bool) -> Result<(), 
     if as_json {
         let mut message = delivery::message(event);
         message["cursor"] = json!(cursor);
-        return print::line(&message.to_string());
+        return print::json_line(&message);
     }
     let artist = event.artist_id.map_or_else(|| print::NONE.to_owned(), |artist| artist.to_string());
     print::line(&format!("{cursor}  {}  {}  {artist}  {}", print::time(event.occurred_at), event.kind, event.data))

@@ -80,8 +80,7 @@ async fn watch(host: &Host, show: &ShowArguments, every: Duration) -> Outcome {
         }
         let report = host.health().report(show.window).await?;
         if in_place {
-            // Clears the screen and moves to its top left corner.
-            print::line("\u{1b}[2J\u{1b}[H")?;
+            print::clear_screen()?;
         }
         print_report(&report, show.json)?;
     }

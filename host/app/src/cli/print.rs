@@ -1,7 +1,7 @@
 //! Standard output: tables for people, JSON for programs. All other messages go to standard error.
 //!
 //! Everything that is printed passes here, and with it what connectors, platforms and other programs wrote: no
-//! character of theirs steers the terminal, or starts a line of its own.
+//! character of theirs steers the terminal, and in a table none starts a line of its own.
 
 use std::io::{self, Write as _};
 
@@ -16,6 +16,18 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
     write_out(&printable_json(&text))
+}
+
+/// Prints one JSON document in one line, for streams of them.
+pub(super) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text =
+        serde_json::to_string(value).map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
+    write_out(&printable_json(&text))
+}
+
+/// Clears the screen and moves to its top left corner.
+pub(super) fn clear_screen() -> Result<(), Failure> {
+    write_out("\u{1b}[2J\u{1b}[H")
 }
 
 /// Prints one line. A closed pipe is no failure: `head` closes it when it has read enough.
