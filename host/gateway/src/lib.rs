@@ -337,11 +337,11 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// The text with every secret replaced. Takes time in proportion to the text and lets others run in between.
-    pub async fn blank(&self, text: String) -> String {
-        let Some(matcher) = &self.matcher else { return text };
-        let (bytes, _) = matcher.blank(text.into_bytes()).await;
-        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    /// Replaces every secret in these texts. Takes time in proportion to the texts and lets others run in between.
+    pub async fn blank_all(&self, texts: Vec<&mut String>) {
+        if let Some(matcher) = &self.matcher {
+            matcher.blank_all(texts).await;
+        }
     }
 }
 

@@ -60,6 +60,35 @@ pub enum FetchError {
     Unexpected(String),
 }
 
+impl FetchError {
+    /// What the connector or the platform said about it; `None` for those that say it all by themselves.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Unauthorized(why)
+            | Self::Reconnect(why)
+            | Self::Forbidden(why)
+            | Self::Misconfigured(why)
+            | Self::Unavailable(why)
+            | Self::Unexpected(why) => Some(why),
+            Self::NotFound | Self::RateLimited(_) | Self::QuotaExhausted(_) => None,
+        }
+    }
+
+    /// The same, to be replaced.
+    pub fn why_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Unauthorized(why)
+            | Self::Reconnect(why)
+            | Self::Forbidden(why)
+            | Self::Misconfigured(why)
+            | Self::Unavailable(why)
+            | Self::Unexpected(why) => Some(why),
+            Self::NotFound | Self::RateLimited(_) | Self::QuotaExhausted(_) => None,
+        }
+    }
+}
+
 /// What was fetched for one account.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fetched {

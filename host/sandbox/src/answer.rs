@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 use super::error::CallError;
-use backline_model::fetch::{FetchError, FetchedBatch};
+use backline_model::fetch::FetchedBatch;
 use backline_model::metric::Value;
 use backline_model::snapshot::Snapshot;
 
@@ -33,7 +33,7 @@ pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_ma
                     check_json("state", index, state)?;
                 }
             }
-            Err(error) => bytes += error_length(error),
+            Err(error) => bytes += error.why().map_or(0, length),
         }
     }
     bytes += batch.lost_metrics.iter().map(|lost| VALUE_BYTES + length(&lost.name) + length(&lost.reason)).sum::<u64>();
@@ -81,18 +81,6 @@ fn check_json(what: &str, index: usize, text: &str) -> Result<(), CallError> {
 
 fn length(text: &str) -> u64 {
     text.len() as u64
-}
-
-fn error_length(error: &FetchError) -> u64 {
-    match error {
-        FetchError::Unauthorized(why)
-        | FetchError::Reconnect(why)
-        | FetchError::Forbidden(why)
-        | FetchError::Misconfigured(why)
-        | FetchError::Unavailable(why)
-        | FetchError::Unexpected(why) => length(why),
-        FetchError::NotFound | FetchError::RateLimited(_) | FetchError::QuotaExhausted(_) => 0,
-    }
 }
 
 fn snapshot_length(snapshot: &Snapshot) -> u64 {

@@ -12,49 +12,27 @@ use backline_model::snapshot::Snapshot;
 use super::error::CallError;
 use super::meters::LogLine;
 
-async fn replace(secrets: &Secrets, text: &mut String) {
-    *text = secrets.blank(std::mem::take(text)).await;
-}
-
 /// Searches an answer of `fetch`: documents, states, errors, and what is said about lost metrics.
 pub(super) async fn batch(secrets: &Secrets, mut batch: FetchedBatch) -> FetchedBatch {
+    let mut texts: Vec<&mut String> = Vec::new();
     for account in &mut batch.accounts {
         match account {
-            Ok(fetched) => {
-                replace(secrets, &mut fetched.body).await;
-                if let Some(state) = &mut fetched.state {
-                    replace(secrets, state).await;
-                }
-            }
-            Err(error) => fetch_error(secrets, error).await,
+            Ok(fetched) => texts.extend([&mut fetched.body].into_iter().chain(&mut fetched.state)),
+            Err(error) => texts.extend(error.why_mut()),
         }
     }
-    for lost in &mut batch.lost_metrics {
-        replace(secrets, &mut lost.name).await;
-        replace(secrets, &mut lost.reason).await;
-    }
+    texts.extend(batch.lost_metrics.iter_mut().flat_map(|lost| [&mut lost.name, &mut lost.reason]));
+    secrets.blank_all(texts).await;
     batch
-}
-
-/// Searches a connector's typed error.
-pub(super) async fn fetch_error(secrets: &Secrets, error: &mut FetchError) {
-    match error {
-        FetchError::Unauthorized(why)
-        | FetchError::Reconnect(why)
-        | FetchError::Forbidden(why)
-        | FetchError::Misconfigured(why)
-        | FetchError::Unavailable(why)
-        | FetchError::Unexpected(why) => replace(secrets, why).await,
-        FetchError::NotFound | FetchError::RateLimited(_) | FetchError::QuotaExhausted(_) => {}
-    }
 }
 
 /// Searches an answer of `check`.
 pub(super) async fn checked(secrets: &Secrets, mut name: Result<String, FetchError>) -> Result<String, FetchError> {
-    match &mut name {
-        Ok(name) => replace(secrets, name).await,
-        Err(error) => fetch_error(secrets, error).await,
-    }
+    let text = match &mut name {
+        Ok(name) => Some(name),
+        Err(error) => error.why_mut(),
+    };
+    secrets.blank_all(text.into_iter().collect()).await;
     name
 }
 
@@ -64,38 +42,32 @@ pub(super) async fn snapshots(
     mut snapshots: Vec<Result<Snapshot, String>>,
 ) -> Vec<Result<Snapshot, String>> {
     for secrets in secrets {
-        for snapshot in &mut snapshots {
-            match snapshot {
-                Ok(snapshot) => {
-                    for metric in &mut snapshot.metrics {
-                        replace(secrets, &mut metric.name).await;
-                        match &mut metric.value {
-                            Ok(Value::Text(text)) => replace(secrets, text).await,
-                            Ok(Value::Texts(texts)) => {
-                                for text in texts {
-                                    replace(secrets, text).await;
-                                }
-                            }
-                            Ok(Value::Integer(_) | Value::Decimal(_)) | Err(_) => {}
-                        }
-                    }
-                    for note in &mut snapshot.notes {
-                        replace(secrets, note).await;
-                    }
-                }
-                Err(why) => replace(secrets, why).await,
-            }
-        }
+        secrets.blank_all(snapshots.iter_mut().flat_map(texts_of).collect()).await;
     }
     snapshots
+}
+
+fn texts_of(snapshot: &mut Result<Snapshot, String>) -> Vec<&mut String> {
+    let snapshot = match snapshot {
+        Ok(snapshot) => snapshot,
+        Err(why) => return vec![why],
+    };
+    let mut texts: Vec<&mut String> = snapshot.notes.iter_mut().collect();
+    for metric in &mut snapshot.metrics {
+        texts.push(&mut metric.name);
+        match &mut metric.value {
+            Ok(Value::Text(text)) => texts.push(text),
+            Ok(Value::Texts(more)) => texts.extend(more),
+            Ok(Value::Integer(_) | Value::Decimal(_)) | Err(_) => {}
+        }
+    }
+    texts
 }
 
 /// Searches a connector's log.
 pub(super) async fn log(secrets: &[Secrets], lines: &mut [LogLine]) {
     for secrets in secrets {
-        for line in &mut *lines {
-            replace(secrets, &mut line.message).await;
-        }
+        secrets.blank_all(lines.iter_mut().map(|line| &mut line.message).collect()).await;
     }
 }
 
@@ -103,7 +75,7 @@ pub(super) async fn log(secrets: &[Secrets], lines: &mut [LogLine]) {
 pub(super) async fn call_error(secrets: &[Secrets], mut error: CallError) -> CallError {
     if let CallError::Trapped(text) = &mut error {
         for secrets in secrets {
-            replace(secrets, text).await;
+            secrets.blank_all(vec![&mut *text]).await;
         }
     }
     error

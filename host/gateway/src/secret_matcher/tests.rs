@@ -64,6 +64,27 @@ fn base64_after_any_other_digits_and_over_lines_is_blanked_out() {
     }
 }
 
+#[tokio::test]
+async fn texts_that_are_searched_together_are_searched_as_by_themselves() {
+    let secrets = SecretMatcher::new([TOKEN]);
+    let hex: String = TOKEN.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let percent: String = TOKEN.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let json: String = TOKEN.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+    let long = format!("{}{TOKEN}", " ".repeat(JOINED_BYTES_MAX));
+    for written in [TOKEN.to_owned(), hex, percent, json, STANDARD_NO_PAD.encode(TOKEN), long] {
+        for beside in ["", "%", "%2", "\\", "\\u00", "&#x", "&amp", "6", "abc", "YWJ", "=\n", "\r\n ", "IGQ/canary"] {
+            let mut texts = vec![beside.to_owned(), written.clone(), beside.to_owned(), "other".to_owned()];
+            secrets.blank_all(texts.iter_mut().collect()).await;
+            assert_eq!(texts[1].trim_start(), BLANK, "{written} beside {beside:?}");
+            assert_eq!([&texts[0], &texts[2], &texts[3]], [beside, beside, "other"], "{written}");
+        }
+    }
+    // The halves of a secret in two texts are not one.
+    let mut halves = [TOKEN[..9].to_owned(), TOKEN[9..].to_owned()];
+    secrets.blank_all(halves.iter_mut().collect()).await;
+    assert_eq!(halves.concat(), TOKEN);
+}
+
 #[test]
 fn utf_16_is_read_as_text() {
     for secret in [TOKEN, "pässwört-中文-😀-ok"] {
