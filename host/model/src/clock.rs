@@ -5,6 +5,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+/// The first moment that both databases store. Years have four digits there, so that times sort as text.
+pub const FIRST_TIME: DateTime<Utc> = DateTime::from_timestamp(-62_135_596_800, 0).expect("the year 1");
+
+/// The last one.
+pub const LAST_TIME: DateTime<Utc> = DateTime::from_timestamp(253_402_300_799, 0).expect("the year 9999");
+
 /// A function that returns the current time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::state::CallState;
+use backline_model::clock::LAST_TIME;
 use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, FetchedBatch, LostMetric};
 use backline_model::manifest::Method;
 use backline_model::metric::{Absence, Value};
@@ -127,11 +128,9 @@ pub(super) fn fetch_error_from_wit(error: types::FetchError) -> FetchError {
     }
 }
 
-/// The last second of the year 9999. What lies beyond is a mistake, such as milliseconds for seconds.
-const TIME_SECONDS_MAX: i64 = 253_402_300_799;
-
+/// A time from a connector; `None` if it is a mistake, such as milliseconds for seconds.
 fn time_from_wit(seconds: types::Timestamp) -> Option<DateTime<Utc>> {
-    (0..=TIME_SECONDS_MAX).contains(&seconds).then(|| DateTime::from_timestamp(seconds, 0)).flatten()
+    DateTime::from_timestamp(seconds, 0).filter(|time| (DateTime::UNIX_EPOCH..=LAST_TIME).contains(time))
 }
 
 pub(super) fn batch_from_wit(batch: types::BatchResult) -> FetchedBatch {

@@ -9,10 +9,11 @@ mod webhook;
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+use backline_model::clock::{FIRST_TIME, LAST_TIME};
 use backline_model::manifest::{CredentialKind, Owner};
 use backline_model::text::misleads;
 
@@ -383,7 +384,7 @@ fn usable_pem(value: &SecretText) -> bool {
 
 /// Checks a time: only years of four digits can be stored.
 fn storable(kind: CredentialKind, time: Option<DateTime<Utc>>) -> Result<Option<DateTime<Utc>>, SecretError> {
-    if time.is_some_and(|time| !(1..=9999).contains(&time.year())) {
+    if time.is_some_and(|time| !(FIRST_TIME..=LAST_TIME).contains(&time)) {
         let problem = "a time in it is not in the years 1 to 9999".to_owned();
         return Err(SecretError::Form { kind, problem });
     }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, PoisonError, RwLock};
 
+use backline_model::clock::{FIRST_TIME, LAST_TIME};
 use backline_model::growth::{Changes, expanded};
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde::Serialize;
@@ -151,12 +152,6 @@ fn without_escaped_nul(text: String) -> String {
 pub(crate) fn time_text(time: DateTime<Utc>) -> String {
     time.clamp(FIRST_TIME, LAST_TIME).to_rfc3339_opts(SecondsFormat::Micros, true)
 }
-
-/// The first second of the year 1.
-const FIRST_TIME: DateTime<Utc> = DateTime::from_timestamp(-62_135_596_800, 0).expect("a time");
-
-/// The last second of the year 9999.
-const LAST_TIME: DateTime<Utc> = DateTime::from_timestamp(253_402_300_799, 0).expect("a time");
 
 /// Reads what [`time_text`] writes, and PostgreSQL's own form.
 fn parse_time(text: &str) -> Option<DateTime<Utc>> {
