@@ -55,6 +55,10 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 ALTER FUNCTION backline.growth_changes(JSON) SET search_path = backline, public, pg_temp;
 
+-- Whole tables are read here, which a connection of Backline's plans as look-ups by key otherwise.
+SET LOCAL enable_seqscan = on;
+SET LOCAL enable_hashjoin = on;
+SET LOCAL enable_mergejoin = on;
 UPDATE metrics SET growth = g.changes::json FROM growth g
 WHERE g.account_id = metrics.account_id AND g.metric_date = metrics.metric_date;
 UPDATE metrics_archive SET growth = g.changes::json FROM growth g

@@ -7,7 +7,7 @@ use backline_store::{BatchResult, MetricsFilter, QuarantineFilter, Scope, Store,
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use super::fixtures::{add_batches, batch, day, event, followers, lease, metric, now, people, release, run, stored};
+use super::fixtures::{add_batches, batch, day, followers, lease, metric, now, people, release, run, stored};
 use crate::support::database::each_database;
 
 fn held(n: u128, row: &MetricsRow, metric: &str, value: Value) -> Quarantined {
@@ -70,7 +70,7 @@ async fn a_withheld_value_is_released_into_its_row_or_discarded() {
             metric_date: date,
             changes: BTreeMap::new(),
         };
-        let released = release.commit(&row, std::slice::from_ref(&growth), &[event(1, None)]).await.unwrap();
+        let released = release.commit(&row, std::slice::from_ref(&growth)).await.unwrap();
         assert_eq!(released.status, QuarantineStatus::Released);
         assert_eq!(store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap(), [row]);
         assert_eq!(store.growth_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap(), [growth]);

@@ -9,8 +9,8 @@ use backline_model::{
     Batch, BatchAccount, BatchId, Change, Event, GrowthRow, MetricsRow, NoChange, Quarantined, RowEvent, RowFact, Value,
 };
 use backline_store::{
-    AccountFilter, AccountResult, ArchivePlace, BatchResult, EventCursor, MetricsFilter, QuarantineFilter, Scope,
-    Store, StoreOptions, StoredAccount,
+    AccountFilter, ArchivePlace, BatchResult, EventCursor, MetricsFilter, QuarantineFilter, Scope, Store, StoreOptions,
+    StoredAccount,
 };
 use serde_json::{Value as Json, json};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -21,20 +21,24 @@ use crate::store::fixtures::{add_batches, batch, create_run, day, followers, lea
 use crate::store::schema::raw;
 use crate::support::database::{each_database, each_empty_database};
 
-/// Stores a row in a run of its own, with both of its events.
-async fn collect(store: &Store, n: u128, row: &MetricsRow, withheld: Vec<Quarantined>) {
+/// Stores a row in a run of its own, with what is added to it.
+async fn store_row(store: &Store, n: u128, row: &MetricsRow, add: impl FnOnce(&mut StoredAccount)) {
     let accounts = vec![BatchAccount { account_id: row.account_id, metric_date: row.metric_date }];
     let of_run = Batch { id: BatchId::generate(), accounts, ..batch(n, &run(n), &[], row.metric_date) };
     add_batches(store, &[of_run], now()).await;
     let lease = lease(store).await;
     let mut completion = store.completion_begin(&lease, now()).await.unwrap();
     completion.history_load(&[(row.account_id, row.metric_date)]).await.unwrap();
+    let mut account = stored(row.clone());
+    add(account.stored.as_mut().unwrap());
+    completion.commit(BatchResult { accounts: vec![account], ..BatchResult::default() }).await.unwrap();
+}
+
+/// The same with both of its events.
+async fn collect(store: &Store, n: u128, row: &MetricsRow, withheld: Vec<Quarantined>) {
     let event = |fact| RowEvent { id: Uuid::now_v7(), occurred_at: now(), fact };
     let events = vec![event(RowFact::Collected), event(RowFact::Changed { change: json!({ "first": true }) })];
-    let account = stored(row.clone());
-    let account =
-        AccountResult { stored: account.stored.map(|stored| StoredAccount { events, withheld, ..stored }), ..account };
-    completion.commit(BatchResult { accounts: vec![account], ..BatchResult::default() }).await.unwrap();
+    store_row(store, n, row, |stored| (stored.events, stored.withheld) = (events, withheld)).await;
 }
 
 async fn events(store: &Store) -> Vec<Event> {
@@ -109,7 +113,7 @@ async fn an_event_keeps_its_data_when_a_value_is_released_or_its_row_deleted() {
         let mut release = store.quarantine_release_begin(&Scope::all_tenants(), held[0].id, now()).await.unwrap();
         let mut released = release.past_load().await.unwrap().existing.unwrap();
         released.values.insert(metric("likes"), Value::Integer(-5));
-        release.commit(&released, &[], &[]).await.unwrap();
+        release.commit(&released, &[]).await.unwrap();
         assert_eq!(events(&store).await, told);
 
         create_run(&store, &run(2)).await;
@@ -136,6 +140,33 @@ async fn an_event_keeps_its_data_when_a_value_is_released_or_its_row_deleted() {
         let taken = store.archive_due_put_away(&all, &step, &zones, &from, 10, now()).await.unwrap();
         assert_eq!(taken.rows, 1);
         assert_eq!(events(&store).await, told);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_of_an_archived_row_says_the_same_before_and_after_a_late_number() {
+    each_database(async |store, url| {
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let date = day("2026-11-22");
+        collect(&store, 1, &followers(&account, date, 100), Vec::new()).await;
+        let told = events(&store).await;
+        let pool = raw(url).await;
+        if !url.starts_with("sqlite") {
+            let month = "SELECT 1 FROM backline.ensure_month('metrics_archive'::regclass, '2026-11-22')";
+            sqlx::query(month).execute(&pool).await.unwrap();
+        }
+        for text in ["INSERT INTO metrics_archive SELECT * FROM metrics", "DELETE FROM metrics"] {
+            sqlx::query(text).execute(&pool).await.unwrap();
+        }
+        assert_eq!(events(&store).await, told);
+
+        create_run(&store, &run(2)).await;
+        collect(&store, 2, &followers(&account, date, 200), Vec::new()).await;
+        let after = events(&store).await;
+        assert_eq!(after[..2], told);
+        assert_eq!((after.len(), &after[2].data["values"]["followers"]), (3, &json!(200)));
+        pool.close().await;
     })
     .await;
 }
@@ -310,16 +341,7 @@ async fn programs_read_growth_in_full() {
             .into(),
         };
         let row = followers(&account, date, 100);
-        let result = stored(row);
-        let result = AccountResult {
-            stored: result.stored.map(|stored| StoredAccount { growth: vec![growth.clone()], ..stored }),
-            ..result
-        };
-        let accounts = vec![BatchAccount { account_id: account.id, metric_date: date }];
-        let of_run = Batch { id: BatchId::generate(), accounts, ..batch(1, &run(1), &[], date) };
-        add_batches(&store, &[of_run], now()).await;
-        let held = lease(&store).await;
-        store.batch_complete(&held, BatchResult { accounts: vec![result], ..Default::default() }, now()).await.unwrap();
+        store_row(&store, 1, &row, |stored| stored.growth = vec![growth.clone()]).await;
 
         assert_eq!(
             store.growth_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap(),

@@ -11,14 +11,13 @@ use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::rows::{ROWS_PER_STATEMENT, limit};
-use crate::events::outbox::events_write_in_txn;
 use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
 use crate::numbers::metrics::metrics_save_in_txn;
 use crate::scope::Scope;
 use crate::work::locks::{account_states_save_in_txn, accounts_lock_in_txn};
 use backline_model::row::QuarantineStatus;
-use backline_model::{AccountId, ArtistId, Event, GrowthRow, MetricsRow, Platform, Quarantined, Value};
+use backline_model::{AccountId, ArtistId, GrowthRow, MetricsRow, Platform, Quarantined, Value};
 
 /// Which values to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
@@ -142,23 +141,17 @@ impl Release {
         Ok(pasts.remove(&wanted.0).unwrap_or_default())
     }
 
-    /// Writes the row that now holds the value, the growth it touches and events, and marks the value as released.
+    /// Writes the row that now holds the value and the growth it touches, and marks the value as released.
     ///
     /// # Errors
     /// When the database fails; nothing is written then.
-    pub async fn commit(
-        mut self,
-        row: &MetricsRow,
-        growth: &[GrowthRow],
-        events: &[Event],
-    ) -> Result<Quarantined, StoreError> {
+    pub async fn commit(mut self, row: &MetricsRow, growth: &[GrowthRow]) -> Result<Quarantined, StoreError> {
         let work = &mut self.work;
         row_data_keep_in_txn(work, &[(row.account_id, row.metric_date)]).await?;
         metrics_save_in_txn(work, &[(row, growth)], self.now).await?;
         let mut last = self.accepted.remove(&row.account_id).unwrap_or_default();
         history::accept(&mut last, row);
         account_states_save_in_txn(work, &[(row.account_id, None, last)], self.now).await?;
-        events_write_in_txn(work, events).await?;
         decide_in_txn(work, self.quarantined.id, QuarantineStatus::Released, self.now).await?;
         self.work.commit().await?;
         Ok(Quarantined { status: QuarantineStatus::Released, ..self.quarantined })

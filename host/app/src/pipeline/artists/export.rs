@@ -370,12 +370,15 @@ fn record<T: AsRef<[u8]>>(cells: &[T], out: &mut Vec<u8>) -> io::Result<()> {
     writer.flush()
 }
 
+/// What spreadsheets take for the beginning of a formula, or skip before one (OWASP, *CSV Injection*).
+const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
 /// A value as a CSV cell: text, nothing for null, JSON for the rest. Text that a spreadsheet would run as a formula
 /// begins with an apostrophe, which makes it text there too; the JSON beside it has the text as it is.
 fn cell(value: &Json) -> String {
     match value {
         Json::Null => String::new(),
-        Json::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
+        Json::String(text) if text.starts_with(FORMULA_STARTS) => format!("'{text}"),
         Json::String(text) => text.clone(),
         other => other.to_string(),
     }

@@ -419,12 +419,12 @@ impl ResultBuilder<'_> {
                 return;
             }
             AccountFailure::Defer { until } => {
-                let kept = deferral(until, next_reset(self.release, self.now), self.now);
-                let mut message = format!("a budget of {} is spent until {kept}", candidate.platform);
-                if let Some(asked) = until.filter(|asked| *asked > kept) {
-                    message.push_str(&format!("; the connector asked to wait until {asked}, which is too long"));
-                }
-                let until = kept;
+                let asked = until;
+                let until = deferral(asked, next_reset(self.release, self.now), self.now);
+                let cut = asked.filter(|asked| *asked > until);
+                let cut = cut.map(|asked| format!("; the connector asked to wait until {asked}, which is too long"));
+                let cut = cut.unwrap_or_default();
+                let message = format!("a budget of {} is spent until {until}{cut}", candidate.platform);
                 Outcome::Deferred { until, message }
             }
             AccountFailure::Final(outcome) => outcome,
@@ -474,7 +474,6 @@ fn backoff(attempts: u32) -> Duration {
     Duration::from_secs(1 << attempts.min(6))
 }
 
-/// When the budget with the longest window resets.
 /// Until when a deferred account waits. A wait that a connector asks for is kept for up to 7 days: one beyond would
 /// silence the account for good. Only a reset time that the manifest's budgets declare may be later, by up to 32 days.
 fn deferral(asked: Option<DateTime<Utc>>, reset: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -483,6 +482,7 @@ fn deferral(asked: Option<DateTime<Utc>>, reset: DateTime<Utc>, now: DateTime<Ut
     asked.unwrap_or(reset).min(latest).max(now + DEFER_MIN)
 }
 
+/// When the budget with the longest window resets.
 fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
     release
         .manifest

@@ -67,7 +67,7 @@ impl Quarantine {
             row.values.insert(metric, held.value);
         }
         let growth = evaluate::touched_growth(&row, &past.history, &manifest);
-        Ok(release.commit(&row, &growth, &[]).await?)
+        Ok(release.commit(&row, &growth).await?)
     }
 
     /// The manifest for computing the value's growth. It is read before the release begins, which holds a connection
