@@ -93,7 +93,7 @@ mod reports;
 mod scope;
 mod work;
 
-pub use artists::accounts::{AccountFilter, ArtistFilter, Saved};
+pub use artists::accounts::{AccountFilter, ArtistFilter, Saved, UnreadableArtist};
 pub use artists::consents::{COLLECTING_SCOPE, Recorded};
 pub use artists::export::{Export, ExportedRow, exported};
 pub use artists::privacy::{Erased, Sighting};

@@ -34,7 +34,8 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0007_archive",
                 "0008_privacy",
                 "0009_reading",
-                "0010_linear"
+                "0010_linear",
+                "0011_order"
             ]
         );
         store.check_schema().await.unwrap();

@@ -348,6 +348,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
     cases! { store;
         Read artist_get(artist(2).id);
         Read artists_list(&ArtistFilter::default());
+        Read unreadable_artists_list();
         Read account_get(account(2).id);
         Read accounts_list(&AccountFilter::default());
         Read accounts_of(&[artist(1).id, artist(2).id]);

@@ -70,6 +70,7 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "AccountFilter",
             "ArchiveRun",
             "ArtistFilter",
+            "UnreadableArtist",
             "BatchAccountView",
             "BatchFilter",
             "BatchView",

@@ -73,9 +73,7 @@ impl Store {
              FROM consents c
              WHERE artist_id {in_ids} {and_artist: c.artist_id} AND NOT EXISTS (
                  SELECT 1 FROM consents later WHERE later.artist_id = c.artist_id AND later.platform = c.platform
-                     AND later.scope = c.scope
-                     AND (later.recorded_at > c.recorded_at OR (later.recorded_at = c.recorded_at
-                     AND later.seq > c.seq)))
+                     AND later.scope = c.scope AND later.seq > c.seq)
              ORDER BY seq",
         );
         let rows = self.rows("read consents", statement.bind(id_rows(artists)?)).await?;
@@ -92,7 +90,7 @@ impl Store {
             "SELECT artist_id::text AS artist_id, platform, granted::int AS granted, scope, source,
                  recorded_at::text AS recorded_at
              FROM consents WHERE artist_id = $1::uuid {and_artist: consents.artist_id}
-             ORDER BY consents.recorded_at, seq",
+             ORDER BY seq",
         );
         let rows = self.rows("read the record of consents", statement.bind(artist.to_string())).await?;
         rows.iter().map(consent_of).collect()
@@ -159,7 +157,7 @@ pub(crate) async fn consents_add_in_txn(
                  AND a.platform || '' = r.value->>'platform'
              WHERE NOT COALESCE((SELECT c.granted FROM consents c
                  WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
-                 ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), FALSE))
+                 ORDER BY c.seq DESC LIMIT 1), FALSE))
          RETURNING id::text AS id",
     );
     let removed = work.rows("remove the credentials of withdrawn consents", statement.bind(withdrawn)).await?;
@@ -175,7 +173,7 @@ pub(crate) async fn withdrawn_accounts_in_txn(
         "SELECT a.id::text AS id FROM {rows} JOIN accounts a ON a.id = (r.value->>'id')::uuid
          WHERE NOT COALESCE((SELECT c.granted FROM consents c
              WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
-             ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), TRUE)",
+             ORDER BY c.seq DESC LIMIT 1), TRUE)",
     );
     let rows = work.rows("find withdrawn consents", statement.bind(id_rows(accounts)?)).await?;
     rows.iter().map(|row| row.parsed("id")).collect()

@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 11] = [
     (
         1,
         "first",
@@ -70,6 +70,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 10] = [
         "linear",
         include_str!("../../../../migrations/sqlite/0010_linear.sql"),
         include_str!("../../../../migrations/postgres/0010_linear.sql"),
+    ),
+    (
+        11,
+        "order",
+        include_str!("../../../../migrations/sqlite/0011_order.sql"),
+        include_str!("../../../../migrations/postgres/0011_order.sql"),
     ),
 ];
 

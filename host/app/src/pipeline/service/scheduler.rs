@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::pipeline::Host;
 use crate::pipeline::collection::report::RunRequest;
@@ -21,6 +21,9 @@ const ROLE: &str = "scheduler";
 
 /// Activations planned as one run: bounds the transaction.
 const ACTIVATIONS_AT_ONCE: u32 = 100_000;
+
+/// How far ahead of this host's clock the times of a schedule may be decided. More comes from a clock that was ahead.
+const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
 
 /// What a host knows while it leads.
 #[derive(Default)]
@@ -167,6 +170,14 @@ async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire
 /// Decides the due times of one schedule since the last pass.
 async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), LeadError> {
     let now = host.clock().now();
+    if schedule.considered_until > now + AHEAD_MAX {
+        let next_fire = Timetable::of(&schedule.spec)?.next_after(now);
+        if host.store().schedule_set_back(term, &schedule.name, next_fire, now).await? {
+            let until = schedule.considered_until;
+            tracing::warn!(schedule = schedule.name, %until, "a clock that was ahead had decided its times; set back");
+        }
+        return Ok(());
+    }
     if schedule.next_fire.is_none_or(|next| next > now) {
         return Ok(());
     }
