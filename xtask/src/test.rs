@@ -308,7 +308,7 @@ mod tests {
     fn an_unknown_suite_is_refused_with_the_known_ones() {
         let arguments = TestArguments { suite: Some("gatway".to_owned()), filter: None };
         let error = cargo_arguments(&arguments).expect_err("refused").to_string();
-        assert!(error.contains("'gatway'") && error.contains("gateway, store, pipeline"), "{error}");
+        assert!(error.contains("'gatway'") && error.contains("gateway, store, plans, pipeline"), "{error}");
     }
 
     #[test]

@@ -480,6 +480,7 @@ async fn a_stopped_writer_blocks_readers_for_seconds_and_writers_never() {
         }
         let post = Post::open(url).await;
         let pool = AnyPoolOptions::new().max_connections(1).connect(url).await.expect("it connects");
+        #[expect(clippy::disallowed_methods, reason = "nothing drops this test, and the store is not asked")]
         let mut stopped = pool.begin().await.expect("it begins");
         sqlx::query("SELECT 1 AS held FROM pg_advisory_xact_lock_shared(7135240011894)")
             .execute(&mut *stopped)

@@ -132,8 +132,7 @@ impl Store {
                 })
                 .collect();
             let rows = json("artists", &rows)?;
-            let existing =
-                work.query("SELECT COUNT(*) AS n FROM {rows} JOIN artists a ON a.id = (r.value->>'id')::uuid");
+            let existing = work.query("SELECT COUNT(*) AS n FROM artists a WHERE a.id {in_ids}");
             let existing =
                 work.row("find artists", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
             let upsert = work.scoped(
@@ -305,9 +304,9 @@ impl Store {
             // Compared as texts that no index has, lest the index by platform is read instead of that by artist.
             let different = work.query(
                 "SELECT a.id::text AS id, r.value->>'settings' AS settings
-                 FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+                 FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
                      AND a.platform || '' = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'
-                 WHERE a.settings <> (r.value->>'settings')::jsonb",
+                 WHERE (a.id IS NULL) = FALSE AND a.settings <> (r.value->>'settings')::jsonb",
             );
             for row in work.rows("find accounts that differ", different.bind(rows)).await? {
                 changed.insert(row.parsed::<AccountId>("id")?, row.text("settings")?);

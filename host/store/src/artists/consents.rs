@@ -115,15 +115,15 @@ pub(crate) async fn consents_add_in_txn(
         // In the order in which refreshes lock: credentials, then accounts.
         let statement = work.query(
             "SELECT id::text AS id FROM credentials WHERE account_id IN (
-                 SELECT a.id FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                     AND a.platform || '' = r.value->>'platform')
+                 SELECT a.id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+                     AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE)
              ORDER BY credentials.id FOR UPDATE",
         );
         work.rows("lock the credentials of withdrawn consents", statement.bind(withdrawn.clone())).await?;
         // A batch that is being completed holds its accounts: it either ends before this, or sees the withdrawal.
         let statement = work.query(
-            "SELECT a.id::text AS id FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                 AND a.platform || '' = r.value->>'platform'",
+            "SELECT a.id::text AS id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+                 AND a.platform || '' = r.value->>'platform' WHERE (a.id IS NULL) = FALSE",
         );
         let accounts = work.rows("find accounts whose consent is withdrawn", statement.bind(withdrawn.clone())).await?;
         let accounts: Vec<AccountId> = accounts.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
@@ -153,9 +153,9 @@ pub(crate) async fn consents_add_in_txn(
     // Only where the withdrawal is what counts now: an older one that is recorded late removes nothing.
     let statement = work.query(
         "DELETE FROM credentials WHERE account_id IN (
-             SELECT a.id FROM {rows} JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+             SELECT a.id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
                  AND a.platform || '' = r.value->>'platform'
-             WHERE NOT COALESCE((SELECT c.granted FROM consents c
+             WHERE (a.id IS NULL) = FALSE AND NOT COALESCE((SELECT c.granted FROM consents c
                  WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
                  ORDER BY c.seq DESC LIMIT 1), FALSE))
          RETURNING id::text AS id",
@@ -170,8 +170,8 @@ pub(crate) async fn withdrawn_accounts_in_txn(
     accounts: &[AccountId],
 ) -> Result<HashSet<AccountId>, StoreError> {
     let statement = work.query(
-        "SELECT a.id::text AS id FROM {rows} JOIN accounts a ON a.id = (r.value->>'id')::uuid
-         WHERE NOT COALESCE((SELECT c.granted FROM consents c
+        "SELECT a.id::text AS id FROM accounts a WHERE a.id {in_ids}
+         AND NOT COALESCE((SELECT c.granted FROM consents c
              WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
              ORDER BY c.seq DESC LIMIT 1), TRUE)",
     );

@@ -44,7 +44,9 @@ const WORDS: [(&str, &str, &str); 6] = [
         "IN (SELECT r.value->>'id' FROM json_each($1) AS r)",
         "= ANY (ARRAY(SELECT (r.value->>'id')::uuid FROM jsonb_array_elements($1::jsonb) AS r(value)))",
     ),
-    // The elements of the JSON array given as the first parameter; `r.value` is an element.
+    // The elements of the JSON array given as the first parameter; `r.value` is an element. What they are joined with
+    // is written `LEFT JOIN t … WHERE (t.id IS NULL) = FALSE`: so the rows come first and each is looked up, however
+    // the planner guesses. A plain join may be turned around, and read the whole table.
     ("{rows}", "json_each($1) AS r", "jsonb_array_elements($1::jsonb) AS r(value)"),
     // The same of the fifth parameter; `x.value` is an element.
     ("{excepted}", "json_each($5) AS x", "jsonb_array_elements($5::jsonb) AS x(value)"),

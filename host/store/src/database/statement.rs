@@ -32,6 +32,13 @@ impl Statement {
         Self { query: sqlx::query(AssertSqlSafe(translate(kind, text, false)).into_sql_str()), tenant: None }
     }
 
+    /// The same, planned for each execution by the size that tables have then. Planning costs a part of a millisecond,
+    /// so it is for statements whose best index depends on the size.
+    pub(crate) fn replanned(mut self) -> Self {
+        self.query = self.query.persistent(false);
+        self
+    }
+
     /// Adds a parameter.
     pub(crate) fn bind<'t, T: Encode<'t, Any> + Type<Any>>(mut self, value: T) -> Self {
         self.query = self.query.bind(value);

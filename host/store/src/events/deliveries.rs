@@ -165,10 +165,12 @@ impl Store {
                      COALESCE((SELECT MAX(d.next_at) FROM deliveries d
                          WHERE d.webhook_id = $2::uuid AND d.line = r.value->>'line'
                              AND d.state = 'waiting'), $3::timestamptz)
-                 FROM {rows} JOIN events e ON e.seq = (r.value->>'seq')::bigint WHERE TRUE {and_event: e}
+                 FROM {rows} LEFT JOIN events e ON e.seq = (r.value->>'seq')::bigint
+                 WHERE (e.seq IS NULL) = FALSE {and_event: e}
                  ON CONFLICT (webhook_id, event_seq) DO NOTHING",
             );
-            let statement = statement.bind(json("deliveries", &rows)?).bind(webhook.to_string()).bind(time_text(now));
+            let statement = statement.replanned().bind(json("deliveries", &rows)?);
+            let statement = statement.bind(webhook.to_string()).bind(time_text(now));
             written += work.execute("add deliveries", statement).await?;
         }
         work.commit().await?;
@@ -223,6 +225,7 @@ impl Store {
              RETURNING event_seq, attempts, line, first_tried_at::text AS first_tried_at",
         );
         let statement = statement
+            .replanned()
             .bind(webhook.to_string())
             .bind(clean(owner))
             .bind(time_text(due_at))
@@ -336,7 +339,7 @@ impl Store {
                      WHERE d.webhook_id = w.id AND d.state = 'waiting' AND d.next_at > $1::timestamptz) AS next_at
                  FROM webhooks w WHERE w.enabled {and_tenant: w.tenant}) AS s",
         );
-        let row = self.row("find when the next delivery is due", statement.bind(time_text(now))).await?;
+        let row = self.row("find when the next delivery is due", statement.replanned().bind(time_text(now))).await?;
         row.map_or(Ok(None), |row| row.time_or_null("next_at"))
     }
 

@@ -556,10 +556,11 @@ async fn archive(work: &mut Work, keys: &str) -> Result<(), StoreError> {
     let older = work.query(
         "DELETE FROM metrics_archive
          WHERE (account_id, metric_date) IN (SELECT m.account_id, m.metric_date
-             FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
+             FROM {rows} LEFT JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
                  AND m.metric_date = (r.value->>'date')::date
              JOIN metrics_archive o ON o.account_id = m.account_id AND o.metric_date = m.metric_date
-             AND o.observed_at <= m.observed_at)",
+             AND o.observed_at <= m.observed_at
+             WHERE (m.account_id IS NULL) = FALSE)",
     );
     work.execute("remove older archived rows", older.bind(keys.to_owned())).await?;
     let insert = work.query(concat!(

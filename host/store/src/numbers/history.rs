@@ -148,12 +148,12 @@ async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> R
     let statement = work.query(concat!(
         "SELECT ",
         row_columns!(),
-        " FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
+        " FROM {rows} LEFT JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
              AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= COALESCE(
                  (SELECT MIN(n.metric_date) FROM metrics n
                   WHERE n.account_id = (r.value->>'account')::uuid AND n.metric_date > (r.value->>'until')::date),
                  (r.value->>'until')::date)
-         ORDER BY m.metric_date"
+         WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
     ));
     let rows = work.rows("read the rows of a date and after", statement.bind(json("dates", &rows)?)).await?;
     rows.iter().map(row_of).collect()
@@ -168,8 +168,8 @@ async fn archived(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<
     let statement = work.query(concat!(
         "SELECT ",
         row_columns!(),
-        " FROM {rows} JOIN metrics_archive m ON m.account_id = (r.value->>'account')::uuid
-             AND m.metric_date = (r.value->>'date')::date"
+        " FROM {rows} LEFT JOIN metrics_archive m ON m.account_id = (r.value->>'account')::uuid
+             AND m.metric_date = (r.value->>'date')::date WHERE (m.account_id IS NULL) = FALSE"
     ));
     let rows = work.rows("read archived rows", statement.bind(json("dates", &rows)?)).await?;
     rows.iter().map(row_of).collect()
@@ -185,8 +185,9 @@ async fn earlier(
     let statement = work.query(concat!(
         "SELECT ",
         value_columns!(),
-        " FROM {rows} JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
-             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date"
+        " FROM {rows} LEFT JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
+             AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
+         WHERE (m.account_id IS NULL) = FALSE"
     ));
     for row in work.rows("read earlier values", statement.bind(json("dates", &rows)?)).await? {
         let account: AccountId = row.parsed("account_id")?;
@@ -205,7 +206,7 @@ pub(crate) async fn last_accepted_in_txn(
     let rows: Vec<_> = wanted.iter().map(|(account, _)| json!({ "id": account })).collect();
     let statement = work.query(
         "SELECT s.account_id::text AS account_id, s.last_accepted::text AS last_accepted
-         FROM {rows} JOIN account_state s ON s.account_id = (r.value->>'id')::uuid",
+         FROM account_state s WHERE s.account_id {in_ids}",
     );
     let rows = work.rows("read when metrics were accepted", statement.bind(json("account ids", &rows)?)).await?;
     rows.iter().map(|row| Ok((row.parsed("account_id")?, row.json("last_accepted")?))).collect()

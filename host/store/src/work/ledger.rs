@@ -424,7 +424,8 @@ pub(crate) async fn batches_add_in_txn(
             let statement = work.query(
                 "INSERT INTO batch_accounts (batch_id, position, account_id, metric_date)
                  SELECT (r.value->>'batch')::uuid, (r.value->>'position')::bigint, a.id, (r.value->>'date')::date
-                 FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid",
+                 FROM {rows} LEFT JOIN accounts a ON a.id = (r.value->>'account')::uuid
+                 WHERE (a.id IS NULL) = FALSE",
             );
             work.execute("add a batch's accounts", statement.bind(json("a batch's accounts", &chunk)?)).await?;
         }

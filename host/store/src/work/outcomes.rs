@@ -179,7 +179,7 @@ pub(crate) async fn outcomes_save_in_txn(
                  r.value->>'reason',
                  r.value->>'message', (r.value->>'until')::timestamptz, (r.value->>'attempts')::bigint,
                  $3::timestamptz, $4
-             FROM {rows} JOIN accounts a ON a.id = (r.value->>'account')::uuid WHERE TRUE
+             FROM {rows} LEFT JOIN accounts a ON a.id = (r.value->>'account')::uuid WHERE (a.id IS NULL) = FALSE
              ON CONFLICT (run_id, account_id) DO UPDATE SET metric_date = excluded.metric_date,
                  outcome = excluded.outcome,
                  reason = excluded.reason, message = excluded.message, deferred_until = excluded.deferred_until,
