@@ -28,7 +28,7 @@ LANGUAGE plpgsql SET search_path = backline, public, pg_temp AS $$
 BEGIN
     IF NEW.tenant !~ '^[a-z0-9][a-z0-9_-]{0,62}$' THEN
         RAISE EXCEPTION 'artists.tenant is ''%'', which is no name of a tenant', NEW.tenant
-            USING ERRCODE = 'check_violation', HINT = 'use lower-case letters, digits, hyphens and underscores, up to 63';
+            USING ERRCODE = 'check_violation', HINT = 'use up to 63 lower-case letters, digits, hyphens, underscores';
     END IF;
     IF NEW.timezone !~ '^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$' THEN
         RAISE EXCEPTION 'artists.timezone is ''%'', which is no name of a time zone', NEW.timezone

@@ -30,8 +30,8 @@ pub struct Term {
 const TERMS_AHEAD_MAX: u32 = 10;
 
 impl Store {
-    /// Takes a role that no host holds or whose time is over, or renews one's own; none where another host holds it. One
-    /// that is held for longer than any host takes it was taken by a clock that was ahead, and counts as over.
+    /// Takes a role that no host holds or whose time is over, or renews one's own; none where another host holds it.
+    /// One that is held for longer than any host takes it was taken by a clock that was ahead, and counts as over.
     /// Two hosts never hold the same term.
     ///
     /// # Errors
