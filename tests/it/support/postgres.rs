@@ -31,7 +31,7 @@ rm -rf "$folder""#;
 
 /// A running cluster. Dropping it stops the server and removes its files.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     port: u16,
     watcher: Child,
 }
@@ -114,7 +114,7 @@ impl Cluster {
 
     /// URL of the `postgres` database.
     #[must_use]
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 }
