@@ -351,7 +351,7 @@ mod tests {
         let told: [(Need, &[&str]); 5] = [
             (Connectors, &["plugin(", "support::stage", "support::variants", "target/plugins"]),
             (Guests, &["guest(", "target/guests"]),
-            (Postgres, &["support::stage", "support::database"]),
+            (Postgres, &["support::stage", "support::database", "support::postgres"]),
             (Registry, &["support::registry"]),
             (Promtool, &["promtool"]),
         ];

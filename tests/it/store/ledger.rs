@@ -7,8 +7,8 @@ use backline_model::{
     Account, Artist, Batch, BatchId, BatchState, Lease, Platform, RunStatus, SwapCause, Tenant, Weights,
 };
 use backline_store::{
-    AccountOutcome, BatchFilter, BatchResult, EventCursor, OpenBatches, PlanGuard, Presence, Retried, Scope, Store,
-    StoreError, StoreOptions, Topic,
+    AccountOutcome, BatchFilter, BatchResult, EventCursor, HealthWindow, OpenBatches, PlanGuard, Presence, Retried,
+    Scope, Store, StoreError, StoreOptions, Topic,
 };
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -705,6 +705,10 @@ async fn a_call_that_is_dropped_at_any_point_leaves_no_transaction_open() {
             saved.unwrap_or_else(|error| panic!("dropped after {polls} polls of a read: {error}"));
             assert!(other.artist_get(&all, artist(written).id).await.unwrap().is_some(), "{polls} polls of a read");
 
+            // The other ways to begin: an export's, and a report's.
+            went_through &= dropped_after(polls, store.export_begin(&all, artist(1).id)).await;
+            let window = HealthWindow { since: now() - TimeDelta::days(1), now: now(), overdue_before: now() };
+            went_through &= dropped_after(polls, store.health_figures_get(&all, &window)).await;
             let name = Artist { name: format!("after {polls}"), ..artist(1) };
             went_through &= dropped_after(polls, store.artists_save(&all, &[name], now())).await;
             written += 1;

@@ -1,5 +1,6 @@
 //! The open database: connections, transactions, and the one way in which statements are run.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -162,17 +163,14 @@ impl Store {
 
     pub(crate) async fn begin(&self) -> Result<Work, StoreError> {
         let writer = self.writer().await;
-        let transaction = self
-            .transaction(match self.kind {
-                // A transaction that begins by reading can't become a writer once another process has written in
-                // between.
-                DatabaseKind::Sqlite => "BEGIN IMMEDIATE",
-                DatabaseKind::Postgres => "BEGIN",
-            })
-            .await
-            .during("begin a transaction")?;
-        let (pending_notifications, wakes) = (Vec::new(), self.wakes.clone());
-        Ok(Work { transaction, kind: self.kind, pending_notifications, wakes, _writer: writer })
+        let begin = match self.kind {
+            // A transaction that begins by reading can't become a writer once another process has written in between.
+            DatabaseKind::Sqlite => "BEGIN IMMEDIATE",
+            DatabaseKind::Postgres => "BEGIN",
+        };
+        let (transaction, _writer) = self.transaction(begin, writer).await.during("begin a transaction")?;
+        let view = ReadView { transaction, kind: self.kind };
+        Ok(Work { view, pending_notifications: Vec::new(), wakes: self.wakes.clone(), _writer })
     }
 
     /// Begins to read with several statements as of one moment.
@@ -191,25 +189,30 @@ impl Store {
 
     /// A transaction that reads as of one moment, begun on PostgreSQL by this statement.
     pub(crate) async fn snapshot(&self, postgres: &'static str) -> Result<Transaction<'static, Any>, StoreError> {
-        let transaction = self.transaction(match self.kind {
+        let begin = match self.kind {
             // It only reads: the one writer goes on.
             DatabaseKind::Sqlite => "BEGIN DEFERRED",
             DatabaseKind::Postgres => postgres,
-        });
-        transaction.await.during("begin to read")
+        };
+        Ok(self.transaction(begin, None).await.during("begin to read")?.0)
     }
 
     /// Begins a transaction, in a task of its own: sqlx counts a transaction only once the database has answered. A
     /// caller that is dropped before would leave it open on a connection that goes back to the pool, and what others
-    /// write there later would never be committed.
+    /// write there later would never be committed. The writer's turn goes along, so that it passes on after the
+    /// transaction and never before.
     #[expect(clippy::disallowed_methods, reason = "the task begins one transaction, which ends with its owner")]
-    async fn transaction(&self, begin: &'static str) -> Result<Transaction<'static, Any>, sqlx::Error> {
+    async fn transaction(
+        &self,
+        begin: &'static str,
+        writer: Turn,
+    ) -> Result<(Transaction<'static, Any>, Turn), sqlx::Error> {
         let pool = self.pool.clone();
-        let begun = tokio::spawn(async move { pool.begin_with(begin).await });
+        let begun = tokio::spawn(async move { Ok((pool.begin_with(begin).await?, writer)) });
         begun.await.unwrap_or_else(|ended| Err(sqlx::Error::Io(std::io::Error::other(ended))))
     }
 
-    pub(crate) async fn writer(&self) -> Option<OwnedMutexGuard<()>> {
+    pub(crate) async fn writer(&self) -> Turn {
         match self.kind {
             DatabaseKind::Sqlite => Some(Arc::clone(&self.writer).lock_owned().await),
             DatabaseKind::Postgres => None,
@@ -217,48 +220,8 @@ impl Store {
     }
 }
 
-/// An open transaction. Dropping it undoes everything.
-pub(crate) struct Work {
-    // Dropped before the writer's turn passes on.
-    transaction: Transaction<'static, Any>,
-    pub(crate) kind: DatabaseKind,
-    /// What to notify of once it is committed.
-    pub(crate) pending_notifications: Vec<Topic>,
-    wakes: broadcast::Sender<Topic>,
-    _writer: Option<OwnedMutexGuard<()>>,
-}
-
-impl Work {
-    pub(crate) fn query(&self, statement: &'static str) -> Statement {
-        Statement::new(self.kind, statement)
-    }
-
-    /// A statement on the rows of a scope.
-    pub(crate) fn scoped(&self, scope: &Scope, statement: &'static str) -> Statement {
-        Statement::scoped(self.kind, scope, statement)
-    }
-
-    pub(crate) async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
-        statement.into_query().fetch_all(&mut *self.transaction).await.during(what)
-    }
-
-    pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
-        Ok(self.rows(what, statement).await?.into_iter().next())
-    }
-
-    pub(crate) async fn execute(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
-        Ok(statement.into_query().execute(&mut *self.transaction).await.during(what)?.rows_affected())
-    }
-
-    pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        self.transaction.commit().await.during("commit")?;
-        for topic in self.pending_notifications {
-            // There may be no listener.
-            let _ = self.wakes.send(topic);
-        }
-        Ok(())
-    }
-}
+/// The turn of SQLite's one writer; none on PostgreSQL, and where only reading is wanted.
+type Turn = Option<OwnedMutexGuard<()>>;
 
 /// An open transaction that reads as of one moment. Dropping it ends it.
 pub(crate) struct ReadView {
@@ -281,7 +244,46 @@ impl ReadView {
     }
 
     pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
-        statement.into_query().fetch_optional(&mut *self.transaction).await.during(what)
+        Ok(self.rows(what, statement).await?.into_iter().next())
+    }
+}
+
+/// An open transaction that writes too. Dropping it undoes everything.
+pub(crate) struct Work {
+    // Dropped before the writer's turn passes on.
+    view: ReadView,
+    /// What to notify of once it is committed.
+    pub(crate) pending_notifications: Vec<Topic>,
+    wakes: broadcast::Sender<Topic>,
+    _writer: Turn,
+}
+
+impl Deref for Work {
+    type Target = ReadView;
+
+    fn deref(&self) -> &ReadView {
+        &self.view
+    }
+}
+
+impl DerefMut for Work {
+    fn deref_mut(&mut self) -> &mut ReadView {
+        &mut self.view
+    }
+}
+
+impl Work {
+    pub(crate) async fn execute(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
+        Ok(statement.into_query().execute(&mut *self.view.transaction).await.during(what)?.rows_affected())
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        self.view.transaction.commit().await.during("commit")?;
+        for topic in self.pending_notifications {
+            // There may be no listener.
+            let _ = self.wakes.send(topic);
+        }
+        Ok(())
     }
 }
 

@@ -141,7 +141,8 @@ pub(crate) async fn events_lock_in_txn(work: &mut Work) -> Result<(), StoreError
         // Numbers become visible in another order than they are drawn. A writer that has drawn one and not committed
         // yet holds this lock, shared; waiting for it takes as long as the end of a batch. A writer that comes after
         // the one that waits waits too: so it gives up soon, and its caller reads again later.
-        work.rows("bound a wait", work.query("SELECT set_config('lock_timeout', '2s', TRUE) AS bound")).await?;
+        let bound = work.query("SELECT set_config('lock_timeout', '2s', TRUE) AS bound");
+        work.rows("bound a wait", bound).await?;
         let lock = work.query("SELECT 1 AS locked FROM pg_advisory_xact_lock(7135240011894)");
         work.rows("wait for events that are being written", lock).await?;
     }

@@ -474,10 +474,11 @@ fn bind_step(
                 let before = day.before.min(day.today);
                 day.zones.iter().map(|zone| json!({ "zone": zone, "before": before })).collect::<Vec<_>>()
             };
+            // A week earlier than the earliest of these zones, a row is past its age in any other zone too: dates on
+            // Earth differ by two days at most, and clamped months by three more.
             let first = days.iter().map(|day| day.before.min(day.today)).min();
-            let sure =
-                step.everywhere_before.into_iter().chain(first).min().filter(|_| step.everywhere_before.is_some());
-            (days.iter().flat_map(of_day).collect(), None, sure.unwrap_or(Store::FIRST_DATE))
+            let sure = first.and_then(|first| first.checked_sub_days(Days::new(7))).unwrap_or(Store::FIRST_DATE);
+            (days.iter().flat_map(of_day).collect(), None, sure)
         }
         Before::Time(time) => {
             let tomorrow = tomorrow(now);
