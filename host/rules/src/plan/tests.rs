@@ -20,6 +20,7 @@ fn candidate(number: u128) -> Candidate {
         account_status: AccountStatus::Active,
         consented: true,
         collected_before: false,
+        unreadable: None,
     }
 }
 
