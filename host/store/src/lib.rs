@@ -104,6 +104,7 @@ pub use credentials::sealed::{CredentialFilter, SealedCredential};
 pub use database::connection::{Store, StoreOptions};
 pub use database::dialect::DatabaseKind;
 pub use database::error::StoreError;
+pub use database::link::StoreLimits;
 pub use database::migrate::MigrationReport;
 pub use database::notifications::Listener;
 pub use database::topic::Topic;

@@ -92,7 +92,6 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "Sighting",
             "Store",
             "StoreError",
-            "StoreOptions",
             "Swap",
         ],
     },

@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Transaction};
 
 use crate::artists::privacy::is_about_artist;
-use crate::database::connection::{SNAPSHOT, Store};
+use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, DatabaseKind, unreadable};
 use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
@@ -34,12 +34,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn export_begin(&self, scope: &Scope, artist: ArtistId) -> Result<Export, StoreError> {
-        let mut snapshot = self.snapshot(SNAPSHOT).await?;
-        if self.kind() == DatabaseKind::Postgres {
-            // The reader of the export may be slow. The transaction only reads, so nothing waits for it.
-            let patient = sqlx::query("SELECT set_config('idle_in_transaction_session_timeout', '0', TRUE)");
-            patient.execute(&mut *snapshot).await.during("begin an export")?;
-        }
+        let mut snapshot = self.unbounded_snapshot().await?;
         if scope.only().is_some() {
             let text = "SELECT 1 AS found FROM artists WHERE id = $1::uuid {and_tenant: tenant}";
             let owned = Statement::scoped(self.kind(), scope, text).bind(artist.to_string()).into_query();

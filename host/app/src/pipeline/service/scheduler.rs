@@ -76,15 +76,27 @@ pub(super) async fn serve(context: ServiceContext<Host>) {
 /// Takes or renews the role, and does the work that is due.
 async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Leadership) -> Result<(), LeadError> {
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let term = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await?;
+    let taken = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl);
+    let term = match StoreError::in_time(ttl / 3, "take the scheduler's role", taken).await {
+        Ok(term) => term,
+        Err(error) => {
+            if leadership.term.as_ref().is_none_or(|term| term.expires_at <= host.clock().now()) {
+                host.telemetry().leads(false);
+                context.condition.role_lost(Some(&error));
+            }
+            return Err(error.into());
+        }
+    };
+    context.condition.role_lost(None);
     let number = |term: &Option<Term>| term.as_ref().map(|term| term.term);
     if number(&term) != number(&leadership.term) {
         match &term {
             Some(term) => tracing::info!(term = term.term, "this host is the scheduler now"),
             None => tracing::info!("another host is the scheduler now"),
         }
-        *leadership = Leadership { term: term.clone(), ..Leadership::default() };
+        *leadership = Leadership::default();
     }
+    leadership.term.clone_from(&term);
     host.telemetry().leads(term.is_some());
     let Some(term) = term else { return Ok(()) };
     // A large plan may take longer than the role lasts. A stop does not wait for it: what is not committed has not
@@ -106,7 +118,8 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
 async fn renew(context: &ServiceContext<Host>, host: &Host, ttl: Duration) {
     loop {
         tokio::time::sleep(ttl / 3).await;
-        match host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await {
+        let taken = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl);
+        match StoreError::in_time(ttl / 3, "renew the scheduler's role", taken).await {
             Ok(Some(_)) => {}
             Ok(None) => return,
             // The commit checks whether the role is still held.
