@@ -7,6 +7,7 @@ mod equality;
 pub mod fixtures;
 mod hosts;
 mod ledger;
+mod limits;
 mod order;
 mod people;
 mod quarantine;
