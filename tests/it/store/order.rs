@@ -11,7 +11,7 @@ use super::fixtures::{account, add_batches, artist, batch, day, demo, followers,
 use crate::support::database::each_database;
 
 /// Writes into the tables as another program does, past the checks.
-async fn write(url: &str, sql: &str) {
+pub(super) async fn write(url: &str, sql: &str) {
     sqlx::any::install_default_drivers();
     let mut database = AnyConnection::connect(url).await.unwrap();
     database.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
