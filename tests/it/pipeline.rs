@@ -596,6 +596,7 @@ async fn a_released_value_replaces_an_older_value_but_no_newer_one() {
                 attempts: 1,
                 document: None,
                 stored: Some(StoredAccount {
+                    events: Vec::new(),
                     row: current,
                     state: None,
                     withheld: vec![held.clone()],

@@ -6,11 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backline_model::event::types;
 use backline_model::retention::{Action, Before, LocalDay, RowFilter, Step, Table};
 use backline_model::{
-    Account, AccountId, Artist, ArtistId, Batch, BatchId, Candidate, Consent, DeliveryState, Event, GrowthRow, Lease,
-    Outcome, SwapCause, WebhookId, Weights,
+    Account, AccountId, Artist, ArtistId, Batch, BatchId, Candidate, Consent, DeliveryState, GrowthRow, Lease, Outcome,
+    RowEvent, RowFact, SwapCause, WebhookId, Weights,
 };
 use backline_store::{
     AccountResult, ArchivePlace, BatchResult, EventCursor, Finish, NewDelivery, Scope, Store, StoreOptions,
@@ -97,17 +96,6 @@ const FILL: &str = "
     SELECT md5('run')::uuid, id, artist_id, platform, '2026-11-21', 'collected', 1, '2026-11-21'
     FROM accounts WHERE platform = 'demo'
     ON CONFLICT DO NOTHING;
-    INSERT INTO events (id, type, artist_id, occurred_at, dedup_key, data)
-    SELECT md5('event' || id)::uuid, 'metrics.collected', artist_id, '2026-11-21', 'key' || id,
-        json_build_object('platform', platform)
-    FROM accounts WHERE platform = 'demo'
-    ON CONFLICT DO NOTHING;
-    INSERT INTO deliveries (webhook_id, event_seq, event_id, artist_id, line, state, attempts, next_at, finished_at)
-    SELECT '00000000-0000-0000-0000-0000d0000001', seq, id, artist_id, 'artist:' || COALESCE(artist_id::text, ''),
-        'delivered', 1, '2026-11-21', '2026-11-21'
-    FROM events
-    ON CONFLICT DO NOTHING;
-    UPDATE webhooks SET seen = (SELECT MAX(seq) FROM events);
     INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, extra, absent, coverage, observed,
         window_since, window_until, collection_source, data_quality_score, findings, notes, observed_at, release_digest,
         wit_version, run_id, document_id, created_at, updated_at)
@@ -115,9 +103,18 @@ const FILL: &str = "
         '[]', now(), 'd', '1.0.0', md5('run')::uuid, md5(id::text || d)::uuid, now(), now()
     FROM accounts, generate_series(0, 1) AS d WHERE platform = 'demo'
     ON CONFLICT DO NOTHING;
-    INSERT INTO growth (account_id, artist_id, platform, metric_date, changes, updated_at)
-    SELECT id, artist_id, platform, '2026-11-21', '{}', now() FROM accounts WHERE platform = 'demo'
+    INSERT INTO events (id, type, artist_id, occurred_at, data, row_account, row_date, row_run, row_at)
+    SELECT md5('event' || account_id)::uuid, 'metrics.collected', artist_id, '2026-11-21', '{}', account_id,
+        metric_date, run_id, updated_at
+    FROM metrics WHERE metric_date = '2026-11-21'
     ON CONFLICT DO NOTHING;
+    INSERT INTO deliveries (webhook_id, event_seq, event_id, artist_id, line, state, attempts, next_at, finished_at)
+    SELECT '00000000-0000-0000-0000-0000d0000001', seq, id, artist_id, 'artist:' || COALESCE(artist_id::text, ''),
+        'delivered', 1, '2026-11-21', '2026-11-21'
+    FROM events
+    ON CONFLICT DO NOTHING;
+    UPDATE webhooks SET seen = (SELECT MAX(seq) FROM events);
+    UPDATE metrics SET growth = '{}' WHERE metric_date = '2026-11-21' AND growth IS NULL;
     INSERT INTO documents (id, account_id, artist_id, platform, metric_date, run_id, observed_at, window_since,
         window_until, release_digest, body, bytes_raw)
     SELECT md5(id::text || 1)::uuid, id, artist_id, platform, '2026-11-21', md5('run')::uuid, now(), now(), now(), 'd',
@@ -491,15 +488,8 @@ async fn complete(store: &Store, lease: &Lease, candidates: &[Candidate]) {
             };
             AccountResult {
                 document: Some(document(&row, "{}".to_owned())),
-                events: vec![Event {
-                    id: Uuid::now_v7(),
-                    kind: types::METRICS_COLLECTED.to_owned(),
-                    artist_id: Some(account.artist_id),
-                    occurred_at: now(),
-                    dedup_key: Some(format!("{}:{id}", lease.batch.id)),
-                    data: serde_json::json!({ "platform": "demo" }),
-                }],
                 stored: Some(StoredAccount {
+                    events: vec![RowEvent { id: Uuid::now_v7(), occurred_at: now(), fact: RowFact::Collected }],
                     row: row.clone(),
                     state: Some("{}".to_owned()),
                     withheld: Vec::new(),

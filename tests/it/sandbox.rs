@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backline_gateway::{Gateway, GatewayConfig, Route, Session, SessionSetup};
+use backline_gateway::{Gateway, GatewayConfig, Route, Session, SessionCredential, SessionSetup};
 use backline_model::clock::Clock;
 use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext};
 use backline_model::grant::Grant;
-use backline_model::ids::{AccountId, Digest};
+use backline_model::ids::{AccountId, CredentialId, Digest};
 use backline_model::metric::Value;
 use backline_model::snapshot::Window;
 use backline_sandbox::{
@@ -134,6 +134,48 @@ async fn a_well_behaved_connector_works() {
     let metric = &snapshots[0].as_ref().expect("a snapshot").metrics[0];
     assert_eq!((metric.name.as_str(), &metric.value), ("followers", &Ok(Value::Integer(3))));
     assert!(snapshots[1].as_ref().expect_err("no snapshot").contains("not JSON"));
+}
+
+/// What the connector answers is known here, so a secret with that text stands for one that was not found before.
+#[tokio::test]
+async fn everything_that_a_connector_answers_is_searched_for_the_secrets_of_its_session() {
+    const SECRET: &str = "canary-0123456789";
+    let connector = load(&sandbox(|_| {}), "well_behaved").await;
+    let (gateway, _) = Gateway::new(GatewayConfig::default(), Clock::fixed(noon())).expect("a gateway");
+    let session = |values: &[&str]| {
+        let credential = |value: &&str| SessionCredential {
+            id: CredentialId::generate(),
+            slot: "app".to_owned(),
+            account: None,
+            value: (*value).into(),
+        };
+        gateway.session(SessionSetup {
+            manifest: Arc::new(connector.manifest().clone()),
+            grant: Arc::new(Grant::all_of(connector.manifest(), &[])),
+            credentials: values.iter().map(credential).collect(),
+            accounts: Vec::new(),
+            deadline: within(Duration::from_secs(60)),
+        })
+    };
+    let name = connector.check(session(&[SECRET]), account(SECRET)).await.expect("an answer");
+    assert_eq!(name, Ok("[secret]".to_owned()));
+
+    let opened = session(&[SECRET, "fetched 1 accounts", "colour"]);
+    let secrets = [opened.secrets()];
+    let deadline = within(Duration::from_secs(60));
+    let call = connector.fetch(opened, accounts(&[SECRET]), context(), deadline).await.expect("an answer");
+    let fetched = call.value.accounts[0].as_ref().expect("a document");
+    assert_eq!(fetched.body, r#"{"followers":17,"platform_id":"[secret]"}"#);
+    assert_eq!(fetched.state.as_deref(), Some(r#"{"before":[1],"settings":{"[secret]":"blue"}}"#));
+    assert_eq!(call.usage.log_lines[0].message, "[secret]");
+
+    let said = connector.normalize_of(&secrets, vec![document(SECRET)]).await.expect("an answer").value;
+    assert!(!format!("{said:?}").contains("canary"), "{said:?}");
+
+    // A document that is no JSON without its secret is refused, not stored.
+    let deadline = within(Duration::from_secs(60));
+    let call = connector.fetch(session(&[r#"{"colour":"blue"}"#]), accounts(&["a"]), context(), deadline).await;
+    assert!(matches!(&call, Err(CallError::Contract(why)) if why.contains("state")), "{call:?}");
 }
 
 #[tokio::test(flavor = "current_thread")]

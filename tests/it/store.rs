@@ -12,6 +12,7 @@ mod order;
 mod people;
 mod quarantine;
 mod refreshes;
+mod row_events;
 mod scheduling;
 mod schema;
 mod scope;

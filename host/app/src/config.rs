@@ -362,7 +362,7 @@ fn read_key_file(set: &'static str, path: &Path) -> Result<Zeroizing<String>, Co
 /// (`LoadCredential=`) belongs to root, with an ACL entry for the service's user: its mode shows as 440 and its group
 /// is root.
 #[cfg(unix)]
-fn is_open_to_others(file: &std::fs::Metadata) -> bool {
+pub(crate) fn is_open_to_others(file: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
 
     let of_root = file.uid() == 0 && file.gid() == 0;

@@ -116,7 +116,7 @@ impl Downloader {
         let config = GatewayConfig { body_bytes_max: bytes_max.max(1), ..self.config.clone() };
         let wire = Wire::new(&config, &self.addresses)?;
         let mut url = url.clone();
-        let mut origin = self.allowed_origin(&url)?;
+        let mut origin = self.allowed_origin(&mut url)?;
         let mut redirects = 0;
         loop {
             let response = self.ask(&wire, &url, &origin).await?;
@@ -135,8 +135,9 @@ impl Downloader {
         }
     }
 
-    fn allowed_origin(&self, url: &Url) -> Result<Origin, DownloadError> {
+    fn allowed_origin(&self, url: &mut Url) -> Result<Origin, DownloadError> {
         let origin = Origin::of(url).map_err(|error| DownloadError::Refused(error.to_string()))?;
+        origin.name_in(url);
         if self.allowed.iter().any(|pattern| pattern.matches(&origin)) {
             Ok(origin)
         } else {
@@ -150,7 +151,7 @@ impl Downloader {
             return Err(DownloadError::Redirect { from, problem: "without a valid location".to_owned() });
         };
         next.set_fragment(None);
-        match self.allowed_origin(&next) {
+        match self.allowed_origin(&mut next) {
             Ok(origin) => Ok((next, origin)),
             Err(DownloadError::NotAllowed { origin: to }) => Err(DownloadError::RedirectNotAllowed { from, to }),
             Err(error) => Err(DownloadError::Redirect { from, problem: format!("elsewhere: {error}") }),

@@ -31,6 +31,7 @@ mod credential;
 mod download;
 mod error;
 mod export;
+mod headers;
 mod policy;
 mod redact;
 mod redirect;
@@ -267,7 +268,9 @@ impl Gateway {
     pub fn session(&self, setup: SessionSetup) -> Session {
         Session {
             inner: Some(Arc::new(SessionInner {
-                secrets: SecretMatcher::new(setup.credentials.iter().map(|credential| credential.value.expose())),
+                secrets: Arc::new(SecretMatcher::new(
+                    setup.credentials.iter().map(|credential| credential.value.expose()),
+                )),
                 in_flight: Semaphore::new(self.core.config.sends_in_flight_max as usize),
                 usage: Mutex::default(),
                 core: Arc::clone(&self.core),
@@ -318,10 +321,31 @@ impl fmt::Debug for Session {
     }
 }
 
+/// The secrets of a session, to search what a connector answers with. Cloning shares them; none by default.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    matcher: Option<Arc<SecretMatcher>>,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secrets]")
+    }
+}
+
+impl Secrets {
+    /// The text with every secret replaced. Takes time in proportion to the text and lets others run in between.
+    pub async fn blank(&self, text: String) -> String {
+        let Some(matcher) = &self.matcher else { return text };
+        let (bytes, _) = matcher.blank(text.into_bytes()).await;
+        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+}
+
 struct SessionInner {
     core: Arc<Core>,
     setup: SessionSetup,
-    secrets: SecretMatcher,
+    secrets: Arc<SecretMatcher>,
     in_flight: Semaphore,
     usage: Mutex<Usage>,
 }
@@ -349,6 +373,12 @@ impl Session {
                 Err(SendError::TimedOut)
             }
         }
+    }
+
+    /// The session's secrets, for what the connector answers: it must not store what the search of the answers missed.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        Secrets { matcher: self.inner.as_ref().map(|session| Arc::clone(&session.secrets)) }
     }
 
     /// What the session has used so far.
@@ -380,10 +410,10 @@ impl SessionInner {
     async fn hop(&self, requested: Requested) -> Result<Redacted, SendError> {
         let SessionSetup { manifest, grant, .. } = &self.setup;
         let permitted = requested.permit(manifest, grant, &self.core.addresses)?;
-        let scanned = Scanned::of(permitted, &self.secrets, self.core.config.request_body_bytes_max)?;
+        let scanned = Scanned::of(permitted, &self.secrets, self.core.config.request_body_bytes_max).await?;
         let credentialed = Credentialed::of(scanned, &self.setup)?;
         let sent = Sent::of(credentialed, self).await?;
-        Ok(Redacted::of(sent, &self.secrets))
+        Redacted::of(sent, &self.secrets).await
     }
 
     fn usage(&self) -> MutexGuard<'_, Usage> {

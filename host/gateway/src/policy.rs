@@ -49,6 +49,7 @@ impl Requested {
     fn to(mut url: Url, hop: impl FnOnce(Url, Origin) -> Hop) -> Result<Self, SendError> {
         url.set_fragment(None);
         let origin = Origin::of(&url).map_err(|error| SendError::Denied(error.to_string()))?;
+        origin.name_in(&mut url);
         Ok(Self { hop: hop(url, origin) })
     }
 

@@ -1,12 +1,18 @@
 //! Sent → Redacted: the answer without any secret.
 
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, TRANSFER_ENCODING};
+
 use super::Response;
+use super::error::SendError;
+use super::headers::{WITHHELD, WITHHELD_WHEN_REDACTED};
 use super::policy::Hop;
 use super::secret_matcher::SecretMatcher;
 use super::send::Sent;
+use backline_model::manifest::Method;
+use backline_model::text::printable;
 
-/// Headers that a connector does not need or must not see.
-const WITHHELD_HEADERS: [&str; 5] = ["set-cookie", "set-cookie2", "connection", "keep-alive", "transfer-encoding"];
+/// Longest name of a coding that an error repeats, in characters.
+const CODING_CHARS_MAX: usize = 40;
 
 /// An answer without any secret. Only this becomes a [`Response`] or the next hop of a redirect.
 pub(super) struct Redacted {
@@ -15,20 +21,29 @@ pub(super) struct Redacted {
 }
 
 impl Redacted {
-    pub(super) fn of(sent: Sent, secrets: &SecretMatcher) -> Self {
+    /// Blanks every secret out. The time counts for the call whose request it is, and others run in between.
+    ///
+    /// # Errors
+    /// If the body has a coding that was not decoded, so that it can't be searched.
+    pub(super) async fn of(sent: Sent, secrets: &SecretMatcher) -> Result<Self, SendError> {
         let (answer, hop) = sent.into_parts();
+        if !answer.body.is_empty() {
+            refuse_codings(&answer.headers)?;
+        }
+        let (body, redacted) = secrets.blank(answer.body).await;
+        // The answer to HEAD has no body in which a secret could be found, and yet the length of one.
+        let hides = redacted || (hop.method == Method::Head && hop.credential.is_some());
         let headers = answer
             .headers
             .iter()
-            .filter(|(name, _)| !WITHHELD_HEADERS.contains(&name.as_str()))
+            .filter(|(name, _)| !WITHHELD.contains(&name.as_str()))
+            .filter(|(name, _)| !hides || !WITHHELD_WHEN_REDACTED.contains(&name.as_str()))
             .map(|(name, value)| {
-                (
-                    secrets.blank_text(name.as_str()),
-                    String::from_utf8_lossy(&secrets.blank(value.as_bytes().to_vec())).into_owned(),
-                )
+                let value = secrets.blank_bytes(value.as_bytes());
+                (secrets.blank_text(name.as_str()), String::from_utf8_lossy(&value).into_owned())
             })
             .collect();
-        Self { response: Response { status: answer.status, headers, body: secrets.blank(answer.body) }, hop }
+        Ok(Self { response: Response { status: answer.status, headers, body }, hop })
     }
 
     /// The answer, and the hop that it answers.
@@ -39,5 +54,47 @@ impl Redacted {
     /// The answer for the connector.
     pub(super) fn into_response(self) -> Response {
         self.response
+    }
+}
+
+/// Refuses an answer that is still encoded. The client removes the header of a coding that it decoded.
+fn refuse_codings(headers: &HeaderMap) -> Result<(), SendError> {
+    for (header, plain) in [(CONTENT_ENCODING, "identity"), (TRANSFER_ENCODING, "chunked")] {
+        for value in headers.get_all(&header) {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            let codings = value.split(',').map(str::trim).filter(|coding| !coding.is_empty());
+            if let Some(coding) = codings.into_iter().find(|coding| !coding.eq_ignore_ascii_case(plain)) {
+                let coding: String = printable(coding).chars().take(CODING_CHARS_MAX).collect();
+                return Err(SendError::Unreachable(format!(
+                    "the answer's {header} is '{coding}', which the gateway does not decode, so it can't be searched \
+                     for secrets; gzip, br, zstd and deflate work, once each"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_coding_that_is_left_is_refused() {
+        for (name, value, passes) in [
+            (CONTENT_ENCODING, "identity", true),
+            (CONTENT_ENCODING, "Identity, ", true),
+            (TRANSFER_ENCODING, "chunked", true),
+            (CONTENT_ENCODING, "x-gzip", false),
+            (CONTENT_ENCODING, "gzip, gzip", false),
+            (CONTENT_ENCODING, "identity, compress", false),
+            (TRANSFER_ENCODING, "gzip, chunked", false),
+        ] {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            assert_eq!(refuse_codings(&headers).is_ok(), passes, "{value}");
+        }
+        assert_eq!(refuse_codings(&HeaderMap::new()), Ok(()));
     }
 }

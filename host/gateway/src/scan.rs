@@ -7,6 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::address::Destination;
 use super::error::SendError;
+use super::headers::{is_the_hosts, splits_the_answer};
 use super::policy::{Hop, Permitted};
 use super::secret_matcher::SecretMatcher;
 
@@ -16,40 +17,6 @@ const HEADERS_MAX: usize = 64;
 /// Most bytes of all header names and values of one request.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 
-/// Headers that only the host may set: they decide where a request goes, who sends it, or how it is framed.
-const FORBIDDEN_HEADERS: [&str; 27] = [
-    "host",
-    "authorization",
-    "cookie",
-    "cookie2",
-    "set-cookie",
-    "connection",
-    "transfer-encoding",
-    "content-length",
-    "te",
-    "upgrade",
-    "keep-alive",
-    "trailer",
-    "trailers",
-    "expect",
-    "forwarded",
-    "via",
-    "x-real-ip",
-    "http2-settings",
-    "accept-encoding",
-    "content-encoding",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-original-host",
-    "x-host",
-];
-
-/// Prefixes of further headers of that kind.
-const FORBIDDEN_HEADER_PREFIXES: [&str; 3] = ["proxy-", "x-forwarded-", "sec-"];
-
 /// A request in which every byte from the connector was checked.
 pub(super) struct Scanned {
     hop: Hop,
@@ -58,9 +25,13 @@ pub(super) struct Scanned {
 }
 
 impl Scanned {
-    pub(super) fn of(permitted: Permitted, secrets: &SecretMatcher, body_bytes_max: u64) -> Result<Self, SendError> {
-        let headers = header_map(&permitted.hop().headers)?;
+    pub(super) async fn of(
+        permitted: Permitted,
+        secrets: &SecretMatcher,
+        body_bytes_max: u64,
+    ) -> Result<Self, SendError> {
         let hop = permitted.hop();
+        let headers = header_map(&hop.headers, hop.credential.is_some())?;
         let body = hop.body.as_deref().unwrap_or_default();
         if body.len() as u64 > body_bytes_max {
             return Err(SendError::Denied(format!("the request's body has more than {body_bytes_max} bytes")));
@@ -80,7 +51,7 @@ impl Scanned {
         {
             return Err(leaks("headers"));
         }
-        if secrets.occur_in(body) {
+        if secrets.occur_in_body(body).await {
             return Err(leaks("body"));
         }
         let (hop, destination) = permitted.into_parts();
@@ -96,14 +67,7 @@ impl Scanned {
     }
 }
 
-/// Whether only the host may set a header with this lower-case name. Some servers treat `_` and `-` as the same.
-fn is_the_hosts(name: &str) -> bool {
-    let name = name.replace('_', "-");
-    FORBIDDEN_HEADERS.contains(&name.as_str())
-        || FORBIDDEN_HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, SendError> {
+fn header_map(headers: &[(String, String)], with_credential: bool) -> Result<HeaderMap, SendError> {
     let denied = |problem: String| Err(SendError::Denied(problem));
     if headers.len() > HEADERS_MAX {
         return denied(format!("the request has more than {HEADERS_MAX} headers"));
@@ -119,6 +83,12 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, SendError> {
         let lower = name.as_str();
         if is_the_hosts(lower) {
             return denied(format!("the header {lower} is set by the host; a connector can't set it"));
+        }
+        if with_credential && splits_the_answer(lower) {
+            return denied(format!(
+                "the header {lower} can't be sent with a credential, since the answer could not be searched for it; \
+                 leave it out"
+            ));
         }
         let Ok(value) = HeaderValue::from_str(value) else {
             return denied(format!("the value of the header {lower} has characters that HTTP does not allow"));
@@ -159,7 +129,7 @@ mod tests {
             "X-Method-Override",
             "X-Rewrite-URL",
         ] {
-            let error = header_map(&[(name.to_owned(), "x".to_owned())]).expect_err(name);
+            let error = header_map(&[(name.to_owned(), "x".to_owned())], false).expect_err(name);
             assert!(matches!(&error, SendError::Denied(text) if text.contains(&name.to_ascii_lowercase())), "{error}");
         }
     }
@@ -169,8 +139,18 @@ mod tests {
         for (name, value) in
             [("a b", "x"), ("", "x"), ("x:", "y"), ("x-a", "canary\r\nhost: evil.test"), ("x-a", "canary\0")]
         {
-            let error = header_map(&[(name.to_owned(), value.to_owned())]).expect_err(name);
+            let error = header_map(&[(name.to_owned(), value.to_owned())], false).expect_err(name);
             assert!(!error.to_string().contains("canary"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_splits_an_answer_is_refused_with_a_credential_only() {
+        for name in ["Range", "If-Range", "If_Range", "accept-charset", "Want-Digest"] {
+            let headers = [(name.to_owned(), "x".to_owned())];
+            let error = header_map(&headers, true).expect_err(name);
+            assert!(error.to_string().contains("can't be sent with a credential"), "{error}");
+            assert!(header_map(&headers, false).is_ok(), "{name}");
         }
     }
 
@@ -183,6 +163,6 @@ mod tests {
             ("accept-language", "en"),
         ];
         let given: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        assert_eq!(header_map(&given).expect("valid").len(), 4);
+        assert_eq!(header_map(&given, false).expect("valid").len(), 4);
     }
 }

@@ -24,7 +24,7 @@ use super::error::{SendError, TokenError};
 use super::secret_matcher::SecretMatcher;
 use super::send::deliver;
 use super::wire::{WireRequest, WireResponse};
-use crate::secrets::{AccessToken, INSTAGRAM_TOKEN_AGE_MIN, SECRET_BYTES_MAX, Secret, SecretText};
+use crate::secrets::{AccessToken, INSTAGRAM_TOKEN_AGE_MIN, SECRET_BYTES_MIN, Secret, SecretText};
 use backline_model::manifest::{CredentialKind, CredentialSlot, Method};
 use backline_model::origin::Origin;
 
@@ -42,6 +42,19 @@ const _: () = assert!(APPLE_TOKEN_LIFE.num_seconds() <= APPLE_TOKEN_LIFE_MAX.num
 /// Longest explanation of a platform that is passed on, in characters.
 const EXPLANATION_CHARS_MAX: usize = 200;
 
+/// Most characters of an explanation that are searched for secrets before it is cut.
+const EXPLANATION_SEARCHED_CHARS_MAX: usize = 4_096;
+
+/// Longest token that is accepted, in bytes. Platforms send up to about 2,000.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Characters of a token besides letters and digits: those of RFC 6750 (`b64token`), `|` of Meta's app tokens, and `!`
+/// and `*`, which TikTok's tokens have.
+const TOKEN_PUNCTUATION: &[u8] = b"-._~+/=|!*";
+
+/// Longest lifetime of a token that is believed, in seconds: ten years. Platforms grant an hour to a year.
+const TOKEN_LIFE_SECONDS_MAX: i64 = 10 * 366 * 24 * 3_600;
+
 /// Renews a secret, by its kind.
 pub(super) async fn refresh(
     core: &Core,
@@ -54,14 +67,14 @@ pub(super) async fn refresh(
     let fresh = match (slot.kind, secret) {
         (CredentialKind::ApiKey | CredentialKind::Bearer, _) => Err(TokenError::NotRefreshable(slot.kind)),
         (CredentialKind::Oauth2ClientCredentials, Secret::ClientCredentials { client_id, client_secret, .. }) => {
-            exchange_client_credentials(core, slot, client_id, client_secret).await
+            exchange_client_credentials(core, slot, client_id, client_secret, &secrets).await
         }
         (CredentialKind::Oauth2RefreshToken, Secret::RefreshToken { refresh_token, refresh_expires_at, .. }) => {
-            exchange_refresh_token(core, slot, client, refresh_token, *refresh_expires_at).await
+            exchange_refresh_token(core, slot, client, refresh_token, *refresh_expires_at, &secrets).await
         }
         (CredentialKind::Oauth2RefreshToken, Secret::OauthClient { .. }) => Err(TokenError::NotRefreshable(slot.kind)),
         (CredentialKind::InstagramLongLived, Secret::InstagramLongLived { token, obtained_at, expires_at }) => {
-            refresh_instagram(core, slot, token, *obtained_at, *expires_at).await
+            refresh_instagram(core, slot, token, *obtained_at, *expires_at, &secrets).await
         }
         (CredentialKind::AppleDeveloperToken, Secret::AppleDeveloperToken { team_id, key_id, private_key_pem, .. }) => {
             sign_apple(core.clock.now(), team_id, key_id, private_key_pem)
@@ -79,6 +92,7 @@ async fn exchange_client_credentials(
     slot: &CredentialSlot,
     client_id: &SecretText,
     client_secret: &SecretText,
+    secrets: &SecretMatcher,
 ) -> Result<Secret, TokenError> {
     let mut form = Form::new("client_credentials");
     let mut headers = HeaderMap::new();
@@ -90,7 +104,7 @@ async fn exchange_client_credentials(
         form.push(&slot.client_id_param, client_id.expose());
         form.push("client_secret", client_secret.expose());
     }
-    let granted = post_form(core, slot, headers, form).await?;
+    let granted = post_form(core, slot, headers, form, secrets).await?;
     let access = Some(granted.access(core.clock.now()));
     Ok(Secret::ClientCredentials { client_id: client_id.clone(), client_secret: client_secret.clone(), access })
 }
@@ -101,6 +115,7 @@ async fn exchange_refresh_token(
     client: Option<&Secret>,
     refresh_token: &SecretText,
     refresh_expires_at: Option<DateTime<Utc>>,
+    secrets: &SecretMatcher,
 ) -> Result<Secret, TokenError> {
     let Some(Secret::OauthClient { client_id, client_secret }) = client else {
         return Err(TokenError::Misconfigured(format!(
@@ -115,7 +130,7 @@ async fn exchange_refresh_token(
     form.push("refresh_token", refresh_token.expose());
     form.push(&slot.client_id_param, client_id.expose());
     form.push("client_secret", client_secret.expose());
-    let granted = post_form(core, slot, HeaderMap::new(), form).await?;
+    let granted = post_form(core, slot, HeaderMap::new(), form, secrets).await?;
     let now = core.clock.now();
     let access = Some(granted.access(now));
     Ok(Secret::RefreshToken {
@@ -132,6 +147,7 @@ async fn refresh_instagram(
     token: &SecretText,
     obtained_at: Option<DateTime<Utc>>,
     expires_at: Option<DateTime<Utc>>,
+    secrets: &SecretMatcher,
 ) -> Result<Secret, TokenError> {
     let now = core.clock.now();
     if let Some(expired_at) = expires_at.filter(|expires_at| *expires_at <= now) {
@@ -142,7 +158,7 @@ async fn refresh_instagram(
     }
     let mut url = token_url(slot)?;
     url.query_pairs_mut().append_pair("grant_type", "ig_refresh_token").append_pair("access_token", token.expose());
-    let granted = ask(core, Method::Get, url, HeaderMap::new(), None).await?;
+    let granted = ask(core, Method::Get, url, HeaderMap::new(), None, secrets).await?;
     let now = core.clock.now();
     Ok(Secret::InstagramLongLived {
         expires_at: granted.expires_in.and_then(|seconds| after(now, seconds)),
@@ -213,20 +229,23 @@ async fn post_form(
     slot: &CredentialSlot,
     mut headers: HeaderMap,
     form: Form,
+    secrets: &SecretMatcher,
 ) -> Result<Granted, TokenError> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-    ask(core, Method::Post, token_url(slot)?, headers, Some(form.0.as_bytes().to_vec())).await
+    ask(core, Method::Post, token_url(slot)?, headers, Some(form.0.as_bytes().to_vec()), secrets).await
 }
 
 async fn ask(
     core: &Core,
     method: Method,
-    url: Url,
+    mut url: Url,
     mut headers: HeaderMap,
     body: Option<Vec<u8>>,
+    secrets: &SecretMatcher,
 ) -> Result<Granted, TokenError> {
     let misconfigured = |problem: String| TokenError::Misconfigured(problem);
     let origin = Origin::of(&url).map_err(|error| misconfigured(error.to_string()))?;
+    origin.name_in(&mut url);
     let destination = core.addresses.destination(&origin).map_err(|error| misconfigured(error.to_string()))?;
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let request = WireRequest { method, url, headers, body, destination };
@@ -237,7 +256,7 @@ async fn ask(
                 other => TokenError::Unavailable(format!("{origin}: {other}")),
             },
         )?;
-    read(&answer)
+    read(&answer, secrets)
 }
 
 /// What a token endpoint granted (RFC 6749, 5.1, and the platforms' additions).
@@ -274,33 +293,43 @@ fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i
         .or_else(|| value.as_str()?.trim().parse().ok()))
 }
 
+/// The end of a lifetime; `None` if it is longer than any that is believed, as if the platform had not said.
 fn after(now: DateTime<Utc>, seconds: i64) -> Option<DateTime<Utc>> {
+    if seconds > TOKEN_LIFE_SECONDS_MAX {
+        tracing::warn!(seconds, "a token endpoint granted a lifetime of more than ten years, which is ignored");
+        return None;
+    }
     now.checked_add_signed(TimeDelta::try_seconds(seconds.max(0))?)
 }
 
 /// Reads a token endpoint's answer. TikTok's errors come with status 200, so the status alone decides nothing.
-fn read(answer: &WireResponse) -> Result<Granted, TokenError> {
+fn read(answer: &WireResponse, secrets: &SecretMatcher) -> Result<Granted, TokenError> {
     if (200..300).contains(&answer.status)
         && let Ok(granted) = serde_json::from_slice::<Granted>(&answer.body)
         && !granted.access_token.expose().is_empty()
     {
         let tokens = [Some(&granted.access_token), granted.refresh_token.as_ref()];
-        let usable = |token: &SecretText| {
-            token.expose().len() <= SECRET_BYTES_MAX && token.expose().bytes().all(|byte| byte.is_ascii_graphic())
-        };
-        if !tokens.into_iter().flatten().all(usable) {
-            return Err(TokenError::Unavailable(
-                "the token granted is too long or has characters that are not allowed in a request".into(),
-            ));
+        if !tokens.into_iter().flatten().all(is_usable) {
+            return Err(TokenError::Unavailable(format!(
+                "the token granted is shorter than {SECRET_BYTES_MIN} bytes or longer than {TOKEN_BYTES_MAX}, or has \
+                 characters that no token has (RFC 6750)"
+            )));
         }
         return Ok(granted);
     }
-    Err(refusal(answer.status, &answer.body))
+    Err(refusal(answer.status, &answer.body, secrets))
+}
+
+/// Whether a token can be sent and searched for.
+fn is_usable(token: &SecretText) -> bool {
+    let token = token.expose().as_bytes();
+    (SECRET_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&token.len())
+        && token.iter().all(|byte| byte.is_ascii_alphanumeric() || TOKEN_PUNCTUATION.contains(byte))
 }
 
 /// The meaning of a refusal. Known forms: `{"error": "code", "error_description"}` (RFC 6749), `{"error": {"code",
 /// "message"}}` (Graph API) and `{"error_type", "code", "error_message"}` (Instagram's OAuth endpoint).
-fn refusal(status: u16, body: &[u8]) -> TokenError {
+fn refusal(status: u16, body: &[u8], secrets: &SecretMatcher) -> TokenError {
     let json: Json = serde_json::from_slice(body).unwrap_or_default();
     let error = &json["error"];
     let word = error.as_str().or_else(|| json["error_type"].as_str()).unwrap_or_default();
@@ -315,7 +344,10 @@ fn refusal(status: u16, body: &[u8]) -> TokenError {
     }
     for part in [word, message].into_iter().filter(|part| !part.is_empty()) {
         text.push_str(": ");
-        text.extend(part.chars().filter(|c| !c.is_control()).take(EXPLANATION_CHARS_MAX));
+        // Blanked out before it is cut: a part of a secret would not be found.
+        let searched: String = part.chars().take(EXPLANATION_SEARCHED_CHARS_MAX).collect();
+        let explained = secrets.blank_text(&searched);
+        text.extend(explained.chars().filter(|c| !c.is_control()).take(EXPLANATION_CHARS_MAX));
     }
     if status == 429 || status >= 500 || error["is_transient"] == true {
         return TokenError::Unavailable(text);
@@ -349,7 +381,7 @@ mod tests {
     use super::*;
 
     fn class(status: u16, body: &str) -> &'static str {
-        match refusal(status, body.as_bytes()) {
+        match refusal(status, body.as_bytes(), &SecretMatcher::new([])) {
             TokenError::Refused(_) => "refused",
             TokenError::Misconfigured(_) => "misconfigured",
             TokenError::Unavailable(_) => "unavailable",
@@ -399,6 +431,35 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         assert_eq!(after(now, i64::MAX), None);
         assert_eq!(after(now, -5), Some(now));
+        assert_eq!(after(now, 1_000_000_000_000), None, "a year that no database holds");
+        assert!(after(now, 5_184_000).is_some());
+    }
+
+    #[test]
+    fn a_token_has_a_tokens_length_and_characters() {
+        for (token, expected) in [
+            ("IGQVJ-canary._~+/=token", true),
+            ("123456789|canary-app-token", true),
+            ("act.canary0123456789!4567.e1", true),
+            ("short", false),
+            ("canary token", false),
+            ("canary\\token", false),
+            ("canary%token", false),
+            ("canary&token;", false),
+            ("canary\u{e9}token", false),
+        ] {
+            assert_eq!(is_usable(&token.into()), expected, "{token}");
+        }
+        assert!(is_usable(&"a".repeat(8 * 1024).into()) && !is_usable(&"a".repeat(8 * 1024 + 1).into()));
+        assert!(!is_usable(&"%".repeat(65_000).into()));
+    }
+
+    #[test]
+    fn an_explanation_is_searched_before_it_is_cut() {
+        let secrets = SecretMatcher::new(["canary-0123456789-canary"]);
+        let body = format!(r#"{{"error":"{}canary-0123456789-canary"}}"#, "x".repeat(195));
+        let error = refusal(400, body.as_bytes(), &secrets).to_string();
+        assert!(!error.contains("cana") && error.contains("xxx[sec"), "{error}");
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Gateway {
         let is_plain = url.scheme() == "http";
         let origin = if is_plain { Origin::of(&as_https(&url)) } else { Origin::of(&url) };
         let origin = origin.map_err(|error| wrong(error.to_string()))?;
+        origin.name_in(&mut url);
         let destination = self
             .core
             .addresses

@@ -20,6 +20,12 @@ const IDLE_CONNECTIONS_PER_HOST_MAX: usize = 32;
 /// one that is about to be used.
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// Most headers of an answer.
+pub(super) const ANSWER_HEADERS_MAX: usize = 128;
+
+/// Most bytes of all header names and values of an answer.
+pub(super) const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1024;
+
 /// A request as it is sent to the network. May hold a secret, hence no `Debug`.
 pub(super) struct WireRequest {
     pub(super) method: Method,
@@ -134,7 +140,15 @@ impl Wire {
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
-        builder.send().await.map_err(|error| self.fault(error))
+        let response = builder.send().await.map_err(|error| self.fault(error))?;
+        let headers = response.headers();
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if headers.len() > ANSWER_HEADERS_MAX || bytes > ANSWER_HEADER_BYTES_MAX {
+            return Err(Fault::Broken(format!(
+                "the answer has more than {ANSWER_HEADERS_MAX} headers or {ANSWER_HEADER_BYTES_MAX} bytes of them"
+            )));
+        }
+        Ok(response)
     }
 
     async fn exchange(&self, request: &WireRequest) -> Result<WireResponse, Fault> {

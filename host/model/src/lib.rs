@@ -48,7 +48,7 @@ pub mod webhook;
 
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use clock::Clock;
-pub use event::Event;
+pub use event::{Event, RowEvent, RowFact};
 pub use fair_share::{StrideQueue, Weights};
 pub use fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, FetchedBatch, LostMetric};
 pub use grant::{Difference, Grant, Permissions};

@@ -40,13 +40,26 @@ impl Origin {
             return Err(wrong("a user or password in a URL is not allowed"));
         }
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("the host is missing"))?;
-        Ok(Self { host: host.trim_end_matches('.').to_owned(), port: url.port_or_known_default().unwrap_or(443) })
+        // One dot at the end makes a name absolute; it names the same host.
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if host.split('.').any(str::is_empty) {
+            return Err(wrong("a label of the host is empty"));
+        }
+        Ok(Self { host: host.to_owned(), port: url.port_or_known_default().unwrap_or(443) })
     }
 
     /// The host, in lower case and punycode, or an IP literal (IPv6 in brackets).
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Writes the host into the URL that the origin is of, so that what was checked and what is sent have one name.
+    pub fn name_in(&self, url: &mut Url) {
+        if url.host_str() != Some(self.host.as_str()) {
+            // The name is one that the URL was parsed with, without its last dot.
+            let _ = url.set_host(Some(&self.host));
+        }
     }
 
     /// The port, 443 if none was given.
@@ -252,6 +265,18 @@ mod tests {
             pattern("https://example.com").matches(&origin("https://example.com.")),
             "a trailing dot names the same host"
         );
+    }
+
+    #[test]
+    fn a_host_has_one_name() {
+        let mut url = Url::parse("https://API.example.com./x?y").expect("a URL");
+        let origin = Origin::of(&url).expect("an origin");
+        origin.name_in(&mut url);
+        assert_eq!((origin.host(), url.as_str()), ("api.example.com", "https://api.example.com/x?y"));
+        for text in ["https://example.com../", "https://a..example.com/", "https://./", "https://.example.com/"] {
+            assert!(Url::parse(text).map_or(true, |url| Origin::of(&url).is_err()), "{text}");
+        }
+        assert!(Origin::of(&Url::parse("https://[::1]/").expect("a URL")).is_ok());
     }
 
     #[test]

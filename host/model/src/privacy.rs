@@ -85,6 +85,8 @@ pub enum ColumnKind {
     Decimal,
     /// `j`: JSON.
     Json,
+    /// `g`: growth in its short form, which is exported in full.
+    Growth,
     /// `t`: a time.
     Time,
     /// `b`: yes or no.
@@ -104,6 +106,7 @@ impl Rows {
             Some((name, "n")) => (name, ColumnKind::Whole),
             Some((name, "f")) => (name, ColumnKind::Decimal),
             Some((name, "j")) => (name, ColumnKind::Json),
+            Some((name, "g")) => (name, ColumnKind::Growth),
             Some((name, "t")) => (name, ColumnKind::Time),
             Some((name, "b")) => (name, ColumnKind::Flag),
             Some((name, "d")) => (name, ColumnKind::Document),
@@ -134,7 +137,7 @@ const METRICS: &str =
     content_views:n streams:n monthly_listeners:n video_views:n total_views:n likes:n comments:n shares:n
     popularity:f recent_releases:n top_track genres:j extra:j absent:j coverage:j observed:j engagement:j
     window_since:t window_until:t collection_source data_quality_score:f findings:j notes:j observed_at:t
-    release_digest wit_version run_id document_id created_at:t updated_at:t";
+    release_digest wit_version run_id document_id created_at:t updated_at:t growth:g";
 
 /// Every table of the database. Those with an artist's rows come first, each before the tables that its rows are found
 /// by. They are erased in this order.
@@ -147,7 +150,13 @@ pub const TABLES: &[Table] = &[
             lease_until:x status:n problem finished_at:t",
     )
     .with_texts(&["problem"]),
-    rows("events", Reached::Artist("artist_id"), "seq", "seq:n id type artist_id occurred_at:t dedup_key data:j"),
+    rows(
+        "events",
+        Reached::Artist("artist_id"),
+        "seq",
+        // The row's key is in the data.
+        "seq:n id type artist_id occurred_at:t dedup_key data:j row_account:x row_date:x row_run:x row_at:x",
+    ),
     rows(
         "budgets",
         Reached::Credential("credential_id"),
@@ -178,12 +187,6 @@ pub const TABLES: &[Table] = &[
     .with_texts(&["message"]),
     rows("metrics", Reached::Account("account_id"), "metric_date account_id", METRICS),
     rows("metrics_archive", Reached::Account("account_id"), "metric_date account_id", METRICS),
-    rows(
-        "growth",
-        Reached::Account("account_id"),
-        "metric_date account_id",
-        "account_id artist_id platform metric_date changes:j updated_at:t",
-    ),
     rows(
         "documents",
         Reached::Account("account_id"),

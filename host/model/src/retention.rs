@@ -22,12 +22,14 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
-    /// `metrics`, with the growth rows of what is deleted.
+    /// Table `metrics`.
     Metrics,
-    /// `metrics_archive`, with the growth rows of what is deleted.
+    /// Table `metrics_archive`.
     MetricsArchive,
-    /// `growth` alone.
+    /// The growth in the rows of `metrics`, which stay.
     Growth,
+    /// The growth in the rows of `metrics_archive`, which stay.
+    GrowthArchive,
     /// Table `documents`.
     Documents,
     /// Table `quarantine`.
@@ -56,6 +58,7 @@ impl Table {
             Self::Metrics => "metrics",
             Self::MetricsArchive => "metrics_archive",
             Self::Growth => "growth",
+            Self::GrowthArchive => "growth_archive",
             Self::Documents => "documents",
             Self::Quarantine => "quarantine",
             Self::Events => "events",

@@ -1,16 +1,52 @@
 //! Untrusted text, made safe to show to a person.
 
-/// Whether a character can make text look different from what it is. Control characters steer a terminal (and databases
+/// Whether a character steers what shows it instead of being shown. Control characters steer a terminal (and databases
 /// refuse U+0000), bidirectional formatting reorders what is shown, and line and paragraph separators start a line.
 #[must_use]
-pub fn misleads(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+pub fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Replaces every character that misleads. Line feeds and tabs stay.
+/// Whether a character can make text look different from what it is: it steers, or nothing is shown for it. The latter
+/// belong into names (a joiner makes one emoji of two) and not into what a person approves.
+#[must_use]
+pub fn misleads(c: char) -> bool {
+    steers(c)
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Replaces every character that steers. Line feeds and tabs stay.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if misleads(c) && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// The same in one line, for the cell of a table: line feeds and tabs are replaced too.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// JSON in which every character that steers is written as its escape. It holds the same data.
+#[must_use]
+pub fn printable_json(json: &str) -> String {
+    use std::fmt::Write as _;
+
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Line feeds are between the values; within them they are escaped already.
+        if steers(c) && c != '\n' {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -21,5 +57,24 @@ mod tests {
     fn what_misleads_is_replaced_and_the_rest_stays() {
         assert_eq!(printable("a\u{1b}[2J\0\u{9b}\u{202e}\u{2028}b"), "a\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\u{fffd}b");
         assert_eq!(printable("Ünïcode\n\t🎵 \u{200d}"), "Ünïcode\n\t🎵 \u{200d}");
+        assert_eq!(one_line("a\nb\tc\u{200f}🎵"), "a\u{fffd}b\u{fffd}c\u{fffd}🎵");
+    }
+
+    #[test]
+    fn json_holds_the_same_data_and_steers_nothing() {
+        let data = serde_json::json!({ "a\u{9b}": "x\u{1b}[2J\u{202e}\u{7f}\n🎵\u{2028}" });
+        let text = printable_json(&serde_json::to_string_pretty(&data).expect("JSON"));
+        assert!(!text.chars().any(|c| steers(c) && c != '\n'), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), data);
+    }
+
+    #[test]
+    fn what_is_invisible_misleads_in_what_a_person_approves() {
+        for c in
+            "\u{ad}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{61c}\u{2060}\u{2064}\u{feff}\u{e0041}\u{3164}".chars()
+        {
+            assert!(misleads(c), "{c:?}");
+        }
+        assert!(!"Ünïcode 🎵".chars().any(misleads));
     }
 }

@@ -209,7 +209,7 @@ impl What {
             (Self::Metrics, Action::Archive) => &[Table::Metrics],
             (Self::Metrics, Action::Delete) => &[Table::Metrics, Table::MetricsArchive],
             (Self::Documents, _) => &[Table::Documents],
-            (Self::Growth, _) => &[Table::Growth],
+            (Self::Growth, _) => &[Table::Growth, Table::GrowthArchive],
             (Self::Quarantine, _) => &[Table::Quarantine],
             (Self::Events, _) => &[Table::Events],
             (Self::Outcomes, _) => &[Table::CollectionOutcomes],

@@ -10,6 +10,10 @@ use backline_model::snapshot::Snapshot;
 /// Memory of a value in the host, in addition to its texts.
 const VALUE_BYTES: u64 = 64;
 
+/// Most metrics of one snapshot. Each that the catalogue does not know is kept for the operator to look at, which must
+/// not fill the database; the longest catalogue in use has 40.
+const METRICS_MAX: usize = 256;
+
 /// Checks an answer of `fetch` and returns its size in bytes. U+0000 is kept: the stages that store it remove it.
 pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_max: u64) -> Result<u64, CallError> {
     if batch.accounts.len() != accounts {
@@ -47,6 +51,15 @@ pub(super) fn check_snapshots(
         return Err(CallError::Contract(format!(
             "normalize received {documents} documents and returned {given} results"
         )));
+    }
+    for (index, snapshot) in snapshots.iter().enumerate() {
+        let metrics = snapshot.as_ref().map_or(0, |snapshot| snapshot.metrics.len());
+        if metrics > METRICS_MAX {
+            let document = index + 1;
+            return Err(CallError::Contract(format!(
+                "normalize returned {metrics} metrics for document {document}, and at most {METRICS_MAX} are allowed"
+            )));
+        }
     }
     let bytes =
         snapshots.iter().map(|snapshot| snapshot.as_ref().map_or_else(|why| length(why), snapshot_length)).sum();
@@ -93,4 +106,25 @@ fn snapshot_length(snapshot: &Snapshot) -> u64 {
             }
     });
     VALUE_BYTES + metrics.sum::<u64>() + snapshot.notes.iter().map(|note| VALUE_BYTES + length(note)).sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use backline_model::snapshot::Reported;
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_with_too_many_metrics_breaks_the_contract() {
+        let metric = |n: usize| Reported { name: format!("m{n}"), value: Ok(Value::Integer(1)), coverage: None };
+        let snapshot = |metrics: usize| Snapshot {
+            metrics: (0..metrics).map(metric).collect(),
+            engagement: None,
+            notes: Vec::new(),
+        };
+        let few = [Ok(snapshot(METRICS_MAX)), Err("why".to_owned())];
+        assert!(check_snapshots(&few, 2, u64::MAX).is_ok());
+        let error = check_snapshots(&[Ok(snapshot(METRICS_MAX + 1))], 1, u64::MAX).expect_err("too many");
+        assert!(matches!(&error, CallError::Contract(why) if why.contains("257 metrics for document 1")), "{error}");
+    }
 }

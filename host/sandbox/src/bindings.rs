@@ -120,15 +120,18 @@ pub(super) fn fetch_error_from_wit(error: types::FetchError) -> FetchError {
         types::FetchError::Forbidden(why) => FetchError::Forbidden(clip(why)),
         types::FetchError::Misconfigured(why) => FetchError::Misconfigured(clip(why)),
         types::FetchError::RateLimited(seconds) => FetchError::RateLimited(seconds),
-        // A time outside every calendar is ignored: the host then finds the reset time in the manifest's budget.
+        // A time before 1970 or after 9999 is ignored: the host then finds the reset time in the manifest's budget.
         types::FetchError::QuotaExhausted(until) => FetchError::QuotaExhausted(until.and_then(time_from_wit)),
         types::FetchError::Unavailable(why) => FetchError::Unavailable(clip(why)),
         types::FetchError::Unexpected(why) => FetchError::Unexpected(clip(why)),
     }
 }
 
+/// The last second of the year 9999. What lies beyond is a mistake, such as milliseconds for seconds.
+const TIME_SECONDS_MAX: i64 = 253_402_300_799;
+
 fn time_from_wit(seconds: types::Timestamp) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp(seconds, 0)
+    (0..=TIME_SECONDS_MAX).contains(&seconds).then(|| DateTime::from_timestamp(seconds, 0)).flatten()
 }
 
 pub(super) fn batch_from_wit(batch: types::BatchResult) -> FetchedBatch {

@@ -18,8 +18,9 @@ use super::bindings::{Bindings, BindingsPre, clip};
 use super::config::SandboxConfig;
 use super::error::CallError;
 use super::meters::{LogLevel, LogLine, Meters};
+use super::search;
 use super::state::CallState;
-use backline_gateway::Session;
+use backline_gateway::{Secrets, Session};
 
 /// By how much the values passed between host and component may exceed their counted texts: lengths, numbers and tags.
 const HANDOVER_SLACK_BYTES: u64 = 4 << 20;
@@ -63,11 +64,13 @@ pub(super) struct Startable {
 /// Runs `export` in a fresh store and drops the store, whatever happens: nothing that one call leaves behind can reach
 /// another, and unfinished work ends with the call.
 ///
+/// What the connector logs is searched for `secrets`; its answer is searched by `export`, within the call.
 /// `deadline` also limits the wait for a permit; without one, the call has `deadline_ms` from when it gets its permit.
 pub(super) async fn run<R: Send>(
     shared: &Shared,
     startable: &Startable,
     session: Session,
+    secrets: &[Secrets],
     deadline: Option<Instant>,
     export: impl for<'a> FnOnce(&'a Accessor<CallState>, &'a Bindings) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
 ) -> Result<Call<R>, CallError> {
@@ -89,11 +92,12 @@ pub(super) async fn run<R: Send>(
     // future owns the store, so a timeout drops the store.
     let ended = tokio::time::timeout_at(deadline, measured(&meters, work)).await;
 
-    let log_lines = meters.log.take();
+    let mut log_lines = meters.log.take();
+    search::log(secrets, &mut log_lines).await;
     report_log(&startable.name, &log_lines);
     let value = match ended {
         Ok(Ok(value)) => value,
-        Ok(Err(error)) => return Err(classify(&error, &meters, config)),
+        Ok(Err(error)) => return Err(search::call_error(secrets, classify(&error, &meters, config)).await),
         Err(_) => return Err(CallError::TimedOut { deadline_ms: millis(deadline - started) }),
     };
     Ok(Call {

@@ -43,6 +43,7 @@ mod engine;
 mod error;
 mod link;
 mod meters;
+mod search;
 mod state;
 mod wasi;
 
@@ -66,7 +67,7 @@ use call::Startable;
 use engine::Ticker;
 use link::Linkers;
 
-use backline_gateway::Session;
+use backline_gateway::{Secrets, Session};
 use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, FetchedBatch};
 use backline_model::snapshot::Snapshot;
 use backline_model::{Digest, Manifest};
@@ -292,11 +293,17 @@ impl Connector {
         account: FetchAccount,
     ) -> Result<Result<String, FetchError>, CallError> {
         let account = bindings::account_to_wit(account);
-        let call = call::run(&self.shared, &self.startable, session, None, |accessor, instance| {
-            Box::pin(instance.backline_connector_source().call_check(accessor, account))
+        let secrets = [session.secrets()];
+        let searched = secrets[0].clone();
+        let call = call::run(&self.shared, &self.startable, session, &secrets, None, |accessor, instance| {
+            Box::pin(async move {
+                let name = instance.backline_connector_source().call_check(accessor, account).await?;
+                let name = name.map(bindings::clip).map_err(bindings::fetch_error_from_wit);
+                Ok(search::checked(&searched, name).await)
+            })
         })
         .await?;
-        Ok(call.value.map(bindings::clip).map_err(bindings::fetch_error_from_wit))
+        Ok(call.value)
     }
 
     /// Fetches a batch: one document or one error for each account, in their order. `deadline` also limits the wait for
@@ -314,13 +321,17 @@ impl Connector {
         let asked = accounts.len();
         let accounts = accounts.into_iter().map(bindings::account_to_wit).collect();
         let context = bindings::context_to_wit(context);
-        let call = call::run(&self.shared, &self.startable, session, Some(deadline), |accessor, instance| {
-            Box::pin(instance.backline_connector_source().call_fetch(accessor, accounts, context))
+        let secrets = [session.secrets()];
+        let searched = secrets[0].clone();
+        let call = call::run(&self.shared, &self.startable, session, &secrets, Some(deadline), |accessor, instance| {
+            Box::pin(async move {
+                let batch = instance.backline_connector_source().call_fetch(accessor, accounts, context).await?;
+                Ok(search::batch(&searched, bindings::batch_from_wit(batch)).await)
+            })
         })
         .await?;
-        let value = bindings::batch_from_wit(call.value);
-        let output_bytes = answer::check_batch(&value, asked, self.shared.config.output_bytes_max)?;
-        Ok(Call { value, usage: CallUsage { output_bytes, ..call.usage } })
+        let output_bytes = answer::check_batch(&call.value, asked, self.shared.config.output_bytes_max)?;
+        Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
     /// Converts documents into snapshots, one for each, in order. The connector can do nothing in it but log.
@@ -332,26 +343,42 @@ impl Connector {
         &self,
         documents: Vec<DocumentInput>,
     ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
+        self.normalize_of(&[], documents).await
+    }
+
+    /// Like [`Connector::normalize`], for documents that were fetched in sessions with these secrets: what the
+    /// connector makes of them is searched once more.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn normalize_of(
+        &self,
+        secrets: &[Secrets],
+        documents: Vec<DocumentInput>,
+    ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
         let asked = documents.len();
         let documents = documents.into_iter().map(bindings::document_to_wit).collect();
         let session = Session::without_capabilities();
-        let call = call::run(&self.shared, &self.startable, session, None, |accessor, instance| {
-            Box::pin(instance.backline_connector_source().call_normalize(accessor, documents))
+        let searched = secrets.to_vec();
+        let call = call::run(&self.shared, &self.startable, session, secrets, None, |accessor, instance| {
+            Box::pin(async move {
+                let snapshots = instance.backline_connector_source().call_normalize(accessor, documents).await?;
+                let snapshots = snapshots
+                    .into_iter()
+                    .map(|snapshot| snapshot.map(bindings::snapshot_from_wit).map_err(bindings::clip))
+                    .collect();
+                Ok(search::snapshots(&searched, snapshots).await)
+            })
         })
         .await?;
-        let value: Vec<_> = call
-            .value
-            .into_iter()
-            .map(|snapshot| snapshot.map(bindings::snapshot_from_wit).map_err(bindings::clip))
-            .collect();
-        let output_bytes = answer::check_snapshots(&value, asked, self.shared.config.output_bytes_max)?;
-        Ok(Call { value, usage: CallUsage { output_bytes, ..call.usage } })
+        let output_bytes = answer::check_snapshots(&call.value, asked, self.shared.config.output_bytes_max)?;
+        Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
     /// Starts an instance and drops it, to find components that exceed their limits or trap when they start.
     async fn start_for_trial(&self) -> Result<(), LoadError> {
         let session = Session::without_capabilities();
-        call::run(&self.shared, &self.startable, session, None, |_, _| Box::pin(std::future::ready(Ok(()))))
+        call::run(&self.shared, &self.startable, session, &[], None, |_, _| Box::pin(std::future::ready(Ok(()))))
             .await
             .map(|_| ())
             .map_err(LoadError::Start)

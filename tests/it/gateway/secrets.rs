@@ -85,6 +85,74 @@ async fn a_token_that_a_platform_repeats_in_its_paging_is_redacted() {
     assert!(!whole.contains("canary") && whole.matches("access_token=[secret]").count() == 2, "{whole}");
 }
 
+#[tokio::test]
+async fn a_secret_is_found_in_whatever_form_a_platform_echoes_it() {
+    let written: Vec<String> = vec![
+        TOKEN.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        TOKEN.bytes().map(|byte| format!("&#{byte};")).collect(),
+        TOKEN.bytes().map(|byte| format!(r"\\u{byte:04x}")).collect(),
+        "SUdRY2FuYXJ5YWNj\r\nb3VudHRva2VuMDEy\r\nMzQ1Njc4OQ==".to_owned(),
+        TOKEN.chars().map(|c| format!("{c}\u{0}")).collect(),
+        TOKEN.bytes().map(|byte| format!("%25{byte:02X}")).collect(),
+    ];
+    let bodies = written.clone();
+    let server = Server::start(move |asked: &Asked| {
+        let index: usize = asked.target[1..].parse().expect("a number");
+        answer(200, &[("content-digest", "sha-256=:x:"), ("x-kept", "1")], format!("<{}>", bodies[index]))
+    })
+    .await;
+    let setup = Setup::new(&server);
+    for (index, form) in written.iter().enumerate() {
+        let asked = with_token(get(&format!("https://api.test/{index}")), setup.account);
+        let response = setup.send(asked).await.expect("an answer");
+        let body = String::from_utf8_lossy(&response.body).into_owned();
+        assert!(body.starts_with("<[secret]") && body.len() <= "<[secret]==>".len(), "{form}: {body}");
+        let names: Vec<&str> = response.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.contains(&"x-kept"), "{names:?}");
+        assert!(!names.contains(&"content-length") && !names.contains(&"content-digest"), "{names:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_with_a_credential_can_not_ask_for_an_answer_in_pieces() {
+    let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
+    let setup = Setup::new(&server);
+    let with =
+        |name: &str| Request { headers: vec![(name.to_owned(), "bytes=0-5".to_owned())], ..get("https://api.test/") };
+    for name in ["Range", "If-Range", "accept-charset"] {
+        let why = denial(setup.send(with_token(with(name), setup.account)).await);
+        assert!(why.contains("can't be sent with a credential"), "{why}");
+    }
+    for name in ["True-Client-IP", "CF-Connecting-IP", "Metadata-Flavor", "Accept-Encoding"] {
+        let why = denial(setup.send(with(name)).await);
+        assert!(why.contains("is set by the host"), "{why}");
+    }
+    assert!(server.asked().is_empty());
+    setup.send(with("Range")).await.expect("without a credential");
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_in_a_coding_that_is_not_decoded_is_refused() {
+    for coding in ["x-gzip", "gzip, gzip", "compress"] {
+        let server = Server::start(move |_: &Asked| answer(200, &[("content-encoding", coding)], "packed")).await;
+        let mut setup = Setup::new(&server);
+        setup.config.retries_max = 0;
+        let outcome = setup.send(with_token(get("https://api.test/"), setup.account)).await;
+        assert!(matches!(&outcome, Err(SendError::Unreachable(_))), "{coding}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_is_asked_by_the_name_that_was_checked() {
+    let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
+    let setup = Setup::new(&server);
+    setup.send(get("https://API.test./x")).await.expect("the same host");
+    assert_eq!(server.asked()[0].host(), "api.test");
+    denial(setup.send(get("https://api.test../x")).await);
+    assert_eq!(server.asked().len(), 1);
+}
+
 /// Collects all trace output.
 #[derive(Clone, Default)]
 struct Log(Arc<std::sync::Mutex<Vec<u8>>>);

@@ -187,3 +187,34 @@ async fn a_token_endpoint_passes_the_address_check_and_keys_are_used_as_they_are
         gateway.refresh(&slot(CredentialKind::Oauth2ClientCredentials, Owner::Operator, None), None, &key).await;
     assert!(matches!(outcome, Err(TokenError::Misconfigured(_))), "{outcome:?}");
 }
+
+#[tokio::test]
+async fn a_token_that_no_platform_grants_is_refused() {
+    let bodies = [
+        "%".repeat(65_000),
+        format!("{}b", r"\\".repeat(60)),
+        format!("{}b", "a".repeat(60_000)),
+        "canary token".to_owned(),
+        "short".to_owned(),
+    ];
+    for token in bodies {
+        let body = format!(r#"{{"access_token":"{token}","expires_in":1000000000000}}"#);
+        let server = Server::start(move |_: &Asked| answer(200, &[], body.clone())).await;
+        let (gateway, ..) = Setup::new(&server).open();
+        let slot = slot(CredentialKind::Oauth2RefreshToken, Owner::Account, Some("https://api.test/token"));
+        let outcome = gateway.refresh(&slot, Some(&client()), &refresh_token(None)).await;
+        assert!(matches!(&outcome, Err(TokenError::Unavailable(why)) if why.contains("RFC 6750")), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lifetime_that_no_calendar_holds_counts_as_not_given() {
+    let server =
+        Server::start(|_: &Asked| answer(200, &[], r#"{"access_token":"fresh-token","expires_in":1000000000000}"#))
+            .await;
+    let (gateway, ..) = Setup::new(&server).open();
+    let slot = slot(CredentialKind::Oauth2RefreshToken, Owner::Account, Some("https://api.test/token"));
+    let refreshed = gateway.refresh(&slot, Some(&client()), &refresh_token(None)).await.expect("refreshed");
+    let Secret::RefreshToken { access: Some(access), .. } = &refreshed else { panic!("{refreshed:?}") };
+    assert_eq!(access.expires_at, None);
+}

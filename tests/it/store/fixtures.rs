@@ -255,6 +255,7 @@ pub fn stored(row: MetricsRow) -> AccountResult {
     AccountResult {
         document: Some(document(&row, format!("{{\"followers\":\"{}\"}}", row.metric_date))),
         stored: Some(StoredAccount {
+            events: Vec::new(),
             state: Some(format!("{{\"seen\":\"{}\"}}", row.metric_date)),
             withheld: Vec::new(),
             growth: Vec::new(),

@@ -8,7 +8,7 @@ use sqlx::{AnyPool, Row as _};
 
 use crate::support::database::{each_database, each_empty_database};
 
-async fn raw(url: &str) -> AnyPool {
+pub async fn raw(url: &str) -> AnyPool {
     sqlx::any::install_default_drivers();
     AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap()
 }
@@ -35,7 +35,8 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0008_privacy",
                 "0009_reading",
                 "0010_linear",
-                "0011_order"
+                "0011_order",
+                "0012_lean"
             ]
         );
         store.check_schema().await.unwrap();

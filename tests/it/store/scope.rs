@@ -16,9 +16,9 @@ use backline_model::{
     GrowthRow, Outcome, Provenance, Quarantined, SwapCause, Tenant, Value, Webhook, WebhookId, WebhookKind, Weights,
 };
 use backline_store::{
-    AccountFilter, ArchivePlace, ArtistFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind, DeliveryFilter, EventCursor,
-    Finish, HealthWindow, MetricsFilter, NewDelivery, QuarantineFilter, Rollback, SEALED, Scope, SealedCredential,
-    Store, StoreError,
+    AccountFilter, ArchivePlace, ArtistFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
+    DeliveryFilter, EventCursor, Finish, HealthWindow, MetricsFilter, NewDelivery, QuarantineFilter, Rollback, SEALED,
+    Scope, SealedCredential, Store, StoreError,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;

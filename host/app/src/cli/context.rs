@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Global;
 use super::exit::Failure;
+use super::print;
 use crate::config::{self, Config, Loaded, Override};
 use crate::pipeline::{self, Host};
 use backline_model::clock::Clock;
@@ -65,9 +66,28 @@ impl Context {
             Some(path) if !Path::new(&path).exists() => {
                 Err(Failure::usage(format!("there is no database at {path}; create one with `backline migrate`")))
             }
-            _ => Ok(()),
+            Some(path) => {
+                if let Some(warning) = exposed(&path) {
+                    print::note(&warning);
+                }
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
+}
+
+/// Says which of a SQLite database's files other users of the machine may read.
+fn exposed(path: &str) -> Option<String> {
+    let files = ["", "-wal", "-shm"].map(|suffix| format!("{path}{suffix}"));
+    let open: Vec<String> = files
+        .into_iter()
+        .filter(|file| std::fs::metadata(file).is_ok_and(|data| config::is_open_to_others(&data)))
+        .collect();
+    let named = open.join(" ");
+    (!open.is_empty()).then(|| {
+        format!("warning: other users of this machine may read the database; run `chmod 600 {named}` to keep them out")
+    })
 }
 
 fn overrides(global: &Global) -> Result<Vec<Override>, Failure> {
@@ -120,6 +140,23 @@ fn sqlite_file(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_that_others_may_read_is_named() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("backline.db").to_string_lossy().into_owned();
+        let set = |file: &str, mode| {
+            std::fs::write(file, "").expect("written");
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).expect("set");
+        };
+        set(&path, 0o600);
+        assert_eq!(exposed(&path), None);
+        set(&format!("{path}-wal"), 0o644);
+        let warning = exposed(&path).expect("the WAL is open");
+        assert!(warning.contains(&format!("`chmod 600 {path}-wal`")), "{warning}");
+    }
 
     #[test]
     fn only_sqlite_urls_and_bare_paths_name_a_file() {

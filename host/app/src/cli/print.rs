@@ -1,4 +1,7 @@
 //! Standard output: tables for people, JSON for programs. All other messages go to standard error.
+//!
+//! Everything that is printed passes here, and with it what connectors, platforms and other programs wrote: no
+//! character of theirs steers the terminal, or starts a line of its own.
 
 use std::io::{self, Write as _};
 
@@ -6,16 +9,21 @@ use comfy_table::{CellAlignment, Table, TableStyle};
 use serde::Serialize;
 
 use super::exit::Failure;
+use backline_model::text::{one_line, printable, printable_json};
 
 /// Prints one JSON document.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-    line(&text)
+    write_out(&printable_json(&text))
 }
 
 /// Prints one line. A closed pipe is no failure: `head` closes it when it has read enough.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
+    write_out(&printable(text))
+}
+
+fn write_out(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
@@ -25,7 +33,7 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
 /// Prints a message for the user to standard error.
 pub(super) fn note(text: &str) {
     // If this fails, there is no other place to report it.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
 /// Prints a table. Columns whose header starts with `>` hold numbers and are aligned right.
@@ -55,7 +63,7 @@ fn render(headers: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new());
     table.set_header(headers.iter().map(|header| header.trim_start_matches('>').to_uppercase()));
-    table.add_rows(rows);
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| one_line(cell))));
     for (index, header) in headers.iter().enumerate() {
         if header.starts_with('>')
             && let Some(column) = table.column_mut(index)
@@ -93,6 +101,13 @@ mod tests {
         assert!(lines[0].trim_start().starts_with("NAME") && lines[0].ends_with("FOLLOWERS"), "{text}");
         assert!(lines[1].ends_with("          7") && lines[2].ends_with("12345678901"), "{text}");
         assert!(lines.iter().all(|line| line.trim_end() == *line), "{text}");
+    }
+
+    #[test]
+    fn a_cell_neither_steers_the_terminal_nor_starts_a_line() {
+        let text = render(&["name"], vec![vec!["a\u{1b}[2J\nb\u{202e}".into()]]);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains("a\u{fffd}[2J\u{fffd}b\u{fffd}"), "{text}");
     }
 
     #[test]

@@ -9,11 +9,12 @@ mod webhook;
 
 use std::fmt;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use backline_model::manifest::{CredentialKind, Owner};
+use backline_model::text::misleads;
 
 pub use seal::{KEY_PREFIX_BYTES, Keyring};
 pub use webhook::WebhookSecret;
@@ -211,7 +212,9 @@ impl Secret {
             let expected = r#"{"client_id": "…", "client_secret": "…"}"#;
             let form = form(expected)?;
             match (form.client_id, form.client_secret) {
-                (Some(id), Some(secret)) if !id.expose().is_empty() => Ok((id, usable(kind, secret)?)),
+                (Some(id), Some(secret)) if !id.expose().is_empty() && id.expose().chars().all(is_visible) => {
+                    Ok((id, usable(kind, secret)?))
+                }
                 _ => Err(wrong(&format!("it is not JSON of the form {expected}"))),
             }
         };
@@ -238,14 +241,16 @@ impl Secret {
                     form.refresh_token.ok_or_else(|| wrong(&format!("it is not JSON of the form {expected}")))?;
                 // An access token of unknown age is ignored: the first use exchanges the refresh token.
                 let access = match (form.token, form.obtained_at, form.expires_at) {
-                    (Some(token), Some(obtained_at), Some(expires_at)) => {
-                        Some(AccessToken { token: usable(kind, token)?, obtained_at, expires_at: Some(expires_at) })
-                    }
+                    (Some(token), Some(obtained_at), Some(expires_at)) => Some(AccessToken {
+                        token: usable(kind, token)?,
+                        obtained_at: storable(kind, Some(obtained_at))?.unwrap_or_default(),
+                        expires_at: storable(kind, Some(expires_at))?,
+                    }),
                     _ => None,
                 };
                 Ok(Self::RefreshToken {
                     refresh_token: usable(kind, token)?,
-                    refresh_expires_at: form.refresh_expires_at,
+                    refresh_expires_at: storable(kind, form.refresh_expires_at)?,
                     access,
                 })
             }
@@ -259,8 +264,8 @@ impl Secret {
                 let token = form.token.ok_or_else(|| wrong(&format!("it is not JSON of the form {expected}")))?;
                 Ok(Self::InstagramLongLived {
                     token: usable(kind, token)?,
-                    obtained_at: form.obtained_at,
-                    expires_at: form.expires_at,
+                    obtained_at: storable(kind, form.obtained_at)?,
+                    expires_at: storable(kind, form.expires_at)?,
                 })
             }
             CredentialKind::AppleDeveloperToken => {
@@ -268,7 +273,8 @@ impl Secret {
                 let form = form(expected)?;
                 match (form.team_id, form.key_id, form.private_key_pem) {
                     (Some(team_id), Some(key_id), Some(pem))
-                        if pem.expose().contains("-----BEGIN PRIVATE KEY-----") =>
+                        if usable_pem(&pem)
+                            && [&team_id, &key_id].iter().all(|id| id.expose().chars().all(is_visible)) =>
                     {
                         Ok(Self::AppleDeveloperToken { team_id, key_id, private_key_pem: pem, access: None })
                     }
@@ -355,10 +361,33 @@ fn usable(kind: CredentialKind, value: SecretText) -> Result<SecretText, SecretE
     if value.expose().len() < SECRET_BYTES_MIN {
         return wrong(format!("it is shorter than {SECRET_BYTES_MIN} characters"));
     }
-    if !value.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
-        return wrong("it has white space or characters outside ASCII; was more than the secret copied?".to_owned());
+    if !value.expose().chars().all(is_visible) {
+        return wrong(
+            "it has white space, line breaks or characters that can't be seen; was more than the secret copied?"
+                .to_owned(),
+        );
     }
     Ok(value)
+}
+
+/// Whether a character of a secret is seen where the secret is shown to its owner.
+fn is_visible(c: char) -> bool {
+    !c.is_whitespace() && !misleads(c)
+}
+
+/// Checks a private key: line breaks and blanks are only allowed here.
+fn usable_pem(value: &SecretText) -> bool {
+    value.expose().trim_start().starts_with("-----BEGIN PRIVATE KEY-----")
+        && value.expose().chars().all(|c| c.is_ascii_graphic() || matches!(c, ' ' | '\r' | '\n'))
+}
+
+/// Checks a time: only years of four digits can be stored.
+fn storable(kind: CredentialKind, time: Option<DateTime<Utc>>) -> Result<Option<DateTime<Utc>>, SecretError> {
+    if time.is_some_and(|time| !(1..=9999).contains(&time.year())) {
+        let problem = "a time in it is not in the years 1 to 9999".to_owned();
+        return Err(SecretError::Form { kind, problem });
+    }
+    Ok(time)
 }
 
 /// Every field that an operator may give, of all kinds.
@@ -434,6 +463,7 @@ mod tests {
         use Owner::{Account, Operator};
         let parse = |kind, owner, text: &str| Secret::parse(kind, owner, text).expect(text);
         assert_eq!(parse(ApiKey, Operator, &format!(" {CANARY}\n")), Secret::ApiKey { value: CANARY.into() });
+        assert_eq!(parse(ApiKey, Operator, "schlüssel-0123"), Secret::ApiKey { value: "schlüssel-0123".into() });
         assert_eq!(
             parse(
                 Oauth2ClientCredentials,
@@ -476,6 +506,13 @@ mod tests {
             (ApiKey, Operator, "short"),
             (ApiKey, Operator, "canary with blanks"),
             (ApiKey, Operator, "canary\u{0}canary"),
+            (ApiKey, Operator, "canary\ncanary"),
+            (ApiKey, Operator, "canary\u{202e}canary"),
+            (
+                InstagramLongLived,
+                Account,
+                r#"{"token":"canary-secret-0123456789","expires_at":"+17871-04-12T12:49:11Z"}"#,
+            ),
             (Oauth2ClientCredentials, Operator, CANARY),
             (Oauth2ClientCredentials, Operator, r#"{"client_id":"canary-id"}"#),
             (Oauth2ClientCredentials, Operator, r#"{"client_id":"canary-id","client_secret":"short"}"#),

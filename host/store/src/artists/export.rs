@@ -2,31 +2,34 @@
 //! is held.
 
 use chrono::SecondsFormat;
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use serde_json::{Map, Value as Json};
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde_json::{Map, Value as Json, json};
 use sqlx::any::AnyRow;
-use sqlx::{Any, Transaction};
 
 use crate::artists::privacy::is_about_artist;
-use crate::database::connection::Store;
-use crate::database::dialect::{Columns as _, DatabaseKind, unreadable};
+use crate::database::connection::{ReadView, Store};
+use crate::database::dialect::{Columns as _, unreadable};
 use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
+use crate::events::outbox::{EventCursor, event_sql};
+use crate::events::row_data::{Reader, events_of};
 use crate::numbers::metrics::expanded;
 use crate::scope::Scope;
 use backline_model::privacy::{ColumnKind, Rows, Table};
-use backline_model::{ArtistId, DocumentId};
+use backline_model::{ArtistId, DocumentId, Event};
 
 /// A row, by the names of its columns, in their order.
 pub type ExportedRow = Map<String, Json>;
 
 /// Everything about an artist as it was when this was begun.
 pub struct Export {
-    snapshot: Transaction<'static, Any>,
-    kind: DatabaseKind,
+    view: ReadView,
     artist: ArtistId,
 }
+
+/// Events that are read at once: each needs the row it is about.
+const EVENTS_PER_PAGE: i64 = 500;
 
 impl Store {
     /// Begins to read everything about an artist. Writes of others in the meantime are not seen.
@@ -34,15 +37,15 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn export_begin(&self, scope: &Scope, artist: ArtistId) -> Result<Export, StoreError> {
-        let mut snapshot = self.unbounded_snapshot().await?;
+        // The reader of the export may be slow. The transaction only reads, so nothing waits for it.
+        let mut view = self.unbounded_view().await?;
         if scope.only().is_some() {
-            let text = "SELECT 1 AS found FROM artists WHERE id = $1::uuid {and_tenant: tenant}";
-            let owned = Statement::scoped(self.kind(), scope, text).bind(artist.to_string()).into_query();
-            if owned.fetch_optional(&mut *snapshot).await.during("begin an export")?.is_none() {
+            let owned = view.scoped(scope, "SELECT 1 AS found FROM artists WHERE id = $1::uuid {and_tenant: tenant}");
+            if view.row("begin an export", owned.bind(artist.to_string())).await?.is_none() {
                 return Err(StoreError::NotFound { what: "artist", id: artist.to_string() });
             }
         }
-        Ok(Export { snapshot, kind: self.kind(), artist })
+        Ok(Export { view, artist })
     }
 }
 
@@ -50,6 +53,9 @@ impl Export {
     /// The artist's rows of a table, in order, without what is never exported.
     pub fn rows(&mut self, table: &Table, rows: &Rows) -> BoxStream<'_, Result<ExportedRow, StoreError>> {
         let columns: Vec<(&'static str, ColumnKind)> = exported(rows).collect();
+        if table.name == "events" {
+            return self.events(columns);
+        }
         let selected: Vec<String> = columns.iter().map(|(name, kind)| selected(name, *kind)).collect();
         let order: Vec<String> = rows.order.split_whitespace().map(|column| format!("t.{column}")).collect();
         let text = format!(
@@ -59,25 +65,62 @@ impl Export {
             is_about_artist(rows.reached),
             order.join(", ")
         );
-        let found =
-            Statement::made(self.kind, &text).bind(self.artist.to_string()).into_query().fetch(&mut *self.snapshot);
+        let statement = Statement::made(self.view.kind, &text).bind(self.artist.to_string());
+        let found = self.view.stream(statement);
         found.map(move |row| object(&row.during("export a row")?, &columns)).boxed()
+    }
+
+    /// The artist's events with their data, of which a part may be in the rows that they are about.
+    fn events(&mut self, columns: Vec<(&'static str, ColumnKind)>) -> BoxStream<'_, Result<ExportedRow, StoreError>> {
+        let pages = futures::stream::try_unfold((self, 0), async |(export, after)| {
+            let page = export.events_page(after).await?;
+            let last = page.last().map(|(cursor, _)| cursor.number());
+            Ok(last.map(|last| (page, (export, last))))
+        });
+        let events = pages.map_ok(|page| futures::stream::iter(page.into_iter().map(Ok))).try_flatten();
+        events.and_then(move |(cursor, event)| std::future::ready(event_object(cursor, &event, &columns))).boxed()
+    }
+
+    async fn events_page(&mut self, after: i64) -> Result<Vec<(EventCursor, Event)>, StoreError> {
+        let text = event_sql!("WHERE e.artist_id = $1::uuid AND e.seq > $2 ORDER BY e.seq LIMIT $3");
+        let statement = self.view.query(text).bind(self.artist.to_string()).bind(after).bind(EVENTS_PER_PAGE);
+        let rows = self.view.rows("export events", statement).await?;
+        events_of(Reader::View(&mut self.view), &rows).await
     }
 
     /// The artist's documents, expanded, in the order of their rows.
     pub fn documents(&mut self) -> BoxStream<'_, Result<(DocumentId, String), StoreError>> {
-        let statement = Statement::new(
-            self.kind,
+        let statement = self.view.query(
             "SELECT t.id::text AS id, t.body, t.bytes_raw FROM documents t
              WHERE t.account_id IN (SELECT id FROM accounts WHERE artist_id = $1::uuid) ORDER BY t.metric_date, t.id",
         );
-        let found = statement.bind(self.artist.to_string()).into_query().fetch(&mut *self.snapshot);
+        let found = self.view.stream(statement.bind(self.artist.to_string()));
         let document = |row: Result<AnyRow, sqlx::Error>| {
             let row = row.during("export a document")?;
             Ok((row.parsed("id")?, expanded(&row)?))
         };
         found.map(document).boxed()
     }
+}
+
+fn event_object(
+    cursor: EventCursor,
+    event: &Event,
+    columns: &[(&'static str, ColumnKind)],
+) -> Result<ExportedRow, StoreError> {
+    let value = |name| {
+        Ok(match name {
+            "seq" => json!(cursor.number()),
+            "id" => json!(event.id),
+            "type" => json!(event.kind),
+            "artist_id" => json!(event.artist_id),
+            "occurred_at" => json!(event.occurred_at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            "dedup_key" => json!(event.dedup_key),
+            "data" => event.data.clone(),
+            unknown => return Err(unreadable(unknown, "no event has it")),
+        })
+    };
+    columns.iter().map(|(name, _)| Ok(((*name).to_owned(), value(*name)?))).collect()
 }
 
 /// The columns of a table that are exported with its rows.
@@ -105,6 +148,7 @@ fn value(row: &AnyRow, name: &str, kind: ColumnKind) -> Result<Json, StoreError>
         ColumnKind::Decimal => row.float_or_null(name)?.into(),
         ColumnKind::Flag => row.int_or_null(name)?.map(|flag| flag != 0).into(),
         ColumnKind::Json => row.json_or_null::<Json>(name)?.unwrap_or_default(),
+        ColumnKind::Growth => row.growth_or_null(name)?.map_or(Json::Null, |changes| json!(changes)),
         ColumnKind::Time => {
             row.time_or_null(name)?.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)).into()
         }

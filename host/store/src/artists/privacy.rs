@@ -221,8 +221,8 @@ impl Store {
                 table = quoted(&table),
             );
             let statement = Statement::made(self.kind(), &text).bind(patterns.clone());
-            let mut snapshot = self.unbounded_snapshot().await?;
-            let mut found = statement.into_query().fetch(&mut *snapshot);
+            let mut view = self.unbounded_view().await?;
+            let mut found = view.stream(statement);
             let mut rows = 0;
             while let Some(row) = found.next().await {
                 let text = row.during("search a column")?.text_or_null("found")?;
@@ -237,8 +237,8 @@ impl Store {
         if documents {
             progress("documents");
             let statement = self.query("SELECT body, bytes_raw FROM documents");
-            let mut snapshot = self.unbounded_snapshot().await?;
-            let mut found = statement.into_query().fetch(&mut *snapshot);
+            let mut view = self.unbounded_view().await?;
+            let mut found = view.stream(statement);
             let mut rows = 0;
             while let Some(row) = found.next().await {
                 rows += u64::from(identifiers.are_in(&expanded(&row.during("search documents")?)?));

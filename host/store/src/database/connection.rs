@@ -4,9 +4,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Any, AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Transaction};
+use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::{Mutex, broadcast};
 
 use crate::database::dialect::DatabaseKind;
@@ -105,6 +106,7 @@ impl Store {
         let place = Place::parse(url)?;
         let kind = place.kind();
         let (connect, limits) = (place.options()?, options.limits);
+        place.make_private()?;
         // One connection of our own first: a pool reports a wrong address by a time-out only.
         let first = tokio::time::timeout(CONNECT_TIMEOUT, connect.connect())
             .await
@@ -220,17 +222,11 @@ impl Store {
         }
     }
 
-    /// A transaction whose rows are read as they come, for as long as their reader takes: no statement of it has a
-    /// limit.
-    ///
-    /// It is begun in a task of its own: sqlx counts a transaction only once the database has answered, and a caller
-    /// that is dropped before would leave it open on a connection that goes back to the pool.
-    #[expect(clippy::disallowed_methods, reason = "the task begins one transaction, which ends with its owner")]
-    pub(crate) async fn unbounded_snapshot(&self) -> Result<Transaction<'static, Any>, StoreError> {
-        let (pool, begin) = (self.pool.clone(), self.reading(UNBOUNDED_SNAPSHOT));
-        let begun = tokio::spawn(async move { pool.begin_with(begin).await });
-        let ended = |ended| Err(sqlx::Error::Io(std::io::Error::other(ended)));
-        begun.await.unwrap_or_else(ended).during("begin to read")
+    /// The same for rows that are read as they come, for as long as their reader takes.
+    pub(crate) async fn unbounded_view(&self) -> Result<ReadView, StoreError> {
+        let mut view = self.read_view_with(UNBOUNDED_SNAPSHOT).await?;
+        view.link.long();
+        Ok(view)
     }
 
     pub(crate) async fn writer(&self) -> Turn {
@@ -263,6 +259,11 @@ impl ReadView {
 
     pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
         Ok(self.rows(what, statement).await?.into_iter().next())
+    }
+
+    /// Rows as they come, of which none is held.
+    pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<AnyRow, sqlx::Error>> {
+        self.link.stream(statement)
     }
 }
 

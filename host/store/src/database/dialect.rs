@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, PoisonError, RwLock};
 
+use backline_model::growth::{Changes, expanded};
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -144,10 +145,18 @@ fn without_escaped_nul(text: String) -> String {
     out
 }
 
-/// A time as both databases take it, and as SQLite stores it: it sorts as text.
+/// A time as both databases take it, and as SQLite stores it: it sorts as text. A year has four digits, so a time
+/// before the year 1 or after 9999 becomes the nearest that has: a longer year would sort before others, and could not
+/// be read back.
 pub(crate) fn time_text(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+    time.clamp(FIRST_TIME, LAST_TIME).to_rfc3339_opts(SecondsFormat::Micros, true)
 }
+
+/// The first second of the year 1.
+const FIRST_TIME: DateTime<Utc> = DateTime::from_timestamp(-62_135_596_800, 0).expect("a time");
+
+/// The last second of the year 9999.
+const LAST_TIME: DateTime<Utc> = DateTime::from_timestamp(253_402_300_799, 0).expect("a time");
 
 /// Reads what [`time_text`] writes, and PostgreSQL's own form.
 fn parse_time(text: &str) -> Option<DateTime<Utc>> {
@@ -237,6 +246,12 @@ pub(crate) trait Columns {
             .transpose()
     }
 
+    /// Growth in its short form, or none where NULL.
+    fn growth_or_null(&self, column: &str) -> Result<Option<Changes>, StoreError> {
+        let Some(short) = self.json_or_null::<serde_json::Value>(column)? else { return Ok(None) };
+        expanded(&short).map(Some).ok_or_else(|| unreadable(column, "it is no growth".to_owned()))
+    }
+
     /// JSON; NULL is an error.
     fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
         self.json_or_null(column)?.ok_or_else(|| null(column))
@@ -290,6 +305,17 @@ mod tests {
             "SELECT id::text, '::text', (r.value->>'n')::float8 FROM jsonb_array_elements($1::jsonb) AS r(value) \
              WHERE x = $2::uuid FOR UPDATE SKIP LOCKED"
         );
+    }
+
+    #[test]
+    fn every_time_can_be_read_back_and_sorts_as_text() {
+        let late = DateTime::from_timestamp(1_795_866_206_000, 0).expect("a time");
+        let times = [DateTime::<Utc>::MIN_UTC, DateTime::UNIX_EPOCH, late, DateTime::<Utc>::MAX_UTC];
+        let texts = times.map(time_text);
+        assert!(texts.is_sorted(), "{texts:?}");
+        for text in &texts {
+            assert_eq!(parse_time(text).map(time_text).as_ref(), Some(text));
+        }
     }
 
     #[test]

@@ -5,8 +5,11 @@
 //! connection that did not answer within it, or whose caller went away in the middle of a statement, is closed instead
 //! of being given back: the pool would wait for its answer.
 
+use std::future::ready;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use sqlx::any::AnyRow;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
@@ -126,6 +129,16 @@ impl Link {
     pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
         let limit = self.limit_of(&statement);
         answered!(self, limit, what, connection => statement.into_query().fetch_optional(connection))
+    }
+
+    /// Rows as they come, without a limit: their reader may be slow. A reader that stops early leaves an answer behind,
+    /// which is not read any more.
+    pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<AnyRow, sqlx::Error>> {
+        self.unanswered = true;
+        match self.connection.as_deref_mut() {
+            Some(connection) => statement.into_query().fetch(connection),
+            None => stream::once(ready(Err(sqlx::Error::PoolClosed))).boxed(),
+        }
     }
 
     pub(crate) async fn execute(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {

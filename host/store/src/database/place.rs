@@ -1,5 +1,7 @@
 //! Where a database is: a file, or a server.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::str::FromStr as _;
 
@@ -72,6 +74,19 @@ impl Place {
         }
     }
 
+    /// Makes a file that is missing, for its owner alone whatever the umask: SQLite gives the files beside it the same
+    /// mode.
+    pub(crate) fn make_private(&self) -> Result<(), StoreError> {
+        let Self::File(path) = self else { return Ok(()) };
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        match made {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(StoreError::File { path: path.clone(), source: sqlx::Error::Io(error) })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What a connection of PostgreSQL's own kind takes; none for a file.
     pub(crate) fn server(&self) -> Result<Option<PgConnectOptions>, StoreError> {
         match self {
@@ -100,6 +115,21 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_file_is_its_owners_alone_and_an_old_one_stays() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("backline.db");
+        let place = Place::File(path.to_string_lossy().into_owned());
+        place.make_private().expect("made");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::write(&path, "kept").expect("written");
+        place.make_private().expect("it is there");
+        assert_eq!(std::fs::read(&path).expect("read"), b"kept");
+    }
 
     #[test]
     fn places_are_told_apart_and_wrong_ones_refused() {

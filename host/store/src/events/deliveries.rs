@@ -17,7 +17,8 @@ use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::topic::Topic;
-use crate::events::outbox::{EventCursor, event_of, event_sql};
+use crate::events::outbox::{EventCursor, event_sql};
+use crate::events::row_data::{Reader, events_of};
 use crate::scope::Scope;
 use backline_model::{ArtistId, Delivery, DeliveryState, Event, Webhook, WebhookId, WebhookKind};
 
@@ -237,10 +238,11 @@ impl Store {
         }
         let rows = leased.iter().map(|row| Ok(json!({ "seq": row.int("event_seq")? })));
         let rows: Vec<_> = rows.collect::<Result<_, StoreError>>()?;
-        let statement = work.query(event_sql!("WHERE seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})"));
+        let statement = work.query(event_sql!("WHERE e.seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})"));
         let events = work.rows("read what is to be delivered", statement.bind(json("events", &rows)?)).await?;
+        let events = events_of(Reader::View(&mut work), &events).await?;
         work.commit().await?;
-        let mut events: HashMap<EventCursor, Event> = events.iter().map(event_of).collect::<Result<_, _>>()?;
+        let mut events: HashMap<EventCursor, Event> = events.into_iter().collect();
         let mut leases = Vec::with_capacity(leased.len());
         for row in &leased {
             let cursor = EventCursor::from(row.int("event_seq")?);

@@ -2,4 +2,5 @@
 
 pub(crate) mod deliveries;
 pub(crate) mod outbox;
+pub(crate) mod row_data;
 pub(crate) mod webhooks;

@@ -1,9 +1,12 @@
 //! The outbox: facts, written in the transaction that made them true, and read in the order they were committed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::json;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use serde_json::Value as Json;
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
@@ -13,22 +16,24 @@ use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
+use crate::events::row_data::{Reader, events_of};
 use crate::scope::Scope;
-use backline_model::Event;
+use backline_model::{AccountId, ArtistId, Event, MetricsRow, RowEvent, RowFact, RunId};
 
 /// How far a reader has come. The default is the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct EventCursor(i64);
 
+/// The columns of an event, and the statement that reads events with them.
 macro_rules! event_sql {
+    (columns) => {
+        "SELECT e.seq, e.id::text AS id, e.type, e.artist_id::text AS artist_id, e.occurred_at::text AS occurred_at,
+             e.dedup_key, e.data::text AS data, e.row_account::text AS row_account, e.row_date::text AS row_date,
+             e.row_run::text AS row_run, e.row_at::text AS row_at"
+    };
     ($which:literal) => {
-        concat!(
-            "SELECT seq, id::text AS id, type, artist_id::text AS artist_id, occurred_at::text AS occurred_at,
-                 dedup_key, ",
-            "data::text AS data FROM events ",
-            $which
-        )
+        concat!($crate::events::outbox::event_sql!(columns), " FROM events e ", $which)
     };
 }
 
@@ -74,9 +79,9 @@ impl Store {
         after: EventCursor,
         limit: u32,
     ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
-        let statement = self.scoped(scope, event_sql!("WHERE seq > $1 {and_event: events} ORDER BY seq LIMIT $2"));
+        let statement = self.scoped(scope, event_sql!("WHERE e.seq > $1 {and_event: e} ORDER BY e.seq LIMIT $2"));
         let rows = self.in_commit_order(statement.bind(after.0).bind(i64::from(limit))).await?;
-        rows.iter().map(event_of).collect()
+        events_of(Reader::Store(self), &rows).await
     }
 
     /// Reads events so that none which is still being written can come in between later.
@@ -112,11 +117,12 @@ impl Store {
         let row = self
             .row(
                 "read an event",
-                self.scoped(scope, event_sql!("WHERE id = $1::uuid {and_event: events}")).bind(id.to_string()),
+                self.scoped(scope, event_sql!("WHERE e.id = $1::uuid {and_event: e}")).bind(id.to_string()),
             )
             .await?;
         let unknown = || StoreError::NotFound { what: "event", id: id.to_string() };
-        row.as_ref().map(event_of).transpose()?.ok_or_else(unknown)
+        let events = events_of(Reader::Store(self), row.as_slice()).await?;
+        events.into_iter().next().ok_or_else(unknown)
     }
 
     /// Writes events that belong to no other change. Returns how many were new.
@@ -128,7 +134,7 @@ impl Store {
             return Ok(0);
         }
         let mut work = self.begin().await?;
-        let written = insert(&mut work, scope, events).await?;
+        let written = insert(&mut work, scope, events.iter().map(NewEvent::whole).collect()).await?;
         work.commit().await?;
         Ok(written)
     }
@@ -149,47 +155,94 @@ pub(crate) async fn events_lock_in_txn(work: &mut Work) -> Result<(), StoreError
     Ok(())
 }
 
-pub(crate) fn event_of(row: &AnyRow) -> Result<(EventCursor, Event), StoreError> {
-    let event = Event {
-        id: row.uuid("id")?,
-        kind: row.text("type")?,
-        artist_id: row.parsed_or_null("artist_id")?,
-        occurred_at: row.time("occurred_at")?,
-        dedup_key: row.text_or_null("dedup_key")?,
-        data: row.json("data")?,
-    };
-    Ok((EventCursor(row.int("seq")?), event))
-}
-
-/// Writes events; one whose dedup key was ever written is left out. Returns how many were new.
+/// Writes events; one that was ever written is left out: one whose dedup key is taken, and one about a row that says
+/// the same of it. Returns how many were new.
 pub(crate) async fn events_write_in_txn(work: &mut Work, events: &[Event]) -> Result<u64, StoreError> {
-    insert(work, &Scope::all_tenants(), events).await
+    insert(work, &Scope::all_tenants(), events.iter().map(NewEvent::whole).collect()).await
 }
 
-async fn insert(work: &mut Work, scope: &Scope, events: &[Event]) -> Result<u64, StoreError> {
+/// The same with events about rows that were written at `now` in a run.
+pub(crate) async fn row_events_write_in_txn(
+    work: &mut Work,
+    run: RunId,
+    about_rows: &[(&MetricsRow, &RowEvent)],
+    others: &[Event],
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let about_rows = about_rows.iter().map(|(row, event)| NewEvent::of_row(row, event, run, now));
+    let all = about_rows.chain(others.iter().map(NewEvent::whole)).collect();
+    insert(work, &Scope::all_tenants(), all).await
+}
+
+/// An event as the statement takes it.
+#[derive(Serialize)]
+struct NewEvent<'a> {
+    id: Uuid,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    artist: Option<ArtistId>,
+    at: String,
+    dedup_key: Option<&'a str>,
+    data: Cow<'a, Json>,
+    row: Option<RowOfEvent>,
+}
+
+/// The row whose data are the event's.
+#[derive(Serialize)]
+struct RowOfEvent {
+    account: AccountId,
+    date: NaiveDate,
+    run: Option<RunId>,
+    at: String,
+}
+
+impl<'a> NewEvent<'a> {
+    fn whole(event: &'a Event) -> Self {
+        Self {
+            id: event.id,
+            kind: &event.kind,
+            artist: event.artist_id,
+            at: time_text(event.occurred_at),
+            dedup_key: event.dedup_key.as_deref(),
+            data: Cow::Borrowed(&event.data),
+            row: None,
+        }
+    }
+
+    fn of_row(row: &MetricsRow, event: &'a RowEvent, run: RunId, now: DateTime<Utc>) -> Self {
+        Self {
+            id: event.id,
+            kind: event.fact.kind(),
+            artist: Some(row.artist_id),
+            at: time_text(event.occurred_at),
+            dedup_key: None,
+            data: Cow::Owned(event.fact.own_data()),
+            row: Some(RowOfEvent {
+                account: row.account_id,
+                date: row.metric_date,
+                run: (event.fact == RowFact::Collected).then_some(run),
+                at: time_text(now),
+            }),
+        }
+    }
+}
+
+async fn insert(work: &mut Work, scope: &Scope, events: Vec<NewEvent<'_>>) -> Result<u64, StoreError> {
     if events.is_empty() {
         return Ok(0);
     }
-    let rows: Vec<_> = events
-        .iter()
-        .map(|event| {
-            json!({
-                "id": event.id, "type": event.kind, "artist": event.artist_id, "at": time_text(event.occurred_at),
-                "dedup_key": event.dedup_key, "data": event.data,
-            })
-        })
-        .collect();
     let statement = work.scoped(
         scope,
-        "INSERT INTO events (id, type, artist_id, occurred_at, dedup_key, data)
+        "INSERT INTO events (id, type, artist_id, occurred_at, dedup_key, data, row_account, row_date, row_run, row_at)
          SELECT (r.value->>'id')::uuid, r.value->>'type', (r.value->>'artist')::uuid, (r.value->>'at')::timestamptz,
-             r.value->>'dedup_key', (r.value->>'data')::jsonb
+             r.value->>'dedup_key', (r.value->>'data')::jsonb, (r.value->'row'->>'account')::uuid,
+             (r.value->'row'->>'date')::date, (r.value->'row'->>'run')::uuid, (r.value->'row'->>'at')::timestamptz
          FROM {rows} {and_event_lock}
          WHERE TRUE {and_tenant: COALESCE((SELECT a.tenant FROM artists a WHERE a.id = (r.value->>'artist')::uuid),
              r.value->'data'->>'tenant')}
          ON CONFLICT DO NOTHING",
     );
-    let written = work.execute("write events", statement.bind(json("events", &rows)?)).await?;
+    let written = work.execute("write events", statement.bind(json("events", &events)?)).await?;
     if written > 0 {
         notify(work, Topic::Events).await?;
     }

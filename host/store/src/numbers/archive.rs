@@ -12,6 +12,7 @@ use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::statement::Statement;
+use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::history;
 use crate::scope::Scope;
 use backline_model::AccountId;
@@ -57,9 +58,10 @@ pub struct Taken {
 
 /// Rows of a table that a step takes. Parameters: zones with their days (1), an upper bound of the dates (2), platform
 /// (3), tenant (4), whose rows are excepted (5), an upper bound of the time of observation (6), whether authorised
-/// accounts are left alone (7), a date before which every row is past its age whatever its zone (8).
+/// accounts are left alone (7), a date before which every row is past its age whatever its zone (8). `$only` restricts
+/// the rows further.
 macro_rules! due {
-    ($table:literal, $observed:literal) => {
+    ($table:literal, $observed:literal, $only:literal) => {
         concat!(
             "FROM ",
             $table,
@@ -74,7 +76,8 @@ macro_rules! due {
             $observed,
             " < $6::timestamptz)
                  AND ($7::bigint = 0 OR NOT EXISTS (
-                     SELECT 1 FROM credentials c WHERE c.account_id = m.account_id AND c.status = 'active'))"
+                     SELECT 1 FROM credentials c WHERE c.account_id = m.account_id AND c.status = 'active')) ",
+            $only
         )
     };
 }
@@ -83,6 +86,9 @@ macro_rules! due {
 /// most so many (13). On SQLite the span is a day (9), the place a row id (10), then the number (11).
 macro_rules! next_due {
     ($table:literal, $key:literal, $observed:literal) => {
+        next_due!($table, $key, $observed, "")
+    };
+    ($table:literal, $key:literal, $observed:literal, $only:literal) => {
         (
             concat!(
                 "SELECT m.",
@@ -90,7 +96,7 @@ macro_rules! next_due {
                 "::text AS id, m.",
                 $key,
                 "::text AS place, m.account_id::text AS account, m.metric_date::text AS date ",
-                due!($table, $observed),
+                due!($table, $observed, $only),
                 " AND m.metric_date >= $9::date AND m.metric_date < $10::date AND (m.",
                 $key,
                 ", m.metric_date) > ($11::uuid, $12::date) ORDER BY m.",
@@ -101,7 +107,7 @@ macro_rules! next_due {
                 "SELECT m.",
                 $key,
                 " AS id, CAST(m.rowid AS TEXT) AS place, m.account_id AS account, m.metric_date AS date ",
-                due!($table, $observed),
+                due!($table, $observed, $only),
                 " AND m.metric_date = $9 AND m.rowid > CAST($10 AS INTEGER) ORDER BY m.rowid LIMIT $11"
             ),
         )
@@ -110,7 +116,10 @@ macro_rules! next_due {
 
 macro_rules! count_due {
     ($table:literal, $observed:literal) => {
-        concat!("SELECT COUNT(*) AS n ", due!($table, $observed))
+        count_due!($table, $observed, "")
+    };
+    ($table:literal, $observed:literal, $only:literal) => {
+        concat!("SELECT COUNT(*) AS n ", due!($table, $observed, $only))
     };
 }
 
@@ -121,7 +130,7 @@ macro_rules! all_columns {
          content_views, streams, monthly_listeners, video_views, total_views, likes, comments, shares, popularity, \
          recent_releases, top_track, genres, extra, absent, coverage, observed, engagement, window_since, \
          window_until, collection_source, data_quality_score, findings, notes, observed_at, release_digest, \
-         wit_version, run_id, document_id, created_at, updated_at"
+         wit_version, run_id, document_id, created_at, updated_at, growth"
     };
 }
 
@@ -197,7 +206,12 @@ fn recorded(table: Table) -> Option<Recorded> {
         Table::ScheduleFires => {
             recorded!("schedule_fires", "schedule, fire_time", "decided_at", "AND o.decision <> 'queued'")
         }
-        Table::Metrics | Table::MetricsArchive | Table::Growth | Table::Documents | Table::Quarantine => return None,
+        Table::Metrics
+        | Table::MetricsArchive
+        | Table::Growth
+        | Table::GrowthArchive
+        | Table::Documents
+        | Table::Quarantine => return None,
     })
 }
 
@@ -234,7 +248,8 @@ impl Store {
         let mut view = self.report_view().await?;
         let statement = view.query(match step.table {
             Table::MetricsArchive => count_due!("metrics_archive", "observed_at"),
-            Table::Growth => count_due!("growth", "updated_at"),
+            Table::Growth => count_due!("metrics", "updated_at", "AND m.growth IS NOT NULL"),
+            Table::GrowthArchive => count_due!("metrics_archive", "updated_at", "AND m.growth IS NOT NULL"),
             Table::Documents => count_due!("documents", "observed_at"),
             Table::Quarantine => count_due!("quarantine", "created_at"),
             _ => count_due!("metrics", "observed_at"),
@@ -302,8 +317,9 @@ impl Store {
     ) -> Result<Option<Dates>, StoreError> {
         if self.kind() == DatabaseKind::Sqlite {
             let statement = self.query(match table {
-                Table::MetricsArchive => "SELECT MIN(metric_date) AS day FROM metrics_archive WHERE metric_date >= $1",
-                Table::Growth => "SELECT MIN(metric_date) AS day FROM growth WHERE metric_date >= $1",
+                Table::MetricsArchive | Table::GrowthArchive => {
+                    "SELECT MIN(metric_date) AS day FROM metrics_archive WHERE metric_date >= $1"
+                }
                 Table::Documents => "SELECT MIN(metric_date) AS day FROM documents WHERE metric_date >= $1",
                 Table::Quarantine => "SELECT MIN(metric_date) AS day FROM quarantine WHERE metric_date >= $1",
                 _ => "SELECT MIN(metric_date) AS day FROM metrics WHERE metric_date >= $1",
@@ -350,7 +366,7 @@ impl Store {
         let statement = self.query(
             "SELECT month::text AS month FROM backline.months_before(to_regclass($1), $2::date) AS month ORDER BY 1",
         );
-        let statement = statement.bind(table.as_str()).bind(day.to_string());
+        let statement = statement.bind(cut_table(table)).bind(day.to_string());
         self.rows("list months", statement).await?.iter().map(|row| row.date("month")).collect()
     }
 
@@ -380,8 +396,9 @@ impl Store {
                 }
                 self.query("SELECT backline.archive_month($1::date) AS n").bind(month.to_string())
             }
-            // Their growth goes with them, and what was last accepted is to be forgotten.
+            // What was last accepted is to be forgotten, and events keep their data.
             (Table::Metrics | Table::MetricsArchive, Action::Delete) => return Ok(None),
+            (Table::Growth | Table::GrowthArchive, _) => return Ok(None),
             (table, _) => self
                 .query("SELECT backline.drop_month(to_regclass($2), $1::date, FALSE) AS n")
                 .bind(month.to_string())
@@ -438,7 +455,16 @@ fn time_of(step: &Step, now: DateTime<Utc>) -> String {
 
 /// Whether a table has a partition for each month on PostgreSQL.
 fn is_cut(table: Table) -> bool {
-    matches!(table, Table::Metrics | Table::MetricsArchive | Table::Growth | Table::Documents)
+    matches!(table, Table::Metrics | Table::MetricsArchive | Table::Growth | Table::GrowthArchive | Table::Documents)
+}
+
+/// The name of the table that has the months of what is put away.
+fn cut_table(table: Table) -> &'static str {
+    match table {
+        Table::Growth => Table::Metrics.as_str(),
+        Table::GrowthArchive => Table::MetricsArchive.as_str(),
+        table => table.as_str(),
+    }
 }
 
 /// Whatever is dated further ahead than anywhere on Earth is not touched.
@@ -509,7 +535,8 @@ async fn next_due(
 ) -> Result<Vec<Due>, StoreError> {
     let (postgres, sqlite) = match step.table {
         Table::MetricsArchive => next_due!("metrics_archive", "account_id", "observed_at"),
-        Table::Growth => next_due!("growth", "account_id", "updated_at"),
+        Table::Growth => next_due!("metrics", "account_id", "updated_at", "AND m.growth IS NOT NULL"),
+        Table::GrowthArchive => next_due!("metrics_archive", "account_id", "updated_at", "AND m.growth IS NOT NULL"),
         Table::Documents => next_due!("documents", "id", "observed_at"),
         Table::Quarantine => next_due!("quarantine", "id", "created_at"),
         _ => next_due!("metrics", "account_id", "observed_at"),
@@ -579,19 +606,20 @@ async fn archive(work: &mut Work, keys: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Deletes rows with their growth, and forgets that their values were the last that were accepted.
+/// Deletes rows, and forgets that their values were the last that were accepted.
 async fn delete_metrics(work: &mut Work, encoded: &str, due: &[Due], archived: bool) -> Result<(), StoreError> {
+    let keys: Vec<_> = due.iter().map(|row| (row.account, row.date)).collect();
+    row_data_keep_in_txn(work, &keys).await?;
     let delete = if archived { of_keys!("DELETE FROM metrics_archive") } else { of_keys!("DELETE FROM metrics") };
     let delete = work.query(delete).bind(encoded.to_owned());
     work.execute("delete metrics", delete).await?;
-    let growth = work.query(of_keys!("DELETE FROM growth")).bind(encoded.to_owned());
-    work.execute("delete growth", growth).await?;
     history::last_accepted_forget_in_txn(work, due.iter().map(|row| (row.account, row.date))).await
 }
 
 async fn delete_others(work: &mut Work, table: Table, keys: &str) -> Result<(), StoreError> {
     let delete = match (table, work.kind) {
-        (Table::Growth, _) => of_keys!("DELETE FROM growth"),
+        (Table::Growth, _) => of_keys!("UPDATE metrics SET growth = NULL"),
+        (Table::GrowthArchive, _) => of_keys!("UPDATE metrics_archive SET growth = NULL"),
         (Table::Quarantine, _) => "DELETE FROM quarantine WHERE id {in_ids}",
         (_, DatabaseKind::Sqlite) => "DELETE FROM documents WHERE id {in_ids}",
         // The date leads to the month.

@@ -14,6 +14,7 @@ use crate::database::error::StoreError;
 use crate::database::rows::{ROWS_PER_STATEMENT, limit};
 use crate::scope::Scope;
 use crate::work::result::{AccountResult, DocumentRecord};
+use backline_model::growth::shortened;
 use backline_model::metric::names;
 use backline_model::{
     AccountId, ArtistId, Batch, DocumentId, Engagement, GrowthRow, MetricName, MetricsRow, Platform, Value, Window,
@@ -108,13 +109,21 @@ pub(crate) use {row_columns, value_columns};
 /// plan can use an index for a condition that may be none.
 macro_rules! filter_sql {
     ($columns:expr, $table:literal) => {
+        filter_sql!($columns, $table, "")
+    };
+    ($columns:expr, $table:literal, $only:literal) => {
         [
-            filter_sql!($columns, $table, "m.artist_id = $1::uuid AND ($2::uuid IS NULL OR m.account_id = $2::uuid)"),
-            filter_sql!($columns, $table, "$1::uuid IS NULL AND m.account_id = $2::uuid"),
-            filter_sql!($columns, $table, "$1::uuid IS NULL AND $2::uuid IS NULL"),
+            filter_sql!(
+                $columns,
+                $table,
+                $only,
+                "m.artist_id = $1::uuid AND ($2::uuid IS NULL OR m.account_id = $2::uuid)"
+            ),
+            filter_sql!($columns, $table, $only, "$1::uuid IS NULL AND m.account_id = $2::uuid"),
+            filter_sql!($columns, $table, $only, "$1::uuid IS NULL AND $2::uuid IS NULL"),
         ]
     };
-    ($columns:expr, $table:literal, $whose:literal) => {
+    ($columns:expr, $table:literal, $only:literal, $whose:literal) => {
         concat!(
             "SELECT ",
             $columns,
@@ -122,7 +131,9 @@ macro_rules! filter_sql {
             $table,
             " m WHERE ",
             $whose,
-            " AND ($3::text IS NULL OR m.platform = $3) AND ($4::date IS NULL OR m.metric_date >= $4::date) ",
+            " ",
+            $only,
+            "AND ($3::text IS NULL OR m.platform = $3) AND ($4::date IS NULL OR m.metric_date >= $4::date) ",
             "AND ($5::date IS NULL OR m.metric_date <= $5::date) {and_artist: m.artist_id}
                  ORDER BY m.metric_date DESC, m.account_id LIMIT $6"
         )
@@ -146,8 +157,9 @@ impl Store {
     pub async fn growth_list(&self, scope: &Scope, filter: &MetricsFilter) -> Result<Vec<GrowthRow>, StoreError> {
         let texts = filter_sql!(
             "m.account_id::text AS account_id, m.artist_id::text AS artist_id, m.platform,
-                 m.metric_date::text AS metric_date, m.changes::text AS changes",
-            "growth"
+                 m.metric_date::text AS metric_date, m.growth::text AS growth",
+            "metrics_all",
+            "AND m.growth IS NOT NULL "
         );
         let statement = self.scoped(scope, filter.choose(texts));
         let rows = self.rows("read growth", filtered(statement, filter)).await?;
@@ -158,7 +170,7 @@ impl Store {
                     artist_id: row.parsed("artist_id")?,
                     platform: row.parsed("platform")?,
                     metric_date: row.date("metric_date")?,
-                    changes: row.json("changes")?,
+                    changes: row.growth_or_null("growth")?.unwrap_or_default(),
                 })
             })
             .collect()
@@ -249,14 +261,15 @@ pub(crate) fn engagement_of(row: &AnyRow) -> Result<Option<Engagement>, StoreErr
     row.json_or_null("engagement")
 }
 
-/// Writes rows; each replaces the one of its account and date, with which it has been merged already.
+/// Writes rows with the growth of their dates; each replaces the one of its account and date, with which it has been
+/// merged already. Growth that is given for other dates goes into their rows.
 pub(crate) async fn metrics_save_in_txn(
     work: &mut Work,
-    rows: &[&MetricsRow],
+    rows: &[(&MetricsRow, &[GrowthRow])],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
-        let encoded = chunk.iter().map(|row| EncodedRow::new(row)).collect::<Result<Vec<_>, _>>()?;
+        let encoded = chunk.iter().map(|(row, growth)| EncodedRow::new(row, growth)).collect::<Result<Vec<_>, _>>()?;
         let statement = work.query(
             "INSERT INTO metrics (account_id, artist_id, platform, metric_date, followers, following, posts_count,
                  engagement_rate,
@@ -266,7 +279,7 @@ pub(crate) async fn metrics_save_in_txn(
                  window_until,
                  collection_source, data_quality_score, findings, notes, observed_at, release_digest, wit_version,
                  run_id, document_id,
-                 created_at, updated_at)
+                 created_at, updated_at, growth)
              SELECT (r.value->>'account')::uuid, (r.value->>'artist')::uuid, r.value->>'platform',
                  (r.value->>'date')::date,
                  (r.value->>'followers')::bigint, (r.value->>'following')::bigint, (r.value->>'posts_count')::bigint,
@@ -283,9 +296,10 @@ pub(crate) async fn metrics_save_in_txn(
                  (r.value->>'findings')::jsonb,
                  (r.value->>'notes')::jsonb, (r.value->>'observed_at')::timestamptz, r.value->>'release',
                  r.value->>'wit_version',
-                 (r.value->>'run')::uuid, (r.value->>'document')::uuid, $2::timestamptz, $2::timestamptz
+                 (r.value->>'run')::uuid, (r.value->>'document')::uuid, $2::timestamptz, $2::timestamptz,
+                 (r.value->>'growth')::json
              FROM {rows} WHERE TRUE
-             ON CONFLICT (account_id, metric_date) DO UPDATE SET
+             ON CONFLICT (account_id, metric_date) DO UPDATE SET growth = COALESCE(excluded.growth, metrics.growth),
                  followers = excluded.followers, following = excluded.following, posts_count = excluded.posts_count,
                  engagement_rate = excluded.engagement_rate, content_views = excluded.content_views,
                  streams = excluded.streams,
@@ -305,25 +319,35 @@ pub(crate) async fn metrics_save_in_txn(
         );
         work.execute("store metrics", statement.bind(json("metrics", &encoded)?).bind(time_text(now))).await?;
     }
-    Ok(())
+    let others = rows.iter().flat_map(|(row, growth)| growth.iter().filter(|growth| !is_of(growth, row)));
+    growth_save_in_txn(work, &others.collect::<Vec<_>>()).await
 }
 
-/// Writes growth; each row replaces the one of its account and date.
-pub(crate) async fn growth_save_in_txn(
-    work: &mut Work,
-    rows: &[&GrowthRow],
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+/// Whether growth is that of a row's date.
+fn is_of(growth: &GrowthRow, row: &MetricsRow) -> bool {
+    (growth.account_id, growth.metric_date) == (row.account_id, row.metric_date)
+}
+
+/// Growth in its short form. It travels as text: PostgreSQL would write a part of the rows' JSON in a longer way.
+fn growth_text(growth: &GrowthRow) -> String {
+    shortened(&growth.changes).to_string()
+}
+
+/// Puts growth into the rows of its dates, which are stored already.
+async fn growth_save_in_txn(work: &mut Work, rows: &[&GrowthRow]) -> Result<(), StoreError> {
     for chunk in rows.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<_> = chunk
+            .iter()
+            .map(|row| json!({ "account": row.account_id, "date": row.metric_date, "growth": growth_text(row) }))
+            .collect();
         let statement = work.query(
-            "INSERT INTO growth (account_id, artist_id, platform, metric_date, changes, updated_at)
-             SELECT (r.value->>'account_id')::uuid, (r.value->>'artist_id')::uuid, r.value->>'platform',
-                 (r.value->>'metric_date')::date, (r.value->>'changes')::jsonb, $2::timestamptz
-             FROM {rows} WHERE TRUE
-             ON CONFLICT (account_id, metric_date) DO UPDATE SET changes = excluded.changes,
-                 updated_at = excluded.updated_at",
+            "UPDATE metrics SET growth = (SELECT (r.value->>'growth')::json FROM {rows}
+                 WHERE (r.value->>'account')::uuid = metrics.account_id
+                     AND (r.value->>'date')::date = metrics.metric_date)
+             WHERE (account_id, metric_date) IN (SELECT (r.value->>'account')::uuid, (r.value->>'date')::date
+                 FROM {rows})",
         );
-        work.execute("store growth", statement.bind(json("growth", &chunk)?).bind(time_text(now))).await?;
+        work.execute("store growth", statement.bind(json("growth", &rows)?)).await?;
     }
     Ok(())
 }
@@ -377,11 +401,12 @@ pub(crate) async fn documents_add_in_txn(
 struct EncodedRow<'a> {
     row: &'a MetricsRow,
     columns: Vec<(&'a str, serde_json::Value)>,
+    growth: Option<String>,
     extra: BTreeMap<&'a MetricName, &'a Value>,
 }
 
 impl<'a> EncodedRow<'a> {
-    fn new(row: &'a MetricsRow) -> Result<Self, StoreError> {
+    fn new(row: &'a MetricsRow, growth: &[GrowthRow]) -> Result<Self, StoreError> {
         let mut columns = Vec::with_capacity(row.values.len());
         let mut extra = BTreeMap::new();
         for (name, value) in &row.values {
@@ -391,7 +416,8 @@ impl<'a> EncodedRow<'a> {
                 extra.insert(name, value);
             }
         }
-        Ok(Self { row, columns, extra })
+        let growth = growth.iter().find(|growth| is_of(growth, row)).map(growth_text);
+        Ok(Self { row, columns, growth, extra })
     }
 }
 
@@ -440,6 +466,7 @@ impl Serialize for EncodedRow<'_> {
         map.serialize_entry("wit_version", &row.wit_version)?;
         map.serialize_entry("run", &row.run_id)?;
         map.serialize_entry("document", &row.document_id)?;
+        map.serialize_entry("growth", &self.growth)?;
         map.end()
     }
 }

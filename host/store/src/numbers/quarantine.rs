@@ -12,8 +12,9 @@ use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::rows::{ROWS_PER_STATEMENT, limit};
 use crate::events::outbox::events_write_in_txn;
+use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
-use crate::numbers::metrics::{growth_save_in_txn, metrics_save_in_txn};
+use crate::numbers::metrics::metrics_save_in_txn;
 use crate::scope::Scope;
 use crate::work::locks::{account_states_save_in_txn, accounts_lock_in_txn};
 use backline_model::row::QuarantineStatus;
@@ -162,8 +163,8 @@ impl Release {
         events: &[Event],
     ) -> Result<Quarantined, StoreError> {
         let work = &mut self.work;
-        metrics_save_in_txn(work, &[row], self.now).await?;
-        growth_save_in_txn(work, &growth.iter().collect::<Vec<_>>(), self.now).await?;
+        row_data_keep_in_txn(work, &[(row.account_id, row.metric_date)]).await?;
+        metrics_save_in_txn(work, &[(row, growth)], self.now).await?;
         let mut last = self.accepted.remove(&row.account_id).unwrap_or_default();
         history::accept(&mut last, row);
         account_states_save_in_txn(work, &[(row.account_id, None, last)], self.now).await?;
@@ -223,10 +224,11 @@ pub(crate) async fn quarantine_add_in_txn(work: &mut Work, values: &[&Quarantine
             .collect();
         let rows = json("quarantined values", &rows)?;
         let statement = work.query(
-            "DELETE FROM quarantine WHERE status = 'held' AND EXISTS (
-                 SELECT 1 FROM {rows} WHERE (r.value->>'account')::uuid = quarantine.account_id
-                     AND (r.value->>'date')::date = quarantine.metric_date AND r.value->>'metric' = quarantine.metric)
-                 AND account_id IN (SELECT (r.value->>'account')::uuid FROM {rows})",
+            // The rows of the parameter are read once: asking for each held value would parse them as often.
+            "DELETE FROM quarantine WHERE status = 'held'
+                 AND account_id IN (SELECT (r.value->>'account')::uuid FROM {rows})
+                 AND (account_id, metric_date, metric) IN (SELECT (r.value->>'account')::uuid,
+                     (r.value->>'date')::date, r.value->>'metric' FROM {rows})",
         );
         work.execute("replace quarantined values", statement.bind(rows.clone())).await?;
         let statement = work.query(

@@ -18,9 +18,10 @@ use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
-use crate::events::outbox::events_write_in_txn;
+use crate::events::outbox::row_events_write_in_txn;
+use crate::events::row_data::row_data_keep_in_txn;
 use crate::numbers::history::{self, AccountPast, LastAccepted};
-use crate::numbers::metrics::{documents_add_in_txn, growth_save_in_txn, metrics_save_in_txn};
+use crate::numbers::metrics::{documents_add_in_txn, metrics_save_in_txn};
 use crate::numbers::quarantine::quarantine_add_in_txn;
 use crate::releases::trials::tally_add_in_txn;
 use crate::work::locks::{account_states_save_in_txn, accounts_lock_in_txn};
@@ -53,7 +54,9 @@ impl Store {
         let alive = accounts_lock_in_txn(&mut work, &accounts).await?;
         // A withdrawal locks the accounts too: what is read now holds until the commit.
         let withdrawn = withdrawn_accounts_in_txn(&mut work, &accounts).await?;
-        Ok(Completion { work, lease: lease.clone(), alive, withdrawn, used, accepted: HashMap::new(), now })
+        let lease = lease.clone();
+        let (accepted, without_row) = (HashMap::new(), HashSet::new());
+        Ok(Completion { work, lease, alive, withdrawn, used, accepted, without_row, now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -80,6 +83,8 @@ pub struct Completion {
     /// Accounts whose artists have withdrawn their consent since the batch was begun.
     withdrawn: HashSet<AccountId>,
     accepted: HashMap<AccountId, LastAccepted>,
+    /// Accounts and dates that are known to have no row yet.
+    without_row: HashSet<(AccountId, NaiveDate)>,
     now: DateTime<Utc>,
 }
 
@@ -94,6 +99,8 @@ impl Completion {
     ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
         let (pasts, accepted) = history::load_in_txn(&mut self.work, wanted).await?;
         self.accepted.extend(accepted);
+        let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
+        self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
         Ok(pasts)
     }
 
@@ -116,10 +123,11 @@ impl Completion {
         }
 
         let work = &mut self.work;
-        let rows: Vec<_> = stored.iter().map(|account| &account.row).collect();
+        let rows: Vec<_> = stored.iter().map(|account| (&account.row, account.growth.as_slice())).collect();
+        let keys = rows.iter().map(|(row, _)| (row.account_id, row.metric_date));
+        let replaced: Vec<_> = keys.filter(|key| !self.without_row.contains(key)).collect();
+        row_data_keep_in_txn(work, &replaced).await?;
         metrics_save_in_txn(work, &rows, self.now).await?;
-        let growth: Vec<_> = stored.iter().flat_map(|account| &account.growth).collect();
-        growth_save_in_txn(work, &growth, self.now).await?;
         let documents: Vec<_> =
             accounts.iter().filter_map(|account| Some((*account, account.document.as_ref()?))).collect();
         documents_add_in_txn(work, &self.lease.batch, &documents).await?;
@@ -147,7 +155,9 @@ impl Completion {
             .map(|(_, event)| event.clone())
             .collect();
         events.extend(record_lost(work, &self.lease, &result.lost_metrics, self.now).await?);
-        events_write_in_txn(work, &events).await?;
+        let about_rows: Vec<_> =
+            stored.iter().flat_map(|account| account.events.iter().map(|event| (&account.row, event))).collect();
+        row_events_write_in_txn(work, batch.run_id, &about_rows, &events, self.now).await?;
         insert_logs(work, &self.lease, &result.logs, self.now).await?;
         let statuses: Vec<_> =
             accounts.iter().filter_map(|account| Some((account.account_id, account.status?))).collect();

@@ -7,7 +7,7 @@ use backline_model::outcome::Outcome;
 use backline_model::run::RunCounts;
 use backline_model::{
     AccountId, AccountStatus, ArtistId, DocumentId, Event, GrowthRow, LostMetric, MetricsRow, Platform, Quarantined,
-    Tally, Window,
+    RowEvent, Tally, Window,
 };
 
 /// The result of a batch.
@@ -48,7 +48,7 @@ pub struct AccountResult {
     pub stored: Option<StoredAccount>,
     /// What the account's status becomes, where it changes.
     pub status: Option<AccountStatus>,
-    /// Events to write with it.
+    /// Other events to write with it.
     pub events: Vec<Event>,
 }
 
@@ -63,6 +63,8 @@ pub struct StoredAccount {
     pub withheld: Vec<Quarantined>,
     /// Growth of the row's date, and of later dates it touches.
     pub growth: Vec<GrowthRow>,
+    /// Events about the row.
+    pub events: Vec<RowEvent>,
 }
 
 /// A document about to be stored, under the batch's run and release.

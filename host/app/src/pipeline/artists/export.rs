@@ -370,10 +370,12 @@ fn record<T: AsRef<[u8]>>(cells: &[T], out: &mut Vec<u8>) -> io::Result<()> {
     writer.flush()
 }
 
-/// A value as a CSV cell: text as it is, nothing for null, JSON for the rest.
+/// A value as a CSV cell: text, nothing for null, JSON for the rest. Text that a spreadsheet would run as a formula
+/// begins with an apostrophe, which makes it text there too; the JSON beside it has the text as it is.
 fn cell(value: &Json) -> String {
     match value {
         Json::Null => String::new(),
+        Json::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
         Json::String(text) => text.clone(),
         other => other.to_string(),
     }

@@ -31,6 +31,12 @@ use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, Scop
 /// Wait for a spent budget when neither the platform nor the manifest says when it resets.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
 
+/// The longest wait that a connector may ask for.
+const DEFER_ASKED_MAX: TimeDelta = TimeDelta::days(7);
+
+/// The longest wait until a reset that a manifest's budget declares: a month and a day.
+const DEFER_TO_RESET_MAX: TimeDelta = TimeDelta::days(32);
+
 /// Why a batch was not collected.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
@@ -360,9 +366,9 @@ async fn store(
                         state: observation.fetched.state,
                         withheld: made.withheld,
                         growth: made.growth,
+                        events: made.events,
                     }),
                     document: Some(document),
-                    events: made.events,
                     ..results.bare_result(candidate, metric_date, Outcome::Collected)
                 });
             }
@@ -414,8 +420,12 @@ impl ResultBuilder<'_> {
                 return;
             }
             AccountFailure::Defer { until } => {
-                let until = until.unwrap_or_else(|| next_reset(self.release, self.now)).max(self.now + DEFER_MIN);
-                let message = format!("a budget of {} is spent until {until}", candidate.platform);
+                let kept = deferral(until, next_reset(self.release, self.now), self.now);
+                let mut message = format!("a budget of {} is spent until {kept}", candidate.platform);
+                if let Some(asked) = until.filter(|asked| *asked > kept) {
+                    message.push_str(&format!("; the connector asked to wait until {asked}, which is too long"));
+                }
+                let until = kept;
                 Outcome::Deferred { until, message }
             }
             AccountFailure::Final(outcome) => outcome,
@@ -466,6 +476,14 @@ fn backoff(attempts: u32) -> Duration {
 }
 
 /// When the budget with the longest window resets.
+/// Until when a deferred account waits. A wait that a connector asks for is kept for up to 7 days: one beyond would
+/// silence the account for good. Only a reset time that the manifest's budgets declare may be later, by up to 32 days.
+fn deferral(asked: Option<DateTime<Utc>>, reset: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let reset = reset.min(now + DEFER_TO_RESET_MAX);
+    let latest = reset.max(now + DEFER_ASKED_MAX);
+    asked.unwrap_or(reset).min(latest).max(now + DEFER_MIN)
+}
+
 fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
     release
         .manifest
@@ -479,6 +497,25 @@ fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_kept_up_to_a_week_and_a_declared_reset_up_to_32_days() {
+        let now = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        let days = chrono::TimeDelta::days;
+        let year_58878 = DateTime::from_timestamp(1_795_866_206_000, 0).expect("a time");
+        for (asked, reset, kept) in [
+            (Some(now + days(3)), now + days(1), now + days(3)),
+            (Some(now + days(8)), now + days(1), now + days(7)),
+            (Some(year_58878), now + days(1), now + days(7)),
+            (Some(year_58878), now + days(30), now + days(30)),
+            (Some(now + days(30)), now + days(400), now + days(30)),
+            (Some(now - days(400)), now + days(1), now + DEFER_MIN),
+            (None, now + days(30), now + days(30)),
+            (None, now + days(400), now + days(32)),
+        ] {
+            assert_eq!(deferral(asked, reset, now), kept, "{asked:?}, {reset}");
+        }
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_error_like_any_other() {

@@ -9,11 +9,10 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::pipeline::collection::fetch::AccountFailure;
 use crate::pipeline::releases::cache::LoadedRelease;
-use backline_model::event::types;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    AccountId, Candidate, DocumentId, Event, Fetched, GrowthRow, History, Manifest, MetricName, MetricsRow,
-    Quarantined, RunId, Snapshot, Window,
+    AccountId, Candidate, DocumentId, Fetched, GrowthRow, History, Manifest, MetricName, MetricsRow, Quarantined,
+    RowEvent, RowFact, RunId, Snapshot, Window,
 };
 use backline_rules::conform::conform;
 use backline_rules::growth::{self, SignificanceConfig};
@@ -86,7 +85,7 @@ pub(in crate::pipeline) struct EvaluatedRow {
     /// Growth of this date, and of every later date that it affects.
     pub growth: Vec<GrowthRow>,
     /// Events about the row.
-    pub events: Vec<Event>,
+    pub events: Vec<RowEvent>,
 }
 
 /// Conform → validate → merge with the date's earlier observation → growth → events.
@@ -158,42 +157,11 @@ pub(in crate::pipeline) fn touched_growth(row: &MetricsRow, history: &History, m
     growth::touched_dates(row, history).into_iter().map(|date| growth::growth(date, manifest, row, history)).collect()
 }
 
-fn events(context: &RowContext<'_>, row: &MetricsRow, history: &History) -> Vec<Event> {
-    let metrics = json!({
-        "account_id": row.account_id,
-        "artist_id": row.artist_id,
-        "platform": row.platform,
-        "metric_date": row.metric_date,
-        "values": row.values,
-        "absent": row.absent,
-        "data_quality_score": row.quality_score,
-        "observed_at": row.observed_at,
-    });
-    let event = |kind: &str, dedup_key: String, data| Event {
-        id: Uuid::now_v7(),
-        kind: kind.to_owned(),
-        artist_id: Some(row.artist_id),
-        occurred_at: context.observed_at,
-        dedup_key: Some(dedup_key),
-        data,
-    };
-    let mut events = vec![event(
-        types::METRICS_COLLECTED,
-        format!("{}:{}:{}:{}", types::METRICS_COLLECTED, context.run_id, row.account_id, row.metric_date),
-        metrics.clone(),
-    )];
+fn events(context: &RowContext<'_>, row: &MetricsRow, history: &History) -> Vec<RowEvent> {
+    let event = |fact| RowEvent { id: Uuid::now_v7(), occurred_at: context.observed_at, fact };
+    let mut events = vec![event(RowFact::Collected)];
     if let Some(change) = growth::significant_change(row, history, &context.release.manifest, context.significance) {
-        events.push(event(
-            types::SIGNIFICANT_CHANGE,
-            // At most one per account and logical date, no matter how often the date is collected.
-            format!("{}:{}:{}", types::SIGNIFICANT_CHANGE, row.account_id, row.metric_date),
-            json!({
-                "artist_id": row.artist_id,
-                "trigger_type": "daily_collection",
-                "new_metrics": metrics,
-                "change": change,
-            }),
-        ));
+        events.push(event(RowFact::Changed { change: json!(change) }));
     }
     events
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::pipeline::releases::cache::LoadedRelease;
 use crate::telemetry::ConnectorUse;
-use backline_gateway::{Gateway, Session, SessionCredential, SessionSetup, Usage};
+use backline_gateway::{Gateway, Secrets, Session, SessionCredential, SessionSetup, Usage};
 use backline_model::{
     AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome,
     Snapshot,
@@ -94,6 +94,8 @@ pub(in crate::pipeline) struct SideEffects {
     pub used: ConnectorUse,
     /// Accounts whose last call timed out while the platform did not answer or throttled: not the connector's fault.
     pub kept_waiting: BTreeSet<AccountId>,
+    /// Secrets of the sessions, which what `normalize` makes of their documents is searched for.
+    pub secrets: Vec<Secrets>,
 }
 
 impl SideEffects {
@@ -158,6 +160,7 @@ pub(in crate::pipeline) async fn fetch(
             }
         }
         side.add_usage(usage);
+        side.secrets.push(session.secrets());
         side.timed_out += u64::from(matches!(called, Err(CallError::TimedOut { .. })));
         let answers = side.take("fetch", called).map(|batch| {
             side.lost_metrics.extend(batch.lost_metrics);
@@ -186,7 +189,7 @@ pub(in crate::pipeline) async fn normalize(
 ) -> Vec<Result<Snapshot, AccountFailure>> {
     let mut bisection = Bisection::of(documents.len(), documents.len());
     while let Some(range) = bisection.next() {
-        let called = release.connector.normalize(documents[range.clone()].to_vec()).await;
+        let called = release.connector.normalize_of(&side.secrets, documents[range.clone()].to_vec()).await;
         bisection.record(range, side.take("normalize", called));
     }
     let results = bisection.into_results().into_iter().map(|result| match result {

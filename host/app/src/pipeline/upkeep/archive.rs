@@ -287,7 +287,7 @@ impl Archive {
             }
         }
         if let Some(old) = at.date_naive().checked_sub_months(Months::new(EMPTY_MONTHS_KEPT)) {
-            for table in [Table::Metrics, Table::MetricsArchive, Table::Growth, Table::Documents] {
+            for table in [Table::Metrics, Table::MetricsArchive, Table::Documents] {
                 store.months_drop_empty(table, old).await?;
             }
         }

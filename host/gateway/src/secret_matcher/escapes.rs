@@ -1,0 +1,242 @@
+//! Reads one escape: percent-encoding, a backslash escape of JSON and its kin, or an HTML entity.
+
+use super::layers::Piece;
+
+/// Longest escape in bytes, with room: `\ud83d\ude00`, `&#x0010ffff;`, `&VerticalLine;`.
+const ESCAPE_BYTES_MAX: usize = 16;
+
+/// Names that HTML has for characters of ASCII, except letters and digits, which have none.
+const ENTITIES: [(&str, u8); 45] = [
+    ("amp", b'&'),
+    ("AMP", b'&'),
+    ("apos", b'\''),
+    ("ast", b'*'),
+    ("bsol", b'\\'),
+    ("colon", b':'),
+    ("comma", b','),
+    ("commat", b'@'),
+    ("DiacriticalGrave", b'`'),
+    ("dollar", b'$'),
+    ("equals", b'='),
+    ("excl", b'!'),
+    ("grave", b'`'),
+    ("gt", b'>'),
+    ("GT", b'>'),
+    ("Hat", b'^'),
+    ("lbrace", b'{'),
+    ("lbrack", b'['),
+    ("lcub", b'{'),
+    ("lowbar", b'_'),
+    ("lpar", b'('),
+    ("lsqb", b'['),
+    ("lt", b'<'),
+    ("LT", b'<'),
+    ("midast", b'*'),
+    ("NewLine", b'\n'),
+    ("num", b'#'),
+    ("percnt", b'%'),
+    ("period", b'.'),
+    ("plus", b'+'),
+    ("quest", b'?'),
+    ("quot", b'"'),
+    ("QUOT", b'"'),
+    ("rbrace", b'}'),
+    ("rbrack", b']'),
+    ("rcub", b'}'),
+    ("rpar", b')'),
+    ("rsqb", b']'),
+    ("semi", b';'),
+    ("sol", b'/'),
+    ("Tab", b'\t'),
+    ("UnderBar", b'_'),
+    ("verbar", b'|'),
+    ("vert", b'|'),
+    ("VerticalLine", b'|'),
+];
+
+/// What stands at a place of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// No escape begins here.
+    Literal,
+    /// An escape for these bytes; the text goes on at `end`.
+    Escape { bytes: [u8; 4], length: usize, end: usize },
+    /// The text ends before it is certain.
+    Incomplete,
+}
+
+/// Whether an escape may begin with this byte.
+pub(super) fn begins_escape(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'&')
+}
+
+/// Reads the escape at `at`. `last`: no more text follows.
+pub(super) fn escape_at(text: &[Piece], at: usize, last: bool) -> Found {
+    let read = match text[at].byte {
+        b'%' => hexadecimal(text, at + 1, 2).map(|byte| of_byte(byte, at + 3)),
+        b'\\' => backslash(text, at),
+        b'&' => entity(text, at),
+        _ => Read::No,
+    };
+    match read {
+        Read::Yes(found) => found,
+        Read::No => Found::Literal,
+        Read::Short if last => Found::Literal,
+        Read::Short => Found::Incomplete,
+    }
+}
+
+/// The result of reading a part of an escape.
+enum Read<T> {
+    Yes(T),
+    No,
+    /// The text ends here.
+    Short,
+}
+
+impl<T> Read<T> {
+    fn map<U>(self, convert: impl FnOnce(T) -> U) -> Read<U> {
+        match self {
+            Self::Yes(value) => Read::Yes(convert(value)),
+            Self::No => Read::No,
+            Self::Short => Read::Short,
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "two hexadecimal digits, or a byte")]
+fn of_byte(byte: u32, end: usize) -> Found {
+    Found::Escape { bytes: [byte as u8, 0, 0, 0], length: 1, end }
+}
+
+/// The UTF-8 of a code point. One that does not exist becomes the replacement character, as decoders make it.
+fn of_code_point(code: u32, end: usize) -> Found {
+    let mut bytes = [0; 4];
+    let length = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut bytes).len();
+    Found::Escape { bytes, length, end }
+}
+
+/// A number of exactly so many hexadecimal digits.
+fn hexadecimal(text: &[Piece], from: usize, digits: usize) -> Read<u32> {
+    let mut value = 0;
+    for at in from..from + digits {
+        let Some(piece) = text.get(at) else { return Read::Short };
+        let Some(digit) = char::from(piece.byte).to_digit(16) else { return Read::No };
+        value = value * 16 + digit;
+    }
+    Read::Yes(value)
+}
+
+fn backslash(text: &[Piece], at: usize) -> Read<Found> {
+    let Some(next) = text.get(at + 1) else { return Read::Short };
+    match next.byte {
+        b'u' => match hexadecimal(text, at + 2, 4) {
+            Read::Yes(high @ 0xd800..=0xdbff) => low_surrogate(text, at + 6).map(|low| match low {
+                Some(low) => of_code_point(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00), at + 12),
+                None => of_code_point(high, at + 6),
+            }),
+            read => read.map(|code| of_code_point(code, at + 6)),
+        },
+        b'x' => hexadecimal(text, at + 2, 2).map(|byte| of_byte(byte, at + 4)),
+        b'b' => Read::Yes(of_byte(8, at + 2)),
+        b'f' => Read::Yes(of_byte(12, at + 2)),
+        b'n' => Read::Yes(of_byte(10, at + 2)),
+        b'r' => Read::Yes(of_byte(13, at + 2)),
+        b't' => Read::Yes(of_byte(9, at + 2)),
+        other if other.is_ascii_punctuation() => Read::Yes(of_byte(other.into(), at + 2)),
+        _ => Read::No,
+    }
+}
+
+/// The second half of a pair; `None` if something else follows.
+fn low_surrogate(text: &[Piece], at: usize) -> Read<Option<u32>> {
+    for (offset, wanted) in [(0, b'\\'), (1, b'u')] {
+        match text.get(at + offset) {
+            None => return Read::Short,
+            Some(piece) if piece.byte != wanted => return Read::Yes(None),
+            Some(_) => {}
+        }
+    }
+    match hexadecimal(text, at + 2, 4) {
+        Read::Yes(low @ 0xdc00..=0xdfff) => Read::Yes(Some(low)),
+        Read::Yes(_) | Read::No => Read::Yes(None),
+        Read::Short => Read::Short,
+    }
+}
+
+fn entity(text: &[Piece], at: usize) -> Read<Found> {
+    let mut name = [0; ESCAPE_BYTES_MAX];
+    for length in 0..ESCAPE_BYTES_MAX {
+        let Some(piece) = text.get(at + 1 + length) else { return Read::Short };
+        match piece.byte {
+            b';' => return entity_named(&name[..length], at + 2 + length),
+            b'#' if length == 0 => name[0] = b'#',
+            byte if byte.is_ascii_alphanumeric() => name[length] = byte,
+            _ => return Read::No,
+        }
+    }
+    Read::No
+}
+
+fn entity_named(name: &[u8], end: usize) -> Read<Found> {
+    let code = match name {
+        [b'#', b'x' | b'X', digits @ ..] => number(digits, 16),
+        [b'#', digits @ ..] => number(digits, 10),
+        _ => ENTITIES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, byte)| u32::from(*byte)),
+    };
+    code.map_or(Read::No, |code| Read::Yes(of_code_point(code, end)))
+}
+
+fn number(digits: &[u8], radix: u32) -> Option<u32> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits
+        .iter()
+        .try_fold(0u32, |value, &digit| value.checked_mul(radix)?.checked_add(char::from(digit).to_digit(radix)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, last: bool) -> Found {
+        let pieces: Vec<Piece> = text.bytes().zip(0..).map(|(byte, at)| Piece::of_source(byte, at)).collect();
+        escape_at(&pieces, 0, last)
+    }
+
+    #[test]
+    fn every_escape_is_read_with_its_length() {
+        for (text, expected) in [
+            ("%2Fx", "/"),
+            ("%2fx", "/"),
+            (r"\/x", "/"),
+            (r"\u002Fx", "/"),
+            (r"\u00e9x", "é"),
+            (r"\ud83d\ude00x", "😀"),
+            (r"\x41x", "A"),
+            (r"\nx", "\n"),
+            (r"\\x", "\\"),
+            ("&amp;x", "&"),
+            ("&sol;x", "/"),
+            ("&VerticalLine;x", "|"),
+            ("&#47;x", "/"),
+            ("&#x2F;x", "/"),
+            ("&#x0001f600;x", "😀"),
+        ] {
+            let Found::Escape { bytes, length, end } = read(text, false) else { panic!("{text}") };
+            assert_eq!((&bytes[..length], end), (expected.as_bytes(), text.len() - 1), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_escape_is_literal_and_what_may_become_one_is_incomplete() {
+        for text in ["%zz", "%2z", r"\q", r"\u00zz", "&no such;", "&;", "&#;", "&#xfffffffff;", "&#12z;", "x", "&&"] {
+            assert_eq!(read(text, false), Found::Literal, "{text}");
+        }
+        for text in ["%", "%2", r"\", r"\u00", r"\ud83d", r"\ud83d\ude", "&", "&am", "&#4"] {
+            assert_eq!(read(text, false), Found::Incomplete, "{text}");
+        }
+        assert_eq!(read("%2", true), Found::Literal);
+    }
+}

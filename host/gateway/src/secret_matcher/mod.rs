@@ -1,0 +1,107 @@
+//! Finds secrets in bytes and blanks them out.
+//!
+//! A secret is found in every form in which a platform or a connector may write it: as it is, with escapes (percent,
+//! JSON, HTML), in hexadecimal, in base64 at any offset, in UTF-16, over folded lines, and in up to four of these, one
+//! inside the other. Upper and lower case are the same, since host names and header names lose their case on the way.
+//! [docs/security.md](../../../../docs/security.md) lists the forms and what is not found.
+//!
+//! `layers` decodes, `patterns` compares, `escapes` reads one escape.
+
+mod escapes;
+mod layers;
+mod patterns;
+
+use layers::Search;
+use patterns::Patterns;
+
+/// Text that replaces a secret.
+pub(super) const BLANK: &str = "[secret]";
+
+/// Bytes that are searched before others get their turn on the thread: about a millisecond's work.
+const SLICE_BYTES: usize = 32 * 1024;
+
+/// Most bytes of one text that can be searched. More are blanked out as a whole; the gateway's limits are far below.
+const TEXT_BYTES_MAX: usize = u32::MAX as usize - 1;
+
+/// The secrets of one session, prepared for search.
+pub(super) struct SecretMatcher {
+    patterns: Option<Patterns>,
+}
+
+impl SecretMatcher {
+    /// Prepares these values. Empty values are ignored.
+    pub(super) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { patterns: Patterns::new(values) }
+    }
+
+    /// Whether any secret occurs in any form. For short texts: the thread does nothing else meanwhile.
+    pub(super) fn occur_in(&self, bytes: &[u8]) -> bool {
+        self.ranges(bytes).is_some_and(|ranges| !ranges.is_empty())
+    }
+
+    /// Whether any secret occurs in any form. Lets others run in between.
+    pub(super) async fn occur_in_body(&self, bytes: &[u8]) -> bool {
+        self.ranges_in_slices(bytes).await.is_some_and(|ranges| !ranges.is_empty())
+    }
+
+    /// The bytes with every secret replaced, and whether there was one. Lets others run in between.
+    pub(super) async fn blank(&self, bytes: Vec<u8>) -> (Vec<u8>, bool) {
+        match self.ranges_in_slices(&bytes).await {
+            Some(ranges) if !ranges.is_empty() => (without(&bytes, &ranges), true),
+            _ => (bytes, false),
+        }
+    }
+
+    /// The bytes with every secret replaced. For short texts.
+    pub(super) fn blank_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        without(bytes, &self.ranges(bytes).unwrap_or_default())
+    }
+
+    /// The text with every secret replaced. For short texts.
+    pub(super) fn blank_text(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.blank_bytes(text.as_bytes())).into_owned()
+    }
+
+    /// The ranges that hold secrets; `None` if there are no secrets.
+    fn ranges(&self, bytes: &[u8]) -> Option<Vec<(u32, u32)>> {
+        let patterns = self.patterns.as_ref()?;
+        if bytes.len() > TEXT_BYTES_MAX {
+            return Some(vec![(0, u32::MAX)]);
+        }
+        let mut search = Search::new(patterns);
+        search.read(bytes);
+        Some(search.finish().0)
+    }
+
+    async fn ranges_in_slices(&self, bytes: &[u8]) -> Option<Vec<(u32, u32)>> {
+        let patterns = self.patterns.as_ref()?;
+        if bytes.len() > TEXT_BYTES_MAX {
+            return Some(vec![(0, u32::MAX)]);
+        }
+        let mut search = Search::new(patterns);
+        for (index, slice) in bytes.chunks(SLICE_BYTES).enumerate() {
+            if index > 0 {
+                tokio::task::yield_now().await;
+            }
+            search.read(slice);
+        }
+        Some(search.finish().0)
+    }
+}
+
+/// The bytes without these ranges, which are in order and do not overlap.
+fn without(bytes: &[u8], ranges: &[(u32, u32)]) -> Vec<u8> {
+    let mut clean = Vec::with_capacity(bytes.len());
+    let mut copied = 0;
+    for &(start, end) in ranges {
+        let (start, end) = (start as usize, if end == u32::MAX { bytes.len() } else { end as usize });
+        clean.extend_from_slice(&bytes[copied..start]);
+        clean.extend_from_slice(BLANK.as_bytes());
+        copied = end;
+    }
+    clean.extend_from_slice(&bytes[copied..]);
+    clean
+}
+
+#[cfg(test)]
+mod tests;

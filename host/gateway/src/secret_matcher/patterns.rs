@@ -1,0 +1,171 @@
+//! The automaton that finds secrets in decoded text, and what each of its patterns stands for.
+
+use aho_corasick::automaton::{Automaton as _, StateID};
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, MatchKind};
+use zeroize::Zeroizing;
+
+use super::escapes::{Found, begins_escape, escape_at};
+use super::layers::{DECODINGS_MAX, Inbox, Piece};
+
+/// Most bytes of a secret that the automaton holds. The first bytes of a longer secret are as good as the secret; what
+/// follows them is compared byte by byte. So the automaton of 500 secrets has a few megabytes, however long they are.
+pub(super) const PATTERN_BYTES_MAX: usize = 128;
+
+/// Shortest other reading of a secret that is searched for, in bytes: a shorter one would be found by chance.
+const READING_BYTES_MIN: usize = 8;
+
+/// The secrets as patterns.
+pub(super) struct Patterns {
+    automaton: NFA,
+    start: StateID,
+    patterns: Vec<Pattern>,
+    /// Length of the shortest pattern, in bytes.
+    pub(super) shortest: usize,
+    /// Length of the longest pattern, in bytes.
+    pub(super) longest: usize,
+}
+
+/// One pattern: the beginning of one secret or of several.
+struct Pattern {
+    length: usize,
+    /// What follows it in each secret that is longer, sorted.
+    rests: Vec<Zeroizing<Vec<u8>>>,
+}
+
+/// A secret that is longer than its pattern and is still being read.
+#[derive(Clone, Copy)]
+pub(super) struct Following {
+    pattern: usize,
+    /// The rests that agree with what was read so far.
+    from: usize,
+    until: usize,
+    /// How much of the rest was read, in bytes.
+    read: usize,
+    /// Where the secret began in the source.
+    pub(super) start: u32,
+}
+
+impl Patterns {
+    /// Prepares these values; `None` if there is nothing to search for.
+    pub(super) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let mut secrets: Vec<_> = values.into_iter().flat_map(readings).filter(|reading| !reading.is_empty()).collect();
+        secrets.sort_unstable_by(|a, b| a.as_slice().cmp(b.as_slice()));
+        secrets.dedup();
+        // Secrets with one beginning stand side by side, in the order of what follows it.
+        let mut beginnings: Vec<&[u8]> = Vec::new();
+        let mut patterns: Vec<Pattern> = Vec::new();
+        for secret in &secrets {
+            let (beginning, rest) = secret.split_at(secret.len().min(PATTERN_BYTES_MAX));
+            if beginnings.last() != Some(&beginning) {
+                beginnings.push(beginning);
+                patterns.push(Pattern { length: beginning.len(), rests: Vec::new() });
+            }
+            if let Some(pattern) = patterns.last_mut().filter(|_| !rest.is_empty()) {
+                pattern.rests.push(Zeroizing::new(rest.to_vec()));
+            }
+        }
+        let lengths = || beginnings.iter().map(|beginning| beginning.len());
+        let (shortest, longest) = (lengths().min()?, lengths().max()?);
+        let automaton = NFA::builder()
+            .match_kind(MatchKind::Standard)
+            .prefilter(false)
+            .build(&beginnings)
+            .expect("the patterns of every secret of a batch are far below the automaton's limit of 2^31 states");
+        let start = automaton.start_state(Anchored::No).expect("the automaton is not anchored");
+        Some(Self { automaton, start, patterns, shortest, longest })
+    }
+
+    /// The state in which no secret has begun.
+    pub(super) fn start(&self) -> StateID {
+        self.start
+    }
+
+    /// The state after one more byte.
+    #[inline]
+    pub(super) fn next(&self, state: StateID, byte: u8) -> StateID {
+        self.automaton.next_state(Anchored::No, state, byte.to_ascii_lowercase())
+    }
+
+    /// The longest pattern that ends in this state, and its length in bytes.
+    #[inline]
+    pub(super) fn ending(&self, state: StateID) -> Option<(usize, usize)> {
+        if !self.automaton.is_special(state) || !self.automaton.is_match(state) {
+            return None;
+        }
+        // The first pattern of a state is the state's own, hence the longest; the others are its suffixes.
+        let pattern = self.automaton.match_pattern(state, 0).as_usize();
+        Some((pattern, self.patterns[pattern].length))
+    }
+
+    /// What to follow after a pattern that began at `start`; `None` if no secret goes on after it.
+    pub(super) fn follow(&self, pattern: usize, start: u32) -> Option<Following> {
+        let until = self.patterns[pattern].rests.len();
+        (until > 0).then_some(Following { pattern, from: 0, until, read: 0, start })
+    }
+
+    /// Reads one more byte; `None` if no secret has it there.
+    pub(super) fn go_on(&self, following: Following, byte: u8) -> Option<Following> {
+        let Following { pattern, from, until, read, start } = following;
+        let (byte, rests) = (Some(byte.to_ascii_lowercase()), &self.patterns[pattern].rests);
+        let at = |rest: &Zeroizing<Vec<u8>>| rest.get(read).copied();
+        let first = from + rests[from..until].partition_point(|rest| at(rest) < byte);
+        let end = first + rests[first..until].partition_point(|rest| at(rest) == byte);
+        (first < end).then_some(Following { pattern, from: first, until: end, read: read + 1, start })
+    }
+}
+
+/// A secret in the forms in which decoding may leave it: as it is, and where it has characters outside ASCII, as UTF-16
+/// without the bytes that are zero; each of these also with what looks like escapes in it decoded.
+fn readings(value: &str) -> Vec<Zeroizing<Vec<u8>>> {
+    let mut bases = vec![plain(value.bytes())];
+    if !value.is_ascii() {
+        bases.push(plain(value.encode_utf16().flat_map(u16::to_le_bytes)));
+        bases.push(plain(value.encode_utf16().flat_map(u16::to_be_bytes)));
+    }
+    let mut readings = Vec::with_capacity(bases.len());
+    for base in bases {
+        readings.push(base);
+        for _ in 0..DECODINGS_MAX {
+            let Some(decoded) = unescaped(&readings[readings.len() - 1]) else { break };
+            if decoded.len() < READING_BYTES_MIN {
+                break;
+            }
+            readings.push(decoded);
+        }
+    }
+    for reading in &mut readings {
+        reading.make_ascii_lowercase();
+    }
+    readings
+}
+
+/// The bytes that a layer keeps.
+fn plain(bytes: impl IntoIterator<Item = u8>) -> Zeroizing<Vec<u8>> {
+    let mut inbox = Inbox::default();
+    for (byte, at) in bytes.into_iter().zip(0..) {
+        inbox.push(Piece::of_source(byte, at));
+    }
+    Zeroizing::new(inbox.pieces.iter().map(|piece| piece.byte).collect())
+}
+
+fn pieces(text: &[u8]) -> Vec<Piece> {
+    text.iter().zip(0..).map(|(&byte, at)| Piece::of_source(byte, at)).collect()
+}
+
+/// The text with its escapes decoded; `None` if it has none.
+fn unescaped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let pieces = pieces(text);
+    let (mut decoded, mut at, mut changed) = (Zeroizing::new(Vec::with_capacity(text.len())), 0, false);
+    while at < pieces.len() {
+        let found = if begins_escape(text[at]) { escape_at(&pieces, at, true) } else { Found::Literal };
+        if let Found::Escape { bytes, length, end } = found {
+            decoded.extend_from_slice(&bytes[..length]);
+            (at, changed) = (end, true);
+        } else {
+            decoded.push(text[at]);
+            at += 1;
+        }
+    }
+    changed.then(|| plain(decoded.iter().copied()))
+}
