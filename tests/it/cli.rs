@@ -142,9 +142,13 @@ fn a_wrong_argument_is_refused_with_what_would_be_right() {
 
 #[test]
 fn without_a_database_the_first_step_is_named_and_no_file_appears() {
+    use std::os::unix::fs::PermissionsExt as _;
+
     let place = Place::empty();
     assert_eq!(place.refused(&["run"]), "there is no database at backline.db; create one with `backline migrate`");
     place.write("backline.db", "");
+    let file = place.path().join("backline.db");
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("set");
     assert!(place.refused(&["runs", "list"]).contains("run `backline migrate`"));
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use backline_model::retention::{Action, Before, LocalDay, RowFilter, Step, Table};
 use backline_model::{
     Account, AccountId, Artist, ArtistId, Batch, BatchId, Candidate, Consent, DeliveryState, GrowthRow, Lease, Outcome,
-    RowEvent, RowFact, SwapCause, WebhookId, Weights,
+    RowEvent, RowFact, Run, RunId, SwapCause, WebhookId, Weights,
 };
 use backline_store::{
     AccountResult, ArchivePlace, BatchResult, EventCursor, Finish, NewDelivery, Scope, Store, StoreOptions,
@@ -176,7 +176,7 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let cluster = Cluster::start().expect("a PostgreSQL cluster starts");
+        let cluster = Cluster::start(&[]).expect("a PostgreSQL cluster starts");
         let mut url = url::Url::parse(&cluster.url()).expect("the server's URL is one");
         let mut server = PgConnection::connect(url.as_str()).await.expect("the PostgreSQL server answers");
         server.execute("CREATE DATABASE plans").await.expect("a database is created");
@@ -437,13 +437,14 @@ fn consent(account: &Account) -> Consent {
 /// Plans these batches and takes each through everything that a worker and the dispatcher of webhooks ask of the store.
 async fn collect(store: &Store, batches: &[Vec<Account>]) {
     let all = Scope::all_tenants();
-    let planned: Vec<Batch> = batches
-        .iter()
-        .map(|accounts| {
-            let accounts: Vec<&Account> = accounts.iter().collect();
-            Batch { id: BatchId::generate(), ..batch(0, &run(1), &accounts, day("2026-11-22")) }
-        })
-        .collect();
+    let mut planned = Vec::new();
+    for accounts in batches {
+        // An event about a row is written once in each run, and batches may be of the same accounts.
+        let own = Run { id: RunId::generate(), ..run(1) };
+        create_run(store, &own).await;
+        let accounts: Vec<&Account> = accounts.iter().collect();
+        planned.push(Batch { id: BatchId::generate(), ..batch(0, &own, &accounts, day("2026-11-22")) });
+    }
     add_batches(store, &planned, now()).await;
     for _ in batches {
         store.deferred_batches_wake(&all, &Weights::default(), now()).await.unwrap();

@@ -3,6 +3,7 @@
 //! Connectors are compiled to core modules for `wasm32-unknown-unknown` and made components by `backline plugins pack`,
 //! the command an operator would use: `target/plugins/<name>.wasm` and `target/guests/<name>.wasm`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -67,6 +68,32 @@ fn host() -> Result<()> {
     process::run(process::cargo().args(["build", "--workspace", "--exclude", "xtask", "--bins"]))
 }
 
+/// What [`release`] builds.
+pub(crate) struct Release {
+    pub(crate) host: PathBuf,
+    pub(crate) simulator: PathBuf,
+    /// The plain program that the host is measured against.
+    pub(crate) native: PathBuf,
+    /// Runs statements on a measured database.
+    pub(crate) reader: PathBuf,
+}
+
+/// Builds the host, the simulator and the native program as they are released.
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn release() -> Result<Release> {
+    say("building the release (the first time takes some minutes)");
+    process::run(process::cargo().args(["build", "--workspace", "--exclude", "xtask", "--bins", "--release"]))?;
+    let binary = |name: &str| process::target_folder().join("release").join(name);
+    Ok(Release {
+        host: binary("backline"),
+        simulator: binary("backline-simulator"),
+        native: binary("backline-bench-native"),
+        reader: binary("backline-bench-read"),
+    })
+}
+
 /// Installs the compile target for connectors, where it is missing.
 fn wasm_target() -> Result<()> {
     let mut ask = Command::new("rustc");
@@ -95,37 +122,63 @@ fn plugins() -> Result<()> {
     process::run(build.arg("--lib"))?;
     for folder in &folders {
         let core = wasm_output().join(format!("{}.wasm", package_name(folder)?.replace('-', "_")));
-        pack(&core, &folder.join("connector.toml"), &component_path("plugins", &folder_name(folder)))?;
+        let component = component_path("plugins", &folder_name(folder));
+        pack(&host_binary(), &core, &folder.join("connector.toml"), &component)?;
     }
     Ok(())
 }
 
 fn guests() -> Result<()> {
-    let folder = process::workspace_root().join("tests/guests");
+    examples("tests/guests", "guests", &host_binary()).map(|_| ())
+}
+
+/// Builds the connectors of job A, and returns the component of each by name.
+///
+/// # Errors
+/// Names the step that failed.
+pub(crate) fn bench_connectors(packer: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    wasm_target()?;
+    examples("bench/connectors", "bench", packer)
+}
+
+/// Builds the examples of a package, each as a component of its group, and returns them by name.
+fn examples(package: &str, group: &str, packer: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let folder = process::workspace_root().join(package);
     let names = guest_names(&folder)?;
     if names.is_empty() {
-        return Ok(());
+        return Ok(BTreeMap::new());
     }
-    say(format!("building {} test guests", names.len()));
+    say(format!("building {} components of {package}", names.len()));
     let mut build = wasm_build();
     build.args(["--package", &package_name(&folder)?]);
     for name in &names {
         build.args(["--example", name]);
     }
     process::run(&mut build)?;
+    let mut components = BTreeMap::new();
     for name in &names {
-        // Cargo keeps a library example's file name as it is or with underscores, by version.
-        let examples = wasm_output().join("examples");
-        let core = [name.clone(), name.replace('-', "_")]
-            .into_iter()
-            .map(|file| examples.join(format!("{file}.wasm")))
-            .find(|path| path.is_file())
-            .with_context(|| format!("cargo built no {name}.wasm: the example needs crate-type = [\"cdylib\"]"))?;
+        let core = core_of_example(name)?;
         let own = folder.join("examples").join(format!("{name}.toml"));
         let manifest = if own.is_file() { own } else { folder.join("connector.toml") };
-        pack(&core, &manifest, &component_path("guests", name))?;
+        let component = component_path(group, name);
+        pack(packer, &core, &manifest, &component)?;
+        components.insert(name.clone(), component);
     }
-    Ok(())
+    Ok(components)
+}
+
+/// The core module that cargo has built of an example.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn core_of_example(name: &str) -> Result<PathBuf> {
+    // Cargo keeps a library example's file name as it is or with underscores, by version.
+    let examples = wasm_output().join("examples");
+    [name.to_owned(), name.replace('-', "_")]
+        .into_iter()
+        .map(|file| examples.join(format!("{file}.wasm")))
+        .find(|path| path.is_file())
+        .with_context(|| format!("cargo built no {name}.wasm: the example needs crate-type = [\"cdylib\"]"))
 }
 
 fn wasm_build() -> Command {
@@ -143,7 +196,7 @@ fn component_path(group: &str, name: &str) -> PathBuf {
 }
 
 /// Makes a core module a component with its manifest, unless the component is newer than all it is made of.
-fn pack(core: &Path, manifest: &Path, component: &Path) -> Result<()> {
+fn pack(packer: &Path, core: &Path, manifest: &Path, component: &Path) -> Result<()> {
     let mut sources = vec![core.to_path_buf(), manifest.to_path_buf()];
     // Packing is the host's code: a change there makes every component stale, a change elsewhere in the host does not.
     sources.extend(files_in(&process::workspace_root().join("host/component/src"), "rs")?);
@@ -155,7 +208,7 @@ fn pack(core: &Path, manifest: &Path, component: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let unfinished = component.with_extension("unfinished");
     process::run(
-        Command::new(host_binary())
+        Command::new(packer)
             .args(["plugins", "pack"])
             .arg(core)
             .arg("--manifest")

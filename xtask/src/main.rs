@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask build | demo | test | tidy`.
+//! Developer tasks: `cargo xtask build | demo | test | bench | tidy`.
 //!
 //! Everything a newcomer or the CI runs goes through here. It depends on no other package of the workspace: what it
 //! needs of the host it gets by running the `backline` binary, as an operator would.
@@ -9,16 +9,22 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
+mod dates;
 mod demo;
 mod http;
+mod postgresql;
 mod process;
+mod simulator;
+mod stage;
+mod table;
 mod test;
 mod tidy;
 mod tools;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Builds, demonstrates, tests and checks Backline")]
+#[command(name = "cargo xtask", about = "Builds, demonstrates, tests, measures and checks Backline")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -32,6 +38,8 @@ enum Task {
     Demo(demo::DemoArguments),
     /// Run the tests, on SQLite and PostgreSQL
     Test(test::TestArguments),
+    /// Measure a release build beside a plain native program, and print what was reached
+    Bench(bench::BenchArguments),
     /// Check formatting, lints, documentation, dependencies and the rules of ARCHITECTURE.md
     Tidy(tidy::TidyArguments),
 }
@@ -41,6 +49,7 @@ fn main() -> ExitCode {
         Task::Build => build::everything().map(|()| true),
         Task::Demo(arguments) => demo::demonstrate(&arguments),
         Task::Test(arguments) => test::test(&arguments),
+        Task::Bench(arguments) => bench::bench(&arguments),
         Task::Tidy(arguments) => tidy::tidy(&arguments),
     };
     match outcome {

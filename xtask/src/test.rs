@@ -8,11 +8,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use crate::process::{self, say};
-use crate::{build, tools};
-
-#[path = "../../tests/it/support/postgres.rs"]
-#[expect(unreachable_pub, reason = "the integration tests share this file and reach all of it")]
-mod postgres;
+use crate::{build, postgresql, tools};
 
 /// What a test of the binary `it` is, up to the module it is in.
 const IT: [&str; 4] = ["--package", "backline", "--test", "it"];
@@ -137,7 +133,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
         say("PostgreSQL: the one DATABASE_URL names");
         None
     } else {
-        Some(start_postgres()?)
+        Some(postgresql::start(&[])?)
     };
     if let Some(cluster) = &cluster {
         command.env("DATABASE_URL", cluster.url());
@@ -186,46 +182,6 @@ fn cargo_arguments(arguments: &TestArguments) -> Result<Vec<String>> {
         }
     }
     Ok(list)
-}
-
-/// Starts a cluster of our own, after installing PostgreSQL where that is possible.
-fn start_postgres() -> Result<postgres::Cluster> {
-    if !has_postgres() {
-        install_postgres()?;
-    }
-    say("starting a PostgreSQL cluster for this run");
-    postgres::Cluster::start().map_err(|problem| anyhow::anyhow!("PostgreSQL: {problem}"))
-}
-
-fn has_postgres() -> bool {
-    let debian = std::fs::read_dir("/usr/lib/postgresql")
-        .is_ok_and(|versions| versions.flatten().any(|version| version.path().join("bin/initdb").is_file()));
-    debian || (process::is_installed("initdb") && process::is_installed("pg_ctl"))
-}
-
-fn install_postgres() -> Result<()> {
-    let advice = "install them (Debian, Ubuntu: `apt-get install postgresql`; Fedora: `dnf install postgresql-server`; \
-        macOS: `brew install postgresql`), or set DATABASE_URL to a PostgreSQL whose user may create databases";
-    let (user, _) = process::output(Command::new("id").arg("-u"), None)?;
-    if user.trim() != "0" || !process::is_installed("apt-get") {
-        bail!("PostgreSQL's server programs (initdb, pg_ctl) are missing: {advice}");
-    }
-    say("PostgreSQL's server programs are missing: installing them with apt-get");
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args([
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "postgresql",
-        ]);
-        command
-    };
-    if !process::succeeds(&mut install())? {
-        process::run(Command::new("apt-get").arg("update"))?;
-        process::run(&mut install())?;
-    }
-    if has_postgres() { Ok(()) } else { bail!("PostgreSQL's server programs are still missing: {advice}") }
 }
 
 /// What the closing lines of all test binaries add up to.

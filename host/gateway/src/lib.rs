@@ -24,6 +24,9 @@
 //! ```
 
 mod address;
+#[cfg(feature = "benchmarks")]
+#[doc(hidden)]
+pub mod benchmarks;
 mod breaker;
 mod budget;
 mod config;

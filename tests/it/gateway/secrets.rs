@@ -1,6 +1,7 @@
 //! Tests that secrets are sent only where the manifest allows.
 
 use super::*;
+use crate::support::tracing_on::keep_tracing_on;
 
 #[tokio::test]
 async fn a_secret_written_by_the_connector_is_never_sent() {
@@ -170,6 +171,7 @@ impl std::io::Write for Log {
 
 #[tokio::test]
 async fn no_secret_occurs_in_any_error_or_log_line() {
+    keep_tracing_on();
     let log = Log::default();
     let writer = log.clone();
     let subscriber =

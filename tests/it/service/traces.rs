@@ -10,6 +10,7 @@ use super::support::Place;
 use crate::support::database::{each_database, each_empty_database};
 use crate::support::http::{Server, answer};
 use crate::support::stage::Stage;
+use crate::support::tracing_on::keep_tracing_on;
 
 fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
@@ -24,6 +25,7 @@ async fn the_spans_of_a_run_reach_the_collector_without_secrets_or_platform_ids(
         let stage = Stage::set(url, SimulatorConfig { artists: 2, ..SimulatorConfig::default() }, |_| {}).await;
         let world = stage.simulator.world();
         {
+            keep_tracing_on();
             let subscriber = tracing_subscriber::registry().with(traces.layer());
             let _scope = tracing::subscriber::set_default(subscriber);
             let report = stage.run(SimulatorConfig::default().date).await;
@@ -71,6 +73,7 @@ async fn a_collector_that_never_responds_delays_nothing() {
     let traces = Traces::start(&endpoint, "backline-test", tokio::runtime::Handle::current()).unwrap();
     let asked = Instant::now();
     {
+        keep_tracing_on();
         let _scope = tracing::subscriber::set_default(tracing_subscriber::registry().with(traces.layer()));
         // More spans than the queue holds: the rest is dropped without waiting.
         for number in 0..10_000 {

@@ -323,7 +323,7 @@ async fn programs_read_growth_in_full() {
 
         assert_eq!(
             store.growth_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap(),
-            [growth.clone()]
+            std::slice::from_ref(&growth)
         );
         let pool = raw(url).await;
         let row = sqlx::query("SELECT CAST(changes AS TEXT) AS changes FROM growth").fetch_one(&pool).await.unwrap();

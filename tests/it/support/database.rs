@@ -55,5 +55,5 @@ pub fn server() -> String {
     if let Ok(url) = std::env::var("DATABASE_URL") {
         return url;
     }
-    CLUSTER.get_or_init(|| Cluster::start().expect("a PostgreSQL cluster starts")).url()
+    CLUSTER.get_or_init(|| Cluster::start(&[]).expect("a PostgreSQL cluster starts")).url()
 }

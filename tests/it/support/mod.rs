@@ -10,4 +10,5 @@ pub mod postgres;
 pub mod registry;
 pub mod stage;
 pub mod tables;
+pub mod tracing_on;
 pub mod variants;

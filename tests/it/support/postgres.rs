@@ -37,11 +37,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Creates and starts a cluster. It is reachable from this machine only, without a password.
+    /// Creates and starts a cluster. It is reachable from this machine only, without a password. Further settings, each
+    /// as `name=value`, win over those of every cluster.
     ///
     /// # Errors
-    /// A message that names the missing program or the failed step.
-    pub fn start() -> Result<Self, String> {
+    /// A message that names the missing program or the failed step, such as a setting that the server refuses.
+    pub fn start(settings: &[&str]) -> Result<Self, String> {
         let programs = programs()?;
         // PostgreSQL refuses to run as root.
         let user = if number("-u", None)? == 0 { Some(unprivileged()?) } else { None };
@@ -75,7 +76,7 @@ impl Cluster {
         let mut server = command(Path::new("/bin/sh"));
         server.args(["-c", WATCH, "sh"]).arg(&folder).arg(programs.join("postgres")).arg("-D").arg(&data);
         server.args(["-p", &port.to_string()]);
-        for setting in [
+        let own = [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             "max_connections=300",
@@ -83,7 +84,8 @@ impl Cluster {
             "fsync=off",
             "synchronous_commit=off",
             "full_page_writes=off",
-        ] {
+        ];
+        for setting in own.iter().chain(settings) {
             server.args(["-c", setting]);
         }
         let watcher = server

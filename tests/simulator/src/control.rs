@@ -1,5 +1,7 @@
 //! The endpoints below `/_control/`, with which a test or demo controls the simulator over HTTP.
 
+use std::sync::atomic::Ordering;
+
 use axum::http::Method;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::de::DeserializeOwned;
@@ -20,6 +22,9 @@ pub(crate) fn handle(shared: &Shared, request: &Request) -> Reply {
         }
         (Method::GET, "/_control/date") => Reply::text(200, "text/plain", shared.today().to_string()),
         (Method::PUT, "/_control/date") => set_date(shared, request),
+        (Method::PUT, "/_control/latency-ms") => parsed(request, |latency_ms: u64| {
+            shared.latency_ms.store(latency_ms, Ordering::Relaxed);
+        }),
         (Method::GET, "/_control/artists.csv") => {
             Reply::text(200, "text/csv; charset=utf-8", shared.world.artists_csv())
         }

@@ -42,6 +42,9 @@ struct Arguments {
     /// Never let tokens expire, however far the simulated date moves.
     #[arg(long)]
     no_token_expiry: bool,
+    /// Let TikTok's refresh tokens stay valid when they are used, so that several databases can share the simulator.
+    #[arg(long)]
+    no_token_rotation: bool,
 }
 
 #[tokio::main]
@@ -60,6 +63,7 @@ async fn main() -> std::io::Result<()> {
         youtube_quota: arguments.youtube_quota,
         troubles: arguments.troubles,
         tokens_expire: !arguments.no_token_expiry,
+        tiktok_rotates: !arguments.no_token_rotation,
         ..SimulatorConfig::default()
     })
     .await?;

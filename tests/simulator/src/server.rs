@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -130,6 +131,8 @@ pub(crate) struct Shared {
     pub tiktok_rotations: Mutex<HashMap<u32, TiktokRotation>>,
     /// Units spent of each allowance, with the date of the allowance.
     pub spent: Mutex<BTreeMap<&'static str, (NaiveDate, u64)>>,
+    /// Delay of every response, in milliseconds of real time; begins as configured.
+    pub latency_ms: AtomicU64,
     /// Verified Apple tokens and their expiry, cached because verification is slow in a debug build.
     pub apple_tokens: Mutex<HashMap<String, i64>>,
     addr: SocketAddr,
@@ -210,6 +213,7 @@ impl Simulator {
             instagram_calls: Mutex::default(),
             tiktok_rotations: Mutex::default(),
             spent: Mutex::default(),
+            latency_ms: AtomicU64::new(config.latency_ms),
             apple_tokens: Mutex::default(),
             addr,
             config,
@@ -464,8 +468,9 @@ async fn answer(
         }
     }
     let mut in_flight = InFlight { shared: &shared, status: 0 };
-    if shared.config.latency_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(shared.config.latency_ms)).await;
+    let latency_ms = shared.latency_ms.load(Ordering::Relaxed);
+    if latency_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(latency_ms)).await;
     }
     let fault = lock(&shared.faults).meet(&request.host, &request.path, |text| request.names(&shared.world, text));
     let response = match fault {

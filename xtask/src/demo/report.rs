@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 use serde_json::{Value as Json, json};
 
+use crate::table::{grouped, table};
+
 /// Accounts by outcome, and requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Counts {
@@ -112,7 +114,8 @@ impl Summary {
         let mut rows: Vec<Vec<String>> = self.platforms.iter().map(|(name, counts)| row(name, counts)).collect();
         rows.push(row("together", &self.total()));
         let mut text = String::from("\nWhat was collected, all days together\n\n");
-        text += &table(&["platform", "planned", "collected", "failed", "deferred", "excluded", "requests"], &rows);
+        text +=
+            &table(&["platform", "planned", "collected", "failed", "deferred", "excluded", "requests"], &rows, &[0]);
         for (class, count) in &self.failures {
             let _ = writeln!(text, "{} failed: {class}", grouped(*count));
         }
@@ -218,7 +221,7 @@ pub(crate) fn artist_table(rows: &Rows, shown_max: usize) -> String {
     let lines: Vec<Vec<String>> = rows.artists.iter().take(shown_max).map(line).collect();
     let mut text =
         String::from("\nHow the artists stand on the last day (followers of all platforms that offer the number)\n\n");
-    text += &table(&["artist", "platforms", "followers", "1 day", "7 days", "warnings"], &lines);
+    text += &table(&["artist", "platforms", "followers", "1 day", "7 days", "warnings"], &lines, &[0, 5]);
     if rows.artists.len() > shown_max {
         let _ = writeln!(text, "… and {} artists more", grouped((rows.artists.len() - shown_max) as u64));
     }
@@ -232,51 +235,6 @@ fn warnings(all: &[String]) -> String {
         [one] => one.clone(),
         [first, rest @ ..] => format!("{first} (+{})", rest.len()),
     }
-}
-
-/// A plain table: the first and last columns to the left, numbers to the right.
-fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .chain(std::iter::once(header[column].len()))
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let is_text = |column: usize| column == 0 || header[column] == "warnings";
-    let mut text = String::new();
-    let mut line = |cells: Vec<&str>| {
-        let mut joined = String::new();
-        for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            let gap = if column == 0 { "" } else { "  " };
-            let _ = if is_text(column) {
-                write!(joined, "{gap}{cell:<width$}")
-            } else {
-                write!(joined, "{gap}{cell:>width$}")
-            };
-        }
-        text.push_str(joined.trim_end());
-        text.push('\n');
-    };
-    line(header.to_vec());
-    let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
-    line(rule.iter().map(String::as_str).collect());
-    rows.iter().for_each(|row| line(row.iter().map(String::as_str).collect()));
-    text
-}
-
-/// 1234567 → 1 234 567.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[expect(
@@ -355,8 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_grouped() {
-        assert_eq!([grouped(0), grouped(999), grouped(1000), grouped(1_234_567)], ["0", "999", "1 000", "1 234 567"]);
+    fn changes_have_a_sign() {
         assert_eq!([signed(-1500.0), signed(20.0)], ["-1 500", "+20"]);
     }
 }

@@ -23,7 +23,7 @@ const HOST_CRATES: [&str; 7] = [
 ];
 
 /// Folders of what is compiled to connectors, or is a part of them.
-const CONNECTORS: [&str; 3] = ["plugins/", "sdk/", "tests/guests/"];
+const CONNECTORS: [&str; 4] = ["plugins/", "sdk/", "tests/guests/", "bench/connectors/"];
 
 /// Modules that nothing imports: they call `pipeline`, and `main.rs` calls them.
 const EDGES: [&str; 2] = ["api", "cli"];
@@ -425,6 +425,7 @@ mod tests {
         assert_eq!(problems("plugins/youtube/src/lib.rs", "use {\n    backline::{config::Config},\n};"), 1);
         assert_eq!(problems("plugins/youtube/src/lib.rs", "use backline_sdk::prelude::*;"), 0);
         assert_eq!(problems("tests/guests/examples/worse.rs", "fn f() { ::backline_rules::growth(); }"), 1);
+        assert_eq!(problems("bench/connectors/examples/tiktok.rs", "use backline_model::Platform;"), 1);
         assert_eq!(problems("sdk/src/lib.rs", "use crate::bindings::backline::connector::types;"), 0);
         assert_eq!(problems("sdk/src/lib.rs", "use crate::bindings::backline; use backline::connector;"), 0);
     }

@@ -224,7 +224,8 @@ fn is_built(path: &str) -> bool {
 
 /// Paths in backticks, with their lines: words with a slash that begin with a folder of the workspace.
 fn named_paths(text: &str) -> Vec<(usize, String)> {
-    const FOLDERS: [&str; 14] = [
+    const FOLDERS: [&str; 15] = [
+        "bench/",
         "host/",
         "wit/",
         "sdk/",

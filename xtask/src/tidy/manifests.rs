@@ -84,6 +84,9 @@ pub(crate) const OWNERS: [(&str, &str); 33] = [
 /// What only tests may depend on.
 const TESTS_ONLY: &str = "backline-simulator";
 
+/// The program that Backline is measured against; it uses nothing of the workspace, or it would measure itself.
+const NATIVE: &str = "backline-bench-native";
+
 /// The feature that tests use to switch bounds off; see [`super::binary`].
 const WEAKENED: &str = "weakened";
 
@@ -163,8 +166,8 @@ fn may_know(package: &str, room: Option<&Room>, name: &str, is_for_tests: bool) 
         // Cargo lets a crate's own tests depend on it with other features.
         return room.knows.contains(&name) || (is_for_tests && (name == TESTS_ONLY || name == package));
     }
-    // The SDK, connectors, guests, the simulator and the tasks: none knows the host.
-    name == "backline-sdk" && !["backline-sdk", TESTS_ONLY, "xtask"].contains(&package)
+    // The SDK, connectors, guests, the simulator, what is measured and the tasks: none knows the host.
+    name == "backline-sdk" && !["backline-sdk", TESTS_ONLY, "xtask", NATIVE].contains(&package)
 }
 
 /// One dependency as a manifest names it.
@@ -281,6 +284,11 @@ mod tests {
             ("backline-sdk", "backline-model", false),
             ("backline-simulator", "backline", false),
             ("xtask", "backline", false),
+            ("backline-bench-native", "backline", false),
+            ("backline-bench-native", "backline-sdk", false),
+            ("backline-bench-native", "backline-store", false),
+            ("backline-bench-connectors", "backline-sdk", true),
+            ("backline-bench-connectors", "backline-model", false),
         ] {
             let found = problems(package, &format!("[dependencies]\n{name}.workspace = true"));
             assert_eq!(found.is_empty(), allowed, "{package} -> {name}: {found:?}");

@@ -170,3 +170,23 @@ async fn faults_are_set_over_http_too() {
     let wrong = send(simulator.addr(), "PUT", "anything", "/_control/faults", &[], r#"[{"kind":{"type":"no"}}]"#).await;
     assert_eq!(wrong.status, 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latency_of_later_requests_is_set_while_the_simulator_runs() {
+    let simulator = std::sync::Arc::new(start(SimulatorConfig::default()).await);
+    let set = async |latency_ms: &str| {
+        let answer = send(simulator.addr(), "PUT", "x", "/_control/latency-ms", &[], latency_ms).await;
+        assert_eq!(answer.status, 204, "{}", answer.head);
+    };
+    set("3600000").await;
+    let mut waiting = tokio::task::JoinSet::new();
+    let shared = std::sync::Arc::clone(&simulator);
+    waiting.spawn(async move { channel(&shared, 0).await.status });
+    while simulator.counts().requests == 0 {
+        tokio::task::yield_now().await;
+    }
+    set("0").await;
+    assert_eq!(channel(&simulator, 1).await.status, 200);
+    assert!(waiting.try_join_next().is_none(), "the first request waits for its hour");
+    assert_eq!(send(simulator.addr(), "PUT", "x", "/_control/latency-ms", &[], "soon").await.status, 400);
+}

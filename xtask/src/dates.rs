@@ -1,4 +1,4 @@
-//! Calendar days, as much of them as a demonstration needs.
+//! Calendar days, as much of them as these tasks need.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +12,11 @@ impl Date {
     /// The day so many days earlier.
     pub(crate) fn days_before(self, days: u32) -> Self {
         Self(self.0 - i64::from(days))
+    }
+
+    /// The day so many days later.
+    pub(crate) fn days_after(self, days: u32) -> Self {
+        Self(self.0 + i64::from(days))
     }
 
     /// Year, month and day; the algorithm is Howard Hinnant's `civil_from_days`.

@@ -1,0 +1,220 @@
+//! Job A: the account-level numbers of five platforms, collected by Backline and by the native program in turn, on the
+//! same cores and against the same simulator.
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value as Json;
+
+use super::figures::Spread;
+use super::lab::{Lab, Scenario};
+use super::meter::{self, MEASURED_CORE, Run};
+use super::server::Database;
+use crate::dates::Date;
+use crate::process::say;
+
+/// What the repetitions of one job came to. All lists have one entry for each repetition.
+#[derive(Debug, Default)]
+pub(crate) struct Job {
+    /// Seconds from the native program's first request to its end.
+    pub(crate) native: Vec<f64>,
+    /// Seconds with start-up.
+    pub(crate) native_started: Vec<f64>,
+    /// Seconds of CPU time of the native program.
+    pub(crate) native_cpu: Vec<f64>,
+    /// Seconds from the first lease to the end of the last batch.
+    pub(crate) backline: Vec<f64>,
+    /// Seconds with start-up.
+    pub(crate) backline_started: Vec<f64>,
+    /// Seconds from the process's start to the first lease.
+    pub(crate) start: Vec<f64>,
+    /// Seconds of CPU time of the host.
+    pub(crate) host_cpu: Vec<f64>,
+    /// Seconds of CPU time of PostgreSQL in the host's run; empty on SQLite.
+    pub(crate) postgres_cpu: Vec<f64>,
+    /// The same in the native program's run.
+    pub(crate) native_postgres_cpu: Vec<f64>,
+    /// Most resident bytes of the host.
+    pub(crate) peak_bytes: Vec<f64>,
+    /// Requests of the host and of the native program.
+    pub(crate) requests: Vec<(f64, f64)>,
+    /// Most requests in flight of the host and of the native program.
+    pub(crate) in_flight: Vec<(f64, f64)>,
+    /// Batches of one run.
+    pub(crate) batches: f64,
+}
+
+impl Job {
+    /// The host's time by the native program's, without start-up for both.
+    pub(crate) fn ratio(&self) -> Option<Spread> {
+        Spread::of_ratios(&self.backline, &self.native)
+    }
+
+    /// The host's time by the native program's, with start-up for both.
+    pub(crate) fn ratio_started(&self) -> Option<Spread> {
+        Spread::of_ratios(&self.backline_started, &self.native_started)
+    }
+}
+
+/// Collects a first day, which is not measured: it fills caches, and refreshes tokens that were imported.
+///
+/// # Errors
+/// If a run fails or stores other rows than it should.
+pub(crate) fn warm_up(lab: &Lab, scenario: &mut Scenario) -> Result<()> {
+    let mut ignored = Job::default();
+    once(lab, scenario, 0, &mut ignored)
+}
+
+/// Collects further days, by the native program and by Backline in turn.
+///
+/// # Errors
+/// If a run fails or stores other rows than it should.
+pub(crate) fn measure(lab: &Lab, scenario: &mut Scenario, latency_ms: u32) -> Result<Job> {
+    let mut job = Job::default();
+    for repetition in 1..=lab.extent.repetitions() {
+        say(format!(
+            "job A, {} artists, {latency_ms} ms, {}: {repetition} of {}",
+            scenario.artists,
+            if scenario.backline.is_sqlite() { "SQLite" } else { "PostgreSQL" },
+            lab.extent.repetitions()
+        ));
+        once(lab, scenario, latency_ms, &mut job)?;
+    }
+    Ok(job)
+}
+
+fn once(lab: &Lab, scenario: &mut Scenario, latency_ms: u32, job: &mut Job) -> Result<()> {
+    let date = scenario.next_day();
+    let postgres_cpu = || if scenario.backline.is_sqlite() { Ok(0.0) } else { lab.server.cpu_seconds() };
+
+    lab.simulate(date, latency_ms)?;
+    let before = postgres_cpu()?;
+    let native = native(lab, scenario, date)?;
+    job.native_postgres_cpu.push(postgres_cpu()? - before);
+    let (native_requests, native_in_flight) = counts(lab)?;
+
+    lab.simulate(date, latency_ms)?;
+    let before = postgres_cpu()?;
+    let (run, report) = backline(lab, scenario, date)?;
+    job.postgres_cpu.push(postgres_cpu()? - before);
+    let (requests, in_flight) = counts(lab)?;
+
+    check(scenario, date, &report)?;
+    let id = report["run"]["id"].as_str().context("the run's report has no id")?;
+    let (seconds, first_lease, batches) = batches(&scenario.backline, id)?;
+    let native_report: Json = serde_json::from_str(&native.output).context("the native program printed no JSON")?;
+    job.native.push(native_report["seconds"].as_f64().context("the native program printed no time")?);
+    job.native_started.push(native.seconds);
+    job.native_cpu.push(native.cpu_seconds);
+    job.backline.push(seconds);
+    job.backline_started.push(run.seconds);
+    job.start.push(first_lease - run.began);
+    job.host_cpu.push(run.cpu_seconds);
+    #[expect(clippy::cast_precision_loss, reason = "a process has less than 2^53 bytes")]
+    job.peak_bytes.push(run.peak_bytes.max(report["peak_rss_bytes"].as_u64().unwrap_or(0)) as f64);
+    job.requests.push((requests, native_requests));
+    job.in_flight.push((in_flight, native_in_flight));
+    job.batches = batches;
+    Ok(())
+}
+
+fn native(lab: &Lab, scenario: &Scenario, date: Date) -> Result<Run> {
+    let (artists, credentials) = lab.native_files(scenario.artists)?;
+    let mut command = meter::pinned(&lab.release.native, MEASURED_CORE);
+    command.args(["--simulator", &lab.simulator.addr.to_string(), "--date", &date.to_string()]);
+    command.args(["--database", &scenario.native.url]).arg("--artists").arg(artists);
+    command.arg("--credentials").arg(credentials);
+    let run = meter::run(command, &lab.interrupt)?;
+    if run.code != Some(0) {
+        bail!("the native program failed; its message is above");
+    }
+    Ok(run)
+}
+
+/// Runs the host for a date, and returns its report.
+///
+/// # Errors
+/// If it ends with anything but success.
+pub(crate) fn backline(lab: &Lab, scenario: &Scenario, date: Date) -> Result<(Run, Json)> {
+    let command = meter::pinned(&lab.release.host, MEASURED_CORE);
+    let arguments = ["run", "--date", &date.to_string(), "--json"];
+    let command = lab.stage.on(&scenario.backline.url).with_arguments(command, &arguments);
+    let run = meter::run(command, &lab.interrupt)?;
+    if run.code != Some(0) {
+        bail!("`backline run` ended with {:?}: {}", run.code, run.output);
+    }
+    let report = serde_json::from_str(&run.output).context("the report of `backline run --json` is no JSON")?;
+    Ok((run, report))
+}
+
+/// Requests since the counts were forgotten, and the most in flight.
+pub(crate) fn counts(lab: &Lab) -> Result<(f64, f64)> {
+    let counts: Json = serde_json::from_str(&lab.simulator.control("GET", "counts", "")?)?;
+    let number = |name: &str| counts[name].as_f64().with_context(|| format!("the simulator does not count {name}"));
+    Ok((number("requests")?, number("in_flight_max")?))
+}
+
+/// Checks that everything planned was collected, and that both programs have stored the same numbers.
+fn check(scenario: &Scenario, date: Date, report: &Json) -> Result<()> {
+    let count = |name: &str| report["run"]["counts"][name].as_f64();
+    if count("planned") != Some(scenario.accounts()) || count("collected") != Some(scenario.accounts()) {
+        bail!("{} accounts were to be collected: {}", scenario.accounts(), report["run"]["counts"]);
+    }
+    let sums = sums(date);
+    let (stored, expected) = (scenario.backline.lines(&[&sums])?, scenario.native.lines(&[&sums])?);
+    if stored != expected || stored.len() != 5 {
+        bail!("Backline and the native program stored different numbers of {date}: {stored:?} and {expected:?}");
+    }
+    Ok(())
+}
+
+/// The statement that adds a day's numbers up, platform by platform. Both databases and both programs have the columns.
+fn sums(date: Date) -> String {
+    let numbers = ["followers", "following", "posts_count", "total_views", "popularity"]
+        .map(|column| format!("coalesce(CAST(sum({column}) AS BIGINT), 0)"));
+    format!(
+        "SELECT platform || ' ' || count(*) || ' ' || count(genres) || ' ' || {} FROM metrics
+         WHERE metric_date = '{date}' GROUP BY platform ORDER BY platform",
+        numbers.join(" || ' ' || ")
+    )
+}
+
+/// Of a run's batches: seconds from the first lease to the end of the last, the time of the first lease in Unix
+/// seconds, and their number.
+fn batches(database: &Database, run: &str) -> Result<(f64, f64, f64)> {
+    let seconds = |time: &str| {
+        if database.is_sqlite() {
+            format!("(julianday({time}) - 2440587.5) * 86400.0")
+        } else {
+            format!("extract(epoch FROM {time})")
+        }
+    };
+    let text = database.text(&format!(
+        "SELECT '' || ({}) || ' ' || ({}) || ' ' || count(*) FROM batches WHERE run_id = '{run}'",
+        seconds("min(began_at)"),
+        seconds("max(finished_at)")
+    ))?;
+    let numbers: Option<Vec<f64>> = text.split_whitespace().map(|word| word.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[began, ended, count]) if ended > began => Ok((ended - began, began, count)),
+        _ => bail!("the batches of run {run} have no times: '{text}'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_taken_repetition_by_repetition() {
+        let job = Job { native: vec![1.0, 2.0], backline: vec![3.0, 2.0], ..Job::default() };
+        let ratio = job.ratio().expect("two");
+        assert_eq!((ratio.low, ratio.high), (1.0, 3.0));
+        assert_eq!(job.ratio_started(), None);
+    }
+
+    #[test]
+    fn the_sums_are_of_one_day() {
+        let statement = sums("2026-11-20".parse().expect("a day"));
+        assert!(statement.contains("metric_date = '2026-11-20'"), "{statement}");
+        assert!(statement.contains("sum(total_views)"), "{statement}");
+    }
+}

@@ -1,0 +1,105 @@
+//! A signed-in user's read of two years under row-level security, among 7.3 million rows. The rows are copies of one
+//! collected day, so that they have whatever columns the schema has.
+
+use anyhow::{Context as _, Result};
+
+use super::job;
+use super::lab::Lab;
+use crate::process::say;
+
+/// Artists, each with five accounts: 10,000 accounts.
+const ARTISTS: u32 = 2_000;
+
+/// Days that are stored.
+const DAYS: u32 = 730;
+
+/// Days that one statement copies.
+const DAYS_AT_ONCE: u32 = 30;
+
+/// Reads that are measured; the first of them finds cold caches.
+const READS: usize = 5;
+
+/// What the reads came to.
+pub(crate) struct Read {
+    /// Milliseconds of each read, planning and execution.
+    pub(crate) ms: Vec<f64>,
+    /// Rows of other artists that were read.
+    pub(crate) foreign: f64,
+    /// Rows that one read returns.
+    pub(crate) rows: f64,
+    /// Rows stored.
+    pub(crate) stored: f64,
+}
+
+/// Stores the rows and reads an artist's.
+///
+/// # Errors
+/// If a statement is refused.
+pub(crate) fn measure(lab: &mut Lab) -> Result<Read> {
+    let mut scenario = lab.postgres(ARTISTS)?;
+    let date = scenario.next_day();
+    lab.simulate(date, 0)?;
+    job::backline(lab, &scenario, date)?;
+    let database = &scenario.backline;
+    let mut from = 1;
+    while from < DAYS {
+        lab.interrupt.check()?;
+        let until = (from + DAYS_AT_ONCE - 1).min(DAYS - 1);
+        say(format!("storing days {from} to {until} of {DAYS} before the collected one"));
+        let months = format!(
+            "DO $$ BEGIN PERFORM backline.ensure_months(ARRAY(
+                 SELECT DATE '{date}' - d FROM generate_series({from}, {until}) AS d)); END $$"
+        );
+        let copy = format!(
+            "INSERT INTO metrics
+             SELECT (jsonb_populate_record(m, jsonb_build_object('metric_date', m.metric_date - d))).*
+             FROM metrics m, generate_series({from}, {until}) AS d WHERE m.metric_date = '{date}'"
+        );
+        database.run(&[&months, &copy])?;
+        from = until + 1;
+    }
+    say("reading as a signed-in user");
+    database.run(&["VACUUM ANALYZE"])?;
+    let stored = database.number("SELECT count(*)::text FROM metrics")?;
+    let artist = database.text("SELECT id::text FROM artists ORDER BY id LIMIT 1")?;
+    let user = [
+        "BEGIN",
+        "SET LOCAL ROLE authenticated",
+        &format!("SET LOCAL request.jwt.claims = '{{\"sub\": \"{artist}\"}}'"),
+    ];
+    let mut ms = Vec::new();
+    for _ in 0..READS {
+        let read = "EXPLAIN (ANALYZE, TIMING OFF) SELECT * FROM public.metrics ORDER BY metric_date, platform";
+        let plan = database.lines(&[&user[..], &[read]].concat())?;
+        ms.push(milliseconds(&plan).context("the plan tells no time")?);
+    }
+    let count = |which: &str| {
+        let statement = format!("SELECT count(*)::text FROM public.metrics {which}");
+        let lines = database.lines(&[&user[..], &[&statement]].concat())?;
+        lines.join("").parse::<f64>().with_context(|| format!("no number: {lines:?}"))
+    };
+    let (rows, foreign) = (count("")?, count(&format!("WHERE artist_id <> '{artist}'"))?);
+    lab.close(&scenario)?;
+    Ok(Read { ms, foreign, rows, stored })
+}
+
+/// Planning and execution of an explained statement.
+fn milliseconds(plan: &[String]) -> Option<f64> {
+    let time = |name: &str| {
+        let line = plan.iter().find_map(|line| line.trim().strip_prefix(name))?;
+        line.trim().strip_suffix("ms")?.trim().parse::<f64>().ok()
+    };
+    Some(time("Planning Time:")? + time("Execution Time:")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plans_time_is_planning_and_execution() {
+        let plan = ["Index Scan", "Planning Time: 1.500 ms", "Execution Time: 2.250 ms"].map(str::to_owned);
+        assert_eq!(milliseconds(&plan), Some(3.75));
+        assert_eq!(milliseconds(&plan[..2]), None);
+    }
+}

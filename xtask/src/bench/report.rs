@@ -1,0 +1,132 @@
+//! What the command prints: one table of all rows, the figures without a bar, and the statements.
+
+use std::fmt::Write as _;
+
+use super::figures::{Spread, shown};
+use super::results::{Outcome, Results, RowResult};
+use crate::table::table;
+
+/// Columns of a statement that are shown.
+const STATEMENT_COLUMNS: usize = 64;
+
+/// All of it, for a terminal.
+pub(crate) fn text(results: &Results) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "\n{}\n", results.machine.line());
+    let rows: Vec<Vec<String>> = results.rows.iter().map(cells).collect();
+    text += &table(&["row", "what", "unit", "spread", "bar", "measured", "met"], &rows, &[0, 1, 2, 3]);
+    for (row, reason) in results.rows.iter().filter_map(not_measured) {
+        let _ = writeln!(text, "{row}: not measured, {reason}");
+    }
+    if !results.details.is_empty() {
+        text += "\nWithout a bar\n\n";
+        let rows: Vec<Vec<String>> = results
+            .details
+            .iter()
+            .map(|detail| {
+                let figure = detail.figure;
+                vec![detail.what.clone(), detail.unit.clone(), spread(figure), shown(figure.median)]
+            })
+            .collect();
+        text += &table(&["what", "unit", "spread", "measured"], &rows, &[0, 1, 2]);
+    }
+    if !results.statements.is_empty() {
+        text += "\nStatements of job A, by the time they took in PostgreSQL\n\n";
+        let rows: Vec<Vec<String>> = statements(results);
+        text += &table(&["statement", "calls", "ms", "ms per batch", "rows"], &rows, &[0]);
+    }
+    for note in &results.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+/// The comparison with an earlier result.
+pub(crate) fn comparison(results: &Results, earlier: &Results) -> String {
+    let changes = results.changes_since(earlier);
+    if changes.is_empty() {
+        return format!("\nNothing was measured in both this run and that of {}\n", earlier.date);
+    }
+    let header = ["row", "unit", "", "before", "now", "change"];
+    format!("\nCompared with {} ({})\n\n{}", earlier.date, earlier.extent, table(&header, &changes, &[0, 1, 2]))
+}
+
+/// The cells of a row: name, what, unit, spread, bar, median, verdict.
+pub(crate) fn cells(row: &RowResult) -> Vec<String> {
+    let (range, median) = match &row.outcome {
+        Outcome::Measured(figure) => (spread(*figure), shown(figure.median)),
+        Outcome::NotMeasured(_) => (String::new(), "not measured".to_owned()),
+    };
+    let met = match row.met() {
+        Some(true) => "yes",
+        Some(false) => "NO",
+        None => "–",
+    };
+    vec![
+        row.name.clone(),
+        row.what.clone(),
+        row.unit.clone(),
+        range,
+        format!("≤ {}", shown(row.bar)),
+        median,
+        met.to_owned(),
+    ]
+}
+
+/// A row without a figure, and why.
+pub(crate) fn not_measured(row: &RowResult) -> Option<(&str, &str)> {
+    match &row.outcome {
+        Outcome::Measured(_) => None,
+        Outcome::NotMeasured(reason) => Some((&row.name, reason)),
+    }
+}
+
+/// From the smallest to the largest, with their number.
+pub(crate) fn spread(figure: Spread) -> String {
+    if figure.count == 1 {
+        return "once".to_owned();
+    }
+    format!("{} to {} ({})", shown(figure.low), shown(figure.high), figure.count)
+}
+
+/// The cells of the statements: statement, calls, ms, ms per batch, rows.
+pub(crate) fn statements(results: &Results) -> Vec<Vec<String>> {
+    let cells = |statement: &super::results::Statement| {
+        let beginning: String = statement.statement.chars().take(STATEMENT_COLUMNS).collect();
+        vec![
+            beginning,
+            format!("{:.0}", statement.calls),
+            format!("{:.0}", statement.ms),
+            format!("{:.3}", statement.ms_per_batch),
+            format!("{:.0}", statement.rows),
+        ]
+    };
+    results.statements.iter().map(cells).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::tests::results;
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_was_met_missed_and_not_measured() {
+        let text = text(&results(&[("job", 2.0), ("binary", 61.0)]));
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).expect("a row").to_owned();
+        assert!(line("job ").ends_with("≤ 3.00          2.00  yes"), "{text}");
+        assert!(line("job ").contains("1.80 to 2.20 (3)"), "{text}");
+        assert!(line("binary").ends_with("NO"), "{text}");
+        assert!(line("reading ").ends_with("not measured    –"), "{text}");
+        assert!(text.contains("\nreading: not measured, it needs --long\n"), "{text}");
+        assert!(text.contains("note: a note"), "{text}");
+    }
+
+    #[test]
+    fn a_comparison_names_the_earlier_run() {
+        let earlier = results(&[("job", 4.0)]);
+        let text = comparison(&results(&[("job", 2.0)]), &earlier);
+        assert!(text.starts_with("\nCompared with 2026-11-28 (usual)\n") && text.contains("-50 %"), "{text}");
+        let none = comparison(&results(&[("memory", 2.0)]), &earlier);
+        assert!(none.contains("Nothing was measured in both"), "{none}");
+    }
+}

@@ -1,0 +1,214 @@
+//! What one measurement came to: the file that `--json` writes and `--compare` reads.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::figures::{Spread, shown};
+use super::machine::Machine;
+use super::rows::Row;
+
+/// Results of one run of the command.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Results {
+    /// Day of the measurement, in UTC.
+    pub(crate) date: String,
+    /// `quick`, `usual` or `long`.
+    pub(crate) extent: String,
+    pub(crate) machine: Machine,
+    /// Rows with a bar.
+    pub(crate) rows: Vec<RowResult>,
+    /// Figures without a bar.
+    pub(crate) details: Vec<Detail>,
+    /// PostgreSQL's statements by the time they took; empty with a note where they could not be counted.
+    pub(crate) statements: Vec<Statement>,
+    /// What a reader of the figures has to know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// One row of the table.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RowResult {
+    pub(crate) name: String,
+    pub(crate) what: String,
+    pub(crate) unit: String,
+    /// The most that it may be, in its unit.
+    pub(crate) bar: f64,
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
+}
+
+/// A figure, or why there is none.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// What was measured.
+    Measured(Spread),
+    /// Why it was not measured.
+    NotMeasured(String),
+}
+
+/// A figure without a bar.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Detail {
+    pub(crate) what: String,
+    pub(crate) unit: String,
+    pub(crate) figure: Spread,
+}
+
+/// One statement as `pg_stat_statements` counts it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Statement {
+    pub(crate) calls: f64,
+    /// Milliseconds of all calls.
+    pub(crate) ms: f64,
+    /// Milliseconds for each batch of the runs.
+    pub(crate) ms_per_batch: f64,
+    /// Rows returned or written by all calls.
+    pub(crate) rows: f64,
+    /// Its beginning, on one line.
+    pub(crate) statement: String,
+}
+
+impl RowResult {
+    /// The result of a row.
+    pub(crate) fn of(row: &Row, outcome: Outcome) -> Self {
+        Self { name: row.name.to_owned(), what: row.what.to_owned(), unit: row.unit.to_owned(), bar: row.bar, outcome }
+    }
+
+    /// Whether the bar was met; none where nothing was measured.
+    pub(crate) fn met(&self) -> Option<bool> {
+        match &self.outcome {
+            Outcome::Measured(spread) => Some(spread.median <= self.bar),
+            Outcome::NotMeasured(_) => None,
+        }
+    }
+}
+
+impl Results {
+    /// Reads a file that `--json` has written.
+    ///
+    /// # Errors
+    /// If it can't be read, or is none.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("{} is no result of `cargo xtask bench --json`", path.display()))
+    }
+
+    /// Writes the file, with the verdict beside each figure.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let mut json = serde_json::to_value(self)?;
+        for (row, result) in json["rows"].as_array_mut().into_iter().flatten().zip(&self.rows) {
+            row["met"] = result.met().into();
+        }
+        std::fs::write(path, format!("{json:#}\n")).with_context(|| format!("failed to write {}", path.display()))
+    }
+
+    /// A row's figure, where it was measured.
+    fn measured(&self, name: &str) -> Option<Spread> {
+        self.rows.iter().find(|row| row.name == name).and_then(|row| match &row.outcome {
+            Outcome::Measured(spread) => Some(*spread),
+            Outcome::NotMeasured(_) => None,
+        })
+    }
+
+    /// How each row changed since an earlier result: earlier, now, and the change in percent. Rows that were measured
+    /// only once are left out.
+    pub(crate) fn changes_since(&self, earlier: &Self) -> Vec<Vec<String>> {
+        let change = |row: &RowResult| {
+            let (now, before) = (self.measured(&row.name)?, earlier.measured(&row.name)?);
+            let change = if before.median == 0.0 {
+                if now.median == 0.0 { "0 %".to_owned() } else { "new".to_owned() }
+            } else {
+                format!("{:+.0} %", (now.median / before.median - 1.0) * 100.0)
+            };
+            // Where the spreads overlap, a change may be chance.
+            let is_clear = now.low > before.high || now.high < before.low;
+            let clear = if is_clear { "" } else { "within the spread" };
+            Some(vec![
+                row.name.clone(),
+                row.unit.clone(),
+                clear.to_owned(),
+                shown(before.median),
+                shown(now.median),
+                change,
+            ])
+        };
+        self.rows.iter().filter_map(change).collect()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::rows::named;
+    use super::*;
+
+    /// A result with some rows measured.
+    pub(crate) fn results(measured: &[(&str, f64)]) -> Results {
+        let row = |(name, figure): &(&str, f64)| {
+            let spread = Spread { median: *figure, low: figure * 0.9, high: figure * 1.1, count: 3 };
+            RowResult::of(named(name).expect("a row"), Outcome::Measured(spread))
+        };
+        let mut rows: Vec<RowResult> = measured.iter().map(row).collect();
+        rows.push(RowResult::of(named("reading").expect("a row"), Outcome::NotMeasured("it needs --long".to_owned())));
+        Results {
+            date: "2026-11-28".to_owned(),
+            extent: "usual".to_owned(),
+            machine: Machine::default(),
+            rows,
+            details: vec![Detail {
+                what: "job A, native".to_owned(),
+                unit: "s".to_owned(),
+                figure: Spread { median: 1.0, low: 1.0, high: 1.0, count: 1 },
+            }],
+            statements: vec![Statement {
+                calls: 10.0,
+                ms: 20.0,
+                ms_per_batch: 2.0,
+                rows: 500.0,
+                statement: "INSERT INTO metrics | of a batch".to_owned(),
+            }],
+            notes: vec!["a note".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_bar_is_met_up_to_its_very_figure() {
+        let met = |figure| results(&[("job", figure)]).rows[0].met();
+        assert_eq!([met(2.9), met(3.0), met(3.1)], [Some(true), Some(true), Some(false)]);
+        assert_eq!(results(&[]).rows[0].met(), None, "what was not measured is neither met nor missed");
+    }
+
+    #[test]
+    fn a_file_comes_back_as_it_was_written_and_tells_what_was_met() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("results.json");
+        results(&[("job", 2.0), ("binary", 61.0)]).write(&path).expect("written");
+        let text = std::fs::read_to_string(&path).expect("readable");
+        assert_eq!(text.matches("\"met\": true").count(), 1, "{text}");
+        assert_eq!(text.matches("\"met\": false").count(), 1, "{text}");
+        assert_eq!(text.matches("\"met\": null").count(), 1, "{text}");
+        let read = Results::read(&path).expect("the same");
+        assert_eq!(read.measured("job").map(|spread| spread.median), Some(2.0));
+        assert_eq!(read.measured("reading"), None);
+        std::fs::write(&path, "{}").expect("written");
+        let error = Results::read(&path).expect_err("refused").to_string();
+        assert!(error.contains("is no result of"), "{error}");
+    }
+
+    #[test]
+    fn a_comparison_shows_what_both_measured_and_what_may_be_chance() {
+        let before = results(&[("job", 10.0), ("memory", 100.0), ("swaps-failed", 0.0)]);
+        let now = results(&[("job", 5.0), ("memory", 105.0), ("binary", 57.0), ("swaps-failed", 2.0)]);
+        let changes = now.changes_since(&before);
+        assert_eq!(changes.len(), 3, "{changes:?}");
+        assert_eq!(changes[0], ["job", "×", "", "10.0", "5.00", "-50 %"]);
+        assert_eq!(changes[1], ["memory", "MB", "within the spread", "100", "105", "+5 %"]);
+        assert_eq!(changes[2][5], "new");
+    }
+}

@@ -1,0 +1,91 @@
+//! What consecutive days leave in PostgreSQL: bytes for each account and day, all tables with TOAST and indexes.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
+use super::job;
+use super::lab::{Extent, Lab, Scenario};
+use crate::process::say;
+
+/// Artists whose days are stored; the bytes of an account and day do not depend on their number.
+const ARTISTS: u32 = 1_000;
+
+/// Days that the definition of the row asks for.
+const DAYS: u32 = 30;
+
+/// Days of an ordinary and of a quick run. The first is taken off, with everything that is stored once.
+const FEW_DAYS: u32 = 4;
+
+/// What was stored.
+pub(crate) struct Stored {
+    /// Bytes for each account and day.
+    pub(crate) bytes: f64,
+    /// The same by table, the largest first; its months count together.
+    pub(crate) tables: Vec<(String, f64)>,
+    /// How it was computed, where that is not the row's own definition.
+    pub(crate) note: Option<String>,
+}
+
+/// Collects the days and measures what they left.
+///
+/// # Errors
+/// If a run fails.
+pub(crate) fn measure(lab: &mut Lab) -> Result<Stored> {
+    let mut scenario = lab.postgres(ARTISTS)?;
+    let is_long = lab.extent == Extent::Long;
+    let days = if is_long { DAYS } else { FEW_DAYS };
+    let mut first = BTreeMap::new();
+    for number in 1..=days {
+        let date = scenario.next_day();
+        say(format!("storing day {number} of {days} of {ARTISTS} artists"));
+        lab.simulate(date, 0)?;
+        job::backline(lab, &scenario, date)?;
+        if number == 1 && !is_long {
+            first = sizes(&scenario)?;
+        }
+    }
+    let last = sizes(&scenario)?;
+    let counted = if is_long { days } else { days - 1 };
+    let divisor = scenario.accounts() * f64::from(counted);
+    lab.close(&scenario)?;
+    let of_table =
+        |(name, bytes): (&String, &f64)| (name.clone(), (bytes - first.get(name).copied().unwrap_or(0.0)) / divisor);
+    let mut tables: Vec<(String, f64)> = last.iter().map(of_table).collect();
+    tables.sort_by(|one, other| other.1.total_cmp(&one.1));
+    let bytes = tables.iter().map(|(_, bytes)| bytes).sum();
+    let note = (!is_long).then(|| {
+        format!(
+            "bytes: the growth of all tables from the 1st to the {days}th day of {ARTISTS} artists; --long stores \
+             {DAYS} days and counts all of it"
+        )
+    });
+    Ok(Stored { bytes, tables, note })
+}
+
+/// Bytes of each table with TOAST and indexes, after VACUUM; the months of a table count together.
+fn sizes(scenario: &Scenario) -> Result<BTreeMap<String, f64>> {
+    let statement = "SELECT regexp_replace(c.relname, '_[0-9]{4}_[0-9]{2}$', '') || ' '
+             || sum(pg_total_relation_size(c.oid))
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname IN ('backline', 'public') AND c.relkind IN ('r', 'm')
+         GROUP BY regexp_replace(c.relname, '_[0-9]{4}_[0-9]{2}$', '')";
+    let lines = scenario.backline.lines(&["VACUUM", statement])?;
+    lines.iter().map(|line| table(line)).collect()
+}
+
+fn table(line: &str) -> Result<(String, f64)> {
+    let (name, bytes) = line.split_once(' ').with_context(|| format!("'{line}' is no table with its size"))?;
+    Ok((name.to_owned(), bytes.parse().with_context(|| format!("'{line}' has no size"))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_table_and_its_bytes() {
+        assert_eq!(table("metrics 8192").expect("a table"), ("metrics".to_owned(), 8192.0));
+        assert!(table("metrics").is_err() && table("metrics x").is_err());
+    }
+}

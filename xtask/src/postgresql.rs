@@ -1,0 +1,56 @@
+//! A PostgreSQL of our own: installed where that is possible, started for one task, removed with it.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process::{self, say};
+
+#[path = "../../tests/it/support/postgres.rs"]
+#[expect(unreachable_pub, reason = "the integration tests share this file and reach all of it")]
+mod cluster;
+
+pub(crate) use cluster::Cluster;
+
+/// Starts a cluster of our own, after installing PostgreSQL where that is possible.
+///
+/// # Errors
+/// When it is missing and can't be installed, or does not start.
+pub(crate) fn start(settings: &[&str]) -> Result<Cluster> {
+    if !has_postgres() {
+        install_postgres()?;
+    }
+    say("starting a PostgreSQL cluster for this run");
+    Cluster::start(settings).map_err(|problem| anyhow::anyhow!("PostgreSQL: {problem}"))
+}
+
+fn has_postgres() -> bool {
+    let debian = std::fs::read_dir("/usr/lib/postgresql")
+        .is_ok_and(|versions| versions.flatten().any(|version| version.path().join("bin/initdb").is_file()));
+    debian || (process::is_installed("initdb") && process::is_installed("pg_ctl"))
+}
+
+fn install_postgres() -> Result<()> {
+    let advice = "install them (Debian, Ubuntu: `apt-get install postgresql`; Fedora: `dnf install postgresql-server`; \
+        macOS: `brew install postgresql`), or set DATABASE_URL to a PostgreSQL whose user may create databases";
+    let (user, _) = process::output(Command::new("id").arg("-u"), None)?;
+    if user.trim() != "0" || !process::is_installed("apt-get") {
+        bail!("PostgreSQL's server programs (initdb, pg_ctl) are missing: {advice}");
+    }
+    say("PostgreSQL's server programs are missing: installing them with apt-get");
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args([
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "postgresql",
+        ]);
+        command
+    };
+    if !process::succeeds(&mut install())? {
+        process::run(Command::new("apt-get").arg("update"))?;
+        process::run(&mut install())?;
+    }
+    if has_postgres() { Ok(()) } else { bail!("PostgreSQL's server programs are still missing: {advice}") }
+}
