@@ -303,7 +303,7 @@ impl Store {
             saved.inserted += work.execute("save accounts", insert).await?;
             // Compared as texts that no index has, lest the index by platform is read instead of that by artist.
             let different = work.query(
-                "SELECT a.id::text AS id, r.value->>'settings' AS settings
+                "SELECT a.id::text AS id, (r.value->'settings')::text AS settings
                  FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
                      AND a.platform || '' = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'
                  WHERE (a.id IS NULL) = FALSE AND a.settings <> (r.value->>'settings')::jsonb",

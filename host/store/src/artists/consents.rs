@@ -150,7 +150,7 @@ pub(crate) async fn consents_add_in_txn(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    // Only where the withdrawal is what counts now: an older one that is recorded late removes nothing.
+    // Only where the withdrawal is what counts now: a grant may follow it in the same call.
     let statement = work.query(
         "DELETE FROM credentials WHERE account_id IN (
              SELECT a.id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
