@@ -195,7 +195,7 @@ async fn costs(artists: u32, empty: Statistics) -> Vec<(Statistics, Cost)> {
 
 async fn costs_on(url: &str, artists: u32, empty: Statistics) -> Vec<(Statistics, Cost)> {
     // One connection, whose plans are kept.
-    let options = StoreOptions { connections_max: 1 };
+    let options = StoreOptions { connections_max: 1, ..StoreOptions::default() };
     let store = migrated(url).await;
     let mut database = PgConnection::connect(url).await.unwrap();
     if matches!(empty, Statistics::OfEmptyTables) {
@@ -235,7 +235,7 @@ async fn migrated(url: &str) -> Store {
     // Making a month's tables reads them, once a month.
     store.months_ensure([day("2026-11-22")].into_iter()).await.unwrap();
     store.close().await;
-    Store::open(url, StoreOptions { connections_max: 1 }).await.unwrap()
+    Store::open(url, StoreOptions { connections_max: 1, ..StoreOptions::default() }).await.unwrap()
 }
 
 /// Counts what work costs.

@@ -7,6 +7,8 @@ mod equality;
 pub mod fixtures;
 mod hosts;
 mod ledger;
+mod limits;
+mod order;
 mod people;
 mod quarantine;
 mod refreshes;

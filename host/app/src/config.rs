@@ -51,6 +51,12 @@ const WINDOW_DAYS_MAX: u16 = 366;
 /// Most batches of one platform at the same time.
 const CONCURRENCY_MAX: u16 = 256;
 
+/// Shortest limit of a statement, in milliseconds: under it, ordinary load would look like a failure.
+const DATABASE_TIMEOUT_MS_MIN: u64 = 100;
+
+/// Longest limit of a statement, in milliseconds: a day. PostgreSQL takes up to 24.
+const DATABASE_TIMEOUT_MS_MAX: u64 = 86_400_000;
+
 /// Largest key file that is read, in bytes; a key has 44.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 
@@ -200,11 +206,46 @@ pub struct DatabaseConfig {
     pub url: String,
     /// Most connections of one process to PostgreSQL.
     pub connections_max: u32,
+    /// Longest time of one statement on PostgreSQL, in milliseconds. A connection that does not answer within it is
+    /// closed.
+    pub statement_timeout_ms: u64,
+    /// The same for one that reads or changes whole tables, such as a report or a month's archive.
+    pub long_statement_timeout_ms: u64,
+    /// Longest wait for a lock on PostgreSQL, in milliseconds.
+    pub lock_timeout_ms: u64,
 }
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { url: "sqlite://backline.db".to_owned(), connections_max: 10 }
+        Self {
+            url: "sqlite://backline.db".to_owned(),
+            connections_max: 10,
+            statement_timeout_ms: 60_000,
+            long_statement_timeout_ms: 3_600_000,
+            lock_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl DatabaseConfig {
+    /// Refuses limits that no statement or that every statement would pass.
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let limits = [
+            ("database.statement_timeout_ms", self.statement_timeout_ms),
+            ("database.long_statement_timeout_ms", self.long_statement_timeout_ms),
+            ("database.lock_timeout_ms", self.lock_timeout_ms),
+        ];
+        for (key, value) in limits {
+            if !(DATABASE_TIMEOUT_MS_MIN..=DATABASE_TIMEOUT_MS_MAX).contains(&value) {
+                let (min, max) = (DATABASE_TIMEOUT_MS_MIN, DATABASE_TIMEOUT_MS_MAX);
+                return Err((key, format!("{value} is not between {min} and {max}")));
+            }
+        }
+        if self.long_statement_timeout_ms < self.statement_timeout_ms {
+            let problem = "it is shorter than database.statement_timeout_ms; write that or more";
+            return Err(("database.long_statement_timeout_ms", problem.to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -213,6 +254,9 @@ impl fmt::Debug for DatabaseConfig {
         f.debug_struct("DatabaseConfig")
             .field("url", &masked_url(&self.url))
             .field("connections_max", &self.connections_max)
+            .field("statement_timeout_ms", &self.statement_timeout_ms)
+            .field("long_statement_timeout_ms", &self.long_statement_timeout_ms)
+            .field("lock_timeout_ms", &self.lock_timeout_ms)
             .finish()
     }
 }
@@ -563,6 +607,7 @@ impl Config {
         if self.database.connections_max == 0 {
             return Err(("database.connections_max", "0 would never connect; write 1 or more".to_owned()));
         }
+        self.database.check()?;
         if self.database.url.trim().is_empty() {
             return Err((
                 "database.url",

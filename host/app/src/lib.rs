@@ -17,7 +17,7 @@
 //! let mut config = Config::default();
 //! config.database.url = format!("sqlite://{}", folder.path().join("backline.db").display());
 //! // Opening a host never changes the schema.
-//! Store::open(&config.database.url, StoreOptions { connections_max: 4 }).await?.migrate().await?;
+//! Store::open(&config.database.url, StoreOptions::default()).await?.migrate().await?;
 //!
 //! let host = Host::open(config, Clock::system()).await?;
 //! let planned = host.planner().plan(&RunRequest::default()).await;

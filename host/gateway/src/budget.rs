@@ -181,11 +181,11 @@ impl Budgets {
     /// Pays all charges or none. A short window that is spent is waited for, if the deadline allows.
     pub(super) async fn pay(&self, charges: &[Charge], deadline: Instant) -> Result<(), SendError> {
         loop {
-            let (until, window_seconds) = match self.pay_once(charges).await {
+            let (until, window_seconds) = match self.pay_once(charges, deadline).await {
                 Ok(()) => return Ok(()),
                 Err(Unpaid::Unanswered) => {
                     return Err(SendError::Unreachable(
-                        "no budget units can be granted; the host is probably shutting down".into(),
+                        "no budget units could be taken: the database does not answer, or the host is stopping".into(),
                     ));
                 }
                 Err(Unpaid::Spent { until, window_seconds }) => (until, window_seconds),
@@ -202,9 +202,11 @@ impl Budgets {
         }
     }
 
-    async fn pay_once(&self, charges: &[Charge]) -> Result<(), Unpaid> {
+    async fn pay_once(&self, charges: &[Charge], deadline: Instant) -> Result<(), Unpaid> {
         for (index, charge) in charges.iter().enumerate() {
-            if let Err(unpaid) = self.take(charge).await {
+            // An answer that comes too late goes back: its receiver is gone.
+            let taken = tokio::time::timeout_at(deadline, self.take(charge)).await.unwrap_or(Err(Unpaid::Unanswered));
+            if let Err(unpaid) = taken {
                 for paid in &charges[..index] {
                     self.put_back(paid).await;
                 }

@@ -154,4 +154,7 @@ pub struct Candidate {
     pub consented: bool,
     /// Whether it was ever collected: a first collection takes more requests on some platforms.
     pub collected_before: bool,
+    /// What the row holds that can't be read, where that is so: column and value. Such an account is not collected, and
+    /// the field that the column stands for holds a default.
+    pub unreadable: Option<String>,
 }

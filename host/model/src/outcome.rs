@@ -93,6 +93,8 @@ pub enum Exclusion {
     ReconnectNeeded,
     /// No release is active for the platform.
     NoConnector,
+    /// The artist's or account's row holds what this binary can't read, such as an unknown time zone.
+    Unreadable,
 }
 
 impl Exclusion {
@@ -106,6 +108,7 @@ impl Exclusion {
             Self::AccountDisabled => "account_disabled",
             Self::ReconnectNeeded => "reconnect_needed",
             Self::NoConnector => "no_connector",
+            Self::Unreadable => "unreadable",
         }
     }
 }

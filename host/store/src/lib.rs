@@ -93,7 +93,7 @@ mod reports;
 mod scope;
 mod work;
 
-pub use artists::accounts::{AccountFilter, ArtistFilter, Saved};
+pub use artists::accounts::{AccountFilter, ArtistFilter, Saved, UnreadableArtist};
 pub use artists::consents::{COLLECTING_SCOPE, Recorded};
 pub use artists::export::{Export, ExportedRow, exported};
 pub use artists::privacy::{Erased, Sighting};
@@ -104,6 +104,7 @@ pub use credentials::sealed::{CredentialFilter, SealedCredential};
 pub use database::connection::{Store, StoreOptions};
 pub use database::dialect::DatabaseKind;
 pub use database::error::StoreError;
+pub use database::link::StoreLimits;
 pub use database::migrate::MigrationReport;
 pub use database::notifications::Listener;
 pub use database::topic::Topic;

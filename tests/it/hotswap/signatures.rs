@@ -256,7 +256,9 @@ async fn a_key_signs_only_the_connectors_it_is_trusted_for() {
 
 /// All releases in the database.
 async fn releases(url: &str) -> String {
-    let store = Store::open(url, StoreOptions { connections_max: 2 }).await.expect("the database opens");
+    let store = Store::open(url, StoreOptions { connections_max: 2, ..StoreOptions::default() })
+        .await
+        .expect("the database opens");
     let releases = store.releases_list().await.expect("releases are read");
     store.close().await;
     format!("{releases:?}")

@@ -419,11 +419,11 @@ async fn after_a_withdrawal_during_a_batch_nothing_is_stored() {
         assert!(!events.iter().any(|event| event.data["account_id"] == json!(account.id)), "{events:?}");
         assert!(service.stop().await);
 
-        // An older withdrawal that is recorded late removes nothing.
+        // A machine whose clock is behind withdraws as well as any other.
         let late = consent(artist, "tiktok", false, -3_600, &stage);
         let recorded = record_consents(&store, stage.host.config(), &[late]).await.expect("it is recorded");
-        assert_eq!(recorded.credentials, []);
-        assert_eq!(tokens("tiktok").await, 2);
+        assert_eq!(recorded.credentials.len(), 1);
+        assert_eq!(tokens("tiktok").await, 1);
     })
     .await;
 }

@@ -1,8 +1,11 @@
 //! Tests of the HTTP endpoints of a running host.
 
-use backline_simulator::SimulatorConfig;
+use std::time::Instant;
 
-use super::support::{Place, ask};
+use backline_simulator::SimulatorConfig;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+use super::support::{PATIENCE, Place, ask};
 use crate::support::components;
 use crate::support::database::{each_database, each_empty_database};
 use crate::support::host::HostExt as _;
@@ -105,6 +108,39 @@ async fn a_host_that_cannot_load_a_connector_is_not_ready() {
         let body = serving.answers("/readyz", 503).await;
         assert!(body.contains("\"ready\":false") && body.contains("can't be loaded"), "{body}");
         pool.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_whose_database_turns_read_only_is_not_ready_and_leads_no_more() {
+    each_database(async |store, url| {
+        if store.kind() == backline_store::DatabaseKind::Sqlite {
+            return; // the owner of a file writes to it
+        }
+        let serving = Place::new(url, "leader_ttl_ms = 1000\n").serve(&[]).await;
+        serving.answers("/readyz", 200).await;
+        let mut server = PgConnection::connect(url).await.unwrap();
+        let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut server).await.unwrap();
+        let close = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        for (read_only, status) in [("on", 503), ("off", 200)] {
+            // As after a failover: connections break, and new ones can't write.
+            let set = format!("ALTER DATABASE {name} SET default_transaction_read_only = {read_only}");
+            server.execute(AssertSqlSafe("SET default_transaction_read_only = off")).await.unwrap();
+            server.execute(AssertSqlSafe(set)).await.unwrap();
+            server.execute(close).await.unwrap();
+            let body = serving.answers("/readyz", status).await;
+            if status == 503 {
+                let until = Instant::now() + PATIENCE;
+                let mut body = body;
+                while !(body.contains("read-only") && body.contains("its role can't be renewed")) {
+                    assert!(Instant::now() < until, "{body}");
+                    body = serving.get("/readyz").await.2;
+                }
+                assert!(serving.get("/metrics").await.2.contains("backline_scheduler_leads 0"));
+            }
+        }
     })
     .await;
 }

@@ -118,7 +118,7 @@ async fn a_second_host_is_refused_on_sqlite() {
         first.end().await;
         let again = place.serve(&[]).await;
         assert_eq!(again.name, "first");
-        let store = Store::open(url, StoreOptions { connections_max: 2 }).await.unwrap();
+        let store = Store::open(url, StoreOptions { connections_max: 2, ..StoreOptions::default() }).await.unwrap();
         drop(again);
         store.close().await;
     })

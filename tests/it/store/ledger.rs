@@ -692,9 +692,9 @@ async fn dropped_after<T>(polls: usize, call: impl Future<Output = T>) -> bool {
 #[tokio::test]
 async fn a_call_that_is_dropped_at_any_point_leaves_no_transaction_open() {
     each_empty_database(async |url| {
-        let store = Store::open(url, StoreOptions { connections_max: 1 }).await.unwrap();
+        let store = Store::open(url, StoreOptions { connections_max: 1, ..StoreOptions::default() }).await.unwrap();
         store.migrate().await.unwrap();
-        let other = Store::open(url, StoreOptions { connections_max: 1 }).await.unwrap();
+        let other = Store::open(url, StoreOptions { connections_max: 1, ..StoreOptions::default() }).await.unwrap();
         let all = Scope::all_tenants();
         let (mut polls, mut written) = (0, 0);
         let mut went_through = false;

@@ -35,6 +35,7 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0008_privacy",
                 "0009_reading",
                 "0010_linear",
+                "0011_order",
                 "0012_lean"
             ]
         );

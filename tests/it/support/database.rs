@@ -13,7 +13,9 @@ use super::postgres::Cluster;
 /// whether or not the test passed.
 pub async fn each_database(test: impl AsyncFn(Store, &str)) {
     each_empty_database(async |url| {
-        let store = Store::open(url, StoreOptions { connections_max: 8 }).await.expect("the database opens");
+        let store = Store::open(url, StoreOptions { connections_max: 8, ..StoreOptions::default() })
+            .await
+            .expect("the database opens");
         store.migrate().await.expect("the database migrates");
         test(store.clone(), url).await;
         store.close().await;

@@ -90,8 +90,12 @@ impl Stage {
         let compiled = Compiled::of_this_process().await;
         config.sandbox.cache_dir = Some(compiled.folder.path().to_owned());
         change(&mut config);
-        let store =
-            Store::open(url, backline_store::StoreOptions { connections_max: 8 }).await.expect("the database opens");
+        let store = Store::open(
+            url,
+            backline_store::StoreOptions { connections_max: 8, ..backline_store::StoreOptions::default() },
+        )
+        .await
+        .expect("the database opens");
         store.migrate().await.expect("the database migrates");
         for record in &compiled.records {
             store.compiled_save(&record.key, record.compiled).await.expect("what was compiled is remembered");

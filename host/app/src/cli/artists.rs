@@ -14,7 +14,7 @@ use super::numbers::expect_artist;
 use super::{print, sync, values};
 use crate::pipeline::SyncRequest;
 use backline_model::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant};
-use backline_store::{AccountFilter, ArtistFilter, COLLECTING_SCOPE, Scope, Store};
+use backline_store::{AccountFilter, ArtistFilter, COLLECTING_SCOPE, Scope, Store, UnreadableArtist};
 
 /// `backline artists …`
 #[derive(Subcommand)]
@@ -170,6 +170,13 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let artists = store
                 .artists_list(&Scope::all_tenants(), &ArtistFilter { tenant, status, limit, ..ArtistFilter::default() })
                 .await?;
+            for UnreadableArtist { id, column, problem } in store.unreadable_artists_list(&Scope::all_tenants()).await?
+            {
+                print::note(&format!(
+                    "artist {id} is left out and not collected: {column} holds {problem}, which this binary can't \
+                     read; correct the row in `artists`"
+                ));
+            }
             let headers = ["id", "name", "tenant", "status", "collection", "time zone"];
             print::listing(
                 json,

@@ -6,9 +6,9 @@ use super::Global;
 use super::exit::Failure;
 use super::print;
 use crate::config::{self, Config, Loaded, Override};
-use crate::pipeline::Host;
+use crate::pipeline::{self, Host};
 use backline_model::clock::Clock;
-use backline_store::{Store, StoreOptions};
+use backline_store::Store;
 
 /// What every command needs.
 pub(super) struct Context {
@@ -43,8 +43,7 @@ impl Context {
     /// Opens the database without a check of its schema.
     pub(super) async fn open_any(&self) -> Result<Store, Failure> {
         let database = &self.config().database;
-        let options = StoreOptions { connections_max: database.connections_max };
-        Store::open(&database.url, options).await.map_err(|error| Failure::refused(&error))
+        Store::open(&database.url, pipeline::store_options(database)).await.map_err(|error| Failure::refused(&error))
     }
 
     /// Opens the database; refuses one with another schema than this binary needs.

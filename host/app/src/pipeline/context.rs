@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use backline_store::KnownHost;
+use crate::pipeline::error::with_causes;
+use backline_store::{KnownHost, StoreError};
 
 /// How long a loop that failed waits before it starts again, and how long the database is left alone after an error.
 pub(in crate::pipeline) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -132,6 +133,8 @@ pub(in crate::pipeline) struct Condition {
 struct Found {
     not_loaded: Vec<String>,
     name_taken: bool,
+    unwritten: Option<String>,
+    role_lost: Option<String>,
 }
 
 impl Condition {
@@ -139,7 +142,23 @@ impl Condition {
     pub(in crate::pipeline) fn problems(&self) -> Vec<String> {
         let found = self.found();
         let taken = "another host uses the same name; give each a service.name of its own".to_owned();
-        found.not_loaded.iter().cloned().chain(found.name_taken.then_some(taken)).collect()
+        let not_loaded = found.not_loaded.iter().cloned();
+        let others = [found.name_taken.then_some(taken), found.unwritten.clone(), found.role_lost.clone()];
+        not_loaded.chain(others.into_iter().flatten()).collect()
+    }
+
+    /// Records why this host can't write to the database; none where it just did.
+    pub(in crate::pipeline) fn unwritten(&self, error: Option<&StoreError>) {
+        self.found().unwritten = error.map(|error| match error.unwritable() {
+            Some(why) => why.to_owned(),
+            None => format!("this host can't report that it is present: {}", with_causes(error)),
+        });
+    }
+
+    /// Records why the scheduler's role can neither be taken nor renewed; none where it is held, by whichever host.
+    pub(in crate::pipeline) fn role_lost(&self, error: Option<&StoreError>) {
+        self.found().role_lost = error
+            .map(|error| format!("no run is planned by this host: its role can't be renewed ({})", with_causes(error)));
     }
 
     /// Replaces the list of connectors that can't be loaded here.

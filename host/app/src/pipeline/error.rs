@@ -33,9 +33,11 @@ impl Classified for ConfigError {
 impl Classified for StoreError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Query { .. } | Self::Migration { .. } | Self::LeaseLost { .. } | Self::TermLost { .. } => {
-                ErrorClass::Unavailable
-            }
+            Self::NoAnswer { .. }
+            | Self::Query { .. }
+            | Self::Migration { .. }
+            | Self::LeaseLost { .. }
+            | Self::TermLost { .. } => ErrorClass::Unavailable,
             Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Compression { .. } => ErrorClass::Internal,
             Self::UnknownScheme { .. }
             | Self::InMemory

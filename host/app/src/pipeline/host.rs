@@ -1,10 +1,11 @@
 //! The parts of Backline, assembled from a configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, DatabaseConfig};
 use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::artists::sync::ArtistSync;
 use crate::pipeline::collection::budgets;
@@ -28,7 +29,7 @@ use backline_gateway::secrets::Keyring;
 use backline_gateway::{Gateway, GatewayError};
 use backline_model::clock::Clock;
 use backline_sandbox::{Sandbox, SandboxError};
-use backline_store::{Store, StoreError, StoreOptions};
+use backline_store::{Store, StoreError, StoreLimits, StoreOptions};
 
 /// Why a host can't be opened or reconfigured.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +77,7 @@ impl Classified for OpenError {
 /// let folder = tempfile::tempdir()?;
 /// let mut config = Config::default();
 /// config.database.url = format!("sqlite://{}", folder.path().join("backline.db").display());
-/// Store::open(&config.database.url, StoreOptions { connections_max: 4 }).await?.migrate().await?;
+/// Store::open(&config.database.url, StoreOptions::default()).await?.migrate().await?;
 ///
 /// let host = Host::open(config, Clock::system()).await?;
 /// let health = host.health().report(None).await?;
@@ -134,8 +135,7 @@ impl Host {
     /// # Errors
     /// When the database can't be reached or has another schema, or the configuration is not valid.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
-        let options = StoreOptions { connections_max: config.database.connections_max };
-        let store = Store::open(&config.database.url, options).await?;
+        let store = Store::open(&config.database.url, store_options(&config.database)).await?;
         store.check_schema().await?;
         let keyring = config.secrets.keyring()?.map(Arc::new);
         Self::assemble(config, clock, store, keyring)
@@ -402,6 +402,19 @@ impl Host {
     pub(in crate::pipeline) fn collector(&self) -> &Collector {
         &self.parts.collector
     }
+}
+
+/// How a database is used, as it is configured.
+#[must_use]
+pub fn store_options(config: &DatabaseConfig) -> StoreOptions {
+    let DatabaseConfig { connections_max, statement_timeout_ms, long_statement_timeout_ms, lock_timeout_ms, .. } =
+        *config;
+    let limits = StoreLimits {
+        statement: Duration::from_millis(statement_timeout_ms),
+        long_statement: Duration::from_millis(long_statement_timeout_ms),
+        lock: Duration::from_millis(lock_timeout_ms),
+    };
+    StoreOptions { connections_max, limits }
 }
 
 /// A name that no two hosts share: the machine, the process and a random part.

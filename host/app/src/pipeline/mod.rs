@@ -32,7 +32,7 @@ pub use self::credentials::refresher::RefreshReport;
 pub use self::credentials::rotate::{KeyUse, RotateError, RotationReport};
 pub use self::credentials::set_credential::SetCredentialError;
 pub use self::error::{Classified, ErrorClass, with_causes};
-pub use self::host::{Host, OpenError};
+pub use self::host::{Host, OpenError, store_options};
 pub use self::releases::activate::{ActivateError, ActivateOptions, Activated};
 pub use self::releases::auto_rollback::{ReleaseReview, RollbackError, RolledBack};
 pub use self::releases::cache::ReleaseError;

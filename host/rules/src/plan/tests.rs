@@ -20,6 +20,7 @@ fn candidate(number: u128) -> Candidate {
         account_status: AccountStatus::Active,
         consented: true,
         collected_before: false,
+        unreadable: None,
     }
 }
 
@@ -105,6 +106,7 @@ fn everyone_else_is_excluded_with_a_reason() {
     let status = |status| Candidate { subscription_status: status, ..candidate(1) };
     let cases = [
         (Candidate { platform: Platform::new("elsewhere").unwrap(), ..candidate(1) }, Exclusion::NoConnector),
+        (Candidate { unreadable: Some("timezone".to_owned()), ..candidate(1) }, Exclusion::Unreadable),
         (status(SubscriptionStatus::Trialing), Exclusion::NotSubscribed),
         (status(SubscriptionStatus::PastDue), Exclusion::NotSubscribed),
         (status(SubscriptionStatus::Inactive), Exclusion::NotSubscribed),

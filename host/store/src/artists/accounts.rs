@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use serde_json::json;
 use sqlx::any::AnyRow;
 
@@ -13,6 +14,7 @@ use crate::database::error::StoreError;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows, limit};
 use crate::database::topic::Topic;
 use crate::scope::Scope;
+use crate::work::locks::accounts_lock_in_txn;
 use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, FetchAccount, Platform, Provenance,
     SubscriptionStatus, Tenant,
@@ -42,6 +44,17 @@ pub struct ArtistFilter {
     pub limit: Option<u32>,
 }
 
+/// An artist whose row holds what this binary can't read: another program wrote it. Its accounts are not collected.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct UnreadableArtist {
+    /// The artist.
+    pub id: ArtistId,
+    /// The column.
+    pub column: String,
+    /// Its value, or what is wrong with it.
+    pub problem: String,
+}
+
 /// Which accounts to list. A field that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct AccountFilter {
@@ -63,7 +76,7 @@ macro_rules! candidates_sql {
             "t.subscription_status, t.data_collection_enabled::int AS data_collection_enabled, ",
             "COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id
                  AND c.platform = a.platform ",
-            "AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) AS consented",
+            "AND c.scope = 'metrics' ORDER BY c.seq DESC LIMIT 1), 0) AS consented",
             ", (EXISTS (SELECT 1 FROM account_state s WHERE s.account_id = a.id))::int AS collected_before ",
             "FROM accounts a JOIN artists t ON t.id = a.artist_id ",
             $which
@@ -162,7 +175,7 @@ impl Store {
         row.as_ref().map(artist_of).transpose()
     }
 
-    /// Artists in order of their ids.
+    /// Artists in order of their ids, without those whose rows can't be read: `unreadable_artists_list` names them.
     ///
     /// # Errors
     /// When the database fails.
@@ -181,7 +194,39 @@ impl Store {
             .bind(filter.status.map(|status| status.as_str().to_owned()))
             .bind(filter.after.map(|id| id.to_string()))
             .bind(limit(filter.limit));
-        self.rows("list artists", statement).await?.iter().map(artist_of).collect()
+        let rows = self.rows("list artists", statement).await?;
+        let read = rows.iter().map(artist_of);
+        read.filter(|artist| !matches!(artist, Err(StoreError::Unreadable { .. }))).collect()
+    }
+
+    /// Artists whose rows hold what this binary can't read, in order of their ids: other programs write this table.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unreadable_artists_list(&self, scope: &Scope) -> Result<Vec<UnreadableArtist>, StoreError> {
+        let mut found = Vec::new();
+        let mut after = uuid::Uuid::nil().to_string();
+        loop {
+            let statement = self.scoped(
+                scope,
+                "SELECT id::text AS id, name, tenant, subscription_status,
+                     data_collection_enabled::int AS data_collection_enabled, timezone
+                 FROM artists WHERE id > $1::uuid {and_tenant: tenant} ORDER BY id LIMIT $2",
+            );
+            let statement = statement.bind(after).bind(ROWS_PER_STATEMENT as i64);
+            let rows = self.rows("check artists", statement).await?;
+            let Some(last) = rows.last() else { return Ok(found) };
+            after = last.text("id")?;
+            for row in &rows {
+                match artist_of(row) {
+                    Err(StoreError::Unreadable { column, problem }) => {
+                        found.push(UnreadableArtist { id: row.parsed("id")?, column, problem });
+                    }
+                    Err(error) => return Err(error),
+                    Ok(_) => {}
+                }
+            }
+        }
     }
 
     /// Saves accounts. One of the same artist, platform and platform id keeps its id and its status; only its settings
@@ -220,6 +265,7 @@ impl Store {
         let given = accounts.len();
         accounts.retain(|account| !erased.contains(&account.artist_id));
         let mut saved = Saved { left_out: (given - accounts.len()) as u64, ..Saved::default() };
+        let mut changed = BTreeMap::new();
         for chunk in accounts.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<_> = chunk
                 .iter()
@@ -241,15 +287,9 @@ impl Store {
             if let Some(row) = work.row("find artists", unknown.bind(rows.clone())).await? {
                 return Err(StoreError::NotFound { what: "artist", id: row.text("artist")? });
             }
-            // Compared as texts that no index has, lest the index by platform is read instead of that by artist.
-            let existing = work.query(
-                "SELECT COUNT(*) AS n FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
-                     AND a.platform || '' = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'
-                 WHERE (a.id IS NULL) = FALSE",
-            );
-            let existing =
-                work.row("find accounts", existing.bind(rows.clone())).await?.map_or(Ok(0), |row| row.count("n"))?;
-            let upsert = work.scoped(
+            // A row that is there is neither locked nor changed here: a batch that is being completed locks accounts in
+            // the order of their ids, and these come in another one.
+            let insert = work.scoped(
                 scope,
                 "INSERT INTO accounts (id, artist_id, platform, platform_id, settings, status, origin, created_at,
                      updated_at)
@@ -257,13 +297,36 @@ impl Store {
                      r.value->>'platform_id',
                      (r.value->>'settings')::jsonb, r.value->>'status', $3, $2::timestamptz, $2::timestamptz
                  FROM {rows} WHERE TRUE {and_artist: (r.value->>'artist')::uuid}
-                 ON CONFLICT (artist_id, platform, platform_id) DO UPDATE SET settings = excluded.settings,
-                     updated_at = excluded.updated_at
-                 WHERE accounts.settings <> excluded.settings",
+                 ON CONFLICT (artist_id, platform, platform_id) DO NOTHING",
             );
-            let upsert = upsert.bind(rows).bind(time_text(now)).bind(origin.as_str());
-            let written = work.execute("save accounts", upsert).await?;
-            saved.add(chunk.len() as u64, existing, written);
+            let insert = insert.bind(rows.clone()).bind(time_text(now)).bind(origin.as_str());
+            saved.inserted += work.execute("save accounts", insert).await?;
+            // Compared as texts that no index has, lest the index by platform is read instead of that by artist.
+            let different = work.query(
+                "SELECT a.id::text AS id, (r.value->'settings')::text AS settings
+                 FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
+                     AND a.platform || '' = r.value->>'platform' AND a.platform_id = r.value->>'platform_id'
+                 WHERE (a.id IS NULL) = FALSE AND a.settings <> (r.value->>'settings')::jsonb",
+            );
+            for row in work.rows("find accounts that differ", different.bind(rows)).await? {
+                changed.insert(row.parsed::<AccountId>("id")?, row.text("settings")?);
+            }
+        }
+        let ids: Vec<AccountId> = changed.keys().copied().collect();
+        if !ids.is_empty() {
+            accounts_lock_in_txn(&mut work, &ids).await?;
+        }
+        let changed: Vec<_> =
+            changed.into_iter().map(|(id, settings)| json!({ "id": id, "settings": settings })).collect();
+        for chunk in changed.chunks(ROWS_PER_STATEMENT) {
+            let update = work.scoped(
+                scope,
+                "UPDATE accounts SET updated_at = $2::timestamptz, settings = (SELECT (r.value->>'settings')::jsonb
+                     FROM {rows} WHERE (r.value->>'id')::uuid = accounts.id)
+                 WHERE id {in_ids} {and_artist: accounts.artist_id}",
+            );
+            let update = update.bind(json("accounts", &chunk)?).bind(time_text(now));
+            saved.updated += work.execute("save accounts' settings", update).await?;
         }
         work.ring(Topic::Activations);
         work.commit().await?;
@@ -505,17 +568,38 @@ pub(crate) fn account_of(row: &AnyRow) -> Result<Account, StoreError> {
     })
 }
 
+/// A candidate. What can't be read of it keeps no other one from being read: it is noted, and the account is not
+/// collected. Other programs write into `artists`.
 pub(crate) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
+    let mut unreadable = None;
+    let tenant = or_noted(row.parsed("tenant"), Tenant::default(), &mut unreadable)?;
+    let timezone = or_noted(row.parsed("timezone"), Tz::UTC, &mut unreadable)?;
+    let subscription_status = row.named("subscription_status", SubscriptionStatus::parse);
+    let subscription_status = or_noted(subscription_status, SubscriptionStatus::Inactive, &mut unreadable)?;
+    let account_status = row.named("status", AccountStatus::parse);
+    let account_status = or_noted(account_status, AccountStatus::Disabled, &mut unreadable)?;
     Ok(Candidate {
         account_id: row.parsed("account_id")?,
         artist_id: row.parsed("artist_id")?,
         platform: row.parsed("platform")?,
-        tenant: row.parsed("tenant")?,
-        timezone: row.parsed("timezone")?,
-        subscription_status: row.named("subscription_status", SubscriptionStatus::parse)?,
+        tenant,
+        timezone,
+        subscription_status,
         data_collection_enabled: row.truth("data_collection_enabled")?,
-        account_status: row.named("status", AccountStatus::parse)?,
+        account_status,
         consented: row.truth("consented")?,
         collected_before: row.truth("collected_before")?,
+        unreadable,
     })
+}
+
+/// A value, or the default where the column can't be read, which is noted.
+fn or_noted<T>(value: Result<T, StoreError>, default: T, noted: &mut Option<String>) -> Result<T, StoreError> {
+    match value {
+        Err(StoreError::Unreadable { column, problem }) => {
+            noted.get_or_insert_with(|| format!("{column} {problem}"));
+            Ok(default)
+        }
+        value => value,
+    }
 }

@@ -73,9 +73,7 @@ impl Store {
              FROM consents c
              WHERE artist_id {in_ids} {and_artist: c.artist_id} AND NOT EXISTS (
                  SELECT 1 FROM consents later WHERE later.artist_id = c.artist_id AND later.platform = c.platform
-                     AND later.scope = c.scope
-                     AND (later.recorded_at > c.recorded_at OR (later.recorded_at = c.recorded_at
-                     AND later.seq > c.seq)))
+                     AND later.scope = c.scope AND later.seq > c.seq)
              ORDER BY seq",
         );
         let rows = self.rows("read consents", statement.bind(id_rows(artists)?)).await?;
@@ -92,7 +90,7 @@ impl Store {
             "SELECT artist_id::text AS artist_id, platform, granted::int AS granted, scope, source,
                  recorded_at::text AS recorded_at
              FROM consents WHERE artist_id = $1::uuid {and_artist: consents.artist_id}
-             ORDER BY consents.recorded_at, seq",
+             ORDER BY seq",
         );
         let rows = self.rows("read the record of consents", statement.bind(artist.to_string())).await?;
         rows.iter().map(consent_of).collect()
@@ -152,14 +150,14 @@ pub(crate) async fn consents_add_in_txn(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    // Only where the withdrawal is what counts now: an older one that is recorded late removes nothing.
+    // Only where the withdrawal is what counts now: a grant may follow it in the same call.
     let statement = work.query(
         "DELETE FROM credentials WHERE account_id IN (
              SELECT a.id FROM {rows} LEFT JOIN accounts a ON a.artist_id = (r.value->>'artist')::uuid
                  AND a.platform || '' = r.value->>'platform'
              WHERE (a.id IS NULL) = FALSE AND NOT COALESCE((SELECT c.granted FROM consents c
                  WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
-                 ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), FALSE))
+                 ORDER BY c.seq DESC LIMIT 1), FALSE))
          RETURNING id::text AS id",
     );
     let removed = work.rows("remove the credentials of withdrawn consents", statement.bind(withdrawn)).await?;
@@ -175,7 +173,7 @@ pub(crate) async fn withdrawn_accounts_in_txn(
         "SELECT a.id::text AS id FROM accounts a WHERE a.id {in_ids}
          AND NOT COALESCE((SELECT c.granted FROM consents c
              WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
-             ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), TRUE)",
+             ORDER BY c.seq DESC LIMIT 1), TRUE)",
     );
     let rows = work.rows("find withdrawn consents", statement.bind(id_rows(accounts)?)).await?;
     rows.iter().map(|row| row.parsed("id")).collect()

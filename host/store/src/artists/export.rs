@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 
 use crate::artists::privacy::is_about_artist;
 use crate::database::connection::{ReadView, Store};
-use crate::database::dialect::{Columns as _, DatabaseKind, unreadable};
+use crate::database::dialect::{Columns as _, unreadable};
 use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
 use crate::events::outbox::{EventCursor, event_sql};
@@ -37,12 +37,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn export_begin(&self, scope: &Scope, artist: ArtistId) -> Result<Export, StoreError> {
-        let mut view = self.read_view().await?;
-        if self.kind() == DatabaseKind::Postgres {
-            // The reader of the export may be slow. The transaction only reads, so nothing waits for it.
-            let patient = view.query("SELECT set_config('idle_in_transaction_session_timeout', '0', TRUE) AS patient");
-            view.rows("begin an export", patient).await?;
-        }
+        // The reader of the export may be slow. The transaction only reads, so nothing waits for it.
+        let mut view = self.unbounded_view().await?;
         if scope.only().is_some() {
             let owned = view.scoped(scope, "SELECT 1 AS found FROM artists WHERE id = $1::uuid {and_tenant: tenant}");
             if view.row("begin an export", owned.bind(artist.to_string())).await?.is_none() {

@@ -63,6 +63,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Option<Erased>, StoreError> {
         let mut work = self.begin().await?;
+        work.long();
         hold_off_in_txn(&mut work, Holding::Alone).await?;
         // In the order in which refreshes and batches lock: credentials, accounts, the artist.
         let statement = work.query(
@@ -220,7 +221,8 @@ impl Store {
                 table = quoted(&table),
             );
             let statement = Statement::made(self.kind(), &text).bind(patterns.clone());
-            let mut found = statement.into_query().fetch(&self.pool);
+            let mut view = self.unbounded_view().await?;
+            let mut found = view.stream(statement);
             let mut rows = 0;
             while let Some(row) = found.next().await {
                 let text = row.during("search a column")?.text_or_null("found")?;
@@ -234,7 +236,9 @@ impl Store {
         }
         if documents {
             progress("documents");
-            let mut found = self.query("SELECT body, bytes_raw FROM documents").into_query().fetch(&self.pool);
+            let statement = self.query("SELECT body, bytes_raw FROM documents");
+            let mut view = self.unbounded_view().await?;
+            let mut found = view.stream(statement);
             let mut rows = 0;
             while let Some(row) = found.next().await {
                 rows += u64::from(identifiers.are_in(&expanded(&row.during("search documents")?)?));

@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Any, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Transaction};
-use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
+use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+use tokio::sync::{Mutex, broadcast};
 
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
+use crate::database::link::{self, Link, StoreLimits, Turn};
 use crate::database::place::Place;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
@@ -27,7 +28,11 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const WAKES_WAITING: usize = 64;
 
 /// Begins to read as of one moment.
-pub(crate) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// The same, for as long as the reader of the rows takes. Nothing waits for such a transaction.
+const UNBOUNDED_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0;
+    SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// Begins to read whole tables: gives the planner back what [`prepare_connection`] takes from it, and memory to sort in
 /// instead of on disk.
@@ -39,11 +44,13 @@ const PLAN_AS_A_REPORT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 pub struct StoreOptions {
     /// Most connections open at a time.
     pub connections_max: u32,
+    /// How long statements may take.
+    pub limits: StoreLimits,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { connections_max: 16 }
+        Self { connections_max: 16, limits: StoreLimits::default() }
     }
 }
 
@@ -56,7 +63,8 @@ impl Default for StoreOptions {
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("backline.db");
-/// let store = Store::open(&path.to_string_lossy(), StoreOptions { connections_max: 4 }).await?;
+/// let options = StoreOptions { connections_max: 4, ..StoreOptions::default() };
+/// let store = Store::open(&path.to_string_lossy(), options).await?;
 /// assert!(store.check_schema().await.is_err(), "a new file has no tables yet");
 /// store.migrate().await?;
 /// store.check_schema().await?;
@@ -69,6 +77,7 @@ impl Default for StoreOptions {
 pub struct Store {
     pub(crate) pool: AnyPool,
     kind: DatabaseKind,
+    limits: StoreLimits,
     /// SQLite has one writer; waiting for it here is fair and costs no busy loop. Unused on PostgreSQL.
     writer: Arc<Mutex<()>>,
     /// What this process wrote that others in it may wait for.
@@ -96,7 +105,7 @@ impl Store {
 
         let place = Place::parse(url)?;
         let kind = place.kind();
-        let connect = place.options()?;
+        let (connect, limits) = (place.options()?, options.limits);
         place.make_private()?;
         // One connection of our own first: a pool reports a wrong address by a time-out only.
         let first = tokio::time::timeout(CONNECT_TIMEOUT, connect.connect())
@@ -104,7 +113,7 @@ impl Store {
             .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
         match first {
             Ok(mut connection) => {
-                prepare_connection(kind, &mut connection).await.map_err(|source| place.refused(source))?;
+                prepare_connection(kind, limits, &mut connection).await.map_err(|source| place.refused(source))?;
                 connection.close().await.map_err(|source| place.refused(source))?;
             }
             Err(source) => return Err(place.refused(source)),
@@ -112,11 +121,15 @@ impl Store {
         let pool = AnyPoolOptions::new()
             .max_connections(options.connections_max.max(1))
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(kind == DatabaseKind::Postgres)
-            .after_connect(move |connection, _| Box::pin(prepare_connection(kind, connection)))
-            .connect_lazy_with(connect);
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| Box::pin(prepare_connection(kind, limits, connection)));
+        let pool = match kind {
+            DatabaseKind::Sqlite => pool,
+            DatabaseKind::Postgres => pool.before_acquire(|connection, _| Box::pin(link::check(connection))),
+        };
+        let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
-        Ok(Self { pool, kind, writer: Arc::default(), wakes, server: place.server()?.map(Arc::new) })
+        Ok(Self { pool, kind, limits, writer: Arc::default(), wakes, server: place.server()?.map(Arc::new) })
     }
 
     /// Which database is in use.
@@ -140,17 +153,16 @@ impl Store {
     }
 
     pub(crate) async fn rows(&self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
-        statement.into_query().fetch_all(&self.pool).await.during(what)
+        self.link(what).await?.rows(what, statement).await
     }
 
     pub(crate) async fn row(&self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
-        statement.into_query().fetch_optional(&self.pool).await.during(what)
+        self.link(what).await?.row(what, statement).await
     }
 
     /// Runs one writing statement in a transaction of its own; returns how many rows it wrote.
     pub(crate) async fn write(&self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
-        let _writer = self.writer().await;
-        Ok(statement.into_query().execute(&self.pool).await.during(what)?.rows_affected())
+        self.writing_link(what).await?.execute(what, statement).await
     }
 
     /// Runs one writing statement with `RETURNING` in a transaction of its own.
@@ -159,20 +171,28 @@ impl Store {
         what: &'static str,
         statement: Statement,
     ) -> Result<Option<AnyRow>, StoreError> {
-        let _writer = self.writer().await;
-        Ok(statement.into_query().fetch_all(&self.pool).await.during(what)?.into_iter().next())
+        Ok(self.writing_link(what).await?.rows(what, statement).await?.into_iter().next())
+    }
+
+    async fn link(&self, what: &'static str) -> Result<Link, StoreError> {
+        Link::of(&self.pool, self.kind, self.limits, None).await.during(what)
+    }
+
+    async fn writing_link(&self, what: &'static str) -> Result<Link, StoreError> {
+        let turn = self.writer().await;
+        Link::of(&self.pool, self.kind, self.limits, turn).await.during(what)
     }
 
     pub(crate) async fn begin(&self) -> Result<Work, StoreError> {
-        let writer = self.writer().await;
         let begin = match self.kind {
             // A transaction that begins by reading can't become a writer once another process has written in between.
             DatabaseKind::Sqlite => "BEGIN IMMEDIATE",
             DatabaseKind::Postgres => "BEGIN",
         };
-        let (transaction, _writer) = self.transaction(begin, writer).await.during("begin a transaction")?;
-        let view = ReadView { transaction, kind: self.kind };
-        Ok(Work { view, pending_notifications: Vec::new(), wakes: self.wakes.clone(), _writer })
+        let mut link = self.writing_link("begin a transaction").await?;
+        link.begin(begin).await?;
+        let view = ReadView { link, kind: self.kind };
+        Ok(Work { view, pending_notifications: Vec::new(), wakes: self.wakes.clone() })
     }
 
     /// Begins to read with several statements as of one moment.
@@ -180,38 +200,33 @@ impl Store {
         self.read_view_with(SNAPSHOT).await
     }
 
-    /// The same for statements that read whole tables: they are planned by what the statistics say.
+    /// The same for statements that read whole tables: they are planned by what the statistics say, and may take long.
     pub(crate) async fn report_view(&self) -> Result<ReadView, StoreError> {
-        self.read_view_with(PLAN_AS_A_REPORT).await
+        let mut view = self.read_view_with(PLAN_AS_A_REPORT).await?;
+        view.link.long();
+        Ok(view)
     }
 
     async fn read_view_with(&self, postgres: &'static str) -> Result<ReadView, StoreError> {
-        Ok(ReadView { transaction: self.snapshot(postgres).await?, kind: self.kind })
+        let mut link = self.link("begin to read").await?;
+        link.begin(self.reading(postgres)).await?;
+        Ok(ReadView { link, kind: self.kind })
     }
 
-    /// A transaction that reads as of one moment, begun on PostgreSQL by this statement.
-    pub(crate) async fn snapshot(&self, postgres: &'static str) -> Result<Transaction<'static, Any>, StoreError> {
-        let begin = match self.kind {
-            // It only reads: the one writer goes on.
+    /// How a transaction that only reads is begun; this is how on PostgreSQL.
+    fn reading(&self, postgres: &'static str) -> &'static str {
+        match self.kind {
+            // The one writer goes on.
             DatabaseKind::Sqlite => "BEGIN DEFERRED",
             DatabaseKind::Postgres => postgres,
-        };
-        Ok(self.transaction(begin, None).await.during("begin to read")?.0)
+        }
     }
 
-    /// Begins a transaction, in a task of its own: sqlx counts a transaction only once the database has answered. A
-    /// caller that is dropped before would leave it open on a connection that goes back to the pool, and what others
-    /// write there later would never be committed. The writer's turn goes along, so that it passes on after the
-    /// transaction and never before.
-    #[expect(clippy::disallowed_methods, reason = "the task begins one transaction, which ends with its owner")]
-    async fn transaction(
-        &self,
-        begin: &'static str,
-        writer: Turn,
-    ) -> Result<(Transaction<'static, Any>, Turn), sqlx::Error> {
-        let pool = self.pool.clone();
-        let begun = tokio::spawn(async move { Ok((pool.begin_with(begin).await?, writer)) });
-        begun.await.unwrap_or_else(|ended| Err(sqlx::Error::Io(std::io::Error::other(ended))))
+    /// The same for rows that are read as they come, for as long as their reader takes.
+    pub(crate) async fn unbounded_view(&self) -> Result<ReadView, StoreError> {
+        let mut view = self.read_view_with(UNBOUNDED_SNAPSHOT).await?;
+        view.link.long();
+        Ok(view)
     }
 
     pub(crate) async fn writer(&self) -> Turn {
@@ -222,12 +237,9 @@ impl Store {
     }
 }
 
-/// The turn of SQLite's one writer; none on PostgreSQL, and where only reading is wanted.
-type Turn = Option<OwnedMutexGuard<()>>;
-
 /// An open transaction that reads as of one moment. Dropping it ends it.
 pub(crate) struct ReadView {
-    transaction: Transaction<'static, Any>,
+    link: Link,
     pub(crate) kind: DatabaseKind,
 }
 
@@ -242,7 +254,7 @@ impl ReadView {
     }
 
     pub(crate) async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
-        statement.into_query().fetch_all(&mut *self.transaction).await.during(what)
+        self.link.rows(what, statement).await
     }
 
     pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
@@ -251,18 +263,16 @@ impl ReadView {
 
     /// Rows as they come, of which none is held.
     pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<AnyRow, sqlx::Error>> {
-        statement.into_query().fetch(&mut *self.transaction)
+        self.link.stream(statement)
     }
 }
 
 /// An open transaction that writes too. Dropping it undoes everything.
 pub(crate) struct Work {
-    // Dropped before the writer's turn passes on.
     view: ReadView,
     /// What to notify of once it is committed.
     pub(crate) pending_notifications: Vec<Topic>,
     wakes: broadcast::Sender<Topic>,
-    _writer: Turn,
 }
 
 impl Deref for Work {
@@ -281,11 +291,16 @@ impl DerefMut for Work {
 
 impl Work {
     pub(crate) async fn execute(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
-        Ok(statement.into_query().execute(&mut *self.view.transaction).await.during(what)?.rows_affected())
+        self.view.link.execute(what, statement).await
+    }
+
+    /// Gives each of the next statements the time of one that changes whole tables.
+    pub(crate) fn long(&mut self) {
+        self.view.link.long();
     }
 
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        self.view.transaction.commit().await.during("commit")?;
+        self.view.link.commit().await?;
         for topic in self.pending_notifications {
             // There may be no listener.
             let _ = self.wakes.send(topic);
@@ -294,7 +309,11 @@ impl Work {
     }
 }
 
-async fn prepare_connection(kind: DatabaseKind, connection: &mut sqlx::AnyConnection) -> Result<(), sqlx::Error> {
+async fn prepare_connection(
+    kind: DatabaseKind,
+    limits: StoreLimits,
+    connection: &mut sqlx::AnyConnection,
+) -> Result<(), sqlx::Error> {
     if kind == DatabaseKind::Sqlite {
         // WAL lets readers go on while one writes; with it, NORMAL may lose the last commits in a power cut, never the
         // file. The busy timeout is for other processes: within this one, writers queue for `Store::writer`.
@@ -309,12 +328,19 @@ async fn prepare_connection(kind: DatabaseKind, connection: &mut sqlx::AnyConnec
         // A host that was stopped in the middle of a transaction keeps others from what it has locked for 60 s at
         // most. What is planned is look-ups by key, whatever the statistics say: a plan made while a table was empty
         // must not read the whole table once it is full. Reports undo this (`PLAN_AS_A_REPORT`).
-        connection
-            .execute(
-                "SET search_path = backline, public; SET idle_in_transaction_session_timeout = '60s';
-                 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off",
-            )
-            .await?;
+        // What a host waits for has limits here too, so that a server that lost its host soon lets go of what that one
+        // had locked: keepalives find a machine that is gone within 45 s, and a statement whose host closed the
+        // connection ends within 10 s. (Not every system can look for that while a statement runs.)
+        let (statement, lock) = (limits.long_statement.as_millis(), limits.lock.as_millis());
+        let settings = format!(
+            "SET search_path = backline, public; SET idle_in_transaction_session_timeout = '60s';
+             SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+             SET statement_timeout = {statement}; SET lock_timeout = {lock};
+             SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
+             SET tcp_user_timeout = '45s';
+             DO $$ BEGIN SET client_connection_check_interval = '10s'; EXCEPTION WHEN OTHERS THEN NULL; END $$"
+        );
+        connection.execute(AssertSqlSafe(settings)).await?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What can go wrong with the database, each with what to do about it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use backline_model::{BatchId, Digest, Platform, ReleaseState, Tenant};
@@ -199,6 +201,14 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// The database did not answer in time. Whether the statement was carried out is not known.
+    #[error("the database did not {what} within {seconds} s: check its load, its locks and the network to it")]
+    NoAnswer {
+        /// What was being done.
+        what: &'static str,
+        /// Longest time that it may take, in seconds.
+        seconds: u64,
+    },
     /// The database refused a statement, or the connection broke.
     #[error("the database failed to {what}")]
     Query {
@@ -215,7 +225,11 @@ impl StoreError {
     /// way.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        let Self::Query { source, .. } = self else { return false };
+        let source = match self {
+            Self::NoAnswer { .. } => return true,
+            Self::Query { source, .. } => source,
+            _ => return false,
+        };
         match source {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
             // PostgreSQL: serialization failure, deadlock, a lock that was not available, the server's shutdown.
@@ -227,6 +241,55 @@ impl StoreError {
         }
     }
 }
+
+/// Why a database can't be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unwritable {
+    ReadOnly,
+    Full,
+}
+
+impl StoreError {
+    /// Waits for the database, and for no longer than this. `what` is an infinitive.
+    ///
+    /// # Errors
+    /// Those of the work, and [`StoreError::NoAnswer`].
+    pub async fn in_time<T>(
+        limit: Duration,
+        what: &'static str,
+        work: impl Future<Output = Result<T, Self>>,
+    ) -> Result<T, Self> {
+        let seconds = limit.as_secs_f64().ceil();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time-out in whole seconds")]
+        let late = |_| Err(Self::NoAnswer { what, seconds: seconds as u64 });
+        tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+    }
+
+    /// Why nothing can be written to the database at all and what to do, where that is what the error says.
+    #[must_use]
+    pub fn unwritable(&self) -> Option<&'static str> {
+        Some(match self.refusal()? {
+            Unwritable::ReadOnly => {
+                "the database is read-only: it may have failed over, or been set so (default_transaction_read_only, \
+                 the file's mode); make it writable"
+            }
+            Unwritable::Full => "the database's disk is full: free some space, or give it more",
+        })
+    }
+
+    fn refusal(&self) -> Option<Unwritable> {
+        let Self::Query { source: sqlx::Error::Database(error), .. } = self else { return None };
+        // PostgreSQL: read_only_sql_transaction, disk_full. SQLite: readonly and its kinds, full.
+        match error.code()?.as_ref() {
+            "25006" => Some(Unwritable::ReadOnly),
+            "53100" | "13" => Some(Unwritable::Full),
+            code => (code.parse::<u32>().ok()? & 0xff == SQLITE_READONLY).then_some(Unwritable::ReadOnly),
+        }
+    }
+}
+
+/// SQLite's result code of a database that is read-only; its extended codes hold it in their lowest byte.
+const SQLITE_READONLY: u32 = 8;
 
 /// Says what was being done when sqlx failed.
 pub(crate) trait During<T> {

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Executor as _, SqlSafeStr as _};
 
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 12] = [
     (
         1,
         "first",
@@ -72,6 +72,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 11] = [
         include_str!("../../../../migrations/postgres/0010_linear.sql"),
     ),
     (
+        11,
+        "order",
+        include_str!("../../../../migrations/sqlite/0011_order.sql"),
+        include_str!("../../../../migrations/postgres/0011_order.sql"),
+    ),
+    (
         12,
         "lean",
         include_str!("../../../../migrations/sqlite/0012_lean.sql"),
@@ -118,10 +124,17 @@ impl Store {
             return Err(StoreError::NewerSchema { found, known: VERSION });
         }
         let _writer = self.writer().await;
+        let mut connection = self.pool.acquire().await.during("begin a migration")?;
         if self.kind() == DatabaseKind::Postgres {
-            self.query(SCHEMA).into_query().execute(&self.pool).await.during("make Backline's schema")?;
+            // Moving a large table takes its time, and a host waits for another one that migrates.
+            let unbounded = "SET statement_timeout = 0; SET lock_timeout = 0";
+            connection.execute(unbounded).await.during("prepare a migration")?;
+            self.query(SCHEMA).into_query().execute(&mut *connection).await.during("make Backline's schema")?;
         }
-        migrator(self.kind()).run(&self.pool).await.map_err(|source| StoreError::Migration { source })?;
+        let migrated = migrator(self.kind()).run(&mut *connection).await;
+        // Its settings are not those of the others.
+        connection.close().await.during("end a migration")?;
+        migrated.map_err(|source| StoreError::Migration { source })?;
         if self.kind() == DatabaseKind::Postgres {
             let statement = self.query("SELECT 1 AS one FROM backline.grant_roles()");
             self.row("grant roles what they may read", statement).await?;

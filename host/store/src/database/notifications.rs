@@ -60,6 +60,11 @@ impl Store {
 }
 
 async fn listen(server: &Arc<PgConnectOptions>) -> Result<PgListener, sqlx::Error> {
+    let timed_out = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(CONNECT_TIMEOUT, listen_at(server)).await.unwrap_or_else(timed_out)
+}
+
+async fn listen_at(server: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .max_lifetime(None)

@@ -275,7 +275,7 @@ impl Store {
         if let Some(Recorded { delete, .. }) = recorded(step.table) {
             let limit = if step.table == Table::Batches { (limit / ROWS_PER_BATCH).max(1) } else { limit };
             let statement = self.query(delete).bind(time_of(step, now)).bind(i64::from(limit));
-            let rows = self.write("delete what is past its time", statement).await?;
+            let rows = self.write("delete what is past its time", statement.long()).await?;
             // Deleting begins at the oldest row each time, so there is no place to remember.
             return Ok(Taken { rows, next: (rows >= u64::from(limit)).then(ArchivePlace::default) });
         }
@@ -288,6 +288,7 @@ impl Store {
             },
         };
         let mut work = self.begin().await?;
+        work.long();
         let due = next_due(&mut work, step, zones, &place, limit, now).await?;
         if !due.is_empty() {
             put_away(&mut work, step, &due).await?;
@@ -388,7 +389,7 @@ impl Store {
                     ("state a month's dates", "SELECT backline.archive_month_state($1::date)::int AS ready"),
                     ("check a month's dates", "SELECT backline.archive_month_check($1::date)::int AS ready"),
                 ] {
-                    let row = self.write_returning(what, self.query(statement).bind(month.to_string())).await?;
+                    let row = self.write_returning(what, self.query(statement).bind(month.to_string()).long()).await?;
                     if !row.map_or(Ok(false), |row| row.truth("ready"))? {
                         return Ok(None);
                     }
@@ -403,7 +404,7 @@ impl Store {
                 .bind(month.to_string())
                 .bind(table.as_str()),
         };
-        let row = self.write_returning("archive a month", statement).await?;
+        let row = self.write_returning("archive a month", statement.long()).await?;
         Ok(row.map(|row| row.int_or_null("n")).transpose()?.flatten().and_then(|rows| u64::try_from(rows).ok()))
     }
 
@@ -416,7 +417,7 @@ impl Store {
         for month in self.months_before(table, day).await? {
             let statement = self.query("SELECT backline.drop_month(to_regclass($1), $2::date, TRUE) AS n");
             let statement = statement.bind(table.as_str()).bind(month.to_string());
-            let row = self.write_returning("drop an empty month", statement).await?;
+            let row = self.write_returning("drop an empty month", statement.long()).await?;
             dropped += u64::from(row.map(|row| row.int_or_null("n")).transpose()?.flatten().is_some());
         }
         Ok(dropped)

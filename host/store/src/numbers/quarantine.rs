@@ -108,9 +108,19 @@ impl Store {
         id: Uuid,
         now: DateTime<Utc>,
     ) -> Result<Release, StoreError> {
+        let whose = self.scoped(
+            scope,
+            "SELECT account_id::text AS account_id, metric_date::text AS metric_date FROM quarantine
+             WHERE id = $1::uuid {and_artist: quarantine.artist_id}",
+        );
+        let Some(row) = self.row("find a quarantined value", whose.bind(id.to_string())).await? else {
+            return Err(StoreError::NotFound { what: "quarantined value", id: id.to_string() });
+        };
+        self.months_ensure(std::iter::once(row.date("metric_date")?)).await?;
         let mut work = self.begin().await?;
+        // In the order of a batch's completion: the account, then its rows.
+        accounts_lock_in_txn(&mut work, &[row.parsed("account_id")?]).await?;
         let quarantined = held_in_txn(&mut work, scope, id).await?;
-        accounts_lock_in_txn(&mut work, &[quarantined.account_id]).await?;
         Ok(Release { work, quarantined, accepted: HashMap::new(), now })
     }
 }

@@ -196,8 +196,7 @@ impl ReadView {
                          SELECT artist_id, platform, granted FROM consents one WHERE scope = 'metrics'
                              AND NOT EXISTS (SELECT 1 FROM consents later
                                  WHERE later.artist_id = one.artist_id AND later.platform = one.platform
-                                     AND later.scope = 'metrics' AND (later.recorded_at > one.recorded_at
-                                     OR (later.recorded_at = one.recorded_at AND later.seq > one.seq)))
+                                     AND later.scope = 'metrics' AND later.seq > one.seq)
                      ) AS c ON c.artist_id = a.artist_id AND c.platform = a.platform
                      WHERE t.subscription_status = 'active' AND t.data_collection_enabled
                  ) AS known
@@ -309,7 +308,7 @@ impl Store {
                  WHERE a.status = 'reconnect_needed' AND t.subscription_status = 'active' AND t.data_collection_enabled
                      AND COALESCE((SELECT c.granted::int FROM consents c WHERE c.artist_id = a.artist_id
                      AND c.platform = a.platform
-                         AND c.scope = 'metrics' ORDER BY c.recorded_at DESC, c.seq DESC LIMIT 1), 0) = 1
+                         AND c.scope = 'metrics' ORDER BY c.seq DESC LIMIT 1), 0) = 1
                      {and_tenant: t.tenant}
              ) AS asked
              WHERE place <= $1 ORDER BY platform, id",

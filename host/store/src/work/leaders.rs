@@ -26,8 +26,12 @@ pub struct Term {
     pub expires_at: DateTime<Utc>,
 }
 
+/// Terms from now on, past which no host holds a role: clocks differ by less.
+const TERMS_AHEAD_MAX: u32 = 10;
+
 impl Store {
     /// Takes a role that no host holds or whose time is over, or renews one's own; none where another host holds it.
+    /// One that is held for longer than any host takes it was taken by a clock that was ahead, and counts as over.
     /// Two hosts never hold the same term.
     ///
     /// # Errors
@@ -44,9 +48,15 @@ impl Store {
              ON CONFLICT (role) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at,
                  term = CASE WHEN leaders.holder = excluded.holder THEN leaders.term ELSE leaders.term + 1 END
              WHERE leaders.holder = excluded.holder OR leaders.expires_at <= $3::timestamptz
+                 OR leaders.expires_at > $5::timestamptz
              RETURNING role, holder, term, expires_at::text AS expires_at",
         );
-        let statement = statement.bind(clean(role)).bind(clean(holder)).bind(time_text(now)).bind(time_text(now + ttl));
+        let statement = statement
+            .bind(clean(role))
+            .bind(clean(holder))
+            .bind(time_text(now))
+            .bind(time_text(now + ttl))
+            .bind(time_text(now + ttl * TERMS_AHEAD_MAX));
         self.write_returning("take a role", statement).await?.as_ref().map(term_of).transpose()
     }
 

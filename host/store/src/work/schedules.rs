@@ -195,6 +195,32 @@ impl Store {
         Ok(self.row("check whether a schedule is busy", statement.bind(clean(schedule))).await?.is_some())
     }
 
+    /// Sets a schedule back whose times were decided ahead, by a host whose clock was: it goes on from now. False where
+    /// none was.
+    ///
+    /// # Errors
+    /// [`StoreError::TermLost`] when another host has taken the role over.
+    pub async fn schedule_set_back(
+        &self,
+        term: &Term,
+        schedule: &str,
+        next_fire: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "UPDATE schedules SET considered_until = $2::timestamptz, next_fire = $3::timestamptz
+             WHERE name = $1 AND considered_until > $2::timestamptz",
+        );
+        let statement = statement.bind(clean(schedule)).bind(time_text(now)).bind(next_fire.map(time_text));
+        let changed = work.execute("set a schedule back", statement).await? > 0;
+        let statement = work.query("DELETE FROM schedule_fires WHERE schedule = $1 AND fire_time > $2::timestamptz");
+        work.execute("forget times ahead", statement.bind(clean(schedule)).bind(time_text(now))).await?;
+        term_check_in_txn(&mut work, term).await?;
+        work.commit().await?;
+        Ok(changed)
+    }
+
     /// Records the decisions on times that get no run now, the oldest first; one that is decided already stays as it
     /// is.
     ///

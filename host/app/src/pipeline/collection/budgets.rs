@@ -1,38 +1,44 @@
 //! Grants the gateway units of budgets from the database, so that all hosts on it share every budget.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
+use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
 use backline_gateway::{self, BudgetDemand, Gateway};
 use backline_model::clock::Clock;
-use backline_store::{BudgetKey, Store};
+use backline_store::{BudgetKey, Store, StoreError};
 
 /// The shortest deferral. A connector that reports a budget as available again at once, over and over, would keep a run
 /// busy without it.
 pub(in crate::pipeline) const DEFER_MIN: TimeDelta = TimeDelta::minutes(1);
 
-/// Answers requests for units until the gateway is gone. When the database fails, nothing is granted: a budget is never
-/// overspent on a guess.
-pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, mut demands: mpsc::Receiver<BudgetDemand>) {
-    while let Some(demand) = demands.recv().await {
-        let granted = store
-            .budget_take(
-                &of(&demand.key),
-                demand.window_start,
-                demand.window_end,
-                demand.limit,
-                demand.want,
-                clock.now(),
-            )
-            .await
-            .unwrap_or_else(|error| {
-                tracing::error!(budget = %demand.key.budget, %error, "a budget can't be read; nothing is granted");
-                0
-            });
-        if demand.reply.send(granted).is_err() && granted > 0 {
-            // The request that asked was dropped; nothing will spend its units.
-            give_back(&store, &demand.key, demand.window_start, granted).await;
+/// Demands that are answered at the same time; further ones wait.
+const ANSWERS_AT_ONCE: usize = 16;
+
+/// How long one answer may take: a connection that went silent must not keep a batch waiting.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Answers requests for units until the gateway is gone. When the database fails, there is no answer, and the request
+/// is not sent: a budget is never overspent on a guess, and a database's fault is no spent budget.
+pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, demands: mpsc::Receiver<BudgetDemand>) {
+    let demands = stream::unfold(demands, |mut demands| async move { Some((demands.recv().await?, demands)) });
+    demands.for_each_concurrent(ANSWERS_AT_ONCE, |demand| answer(&store, &clock, demand)).await;
+}
+
+async fn answer(store: &Store, clock: &Clock, demand: BudgetDemand) {
+    let BudgetDemand { key, limit, window_start, window_end, want, reply } = demand;
+    let budget = of(&key);
+    let taken = store.budget_take(&budget, window_start, window_end, limit, want, clock.now());
+    match StoreError::in_time(ANSWER_WITHIN, "take from a budget", taken).await {
+        Ok(granted) => {
+            if reply.send(granted).is_err() && granted > 0 {
+                // The request that asked was dropped; nothing will spend its units.
+                give_back(store, &key, window_start, granted).await;
+            }
         }
+        Err(error) => tracing::error!(budget = %key.budget, %error, "a budget can't be read; nothing is granted"),
     }
 }
 

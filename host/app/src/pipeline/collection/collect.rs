@@ -292,7 +292,8 @@ async fn while_leased<T>(
     let lost = async {
         loop {
             tokio::time::sleep(ttl / 3).await;
-            match collector.store.lease_renew(lease, collector.clock.now(), ttl).await {
+            let renewed = collector.store.lease_renew(lease, collector.clock.now(), ttl);
+            match StoreError::in_time(ttl / 3, "renew a lease", renewed).await {
                 Ok(_) => {}
                 Err(error @ StoreError::LeaseLost { .. }) => return error,
                 Err(error) => tracing::warn!(batch = %lease.batch.id, %error, "a lease could not be renewed"),

@@ -6,10 +6,14 @@ use chrono::TimeDelta;
 
 use crate::pipeline::Host;
 use crate::pipeline::context::ServiceContext;
+use crate::pipeline::error::with_causes;
 use backline_store::{Presence, StoreError};
 
 /// How often a host reports that it is present.
 pub(super) const BEAT: Duration = Duration::from_secs(2);
+
+/// How long the database may take to note it. Other hosts take this one for dead after twice that time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a dead host stays in the list, for anyone who investigates.
 const HOST_RETENTION: TimeDelta = TimeDelta::days(1);
@@ -28,8 +32,12 @@ pub(super) async fn beat(context: ServiceContext<Host>) {
         } else {
             "not_ready"
         };
-        if let Err(error) = beat_once(&context, &host, state, beats % BEATS_PER_CLEANING == 0).await {
-            tracing::warn!(%error, "this host can't report that it is present");
+        let beaten = beat_once(&context, &host, state, beats % BEATS_PER_CLEANING == 0);
+        let beaten = StoreError::in_time(ANSWER_WITHIN, "renew a host's presence", beaten).await;
+        // It writes, so it also finds a database that only answers.
+        context.condition.unwritten(beaten.as_ref().err());
+        if let Err(error) = beaten {
+            tracing::warn!(error = with_causes(&error), "this host can't report that it is present");
         }
         // That the host stops is reported at once; after that the interval is regular.
         if context.stop.is_cancelled() {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::pipeline::Host;
 use crate::pipeline::collection::report::RunRequest;
@@ -21,6 +21,9 @@ const ROLE: &str = "scheduler";
 
 /// Activations planned as one run: bounds the transaction.
 const ACTIVATIONS_AT_ONCE: u32 = 100_000;
+
+/// How far ahead of this host's clock the times of a schedule may be decided. More comes from a clock that was ahead.
+const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
 
 /// What a host knows while it leads.
 #[derive(Default)]
@@ -73,15 +76,27 @@ pub(super) async fn serve(context: ServiceContext<Host>) {
 /// Takes or renews the role, and does the work that is due.
 async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Leadership) -> Result<(), LeadError> {
     let ttl = Duration::from_millis(host.config().service.leader_ttl_ms);
-    let term = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await?;
+    let taken = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl);
+    let term = match StoreError::in_time(ttl / 3, "take the scheduler's role", taken).await {
+        Ok(term) => term,
+        Err(error) => {
+            if leadership.term.as_ref().is_none_or(|term| term.expires_at <= host.clock().now()) {
+                host.telemetry().leads(false);
+                context.condition.role_lost(Some(&error));
+            }
+            return Err(error.into());
+        }
+    };
+    context.condition.role_lost(None);
     let number = |term: &Option<Term>| term.as_ref().map(|term| term.term);
     if number(&term) != number(&leadership.term) {
         match &term {
             Some(term) => tracing::info!(term = term.term, "this host is the scheduler now"),
             None => tracing::info!("another host is the scheduler now"),
         }
-        *leadership = Leadership { term: term.clone(), ..Leadership::default() };
+        *leadership = Leadership::default();
     }
+    leadership.term.clone_from(&term);
     host.telemetry().leads(term.is_some());
     let Some(term) = term else { return Ok(()) };
     // A large plan may take longer than the role lasts. A stop does not wait for it: what is not committed has not
@@ -103,7 +118,8 @@ async fn look(context: &ServiceContext<Host>, host: &Host, leadership: &mut Lead
 async fn renew(context: &ServiceContext<Host>, host: &Host, ttl: Duration) {
     loop {
         tokio::time::sleep(ttl / 3).await;
-        match host.store().role_take(ROLE, &context.name, host.clock().now(), ttl).await {
+        let taken = host.store().role_take(ROLE, &context.name, host.clock().now(), ttl);
+        match StoreError::in_time(ttl / 3, "renew the scheduler's role", taken).await {
             Ok(Some(_)) => {}
             Ok(None) => return,
             // The commit checks whether the role is still held.
@@ -167,6 +183,14 @@ async fn start_queued(host: &Host, term: &Term, schedule: &Schedule, fire: &Fire
 /// Decides the due times of one schedule since the last pass.
 async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), LeadError> {
     let now = host.clock().now();
+    if schedule.considered_until > now + AHEAD_MAX {
+        let next_fire = Timetable::of(&schedule.spec)?.next_after(now);
+        if host.store().schedule_set_back(term, &schedule.name, next_fire, now).await? {
+            let until = schedule.considered_until;
+            tracing::warn!(schedule = schedule.name, %until, "a clock that was ahead had decided its times; set back");
+        }
+        return Ok(());
+    }
     if schedule.next_fire.is_none_or(|next| next > now) {
         return Ok(());
     }

@@ -1,0 +1,193 @@
+//! One connection in use, whose statements end in time.
+//!
+//! A server that is gone without a word (failover, a lost machine, a firewall that forgets) leaves a read waiting for
+//! ever, and sqlx hands out no socket on which a time-out could be set. So each statement has a limit here. A
+//! connection that did not answer within it, or whose caller went away in the middle of a statement, is closed instead
+//! of being given back: the pool would wait for its answer.
+
+use std::future::ready;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use sqlx::any::AnyRow;
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::database::dialect::DatabaseKind;
+use crate::database::error::{During as _, StoreError};
+use crate::database::statement::Statement;
+
+/// How long a connection may take to confirm that it is in order, when it is taken from the pool or given back.
+const CHECK_WITHIN: Duration = Duration::from_secs(5);
+
+/// Bounds of what the database may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// One statement. On PostgreSQL only: a file does not go silent.
+    pub statement: Duration,
+    /// One statement that reads or changes whole tables, such as a report or a month's archive; the server ends any
+    /// statement after it. On PostgreSQL only.
+    pub long_statement: Duration,
+    /// Waiting for a lock. On PostgreSQL only: SQLite has one writer.
+    pub lock: Duration,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self {
+            statement: Duration::from_secs(60),
+            long_statement: Duration::from_secs(3_600),
+            lock: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The turn of SQLite's one writer; none on PostgreSQL, and where only reading is wanted.
+pub(crate) type Turn = Option<OwnedMutexGuard<()>>;
+
+/// A connection of the pool. Dropping it undoes what was not committed.
+pub(crate) struct Link {
+    connection: Option<PoolConnection<Any>>,
+    kind: DatabaseKind,
+    limits: StoreLimits,
+    /// Limit of a statement.
+    limit: Duration,
+    in_transaction: bool,
+    /// Passes on once the transaction is over.
+    turn: Turn,
+    /// A statement was sent, and its answer was not read to the end.
+    unanswered: bool,
+}
+
+/// Runs a statement within the limit.
+macro_rules! answered {
+    ($link:expr, $limit:expr, $what:expr, $connection:ident => $work:expr) => {{
+        let (kind, limit): (DatabaseKind, Duration) = ($link.kind, $limit);
+        let Some($connection) = $link.connection.as_deref_mut() else {
+            return Err(sqlx::Error::PoolClosed).during($what);
+        };
+        $link.unanswered = true;
+        let answer = within(kind, limit, $what, $work).await;
+        $link.unanswered = matches!(answer, Err(StoreError::NoAnswer { .. }));
+        answer
+    }};
+}
+
+async fn within<T>(
+    kind: DatabaseKind,
+    limit: Duration,
+    what: &'static str,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match kind {
+        DatabaseKind::Sqlite => work.await.during(what),
+        DatabaseKind::Postgres => StoreError::in_time(limit, what, async { work.await.during(what) }).await,
+    }
+}
+
+impl Link {
+    pub(crate) async fn of(
+        pool: &AnyPool,
+        kind: DatabaseKind,
+        limits: StoreLimits,
+        turn: Turn,
+    ) -> Result<Self, sqlx::Error> {
+        let connection = Some(pool.acquire().await?);
+        let limit = limits.statement;
+        Ok(Self { connection, kind, limits, limit, in_transaction: false, turn, unanswered: false })
+    }
+
+    /// Gives each of the next statements the time of one that reads or changes whole tables.
+    pub(crate) fn long(&mut self) {
+        self.limit = self.limits.long_statement;
+    }
+
+    fn limit_of(&self, statement: &Statement) -> Duration {
+        if statement.is_long() { self.limits.long_statement } else { self.limit }
+    }
+
+    pub(crate) async fn begin(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        // Set before: a caller that goes away may leave a transaction behind.
+        self.in_transaction = true;
+        answered!(self, self.limit, "begin a transaction", connection => connection.execute(statement))?;
+        Ok(())
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        answered!(self, self.limit, "commit", connection => connection.execute("COMMIT"))?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    pub(crate) async fn rows(&mut self, what: &'static str, statement: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        let limit = self.limit_of(&statement);
+        answered!(self, limit, what, connection => statement.into_query().fetch_all(connection))
+    }
+
+    pub(crate) async fn row(&mut self, what: &'static str, statement: Statement) -> Result<Option<AnyRow>, StoreError> {
+        let limit = self.limit_of(&statement);
+        answered!(self, limit, what, connection => statement.into_query().fetch_optional(connection))
+    }
+
+    /// Rows as they come, without a limit: their reader may be slow. A reader that stops early leaves an answer behind,
+    /// which is not read any more.
+    pub(crate) fn stream(&mut self, statement: Statement) -> BoxStream<'_, Result<AnyRow, sqlx::Error>> {
+        self.unanswered = true;
+        match self.connection.as_deref_mut() {
+            Some(connection) => statement.into_query().fetch(connection),
+            None => stream::once(ready(Err(sqlx::Error::PoolClosed))).boxed(),
+        }
+    }
+
+    pub(crate) async fn execute(&mut self, what: &'static str, statement: Statement) -> Result<u64, StoreError> {
+        let limit = self.limit_of(&statement);
+        let done = answered!(self, limit, what, connection => statement.into_query().execute(connection))?;
+        Ok(done.rows_affected())
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        if self.unanswered && self.kind == DatabaseKind::Postgres {
+            // The server undoes the transaction when it finds the connection closed.
+            drop(connection.detach());
+        } else {
+            let turn = self.turn.take().filter(|_| self.in_transaction || self.unanswered);
+            give_back(connection, self.kind, self.in_transaction, turn);
+        }
+    }
+}
+
+/// What the pool does by itself when a connection is dropped, but within a time. SQLite's next writer has its turn once
+/// the transaction is undone.
+fn give_back(mut connection: PoolConnection<Any>, kind: DatabaseKind, undo: bool, turn: Turn) {
+    // Without a runtime the process ends, and the connection with it.
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let returned = async move {
+        if undo && connection.execute("ROLLBACK").await.is_err() {
+            drop(connection.detach());
+            return;
+        }
+        drop(turn);
+        connection.return_to_pool().await;
+    };
+    runtime.spawn(async move {
+        match kind {
+            DatabaseKind::Sqlite => returned.await,
+            // A connection that can't be given back in time is dropped, which closes it.
+            DatabaseKind::Postgres => drop(tokio::time::timeout(CHECK_WITHIN, returned).await),
+        }
+    });
+}
+
+/// Checks a connection that was idle before it is used again.
+///
+/// # Errors
+/// When it does not answer: the pool opens another one instead.
+pub(crate) async fn check(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    let timed_out = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+    tokio::time::timeout(CHECK_WITHIN, connection.ping()).await.unwrap_or_else(timed_out).map(|()| true)
+}

@@ -1,0 +1,17 @@
+-- What several machines write is ordered by the database. (On PostgreSQL this version also checks what other programs
+-- write into `artists`.)
+
+-- The latest consent is the one that was recorded last, whatever the clock of the machine that recorded it said.
+DROP INDEX consents_latest;
+CREATE INDEX consents_latest ON consents (artist_id, platform, scope, seq DESC);
+DROP TRIGGER consents_inserted;
+-- Granted again what was granted already is no transition.
+CREATE TRIGGER consents_inserted AFTER INSERT ON consents FOR EACH ROW
+    WHEN NEW.granted AND NEW.scope = 'metrics' AND NOT COALESCE((SELECT c.granted FROM consents c
+        WHERE c.artist_id = NEW.artist_id AND c.platform = NEW.platform AND c.scope = NEW.scope AND c.seq < NEW.seq
+        ORDER BY c.seq DESC LIMIT 1), 0)
+BEGIN
+    INSERT INTO activations (artist_id, platform, cause, at)
+    VALUES (NEW.artist_id, NEW.platform, 'consent', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+    ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
+END;

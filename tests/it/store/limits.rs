@@ -1,0 +1,144 @@
+//! A server that goes silent costs the statement that waits for it, and nothing after it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backline_store::{ArtistFilter, DatabaseKind, Scope, Store, StoreError, StoreLimits, StoreOptions};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::fixtures::{artist, now};
+use crate::support::database::each_database;
+
+/// How long each may take that ends by a limit, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Passes connections on to a server until they are silenced: then it takes what is sent, and never answers.
+struct Proxy {
+    address: SocketAddr,
+    silenced: watch::Sender<u32>,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    async fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (silenced, silence) = watch::channel(0);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            let server: Arc<str> = server.into();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(pass_on(client, Arc::clone(&server), silence.clone()));
+            }
+        });
+        Self { address, silenced, _tasks: tasks }
+    }
+
+    /// Silences the connections that are open. New ones work.
+    fn silence(&self) {
+        self.silenced.send_modify(|times| *times += 1);
+    }
+}
+
+async fn pass_on(mut client: TcpStream, server: Arc<str>, mut silence: watch::Receiver<u32>) {
+    silence.mark_unchanged();
+    let mut upstream = TcpStream::connect(&*server).await.unwrap();
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => return,
+        _ = silence.changed() => {}
+    }
+    // Until the client closes it. What it sends is read, so that it sees no error.
+    let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+}
+
+/// Keeps every other connection from the artists, until it is rolled back.
+async fn block(url: &str) -> PgConnection {
+    let mut blocker = PgConnection::connect(url).await.unwrap();
+    blocker.execute("BEGIN; LOCK TABLE artists IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    blocker
+}
+
+/// Waits until another connection waits for what is blocked: its statement was sent, and is not answered.
+async fn waited_for(blocker: &mut PgConnection) {
+    let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND database =
+        (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *blocker).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Uses every connection that the pool may open, at once.
+async fn works(store: &Store) {
+    let all = Scope::all_tenants();
+    let list = async || store.artists_list(&all, &ArtistFilter::default()).await;
+    let (one, two) = tokio::time::timeout(PATIENCE, async { tokio::join!(list(), list()) }).await.expect("in time");
+    assert_eq!((one.unwrap().len(), two.unwrap().len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_silent_costs_what_waits_for_it_and_nothing_after() {
+    each_database(async |direct: Store, server| {
+        if direct.kind() == DatabaseKind::Sqlite {
+            return; // a file does not go silent
+        }
+        let mut url = url::Url::parse(server).unwrap();
+        let proxy = Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(proxy.address.port())).unwrap();
+        let limits = StoreLimits { statement: Duration::from_secs(2), ..StoreLimits::default() };
+        let store = Store::open(url.as_str(), StoreOptions { connections_max: 2, limits }).await.unwrap();
+        let (all, artists) = (Scope::all_tenants(), [artist(1)]);
+
+        // More often than the pool has connections: none of them is lost.
+        for _ in 0..3 {
+            let mut blocker = block(server).await;
+            let (saved, ()) = tokio::join!(store.artists_save(&all, &artists, now()), async {
+                waited_for(&mut blocker).await;
+                proxy.silence();
+            });
+            assert!(matches!(saved, Err(StoreError::NoAnswer { .. })), "{saved:?}");
+            drop(blocker);
+            works(&store).await;
+        }
+        // The same for callers that do not wait for the limit.
+        for _ in 0..3 {
+            let mut blocker = block(server).await;
+            tokio::select! {
+                saved = store.artists_save(&all, &artists, now()) => panic!("it is blocked: {saved:?}"),
+                () = waited_for(&mut blocker) => proxy.silence(),
+            }
+            drop(blocker);
+            works(&store).await;
+        }
+        // Idle connections are replaced before they are used.
+        works(&store).await;
+        proxy.silence();
+        works(&store).await;
+        store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wait_for_a_lock_ends_and_may_be_repeated() {
+    each_database(async |direct: Store, url| {
+        if direct.kind() == DatabaseKind::Sqlite {
+            return; // it has one writer
+        }
+        let limits = StoreLimits { lock: Duration::from_millis(200), ..StoreLimits::default() };
+        let store = Store::open(url, StoreOptions { connections_max: 2, limits }).await.unwrap();
+        let (all, artists) = (Scope::all_tenants(), [artist(1)]);
+        let blocker = block(url).await;
+        let error = store.artists_save(&all, &artists, now()).await.expect_err("the table is locked");
+        assert!(error.is_transient(), "{error:?}");
+        drop(blocker);
+        store.artists_save(&all, &artists, now()).await.unwrap();
+        store.close().await;
+    })
+    .await;
+}

@@ -1,0 +1,211 @@
+//! What other programs and other clocks write stops nobody but itself, and writers lock in one order.
+
+use std::time::Duration;
+
+use backline_model::{Account, Batch, BatchId, Consent};
+use backline_store::{BatchResult, DatabaseKind, Scope, Store, StoreError};
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
+
+use super::fixtures::{account, add_batches, artist, batch, day, demo, followers, lease, now, people, run, stored};
+use crate::support::database::each_database;
+
+/// Writes into the tables as another program does, past the checks.
+pub(super) async fn write(url: &str, sql: &str) {
+    sqlx::any::install_default_drivers();
+    let mut database = AnyConnection::connect(url).await.unwrap();
+    database.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_artist_that_cannot_be_read_is_left_out_alone() {
+    each_database(async |store, url| {
+        let all = Scope::all_tenants();
+        people(&store, 4).await;
+        if store.kind() == DatabaseKind::Postgres {
+            write(url, "ALTER TABLE artists DISABLE TRIGGER artists_checked").await;
+        }
+        for (n, column, value) in
+            [(1, "timezone", "europe/berlin"), (2, "tenant", "Acme Records"), (3, "timezone", "Mars/Phobos")]
+        {
+            let id = artist(n).id;
+            write(url, &format!("UPDATE artists SET {column} = '{value}' WHERE id = '{id}'")).await;
+        }
+        let ids: Vec<_> = (1..=4).map(|n| account(n).id).collect();
+        for candidates in [
+            store.candidates_list(&all, &demo(), None, None, 100).await.unwrap(),
+            store.candidates_of(&all, &ids).await.unwrap(),
+        ] {
+            let unreadable: Vec<_> = candidates.iter().map(|candidate| candidate.unreadable.as_deref()).collect();
+            assert_eq!(
+                unreadable,
+                [Some("timezone 'europe/berlin'"), Some("tenant 'Acme Records'"), Some("timezone 'Mars/Phobos'"), None]
+            );
+        }
+        assert_eq!(store.artists_list(&all, &Default::default()).await.unwrap(), [artist(4)]);
+        let named = store.unreadable_artists_list(&all).await.unwrap();
+        let named: Vec<_> = named.iter().map(|one| (one.id, one.column.as_str(), one.problem.as_str())).collect();
+        assert_eq!(
+            named,
+            [
+                (artist(1).id, "timezone", "'europe/berlin'"),
+                (artist(2).id, "tenant", "'Acme Records'"),
+                (artist(3).id, "timezone", "'Mars/Phobos'"),
+            ]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgres_refuses_what_nothing_can_read_where_it_is_written() {
+    each_database(async |store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // only Backline writes to it
+        }
+        people(&store, 1).await;
+        let mut database = AnyConnection::connect(url).await.unwrap();
+        for (column, value) in [
+            ("timezone", "europe/berlin"),
+            ("timezone", "Mars/Phobos"),
+            ("timezone", ""),
+            ("timezone", "UTC+3 "),
+            ("tenant", "Acme Records"),
+            ("tenant", ""),
+        ] {
+            let sql = format!("UPDATE artists SET {column} = '{value}'");
+            let error = database.execute(AssertSqlSafe(sql)).await.expect_err("it is refused").to_string();
+            assert!(error.contains(&format!("artists.{column} is '{value}'")), "{error}");
+        }
+        for (column, value) in
+            [("timezone", "America/Argentina/Buenos_Aires"), ("timezone", "UTC"), ("tenant", "a-b_1")]
+        {
+            database.execute(AssertSqlSafe(format!("UPDATE artists SET {column} = '{value}'"))).await.unwrap();
+        }
+        database.close().await.unwrap();
+    })
+    .await;
+}
+
+/// Plans a batch of these accounts and leases it.
+async fn leased(store: &Store, accounts: &[Account]) -> backline_model::Lease {
+    let accounts: Vec<&Account> = accounts.iter().collect();
+    let batch = Batch { id: BatchId::generate(), ..batch(0, &run(1), &accounts, day("2026-11-22")) };
+    add_batches(store, &[batch], now()).await;
+    lease(store).await
+}
+
+#[tokio::test]
+async fn an_import_and_a_batch_wait_for_each_other_in_one_order() {
+    each_database(async |store: Store, _| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // it has one writer
+        }
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 20).await;
+        let held = leased(&store, &accounts).await;
+        let completion = store.completion_begin(&held, now()).await.unwrap();
+        // Nothing differs: nothing is waited for.
+        let same = store.accounts_save(&all, &accounts, now());
+        let saved = tokio::time::timeout(Duration::from_secs(20), same).await.expect("it waits for no batch").unwrap();
+        assert_eq!((saved.inserted, saved.updated), (0, 0));
+
+        // All differ, and come in another order than that of their ids.
+        let changed: Vec<Account> = accounts
+            .iter()
+            .rev()
+            .map(|account| Account { settings: serde_json::json!({ "market": "fr" }), ..account.clone() })
+            .collect();
+        let rows = accounts.iter().map(|account| stored(followers(account, day("2026-11-22"), 5))).collect();
+        let result = BatchResult { accounts: rows, ..BatchResult::default() };
+        let (saved, completed) = tokio::join!(store.accounts_save(&all, &changed, now()), completion.commit(result));
+        assert_eq!(saved.unwrap().updated, 20);
+        assert_eq!(completed.unwrap().counts.collected, 20);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_recorded_last_about_consent_counts_whatever_the_clock_said() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        people(&store, 1).await;
+        let consent = |granted: bool, recorded_at: DateTime<Utc>| Consent {
+            artist_id: artist(1).id,
+            platform: demo(),
+            granted,
+            scope: "metrics".to_owned(),
+            source: "test".to_owned(),
+            recorded_at,
+        };
+        let is_granted = async || store.candidates_of(&all, &[account(1).id]).await.unwrap()[0].consented;
+        store.consents_record(&all, &[consent(true, now())]).await.unwrap();
+        assert!(is_granted().await);
+        store.consents_record(&all, &[consent(false, now() - TimeDelta::hours(1))]).await.unwrap();
+        assert!(!is_granted().await, "withdrawn by a machine whose clock is behind");
+        store.consents_record(&all, &[consent(true, now() - TimeDelta::hours(2))]).await.unwrap();
+        assert!(is_granted().await);
+        let latest = store.latest_consents_get(&all, artist(1).id).await.unwrap();
+        assert_eq!(latest.len(), 1);
+        assert!(latest[0].granted);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_that_a_clock_ahead_took_is_free_again() {
+    each_database(async |store, _| {
+        let ttl = Duration::from_secs(30);
+        let ahead = store.role_take("scheduler", "ahead", now() + TimeDelta::days(40), ttl).await.unwrap();
+        let ahead = ahead.expect("nobody has it");
+        let term = store.role_take("scheduler", "right", now(), ttl).await.unwrap().expect("it counts as over");
+        assert!(term.term > ahead.term);
+        assert_eq!(store.role_take("scheduler", "other", now() + TimeDelta::seconds(20), ttl).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_release_from_quarantine_waits_for_a_batch_of_its_account() {
+    each_database(async |store: Store, _| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // it has one writer
+        }
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 1).await;
+        let row = followers(&accounts[0], day("2026-11-21"), 5);
+        let value = backline_model::Quarantined {
+            id: uuid::Uuid::from_u128(7),
+            account_id: row.account_id,
+            artist_id: row.artist_id,
+            platform: row.platform.clone(),
+            metric_date: row.metric_date,
+            metric: "followers".to_owned(),
+            value: backline_model::Value::Integer(9),
+            rule: "a test".to_owned(),
+            release: row.release,
+            document_id: row.document_id,
+            status: backline_model::row::QuarantineStatus::Held,
+            created_at: now(),
+        };
+        let mut first = stored(row.clone());
+        first.stored.as_mut().unwrap().withheld = vec![value.clone()];
+        let held = leased(&store, &accounts).await;
+        let completion = store.completion_begin(&held, now()).await.unwrap();
+        let result = BatchResult { accounts: vec![first.clone()], ..BatchResult::default() };
+        completion.commit(result).await.unwrap();
+
+        // The next batch holds the account, and replaces the value that is held.
+        let held = leased(&store, &accounts).await;
+        let completion = store.completion_begin(&held, now()).await.unwrap();
+        first.stored.as_mut().unwrap().withheld[0].id = uuid::Uuid::from_u128(8);
+        first.document = None;
+        let result = BatchResult { accounts: vec![first], ..BatchResult::default() };
+        let (released, completed) =
+            tokio::join!(store.quarantine_release_begin(&all, value.id, now()), completion.commit(result));
+        assert_eq!(completed.unwrap().counts.collected, 1);
+        assert!(matches!(released.err().unwrap(), StoreError::NotFound { .. }), "it was replaced meanwhile");
+    })
+    .await;
+}
