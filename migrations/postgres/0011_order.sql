@@ -21,6 +21,11 @@ BEGIN
 END
 $$;
 
+-- How many hosts ended while they held the batch: such a batch is collected with nothing else beside it.
+ALTER TABLE batches ADD COLUMN host_losses BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX batches_alone ON batches (available_at)
+    WHERE finished_at IS NULL AND (state = 'leased' OR host_losses > 0);
+
 -- An artist whose tenant or time zone nothing can read is refused where it is written. Rows that were there before are
 -- left out of collections, and named.
 CREATE FUNCTION backline.backline_artists_checked() RETURNS TRIGGER

@@ -15,3 +15,8 @@ BEGIN
     VALUES (NEW.artist_id, NEW.platform, 'consent', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
     ON CONFLICT (artist_id, platform) DO UPDATE SET at = excluded.at;
 END;
+
+-- How many hosts ended while they held the batch: such a batch is collected with nothing else beside it.
+ALTER TABLE batches ADD COLUMN host_losses INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX batches_alone ON batches (available_at)
+    WHERE finished_at IS NULL AND (state = 'leased' OR host_losses > 0);

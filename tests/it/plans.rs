@@ -449,6 +449,7 @@ async fn collect(store: &Store, batches: &[Vec<Account>]) {
     for _ in batches {
         store.deferred_batches_wake(&all, &Weights::default(), now()).await.unwrap();
         assert_eq!(store.platforms_with_work_list(&all, None, now()).await.unwrap(), [demo()]);
+        assert!(store.lone_platforms_list(&all, None, now()).await.unwrap().is_empty());
         let ttl = Duration::from_secs(60);
         let lease =
             store.batch_lease(&all, None, Some(&demo()), "worker", now(), ttl).await.unwrap().expect("a batch is open");

@@ -10,6 +10,7 @@ mod ledger;
 mod limits;
 mod order;
 mod people;
+mod pooler;
 mod quarantine;
 mod refreshes;
 mod row_events;

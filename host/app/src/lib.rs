@@ -28,6 +28,7 @@
 //! ```
 
 pub mod config;
+mod nearest;
 pub mod telemetry;
 
 pub mod pipeline;

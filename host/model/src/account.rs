@@ -77,9 +77,14 @@ pub enum AccountStatus {
     Disabled,
     /// The artist has to connect the account again.
     ReconnectNeeded,
+    /// Hosts ended unexpectedly whenever they collected it and nothing else. An operator has to look at it.
+    HostKilled,
 }
 
 impl AccountStatus {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Disabled, Self::ReconnectNeeded, Self::HostKilled];
+
     /// The name used in tables and files.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -87,13 +92,14 @@ impl AccountStatus {
             Self::Active => "active",
             Self::Disabled => "disabled",
             Self::ReconnectNeeded => "reconnect_needed",
+            Self::HostKilled => "host_killed",
         }
     }
 
     /// Reads the name used in tables and files.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Disabled, Self::ReconnectNeeded].into_iter().find(|status| status.as_str() == text.trim())
+        Self::ALL.into_iter().find(|status| status.as_str() == text.trim())
     }
 }
 

@@ -34,6 +34,8 @@ pub struct PlatformFigures {
     pub collected: u64,
     /// Accounts that failed, by class.
     pub failed: BTreeMap<FailureClass, u64>,
+    /// Accounts that waited until a newer plan included them.
+    pub superseded: u64,
     /// Accounts that wait for a budget whose reset is still to come.
     pub deferred: u64,
     /// Earliest time at which one of these budgets resets.
@@ -234,12 +236,14 @@ pub struct Health {
     pub completion: Option<f64>,
     /// Failed divided by planned, from 0 to 1.
     pub error_rate: Option<f64>,
-    /// Accounts that should have been collected by now: collected, failed, or overdue.
+    /// Accounts that should have been collected by now: collected, failed, superseded, or overdue.
     pub planned: u64,
     /// Accounts that were collected.
     pub collected: u64,
     /// Accounts that failed.
     pub failed: u64,
+    /// Accounts that waited until a newer plan included them. They lower completion and are no failures.
+    pub superseded: u64,
     /// Accounts that should have been collected by now and have no outcome yet.
     pub overdue: u64,
     /// Accounts that were planned recently and have no outcome yet. Not part of `planned`.

@@ -35,6 +35,8 @@ pub enum FailureClass {
     NotNormalised,
     /// The host failed.
     Internal,
+    /// Hosts ended unexpectedly whenever they collected this account and nothing else.
+    HostKilled,
 }
 
 impl FailureClass {
@@ -56,6 +58,7 @@ impl FailureClass {
             Self::LimitExceeded => "limit_exceeded",
             Self::NotNormalised => "not_normalised",
             Self::Internal => "internal",
+            Self::HostKilled => "host_killed",
         }
     }
 
@@ -65,15 +68,43 @@ impl FailureClass {
         matches!(self, Self::RateLimited | Self::Unavailable | Self::Internal)
     }
 
-    /// Whether the release that collected may be at fault. A platform that fails or limits the rate, and the host's own
-    /// failures, say nothing about a release. Everything else may: a release that asks for the wrong thing gets "not
-    /// found" or "forbidden".
+    /// Whether an account that failed so stays in a batch that an operator can retry.
+    #[must_use]
+    pub fn leaves_a_dead_batch(self) -> bool {
+        self.is_retryable() || self == Self::HostKilled
+    }
+
+    /// Whether the failure is one that a release can cause: a trap, a time-out, a limit that was passed, a request that
+    /// was not declared, an answer that it did not expect or could not convert. What accounts, credentials, the
+    /// operator's configuration, platforms and hosts cause speaks neither for a release nor against it.
     ///
-    /// These are exactly the classes that are not retried, so that an account counts against a release once, when it
-    /// ends.
+    /// None of these classes is retried, so that an account counts against a release once, when it ends.
     #[must_use]
     pub fn may_be_the_releases_fault(self) -> bool {
-        !self.is_retryable()
+        match self {
+            Self::Denied
+            | Self::Unexpected
+            | Self::Trapped
+            | Self::TimedOut
+            | Self::LimitExceeded
+            | Self::NotNormalised => true,
+            Self::NotFound
+            | Self::Reconnect
+            | Self::Forbidden
+            | Self::Misconfigured
+            | Self::CredentialMissing
+            | Self::RateLimited
+            | Self::Unavailable
+            | Self::Internal
+            | Self::HostKilled => false,
+        }
+    }
+
+    /// Whether an account that failed so under a release that was rolled back is collected again: the release may have
+    /// asked for the wrong thing and so been told of an account that does not exist.
+    #[must_use]
+    pub fn is_collected_again_after_rollback(self) -> bool {
+        !self.is_retryable() && self != Self::HostKilled
     }
 }
 
@@ -95,6 +126,8 @@ pub enum Exclusion {
     NoConnector,
     /// The artist's or account's row holds what this binary can't read, such as an unknown time zone.
     Unreadable,
+    /// Hosts ended unexpectedly whenever they collected it: it waits until an operator retries it.
+    HostKilled,
 }
 
 impl Exclusion {
@@ -109,6 +142,7 @@ impl Exclusion {
             Self::ReconnectNeeded => "reconnect_needed",
             Self::NoConnector => "no_connector",
             Self::Unreadable => "unreadable",
+            Self::HostKilled => "host_killed",
         }
     }
 }
@@ -131,6 +165,8 @@ pub enum Outcome {
         /// Why it was left out.
         reason: Exclusion,
     },
+    /// It waited, and a newer plan includes the account: its numbers would be of another date by now.
+    Superseded,
     /// The collection failed.
     Failed {
         /// Class that decides what happens next.
@@ -141,13 +177,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The name used in tables: `collected`, `deferred`, `excluded` or `failed`.
+    /// The name used in tables: `collected`, `deferred`, `excluded`, `superseded` or `failed`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Collected => "collected",
             Self::Deferred { .. } => "deferred",
             Self::Excluded { .. } => "excluded",
+            Self::Superseded => "superseded",
             Self::Failed { .. } => "failed",
         }
     }

@@ -65,7 +65,7 @@ pub struct Run {
     pub counts: RunCounts,
 }
 
-/// Accounts of a run by outcome. Once it has finished, `planned = collected + deferred + failed`.
+/// Accounts of a run by outcome. Once it has finished, `planned = collected + deferred + superseded + failed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunCounts {
     /// Accounts put into batches.
@@ -78,17 +78,31 @@ pub struct RunCounts {
     pub excluded: u64,
     /// Accounts that could not be collected.
     pub failed: u64,
+    /// Accounts that waited until a newer plan included them: not collected, and no failure.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub superseded: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl RunCounts {
+    /// Accounts of the plan that have an outcome.
+    #[must_use]
+    pub fn with_outcome(&self) -> u64 {
+        self.collected + self.deferred + self.superseded + self.failed
+    }
+
     /// The status that follows from these counts once no batch is open.
     #[must_use]
     pub fn status(&self) -> RunStatus {
-        if self.failed == 0 && self.deferred == 0 {
+        if self.failed == 0 && self.deferred == 0 && self.superseded == 0 {
             RunStatus::Success
-        } else if self.failed == 0 {
+        } else if self.failed == 0 && self.superseded == 0 {
             RunStatus::Deferred
-        } else if self.collected == 0 && self.deferred == 0 {
+        } else if self.collected == 0 && self.deferred == 0 && self.superseded == 0 {
             RunStatus::Failed
         } else {
             RunStatus::PartialFailure
@@ -174,6 +188,9 @@ impl BatchState {
 pub struct Lease {
     /// The leased batch.
     pub batch: Batch,
+    /// Hosts that ended while they held the batch. After the first, it is collected with nothing else beside it, so
+    /// that all further ones ended because of it.
+    pub host_losses: u32,
     /// Fencing token: it grows with every lease of the batch.
     pub token: i64,
     /// When other workers may lease the batch.

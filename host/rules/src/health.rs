@@ -1,8 +1,8 @@
 //! Health of collection: rates, a score, objectives, recommendations and alerts, computed from figures. Pure.
 //!
 //! - **completion** = collected / planned and **error rate** = failed / planned. *Planned* is what should have been
-//!   collected by now: accounts that were collected, that failed, and that are overdue. Excluded accounts, accounts
-//!   that wait for a budget, and accounts planned more recently than a run may take are counted apart. An account
+//!   collected by now: accounts that were collected, that failed, that are overdue, and that waited until a newer plan
+//!   included them (superseded). Excluded accounts, accounts that wait for a budget, and accounts planned more recently than a run may take are counted apart. An account
 //!   counts once for each date, by its last attempt, so completion never exceeds 100 %.
 //! - **score** = max(0, 100 − 50 × error rate − 50 × (1 − completion)).
 //! - Optional platforms are shown, but left out of the total.
@@ -87,6 +87,7 @@ fn health<'a>(platforms: impl Iterator<Item = &'a PlatformFigures>, now: DateTim
     for figures in platforms {
         health.collected += figures.collected;
         health.failed += figures.failed.values().sum::<u64>();
+        health.superseded += figures.superseded;
         health.overdue += figures.overdue + figures.due;
         health.under_way += figures.under_way;
         health.deferred += figures.deferred;
@@ -102,7 +103,7 @@ fn health<'a>(platforms: impl Iterator<Item = &'a PlatformFigures>, now: DateTim
         score_percent += figures.score_percent;
         eligible += figures.eligible;
     }
-    health.planned = health.collected + health.failed + health.overdue;
+    health.planned = health.collected + health.failed + health.superseded + health.overdue;
     health.completion = share(health.collected, health.planned);
     health.error_rate = share(health.failed, health.planned);
     health.score = health.completion.zip(health.error_rate).map(|(completion, errors)| score(completion, errors));

@@ -146,6 +146,7 @@ pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion
             AccountStatus::Active => None,
             AccountStatus::Disabled => Some(Exclusion::AccountDisabled),
             AccountStatus::ReconnectNeeded => Some(Exclusion::ReconnectNeeded),
+            AccountStatus::HostKilled => Some(Exclusion::HostKilled),
         }
     }
 }

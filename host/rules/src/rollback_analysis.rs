@@ -2,8 +2,9 @@
 //!
 //! A release is compared with its predecessor in four kinds of rates:
 //!
-//! - **failed**: accounts that failed in a way that may be the release's fault, divided by all accounts that count for
-//!   or against it;
+//! - **failed**: accounts that failed in a way that a release can cause (see
+//!   [`FailureClass::may_be_the_releases_fault`]), divided by these and those that were collected. What accounts,
+//!   credentials, the operator's configuration, platforms and hosts cause counts for neither side;
 //! - **trapped**: accounts that failed with a trap, out of time or over a limit, divided by the same accounts;
 //! - **rejected**: values that validation withheld, divided by all values reported;
 //! - **missing**, for each metric that both declare: collected accounts without a value, divided by collected accounts.
@@ -26,6 +27,7 @@
 //! rate or `baseline`, whichever is higher. Then only a release that is far worse is rolled back. Metrics that such a
 //! predecessor missed are ignored, since a platform may not offer some of them to most accounts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -137,24 +139,33 @@ pub struct Regression {
     pub now: Share,
     /// Share of its predecessor.
     pub before: Share,
+    /// The accounts that failed under the release, by class; none where another rate is worse.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<FailureClass, u64>,
 }
 
 /// Compares a release with its predecessor. `catalogue` lists the metrics that both declare.
 #[must_use]
 pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &RollbackConfig) -> Verdict {
-    if new.accounts < rule.accounts_min {
+    if new.collected + sum(faults(new)) < rule.accounts_min {
         return Verdict::Undecided;
     }
     let mut complaints = Vec::new();
     let mut compare = |rate: Rate, now: Share, before: Share, trials: (u64, u64)| {
         if is_worse(Sample::of(now, trials.0), Sample::of(before, trials.1).assumed_at_least(rule), rule) {
-            complaints.push(Regression { rate, now, before });
+            let classes = match rate {
+                Rate::Failed => faults(new).collect(),
+                Rate::Trapped => faults(new).filter(|(class, _)| is_trap(*class)).collect(),
+                Rate::Rejected | Rate::Missing(_) => BTreeMap::new(),
+            };
+            complaints.push(Regression { rate, now, before, classes });
         }
     };
-    let trapped = |tally: &Tally| Share { bad: trapped(tally), of: tally.accounts };
-    compare(Rate::Trapped, trapped(new), trapped(old), (new.accounts, old.accounts));
-    let failed = |tally: &Tally| Share { bad: tally.accounts.saturating_sub(tally.collected), of: tally.accounts };
-    compare(Rate::Failed, failed(new), failed(old), (new.accounts, old.accounts));
+    let of = |tally: &Tally| tally.collected + sum(faults(tally));
+    let trapped = |tally: &Tally| Share { bad: sum(faults(tally).filter(|(class, _)| is_trap(*class))), of: of(tally) };
+    compare(Rate::Trapped, trapped(new), trapped(old), (of(new), of(old)));
+    let failed = |tally: &Tally| Share { bad: sum(faults(tally)), of: of(tally) };
+    compare(Rate::Failed, failed(new), failed(old), (of(new), of(old)));
     let rejected = |tally: &Tally| Share { bad: tally.rejected, of: tally.values };
     compare(Rate::Rejected, rejected(new), rejected(old), (new.collected, old.collected));
     if old.collected >= rule.accounts_min {
@@ -169,12 +180,19 @@ pub fn judge(new: &Tally, old: &Tally, catalogue: &[MetricName], rule: &Rollback
     if complaints.is_empty() { Verdict::NotWorse } else { Verdict::Worse(complaints) }
 }
 
-/// Accounts whose failure ended the connector's call.
-fn trapped(tally: &Tally) -> u64 {
-    [FailureClass::Trapped, FailureClass::TimedOut, FailureClass::LimitExceeded]
-        .iter()
-        .filter_map(|class| tally.failed.get(class))
-        .sum()
+/// Accounts that failed in a way that a release can cause, by class. A tally of an older version may hold others.
+fn faults(tally: &Tally) -> impl Iterator<Item = (FailureClass, u64)> {
+    let failed = tally.failed.iter().map(|(class, accounts)| (*class, *accounts));
+    failed.filter(|(class, _)| class.may_be_the_releases_fault())
+}
+
+fn sum(classes: impl Iterator<Item = (FailureClass, u64)>) -> u64 {
+    classes.map(|(_, accounts)| accounts).sum()
+}
+
+/// Whether a failure of this class ended the connector's call.
+fn is_trap(class: FailureClass) -> bool {
+    matches!(class, FailureClass::Trapped | FailureClass::TimedOut | FailureClass::LimitExceeded)
 }
 
 /// A rate, and the number of independent trials that it is based on.
@@ -217,14 +235,19 @@ fn number(count: u64) -> f64 {
 
 impl fmt::Display for Regression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, now, before } = self;
+        let Self { rate, now, before, classes } = self;
         match rate {
             Rate::Failed => write!(f, "failed for {now} accounts")?,
             Rate::Trapped => write!(f, "trapped for {now} accounts")?,
             Rate::Rejected => write!(f, "rejected were {now} values")?,
             Rate::Missing(metric) => write!(f, "{metric} was missing for {now} accounts")?,
         }
-        write!(f, " ({}), before ", now.percent())?;
+        write!(f, " ({}", now.percent())?;
+        for (index, (class, accounts)) in classes.iter().enumerate() {
+            let before = if index == 0 { "; " } else { ", " };
+            write!(f, "{before}{} {}", class.as_str(), grouped(*accounts))?;
+        }
+        f.write_str("), before ")?;
         match before.of {
             0 => f.write_str("nothing is on record"),
             _ => write!(f, "{before} ({})", before.percent()),

@@ -9,7 +9,8 @@ use backline::config::Config;
 use backline::pipeline::collection::report::RunRequest;
 use backline::pipeline::service::Service;
 use backline::pipeline::{Approve, Ended, Host, InstallOptions, Revoke, RevokeError};
-use backline_model::{BatchState, Difference, Digest, Grant, ReleaseState, RunId, RunStatus, Tenant};
+use backline_model::outcome::Exclusion;
+use backline_model::{BatchState, Difference, Digest, Grant, Outcome, ReleaseState, Run, RunId, RunStatus, Tenant};
 use backline_simulator::SimulatorConfig;
 use backline_store::{BatchFilter, BatchView, Scope, Store};
 use chrono::{Days, NaiveDate};
@@ -201,6 +202,10 @@ async fn an_update_that_sends_a_secret_elsewhere_or_spends_more_waits_and_one_th
     .await;
 }
 
+async fn get(store: &Store, run: RunId) -> Run {
+    store.run_get(&Scope::all_tenants(), run).await.expect("runs are read").expect("the run exists")
+}
+
 async fn install(host: &Host, component: &[u8], options: &InstallOptions) -> (Ended, Difference) {
     let installed = host.releases().install(component, options).await.unwrap_or_else(|error| panic!("{error}"));
     (installed.ended, installed.difference)
@@ -245,12 +250,14 @@ async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
         };
         until(PATIENCE, "the batch in flight ends", async || (states().await.0 == 1).then_some(())).await;
         let asked = server.asked().len();
-        // Waits for several polls, each of which could have taken up the other batches.
-        let mut looks = tokio::time::interval(Duration::from_millis(50));
-        for _ in 0..10 {
-            looks.tick().await;
-            assert_eq!(states().await, (1, 0, 2), "a batch was leased without a grant");
-        }
+        // What waited ends as excluded, so that the run does not stay open.
+        until(PATIENCE, "the others are left out", async || (states().await == (3, 0, 0)).then_some(())).await;
+        until(PATIENCE, "the run ends", async || get(&store, run).await.finished_at).await;
+        let counts = get(&store, run).await.counts;
+        assert_eq!((counts.failed, counts.excluded, counts.planned), (1, 2, 1));
+        let outcomes = store.run_outcomes_list(&Scope::all_tenants(), run, None, 10).await.expect("outcomes are read");
+        let left_out = Outcome::Excluded { reason: Exclusion::NoConnector };
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.outcome == left_out).count(), 2);
         assert_eq!(server.asked().len(), asked, "a request was sent without a grant");
         let revoked = store.releases_list().await.expect("releases are read").remove(0);
         assert_eq!((revoked.state, revoked.active, revoked.wanted), (ReleaseState::Revoked, false, true));
@@ -260,7 +267,10 @@ async fn after_a_revocation_a_batch_in_flight_ends_and_none_follows() {
 
         let approved = other.releases().approve(revoked.digest, &Approve::All).await.expect("granted again");
         assert_eq!(approved.ended, Ended::Activated);
-        until(PATIENCE, "the others are collected", async || (states().await == (3, 0, 0)).then_some(())).await;
+        let run = planned(&stage.host).await;
+        until(PATIENCE, "the next run ends", async || get(&store, run).await.finished_at).await;
+        let counts = get(&store, run).await.counts;
+        assert_eq!((counts.failed, counts.excluded, counts.planned), (3, 0, 3), "all were asked for again");
         service.stop().await;
     })
     .await;

@@ -74,7 +74,11 @@ async fn a_webhook_is_added_tested_delivered_to_and_removed() {
     let said = place.refused(&["webhooks", "add", "other", "https://hooks.test/", "--event", "runs.*"]).await;
     assert!(said.contains("is not a type of event"), "{said}");
     assert!(place.refused(&["webhooks", "test", "nobody"]).await.contains("`backline webhooks list`"));
-    place.done(&["webhooks", "add", "ai", "https://hooks.test", "--kind", "ai", "--tenant", "north"]).await;
+    let of_north = ["webhooks", "add", "ai", "https://hooks.test", "--kind", "ai", "--tenant", "north"];
+    let said = place.refused(&of_north).await;
+    assert!(said.contains("no artist belongs to a tenant 'north'"), "{said}");
+    place.done(&["artists", "add", "Ada", "--tenant", "north"]).await;
+    place.done(&of_north).await;
 
     let listed = place.json(&["webhooks", "list"]).await;
     assert_eq!(listed[0]["name"], "ai");
@@ -135,6 +139,9 @@ async fn a_reader_continues_after_the_last_event_it_saw() {
     assert_eq!((&all[0]["id"], &all[1]["id"], all.len()), (&json!(one.id), &json!(two.id), 2));
     let last = lines(&place.done(&["events", "tail", "--no-follow", "--json", "--last", "1"]).await);
     assert_eq!((&last[0]["id"], last.len()), (&json!(two.id), 1));
+    let last_run = ["events", "tail", "--no-follow", "--json", "--last", "1", "--type", "run.*"];
+    let last = lines(&place.done(&last_run).await);
+    assert_eq!((&last[0]["id"], last.len()), (&json!(one.id), 1), "it counts those that match");
     let cursor = all[0]["cursor"].to_string();
     let rest = lines(&place.done(&["events", "tail", "--after", &cursor, "--no-follow", "--json"]).await);
     assert_eq!((&rest[0]["id"], rest.len()), (&json!(two.id), 1));

@@ -8,6 +8,7 @@ mod health;
 mod hooks;
 mod keys;
 mod layout;
+mod names;
 mod privacy;
 mod reading;
 mod rows;

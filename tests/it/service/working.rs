@@ -8,7 +8,8 @@ use backline::pipeline::Host;
 use backline::pipeline::collection::report::{Progress, RunRequest};
 use backline::pipeline::service::Service;
 use backline_model::event::types;
-use backline_model::{BatchState, FailureClass, Outcome, Run, RunId, RunStatus, Tenant, Weights};
+use backline_model::outcome::Exclusion;
+use backline_model::{AccountStatus, BatchState, FailureClass, Lease, Outcome, Run, RunId, RunStatus, Tenant, Weights};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
 use backline_store::{BatchFilter, BatchView, MetricsFilter, Scope, Store};
 use chrono::{NaiveDate, TimeDelta};
@@ -265,59 +266,120 @@ async fn a_stopping_host_finishes_what_it_can_in_time_and_starts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn batches_of_a_dead_host_are_retried_a_limited_number_of_times() {
+async fn a_run_takes_over_what_a_killed_one_left_open() {
     each_database(async |store: Store, url: &str| {
-        let stage = Stage::bare(url, artists(2), prompt).await;
+        let stage = Stage::bare(url, artists(3), prompt).await;
         stage.install(&["spotify"]).await;
         stage.import_some(&["spotify"], each_its_own).await;
-        let run = planned(&stage.host, &["spotify"]).await;
+        let killed = planned(&stage.host, &["spotify"]).await;
+        let request = RunRequest { trigger: "test".to_owned(), date: Some(date()), ..RunRequest::default() };
+        let report = stage.host.runs().run(&request, &|_| {}, &CancellationToken::new()).await.expect("it runs");
+        assert_eq!((report.run.counts.planned, report.run.counts.collected), (3, 3));
+        let killed = get(&store, killed).await;
+        assert_eq!((killed.counts.superseded, killed.counts.planned), (3, 3));
+        assert!(killed.finished_at.is_some(), "it is left to nobody");
+        assert_eq!(batches(&store, killed.id, None).await, [], "none of its batches can be collected any more");
+    })
+    .await;
+}
+
+/// Leases the run's batches one after another for hosts that end without a word, each after the lease before it ran
+/// out: the first with others, the rest alone. Returns the last lease.
+async fn hosts_die(stage: &Stage, store: &Store, run: RunId, name: &str, deaths: u32) -> Lease {
+    let (all, ttl) = (Scope::all_tenants(), Duration::from_millis(stage.host.config().collection.lease_ttl_ms));
+    let mut last = None;
+    for _ in 0..deaths {
+        let now = stage.host.clock().now();
+        let lease = match store.batch_lease(&all, Some(run), None, "died", now, ttl).await.expect("leased") {
+            Some(lease) => Some(lease),
+            None => {
+                store.lone_batch_lease(&all, Some(run), &platform(name), "died", now, ttl).await.expect("leased alone")
+            }
+        };
+        last = Some(lease.expect("a batch"));
+        stage.set_time(now + ttl);
+    }
+    last.expect("at least one death")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_of_hosts_that_died_are_collected_without_an_attempt_used() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(6), prompt).await;
+        stage.install(&["youtube", "spotify"]).await;
+        stage.import_some(&["youtube", "spotify"], |_| Tenant::default()).await;
+        let run = planned(&stage.host, &["youtube", "spotify"]).await;
+        // One host dies with everything in its hands, and then one with the large batch alone.
+        let all = Scope::all_tenants();
+        let now = stage.host.clock().now();
         let ttl = Duration::from_millis(stage.host.config().collection.lease_ttl_ms);
-        // The first batch loses one host, the other several in a row: its content may be the cause.
-        let mut now = stage.host.clock().now();
-        let first = store
-            .batch_lease(&Scope::all_tenants(), Some(run), None, "died", now, ttl)
-            .await
-            .expect("leased")
-            .expect("a batch");
-        for _ in 0..4 {
-            store
-                .batch_lease(&Scope::all_tenants(), Some(run), None, "died", now, ttl)
-                .await
-                .expect("leased")
-                .expect("the other batch");
-            now += TimeDelta::seconds(20);
-            store.lease_renew(&first, now, ttl).await.expect("it is still held");
+        let mut held = 0;
+        while store.batch_lease(&all, Some(run), None, "died", now, ttl).await.expect("leased").is_some() {
+            held += 1;
         }
+        assert_eq!(held, 2, "one batch of each platform");
+        stage.set_time(now + ttl);
+        hosts_die(&stage, &store, run, "youtube", 1).await;
+
         let service = Service::start(stage.host.clone()).await.expect("it starts");
-        stage.set_time(now + TimeDelta::seconds(19));
-        until("the other one is given up", async || batches(&store, run, Some(BatchState::Dead)).await.len() == 1)
-            .await;
-        assert_eq!(leased(&store, run, "spotify").await, 1, "the first is held until its lease runs out");
-        stage.set_time(now + TimeDelta::seconds(20));
         let ended = finished(&store, run).await;
         service.stop().await;
-        assert_eq!((ended.counts.collected, ended.counts.failed), (1, 1));
-        for outcome in store.run_outcomes_list(&Scope::all_tenants(), run, None, 10).await.expect("outcomes are read") {
-            match outcome.outcome {
-                Outcome::Collected => assert_eq!(outcome.attempts, 2, "the expired lease counts as one"),
-                Outcome::Failed { class, message } => {
-                    assert_eq!(class, FailureClass::Internal);
-                    assert!(message.contains("ended unexpectedly"), "{message}");
-                }
-                other => panic!("{other:?}"),
-            }
+        assert_eq!((ended.status, ended.counts.collected), (RunStatus::Success, 12));
+        for outcome in store.run_outcomes_list(&all, run, None, 20).await.expect("outcomes are read") {
+            assert_eq!(outcome.attempts, 1, "hosts that died used up none: {outcome:?}");
         }
+        let youtube = platform("youtube");
+        let halves = batches(&store, run, Some(BatchState::Done)).await;
+        assert_eq!(halves.iter().filter(|batch| batch.platform == youtube).count(), 2, "it was cut in halves");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_hosts_die_of_is_left_out_until_an_operator_retries_it() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        stage.install(&["spotify"]).await;
+        stage.import_some(&["spotify"], each_its_own).await;
+        let all = Scope::all_tenants();
+        let ended = async |run| {
+            let service = Service::start(stage.host.clone()).await.expect("it starts");
+            let ended = finished(&store, run).await;
+            service.stop().await;
+            ended.counts
+        };
+        // The first death may be that of any batch beside it; two alone are not enough.
+        let run = planned(&stage.host, &["spotify"]).await;
+        hosts_die(&stage, &store, run, "spotify", 3).await;
+        assert_eq!(ended(run).await.collected, 1);
+
+        let run = planned(&stage.host, &["spotify"]).await;
+        let account = hosts_die(&stage, &store, run, "spotify", 4).await.batch.accounts[0].account_id;
+        let asked = stage.simulator.counts().host(SPOTIFY);
+        assert_eq!(ended(run).await.failed, 1);
+        assert_eq!(stage.simulator.counts().host(SPOTIFY), asked, "it is not even begun");
+        let outcome = store.run_outcomes_list(&all, run, None, 10).await.expect("outcomes are read").remove(0).outcome;
+        let Outcome::Failed { class, message } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(class, FailureClass::HostKilled);
+        assert!(message.contains("backline batches retry"), "{message}");
+        let status = async || store.account_get(&all, account).await.expect("read").expect("an account").status;
+        assert_eq!(status().await, AccountStatus::HostKilled);
+
+        // The next night leaves it out, by name.
+        let request = RunRequest { trigger: "test".to_owned(), date: Some(date()), ..RunRequest::default() };
+        let next = stage.host.runs().run(&request, &|_| {}, &CancellationToken::new()).await.expect("it runs");
+        assert_eq!((next.run.counts.planned, next.run.counts.excluded), (0, 1));
+        let outcomes = store.run_outcomes_list(&all, next.run.id, None, 10).await.expect("outcomes are read");
+        assert_eq!(outcomes[0].outcome, Outcome::Excluded { reason: Exclusion::HostKilled });
 
         // The batch is listed, and an operator may retry it.
         let dead = batches(&store, run, Some(BatchState::Dead)).await;
         assert_eq!((dead.len(), dead[0].accounts), (1, 1));
-        let service = Service::start(stage.another_host(|_| {}).await).await.expect("it starts");
         let filter = BatchFilter { run: Some(run), ..BatchFilter::default() };
-        let retried =
-            store.batches_retry(&Scope::all_tenants(), &filter, &Weights::default(), stage.host.clock().now()).await;
+        let retried = store.batches_retry(&all, &filter, &Weights::default(), stage.host.clock().now()).await;
         assert_eq!(retried.expect("it is retried").accounts, 1);
-        assert_eq!(finished(&store, run).await.counts.collected, 2);
-        service.stop().await;
+        assert_eq!(status().await, AccountStatus::Active);
+        assert_eq!(ended(run).await.collected, 1);
     })
     .await;
 }
@@ -340,7 +402,7 @@ async fn a_batch_taken_over_by_another_host_is_dropped() {
         let later = stage.host.clock().now() + TimeDelta::hours(1);
         let ttl = Duration::from_secs(3_600);
         let lease = store
-            .batch_lease(&Scope::all_tenants(), Some(run), None, "other", later, ttl)
+            .lone_batch_lease(&Scope::all_tenants(), Some(run), &platform("spotify"), "other", later, ttl)
             .await
             .expect("leased")
             .expect("the batch");

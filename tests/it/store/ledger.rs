@@ -39,9 +39,13 @@ async fn an_expired_lease_passes_on_and_the_first_holder_can_write_nothing() {
             "it is leased"
         );
         let later = now() + TimeDelta::seconds(61);
-        let second = store.batch_lease(&Scope::all_tenants(), None, None, "two", later, TTL).await.unwrap().unwrap();
+        let all = Scope::all_tenants();
+        assert_eq!(store.batch_lease(&all, None, None, "two", later, TTL).await.unwrap(), None, "it has to be alone");
+        assert_eq!(store.lone_platforms_list(&all, None, later).await.unwrap(), [demo()]);
+        let second = store.lone_batch_lease(&all, None, &demo(), "two", later, TTL).await.unwrap().unwrap();
+        assert_eq!(store.lone_platforms_list(&all, None, later).await.unwrap(), []);
         assert!(second.token > first.token);
-        assert_eq!(second.batch.attempts, 1, "the expired lease counts as an attempt");
+        assert_eq!((second.batch.attempts, second.host_losses), (0, 1), "a host's death uses up no attempt");
 
         let lost = |error: StoreError| {
             assert!(matches!(error, StoreError::LeaseLost { batch } if batch == planned.id), "{error}")
@@ -69,6 +73,109 @@ async fn an_expired_lease_passes_on_and_the_first_holder_can_write_nothing() {
 }
 
 #[tokio::test]
+async fn a_batch_that_was_alone_when_its_host_ended_is_halved_and_each_half_begins_again() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 5).await;
+        let five: Vec<&Account> = accounts.iter().collect();
+        let planned = batch(1, &run(1), &five, day("2026-11-22"));
+        add_batches(&store, std::slice::from_ref(&planned), now()).await;
+        let (all, mut at) = (Scope::all_tenants(), now());
+        lease(&store).await;
+        let alone = async |at| store.lone_batch_lease(&all, None, &demo(), "two", at, TTL).await.unwrap();
+        for losses in 1..=2 {
+            at += TimeDelta::seconds(61);
+            assert_eq!(alone(at).await.unwrap().host_losses, losses);
+        }
+        let stale = {
+            at += TimeDelta::seconds(61);
+            alone(at).await.unwrap()
+        };
+        store.batch_halve(&stale, at).await.unwrap();
+        let lost = store.batch_halve(&stale, at).await.unwrap_err();
+        assert!(matches!(lost, StoreError::LeaseLost { .. }), "{lost}");
+        assert_eq!(store.batch_lease(&all, None, None, "w", at, TTL).await.unwrap(), None, "halves are leased alone");
+        let (one, other) = (alone(at).await.unwrap(), alone(at).await.unwrap());
+        assert_eq!((one.host_losses, other.host_losses), (1, 1));
+        let mut sizes = [one.batch.accounts.len(), other.batch.accounts.len()];
+        sizes.sort_unstable();
+        assert_eq!(sizes, [2, 3]);
+        let mut of_both: Vec<_> = one.batch.accounts.iter().chain(&other.batch.accounts).collect();
+        of_both.sort_by_key(|account| account.account_id);
+        let mut whole: Vec<_> = planned.accounts.iter().collect();
+        whole.sort_by_key(|account| account.account_id);
+        assert_eq!(of_both, whole, "no account is lost and none is doubled");
+        assert_eq!((other.batch.attempts, other.batch.run_id), (planned.attempts, planned.run_id));
+        // A host that gives it back has survived it.
+        store.batch_complete(&one, BatchResult::default(), at).await.unwrap();
+        let again = store.batch_lease(&all, None, None, "w", at, TTL).await.unwrap().unwrap();
+        assert_eq!((again.batch.id, again.host_losses), (one.batch.id, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_of_an_account_ends_when_it_is_planned_again_unless_a_host_is_at_work_on_it() {
+    each_database(async |store, _| {
+        let (all, accounts) = (Scope::all_tenants(), people(&store, 6).await);
+        let (early, late) = (day("2026-11-22"), day("2026-11-23"));
+        let of = |n: u128, run_n: u128, which: &[usize], date| {
+            batch(n, &run(run_n), &which.iter().map(|i| &accounts[*i]).collect::<Vec<_>>(), date)
+        };
+        // One at work, one deferred, one dead, one planned of two accounts.
+        add_batches(&store, &[of(1, 1, &[0], early)], now()).await;
+        let at_work = lease(&store).await;
+        add_batches(&store, &[of(2, 1, &[1], early)], now()).await;
+        defer(&store, &lease(&store).await, now() + TimeDelta::days(3), "spent", now()).await.unwrap();
+        add_batches(&store, &[of(3, 1, &[2], early)], now()).await;
+        let failed = Outcome::Failed { class: FailureClass::Unavailable, message: "a fault".to_owned() };
+        let ended = BatchResult {
+            accounts: vec![result(&followers(&accounts[2], early, 5), failed.clone())],
+            ..BatchResult::default()
+        };
+        store.batch_complete(&lease(&store).await, ended, now()).await.unwrap();
+        add_batches(&store, &[of(4, 1, &[3, 4], early)], now()).await;
+
+        // Of the last one, one account is planned again; an account of its own is none of theirs.
+        let again = [of(5, 2, &[0, 1, 2, 3, 5], late)];
+        create_run(&store, &run(2)).await;
+        add_batches(&store, &again, now()).await;
+        let outcomes: Vec<_> = store.run_outcomes_list(&all, run(1).id, None, 10).await.unwrap();
+        let outcome = |account: usize| {
+            outcomes.iter().find(|found| found.account_id == accounts[account].id).map(|found| found.outcome.clone())
+        };
+        assert_eq!([outcome(0), outcome(4)], [None, None], "a host is at work on the one, the other still waits");
+        assert_eq!([outcome(1), outcome(3)], [Some(Outcome::Superseded), Some(Outcome::Superseded)]);
+        assert_eq!(outcome(2), Some(failed), "what failed stays failed");
+        let open = async |run_n: u128| -> Vec<_> {
+            let filter = BatchFilter { run: Some(run(run_n).id), ..BatchFilter::default() };
+            let mut open: Vec<_> =
+                store.batches_list(&all, &filter).await.unwrap().iter().map(|one| (one.id, one.accounts)).collect();
+            open.sort_unstable();
+            open
+        };
+        let mut left = vec![(at_work.batch.id, 1), (of(4, 1, &[], early).id, 1)];
+        left.sort_unstable();
+        assert_eq!(open(1).await, left, "the deferred and the dead one can't be collected any more");
+        assert_eq!(open(2).await, [(again[0].id, 5)]);
+
+        // Once nothing of it is open, its run ends, and says what became of its accounts.
+        let rest = lease(&store).await;
+        assert_eq!(rest.batch.id, of(4, 1, &[], early).id);
+        let row = stored(followers(&accounts[4], early, 5));
+        store
+            .batch_complete(&rest, BatchResult { accounts: vec![row], ..BatchResult::default() }, now())
+            .await
+            .unwrap();
+        let row = stored(followers(&accounts[0], early, 5));
+        let done = BatchResult { accounts: vec![row], ..BatchResult::default() };
+        store.batch_complete(&at_work, done, now()).await.unwrap();
+        let counts = store.run_finish(&all, run(1).id, now()).await.unwrap().counts;
+        assert_eq!((counts.planned, counts.collected, counts.superseded, counts.failed), (5, 2, 2, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_heartbeat_extends_a_lease() {
     each_database(async |store, _| {
         let accounts = people(&store, 1).await;
@@ -91,7 +198,7 @@ async fn a_heartbeat_extends_a_lease() {
         );
         assert!(
             store
-                .batch_lease(&Scope::all_tenants(), None, None, "two", now() + TimeDelta::seconds(101), TTL)
+                .lone_batch_lease(&Scope::all_tenants(), None, &demo(), "two", now() + TimeDelta::seconds(101), TTL)
                 .await
                 .unwrap()
                 .is_some()

@@ -349,6 +349,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
     cases! { store;
         Read artist_get(artist(2).id);
         Read artists_list(&ArtistFilter::default());
+        Read tenants_list();
         Read unreadable_artists_list();
         Read account_get(account(2).id);
         Read accounts_list(&AccountFilter::default());
@@ -376,6 +377,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read deliveries_list(&DeliveryFilter::default());
         Read delivery_backlog_list();
         Read events_list(EventCursor::default(), 100);
+        Read events_before_list(None, 100);
         Read event_cursor_get(0);
         Read event_get(event(2, None).id);
         Read event_get(event(4, None).id);
@@ -419,6 +421,8 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Whole release_recollect(&rollback(), now(), &Weights::default(), now());
         Whole health_figures_get(&window());
         Whole unfinished_runs_list();
+        Whole lone_platforms_list(None, now());
+        Whole orphaned_batches_exclude(now());
 
         Write artists_save(&[Artist { name: "Changed".to_owned(), ..owned(2) }], now());
         Write artists_save_from(Provenance::Import, &[Artist { name: "Again".to_owned(), ..owned(2) }], now());
@@ -446,6 +450,8 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write deferred_batches_wake(&Weights::default(), their_turn());
         Write batches_retry(&of_run(2), &Weights::default(), now());
         Write batch_lease(Some(run(2).id), None, "me", now(), TTL) => |lease| lease.map(|lease| lease.token);
+        Write lone_batch_lease(Some(run(2).id), &demo(), "me", now() + TTL + TTL, TTL)
+            => |lease| lease.map(|lease| lease.token);
         Whole run_finish(run(2).id, now());
         Write credential_remove(credential(2).id);
         Write consents_record(&[Consent { granted: false, ..consent(2, false) }]);

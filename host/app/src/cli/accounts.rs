@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use super::consents::record_collecting;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::names::{self, PlatformName};
 use super::numbers::expect_artist;
 use super::{print, values};
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
@@ -19,7 +20,7 @@ pub(super) enum Command {
         /// The artist's id
         artist: ArtistId,
         /// The platform, such as youtube
-        platform: Platform,
+        platform: PlatformName,
         /// The account's id on the platform
         platform_id: String,
         /// Settings that the connector declares, such as '{"storefronts":["us"]}'
@@ -39,7 +40,7 @@ pub(super) enum Command {
         artist: Option<ArtistId>,
         /// Only accounts on this platform
         #[arg(long, value_name = "NAME")]
-        platform: Option<Platform>,
+        platform: Option<PlatformName>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -63,6 +64,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Add { artist, platform, platform_id, settings, no_consent, json } => {
             expect_artist(&store, artist).await?;
+            let platform = names::platform(&store, &platform).await?;
             let platform_id = platform_id.trim().to_owned();
             if platform_id.is_empty() {
                 return Err(Failure::usage("the platform id is empty; give the account's id on the platform"));
@@ -100,6 +102,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             if let Some(artist) = artist {
                 expect_artist(&store, artist).await?;
             }
+            let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let filter = AccountFilter { artist, platform, ..AccountFilter::default() };
             let accounts = store.accounts_list(&Scope::all_tenants(), &filter).await?;
             let row = |account: &Account| {

@@ -10,10 +10,11 @@ use super::consents::record_collecting;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::import::{self, ImportOptions};
+use super::names::{self, PlatformName};
 use super::numbers::expect_artist;
 use super::{print, sync, values};
 use crate::pipeline::SyncRequest;
-use backline_model::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant};
+use backline_model::{Artist, ArtistId, SubscriptionStatus, Tenant};
 use backline_store::{AccountFilter, ArtistFilter, COLLECTING_SCOPE, Scope, Store, UnreadableArtist};
 
 /// `backline artists …`
@@ -115,10 +116,10 @@ pub(super) enum Command {
         timezone: Option<Tz>,
         /// Record consent for a platform; may be repeated
         #[arg(long, value_name = "PLATFORM")]
-        consent: Vec<Platform>,
+        consent: Vec<PlatformName>,
         /// Record the withdrawal of consent for a platform; may be repeated
         #[arg(long, value_name = "PLATFORM")]
-        withdraw: Vec<Platform>,
+        withdraw: Vec<PlatformName>,
     },
 }
 
@@ -167,6 +168,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::List { status, tenant, limit, json } => {
             let store = context.store().await?;
+            names::expect_tenant(&store, tenant.as_ref()).await?;
             let artists = store
                 .artists_list(&Scope::all_tenants(), &ArtistFilter { tenant, status, limit, ..ArtistFilter::default() })
                 .await?;
@@ -198,6 +200,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             changed.subscription_status = status.unwrap_or(changed.subscription_status);
             changed.data_collection_enabled = collection.unwrap_or(changed.data_collection_enabled);
             changed.timezone = timezone.unwrap_or(changed.timezone);
+            let consent = names::platforms(&store, &consent).await?;
+            let withdraw = names::platforms(&store, &withdraw).await?;
             if let Some(both) = consent.iter().find(|platform| withdraw.contains(platform)) {
                 return Err(Failure::usage(format!("consent for {both} is both given and withdrawn; remove one")));
             }

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::names::{self, PlatformName};
 use super::print;
-use backline_model::{self, BatchId, BatchState, Platform, RunId};
+use backline_model::{self, BatchId, BatchState, RunId};
 use backline_store::{BatchAccountView, BatchFilter, BatchView, Scope, Store};
 
 /// `backline batches …`
@@ -22,7 +23,7 @@ pub(super) enum Command {
         run: Option<RunId>,
         /// Only batches of this platform
         #[arg(long, value_name = "NAME")]
-        platform: Option<Platform>,
+        platform: Option<PlatformName>,
         /// At most this many
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: u32,
@@ -54,7 +55,7 @@ pub(super) struct RetryArguments {
     run: Option<RunId>,
     /// Dead batches of this platform
     #[arg(long, value_name = "NAME")]
-    platform: Option<Platform>,
+    platform: Option<PlatformName>,
     /// All dead batches
     #[arg(long, conflicts_with_all = ["run", "platform"])]
     all_dead: bool,
@@ -72,6 +73,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     let store = context.store().await?;
     match command {
         Command::List { state, run, platform, limit, json } => {
+            let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let filter = BatchFilter { ids: Vec::new(), run, platform, state, limit: Some(limit) };
             let batches = store.batches_list(&Scope::all_tenants(), &filter).await?;
             let none = "no batch matches; `--state done` lists finished batches";
@@ -81,6 +83,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Retry(arguments) => {
             let RetryArguments { batches, run, platform, all_dead: _ } = arguments;
             let named = batches.len() as u64;
+            let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
             let weights = &context.config().collection.tenant_weights;
             let retried = store.batches_retry(&Scope::all_tenants(), &filter, weights, context.clock.now()).await?;

@@ -5,6 +5,7 @@ use clap::Subcommand;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::names::{self, PlatformName};
 use super::numbers::expect_artist;
 use super::print;
 use crate::config::Config;
@@ -41,7 +42,7 @@ pub(super) struct About {
     /// The artist's id
     artist: ArtistId,
     /// The platform, such as youtube
-    platform: Platform,
+    platform: PlatformName,
     /// What the consent covers; collection needs `metrics`
     #[arg(long, default_value = COLLECTING_SCOPE)]
     scope: String,
@@ -79,6 +80,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 async fn record_and_print(context: &Context, store: &Store, about: About, granted: bool) -> Outcome {
     let About { artist, platform, scope, source } = about;
     expect_artist(store, artist).await?;
+    let platform = names::platform_of_artist(store, artist, &platform).await?;
     for (name, text) in [("--scope", &scope), ("--source", &source)] {
         if text.trim().is_empty() {
             return Err(Failure::usage(format!("{name} is empty; give a value, or leave it out")));

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::names::{self, PlatformName};
 use super::print;
 use backline_model::{Account, AccountId, Platform};
 use backline_store::{AccountFilter, CredentialFilter, Scope, SealedCredential, Store};
@@ -22,7 +23,7 @@ pub(super) enum Command {
     /// Set a secret, read from standard input or a file
     Set {
         /// The platform, such as youtube
-        platform: Platform,
+        platform: PlatformName,
         /// The connector's slot; `backline plugins inspect` shows them
         slot: String,
         /// The account, for slots that belong to accounts: its id, or its id on the platform
@@ -36,7 +37,7 @@ pub(super) enum Command {
     List {
         /// Only credentials of this platform
         #[arg(long, value_name = "NAME")]
-        platform: Option<Platform>,
+        platform: Option<PlatformName>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -44,7 +45,7 @@ pub(super) enum Command {
     /// Remove a credential
     Remove {
         /// The platform
-        platform: Platform,
+        platform: PlatformName,
         /// The connector's slot
         slot: String,
         /// The account, for slots that belong to accounts
@@ -58,6 +59,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Set { platform, slot, account, file } => {
             let host = context.host().await?;
+            let platform = names::platform(host.store(), &platform).await?;
             let account = find_account(host.store(), &platform, account.as_deref()).await?;
             let text = read_secret(file.as_deref())?;
             host.credentials().set(&platform, &slot, account, &text).await?;
@@ -68,6 +70,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::List { platform, json } => {
             let store = context.store().await?;
+            let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let credentials = store
                 .credentials_list(&Scope::all_tenants(), &CredentialFilter { platform, ..CredentialFilter::default() })
                 .await?;
@@ -81,6 +84,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::Remove { platform, slot, account } => {
             let store = context.store().await?;
+            let platform = names::platform(&store, &platform).await?;
             let account = find_account(&store, &platform, account.as_deref()).await?;
             let Some(credential) = store.credential_get(&Scope::all_tenants(), &platform, &slot, account).await? else {
                 return Err(Failure::usage(format!(

@@ -46,7 +46,7 @@ pub(super) struct TailArguments {
     /// Continue after this cursor; 0 is the beginning. Without it, the latest events are printed first
     #[arg(long, value_name = "CURSOR", conflicts_with = "last")]
     after: Option<EventCursor>,
-    /// How many of the latest events to print first
+    /// How many of the latest events to print first; with --type or --artist, of those that match
     #[arg(long, value_name = "N", default_value_t = 10)]
     last: u32,
     /// Only events of this type, or of a pattern such as metrics.*; may be repeated
@@ -64,6 +64,14 @@ pub(super) struct TailArguments {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+}
+
+impl TailArguments {
+    fn wants(&self, event: &Event) -> bool {
+        let is_type =
+            self.types.is_empty() || self.types.iter().any(|pattern| delivery::pattern_matches(pattern, &event.kind));
+        is_type && self.artist.is_none_or(|artist| event.artist_id == Some(artist))
+    }
 }
 
 fn pattern(text: &str) -> Result<String, String> {
@@ -89,7 +97,7 @@ async fn tail(context: &Context, arguments: &TailArguments) -> Result<(), Failur
     let mut listener = if arguments.no_follow { None } else { Some(store.listener().await?) };
     let mut after = match arguments.after {
         Some(after) => after,
-        None => store.event_cursor_get(&Scope::all_tenants(), arguments.last).await?,
+        None => before_last(&store, arguments).await?,
     };
     loop {
         after = print_after(&store, after, arguments).await?;
@@ -98,6 +106,31 @@ async fn tail(context: &Context, arguments: &TailArguments) -> Result<(), Failur
             tokio::time::sleep(GATHER).await;
         } else {
             listener = Some(retrying(u32::MAX, async || store.listener().await).await?);
+        }
+    }
+}
+
+/// The cursor after which the latest events come that were asked for: only those count that are wanted.
+async fn before_last(store: &Store, wanted: &TailArguments) -> Result<EventCursor, Failure> {
+    let (mut before, mut left) = (None, wanted.last);
+    if left == 0 {
+        return Ok(store.event_cursor_get(&Scope::all_tenants(), 0).await?);
+    }
+    let tries = if wanted.no_follow { TRIES } else { u32::MAX };
+    loop {
+        let events =
+            retrying(tries, async || store.events_before_list(&Scope::all_tenants(), before, PAGE).await).await?;
+        for (cursor, event) in &events {
+            before = Some(*cursor);
+            if wanted.wants(event) {
+                left -= 1;
+                if left == 0 {
+                    return Ok(cursor.before());
+                }
+            }
+        }
+        if events.len() < PAGE as usize {
+            return Ok(EventCursor::default());
         }
     }
 }
@@ -132,9 +165,7 @@ async fn print_after(store: &Store, mut after: EventCursor, wanted: &TailArgumen
         let events = retrying(tries, async || store.events_list(&Scope::all_tenants(), after, PAGE).await).await?;
         for (cursor, event) in &events {
             after = *cursor;
-            let is_type = wanted.types.is_empty()
-                || wanted.types.iter().any(|pattern| delivery::pattern_matches(pattern, &event.kind));
-            if is_type && wanted.artist.is_none_or(|artist| event.artist_id == Some(artist)) {
+            if wanted.wants(event) {
                 print_event(*cursor, event, wanted.json)?;
             }
         }

@@ -26,7 +26,7 @@ pub enum Exit {
 impl Exit {
     /// The exit code that a run's counts amount to.
     pub fn of_run(counts: &RunCounts) -> Self {
-        if counts.failed == 0 && counts.deferred == 0 {
+        if counts.failed == 0 && counts.deferred == 0 && counts.superseded == 0 {
             Self::Done
         } else if counts.collected > 0 || counts.failed == 0 {
             Self::Partial
@@ -129,7 +129,10 @@ mod tests {
             failed,
             deferred,
             excluded: 9,
+            superseded: 0,
         };
+        let superseded = RunCounts { superseded: 1, planned: 5, ..counts(4, 0, 0) };
+        assert_eq!(Exit::of_run(&superseded).code(), 3, "not all of the plan was collected");
         assert_eq!(Exit::of_run(&counts(5, 0, 0)).code(), 0);
         assert_eq!(Exit::of_run(&counts(0, 0, 0)).code(), 0, "nothing was to be collected");
         assert_eq!(Exit::of_run(&counts(4, 1, 0)).code(), 3);

@@ -17,6 +17,7 @@ mod hosts;
 mod import;
 mod keys;
 mod log;
+mod names;
 mod numbers;
 mod output;
 mod plugins;

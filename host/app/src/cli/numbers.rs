@@ -7,9 +7,10 @@ use clap::Args;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::names::{self, PlatformName};
 use super::{print, values};
 use backline_model::growth::SPANS_DAYS;
-use backline_model::{ArtistId, Change, GrowthRow, MetricsRow, NoChange, Platform, Severity};
+use backline_model::{ArtistId, Change, GrowthRow, MetricsRow, NoChange, Severity};
 use backline_store::{MetricsFilter, Scope, Store};
 
 /// Arguments of both commands.
@@ -19,7 +20,7 @@ pub(super) struct NumbersArguments {
     artist: Option<ArtistId>,
     /// Only this platform
     #[arg(long, value_name = "NAME")]
-    platform: Option<Platform>,
+    platform: Option<PlatformName>,
     /// Earliest date, such as 2026-11-01
     #[arg(long, value_parser = values::date, value_name = "DATE")]
     since: Option<NaiveDate>,
@@ -46,7 +47,7 @@ impl NumbersArguments {
         }
         Ok(MetricsFilter {
             artist: self.artist,
-            platform: self.platform.clone(),
+            platform: names::platform_if_given(store, self.platform.as_ref()).await?,
             since: self.since,
             until: self.until,
             limit: self.limit,

@@ -5,9 +5,10 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::names::{self, PlatformName};
 use super::print;
 use backline_model::row::QuarantineStatus;
-use backline_model::{ArtistId, Platform, Quarantined};
+use backline_model::{ArtistId, Quarantined};
 use backline_store::{QuarantineFilter, Scope};
 
 /// `backline quarantine …`
@@ -20,7 +21,7 @@ pub(super) enum Command {
         artist: Option<ArtistId>,
         /// Only values of this platform
         #[arg(long, value_name = "NAME")]
-        platform: Option<Platform>,
+        platform: Option<PlatformName>,
         /// Also values that were released or discarded
         #[arg(long)]
         all: bool,
@@ -51,6 +52,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { artist, platform, all, json } => {
             let store = context.store().await?;
+            let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let status = (!all).then_some(QuarantineStatus::Held);
             let values = store
                 .quarantine_list(

@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::names::{self, PlatformName};
 use super::{print, values};
 use crate::pipeline::collection::report::{
     OpenReason, OpenReport, PlanReport, PlatformReport, Progress, RunReport, RunRequest,
 };
 use crate::telemetry::memory;
-use backline_model::{ArtistId, Platform, RunStatus};
+use backline_model::{ArtistId, RunStatus};
+use backline_store::Store;
 
 /// The time zone where a new day begins first is this far ahead of UTC.
 const EARLIEST_ZONE: TimeDelta = TimeDelta::hours(14);
@@ -29,7 +31,7 @@ struct Selection {
     date: Option<NaiveDate>,
     /// Only this platform; may be repeated
     #[arg(long, value_name = "NAME")]
-    platform: Vec<Platform>,
+    platform: Vec<PlatformName>,
     /// Only this artist; may be repeated
     #[arg(long, value_name = "ID")]
     artist: Vec<ArtistId>,
@@ -65,7 +67,7 @@ struct ProcessReport<'a> {
 }
 
 impl Selection {
-    fn request(self, context: &Context) -> Result<RunRequest, Failure> {
+    async fn request(self, context: &Context, store: &Store) -> Result<RunRequest, Failure> {
         let latest = (context.clock.now() + EARLIEST_ZONE).date_naive();
         if let Some(date) = self.date.filter(|date| *date > latest) {
             return Err(Failure::usage(format!("{date} is in the future; give a date up to {latest}")));
@@ -74,7 +76,7 @@ impl Selection {
             trigger: "manual".to_owned(),
             date: self.date,
             due: None,
-            platforms: self.platform,
+            platforms: names::platforms(store, &self.platform).await?,
             artists: self.artist,
         })
     }
@@ -82,8 +84,8 @@ impl Selection {
 
 /// Prints what a run would do.
 pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome {
-    let request = arguments.selection.request(context)?;
     let host = context.host().await?;
+    let request = arguments.selection.request(context, host.store()).await?;
     let report = host.planner().plan(&request).await?;
     if arguments.json {
         print::json(&report)?;
@@ -95,8 +97,8 @@ pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome
 
 /// Collects, with a progress bar, and prints the report.
 pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
-    let request = arguments.selection.request(context)?;
     let host = context.host().await?;
+    let request = arguments.selection.request(context, host.store()).await?;
     let bar = progress_bar();
     let stop = CancellationToken::new();
     let progress = |progress| advance(&bar, &progress);
@@ -166,7 +168,7 @@ fn advance(bar: &ProgressBar, progress: &Progress) {
     match progress {
         Progress::Planned { accounts, .. } => bar.set_length(*accounts),
         Progress::BatchDone { platform, .. } => bar.set_message(platform.to_string()),
-        Progress::Counted { counts } => bar.set_position(counts.collected + counts.failed + counts.deferred),
+        Progress::Counted { counts } => bar.set_position(counts.with_outcome()),
         Progress::Waiting { holders } => bar.set_message(format!("waiting for {}", names(holders))),
     }
 }
@@ -287,7 +289,7 @@ fn duration(seconds: f64) -> String {
 mod tests {
     use super::*;
     use backline_model::run::RunCounts;
-    use backline_model::{Run, RunId};
+    use backline_model::{Platform, Run, RunId};
 
     #[test]
     fn durations_have_a_unit_that_fits() {

@@ -49,6 +49,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 ">collected",
                 ">failed",
                 ">deferred",
+                ">superseded",
                 ">excluded",
             ];
             print::listing(json, &runs, &headers, cells, "no run yet; `backline run` starts one")?;
@@ -60,7 +61,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 
 fn cells(run: &backline_model::Run) -> Vec<String> {
     let counts = &run.counts;
-    let numbers = [counts.planned, counts.collected, counts.failed, counts.deferred, counts.excluded];
+    let numbers =
+        [counts.planned, counts.collected, counts.failed, counts.deferred, counts.superseded, counts.excluded];
     let texts = [
         run.id.to_string(),
         print::time(run.started_at),
@@ -80,7 +82,19 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
     }
     let RunDetails { run, outcomes, dead_batches: dead } = details;
     print::table(
-        &["id", "started", "date", "trigger", "status", ">planned", ">collected", ">failed", ">deferred", ">excluded"],
+        &[
+            "id",
+            "started",
+            "date",
+            "trigger",
+            "status",
+            ">planned",
+            ">collected",
+            ">failed",
+            ">deferred",
+            ">superseded",
+            ">excluded",
+        ],
         vec![cells(&run)],
     )?;
     if !dead.is_empty() {
@@ -94,7 +108,7 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
     }
     let row = |outcome: &NamedOutcome| {
         let (reason, message) = match &outcome.outcome {
-            backline_model::Outcome::Collected => (String::new(), String::new()),
+            backline_model::Outcome::Collected | backline_model::Outcome::Superseded => (String::new(), String::new()),
             backline_model::Outcome::Deferred { until, message } => {
                 (format!("until {}", print::time(*until)), message.clone())
             }

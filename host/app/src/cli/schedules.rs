@@ -5,9 +5,10 @@ use clap::Subcommand;
 
 use super::context::Context;
 use super::exit::{Exit, Outcome};
+use super::names::{self, PlatformName};
 use super::{print, values};
 use crate::pipeline::service::schedules;
-use backline_model::{CatchUp, Fire, Overlap, Platform, Schedule, ScheduleSpec};
+use backline_model::{CatchUp, Fire, Overlap, Schedule, ScheduleSpec};
 
 /// `backline schedules …`
 #[derive(Subcommand)]
@@ -30,7 +31,7 @@ pub(super) enum Command {
         timezone: Tz,
         /// Only this platform; may be repeated
         #[arg(long, value_name = "NAME")]
-        platform: Vec<Platform>,
+        platform: Vec<PlatformName>,
         /// Which missed fire times to catch up on: all, last or none
         #[arg(long, value_name = "WHICH", default_value = "last", value_parser = values::catch_up)]
         catch_up: CatchUp,
@@ -80,7 +81,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             print::listing(json, &schedules, &headers, cells, none)?;
         }
         Command::Add { name, cron, timezone, platform, catch_up, overlap } => {
-            let spec = ScheduleSpec { cron, timezone, platforms: platform, catch_up, overlap, enabled: true };
+            let platforms = names::platforms(&store, &platform).await?;
+            let spec = ScheduleSpec { cron, timezone, platforms, catch_up, overlap, enabled: true };
             let added = schedules::add(&store, config, &name, spec, now).await?;
             let next = added.next_fire.map_or_else(|| "never".to_owned(), print::time);
             print::line(&format!("added schedule {name}; it fires next at {next}"))?;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::names;
 use super::{print, values};
 use crate::pipeline::{NewWebhook, Resend};
 use backline_model::{ArtistId, Delivery, DeliveryState, Tenant, Webhook, WebhookKind};
@@ -213,8 +214,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 
 async fn add(context: &Context, arguments: AddArguments) -> Result<(), Failure> {
     let AddArguments { name, url, kind, events, tenant, from_start, json } = arguments;
+    let host = context.host().await?;
+    names::expect_tenant(host.store(), tenant.as_ref()).await?;
     let new = NewWebhook { name, url, kind, events, tenant, from_start };
-    let (webhook, secret) = context.host().await?.webhooks().add(new).await?;
+    let (webhook, secret) = host.webhooks().add(new).await?;
     if json {
         print::json(&json!({ "webhook": webhook, "secret": secret.expose() }))?;
     } else {

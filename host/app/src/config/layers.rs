@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use strsim::levenshtein;
 use toml::{Table, Value};
 
 use super::{Config, ConfigError, FILE_VARIABLE};
@@ -210,15 +211,14 @@ fn set(
 
 fn value_of(key: &str, text: &str) -> Value {
     let default = key.split('.').try_fold(Value::Table(defaults()), |value, part| value.get(part).cloned());
+    let plain = || Value::String(text.to_owned());
+    let parsed = format!("value = {text}").parse::<Table>().ok().filter(|parsed| parsed.len() == 1);
+    let parsed = parsed.and_then(|mut parsed| parsed.remove("value"));
     if OPTIONAL_TEXTS.contains(&key) || matches!(default, Some(Value::String(_))) {
-        return Value::String(text.to_owned());
+        // A text needs no quotes. With quotes it is the TOML string that it looks like, as in the file.
+        return parsed.filter(Value::is_str).unwrap_or_else(plain);
     }
-    format!("value = {text}")
-        .parse::<Table>()
-        .ok()
-        .filter(|parsed| parsed.len() == 1)
-        .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
+    parsed.unwrap_or_else(plain)
 }
 
 /// Deserialises the sections one by one, so that an error names its section and key.
@@ -312,27 +312,11 @@ fn parents(key: &str) -> impl Iterator<Item = &str> {
 fn nearest_to(key: &str, known: Vec<String>) -> Vec<String> {
     let last = key.rsplit('.').next().unwrap_or(key);
     let distance_of =
-        |other: &str| distance(key, other).min(distance(last, other.rsplit('.').next().unwrap_or(other)) + 1);
+        |other: &str| levenshtein(key, other).min(levenshtein(last, other.rsplit('.').next().unwrap_or(other)) + 1);
     let best = known.iter().min_by_key(|other| distance_of(other)).cloned();
     match best {
         Some(best) if distance_of(&best) <= 2 + last.len() / 4 => vec![best],
         _ if known.len() <= 12 => known,
         _ => Vec::new(),
     }
-}
-
-/// Levenshtein distance of two texts, in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

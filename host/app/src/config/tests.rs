@@ -41,6 +41,25 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
 }
 
 #[test]
+fn a_text_may_stand_in_quotes_or_without() {
+    for (given, expected) in [
+        ("/srv/state", "/srv/state"),
+        ("\"/srv/state\"", "/srv/state"),
+        ("'/srv/state'", "/srv/state"),
+        ("\"/srv/\\u0041\"", "/srv/A"),
+        ("\"", "\""),
+        ("a \"b\"", "a \"b\""),
+    ] {
+        for loaded in
+            [load("", &[], &[("service.state_dir", given)]), load("", &[("BACKLINE_SERVICE__STATE_DIR", given)], &[])]
+        {
+            let folder = loaded.expect("valid").config.service.state_dir;
+            assert_eq!(folder.as_deref(), Some(std::path::Path::new(expected)), "{given}");
+        }
+    }
+}
+
+#[test]
 fn without_any_layer_the_defaults_hold() {
     let loaded = Config::from_layers(None, &BTreeMap::new(), &[]).expect("valid");
     assert_eq!(loaded.config, Config::default());

@@ -43,6 +43,8 @@ impl Classified for StoreError {
             | Self::InMemory
             | Self::Url { .. }
             | Self::Unreachable { .. }
+            | Self::TransactionPooler { .. }
+            | Self::Encoding { .. }
             | Self::File { .. }
             | Self::NotMigrated { .. }
             | Self::NewerSchema { .. }

@@ -168,6 +168,7 @@ impl Telemetry {
             ("failed", counts.failed),
             ("deferred", counts.deferred),
             ("excluded", counts.excluded),
+            ("superseded", counts.superseded),
         ];
         for (outcome, accounts) in outcomes.into_iter().filter(|(_, accounts)| *accounts > 0) {
             let labels = [("platform", platform.clone()), ("outcome", outcome.into())];

@@ -141,6 +141,7 @@ impl HealthGauges {
         for (state, accounts) in [
             ("collected", health.collected),
             ("failed", health.failed),
+            ("superseded", health.superseded),
             ("overdue", health.overdue),
             ("under_way", health.under_way),
             ("deferred", health.deferred),

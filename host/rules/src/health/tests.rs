@@ -21,6 +21,14 @@ fn kinds(report: &HealthReport) -> Vec<Kind> {
 }
 
 #[test]
+fn what_was_superseded_lowers_completion_and_is_no_error() {
+    let figures = PlatformFigures { collected: 60, superseded: 40, ..PlatformFigures::default() };
+    let health = health([&figures].into_iter(), now());
+    assert_eq!((health.planned, health.superseded, health.failed), (100, 40, 0));
+    assert_eq!((health.completion, health.error_rate), (Some(0.6), Some(0.0)));
+}
+
+#[test]
 fn five_healthy_platforms_are_a_hundred_percent_and_no_more() {
     let names = ["youtube", "spotify", "instagram", "tiktok", "deezer"];
     let report = report_of(&figures(names.map(|name| (name, healthy(10)))), &Suspects::default());

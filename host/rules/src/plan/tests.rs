@@ -115,6 +115,7 @@ fn everyone_else_is_excluded_with_a_reason() {
         (Candidate { consented: false, ..candidate(1) }, Exclusion::NoConsent),
         (Candidate { account_status: AccountStatus::Disabled, ..candidate(1) }, Exclusion::AccountDisabled),
         (Candidate { account_status: AccountStatus::ReconnectNeeded, ..candidate(1) }, Exclusion::ReconnectNeeded),
+        (Candidate { account_status: AccountStatus::HostKilled, ..candidate(1) }, Exclusion::HostKilled),
     ];
     for (candidate, reason) in cases {
         let planned = planned(vec![candidate.clone()], &noon());

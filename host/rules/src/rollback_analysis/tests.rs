@@ -40,8 +40,8 @@ fn traps_on_a_tenth_of_the_accounts_are_worse_than_none() {
     assert_eq!(
         regressions(&judged(&seen(500, 50), &seen(2_000, 0))),
         [
-            "trapped for 50 of 500 accounts (10.0 %), before 0 of 2,000 (0.0 %)",
-            "failed for 50 of 500 accounts (10.0 %), before 0 of 2,000 (0.0 %)",
+            "trapped for 50 of 500 accounts (10.0 %; trapped 50), before 0 of 2,000 (0.0 %)",
+            "failed for 50 of 500 accounts (10.0 %; trapped 50), before 0 of 2,000 (0.0 %)",
         ]
     );
     // It is found long before every account has failed.
@@ -77,7 +77,10 @@ fn without_a_record_only_what_is_far_worse_is_rolled_back() {
     assert_eq!(judged(&seen(500, 0), &nothing), Verdict::NotWorse);
     assert_eq!(judged(&seen(500, 50), &nothing), Verdict::NotWorse, "30 accounts at 1 % would not tell");
     let far = judged(&seen(500, 300), &nothing);
-    assert_eq!(regressions(&far)[0], "trapped for 300 of 500 accounts (60.0 %), before nothing is on record");
+    assert_eq!(
+        regressions(&far)[0],
+        "trapped for 300 of 500 accounts (60.0 %; trapped 300), before nothing is on record"
+    );
     // The platform may not have a metric that the predecessor never reported.
     let without = Tally { metrics: BTreeMap::new(), values: 0, ..seen(500, 0) };
     assert_eq!(judged(&without, &nothing), Verdict::NotWorse);
@@ -122,9 +125,23 @@ fn every_failure_counts_that_may_be_the_releases_fault_but_only_some_are_traps()
     for class in [FailureClass::TimedOut, FailureClass::LimitExceeded] {
         assert_eq!(regressions(&judged(&failed(class), &seen(2_000, 0))).len(), 2, "{class:?}");
     }
-    for class in [FailureClass::Unexpected, FailureClass::NotNormalised, FailureClass::NotFound] {
+    for class in [FailureClass::Unexpected, FailureClass::NotNormalised, FailureClass::Denied] {
         let texts = regressions(&judged(&failed(class), &seen(2_000, 0)));
-        assert_eq!(texts, ["failed for 50 of 500 accounts (10.0 %), before 0 of 2,000 (0.0 %)"], "{class:?}");
+        let told = format!("failed for 50 of 500 accounts (10.0 %; {} 50), before 0 of 2,000 (0.0 %)", class.as_str());
+        assert_eq!(texts, [told]);
+    }
+    for class in [
+        FailureClass::NotFound,
+        FailureClass::Reconnect,
+        FailureClass::Forbidden,
+        FailureClass::Misconfigured,
+        FailureClass::CredentialMissing,
+        FailureClass::RateLimited,
+        FailureClass::Unavailable,
+        FailureClass::Internal,
+        FailureClass::HostKilled,
+    ] {
+        assert_eq!(judged(&failed(class), &seen(2_000, 0)), Verdict::NotWorse, "{class:?} is no fault of a release");
     }
 }
 

@@ -407,6 +407,22 @@ impl Store {
         Ok(written)
     }
 
+    /// The tenants that artists belong to, in order of name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tenants_list(&self, scope: &Scope) -> Result<Vec<Tenant>, StoreError> {
+        let statement =
+            self.scoped(scope, "SELECT t.tenant FROM artists t WHERE TRUE {and_tenant: t.tenant} GROUP BY t.tenant");
+        let mut tenants = Vec::new();
+        for row in self.rows("list tenants", statement).await? {
+            // A tenant that can't be read is named by `unreadable_artists_list`.
+            tenants.extend(row.parsed::<Tenant>("tenant").ok());
+        }
+        tenants.sort_unstable();
+        Ok(tenants)
+    }
+
     /// Changes whether an account can be collected. Returns whether there is such an account.
     ///
     /// # Errors

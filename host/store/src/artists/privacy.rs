@@ -62,7 +62,7 @@ impl Store {
         artist: ArtistId,
         now: DateTime<Utc>,
     ) -> Result<Option<Erased>, StoreError> {
-        let mut work = self.begin().await?;
+        let mut work = self.begin_durable().await?;
         work.long();
         hold_off_in_txn(&mut work, Holding::Alone).await?;
         // In the order in which refreshes and batches lock: credentials, accounts, the artist.

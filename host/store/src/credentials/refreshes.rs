@@ -129,7 +129,7 @@ impl Store {
         credential: &SealedCredential,
         now: DateTime<Utc>,
     ) -> Result<SealedCredential, StoreError> {
-        let mut work = self.begin().await?;
+        let mut work = self.begin_durable().await?;
         let statement = work.scoped(
             scope,
             "SELECT status FROM credentials WHERE id = $1::uuid AND version = $2 {and_account: credentials.account_id}

@@ -98,7 +98,7 @@ impl Store {
         credentials: &[SealedCredential],
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let mut work = self.begin().await?;
+        let mut work = self.begin_durable().await?;
         for credential in credentials {
             let statement = save_statement(work.scoped(scope, save_sql(credential)), credential, now);
             if work.execute("save credentials", statement).await? == 0 {

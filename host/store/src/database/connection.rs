@@ -14,6 +14,7 @@ use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
 use crate::database::link::{self, Link, StoreLimits, Turn};
 use crate::database::place::Place;
+use crate::database::pooler;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
@@ -113,6 +114,15 @@ impl Store {
             .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
         match first {
             Ok(mut connection) => {
+                if kind == DatabaseKind::Postgres {
+                    let between = pooler::is_between(&connect, &mut connection);
+                    let between = tokio::time::timeout(CONNECT_TIMEOUT, between)
+                        .await
+                        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+                    if between.map_err(|source| place.refused(source))? {
+                        return Err(StoreError::TransactionPooler { place: place.shown() });
+                    }
+                }
                 prepare_connection(kind, limits, &mut connection).await.map_err(|source| place.refused(source))?;
                 connection.close().await.map_err(|source| place.refused(source))?;
             }
@@ -184,12 +194,24 @@ impl Store {
     }
 
     pub(crate) async fn begin(&self) -> Result<Work, StoreError> {
+        let link = self.writing_link("begin a transaction").await?;
+        self.begin_on(link).await
+    }
+
+    /// Begins a transaction that is on disk once it is committed, also if the power fails then. PostgreSQL's always are,
+    /// unless its operator set `synchronous_commit`; SQLite's otherwise are with the next checkpoint.
+    pub(crate) async fn begin_durable(&self) -> Result<Work, StoreError> {
+        let mut link = self.writing_link("begin a transaction").await?;
+        link.make_durable().await?;
+        self.begin_on(link).await
+    }
+
+    async fn begin_on(&self, mut link: Link) -> Result<Work, StoreError> {
         let begin = match self.kind {
             // A transaction that begins by reading can't become a writer once another process has written in between.
             DatabaseKind::Sqlite => "BEGIN IMMEDIATE",
             DatabaseKind::Postgres => "BEGIN",
         };
-        let mut link = self.writing_link("begin a transaction").await?;
         link.begin(begin).await?;
         let view = ReadView { link, kind: self.kind };
         Ok(Work { view, pending_notifications: Vec::new(), wakes: self.wakes.clone() })
@@ -343,4 +365,30 @@ async fn prepare_connection(
         connection.execute(AssertSqlSafe(settings)).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::dialect::Columns as _;
+
+    #[tokio::test]
+    async fn a_durable_transaction_waits_for_the_disk_and_the_next_one_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("test.db");
+        // One connection: what is set for one transaction would be seen in the next.
+        let options = StoreOptions { connections_max: 1, ..StoreOptions::default() };
+        let store = Store::open(path.to_str().expect("text"), options).await.expect("the database opens");
+        let synchronous = async |work: &mut Work| {
+            let row = work.row("read a setting", work.query("SELECT synchronous AS n FROM pragma_synchronous"));
+            row.await.expect("read").expect("a row").int("n").expect("a number")
+        };
+        let (normal, full) = (1, 2);
+        for (durable, expected) in [(false, normal), (true, full), (false, normal)] {
+            let begun = if durable { store.begin_durable().await } else { store.begin().await };
+            let mut work = begun.expect("a transaction");
+            assert_eq!(synchronous(&mut work).await, expected);
+            work.commit().await.expect("committed");
+        }
+    }
 }

@@ -39,6 +39,24 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// Statements of one connection would run on several.
+    #[error(
+        "{place} is a connection pooler in transaction mode, which runs the statements of one session on several: use \
+         its session mode (PgBouncer: pool_mode = session; Supabase: port 5432 of the pooler) or the server itself"
+    )]
+    TransactionPooler {
+        /// Host, port and database.
+        place: String,
+    },
+    /// The database can't hold every text.
+    #[error(
+        "the database is encoded as {found}, which can't hold the names and numbers of every artist: create one with \
+         `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`"
+    )]
+    Encoding {
+        /// The server's name of the encoding.
+        found: String,
+    },
     /// The file can't be opened or created.
     #[error("can't open the database file {path}: check that its folder exists and that file and folder are writable")]
     File {

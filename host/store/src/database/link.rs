@@ -55,6 +55,8 @@ pub(crate) struct Link {
     /// Limit of a statement.
     limit: Duration,
     in_transaction: bool,
+    /// SQLite waits at each commit until it is on disk.
+    durable: bool,
     /// Passes on once the transaction is over.
     turn: Turn,
     /// A statement was sent, and its answer was not read to the end.
@@ -96,7 +98,7 @@ impl Link {
     ) -> Result<Self, sqlx::Error> {
         let connection = Some(pool.acquire().await?);
         let limit = limits.statement;
-        Ok(Self { connection, kind, limits, limit, in_transaction: false, turn, unanswered: false })
+        Ok(Self { connection, kind, limits, limit, in_transaction: false, durable: false, turn, unanswered: false })
     }
 
     /// Gives each of the next statements the time of one that reads or changes whole tables.
@@ -106,6 +108,15 @@ impl Link {
 
     fn limit_of(&self, statement: &Statement) -> Duration {
         if statement.is_long() { self.limits.long_statement } else { self.limit }
+    }
+
+    /// Makes the next commit wait until it is on disk.
+    pub(crate) async fn make_durable(&mut self) -> Result<(), StoreError> {
+        if self.kind == DatabaseKind::Sqlite {
+            self.durable = true;
+            answered!(self, self.limit, "wait for the disk", connection => connection.execute("PRAGMA synchronous = FULL"))?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn begin(&mut self, statement: &'static str) -> Result<(), StoreError> {
@@ -118,6 +129,12 @@ impl Link {
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         answered!(self, self.limit, "commit", connection => connection.execute("COMMIT"))?;
         self.in_transaction = false;
+        if self.durable {
+            // It is committed. A connection that goes on waiting for the disk is slower, and no more.
+            if let Some(connection) = self.connection.as_deref_mut() {
+                let _ = connection.execute("PRAGMA synchronous = NORMAL").await;
+            }
+        }
         Ok(())
     }
 

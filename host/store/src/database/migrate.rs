@@ -114,6 +114,17 @@ pub struct MigrationReport {
 }
 
 impl Store {
+    /// Refuses a database whose encoding lacks characters. SQLite's is always UTF-8 or UTF-16.
+    async fn encoding_require(&self) -> Result<(), StoreError> {
+        if self.kind() == DatabaseKind::Sqlite {
+            return Ok(());
+        }
+        let statement = self.query("SELECT current_setting('server_encoding') AS encoding");
+        let row = self.row("read the database's encoding", statement).await?;
+        let found = row.map(|row| row.text("encoding")).transpose()?.unwrap_or_default();
+        if found == "UTF8" { Ok(()) } else { Err(StoreError::Encoding { found }) }
+    }
+
     /// Brings the schema up to date. Calling it again, or on several hosts at once, is harmless.
     ///
     /// # Errors
@@ -123,6 +134,7 @@ impl Store {
         if found > VERSION {
             return Err(StoreError::NewerSchema { found, known: VERSION });
         }
+        self.encoding_require().await?;
         let _writer = self.writer().await;
         let mut connection = self.pool.acquire().await.during("begin a migration")?;
         if self.kind() == DatabaseKind::Postgres {

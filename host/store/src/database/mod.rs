@@ -8,6 +8,7 @@ pub(crate) mod migrate;
 pub(crate) mod months;
 pub(crate) mod notifications;
 pub(crate) mod place;
+pub(crate) mod pooler;
 pub(crate) mod rows;
 pub(crate) mod statement;
 pub(crate) mod topic;

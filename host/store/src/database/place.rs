@@ -99,15 +99,18 @@ impl Place {
     pub(crate) fn refused(&self, source: sqlx::Error) -> StoreError {
         match self {
             Self::File(path) => StoreError::File { path: path.clone(), source },
-            Self::Server(url) => StoreError::Unreachable {
-                place: format!(
-                    "{}:{}{}",
-                    url.host_str().filter(|host| !host.is_empty()).unwrap_or("localhost"),
-                    url.port().unwrap_or(5432),
-                    url.path()
-                ),
-                source,
-            },
+            Self::Server(_) => StoreError::Unreachable { place: self.shown(), source },
+        }
+    }
+
+    /// The place without user and password.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::File(path) => path.clone(),
+            Self::Server(url) => {
+                let host = url.host_str().filter(|host| !host.is_empty()).unwrap_or("localhost");
+                format!("{host}:{}{}", url.port().unwrap_or(5432), url.path())
+            }
         }
     }
 }

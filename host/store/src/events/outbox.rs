@@ -67,6 +67,14 @@ impl FromStr for EventCursor {
     }
 }
 
+impl EventCursor {
+    /// The cursor after which the event with this one comes.
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
 impl Store {
     /// Events after a cursor, each with its own, in the order in which they were committed: none can appear later
     /// before one that was read.
@@ -81,6 +89,22 @@ impl Store {
     ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
         let statement = self.scoped(scope, event_sql!("WHERE e.seq > $1 {and_event: e} ORDER BY e.seq LIMIT $2"));
         let rows = self.in_commit_order(statement.bind(after.0).bind(i64::from(limit))).await?;
+        events_of(Reader::Store(self), &rows).await
+    }
+
+    /// Events before a cursor, or all if there is none, the latest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn events_before_list(
+        &self,
+        scope: &Scope,
+        before: Option<EventCursor>,
+        limit: u32,
+    ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
+        let statement = self.scoped(scope, event_sql!("WHERE e.seq < $1 {and_event: e} ORDER BY e.seq DESC LIMIT $2"));
+        let before = before.map_or(i64::MAX, |before| before.0);
+        let rows = self.in_commit_order(statement.bind(before).bind(i64::from(limit))).await?;
         events_of(Reader::Store(self), &rows).await
     }
 

@@ -70,6 +70,32 @@ pub struct InUse {
 }
 
 impl Store {
+    /// Platforms that a connector was ever installed for, in order of name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn platforms_list(&self) -> Result<Vec<Platform>, StoreError> {
+        let statement = self.query("SELECT platform FROM platforms UNION SELECT platform FROM releases");
+        let rows = self.rows("list platforms", statement).await?;
+        let mut platforms = rows.iter().map(|row| row.parsed("platform")).collect::<Result<Vec<_>, _>>()?;
+        platforms.sort_unstable();
+        Ok(platforms)
+    }
+
+    /// Whether a connector was ever installed for a platform, or an artist has an account on it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn platform_is_known(&self, platform: &Platform) -> Result<bool, StoreError> {
+        let statement = self.query(
+            "SELECT CASE WHEN EXISTS (SELECT 1 FROM platforms p WHERE p.platform = $1)
+                 OR EXISTS (SELECT 1 FROM releases r WHERE r.platform = $1)
+                 OR EXISTS (SELECT 1 FROM accounts a WHERE a.platform = $1) THEN 1 ELSE 0 END AS is_known",
+        );
+        let row = self.row("look for a platform", statement.bind(platform.as_str().to_owned())).await?;
+        row.map_or(Ok(false), |row| row.truth("is_known"))
+    }
+
     /// Saves a release with its component's bytes; one that is installed already gets the new grant, state and origin,
     /// and its bytes back where it was removed. Whether it is active is not changed: see [`Store::release_activate`].
     ///

@@ -445,7 +445,7 @@ async fn recollect_in_txn(
     Ok(Recollection { accounts, runs })
 }
 
-/// Accounts whose latest outcome in a run is a failure under this release that may be its fault, and that are in no
+/// Accounts whose latest outcome in a run is a failure under this release that it may have caused, and that are in no
 /// open batch.
 async fn failed_under(work: &mut Work, release: Digest, since: DateTime<Utc>) -> Result<Vec<Failed>, StoreError> {
     let statement = work.query(
@@ -463,7 +463,7 @@ async fn failed_under(work: &mut Work, release: Digest, since: DateTime<Utc>) ->
     let mut failed = Vec::with_capacity(rows.len());
     for row in &rows {
         let class: Option<FailureClass> = serde_json::from_value(Json::String(row.text("reason")?)).ok();
-        if class.is_some_and(FailureClass::may_be_the_releases_fault) {
+        if class.is_some_and(FailureClass::is_collected_again_after_rollback) {
             let account = BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? };
             failed.push(Failed { run: row.parsed("run_id")?, tenant: row.parsed("tenant")?, account });
         }

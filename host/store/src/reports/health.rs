@@ -121,6 +121,7 @@ impl ReadView {
                     let until = row.time_or_null("until")?;
                     figures.deferred_until = [figures.deferred_until, until].into_iter().flatten().min();
                 }
+                "superseded" => figures.superseded += accounts,
                 "excluded" => *figures.excluded.entry(reason::<Exclusion>(row)?).or_default() += accounts,
                 _ => *figures.failed.entry(reason::<FailureClass>(row)?).or_default() += accounts,
             }

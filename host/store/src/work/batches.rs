@@ -54,6 +54,8 @@ pub struct BatchView {
     pub state: BatchState,
     /// Attempts used up.
     pub attempts: u32,
+    /// Hosts that ended while they held it, since it was last given back or stored.
+    pub host_losses: u32,
     /// Accounts in it: those that have not ended where it is open or dead, else all.
     pub accounts: u64,
     /// Name of the host that holds it.
@@ -286,6 +288,7 @@ impl Store {
             return Ok(Retried::default());
         }
         let (batches, accounts) = dead_batches_plan_in_txn(&mut work, &dead, weights, now).await?;
+        accounts_let_in_again_in_txn(&mut work, &dead, now).await?;
         let runs: BTreeSet<RunId> = dead.iter().map(|batch| batch.run_id).collect();
         runs_reopen_in_txn(&mut work, &runs).await?;
         notify(&mut work, Topic::Work).await?;
@@ -304,7 +307,7 @@ pub(crate) async fn batches_in(
         scope,
         batches_sql!(
             "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform, b.release_digest, b.state,
-             b.attempts,
+             b.attempts, b.host_losses,
              (SELECT COUNT(*) FROM batch_accounts a WHERE a.batch_id = b.id)::bigint AS accounts, b.lease_owner,
              b.available_at::text AS available_at, b.message, b.created_at::text AS created_at,
              b.finished_at::text AS finished_at",
@@ -326,7 +329,7 @@ pub(crate) async fn dead_batches_plan_in_txn(
 ) -> Result<(u64, u64), StoreError> {
     let turns = turns_assign_in_txn(work, dead, weights, now).await?;
     let statement = work.query(
-        "UPDATE batches SET state = 'planned', attempts = 0, finished_at = NULL, available_at = $2::timestamptz,
+        "UPDATE batches SET state = 'planned', attempts = 0, host_losses = 0, finished_at = NULL, available_at = $2::timestamptz,
              message = NULL,
              turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
          WHERE id {in_ids}",
@@ -338,6 +341,21 @@ pub(crate) async fn dead_batches_plan_in_txn(
     );
     let accounts = work.row("count accounts", statement.bind(turns)).await?.map_or(Ok(0), |row| row.count("n"))?;
     Ok((batches, accounts))
+}
+
+/// Lets accounts be planned again that were left out since hosts ended while they collected them.
+async fn accounts_let_in_again_in_txn(
+    work: &mut Work,
+    dead: &[Standing],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let ids: Vec<_> = dead.iter().map(|batch| json!({ "id": batch.id })).collect();
+    let statement = work.query(
+        "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
+         WHERE status = 'host_killed' AND id IN (SELECT m.account_id FROM batch_accounts m WHERE m.batch_id {in_ids})",
+    );
+    work.execute("let accounts in again", statement.bind(json("batch ids", &ids)?).bind(time_text(now))).await?;
+    Ok(())
 }
 
 /// Runs of which something is open again.
@@ -405,6 +423,7 @@ fn view_of(row: &AnyRow) -> Result<BatchView, StoreError> {
         release: row.parsed("release_digest")?,
         state: row.named("state", BatchState::parse)?,
         attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+        host_losses: u32::try_from(row.int("host_losses")?).unwrap_or(u32::MAX),
         accounts: row.count("accounts")?,
         lease_owner: row.text_or_null("lease_owner")?,
         available_at: row.time("available_at")?,

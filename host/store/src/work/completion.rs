@@ -224,7 +224,7 @@ impl Completion {
         }
         let statement = self.work.query(
             "UPDATE batches SET state = $3, available_at = $4::timestamptz, attempts = $5, lease_owner = NULL,
-                 usage = $6::jsonb, finished_at = $7::timestamptz, message = $8
+                 host_losses = 0, usage = $6::jsonb, finished_at = $7::timestamptz, message = $8
              WHERE id = $1::uuid AND lease_token = $2",
         );
         let statement = statement
@@ -257,7 +257,7 @@ impl Completion {
                     deferred.available_at = deferred.available_at.min(*until);
                     deferred.add(id, message);
                 }
-                Some(Outcome::Failed { class, message }) if class.is_retryable() => dead.add(id, message),
+                Some(Outcome::Failed { class, message }) if class.leaves_a_dead_batch() => dead.add(id, message),
                 None if self.alive.contains(&id) => retried.accounts.push(id),
                 _ => {}
             }
@@ -346,6 +346,7 @@ fn counts(accounts: &[&AccountResult]) -> RunCounts {
             Outcome::Collected => counts.collected += 1,
             Outcome::Deferred { .. } => counts.deferred += 1,
             Outcome::Excluded { .. } => counts.excluded += 1,
+            Outcome::Superseded => counts.superseded += 1,
             Outcome::Failed { .. } => counts.failed += 1,
         }
     }

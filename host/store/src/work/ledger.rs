@@ -13,7 +13,9 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::database::notifications::notify;
+use crate::database::rows::{self, ROWS_PER_STATEMENT};
+use crate::database::topic::Topic;
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::event::types;
@@ -34,7 +36,7 @@ macro_rules! run_sql {
 }
 
 macro_rules! lease_sql {
-    ($which:literal) => {
+    ($which:literal, $how:literal) => {
         concat!(
             "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1,
                  available_at = $5::timestamptz,
@@ -44,7 +46,7 @@ macro_rules! lease_sql {
                          THEN (SELECT c.release_digest FROM canaries c WHERE c.platform = batches.platform) END,
                      (SELECT r.digest FROM releases r WHERE r.platform = batches.platform AND r.active),
                      release_digest),
-                 attempts = CASE WHEN state = 'leased' THEN attempts + 1 ELSE attempts END
+                 host_losses = CASE WHEN state = 'leased' THEN host_losses + 1 ELSE host_losses END
              WHERE id = (
                  SELECT id FROM batches
                  WHERE finished_at IS NULL AND available_at <= $4::timestamptz
@@ -53,10 +55,12 @@ macro_rules! lease_sql {
                          OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))
                      {and_tenant: tenant} AND ",
             $which,
+            " AND ",
+            $how,
             " ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED)
              RETURNING id::text AS id, run_id::text AS run_id, tenant, platform, release_digest,
                  window_since::text AS window_since,
-                 window_until::text AS window_until, attempts, lease_token, lane"
+                 window_until::text AS window_until, attempts, lease_token, lane, host_losses"
         )
     };
 }
@@ -66,7 +70,7 @@ macro_rules! next_batch_sql {
         concat!(
             "SELECT available_at::text AS at FROM batches WHERE finished_at IS NULL AND ",
             $which,
-            " AND state = 'planned' AND ($2::text IS NULL OR platform = $2)
+            " AND state = 'planned' AND host_losses = 0 AND ($2::text IS NULL OR platform = $2)
                  AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
                      OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))
                  {and_tenant: tenant}
@@ -76,9 +80,11 @@ macro_rules! next_batch_sql {
 }
 
 impl Store {
-    /// Leases the next batch for `ttl`, with the release that is active at this moment: one that is planned, one
-    /// whose deferral is over, or one whose lease ran out (which uses up an attempt: the worker that held it may have
-    /// died of it). Two workers never get the same one. A platform whose releases are all inactive waits.
+    /// Leases the next batch for `ttl`, with the release that is active at this moment: one that is planned, or one
+    /// whose deferral is over. Two workers never get the same one. A platform whose releases are all inactive waits.
+    ///
+    /// A batch whose lease ran out is not among them, since the host that held it may have died of it: see
+    /// [`lone_batch_lease`](Self::lone_batch_lease).
     ///
     /// # Errors
     /// When the database fails.
@@ -91,16 +97,69 @@ impl Store {
         now: DateTime<Utc>,
         ttl: Duration,
     ) -> Result<Option<Lease>, StoreError> {
+        // Of one platform, the lease is one index lookup.
+        let text = match platform {
+            Some(_) => lease_sql!("platform = $2", "state <> 'leased' AND host_losses = 0"),
+            None => lease_sql!("$2::text IS NULL", "state <> 'leased' AND host_losses = 0"),
+        };
+        self.lease(scope, text, run, platform, owner, now, ttl).await
+    }
+
+    /// Leases the next batch of a platform that was in the hands of a host when that host ended. It uses up no attempt;
+    /// who leases it collects nothing else beside it, so that neighbours don't share its fate.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lone_batch_lease(
+        &self,
+        scope: &Scope,
+        run: Option<RunId>,
+        platform: &Platform,
+        owner: &str,
+        now: DateTime<Utc>,
+        ttl: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        let text = lease_sql!("platform = $2", "(state = 'leased' OR host_losses > 0)");
+        self.lease(scope, text, run, Some(platform), owner, now, ttl).await
+    }
+
+    /// The platforms of batches that [`lone_batch_lease`](Self::lone_batch_lease) would lease now, the longest waiting
+    /// first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lone_platforms_list(
+        &self,
+        scope: &Scope,
+        run: Option<RunId>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Platform>, StoreError> {
+        scope.require_all("find batches of hosts that ended")?;
+        let statement = self.query(
+            "SELECT b.platform FROM batches b
+             WHERE b.finished_at IS NULL AND (b.state = 'leased' OR b.host_losses > 0)
+                 AND b.available_at <= $2::timestamptz AND ($1::uuid IS NULL OR b.run_id = $1::uuid)
+             GROUP BY b.platform ORDER BY MIN(b.available_at), b.platform",
+        );
+        let statement = statement.bind(run.map(|run| run.to_string())).bind(time_text(now));
+        let rows = self.rows("find batches of hosts that ended", statement).await?;
+        rows.iter().map(|row| row.parsed("platform")).collect()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "which batch, for whom, and until when")]
+    async fn lease(
+        &self,
+        scope: &Scope,
+        text: &'static str,
+        run: Option<RunId>,
+        platform: Option<&Platform>,
+        owner: &str,
+        now: DateTime<Utc>,
+        ttl: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
         loop {
             let expires_at = now + ttl;
-            // Of one platform, the lease is one index lookup.
-            let statement = self.scoped(
-                scope,
-                match platform {
-                    Some(_) => lease_sql!("platform = $2"),
-                    None => lease_sql!("$2::text IS NULL"),
-                },
-            );
+            let statement = self.scoped(scope, text);
             let statement = statement
                 .bind(run.map(|run| run.to_string()))
                 .bind(platform.map(|platform| platform.as_str().to_owned()))
@@ -126,7 +185,8 @@ impl Store {
                 accounts: accounts.iter().map(batch_account_of).collect::<Result<_, _>>()?,
                 attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
             };
-            let lease = Lease { batch, token: row.int("lease_token")?, expires_at };
+            let host_losses = u32::try_from(row.int("host_losses")?).unwrap_or(u32::MAX);
+            let lease = Lease { batch, host_losses, token: row.int("lease_token")?, expires_at };
             if !lease.batch.accounts.is_empty() {
                 return Ok(Some(lease));
             }
@@ -181,6 +241,42 @@ impl Store {
             return Err(StoreError::LeaseLost { batch: lease.batch.id });
         }
         Ok(())
+    }
+
+    /// Cuts a leased batch in halves and releases both, to find which of its accounts hosts end of. Neither half has
+    /// lost a host by itself so far; each is leased alone.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
+    pub async fn batch_halve(&self, lease: &Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "UPDATE batches SET state = 'planned', available_at = $3::timestamptz, lease_owner = NULL, host_losses = 1
+             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
+        );
+        let statement = statement.bind(lease.batch.id.to_string()).bind(lease.token).bind(time_text(now));
+        if work.execute("release a batch", statement).await? == 0 {
+            return Err(StoreError::LeaseLost { batch: lease.batch.id });
+        }
+        let half = BatchId::generate();
+        let statement = work.query(
+            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until,
+                 state, attempts, lease_token, available_at, created_at, lane, began_at, host_losses)
+             SELECT $2::uuid, run_id, turn, tenant, platform, release_digest, window_since, window_until,
+                 'planned', attempts, 0, available_at, created_at, lane, began_at, host_losses
+             FROM batches WHERE id = $1::uuid",
+        );
+        work.execute("halve a batch", statement.bind(lease.batch.id.to_string()).bind(half.to_string())).await?;
+        let accounts = &lease.batch.accounts;
+        let moved: Vec<_> = accounts[accounts.len() / 2..].iter().map(|account| account.account_id).collect();
+        let statement = work.query(
+            "UPDATE batch_accounts SET batch_id = $2::uuid
+             WHERE batch_id = $3::uuid AND account_id {in_ids}",
+        );
+        let statement = statement.bind(rows::id_rows(&moved)?).bind(half.to_string()).bind(lease.batch.id.to_string());
+        work.execute("move accounts to another batch", statement).await?;
+        notify(&mut work, Topic::Work).await?;
+        work.commit().await
     }
 
     /// When the next batch that is to be tried again can be taken up; none where every batch is done, waits for
@@ -242,7 +338,7 @@ impl Store {
         if open.is_empty() && found.finished_at.is_none() {
             found.finished_at = Some(now);
             // Accounts that were erased or excluded since the plan was made no longer count as planned.
-            found.counts.planned = found.counts.collected + found.counts.deferred + found.counts.failed;
+            found.counts.planned = found.counts.with_outcome();
             let event = Event {
                 id: uuid::Uuid::now_v7(),
                 kind: types::RUN_COMPLETED.to_owned(),
@@ -338,7 +434,7 @@ async fn count_in(view: &mut ReadView, scope: &Scope, runs: &mut [Run]) -> Resul
         return Ok(());
     }
     for run in runs.iter_mut() {
-        run.counts.planned = run.counts.collected + run.counts.deferred + run.counts.failed;
+        run.counts.planned = run.counts.with_outcome();
     }
     let open = view.scoped(scope, WITHOUT_OUTCOME).bind(ids);
     let waiting = view.rows("count open accounts", open).await?;
@@ -487,6 +583,7 @@ fn add_counts(runs: &mut [Run], outcomes: &[AnyRow]) -> Result<(), StoreError> {
             "collected" => run.counts.collected = n,
             "deferred" => run.counts.deferred = n,
             "excluded" => run.counts.excluded = n,
+            "superseded" => run.counts.superseded = n,
             _ => run.counts.failed = n,
         }
     }

@@ -54,7 +54,7 @@ pub struct NamedOutcome {
 pub struct PlatformOutcome {
     /// Platform of the account or release.
     pub platform: Platform,
-    /// `collected`, `deferred`, `excluded` or `failed`.
+    /// `collected`, `deferred`, `excluded`, `superseded` or `failed`.
     pub outcome: String,
     /// The failure's class or the exclusion's reason.
     pub reason: Option<String>,
@@ -158,7 +158,7 @@ pub(crate) async fn outcomes_save_in_txn(
             .iter()
             .map(|outcome| {
                 let (reason, message, until) = match &outcome.outcome {
-                    Outcome::Collected => (None, None, None),
+                    Outcome::Collected | Outcome::Superseded => (None, None, None),
                     Outcome::Deferred { until, message } => (None, Some(message.as_str()), Some(time_text(*until))),
                     Outcome::Excluded { reason } => (Some(reason.as_str()), None, None),
                     Outcome::Failed { class, message } => (Some(class.as_str()), Some(message.as_str()), None),
@@ -199,6 +199,7 @@ pub(crate) fn outcome_of(row: &AnyRow) -> Result<Outcome, StoreError> {
     let reason = |what: &str| unreadable("reason", format!("'{what}'"));
     Ok(match row.text("outcome")?.as_str() {
         "collected" => Outcome::Collected,
+        "superseded" => Outcome::Superseded,
         "deferred" => Outcome::Deferred { until: row.time("deferred_until")?, message: message()? },
         "excluded" => {
             let name = row.text("reason")?;

@@ -14,6 +14,7 @@ use crate::work::leaders::{Term, term_check_in_txn};
 use crate::work::ledger::{batches_add_in_txn, run_add_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::schedules::{Step, fire_start_in_txn, schedule_advance_in_txn};
+use crate::work::superseded::supersede_in_txn;
 use backline_model::{ArtistId, Batch, Candidate, Platform, Run, RunId, Weights};
 
 /// What a plan is made for, and so what must be true for it to be committed.
@@ -104,12 +105,15 @@ impl Planning {
         candidates_without_erased_in_txn(&mut self.work, candidates).await
     }
 
-    /// Adds batches; tenants get turns by their weights. Accounts that have been erased since are left out.
+    /// Adds batches; tenants get turns by their weights. Accounts that have been erased since are left out. What other
+    /// runs still have open of these accounts, of the same date or an earlier one, ends as superseded, unless a host is
+    /// at work on it.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn batches_add(&mut self, batches: &[Batch], weights: &Weights) -> Result<(), StoreError> {
         self.has_batches |= !batches.is_empty();
+        supersede_in_txn(&mut self.work, batches, self.now).await?;
         batches_add_in_txn(&mut self.work, batches, weights, self.now).await
     }
 

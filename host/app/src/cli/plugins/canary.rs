@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::names::{self, PlatformName};
 use crate::cli::print;
-use backline_model::Platform;
 use backline_rules::plan::CANARY_PARTS;
 use backline_store::Canary;
 
@@ -20,7 +20,7 @@ pub(crate) enum CanaryCommand {
     /// Stop a platform's canary; its accounts are collected with the active release again
     Stop {
         /// The platform
-        platform: Platform,
+        platform: PlatformName,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -68,7 +68,9 @@ pub(super) async fn canary(context: &Context, command: CanaryCommand) -> Outcome
     match command {
         CanaryCommand::Start(arguments) => start(context, arguments).await?,
         CanaryCommand::Stop { platform, json } => {
-            let ended = context.host().await?.releases().stop_canary(&platform).await?;
+            let host = context.host().await?;
+            let platform = names::platform(host.store(), &platform).await?;
+            let ended = host.releases().stop_canary(&platform).await?;
             match (json, ended) {
                 (true, _) => print::json(&json!({ "platform": platform, "ended": ended }))?,
                 (false, true) => print::line(&format!("{platform}: the canary has ended"))?,

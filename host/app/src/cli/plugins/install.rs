@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::{print, values};
 use crate::pipeline::{Approve, Ended, InstallOptions, Installed, Obtained, Proposal};
-use backline_model::Grant;
+use backline_model::{Grant, ReleaseState};
 
 /// Largest grant file that is read, in bytes; the one of the largest first-party connector has under 4 KiB.
 const GRANT_BYTES_MAX: u64 = 256 * 1024;
@@ -153,10 +153,16 @@ pub(super) fn say(done: &str, installed: &Installed, as_json: bool) -> Outcome {
         Ended::Refused => {
             let state = release.state.as_str();
             let reason = release.state_reason.as_deref().unwrap_or("no reason was given");
+            let remedy = match release.state {
+                ReleaseState::Withdrawn => {
+                    format!(
+                        "once the cause is fixed, `backline plugins activate {name} {version} --again` brings it back"
+                    )
+                }
+                _ => format!("`backline plugins grant {name} {version}` grants it again"),
+            };
             return Err(Failure::usage(format!(
-                "{name} {version} is installed already and {state} ({reason}); \
-                 `backline plugins grant {name} {version}` grants a revoked release again, \
-                 `backline plugins activate {name} {version} --again` activates a withdrawn one again"
+                "{name} {version} is installed already and {state} ({reason}); {remedy}"
             )));
         }
     }

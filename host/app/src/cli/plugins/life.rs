@@ -7,9 +7,9 @@ use serde_json::json;
 
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::names::{self, PlatformName};
 use crate::cli::print;
 use crate::pipeline::ActivateOptions;
-use backline_model::Platform;
 
 /// Most activations that are listed.
 const SWAPS_MAX: u32 = 1_000;
@@ -55,7 +55,7 @@ pub(crate) struct RemoveArguments {
 #[derive(clap::Args)]
 pub(crate) struct HistoryArguments {
     /// Only activations of this platform
-    platform: Option<Platform>,
+    platform: Option<PlatformName>,
     /// At most this many, the latest first
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(SWAPS_MAX)))]
     limit: u32,
@@ -111,7 +111,9 @@ pub(super) async fn remove(context: &Context, arguments: RemoveArguments) -> Out
 /// Lists the activations.
 pub(super) async fn history(context: &Context, arguments: HistoryArguments) -> Outcome {
     let HistoryArguments { platform, limit, json } = arguments;
-    let swaps = context.store().await?.swaps_list(platform.as_ref(), limit).await?;
+    let store = context.store().await?;
+    let platform = names::platform_if_given(&store, platform.as_ref()).await?;
+    let swaps = store.swaps_list(platform.as_ref(), limit).await?;
     let short = |digest: Option<backline_model::Digest>| {
         digest.map_or_else(|| print::NONE.to_owned(), |digest| digest.short().to_string())
     };

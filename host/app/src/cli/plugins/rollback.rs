@@ -4,14 +4,14 @@ use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome};
+use crate::cli::names::{self, PlatformName};
 use crate::cli::print;
-use backline_model::Platform;
 
 /// Arguments of `backline plugins rollback`.
 #[derive(Args)]
 pub(crate) struct RollbackArguments {
     /// The platform whose active release is withdrawn
-    platform: Platform,
+    platform: PlatformName,
     /// Reason, kept with the release
     #[arg(long, value_name = "TEXT", default_value = "rolled back by the operator")]
     reason: String,
@@ -23,7 +23,8 @@ pub(crate) struct RollbackArguments {
 /// Runs the command.
 pub(super) async fn rollback(context: &Context, arguments: RollbackArguments) -> Outcome {
     let host = context.host().await?;
-    let back = host.releases().roll_back(&arguments.platform, &arguments.reason).await?;
+    let platform = names::platform(host.store(), &arguments.platform).await?;
+    let back = host.releases().roll_back(&platform, &arguments.reason).await?;
     if arguments.json {
         print::json(&back)?;
     } else {

@@ -37,6 +37,9 @@ const DEFER_ASKED_MAX: TimeDelta = TimeDelta::days(7);
 /// The longest wait until a reset that a manifest's budget declares: a month and a day.
 const DEFER_TO_RESET_MAX: TimeDelta = TimeDelta::days(32);
 
+/// Deaths of hosts that collected one account and nothing else, after which it is given up.
+const LONE_DEATHS_MAX: u32 = 3;
+
 /// Why a batch was not collected.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
@@ -127,10 +130,14 @@ pub(in crate::pipeline) async fn collect_or_give_back(
     collector: &Collector,
     lease: &Lease,
 ) -> Result<BatchReport, CollectError> {
-    if lease.batch.attempts >= collector.config.collection.attempts_max {
-        return fail_exhausted(collector, lease).await;
-    }
-    match caught(collect(collector, lease)).await {
+    // The first host that ended had other batches in its hands too; all further ones had only this.
+    let lone_deaths = lease.host_losses.saturating_sub(1);
+    let attempted = match lease.batch.accounts.len() {
+        0 | 1 if lone_deaths >= LONE_DEATHS_MAX => return fail_host_killing(collector, lease).await,
+        2.. if lone_deaths >= 1 => caught(halve(collector, lease)).await,
+        _ => caught(collect(collector, lease)).await,
+    };
+    match attempted {
         // The host that holds it now collects it.
         Err(CollectError::Store(StoreError::LeaseLost { .. })) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         // The grant was revoked after the lease was taken: nothing was tried.
@@ -247,28 +254,62 @@ async fn try_to_give_back(
         let open = lease.batch.accounts.len() as u64;
         return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
     }
-    fail(collector, lease, &with_causes(error), attempts).await
+    let message = with_causes(error);
+    let ending = Ending { class: FailureClass::Internal, status: None, message: &message };
+    fail(collector, lease, ending, attempts).await
 }
 
-/// Ends a batch that several hosts held and none gave back. Something in it may have killed them, so it is not retried
-/// forever.
-async fn fail_exhausted(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
+/// Cuts a batch in halves whose host ended while it collected nothing else.
+async fn halve(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
     let batch = &lease.batch;
-    tracing::error!(batch = %batch.id, platform = %batch.platform, "a batch used up its attempts on hosts that died");
-    let message = "its attempts are used up: the host that held it last ended unexpectedly";
-    match fail(collector, lease, message, batch.attempts).await {
+    tracing::warn!(
+        batch = %batch.id, platform = %batch.platform, accounts = batch.accounts.len(),
+        "a host ended while it collected this batch and nothing else; its halves are collected by themselves"
+    );
+    collector.store.batch_halve(lease, collector.clock.now()).await?;
+    Ok(BatchReport { open: batch.accounts.len() as u64, ..BatchReport::nothing(BatchEnd::GivenBack) })
+}
+
+/// Ends a batch of one account that hosts ended of again and again while they collected nothing else. It is left out
+/// until an operator retries it.
+async fn fail_host_killing(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
+    let batch = &lease.batch;
+    tracing::error!(
+        batch = %batch.id, platform = %batch.platform, accounts = ?batch.accounts,
+        "hosts ended whenever they collected this account; it is left out until its batch is retried"
+    );
+    let message = format!(
+        "{LONE_DEATHS_MAX} hosts ended while they collected this account and nothing else; `backline batches retry \
+         {}` collects it again",
+        batch.id
+    );
+    let ending = Ending { class: FailureClass::HostKilled, status: Some(AccountStatus::HostKilled), message: &message };
+    match fail(collector, lease, ending, batch.attempts).await {
         Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         failed => Ok(failed?),
     }
 }
 
-/// Ends all accounts of a batch as failed by an internal error.
-async fn fail(collector: &Collector, lease: &Lease, message: &str, attempts: u32) -> Result<BatchReport, StoreError> {
+/// How all accounts of a batch end.
+struct Ending<'a> {
+    class: FailureClass,
+    status: Option<AccountStatus>,
+    message: &'a str,
+}
+
+/// Ends all accounts of a batch as failed.
+async fn fail(
+    collector: &Collector,
+    lease: &Lease,
+    ending: Ending<'_>,
+    attempts: u32,
+) -> Result<BatchReport, StoreError> {
+    let Ending { class, status, message } = ending;
     let dates = dates_of(lease);
     let ids: Vec<AccountId> = dates.keys().copied().collect();
     let failed = |candidate: &Candidate| {
-        let outcome = Outcome::Failed { class: FailureClass::Internal, message: message.to_owned() };
-        bare_result(candidate, dates[&candidate.account_id], outcome, attempts)
+        let outcome = Outcome::Failed { class, message: message.to_owned() };
+        AccountResult { status, ..bare_result(candidate, dates[&candidate.account_id], outcome, attempts) }
     };
     let accounts = collector.store.candidates_of(&Scope::all_tenants(), &ids).await?.iter().map(failed).collect();
     let result = BatchResult { accounts, ..BatchResult::default() };

@@ -13,7 +13,7 @@ use crate::pipeline::collection::collect::{CollectError, Collector};
 use crate::pipeline::collection::planning::{PlanError, Planner};
 use crate::pipeline::collection::report::{PlatformReport, Progress, RunReport, RunRequest};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
-use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool};
+use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool, finish_run};
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::upkeep::health::HealthMonitor;
@@ -89,6 +89,7 @@ impl Runs {
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 
         drop(drafts);
+        self.end_earlier_runs().await?;
         let worked = tokio::select! {
             worked = self.work_off(run.id, progress, stop) => worked,
             never = self.tell_counts(run.id, progress) => match never {},
@@ -100,6 +101,16 @@ impl Runs {
             tracing::warn!(%error, "health could not be evaluated after the run");
         }
         Ok(report_of(state, self.collector.clock.now(), started.elapsed().as_secs_f64()))
+    }
+
+    /// Ends runs of which nothing is open any more, such as those that a command left behind when it was killed and whose
+    /// accounts this plan took over. Nothing else ends them where no service runs.
+    async fn end_earlier_runs(&self) -> Result<(), StoreError> {
+        let store = &self.collector.store;
+        for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
+            finish_run(store, run, self.collector.clock.now()).await?;
+        }
+        Ok(())
     }
 
     /// Works on a run beside all others that do, until nothing of it is worth waiting for; answers what it came to
@@ -123,8 +134,11 @@ impl Runs {
             if !is_over && self.is_to_go_on(run).await {
                 continue;
             }
+            // Nothing else ends them where no service runs.
+            let now = self.collector.clock.now();
+            self.collector.store.orphaned_batches_exclude(&Scope::all_tenants(), now).await?;
             // Another host may have ended it already, or been killed before it could.
-            self.collector.store.run_finish(&Scope::all_tenants(), run, self.collector.clock.now()).await?;
+            finish_run(&self.collector.store, run, self.collector.clock.now()).await?;
             if let Some(error) = failure {
                 return Err(error.into());
             }
@@ -188,6 +202,7 @@ fn report_of(state: RunState, now: DateTime<Utc>, seconds: f64) -> RunReport {
             "excluded" => report.counts.excluded += accounts,
             "collected" => report.counts.collected += accounts,
             "deferred" => report.counts.deferred += accounts,
+            "superseded" => report.counts.superseded += accounts,
             _ => {
                 report.counts.failed += accounts;
                 *report.failures.entry(reason.clone().unwrap_or_default()).or_default() += accounts;
@@ -200,10 +215,11 @@ fn report_of(state: RunState, now: DateTime<Utc>, seconds: f64) -> RunReport {
     let mut counts = RunCounts::default();
     for report in reports.values_mut() {
         let of = &mut report.counts;
-        of.planned += of.collected + of.deferred + of.failed;
+        of.planned += of.with_outcome();
         counts.planned += of.planned;
         counts.collected += of.collected;
         counts.deferred += of.deferred;
+        counts.superseded += of.superseded;
         counts.failed += of.failed;
         counts.excluded += of.excluded;
     }

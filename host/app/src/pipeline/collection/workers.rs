@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -23,8 +24,9 @@ use crate::pipeline::collection::dispatch::{Bounds, Dispatch, Signal, Ticket};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::telemetry::BatchEnd;
-use backline_model::{BatchState, Lease, Platform, RunId};
-use backline_store::{Listener, Scope, StoreError};
+use backline_model::run::RunCounts;
+use backline_model::{BatchState, Lease, Platform, Run, RunId};
+use backline_store::{Listener, Scope, Store, StoreError};
 
 /// Shortest wait before the database is asked for batches again: one that another host is just leasing still looks
 /// free.
@@ -41,6 +43,9 @@ const LET_GO_WITHIN: Duration = Duration::from_millis(300);
 
 /// Idle time after which a pool gives back the units of budgets that it holds: other hosts may need them.
 const SETTLE_AFTER: Duration = Duration::from_secs(5);
+
+/// Shortest time that belongs to other batches after one that ran alone.
+const LONE_PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// Consecutive database failures after which a pool for one run gives up. A service never does.
 const FAILURES_MAX: u32 = 5;
@@ -69,6 +74,12 @@ pub(in crate::pipeline) struct WorkerPool {
     dispatch: Dispatch,
     under_way: JoinSet<Result<BatchReport, CollectError>>,
     held: HashMap<Id, RunningBatch>,
+    /// The batch that runs with nothing beside it, if one does.
+    lone: Option<Id>,
+    /// Platforms with batches that have to run alone.
+    lone_waits: Vec<Platform>,
+    /// Batches that run alone don't hold up others before this time.
+    lone_after: Instant,
     /// Collectors that may hold units of budgets: one for each configuration under which a batch began since the last
     /// time units were given back.
     unsettled: Vec<Collector>,
@@ -119,6 +130,7 @@ impl WorkerPool {
     ) -> Self {
         let dispatch = Dispatch::new(bounds(&collectors().config));
         let (under_way, held, unsettled) = (JoinSet::new(), HashMap::new(), Vec::new());
+        let (lone, lone_waits, lone_after) = (None, Vec::new(), Instant::now());
         let (idle_since, listener, asked_to_listen) = (None, None, false);
         Self {
             collectors,
@@ -128,6 +140,9 @@ impl WorkerPool {
             dispatch,
             under_way,
             held,
+            lone,
+            lone_waits,
+            lone_after,
             unsettled,
             idle_since,
             listener,
@@ -216,22 +231,36 @@ impl WorkerPool {
             self.dispatch.work_for(platforms);
         }
         let lease_ttl = Duration::from_millis(collection.lease_ttl_ms);
-        while !self.stop.is_cancelled()
+        if look && self.lone.is_none() {
+            let mut platforms = store.lone_platforms_list(&Scope::all_tenants(), self.run, clock.now()).await?;
+            platforms.retain(|platform| self.run.is_some() || !collector.cache.is_blocked(platform));
+            self.lone_waits = platforms;
+        }
+        if self.under_way.is_empty() && Instant::now() >= self.lone_after {
+            self.take_up_lone(collector, lease_ttl).await?;
+        }
+        while !self.is_for_a_lone_batch()
+            && !self.stop.is_cancelled()
             && let Some(platform) = self.dispatch.next()
         {
             match store
                 .batch_lease(&Scope::all_tenants(), self.run, Some(&platform), &collector.name, clock.now(), lease_ttl)
                 .await?
             {
-                Some(lease) => self.begin(collector, lease),
+                Some(lease) => {
+                    self.begin(collector, lease);
+                }
                 None => self.dispatch.nothing_for(&platform),
             }
+        }
+        if self.under_way.is_empty() {
+            self.take_up_lone(collector, lease_ttl).await?;
         }
         if !look {
             return Ok(None);
         }
         let poll = Duration::from_millis(collector.config.service.poll_ms);
-        let until = |at: chrono::DateTime<chrono::Utc>| (at - clock.now()).to_std().unwrap_or_default();
+        let until = |at: DateTime<Utc>| (at - clock.now()).to_std().unwrap_or_default();
         let wait = match self.run {
             None => store.next_open_get(&Scope::all_tenants(), clock.now()).await?.map(until),
             Some(run) if self.under_way.is_empty() => return Ok(Some(self.rest_of_run(collector, run, failed).await?)),
@@ -239,6 +268,29 @@ impl WorkerPool {
         };
         let wait = wait.map_or(poll, |wait| wait.min(poll).max(LOOK_AGAIN_MIN));
         Ok(Some(Poll::Again(Instant::now() + wait)))
+    }
+
+    /// Whether no other batch may begin: one runs that has to be alone, or it is the turn of one, which waits for those
+    /// under way. Such batches take at most half of the time while there is other work, so that they don't hold it up.
+    fn is_for_a_lone_batch(&self) -> bool {
+        self.lone.is_some() || (!self.lone_waits.is_empty() && Instant::now() >= self.lone_after)
+    }
+
+    /// Begins a batch that was in the hands of a host when that host ended, if one waits. Nothing must be under way.
+    async fn take_up_lone(&mut self, collector: &Collector, lease_ttl: Duration) -> Result<(), StoreError> {
+        for platform in std::mem::take(&mut self.lone_waits) {
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            let (scope, now) = (Scope::all_tenants(), collector.clock.now());
+            let lease = collector.store.lone_batch_lease(&scope, self.run, &platform, &collector.name, now, lease_ttl);
+            if let Some(lease) = lease.await? {
+                self.dispatch.add_platforms([platform]);
+                self.lone = Some(self.begin(collector, lease));
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// What is left of the run while nothing of it is under way here. What one of this host's own batches failed to
@@ -265,7 +317,7 @@ impl WorkerPool {
         Ok(Poll::Held(Instant::now() + LOOK_AGAIN_MIN, holders))
     }
 
-    fn begin(&mut self, collector: &Collector, lease: Lease) {
+    fn begin(&mut self, collector: &Collector, lease: Lease) -> Id {
         let platform = lease.batch.platform.clone();
         let ticket = self.dispatch.begun(&platform);
         self.tell_concurrency(collector, &platform);
@@ -274,8 +326,9 @@ impl WorkerPool {
         }
         self.idle_since = None;
         let task = self.under_way.spawn(attend(collector.clone(), lease.clone()));
-        self.held
-            .insert(task.id(), RunningBatch { collector: collector.clone(), lease, ticket, began: Instant::now() });
+        let id = task.id();
+        self.held.insert(id, RunningBatch { collector: collector.clone(), lease, ticket, began: Instant::now() });
+        id
     }
 
     /// Records the end of a batch. Returns whether there may be new work because of it.
@@ -290,6 +343,10 @@ impl WorkerPool {
             Err(error) => (error.id(), Err(CollectError::Worker(error.to_string()))),
         };
         let Some(held) = self.held.remove(&id) else { return true };
+        let was_lone = self.lone.take_if(|lone| *lone == id).is_some();
+        if was_lone {
+            self.lone_after = Instant::now() + held.began.elapsed().max(LONE_PAUSE_MIN);
+        }
         let platform = &held.lease.batch.platform;
         let telemetry = &held.collector.telemetry;
         let (signal, again) = match result {
@@ -310,7 +367,7 @@ impl WorkerPool {
         };
         self.dispatch.ended(platform, held.ticket, signal);
         self.tell_concurrency(&held.collector, platform);
-        again
+        again || was_lone
     }
 
     fn tell_concurrency(&self, collector: &Collector, platform: &Platform) {
@@ -378,13 +435,29 @@ async fn attend(collector: Collector, lease: Lease) -> Result<BatchReport, Colle
 async fn end_run_if_done(collector: &Collector, run: RunId) {
     let ended = async {
         if !collector.store.run_is_worked_on(&Scope::all_tenants(), run).await? {
-            collector.store.run_finish(&Scope::all_tenants(), run, collector.clock.now()).await?;
+            finish_run(&collector.store, run, collector.clock.now()).await?;
         }
         Ok::<_, StoreError>(())
     };
     if let Err(error) = ended.await {
         tracing::warn!(%run, %error, "a run could not be updated; the scheduler will do so");
     }
+}
+
+/// Brings a run's status up to date, and logs its end, once.
+///
+/// # Errors
+/// When there is no such run, or the database fails.
+pub(in crate::pipeline) async fn finish_run(store: &Store, run: RunId, now: DateTime<Utc>) -> Result<Run, StoreError> {
+    let run = store.run_finish(&Scope::all_tenants(), run, now).await?;
+    if run.finished_at == Some(now) {
+        let RunCounts { planned, collected, failed, deferred, superseded, excluded } = run.counts;
+        let (status, trigger) = (run.status.as_str(), &run.trigger);
+        tracing::info!(
+            run = %run.id, trigger, status, planned, collected, failed, deferred, superseded, excluded, "a run ended"
+        );
+    }
+    Ok(run)
 }
 
 /// Waits for a wake-up that may be about the run. Never, where nothing is listened to.

@@ -10,17 +10,21 @@
 //! 4. It is saved to the database if the version there is still the one that was refreshed.
 //! 5. The entry is removed from the journal.
 //!
-//! A crash before step 2 changes nothing. After step 3, this host finds the entry when it starts, in each round of the
+//! A crash before the platform has the request changes nothing. After step 3, this host finds the entry when it starts, in each round of the
 //! refresher, and before it refreshes that credential again, and does step 4 with it instead of asking. If the account
 //! was given up in the meantime, it becomes active again. The same covers a database that is down for minutes.
 //!
 //! Between steps 2 and 3, or if the host's disk is lost, the answer is lost. The host that takes over when the lease
 //! has expired asks with the old refresh token, which platforms with a grace period accept. If it is refused, the
 //! credential is *uncertain*, not dead: its access token works until it ends, so it is used until then, and the refresh
-//! is retried at growing intervals. The account must be connected again only when nothing works any more. This window
-//! is the time between the last byte of the answer and one `fsync`.
+//! is retried at growing intervals. The account must be connected again only when nothing works any more. The window
+//! begins when the platform acts on the request, which is before its answer arrives, and ends with one `fsync`: it is
+//! about as long as the platform takes to answer, and no host can make it shorter.
+//!
+//! On SQLite a saved secret is on disk before its entry leaves the journal ([`Store::credential_save_refreshed`]).
 //!
 //! [`Store::refresh_lease`]: backline_store::Store::refresh_lease
+//! [`Store::credential_save_refreshed`]: backline_store::Store::credential_save_refreshed
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;

@@ -170,7 +170,10 @@ impl ReleaseManager {
         };
         let reason = told(&regressions);
         match old {
-            Some(old) if rule.enabled => self.take_back(active, old, false, &reason, &regressions, review).await,
+            // One that never collected anything is no way back.
+            Some(old) if rule.enabled && record.collected > 0 => {
+                self.take_back(active, old, false, &reason, &regressions, review).await
+            }
             // Recorded once: the numbers change with each batch, the problem stays the same.
             _ if active.state_reason.is_some() => Ok(()),
             _ => {

@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::pipeline::Host;
 use crate::pipeline::collection::report::RunRequest;
+use crate::pipeline::collection::workers::finish_run;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::service::schedules::configured;
 use backline_model::{Fire, FireDecision, Release, Schedule, ScheduleSpec};
@@ -148,8 +149,19 @@ async fn lead(host: &Host, term: &Term, leadership: &mut Leadership) -> Result<(
     }
     settled("activations", first_collections(host, term).await)?;
     settled("releases", host.releases().review_news(&mut leadership.reviewed).await.map_err(LeadError::from))?;
+    settled("batches without a connector", exclude_orphaned(host).await.map_err(LeadError::from))?;
     for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {
-        store.run_finish(&Scope::all_tenants(), run, host.clock().now()).await?;
+        let finished = finish_run(store, run, host.clock().now()).await;
+        settled("a run's end", finished.map(drop).map_err(LeadError::from))?;
+    }
+    Ok(())
+}
+
+/// Ends batches whose platform has no connector any more, so that their runs end too.
+async fn exclude_orphaned(host: &Host) -> Result<(), StoreError> {
+    for (platform, accounts) in host.store().orphaned_batches_exclude(&Scope::all_tenants(), host.clock().now()).await?
+    {
+        tracing::warn!(%platform, accounts, "no connector is active any more; the accounts that waited are left out");
     }
     Ok(())
 }

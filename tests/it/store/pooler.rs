@@ -1,0 +1,158 @@
+//! Tests of what stands between Backline and PostgreSQL, and of databases that can't hold every text.
+
+use std::sync::Arc;
+
+use backline_store::{Store, StoreError, StoreOptions};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::support::database::each_empty_database;
+
+/// Code of the message with which a client asks for TLS.
+const TLS_ASKED: i32 = 80_877_103;
+
+/// The one connection to the server that all clients share, and what the server said when it was opened.
+struct Shared {
+    server: TcpStream,
+    greeting: Vec<u8>,
+}
+
+/// A message with its type, as it stands on the wire.
+async fn message(from: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut head = [0; 5];
+    from.read_exact(&mut head).await.ok()?;
+    let length = usize::try_from(i32::from_be_bytes([head[1], head[2], head[3], head[4]])).ok()?;
+    let mut whole = head.to_vec();
+    whole.resize(1 + length, 0);
+    from.read_exact(&mut whole[5..]).await.ok()?;
+    Some(whole)
+}
+
+/// A client's first message, which has no type.
+async fn startup(client: &mut TcpStream) -> Option<Vec<u8>> {
+    loop {
+        let length = client.read_i32().await.ok()?;
+        let mut whole = length.to_be_bytes().to_vec();
+        whole.resize(usize::try_from(length).ok()?, 0);
+        client.read_exact(&mut whole[4..]).await.ok()?;
+        if whole[4..8] != TLS_ASKED.to_be_bytes() {
+            return Some(whole);
+        }
+        client.write_all(b"N").await.ok()?;
+    }
+}
+
+/// Everything up to the message with which the server says that it waits; and whether it is in a transaction.
+async fn answer(server: &mut TcpStream) -> Option<(Vec<u8>, bool)> {
+    let mut all = Vec::new();
+    loop {
+        let one = message(server).await?;
+        all.extend_from_slice(&one);
+        if one[0] == b'Z' {
+            return Some((all, one[5] != b'I'));
+        }
+    }
+}
+
+/// Serves a client as a pooler in transaction mode does: the server's connection is its own for one transaction.
+async fn serve(mut client: TcpStream, server: String, shared: Arc<Mutex<Option<Shared>>>) -> Option<()> {
+    let hello = startup(&mut client).await?;
+    {
+        let mut shared = shared.lock().await;
+        if shared.is_none() {
+            let mut server = TcpStream::connect(server).await.ok()?;
+            server.write_all(&hello).await.ok()?;
+            let (greeting, _) = answer(&mut server).await?;
+            *shared = Some(Shared { server, greeting });
+        }
+        client.write_all(&shared.as_ref()?.greeting).await.ok()?;
+    }
+    let mut own: Option<OwnedMutexGuard<Option<Shared>>> = None;
+    loop {
+        let sent = message(&mut client).await?;
+        if sent[0] == b'X' {
+            return Some(());
+        }
+        let mut held = match own.take() {
+            Some(held) => held,
+            None => Arc::clone(&shared).lock_owned().await,
+        };
+        let server = &mut held.as_mut()?.server;
+        server.write_all(&sent).await.ok()?;
+        let mut keeps = true;
+        if matches!(sent[0], b'Q' | b'S') {
+            let (said, in_transaction) = answer(server).await?;
+            client.write_all(&said).await.ok()?;
+            keeps = in_transaction;
+        }
+        own = keeps.then_some(held);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_that_mixes_sessions_is_refused_before_anything_is_set() {
+    each_empty_database(async |url| {
+        if !url.starts_with("postgres") {
+            return;
+        }
+        let mut url = url::Url::parse(url).expect("a URL");
+        let server = format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        url.set_port(Some(listener.local_addr().expect("an address").port())).expect("a port");
+        let shared = Arc::new(Mutex::new(None));
+        let clients = Arc::clone(&shared);
+        let pooler = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, server.clone(), Arc::clone(&clients)));
+            }
+        });
+        let error = Store::open(url.as_str(), StoreOptions::default()).await.expect_err("it is refused");
+        assert!(matches!(error, StoreError::TransactionPooler { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("transaction mode") && text.contains("pool_mode = session"), "{text}");
+
+        // What the next client of the pooler would find.
+        let mut other = PgConnection::connect(url.as_str()).await.expect("another client connects");
+        let path: String =
+            sqlx::query_scalar("SELECT current_setting('search_path')").fetch_one(&mut other).await.expect("a setting");
+        assert!(!path.starts_with("backline, public, "), "{path}");
+        let limit: String = sqlx::query_scalar("SELECT current_setting('idle_in_transaction_session_timeout')")
+            .fetch_one(&mut other)
+            .await
+            .expect("a setting");
+        assert_eq!(limit, "0", "nothing was left behind");
+        pooler.abort();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_cannot_hold_every_name_is_refused_before_a_table_is_made() {
+    each_empty_database(async |url| {
+        if !url.starts_with("postgres") {
+            return;
+        }
+        let mut server = PgConnection::connect(url).await.expect("the server answers");
+        let name = format!("latin_{}", uuid::Uuid::new_v4().simple());
+        let create = format!("CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+        server.execute(AssertSqlSafe(create)).await.expect("a database is created");
+        let mut latin = url::Url::parse(url).expect("a URL");
+        latin.set_path(&name);
+        let store = Store::open(latin.as_str(), StoreOptions::default()).await.expect("it opens");
+        let error = store.migrate().await.expect_err("it is refused");
+        assert!(matches!(&error, StoreError::Encoding { found } if found == "LATIN1"), "{error}");
+        let mut database = PgConnection::connect(latin.as_str()).await.expect("the database answers");
+        let schemas: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM pg_namespace WHERE nspname = 'backline'")
+            .fetch_one(&mut database)
+            .await
+            .expect("a number");
+        assert_eq!(schemas, 0, "nothing was made");
+        database.close().await.expect("closed");
+        store.close().await;
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        server.execute(AssertSqlSafe(drop)).await.expect("the database is removed");
+    })
+    .await;
+}
