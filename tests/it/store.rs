@@ -7,6 +7,7 @@ mod equality;
 pub mod fixtures;
 mod hosts;
 mod ledger;
+mod outcomes;
 mod people;
 mod quarantine;
 mod refreshes;

@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 12] = [
     (
         1,
         "first",
@@ -76,6 +76,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 11] = [
         "lean",
         include_str!("../../../../migrations/sqlite/0012_lean.sql"),
         include_str!("../../../../migrations/postgres/0012_lean.sql"),
+    ),
+    (
+        13,
+        "compact",
+        include_str!("../../../../migrations/sqlite/0013_compact.sql"),
+        include_str!("../../../../migrations/postgres/0013_compact.sql"),
     ),
 ];
 

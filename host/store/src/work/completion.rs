@@ -122,6 +122,7 @@ impl Completion {
             states.push((account.row.account_id, Some(account.state.clone()), last));
         }
 
+        let told_by_batch = self.told_by_batch(&accounts, &result);
         let work = &mut self.work;
         let rows: Vec<_> = stored.iter().map(|account| (&account.row, account.growth.as_slice())).collect();
         let keys = rows.iter().map(|(row, _)| (row.account_id, row.metric_date));
@@ -145,7 +146,7 @@ impl Completion {
             })
             .collect();
         let batch = &self.lease.batch;
-        outcomes_save_in_txn(work, batch.run_id, Some(batch.release), &outcomes, self.now).await?;
+        outcomes_save_in_txn(work, batch.run_id, Some(batch.release), &outcomes, &told_by_batch, self.now).await?;
         tally_add_in_txn(work, batch, &result.tally, self.now).await?;
         let told = asked_to_reconnect(work, &accounts).await?;
         let mut events: Vec<Event> = accounts
@@ -162,7 +163,7 @@ impl Completion {
         let statuses: Vec<_> =
             accounts.iter().filter_map(|account| Some((account.account_id, account.status?))).collect();
         change_statuses(work, &statuses, self.now).await?;
-        let open = self.give_up(&accounts, &result).await?;
+        let open = self.give_up(&accounts, &result, !told_by_batch.is_empty()).await?;
         self.work.commit().await?;
         Ok(Completed { counts: counts(&accounts), open })
     }
@@ -202,10 +203,32 @@ impl Completion {
         Ok(())
     }
 
+    /// Accounts that end together with the batch and were collected, each for its planned date and at the batch's last
+    /// attempt: the batch says so of them, and they need no rows of their own.
+    fn told_by_batch(&self, accounts: &[&AccountResult], result: &BatchResult) -> HashSet<AccountId> {
+        if !self.parts(accounts, result).is_empty() {
+            return HashSet::new();
+        }
+        let batch = &self.lease.batch;
+        let planned: HashSet<_> =
+            batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect();
+        let is_told = |account: &&&AccountResult| {
+            account.outcome == Outcome::Collected
+                && account.attempts == batch.attempts + 1
+                && planned.contains(&(account.account_id, account.metric_date))
+        };
+        accounts.iter().filter(is_told).map(|account| account.account_id).collect()
+    }
+
     /// Marks the batch as done, or leaves in it what is to be tried again, deferred, or dead, whichever of these comes
     /// first; each of the others goes on as a batch of its own, since it has another time and other attempts. Returns
-    /// how many accounts are open.
-    async fn give_up(&mut self, accounts: &[&AccountResult], result: &BatchResult) -> Result<u64, StoreError> {
+    /// how many accounts are open. `tells` is whether the batch says that accounts of it were collected.
+    async fn give_up(
+        &mut self,
+        accounts: &[&AccountResult],
+        result: &BatchResult,
+        tells: bool,
+    ) -> Result<u64, StoreError> {
         let mut parts = self.parts(accounts, result).into_iter();
         let stays = parts.next();
         let mut open = stays.as_ref().map_or(0, Part::open);
@@ -224,7 +247,7 @@ impl Completion {
         }
         let statement = self.work.query(
             "UPDATE batches SET state = $3, available_at = $4::timestamptz, attempts = $5, lease_owner = NULL,
-                 usage = $6::jsonb, finished_at = $7::timestamptz, message = $8
+                 usage = $6::jsonb, finished_at = $7::timestamptz, message = $8, collected_at = $9::timestamptz
              WHERE id = $1::uuid AND lease_token = $2",
         );
         let statement = statement
@@ -235,7 +258,8 @@ impl Completion {
             .bind(i64::from(stays.attempts))
             .bind(json("a batch's usage", &added(self.used.take(), &result.usage))?)
             .bind((stays.open() == 0).then(|| time_text(self.now)))
-            .bind(stays.message.as_deref().map(clean));
+            .bind(stays.message.as_deref().map(clean))
+            .bind(tells.then(|| time_text(self.now)));
         self.work.execute("complete a batch", statement).await?;
         Ok(open)
     }
