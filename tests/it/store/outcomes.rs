@@ -139,7 +139,7 @@ fn past(table: Table, before: DateTime<Utc>) -> Step {
 }
 
 /// Deletes what is past its time, a row at a time; returns how many rows were said to be deleted.
-async fn delete(store: &Store, step: &Step, at: DateTime<Utc>, each: &mut (impl AsyncFnMut() + ?Sized)) -> u64 {
+async fn delete(store: &Store, step: &Step, at: DateTime<Utc>, each: &mut impl AsyncFnMut()) -> u64 {
     let (all, mut from, mut rows) = (Scope::all_tenants(), ArchivePlace::default(), 0);
     loop {
         let taken = store.archive_due_put_away(&all, step, &[], &from, 1, at).await.unwrap();
@@ -162,11 +162,11 @@ async fn outcomes_past_their_time_are_deleted_and_none_changes_before() {
         let held = store.batch_lease(&all, None, None, "worker", young, super::fixtures::TTL).await.unwrap().unwrap();
         let step = past(Table::CollectionOutcomes, now() + TimeDelta::seconds(1));
         assert_eq!(store.archive_due_count(&all, &step, &[], later).await.unwrap(), 3);
-        let rows = delete(&store, &step, later, &mut async || {
+        let mut check = async || {
             let all = shown(&store).await;
             assert!(!all.iter().any(|one| one.0 == "channel-2" && one.1 == Outcome::Collected), "{all:?}");
-        });
-        assert_eq!(rows.await, 3);
+        };
+        assert_eq!(delete(&store, &step, later, &mut check).await, 3);
         assert_eq!(shown(&store).await, []);
         let results = BatchResult { accounts: vec![stored(row_of(&accounts[0]))], ..BatchResult::default() };
         store.batch_complete(&held, results, young).await.unwrap();

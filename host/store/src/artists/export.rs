@@ -14,7 +14,7 @@ use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
 use crate::events::outbox::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
-use crate::numbers::metrics::expanded;
+use crate::numbers::documents::expanded;
 use crate::scope::Scope;
 use backline_model::privacy::{ColumnKind, Reached, Rows, Table};
 use backline_model::{ArtistId, DocumentId, Event};

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
+use crate::database::months::KnownMonths;
 use crate::database::place::Place;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
@@ -75,6 +76,7 @@ pub struct Store {
     pub(crate) wakes: broadcast::Sender<Topic>,
     /// What a connection that listens takes, password included; none on SQLite.
     pub(crate) server: Option<Arc<PgConnectOptions>>,
+    pub(crate) months: KnownMonths,
 }
 
 impl std::fmt::Debug for Store {
@@ -116,7 +118,8 @@ impl Store {
             .after_connect(move |connection, _| Box::pin(prepare_connection(kind, connection)))
             .connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
-        Ok(Self { pool, kind, writer: Arc::default(), wakes, server: place.server()?.map(Arc::new) })
+        let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
+        Ok(Self { pool, kind, writer: Arc::default(), wakes, server, months })
     }
 
     /// Which database is in use.

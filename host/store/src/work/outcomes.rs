@@ -3,8 +3,6 @@
 //! An account that was collected when its batch ended has no row of its own: the batch says it of all its accounts
 //! (`batches.collected_at`), except of those that have a row. The view `outcomes_all` shows both alike.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -151,14 +149,12 @@ pub(crate) async fn summary_in(
 }
 
 /// Writes outcomes; a later one of the same run and account replaces the earlier. Accounts that have been erased are
-/// left out. `release` is the one they were collected with, where they reached a batch. Of accounts `told_by_batch` only
-/// an earlier outcome of the run is replaced: their batch says that they were collected.
+/// left out. `release` is the one they were collected with, where they reached a batch.
 pub(crate) async fn outcomes_save_in_txn(
     work: &mut Work,
     run: RunId,
     release: Option<Digest>,
     outcomes: &[AccountOutcome],
-    told_by_batch: &HashSet<AccountId>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     for chunk in outcomes.chunks(ROWS_PER_STATEMENT) {
@@ -175,8 +171,6 @@ pub(crate) async fn outcomes_save_in_txn(
                     "account": outcome.account_id, "date": outcome.metric_date, "outcome": outcome.outcome.as_str(),
                     "reason": reason,
                     "message": message, "until": until, "attempts": outcome.attempts,
-                    // Named here, so that the row is looked up by its whole key, however the planner guesses.
-                    "replaced_in": told_by_batch.contains(&outcome.account_id).then_some(run),
                 })
             })
             .collect();
@@ -189,10 +183,7 @@ pub(crate) async fn outcomes_save_in_txn(
                  r.value->>'reason',
                  r.value->>'message', (r.value->>'until')::timestamptz, (r.value->>'attempts')::bigint,
                  $3::timestamptz, $4
-             FROM {rows} LEFT JOIN accounts a ON a.id = (r.value->>'account')::uuid
-                 LEFT JOIN collection_outcomes o ON o.run_id = (r.value->>'replaced_in')::uuid
-                     AND o.account_id = (r.value->>'account')::uuid
-             WHERE (a.id IS NULL) = FALSE AND (r.value->>'replaced_in' IS NULL OR o.run_id IS NOT NULL)
+             FROM {rows} LEFT JOIN accounts a ON a.id = (r.value->>'account')::uuid WHERE (a.id IS NULL) = FALSE
              ON CONFLICT (run_id, account_id) DO UPDATE SET metric_date = excluded.metric_date,
                  outcome = excluded.outcome,
                  reason = excluded.reason, message = excluded.message, deferred_until = excluded.deferred_until,

@@ -1,7 +1,5 @@
 //! A run's plan, written in one transaction: a host that dies leaves a whole plan or none.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, Utc};
 
 use crate::artists::accounts::{candidate_of, candidates_sql};
@@ -130,7 +128,7 @@ impl Planning {
     /// # Errors
     /// When the database fails.
     pub async fn exclusions_record(&mut self, outcomes: &[AccountOutcome]) -> Result<(), StoreError> {
-        outcomes_save_in_txn(&mut self.work, self.run, None, outcomes, &HashSet::new(), self.now).await
+        outcomes_save_in_txn(&mut self.work, self.run, None, outcomes, self.now).await
     }
 
     /// Commits the plan, and notifies hosts that wait for work.
