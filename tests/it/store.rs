@@ -9,6 +9,7 @@ mod hosts;
 mod ledger;
 mod limits;
 mod order;
+mod outcomes;
 mod people;
 mod pooler;
 mod quarantine;

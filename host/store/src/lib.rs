@@ -113,6 +113,7 @@ pub use events::outbox::EventCursor;
 pub use events::webhooks::SealedWebhookSecrets;
 pub use numbers::archive::{ArchivePlace, Taken};
 pub use numbers::archive_runs::ArchiveRun;
+pub use numbers::documents::DocumentBody;
 pub use numbers::history::AccountPast;
 pub use numbers::metrics::MetricsFilter;
 pub use numbers::quarantine::{QuarantineFilter, Release as QuarantineRelease};

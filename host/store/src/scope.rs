@@ -138,7 +138,10 @@ fn condition(word: &str, x: &str, parameter: &str) -> String {
         "run" => format!(
             "AND (EXISTS (SELECT 1 FROM batches sb WHERE sb.run_id = {x} AND sb.tenant = {parameter})
                  OR EXISTS (SELECT 1 FROM collection_outcomes so JOIN artists st ON st.id = so.artist_id
-                     WHERE so.run_id = {x} AND st.tenant = {parameter}))"
+                     WHERE so.run_id = {x} AND st.tenant = {parameter})
+                 OR EXISTS (SELECT 1 FROM batches sb JOIN batch_accounts sm ON sm.batch_id = sb.id
+                     JOIN accounts sa ON sa.id = sm.account_id JOIN artists st ON st.id = sa.artist_id
+                     WHERE sb.run_id = {x} AND sb.collected_at IS NOT NULL AND st.tenant = {parameter}))"
         ),
         // No database understands it: the statement fails rather than touch too much.
         unknown => format!("{{and_{unknown}: {x}}}"),

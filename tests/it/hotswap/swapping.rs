@@ -131,7 +131,7 @@ async fn a_hundred_swaps_under_load_fail_lose_duplicate_and_delay_nothing() {
         let accounts = u64::from(ARTISTS) * 2;
         assert_eq!((run.counts.planned, run.counts.collected, run.counts.failed), (accounts, accounts, 0), "{run:?}");
         expect_each_once(&mut database, accounts.cast_signed()).await;
-        let again = number(&mut database, "SELECT COUNT(*) FROM collection_outcomes WHERE attempts <> 1").await;
+        let again = number(&mut database, "SELECT COUNT(*) FROM outcomes_all WHERE attempts <> 1").await;
         assert_eq!(again, 0, "no account took a second attempt");
         let counts = stage.simulator.counts();
         // Some zones may be on the next date, and a batch of theirs may hold one account: Spotify has a path for that.

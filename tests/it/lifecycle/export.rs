@@ -16,7 +16,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 use sha2::Digest as _;
 
-use super::rows::{all_rows, execute, raw, split};
+use super::rows::{all_rows, columns, execute, raw, rows_of, split};
 use crate::support::database::each_database;
 use crate::support::fleet::Fleet;
 use crate::support::stage::Stage;
@@ -96,7 +96,10 @@ async fn an_export_holds_what_the_tables_hold() {
         }
         execute(&pool, "INSERT INTO metrics_archive SELECT * FROM metrics").await;
         execute(&pool, &format!("UPDATE artists SET name = 'Zoë \"Z\", =1+1 ;' || 'x' WHERE id = '{artist}'")).await;
-        let before = all_rows(&store, &pool).await;
+        let mut before = all_rows(&store, &pool).await;
+        // With those that batches say of their accounts.
+        let named = &columns(&store, &pool).await["collection_outcomes"];
+        before.insert("collection_outcomes", rows_of(&store, &pool, "outcomes_all", named).await);
         let sink = Sink::default();
         let report = stage.host.privacy().export(artist, sink.clone(), &|_, _| {}).await.expect("exported");
         let zip = sink.0.lock().unwrap().clone();

@@ -196,7 +196,7 @@ async fn an_older_database_keeps_all_data_in_the_new_schema() {
             ("SELECT COUNT(*) FROM pg_class c CROSS JOIN unnest(ARRAY['anon', 'authenticated', 'service_role']) AS role
               WHERE c.relnamespace = 'backline'::regnamespace AND c.relkind IN ('r', 'p', 'v')
                   AND has_table_privilege(role, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
-                  AND NOT (role = 'service_role' AND c.relname = 'collection_outcomes')", 0),
+                  AND NOT (role = 'service_role' AND c.relname IN ('collection_outcomes', 'outcomes_all'))", 0),
             ("SELECT COUNT(*) FROM pg_class c CROSS JOIN unnest(ARRAY['anon', 'authenticated', 'service_role']) AS role
               WHERE c.relnamespace = 'backline'::regnamespace AND c.relkind = 'S'
                   AND has_sequence_privilege(role, c.oid, 'USAGE')", 0),

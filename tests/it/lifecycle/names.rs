@@ -38,7 +38,7 @@ async fn no_command_takes_a_platform_that_nobody_knows() {
             &["metrics", "--platform", "PLATFORM"],
             &["growth", "--platform", "PLATFORM"],
             &["quarantine", "list", "--platform", "PLATFORM"],
-            &["schedules", "add", "x", "0 3 * * *", "--platform", "PLATFORM"],
+            &["schedules", "add", "x", "--cron", "0 3 * * *", "--platform", "PLATFORM"],
             &["plugins", "history", "PLATFORM"],
             &["plugins", "rollback", "PLATFORM"],
         ];

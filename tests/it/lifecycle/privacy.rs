@@ -168,8 +168,10 @@ async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
                 .to_owned(),
             format!("UPDATE batches SET message = 'waits for {}'", b.platform_id),
             format!(
-                "UPDATE collection_outcomes SET message = 'asked with {} and others'
-                 WHERE artist_id <> '{artist}'",
+                "INSERT INTO collection_outcomes (run_id, account_id, artist_id, platform, metric_date, outcome,
+                     reason, message, attempts, at)
+                 SELECT document_id, account_id, artist_id, platform, metric_date, 'failed', 'unavailable',
+                     'asked with {} and others', 1, created_at FROM metrics WHERE metric_date = '2026-11-18'",
                 b.platform_id
             ),
             format!(

@@ -57,26 +57,31 @@ pub async fn all_rows(store: &Store, pool: &AnyPool) -> Rows {
     let columns = columns(store, pool).await;
     let mut all = Rows::new();
     for table in TABLES {
-        let row = match store.kind() {
-            DatabaseKind::Sqlite => {
-                let pairs: Vec<String> = columns[table.name]
-                    .iter()
-                    .map(|name| {
-                        format!("'{name}', CASE typeof({name}) WHEN 'blob' THEN lower(hex({name})) ELSE {name} END")
-                    })
-                    .collect();
-                format!("json_object({})", pairs.join(", "))
-            }
-            DatabaseKind::Postgres => "to_jsonb(t)::text".to_owned(),
-        };
-        let query = format!("SELECT {row} AS r FROM {} t", table.name);
-        let found = sqlx::query(AssertSqlSafe(query)).fetch_all(pool).await.unwrap();
-        let mut rows: Vec<Json> =
-            found.iter().map(|row| serde_json::from_str(&row.get::<String, _>("r")).unwrap()).collect();
-        rows.sort_by_key(Json::to_string);
-        all.insert(table.name, rows);
+        all.insert(table.name, rows_of(store, pool, table.name, &columns[table.name]).await);
     }
     all
+}
+
+/// Every row of a table or view with these columns.
+pub async fn rows_of(store: &Store, pool: &AnyPool, from: &str, columns: &[String]) -> Vec<Json> {
+    let row = match store.kind() {
+        DatabaseKind::Sqlite => {
+            let pairs: Vec<String> = columns
+                .iter()
+                .map(|name| {
+                    format!("'{name}', CASE typeof({name}) WHEN 'blob' THEN lower(hex({name})) ELSE {name} END")
+                })
+                .collect();
+            format!("json_object({})", pairs.join(", "))
+        }
+        DatabaseKind::Postgres => "to_jsonb(t)::text".to_owned(),
+    };
+    let query = format!("SELECT {row} AS r FROM {from} t");
+    let found = sqlx::query(AssertSqlSafe(query)).fetch_all(pool).await.unwrap();
+    let mut rows: Vec<Json> =
+        found.iter().map(|row| serde_json::from_str(&row.get::<String, _>("r")).unwrap()).collect();
+    rows.sort_by_key(Json::to_string);
+    rows
 }
 
 /// Splits a table's rows into those about an artist and the others.

@@ -138,7 +138,7 @@ async fn a_stopped_host_loses_no_batch_and_runs_none_twice() {
         let run = settled(&stage, IN_THE_END).await;
         assert_eq!((run.counts.collected, run.counts.failed), (3_000, 0), "{run:?}");
         expect_each_once(&mut database, 3_000).await;
-        let again = number(&mut database, "SELECT COUNT(*) FROM collection_outcomes WHERE attempts <> 1").await;
+        let again = number(&mut database, "SELECT COUNT(*) FROM outcomes_all WHERE attempts <> 1").await;
         assert_eq!(again, 0, "no account took a second attempt");
         let counts = stage.simulator.counts();
         for (platform, operation) in [("youtube", "GET /youtube/v3/channels"), ("spotify", "GET /v1/artists")] {

@@ -38,7 +38,7 @@ async fn a_small_tenant_does_not_wait_for_a_large_one() {
         let service = serve(stage.another_host(|_| {}).await).await;
         let large = until(Duration::from_secs(300), "the small tenant to be collected", async || {
             let counts = sqlx::query(
-                "SELECT t.tenant, COUNT(*) AS n FROM collection_outcomes o JOIN artists t ON t.id = o.artist_id
+                "SELECT t.tenant, COUNT(*) AS n FROM outcomes_all o JOIN artists t ON t.id = o.artist_id
                  WHERE o.outcome = 'collected' GROUP BY t.tenant",
             );
             let counts = counts.fetch_all(&mut database).await.expect("outcomes are counted");

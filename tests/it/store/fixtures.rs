@@ -12,8 +12,8 @@ use backline_model::{
     Run, RunId, RunStatus, SubscriptionStatus, Tenant, Value, Weights, Window,
 };
 use backline_store::{
-    AccountResult, Activation, BatchResult, Completed, DocumentRecord, PlanGuard, Scope, Store, StoreError,
-    StoredAccount,
+    AccountResult, Activation, BatchResult, Completed, DocumentBody, DocumentRecord, PlanGuard, Scope, Store,
+    StoreError, StoredAccount,
 };
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
@@ -266,6 +266,7 @@ pub fn stored(row: MetricsRow) -> AccountResult {
 }
 
 pub fn document(row: &MetricsRow, body: String) -> DocumentRecord {
+    let body = DocumentBody::compress(&body).unwrap();
     DocumentRecord { id: row.document_id, body, observed_at: row.observed_at, window: row.window }
 }
 

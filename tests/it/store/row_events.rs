@@ -215,8 +215,8 @@ const BEFORE: [(i64, &str, &str); 10] = before![
     7 "0007_archive", 8 "0008_privacy", 9 "0009_reading", 10 "0010_linear"
 ];
 
-/// An artist with one account, one row with growth, and both events of it, as the version before wrote them.
-const FILL: [&str; 6] = [
+/// An artist with one account, one row with growth, both events of it and its outcome, as versions before wrote them.
+const FILL: [&str; 7] = [
     "INSERT INTO artists
          (id, name, tenant, subscription_status, data_collection_enabled, timezone, created_at, updated_at)
      VALUES ('00000000-0000-0000-0000-0000000000aa', 'A', 'default', 'active', TRUE, 'UTC', '{at}', '{at}')",
@@ -240,6 +240,9 @@ const FILL: [&str; 6] = [
      VALUES ('00000000-0000-0000-0000-0000000000e2', 'metrics.significant_change',
          '00000000-0000-0000-0000-0000000000aa', '{at}',
          'metrics.significant_change:00000000-0000-0000-0000-0000000000bb:2026-11-22', '{\"told\": 2}')",
+    "INSERT INTO collection_outcomes (run_id, account_id, artist_id, platform, metric_date, outcome, attempts, at)
+     VALUES ('00000000-0000-0000-0000-0000000000cc', '00000000-0000-0000-0000-0000000000bb',
+         '00000000-0000-0000-0000-0000000000aa', 'demo', '2026-11-22', 'collected', 1, '{at}')",
 ];
 
 const COLLECTED: &str =
@@ -277,12 +280,19 @@ async fn an_older_database_keeps_its_events_and_its_growth() {
         pool.close().await;
 
         let store = Store::open(url, StoreOptions::default()).await.unwrap();
-        assert_eq!(store.migrate().await.unwrap().applied, ["0011_order", "0012_lean"]);
+        assert_eq!(store.migrate().await.unwrap().applied, ["0011_order", "0012_lean", "0013_compact"]);
         let before = events(&store).await;
         let told: Vec<_> = before.iter().map(|event| event.data["told"].clone()).collect();
         assert_eq!(told, [1, 2]);
         let growth = store.growth_list(&Scope::all_tenants(), &MetricsFilter::default()).await.unwrap();
         assert_eq!(growth[0].changes, serde_json::from_str(CHANGES).unwrap());
+        let before_run = backline_model::RunId(Uuid::from_u128(0xCC));
+        let outcomes = store.run_outcomes_list(&Scope::all_tenants(), before_run, None, 10).await.unwrap();
+        assert_eq!(outcomes.iter().map(|one| one.outcome.as_str()).collect::<Vec<_>>(), ["collected"]);
+        let pool = raw(url).await;
+        let logs = "SELECT COUNT(*) AS n FROM data_collection_logs WHERE status = 'success'";
+        assert_eq!(sqlx::query(logs).fetch_one(&pool).await.unwrap().get::<i64, _>("n"), 1);
+        pool.close().await;
 
         // What was told is not told again.
         let accounts = store.accounts_list(&Scope::all_tenants(), &AccountFilter::default()).await.unwrap();

@@ -14,7 +14,7 @@ pub async fn expect_each_once(database: &mut PgConnection, accounts: i64) {
         ("documents", "SELECT COUNT(*) FROM documents"),
         ("accounts with documents", "SELECT COUNT(DISTINCT account_id) FROM documents"),
         ("rows", "SELECT COUNT(*) FROM metrics"),
-        ("outcomes", "SELECT COUNT(*) FROM collection_outcomes WHERE outcome = 'collected'"),
+        ("outcomes", "SELECT COUNT(*) FROM outcomes_all WHERE outcome = 'collected'"),
         ("events", "SELECT COUNT(*) FROM events WHERE type = 'metrics.collected'"),
     ] {
         assert_eq!(number(database, query).await, accounts, "{what}");

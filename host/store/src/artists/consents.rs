@@ -4,7 +4,7 @@
 //! collected. It waits for batches that are being completed at that moment; those that complete later see it (see
 //! `work/completion.rs`).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -162,21 +162,6 @@ pub(crate) async fn consents_add_in_txn(
     );
     let removed = work.rows("remove the credentials of withdrawn consents", statement.bind(withdrawn)).await?;
     removed.iter().map(|row| row.parsed("id")).collect()
-}
-
-/// Which of these accounts have withdrawn their consent: the latest entry says so.
-pub(crate) async fn withdrawn_accounts_in_txn(
-    work: &mut Work,
-    accounts: &[AccountId],
-) -> Result<HashSet<AccountId>, StoreError> {
-    let statement = work.query(
-        "SELECT a.id::text AS id FROM accounts a WHERE a.id {in_ids}
-         AND NOT COALESCE((SELECT c.granted FROM consents c
-             WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
-             ORDER BY c.seq DESC LIMIT 1), TRUE)",
-    );
-    let rows = work.rows("find withdrawn consents", statement.bind(id_rows(accounts)?)).await?;
-    rows.iter().map(|row| row.parsed("id")).collect()
 }
 
 fn consent_of(row: &AnyRow) -> Result<Consent, StoreError> {

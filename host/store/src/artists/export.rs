@@ -14,9 +14,9 @@ use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
 use crate::events::outbox::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
-use crate::numbers::metrics::expanded;
+use crate::numbers::documents::expanded;
 use crate::scope::Scope;
-use backline_model::privacy::{ColumnKind, Rows, Table};
+use backline_model::privacy::{ColumnKind, Reached, Rows, Table};
 use backline_model::{ArtistId, DocumentId, Event};
 
 /// A row, by the names of its columns, in their order.
@@ -57,12 +57,17 @@ impl Export {
             return self.events(columns);
         }
         let selected: Vec<String> = columns.iter().map(|(name, kind)| selected(name, *kind)).collect();
+        let (source, condition) = match table.name {
+            // With those that batches say of their accounts. The artist leads to both kinds by an index.
+            "collection_outcomes" => ("outcomes_all", is_about_artist(Reached::Artist("t.artist_id"))),
+            name => (name, is_about_artist(rows.reached)),
+        };
         let order: Vec<String> = rows.order.split_whitespace().map(|column| format!("t.{column}")).collect();
         let text = format!(
             "SELECT {} FROM {} t WHERE {} ORDER BY {}",
             selected.join(", "),
-            table.name,
-            is_about_artist(rows.reached),
+            source,
+            condition,
             order.join(", ")
         );
         let statement = Statement::made(self.view.kind, &text).bind(self.artist.to_string());

@@ -18,7 +18,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
 use crate::events::outbox::events_write_in_txn;
-use crate::numbers::metrics::expanded;
+use crate::numbers::documents::expanded;
 use crate::scope::Scope;
 use backline_model::event::types;
 use backline_model::privacy::{Identifiers, Reached, Receipt, TABLES, personal, subject_of};

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, broadcast};
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
 use crate::database::link::{self, Link, StoreLimits, Turn};
+use crate::database::months::KnownMonths;
 use crate::database::place::Place;
 use crate::database::pooler;
 use crate::database::statement::Statement;
@@ -85,6 +86,7 @@ pub struct Store {
     pub(crate) wakes: broadcast::Sender<Topic>,
     /// What a connection that listens takes, password included; none on SQLite.
     pub(crate) server: Option<Arc<PgConnectOptions>>,
+    pub(crate) months: KnownMonths,
 }
 
 impl std::fmt::Debug for Store {
@@ -139,7 +141,8 @@ impl Store {
         };
         let pool = pool.connect_lazy_with(connect);
         let wakes = broadcast::channel(WAKES_WAITING).0;
-        Ok(Self { pool, kind, limits, writer: Arc::default(), wakes, server: place.server()?.map(Arc::new) })
+        let (server, months) = (place.server()?.map(Arc::new), KnownMonths::default());
+        Ok(Self { pool, kind, limits, writer: Arc::default(), wakes, server, months })
     }
 
     /// Which database is in use.

@@ -52,8 +52,13 @@ const WORDS: [(&str, &str, &str); 6] = [
     ("{rows}", "json_each($1) AS r", "jsonb_array_elements($1::jsonb) AS r(value)"),
     // The same of the fifth parameter; `x.value` is an element.
     ("{excepted}", "json_each($5) AS x", "jsonb_array_elements($5::jsonb) AS x(value)"),
-    // Joined to what writes events: no reader of events gets by until the transaction is over.
-    ("{and_event_lock}", "", "CROSS JOIN pg_advisory_xact_lock_shared(7135240011894)"),
+    // Joined to what writes events: no reader of events gets by until the transaction is over, and those who wait for
+    // events are notified once it is.
+    (
+        "{and_event_lock}",
+        "",
+        "CROSS JOIN pg_advisory_xact_lock_shared(7135240011894) CROSS JOIN pg_notify('backline', 'events')",
+    ),
     // A time's minute, to count by.
     ("{minute_of_at}", "substr(at, 1, 16)", "date_trunc('minute', at)"),
     ("{minute_of_began_at}", "substr(began_at, 1, 16)", "date_trunc('minute', began_at)"),

@@ -83,6 +83,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 12] = [
         include_str!("../../../../migrations/sqlite/0012_lean.sql"),
         include_str!("../../../../migrations/postgres/0012_lean.sql"),
     ),
+    (
+        13,
+        "compact",
+        include_str!("../../../../migrations/sqlite/0013_compact.sql"),
+        include_str!("../../../../migrations/postgres/0013_compact.sql"),
+    ),
 ];
 
 /// Makes the schema of Backline's own tables, and moves the list of migrations there where an older

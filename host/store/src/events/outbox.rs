@@ -13,7 +13,6 @@ use uuid::Uuid;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::notifications::notify;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::events::row_data::{Reader, events_of};
@@ -268,7 +267,8 @@ async fn insert(work: &mut Work, scope: &Scope, events: Vec<NewEvent<'_>>) -> Re
     );
     let written = work.execute("write events", statement.bind(json("events", &events)?)).await?;
     if written > 0 {
-        notify(work, Topic::Events).await?;
+        // On PostgreSQL the statement itself notifies of them.
+        work.ring(Topic::Events);
     }
     Ok(written)
 }

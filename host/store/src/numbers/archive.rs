@@ -186,7 +186,10 @@ fn recorded(table: Table) -> Option<Recorded> {
              AND NOT EXISTS (SELECT 1 FROM deliveries d
                  WHERE d.event_seq = o.seq AND (d.state = 'waiting' OR d.finished_at >= $1::timestamptz))"
         ),
-        Table::CollectionOutcomes => recorded!("collection_outcomes", "run_id, account_id", "at", ""),
+        Table::CollectionOutcomes => Recorded {
+            count: "SELECT COUNT(*) AS n FROM outcomes_all o WHERE o.at < $1::timestamptz",
+            ..recorded!("collection_outcomes", "run_id, account_id", "at", "")
+        },
         Table::PluginLogs => recorded!("plugin_logs", "seq", "at", ""),
         // A run's batches go together with it, but a few at a time.
         Table::Batches => recorded!(
@@ -273,7 +276,11 @@ impl Store {
     ) -> Result<Taken, StoreError> {
         scope.require_all("archive what is past its time")?;
         if let Some(Recorded { delete, .. }) = recorded(step.table) {
-            let limit = if step.table == Table::Batches { (limit / ROWS_PER_BATCH).max(1) } else { limit };
+            let batches = (limit / ROWS_PER_BATCH).max(1);
+            if let Some(rows) = self.batches_outcomes_take(step.table, &time_of(step, now), batches).await? {
+                return Ok(Taken { rows, next: Some(ArchivePlace::default()) });
+            }
+            let limit = if step.table == Table::Batches { batches } else { limit };
             let statement = self.query(delete).bind(time_of(step, now)).bind(i64::from(limit));
             let rows = self.write("delete what is past its time", statement.long()).await?;
             // Deleting begins at the oldest row each time, so there is no place to remember.

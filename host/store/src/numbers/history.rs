@@ -55,6 +55,16 @@ pub(crate) async fn load_in_txn(
     work: &mut Work,
     wanted: &[(AccountId, NaiveDate)],
 ) -> Result<(HashMap<AccountId, AccountPast>, HashMap<AccountId, LastAccepted>), StoreError> {
+    let accepted = last_accepted_in_txn(work, wanted).await?;
+    Ok((pasts_in_txn(work, wanted, &accepted).await?, accepted))
+}
+
+/// The same where it is known when the accounts' metrics were last accepted.
+pub(crate) async fn pasts_in_txn(
+    work: &mut Work,
+    wanted: &[(AccountId, NaiveDate)],
+    accepted: &HashMap<AccountId, LastAccepted>,
+) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
     let mut pasts: HashMap<AccountId, AccountPast> =
         wanted.iter().map(|(account, _)| (*account, AccountPast::default())).collect();
     let dates: HashMap<AccountId, NaiveDate> = wanted.iter().copied().collect();
@@ -80,7 +90,6 @@ pub(crate) async fn load_in_txn(
     }
     earlier(work, &spans, &mut pasts).await?;
 
-    let accepted = last_accepted_in_txn(work, wanted).await?;
     // A date of the past without a row may be in the archive.
     let is_past = |account: &AccountId, date: &NaiveDate| {
         accepted.get(account).is_some_and(|last| last.values().any(|accepted| accepted >= date))
@@ -94,11 +103,11 @@ pub(crate) async fn load_in_txn(
         }
     }
 
-    let spans = gaps(wanted, &pasts, &accepted);
+    let spans = gaps(wanted, &pasts, accepted);
     if !spans.is_empty() {
         earlier(work, &spans, &mut pasts).await?;
     }
-    Ok((pasts, accepted))
+    Ok(pasts)
 }
 
 /// What the first reading did not bring: values that have been missing for long, and the days later dates' growth is
@@ -199,7 +208,7 @@ async fn earlier(
     Ok(())
 }
 
-pub(crate) async fn last_accepted_in_txn(
+async fn last_accepted_in_txn(
     work: &mut Work,
     wanted: &[(AccountId, NaiveDate)],
 ) -> Result<HashMap<AccountId, LastAccepted>, StoreError> {

@@ -54,7 +54,7 @@ impl Store {
         let work = view.count_work(window, &mut platforms).await?;
         view.count_troubles(window, &mut platforms).await?;
         let statement = view.query(
-            "SELECT COUNT(*)::bigint AS n FROM (SELECT artist_id FROM collection_outcomes
+            "SELECT COUNT(*)::bigint AS n FROM (SELECT artist_id FROM outcomes_all
                  WHERE outcome = 'collected' AND at > $1::timestamptz AND at <= $2::timestamptz
                  GROUP BY artist_id) AS artists",
         );
@@ -97,7 +97,7 @@ impl ReadView {
                  SELECT platform, outcome, reason, run_id, at, deferred_until, ROW_NUMBER() OVER (
                      PARTITION BY account_id, metric_date
                      ORDER BY CASE WHEN outcome = 'excluded' THEN 1 ELSE 0 END, at DESC, run_id DESC) AS place
-                 FROM collection_outcomes WHERE at > $1::timestamptz AND at <= $2::timestamptz
+                 FROM outcomes_all WHERE at > $1::timestamptz AND at <= $2::timestamptz
              ) AS latest
              WHERE place = 1
              GROUP BY platform, outcome, reason, run_id, CASE WHEN deferred_until <= $3::timestamptz THEN 1
@@ -160,7 +160,7 @@ impl ReadView {
                  COUNT(*)::bigint AS accounts
              FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
              WHERE b.finished_at IS NULL AND b.state IN ('planned', 'leased')
-                 AND NOT EXISTS (SELECT 1 FROM collection_outcomes o WHERE o.account_id = m.account_id
+                 AND NOT EXISTS (SELECT 1 FROM outcomes_all o WHERE o.account_id = m.account_id
                      AND o.metric_date = m.metric_date AND o.outcome <> 'excluded' AND o.at > $1::timestamptz)
              GROUP BY b.platform, CASE WHEN b.created_at <= $2::timestamptz
                  AND b.available_at <= $2::timestamptz THEN 1 ELSE 0 END",

@@ -238,7 +238,9 @@ impl Store {
         let statement = self.scoped(
             scope,
             "SELECT m.account_id::text AS account_id, t.id::text AS artist_id, t.name AS artist_name, a.platform_id,
-                 m.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
+                 m.metric_date::text AS metric_date,
+                 COALESCE(o.outcome, CASE WHEN b.collected_at IS NOT NULL THEN 'collected' END) AS outcome,
+                 o.reason, o.message,
                  o.deferred_until::text AS deferred_until
              FROM batch_accounts m JOIN batches b ON b.id = m.batch_id JOIN accounts a ON a.id = m.account_id
                  JOIN artists t ON t.id = a.artist_id

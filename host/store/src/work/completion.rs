@@ -13,18 +13,19 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value as Json, json};
 
-use crate::artists::consents::withdrawn_accounts_in_txn;
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
+use crate::database::months::KnownMonths;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::events::outbox::row_events_write_in_txn;
 use crate::events::row_data::row_data_keep_in_txn;
-use crate::numbers::history::{self, AccountPast, LastAccepted};
-use crate::numbers::metrics::{documents_add_in_txn, metrics_save_in_txn};
+use crate::numbers::documents::documents_add_in_txn;
+use crate::numbers::history::{self, AccountPast};
+use crate::numbers::metrics::metrics_save_in_txn;
 use crate::numbers::quarantine::quarantine_add_in_txn;
 use crate::releases::trials::tally_add_in_txn;
-use crate::work::locks::{account_states_save_in_txn, accounts_lock_in_txn};
+use crate::work::locks::{AccountFacts, account_facts_in_txn, account_states_save_in_txn, accounts_lock_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::result::{AccountResult, BatchResult, Completed, PluginLog, StoredAccount};
 use backline_model::event::types;
@@ -39,7 +40,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
     pub async fn completion_begin(&self, lease: &Lease, now: DateTime<Utc>) -> Result<Completion, StoreError> {
-        self.months_ensure(lease.batch.accounts.iter().map(|account| account.metric_date)).await?;
+        self.months_ensure_for_batch(lease.batch.accounts.iter().map(|account| account.metric_date), now).await?;
         let mut work = self.begin().await?;
         let statement = work.query(
             "SELECT usage::text AS usage FROM batches
@@ -53,10 +54,9 @@ impl Store {
         let accounts: Vec<AccountId> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
         let alive = accounts_lock_in_txn(&mut work, &accounts).await?;
         // A withdrawal locks the accounts too: what is read now holds until the commit.
-        let withdrawn = withdrawn_accounts_in_txn(&mut work, &accounts).await?;
-        let lease = lease.clone();
-        let (accepted, without_row) = (HashMap::new(), HashSet::new());
-        Ok(Completion { work, lease, alive, withdrawn, used, accepted, without_row, now })
+        let facts = account_facts_in_txn(&mut work, &accounts, lease.batch.run_id).await?;
+        let (lease, months, without_row) = (lease.clone(), self.months.clone(), HashSet::new());
+        Ok(Completion { work, lease, alive, facts, used, without_row, months, now })
     }
 
     /// Completes a batch none of whose accounts is stored, so that nothing has to be compared.
@@ -80,11 +80,10 @@ pub struct Completion {
     alive: HashSet<AccountId>,
     /// What the batch used before: it may be one that was tried or deferred already.
     used: Json,
-    /// Accounts whose artists have withdrawn their consent since the batch was begun.
-    withdrawn: HashSet<AccountId>,
-    accepted: HashMap<AccountId, LastAccepted>,
+    facts: AccountFacts,
     /// Accounts and dates that are known to have no row yet.
     without_row: HashSet<(AccountId, NaiveDate)>,
+    months: KnownMonths,
     now: DateTime<Utc>,
 }
 
@@ -97,8 +96,7 @@ impl Completion {
         &mut self,
         wanted: &[(AccountId, NaiveDate)],
     ) -> Result<HashMap<AccountId, AccountPast>, StoreError> {
-        let (pasts, accepted) = history::load_in_txn(&mut self.work, wanted).await?;
-        self.accepted.extend(accepted);
+        let pasts = history::pasts_in_txn(&mut self.work, wanted, &self.facts.accepted).await?;
         let has_none = |account: &AccountId| pasts.get(account).is_some_and(|past| past.existing.is_none());
         self.without_row.extend(wanted.iter().filter(|(account, _)| has_none(account)));
         Ok(pasts)
@@ -109,19 +107,24 @@ impl Completion {
     ///
     /// # Errors
     /// When a value fits no column or the database fails; nothing is written then.
-    pub async fn commit(mut self, mut result: BatchResult) -> Result<Completed, StoreError> {
+    pub async fn commit(self, result: BatchResult) -> Result<Completed, StoreError> {
+        let months = self.months.clone();
+        self.write(result).await.inspect_err(|_| months.forget())
+    }
+
+    async fn write(mut self, mut result: BatchResult) -> Result<Completed, StoreError> {
         self.drop_forbidden(&mut result);
         let accounts: Vec<&AccountResult> =
             result.accounts.iter().filter(|account| self.alive.contains(&account.account_id)).collect();
         let stored: Vec<&StoredAccount> = accounts.iter().filter_map(|account| account.stored.as_ref()).collect();
-        self.accept(&stored).await?;
         let mut states = Vec::with_capacity(stored.len());
         for account in &stored {
-            let mut last = self.accepted.remove(&account.row.account_id).unwrap_or_default();
+            let mut last = self.facts.accepted.remove(&account.row.account_id).unwrap_or_default();
             history::accept(&mut last, &account.row);
             states.push((account.row.account_id, Some(account.state.clone()), last));
         }
 
+        let told_by_batch = self.told_by_batch(&accounts, &result);
         let work = &mut self.work;
         let rows: Vec<_> = stored.iter().map(|account| (&account.row, account.growth.as_slice())).collect();
         let keys = rows.iter().map(|(row, _)| (row.account_id, row.metric_date));
@@ -135,8 +138,12 @@ impl Completion {
         quarantine_add_in_txn(work, &withheld).await?;
         account_states_save_in_txn(work, &states, self.now).await?;
 
+        let needs_row = |account: &&&AccountResult| {
+            !told_by_batch.contains(&account.account_id) || self.facts.with_outcome.contains(&account.account_id)
+        };
         let outcomes: Vec<_> = accounts
             .iter()
+            .filter(needs_row)
             .map(|account| AccountOutcome {
                 account_id: account.account_id,
                 metric_date: account.metric_date,
@@ -162,14 +169,14 @@ impl Completion {
         let statuses: Vec<_> =
             accounts.iter().filter_map(|account| Some((account.account_id, account.status?))).collect();
         change_statuses(work, &statuses, self.now).await?;
-        let open = self.give_up(&accounts, &result).await?;
+        let open = self.give_up(&accounts, &result, !told_by_batch.is_empty()).await?;
         self.work.commit().await?;
         Ok(Completed { counts: counts(&accounts), open })
     }
 
     /// Drops what must not be kept.
     fn drop_forbidden(&self, result: &mut BatchResult) {
-        for account in result.accounts.iter_mut().filter(|account| self.withdrawn.contains(&account.account_id)) {
+        for account in result.accounts.iter_mut().filter(|account| self.facts.withdrawn.contains(&account.account_id)) {
             account.outcome = Outcome::Excluded { reason: Exclusion::NoConsent };
             (account.document, account.stored, account.status) = (None, None, None);
             account.events.clear();
@@ -188,24 +195,32 @@ impl Completion {
         }
     }
 
-    /// Reads when metrics were last accepted for accounts whose history was not loaded.
-    async fn accept(&mut self, stored: &[&StoredAccount]) -> Result<(), StoreError> {
-        let unread: Vec<_> = stored
-            .iter()
-            .filter(|account| !self.accepted.contains_key(&account.row.account_id))
-            .map(|account| (account.row.account_id, account.row.metric_date))
-            .collect();
-        if !unread.is_empty() {
-            let accepted = history::last_accepted_in_txn(&mut self.work, &unread).await?;
-            self.accepted.extend(accepted);
+    /// Accounts that end together with the batch and were collected, each for its planned date and at the batch's last
+    /// attempt: the batch says so of them, and they need no rows of their own.
+    fn told_by_batch(&self, accounts: &[&AccountResult], result: &BatchResult) -> HashSet<AccountId> {
+        if !self.parts(accounts, result).is_empty() {
+            return HashSet::new();
         }
-        Ok(())
+        let batch = &self.lease.batch;
+        let planned: HashSet<_> =
+            batch.accounts.iter().map(|account| (account.account_id, account.metric_date)).collect();
+        let is_told = |account: &&&AccountResult| {
+            account.outcome == Outcome::Collected
+                && account.attempts == batch.attempts + 1
+                && planned.contains(&(account.account_id, account.metric_date))
+        };
+        accounts.iter().filter(is_told).map(|account| account.account_id).collect()
     }
 
     /// Marks the batch as done, or leaves in it what is to be tried again, deferred, or dead, whichever of these comes
     /// first; each of the others goes on as a batch of its own, since it has another time and other attempts. Returns
-    /// how many accounts are open.
-    async fn give_up(&mut self, accounts: &[&AccountResult], result: &BatchResult) -> Result<u64, StoreError> {
+    /// how many accounts are open. `tells` is whether the batch says that accounts of it were collected.
+    async fn give_up(
+        &mut self,
+        accounts: &[&AccountResult],
+        result: &BatchResult,
+        tells: bool,
+    ) -> Result<u64, StoreError> {
         let mut parts = self.parts(accounts, result).into_iter();
         let stays = parts.next();
         let mut open = stays.as_ref().map_or(0, Part::open);
@@ -224,7 +239,8 @@ impl Completion {
         }
         let statement = self.work.query(
             "UPDATE batches SET state = $3, available_at = $4::timestamptz, attempts = $5, lease_owner = NULL,
-                 host_losses = 0, usage = $6::jsonb, finished_at = $7::timestamptz, message = $8
+                 host_losses = 0, usage = $6::jsonb, finished_at = $7::timestamptz, message = $8,
+                 collected_at = $9::timestamptz
              WHERE id = $1::uuid AND lease_token = $2",
         );
         let statement = statement
@@ -235,7 +251,8 @@ impl Completion {
             .bind(i64::from(stays.attempts))
             .bind(json("a batch's usage", &added(self.used.take(), &result.usage))?)
             .bind((stays.open() == 0).then(|| time_text(self.now)))
-            .bind(stays.message.as_deref().map(clean));
+            .bind(stays.message.as_deref().map(clean))
+            .bind(tells.then(|| time_text(self.now)));
         self.work.execute("complete a batch", statement).await?;
         Ok(open)
     }

@@ -1,6 +1,6 @@
 //! Rows of accounts that several transactions write, and the order in which they lock them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::numbers::history::LastAccepted;
-use backline_model::AccountId;
+use backline_model::{AccountId, RunId};
 
 /// Locks accounts in the order of their ids, so that two batches that share some can't wait for each other. Returns
 /// those that still exist. The lock lets others insert rows that refer to the accounts; only another completion waits.
@@ -24,6 +24,51 @@ pub(crate) async fn accounts_lock_in_txn(
     );
     let rows = work.rows("lock a batch's accounts", statement.bind(id_rows(accounts)?)).await?;
     rows.iter().map(|row| row.parsed("id")).collect()
+}
+
+/// What a batch's completion must know of its accounts, read once they are locked.
+#[derive(Default)]
+pub(crate) struct AccountFacts {
+    /// Accounts whose artists have withdrawn their consent: the latest entry says so.
+    pub(crate) withdrawn: HashSet<AccountId>,
+    /// When metrics were last accepted; nothing of accounts of which none ever was.
+    pub(crate) accepted: HashMap<AccountId, LastAccepted>,
+    /// Accounts that have a row in `collection_outcomes` for the run already.
+    pub(crate) with_outcome: HashSet<AccountId>,
+}
+
+/// Reads what else must be known of locked accounts, in one statement. Not in the one that locks them: it would see
+/// what was true before it waited.
+pub(crate) async fn account_facts_in_txn(
+    work: &mut Work,
+    accounts: &[AccountId],
+    run: RunId,
+) -> Result<AccountFacts, StoreError> {
+    // Each is asked for alone, so that no plan can read a table by less than the whole key.
+    let statement = work.query(
+        "SELECT a.id::text AS id,
+             COALESCE((SELECT c.granted::int FROM consents c
+                 WHERE c.artist_id = a.artist_id AND c.platform = a.platform AND c.scope = 'metrics'
+                 ORDER BY c.seq DESC LIMIT 1), 1) AS granted,
+             (SELECT s.last_accepted::text FROM account_state s WHERE s.account_id = a.id) AS last_accepted,
+             (SELECT o.outcome FROM collection_outcomes o WHERE o.run_id = $2::uuid AND o.account_id = a.id) AS outcome
+         FROM accounts a WHERE a.id {in_ids}",
+    );
+    let statement = statement.bind(id_rows(accounts)?).bind(run.to_string());
+    let mut facts = AccountFacts::default();
+    for row in work.rows("read a batch's accounts", statement).await? {
+        let account: AccountId = row.parsed("id")?;
+        if !row.truth("granted")? {
+            facts.withdrawn.insert(account);
+        }
+        if let Some(accepted) = row.json_or_null("last_accepted")? {
+            facts.accepted.insert(account, accepted);
+        }
+        if row.text_or_null("outcome")?.is_some() {
+            facts.with_outcome.insert(account);
+        }
+    }
+    Ok(facts)
 }
 
 /// Writes what connectors asked to be handed back (where the second part is given) and when metrics were last accepted.

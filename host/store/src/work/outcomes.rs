@@ -1,4 +1,7 @@
 //! How each account ended in each run.
+//!
+//! An account that was collected when its batch ended has no row of its own: the batch says it of all its accounts
+//! (`batches.collected_at`), except of those that have a row. The view `outcomes_all` shows both alike.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
@@ -7,10 +10,11 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, json, time_text, unreadable};
 use crate::database::error::StoreError;
-use crate::database::rows::ROWS_PER_STATEMENT;
+use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::scope::Scope;
 use backline_model::outcome::{Exclusion, FailureClass, Outcome};
-use backline_model::{AccountId, ArtistId, Digest, Platform, RunId};
+use backline_model::retention::Table;
+use backline_model::{AccountId, ArtistId, BatchId, Digest, Platform, RunId};
 
 /// How one account ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +96,7 @@ pub(crate) async fn outcomes_in(
         "SELECT o.account_id::text AS account_id, o.artist_id::text AS artist_id, t.name AS artist_name, o.platform,
              a.platform_id, o.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
              o.deferred_until::text AS deferred_until, o.attempts, o.at::text AS at
-         FROM collection_outcomes o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
+         FROM outcomes_all o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
          WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid AND ($4 = 1 OR o.outcome <> 'collected')
              {and_tenant: t.tenant}
          ORDER BY o.account_id LIMIT $3",
@@ -125,7 +129,7 @@ pub(crate) async fn summary_in(
 ) -> Result<Vec<PlatformOutcome>, StoreError> {
     let statement = view.scoped(
         scope,
-        "SELECT platform, outcome, reason, COUNT(*)::bigint AS accounts FROM collection_outcomes WHERE run_id = $1::uuid
+        "SELECT platform, outcome, reason, COUNT(*)::bigint AS accounts FROM outcomes_all WHERE run_id = $1::uuid
          {and_artist: artist_id} GROUP BY platform, outcome, reason",
     );
     let rows = view.rows("count outcomes", statement.bind(run.to_string())).await?;
@@ -190,6 +194,72 @@ pub(crate) async fn outcomes_save_in_txn(
         work.execute("record outcomes", statement).await?;
     }
     Ok(())
+}
+
+/// The accounts of batches that have no outcome but what their batch says.
+macro_rules! of_batches {
+    () => {
+        "FROM batches b JOIN batch_accounts m ON m.batch_id = b.id JOIN accounts a ON a.id = m.account_id
+         WHERE b.id {in_ids} AND b.collected_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM collection_outcomes o
+             WHERE o.run_id = b.run_id AND o.account_id = m.account_id)"
+    };
+}
+
+impl Store {
+    /// Takes from batches what they say of their accounts, before outcomes older than a time are deleted, or the
+    /// batches themselves: outcomes are then forgotten, or get rows of their own. A few batches at a time, the oldest
+    /// first; until none is left, nothing of these tables may be deleted, since an account would seem collected whose
+    /// row says otherwise. Returns how many outcomes were forgotten, or none where no batch is left.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn batches_outcomes_take(
+        &self,
+        table: Table,
+        before: &str,
+        limit: u32,
+    ) -> Result<Option<u64>, StoreError> {
+        let forget = table == Table::CollectionOutcomes;
+        let text = match table {
+            Table::CollectionOutcomes => {
+                "SELECT id::text AS id FROM batches WHERE collected_at < $1::timestamptz
+                 ORDER BY batches.collected_at LIMIT $2 FOR UPDATE"
+            }
+            Table::Batches => {
+                "SELECT id::text AS id FROM batches WHERE collected_at IS NOT NULL AND finished_at < $1::timestamptz
+                 ORDER BY batches.finished_at LIMIT $2 FOR UPDATE"
+            }
+            _ => return Ok(None),
+        };
+        let mut work = self.begin().await?;
+        let statement = work.query(text).bind(before.to_owned()).bind(i64::from(limit));
+        let rows = work.rows("find batches with outcomes", statement).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let batches: Vec<BatchId> = rows.iter().map(|row| row.parsed("id")).collect::<Result<_, _>>()?;
+        let ids = id_rows(&batches)?;
+        let forgotten = if forget {
+            let statement = work.query(concat!("SELECT COUNT(*)::bigint AS n ", of_batches!()));
+            let row = work.row("count outcomes of batches", statement.bind(ids.clone())).await?;
+            row.map_or(Ok(0), |row| row.count("n"))?
+        } else {
+            let statement = work.query(concat!(
+                "INSERT INTO collection_outcomes (run_id, account_id, artist_id, platform, metric_date, outcome,
+                     attempts, at, release_digest)
+                 SELECT b.run_id, m.account_id, a.artist_id, b.platform, m.metric_date, 'collected', b.attempts + 1,
+                     b.collected_at, b.release_digest ",
+                of_batches!(),
+                " ON CONFLICT (run_id, account_id) DO NOTHING"
+            ));
+            work.execute("give outcomes rows of their own", statement.bind(ids.clone())).await?;
+            0
+        };
+        let statement = work.query("UPDATE batches SET collected_at = NULL WHERE id {in_ids}");
+        work.execute("take outcomes from batches", statement.bind(ids)).await?;
+        work.commit().await?;
+        Ok(Some(forgotten))
+    }
 }
 
 /// Reads the outcome out of a row with its columns.

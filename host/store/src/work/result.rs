@@ -3,6 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value as Json;
 
+use crate::numbers::documents::DocumentBody;
 use backline_model::outcome::Outcome;
 use backline_model::run::RunCounts;
 use backline_model::{
@@ -73,7 +74,7 @@ pub struct DocumentRecord {
     /// Its id.
     pub id: DocumentId,
     /// JSON text, as fetched.
-    pub body: String,
+    pub body: DocumentBody,
     /// When it was fetched.
     pub observed_at: DateTime<Utc>,
     /// What its post-level metrics cover.

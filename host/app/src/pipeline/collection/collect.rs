@@ -26,7 +26,9 @@ use backline_model::run::RunCounts;
 use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchContext, Lease, Outcome,
 };
-use backline_store::{AccountResult, BatchResult, DocumentRecord, PluginLog, Scope, Store, StoreError, StoredAccount};
+use backline_store::{
+    AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError, StoredAccount,
+};
 
 /// Wait for a spent budget when neither the platform nor the manifest says when it resets.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
@@ -192,7 +194,7 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     accounts.exclude_withdrawn(&release);
     let context =
         FetchContext { window: batch.window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
-    let (observed_at, documents, snapshots) = while_leased(collector, lease, async {
+    let (observed_at, documents, bodies, snapshots) = while_leased(collector, lease, async {
         let credentials = accounts.with_credentials(&collector.credentials, &release).await?;
         let setup = FetchSetup {
             gateway: &collector.gateway,
@@ -203,23 +205,24 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
         };
         accounts.fetch(&setup, credentials, &mut side).await;
         let observed_at = collector.clock.now();
-        let documents = accounts.take_documents();
-        let inputs = documents
-            .iter()
-            .map(|(_, fetched)| DocumentInput { body: fetched.body.clone(), window: batch.window, observed_at })
-            .collect();
+        let mut documents = accounts.take_documents();
+        let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
+        let (bodies, texts) = DocumentBody::compress_all(texts).await?;
+        let inputs = texts.into_iter().map(|body| DocumentInput { body, window: batch.window, observed_at }).collect();
         let snapshots = fetch::normalize(&release, inputs, &mut side).await;
-        Ok((observed_at, documents, snapshots))
+        Ok((observed_at, documents, bodies, snapshots))
     })
     .await?;
 
     let observations = documents
         .into_iter()
+        .zip(bodies)
         .zip(snapshots)
-        .map(|((account, fetched), snapshot)| Observation {
+        .map(|(((account, fetched), body), snapshot)| Observation {
             account,
             document_id: DocumentId::generate(),
-            fetched,
+            body,
+            state: fetched.state,
             snapshot,
         })
         .collect();
@@ -384,7 +387,7 @@ async fn store(
         let metric_date = dates[&observation.account];
         let document = DocumentRecord {
             id: observation.document_id,
-            body: observation.fetched.body,
+            body: observation.body,
             observed_at,
             window: lease.batch.window,
         };
@@ -404,7 +407,7 @@ async fn store(
                 result.accounts.push(AccountResult {
                     stored: Some(StoredAccount {
                         row: made.row,
-                        state: observation.fetched.state,
+                        state: observation.state,
                         withheld: made.withheld,
                         growth: made.growth,
                         events: made.events,

@@ -11,13 +11,13 @@ use crate::pipeline::collection::fetch::AccountFailure;
 use crate::pipeline::releases::cache::LoadedRelease;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
-    AccountId, Candidate, DocumentId, Fetched, GrowthRow, History, Manifest, MetricName, MetricsRow, Quarantined,
-    RowEvent, RowFact, RunId, Snapshot, Window,
+    AccountId, Candidate, DocumentId, GrowthRow, History, Manifest, MetricName, MetricsRow, Quarantined, RowEvent,
+    RowFact, RunId, Snapshot, Window,
 };
 use backline_rules::conform::conform;
 use backline_rules::growth::{self, SignificanceConfig};
 use backline_rules::validate::{self, Subject, ValidationConfig};
-use backline_store::AccountPast;
+use backline_store::{AccountPast, DocumentBody};
 
 /// A document and the snapshot made of it.
 pub(in crate::pipeline) struct Observation {
@@ -25,8 +25,10 @@ pub(in crate::pipeline) struct Observation {
     pub account: AccountId,
     /// Id under which the document will be stored.
     pub document_id: DocumentId,
-    /// The document as it was fetched.
-    pub fetched: Fetched,
+    /// The document as it will be stored.
+    pub body: DocumentBody,
+    /// JSON text that the connector is handed back the next time.
+    pub state: Option<String>,
     /// The snapshot, or why there is none.
     pub snapshot: Result<Snapshot, AccountFailure>,
 }
