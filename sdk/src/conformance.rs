@@ -1,6 +1,9 @@
 //! Checks that every connector must pass, whatever its platform.
 //!
-//! A connector's test calls [`check`] with its manifest and a few documents that its own `fetch` produced.
+//! A connector's test calls [`check`] with its manifest and a few documents that its own `fetch` produced, and
+//! [`check_answers`] with the answers from which it collects a few accounts.
+
+mod answers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +11,8 @@ use serde_json::{Value as Json, json};
 
 use crate::testing::{Replay, SentRequest, account, context, response};
 use crate::{Account, Connector, Document, FetchError, HttpError, Method, Snapshot, Value};
+
+pub use answers::check_answers;
 
 /// Bodies that no platform documents but any platform may send.
 const STRANGE_BODIES: [&str; 12] = [
@@ -225,15 +230,21 @@ fn check_strange(catalogue: &Catalogue, status: u16, body: &str, outcome: Outcom
             assert_eq!(status, 200, "HTTP {status} with {body:?} was accepted as {}", document.body);
             let snapshot = snapshot.unwrap_or_else(|error| panic!("normalize refuses what fetch returned: {error}"));
             check_snapshot(catalogue, &snapshot);
-            // The sum of an empty list may be 0, but a level must not be invented.
-            for metric in snapshot.metrics.iter().filter(|metric| catalogue.kinds[&metric.name] != "flow") {
+            for metric in &snapshot.metrics {
                 assert!(metric.value.is_err(), "{} was derived from {body:?}: {:?}", metric.name, metric.value);
             }
         }
         Err(error) => {
+            let is_json = serde_json::from_str::<Json>(body).is_ok();
             let fits = match status {
                 429 => matches!(error, FetchError::RateLimited(_)),
                 500.. => matches!(error, FetchError::Unavailable(_)),
+                // An empty 401 is how some APIs refuse a token.
+                401 if body.trim().is_empty() => {
+                    matches!(error, FetchError::Unauthorized(_) | FetchError::Misconfigured(_))
+                }
+                // A body that is not JSON is a page of something in front of the API, or was cut off.
+                _ if !is_json => matches!(error, FetchError::Unavailable(_)),
                 _ => true,
             };
             assert!(fits, "HTTP {status} with {body:?} was classified as {error:?}");

@@ -155,26 +155,20 @@ impl Response {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// The body of a successful response as JSON.
+    /// The body of a successful response as JSON, for a platform whose errors have no form of their own. If error
+    /// bodies say more, use [`Response::sorted`].
     ///
     /// # Errors
-    /// [`FetchError::Unavailable`] for a status of 500 or above, [`FetchError::Unexpected`] for any other status
-    /// outside 200 to 299 and for a body that is not JSON. If the platform's error bodies say more, classify the
-    /// response before this call.
+    /// [`FetchError::Unavailable`] for a status of 500 or above and for a body that is not JSON, whatever its status;
+    /// [`FetchError::Unexpected`] for JSON with any other status outside 200 to 299.
     pub fn ok_json(&self) -> Result<Json, FetchError> {
-        if self.status >= 500 {
-            return Err(FetchError::Unavailable(format!("HTTP {}", self.status)));
+        let described = || format!("HTTP {} with a body of {} bytes", self.status, self.body.len());
+        match self.json() {
+            _ if self.status >= 500 => Err(FetchError::Unavailable(described())),
+            None => Err(FetchError::Unavailable(format!("{} that is not JSON", described()))),
+            Some(body) if self.is_success() => Ok(body),
+            Some(_) => Err(FetchError::Unexpected(described())),
         }
-        if !self.is_success() {
-            return Err(FetchError::Unexpected(format!("HTTP {}", self.status)));
-        }
-        self.json().ok_or_else(|| {
-            FetchError::Unexpected(format!(
-                "HTTP {} with a body of {} bytes that is not JSON",
-                self.status,
-                self.body.len()
-            ))
-        })
     }
 }
 

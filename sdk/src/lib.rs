@@ -45,11 +45,15 @@ mod calendar;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod conformance;
 mod connector;
+mod halves;
 mod http;
+mod list;
 pub mod log;
 mod numbers;
+mod paging;
 mod parts;
 mod snapshot;
+mod sorted;
 mod stop;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -64,10 +68,14 @@ pub use calendar::Placement;
 #[doc(hidden)]
 pub use connector::log_panics;
 pub use connector::{Connector, gather};
+pub use halves::halves;
 pub use http::{Http, HttpError, Method, Request, Response, encode};
+pub use list::{NotAList, list, list_of};
 pub use numbers::{id, integer, text, without_nul};
+pub use paging::Paging;
 pub use parts::{absence_name, absent_part, drop_keys, part, read_part};
 pub use snapshot::{SnapshotBuilder, Tally};
+pub use sorted::Refusal;
 pub use stop::Stop;
 pub use time::timestamp;
 
@@ -75,8 +83,8 @@ pub use time::timestamp;
 pub mod prelude {
     pub use crate::{
         Absence, Account, BatchResult, Connector, Context, Coverage, Document, Engagement, EngagementBasis, FetchError,
-        Fetched, Http, HttpError, LostMetric, Method, Response, Snapshot, Tally, Value, Window, gather, id, integer,
-        text, timestamp,
+        Fetched, Http, HttpError, LostMetric, Method, Refusal, Response, Snapshot, Tally, Value, Window, gather, id,
+        integer, list, list_of, text, timestamp,
     };
     pub use serde_json::{Value as Json, json};
 }

@@ -41,10 +41,19 @@ impl Stop {
         self.0.borrow().clone().map_or(Ok(()), Err)
     }
 
+    /// Remembers an error as one that concerns every further request, whatever its class, and returns it.
+    ///
+    /// For accounts with credentials of their own: their errors concern one account, unless the platform says that the
+    /// limit or the fault is the app's.
+    pub fn halt(&self, error: FetchError) -> FetchError {
+        self.0.borrow_mut().get_or_insert_with(|| error.clone());
+        error
+    }
+
     /// Remembers an error if it concerns every further request, and returns it.
     pub fn remember(&self, error: FetchError) -> FetchError {
         if error.concerns_all() {
-            self.0.borrow_mut().get_or_insert_with(|| error.clone());
+            return self.halt(error);
         }
         error
     }

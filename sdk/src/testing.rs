@@ -1,5 +1,7 @@
 //! Runs a connector natively and offline, against prepared responses.
 
+mod classes;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +11,24 @@ use serde_json::Value as Json;
 use crate::bindings::backline::connector::http as wit;
 use crate::{Account, BatchResult, Connector, Context, Document, FetchError, Http, HttpError, Snapshot, Window};
 
+pub use classes::{ClassRow, class_name, class_table};
+
 /// A request as a test sees it: method, URL, headers, body and credential.
 pub type SentRequest = wit::Request;
+
+/// What identifies a request whose answer is damaged.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sent {
+    pub(crate) method: wit::Method,
+    pub(crate) url: String,
+    body: Option<Vec<u8>>,
+}
+
+impl Sent {
+    fn of(request: &wit::Request) -> Self {
+        Self { method: request.method, url: request.url.clone(), body: request.body.clone() }
+    }
+}
 
 /// Prepared responses to requests with one method and one part of the URL.
 #[derive(Clone, Debug)]
@@ -65,6 +83,12 @@ pub struct Replay {
 struct State {
     prepared: Vec<Prepared>,
     sent: Vec<SentRequest>,
+    /// Each different request that got a response, with the first response to it.
+    exchanges: Vec<(Sent, wit::Response)>,
+    /// A request that gets another answer than the prepared one.
+    damaged: Option<(Sent, wit::Response)>,
+    /// Whether a request without a prepared answer gets no response, instead of ending the test.
+    is_unreachable_else: bool,
 }
 
 impl fmt::Debug for Replay {
@@ -167,24 +191,57 @@ impl Replay {
 
     pub(crate) fn answer(&self, request: wit::Request) -> Result<wit::Response, HttpError> {
         self.with(|state| {
-            let url = request.url.clone();
-            let method = request.method;
+            let sent = Sent::of(&request);
             state.sent.push(request);
-            let entry = state
-                .prepared
-                .iter_mut()
-                .find(|entry| entry.method == method && url.contains(&entry.url_part))
-                .unwrap_or_else(|| panic!("no response is prepared for {method:?} {url}"));
-            if entry.answers.len() > 1 {
-                entry.answers.pop_front().unwrap_or_else(|| unreachable!("more than one response is left"))
-            } else {
-                entry.answers[0].clone()
+            let answer = state.answer(&sent);
+            if let Ok(response) = &answer
+                && !state.exchanges.iter().any(|(known, _)| *known == sent)
+            {
+                state.exchanges.push((sent, response.clone()));
             }
+            answer
         })
+    }
+
+    /// The requests that got a response, each once.
+    pub(crate) fn exchanges(&self) -> Vec<(Sent, wit::Response)> {
+        self.with(|state| state.exchanges.clone())
+    }
+
+    /// Responds to one request in another way, whenever it is sent; see [`Self::or_unreachable`] for the others.
+    pub(crate) fn damaged(self, sent: &Sent, answer: wit::Response) -> Self {
+        self.with(|state| state.damaged = Some((sent.clone(), answer)));
+        self.or_unreachable()
+    }
+
+    /// Gives no response to a request that no entry matches, instead of ending the test.
+    pub(crate) fn or_unreachable(self) -> Self {
+        self.with(|state| state.is_unreachable_else = true);
+        self
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn answer(&mut self, sent: &Sent) -> Result<wit::Response, HttpError> {
+        if let Some((_, answer)) = self.damaged.as_ref().filter(|(damaged, _)| damaged == sent) {
+            return Ok(answer.clone());
+        }
+        let (method, url) = (sent.method, &sent.url);
+        let entry = self.prepared.iter_mut().find(|entry| entry.method == method && url.contains(&entry.url_part));
+        let entry = match entry {
+            Some(entry) => entry,
+            None if self.is_unreachable_else => return Err(HttpError::Unreachable("no response is prepared".into())),
+            None => panic!("no response is prepared for {method:?} {url}"),
+        };
+        if entry.answers.len() > 1 {
+            entry.answers.pop_front().unwrap_or_else(|| unreachable!("more than one response is left"))
+        } else {
+            entry.answers[0].clone()
+        }
     }
 }
 

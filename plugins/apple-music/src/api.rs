@@ -1,8 +1,6 @@
 //! The endpoints of the Apple Music API that the connector uses, and the classification of their errors.
 
-use std::collections::BTreeSet;
-
-use backline_sdk::{Stop, encode, prelude::*};
+use backline_sdk::{Paging, Stop, encode, prelude::*};
 
 const ORIGIN: &str = "https://api.music.apple.com";
 
@@ -24,15 +22,9 @@ mod code {
     pub(super) const NOT_FOUND: &str = "40400";
     pub(super) const NO_RELATED_RESOURCES: &str = "40403";
     pub(super) const PERMISSIONS: &str = "40012";
-}
-
-/// Why a request for a list of artists failed.
-#[derive(Clone, Debug)]
-pub(crate) enum ListRefusal {
-    /// The list itself is the problem: it is too much work for the server, or one of its ids is invalid.
-    AskOneByOne,
-    /// Any other error.
-    Failed(FetchError),
+    pub(super) const UNAUTHORIZED: &str = "40100";
+    pub(super) const FORBIDDEN: &str = "40300";
+    pub(super) const TOO_MANY_REQUESTS: &str = "42900";
 }
 
 /// The API for one batch.
@@ -65,19 +57,21 @@ impl<'a> Api<'a> {
     }
 
     /// Fetches a list of artists from a storefront. The response omits artists that the storefront does not have.
-    pub(crate) async fn artists(&self, storefront: &str, ids: &BTreeSet<&str>) -> Result<Vec<Json>, ListRefusal> {
-        let ids = ids.iter().copied().collect::<Vec<_>>().join(",");
+    ///
+    /// A list that takes too long times out in Apple's gateway, which responds with 504 and an HTML page. That is an
+    /// error of the list, as is an invalid id in it: `Unexpected`.
+    pub(crate) async fn artists(&self, storefront: &str, ids: &[&str]) -> Result<Vec<Json>, FetchError> {
+        let ids = ids.join(",");
         let url = format!("{ORIGIN}/v1/catalog/{}/artists?ids={}&include=albums", encode(storefront), encode(&ids));
-        let response = self.get(&url).await.map_err(ListRefusal::Failed)?;
-        // A list that takes too long times out in Apple's gateway, which responds with an HTML page.
+        let response = self.get(&url).await?;
         if response.status == 504 {
-            return Err(ListRefusal::AskOneByOne);
+            return Err(FetchError::Unexpected("HTTP 504: the list takes too long".to_owned()));
         }
         match self.answer(&response).and_then(data) {
-            Ok(artists) => Ok(artists),
+            Ok(artists) if artists.iter().all(is_artist) => Ok(artists),
+            Ok(_) => Err(unlike("a list of artists")),
             Err(FetchError::NotFound) => Ok(Vec::new()),
-            Err(FetchError::Unexpected(_)) => Err(ListRefusal::AskOneByOne),
-            Err(error) => Err(ListRefusal::Failed(error)),
+            Err(error) => Err(error),
         }
     }
 
@@ -90,12 +84,18 @@ impl<'a> Api<'a> {
             next = following(&included)?;
             pages.push(included);
         }
-        let mut followed = BTreeSet::new();
+        let mut paging = Paging::new(ALBUM_PAGES_MAX);
+        let mut seen = pages.first().map(ids).unwrap_or_default();
         while let Some(url) = next {
-            if pages.len() >= ALBUM_PAGES_MAX || !followed.insert(url.clone()) {
-                return Err(FetchError::Unexpected(format!("the albums do not end after {} pages", pages.len())));
+            if !paging.goes_on(Some(&url), seen) && !pages.is_empty() {
+                let count = pages.len();
+                return Err(FetchError::Unexpected(format!("the albums repeat or do not end after {count} pages")));
             }
             let page = self.or_empty(&self.get(&url).await?)?;
+            seen = ids(&page);
+            if seen.is_empty() && list(&page, "data").is_ok_and(|albums| !albums.is_empty()) {
+                return Err(unlike("a page of albums"));
+            }
             next = following(&page)?;
             pages.push(page);
         }
@@ -115,7 +115,7 @@ impl<'a> Api<'a> {
 
     /// The body of a successful response, or the classified error.
     fn answer(&self, response: &Response) -> Result<Json, FetchError> {
-        if response.is_success() { response.ok_json() } else { Err(self.stop.remember(meaning(response))) }
+        response.sorted(|body| own_error(response, body?)).map_err(|refusal| self.stop.remember(refusal.into()))
     }
 
     /// Like [`Self::answer`], for a list of related resources: the error "no related resources" becomes an empty list.
@@ -124,7 +124,8 @@ impl<'a> Api<'a> {
             return Ok(json!({ "data": [] }));
         }
         let page = self.answer(response)?;
-        if page["data"].is_array() { Ok(page) } else { Err(unlike("a list of resources")) }
+        list(&page, "data")?;
+        Ok(page)
     }
 }
 
@@ -139,17 +140,29 @@ pub(crate) fn is_artist(json: &Json) -> bool {
 
 /// Whether a relationship holds albums with their release dates, not only their ids.
 fn holds_albums(relationship: &Json) -> bool {
-    relationship["data"].as_array().is_some_and(|albums| {
+    list(relationship, "data").is_ok_and(|albums| {
         !albums.is_empty() && albums.iter().all(|album| album["attributes"]["releaseDate"].is_string())
     })
 }
 
-/// URL of the next page. It is used as Apple wrote it, because its offset is not the number of items seen so far.
+/// The ids of a page's resources.
+fn ids(page: &Json) -> Vec<String> {
+    list_of(page, "data", |resource| text(&resource["id"])).map(|(ids, _)| ids).unwrap_or_default()
+}
+
+/// URL of the next page. Its offset is used as Apple wrote it, because it is not the number of items seen so far. Apple
+/// leaves out the page size, which is then 25, so it is added.
 fn following(page: &Json) -> Result<Option<String>, FetchError> {
-    match text(&page["next"]) {
-        None => Ok(None),
-        Some(next) if next.starts_with("/v1/") => Ok(Some(format!("{ORIGIN}{next}"))),
-        Some(_) => Err(unlike("a page with a relative 'next'")),
+    match &page["next"] {
+        Json::Null => Ok(None),
+        next => match text(next).filter(|next| next.starts_with("/v1/")) {
+            Some(next) if next.contains("limit=") => Ok(Some(format!("{ORIGIN}{next}"))),
+            Some(next) => {
+                let separator = if next.contains('?') { '&' } else { '?' };
+                Ok(Some(format!("{ORIGIN}{next}{separator}limit={ALBUMS_PER_PAGE}")))
+            }
+            None => Err(unlike("a page with a relative 'next'")),
+        },
     }
 }
 
@@ -158,27 +171,41 @@ fn unlike(what: &str) -> FetchError {
 }
 
 /// The resources of a response.
-fn data(mut answer: Json) -> Result<Vec<Json>, FetchError> {
-    match answer.get_mut("data").map(Json::take) {
-        Some(Json::Array(data)) => Ok(data),
-        _ => Err(unlike("a list of resources")),
+fn data(answer: Json) -> Result<Vec<Json>, FetchError> {
+    Ok(list(&answer, "data")?.to_vec())
+}
+
+/// The class of an error in one of Apple's forms: `{"errors": [{title, detail, status, code}]}`, and of an overloaded
+/// API `{"message": "API capacity exceeded"}`. A 401 has no body.
+fn own_error(response: &Response, body: &Json) -> Option<FetchError> {
+    let described = describe(response);
+    let is_message = text(&body["message"]).is_some() && body.get("data").is_none() && !response.is_success();
+    if list(body, "errors").is_ok_and(|errors| !errors.is_empty()) {
+        return Some(of_code(response, described));
+    }
+    match response.status {
+        429 if is_message => Some(FetchError::RateLimited(response.retry_after())),
+        401 if is_message => Some(FetchError::Unauthorized(described)),
+        _ if is_message && described.contains("capacity exceeded") => {
+            Some(FetchError::RateLimited(response.retry_after()))
+        }
+        _ => None,
     }
 }
 
-/// Classifies the response to a refused request. Errors are `{"errors": [{title, detail, status, code}]}`, with
-/// exceptions: 401 has no body, 504 is HTML, and an overloaded API sends `{"message": "API capacity exceeded"}`.
-pub(crate) fn meaning(response: &Response) -> FetchError {
-    let described = describe(response);
-    match response.status {
-        401 => FetchError::Unauthorized(described),
-        429 => FetchError::RateLimited(response.retry_after()),
-        status if status >= 500 => FetchError::Unavailable(described),
-        status => match (code_of(response).as_deref(), status) {
-            (Some(code::NOT_FOUND | code::NO_RELATED_RESOURCES), _) => FetchError::NotFound,
-            (Some(code::PERMISSIONS), _) | (_, 403) => FetchError::Forbidden(described),
-            (None, 404) => FetchError::NotFound,
-            _ => FetchError::Unexpected(described),
-        },
+/// The class of an error with a code. With a success status the error carries its own.
+fn of_code(response: &Response, described: String) -> FetchError {
+    let body = response.json().unwrap_or_default();
+    let stated = integer(&body["errors"][0]["status"]).and_then(|status| u16::try_from(status).ok());
+    let status = if response.is_success() { stated.unwrap_or(response.status) } else { response.status };
+    match (code_of(response).as_deref(), status) {
+        (Some(code::UNAUTHORIZED), _) | (_, 401) => FetchError::Unauthorized(described),
+        (Some(code::TOO_MANY_REQUESTS), _) | (_, 429) => FetchError::RateLimited(response.retry_after()),
+        (_, 500..) => FetchError::Unavailable(described),
+        (Some(code::NOT_FOUND | code::NO_RELATED_RESOURCES), _) => FetchError::NotFound,
+        (Some(code::PERMISSIONS | code::FORBIDDEN), _) | (_, 403) => FetchError::Forbidden(described),
+        (None, 404) => FetchError::NotFound,
+        _ => FetchError::Unexpected(described),
     }
 }
 

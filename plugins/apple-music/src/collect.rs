@@ -15,9 +15,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backline_sdk::{drop_keys, part, prelude::*};
+use backline_sdk::{drop_keys, halves, part, prelude::*};
 
-use crate::api::{self, Api, ListRefusal};
+use crate::api::{self, Api};
 
 /// How many requests are in flight at the same time. Apple publishes no limit; browsers use a similar number.
 const AT_ONCE: usize = 8;
@@ -97,16 +97,20 @@ async fn ask(api: &Api<'_>, storefront: &str, ids: &[&str]) -> Vec<Result<Json, 
     if let [id] = ids {
         return vec![api.artist(storefront, id).await];
     }
-    let unique: BTreeSet<&str> = ids.iter().copied().collect();
-    match api.artists(storefront, &unique).await {
+    let unique: Vec<&str> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let ask = async |ids: Vec<&str>| match ids[..] {
+        [id] => api.artist(storefront, id).await.map(|artist| vec![artist]),
+        _ => api.artists(storefront, &ids).await,
+    };
+    // One invalid id, or too much work, makes Apple refuse the whole list.
+    let lists = halves(&unique, |error| matches!(error, FetchError::Unexpected(_)), ask).await;
+    let of = |id: &str| -> Result<Json, FetchError> {
+        let (_, answer) = lists.iter().find(|(ids, _)| ids.contains(&id)).ok_or(FetchError::NotFound)?;
         // Match by id: the response omits unknown artists, and its order is not documented.
-        Ok(artists) => {
-            let of = |id: &str| artists.iter().find(|it| api::is_artist(it) && it["id"].as_str() == Some(id));
-            ids.iter().map(|id| of(id).cloned().ok_or(FetchError::NotFound)).collect()
-        }
-        Err(ListRefusal::AskOneByOne) => gather(ids, AT_ONCE, |id| api.artist(storefront, id)).await,
-        Err(ListRefusal::Failed(error)) => ids.iter().map(|_| Err(error.clone())).collect(),
-    }
+        let artists = answer.as_ref().map_err(Clone::clone)?;
+        artists.iter().find(|artist| artist["id"].as_str() == Some(id)).cloned().ok_or(FetchError::NotFound)
+    };
+    ids.iter().map(|id| of(id)).collect()
 }
 
 fn is_listable(id: &str) -> bool {

@@ -15,7 +15,7 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .absent(&["followers", "streams", "monthly_listeners"], Absence::NotOffered)
         .metric("genres", genres(&body["artist"]))
         .metric("top_track", read_part(&body["top_songs"], "answer").and_then(top_track));
-    builder = with_recent_releases(builder, read_part(&body["albums"], "pages"), document);
+    builder = with_releases(builder, read_part(&body["albums"], "pages"), document);
     if let Some(storefront) = text(&body["storefront"]) {
         builder = builder.note(format!("storefront {storefront}"));
     }
@@ -28,46 +28,62 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
 }
 
 fn genres(artist: &Json) -> Result<Value, Absence> {
-    let genres = artist["attributes"]["genreNames"].as_array().ok_or(Absence::Unavailable)?;
-    Ok(Value::Texts(genres.iter().filter_map(text).filter(|genre| genre != FILLER_GENRE).collect()))
+    let (genres, _) = list_of(&artist["attributes"], "genreNames", text)?;
+    Ok(Value::Texts(genres.into_iter().filter(|genre| genre != FILLER_GENRE).collect()))
 }
 
 /// The title of the highest-ranked song.
 fn top_track(answer: &Json) -> Result<Value, Absence> {
-    let first = answer["data"].as_array().ok_or(Absence::Unavailable)?.first().ok_or(Absence::NotFound)?;
+    let first = list(answer, "data")?.first().ok_or(Absence::NotFound)?;
     text(&first["attributes"]["name"]).map(Value::Text).ok_or(Absence::Unavailable)
 }
 
-/// Counts the albums (singles are albums too) that were released inside the window, each once. An album that was only
-/// announced when the document was fetched is not counted. An album with a missing or too vague date counts as skipped
-/// in the coverage.
-fn with_recent_releases(
-    builder: SnapshotBuilder,
-    pages: Result<&Json, Absence>,
-    document: &Document,
-) -> SnapshotBuilder {
-    let name = "recent_releases";
-    let pages = match pages.and_then(|pages| pages.as_array().ok_or(Absence::Unavailable)) {
-        Ok(pages) => pages,
-        Err(reason) => return builder.metric(name, Err(reason)),
+/// Counts the albums (singles are albums too) that were released inside the window, and all of them, each once. An
+/// album that was only announced when the document was fetched is not counted. An album with a missing or too vague
+/// date counts as skipped in the coverage.
+fn with_releases(builder: SnapshotBuilder, pages: Result<&Json, Absence>, document: &Document) -> SnapshotBuilder {
+    let (recent, size) = match pages.and_then(|pages| count(pages, document)) {
+        Ok(counts) => counts,
+        Err(reason) => return builder.absent(&["recent_releases", "catalogue_size"], reason),
     };
+    builder.metric_with("recent_releases", Ok(Value::Integer(i64::from(recent.counted))), recent).metric_with(
+        "catalogue_size",
+        Ok(Value::Integer(i64::from(size.counted))),
+        size,
+    )
+}
+
+/// The albums inside the window, and all that are out, with the albums of which that is unknown as skipped.
+fn count(pages: &Json, document: &Document) -> Result<(Coverage, Coverage), Absence> {
     let until = document.window.until.min(document.observed_at.saturating_add(1));
     let window = Window { since: document.window.since, until };
+    let ever = Window { since: i64::MIN, until };
     let mut seen = BTreeSet::new();
-    let mut coverage = Coverage { counted: 0, skipped: 0 };
+    let (mut recent, mut size) = (Coverage { counted: 0, skipped: 0 }, Coverage { counted: 0, skipped: 0 });
+    let pages = pages.as_array().filter(|pages| !pages.is_empty()).ok_or(Absence::Unavailable)?;
     for page in pages {
         // An unreadable page hides an unknown number of albums, so a count without it would be a guess.
-        let Some(albums) = page["data"].as_array() else { return builder.metric(name, Err(Absence::Unavailable)) };
-        for album in albums {
-            if text(&album["id"]).is_some_and(|id| !seen.insert(id)) {
+        for album in list(page, "data")? {
+            let Some(id) = text(&album["id"]) else {
+                recent.skipped += 1;
+                size.skipped += 1;
+                continue;
+            };
+            if !seen.insert(id) {
                 continue;
             }
-            match window.placement(album["attributes"]["releaseDate"].as_str().unwrap_or_default()) {
-                Placement::Inside => coverage.counted += 1,
-                Placement::Unclear => coverage.skipped += 1,
+            let date = album["attributes"]["releaseDate"].as_str().unwrap_or_default();
+            match window.placement(date) {
+                Placement::Inside => recent.counted += 1,
+                Placement::Unclear => recent.skipped += 1,
                 Placement::Outside => {}
+            }
+            match ever.placement(date) {
+                Placement::Outside => {}
+                // An album is listed, so it counts, however vague its date.
+                Placement::Inside | Placement::Unclear => size.counted += 1,
             }
         }
     }
-    builder.metric_with(name, Ok(Value::Integer(i64::from(coverage.counted))), coverage)
+    Ok((recent, size))
 }

@@ -1,12 +1,21 @@
-//! Fetches a batch: each account with its own token, its posts of the window, and their insights.
+//! Fetches a batch: each account with its own token, its posts of the window, and the insights of both.
 
-use backline_sdk::prelude::*;
+use backline_sdk::{Paging, Stop, prelude::*};
 
-use crate::insights::{self, Asked};
-use crate::{API_VERSION, ORIGIN, SLOT, errors};
+use crate::account;
+use crate::api::Api;
+use crate::errors::Failure;
+use crate::insights::{self, Findings};
+use crate::memory::Memory;
+use crate::refusals::Asked;
 
-const ACCOUNT_FIELDS: &str = "user_id,username,name,account_type,followers_count,follows_count,media_count";
-const POST_FIELDS: &str = "id,media_type,media_product_type,timestamp,permalink,like_count,comments_count";
+const ACCOUNT_FIELDS: [&str; 7] =
+    ["user_id", "username", "name", "account_type", "followers_count", "follows_count", "media_count"];
+const POST_FIELDS: [&str; 7] =
+    ["id", "media_type", "media_product_type", "timestamp", "permalink", "like_count", "comments_count"];
+
+/// Fields without which a post can't be placed in the window.
+const POST_FIELDS_NEEDED: [&str; 2] = ["id", "timestamp"];
 
 /// How many accounts are collected at the same time.
 const ACCOUNTS_AT_ONCE: usize = 4;
@@ -23,62 +32,74 @@ const PAGES_MAX: usize = 40;
 /// Fetches the documents of a batch of accounts.
 pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, context: &Context) -> BatchResult {
     let asked = Asked::new(&context.lost_metrics);
+    let stop = Stop::default();
     let window = context.window;
-    let mut result =
-        BatchResult::each(accounts, ACCOUNTS_AT_ONCE, async |account| one(http, &account, window, &asked).await).await;
+    let mut result = BatchResult::each(accounts, ACCOUNTS_AT_ONCE, async |account| {
+        one(&Api::new(http, &account, &asked, &stop), &account, window).await
+    })
+    .await;
     result.lost_metrics = asked.into_lost();
     result
-}
-
-/// Base URL of the API for this account, with the version from its settings.
-fn base(account: &Account) -> String {
-    let settings = account.settings_json();
-    let is_version = |version: &&str| {
-        let numbers = version.strip_prefix('v').and_then(|numbers| numbers.split_once('.'));
-        numbers.is_some_and(|(major, minor)| {
-            [major, minor].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
-        })
-    };
-    let version = settings["api_version"].as_str().filter(is_version).unwrap_or(API_VERSION);
-    format!("{ORIGIN}/{version}")
 }
 
 /// Fetches the account that the token belongs to, and checks that it is the expected one.
 ///
 /// # Errors
 /// The classified error of the platform; `Reconnect` if the token belongs to another account.
-pub(crate) async fn me(http: &Http, account: &Account) -> Result<Json, FetchError> {
-    let request = http.get(format!("{}/me", base(account))).query("fields", ACCOUNT_FIELDS).account(SLOT, account);
-    let me = errors::classify(&request.send().await?)?;
+pub(crate) async fn me(api: &Api<'_>, account: &Account) -> Result<Json, FetchError> {
+    let me = api.with_fields("/me", &ACCOUNT_FIELDS, &[], &[]).await?;
     // `user_id` is the id of the professional account, `id` is specific to this app.
     let ids = [id(&me["user_id"]), id(&me["id"])];
     if ids.iter().all(Option::is_none) {
         return Err(FetchError::Unexpected("the account has no id".to_owned()));
     }
-    if account.platform_id != "me" && !ids.iter().flatten().any(|id| *id == account.platform_id) {
-        return Err(FetchError::Reconnect("the token belongs to another account; connect the right one".to_owned()));
+    if account.platform_id == "me" || ids.iter().flatten().any(|id| *id == account.platform_id) {
+        return Ok(me);
     }
-    Ok(me)
+    if ids[0].is_none() {
+        return Err(FetchError::Unexpected("without user_id it is unknown whose token this is".to_owned()));
+    }
+    Err(FetchError::Reconnect("the token belongs to another account; connect the right one".to_owned()))
 }
 
-async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> Result<Fetched, FetchError> {
-    let me = me(http, account).await?;
-    let (posts, is_cut) = match posts(http, account, window).await {
-        Ok(posts) => posts,
+async fn one(api: &Api<'_>, account: &Account, window: Window) -> Result<Fetched, FetchError> {
+    let memory = Memory::new(account, window.until);
+    let me = me(api, account).await?;
+    let mut body = json!({ "me": me });
+    let mut ids = Vec::new();
+    match posts(api, window).await {
+        // A truncated list can't be summed, so no insights are requested.
+        Ok(posts) if posts.is_cut => body["cut"] = true.into(),
+        Ok(posts) => {
+            ids = posts.items.iter().filter_map(|post| id(&post["id"])).collect();
+            body["insights"] = of_posts(api, &posts.items, &memory).await?;
+            body["media"] = posts.items.into();
+            body["unread"] = posts.unread.into();
+        }
         // Keep the account's own numbers: only its posts may not be read, or have an undocumented form.
-        Err(FetchError::Forbidden(_)) => return Ok(Fetched::new(&json!({ "me": me, "problem": "not-authorized" }))),
-        Err(FetchError::Unexpected(_)) => return Ok(Fetched::new(&json!({ "me": me, "problem": "unavailable" }))),
-        Err(error) => return Err(error),
-    };
-    // A truncated list can't be summed, so no insights are requested.
-    if is_cut {
-        return Ok(Fetched::new(&json!({ "me": me, "cut": true })));
+        Err(Failure::Missing(_) | Failure::Class(FetchError::Forbidden(_))) => {
+            body["problem"] = "not-authorized".into()
+        }
+        Err(Failure::Parameter { .. } | Failure::Class(FetchError::Unexpected(_))) => {
+            body["problem"] = "unavailable".into();
+        }
+        Err(failure) => return Err(failure.into()),
     }
-    let base = base(account);
-    let answers = gather(&posts, POSTS_AT_ONCE, async |post| {
-        let post = id(&post["id"]).unwrap_or_default();
-        let insights = insights::of_post(http, &base, account, &post, asked).await;
-        (post, insights)
+    body["account"] = account::insights(api, window, &memory).await?;
+    body["refused_metrics"] = api.asked.refused().into();
+    let fetched = Fetched::new(&body);
+    Ok(match memory.into_state(&ids) {
+        Some(state) => fetched.with_state(&state),
+        None => fetched,
+    })
+}
+
+/// Fetches the insights of posts: for each id `{"data": […]}` or `{"problem": …}`.
+async fn of_posts(api: &Api<'_>, posts: &[Json], memory: &Memory) -> Result<Json, FetchError> {
+    let findings = Findings::default();
+    let answers = gather(posts, POSTS_AT_ONCE, async |post| {
+        let insights = insights::of_post(api, post, memory, &findings).await;
+        (id(&post["id"]).unwrap_or_default(), insights)
     })
     .await;
     let mut of_posts = serde_json::Map::new();
@@ -87,13 +108,16 @@ async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> R
         let entry = match insights {
             Ok(data) => json!({ "data": data }),
             // A post that was deleted in the meantime, or fails on its own, affects only itself.
-            Err(FetchError::NotFound) => json!({ "problem": "not-found" }),
-            Err(FetchError::Forbidden(_)) => json!({ "problem": "not-authorized" }),
-            Err(error @ (FetchError::Unavailable(_) | FetchError::Unexpected(_))) => {
-                failures.push(error);
-                json!({ "problem": "unavailable" })
-            }
-            Err(error) => return Err(error),
+            Err(Failure::Missing(_)) => json!({ "problem": "not-found" }),
+            Err(Failure::Class(FetchError::Forbidden(_))) => json!({ "problem": "not-authorized" }),
+            Err(Failure::TooFewViewers) => json!({ "problem": "unavailable" }),
+            Err(failure) => match FetchError::from(failure) {
+                error @ (FetchError::Unavailable(_) | FetchError::Unexpected(_)) => {
+                    failures.push(error);
+                    json!({ "problem": "unavailable" })
+                }
+                error => return Err(error),
+            },
         };
         of_posts.insert(post, entry);
     }
@@ -103,50 +127,67 @@ async fn one(http: &Http, account: &Account, window: Window, asked: &Asked) -> R
     {
         return Err(error);
     }
-    Ok(Fetched::new(&json!({ "me": me, "media": posts, "insights": of_posts, "refused_metrics": asked.refused() })))
+    Ok(of_posts.into())
 }
 
-/// Fetches the posts published inside the window. Also returns whether the list was truncated.
-async fn posts(http: &Http, account: &Account, window: Window) -> Result<(Vec<Json>, bool), FetchError> {
-    let mut posts: Vec<Json> = Vec::new();
+/// The posts published inside the window.
+#[derive(Default)]
+struct Posts {
+    items: Vec<Json>,
+    /// Items without an id or a timestamp.
+    unread: usize,
+    /// Whether there are more than the pages that were read.
+    is_cut: bool,
+}
+
+async fn posts(api: &Api<'_>, window: Window) -> Result<Posts, Failure> {
+    let mut posts = Posts::default();
     let mut after: Option<String> = None;
-    for _ in 0..PAGES_MAX {
-        let mut request = http
-            .get(format!("{}/me/media", base(account)))
-            .query("fields", POST_FIELDS)
-            .query("limit", PAGE_SIZE)
-            .account(SLOT, account);
-        if let Some(after) = &after {
-            request = request.query("after", after);
-        }
-        let page = errors::classify(&request.send().await?)?;
-        // Posts come newest first, so a page that ends before the window is the last one needed. An empty page may have
-        // successors.
-        let (mut is_past, mut is_dated) = (false, false);
-        let items =
-            page["data"].as_array().ok_or_else(|| FetchError::Unexpected("the posts are not a list".to_owned()))?;
-        for post in items {
-            let (Some(post_id), Some(published)) = (id(&post["id"]), timestamp(&post["timestamp"])) else { continue };
-            is_dated = true;
-            is_past = published < window.since;
-            if window.contains(published) && !posts.iter().any(|known| id(&known["id"]).as_ref() == Some(&post_id)) {
-                posts.push(post.clone());
+    let mut page_size = PAGE_SIZE;
+    let mut paging = Paging::new(PAGES_MAX);
+    loop {
+        let mut query = vec![("limit", page_size.to_string())];
+        query.extend(after.iter().map(|after| ("after", after.clone())));
+        let page = match api.with_fields("/me/media", &POST_FIELDS, &POST_FIELDS_NEEDED, &query).await {
+            Err(Failure::TooMuch) if page_size > 1 => {
+                page_size /= 2;
+                continue;
+            }
+            other => other?,
+        };
+        // Posts come newest first, so a page that ends before the window is the last one needed. Without a date it is
+        // unknown whether a post is inside the window, so a list without any date is not an empty one.
+        let dated = |post: &Json| Some((id(&post["id"])?, timestamp(&post["timestamp"])?, post.clone()));
+        let (items, unread) = list_of(&page, "data", dated)?;
+        posts.unread += unread;
+        let is_past = items.last().is_some_and(|(_, published, _)| *published < window.since);
+        let ids: Vec<String> = items.iter().map(|(id, ..)| id.clone()).collect();
+        for (post_id, published, post) in items {
+            let is_known = || posts.items.iter().any(|known| id(&known["id"]).as_ref() == Some(&post_id));
+            if window.contains(published) && !is_story(&post) && !is_known() {
+                posts.items.push(post);
             }
         }
-        // Without dates it is unknown which posts are inside the window, so the count is not 0.
-        if !items.is_empty() && !is_dated {
-            return Err(FetchError::Unexpected("the posts carry no timestamp".to_owned()));
-        }
         // `next` holds the token, so it is neither followed nor stored. It only shows that there are more pages.
-        let next = text(&page["paging"]["cursors"]["after"]);
-        let is_last = page["paging"]["next"].as_str().is_none_or(str::is_empty);
+        let is_last = match &page["paging"]["next"] {
+            Json::Null => true,
+            Json::String(next) => next.is_empty(),
+            _ => return Err(FetchError::Unexpected("the next page is no address".to_owned()).into()),
+        };
         if is_past || is_last {
-            return Ok((posts, false));
+            return Ok(posts);
         }
-        if next.is_none() || next == after {
-            return Ok((posts, true));
+        // An empty page may have successors.
+        let next = text(&page["paging"]["cursors"]["after"]);
+        if !paging.goes_on(next.as_deref(), ids) {
+            posts.is_cut = true;
+            return Ok(posts);
         }
         after = next;
     }
-    Ok((posts, true))
+}
+
+/// Whether an item is a story, which lives for a day and is no post.
+fn is_story(post: &Json) -> bool {
+    post["media_product_type"].as_str().is_some_and(|it| it.eq_ignore_ascii_case("STORY"))
 }

@@ -1,166 +1,174 @@
-//! Fetches insights of posts, and tracks which metrics the platform still accepts.
+//! Fetches insights of posts, at the cost of one more request for a post that refuses them.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use backline_sdk::prelude::*;
 
-use crate::SLOT;
-use crate::errors::{self, Failure};
+use crate::api::Api;
+use crate::errors::Failure;
+use crate::memory::Memory;
+use crate::refusals::Verdict;
 
-/// The metrics requested for every post. One name that the platform does not know fails the whole request.
-const METRICS: [&str; 7] = ["views", "reach", "likes", "comments", "shares", "saved", "total_interactions"];
+/// The metrics that every kind of post has. One name that the platform does not know fails the whole request.
+const CORE: [&str; 7] = ["views", "reach", "likes", "comments", "shares", "saved", "total_interactions"];
+
+/// Metrics that came later, or that only reels have. If a request with them is refused without a word which of them is
+/// at fault, it is repeated without them.
+const LATER: [&str; 3] = ["reposts", WATCH_TIME, AVERAGE_WATCH_TIME];
+
+/// Time for which all people watched a reel, in milliseconds.
+pub(crate) const WATCH_TIME: &str = "ig_reels_video_view_total_time";
+
+/// Mean time for which one person watched a reel, in milliseconds.
+pub(crate) const AVERAGE_WATCH_TIME: &str = "ig_reels_avg_watch_time";
+
+/// Metrics of reels only: asked of any other post, they fail its request.
+const OF_REELS: [&str; 2] = [WATCH_TIME, AVERAGE_WATCH_TIME];
+
+/// The metrics that tell a post without insights from a refused metric, in turn: one of them may itself be the refused
+/// one.
+const CONTROLS: [&str; 2] = ["views", "reach"];
 
 /// `error_subcode` of a post from before the account became professional. It has no insights; no metric is refused.
 const POSTED_BEFORE_CONVERSION: i64 = 2_108_006;
 
-/// The metrics that are still requested, shared by all accounts of a batch.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    refused_before: Vec<String>,
-    lost: RefCell<Vec<LostMetric>>,
+/// What the posts of one account have shown so far.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Posts that refused the control metric.
+    faults: Cell<usize>,
+    /// Whether the metrics were asked for one by one already. That costs seven requests, so it is done once.
+    is_resolved: Cell<bool>,
 }
 
-impl Asked {
-    /// All metrics except those that earlier batches reported as lost.
-    pub(crate) fn new(lost_before: &[String]) -> Self {
-        let refused_before = METRICS.iter().filter(|name| lost_before.iter().any(|lost| lost == *name));
-        Self { refused_before: refused_before.map(|name| (*name).to_owned()).collect(), lost: RefCell::default() }
-    }
-
-    fn names(&self) -> Vec<&'static str> {
-        METRICS.into_iter().filter(|name| !self.is_refused(name)).collect()
-    }
-
-    fn is_refused(&self, name: &str) -> bool {
-        self.refused_before.iter().any(|refused| refused == name)
-            || self.lost.borrow().iter().any(|lost| lost.name == name)
-    }
-
-    fn refuse(&self, name: &str, reason: &str) {
-        if !self.is_refused(name) {
-            self.lost.borrow_mut().push(LostMetric { name: name.to_owned(), reason: reason.to_owned() });
-        }
-    }
-
-    /// All metrics that are not requested: lost in this batch or before.
-    pub(crate) fn refused(&self) -> Vec<String> {
-        METRICS.into_iter().filter(|name| self.is_refused(name)).map(str::to_owned).collect()
-    }
-
-    /// The metrics that this batch found to be lost.
-    pub(crate) fn into_lost(self) -> Vec<LostMetric> {
-        self.lost.into_inner()
-    }
+/// Whether a post is a reel.
+pub(crate) fn is_reel(post: &Json) -> bool {
+    post["media_product_type"].as_str().is_some_and(|it| it.eq_ignore_ascii_case("REELS"))
 }
 
 /// Fetches a post's insights, a list of objects with `name` and either `values` or `total_value`.
 ///
 /// # Errors
-/// The classified error of the platform. A refused metric is not an error: it is left out, and the others are requested
-/// again.
-pub(crate) async fn of_post(
-    http: &Http,
-    base: &str,
-    account: &Account,
-    post: &str,
-    asked: &Asked,
-) -> Result<Json, FetchError> {
-    // Metrics refused for this kind of post only, such as a metric of reels for a picture.
-    let mut not_for_this: Vec<&str> = Vec::new();
-    // Each round drops one metric, which bounds the number of rounds.
-    for _ in 0..=METRICS.len() {
-        let names: Vec<&str> = asked.names().into_iter().filter(|name| !not_for_this.contains(name)).collect();
+/// The failure of the request. A refused metric is not one: it is left out, and the others are requested again.
+pub(crate) async fn of_post(api: &Api<'_>, post: &Json, memory: &Memory, findings: &Findings) -> Result<Json, Failure> {
+    let post_id = id(&post["id"]).unwrap_or_default();
+    if memory.is_without_insights(&post_id) {
+        return Ok(json!([]));
+    }
+    let mut is_named_before = false;
+    // Each round leaves out one metric more, which bounds the number of rounds.
+    for _ in 0..=CORE.len() + LATER.len() {
+        let names: Vec<&'static str> = CORE
+            .into_iter()
+            .chain(LATER)
+            .filter(|name| !OF_REELS.contains(name) || is_reel(post))
+            .filter(|name| !api.asked.is_refused(name) && !memory.is_refused(&post_id, name))
+            .collect();
         if names.is_empty() {
             return Ok(json!([]));
         }
-        let (message, subcode) = match ask(http, base, account, post, &names).await {
-            Ok(data) => return Ok(data),
+        let (message, subcode) = match ask(api, &post_id, &names).await {
             Err(Failure::Parameter { message, subcode }) => (message, subcode),
-            Err(Failure::Class(error)) => return Err(error),
+            other => return other,
         };
         if subcode == Some(POSTED_BEFORE_CONVERSION) {
+            memory.without_insights(&post_id);
             return Ok(json!([]));
         }
-        match named(&message, &names) {
-            Some(name) if message.contains("product type") => not_for_this.push(name),
-            Some(name) => asked.refuse(name, &message),
-            None => return one_by_one(http, base, account, post, &names, asked).await,
+        match Verdict::of(&message, &names) {
+            Verdict::Gone(name) => api.asked.refuse(name, &message),
+            Verdict::Here(name) => {
+                is_named_before = true;
+                memory.refuse(&post_id, name);
+            }
+            // It was asked without the metric that it refused, and refuses the rest too.
+            Verdict::Unnamed if is_named_before => {
+                memory.without_insights(&post_id);
+                return Ok(json!([]));
+            }
+            Verdict::Unnamed => return find_out(api, &post_id, &names, memory, findings).await,
         }
     }
-    Err(FetchError::Unexpected("every metric was refused".to_owned()))
+    Err(FetchError::Unexpected("every metric was refused".to_owned()).into())
 }
 
-/// Requests each metric separately, because the error does not say which one is refused.
-async fn one_by_one(
-    http: &Http,
-    base: &str,
-    account: &Account,
+/// Finds out what is refused if the error does not say it: one request shows whether it is the post.
+async fn find_out(
+    api: &Api<'_>,
     post: &str,
     names: &[&'static str],
-    asked: &Asked,
-) -> Result<Json, FetchError> {
-    let mut data = Vec::new();
-    let mut refused = Vec::new();
-    for name in names {
-        match ask(http, base, account, post, &[*name]).await {
-            Ok(Json::Array(items)) => data.extend(items),
-            Ok(_) => {}
-            Err(Failure::Parameter { message, .. }) => refused.push((*name, message)),
-            Err(Failure::Class(error)) => return Err(error),
+    memory: &Memory,
+    findings: &Findings,
+) -> Result<Json, Failure> {
+    let controls: Vec<&'static str> = CONTROLS.into_iter().filter(|control| names.contains(control)).collect();
+    let control = match controls.len() {
+        0 => names[0],
+        count => controls[findings.faults.get() % count],
+    };
+    let data = match ask(api, post, &[control]).await {
+        Err(Failure::Parameter { .. }) => {
+            findings.faults.set(findings.faults.get() + 1);
+            memory.without_insights(post);
+            return Ok(json!([]));
+        }
+        other => other?,
+    };
+    let (core, later): (Vec<&'static str>, Vec<&'static str>) =
+        names.iter().copied().partition(|name| CORE.contains(name));
+    if !later.is_empty() {
+        match ask(api, post, &core).await {
+            Ok(data) => {
+                later.iter().for_each(|name| memory.refuse_everywhere(name));
+                return Ok(data);
+            }
+            Err(Failure::Parameter { .. }) => {}
+            Err(failure) => return Err(failure),
         }
     }
-    if refused.len() == names.len() {
-        // If every metric is refused, the post is the cause, not the metrics.
-        let message = refused.swap_remove(0).1;
-        return Err(FetchError::Unexpected(message));
+    if findings.is_resolved.replace(true) {
+        names.iter().filter(|name| **name != control).for_each(|name| memory.refuse(post, name));
+        return Ok(data);
     }
-    for (name, message) in refused {
-        asked.refuse(name, &message);
-    }
-    Ok(Json::Array(data))
+    one_by_one(api, post, names, control, data, memory).await
 }
 
-async fn ask(http: &Http, base: &str, account: &Account, post: &str, names: &[&str]) -> Result<Json, Failure> {
-    let url = format!("{base}/{}/insights", backline_sdk::encode(post));
-    let response = http.get(url).query("metric", names.join(",")).account(SLOT, account).send().await?;
-    let mut body = errors::classify(&response)?;
-    let data = body.get_mut("data").map(Json::take).unwrap_or_default();
-    Ok(trimmed(data))
+/// Requests each metric but the control separately. What is refused is not asked of this account again for a week, and
+/// of no other account less: the error did not say that it is the metric.
+async fn one_by_one(
+    api: &Api<'_>,
+    post: &str,
+    names: &[&'static str],
+    control: &str,
+    data: Json,
+    memory: &Memory,
+) -> Result<Json, Failure> {
+    let mut all = list(&json!({ "data": data }), "data")?.to_vec();
+    for name in names.iter().filter(|name| **name != control) {
+        match ask(api, post, &[*name]).await {
+            Ok(data) => all.extend(list(&json!({ "data": data }), "data")?.to_vec()),
+            Err(Failure::Parameter { .. }) => memory.refuse_everywhere(name),
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(Json::Array(all))
 }
 
-/// Removes the title and description of each metric: they are in the account's language and say nothing about the post.
-fn trimmed(mut data: Json) -> Json {
-    for insight in data.as_array_mut().into_iter().flatten().filter_map(Json::as_object_mut) {
+async fn ask(api: &Api<'_>, post: &str, names: &[&str]) -> Result<Json, Failure> {
+    let path = format!("/{}/insights", backline_sdk::encode(post));
+    let body = api.get(&path, &[("metric", names.join(","))]).await?;
+    Ok(trimmed(list(&body, "data")?))
+}
+
+/// The insights without the title and description of each: they are in the account's language and say nothing about the
+/// numbers.
+pub(crate) fn trimmed(data: &[Json]) -> Json {
+    let mut data = data.to_vec();
+    for insight in data.iter_mut().filter_map(Json::as_object_mut) {
         for waste in ["title", "description", "id"] {
             insight.remove(waste);
         }
     }
-    data
-}
-
-/// The metric that an error message refers to: by its index (`metric[2] must be one of the following values:`, followed
-/// by the valid names) or by its name. `None` if it names no metric, or several, of which one may be the replacement.
-fn named(message: &str, names: &[&'static str]) -> Option<&'static str> {
-    let (head, allowed) = match message.split_once("must be one of") {
-        Some((head, allowed)) => (head, Some(allowed)),
-        None => (message, None),
-    };
-    let place = head.split_once("metric[").and_then(|(_, rest)| rest.split_once(']'));
-    if let Some(index) = place.and_then(|(index, _)| index.trim().parse::<usize>().ok()) {
-        return names.get(index).copied();
-    }
-    let only = |is_meant: &dyn Fn(&str) -> bool| {
-        let mut meant = names.iter().copied().filter(|name| is_meant(name));
-        meant.next().filter(|_| meant.next().is_none())
-    };
-    match (only(&|name| has_word(head, name)), allowed) {
-        (None, Some(allowed)) => only(&|name| !has_word(allowed, name)),
-        (found, _) => found,
-    }
-}
-
-fn has_word(text: &str, word: &str) -> bool {
-    text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').any(|part| part == word)
+    Json::Array(data)
 }
 
 /// The value of a metric in a post's insights, in either of its two shapes.
@@ -172,24 +180,6 @@ pub(crate) fn value(data: &Json, name: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_error_message_names_one_metric_or_none() {
-        let names = ["views", "reach", "shares", "saved"];
-        let cases = [
-            ("(#100) metric[2] must be one of the following values: views, reach, saved", Some("shares")),
-            ("(#100) metric[9] must be one of the following values: views, reach", None),
-            ("(#100) metrics must be one of: views, reach, saved", Some("shares")),
-            ("(#100) metrics must be one of: views, reach", None),
-            ("(#100) The shares metric is no longer supported for the queried media.", Some("shares")),
-            ("(#100) shares is gone, use views instead", None),
-            ("(#100) The following metrics are not supported: reshares", None),
-            ("(#100) Invalid parameter", None),
-        ];
-        for (message, expected) in cases {
-            assert_eq!(named(message, &names), expected, "{message}");
-        }
-    }
 
     #[test]
     fn both_shapes_of_a_value_are_read() {

@@ -1,15 +1,19 @@
 //! Backline connector for Instagram: professional accounts, read through the Instagram API with Instagram Login.
 //!
-//! Each account is read with the token of its artist: the account, the posts of the window, and each post's insights.
-//! One unknown metric name fails a whole request, so the connector reports a refused metric and leaves it out for the
-//! rest of the batch.
+//! Each account is read with the token of its artist: the account, the posts of the window, each post's insights, and
+//! the account's own. One refused name fails a whole request, so `refusals` decides what a refusal speaks of, `memory`
+//! keeps what one account's posts refused, and the rest is requested again.
 
+mod account;
+mod api;
 mod collect;
 mod errors;
 mod insights;
+mod memory;
 mod normalize;
+mod refusals;
 
-use backline_sdk::prelude::*;
+use backline_sdk::{Stop, prelude::*};
 
 /// Origin of the API.
 const ORIGIN: &str = "https://graph.instagram.com";
@@ -26,7 +30,8 @@ pub struct Instagram;
 
 impl Connector for Instagram {
     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
-        let me = collect::me(http, &account).await?;
+        let (asked, stop) = (refusals::Asked::new(&[]), Stop::default());
+        let me = collect::me(&api::Api::new(http, &account, &asked, &stop), &account).await?;
         let name = text(&me["username"]).or_else(|| text(&me["name"]));
         name.ok_or_else(|| FetchError::Unexpected("the account has no name".to_owned()))
     }

@@ -4,17 +4,22 @@
 //!
 //! ```json
 //! {
+//!   "mode": "extended",
 //!   "artist": { <the artist object> },
 //!   "top_tracks": { "answer": { "tracks": [ <tracks> ] } },
 //!   "releases": { "pages": [ { "items": [ <albums> ] } ] }
 //! }
 //! ```
 //!
-//! A missing part says why: `{ "absent": "not-offered", "why": "HTTP 403: Forbidden" }`.
+//! A missing part says why: `{ "absent": "not-offered", "why": "HTTP 403: Forbidden" }`. The mode is `extended` if any
+//! artist of the batch has a number of followers, and left out if that is unknown.
 
-use backline_sdk::{absent_part, drop_keys, part, prelude::*};
+use backline_sdk::{absent_part, drop_keys, halves, part, prelude::*};
 
 use crate::api::{self, Api, Refusal};
+
+/// Seconds for which an account remembers that its app gets small pages only. Quota modes change.
+const SMALL_PAGES_SECONDS: i64 = 7 * 86_400;
 
 /// How many accounts are fetched at the same time. Spotify counts requests per 30 seconds, so more would only reach the
 /// limit sooner.
@@ -32,9 +37,14 @@ enum Artist {
 }
 
 /// Fetches the documents of a batch of accounts. The responses show whether the app has extended quota.
-pub(crate) async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
+pub(crate) async fn batch(api: &Api<'_>, accounts: Vec<Account>, now: i64) -> BatchResult {
     let ids: Vec<String> = accounts.iter().map(|account| account.platform_id.clone()).collect();
-    let (mut artists, development) = look_up(api, &ids).await;
+    let refused_at = accounts.iter().filter_map(|account| account.state_json()?["small_pages"].as_i64()).max();
+    let refused_at = refused_at.filter(|at| (0..SMALL_PAGES_SECONDS).contains(&now.saturating_sub(*at)));
+    if refused_at.is_some() {
+        api.use_small_pages();
+    }
+    let Found { mut artists, development, extended } = look_up(api, &ids).await;
     let mut top_tracks_offered = true;
     let mut probed = None;
     if development && let Some(index) = artists.iter().position(|artist| !matches!(artist, Artist::Known(Err(_)))) {
@@ -52,14 +62,28 @@ pub(crate) async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult 
             _ => None,
         };
         index += 1;
-        one(api, account.platform_id, artist, top_tracks)
+        async move {
+            let fetched = one(api, account.platform_id, artist, top_tracks, extended).await?;
+            Ok(match refused_at.or_else(|| api.uses_small_pages().then_some(now)) {
+                Some(at) => fetched.with_state(&json!({ "small_pages": at })),
+                None => fetched,
+            })
+        }
     })
     .await
 }
 
-/// Finds the artists of a batch with as few requests as the app's quota mode allows. Also returns whether the app seems
-/// to be in development mode: the batch endpoint is refused, or no artist has followers.
-async fn look_up(api: &Api<'_>, ids: &[String]) -> (Vec<Artist>, bool) {
+/// The artists of a batch, in the order of its ids, and what they say of the app's quota mode.
+struct Found {
+    artists: Vec<Artist>,
+    /// The batch endpoint is refused, or no artist has followers.
+    development: bool,
+    /// An artist has followers.
+    extended: bool,
+}
+
+/// Finds the artists of a batch with as few requests as the app's quota mode allows.
+async fn look_up(api: &Api<'_>, ids: &[String]) -> Found {
     let mut artists: Vec<Artist> = ids.iter().map(|_| Artist::AskAlone).collect();
     // Ids are opaque. One with a comma would shift all ids after it in a list, so it gets a request of its own.
     let listable: Vec<usize> = (0..ids.len()).filter(|index| is_listable(&ids[*index])).collect();
@@ -69,29 +93,45 @@ async fn look_up(api: &Api<'_>, ids: &[String]) -> (Vec<Artist>, bool) {
         if let [_alone] = chunk {
             continue;
         }
-        let asked: Vec<String> = chunk.iter().map(|index| ids[*index].clone()).collect();
-        match api.artists(&asked).await {
-            Ok(answer) => {
-                for (position, index) in chunk.iter().enumerate() {
-                    let artist = of_list(&answer, &asked, position);
-                    if let Ok(artist) = &artist {
-                        found += 1;
-                        with_followers += usize::from(!artist["followers"].is_null());
-                    }
-                    artists[*index] = Artist::Known(artist);
-                }
+        // One invalid id makes Spotify refuse the whole list. Halves of it show which id it is.
+        let ask = async |indexes: Vec<usize>| {
+            if let [_alone] = indexes[..] {
+                return Ok(None);
             }
-            Err(Refusal::NotOffered(_)) => return (artists, true),
-            // One invalid id makes Spotify refuse the whole list. Single requests show which id it is.
-            Err(Refusal::Failed(FetchError::NotFound | FetchError::Unexpected(_))) => {}
-            Err(Refusal::Failed(error)) => {
-                for index in chunk {
-                    artists[*index] = Artist::Known(Err(error.clone()));
+            let asked: Vec<String> = indexes.iter().map(|index| ids[*index].clone()).collect();
+            match api.artists(&asked).await {
+                Ok(answer) => Ok(Some((asked, answer))),
+                // The mode lacks the endpoint, so each artist takes a request of its own.
+                Err(Refusal::NotOffered(_)) => Ok(None),
+                Err(Refusal::Failed(error)) => Err(error),
+            }
+        };
+        let speaks_of_list = |error: &FetchError| matches!(error, FetchError::NotFound | FetchError::Unexpected(_));
+        for (indexes, answer) in halves(chunk, speaks_of_list, ask).await {
+            match answer {
+                Ok(Some((asked, answer))) => {
+                    for (position, index) in indexes.into_iter().enumerate() {
+                        let artist = of_list(&answer, &asked, position);
+                        if let Ok(artist) = &artist {
+                            found += 1;
+                            with_followers += usize::from(!artist["followers"].is_null());
+                        }
+                        artists[index] = Artist::Known(artist);
+                    }
+                }
+                Ok(None) if indexes.len() > 1 => return Found { artists, development: true, extended: false },
+                Ok(None) => {}
+                // Every list was refused, so the endpoint is at fault. Single requests do not need it.
+                Err(error) if speaks_of_list(&error) => {}
+                Err(error) => {
+                    for index in indexes {
+                        artists[index] = Artist::Known(Err(error.clone()));
+                    }
                 }
             }
         }
     }
-    (artists, found > 0 && with_followers == 0)
+    Found { artists, development: found > 0 && with_followers == 0, extended: with_followers > 0 }
 }
 
 fn is_listable(id: &str) -> bool {
@@ -115,6 +155,7 @@ async fn one(
     id: String,
     artist: Artist,
     top_tracks: Option<Result<Json, Refusal>>,
+    extended: bool,
 ) -> Result<Fetched, FetchError> {
     let artist = match artist {
         Artist::Known(known) => known?,
@@ -131,6 +172,9 @@ async fn one(
     };
     let releases = part("pages", api.releases(&id).await.map(Json::Array))?;
     let mut document = json!({ "artist": artist, "top_tracks": top_tracks, "releases": releases });
+    if extended {
+        document["mode"] = "extended".into();
+    }
     drop_keys(&mut document, &DROPPED);
     Ok(Fetched::new(&document))
 }

@@ -8,19 +8,23 @@ use backline_sdk::{Placement, SnapshotBuilder, prelude::*, read_part};
 pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let artist = &body["artist"];
-    let tracks = read_part(&body["top_tracks"], "answer")
-        .and_then(|answer| answer["tracks"].as_array().ok_or(Absence::Unavailable));
-    let popularity = artist_number(artist, &artist["popularity"]);
-    let followers = artist_number(artist, &artist["followers"]["total"]);
+    let tracks =
+        read_part(&body["top_tracks"], "answer").and_then(|answer| list(answer, "tracks").map_err(Absence::from));
+    let missing = missing(&body);
+    let popularity = number(artist.get("popularity"), missing);
+    let followers = match artist.get("followers") {
+        Some(followers) => number(Some(&followers["total"]), missing),
+        None => Err(missing),
+    };
     let mut builder = Snapshot::builder()
         .metric("followers", followers)
         .metric("popularity", popularity)
         .metric("top_track", tracks.and_then(|tracks| top_track(tracks)))
-        .metric("genres", genres(artist))
+        .metric("genres", genres(artist, missing))
         // The Web API has neither number, and popularity does not imply one.
         .absent(&["streams", "monthly_listeners"], Absence::NotOffered);
     builder = with_top_tracks_popularity(builder, tracks);
-    builder = with_recent_releases(builder, read_part(&body["releases"], "pages"), document);
+    builder = with_releases(builder, read_part(&body["releases"], "pages"), document);
     for name in ["top_tracks", "releases"] {
         if let Some(why) = text(&body[name]["why"]) {
             builder = builder.note(format!("{name}: {why}"));
@@ -29,21 +33,21 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     Ok(builder.build())
 }
 
-/// A number of the artist object. Apps without extended quota get an object without it.
-fn artist_number(artist: &Json, number: &Json) -> Result<Value, Absence> {
-    match number {
-        Json::Null if artist.is_object() => Err(Absence::NotOffered),
-        number => integer(number).map(Value::Integer).ok_or(Absence::Unavailable),
-    }
+/// The reason for a key that the artist object lacks: apps without extended quota get objects without it. If others of
+/// the batch have it, the app is offered it.
+fn missing(body: &Json) -> Absence {
+    if body["artist"].is_object() && body["mode"] != "extended" { Absence::NotOffered } else { Absence::Unavailable }
+}
+
+/// A number of the artist object. One that is there and can't be read, such as null, is offered but unavailable.
+fn number(number: Option<&Json>, missing: Absence) -> Result<Value, Absence> {
+    integer(number.ok_or(missing)?).map(Value::Integer).ok_or(Absence::Unavailable)
 }
 
 /// Genres as Spotify sends them. An empty list is a value: Spotify has not classified the artist.
-fn genres(artist: &Json) -> Result<Value, Absence> {
-    match &artist["genres"] {
-        Json::Array(genres) => Ok(Value::Texts(genres.iter().filter_map(text).collect())),
-        Json::Null if artist.is_object() => Err(Absence::NotOffered),
-        _ => Err(Absence::Unavailable),
-    }
+fn genres(artist: &Json, missing: Absence) -> Result<Value, Absence> {
+    artist.get("genres").ok_or(missing)?;
+    Ok(Value::Texts(list_of(artist, "genres", text)?.0))
 }
 
 /// The title of the first track: "not found" without any track, "unavailable" if the track has no title (after a
@@ -53,7 +57,7 @@ fn top_track(tracks: &[Json]) -> Result<Value, Absence> {
     text(&first["name"]).map(Value::Text).ok_or(Absence::Unavailable)
 }
 
-fn with_top_tracks_popularity(builder: SnapshotBuilder, tracks: Result<&Vec<Json>, Absence>) -> SnapshotBuilder {
+fn with_top_tracks_popularity(builder: SnapshotBuilder, tracks: Result<&[Json], Absence>) -> SnapshotBuilder {
     let name = "top_tracks_popularity";
     let tracks = match tracks {
         Ok(tracks) => tracks,
@@ -70,35 +74,41 @@ fn with_top_tracks_popularity(builder: SnapshotBuilder, tracks: Result<&Vec<Json
     builder.metric_with(name, value, Coverage { counted: tally.counted, skipped: tally.skipped })
 }
 
-/// Counts the releases inside the window, each once, because pages may shift while they are read. A release with a
-/// missing or too vague date counts as skipped in the coverage.
-fn with_recent_releases(
-    builder: SnapshotBuilder,
-    pages: Result<&Json, Absence>,
-    document: &Document,
-) -> SnapshotBuilder {
-    let name = "recent_releases";
-    let pages = match pages.and_then(|pages| pages.as_array().ok_or(Absence::Unavailable)) {
-        Ok(pages) => pages,
-        Err(reason) => return builder.metric(name, Err(reason)),
+/// Counts the releases inside the window, and all of the catalogue, each once, because pages may shift while they are
+/// read. A release that was only announced when the document was fetched is not counted as recent. One with a missing
+/// or too vague date counts as skipped in the coverage.
+fn with_releases(builder: SnapshotBuilder, pages: Result<&Json, Absence>, document: &Document) -> SnapshotBuilder {
+    let (coverage, size) = match pages.and_then(|pages| count(pages, document)) {
+        Ok(counts) => counts,
+        Err(reason) => return builder.absent(&["recent_releases", "catalogue_size"], reason),
     };
+    builder
+        .metric_with("recent_releases", Ok(Value::Integer(i64::from(coverage.counted))), coverage)
+        .metric("catalogue_size", size.map(Value::Integer))
+}
+
+/// The releases inside the window, and the size of the catalogue as Spotify states it.
+fn count(pages: &Json, document: &Document) -> Result<(Coverage, Result<i64, Absence>), Absence> {
+    let until = document.window.until.min(document.observed_at.saturating_add(1));
+    let window = Window { since: document.window.since, until };
     let mut seen = BTreeSet::new();
     let mut coverage = Coverage { counted: 0, skipped: 0 };
+    let pages = pages.as_array().filter(|pages| !pages.is_empty()).ok_or(Absence::Unavailable)?;
     for page in pages {
         // An unreadable page hides an unknown number of releases, so a count without it would be a guess.
-        let Some(items) = page["items"].as_array() else { return builder.metric(name, Err(Absence::Unavailable)) };
-        for release in items.iter().filter(|release| !release.is_null()) {
+        for release in list(page, "items")?.iter().filter(|release| !release.is_null()) {
             if text(&release["id"]).is_some_and(|id| !seen.insert(id)) {
                 continue;
             }
-            match document.window.placement(date_of(release)) {
+            match window.placement(date_of(release)) {
                 Placement::Inside => coverage.counted += 1,
                 Placement::Unclear => coverage.skipped += 1,
                 Placement::Outside => {}
             }
         }
     }
-    builder.metric_with(name, Ok(Value::Integer(i64::from(coverage.counted))), coverage)
+    let total = pages.last().and_then(|page| integer(&page["total"])).filter(|total| *total >= 0);
+    Ok((coverage, total.ok_or(Absence::Unavailable)))
 }
 
 /// The release date, truncated to the precision that Spotify states for it.

@@ -20,8 +20,8 @@ impl Connector for Spotify {
         Ok(text(&artist["name"]).unwrap_or(account.platform_id))
     }
 
-    async fn fetch(http: &Http, accounts: Vec<Account>, _context: Context) -> BatchResult {
-        collect::batch(&api::Api::new(http), accounts).await
+    async fn fetch(http: &Http, accounts: Vec<Account>, context: Context) -> BatchResult {
+        collect::batch(&api::Api::new(http), accounts, context.window.until).await
     }
 
     fn normalize(document: Document) -> Result<Snapshot, String> {

@@ -20,7 +20,7 @@ pub struct TikTok;
 
 impl Connector for TikTok {
     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
-        let user = collect::user(http, &account).await?;
+        let user = collect::user(http, &account).await?.body;
         let name = text(&user["display_name"]).or_else(|| text(&user["open_id"]));
         name.ok_or_else(|| FetchError::Unexpected("the account has no name".to_owned()))
     }

@@ -5,6 +5,9 @@ use backline_sdk::prelude::*;
 /// The metrics that sum over the window's videos.
 const VIDEO_METRICS: [&str; 5] = ["content_views", "video_views", "likes", "comments", "shares"];
 
+/// Most items of an unknown form that are counted as skipped: as many as the connector lists of one account.
+const UNREAD_MAX: usize = 1_000;
+
 /// Builds the snapshot of a document `{user, videos | problem | cut}`.
 pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
@@ -12,28 +15,37 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     if !user.is_object() {
         return Err("the document holds no account".to_owned());
     }
-    // If requested counts are missing, the token lacks the scope user.info.stats.
-    let snapshot = Snapshot::builder()
-        .count("followers", &user["follower_count"], Absence::NotAuthorized)
-        .count("following", &user["following_count"], Absence::NotAuthorized)
-        .count("posts_count", &user["video_count"], Absence::NotAuthorized)
-        .count("account_likes", &user["likes_count"], Absence::NotAuthorized);
+    // The platform sends counts only with the scope user.info.stats. With the others there, a missing one was not sent.
+    let counts = ["follower_count", "following_count", "video_count", "likes_count"];
+    let is_without_stats = body["stats"] == "not-authorized" || counts.iter().all(|name| user.get(*name).is_none());
+    let missing = if is_without_stats { Absence::NotAuthorized } else { Absence::Unavailable };
+    let mut snapshot = Snapshot::builder()
+        .count("followers", &user["follower_count"], missing)
+        .count("following", &user["following_count"], missing)
+        .count("posts_count", &user["video_count"], missing)
+        .count("account_likes", &user["likes_count"], missing);
     // A sum over a truncated list would be too low.
     if body["cut"] == true {
         let note = "more videos were published inside the window than the connector reads";
         return Ok(snapshot.absent(&VIDEO_METRICS, Absence::Unavailable).note(note).build());
     }
-    let Some(listed) = body["videos"].as_array() else {
+    let Ok(listed) = list(&body, "videos") else {
         let reason = if body["problem"] == "not-authorized" { Absence::NotAuthorized } else { Absence::Unavailable };
         return Ok(snapshot
             .absent(&VIDEO_METRICS, reason)
             .note("the videos of the window could not be fetched")
             .build());
     };
-    let videos: Vec<&Json> = listed
+    let mut videos: Vec<&Json> = listed
         .iter()
         .filter(|video| integer(&video["create_time"]).is_some_and(|created| document.window.contains(created)))
         .collect();
+    // An item that could not be read is a video whose numbers are missing.
+    let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0).min(UNREAD_MAX);
+    if unread > 0 {
+        snapshot = snapshot.note(format!("{unread} items of the video list are of an unknown form"));
+        videos.extend(std::iter::repeat_n(&Json::Null, unread));
+    }
     let tally = |name: &str| Tally::of(videos.iter().map(|video| integer(&video[name])));
     let views = tally("view_count");
     Ok(snapshot

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backline_sdk::{Stop, prelude::*};
+use backline_sdk::{Stop, halves, prelude::*};
 
 use crate::uploads::{self, Uploads};
 use crate::{API, IDS_MAX, SLOT, errors};
@@ -26,10 +26,18 @@ pub(crate) async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<B
         .query("id", ids.join(","))
         .query("maxResults", IDS_MAX)
         .slot(SLOT);
-    let body = errors::classify(&request.send().await.map_err(FetchError::of_operator)?)?;
-    let mut known = by_id(&body)?;
+    let mut known = by_id(&answer(request.send().await)?)?;
     known.retain(|id, _| ids.contains(&id.as_str()));
     Ok(known)
+}
+
+/// The answer to a request for ids. Unknown ids are left out of an answer, so "not found" would speak of the endpoint
+/// and not of an account.
+fn answer(sent: Result<Response, HttpError>) -> Result<Json, FetchError> {
+    match errors::classify(&sent.map_err(FetchError::of_operator)?) {
+        Err(FetchError::NotFound) => Err(FetchError::Unexpected("the endpoint was not found".to_owned())),
+        other => other,
+    }
 }
 
 /// Whether a text can be an id. Anything else could corrupt the list that it is joined into.
@@ -37,15 +45,19 @@ fn is_id(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// The items of a response by id. If the API knows none of the ids, it sends a list without `items`. An object that is
-/// not marked as a list is an error.
+/// The items of a response by id. If the API knows none of the ids, it sends its own envelope without `items`. An
+/// object that is not marked as a list is an error.
 fn by_id(body: &Json) -> Result<BTreeMap<String, Json>, FetchError> {
-    match &body["items"] {
-        Json::Null if body["kind"].is_string() || body["pageInfo"].is_object() => Ok(BTreeMap::new()),
-        Json::Null => Err(FetchError::Unexpected("the response is not a list".to_owned())),
-        Json::Array(items) => Ok(items.iter().filter_map(|item| Some((text(&item["id"])?, item.clone()))).collect()),
-        _ => Err(FetchError::Unexpected("items is not a list".to_owned())),
+    if body["items"].is_null() && (body["kind"].is_string() || body["pageInfo"].is_object()) {
+        return Ok(BTreeMap::new());
     }
+    let (items, _) = list_of(body, "items", |item| Some((text(&item["id"])?, item.clone())))?;
+    Ok(items.into_iter().collect())
+}
+
+/// Whether an error may be the fault of one id, so that the others should be asked without it.
+fn speaks_of_list(error: &FetchError) -> bool {
+    matches!(error, FetchError::Unexpected(_))
 }
 
 /// Fetches the documents of a batch of accounts.
@@ -55,13 +67,21 @@ pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -
     let mut collected = BTreeMap::new();
     let stop = Stop::default();
     for ids in ids.chunks(IDS_MAX) {
-        let known = match stop.unless(channels(http, ids, "snippet,statistics,contentDetails")).await {
-            Ok(known) => known,
-            Err(error) => {
-                collected.extend(ids.iter().map(|id| ((*id).to_owned(), Err(error.clone()))));
-                continue;
+        let parts = "snippet,statistics,contentDetails";
+        let ask = async |ids: Vec<&str>| stop.unless(channels(http, &ids, parts)).await;
+        let lists = halves(ids, speaks_of_list, ask).await;
+        let is_any_answered = lists.iter().any(|(_, answer)| answer.is_ok());
+        let mut known = BTreeMap::new();
+        for (ids, answer) in lists {
+            match answer {
+                Ok(channels) => known.extend(channels),
+                // The request is right, since it was answered for others: the platform does not take this id.
+                Err(error) if speaks_of_list(&error) && is_any_answered => {
+                    collected.extend(ids.iter().map(|id| ((*id).to_owned(), Err(FetchError::NotFound))));
+                }
+                Err(error) => collected.extend(ids.iter().map(|id| ((*id).to_owned(), Err(error.clone())))),
             }
-        };
+        }
         collect(http, &accounts, known, window, &stop, &mut collected).await;
     }
     let accounts = accounts
@@ -91,9 +111,16 @@ impl Videos {
     async fn fetch(&mut self, http: &Http, stop: &Stop, all: bool) {
         while self.pending.len() >= IDS_MAX || (all && !self.pending.is_empty()) {
             let ids: Vec<String> = self.pending.drain(..self.pending.len().min(IDS_MAX)).collect();
-            match stop.unless(video_statistics(http, &ids)).await {
-                Ok(known) => self.known.extend(known),
-                Err(error) => self.failed.extend(ids.into_iter().map(|id| (id, error.clone()))),
+            let ask = async |ids: Vec<String>| stop.unless(video_statistics(http, &ids)).await;
+            let lists = halves(&ids, speaks_of_list, ask).await;
+            let is_any_answered = lists.iter().any(|(_, answer)| answer.is_ok());
+            for (ids, answer) in lists {
+                match answer {
+                    Ok(known) => self.known.extend(known),
+                    // A video that the platform does not take is one without numbers, as if it had left it out.
+                    Err(error) if speaks_of_list(&error) && is_any_answered => {}
+                    Err(error) => self.failed.extend(ids.into_iter().map(|id| (id, error.clone()))),
+                }
             }
         }
     }
@@ -102,7 +129,7 @@ impl Videos {
 async fn video_statistics(http: &Http, ids: &[String]) -> Result<BTreeMap<String, Json>, FetchError> {
     // The API refuses maxResults together with ids.
     let request = http.get(format!("{API}/videos")).query("part", "statistics").query("id", ids.join(",")).slot(SLOT);
-    by_id(&errors::classify(&request.send().await.map_err(FetchError::of_operator)?)?)
+    by_id(&answer(request.send().await)?)
 }
 
 async fn collect(
@@ -153,9 +180,15 @@ async fn uploads_of(
     if let Some(uploads) = remembered {
         return Ok(uploads);
     }
-    match text(&body["contentDetails"]["relatedPlaylists"]["uploads"]) {
-        Some(playlist) if videos != Some(0) => stop.unless(uploads::list(http, &playlist, videos, window)).await,
-        _ => Ok(Uploads::none(videos, window)),
+    if videos == Some(0) {
+        return Ok(Uploads::none(videos, window));
+    }
+    // Without a list, a channel that has videos, or does not say how many, has not published nothing.
+    let playlists = &body["contentDetails"]["relatedPlaylists"];
+    match text(&playlists["uploads"]) {
+        Some(playlist) => stop.unless(uploads::list(http, &playlist, videos, window)).await,
+        None if playlists.is_object() => Err(FetchError::NotFound),
+        None => Err(FetchError::Unexpected("the channel has no content details".to_owned())),
     }
 }
 
@@ -190,6 +223,11 @@ fn document(channel: Channel, videos: &Videos, window: Window) -> Result<Fetched
     });
     if let Some(problem) = problem {
         body["problem"] = problem.into();
+    }
+    if uploads.unread > 0 {
+        // Only a list that was understood is kept for the next days.
+        body["unread"] = uploads.unread.into();
+        return Ok(Fetched::new(&body));
     }
     Ok(Fetched::new(&body).with_state(&uploads.to_state()))
 }

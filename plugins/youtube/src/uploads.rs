@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use backline_sdk::prelude::*;
+use backline_sdk::{NotAList, Paging, prelude::*};
 
 use crate::{API, IDS_MAX, SLOT, errors};
 
@@ -13,6 +13,12 @@ const PAGES_MAX: usize = 20;
 /// replaced another. Each channel has its own day of the week, so that channels first listed together are not all due
 /// together.
 const WEEK_DAYS: i64 = 7;
+
+/// `kind` of a page of a playlist.
+const KIND: &str = "youtube#playlistItemListResponse";
+
+/// Form of the state. Version 1.0.0 wrote none, and kept an empty list for a missing one.
+const FORM: i64 = 2;
 
 /// A video in the uploads playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,20 +40,22 @@ pub(crate) struct Uploads {
     pub videos: Option<i64>,
     /// The videos, newest first.
     pub items: Vec<Upload>,
-    /// Whether the list was truncated at [`PAGES_MAX`] pages.
+    /// Whether the list goes on after what was read: [`PAGES_MAX`] pages, or pages that repeat.
     pub is_cut: bool,
+    /// Items of the list that are not understood.
+    pub unread: usize,
 }
 
 impl Uploads {
     /// The list of a channel that published nothing since the window began.
     pub(crate) fn none(videos: Option<i64>, window: Window) -> Self {
-        Self { since: window.since, listed: window.until, videos, items: Vec::new(), is_cut: false }
+        Self { since: window.since, listed: window.until, videos, items: Vec::new(), is_cut: false, unread: 0 }
     }
 
     /// The state to keep for the next run.
     pub(crate) fn to_state(&self) -> Json {
         let items: Vec<Json> = self.items.iter().map(|upload| json!([upload.id, upload.published])).collect();
-        json!({ "since": self.since, "listed": self.listed, "videos": self.videos, "uploads": items })
+        json!({ "form": FORM, "since": self.since, "listed": self.listed, "videos": self.videos, "uploads": items })
     }
 
     /// Reads the state of the last run, if it still covers the window and is recent enough.
@@ -56,9 +64,13 @@ impl Uploads {
             since: state["since"].as_i64()?,
             listed: state["listed"].as_i64()?,
             videos: Some(state["videos"].as_i64()?),
-            items: read(&state["uploads"])?,
+            items: read(state, "uploads").ok()?,
             is_cut: false,
+            unread: 0,
         };
+        if remembered.items.is_empty() && state["form"].as_i64() != Some(FORM) {
+            return None;
+        }
         let covers = remembered.since <= window.since && remembered.listed <= window.until;
         let is_fresh = week(channel, remembered.listed) == week(channel, window.until);
         (covers && is_fresh && remembered.videos == videos).then(|| remembered.since(window.since))
@@ -78,14 +90,19 @@ fn week(channel: &str, moment: i64) -> i64 {
     (moment.div_euclid(86_400) + offset).div_euclid(WEEK_DAYS)
 }
 
-/// Reads pairs of id and time, as in documents and state; `None` if the JSON is not a list.
-pub(crate) fn read(uploads: &Json) -> Option<Vec<Upload>> {
-    let pairs = uploads.as_array()?;
-    Some(pairs.iter().filter_map(|pair| Some(Upload { id: text(&pair[0])?, published: pair[1].as_i64()? })).collect())
+/// Reads pairs of id and time, as in documents and state.
+///
+/// # Errors
+/// If there is no list under the key.
+pub(crate) fn read(json: &Json, key: &str) -> Result<Vec<Upload>, NotAList> {
+    let pair = |pair: &Json| Some(Upload { id: text(&pair[0])?, published: pair[1].as_i64()? });
+    list_of(json, key, pair).map(|(uploads, _)| uploads)
 }
 
-/// Lists what a channel published since the window began. A channel that never published anything may have no playlist,
-/// which gives an empty list.
+/// Lists what a channel published since the window began.
+///
+/// # Errors
+/// The classified error of a call, also if the playlist does not exist; `Unexpected` for a page that is not a list.
 pub(crate) async fn list(
     http: &Http,
     playlist: &str,
@@ -95,40 +112,61 @@ pub(crate) async fn list(
     let mut uploads = Uploads::none(videos, window);
     let mut seen = BTreeSet::new();
     let mut page_token = None;
+    let mut paging = Paging::new(PAGES_MAX);
     let (mut has_items, mut is_dated) = (false, false);
-    for _ in 0..PAGES_MAX {
-        let page = match page(http, playlist, page_token.as_deref()).await {
-            Err(FetchError::NotFound) if page_token.is_none() => return Ok(uploads),
-            other => other?,
-        };
+    loop {
+        let page = page(http, playlist, page_token.as_deref()).await?;
+        let (items, unread) = items(&page)?;
+        uploads.unread += unread;
+        has_items |= !items.is_empty();
         // Videos come newest first, so a page that ends before the window is the last one needed.
         let mut is_past = false;
-        let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-        has_items |= !items.is_empty();
-        for upload in items.iter().filter_map(upload) {
+        for Item { id, published } in &items {
+            let Some(published) = *published else { continue };
             is_dated = true;
-            is_past = upload.published < window.since;
-            if !is_past && seen.insert(upload.id.clone()) {
-                uploads.items.push(upload);
+            is_past = published < window.since;
+            if !is_past && seen.insert(id.clone()) {
+                uploads.items.push(Upload { id: id.clone(), published });
             }
         }
-        let next = text(&page["nextPageToken"]);
+        let next = match &page["nextPageToken"] {
+            Json::Null => None,
+            Json::String(token) if token.is_empty() => None,
+            token => Some(text(token).ok_or_else(|| FetchError::Unexpected("a page token is no text".to_owned()))?),
+        };
         if is_past || next.is_none() {
             // Without dates it is unknown which videos are inside the window, so the count is not 0.
-            let is_unknown = has_items && !is_dated;
-            return if is_unknown {
-                Err(FetchError::Unexpected("the uploads carry no date".to_owned()))
-            } else {
-                Ok(uploads)
-            };
+            if has_items && !is_dated {
+                return Err(FetchError::Unexpected("the uploads carry no date".to_owned()));
+            }
+            return Ok(uploads);
         }
-        if next == page_token {
-            break;
+        if !paging.goes_on(next.as_deref(), items.into_iter().map(|item| item.id)) {
+            uploads.is_cut = true;
+            return Ok(uploads);
         }
         page_token = next;
     }
-    uploads.is_cut = true;
-    Ok(uploads)
+}
+
+/// An item of a page: the video's id and its time of publication, which a private or deleted video lacks.
+struct Item {
+    id: String,
+    published: Option<i64>,
+}
+
+/// The items of a page, and how many are not understood. A list without `items` is empty only if the API says that it
+/// has none.
+fn items(page: &Json) -> Result<(Vec<Item>, usize), FetchError> {
+    let total = integer(&page["pageInfo"]["totalResults"]);
+    if page.get("items").is_none() && page["kind"] == KIND && total == Some(0) {
+        return Ok((Vec::new(), 0));
+    }
+    let (items, unread) = list_of(page, "items", upload)?;
+    if items.is_empty() && page["nextPageToken"].is_null() && total.is_some_and(|total| total > 0) {
+        return Err(FetchError::Unexpected("the page has no items of those that it counts".to_owned()));
+    }
+    Ok((items, unread))
 }
 
 async fn page(http: &Http, playlist: &str, page_token: Option<&str>) -> Result<Json, FetchError> {
@@ -144,12 +182,12 @@ async fn page(http: &Http, playlist: &str, page_token: Option<&str>) -> Result<J
     errors::classify(&request.send().await.map_err(FetchError::of_operator)?)
 }
 
-/// Reads an item of a playlist; `None` for a private or deleted video, which has no publication date.
-fn upload(item: &Json) -> Option<Upload> {
+/// Reads an item of a playlist; `None` if it names no video.
+fn upload(item: &Json) -> Option<Item> {
     let (details, snippet) = (&item["contentDetails"], &item["snippet"]);
     // The connector requests contentDetails only. A snippet holds the same data under other names.
-    Some(Upload {
+    Some(Item {
         id: text(&details["videoId"]).or_else(|| text(&snippet["resourceId"]["videoId"]))?,
-        published: timestamp(&details["videoPublishedAt"]).or_else(|| timestamp(&snippet["publishedAt"]))?,
+        published: timestamp(&details["videoPublishedAt"]).or_else(|| timestamp(&snippet["publishedAt"])),
     })
 }

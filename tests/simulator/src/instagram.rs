@@ -42,7 +42,7 @@ const MEDIA_FIELDS: [&str; 12] = [
     "comments_count",
     "owner",
 ];
-const MEDIA_METRICS: [&str; 12] = [
+const MEDIA_METRICS: [&str; 14] = [
     "views",
     "reach",
     "likes",
@@ -55,8 +55,10 @@ const MEDIA_METRICS: [&str; 12] = [
     "profile_visits",
     "reposts",
     "link_clicks",
+    "ig_reels_avg_watch_time",
+    "ig_reels_video_view_total_time",
 ];
-const ACCOUNT_METRICS: [&str; 13] = [
+const ACCOUNT_METRICS: [&str; 15] = [
     "views",
     "reach",
     "follower_count",
@@ -67,6 +69,8 @@ const ACCOUNT_METRICS: [&str; 13] = [
     "saves",
     "shares",
     "replies",
+    "reposts",
+    "profile_links_taps",
     "follows_and_unfollows",
     "profile_views",
     "website_clicks",
@@ -541,7 +545,10 @@ fn account_insights(shared: &Shared, request: &Request, index: u32) -> Reply {
                 "title": title(metric, index),
                 "id": format!("{account}/insights/{metric}/day"),
             });
-            if total {
+            if total && *metric == "follows_and_unfollows" {
+                // Without the breakdown there is neither a value nor a result.
+                entry["total_value"] = follows(&days, request.param("breakdown"), flow);
+            } else if total {
                 entry["total_value"] = json!({ "value": days.iter().map(flow).sum::<i64>() });
             } else {
                 let value = |day: &NaiveDate| json!({ "value": flow(day), "end_time": format!("{day}T08:00:00+0000") });
@@ -551,6 +558,21 @@ fn account_insights(shared: &Shared, request: &Request, index: u32) -> Reply {
         })
         .collect();
     Reply::ok(&json!({ "data": data }))
+}
+
+/// New and lost followers of some days, a fifth of the first being lost again.
+fn follows(days: &[NaiveDate], breakdown: Option<&str>, flow: impl Fn(&NaiveDate) -> i64) -> Json {
+    if breakdown != Some("follow_type") {
+        return json!({});
+    }
+    let gained: i64 = days.iter().map(flow).sum();
+    json!({ "breakdowns": [{
+        "dimension_keys": ["follow_type"],
+        "results": [
+            { "dimension_values": ["FOLLOWER"], "value": gained },
+            { "dimension_values": ["NON_FOLLOWER"], "value": gained / 5 },
+        ],
+    }]})
 }
 
 /// The days that begin inside `[since, until)`, up to today.

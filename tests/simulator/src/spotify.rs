@@ -10,7 +10,8 @@ use crate::server::{Reply, Request, Shared, SpotifyMode};
 use crate::world::{Platform, Release, Trait};
 
 const IDS_MAX: usize = 50;
-const ALBUMS_LIMIT_MAX: usize = 10;
+const ALBUMS_LIMIT_MAX: usize = 50;
+const ALBUMS_LIMIT_MAX_IN_DEVELOPMENT: usize = 10;
 const ALBUMS_LIMIT_DEFAULT: usize = 5;
 const TOKEN_SECONDS: i64 = 3_600;
 const TOKEN: &str = "BQ";
@@ -215,7 +216,11 @@ fn top_tracks(shared: &Shared, index: u32) -> Json {
 fn albums(shared: &Shared, request: &Request, id: &str, index: u32) -> Reply {
     let (world, today) = (&shared.world, shared.today());
     let given = |name: &str, default: usize| request.param(name).map_or(Some(default), |text| text.parse().ok());
-    let limit = given("limit", ALBUMS_LIMIT_DEFAULT).filter(|limit| (1..=ALBUMS_LIMIT_MAX).contains(limit));
+    let limit_max = match shared.config.spotify_mode {
+        SpotifyMode::Extended => ALBUMS_LIMIT_MAX,
+        SpotifyMode::Development => ALBUMS_LIMIT_MAX_IN_DEVELOPMENT,
+    };
+    let limit = given("limit", ALBUMS_LIMIT_DEFAULT).filter(|limit| (1..=limit_max).contains(limit));
     let Some(limit) = limit else { return error(400, "Invalid limit") };
     let Some(offset) = given("offset", 0) else { return error(400, "Invalid offset") };
     let asked = request.param("include_groups").unwrap_or("album,single,compilation,appears_on");

@@ -383,7 +383,8 @@ mod tests {
         let options = StoreOptions { connections_max: 1, ..StoreOptions::default() };
         let store = Store::open(path.to_str().expect("text"), options).await.expect("the database opens");
         let synchronous = async |work: &mut Work| {
-            let row = work.row("read a setting", work.query("SELECT synchronous AS n FROM pragma_synchronous"));
+            let statement = work.query("SELECT synchronous AS n FROM pragma_synchronous");
+            let row = work.row("read a setting", statement);
             row.await.expect("read").expect("a row").int("n").expect("a number")
         };
         let (normal, full) = (1, 2);

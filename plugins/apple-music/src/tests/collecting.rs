@@ -49,7 +49,11 @@ fn albums_are_paged_by_following_next() {
         .get("/artists/1001", 200, fixture!("artist.json"));
     let snapshot = replay.collect::<AppleMusic>(accounts(&[ARIA]).remove(0), context()).expect("collected");
     assert!(
-        replay.urls().contains(&"https://api.music.apple.com/v1/catalog/us/artists/1001/albums?offset=102".to_owned())
+        replay
+            .urls()
+            .contains(&"https://api.music.apple.com/v1/catalog/us/artists/1001/albums?offset=102&limit=100".to_owned()),
+        "{:?}",
+        replay.urls()
     );
     // Counted: 9001 (on both pages, once) and 9006. Skipped: 9004 (vague date) and 9007 (no date). 9005 is only
     // announced.

@@ -47,7 +47,7 @@ fn fifty_artists_take_one_artist_request() {
 
 #[test]
 fn development_mode_sends_single_requests_and_probes_top_tracks_once() {
-    for (status, body) in [(403, fixture!("error_403")), (404, fixture!("error_404")), (410, "")] {
+    for (status, body) in [(403, fixture!("error_403")), (404, fixture!("error_404")), (410, fixture!("error_404"))] {
         let replay = Replay::new()
             .get("/artists?ids=", status, body)
             .get("/top-tracks", status, body)
@@ -106,7 +106,7 @@ fn releases_are_paged_to_the_end_by_offset() {
         .get(&format!("/artists/{ARIA}"), 200, fixture!("artist"));
     let snapshot = replay.collect::<Spotify>(accounts(&[ARIA]).remove(0), context()).expect("collected");
     assert!(replay.urls().contains(&format!(
-        "https://api.spotify.com/v1/artists/{ARIA}/albums?include_groups=album,single&limit=10&offset=10"
+        "https://api.spotify.com/v1/artists/{ARIA}/albums?include_groups=album,single&limit=50&offset=10"
     )));
     // Counted: r3 (on both pages, once) and r6. Skipped: r5, r8 and r9, whose dates are too vague.
     assert_eq!(metric(&snapshot, "recent_releases"), json!(2));

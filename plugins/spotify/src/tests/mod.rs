@@ -2,6 +2,7 @@
 
 mod collecting;
 mod interpreting;
+mod missing;
 mod recorded;
 mod refusals;
 

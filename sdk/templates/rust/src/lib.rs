@@ -1,6 +1,6 @@
 //! Backline connector for Example: one request per artist.
 
-use backline_sdk::{Placement, Response, prelude::*};
+use backline_sdk::{Placement, prelude::*};
 
 /// Credential slot in the manifest.
 const SLOT: &str = "app";
@@ -28,7 +28,8 @@ impl Connector for MyConnector {
         let builder = Snapshot::builder()
             .count("followers", &artist["followers"], Absence::Hidden)
             .absent(&["streams"], Absence::NotOffered);
-        let Some(releases) = artist["releases"].as_array() else {
+        // A missing list is not an empty one, so the count is 0 only if the platform sent a list.
+        let Ok(releases) = list(&artist, "releases") else {
             return Ok(builder.absent(&["recent_releases"], Absence::Unavailable).build());
         };
         let mut coverage = Coverage { counted: 0, skipped: 0 };
@@ -48,10 +49,7 @@ backline_sdk::export_connector!(MyConnector);
 async fn artist(http: &Http, account: &Account) -> Result<Json, FetchError> {
     let url = format!("https://api.example.com/v1/artists/{}", backline_sdk::encode(&account.platform_id));
     let response = http.get(url).slot(SLOT).send().await.map_err(FetchError::of_operator)?;
-    if !response.is_success() {
-        return Err(refusal(&response));
-    }
-    let artist = response.ok_json()?;
+    let artist = response.sorted(|body| own_error(&response, body?))?;
     // A body of another shape must not be taken for an artist without numbers.
     if id(&artist["id"]).is_some() {
         Ok(artist)
@@ -60,10 +58,11 @@ async fn artist(http: &Http, account: &Account) -> Result<Json, FetchError> {
     }
 }
 
-/// Classifies a refused request. The class tells the host whether to refresh, wait, defer or report.
-fn refusal(response: &Response) -> FetchError {
-    let status = format!("HTTP {}", response.status);
-    match response.status {
+/// The class of an error in the platform's own form, here `{"error": {"message"}}`; `None` for everything else, such as a
+/// page of a proxy. The class tells the host whether to refresh, wait, defer or report.
+fn own_error(response: &Response, body: &Json) -> Option<FetchError> {
+    let status = format!("HTTP {}: {}", response.status, text(&body["error"]["message"])?);
+    Some(match response.status {
         // An API key can't be refreshed, so a refused one means that the operator's configuration is wrong.
         401 => FetchError::Misconfigured(status),
         403 => FetchError::Forbidden(status),
@@ -71,7 +70,7 @@ fn refusal(response: &Response) -> FetchError {
         429 => FetchError::RateLimited(response.retry_after()),
         500.. => FetchError::Unavailable(status),
         _ => FetchError::Unexpected(status),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -82,6 +81,8 @@ mod tests {
     use super::MyConnector;
 
     const ARTIST: &str = include_str!("../fixtures/artist.json");
+
+    const UNKNOWN: &str = r#"{ "error": { "message": "no such artist" } }"#;
 
     /// 2026-11-20, 00:00 UTC.
     const UNTIL: i64 = 1_795_132_800;
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn one_artists_failure_does_not_affect_others() {
-        let replay = Replay::new().get("/a1", 404, "").get("/a2", 429, "").get("/a3", 200, ARTIST);
+        let replay = Replay::new().get("/a1", 404, UNKNOWN).get("/a2", 429, "").get("/a3", 200, ARTIST);
         let accounts = ["a1", "a2", "a3"].map(|id| account(id, id)).to_vec();
         let outcomes = replay.fetch::<MyConnector>(accounts, context(UNTIL)).accounts;
         assert!(matches!(outcomes[0], Err(FetchError::NotFound)));
@@ -118,5 +119,7 @@ mod tests {
         let window = context(UNTIL).window;
         let document = Document { body: ARTIST.to_owned(), window, observed_at: UNTIL };
         conformance::check::<MyConnector>(include_str!("../connector.toml"), &[document]);
+        let platform = || Replay::new().get("/v1/artists/a1", 200, ARTIST);
+        conformance::check_answers::<MyConnector>(platform, &[account("account-1", "a1")], &context(UNTIL));
     }
 }

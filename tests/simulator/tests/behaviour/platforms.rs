@@ -153,7 +153,7 @@ async fn spotify_batches_fifty_with_null_for_the_unknown() {
 }
 
 #[tokio::test]
-async fn spotify_pages_albums_by_ten_at_most() {
+async fn spotify_pages_albums_by_fifty_at_most() {
     let simulator = start(artists(25)).await;
     let token = spotify_token(&simulator).await;
     let id = simulator.world().artist(0).spotify_artist_id;
@@ -176,8 +176,10 @@ async fn spotify_pages_albums_by_ten_at_most() {
     let own = world.releases(0, world.start(), false).into_iter().filter(|release| release.group != "compilation");
     assert_eq!(seen.len(), own.count());
     assert!(seen.iter().any(|date| date.len() == 4), "the oldest release has a year only");
-    let eleven = format!("/v1/artists/{id}/albums?limit=11");
-    assert_eq!(get_with(&simulator, SPOTIFY, &eleven, &token).await.status, 400);
+    for (limit, status) in [(50, 200), (51, 400)] {
+        let target = format!("/v1/artists/{id}/albums?limit={limit}");
+        assert_eq!(get_with(&simulator, SPOTIFY, &target, &token).await.status, status, "{limit}");
+    }
 }
 
 #[tokio::test]
@@ -193,6 +195,8 @@ async fn spotifys_development_mode_has_no_batches_no_followers_and_no_top_tracks
     assert!(artist.get("followers").is_none() && artist.get("popularity").is_none());
     let albums = get_with(&simulator, SPOTIFY, &format!("/v1/artists/{id}/albums"), &token).await.json();
     assert!(albums["items"][0].get("available_markets").is_none());
+    assert_eq!(status(format!("/v1/artists/{id}/albums?limit=10")).await, 200);
+    assert_eq!(status(format!("/v1/artists/{id}/albums?limit=11")).await, 400);
 }
 
 #[tokio::test]

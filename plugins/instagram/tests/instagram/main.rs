@@ -1,5 +1,9 @@
 //! Tests of the Instagram connector against responses that follow the platform's documentation.
 
+mod account;
+mod classes;
+mod degrading;
+
 use std::path::Path;
 
 use backline_instagram::Instagram;
@@ -21,9 +25,17 @@ fn error(name: &str) -> String {
     fixture(&format!("errors/{name}.json"))
 }
 
-/// Adds the account and its posts. Tests add the insights.
-fn posts(replay: Replay) -> Replay {
+/// Adds the insights of the account.
+fn totals(replay: Replay) -> Replay {
     replay
+        .get("metric=follows_and_unfollows", 200, fixture("account_follows.json"))
+        .get("metric=profile_views", 200, fixture("account_visits.json"))
+        .get("/me/insights", 200, fixture("account_insights.json"))
+}
+
+/// Adds the account and its posts. Tests add the insights of the posts.
+fn posts(replay: Replay) -> Replay {
+    totals(replay)
         .get("after=AFTER1", 200, fixture("media_2_empty.json"))
         .get("after=AFTER2", 200, fixture("media_3.json"))
         .get("/me/media?", 200, fixture("media_1.json"))
@@ -57,6 +69,9 @@ fn an_account_is_collected_with_its_posts_and_their_insights() {
         ("saves", 9),
         ("posts_reach", 700),
         ("total_interactions", 119),
+        ("reposts", 3),
+        ("reels_watch_time", 9_000_000_000),
+        ("reels_average_watch_time", 4_200),
     ];
     for (name, value) in expected {
         assert_eq!(metric(&snapshot, name), value, "{name}");
@@ -77,7 +92,10 @@ fn an_account_is_collected_with_its_posts_and_their_insights() {
     assert!(urls.iter().all(|url| url.starts_with("https://graph.instagram.com/v25.0/")), "{urls:#?}");
     assert!(urls.iter().all(|url| !url.contains("CANARY")), "paging.next is not followed: {urls:#?}");
     assert!(urls[0].contains("follows_count"), "{}", urls[0]);
-    assert!(urls.iter().any(|url| url.contains("metric=views,reach,likes,comments,shares,saved,total_interactions")));
+    let metrics = "metric=views,reach,likes,comments,shares,saved,total_interactions,reposts";
+    let of_reels = "ig_reels_video_view_total_time,ig_reels_avg_watch_time";
+    assert!(urls.iter().any(|url| url.ends_with(&format!("0001/insights?{metrics},{of_reels}"))), "{urls:#?}");
+    assert!(urls.iter().any(|url| url.ends_with(&format!("0002/insights?{metrics}"))), "{urls:#?}");
     assert!(!urls.iter().any(|url| url.contains("18000000000000004")), "a post before the window takes no request");
     assert!(replay.sent().iter().all(|request| {
         request.credential.as_ref().is_some_and(|it| it.slot == "user" && it.account.as_deref() == Some("1"))
@@ -120,35 +138,6 @@ fn a_token_of_another_account_collects_nothing() {
 }
 
 #[test]
-fn every_error_has_its_class() {
-    let of = |name: &str| {
-        let replay = Replay::new().get("", 400, error(name));
-        collect(&replay).expect_err("an error response is not an account")
-    };
-    for name in ["190_invalid", "190_invalid_467", "102_session", "oauth_flat"] {
-        assert!(matches!(of(name), FetchError::Unauthorized(_)), "{name}: {:?}", of(name));
-    }
-    for name in ["190_expired_463", "190_password_460"] {
-        assert!(matches!(of(name), FetchError::Reconnect(_)), "{name}: {:?}", of(name));
-    }
-    for name in ["10_permission", "200_permission", "299_permission"] {
-        assert!(matches!(of(name), FetchError::Forbidden(_)), "{name}: {:?}", of(name));
-    }
-    for name in ["100_missing_33", "803_missing"] {
-        assert_eq!(of(name), FetchError::NotFound, "{name}");
-    }
-    for name in ["4_app_limit", "17_user_limit", "32_page_limit", "613_custom_limit", "80002_business_limit"] {
-        assert_eq!(of(name), FetchError::RateLimited(None), "{name}");
-    }
-    for name in ["1_unknown", "2_service", "9_transient"] {
-        assert!(matches!(of(name), FetchError::Unavailable(_)), "{name}: {:?}", of(name));
-    }
-    for name in ["100_parameter", "2500_path"] {
-        assert!(matches!(of(name), FetchError::Unexpected(_)), "{name}: {:?}", of(name));
-    }
-}
-
-#[test]
 fn the_wait_is_the_longest_the_header_names() {
     let wait = |headers: &[(&str, &str)]| {
         let answer = response(400, headers, error("80002_business_limit"));
@@ -161,75 +150,6 @@ fn the_wait_is_the_longest_the_header_names() {
     assert_eq!(wait(&[("x-business-use-case-usage", none)]), FetchError::RateLimited(None));
     assert_eq!(wait(&[("x-business-use-case-usage", "{")]), FetchError::RateLimited(None));
     assert_eq!(wait(&[("retry-after", "30")]), FetchError::RateLimited(Some(30)));
-}
-
-/// Posts whose insights refuse `shares` with this message, whenever it is requested.
-fn refusing(words: &str) -> Replay {
-    posts(Replay::new())
-        .get("comments,shares", 400, error(words))
-        .get("metric=shares", 400, error("100_metric_unnamed"))
-        .get("/18000000000000001/insights", 200, fixture("insights_1.json").replace("\"shares\"", "\"-\""))
-        .get("/insights", 200, fixture("insights_none.json"))
-}
-
-#[test]
-fn a_refused_metric_is_lost_alone_and_reported_once() {
-    for words in ["100_metric_place", "100_metric_named"] {
-        let replay = refusing(words);
-        let accounts = vec![account("1", USER), account("2", USER)];
-        let result = replay.fetch::<Instagram>(accounts, context(UNTIL));
-        assert_eq!(result.lost_metrics.len(), 1, "{words}: {:?}", result.lost_metrics);
-        assert_eq!(result.lost_metrics[0].name, "shares", "{words}");
-        let fetched = result.accounts[0].as_ref().expect("is collected");
-        let window = context(UNTIL).window;
-        let document = Document { body: fetched.body.clone(), window, observed_at: UNTIL };
-        let snapshot = Instagram::normalize(document).expect("is normalised");
-        assert_eq!(metric(&snapshot, "shares"), absent("not-offered"), "{words}");
-        assert_eq!(metric(&snapshot, "saves"), 7, "{words}");
-        assert_eq!(
-            snapshot.engagement.map(|engagement| engagement.posts_counted),
-            Some(0),
-            "the rate needs all four sums"
-        );
-        let asked = replay.urls().iter().filter(|url| url.contains("shares")).count();
-        assert_eq!(asked, 1, "{words}: a refused metric is not requested again: {:#?}", replay.urls());
-    }
-}
-
-#[test]
-fn an_error_that_names_no_metric_is_resolved_by_single_requests() {
-    let replay = posts(Replay::new())
-        .get("comments,shares", 400, error("100_metric_unnamed"))
-        .get("metric=shares", 400, error("100_metric_unnamed"))
-        .get("metric=views", 200, r#"{ "data": [{ "name": "views", "values": [{ "value": 11 }] }] }"#)
-        .get("/insights", 200, fixture("insights_none.json"));
-    let result = replay.fetch::<Instagram>(vec![account("1", USER)], context(UNTIL));
-    let lost: Vec<&str> = result.lost_metrics.iter().map(|lost| lost.name.as_str()).collect();
-    assert_eq!(lost, ["shares"]);
-    assert!(result.accounts[0].as_ref().expect("is collected").body.contains("11"));
-}
-
-#[test]
-fn a_metric_lost_before_is_not_requested_again() {
-    let replay = platform();
-    let context = Context { lost_metrics: vec!["shares".to_owned(), "unknown".to_owned()], ..context(UNTIL) };
-    let result = replay.fetch::<Instagram>(vec![account("1", USER)], context);
-    assert!(result.lost_metrics.is_empty(), "it is already known");
-    assert!(replay.urls().iter().all(|url| !url.contains("shares")), "{:#?}", replay.urls());
-}
-
-#[test]
-fn a_post_that_refuses_everything_loses_no_metric() {
-    for words in ["100_before_conversion", "100_metric_product_type", "100_parameter"] {
-        let replay = posts(Replay::new()).get("/18000000000000001/insights", 400, error(words)).get(
-            "/insights",
-            200,
-            fixture("insights_2.json"),
-        );
-        let result = replay.fetch::<Instagram>(vec![account("1", USER)], context(UNTIL));
-        assert!(result.accounts[0].is_ok(), "{words}: {:?}", result.accounts);
-        assert_eq!(result.lost_metrics, [], "{words}");
-    }
 }
 
 #[test]
@@ -247,11 +167,12 @@ fn a_missing_scope_or_a_deleted_post_loses_the_insights_only() {
     );
     assert!(matches!(with(400, error("190_password_460")), Err(FetchError::Reconnect(_))));
     assert_eq!(with(400, error("17_user_limit")), Err(FetchError::RateLimited(None)));
-    let no_posts = Replay::new().get("/me/media?", 400, error("10_permission")).get("/me?", 200, fixture("me.json"));
+    let no_posts =
+        totals(Replay::new()).get("/me/media?", 400, error("10_permission")).get("/me?", 200, fixture("me.json"));
     let snapshot = collect(&no_posts).expect("the account's numbers are good");
     assert_eq!(metric(&snapshot, "likes"), absent("not-authorized"));
     for page in ["{}", r#"{ "data": [{ "id": "1", "like_count": 5 }] }"#] {
-        let undated = Replay::new().get("/me/media?", 200, page).get("/me?", 200, fixture("me.json"));
+        let undated = totals(Replay::new()).get("/me/media?", 200, page).get("/me?", 200, fixture("me.json"));
         let snapshot = collect(&undated).expect("the account's numbers are good");
         assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "posts without a date do not sum to 0");
     }
@@ -269,12 +190,12 @@ fn one_accounts_failure_does_not_affect_others() {
 #[test]
 fn endless_pages_are_truncated_and_not_summed() {
     let page = r#"{ "data": [], "paging": { "cursors": { "after": "SAME" }, "next": "https://x" } }"#;
-    let replay = Replay::new().get("/me/media?", 200, page).get("/me?", 200, fixture("me.json"));
+    let replay = totals(Replay::new()).get("/me/media?", 200, page).get("/me?", 200, fixture("me.json"));
     let snapshot = collect(&replay).expect("is collected");
     assert_eq!(metric(&snapshot, "likes"), absent("unavailable"), "a truncated list has no sum");
     assert_eq!(snapshot.engagement, None);
     assert_eq!(snapshot.notes, ["more posts were published inside the window than the connector reads"]);
-    assert_eq!(replay.urls().len(), 3, "a cursor that leads to itself is not followed twice");
+    assert_eq!(replay.urls().len(), 3 + 3, "a cursor that leads to itself is not followed twice");
 }
 
 #[test]
@@ -285,7 +206,7 @@ fn it_passes_the_conformance_checks() {
         .remove(0)
         .expect("is collected");
     let document = Document { body: fetched.body, window: context(UNTIL).window, observed_at: UNTIL };
-    conformance::check::<Instagram>(include_str!("../connector.toml"), &[document]);
+    conformance::check::<Instagram>(include_str!("../../connector.toml"), &[document]);
 }
 
 /// How a recorded body is used, and the expected result.
@@ -351,12 +272,12 @@ fn check_collected(name: &str, body: &[u8], expected: Expected) {
     let json: Json = serde_json::from_slice(body).expect("is JSON");
     match expected {
         Expected::Account(values) => {
-            let replay = Replay::new().get("/me/media?", 200, r#"{ "data": [] }"#).get("/me?", 200, body);
+            let replay = totals(Replay::new()).get("/me/media?", 200, r#"{ "data": [] }"#).get("/me?", 200, body);
             compare(&collect(&replay).expect(name), values);
         }
         Expected::Posts(count, values) => {
             let page = if json.get("data").is_some() { json } else { json!({ "data": [json] }) };
-            let replay = Replay::new()
+            let replay = totals(Replay::new())
                 .get("after=after", 200, r#"{ "data": [] }"#)
                 .get("/me/media?", 200, page.to_string())
                 .get("/me?", 200, fixture("me.json"))
@@ -371,7 +292,7 @@ fn check_collected(name: &str, body: &[u8], expected: Expected) {
         Expected::Insights(values) => {
             let media =
                 r#"{ "data": [{ "id": "1", "media_type": "IMAGE", "timestamp": "2026-11-18T18:00:00+0000" }] }"#;
-            let replay = Replay::new().get("/me/media?", 200, media).get("/me?", 200, fixture("me.json")).get(
+            let replay = totals(Replay::new()).get("/me/media?", 200, media).get("/me?", 200, fixture("me.json")).get(
                 "/insights",
                 200,
                 body,
