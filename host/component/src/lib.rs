@@ -16,6 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod async_types;
 mod config;
 mod inspect;
 mod pack;
@@ -23,7 +24,7 @@ mod signature;
 mod source;
 
 pub use config::{Demand, PluginsConfig, RegistryConfig, SignaturePolicy, beside};
-pub use inspect::{InspectError, Inspection, inspect};
+pub use inspect::{InspectError, Inspection, imports_shown, inspect, is_wasi};
 pub use pack::{PackError, pack};
 pub use signature::{
     KeyFiles, SIGNATURE_BYTES_MAX, SIGNATURE_SUFFIX, SignatureError, SigningError, SigningKey, TrustedKey,

@@ -106,6 +106,7 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "SigningKey",
             "Source",
             "generate_key",
+            "imports_shown",
             "inspect",
             "pack",
         ],
