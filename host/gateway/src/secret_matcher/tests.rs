@@ -73,7 +73,7 @@ async fn texts_that_are_searched_together_are_searched_as_by_themselves() {
     let long = format!("{}{TOKEN}", " ".repeat(JOINED_BYTES_MAX));
     for written in [TOKEN.to_owned(), hex, percent, json, STANDARD_NO_PAD.encode(TOKEN), long] {
         for beside in ["", "%", "%2", "\\", "\\u00", "&#x", "&amp", "6", "abc", "YWJ", "=\n", "\r\n ", "IGQ/canary"] {
-            let mut texts = vec![beside.to_owned(), written.clone(), beside.to_owned(), "other".to_owned()];
+            let mut texts = [beside.to_owned(), written.clone(), beside.to_owned(), "other".to_owned()];
             secrets.blank_all(texts.iter_mut().collect()).await;
             assert_eq!(texts[1].trim_start(), BLANK, "{written} beside {beside:?}");
             assert_eq!([&texts[0], &texts[2], &texts[3]], [beside, beside, "other"], "{written}");
