@@ -10,6 +10,7 @@ mod shadow;
 mod sign;
 mod source;
 mod test;
+mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -54,6 +55,8 @@ pub(super) enum Command {
     History(life::HistoryArguments),
     /// Test a release: normalise some stored documents, and check some accounts with their credentials
     Test(test::TestArguments),
+    /// Try a component with one account, without a database: its requests, document, metrics, findings and log
+    Try(trial::TryArguments),
     /// Compare a release with the active one, metric by metric, before it collects anything; stores nothing
     Shadow(shadow::ShadowArguments),
     /// Collect a share of the accounts with a new release first
@@ -99,6 +102,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Sign(arguments) => sign::sign(context, &arguments),
         Command::Verify(arguments) => sign::verify(context, &arguments).await,
         Command::Test(arguments) => test::test(context, arguments).await,
+        Command::Try(arguments) => trial::try_file(context, arguments).await,
         Command::Shadow(arguments) => shadow::shadow(context, arguments).await,
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,

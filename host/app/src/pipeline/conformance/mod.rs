@@ -1,3 +1,4 @@
 //! Tries a release before it collects.
 
 pub(super) mod shadow;
+pub(super) mod trial;
