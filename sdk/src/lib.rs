@@ -49,6 +49,8 @@ mod http;
 pub mod log;
 mod numbers;
 mod parts;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod recordings;
 mod snapshot;
 mod stop;
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,6 +1,7 @@
 //! The real binary: its messages, its exit codes, and that a refused command changes nothing.
 
 mod output;
+mod projects;
 mod trial;
 
 use std::collections::BTreeMap;

@@ -101,6 +101,8 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
         library: "backline_component",
         items: &[
             "Inspection",
+            "Language",
+            "ProjectFile",
             "SIGNATURE_SUFFIX",
             "SigningError",
             "SigningKey",
@@ -109,6 +111,7 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "imports_shown",
             "inspect",
             "pack",
+            "project",
         ],
     },
     // Secrets are read from a terminal or a file, and keys are made, before there is a host.

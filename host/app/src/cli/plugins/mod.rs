@@ -5,6 +5,7 @@ mod describe;
 mod grant;
 mod install;
 mod life;
+mod new;
 mod rollback;
 mod shadow;
 mod sign;
@@ -64,6 +65,8 @@ pub(super) enum Command {
     Canary(canary::CanaryCommand),
     /// Roll a platform back to its previous release, and retry the accounts that failed
     Rollback(rollback::RollbackArguments),
+    /// Make a project of a connector, with tests, recorded answers and everything it is built from
+    New(new::NewArguments),
     /// Convert a core module to a component if needed, and embed its manifest
     Pack {
         /// The compiled core module or component
@@ -106,6 +109,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Shadow(arguments) => shadow::shadow(context, arguments).await,
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
+        Command::New(arguments) => new::new(&arguments),
         Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
     }
 }
