@@ -1,5 +1,6 @@
 //! The real binary: its messages, its exit codes, and that a refused command changes nothing.
 
+mod checks;
 mod output;
 mod projects;
 mod trial;

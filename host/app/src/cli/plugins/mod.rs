@@ -1,6 +1,7 @@
 //! `backline plugins …`: connectors, their grants and their releases.
 
 mod canary;
+mod conformance;
 mod describe;
 mod grant;
 mod install;
@@ -58,6 +59,8 @@ pub(super) enum Command {
     Test(test::TestArguments),
     /// Try a component with one account, without a database: its requests, document, metrics, findings and log
     Try(trial::TryArguments),
+    /// Check a component against recorded answers, and against what else the platform may answer
+    Conformance(conformance::ConformanceArguments),
     /// Compare a release with the active one, metric by metric, before it collects anything; stores nothing
     Shadow(shadow::ShadowArguments),
     /// Collect a share of the accounts with a new release first
@@ -106,6 +109,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Verify(arguments) => sign::verify(context, &arguments).await,
         Command::Test(arguments) => test::test(context, arguments).await,
         Command::Try(arguments) => trial::try_file(context, arguments).await,
+        Command::Conformance(arguments) => conformance::check(context, arguments).await,
         Command::Shadow(arguments) => shadow::shadow(context, arguments).await,
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
