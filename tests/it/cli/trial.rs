@@ -106,7 +106,7 @@ fn a_recording_has_no_secret_and_no_personal_text_and_replays_to_the_same_number
         metrics.into_iter().find(|metric| metric["name"] == name).expect("in the catalogue")
     };
     assert_eq!(metric(&report, "followers")["value"], 1007);
-    assert!(metric(&report, "streams")["absent"].is_string(), "missing with its reason");
+    assert!(metric(&report, "engagement_rate")["absent"].is_string(), "missing with its reason");
 
     let mut recorded = said(&live);
     for entry in std::fs::read_dir(place.path().join("a")).expect("a recording") {
