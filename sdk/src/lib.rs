@@ -52,6 +52,8 @@ pub mod log;
 mod numbers;
 mod paging;
 mod parts;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod recordings;
 mod snapshot;
 mod sorted;
 mod stop;

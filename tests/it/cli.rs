@@ -1,6 +1,9 @@
 //! The real binary: its messages, its exit codes, and that a refused command changes nothing.
 
+mod checks;
 mod output;
+mod projects;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -337,6 +337,7 @@ fn every_guest_has_a_test() {
         include_str!("sandbox/loading.rs"),
         include_str!("sandbox/sends.rs"),
         include_str!("hotswap/rollback.rs"),
+        include_str!("cli/checks.rs"),
     ];
     for example in examples {
         let quoted = format!("\"{example}\"");

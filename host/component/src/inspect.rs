@@ -125,6 +125,30 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, InspectError> {
     })
 }
 
+/// Whether an import belongs to a package of WASI 0.2 that the host links, with nothing behind it.
+#[must_use]
+pub fn is_wasi(import: &str) -> bool {
+    const PACKAGES: [&str; 6] =
+        ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
+    PACKAGES.iter().any(|package| import.starts_with(package)) && import.contains("@0.2.")
+}
+
+/// A component's imports as an operator reads them: those of WASI, of which an interpreter has dozens, in one line that
+/// says what they are worth.
+#[must_use]
+pub fn imports_shown(imports: &[String]) -> Vec<String> {
+    let wasi = imports.iter().filter(|import| is_wasi(import)).count();
+    let mut shown: Vec<String> = imports.iter().filter(|import| !is_wasi(import)).cloned().collect();
+    if wasi > 0 {
+        let interfaces = if wasi == 1 { "interface" } else { "interfaces" };
+        shown.push(format!(
+            "WASI 0.2 ({wasi} {interfaces}) with nothing behind it: no files, environment, arguments, sockets or names; \
+             only clocks, random numbers and the log"
+        ));
+    }
+    shown
+}
+
 /// Adds a name that can be shown safely. (The parser does not check names; the compiler does, but runs later.)
 fn note(names: &mut Vec<String>, name: &str) -> Result<(), InspectError> {
     if name.chars().any(misleads) {
@@ -149,6 +173,24 @@ mod tests {
         let mut component = wasm_encoder::Component::new();
         component.section(&imports);
         component.finish()
+    }
+
+    #[test]
+    fn wasi_is_shown_in_one_line_and_hides_nothing_else() {
+        let imports = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let named = imports(&[
+            "backline:connector/http@1.0.0",
+            "evil:wasi/cli@0.2.0",
+            "wasi:cli/environment@0.2.3",
+            "wasi:http/outgoing-handler@0.2.3",
+            "wasi:sockets/tcp@0.2.3",
+            "wasi:sockets/tcp@0.3.0",
+        ]);
+        let shown = imports_shown(&named);
+        assert_eq!(shown[..2], named[..2]);
+        assert_eq!((&shown[2], &shown[3]), (&named[3], &named[5]), "what the host does not link is shown by name");
+        assert!(shown[4].starts_with("WASI 0.2 (2 interfaces) with nothing behind it: no files"), "{shown:?}");
+        assert_eq!((shown.len(), imports_shown(&named[..2]).len()), (5, 2));
     }
 
     #[test]

@@ -16,15 +16,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod async_types;
 mod config;
 mod inspect;
 mod pack;
+mod scaffold;
 mod signature;
 mod source;
 
 pub use config::{Demand, PluginsConfig, RegistryConfig, SignaturePolicy, beside};
-pub use inspect::{InspectError, Inspection, inspect};
+pub use inspect::{InspectError, Inspection, imports_shown, inspect, is_wasi};
 pub use pack::{PackError, pack};
+pub use scaffold::{Language, ProjectFile, ScaffoldError, project};
 pub use signature::{
     KeyFiles, SIGNATURE_BYTES_MAX, SIGNATURE_SUFFIX, SignatureError, SigningError, SigningKey, TrustedKey,
     check_public_key, generate_key, verify,

@@ -6,6 +6,7 @@ use wasm_encoder::{CustomSection, Encode as _};
 use wasmparser::{Encoding, Parser, Payload};
 use wit_component::ComponentEncoder;
 
+use super::async_types::{first_plain, make_async};
 use super::inspect::{InspectError, inspect};
 use backline_model::manifest::{Manifest, ManifestError, SECTION};
 
@@ -26,12 +27,22 @@ pub enum PackError {
         "the core module can't be made a component: {0}; build it for wasm32-unknown-unknown with the Backline SDK"
     )]
     NotEncodable(String),
+    /// A component that is not valid.
+    #[error("the component is not valid: {0}; build it again, and with a current version of its toolchain")]
+    Invalid(String),
+    /// A function of the contract has a type that would not link.
+    #[error(
+        "{0} is not an async function, and its parameters are not those of the contract, so it can't be made one; build \
+         against wit/connector or wit/connector-sync as published"
+    )]
+    Plain(String),
     /// The result is not a connector.
     #[error(transparent)]
     Result(#[from] InspectError),
 }
 
-/// Packs a core module (built with the SDK) or a component with its manifest.
+/// Packs a core module (built with the SDK) or a component with its manifest. What was built against the synchronous
+/// copy of the contract gets the contract's own types.
 ///
 /// # Errors
 /// [`PackError`] says what is wrong. The returned component has passed [`inspect`].
@@ -43,6 +54,11 @@ pub fn pack(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, PackError> {
     };
     if has_manifest(&component)? {
         return Err(PackError::AlreadyPacked);
+    }
+    let invalid = |error: wasmparser::BinaryReaderError| PackError::Invalid(error.message().to_owned());
+    make_async(&mut component).map_err(invalid)?;
+    if let Some(function) = first_plain(&component).map_err(invalid)? {
+        return Err(PackError::Plain(function));
     }
     let section = CustomSection { name: Cow::Borrowed(SECTION), data: Cow::Borrowed(manifest.as_bytes()) };
     component.push(0); // a custom section's id; `encode` writes its length, name and data

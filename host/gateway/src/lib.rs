@@ -45,6 +45,7 @@ mod secret_matcher;
 pub mod secrets;
 mod send;
 mod token;
+mod trial;
 mod webhook;
 mod wire;
 
@@ -71,6 +72,7 @@ pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
 pub use registry::{Artifact, Pull, RegistryError, pull};
+pub use trial::{Answers, Asked, Exchange, Trial};
 pub use webhook::{WebhookAnswer, WebhookRequest, WebhookRequestError};
 
 use address::AddressPolicy;
@@ -82,6 +84,7 @@ use redact::Redacted;
 use scan::Scanned;
 use secret_matcher::SecretMatcher;
 use send::Sent;
+use trial::Passed;
 use wire::Wire;
 
 /// A connector's request: `http.request` of the contract.
@@ -269,6 +272,16 @@ impl Gateway {
     /// Opens a session for one batch.
     #[must_use]
     pub fn session(&self, setup: SessionSetup) -> Session {
+        self.open(setup, None)
+    }
+
+    /// Opens a session whose requests are listed by a trial, and answered by it if it has prepared answers.
+    #[must_use]
+    pub fn trial(&self, setup: SessionSetup, trial: &Trial) -> Session {
+        self.open(setup, Some(trial.clone()))
+    }
+
+    fn open(&self, setup: SessionSetup, trial: Option<Trial>) -> Session {
         Session {
             inner: Some(Arc::new(SessionInner {
                 secrets: Arc::new(SecretMatcher::new(
@@ -278,6 +291,7 @@ impl Gateway {
                 usage: Mutex::default(),
                 core: Arc::clone(&self.core),
                 setup,
+                trial,
             })),
         }
     }
@@ -351,6 +365,7 @@ struct SessionInner {
     secrets: Arc<SecretMatcher>,
     in_flight: Semaphore,
     usage: Mutex<Usage>,
+    trial: Option<Trial>,
 }
 
 impl Session {
@@ -409,13 +424,30 @@ impl SessionInner {
         Ok(redacted.into_response())
     }
 
-    /// The path of one hop.
+    /// One hop, listed if this is a trial.
     async fn hop(&self, requested: Requested) -> Result<Redacted, SendError> {
+        let mut passed = Passed::default();
+        let Some(trial) = &self.trial else { return self.pass(requested, &mut passed).await };
+        let begun = trial.begin(requested.hop());
+        let outcome = self.pass(requested, &mut passed).await;
+        let answer = match &outcome {
+            Ok(redacted) => Ok(redacted.response().0.clone()),
+            Err(error) => Err(error.clone().redacted(&self.secrets)),
+        };
+        trial.end(&begun, &passed, answer);
+        outcome
+    }
+
+    /// The path of one hop.
+    async fn pass(&self, requested: Requested, passed: &mut Passed) -> Result<Redacted, SendError> {
         let SessionSetup { manifest, grant, .. } = &self.setup;
         let permitted = requested.permit(manifest, grant, &self.core.addresses)?;
         let scanned = Scanned::of(permitted, &self.secrets, self.core.config.request_body_bytes_max).await?;
         let credentialed = Credentialed::of(scanned, &self.setup)?;
-        let sent = Sent::of(credentialed, self).await?;
+        let sent = match self.trial.as_ref().and_then(Trial::answers) {
+            None => Sent::of(credentialed, self, passed).await?,
+            Some(answers) => Sent::prepared(credentialed, self, passed, answers)?,
+        };
         Redacted::of(sent, &self.secrets).await
     }
 

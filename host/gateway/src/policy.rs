@@ -46,6 +46,10 @@ impl Requested {
         Self::to(url, |url, origin| Hop { url, origin, ..previous })
     }
 
+    pub(super) fn hop(&self) -> &Hop {
+        &self.hop
+    }
+
     fn to(mut url: Url, hop: impl FnOnce(Url, Origin) -> Hop) -> Result<Self, SendError> {
         url.set_fragment(None);
         let origin = Origin::of(&url).map_err(|error| SendError::Denied(error.to_string()))?;

@@ -1,6 +1,8 @@
 //! Credentialed → Sent: one request with its retries, counted against the session's limits and budgets.
 
-use reqwest::header::RETRY_AFTER;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
 use super::budget::Charge;
@@ -8,6 +10,7 @@ use super::credential::Credentialed;
 use super::error::SendError;
 use super::policy::Hop;
 use super::retry::{AttemptEnd, backoff, is_worth_retrying, retry_after};
+use super::trial::{Answers, Asked, Passed};
 use super::wire::{Fault, WireRequest, WireResponse};
 use super::{Core, SessionInner};
 use backline_model::origin::Origin;
@@ -16,6 +19,8 @@ use backline_model::origin::Origin;
 pub(super) struct Meter<'a> {
     pub(super) session: &'a SessionInner,
     pub(super) charges: &'a [Charge],
+    /// Attempts so far.
+    pub(super) attempts: &'a AtomicU32,
 }
 
 /// Sends a request until the answer is final, the retries are used up, or the deadline would be exceeded.
@@ -112,6 +117,7 @@ impl Meter<'_> {
         self.session.count(origin)?;
         core.budgets.pay(self.charges, deadline).await?;
         self.session.paid(self.charges);
+        self.attempts.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -123,11 +129,45 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    pub(super) async fn of(credentialed: Credentialed, session: &SessionInner) -> Result<Self, SendError> {
+    pub(super) async fn of(
+        credentialed: Credentialed,
+        session: &SessionInner,
+        passed: &mut Passed,
+    ) -> Result<Self, SendError> {
         let (request, hop, charges) = credentialed.into_parts();
-        let meter = Meter { session, charges: &charges };
-        let answer = deliver(&session.core, &request, &hop.origin, session.setup.deadline, Some(&meter)).await?;
-        Ok(Self { answer, hop })
+        passed.charged(&charges);
+        let attempts = AtomicU32::new(0);
+        let meter = Meter { session, charges: &charges, attempts: &attempts };
+        let answer = deliver(&session.core, &request, &hop.origin, session.setup.deadline, Some(&meter)).await;
+        passed.attempts = attempts.into_inner();
+        Ok(Self { answer: answer?, hop })
+    }
+
+    /// The answer of prepared answers, counted like one that was received; no budget is asked.
+    pub(super) fn prepared(
+        credentialed: Credentialed,
+        session: &SessionInner,
+        passed: &mut Passed,
+        answers: &dyn Answers,
+    ) -> Result<Self, SendError> {
+        let (_, hop, charges) = credentialed.into_parts();
+        passed.charged(&charges);
+        session.count(&hop.origin)?;
+        session.paid(&charges);
+        let response = answers.answer(&Asked::of(&hop))?;
+        let limit = session.core.config.body_bytes_max;
+        if response.body.len() as u64 > limit {
+            return Err(SendError::TooLarge(limit));
+        }
+        session.received(response.body.len() as u64);
+        let header = |(name, value): &(String, String)| {
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in response.headers.iter().filter_map(header) {
+            headers.append(name, value);
+        }
+        Ok(Self { answer: WireResponse { status: response.status, headers, body: response.body }, hop })
     }
 
     pub(super) fn into_parts(self) -> (WireResponse, Hop) {

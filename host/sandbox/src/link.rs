@@ -1,5 +1,6 @@
 //! Everything that a component can import, on one screen. What is not linked here does not exist for a component.
 
+use backline_component::is_wasi;
 use wasmtime::Engine;
 use wasmtime::component::{Accessor, Component, HasData, InstancePre, Linker};
 
@@ -42,20 +43,13 @@ impl Linkers {
 pub(super) fn check_imports(imports: &[String]) -> Result<bool, LoadError> {
     let mut with_wasi = false;
     for import in imports {
-        let is_wasi = is_wasi_0_2(import);
+        let is_wasi = is_wasi(import);
         if !is_wasi && !bindings::IMPORTS.contains(&import.as_str()) {
             return Err(LoadError::UnknownImport { import: import.clone(), allowed: ALLOWED });
         }
         with_wasi |= is_wasi;
     }
     Ok(with_wasi)
-}
-
-/// Whether an import's name belongs to a WASI 0.2 package that is linked.
-fn is_wasi_0_2(name: &str) -> bool {
-    const PACKAGES: [&str; 6] =
-        ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
-    PACKAGES.iter().any(|package| name.starts_with(package)) && name.contains("@0.2.")
 }
 
 /// What the host's functions can access of a store: the call's own state.

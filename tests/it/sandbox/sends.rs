@@ -132,3 +132,28 @@ async fn waiting_sends_may_not_fill_the_hosts_tables() {
     let (body, _) = five_thousand(&sandbox(|config| config.resources_max = 1_000)).await;
     assert_eq!(body, Err(CallError::LimitExceeded { what: "resources_max", limit: 1_000 }));
 }
+
+#[tokio::test]
+async fn a_connector_without_async_code_works_once_it_is_packed() {
+    let app = Router::new()
+        .route("/artists/a", axum::routing::get(|| async { r#"{"fans":1}"# }))
+        .route("/artists/b", axum::routing::get(|| async { r#"{"fans":22}"# }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, app).await });
+
+    let connector = load(&sandbox(|_| {}), "synchronous").await;
+    let (_gateway, session) = session(&connector, &base, |_| {});
+    let name = connector.check(session.clone(), account("a")).await.expect("an answer");
+    assert_eq!(name, Ok("a".to_owned()));
+    let deadline = within(Duration::from_secs(60));
+    let call = connector.fetch(session, accounts(&["a", "none", "b"]), context(), deadline).await.expect("an answer");
+    let bodies: Vec<_> = call.value.accounts.into_iter().map(|fetched| fetched.map(|fetched| fetched.body)).collect();
+    assert_eq!(bodies[0].as_deref(), Ok(r#"{"fans":1}"#));
+    assert_eq!(bodies[1], Err(backline_model::fetch::FetchError::NotFound));
+    assert_eq!(bodies[2].as_deref(), Ok(r#"{"fans":22}"#));
+    assert_eq!(call.usage.log_lines.len(), 3, "a plain function that waits does not block the host");
+    let snapshots = connector.normalize(vec![document("12345")]).await.expect("an answer").value;
+    assert_eq!(snapshots[0].as_ref().expect("a snapshot").metrics[0].value, Ok(Value::Integer(5)));
+}

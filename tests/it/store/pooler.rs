@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinSet;
 
 use crate::support::database::each_empty_database;
 
@@ -103,9 +104,11 @@ async fn a_pooler_that_mixes_sessions_is_refused_before_anything_is_set() {
         url.set_port(Some(listener.local_addr().expect("an address").port())).expect("a port");
         let shared = Arc::new(Mutex::new(None));
         let clients = Arc::clone(&shared);
-        let pooler = tokio::spawn(async move {
+        let mut pooler = JoinSet::new();
+        pooler.spawn(async move {
+            let mut served = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, server.clone(), Arc::clone(&clients)));
+                served.spawn(serve(client, server.clone(), Arc::clone(&clients)));
             }
         });
         let error = Store::open(url.as_str(), StoreOptions::default()).await.expect_err("it is refused");
@@ -123,7 +126,7 @@ async fn a_pooler_that_mixes_sessions_is_refused_before_anything_is_set() {
             .await
             .expect("a setting");
         assert_eq!(limit, "0", "nothing was left behind");
-        pooler.abort();
+        pooler.shutdown().await;
     })
     .await;
 }

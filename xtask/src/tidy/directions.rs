@@ -38,7 +38,7 @@ const BELOW_PIPELINE: [&str; 2] = ["config", "telemetry"];
 const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
-const OWNERS: [(&str, &[&str]); 12] = [
+const OWNERS: [(&str, &[&str]); 13] = [
     ("axum", &["host/app/src/api/*"]),
     ("clap", &["host/app/src/cli/*", "host/app/src/main.rs"]),
     ("comfy_table", &["host/app/src/cli/*"]),
@@ -49,6 +49,7 @@ const OWNERS: [(&str, &[&str]); 12] = [
     ("opentelemetry_otlp", &["host/app/src/telemetry*"]),
     ("opentelemetry_sdk", &["host/app/src/telemetry*"]),
     ("prometheus_client", &["host/app/src/telemetry*"]),
+    ("quick_junit", &["host/app/src/cli/*"]),
     ("tracing_opentelemetry", &["host/app/src/telemetry*"]),
     ("zip", &["host/app/src/pipeline/*export.rs"]),
 ];
@@ -101,13 +102,17 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
         library: "backline_component",
         items: &[
             "Inspection",
+            "Language",
+            "ProjectFile",
             "SIGNATURE_SUFFIX",
             "SigningError",
             "SigningKey",
             "Source",
             "generate_key",
+            "imports_shown",
             "inspect",
             "pack",
+            "project",
         ],
     },
     // Secrets are read from a terminal or a file, and keys are made, before there is a host.

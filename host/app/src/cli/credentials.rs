@@ -137,7 +137,8 @@ async fn find_account(store: &Store, platform: &Platform, given: Option<&str>) -
     }
 }
 
-fn read_secret(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+/// A secret from a file, or from standard input.
+pub(super) fn read_secret(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
     let place = file.map_or("standard input".to_owned(), |path| path.display().to_string());
     let failed = |error: std::io::Error| Failure::usage(format!("the secret can't be read from {place}: {error}"));
     let mut text = Zeroizing::new(String::new());

@@ -3,7 +3,7 @@
 //! Everything that is printed passes here, and with it what connectors, platforms and other programs wrote: no
 //! character of theirs steers the terminal, and in a table none starts a line of its own.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{CellAlignment, Table, TableStyle};
 use serde::Serialize;
@@ -33,6 +33,35 @@ pub(super) fn clear_screen() -> Result<(), Failure> {
 /// Prints one line. A closed pipe is no failure: `head` closes it when it has read enough.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
     write_out(&printable(text))
+}
+
+/// How a line is marked on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// As it is.
+    Plain,
+    /// A heading.
+    Strong,
+    /// It worked.
+    Good,
+    /// It failed.
+    Bad,
+}
+
+/// Prints one line, in bold or in colour if standard output is a terminal.
+pub(super) fn toned(tone: Tone, text: &str) -> Result<(), Failure> {
+    write_out(&marked(tone, &printable(text), io::stdout().is_terminal()))
+}
+
+/// Text that is printable already, with the sequences of its tone around it (ECMA-48, SGR).
+fn marked(tone: Tone, text: &str, on_terminal: bool) -> String {
+    let number = match tone {
+        Tone::Plain => return text.to_owned(),
+        Tone::Strong => 1,
+        Tone::Good => 32,
+        Tone::Bad => 31,
+    };
+    if on_terminal { format!("\u{1b}[{number}m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
 fn write_out(text: &str) -> Result<(), Failure> {
@@ -120,6 +149,13 @@ mod tests {
         let text = render(&["name"], vec![vec!["a\u{1b}[2J\nb\u{202e}".into()]]);
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(text.contains("a\u{fffd}[2J\u{fffd}b\u{fffd}"), "{text}");
+    }
+
+    #[test]
+    fn only_a_terminal_gets_colours() {
+        assert_eq!(marked(Tone::Bad, "no", false), "no");
+        assert_eq!(marked(Tone::Bad, "no", true), "\u{1b}[31mno\u{1b}[0m");
+        assert_eq!(marked(Tone::Plain, "so", true), "so");
     }
 
     #[test]

@@ -25,7 +25,12 @@ pub use self::collection::collect::CollectError;
 pub use self::collection::planning::{PlanError, Planner};
 pub use self::collection::quarantine::{Quarantine, QuarantineError};
 pub use self::collection::run::{RunError, Runs};
+pub use self::conformance::checks::{CheckFinding, CheckResult, ConformanceReport, check_component};
 pub use self::conformance::shadow::{CheckReport, Conformance, ShadowError, ShadowReport, ShadowRequest, TestReport};
+pub use self::conformance::trial::{
+    TrialCall, TrialError, TrialFailure, TrialLog, TrialMetric, TrialReport, TrialRequest, TrialRequestSent,
+    try_component,
+};
 pub use self::context::is_present;
 pub use self::credentials::manager::{CredentialError, CredentialManager};
 pub use self::credentials::refresher::RefreshReport;

@@ -75,7 +75,8 @@ fn own_error(response: &Response, body: &Json) -> Option<FetchError> {
 
 #[cfg(test)]
 mod tests {
-    use backline_sdk::testing::{Replay, account, context, metric};
+    use backline_sdk::recordings::Recording;
+    use backline_sdk::testing::{Replay, absent, account, context, metric};
     use backline_sdk::{conformance, prelude::*};
 
     use super::MyConnector;
@@ -94,6 +95,21 @@ mod tests {
         assert_eq!(metric(&snapshot, "followers"), json!(120_345));
         assert_eq!(metric(&snapshot, "recent_releases"), json!(1));
         assert_eq!(replay.urls(), ["https://api.example.com/v1/artists/a1"]);
+    }
+
+    #[test]
+    fn the_recorded_answers_give_these_numbers() {
+        for (answers, followers, releases) in [
+            ("answers/a1", json!(120_345), 1),
+            ("answers/a2", absent("hidden"), 0),
+            ("answers/a3", json!(3_331_930_783_i64), 1),
+        ] {
+            let recording = Recording::read(answers);
+            let (account, context) = (recording.account("account-1"), recording.context());
+            let snapshot = recording.replay().collect::<MyConnector>(account, context).expect("collected");
+            assert_eq!(metric(&snapshot, "followers"), followers, "{answers}");
+            assert_eq!(metric(&snapshot, "recent_releases"), json!(releases), "{answers}");
+        }
     }
 
     #[test]

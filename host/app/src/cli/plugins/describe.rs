@@ -7,7 +7,7 @@ use super::{listed, version_of};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::print;
-use backline_component::{Inspection, Source};
+use backline_component::{Inspection, Source, imports_shown};
 use backline_model::grant::{describe_budget, describe_policy, describe_slot};
 use backline_model::{Digest, Manifest, Release};
 
@@ -167,6 +167,6 @@ pub(super) fn description(described: &Described<'_>) -> String {
     section("Policy for its data", policy, "none: it is kept as long as all other data, and AI may use it");
     let metrics: Vec<_> = manifest.metrics.iter().map(|metric| metric.name.as_str()).collect();
     section("It reports", vec![metrics.join(", ")], "nothing");
-    section("It imports, which is its whole authority", described.imports.to_vec(), "nothing");
+    section("It imports, which is its whole authority", imports_shown(described.imports), "nothing");
     lines.join("\n")
 }

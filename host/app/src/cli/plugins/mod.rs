@@ -1,15 +1,18 @@
 //! `backline plugins …`: connectors, their grants and their releases.
 
 mod canary;
+mod conformance;
 mod describe;
 mod grant;
 mod install;
 mod life;
+mod new;
 mod rollback;
 mod shadow;
 mod sign;
 mod source;
 mod test;
+mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -54,6 +57,10 @@ pub(super) enum Command {
     History(life::HistoryArguments),
     /// Test a release: normalise some stored documents, and check some accounts with their credentials
     Test(test::TestArguments),
+    /// Try a component with one account, without a database: its requests, document, metrics, findings and log
+    Try(trial::TryArguments),
+    /// Check a component against recorded answers, and against what else the platform may answer
+    Conformance(conformance::ConformanceArguments),
     /// Compare a release with the active one, metric by metric, before it collects anything; stores nothing
     Shadow(shadow::ShadowArguments),
     /// Collect a share of the accounts with a new release first
@@ -61,6 +68,8 @@ pub(super) enum Command {
     Canary(canary::CanaryCommand),
     /// Roll a platform back to its previous release, and retry the accounts that failed
     Rollback(rollback::RollbackArguments),
+    /// Make a project of a connector, with tests, recorded answers and everything it is built from
+    New(new::NewArguments),
     /// Convert a core module to a component if needed, and embed its manifest
     Pack {
         /// The compiled core module or component
@@ -99,9 +108,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Sign(arguments) => sign::sign(context, &arguments),
         Command::Verify(arguments) => sign::verify(context, &arguments).await,
         Command::Test(arguments) => test::test(context, arguments).await,
+        Command::Try(arguments) => trial::try_file(context, arguments).await,
+        Command::Conformance(arguments) => conformance::check(context, arguments).await,
         Command::Shadow(arguments) => shadow::shadow(context, arguments).await,
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
+        Command::New(arguments) => new::new(&arguments),
         Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
     }
 }

@@ -281,7 +281,8 @@ fn end_of(error: &CallError) -> &'static str {
     }
 }
 
-fn ending_of_call(error: &CallError) -> AccountFailure {
+/// The failure that a call without an answer means for its accounts.
+pub(in crate::pipeline) fn ending_of_call(error: &CallError) -> AccountFailure {
     let class = match error {
         CallError::Trapped(_) => FailureClass::Trapped,
         CallError::TimedOut { .. } | CallError::CpuExhausted { .. } => FailureClass::TimedOut,

@@ -409,7 +409,7 @@ fn add(comparison: &mut Comparison, account: AccountId, before: Option<&backline
 }
 
 /// The class and message of a failure that is not retried.
-fn class_of(ending: AccountFailure) -> (FailureClass, String) {
+pub(super) fn class_of(ending: AccountFailure) -> (FailureClass, String) {
     match ending {
         AccountFailure::Final(Outcome::Failed { class, message }) | AccountFailure::Retry { class, message, .. } => {
             (class, message)

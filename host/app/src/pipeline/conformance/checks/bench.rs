@@ -1,0 +1,158 @@
+//! Runs a component's `fetch` and `normalize` against prepared answers, as often as a check wants, in the real sandbox.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use crate::pipeline::conformance::trial::recording::Replay;
+use crate::pipeline::conformance::trial::secrets::stand_ins;
+use backline_gateway::{Answers, Asked, Exchange, Gateway, Response, SendError, SessionSetup, Trial};
+use backline_model::manifest::Manifest;
+use backline_model::snapshot::Reported;
+use backline_model::{
+    AccountId, DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, Grant, Snapshot, Value, Window,
+};
+use backline_sandbox::Connector;
+
+/// Longest time of one call: far more than a call without a network takes.
+const CALL_TIME: Duration = Duration::from_secs(60);
+
+/// A document and what `normalize` made of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Made {
+    pub body: String,
+    pub snapshot: Snapshot,
+}
+
+impl Made {
+    pub(super) fn metric(&self, name: &str) -> Option<&Reported> {
+        self.snapshot.metrics.iter().find(|metric| metric.name == name)
+    }
+
+    /// The numbers among the metrics.
+    pub(super) fn numbers(&self) -> BTreeMap<&str, &Reported> {
+        let is_number = |metric: &&Reported| matches!(metric.value, Ok(Value::Integer(_) | Value::Decimal(_)));
+        self.snapshot.metrics.iter().filter(is_number).map(|metric| (metric.name.as_str(), metric)).collect()
+    }
+}
+
+/// Why an account has no snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Unmade {
+    /// `fetch` reported it.
+    Fetch(FetchError),
+    /// `normalize` refuses the document.
+    Normalize(String),
+}
+
+/// What one batch came to.
+#[derive(Debug)]
+pub(super) struct Ran {
+    /// One for each account, in order; or why a call gave no answer: a trap, a limit, a breach of the contract.
+    pub accounts: Result<Vec<Result<Made, Unmade>>, String>,
+    /// The requests.
+    pub exchanges: Vec<Exchange>,
+    /// Requests that are not recorded.
+    pub missing: Vec<String>,
+}
+
+/// A component, ready for any number of batches.
+pub(super) struct Bench {
+    pub connector: Arc<Connector>,
+    pub manifest: Arc<Manifest>,
+    pub grant: Arc<Grant>,
+    pub gateway: Gateway,
+    pub accounts: Vec<FetchAccount>,
+    pub answers: Replay,
+    pub window: Window,
+    pub now: DateTime<Utc>,
+}
+
+/// Changes the answers to some requests.
+pub(super) type Change = Box<dyn Fn(&Asked, Result<Response, SendError>) -> Result<Response, SendError> + Send + Sync>;
+
+/// Recorded answers, some of them changed.
+struct Changed {
+    answers: Replay,
+    change: Change,
+    /// Whether any answer was changed.
+    used: Arc<Mutex<bool>>,
+}
+
+impl Answers for Changed {
+    fn answer(&self, asked: &Asked) -> Result<Response, SendError> {
+        let before = self.answers.answer(asked);
+        let after = (self.change)(asked, before.clone());
+        if after != before {
+            *self.used.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        }
+        after
+    }
+}
+
+impl Bench {
+    /// Fetches and normalises a batch with the recorded answers.
+    pub(super) async fn run(&self, accounts: &[FetchAccount]) -> Ran {
+        let answers = self.answers.again();
+        let mut ran = self.run_with(accounts, &Trial::answered(answers.clone())).await;
+        ran.missing = answers.missing();
+        ran
+    }
+
+    /// The same with some answers changed; none if no answer was.
+    pub(super) async fn run_changed(&self, accounts: &[FetchAccount], change: Change) -> Option<Ran> {
+        let answers = self.answers.again();
+        let used = Arc::new(Mutex::new(false));
+        let changed = Changed { answers: answers.clone(), change, used: Arc::clone(&used) };
+        let mut ran = self.run_with(accounts, &Trial::answered(changed)).await;
+        ran.missing = answers.missing();
+        let was_used = *used.lock().unwrap_or_else(PoisonError::into_inner);
+        was_used.then_some(ran)
+    }
+
+    async fn run_with(&self, accounts: &[FetchAccount], trial: &Trial) -> Ran {
+        let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
+        let deadline = Instant::now() + CALL_TIME;
+        let session = self.gateway.trial(
+            SessionSetup {
+                manifest: Arc::clone(&self.manifest),
+                grant: Arc::clone(&self.grant),
+                credentials: stand_ins(&self.manifest, &ids),
+                accounts: ids,
+                deadline,
+            },
+            trial,
+        );
+        let context = FetchContext { window: self.window, lost_metrics: Vec::new() };
+        let called = self.connector.fetch(session, accounts.to_vec(), context, deadline).await;
+        let exchanges = trial.take();
+        let accounts = match called {
+            Ok(call) => self.normalised(call.value.accounts).await,
+            Err(error) => Err(format!("fetch: {error}")),
+        };
+        Ran { accounts, exchanges, missing: Vec::new() }
+    }
+
+    async fn normalised(&self, fetched: Vec<Result<Fetched, FetchError>>) -> Result<Vec<Result<Made, Unmade>>, String> {
+        let bodies: Vec<String> = fetched.iter().flatten().map(|fetched| fetched.body.clone()).collect();
+        let mut snapshots = self.normalize(&bodies).await?.into_iter();
+        let made = fetched.into_iter().map(|fetched| {
+            let body = fetched.map_err(Unmade::Fetch)?.body;
+            let snapshot = snapshots.next().unwrap_or_else(|| Err("it gave too few snapshots".to_owned()));
+            Ok(Made { body, snapshot: snapshot.map_err(Unmade::Normalize)? })
+        });
+        Ok(made.collect())
+    }
+
+    /// Normalises documents alone.
+    pub(super) async fn normalize(&self, bodies: &[String]) -> Result<Vec<Result<Snapshot, String>>, String> {
+        let document = |body: &String| DocumentInput { body: body.clone(), window: self.window, observed_at: self.now };
+        match self.connector.normalize(bodies.iter().map(document).collect()).await {
+            Ok(call) => Ok(call.value),
+            Err(error) => Err(format!("normalize: {error}")),
+        }
+    }
+}

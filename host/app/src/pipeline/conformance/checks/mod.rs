@@ -1,0 +1,129 @@
+//! Checks a component against what its platform answered, in the real sandbox and for every language: from the good
+//! answers of several accounts it derives what else a platform may answer.
+
+mod batches;
+mod bench;
+mod declared;
+mod faults;
+mod leaves;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use self::bench::{Bench, Made};
+pub use self::report::{CheckFinding, CheckResult, ConformanceReport};
+use crate::config::Config;
+use crate::pipeline::conformance::trial::TrialError;
+use crate::pipeline::conformance::trial::recording::{Recording, Replay};
+use backline_component::inspect;
+use backline_gateway::{Exchange, Gateway};
+use backline_model::clock::Clock;
+use backline_model::{AccountId, FetchAccount, Grant};
+use backline_sandbox::Sandbox;
+
+/// Fewest accounts: with two, a swap and a reversal are the same.
+const ACCOUNTS_MIN: usize = 3;
+
+/// Runs every check on a component, with the recordings in the folders of `answers`.
+///
+/// # Errors
+/// [`TrialError`] if the checks could not be made at all. What they find is in the report.
+pub async fn check_component(
+    config: Config,
+    component: &[u8],
+    answers: &Path,
+) -> Result<ConformanceReport, TrialError> {
+    let inspection = inspect(component)?;
+    let recordings = recordings_in(answers)?;
+    let first = recordings[0].about.clone();
+    let accounts: Vec<FetchAccount> = recordings.iter().map(account).collect();
+    let names = accounts.iter().map(|account| account.platform_id.clone()).collect();
+    let (gateway, _demands) = Gateway::new(config.gateway.clone(), Clock::fixed(first.observed_at))?;
+    let sandbox = Sandbox::new(config.sandbox.clone())?;
+    let (connector, _) = sandbox.load(component, inspection.digest, None).await?;
+    let bench = Bench {
+        connector,
+        grant: Arc::new(Grant::all_of(&inspection.manifest, &inspection.imports)),
+        manifest: Arc::new(inspection.manifest.clone()),
+        gateway,
+        accounts,
+        answers: Replay::of(recordings),
+        window: first.window,
+        now: first.observed_at,
+    };
+    let info = &inspection.manifest.connector;
+    Ok(ConformanceReport {
+        connector: info.name.clone(),
+        version: info.version.to_string(),
+        digest: inspection.digest,
+        platform: info.platform.clone(),
+        accounts: names,
+        checks: checks(&bench).await,
+    })
+}
+
+async fn checks(bench: &Bench) -> Vec<CheckResult> {
+    // The others compare with what each account gets alone, so they wait until that works.
+    let (recorded, good) = alone(bench).await;
+    let Some((alone, exchanges)) = good else { return vec![recorded] };
+    vec![
+        recorded,
+        declared::catalogue(bench, &alone),
+        declared::used(bench, &alone, &exchanges),
+        batches::determinism(bench, &alone).await,
+        batches::batch(bench, &alone).await,
+        batches::isolation(bench, &alone).await,
+        declared::cost(bench).await,
+        declared::ids(bench).await,
+        faults::faults(bench, &alone, &exchanges).await,
+        leaves::leaves(bench, &alone, &exchanges).await,
+    ]
+}
+
+/// What each account gets alone, and its requests; none if any does not work.
+async fn alone(bench: &Bench) -> (CheckResult, Option<(Vec<Made>, Vec<Vec<Exchange>>)>) {
+    let mut check = CheckResult::new("recorded");
+    let (mut alone, mut exchanges) = (Vec::new(), Vec::new());
+    for account in &bench.accounts {
+        check.cases += 1;
+        let mut ran = bench.run(std::slice::from_ref(account)).await;
+        exchanges.push(std::mem::take(&mut ran.exchanges));
+        match batches::only(ran) {
+            Ok(made) => alone.push(made),
+            Err(why) => check.found(&account.platform_id, format!("its recording does not give numbers: {why}")),
+        }
+    }
+    let works = check.findings.is_empty();
+    (check, works.then_some((alone, exchanges)))
+}
+
+fn recordings_in(answers: &Path) -> Result<Vec<Recording>, TrialError> {
+    let wrong = |problem: String| TrialError::Recording { path: answers.to_owned(), problem };
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(answers).map_err(|error| wrong(error.to_string()))? {
+        let path = entry.map_err(|error| wrong(error.to_string()))?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    let recordings = folders.iter().map(|folder| Recording::load(folder)).collect::<Result<Vec<_>, _>>()?;
+    if recordings.len() < ACCOUNTS_MIN {
+        let found = recordings.len();
+        return Err(wrong(format!("the checks need the answers of {ACCOUNTS_MIN} accounts, and it has {found}")));
+    }
+    Ok(recordings)
+}
+
+fn account(recording: &Recording) -> FetchAccount {
+    let settings = &recording.about.settings;
+    FetchAccount {
+        id: AccountId::generate(),
+        platform_id: recording.about.account.clone(),
+        settings: if settings.is_null() { "{}".to_owned() } else { Json::to_string(settings) },
+        state: None,
+    }
+}

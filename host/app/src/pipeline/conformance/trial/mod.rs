@@ -1,0 +1,316 @@
+//! Tries a component with one account, without a database: check, fetch, normalize and everything the host makes of it.
+//! Requests are listed with their cost, and may be recorded, or answered from a recording.
+
+mod budgets;
+pub(super) mod recording;
+mod report;
+mod scrub;
+pub(super) mod secrets;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value as Json, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::recording::{About, Recording, Replay};
+pub use self::report::{TrialCall, TrialFailure, TrialLog, TrialMetric, TrialReport, TrialRequestSent};
+use crate::config::Config;
+use crate::pipeline::collection::evaluate::{self, Origin, RowContext};
+use crate::pipeline::collection::fetch::AccountFailure;
+use crate::pipeline::conformance::shadow::class_of;
+use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::releases::cache::LoadedRelease;
+use backline_component::{InspectError, Inspection, inspect};
+use backline_gateway::secrets::SecretText;
+use backline_gateway::{Gateway, GatewayError, Route, SessionCredential, SessionSetup, Trial};
+use backline_model::clock::Clock;
+use backline_model::origin::OriginPattern;
+use backline_model::{
+    AccountId, AccountStatus, ArtistId, Candidate, DocumentId, DocumentInput, FetchAccount, FetchContext, Grant, RunId,
+    Snapshot, SubscriptionStatus, Tenant, Window,
+};
+use backline_sandbox::{CallError, Connector, LoadError, Sandbox, SandboxError};
+use backline_store::AccountPast;
+
+/// What to try.
+#[derive(Clone, Debug, Default)]
+pub struct TrialRequest {
+    /// The platform's id of the account; that of the recording unless given.
+    pub account: Option<String>,
+    /// The account's settings; those of the recording, or none, unless given.
+    pub settings: Option<Json>,
+    /// Secret by slot, in the form that `credentials set` takes.
+    pub secrets: Vec<(String, SecretText)>,
+    /// Other destinations for requests to an origin, besides those of the configuration.
+    pub routes: Vec<(OriginPattern, url::Url)>,
+    /// Folder to write a recording to.
+    pub record: Option<PathBuf>,
+    /// Folder of the recording that answers every request.
+    pub replay: Option<PathBuf>,
+}
+
+/// Why nothing was tried.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The file is not a connector.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// The component can't be compiled or linked.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The sandbox can't be built.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The gateway can't be built, mostly because of a route.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// No account is named.
+    #[error("no account is named; add --account with the platform's id of one")]
+    NoAccount,
+    /// The settings do not match the manifest's schema.
+    #[error("the settings are not those that the connector takes: {0}; its connector.toml has the schema")]
+    Settings(String),
+    /// The manifest has no such slot.
+    #[error("the connector has no credential slot '{slot}'; it has: {known}")]
+    UnknownSlot {
+        /// The slot that was named.
+        slot: String,
+        /// The slots that it has.
+        known: String,
+    },
+    /// A secret can't be used.
+    #[error("the secret of the slot {slot} can't be used: {problem}")]
+    Secret {
+        /// The slot.
+        slot: String,
+        /// What is wrong, and what is expected; never the secret.
+        problem: String,
+    },
+    /// A recording can't be read.
+    #[error("{} can't be read as a recording: {problem}; `backline plugins try --record` makes one", path.display())]
+    Recording {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A recording can't be written.
+    #[error("the recording can't be written to {}; name another folder, or remove it first", folder.display())]
+    Write {
+        /// The folder.
+        folder: PathBuf,
+        /// Error of the system.
+        source: std::io::Error,
+    },
+}
+
+impl Classified for TrialError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Sandbox(SandboxError::Ticker(_)) | Self::Gateway(GatewayError::Client(_)) | Self::Write { .. } => {
+                ErrorClass::Unavailable
+            }
+            _ => ErrorClass::Refused,
+        }
+    }
+}
+
+/// Tries a component. Nothing is stored but the recording, if one is wanted.
+///
+/// # Errors
+/// [`TrialError`] if nothing could be tried. What goes wrong in the trial is in the report.
+pub async fn try_component(
+    mut config: Config,
+    clock: Clock,
+    component: &[u8],
+    request: TrialRequest,
+) -> Result<TrialReport, TrialError> {
+    let inspection = inspect(component)?;
+    let recording = request.replay.as_deref().map(Recording::load).transpose()?;
+    let about = recording.as_ref().map(|recording| recording.about.clone());
+    if let Some(folder) = &request.record {
+        refuse_existing(folder)?;
+    }
+    let account = request.account.clone().or_else(|| about.as_ref().map(|about| about.account.clone()));
+    let account = account.ok_or(TrialError::NoAccount)?;
+    let settings = request.settings.clone().or_else(|| about.as_ref().map(|about| about.settings.clone()));
+    let settings = settings.unwrap_or_else(|| json!({}));
+    check_settings(&inspection, &settings)?;
+
+    // A recording is tried at the time at which it was made, so that the same numbers come of it every day.
+    let now = about.as_ref().map_or_else(|| clock.now(), |about| about.observed_at);
+    let days = chrono::TimeDelta::days(config.collection.window_days.into());
+    let window = about.as_ref().map_or(Window { since: now - days, until: now }, |about| about.window);
+    let replay = recording.map(Recording::replay);
+
+    config.gateway.routes.extend(
+        request.routes.iter().map(|(origin, connect)| Route { origin: origin.clone(), connect: connect.clone() }),
+    );
+    let clock = if replay.is_some() { Clock::fixed(now) } else { clock };
+    let (gateway, demands) = Gateway::new(config.gateway.clone(), clock)?;
+    let mut background = JoinSet::new();
+    background.spawn(budgets::serve(demands));
+
+    let id = AccountId::generate();
+    let manifest = &inspection.manifest;
+    let credentials = match &replay {
+        Some(_) => secrets::stand_ins(manifest, &[id]),
+        None => secrets::given(&gateway, manifest, &request.secrets, id, now).await?,
+    };
+    let sandbox = Sandbox::new(config.sandbox.clone())?;
+    let (connector, _) = sandbox.load(component, inspection.digest, None).await?;
+    let tried = Tried { config: &config, inspection: &inspection, connector, gateway, credentials, id, now, window };
+    let report = tried.run(&account, &settings, replay.as_ref()).await;
+    if let Some(folder) = &request.record {
+        let about = About::new(manifest, &account, &settings, now, window);
+        recording::save(folder, &about, &report.exchanges, manifest)?;
+    }
+    Ok(report)
+}
+
+/// Refuses a folder that holds anything, before requests are sent.
+fn refuse_existing(folder: &Path) -> Result<(), TrialError> {
+    let is_empty = match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if is_empty {
+        return Ok(());
+    }
+    let source = std::io::Error::from(std::io::ErrorKind::DirectoryNotEmpty);
+    Err(TrialError::Write { folder: folder.to_owned(), source })
+}
+
+fn check_settings(inspection: &Inspection, settings: &Json) -> Result<(), TrialError> {
+    let validator = jsonschema::validator_for(&inspection.manifest.settings)
+        .map_err(|error| TrialError::Settings(format!("its schema for settings is not valid: {error}")))?;
+    match validator.iter_errors(settings).next() {
+        None => Ok(()),
+        Some(error) => Err(TrialError::Settings(format!("settings{}: {error}", error.instance_path()))),
+    }
+}
+
+/// Everything that a trial's calls have in common.
+struct Tried<'a> {
+    config: &'a Config,
+    inspection: &'a Inspection,
+    connector: Arc<Connector>,
+    gateway: Gateway,
+    credentials: Vec<SessionCredential>,
+    id: AccountId,
+    now: DateTime<Utc>,
+    window: Window,
+}
+
+impl Tried<'_> {
+    async fn run(&self, account: &str, settings: &Json, replay: Option<&Replay>) -> TrialReport {
+        let trial = replay.map_or_else(Trial::live, |replay| Trial::answered(replay.clone()));
+        let mut report = TrialReport::new(self.inspection, account, self.now, self.window, replay.is_some());
+        let account =
+            FetchAccount { id: self.id, platform_id: account.to_owned(), settings: settings.to_string(), state: None };
+        let deadline = Instant::now() + Duration::from_millis(self.config.collection.batch_deadline_ms);
+        let session = || {
+            let setup = SessionSetup {
+                manifest: Arc::new(self.inspection.manifest.clone()),
+                grant: Arc::new(Grant::all_of(&self.inspection.manifest, &self.inspection.imports)),
+                credentials: self.credentials.clone(),
+                accounts: vec![self.id],
+                deadline,
+            };
+            self.gateway.trial(setup, &trial)
+        };
+
+        let name = self.connector.check(session(), account.clone()).await;
+        report.check = Some(match name {
+            Ok(Ok(name)) => Ok(name),
+            Ok(Err(error)) => Err(failure_of(AccountFailure::of(error))),
+            Err(error) => Err(failure_of_call(&error)),
+        });
+        report.sent(TrialCall::Check, trial.take());
+
+        let context = FetchContext { window: self.window, lost_metrics: Vec::new() };
+        let fetching = session();
+        let secrets = [fetching.secrets()];
+        let called = self.connector.fetch(fetching, vec![account], context, deadline).await;
+        report.sent(TrialCall::Fetch, trial.take());
+        match called {
+            Err(error) => report.failed(TrialCall::Fetch, failure_of_call(&error)),
+            Ok(call) => {
+                report.used(TrialCall::Fetch, call.usage);
+                report.lost_metrics = call.value.lost_metrics;
+                match call.value.accounts.into_iter().next() {
+                    Some(Ok(fetched)) => {
+                        report.fetched(&fetched);
+                        self.normalise(&secrets, fetched.body, &mut report).await;
+                    }
+                    Some(Err(error)) => report.failed(TrialCall::Fetch, failure_of(AccountFailure::of(error))),
+                    // The sandbox has counted the answers.
+                    None => {}
+                }
+            }
+        }
+        report.not_recorded = replay.map(Replay::missing).unwrap_or_default();
+        report
+    }
+
+    async fn normalise(&self, secrets: &[backline_gateway::Secrets], body: String, report: &mut TrialReport) {
+        let document = DocumentInput { body, window: self.window, observed_at: self.now };
+        let call = match self.connector.normalize_of(secrets, vec![document]).await {
+            Ok(call) => call,
+            Err(error) => return report.failed(TrialCall::Normalize, failure_of_call(&error)),
+        };
+        report.used(TrialCall::Normalize, call.usage);
+        match call.value.into_iter().next() {
+            Some(Ok(snapshot)) => self.evaluate(snapshot, report),
+            Some(Err(why)) => report.failed(TrialCall::Normalize, TrialFailure::not_normalised(why)),
+            None => {}
+        }
+    }
+
+    /// What the host makes of a snapshot: conform and validate, as for the first day of an account.
+    fn evaluate(&self, snapshot: Snapshot, report: &mut TrialReport) {
+        let manifest = Arc::new(self.inspection.manifest.clone());
+        let release = LoadedRelease {
+            connector: Arc::clone(&self.connector),
+            grant: Arc::new(Grant::all_of(&manifest, &self.inspection.imports)),
+            digest: self.inspection.digest,
+            wit_version: self.inspection.wit_version.clone(),
+            manifest,
+        };
+        let candidate = Candidate {
+            account_id: self.id,
+            artist_id: ArtistId::generate(),
+            platform: release.manifest.connector.platform.clone(),
+            tenant: Tenant::default(),
+            timezone: chrono_tz::UTC,
+            subscription_status: SubscriptionStatus::Active,
+            data_collection_enabled: true,
+            account_status: AccountStatus::Active,
+            consented: true,
+            collected_before: false,
+        };
+        let origin = Origin {
+            metric_date: self.now.date_naive(),
+            observed_at: self.now,
+            window: self.window,
+            run_id: RunId::generate(),
+            document_id: DocumentId::generate(),
+        };
+        let context = RowContext::new(&release, self.config, &candidate, origin);
+        report.evaluated(evaluate::make(&context, snapshot, AccountPast::default()).row, &release.manifest);
+    }
+}
+
+fn failure_of(failure: AccountFailure) -> TrialFailure {
+    // A trial has no later try, so what is retried or deferred in a run ends here.
+    let (class, message) = class_of(failure);
+    TrialFailure { class: class.as_str().to_owned(), message }
+}
+
+fn failure_of_call(error: &CallError) -> TrialFailure {
+    failure_of(crate::pipeline::collection::fetch::ending_of_call(error))
+}

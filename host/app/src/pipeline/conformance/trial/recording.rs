@@ -1,0 +1,442 @@
+//! Recordings: a folder with the answers of one trial, from which it runs again without the network.
+//!
+//! `recording.json` says what was tried and when; each other file holds one request and its answer, and can be edited
+//! by hand. Neither holds a secret: requests are recorded before one is injected, answers after they were redacted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::TrialError;
+use super::scrub::Scrub;
+use backline_gateway::{Answers, Asked, Exchange, GatewayConfig, Response, SendError};
+use backline_model::Window;
+use backline_model::manifest::Manifest;
+
+/// The file that says what was tried.
+const ABOUT: &str = "recording.json";
+
+/// Version of the format.
+const FORMAT: u32 = 1;
+
+/// Most requests of one recording that is read.
+const REQUESTS_MAX: usize = 10_000;
+
+/// Longest file that is read, in bytes: an answer that the gateway accepts by default, with its request.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Longest part of a file's name that comes from the URL, in bytes.
+const SLUG_BYTES_MAX: usize = 60;
+
+/// What a body that is not JSON is recorded as: it is a page for people, and connectors have to refuse any.
+const NOT_JSON: &str = "<what is not JSON is not recorded>";
+
+/// Headers of answers that connectors work with.
+const HEADERS: [&str; 6] = ["content-type", "etag", "link", "location", "retry-after", "x-app-usage"];
+
+/// Beginnings of names of headers that tell how much of an allowance is left.
+const HEADER_PREFIXES: [&str; 3] = ["x-ratelimit", "x-rate-limit", "ratelimit"];
+
+/// What was tried.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::pipeline::conformance) struct About {
+    /// Version of the format.
+    pub format: u32,
+    /// Name and version of the connector that asked.
+    pub connector: String,
+    /// The platform's id of the account.
+    pub account: String,
+    /// The account's settings.
+    pub settings: Json,
+    /// When it was tried.
+    pub observed_at: DateTime<Utc>,
+    /// Window that it was asked for.
+    pub window: Window,
+}
+
+impl About {
+    pub(super) fn new(manifest: &Manifest, account: &str, settings: &Json, now: DateTime<Utc>, window: Window) -> Self {
+        let connector = format!("{} {}", manifest.connector.name, manifest.connector.version);
+        let (account, settings) = (account.to_owned(), settings.clone());
+        Self { format: FORMAT, connector, account, settings, observed_at: now, window }
+    }
+}
+
+/// A request and its answer, as a file holds them.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Recorded {
+    request: RecordedRequest,
+    answer: RecordedAnswer,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(deny_unknown_fields)]
+struct RecordedRequest {
+    method: String,
+    url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RecordedAnswer {
+    /// The status; 200 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
+    /// The body, if it is JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    json: Option<Json>,
+    /// The body, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Why there was no answer, in place of all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<RecordedError>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum RecordedError {
+    TimedOut,
+    Unreachable,
+    TooLarge,
+}
+
+impl RecordedRequest {
+    fn of(asked: &Asked) -> Self {
+        let body = asked.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
+        Self { method: asked.method.as_str().to_owned(), url: asked.url.clone(), body }
+    }
+
+    fn shown(&self) -> String {
+        format!("{} {}", self.method, self.url)
+    }
+}
+
+impl Recorded {
+    /// What is recorded of a request; none for one that the host refused, since it refuses it again.
+    fn of(exchange: &Exchange, scrub: &mut Scrub<'_>) -> Option<Self> {
+        let answer = match exchange.answer.as_ref()? {
+            Ok(response) => RecordedAnswer::of(response, scrub),
+            Err(SendError::TimedOut) => RecordedAnswer::failed(RecordedError::TimedOut),
+            Err(SendError::Unreachable(_)) => RecordedAnswer::failed(RecordedError::Unreachable),
+            Err(SendError::TooLarge(_)) => RecordedAnswer::failed(RecordedError::TooLarge),
+            Err(_) => return None,
+        };
+        Some(Self { request: RecordedRequest::of(&exchange.asked), answer })
+    }
+
+    fn replayed(&self) -> Result<Response, SendError> {
+        let RecordedAnswer { status, headers, json, text, error } = &self.answer;
+        match error {
+            Some(RecordedError::TimedOut) => return Err(SendError::TimedOut),
+            Some(RecordedError::Unreachable) => return Err(SendError::Unreachable("as it was recorded".to_owned())),
+            Some(RecordedError::TooLarge) => return Err(SendError::TooLarge(GatewayConfig::default().body_bytes_max)),
+            None => {}
+        }
+        let body = json.as_ref().map_or_else(|| text.clone().unwrap_or_default(), Json::to_string);
+        Ok(Response {
+            status: status.unwrap_or(200),
+            headers: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            body: body.into_bytes(),
+        })
+    }
+}
+
+impl RecordedAnswer {
+    fn of(response: &Response, scrub: &mut Scrub<'_>) -> Self {
+        let kept =
+            |name: &str| HEADERS.contains(&name) || HEADER_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let (mut json, mut text) = (None, None);
+        match serde_json::from_slice::<Json>(&response.body) {
+            // In a file, `null` is the same as no body.
+            Ok(Json::Null) => text = Some("null".to_owned()),
+            Ok(body) => json = Some(scrub.body(response.status, body)),
+            Err(_) if response.body.is_empty() => {}
+            Err(_) => text = Some(NOT_JSON.to_owned()),
+        }
+        let headers = response.headers.iter().filter(|(name, _)| kept(name)).cloned().collect();
+        Self { status: Some(response.status), headers, json, text, error: None }
+    }
+
+    fn failed(error: RecordedError) -> Self {
+        Self { status: None, headers: BTreeMap::new(), json: None, text: None, error: Some(error) }
+    }
+}
+
+/// Writes a recording to a folder that does not exist or is empty: complete, or not at all.
+pub(super) fn save(
+    folder: &Path,
+    about: &About,
+    exchanges: &[Exchange],
+    manifest: &Manifest,
+) -> Result<(), TrialError> {
+    let failed = |source: std::io::Error| TrialError::Write { folder: folder.to_owned(), source };
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(failed)?;
+    let unfinished = tempfile::tempdir_in(parent).map_err(failed)?;
+    write(&unfinished.path().join(ABOUT), about).map_err(failed)?;
+    let mut scrub = Scrub::new(manifest, &about.account);
+    for (index, exchange) in exchanges.iter().enumerate() {
+        if let Some(recorded) = Recorded::of(exchange, &mut scrub) {
+            let name = format!("{:03}-{}.json", index + 1, slug(&recorded.request));
+            write(&unfinished.path().join(name), &recorded).map_err(failed)?;
+        }
+    }
+    // Fails if the folder exists and is not empty.
+    std::fs::rename(unfinished.path(), folder).map_err(failed)
+}
+
+fn write(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
+    std::fs::write(path, serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// What a request is about, for a file's name.
+fn slug(request: &RecordedRequest) -> String {
+    let path = request.url.split_once("://").map_or(request.url.as_str(), |(_, rest)| rest);
+    let path = path.split_once('/').map_or(path, |(_, path)| path);
+    let mut slug = request.method.to_ascii_lowercase();
+    for c in path.chars() {
+        if slug.len() >= SLUG_BYTES_MAX {
+            break;
+        }
+        if c.is_ascii_alphanumeric() {
+            if slug == request.method.to_ascii_lowercase() {
+                slug.push('-');
+            }
+            slug.push(c.to_ascii_lowercase());
+        } else if !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.trim_end_matches('-').to_owned()
+}
+
+/// A recording that was read.
+#[derive(Clone, Debug)]
+pub(in crate::pipeline::conformance) struct Recording {
+    /// What was tried.
+    pub about: About,
+    /// Requests and answers, in the order of their files' names.
+    recorded: Vec<Recorded>,
+}
+
+impl Recording {
+    /// Reads a recording.
+    pub(in crate::pipeline::conformance) fn load(folder: &Path) -> Result<Self, TrialError> {
+        let about: About = read(&folder.join(ABOUT))?;
+        if about.format != FORMAT {
+            let problem = format!("it has format {}, and this version reads {FORMAT}; record it again", about.format);
+            return Err(TrialError::Recording { path: folder.join(ABOUT), problem });
+        }
+        let unreadable =
+            |error: std::io::Error| TrialError::Recording { path: folder.to_owned(), problem: error.to_string() };
+        let mut files: Vec<PathBuf> = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let is_answer = path.extension().is_some_and(|extension| extension == "json")
+                && path.file_name().is_some_and(|name| name != ABOUT);
+            if is_answer {
+                files.push(path);
+            }
+        }
+        if files.len() > REQUESTS_MAX {
+            let problem = format!("it has {} requests, more than {REQUESTS_MAX}", files.len());
+            return Err(TrialError::Recording { path: folder.to_owned(), problem });
+        }
+        files.sort();
+        let recorded = files.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
+        Ok(Self { about, recorded })
+    }
+
+    /// The answers, for a trial.
+    pub(in crate::pipeline::conformance) fn replay(self) -> Replay {
+        Replay::of([self])
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, TrialError> {
+    let wrong = |problem: String| TrialError::Recording { path: path.to_owned(), problem };
+    let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(wrong(format!("it has {size} bytes, more than {FILE_BYTES_MAX}")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+/// Answers from recordings. A request that was recorded several times gets its answers in turn, and then the last one
+/// again. Cloning shares what was given already.
+#[derive(Clone, Debug)]
+pub(in crate::pipeline::conformance) struct Replay {
+    answers: Arc<BTreeMap<RecordedRequest, Vec<Recorded>>>,
+    turns: Arc<Turns>,
+}
+
+#[derive(Debug, Default)]
+struct Turns {
+    given: Mutex<HashMap<RecordedRequest, usize>>,
+    missing: Mutex<Vec<String>>,
+}
+
+impl Replay {
+    /// The answers of several recordings together.
+    pub(in crate::pipeline::conformance) fn of(recordings: impl IntoIterator<Item = Recording>) -> Self {
+        let mut answers: BTreeMap<RecordedRequest, Vec<Recorded>> = BTreeMap::new();
+        for recorded in recordings.into_iter().flat_map(|recording| recording.recorded) {
+            answers.entry(recorded.request.clone()).or_default().push(recorded);
+        }
+        Self { answers: Arc::new(answers), turns: Arc::default() }
+    }
+
+    /// The same answers from the beginning.
+    pub(in crate::pipeline::conformance) fn again(&self) -> Self {
+        Self { answers: Arc::clone(&self.answers), turns: Arc::default() }
+    }
+
+    /// The requests that are not in the recordings, each with the nearest one that is.
+    pub(in crate::pipeline::conformance) fn missing(&self) -> Vec<String> {
+        self.turns.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Answers for Replay {
+    fn answer(&self, asked: &Asked) -> Result<Response, SendError> {
+        let request = RecordedRequest::of(asked);
+        let Some(answers) = self.answers.get(&request) else {
+            let nearest = nearest(&request, self.answers.keys());
+            let nearest = nearest.map_or("it has none".to_owned(), |nearest| format!("the nearest is {nearest}"));
+            let message = format!("{} is not in the recording; {nearest}", request.shown());
+            self.turns.missing.lock().unwrap_or_else(PoisonError::into_inner).push(message.clone());
+            return Err(SendError::Denied(message));
+        };
+        let mut given = self.turns.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = given.entry(request).or_default();
+        let index = (*turn).min(answers.len() - 1);
+        *turn += 1;
+        answers[index].replayed()
+    }
+}
+
+/// The recorded request that has most in common with one that is not recorded: at its beginning and at its end.
+fn nearest<'a>(request: &RecordedRequest, known: impl Iterator<Item = &'a RecordedRequest>) -> Option<String> {
+    let wanted = request.shown();
+    let in_common = |other: &String| {
+        let start = wanted.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+        let end = wanted.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
+        start + end
+    };
+    known.map(RecordedRequest::shown).max_by_key(in_common).map(|shown| {
+        let only_the_body_differs = shown == wanted;
+        if only_the_body_differs { format!("{shown} with another body") } else { shown }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use backline_model::fixtures::manifest;
+    use backline_model::manifest::Method;
+
+    use super::*;
+
+    fn asked(url: &str) -> Asked {
+        Asked { method: Method::Get, url: url.to_owned(), headers: Vec::new(), body: None, credential: None }
+    }
+
+    fn exchange(url: &str, answer: Result<(u16, &str), SendError>) -> Exchange {
+        let response = |(status, body): (u16, &str)| Response {
+            status,
+            headers: vec![
+                ("content-type".to_owned(), "application/json".to_owned()),
+                ("x-trace".to_owned(), "ada".to_owned()),
+            ],
+            body: body.as_bytes().to_vec(),
+        };
+        let answer = Some(answer.map(response));
+        Exchange { asked: asked(url), units: BTreeMap::new(), attempts: 1, wall_ms: 5, answer }
+    }
+
+    fn recorded(exchanges: &[Exchange]) -> (tempfile::TempDir, PathBuf) {
+        let manifest = manifest();
+        let folder = tempfile::tempdir().expect("a folder");
+        let now = DateTime::UNIX_EPOCH;
+        let about = About::new(&manifest, "a1", &serde_json::json!({}), now, Window { since: now, until: now });
+        let path = folder.path().join("answers").join("a1");
+        save(&path, &about, exchanges, &manifest).expect("saved");
+        (folder, path)
+    }
+
+    #[test]
+    fn what_was_recorded_is_answered_in_turn_and_nothing_else() {
+        let (_folder, path) = recorded(&[
+            exchange("https://a.test/v1/artists/a1", Ok((200, r#"{"n":1,"name":"Ada"}"#))),
+            exchange("https://a.test/v1/artists/a1", Ok((200, r#"{"n":2,"name":"Ada"}"#))),
+            exchange("https://a.test/v1/albums/a1", Err(SendError::TimedOut)),
+            exchange("https://b.test/", Err(SendError::Denied("policy".to_owned()))),
+            exchange("https://a.test/page", Ok((200, "<html>Ada</html>"))),
+        ]);
+        let replay = Recording::load(&path).expect("a recording").replay();
+        let body =
+            |url: &str| replay.answer(&asked(url)).map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
+        let artist = "https://a.test/v1/artists/a1";
+        for expected in [r#"{"n":1,"name":"text 1"}"#, r#"{"n":2,"name":"text 1"}"#, r#"{"n":2,"name":"text 1"}"#] {
+            let compact = body(artist).expect("an answer").replace(['\n', ' '], "");
+            assert_eq!(compact, expected.replace(' ', ""));
+        }
+        assert_eq!(body("https://a.test/v1/albums/a1"), Err(SendError::TimedOut));
+        let page = body("https://a.test/page").expect("an answer");
+        assert!(serde_json::from_str::<Json>(&page).is_err() && !page.contains("Ada"), "{page}");
+        let headers = replay.answer(&asked(artist)).expect("an answer").headers;
+        assert_eq!(headers.len(), 1, "{headers:?}");
+
+        assert!(replay.missing().is_empty());
+        let Err(SendError::Denied(message)) = body("https://a.test/v1/artists/a2") else { panic!("not refused") };
+        assert!(
+            message.ends_with("is not in the recording; the nearest is GET https://a.test/v1/artists/a1"),
+            "{message}"
+        );
+        assert!(body("https://b.test/").is_err(), "what the host refused is refused again by the host");
+        assert_eq!(replay.missing().len(), 2);
+    }
+
+    #[test]
+    fn a_recording_is_never_written_over_another() {
+        let (_folder, path) = recorded(&[exchange("https://a.test/", Ok((200, "{}")))]);
+        let manifest = manifest();
+        let before = Recording::load(&path).expect("a recording");
+        let refused = save(&path, &before.about, &[], &manifest).expect_err("it exists");
+        assert!(refused.to_string().contains("name another folder"), "{refused}");
+        assert_eq!(Recording::load(&path).expect("still there").recorded.len(), 1);
+    }
+
+    #[test]
+    fn damaged_recordings_are_refused_by_file() {
+        let (_folder, path) = recorded(&[exchange("https://a.test/", Ok((200, "{}")))]);
+        let file = path.join("001-get.json");
+        std::fs::write(&file, r#"{"request":{"method":"GET","url":"x"},"answer":{"status":"200"}}"#).expect("written");
+        let refused = Recording::load(&path).expect_err("damaged").to_string();
+        assert!(refused.contains("001-get.json"), "{refused}");
+        let none = Recording::load(&path.join("none")).expect_err("none").to_string();
+        assert!(none.contains("recording.json"), "{none}");
+    }
+
+    #[test]
+    fn names_of_files_say_what_was_asked_and_are_harmless() {
+        let slug = |method: &str, url: &str| {
+            slug(&RecordedRequest { method: method.to_owned(), url: url.to_owned(), body: None })
+        };
+        assert_eq!(slug("GET", "https://a.test/v1/artists/A1?x=%2e%2e/"), "get-v1-artists-a1-x-2e-2e");
+        assert_eq!(slug("POST", "https://a.test"), "post-a-test");
+        assert_eq!(slug("GET", "https://a.test/"), "get");
+        assert!(slug("GET", &format!("https://a.test/{}", "../é/".repeat(100))).len() <= SLUG_BYTES_MAX + 1);
+    }
+}

@@ -1,0 +1,305 @@
+//! New projects of connectors: a template, with the contract and the SDK's sources beside it, so that a project builds
+//! from what is in its own folder.
+
+use std::fmt;
+use std::str::FromStr;
+
+use toml::{Table, Value as Toml};
+
+/// Path in the repository and text of every file that a project may be made of.
+const SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
+
+/// Names in the templates that stand for the project's: as a package, as an identifier, as a type.
+const PLACEHOLDERS: [&str; 3] = ["my-connector", "my_connector", "MyConnector"];
+
+/// Longest name of a project: a manifest takes 64 characters, a platform's id 32.
+const NAME_CHARS_MAX: usize = 32;
+
+/// Names that a crate can't have, or that would hide one that it needs.
+const RESERVED: [&str; 52] = [
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "backline_sdk",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "futures",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc_macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "serde_json",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "toml",
+    "trait",
+    "true",
+    "try",
+    "type",
+];
+
+/// A language that there is a template for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Rust, with the SDK.
+    Rust,
+    /// Python, with componentize-py.
+    Python,
+}
+
+impl Language {
+    /// All languages.
+    pub const ALL: [Self; 2] = [Self::Rust, Self::Python];
+
+    /// The name that `--lang` takes, and of the template's folder.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Python => "python",
+        }
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Language {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|language| language.as_str() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|language| language.as_str()).collect();
+            format!("there is a template for {}", known.join(" and "))
+        })
+    }
+}
+
+/// Why there is no project.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScaffoldError {
+    /// The name can't be a connector's.
+    #[error(
+        "'{0}' can't be a connector's name; begin with a lower case letter and use at most {NAME_CHARS_MAX} lower case \
+         letters, digits and -"
+    )]
+    Name(String),
+    /// The name is one that a crate can't have.
+    #[error("'{0}' is a word of Rust or a library that the project uses; choose another name, such as {0}-connector")]
+    Reserved(String),
+}
+
+/// A file of a new project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectFile {
+    /// Path inside the project's folder, with `/` between its parts.
+    pub path: String,
+    /// Content of the file.
+    pub text: String,
+}
+
+/// The files of a new project.
+///
+/// # Errors
+/// If the name can't be a connector's.
+pub fn project(name: &str, language: Language) -> Result<Vec<ProjectFile>, ScaffoldError> {
+    check_name(name)?;
+    let template = format!("sdk/templates/{language}/");
+    let mut files: Vec<ProjectFile> = SOURCES
+        .iter()
+        .filter_map(|(path, text)| Some((path.strip_prefix(&template)?, *text)))
+        .map(|(path, text)| ProjectFile { path: path.to_owned(), text: named(path, text, name) })
+        .collect();
+    let vendored = SOURCES.iter().filter_map(|&(path, text)| {
+        let path = match path.strip_prefix("sdk/src/") {
+            Some(file) if language == Language::Rust => format!("vendor/backline-sdk/src/{file}"),
+            None if path.starts_with("wit/") => format!("vendor/{path}"),
+            _ => return None,
+        };
+        Some(ProjectFile { path, text: text.to_owned() })
+    });
+    files.extend(vendored);
+    if language == Language::Rust {
+        let text = standalone(source("sdk/Cargo.toml"), source("Cargo.toml"));
+        files.push(ProjectFile { path: "vendor/backline-sdk/Cargo.toml".to_owned(), text });
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    files.push(ProjectFile {
+        path: "vendor/README.md".to_owned(),
+        text: format!(
+            "Copied by `backline plugins new --lang {language}` of version {version}. Don't edit it: make a new \
+             project with a newer version and copy its `vendor/`.\n"
+        ),
+    });
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+fn check_name(name: &str) -> Result<(), ScaffoldError> {
+    let is_plain = name.len() <= NAME_CHARS_MAX
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !is_plain {
+        return Err(ScaffoldError::Name(name.chars().take(2 * NAME_CHARS_MAX).collect()));
+    }
+    if RESERVED.contains(&name.replace('-', "_").as_str()) {
+        return Err(ScaffoldError::Reserved(name.to_owned()));
+    }
+    Ok(())
+}
+
+fn source(path: &str) -> &'static str {
+    SOURCES.iter().find(|(known, _)| *known == path).map_or("", |(_, text)| text)
+}
+
+/// A template's file for a project of this name.
+fn named(path: &str, text: &str, name: &str) -> String {
+    let identifier = name.replace('-', "_");
+    let type_name: String = name.split('-').map(capitalised).collect();
+    let mut text = text.to_owned();
+    for (placeholder, own) in PLACEHOLDERS.iter().zip([name, &identifier, &type_name]) {
+        text = text.replace(placeholder, own);
+    }
+    match path {
+        "connector.toml" => text.replace("platform = \"example\"", &format!("platform = \"{identifier}\"")),
+        "Cargo.toml" => text
+            .replace("{ path = \"../..\" }", "{ path = \"vendor/backline-sdk\" }")
+            .replace(" In a copy made by hand: the path of your checkout.", ""),
+        _ => text,
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map_or(String::new(), |first| first.to_ascii_uppercase().to_string() + chars.as_str())
+}
+
+/// A crate's manifest without what it inherits from its workspace: the values stand in it.
+fn standalone(manifest: &str, workspace: &str) -> String {
+    let parse = |text: &str| text.parse::<Table>().unwrap_or_default();
+    let (mut manifest, workspace) = (parse(manifest), parse(workspace));
+    let inherited = |section: &str| workspace.get("workspace").and_then(|all| all.get(section)).cloned();
+    let (package, dependencies) = (inherited("package"), inherited("dependencies"));
+    manifest.remove("lints");
+    if let Some(Toml::Table(own)) = manifest.get_mut("package") {
+        inherit(own, package.as_ref());
+    }
+    for section in ["dependencies", "dev-dependencies"] {
+        if let Some(Toml::Table(own)) = manifest.get_mut(section) {
+            inherit(own, dependencies.as_ref());
+        }
+    }
+    if let Some(Toml::Table(targets)) = manifest.get_mut("target") {
+        for (_, target) in targets.iter_mut() {
+            if let Some(Toml::Table(own)) = target.get_mut("dependencies") {
+                inherit(own, dependencies.as_ref());
+            }
+        }
+    }
+    manifest.to_string()
+}
+
+fn inherit(own: &mut Table, workspace: Option<&Toml>) {
+    for (key, value) in own.iter_mut() {
+        let from_workspace = value.get("workspace").and_then(Toml::as_bool) == Some(true);
+        if let Some(inherited) = workspace.and_then(|workspace| workspace.get(key)).filter(|_| from_workspace) {
+            *value = inherited.clone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use backline_model::manifest::Manifest;
+
+    use super::*;
+
+    fn files(name: &str, language: Language) -> BTreeMap<String, String> {
+        project(name, language).expect("a project").into_iter().map(|file| (file.path, file.text)).collect()
+    }
+
+    #[test]
+    fn every_project_is_complete_and_named() {
+        for language in Language::ALL {
+            let files = files("moon-beam-2", language);
+            for path in ["README.md", "connector.toml", ".gitignore", ".github/workflows/ci.yml", "vendor/README.md"] {
+                assert!(files.contains_key(path), "{language}: {path}");
+            }
+            let answers = files.keys().filter(|path| path.ends_with("/recording.json")).count();
+            assert_eq!(answers, 3, "{language}");
+            let manifest = Manifest::parse(&files["connector.toml"]).expect("a manifest");
+            assert_eq!(manifest.connector.name, "moon-beam-2");
+            assert_eq!(manifest.connector.platform.as_str(), "moon_beam_2");
+            assert_eq!(files["vendor/wit/connector/1.0.0/connector.wit"], source("wit/connector/1.0.0/connector.wit"));
+            for (path, text) in files.iter().filter(|(path, _)| !path.starts_with("vendor/")) {
+                for placeholder in PLACEHOLDERS {
+                    assert!(!text.contains(placeholder), "{language}: {path} has {placeholder}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_rust_project_builds_from_its_own_folder() {
+        let files = files("moon", Language::Rust);
+        let project: Table = files["Cargo.toml"].parse().expect("TOML");
+        assert_eq!(project["dependencies"]["backline-sdk"]["path"].as_str(), Some("vendor/backline-sdk"));
+        let sdk: Table = files["vendor/backline-sdk/Cargo.toml"].parse().expect("TOML");
+        let text = &files["vendor/backline-sdk/Cargo.toml"];
+        assert!(!text.contains("workspace"), "{text}");
+        assert_eq!(sdk["package"]["edition"].as_str(), Some("2024"));
+        assert!(sdk["dependencies"]["wit-bindgen"].get("version").is_some(), "{text}");
+        assert!(files["src/lib.rs"].contains("export_connector!(Moon)"));
+        assert!(files["vendor/backline-sdk/src/bindings.rs"].contains("../wit/connector/1.0.0"));
+    }
+
+    #[test]
+    fn names_that_would_not_build_are_refused() {
+        for name in ["", "Moon", "1moon", "moon_beam", "moon-", "-moon", "../moon", "mö", "a b", &"a".repeat(33)] {
+            assert!(matches!(project(name, Language::Rust), Err(ScaffoldError::Name(_))), "{name}");
+        }
+        for name in ["fn", "std", "backline-sdk", "proc-macro", "test"] {
+            assert_eq!(project(name, Language::Python), Err(ScaffoldError::Reserved(name.to_owned())));
+        }
+        assert!("fortran".parse::<Language>().expect_err("refused").contains("rust and python"));
+    }
+}
