@@ -361,9 +361,11 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), ManifestError> {
             return Err(wrong("account.examples", problem.to_string()));
         }
     }
-    let explanations = rule.mistakes.iter().map(|known| &known.is).chain(rule.columns.iter().filter_map(|column| {
-        if let Gives::Nothing(reason) = &column.gives { Some(reason) } else { None }
-    }));
+    let explanations = rule.mistakes.iter().map(|known| &known.is).chain(
+        rule.columns
+            .iter()
+            .filter_map(|column| if let Gives::Nothing(reason) = &column.gives { Some(reason) } else { None }),
+    );
     for explanation in explanations {
         if explanation.trim().is_empty() || explanation.chars().count() > EXPLANATION_CHARS_MAX {
             let problem = format!("an explanation is empty or longer than {EXPLANATION_CHARS_MAX} characters");
@@ -565,7 +567,9 @@ mod tests {
 
     #[test]
     fn columns_are_compared_by_their_plain_names() {
-        for name in ["YouTube Channel ID", "\u{feff}youtube_channel_id", "youtube-channel-id ", "youtube\u{a0}channel_id"] {
+        for name in
+            ["YouTube Channel ID", "\u{feff}youtube_channel_id", "youtube-channel-id ", "youtube\u{a0}channel_id"]
+        {
             assert_eq!(column_name(name), "youtube_channel_id");
         }
     }

@@ -24,13 +24,44 @@ const EXACT_DIGITS: usize = 15;
 
 /// What exports and people write where there is no value. In lower case.
 const PLACEHOLDERS: [&str; 33] = [
-    "-", "--", "---", "–", "—", ".", "?", "??", "n/a", "n/a.", "na", "n.a.", "n.a", "n\\a", "null", "none", "nil",
-    "nan", "nat", "undefined", "unknown", "tbd", "tba", "\\n", "<na>", "<null>", "(null)", "(none)", "(blank)",
-    "(empty)", "#n/a", "#nv", "#n/d",
+    "-",
+    "--",
+    "---",
+    "–",
+    "—",
+    ".",
+    "?",
+    "??",
+    "n/a",
+    "n/a.",
+    "na",
+    "n.a.",
+    "n.a",
+    "n\\a",
+    "null",
+    "none",
+    "nil",
+    "nan",
+    "nat",
+    "undefined",
+    "unknown",
+    "tbd",
+    "tba",
+    "\\n",
+    "<na>",
+    "<null>",
+    "(null)",
+    "(none)",
+    "(blank)",
+    "(empty)",
+    "#n/a",
+    "#nv",
+    "#n/d",
 ];
 
 /// A number in which the digits past the first few are lost.
-static ROUNDED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\A[+-]?[0-9]+([.,][0-9]*)?[eE][+-]?[0-9]{1,3}\z").ok());
+static ROUNDED: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\A[+-]?[0-9]+([.,][0-9]*)?[eE][+-]?[0-9]{1,3}\z").ok());
 
 /// A whole number that was written as a decimal.
 static DECIMAL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\A([0-9]+)[.,]0*\z").ok());
@@ -154,7 +185,8 @@ fn unwrapped(text: &str) -> String {
         if let Some(inner) = plain.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"')) {
             plain = inner.trim();
         }
-        for (open, close) in [('"', '"'), ('\'', '\''), ('“', '”'), ('„', '“'), ('‘', '’'), ('«', '»'), ('`', '`')] {
+        for (open, close) in [('"', '"'), ('\'', '\''), ('“', '”'), ('„', '“'), ('‘', '’'), ('«', '»'), ('`', '`')]
+        {
             if let Some(inner) = plain.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)) {
                 plain = inner.trim();
             }
@@ -201,8 +233,27 @@ mod tests {
     #[test]
     fn placeholders_are_empty() {
         for cell in [
-            "", " ", "\u{200b}", "\"\"", "''", "N/A", "n/a", "NULL", "null", "None", "nil", "NaN", "-", "–", "#N/A", "#NV",
-            "\\N", "(blank)", "'-", "=\"\"", "undefined",
+            "",
+            " ",
+            "\u{200b}",
+            "\"\"",
+            "''",
+            "N/A",
+            "n/a",
+            "NULL",
+            "null",
+            "None",
+            "nil",
+            "NaN",
+            "-",
+            "–",
+            "#N/A",
+            "#NV",
+            "\\N",
+            "(blank)",
+            "'-",
+            "=\"\"",
+            "undefined",
         ] {
             assert_eq!(value(cell), Ok(None), "{cell}");
         }
