@@ -18,6 +18,8 @@
 //! ```
 
 pub mod account;
+pub mod account_rule;
+pub mod cell;
 pub mod clock;
 pub mod event;
 pub mod fair_share;

@@ -11,6 +11,7 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::account_rule::{self, AccountRule};
 use super::ids::{Platform, check_name};
 use super::metric::{Kind, MetricName, names};
 use super::origin::OriginPattern;
@@ -92,6 +93,9 @@ pub struct Manifest {
     /// Dates on which the platform changed what a metric means.
     #[serde(rename = "break", default)]
     pub breaks: Vec<DefinitionBreak>,
+    /// What the ids of accounts look like, and which columns of a list feed them; any id if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountRule>,
     /// JSON Schema of an account's settings.
     #[serde(default = "any_object")]
     pub settings: Json,
@@ -452,7 +456,7 @@ impl Manifest {
         if !self.settings.is_object() {
             return wrong("settings".into(), "it is not a JSON Schema object".into());
         }
-        Ok(())
+        account_rule::check(self)
     }
 
     /// The operator decides by what is shown of the manifest, so nothing in it may change how it is displayed.

@@ -14,6 +14,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod lists;
 pub mod plan;
 pub mod roster;
 pub mod schedule;

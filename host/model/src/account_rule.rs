@@ -1,0 +1,576 @@
+//! `[account]` of a manifest: what an account's id looks like, how it is taken out of what people paste, and which
+//! columns of a list feed an account.
+//!
+//! A manifest is not trusted: patterns are compiled by an engine that needs time linear in the text, are bounded in
+//! size, and match a whole text or nothing. Columns begin with the platform's name, so that no connector is given what
+//! another one's column holds.
+
+use std::collections::BTreeSet;
+
+use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+
+use super::cell::{self, CellError, shown};
+use super::ids::Platform;
+use super::manifest::{Manifest, ManifestError, Owner};
+use super::text::one_line;
+
+/// Longest pattern, in bytes.
+const PATTERN_BYTES_MAX: usize = 500;
+
+/// Largest compiled pattern, in bytes. `[A-Za-z0-9_-]{22}` takes under 2 KiB.
+const COMPILED_BYTES_MAX: usize = 512 * 1024;
+
+/// Most patterns, examples and columns of each list.
+const ENTRIES_MAX: usize = 32;
+
+/// Longest id, in characters.
+pub const PLATFORM_ID_CHARS_MAX: usize = 256;
+
+/// Longest explanation in a rule, in characters.
+const EXPLANATION_CHARS_MAX: usize = 300;
+
+/// Columns of a list that belong to the artist, and that no connector may name.
+pub const ARTIST_COLUMNS: [&str; 7] =
+    ["id", "name", "tenant", "timezone", "subscription_status", "data_collection_enabled", "consents"];
+
+/// The name of the group that a pattern of `from` takes the id by.
+const ID_GROUP: &str = "id";
+
+/// What a connector says about the ids of its platform's accounts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountRule {
+    /// Regular expression of a whole id.
+    pub id: String,
+    /// What people may write; the first is a plain id, which messages show.
+    pub examples: Vec<String>,
+    /// Patterns of whole URLs and URIs; their group `id` is the id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<String>,
+    /// The id of an account whose secret is given without an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// What people mistake for an id.
+    #[serde(default, rename = "not", skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<Mistake>,
+    /// Columns of a list that feed an account.
+    #[serde(default, rename = "column", skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<AccountColumn>,
+}
+
+/// Something that people mistake for an id, such as a handle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mistake {
+    /// Regular expression of the whole text.
+    pub pattern: String,
+    /// What it is and what to give instead, after "it is".
+    pub is: String,
+}
+
+/// A column of a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountColumn {
+    /// Its name, which begins with the platform's.
+    pub name: String,
+    /// What its values are.
+    pub gives: Gives,
+    /// Whether a setting is converted to lower case.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lower_case: bool,
+}
+
+/// What the values of a column are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gives {
+    /// Ids of accounts.
+    Id,
+    /// The setting with this name.
+    Setting(String),
+    /// The secret of an account's slot, or a part of it.
+    Secret(SecretPart),
+    /// Nothing that Backline can use, for the reason given.
+    Nothing(String),
+}
+
+/// What a column gives of an account's secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretPart {
+    /// The slot.
+    pub slot: String,
+    /// The field of the secret's JSON; the whole secret unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Whether the secret can't be used without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
+}
+
+/// Why a text is not the id of an account.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnId {
+    /// A spreadsheet's error, a rounded number or the like.
+    #[error(transparent)]
+    Cell(#[from] CellError),
+    /// A text that is empty or holds a placeholder.
+    #[error("'{0}' is no id; give {1}")]
+    Empty(String, String),
+    /// Something else that the connector knows.
+    #[error("'{given}' is {is}")]
+    Mistake {
+        /// The text.
+        given: String,
+        /// What it is, and what to give instead.
+        is: String,
+    },
+    /// Something else.
+    #[error("'{given}' is not the id of an account on {platform}; give {expected}")]
+    Form {
+        /// The text.
+        given: String,
+        /// Platform of the account.
+        platform: Platform,
+        /// An example, or what an id may not hold.
+        expected: String,
+    },
+}
+
+/// Reads ids of a platform's accounts.
+///
+/// ```
+/// # use backline_model::{account_rule::AccountReader, Manifest};
+/// # let text = r#"
+/// # [connector]
+/// # name = "example"
+/// # platform = "example"
+/// # version = "1.0.0"
+/// # api = "^1.0"
+/// # title = "Example"
+/// # batch_size = 50
+/// # [account]
+/// # id = '[0-9]{4,}'
+/// # examples = ["1234", "https://example.com/artists/1234"]
+/// # from = ['https://example\.com/artists/(?<id>[0-9]+)']
+/// # "#;
+/// let reader = AccountReader::of(&Manifest::parse(text)?)?;
+/// assert_eq!(reader.read("https://example.com/artists/1234")?, "1234");
+/// assert!(reader.read("1.78403E+16").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AccountReader {
+    platform: Platform,
+    rule: Option<Compiled>,
+}
+
+/// A rule with its patterns compiled.
+#[derive(Clone, Debug)]
+struct Compiled {
+    id: Regex,
+    from: Vec<Regex>,
+    mistakes: Vec<(Regex, String)>,
+    example: String,
+    default: Option<String>,
+}
+
+impl AccountReader {
+    /// The reader of a connector's platform. A connector without a rule takes any id without white space.
+    ///
+    /// # Errors
+    /// [`ManifestError`] if the rule is not valid.
+    pub fn of(manifest: &Manifest) -> Result<Self, ManifestError> {
+        let rule = manifest.account.as_ref().map(Compiled::of).transpose()?;
+        Ok(Self { platform: manifest.connector.platform.clone(), rule })
+    }
+
+    /// The id that a text gives.
+    ///
+    /// # Errors
+    /// [`NotAnId`] says what the text is instead, and what to give.
+    pub fn read(&self, text: &str) -> Result<String, NotAnId> {
+        match cell::value(text)? {
+            Some(value) => self.id_of(&value),
+            None => Err(NotAnId::Empty(shown(text), self.expected())),
+        }
+    }
+
+    /// The ids that a cell gives: none, one, or several between commas, semicolons, bars or white space.
+    ///
+    /// # Errors
+    /// [`NotAnId`] for the whole cell, or for the first of several that is no id.
+    pub fn read_all(&self, text: &str) -> Result<Vec<String>, NotAnId> {
+        let Some(value) = cell::value(text)? else { return Ok(Vec::new()) };
+        let whole = self.id_of(&value);
+        let separates = |c: char| match self.rule {
+            Some(_) => matches!(c, ',' | ';' | '|') || c.is_whitespace(),
+            // Without a rule anything else may belong to an id.
+            None => matches!(c, ',' | '\n'),
+        };
+        if whole.is_ok() && !(self.rule.is_none() && value.contains(separates)) {
+            return whole.map(|id| vec![id]);
+        }
+        let parts: Vec<&str> = value.split(separates).map(str::trim).filter(|part| !part.is_empty()).collect();
+        if parts.len() < 2 {
+            return match parts.first() {
+                Some(part) if *part != value => self.read(part).map(|id| vec![id]),
+                _ => whole.map(|id| vec![id]),
+            };
+        }
+        let mut ids: Vec<String> = Vec::new();
+        let mut wrong = None;
+        for part in &parts {
+            match self.read(part) {
+                Ok(id) if ids.contains(&id) => {}
+                Ok(id) => ids.push(id),
+                Err(problem) => wrong = wrong.or(Some(problem)),
+            }
+        }
+        match (wrong, ids.is_empty(), whole) {
+            (None, _, _) => Ok(ids),
+            // None of them is an id, so it is no list.
+            (Some(_), true, Err(whole)) => Err(whole),
+            (Some(problem), _, _) => Err(problem),
+        }
+    }
+
+    /// The id of an account whose secret is given without an id.
+    #[must_use]
+    pub fn default_id(&self) -> Option<&str> {
+        self.rule.as_ref().and_then(|rule| rule.default.as_deref())
+    }
+
+    /// What a message asks for.
+    #[must_use]
+    pub fn expected(&self) -> String {
+        match &self.rule {
+            Some(rule) => format!("one such as {}", one_line(&rule.example)),
+            None => "the account's id on the platform".to_owned(),
+        }
+    }
+
+    fn id_of(&self, value: &str) -> Result<String, NotAnId> {
+        let form = |expected: String| NotAnId::Form { given: shown(value), platform: self.platform.clone(), expected };
+        let Some(rule) = &self.rule else {
+            let bounded = value.chars().count() <= PLATFORM_ID_CHARS_MAX;
+            return if bounded && !value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                Ok(value.to_owned())
+            } else {
+                Err(form(format!("one without white space, of at most {PLATFORM_ID_CHARS_MAX} characters")))
+            };
+        };
+        let is_id = |text: &str| text.chars().count() <= PLATFORM_ID_CHARS_MAX && rule.id.is_match(text);
+        if is_id(value) {
+            return Ok(value.to_owned());
+        }
+        let taken = rule.from.iter().find_map(|from| {
+            let id = from.captures(value)?.name(ID_GROUP)?.as_str().to_owned();
+            is_id(&id).then_some(id)
+        });
+        if let Some(id) = taken {
+            return Ok(id);
+        }
+        match rule.mistakes.iter().find(|(pattern, _)| pattern.is_match(value)) {
+            Some((_, is)) => Err(NotAnId::Mistake { given: shown(value), is: is.clone() }),
+            None => Err(form(self.expected())),
+        }
+    }
+}
+
+impl Compiled {
+    fn of(rule: &AccountRule) -> Result<Self, ManifestError> {
+        let compiled = |field: &str, pattern: &String| compile(field, pattern);
+        Ok(Self {
+            id: compile("account.id", &rule.id)?,
+            from: rule.from.iter().map(|pattern| compiled("account.from", pattern)).collect::<Result<_, _>>()?,
+            mistakes: rule
+                .mistakes
+                .iter()
+                .map(|known| Ok((compile("account.not", &known.pattern)?, known.is.clone())))
+                .collect::<Result<_, ManifestError>>()?,
+            example: rule.examples.first().cloned().unwrap_or_default(),
+            default: rule.default.clone(),
+        })
+    }
+}
+
+/// Compiles a pattern that matches a whole text or nothing.
+fn compile(field: &str, pattern: &str) -> Result<Regex, ManifestError> {
+    let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(COMPILED_BYTES_MAX).nest_limit(32).build();
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(wrong(field, format!("a pattern is longer than {PATTERN_BYTES_MAX} bytes")));
+    }
+    // On its own first: a pattern that closes a group it did not open would escape the anchors.
+    build(pattern)
+        .and_then(|_| build(&format!(r"\A(?:{pattern})\z")))
+        .map_err(|error| wrong(field, format!("'{}' is not a usable pattern: {error}", one_line(pattern))))
+}
+
+fn wrong(field: &str, problem: String) -> ManifestError {
+    ManifestError::Value { field: field.to_owned(), problem: super::text::printable(&problem) }
+}
+
+/// A column's name as names are compared: in lower case, with `_` for blanks and hyphens, without what is invisible.
+#[must_use]
+pub fn column_name(text: &str) -> String {
+    let visible: String = text
+        .chars()
+        .map(|c| if c.is_whitespace() || c == '-' { '_' } else { c })
+        .filter(|c| !super::text::misleads(*c))
+        .collect();
+    visible.trim_matches('_').to_lowercase()
+}
+
+/// Checks a manifest's rule.
+pub(super) fn check(manifest: &Manifest) -> Result<(), ManifestError> {
+    let Some(rule) = &manifest.account else { return Ok(()) };
+    for (field, count) in [
+        ("account.examples", rule.examples.len()),
+        ("account.from", rule.from.len()),
+        ("account.not", rule.mistakes.len()),
+        ("account.column", rule.columns.len()),
+    ] {
+        if count > ENTRIES_MAX {
+            return Err(wrong(field, format!("it has more than {ENTRIES_MAX} entries")));
+        }
+    }
+    let reader = AccountReader::of(manifest)?;
+    let compiled = Compiled::of(rule)?;
+    if compiled.id.is_match("") {
+        return Err(wrong("account.id", "it matches an empty text, which identifies no account".to_owned()));
+    }
+    for (given, from) in rule.from.iter().zip(&compiled.from) {
+        if from.capture_names().all(|name| name != Some(ID_GROUP)) {
+            let problem = format!("'{}' has no group (?<{ID_GROUP}>…), which is the id", one_line(given));
+            return Err(wrong("account.from", problem));
+        }
+    }
+    match rule.examples.first() {
+        None => return Err(wrong("account.examples", "it is empty; messages show the first one".to_owned())),
+        Some(first) if reader.read(first).ok().as_ref() != Some(first) => {
+            let problem = format!("the first, '{}', is not an id of the pattern account.id", one_line(first));
+            return Err(wrong("account.examples", problem));
+        }
+        Some(_) => {}
+    }
+    for example in rule.examples.iter().chain(&rule.default) {
+        if let Err(problem) = reader.read(example) {
+            return Err(wrong("account.examples", problem.to_string()));
+        }
+    }
+    let explanations = rule.mistakes.iter().map(|known| &known.is).chain(
+        rule.columns
+            .iter()
+            .filter_map(|column| if let Gives::Nothing(reason) = &column.gives { Some(reason) } else { None }),
+    );
+    for explanation in explanations {
+        if explanation.trim().is_empty() || explanation.chars().count() > EXPLANATION_CHARS_MAX {
+            let problem = format!("an explanation is empty or longer than {EXPLANATION_CHARS_MAX} characters");
+            return Err(wrong("account", problem));
+        }
+    }
+    check_columns(manifest, rule)
+}
+
+fn check_columns(manifest: &Manifest, rule: &AccountRule) -> Result<(), ManifestError> {
+    let prefix = format!("{}_", column_name(manifest.connector.platform.as_str()));
+    let mut seen = BTreeSet::new();
+    for column in &rule.columns {
+        let wrong = |problem: String| Err(wrong(&format!("account.column {}", one_line(&column.name)), problem));
+        if column.name != column_name(&column.name) || !column.name.starts_with(&prefix) || column.name.len() > 64 {
+            return wrong(format!(
+                "a column's name is in lower case, begins with {prefix} and has at most 64 characters, so that it is \
+                 no other platform's"
+            ));
+        }
+        if !seen.insert(&column.name) {
+            return wrong("it is declared twice".to_owned());
+        }
+        match &column.gives {
+            Gives::Id | Gives::Nothing(_) => {}
+            Gives::Setting(name) => {
+                let declared = manifest.settings.get("properties").is_some_and(|all| all.get(name).is_some());
+                if !declared {
+                    return wrong(format!("the manifest declares no setting '{}'", one_line(name)));
+                }
+            }
+            Gives::Secret(part) => match manifest.slot(&part.slot) {
+                Some(slot) if slot.owner == Owner::Account => {}
+                Some(_) => return wrong(format!("the slot '{}' does not belong to accounts", part.slot)),
+                None => return wrong(format!("there is no credential slot '{}'", one_line(&part.slot))),
+            },
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::manifest_with;
+
+    const RULE: &str = r#"
+        [account]
+        id = '[0-9]{4,}|me'
+        examples = ["1234", "https://example.com/artists/1234?x=1", "example:artist:1234"]
+        from = [
+          '(?i:https?://)?(?i:www\.)?example\.com/artists/(?<id>[0-9]+)(?:[/?#].*)?',
+          'example:artist:(?<id>[0-9]+)',
+        ]
+        default = "me"
+
+        [[account.not]]
+        pattern = '@.*'
+        is = "a handle; give the number in the profile's address"
+
+        [[account.column]]
+        name = "example_artist"
+        gives = "id"
+
+        [[account.column]]
+        name = "example_region"
+        gives = { setting = "region" }
+        lower_case = true
+
+        [[account.column]]
+        name = "example_token"
+        gives = { secret = { slot = "token" } }
+
+        [[account.column]]
+        name = "example_handle"
+        gives = { nothing = "handles may change" }
+
+        [settings.properties.region]
+        type = "string"
+
+        [[host]]
+        origin = "https://api.example.com"
+        methods = ["GET"]
+        reason = "to read"
+
+        [[credential]]
+        slot = "token"
+        kind = "bearer"
+        owner = "account"
+        inject = "bearer"
+        hosts = ["https://api.example.com"]
+
+        [[credential]]
+        slot = "key"
+        kind = "api-key"
+        owner = "operator"
+        inject = { query = "key" }
+        hosts = ["https://api.example.com"]
+    "#;
+
+    fn reader() -> AccountReader {
+        AccountReader::of(&Manifest::parse(&manifest_with(RULE)).expect("valid")).expect("valid")
+    }
+
+    fn with(from: &str, to: &str) -> String {
+        assert!(RULE.contains(from), "{from}");
+        Manifest::parse(&manifest_with(&RULE.replacen(from, to, 1))).expect_err(to).to_string()
+    }
+
+    #[test]
+    fn an_id_is_taken_out_of_what_people_paste() {
+        let reader = reader();
+        for text in [
+            "1234",
+            " '1234",
+            "=\"1234\"",
+            "1234.0",
+            "\u{200b}1234\u{feff}",
+            "https://example.com/artists/1234",
+            "HTTPS://www.example.com/artists/1234?si=x#top",
+            "www.example.com/artists/1234/",
+            "example:artist:1234",
+        ] {
+            assert_eq!(reader.read(text).as_deref(), Ok("1234"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_named_with_what_to_give() {
+        let reader = reader();
+        for (text, said) in [
+            ("@ada", "'@ada' is a handle; give the number in the profile's address"),
+            ("ada", "'ada' is not the id of an account on example; give one such as 1234"),
+            ("https://example.com/ada", "give one such as 1234"),
+            ("https://evil.test/?https://example.com/artists/1234", "give one such as 1234"),
+            ("1.78403E+16", "rounded"),
+            ("#REF!", "error of the spreadsheet"),
+            ("N/A", "'N/A' is no id; give one such as 1234"),
+            ("", "no id"),
+            ("12", "give one such as 1234"),
+            ("1234\n5678", "give one such as 1234"),
+        ] {
+            let error = reader.read(text).expect_err(text).to_string();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+        let token = reader.read(&"canary".repeat(40)).expect_err("long").to_string();
+        assert!(!token.contains("canarycanarycanary"), "{token}");
+    }
+
+    #[test]
+    fn a_cell_may_hold_several_ids() {
+        let reader = reader();
+        for text in ["1234,5678", "1234, 5678", "1234; 5678", "1234 | 5678", "1234\n5678", "1234 5678,1234"] {
+            assert_eq!(reader.read_all(text), Ok(vec!["1234".to_owned(), "5678".to_owned()]), "{text}");
+        }
+        assert_eq!(reader.read_all("1234,"), Ok(vec!["1234".to_owned()]));
+        assert_eq!(reader.read_all("N/A"), Ok(Vec::new()));
+        assert!(reader.read_all("1234, ada").expect_err("one is none").to_string().starts_with("'ada' is not"));
+        assert!(reader.read_all("Ada Lovelace").expect_err("none").to_string().starts_with("'Ada Lovelace' is not"));
+        assert!(reader.read_all("1,234,567").expect_err("a number").to_string().contains("separators"));
+    }
+
+    #[test]
+    fn a_connector_without_a_rule_takes_any_id() {
+        let reader = AccountReader::of(&Manifest::parse(&manifest_with("")).expect("valid")).expect("valid");
+        assert_eq!(reader.read("any:id/at;all").as_deref(), Ok("any:id/at;all"));
+        assert_eq!(reader.read_all("a, b,,a"), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        for text in ["U C", "1.78403E+16", "#REF!", "null", ""] {
+            assert!(reader.read(text).is_err(), "{text}");
+        }
+        assert!(reader.read(&"x".repeat(PLATFORM_ID_CHARS_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_rule_that_can_not_work_is_refused_where_it_is_read() {
+        for (from, to, said) in [
+            ("'[0-9]{4,}|me'", "'[0-9'", "account.id"),
+            ("'[0-9]{4,}|me'", "'[0-9]*'", "matches an empty text"),
+            ("'[0-9]{4,}|me'", "'[0-9]{4,})|(?:.*'", "not a usable pattern"),
+            ("'[0-9]{4,}|me'", "'(?:[0-9]{1000}){1000}'", "not a usable pattern"),
+            ("'[0-9]{4,}|me'", "'[0-9]{5,}'", "the first, '1234', is not an id"),
+            ("\"https://example.com/artists/1234?x=1\"", "\"https://other.test/1234\"", "account.examples"),
+            ("\"1234\", \"https://example.com/artists/1234?x=1\", \"example:artist:1234\"", "", "it is empty"),
+            ("example:artist:(?<id>[0-9]+)", "example:artist:[0-9]+", "no group (?<id>"),
+            ("default = \"me\"", "default = \"you\"", "account.examples"),
+            ("name = \"example_artist\"", "name = \"spotify_artist_id\"", "begins with example_"),
+            ("name = \"example_artist\"", "name = \"id\"", "begins with example_"),
+            ("name = \"example_artist\"", "name = \"Example_Artist\"", "lower case"),
+            ("name = \"example_artist\"", "name = \"example_region\"", "twice"),
+            ("setting = \"region\"", "setting = \"colour\"", "no setting 'colour'"),
+            ("slot = \"token\" }", "slot = \"key\" }", "does not belong to accounts"),
+            ("slot = \"token\" }", "slot = \"none\" }", "no credential slot"),
+            ("handles may change", "", "explanation"),
+        ] {
+            let error = with(from, to);
+            assert!(error.contains(said), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn columns_are_compared_by_their_plain_names() {
+        for name in
+            ["YouTube Channel ID", "\u{feff}youtube_channel_id", "youtube-channel-id ", "youtube\u{a0}channel_id"]
+        {
+            assert_eq!(column_name(name), "youtube_channel_id");
+        }
+    }
+}
