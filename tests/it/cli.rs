@@ -28,6 +28,22 @@ impl Place {
         place
     }
 
+    /// Lets a platform be known, as one is whose connector was installed.
+    fn knows(&self, platform: &str) {
+        let url = format!("sqlite://{}", self.path().join("backline.db").display());
+        let at = "2026-11-20T02:00:00.000000Z";
+        let write = async {
+            let mut database = SqliteConnection::connect(&url).await.expect("the database opens");
+            let statement = format!(
+                "INSERT INTO platforms (platform, title, optional, registered_at, updated_at)
+                 VALUES ('{platform}', '{platform}', 0, '{at}', '{at}')"
+            );
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("written");
+            database.close().await.expect("closed");
+        };
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(write);
+    }
+
     fn path(&self) -> &Path {
         self.0.path()
     }
@@ -121,8 +137,9 @@ fn a_wrong_argument_is_refused_with_what_would_be_right() {
         (&["run", "--dat", "2026-11-20"][..], "a similar argument exists: '--date'"),
         (&["run", "--date", "2026-02-30"], "it is not a calendar date; write YYYY-MM-DD"),
         (&["run", "--date", "2999-01-01"], "2999-01-01 is in the future; give a date up to "),
-        (&["run", "--platform", "You Tube"], "'You Tube' is not a valid platform"),
-        (&["run", "--platform", "myspace"], "no connector is active for platform 'myspace'"),
+        (&["run", "--platform", "You Tube"], "nothing here knows a platform 'You Tube'"),
+        (&["run", "--platform", "myspace"], "nothing here knows a platform 'myspace'; no connector is installed"),
+        (&["run", "--platform", ""], "a platform's name has 1 to 100 bytes"),
         (&["run"], "no connector is installed; install one with `backline plugins install"),
         (&["run", "--artist", ARTIST], "no artist has the id 018f4e6a"),
         (&["metrics", "ada"], "'ada' is not a UUID"),
@@ -231,6 +248,7 @@ fn the_configuration_is_shown_without_its_secrets() {
 #[test]
 fn dead_batches_are_shown_and_brought_back() {
     let place = Place::migrated();
+    place.knows("spotify");
     let (run, batch) = ("018f4e6a-7c1d-7b3a-9c55-000000000001", "018f4e6a-7c1d-7b3a-9c55-000000000002");
     let at = "2026-11-20T02:00:00.000000Z";
     let digest = "0".repeat(64);
@@ -241,7 +259,7 @@ fn dead_batches_are_shown_and_brought_back() {
             format!("INSERT INTO runs VALUES ('{run}', 'manual', '2026-11-20', 'failed', 0, '{at}', '{at}')"),
             format!(
                 "INSERT INTO batches VALUES ('{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}',
-                 'dead', 3, NULL, 3, '{at}', 'it did not answer', NULL, '{at}', '{at}', NULL, NULL)"
+                 'dead', 3, NULL, 3, '{at}', 'it did not answer', NULL, '{at}', '{at}', NULL, NULL, 0, NULL)"
             ),
         ] {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("written");
@@ -269,6 +287,7 @@ fn dead_batches_are_shown_and_brought_back() {
 #[test]
 fn schedules_are_listed_added_and_switched_and_the_configurations_are_not_touched() {
     let place = Place::migrated();
+    place.knows("youtube");
     let listed = place.done(&["schedules", "list"]);
     assert!(listed.contains("daily") && listed.contains("0 2 * * *") && listed.contains("config"), "{listed}");
     let add = ["schedules", "add", "hourly", "--cron", "15 * * * *", "--timezone", "Europe/Berlin"];

@@ -63,7 +63,11 @@ pub(super) async fn platform(store: &Store, typed: &PlatformName) -> Result<Plat
     }
     let known = store.platforms_list().await?;
     let remark = nearest::remark(&typed.0, known.iter().map(Platform::as_str));
-    Err(Failure::usage(format!("nothing here knows a platform '{typed}'{remark}; `backline plugins list` shows them")))
+    let remedy = match known.len() {
+        0 => "no connector is installed; install one with `backline plugins install FILE.wasm`",
+        _ => "`backline plugins list` shows those that have a connector",
+    };
+    Err(Failure::usage(format!("nothing here knows a platform '{typed}'{remark}; {remedy}")))
 }
 
 /// The same for a command about an artist's consents: also a platform that the artist decided on before.
