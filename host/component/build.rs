@@ -1,5 +1,4 @@
 //! Lists what `plugins new` copies into a project: the contract, the SDK's sources and the templates.
-#![expect(clippy::print_stdout, reason = "a build script answers cargo on standard output")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
