@@ -58,7 +58,7 @@ impl Asked {
 /// What a refusal of several names says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The platform does not have this name any more, whoever asks.
+    /// The platform does not have this name any more, for any account.
     Gone(&'static str),
     /// The name is refused here: for this post, this kind of post or this account.
     Here(&'static str),

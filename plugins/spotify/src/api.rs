@@ -159,7 +159,7 @@ impl<'a> Api<'a> {
 
     /// The body of a successful response, or the classified error.
     fn answer(&self, response: &Response) -> Result<Json, FetchError> {
-        Ok(response.sorted(|body| own_error(response, body)).map_err(|refusal| self.stop.remember(refusal.into()))?)
+        response.sorted(|body| own_error(response, body)).map_err(|refusal| self.stop.remember(refusal.into()))
     }
 
     /// Like [`Self::answer`], for an endpoint that the app's quota mode may not include.

@@ -19,7 +19,7 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let mut builder = Snapshot::builder()
         .metric("followers", followers)
         .metric("popularity", popularity)
-        .metric("top_track", tracks.and_then(|tracks| top_track(tracks)))
+        .metric("top_track", tracks.and_then(top_track))
         .metric("genres", genres(artist, missing))
         // The Web API has neither number, and popularity does not imply one.
         .absent(&["streams", "monthly_listeners"], Absence::NotOffered);

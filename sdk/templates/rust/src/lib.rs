@@ -58,8 +58,8 @@ async fn artist(http: &Http, account: &Account) -> Result<Json, FetchError> {
     }
 }
 
-/// The class of an error in the platform's own form, here `{"error": {"message"}}`; `None` for everything else, such as a
-/// page of a proxy. The class tells the host whether to refresh, wait, defer or report.
+/// The class of an error in the platform's own form, here `{"error": {"message"}}`; `None` for everything else, such as
+/// a page of a proxy. The class tells the host whether to refresh, wait, defer or report.
 fn own_error(response: &Response, body: &Json) -> Option<FetchError> {
     let status = format!("HTTP {}: {}", response.status, text(&body["error"]["message"])?);
     Some(match response.status {

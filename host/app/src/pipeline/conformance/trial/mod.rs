@@ -292,6 +292,7 @@ impl Tried<'_> {
             account_status: AccountStatus::Active,
             consented: true,
             collected_before: false,
+            unreadable: None,
         };
         let origin = Origin {
             metric_date: self.now.date_naive(),
