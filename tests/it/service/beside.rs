@@ -192,9 +192,8 @@ async fn a_run_takes_up_what_a_host_that_is_gone_left_behind() {
         expect_whole(&store, &report).await;
         let outcomes =
             store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 10).await.expect("outcomes are read");
-        let mut attempts: Vec<_> = outcomes.iter().map(|outcome| outcome.attempts).collect();
-        attempts.sort_unstable();
-        assert_eq!(attempts, [1, 2], "the lease that ran out was one");
+        let attempts: Vec<_> = outcomes.iter().map(|outcome| outcome.attempts).collect();
+        assert_eq!(attempts, [1, 1], "a host that is gone used up none");
     })
     .await;
 }
