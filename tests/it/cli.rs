@@ -12,6 +12,9 @@ use std::process::{Command, Output, Stdio};
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
+use crate::support::components;
+use crate::support::variants::{replace, variant_of};
+
 const ARTIST: &str = "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d";
 
 /// A folder to run in, without any Backline variable in the environment.
@@ -42,6 +45,13 @@ impl Place {
             database.close().await.expect("closed");
         };
         tokio::runtime::Runtime::new().expect("a runtime").block_on(write);
+    }
+
+    /// Installs a component.
+    fn install(&self, name: &str, component: &[u8]) {
+        let file = format!("{name}.wasm");
+        std::fs::write(self.path().join(&file), component).expect("written");
+        self.done(&["plugins", "install", &file, "--yes"]);
     }
 
     fn path(&self) -> &Path {
@@ -189,25 +199,32 @@ fn a_wrong_database_url_is_refused_without_its_password() {
 #[test]
 fn a_bad_row_refuses_the_whole_import_unless_it_is_to_be_skipped() {
     let place = Place::migrated();
-    place.write(
-        "artists.csv",
-        &format!("id,name,youtube_channel_id,tiktok_username\n{ARTIST},Ada,UC1,ada\nx,Bo,UC2,\n"),
-    );
+    place.install("guest", &components::guest("well_behaved"));
+    place.write("artists.csv", &format!("id,name,guest_id,email\n{ARTIST},Ada,UC1,a@b.c\nx,Bo,UC2,\n"));
     let sentence = place.refused(&["artists", "import", "artists.csv"]);
+    assert!(sentence.contains("no installed connector names the column 'email'"), "{sentence}");
+    let import = ["artists", "import", "artists.csv", "--ignore-column", "email"];
+    let sentence = place.refused(&import);
     assert!(sentence.contains("line 3: id: 'x' is not a UUID") && sentence.contains("--skip-bad"), "{sentence}");
     assert_eq!(place.done(&["artists", "list", "--json"]).trim(), "[]");
 
-    let report: serde_json::Value =
-        serde_json::from_str(&place.done(&["artists", "import", "artists.csv", "--skip-bad", "--json"])).expect("JSON");
+    let partly = |more: &[&str]| {
+        let output = place.run(&[&import[..], &["--skip-bad", "--json"], more].concat());
+        assert_eq!(output.status.code(), Some(3), "a part was left out: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let report: serde_json::Value = serde_json::from_str(&partly(&[])).expect("JSON");
     assert_eq!(
         (report["rows"].as_u64(), report["artists_added"].as_u64(), report["accounts_added"].as_u64()),
         (Some(2), Some(1), Some(1))
     );
     let bad = std::fs::read_to_string(place.path().join("artists.bad.ndjson")).expect("written");
+    let corrected = bad.replace("\"x\"", "\"018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6e\"");
+    place.write("corrected.ndjson", &corrected);
+    assert!(place.done(&["artists", "import", "corrected.ndjson", "--dry-run"]).contains("1 artist could be"));
     assert!(bad.contains("\"name\":\"Bo\"") && bad.lines().count() == 1, "{bad}");
 
-    let again = place.done(&["artists", "import", "artists.csv", "--skip-bad", "--bad-rows", "other.ndjson", "--json"]);
-    let again: serde_json::Value = serde_json::from_str(&again).expect("JSON");
+    let again: serde_json::Value = serde_json::from_str(&partly(&["--bad-rows", "other.ndjson"])).expect("JSON");
     for nothing in ["artists_added", "artists_changed", "accounts_added", "consents_recorded"] {
         assert_eq!(again[nothing].as_u64(), Some(0), "{nothing}");
     }
@@ -215,12 +232,97 @@ fn a_bad_row_refuses_the_whole_import_unless_it_is_to_be_skipped() {
     assert!(shown.contains("UC1") && shown.contains("given"), "{shown}");
 }
 
+/// Columns and ids of a platform that the host has never heard of.
+const TEMPO: &str = r#"
+[account]
+id = 'tp[0-9]{6}'
+examples = ["tp123456", "https://tempo.example/artist/tp123456?from=app"]
+from = ['https://tempo\.example/artist/(?<id>tp[0-9]+)(?:[/?#].*)?']
+
+[[account.not]]
+pattern = '@.*'
+is = "a handle; give the id in the profile's address"
+
+[[account.column]]
+name = "tempo_profile"
+gives = "id"
+
+[[account.column]]
+name = "tempo_region"
+gives = { setting = "region" }
+lower_case = true
+
+[settings]
+type = "object"
+
+[settings.properties.region]
+type = "string"
+pattern = "^[a-z]{2}$"
+"#;
+
+#[test]
+fn a_platform_of_a_third_party_is_imported_by_its_own_columns() {
+    let place = Place::migrated();
+    let tempo = variant_of(&components::guest("well_behaved"), "1.0.0", |manifest| {
+        replace(manifest, "platform = \"guest\"", "platform = \"tempo\"");
+        manifest.push_str(TEMPO);
+    });
+    place.install("tempo", &tempo);
+    let row = |id: &str, region: &str| format!("id,Name,Tempo Profile,tempo_region\r\n{ARTIST},Ada,{id},{region}\r\n");
+    for (id, region, said) in [
+        ("@ada", "us", "line 2: tempo_profile: '@ada' is a handle; give the id in the profile's address"),
+        ("1.78403E+16", "us", "tempo_profile: '1.78403E+16' is a rounded number"),
+        ("tp12", "us", "tempo_profile: 'tp12' is not the id of an account on tempo; give one such as tp123456"),
+        ("tp123456", "Germany", "tempo_region: \"germany\" does not match"),
+    ] {
+        place.write("artists.csv", &row(id, region));
+        let sentence = place.refused(&["artists", "import", "artists.csv"]);
+        assert!(sentence.contains(said), "{sentence}");
+    }
+    let utf16: Vec<u8> =
+        row("https://tempo.example/artist/tp123456?x", "US").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(place.path().join("artists.csv"), [b"\xff\xfe".as_slice(), &utf16].concat()).expect("written");
+    let said = place.done(&["artists", "import", "artists.csv"]);
+    assert!(said.contains("1 account added") && said.contains("1 consent"), "{said}");
+    let listed = place.done(&["accounts", "list", "--status", "active", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    assert_eq!((&listed[0]["platform"], &listed[0]["platform_id"]), (&"tempo".into(), &"tp123456".into()));
+    assert_eq!(listed[0]["settings"], serde_json::json!({ "region": "us" }));
+    assert_eq!(place.done(&["accounts", "list", "--status", "disabled", "--json"]).trim(), "[]");
+
+    // An older connector took any id.
+    let url = format!("sqlite://{}", place.path().join("backline.db").display());
+    let rename = |id: &'static str| {
+        let write = async {
+            let mut database = SqliteConnection::connect(&url).await.expect("the database opens");
+            let update = sqlx::query("UPDATE accounts SET platform_id = $1").bind(id);
+            update.execute(&mut database).await.expect("written");
+        };
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(write);
+    };
+    rename("@ada");
+    let planned = place.run(&["plan"]);
+    let noted = String::from_utf8_lossy(&planned.stderr).into_owned();
+    assert!(noted.contains("1 account has an id that the connector can't collect by"), "{noted}");
+    let attention = place.done(&["accounts", "attention"]);
+    assert!(attention.contains("Ada") && attention.contains("is a handle"), "{attention}");
+    rename("tp123456");
+    assert_eq!(place.done(&["accounts", "attention", "--json"]).trim(), "[]");
+
+    let add = |platform: &str, id: &str| place.refused(&["accounts", "add", ARTIST, platform, id]);
+    assert!(add("tempo", "N/A").contains("'N/A' is no id; give one such as tp123456"));
+    assert!(
+        add("temop", "tp123456").contains("no installed connector collects the platform 'temop'; is 'tempo' meant?")
+    );
+    assert!(place.done(&["accounts", "add", ARTIST, "guest", "'tp123456 "]).starts_with("exists already"));
+}
+
 #[test]
 fn tokens_without_a_connector_are_refused_before_anything_is_written() {
     let place = Place::migrated();
     place.write("artists.csv", &format!("id,name,instagram_token\n{ARTIST},Ada,canary-token\n"));
     let sentence = place.refused(&["artists", "import", "artists.csv"]);
-    assert!(sentence.contains("no connector for it is installed") && !sentence.contains("canary"), "{sentence}");
+    assert!(sentence.contains("names the column 'instagram_token'") && !sentence.contains("canary"), "{sentence}");
     assert_eq!(place.done(&["artists", "list", "--json"]).trim(), "[]");
 }
 

@@ -141,7 +141,9 @@ fn an_existing_file_is_kept_and_replaced_only_with_force() {
 fn a_new_file_has_the_mode_that_its_content_needs() {
     for writer in Writer::all() {
         let done = writer.run_limited(1 << 20, false);
-        assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+        // An import that leaves rows out is done in part.
+        let code = if writer.file == "bad.ndjson" { 3 } else { 0 };
+        assert_eq!(done.status.code(), Some(code), "{}", said(&done));
         let mode = std::fs::metadata(writer.path()).expect("written").permissions().mode() & 0o777;
         assert_eq!(mode, writer.mode, "{}", writer.file);
     }

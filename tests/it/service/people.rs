@@ -14,8 +14,11 @@ use uuid::Uuid;
 
 use backline_simulator::SimulatorConfig;
 
+use crate::support::components;
 use crate::support::database::each_database;
+use crate::support::host::HostExt as _;
 use crate::support::stage::Stage;
+use crate::support::variants::{replace, variant_of};
 
 /// Number of artists in the platform's table: more than are read or written at once.
 const ARTISTS: u32 = 1_203;
@@ -58,11 +61,25 @@ async fn platform_table(url: &str) -> AnyPool {
     pool
 }
 
+/// A connector of a platform whose ids may be anything.
+fn connector(name: &str) -> Vec<u8> {
+    variant_of(&components::guest("well_behaved"), "1.0.0", |manifest| {
+        replace(manifest, "name = \"guest\"", &format!("name = \"{name}\""));
+        replace(manifest, "platform = \"guest\"", &format!("platform = \"{name}\""));
+    })
+}
+
 async fn host(url: &str, query: Option<&str>) -> Host {
     let mut config = Config::default();
     config.database.url = url.to_owned();
     config.sync.query = query.map(str::to_owned);
-    Host::open(config, Clock::system()).await.unwrap()
+    let host = Host::open(config, Clock::system()).await.unwrap();
+    for name in ["youtube", "spotify"] {
+        if host.store().active_release_get(&platform(name)).await.unwrap().is_none() {
+            host.install(&connector(name)).await.unwrap();
+        }
+    }
+    host
 }
 
 async fn sync(host: &Host) -> SyncReport {
@@ -323,6 +340,10 @@ impl Place {
 async fn the_command_syncs_from_a_table_in_another_database_without_reading_its_tokens() {
     let place = Place(tempfile::tempdir().unwrap());
     assert_eq!(place.run(&["migrate"]).status.code(), Some(0));
+    for name in ["youtube", "spotify"] {
+        std::fs::write(place.path().join("connector.wasm"), connector(name)).unwrap();
+        assert_eq!(place.run(&["plugins", "install", "connector.wasm", "--yes"]).status.code(), Some(0), "{name}");
+    }
     let url = format!("sqlite://{}?mode=rwc", place.path().join("platform.db").display());
     sqlx::any::install_default_drivers();
     let table = platform_table(&url).await;

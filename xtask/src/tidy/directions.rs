@@ -116,12 +116,12 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
         ],
     },
     // Secrets are read from a terminal or a file, and keys are made, before there is a host.
-    Acquaintance { edge: "cli", library: "backline_gateway", items: &["Keyring", "Secret", "SecretText"] },
+    Acquaintance { edge: "cli", library: "backline_gateway", items: &["Keyring", "Secret", "SecretText", "text_of"] },
     // The results of pure stages are printed as they are, and `events tail` filters and words events as webhooks do.
     Acquaintance {
         edge: "cli",
         library: "backline_rules",
-        items: &["CANARY_PARTS", "Comparison", "MetricDifference", "Plan", "delivery"],
+        items: &["CANARY_PARTS", "Comparison", "MetricDifference", "Plan", "delivery", "lists"],
     },
     // The hidden command that compiles a component in a process of its own.
     Acquaintance { edge: "cli", library: "backline_sandbox", items: &["CompileLimits", "child_main"] },

@@ -45,13 +45,14 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 33] = [
+pub(crate) const OWNERS: [(&str, &str); 36] = [
     ("anyhow", "backline"),
     ("axum", "backline"),
     ("chacha20poly1305", "backline-gateway"),
     ("clap", "backline"),
     ("comfy-table", "backline"),
     ("croner", "backline-rules"),
+    ("encoding_rs", "backline-rules"),
     ("hmac", "backline-gateway"),
     ("httpdate", "backline-gateway"),
     ("indicatif", "backline"),
@@ -65,12 +66,14 @@ pub(crate) const OWNERS: [(&str, &str); 33] = [
     ("opentelemetry_sdk", "backline"),
     ("p256", "backline-gateway"),
     ("prometheus-client", "backline"),
+    ("regex", "backline-model"),
     ("reqwest", "backline-gateway"),
     ("rustls", "backline-gateway"),
     ("sqlx", "backline-store"),
     ("sqlx-core", "backline-store"),
     ("sqlx-postgres", "backline-store"),
     ("sqlx-sqlite", "backline-store"),
+    ("strsim", "backline-rules"),
     ("tracing-opentelemetry", "backline"),
     ("wasm-encoder", "backline-component"),
     ("wasmparser", "backline-component"),

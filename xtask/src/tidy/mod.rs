@@ -11,6 +11,7 @@ mod directions;
 mod files;
 mod manifests;
 mod paths;
+mod platforms;
 mod texts;
 mod walls;
 
@@ -104,6 +105,7 @@ fn rules() -> Result<bool> {
     breaches.extend(files::check_rooms(&sources, &manifests::ROOMS.map(|room| room.folder)));
     breaches.extend(files::check_suites(&sources, &crate::test::suites()));
     breaches.extend(directions::check(&sources));
+    breaches.extend(platforms::check(&sources));
     breaches.extend(manifests::check(&sources)?);
     for Breach { path, line, problem } in &breaches {
         eprintln!("{path}:{line}: {problem}");

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use serde_json::Value as Json;
 
+use super::attention;
 use super::consents::record_collecting;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
@@ -10,6 +11,7 @@ use super::names::{self, PlatformName};
 use super::numbers::expect_artist;
 use super::{print, values};
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
+use backline_rules::lists::{Directory, Listed};
 use backline_store::{AccountFilter, Scope, Store};
 
 /// `backline accounts …`
@@ -21,7 +23,7 @@ pub(super) enum Command {
         artist: ArtistId,
         /// The platform, such as youtube
         platform: PlatformName,
-        /// The account's id on the platform
+        /// The account's id on the platform, or an address that the connector takes it from
         platform_id: String,
         /// Settings that the connector declares, such as '{"storefronts":["us"]}'
         #[arg(long, value_parser = values::settings, value_name = "JSON")]
@@ -38,6 +40,18 @@ pub(super) enum Command {
         /// Only accounts of this artist
         #[arg(long, value_name = "ID")]
         artist: Option<ArtistId>,
+        /// Only accounts on this platform
+        #[arg(long, value_name = "NAME")]
+        platform: Option<PlatformName>,
+        /// Only accounts with this status: active, disabled or reconnect_needed
+        #[arg(long, value_parser = values::any_account_status)]
+        status: Option<AccountStatus>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the accounts that can't be collected until someone does something, and what that is
+    Attention {
         /// Only accounts on this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<PlatformName>,
@@ -65,10 +79,9 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Add { artist, platform, platform_id, settings, no_consent, json } => {
             expect_artist(&store, artist).await?;
             let platform = names::platform(&store, &platform).await?;
-            let platform_id = platform_id.trim().to_owned();
-            if platform_id.is_empty() {
-                return Err(Failure::usage("the platform id is empty; give the account's id on the platform"));
-            }
+            let directory = Directory::of_releases(&store.releases_list().await?);
+            let listed = expect_platform(&directory, &platform)?;
+            let platform_id = listed.reader.read(&platform_id).map_err(|error| Failure::usage(error.to_string()))?;
             expect_valid_settings(&store, &platform, settings.as_ref()).await?;
             let existing = find(&store, artist, &platform, &platform_id).await?;
             let account = Account {
@@ -98,13 +111,14 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
                 ))?;
             }
         }
-        Command::List { artist, platform, json } => {
+        Command::List { artist, platform, status, json } => {
             if let Some(artist) = artist {
                 expect_artist(&store, artist).await?;
             }
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let filter = AccountFilter { artist, platform, ..AccountFilter::default() };
-            let accounts = store.accounts_list(&Scope::all_tenants(), &filter).await?;
+            let mut accounts = store.accounts_list(&Scope::all_tenants(), &filter).await?;
+            accounts.retain(|account| status.is_none_or(|status| account.status == status));
             let row = |account: &Account| {
                 vec![
                     account.id.to_string(),
@@ -117,6 +131,10 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             };
             let headers = ["id", "artist", "platform", "platform id", "status", "settings"];
             print::listing(json, &accounts, &headers, row, "no account matches; `backline accounts add` adds one")?;
+        }
+        Command::Attention { platform, json } => {
+            let platform = names::platform_if_given(&store, platform.as_ref()).await?;
+            return attention::run(&store, platform, json).await;
         }
         Command::Set { account, status, settings } => {
             let mut changed = expect_account(&store, account).await?;
@@ -142,6 +160,19 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 pub(super) async fn expect_account(store: &Store, account: AccountId) -> Result<Account, Failure> {
     let found = store.account_get(&Scope::all_tenants(), account).await?;
     found.ok_or_else(|| Failure::usage(format!("no account has the id {account}; `backline accounts list` shows them")))
+}
+
+/// The platform with this name, or of the connector with this name; refuses one that no installed connector collects.
+fn expect_platform<'a>(directory: &'a Directory, platform: &Platform) -> Result<&'a Listed, Failure> {
+    directory.platform(platform.as_str()).ok_or_else(|| {
+        let known: Vec<&str> = directory.platforms().map(Platform::as_str).collect();
+        let remedy = match (directory.nearest_platform(platform.as_str()), known.is_empty()) {
+            (Some(nearest), _) => format!("is '{nearest}' meant?"),
+            (None, true) => "`backline plugins install` installs one".to_owned(),
+            (None, false) => format!("there are {}", known.join(", ")),
+        };
+        Failure::usage(format!("no installed connector collects the platform '{platform}'; {remedy}"))
+    })
 }
 
 async fn find(

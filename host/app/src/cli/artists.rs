@@ -50,6 +50,9 @@ pub(super) enum Command {
         /// File to write invalid rows to, which must not exist; FILE.bad.ndjson unless given
         #[arg(long, value_name = "FILE", requires = "skip_bad")]
         bad_rows: Option<PathBuf>,
+        /// Leave out a column that no installed connector names; may be repeated
+        #[arg(long = "ignore-column", value_name = "NAME")]
+        ignored_columns: Vec<String>,
         /// Record no consent; the accounts stay excluded until it is given
         #[arg(long)]
         no_consent: bool,
@@ -158,9 +161,19 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             }
             Ok(Exit::Done)
         }
-        Command::Import { file, skip_bad, bad_rows, no_consent, replace_credentials, dry_run, json } => {
+        Command::Import {
+            file,
+            skip_bad,
+            bad_rows,
+            ignored_columns,
+            no_consent,
+            replace_credentials,
+            dry_run,
+            json,
+        } => {
+            let consent = !no_consent;
             let options =
-                ImportOptions { skip_bad, bad_rows, consent: !no_consent, replace_credentials, dry_run, json };
+                ImportOptions { skip_bad, bad_rows, ignored_columns, consent, replace_credentials, dry_run, json };
             import::run(context, &file, &options).await
         }
         Command::Sync { dry_run, allow_removals, json } => {

@@ -11,6 +11,7 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::names::{self, PlatformName};
 use super::print;
+use backline_gateway::secrets::text_of;
 use backline_model::{Account, AccountId, Platform};
 use backline_store::{AccountFilter, CredentialFilter, Scope, SealedCredential, Store};
 
@@ -141,29 +142,27 @@ async fn find_account(store: &Store, platform: &Platform, given: Option<&str>) -
 pub(super) fn read_secret(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
     let place = file.map_or("standard input".to_owned(), |path| path.display().to_string());
     let failed = |error: std::io::Error| Failure::usage(format!("the secret can't be read from {place}: {error}"));
-    let mut text = Zeroizing::new(String::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     match file {
         Some(path) => {
-            std::fs::File::open(path)
-                .map_err(failed)?
-                .take(SECRET_BYTES_MAX + 1)
-                .read_to_string(&mut text)
-                .map_err(failed)?;
+            let file = std::fs::File::open(path).map_err(failed)?;
+            file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
         }
         None => {
             if std::io::stdin().is_terminal() {
                 print::note("enter the secret, then Ctrl-D on a line of its own:");
             }
-            std::io::stdin().lock().take(SECRET_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+            std::io::stdin().lock().take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
         }
     }
-    if text.trim().is_empty() {
-        return Err(Failure::usage(format!("the secret from {place} is empty; give one")));
-    }
-    if text.len() as u64 > SECRET_BYTES_MAX {
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
         return Err(Failure::usage(format!(
             "the text from {place} is longer than {SECRET_BYTES_MAX} bytes, more than any secret; check the file"
         )));
+    }
+    let text = text_of(&bytes).map_err(|error| Failure::refused(&error).about(&place))?;
+    if text.trim().is_empty() {
+        return Err(Failure::usage(format!("the secret from {place} is empty; give one")));
     }
     Ok(text)
 }

@@ -6,6 +6,7 @@
 mod accounts;
 mod archive;
 mod artists;
+mod attention;
 mod batches;
 mod consents;
 mod context;

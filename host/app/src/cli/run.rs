@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::attention;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::names::{self, PlatformName};
@@ -91,6 +92,13 @@ pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome
         print::json(&report)?;
     } else {
         print_plan(&report)?;
+    }
+    let invalid = attention::invalid_ids(host.store()).await?;
+    if invalid > 0 {
+        print::note(&format!(
+            "warning: {} an id that the connector can't collect by; `backline accounts attention` says what to do",
+            if invalid == 1 { "1 account has".to_owned() } else { format!("{invalid} accounts have") }
+        ));
     }
     Ok(Exit::Done)
 }

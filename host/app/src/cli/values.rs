@@ -58,6 +58,11 @@ pub(super) fn account_status(text: &str) -> Result<AccountStatus, String> {
     }
 }
 
+/// Any status of an account, to list by.
+pub(super) fn any_account_status(text: &str) -> Result<AccountStatus, String> {
+    AccountStatus::parse(text).ok_or_else(|| "it is not one of active, disabled, reconnect_needed".to_owned())
+}
+
 /// Which missed fire times a schedule catches up on.
 pub(super) fn catch_up(text: &str) -> Result<CatchUp, String> {
     CatchUp::parse(text).ok_or_else(|| "it is not one of all, last, none".to_owned())

@@ -3,6 +3,7 @@
 //! A secret prints as `[secret]` and can't be serialised by accident: only [`SecretText::expose`] returns its text, and
 //! only [`Keyring::seal`] lets it leave the process.
 
+mod given;
 mod life;
 mod seal;
 mod webhook;
@@ -17,6 +18,7 @@ use backline_model::clock::{FIRST_TIME, LAST_TIME};
 use backline_model::manifest::{CredentialKind, Owner};
 use backline_model::text::misleads;
 
+pub use given::text_of;
 pub use seal::{KEY_PREFIX_BYTES, Keyring};
 pub use webhook::WebhookSecret;
 
@@ -43,6 +45,9 @@ pub enum SecretError {
         /// What is wrong, and what is expected.
         problem: String,
     },
+    /// The bytes given for a credential are no text.
+    #[error("the secret can't be read: {0}")]
+    Bytes(&'static str),
     /// The sealing key is not valid.
     #[error("the sealing key is not 32 bytes in base64; make one with `backline key generate`")]
     Key,
@@ -200,21 +205,35 @@ impl Secret {
     /// If the text does not have that form, or a value is too short, too long or has characters that are not allowed in
     /// a request.
     pub fn parse(kind: CredentialKind, owner: Owner, text: &str) -> Result<Self, SecretError> {
-        let text = text.trim();
+        let text = text.trim_start_matches('\u{feff}').trim();
         let wrong = |problem: &str| SecretError::Form { kind, problem: problem.to_owned() };
         if text.len() > SECRET_BYTES_MAX {
             return Err(wrong("it is longer than 64 KiB"));
         }
         let form = |expected: &str| -> Result<GivenForm, SecretError> {
             // serde's message may repeat a value, so it is not passed on.
-            serde_json::from_str(text).map_err(|_| wrong(&format!("it is not JSON of the form {expected}")))
+            serde_json::from_str(text).map_err(|_| {
+                if text.contains("-----BEGIN") {
+                    return wrong(&format!(
+                        "it is not JSON of the form {expected}, in which line breaks are written as \\n; make it with \
+                         `jq -n --rawfile key KEY.p8 '{{team_id: \"…\", key_id: \"…\", private_key_pem: $key}}'`"
+                    ));
+                }
+                if text.starts_with('{') && text.contains(['“', '”']) {
+                    return wrong("its quotes are typographic ones; write \" instead");
+                }
+                given::dressed(text).map_or_else(|| wrong(&format!("it is not JSON of the form {expected}")), wrong)
+            })
         };
         let client = || -> Result<(SecretText, SecretText), SecretError> {
             let expected = r#"{"client_id": "…", "client_secret": "…"}"#;
             let form = form(expected)?;
             match (form.client_id, form.client_secret) {
                 (Some(id), Some(secret)) if !id.expose().is_empty() && id.expose().chars().all(is_visible) => {
-                    Ok((id, usable(kind, secret)?))
+                    match given::dressed(id.expose()) {
+                        Some(problem) => Err(wrong(&format!("of its client_id, {problem}"))),
+                        None => Ok((id, usable(kind, secret)?)),
+                    }
                 }
                 _ => Err(wrong(&format!("it is not JSON of the form {expected}"))),
             }
@@ -274,10 +293,14 @@ impl Secret {
                 let form = form(expected)?;
                 match (form.team_id, form.key_id, form.private_key_pem) {
                     (Some(team_id), Some(key_id), Some(pem))
-                        if usable_pem(&pem)
-                            && [&team_id, &key_id].iter().all(|id| id.expose().chars().all(is_visible)) =>
+                        if [&team_id, &key_id].iter().all(|id| id.expose().chars().all(is_visible)) =>
                     {
-                        Ok(Self::AppleDeveloperToken { team_id, key_id, private_key_pem: pem, access: None })
+                        let ids = [team_id.expose(), key_id.expose()];
+                        if let Some(problem) = ids.iter().find_map(|id| given::dressed(id)) {
+                            return Err(wrong(&format!("of its team_id or key_id, {problem}")));
+                        }
+                        let private_key_pem = given::private_key(&pem).map_err(wrong)?;
+                        Ok(Self::AppleDeveloperToken { team_id, key_id, private_key_pem, access: None })
                     }
                     _ => Err(wrong(&format!("it is not JSON of the form {expected}"))),
                 }
@@ -359,6 +382,12 @@ impl Secret {
 /// Checks that a value can be searched for and sent in a request.
 fn usable(kind: CredentialKind, value: SecretText) -> Result<SecretText, SecretError> {
     let wrong = |problem: String| Err(SecretError::Form { kind, problem });
+    if let Some(problem) = given::dressed(value.expose()) {
+        return wrong(problem.to_owned());
+    }
+    if value.expose().starts_with('{') {
+        return wrong("it is JSON; give the secret alone".to_owned());
+    }
     if value.expose().len() < SECRET_BYTES_MIN {
         return wrong(format!("it is shorter than {SECRET_BYTES_MIN} characters"));
     }
@@ -374,12 +403,6 @@ fn usable(kind: CredentialKind, value: SecretText) -> Result<SecretText, SecretE
 /// Whether a character of a secret is seen where the secret is shown to its owner.
 fn is_visible(c: char) -> bool {
     !c.is_whitespace() && !misleads(c)
-}
-
-/// Checks a private key: line breaks and blanks are only allowed here.
-fn usable_pem(value: &SecretText) -> bool {
-    value.expose().trim_start().starts_with("-----BEGIN PRIVATE KEY-----")
-        && value.expose().chars().all(|c| c.is_ascii_graphic() || matches!(c, ' ' | '\r' | '\n'))
 }
 
 /// Checks a time: only years of four digits can be stored.

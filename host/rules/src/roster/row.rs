@@ -1,26 +1,21 @@
 //! Parses the rows of a source's query. The columns of the query decide what is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::Tz;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
+use backline_model::account_rule::{AccountReader, Gives, column_name};
+use backline_model::cell;
 use backline_model::roster::SourceArtist;
 use backline_model::{ArtistId, Platform, SubscriptionStatus, Tenant};
+
+use crate::lists::{Directory, Found};
 
 /// Columns with a fixed meaning.
 const COLUMNS: [&str; 7] =
     ["id", "name", "tenant", "subscription_status", "data_collection_enabled", "timezone", "consents"];
-
-/// Column names that artist platforms use for platform ids.
-const ALIASES: [(&str, &str); 5] = [
-    ("youtube_channel_id", "youtube"),
-    ("spotify_artist_id", "spotify"),
-    ("instagram_user_id", "instagram"),
-    ("tiktok_open_id", "tiktok"),
-    ("apple_music_artist_id", "apple_music"),
-];
 
 /// Prefix of the consent columns; the platform's name follows.
 const CONSENT: &str = "consent_";
@@ -28,19 +23,16 @@ const CONSENT: &str = "consent_";
 /// Longest name, in characters; a longer one suggests that columns are mixed up.
 const NAME_CHARS_MAX: usize = 500;
 
-/// Longest platform id, in characters.
-const PLATFORM_ID_CHARS_MAX: usize = 256;
-
 /// A query whose columns are not valid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ColumnError {
     /// Columns without a meaning.
     #[error(
-        "the query has unknown columns: {}; known are {}, a column for each platform ({}) and its consent_<platform>; \
-         leave the others out or rename them with AS",
+        "the query has unknown columns: {}; known are {}, columns for each platform with an installed connector ({}) \
+         and its consent_<platform>; leave the others out or rename them with AS",
         unknown.join(", "),
         COLUMNS.join(", "),
-        platforms.join(", ")
+        if platforms.is_empty() { "none is installed".to_owned() } else { platforms.join(", ") }
     )]
     Unknown {
         /// Names of these columns.
@@ -67,28 +59,29 @@ pub struct BadRow {
 }
 
 /// The meaning of a query's columns.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Columns {
     plain: BTreeSet<&'static str>,
-    platforms: Vec<(String, Platform)>,
+    platforms: Vec<(String, Platform, AccountReader)>,
     consents: Vec<(String, Platform)>,
     known: BTreeSet<Platform>,
 }
 
 impl Columns {
-    /// Interprets the names of a query's columns, given the known platforms.
+    /// Interprets the names of a query's columns, given the platforms with an installed connector.
     ///
     /// # Errors
     /// If a column has no meaning, or if there is no id.
-    pub fn of(names: &[String], known: &BTreeSet<Platform>) -> Result<Self, ColumnError> {
+    pub fn of(names: &[String], directory: &Directory) -> Result<Self, ColumnError> {
+        let known: BTreeSet<Platform> = directory.platforms().cloned().collect();
         let mut columns =
             Self { plain: BTreeSet::new(), platforms: Vec::new(), consents: Vec::new(), known: known.clone() };
         let mut unknown = Vec::new();
         for name in names {
             if let Some(plain) = COLUMNS.iter().find(|plain| *plain == name) {
                 columns.plain.insert(plain);
-            } else if let Some(platform) = platform_of(name, known) {
-                columns.platforms.push((name.clone(), platform));
+            } else if let Some((platform, reader)) = platform_of(name, directory) {
+                columns.platforms.push((name.clone(), platform, reader));
             } else if let Some(platform) = name.strip_prefix(CONSENT).and_then(|rest| known.get(rest)) {
                 columns.consents.push((name.clone(), platform.clone()));
             } else {
@@ -108,11 +101,12 @@ impl Columns {
         self.plain.contains("consents") || !self.consents.is_empty()
     }
 
-    /// Reads a row.
+    /// Reads a row. A column of account ids that is not valid costs itself: the artist's accounts there stay as they
+    /// are, and the rest of the row, such as a withdrawal of consent, counts.
     ///
     /// # Errors
-    /// Names the column that is not valid.
-    pub fn read(&self, number: u64, row: &Map<String, Json>) -> Result<SourceArtist, BadRow> {
+    /// Names the column by which the whole row is not valid.
+    pub fn read(&self, number: u64, row: &Map<String, Json>) -> Result<(SourceArtist, Vec<BadRow>), BadRow> {
         let bad = |column: &str, problem: String| BadRow {
             row: number,
             id: row.get("id").and_then(text).map(|id| id.chars().take(NAME_CHARS_MAX).collect()),
@@ -156,15 +150,27 @@ impl Columns {
             accounts: Default::default(),
             consents: Default::default(),
         };
-        for (column, platform) in &self.platforms {
-            let ids = platform_ids(cell(column)).map_err(|problem| bad(column, problem))?;
-            let all: &mut Vec<String> = artist.accounts.entry(platform.clone()).or_default();
-            for id in ids {
-                if !all.contains(&id) {
-                    all.push(id);
+        let mut accounts: BTreeMap<&Platform, Option<Vec<String>>> = BTreeMap::new();
+        let mut bad_columns = Vec::new();
+        for (column, platform, reader) in &self.platforms {
+            let all = accounts.entry(platform).or_insert_with(|| Some(Vec::new()));
+            match platform_ids(cell(column), reader) {
+                Ok(ids) => {
+                    for id in ids {
+                        if let Some(all) = all.as_mut().filter(|all| !all.contains(&id)) {
+                            all.push(id);
+                        }
+                    }
+                }
+                // What else the row says about this platform would switch off the account that can't be read.
+                Err(problem) => {
+                    *all = None;
+                    bad_columns.push(bad(column, problem));
                 }
             }
         }
+        let readable = accounts.into_iter().filter_map(|(platform, ids)| Some((platform.clone(), ids?)));
+        artist.accounts = readable.collect();
         for (platform, granted) in self.consents(cell("consents")).map_err(|problem| bad("consents", problem))? {
             artist.consents.insert(platform, granted);
         }
@@ -173,7 +179,7 @@ impl Columns {
                 artist.consents.insert(platform.clone(), granted);
             }
         }
-        Ok(artist)
+        Ok((artist, bad_columns))
     }
 
     /// An object of platform → boolean, or a list of the platforms with consent.
@@ -206,12 +212,13 @@ impl Columns {
 ///
 /// # Errors
 /// If no column identifies the artist.
-pub fn default_query(table: &str, columns: &[String], known: &BTreeSet<Platform>) -> Result<String, ColumnError> {
+pub fn default_query(table: &str, columns: &[String], directory: &Directory) -> Result<String, ColumnError> {
+    let known: BTreeSet<&str> = directory.platforms().map(Platform::as_str).collect();
     let meant: Vec<String> = columns
         .iter()
         .filter(|name| {
             COLUMNS.contains(&name.as_str())
-                || platform_of(name, known).is_some()
+                || platform_of(name, directory).is_some()
                 || name.strip_prefix(CONSENT).is_some_and(|rest| known.contains(rest))
         })
         .map(|name| format!("\"{name}\""))
@@ -223,9 +230,12 @@ pub fn default_query(table: &str, columns: &[String], known: &BTreeSet<Platform>
     }
 }
 
-fn platform_of(column: &str, known: &BTreeSet<Platform>) -> Option<Platform> {
-    let name = ALIASES.iter().find(|(alias, _)| *alias == column).map_or(column, |(_, platform)| platform);
-    known.get(name).cloned()
+/// The platform whose ids a column holds. Columns of tokens and settings are not read.
+fn platform_of(column: &str, directory: &Directory) -> Option<(Platform, AccountReader)> {
+    match directory.column(&column_name(column)) {
+        Found::Column { listed, gives: Gives::Id, .. } => Some((listed.platform().clone(), listed.reader.clone())),
+        _ => None,
+    }
 }
 
 /// The text of a plain value; `None` if it is empty.
@@ -258,28 +268,21 @@ fn truth(cell: &Json) -> Result<Option<bool>, String> {
     }
 }
 
-/// One id, several separated by commas, or a list of them.
-fn platform_ids(cell: &Json) -> Result<Vec<String>, String> {
-    let ids: Vec<String> = match nested(cell) {
+/// One id, several in one text, or a list of them.
+fn platform_ids(cell: &Json, reader: &AccountReader) -> Result<Vec<String>, String> {
+    let texts: Vec<String> = match nested(cell) {
         Json::Array(list) => list.iter().filter_map(text).collect(),
         Json::Object(_) => return Err("it is an object; write an id or a list of ids".to_owned()),
-        other => {
-            let all = text(&other).unwrap_or_default();
-            all.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect()
-        }
+        other => text(&other).into_iter().collect(),
     };
-    for id in &ids {
-        if id.chars().count() > PLATFORM_ID_CHARS_MAX {
-            return Err(format!("an id is longer than {PLATFORM_ID_CHARS_MAX} characters"));
-        }
-        if id.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(format!("'{}' holds white space or control characters", shown(id)));
-        }
+    let mut ids = Vec::new();
+    for text in texts {
+        ids.extend(reader.read_all(&text).map_err(|error| error.to_string())?);
     }
     Ok(ids)
 }
 
 /// An untrusted value, made safe and short for a message.
 fn shown(text: &str) -> String {
-    backline_model::text::printable(&text.chars().take(60).collect::<String>())
+    cell::shown(text)
 }

@@ -1,21 +1,27 @@
 //! Following a source: which changes result, and that none are left afterwards.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
 use super::*;
-use backline_model::Consent;
+use crate::lists::Directory;
+use backline_model::fixtures::manifest_with;
 use backline_model::roster::KnownAccount;
+use backline_model::{Consent, Manifest};
 
 fn platform(name: &str) -> Platform {
     Platform::new(name).expect("a name")
 }
 
-fn platforms() -> BTreeSet<Platform> {
-    ["youtube", "spotify", "apple_music"].map(platform).into()
+/// Connectors of before `[account]`, and one with a rule.
+fn platforms() -> Directory {
+    let rule = "[account]\nid = 'tp[0-9]{4}'\nexamples = ['tp1234']";
+    let named = |name: &str, rule: &str| {
+        let text = manifest_with(rule).replace("\"example\"", &format!("\"{name}\""));
+        Manifest::parse(&text).expect("a valid manifest")
+    };
+    Directory::of(&[named("youtube", ""), named("spotify", ""), named("apple_music", ""), named("tempo", rule)])
 }
 
 fn id(n: u8) -> ArtistId {
@@ -30,7 +36,8 @@ fn columns(names: &[&str]) -> Result<Columns, ColumnError> {
 fn read(row: Json) -> Result<SourceArtist, BadRow> {
     let Json::Object(row) = row else { panic!("a row is an object") };
     let names: Vec<&str> = row.keys().map(String::as_str).collect();
-    columns(&names).expect("known columns").read(7, &row)
+    let (artist, bad) = columns(&names).expect("known columns").read(7, &row)?;
+    bad.into_iter().next().map_or(Ok(artist), Err)
 }
 
 fn source(n: u8, youtube: &[&str]) -> SourceArtist {
@@ -171,6 +178,20 @@ fn accounts_are_given_as_one_id_as_a_list_or_between_commas() {
 }
 
 #[test]
+fn a_column_of_ids_that_is_not_valid_costs_itself() {
+    let row = json!({
+        "id": id(1), "tempo": "tp1234", "tempo_id": "1.78403E+16", "spotify": "s1", "consent_spotify": false,
+    });
+    let Json::Object(row) = row else { unreachable!() };
+    let names: Vec<&str> = row.keys().map(String::as_str).collect();
+    let (artist, bad) = columns(&names).expect("known columns").read(7, &row).expect("the rest counts");
+    assert_eq!((bad.len(), bad[0].column.as_str()), (1, "tempo_id"));
+    assert!(bad[0].problem.contains("'1.78403E+16' is a rounded number"), "{}", bad[0].problem);
+    assert_eq!(artist.accounts, [(platform("spotify"), vec!["s1".to_owned()])].into(), "tempo stays as it is");
+    assert_eq!(artist.consents, [(platform("spotify"), false)].into());
+}
+
+#[test]
 fn consents_are_an_object_or_a_list() {
     for given in [json!({ "youtube": true, "spotify": 0 }), json!(r#"{"youtube":"yes","spotify":false}"#)] {
         let artist = read(json!({ "id": id(1), "consents": given })).expect("a good row");
@@ -207,7 +228,7 @@ fn a_bad_row_names_its_id_and_column() {
 fn unknown_columns_are_refused_by_name() {
     let error = columns(&["id", "instagram_token", "youtube", "consent_tiktok"]).expect_err("refused").to_string();
     assert!(error.contains(": instagram_token, consent_tiktok;") && error.contains("apple_music, spotify"), "{error}");
-    assert_eq!(columns(&["name"]), Err(ColumnError::NoId));
+    assert_eq!(columns(&["name"]).err(), Some(ColumnError::NoId));
 }
 
 #[test]

@@ -4,40 +4,33 @@
 //! whole file (or, with `--skip-bad`, goes to a file of invalid rows). The second pass writes in chunks, each
 //! idempotent.
 
-mod records;
+mod report;
 mod row;
+mod write;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
-use serde_json::{Value as Json, json};
-
-use records::Record;
-use row::{ImportedArtist, Warning};
+use report::{BadRow, BadRows, Report, print_report, refusal};
+use row::{Fault, ImportedArtist, Warning};
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
-use super::output::{Access, Existing};
-use super::{output, print};
+use super::print;
 use crate::pipeline::Host;
-use backline_gateway::secrets::{Secret, SecretText};
-use backline_model::manifest::{CredentialKind, Owner};
-use backline_model::{Account, AccountId, AccountStatus, Artist, ArtistId, Consent, Platform, Provenance};
-use backline_store::{COLLECTING_SCOPE, Scope, Store};
+use backline_gateway::secrets::Secret;
+use backline_model::account_rule::{Gives, column_name};
+use backline_model::manifest::Owner;
+use backline_model::{ArtistId, Platform};
+use backline_rules::lists::{self, Directory, Format, Found, ListError, Record, Shape};
 
-/// Artists per transaction: bounds memory and how long writers block each other.
-const CHUNK: usize = 1_000;
-
-/// Most invalid rows that are printed; all are counted, and `--skip-bad` writes all of them to a file.
-const BAD_ROWS_SHOWN: usize = 20;
-
-/// An import never replaces the invalid rows of an earlier one: no other file may have them.
-const EXISTING_BAD_ROWS: Existing = Existing::Refuse("name another file for invalid rows with --bad-rows");
+/// Accounts of several artists that the report names.
+const SHARED_SHOWN: usize = 5;
 
 /// Options of an import.
 pub(super) struct ImportOptions {
@@ -45,6 +38,8 @@ pub(super) struct ImportOptions {
     pub skip_bad: bool,
     /// File for invalid rows; derived from the input's name unless given.
     pub bad_rows: Option<PathBuf>,
+    /// Columns to leave out.
+    pub ignored_columns: Vec<String>,
     /// Record consent for the imported accounts.
     pub consent: bool,
     /// Replace stored tokens, which may be fresher than those in the file.
@@ -55,84 +50,181 @@ pub(super) struct ImportOptions {
     pub json: bool,
 }
 
-/// Result of an import.
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    rows: u64,
-    bad: Vec<BadRow>,
-    bad_rows_file: Option<PathBuf>,
-    artists_added: u64,
-    artists_changed: u64,
-    accounts_added: u64,
-    credentials_set: u64,
-    credentials_kept: u64,
-    consents_recorded: u64,
-    erased_left_out: u64,
-    warnings: Vec<String>,
-    ignored_columns: BTreeSet<String>,
-    dry_run: bool,
+/// What rows are read by.
+struct Reading {
+    directory: Directory,
+    /// Schemas of the platforms' settings.
+    schemas: BTreeMap<Platform, jsonschema::Validator>,
+    ignored: BTreeSet<String>,
 }
 
-/// A row that can't be imported.
-#[derive(Debug, Serialize)]
-struct BadRow {
-    place: String,
-    problem: String,
+impl Reading {
+    fn of(directory: Directory, ignored: BTreeSet<String>) -> Self {
+        let schema = |platform: &Platform| {
+            let listed = directory.platform(platform.as_str())?;
+            // A schema that is not valid can't refuse anything; `accounts set` names it.
+            Some((platform.clone(), jsonschema::validator_for(&listed.manifest.settings).ok()?))
+        };
+        let schemas = directory.platforms().filter_map(schema).collect();
+        Self { directory, schemas, ignored }
+    }
 }
 
 /// Result of the first pass.
-#[derive(Default)]
 struct Survey {
+    reading: Arc<Reading>,
     report: Report,
     warnings: BTreeMap<Warning, u64>,
     seen: HashMap<ArtistId, String>,
-    /// Platforms whose connectors must be installed, since tokens are encrypted for their slots.
-    platforms_with_credentials: BTreeSet<&'static str>,
-    /// The slots of the installed connectors that belong to accounts.
-    slots: Arc<AccountSlots>,
-}
-
-/// Platform and slot → the kind of secret in that slot.
-type AccountSlots = HashMap<(String, String), CredentialKind>;
-
-/// The slots of the active connectors that belong to accounts.
-async fn account_slots(store: &Store) -> Result<AccountSlots, Failure> {
-    let releases = store.releases_list().await?;
-    let slots = releases.iter().filter(|release| release.active).flat_map(|release| {
-        let of_accounts = release.manifest.credentials.iter().filter(|slot| slot.owner == Owner::Account);
-        of_accounts.map(|slot| ((release.platform().to_string(), slot.slot.clone()), slot.kind))
-    });
-    Ok(slots.collect())
+    /// Platform and id → the first artist, to notice an account of two.
+    accounts: HashMap<(Platform, String), ArtistId>,
+    /// Accounts that are listed for several artists.
+    shared: BTreeSet<(Platform, String)>,
+    /// Whether the file has tokens, which need a key.
+    has_secrets: bool,
 }
 
 impl Survey {
+    fn of(reading: Arc<Reading>) -> Self {
+        Self {
+            reading,
+            report: Report::default(),
+            warnings: BTreeMap::new(),
+            seen: HashMap::new(),
+            accounts: HashMap::new(),
+            shared: BTreeSet::new(),
+            has_secrets: false,
+        }
+    }
+
     /// Checks a record and interprets it.
     fn take(&mut self, record: &Record) -> Result<ImportedArtist, String> {
         self.report.rows += 1;
-        let fields = record.fields.as_ref().map_err(|unreadable| unreadable.problem.clone())?;
-        let unknown = fields.keys().filter(|name| !row::COLUMNS.contains(&name.as_str()));
-        self.report.ignored_columns.extend(unknown.cloned());
-        let imported = row::interpret(fields)?;
+        let mut fields = record.fields.clone().map_err(|unreadable| unreadable.problem)?;
+        fields.retain(|name, _| !self.reading.ignored.contains(name));
+        let imported = row::interpret(&fields, &self.reading.directory).map_err(|faults| worded(&faults))?;
         if let Some(first) = self.seen.get(&imported.artist.id) {
-            return Err(format!("the id {} is also in {first}", imported.artist.id));
+            return Err(format!("id: {} is also in {first}; keep one of the rows", imported.artist.id));
         }
+        self.check(&imported, &fields).map_err(|faults| worded(&faults))?;
         self.seen.insert(imported.artist.id, record.place.clone());
         for account in &imported.accounts {
-            let Some((slot, secret)) = &account.credential else { continue };
-            // A platform without a connector is refused once for the whole file, not for each row.
-            if let Some(kind) = self.slots.get(&(account.platform.to_owned(), (*slot).to_owned())) {
-                let problem = |error| format!("the {} token can't be used: {error}", account.platform);
-                Secret::parse(*kind, Owner::Account, secret.expose()).map_err(problem)?;
+            self.has_secrets |= !account.credentials.is_empty();
+            let key = (account.platform.clone(), account.platform_id.clone());
+            // An account that its own secret names may be anyone's.
+            let is_named = account.credentials.is_empty();
+            if is_named && self.accounts.insert(key.clone(), imported.artist.id).is_some() {
+                self.shared.insert(key);
             }
         }
         for warning in &imported.warnings {
-            *self.warnings.entry(*warning).or_default() += 1;
+            *self.warnings.entry(warning.clone()).or_default() += 1;
         }
-        self.platforms_with_credentials.extend(
-            imported.accounts.iter().filter(|account| account.credential.is_some()).map(|account| account.platform),
-        );
         Ok(imported)
     }
+
+    /// Checks secrets by the kinds of their slots, and settings by their schemas.
+    fn check(&self, imported: &ImportedArtist, fields: &BTreeMap<String, String>) -> Result<(), Vec<Fault>> {
+        let mut faults = Vec::new();
+        for account in &imported.accounts {
+            let Some(listed) = self.reading.directory.platform(account.platform.as_str()) else { continue };
+            for given in &account.credentials {
+                let Some(slot) = listed.manifest.slot(&given.slot) else { continue };
+                if let Err(error) = Secret::parse(slot.kind, Owner::Account, given.secret.expose()) {
+                    let problem = format!("the {} token can't be used: {error}", account.platform);
+                    faults.push(Fault { column: given.column.clone(), problem });
+                }
+            }
+            let has_settings = account.settings.as_object().is_some_and(|settings| !settings.is_empty());
+            let schema = self.reading.schemas.get(&account.platform).filter(|_| has_settings);
+            let Some(error) = schema.and_then(|schema| schema.iter_errors(&account.settings).next()) else { continue };
+            let path = error.instance_path().to_string();
+            let setting = path.split('/').nth(1).unwrap_or_default();
+            let column = fields.keys().find(|column| {
+                let found = self.reading.directory.column(column);
+                matches!(found, Found::Column { gives: Gives::Setting(name), .. } if name == setting)
+            });
+            let hint = listed.manifest.settings["properties"][setting]["description"].as_str();
+            let hint = hint.map_or(String::new(), |hint| format!("; {setting}: {hint}"));
+            let problem = format!("{error}{hint}");
+            faults.push(Fault { column: column.cloned().unwrap_or_else(|| "settings".to_owned()), problem });
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// Refuses columns that no connector names, and ignored ones that the file does not have.
+    fn expect_columns(&self, shape: &Shape, used: &BTreeSet<String>) -> Result<(), Failure> {
+        if let Some(missing) = self.reading.ignored.iter().find(|name| !shape.columns.contains(*name)) {
+            let columns: Vec<&str> = shape.columns.iter().map(String::as_str).collect();
+            return Err(Failure::usage(format!(
+                "nothing was imported: the file has no column '{missing}' to ignore; it has {}",
+                columns.join(", ")
+            )));
+        }
+        let directory = &self.reading.directory;
+        let mut unknown = Vec::new();
+        // The file of invalid rows is imported again once they are correct.
+        let is_from_bad_rows = |name: &str| shape.format == Format::JsonLines && name == report::PROBLEM;
+        let known =
+            |name: &str| row::COLUMNS.contains(&name) || self.reading.ignored.contains(name) || is_from_bad_rows(name);
+        for name in used.iter().filter(|name| !known(name.as_str())) {
+            let shown = backline_model::cell::shown(name);
+            match directory.column(name) {
+                Found::Column { .. } => {}
+                Found::Ambiguous(platforms) => {
+                    let platforms: Vec<&str> = platforms.iter().map(|platform| platform.as_str()).collect();
+                    return Err(Failure::usage(format!(
+                        "nothing was imported: the connectors of {} all name the column '{shown}'; rename it to one \
+                         that only one of them names",
+                        platforms.join(" and ")
+                    )));
+                }
+                Found::Unknown(nearest) => unknown.push((shown, nearest)),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<String> = unknown
+            .iter()
+            .map(|(name, nearest)| match nearest {
+                Some(nearest) => format!("'{name}' (is '{nearest}' meant?)"),
+                None => format!("'{name}'"),
+            })
+            .collect();
+        let options: Vec<String> = unknown.iter().map(|(name, _)| format!("--ignore-column '{name}'")).collect();
+        Err(Failure::usage(format!(
+            "nothing was imported: no installed connector names the {} {}; install the connector it belongs to, \
+             correct the name, or leave it out with {}",
+            if named.len() == 1 { "column" } else { "columns" },
+            named.join(", "),
+            options.join(" ")
+        )))
+    }
+
+    /// The report with its warnings.
+    fn reported(self) -> (Report, usize) {
+        let mut report = self.report;
+        let of = |(warning, count): (&Warning, &u64)| format!("{} {}", print::count(*count, "artist"), warning.text());
+        report.warnings = self.warnings.iter().map(of).collect();
+        if !self.shared.is_empty() {
+            let shown: Vec<String> =
+                self.shared.iter().take(SHARED_SHOWN).map(|(platform, id)| format!("{platform} {id}")).collect();
+            let more = if self.shared.len() > SHARED_SHOWN { ", …" } else { "" };
+            report.warnings.push(format!(
+                "{} listed for more than one artist: {}{more}",
+                print::count(self.shared.len() as u64, "account"),
+                shown.join(", ")
+            ));
+        }
+        (report, self.seen.len())
+    }
+}
+
+/// Faults as one text.
+fn worded(faults: &[Fault]) -> String {
+    let texts: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.column, fault.problem)).collect();
+    texts.join(", and ")
 }
 
 /// Runs the command.
@@ -140,308 +232,54 @@ pub(super) async fn run(context: &Context, path: &Path, options: &ImportOptions)
     let host = context.host().await?;
     let input = Input::open(path)?;
     let mut bad = BadRows::new(path, options)?;
-    let slots = Arc::new(account_slots(host.store()).await?);
-    let mut survey = Survey { slots: Arc::clone(&slots), ..Survey::default() };
-    input.read(&mut |record| {
+    let ignored: BTreeSet<String> = options.ignored_columns.iter().map(|name| column_name(name)).collect();
+    if let Some(needed) = ignored.iter().find(|name| ["id", "name"].contains(&name.as_str())) {
+        return Err(Failure::usage(format!("the column '{needed}' can't be ignored: it identifies the artist")));
+    }
+    let directory = Directory::of_releases(&host.store().releases_list().await?);
+    let reading = Arc::new(Reading::of(directory, ignored));
+    let mut survey = Survey::of(Arc::clone(&reading));
+    let mut used = BTreeSet::new();
+    let shape = input.read(&mut |mut record| {
+        if let Ok(fields) = &mut record.fields {
+            fields.retain(|name, _| !reading.ignored.contains(name));
+        }
+        for name in record.fields.iter().flat_map(BTreeMap::keys) {
+            if !used.contains(name) {
+                used.insert(name.clone());
+            }
+        }
         if let Err(problem) = survey.take(&record) {
             bad.add(&record, &problem);
             survey.report.bad.push(BadRow { place: record.place, problem });
         }
     })?;
-    let Survey { mut report, warnings, seen, platforms_with_credentials, .. } = survey;
-    report.warnings = warnings
-        .iter()
-        .map(|(warning, count)| format!("{} {}", print::count(*count, "artist"), warning.text()))
-        .collect();
+    survey.expect_columns(&shape, &used)?;
+    let has_secrets = survey.has_secrets;
+    let (mut report, artists) = survey.reported();
+    report.ignored_columns.clone_from(&reading.ignored);
     report.dry_run = options.dry_run;
     if !report.bad.is_empty() && !options.skip_bad {
         return Err(refusal(path, &report));
     }
-    expect_connectors(&host, &platforms_with_credentials, &slots).await?;
+    expect_key(&host, has_secrets)?;
     if !options.dry_run {
         report.bad_rows_file = bad.write()?;
-        let bar = progress_bar(seen.len() as u64);
-        write_all(context, &host, &input, slots, options, &mut report, &bar).await?;
-        bar.finish_and_clear();
+        write::all(context, &host, &input, reading, options, &mut report, artists as u64).await?;
     }
     print_report(&report, options)?;
-    Ok(Exit::Done)
+    Ok(if report.bad.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
-/// Why nothing was imported, with the first invalid rows.
-fn refusal(path: &Path, report: &Report) -> Failure {
-    let shown: Vec<String> =
-        report.bad.iter().take(BAD_ROWS_SHOWN).map(|BadRow { place, problem }| format!("{place}: {problem}")).collect();
-    let more = report.bad.len().saturating_sub(BAD_ROWS_SHOWN);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Failure::usage(format!(
-        "nothing was imported: {} of {} of {} can't be: {}{more}; fix them, or import the others with --skip-bad",
-        report.bad.len(),
-        print::count(report.rows, "row"),
-        path.display(),
-        shown.join("; ")
-    ))
-}
-
-/// Refuses tokens for platforms without a connector: there is no slot to encrypt them for.
-async fn expect_connectors(
-    host: &Host,
-    platforms: &BTreeSet<&'static str>,
-    slots: &AccountSlots,
-) -> Result<(), Failure> {
-    for name in platforms {
-        let platform = platform_of(name)?;
-        if host.store().active_release_get(&platform).await?.is_none() {
-            return Err(Failure::usage(format!(
-                "nothing was imported: the file has tokens for {name}, and no connector for it is installed; \
-                 install one with `backline plugins install` first"
-            )));
-        }
-        if !slots.contains_key(&((*name).to_owned(), row::SLOT.to_owned())) {
-            return Err(Failure::usage(format!(
-                "nothing was imported: the file has tokens for {name}, and its connector has no account slot '{}'; \
-                 see `backline plugins inspect`",
-                row::SLOT
-            )));
-        }
-    }
-    if !platforms.is_empty() && host.config().secrets.keyring()?.is_none() {
+/// Refuses tokens without a key to encrypt them with.
+fn expect_key(host: &Host, has_secrets: bool) -> Result<(), Failure> {
+    if has_secrets && host.config().secrets.keyring()?.is_none() {
         return Err(Failure::usage(
             "nothing was imported: the file has tokens, and no key to encrypt them is set; \
              run `backline keys generate --file backline.key` and set secrets.key_file",
         ));
     }
     Ok(())
-}
-
-fn platform_of(name: &str) -> Result<Platform, Failure> {
-    Platform::new(name).map_err(|error| Failure::failed(error.to_string()))
-}
-
-/// The second pass: writes the artists in chunks.
-async fn write_all(
-    context: &Context,
-    host: &Host,
-    input: &Input,
-    slots: Arc<AccountSlots>,
-    options: &ImportOptions,
-    report: &mut Report,
-    bar: &ProgressBar,
-) -> Result<(), Failure> {
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<ImportedArtist>>(2);
-    let file = input.reopen()?;
-    // Reading blocks, so it has a thread; the channel's bound keeps at most a few chunks in memory.
-    let reader = tokio::task::spawn_blocking(move || {
-        let mut survey = Survey { slots, ..Survey::default() };
-        let mut chunk = Vec::new();
-        let mut open = true;
-        let read = records::read(file, &mut |record| {
-            // The first pass has reported an invalid row.
-            let Ok(imported) = survey.take(&record) else { return };
-            chunk.push(imported);
-            if chunk.len() == CHUNK && open {
-                open = sender.blocking_send(std::mem::take(&mut chunk)).is_ok();
-            }
-        });
-        if open && !chunk.is_empty() {
-            let _ = sender.blocking_send(chunk);
-        }
-        read
-    });
-    while let Some(chunk) = receiver.recv().await {
-        let artists = chunk.len() as u64;
-        write_chunk(context, host, chunk, options, report).await?;
-        bar.inc(artists);
-    }
-    match reader.await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Failure::failed(format!(
-            "the file changed while it was imported: {error}; import it again, which adds nothing twice"
-        ))),
-        Err(error) => Err(Failure::failed(format!("failed to read the file: {error}"))),
-    }
-}
-
-/// A token of the file and the account it belongs to.
-struct AccountSecret {
-    account: AccountId,
-    status: AccountStatus,
-    secret: SecretText,
-}
-
-async fn write_chunk(
-    context: &Context,
-    host: &Host,
-    mut chunk: Vec<ImportedArtist>,
-    options: &ImportOptions,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let (store, now) = (host.store(), context.clock.now());
-    let ids: Vec<ArtistId> = chunk.iter().map(|imported| imported.artist.id).collect();
-    let erased = store.erased_artists_of(&ids).await?;
-    report.erased_left_out += erased.len() as u64;
-    chunk.retain(|imported| !erased.contains(&imported.artist.id));
-    let artists: Vec<Artist> = chunk.iter().map(|imported| imported.artist.clone()).collect();
-    let saved = store.artists_save_from(&Scope::all_tenants(), Provenance::Import, &artists, now).await?;
-    report.artists_added += saved.inserted;
-    report.artists_changed += saved.updated;
-    let all_new = saved.inserted == artists.len() as u64;
-
-    // Existing accounts keep their id and status; only values from the file are written.
-    let mut known: HashMap<(ArtistId, String, String), Account> = HashMap::new();
-    if !all_new {
-        let ids: Vec<ArtistId> = artists.iter().map(|artist| artist.id).collect();
-        for account in store.accounts_of(&Scope::all_tenants(), &ids).await? {
-            known.insert((account.artist_id, account.platform.to_string(), account.platform_id.clone()), account);
-        }
-    }
-    let mut accounts = Vec::new();
-    let mut secrets: BTreeMap<(Platform, &'static str), Vec<AccountSecret>> = BTreeMap::new();
-    for ImportedArtist { artist, accounts: imported, .. } in chunk {
-        for account in imported {
-            let existing = known.get(&(artist.id, account.platform.to_owned(), account.platform_id.clone()));
-            let platform = platform_of(account.platform)?;
-            let id = existing
-                .map_or_else(|| AccountId::of(artist.id, &platform, &account.platform_id), |existing| existing.id);
-            let status = existing.map_or(AccountStatus::Active, |existing| existing.status);
-            if let Some((slot, secret)) = account.credential {
-                secrets.entry((platform.clone(), slot)).or_default().push(AccountSecret {
-                    account: id,
-                    status,
-                    secret,
-                });
-            }
-            if let Some(existing) = existing.filter(|_| account.settings == json!({})) {
-                accounts.push(existing.clone());
-                continue;
-            }
-            accounts.push(Account {
-                id,
-                artist_id: artist.id,
-                platform,
-                platform_id: account.platform_id,
-                settings: account.settings,
-                status,
-            });
-        }
-    }
-    report.accounts_added +=
-        store.accounts_save_from(&Scope::all_tenants(), Provenance::Import, &accounts, now).await?.inserted;
-    if options.consent {
-        report.consents_recorded += record_consents(store, &accounts, all_new, now).await?;
-    }
-    for ((platform, slot), secrets) in secrets {
-        let accounts: Vec<AccountId> = secrets.iter().map(|secret| secret.account).collect();
-        let stored = if all_new {
-            Vec::new()
-        } else {
-            store.credentials_of(&Scope::all_tenants(), &platform, &accounts).await?
-        };
-        let stored: HashSet<AccountId> =
-            stored.iter().filter(|stored| stored.slot == slot).filter_map(|stored| stored.account_id).collect();
-        let mut wanted = Vec::new();
-        for AccountSecret { account, status, secret } in secrets {
-            // A stored token may be fresher than the file's, unless the platform has rejected it.
-            let keep = !options.replace_credentials && status != AccountStatus::ReconnectNeeded;
-            if keep && stored.contains(&account) {
-                report.credentials_kept += 1;
-            } else {
-                wanted.push((account, secret));
-            }
-        }
-        host.credentials().set_many(&platform, slot, &wanted).await?;
-        report.credentials_set += wanted.len() as u64;
-    }
-    Ok(())
-}
-
-/// Records consent where none is recorded: an import does not override a withdrawal.
-async fn record_consents(
-    store: &Store,
-    accounts: &[Account],
-    all_new: bool,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Result<u64, Failure> {
-    let mut on_record: HashSet<(ArtistId, Platform)> = HashSet::new();
-    if !all_new {
-        let artists: BTreeSet<ArtistId> = accounts.iter().map(|account| account.artist_id).collect();
-        let artists: Vec<ArtistId> = artists.into_iter().collect();
-        let latest = store.latest_consents_of(&Scope::all_tenants(), &artists).await?;
-        on_record.extend(
-            latest
-                .into_iter()
-                .filter(|consent| consent.scope == COLLECTING_SCOPE)
-                .map(|consent| (consent.artist_id, consent.platform)),
-        );
-    }
-    let consents: Vec<Consent> = accounts
-        .iter()
-        .filter(|account| on_record.insert((account.artist_id, account.platform.clone())))
-        .map(|account| Consent {
-            artist_id: account.artist_id,
-            platform: account.platform.clone(),
-            granted: true,
-            scope: COLLECTING_SCOPE.to_owned(),
-            source: "import".to_owned(),
-            recorded_at: now,
-        })
-        .collect();
-    store.consents_record(&Scope::all_tenants(), &consents).await?;
-    Ok(consents.len() as u64)
-}
-
-fn print_report(report: &Report, options: &ImportOptions) -> Result<(), Failure> {
-    if options.json {
-        return print::json(report);
-    }
-    let good = report.rows - report.bad.len() as u64;
-    if report.dry_run {
-        print::line(&format!("{} could be imported; nothing was changed", print::count(good, "artist")))?;
-    } else {
-        print::line(&format!(
-            "{}: {} added, {} changed; {} added, {} set, {} kept, {} recorded",
-            print::count(good, "artist"),
-            report.artists_added,
-            report.artists_changed,
-            print::count(report.accounts_added, "account"),
-            print::count(report.credentials_set, "credential"),
-            report.credentials_kept,
-            print::count(report.consents_recorded, "consent")
-        ))?;
-    }
-    if report.erased_left_out > 0 {
-        print::note(&format!(
-            "{} left out; `backline privacy readmit ARTIST` allows one to come back",
-            print::count(report.erased_left_out, "erased artist")
-        ));
-    }
-    for warning in &report.warnings {
-        print::note(&format!("warning: {warning}"));
-    }
-    if !report.ignored_columns.is_empty() {
-        let columns: Vec<_> = report.ignored_columns.iter().map(String::as_str).collect();
-        print::note(&format!("warning: unknown columns were ignored: {}", columns.join(", ")));
-    }
-    for BadRow { place, problem } in report.bad.iter().take(BAD_ROWS_SHOWN) {
-        print::note(&format!("not imported: {place}: {problem}"));
-    }
-    if let Some(path) = &report.bad_rows_file {
-        print::note(&format!(
-            "{} written to {}; fix them and import that file",
-            print::count(report.bad.len() as u64, "invalid row"),
-            path.display()
-        ));
-    }
-    Ok(())
-}
-
-fn progress_bar(rows: u64) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(rows), target);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} artists  {elapsed_precise}, {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
 }
 
 /// The file, which can be read more than once: standard input is copied to a temporary file.
@@ -470,125 +308,8 @@ impl Input {
             .map_err(|error| Failure::usage(format!("{} can't be read: {error}", self.path.display())))
     }
 
-    fn read(&self, each: &mut dyn FnMut(Record)) -> Result<(), Failure> {
-        records::read(self.reopen()?, each)
-            .map(|_| ())
-            .map_err(|error| Failure::refused(&error).about(&self.path.display().to_string()))
-    }
-}
-
-/// Invalid rows, for a file that only its owner can read: they may hold tokens.
-struct BadRows {
-    path: Option<PathBuf>,
-    lines: String,
-}
-
-impl BadRows {
-    fn new(input: &Path, options: &ImportOptions) -> Result<Self, Failure> {
-        if !options.skip_bad {
-            return Ok(Self { path: None, lines: String::new() });
-        }
-        let beside = if input == Path::new("-") {
-            PathBuf::from("artists.bad.ndjson")
-        } else {
-            input.with_extension("bad.ndjson")
-        };
-        let path = options.bad_rows.clone().unwrap_or(beside);
-        if output::is_stdout(&path) {
-            return Err(Failure::usage("standard output has the report; name a file for invalid rows with --bad-rows"));
-        }
-        output::check(&path, EXISTING_BAD_ROWS)?;
-        Ok(Self { path: Some(path), lines: String::new() })
-    }
-
-    fn add(&mut self, record: &Record, problem: &str) {
-        if self.path.is_none() {
-            return;
-        }
-        let mut object: serde_json::Map<String, Json> = match &record.fields {
-            Ok(fields) => fields.iter().map(|(name, text)| (name.clone(), Json::from(text.as_str()))).collect(),
-            Err(unreadable) => [("text".to_owned(), Json::from(unreadable.text.as_str()))].into_iter().collect(),
-        };
-        object.insert("problem".to_owned(), format!("{}: {problem}", record.place).into());
-        self.lines.push_str(&Json::from(object).to_string());
-        self.lines.push('\n');
-    }
-
-    fn write(self) -> Result<Option<PathBuf>, Failure> {
-        match self.path.filter(|_| !self.lines.is_empty()) {
-            None => Ok(None),
-            Some(path) => {
-                output::write(&path, self.lines.as_bytes(), Access::Private, EXISTING_BAD_ROWS)?;
-                Ok(Some(path))
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const ID: &str = "018f4e6a-7c1d-7b3a-9c55-3f1d2a4b5c6d";
-
-    fn survey(text: &str) -> (Survey, u64) {
-        let (mut survey, mut good) = (Survey::default(), 0);
-        records::read(text.as_bytes(), &mut |record| match survey.take(&record) {
-            Ok(_) => good += 1,
-            Err(problem) => survey.report.bad.push(BadRow { place: record.place, problem }),
-        })
-        .unwrap_or_else(|error| panic!("{error}"));
-        (survey, good)
-    }
-
-    #[test]
-    fn the_same_id_twice_is_a_bad_row_that_names_the_first() {
-        let (survey, good) = survey(&format!("id,name\n{ID},Ada\n{ID},Bo\n"));
-        assert_eq!(good, 1);
-        assert_eq!(
-            (survey.report.bad[0].place.as_str(), survey.report.bad[0].problem.as_str()),
-            ("line 3", format!("the id {ID} is also in line 2").as_str())
-        );
-    }
-
-    #[test]
-    fn unknown_columns_are_named() {
-        let (survey, _) = survey(&format!("id,name,email\n{ID},Ada,x@y\n"));
-        assert_eq!(survey.report.ignored_columns.into_iter().collect::<Vec<_>>(), ["email"]);
-    }
-
-    #[test]
-    fn a_refusal_names_the_rows_and_the_way_out() {
-        let (survey, _) = survey("id,name\n7,Ada\n");
-        let failure = refusal(Path::new("a.csv"), &survey.report);
-        assert_eq!(failure.exit, Exit::Usage);
-        assert!(
-            failure
-                .message
-                .starts_with("nothing was imported: 1 of 1 row of a.csv can't be: line 2: id: '7' is not a UUID"),
-            "{}",
-            failure.message
-        );
-        assert!(failure.message.ends_with("with --skip-bad"), "{}", failure.message);
-    }
-
-    proptest! {
-        #[test]
-            fn every_row_is_good_or_reported(
-            rows in prop::collection::vec(("[a-f0-9-]{0,36}", "[ -~]{0,9}", any::<bool>()), 0..30)
-        ) {
-            let mut writer = csv::Writer::from_writer(Vec::new());
-            writer.write_record(["id", "name", "data_collection_enabled"]).expect("written");
-            for (index, (id, name, valid)) in rows.iter().enumerate() {
-                let id = if *valid { format!("018f4e6a-7c1d-7b3a-9c55-{index:012}") } else { id.clone() };
-                writer.write_record([id.as_str(), name, "true"]).expect("written");
-            }
-            let text = String::from_utf8(writer.into_inner().expect("flushed")).expect("text");
-            let (survey, good) = survey(&text);
-            prop_assert_eq!(survey.report.rows, rows.len() as u64);
-            prop_assert_eq!(good + survey.report.bad.len() as u64, rows.len() as u64);
-        }
+    fn read(&self, each: &mut dyn FnMut(Record)) -> Result<Shape, Failure> {
+        lists::read(self.reopen()?, each)
+            .map_err(|error: ListError| Failure::refused(&error).about(&self.path.display().to_string()))
     }
 }

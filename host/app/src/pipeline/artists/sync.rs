@@ -3,7 +3,7 @@
 //! The store reads, [`roster`] decides. The source is read once, page by page, and all changes are known before the
 //! first one is made: a source that looks broken changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +18,12 @@ use crate::pipeline::error::{Classified, ErrorClass};
 use backline_model::clock::Clock;
 use backline_model::roster::{RosterChanges, SourceArtist};
 use backline_model::{ArtistId, Platform};
+use backline_rules::lists::Directory;
 use backline_rules::roster::{self, BadRow, ColumnError, Columns};
 use backline_store::{ForeignSource, Scope, Store, StoreError, is_own_table};
 
 /// The table that the default query reads.
 const TABLE: &str = "artists";
-
-/// The platforms of the first-party connectors, which may be named before they are installed.
-const PLATFORMS: [&str; 5] = ["youtube", "spotify", "instagram", "tiktok", "apple_music"];
 
 /// Rows compared at once, and artists changed in one transaction.
 const PAGE: usize = 1_000;
@@ -94,7 +92,7 @@ pub struct SyncRequest {
 pub struct SyncReport {
     /// Rows of the source.
     pub rows: u64,
-    /// Rows that can't be used. Their artists and accounts stay unchanged.
+    /// Rows and cells that can't be used. Their artists and accounts stay unchanged.
     pub bad: Vec<BadRow>,
     /// Artists that are new.
     pub artists_added: u64,
@@ -196,7 +194,7 @@ impl ArtistSync {
     async fn survey(&self) -> Result<Survey, SyncError> {
         let sync = &self.config.sync;
         let url = sync.url.as_ref().unwrap_or(&self.config.database.url);
-        let platforms = self.platforms().await?;
+        let directory = Directory::of_releases(&self.store.releases_list().await?);
         let mut source = ForeignSource::open(url).await?;
         let query = match &sync.query {
             Some(query) => query.clone(),
@@ -208,11 +206,11 @@ impl ArtistSync {
                 if is_own_table(&columns) {
                     return Err(SyncError::OwnTable);
                 }
-                roster::default_query(TABLE, &columns, &platforms)?
+                roster::default_query(TABLE, &columns, &directory)?
             }
         };
         let names = source.query_columns(&query).await?;
-        let columns = Columns::of(&names, &platforms)?;
+        let columns = Columns::of(&names, &directory)?;
         let mut survey = Survey::default();
         survey.report.speaks_of_consent = columns.speaks_of_consent();
         let mut rows = source.rows(&query, &names);
@@ -246,13 +244,6 @@ impl ArtistSync {
         Ok(())
     }
 
-    /// Platforms that a column may name: those with an installed connector, and the first-party ones.
-    async fn platforms(&self) -> Result<BTreeSet<Platform>, StoreError> {
-        let releases = self.store.releases_list().await?;
-        let installed = releases.iter().map(|release| release.platform().clone());
-        Ok(installed.chain(PLATFORMS.iter().filter_map(|name| Platform::new(*name).ok())).collect())
-    }
-
     /// Refuses a source that would switch off more than is plausible.
     async fn expect_plausible(&self, survey: &Survey, gone: u64, of: u64) -> Result<(), SyncError> {
         let rows = survey.report.rows;
@@ -275,12 +266,15 @@ impl ArtistSync {
 }
 
 impl Survey {
-    /// Reads a row. One that can't be used is reported, and its artist stays unchanged.
+    /// Reads a row. What can't be used of it is reported and stays unchanged.
     fn take(&mut self, columns: &Columns, row: &serde_json::Map<String, serde_json::Value>) -> Option<SourceArtist> {
         self.report.rows += 1;
         match columns.read(self.report.rows, row) {
-            Ok(artist) if self.seen.insert(artist.id) => Some(artist),
-            Ok(artist) => {
+            Ok((artist, bad)) if self.seen.insert(artist.id) => {
+                self.report.bad.extend(bad);
+                Some(artist)
+            }
+            Ok((artist, _)) => {
                 self.report.bad.push(BadRow {
                     row: self.report.rows,
                     id: Some(artist.id.to_string()),
