@@ -177,13 +177,16 @@ fn artist(fields: &BTreeMap<String, String>) -> Result<Artist, Fault> {
     Ok(Artist { id, name, tenant, subscription_status, data_collection_enabled, timezone })
 }
 
+/// A column, the part of the secret that it holds if it holds a part, and its text.
+type Given<'a> = (String, Option<&'a str>, &'a str);
+
 /// What a record says about one platform.
 struct Gathered<'a> {
     listed: &'a Listed,
     ids: Vec<String>,
     settings: Map<String, Json>,
     /// Slot → column, field and text of each part.
-    secrets: BTreeMap<&'a str, Vec<(String, Option<&'a str>, &'a str)>>,
+    secrets: BTreeMap<&'a str, Vec<Given<'a>>>,
     /// Columns of no use, with the reason.
     nothing: Vec<(String, &'a str)>,
 }
