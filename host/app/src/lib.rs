@@ -28,7 +28,6 @@
 //! ```
 
 pub mod config;
-mod nearest;
 pub mod telemetry;
 
 pub mod pipeline;

@@ -1,10 +1,10 @@
 //! Gives `send`, `check` and `fetch` of a component the async types of the contract, where a toolchain made them plain.
 //!
 //! Whether a function is async is part of its type, and a plain function does not link where an async one is wanted.
-//! It is not part of how the guest is called: an import with an async type may be lowered, and an export lifted, without
+//! It is not part of how the guest is called: an import with an async type may be lowered, an export lifted, without
 //! the async ABI; such a call blocks this guest only. So bindings that know no async function serve, built against
-//! `wit/connector-sync`, once the types say what the host's say. A type is one byte before its parameters: nothing moves
-//! and no code changes.
+//! `wit/connector-sync`, once the types say what the host's say. A type is one byte before its parameters: nothing
+//! moves, and no code changes.
 
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::{

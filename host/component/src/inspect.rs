@@ -142,8 +142,8 @@ pub fn imports_shown(imports: &[String]) -> Vec<String> {
     if wasi > 0 {
         let interfaces = if wasi == 1 { "interface" } else { "interfaces" };
         shown.push(format!(
-            "WASI 0.2 ({wasi} {interfaces}) with nothing behind it: no files, environment, arguments, sockets or names; \
-             only clocks, random numbers and the log"
+            "WASI 0.2 ({wasi} {interfaces}) with nothing behind it: no files, environment, arguments, sockets or \
+             names; only clocks, random numbers and the log"
         ));
     }
     shown

@@ -32,8 +32,8 @@ pub enum PackError {
     Invalid(String),
     /// A function of the contract has a type that would not link.
     #[error(
-        "{0} is not an async function, and its parameters are not those of the contract, so it can't be made one; build \
-         against wit/connector or wit/connector-sync as published"
+        "{0} is not an async function, and its parameters are not those of the contract, so it can't be made one; \
+         build against wit/connector or wit/connector-sync as published"
     )]
     Plain(String),
     /// The result is not a connector.

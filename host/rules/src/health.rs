@@ -1,9 +1,10 @@
 //! Health of collection: rates, a score, objectives, recommendations and alerts, computed from figures. Pure.
 //!
 //! - **completion** = collected / planned and **error rate** = failed / planned. *Planned* is what should have been
-//!   collected by now: accounts that were collected, that failed, that are overdue, and that waited until a newer plan
-//!   included them (superseded). Excluded accounts, accounts that wait for a budget, and accounts planned more recently than a run may take are counted apart. An account
-//!   counts once for each date, by its last attempt, so completion never exceeds 100 %.
+//!   collected by now: accounts that were collected, that failed, that are overdue, and that waited until a newer
+//!   plan included them (superseded). Excluded accounts, accounts that wait for a budget, and accounts planned more
+//!   recently than a run may take are counted apart. An account counts once for each date, by its last attempt, so
+//!   completion never exceeds 100 %.
 //! - **score** = max(0, 100 − 50 × error rate − 50 × (1 − completion)).
 //! - Optional platforms are shown, but left out of the total.
 //! - If nothing was planned or nothing reported, there is *no data*: the value is `None`, and an objective is neither

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod lists;
+pub mod nearest;
 pub mod plan;
 pub mod roster;
 pub mod schedule;

@@ -121,7 +121,7 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
     Acquaintance {
         edge: "cli",
         library: "backline_rules",
-        items: &["CANARY_PARTS", "Comparison", "MetricDifference", "Plan", "delivery", "lists"],
+        items: &["CANARY_PARTS", "Comparison", "MetricDifference", "Plan", "delivery", "lists", "nearest"],
     },
     // The hidden command that compiles a component in a process of its own.
     Acquaintance { edge: "cli", library: "backline_sandbox", items: &["CompileLimits", "child_main"] },

@@ -6,8 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::exit::Failure;
-use crate::nearest;
 use backline_model::{ArtistId, Platform, Tenant};
+use backline_rules::nearest;
 use backline_store::{Scope, Store};
 
 /// Longest name that is looked up, in bytes.

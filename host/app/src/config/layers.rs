@@ -5,10 +5,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
-use strsim::levenshtein;
 use toml::{Table, Value};
 
 use super::{Config, ConfigError, FILE_VARIABLE};
+use backline_rules::nearest::distance;
 
 /// Largest configuration file that is read, in bytes; one with every key has under 16 KiB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -312,7 +312,7 @@ fn parents(key: &str) -> impl Iterator<Item = &str> {
 fn nearest_to(key: &str, known: Vec<String>) -> Vec<String> {
     let last = key.rsplit('.').next().unwrap_or(key);
     let distance_of =
-        |other: &str| levenshtein(key, other).min(levenshtein(last, other.rsplit('.').next().unwrap_or(other)) + 1);
+        |other: &str| distance(key, other).min(distance(last, other.rsplit('.').next().unwrap_or(other)) + 1);
     let best = known.iter().min_by_key(|other| distance_of(other)).cloned();
     match best {
         Some(best) if distance_of(&best) <= 2 + last.len() / 4 => vec![best],

@@ -4,11 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::nearest;
 use backline_model::account_rule::{AccountReader, Gives, column_name};
 use backline_model::{Manifest, Platform, Release, ReleaseState};
-
-/// Shortest name for which a similar one is suggested, in characters.
-const SUGGESTED_CHARS_MIN: usize = 4;
 
 /// A platform with an installed connector.
 #[derive(Clone, Debug)]
@@ -130,7 +128,7 @@ impl Directory {
             Some(several) => Found::Ambiguous(several.iter().map(|fed| &fed.platform).collect()),
             None => match self.without_a_rule(name) {
                 Some(listed) => Found::Column { listed, gives: &Gives::Id, lower_case: false },
-                None => Found::Unknown(nearest(name, self.columns.keys().map(String::as_str))),
+                None => Found::Unknown(nearest::nearest(name, self.columns.keys().map(String::as_str))),
             },
         }
     }
@@ -138,7 +136,7 @@ impl Directory {
     /// A name that is probably meant by one that no platform has.
     #[must_use]
     pub fn nearest_platform(&self, name: &str) -> Option<&str> {
-        nearest(name, self.platforms.keys().map(Platform::as_str))
+        nearest::nearest(name, self.platforms.keys().map(Platform::as_str))
     }
 
     /// The platform of a column such as `example_user_id`, if its connector says nothing about columns. Connectors of
@@ -150,11 +148,4 @@ impl Directory {
             listed.manifest.account.is_none() && word.is_some_and(|word| !word.is_empty() && !word.contains('_'))
         })
     }
-}
-
-/// The most similar of the known names, if one is similar.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let length = name.chars().count();
-    let best = known.map(|known| (strsim::osa_distance(name, known), known)).min()?;
-    (length >= SUGGESTED_CHARS_MIN && best.0 <= 1 + length / 6).then_some(best.1)
 }

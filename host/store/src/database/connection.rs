@@ -201,8 +201,8 @@ impl Store {
         self.begin_on(link).await
     }
 
-    /// Begins a transaction that is on disk once it is committed, also if the power fails then. PostgreSQL's always are,
-    /// unless its operator set `synchronous_commit`; SQLite's otherwise are with the next checkpoint.
+    /// Begins a transaction that is on disk once it is committed, also if the power fails then. PostgreSQL's always
+    /// are, unless its operator set `synchronous_commit`; SQLite's otherwise are with the next checkpoint.
     pub(crate) async fn begin_durable(&self) -> Result<Work, StoreError> {
         let mut link = self.writing_link("begin a transaction").await?;
         link.make_durable().await?;

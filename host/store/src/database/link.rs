@@ -114,7 +114,8 @@ impl Link {
     pub(crate) async fn make_durable(&mut self) -> Result<(), StoreError> {
         if self.kind == DatabaseKind::Sqlite {
             self.durable = true;
-            answered!(self, self.limit, "wait for the disk", connection => connection.execute("PRAGMA synchronous = FULL"))?;
+            let wait = "PRAGMA synchronous = FULL";
+            answered!(self, self.limit, "wait for the disk", connection => connection.execute(wait))?;
         }
         Ok(())
     }

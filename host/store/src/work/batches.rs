@@ -331,7 +331,8 @@ pub(crate) async fn dead_batches_plan_in_txn(
 ) -> Result<(u64, u64), StoreError> {
     let turns = turns_assign_in_txn(work, dead, weights, now).await?;
     let statement = work.query(
-        "UPDATE batches SET state = 'planned', attempts = 0, host_losses = 0, finished_at = NULL, available_at = $2::timestamptz,
+        "UPDATE batches SET state = 'planned', attempts = 0, host_losses = 0, finished_at = NULL,
+             available_at = $2::timestamptz,
              message = NULL,
              turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
          WHERE id {in_ids}",

@@ -103,8 +103,8 @@ impl Runs {
         Ok(report_of(state, self.collector.clock.now(), started.elapsed().as_secs_f64()))
     }
 
-    /// Ends runs of which nothing is open any more, such as those that a command left behind when it was killed and whose
-    /// accounts this plan took over. Nothing else ends them where no service runs.
+    /// Ends runs of which nothing is open any more, such as those that a command left behind when it was killed and
+    /// whose accounts this plan took over. Nothing else ends them where no service runs.
     async fn end_earlier_runs(&self) -> Result<(), StoreError> {
         let store = &self.collector.store;
         for run in store.unfinished_runs_list(&Scope::all_tenants()).await? {

@@ -10,9 +10,10 @@
 //! 4. It is saved to the database if the version there is still the one that was refreshed.
 //! 5. The entry is removed from the journal.
 //!
-//! A crash before the platform has the request changes nothing. After step 3, this host finds the entry when it starts, in each round of the
-//! refresher, and before it refreshes that credential again, and does step 4 with it instead of asking. If the account
-//! was given up in the meantime, it becomes active again. The same covers a database that is down for minutes.
+//! A crash before the platform has the request changes nothing. After step 3, this host finds the entry when it starts,
+//! in each round of the refresher, and before it refreshes that credential again, and does step 4 with it instead of
+//! asking. If the account was given up in the meantime, it becomes active again. The same covers a database that is
+//! down for minutes.
 //!
 //! Between steps 2 and 3, or if the host's disk is lost, the answer is lost. The host that takes over when the lease
 //! has expired asks with the old refresh token, which platforms with a grace period accept. If it is refused, the

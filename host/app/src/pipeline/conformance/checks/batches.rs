@@ -1,4 +1,4 @@
-//! Accounts of one batch: each gets its own numbers, whoever else is in it and whatever happens to another.
+//! Accounts of one batch: each gets its own numbers, whichever others are in it and whatever happens to another.
 
 use super::bench::{Bench, Change, Made, Ran, Unmade};
 use super::report::CheckResult;

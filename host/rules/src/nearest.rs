@@ -1,18 +1,29 @@
-//! The name that is probably meant by one that nobody knows.
+//! The name that is probably meant by one that nobody knows. Pure.
 
-use strsim::levenshtein;
+use strsim::osa_distance;
+
+/// Fewest characters of a name that is taken for a slip of another: shorter ones are like too many.
+const CHARS_MIN: usize = 4;
 
 /// The known name that is most like this one, if any is like it enough to be a slip of the hand. Case does not count.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_lowercase();
-    let near = |other: &&'a str| levenshtein(&name, &other.to_lowercase());
-    let best = known.into_iter().min_by_key(near)?;
-    (near(&best) <= 2 + name.chars().count() / 4).then_some(best)
+#[must_use]
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let (name, length) = (name.to_lowercase(), name.chars().count());
+    let near = |other: &'a str| (osa_distance(&name, &other.to_lowercase()), other);
+    let (far, best) = known.into_iter().map(near).min()?;
+    (length >= CHARS_MIN && far <= 1 + length / 6).then_some(best)
+}
+
+/// How many insertions, deletions, changes and swaps of neighbouring characters make one text of another.
+#[must_use]
+pub fn distance(a: &str, b: &str) -> usize {
+    osa_distance(a, b)
 }
 
 /// The end of a message about an unknown name: `; did you mean 'youtube'?`, or what is known if there are few, or
 /// nothing.
-pub(crate) fn remark<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+#[must_use]
+pub fn remark<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(nearest) = nearest(name, known.clone()) {
         return format!("; did you mean '{nearest}'?");
     }
