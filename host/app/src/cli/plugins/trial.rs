@@ -28,7 +28,7 @@ pub(crate) struct TryArguments {
     /// File with the secret of a slot, in the form that `credentials set` takes; may be repeated
     #[arg(long, value_name = "SLOT=FILE", value_parser = secret)]
     secret: Vec<(String, PathBuf)>,
-    /// Send requests for an origin elsewhere, as https://api.example.com=http://127.0.0.1:4123; may be repeated
+    /// Send requests for an origin elsewhere, as `https://api.example.com=http://127.0.0.1:4123`; may be repeated
     #[arg(long, value_name = "ORIGIN=URL", value_parser = route)]
     route: Vec<(OriginPattern, url::Url)>,
     /// Folder to record the answers in, without secrets and personal texts; it must not exist
