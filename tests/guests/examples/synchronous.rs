@@ -1,6 +1,8 @@
 //! A connector without async code, against the synchronous copy of the contract: what a toolchain makes whose bindings
 //! know no async function. It fetches each account with one request, one after the other.
 
+// Natively there is nothing: no linker there takes the names that wit-bindgen exports.
+#![cfg(target_family = "wasm")]
 #![expect(unsafe_code, reason = "what wit-bindgen makes calls across the component's boundary")]
 
 mod contract {
