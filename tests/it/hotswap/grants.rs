@@ -197,7 +197,7 @@ async fn an_update_that_sends_a_secret_elsewhere_or_spends_more_waits_and_one_th
         assert_eq!(ended, Ended::Activated, "{difference}");
         let granted = stage.host.releases().active(&platform("spotify")).await.expect("active").grant;
         assert_eq!(granted.hosts.len(), 1, "a host that is no longer requested is no longer granted");
-        assert_eq!(install(&stage.host, &variant("spotify", "1.3.0", two), &unattended()).await.0, Ended::Waiting);
+        assert_eq!(install(&stage.host, &variant("spotify", "1.3.1", two), &unattended()).await.0, Ended::Waiting);
     })
     .await;
 }

@@ -110,7 +110,12 @@ pub enum TrialError {
 
 impl Classified for TrialError {
     fn class(&self) -> ErrorClass {
+        use std::io::ErrorKind::{AlreadyExists, DirectoryNotEmpty};
         match self {
+            // What is there stays as it is.
+            Self::Write { source, .. } if matches!(source.kind(), AlreadyExists | DirectoryNotEmpty) => {
+                ErrorClass::Refused
+            }
             Self::Sandbox(SandboxError::Ticker(_)) | Self::Gateway(GatewayError::Client(_)) | Self::Write { .. } => {
                 ErrorClass::Unavailable
             }
