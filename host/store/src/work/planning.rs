@@ -49,6 +49,9 @@ pub struct Planning {
     now: DateTime<Utc>,
     term: Option<Term>,
     has_batches: bool,
+    /// Whether it ends what other runs have open of its accounts. A first collection takes nothing from a run that was
+    /// planned at the same moment.
+    supersedes: bool,
     /// First collections that this plan removed for its guard.
     taken: Vec<(ArtistId, Option<Platform>)>,
 }
@@ -68,6 +71,7 @@ impl Store {
         let mut work = self.begin().await?;
         erasures_hold_off_in_txn(&mut work).await?;
         let mut taken = Vec::new();
+        let supersedes = !matches!(guard, PlanGuard::Activations { .. });
         let term = match guard {
             PlanGuard::Manual => None,
             PlanGuard::Fire { term, schedule, fire_time, next_fire } => {
@@ -81,7 +85,7 @@ impl Store {
             }
         };
         run_add_in_txn(&mut work, run).await?;
-        Ok(Planning { work, run: run.id, now, term, has_batches: false, taken })
+        Ok(Planning { work, run: run.id, now, term, has_batches: false, supersedes, taken })
     }
 }
 
@@ -107,13 +111,15 @@ impl Planning {
 
     /// Adds batches; tenants get turns by their weights. Accounts that have been erased since are left out. What other
     /// runs still have open of these accounts, of the same date or an earlier one, ends as superseded, unless a host is
-    /// at work on it.
+    /// at work on it or this plan is of first collections.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn batches_add(&mut self, batches: &[Batch], weights: &Weights) -> Result<(), StoreError> {
         self.has_batches |= !batches.is_empty();
-        supersede_in_txn(&mut self.work, batches, self.now).await?;
+        if self.supersedes {
+            supersede_in_txn(&mut self.work, batches, self.now).await?;
+        }
         batches_add_in_txn(&mut self.work, batches, weights, self.now).await
     }
 
