@@ -478,8 +478,8 @@ async fn register_platform(work: &mut Work, release: &Release, now: DateTime<Utc
     Ok(())
 }
 
-/// Leaves a platform without an active release; its batches wait. Returns the one that was active. The platform's row
-/// is the caller's to lock.
+/// Leaves a platform without an active release; its batches end as excluded. Returns the one that was active. The
+/// platform's row is the caller's to lock.
 pub(crate) async fn platform_deactivate_in_txn(
     work: &mut Work,
     platform: &Platform,
