@@ -18,5 +18,7 @@ END;
 
 -- How many hosts ended while they held the batch: such a batch is collected with nothing else beside it.
 ALTER TABLE batches ADD COLUMN host_losses INTEGER NOT NULL DEFAULT 0;
+-- 1 while the connector may be at work on a batch that is collected alone: then the end of its host counts.
+ALTER TABLE batches ADD COLUMN has_begun INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX batches_alone ON batches (available_at)
     WHERE finished_at IS NULL AND (state = 'leased' OR host_losses > 0);

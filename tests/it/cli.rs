@@ -359,8 +359,10 @@ fn dead_batches_are_shown_and_brought_back() {
         for statement in [
             format!("INSERT INTO runs VALUES ('{run}', 'manual', '2026-11-20', 'failed', 0, '{at}', '{at}')"),
             format!(
-                "INSERT INTO batches VALUES ('{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}',
-                 'dead', 3, NULL, 3, '{at}', 'it did not answer', NULL, '{at}', '{at}', NULL, NULL, 0, NULL)"
+                "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until,
+                     state, attempts, lease_token, available_at, message, created_at, finished_at)
+                 VALUES ('{batch}', '{run}', 0, 'default', 'youtube', '{digest}', '{at}', '{at}',
+                     'dead', 3, 3, '{at}', 'it did not answer', '{at}', '{at}')"
             ),
         ] {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.expect("written");

@@ -6,6 +6,7 @@ mod credentials;
 mod equality;
 pub mod fixtures;
 mod hosts;
+mod leases;
 mod ledger;
 mod limits;
 mod order;

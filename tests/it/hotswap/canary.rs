@@ -101,6 +101,8 @@ async fn a_stopped_canary_collects_nothing_and_an_invalid_canary_is_refused() {
         assert!(stage.host.releases().stop_canary(&platform("guest")).await.expect("ended"));
         assert!(!stage.host.releases().stop_canary(&platform("guest")).await.expect("there is none"));
         // These batches were planned for the canary but are collected by the active release.
+        let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
+        assert_eq!(report.run.counts.collected, ACCOUNTS as u64);
         let service = backline::pipeline::service::Service::start(stage.host.clone()).await.expect("it starts");
         crate::support::fleet::until(Duration::from_secs(120), "the planned run is done", async || {
             let run = stage
@@ -115,8 +117,6 @@ async fn a_stopped_canary_collects_nothing_and_an_invalid_canary_is_refused() {
         .await;
         service.stop().await;
         assert_eq!(collected_with(&stage, date(), good).await.len(), ACCOUNTS);
-        let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
-        assert_eq!(report.run.counts.collected, ACCOUNTS as u64);
     })
     .await;
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use backline::pipeline::ActivateOptions;
 use backline::pipeline::service::Service;
+use backline::pipeline::{ActivateOptions, Revoke};
 use backline_model::{Digest, ReleaseState, RunStatus, SwapCause};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
 use backline_store::{Scope, Store};
@@ -134,6 +134,44 @@ async fn a_failing_platform_does_not_lead_to_a_rollback() {
         assert_eq!((report.run.counts.collected, report.run.counts.failed), (0, 60), "{report:?}");
         let active = store.active_release_get(&platform("spotify")).await.expect("releases are read").expect("active");
         assert_eq!((active.digest, active.state), (next, ReleaseState::Granted));
+        assert!(rolled_back(&stage).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_operator_took_back_does_not_lead_to_a_rollback() {
+    for taken in [Revoke::Host("https://api.spotify.com".parse().expect("an origin")), Revoke::Slot("app".to_owned())] {
+        each_database(async |store: Store, url: &str| {
+            let simulator = SimulatorConfig { artists: 60, date: date(), ..SimulatorConfig::default() };
+            let stage = Stage::bare(url, simulator, |config| config.schedules.clear()).await;
+            stage.install(&["spotify"]).await;
+            stage.import_some(&["spotify"], |_| backline_model::Tenant::default()).await;
+            stage.run_some(date(), &["spotify"]).await;
+            stage.set_date(tomorrow());
+            let next = stage.host.install(&variant("spotify", "9.0.0", |_| {})).await.expect("it is installed").digest;
+            stage.host.releases().revoke("spotify", &taken, "a test").await.expect("revoked");
+            let report = stage.run_some(tomorrow(), &["spotify"]).await;
+            assert_eq!((report.run.counts.collected, report.run.counts.failed), (0, 60), "{taken:?}: {report:?}");
+            let active = store.active_release_get(&platform("spotify")).await.expect("releases are read");
+            assert_eq!(active.map(|release| release.digest), Some(next), "{taken:?}");
+            assert!(rolled_back(&stage).await.is_empty());
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_is_not_rolled_back_to_one_that_never_collected() {
+    each_database(async |store: Store, url: &str| {
+        let stage = stage(url, (0..ACCOUNTS).map(|n| format!("trap-{n}")), |_| {}).await;
+        install(&stage, "well_behaved").await;
+        let worse = install(&stage, "worse").await;
+        let report = stage.host.run(&request(date()), &|_| {}).await.expect("the run ends");
+        assert_eq!(report.run.counts.failed, ACCOUNTS as u64);
+        let (state, reason) = state_of(&store, worse).await;
+        assert_eq!((state, active(&store).await.digest), (ReleaseState::Granted, worse));
+        assert!(reason.contains("trapped for 400 of 400"), "it is noted: {reason}");
         assert!(rolled_back(&stage).await.is_empty());
     })
     .await;

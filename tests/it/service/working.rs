@@ -272,6 +272,7 @@ async fn a_run_takes_over_what_a_killed_one_left_open() {
         stage.install(&["spotify"]).await;
         stage.import_some(&["spotify"], each_its_own).await;
         let killed = planned(&stage.host, &["spotify"]).await;
+        stage.set_time(stage.host.clock().now() + TimeDelta::seconds(61));
         let request = RunRequest { trigger: "test".to_owned(), date: Some(date()), ..RunRequest::default() };
         let report = stage.host.runs().run(&request, &|_| {}, &CancellationToken::new()).await.expect("it runs");
         assert_eq!((report.run.counts.planned, report.run.counts.collected), (3, 3));
@@ -284,7 +285,7 @@ async fn a_run_takes_over_what_a_killed_one_left_open() {
 }
 
 /// Leases the run's batches one after another for hosts that end without a word, each after the lease before it ran
-/// out: the first with others, the rest alone. Returns the last lease.
+/// out: the first with others, the rest alone and while the connector was at work. Returns the last lease.
 async fn hosts_die(stage: &Stage, store: &Store, run: RunId, name: &str, deaths: u32) -> Lease {
     let (all, ttl) = (Scope::all_tenants(), Duration::from_millis(stage.host.config().collection.lease_ttl_ms));
     let mut last = None;
@@ -293,7 +294,10 @@ async fn hosts_die(stage: &Stage, store: &Store, run: RunId, name: &str, deaths:
         let lease = match store.batch_lease(&all, Some(run), None, "died", now, ttl).await.expect("leased") {
             Some(lease) => Some(lease),
             None => {
-                store.lone_batch_lease(&all, Some(run), &platform(name), "died", now, ttl).await.expect("leased alone")
+                let lease = store.lone_batch_lease(&all, Some(run), &platform(name), "died", now, ttl).await;
+                let lease = lease.expect("leased alone").expect("a batch");
+                store.lone_batch_begin(&lease).await.expect("it begins");
+                Some(lease)
             }
         };
         last = Some(lease.expect("a batch"));
@@ -348,6 +352,18 @@ async fn an_account_that_hosts_die_of_is_left_out_until_an_operator_retries_it()
             service.stop().await;
             ended.counts
         };
+        // A host that ends before it calls the connector, again and again, says nothing about the account.
+        let run = planned(&stage.host, &["spotify"]).await;
+        hosts_die(&stage, &store, run, "spotify", 1).await;
+        let ttl = Duration::from_millis(stage.host.config().collection.lease_ttl_ms);
+        for _ in 0..9 {
+            let now = stage.host.clock().now();
+            let lease = store.lone_batch_lease(&all, Some(run), &platform("spotify"), "died", now, ttl).await;
+            assert_eq!(lease.expect("leased alone").expect("a batch").host_losses, 1);
+            stage.set_time(now + ttl);
+        }
+        assert_eq!(ended(run).await.collected, 1);
+
         // The first death may be that of any batch beside it; two alone are not enough.
         let run = planned(&stage.host, &["spotify"]).await;
         hosts_die(&stage, &store, run, "spotify", 3).await;
@@ -380,6 +396,27 @@ async fn an_account_that_hosts_die_of_is_left_out_until_an_operator_retries_it()
         assert_eq!(retried.expect("it is retried").accounts, 1);
         assert_eq!(status().await, AccountStatus::Active);
         assert_eq!(ended(run).await.collected, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_death_of_a_host_that_called_the_connector_for_a_lone_batch_counts() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        stage.install(&["spotify"]).await;
+        stage.import_some(&["spotify"], each_its_own).await;
+        stage.simulator.set_faults(vec![Fault::always(FaultKind::Hang).on_host(SPOTIFY).on_path("/v1/")]);
+        let run = planned(&stage.host, &["spotify"]).await;
+        assert_eq!(hosts_die(&stage, &store, run, "spotify", 1).await.host_losses, 0);
+        let service = Service::start(stage.host.clone()).await.expect("it starts");
+        until("the lone batch hangs", async || stage.simulator.counts().host(SPOTIFY) > 0).await;
+        // As if that host were gone: its lease has run out by another host's clock.
+        let later = stage.host.clock().now() + TimeDelta::hours(1);
+        let (all, ttl) = (Scope::all_tenants(), Duration::from_secs(3_600));
+        let next = store.lone_batch_lease(&all, Some(run), &platform("spotify"), "other", later, ttl).await;
+        assert_eq!(next.expect("leased alone").expect("the batch").host_losses, 2);
+        service.stop().await;
     })
     .await;
 }

@@ -39,25 +39,27 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { limit, json } => {
             let runs = store.runs_list(&Scope::all_tenants(), limit, None).await?;
-            let headers = [
-                "id",
-                "started",
-                "date",
-                "trigger",
-                "status",
-                ">planned",
-                ">collected",
-                ">failed",
-                ">deferred",
-                ">superseded",
-                ">excluded",
-            ];
-            print::listing(json, &runs, &headers, cells, "no run yet; `backline run` starts one")?;
+            print::listing(json, &runs, &HEADERS, cells, "no run yet; `backline run` starts one")?;
         }
         Command::Show { run, all, json } => show(&store, run, all, json).await?,
     }
     Ok(Exit::Done)
 }
+
+/// Columns of a run.
+const HEADERS: [&str; 11] = [
+    "id",
+    "started",
+    "date",
+    "trigger",
+    "status",
+    ">planned",
+    ">collected",
+    ">failed",
+    ">deferred",
+    ">superseded",
+    ">excluded",
+];
 
 fn cells(run: &backline_model::Run) -> Vec<String> {
     let counts = &run.counts;
@@ -81,22 +83,7 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
         return print::json(&details);
     }
     let RunDetails { run, outcomes, dead_batches: dead } = details;
-    print::table(
-        &[
-            "id",
-            "started",
-            "date",
-            "trigger",
-            "status",
-            ">planned",
-            ">collected",
-            ">failed",
-            ">deferred",
-            ">superseded",
-            ">excluded",
-        ],
-        vec![cells(&run)],
-    )?;
+    print::table(&HEADERS, vec![cells(&run)])?;
     if !dead.is_empty() {
         let accounts = print::count(dead.iter().map(|batch| batch.accounts).sum(), "account");
         print::line(&format!(

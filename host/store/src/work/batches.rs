@@ -54,7 +54,7 @@ pub struct BatchView {
     pub state: BatchState,
     /// Attempts used up.
     pub attempts: u32,
-    /// Hosts that ended while they held it, since it was last given back or stored.
+    /// Hosts that ended while they held it, since something of it was last stored.
     pub host_losses: u32,
     /// Accounts in it: those that have not ended where it is open or dead, else all.
     pub accounts: u64,

@@ -27,11 +27,12 @@ use crate::numbers::quarantine::quarantine_add_in_txn;
 use crate::releases::trials::tally_add_in_txn;
 use crate::work::locks::{AccountFacts, account_facts_in_txn, account_states_save_in_txn, accounts_lock_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
+use crate::work::parts::{Part, part_split_off_in_txn};
 use crate::work::result::{AccountResult, BatchResult, Completed, PluginLog, StoredAccount};
 use backline_model::event::types;
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::run::RunCounts;
-use backline_model::{AccountId, AccountStatus, BatchId, BatchState, Event, Lease, LostMetric};
+use backline_model::{AccountId, AccountStatus, BatchState, Event, Lease, LostMetric};
 
 impl Store {
     /// Begins to complete a batch: checks that the lease still holds, and locks the accounts so that nothing else
@@ -226,9 +227,9 @@ impl Completion {
         let mut open = stays.as_ref().map_or(0, Part::open);
         for part in parts {
             open += part.open();
-            self.split_off(&part).await?;
+            part_split_off_in_txn(&mut self.work, self.lease.batch.id, &part, self.now).await?;
         }
-        let stays = stays.unwrap_or_else(|| Part::done(self.lease.batch.attempts, self.now));
+        let stays = stays.unwrap_or_else(|| Part::new(BatchState::Done, self.lease.batch.attempts, self.now));
         if !stays.accounts.is_empty() && stays.accounts.len() < self.lease.batch.accounts.len() {
             let statement = self.work.query(
                 "DELETE FROM batch_accounts WHERE batch_id = $2::uuid
@@ -262,8 +263,7 @@ impl Completion {
         let named: HashMap<AccountId, &Outcome> =
             accounts.iter().map(|account| (account.account_id, &account.outcome)).collect();
         let attempts = self.lease.batch.attempts;
-        let part =
-            |state, attempts, available_at| Part { state, attempts, available_at, message: None, accounts: vec![] };
+        let part = |state, attempts, available_at| Part { available_at, ..Part::new(state, attempts, self.now) };
         let mut retried = part(BatchState::Planned, attempts + 1, result.retry_at.unwrap_or(self.now));
         let mut deferred = part(BatchState::Deferred, attempts, DateTime::<Utc>::MAX_UTC);
         let mut dead = part(BatchState::Dead, attempts + 1, self.now);
@@ -280,60 +280,6 @@ impl Completion {
             }
         }
         [retried, deferred, dead].into_iter().filter(|part| !part.accounts.is_empty()).collect()
-    }
-
-    /// Moves a part of the batch into one of its own, of the same run.
-    async fn split_off(&mut self, part: &Part) -> Result<(), StoreError> {
-        let (id, of) = (BatchId::generate().to_string(), self.lease.batch.id.to_string());
-        let statement = self.work.query(
-            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until,
-                 state, attempts,
-                 lease_token, available_at, message, created_at, finished_at, lane, began_at)
-             SELECT $2::uuid, run_id, turn, tenant, platform, release_digest, window_since, window_until, $3, $4, 0,
-                 $5::timestamptz, $6, created_at, $7::timestamptz, lane, began_at
-             FROM batches WHERE id = $1::uuid",
-        );
-        let statement = statement
-            .bind(of.clone())
-            .bind(id.clone())
-            .bind(part.state.as_str())
-            .bind(i64::from(part.attempts))
-            .bind(time_text(part.available_at))
-            .bind(part.message.as_deref().map(clean))
-            .bind((part.open() == 0).then(|| time_text(self.now)));
-        self.work.execute("split a batch", statement).await?;
-        let statement = self.work.query(
-            "UPDATE batch_accounts SET batch_id = $2::uuid
-             WHERE batch_id = $3::uuid AND account_id {in_ids}",
-        );
-        let statement = statement.bind(id_rows(&part.accounts)?).bind(id).bind(of);
-        self.work.execute("move accounts to another batch", statement).await?;
-        Ok(())
-    }
-}
-
-/// Accounts of a batch that go on together.
-struct Part {
-    state: BatchState,
-    attempts: u32,
-    available_at: DateTime<Utc>,
-    message: Option<String>,
-    accounts: Vec<AccountId>,
-}
-
-impl Part {
-    fn done(attempts: u32, now: DateTime<Utc>) -> Self {
-        Self { state: BatchState::Done, attempts, available_at: now, message: None, accounts: Vec::new() }
-    }
-
-    fn add(&mut self, account: AccountId, message: &str) {
-        self.message.get_or_insert_with(|| message.to_owned());
-        self.accounts.push(account);
-    }
-
-    /// Accounts that a run still waits for.
-    fn open(&self) -> u64 {
-        if matches!(self.state, BatchState::Planned | BatchState::Deferred) { self.accounts.len() as u64 } else { 0 }
     }
 }
 

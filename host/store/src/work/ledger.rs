@@ -1,10 +1,6 @@
-//! The work ledger: runs, their batches, and which worker holds which batch.
-//!
-//! A batch is open until its `finished_at` is set. Leasing one raises its token; a worker with an older token can write
-//! nothing any more.
+//! The work ledger: runs and their batches. A batch is open until its `finished_at` is set.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -13,16 +9,12 @@ use sqlx::any::AnyRow;
 use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::notifications::notify;
-use crate::database::rows::{self, ROWS_PER_STATEMENT};
-use crate::database::topic::Topic;
+use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::events::outbox::events_write_in_txn;
 use crate::scope::Scope;
 use backline_model::event::types;
 use backline_model::run::RunCounts;
-use backline_model::{
-    Batch, BatchAccount, BatchId, Event, Lease, Platform, Run, RunId, RunStatus, StrideQueue, Tenant, Weights, Window,
-};
+use backline_model::{Batch, Event, Platform, Run, RunId, RunStatus, StrideQueue, Tenant, Weights};
 
 macro_rules! run_sql {
     ($which:literal) => {
@@ -35,275 +27,7 @@ macro_rules! run_sql {
     };
 }
 
-macro_rules! lease_sql {
-    ($which:literal, $how:literal) => {
-        concat!(
-            "UPDATE batches SET state = 'leased', lease_owner = $3, lease_token = lease_token + 1,
-                 available_at = $5::timestamptz,
-                 began_at = $4::timestamptz,
-                 release_digest = COALESCE(
-                     CASE WHEN lane = 'canary'
-                         THEN (SELECT c.release_digest FROM canaries c WHERE c.platform = batches.platform) END,
-                     (SELECT r.digest FROM releases r WHERE r.platform = batches.platform AND r.active),
-                     release_digest),
-                 host_losses = CASE WHEN state = 'leased' THEN host_losses + 1 ELSE host_losses END
-             WHERE id = (
-                 SELECT id FROM batches
-                 WHERE finished_at IS NULL AND available_at <= $4::timestamptz
-                     AND ($1::uuid IS NULL OR run_id = $1::uuid)
-                     AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
-                         OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))
-                     {and_tenant: tenant} AND ",
-            $which,
-            " AND ",
-            $how,
-            " ORDER BY turn, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING id::text AS id, run_id::text AS run_id, tenant, platform, release_digest,
-                 window_since::text AS window_since,
-                 window_until::text AS window_until, attempts, lease_token, lane, host_losses"
-        )
-    };
-}
-
-macro_rules! next_batch_sql {
-    ($which:literal) => {
-        concat!(
-            "SELECT available_at::text AS at FROM batches WHERE finished_at IS NULL AND ",
-            $which,
-            " AND state = 'planned' AND host_losses = 0 AND ($2::text IS NULL OR platform = $2)
-                 AND (EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
-                     OR NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform))
-                 {and_tenant: tenant}
-             ORDER BY batches.available_at LIMIT 1"
-        )
-    };
-}
-
 impl Store {
-    /// Leases the next batch for `ttl`, with the release that is active at this moment: one that is planned, or one
-    /// whose deferral is over. Two workers never get the same one. A platform whose releases are all inactive waits.
-    ///
-    /// A batch whose lease ran out is not among them, since the host that held it may have died of it: see
-    /// [`lone_batch_lease`](Self::lone_batch_lease).
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn batch_lease(
-        &self,
-        scope: &Scope,
-        run: Option<RunId>,
-        platform: Option<&Platform>,
-        owner: &str,
-        now: DateTime<Utc>,
-        ttl: Duration,
-    ) -> Result<Option<Lease>, StoreError> {
-        // Of one platform, the lease is one index lookup.
-        let text = match platform {
-            Some(_) => lease_sql!("platform = $2", "state <> 'leased' AND host_losses = 0"),
-            None => lease_sql!("$2::text IS NULL", "state <> 'leased' AND host_losses = 0"),
-        };
-        self.lease(scope, text, run, platform, owner, now, ttl).await
-    }
-
-    /// Leases the next batch of a platform that was in the hands of a host when that host ended. It uses up no attempt;
-    /// who leases it collects nothing else beside it, so that neighbours don't share its fate.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn lone_batch_lease(
-        &self,
-        scope: &Scope,
-        run: Option<RunId>,
-        platform: &Platform,
-        owner: &str,
-        now: DateTime<Utc>,
-        ttl: Duration,
-    ) -> Result<Option<Lease>, StoreError> {
-        let text = lease_sql!("platform = $2", "(state = 'leased' OR host_losses > 0)");
-        self.lease(scope, text, run, Some(platform), owner, now, ttl).await
-    }
-
-    /// The platforms of batches that [`lone_batch_lease`](Self::lone_batch_lease) would lease now, the longest waiting
-    /// first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn lone_platforms_list(
-        &self,
-        scope: &Scope,
-        run: Option<RunId>,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Platform>, StoreError> {
-        scope.require_all("find batches of hosts that ended")?;
-        let statement = self.query(
-            "SELECT b.platform FROM batches b
-             WHERE b.finished_at IS NULL AND (b.state = 'leased' OR b.host_losses > 0)
-                 AND b.available_at <= $2::timestamptz AND ($1::uuid IS NULL OR b.run_id = $1::uuid)
-             GROUP BY b.platform ORDER BY MIN(b.available_at), b.platform",
-        );
-        let statement = statement.bind(run.map(|run| run.to_string())).bind(time_text(now));
-        let rows = self.rows("find batches of hosts that ended", statement).await?;
-        rows.iter().map(|row| row.parsed("platform")).collect()
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "which batch, for whom, and until when")]
-    async fn lease(
-        &self,
-        scope: &Scope,
-        text: &'static str,
-        run: Option<RunId>,
-        platform: Option<&Platform>,
-        owner: &str,
-        now: DateTime<Utc>,
-        ttl: Duration,
-    ) -> Result<Option<Lease>, StoreError> {
-        loop {
-            let expires_at = now + ttl;
-            let statement = self.scoped(scope, text);
-            let statement = statement
-                .bind(run.map(|run| run.to_string()))
-                .bind(platform.map(|platform| platform.as_str().to_owned()))
-                .bind(clean(owner))
-                .bind(time_text(now))
-                .bind(time_text(expires_at));
-            let Some(row) = self.write_returning("lease a batch", statement).await? else { return Ok(None) };
-            let id: BatchId = row.parsed("id")?;
-            let statement = self.query(
-                "SELECT account_id::text AS account_id, metric_date::text AS metric_date FROM batch_accounts
-                     WHERE batch_id = $1::uuid
-                 ORDER BY position",
-            );
-            let accounts = self.rows("read a batch's accounts", statement.bind(id.to_string())).await?;
-            let batch = Batch {
-                id,
-                run_id: row.parsed("run_id")?,
-                tenant: row.parsed("tenant")?,
-                platform: row.parsed("platform")?,
-                release: row.parsed("release_digest")?,
-                canary: row.text_or_null("lane")?.is_some(),
-                window: Window { since: row.time("window_since")?, until: row.time("window_until")? },
-                accounts: accounts.iter().map(batch_account_of).collect::<Result<_, _>>()?,
-                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-            };
-            let host_losses = u32::try_from(row.int("host_losses")?).unwrap_or(u32::MAX);
-            let lease = Lease { batch, host_losses, token: row.int("lease_token")?, expires_at };
-            if !lease.batch.accounts.is_empty() {
-                return Ok(Some(lease));
-            }
-            // Every account of it has been erased since: there is nothing left to do.
-            let statement = self.query(
-                "UPDATE batches SET state = 'done', finished_at = $3::timestamptz
-                 WHERE id = $1::uuid AND lease_token = $2 AND finished_at IS NULL",
-            );
-            let statement = statement.bind(id.to_string()).bind(lease.token).bind(time_text(now));
-            self.write("close an empty batch", statement).await?;
-        }
-    }
-
-    /// Renews a lease for `ttl` from `now` on.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
-    pub async fn lease_renew(&self, lease: &Lease, now: DateTime<Utc>, ttl: Duration) -> Result<Lease, StoreError> {
-        let expires_at = now + ttl;
-        let statement = self.query(
-            "UPDATE batches SET available_at = $3::timestamptz
-             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
-        );
-        let statement = statement.bind(lease.batch.id.to_string()).bind(lease.token).bind(time_text(expires_at));
-        if self.write("renew a lease", statement).await? == 0 {
-            return Err(StoreError::LeaseLost { batch: lease.batch.id });
-        }
-        Ok(Lease { expires_at, ..lease.clone() })
-    }
-
-    /// Releases a batch; it can be leased again from `not_before` on.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
-    pub async fn batch_release(
-        &self,
-        lease: &Lease,
-        not_before: DateTime<Utc>,
-        attempt_used: bool,
-    ) -> Result<(), StoreError> {
-        let statement = self.query(
-            "UPDATE batches SET state = 'planned', available_at = $3::timestamptz, attempts = attempts + $4,
-                 lease_owner = NULL
-             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
-        );
-        let statement = statement
-            .bind(lease.batch.id.to_string())
-            .bind(lease.token)
-            .bind(time_text(not_before))
-            .bind(i64::from(attempt_used));
-        if self.write("release a batch", statement).await? == 0 {
-            return Err(StoreError::LeaseLost { batch: lease.batch.id });
-        }
-        Ok(())
-    }
-
-    /// Cuts a leased batch in halves and releases both, to find which of its accounts hosts end of. Neither half has
-    /// lost a host by itself so far; each is leased alone.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`] when another worker has taken the batch over.
-    pub async fn batch_halve(&self, lease: &Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let mut work = self.begin().await?;
-        let statement = work.query(
-            "UPDATE batches SET state = 'planned', available_at = $3::timestamptz, lease_owner = NULL, host_losses = 1
-             WHERE id = $1::uuid AND lease_token = $2 AND state = 'leased' AND finished_at IS NULL",
-        );
-        let statement = statement.bind(lease.batch.id.to_string()).bind(lease.token).bind(time_text(now));
-        if work.execute("release a batch", statement).await? == 0 {
-            return Err(StoreError::LeaseLost { batch: lease.batch.id });
-        }
-        let half = BatchId::generate();
-        let statement = work.query(
-            "INSERT INTO batches (id, run_id, turn, tenant, platform, release_digest, window_since, window_until,
-                 state, attempts, lease_token, available_at, created_at, lane, began_at, host_losses)
-             SELECT $2::uuid, run_id, turn, tenant, platform, release_digest, window_since, window_until,
-                 'planned', attempts, 0, available_at, created_at, lane, began_at, host_losses
-             FROM batches WHERE id = $1::uuid",
-        );
-        work.execute("halve a batch", statement.bind(lease.batch.id.to_string()).bind(half.to_string())).await?;
-        let accounts = &lease.batch.accounts;
-        let moved: Vec<_> = accounts[accounts.len() / 2..].iter().map(|account| account.account_id).collect();
-        let statement = work.query(
-            "UPDATE batch_accounts SET batch_id = $2::uuid
-             WHERE batch_id = $3::uuid AND account_id {in_ids}",
-        );
-        let statement = statement.bind(rows::id_rows(&moved)?).bind(half.to_string()).bind(lease.batch.id.to_string());
-        work.execute("move accounts to another batch", statement).await?;
-        notify(&mut work, Topic::Work).await?;
-        work.commit().await
-    }
-
-    /// When the next batch that is to be tried again can be taken up; none where every batch is done, waits for
-    /// its budget, or is leased: how a worker knows what to wait for.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn next_batch_get(
-        &self,
-        scope: &Scope,
-        run: Option<RunId>,
-        platform: Option<&Platform>,
-    ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        // Each by the index that leads to it: no plan can use one for a condition that may be none.
-        let text = match run {
-            Some(_) => next_batch_sql!("run_id = $1::uuid"),
-            None => next_batch_sql!("$1::uuid IS NULL"),
-        };
-        let statement = self.scoped(scope, text);
-        let statement =
-            statement.bind(run.map(|run| run.to_string())).bind(platform.map(|platform| platform.as_str().to_owned()));
-        match self.row("find batches to retry", statement).await? {
-            Some(row) => row.time_or_null("at"),
-            None => Ok(None),
-        }
-    }
-
     /// Brings a run's status up to date from its outcomes. It stays `running` while batches are planned or leased;
     /// where all that is open is deferred, it gets its status and is not finished; once nothing is open, it is finished
     /// and `run.completed` is written, once.
@@ -576,11 +300,6 @@ pub(crate) async fn queues_load_in_txn<'a>(
     Ok(lines)
 }
 
-fn id_rows(ids: &[RunId]) -> Result<String, StoreError> {
-    let rows: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
-    json("run ids", &rows)
-}
-
 fn add_counts(runs: &mut [Run], outcomes: &[AnyRow]) -> Result<(), StoreError> {
     for row in outcomes {
         let id: RunId = row.parsed("run_id")?;
@@ -608,8 +327,4 @@ fn run_of(row: &AnyRow) -> Result<Run, StoreError> {
         finished_at: row.time_or_null("finished_at")?,
         counts: RunCounts { planned: row.count("planned")?, ..RunCounts::default() },
     })
-}
-
-fn batch_account_of(row: &AnyRow) -> Result<BatchAccount, StoreError> {
-    Ok(BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? })
 }

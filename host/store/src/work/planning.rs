@@ -14,7 +14,7 @@ use crate::work::leaders::{Term, term_check_in_txn};
 use crate::work::ledger::{batches_add_in_txn, run_add_in_txn};
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use crate::work::schedules::{Step, fire_start_in_txn, schedule_advance_in_txn};
-use crate::work::superseded::supersede_in_txn;
+use crate::work::uncollected::supersede_in_txn;
 use backline_model::{ArtistId, Batch, Candidate, Platform, Run, RunId, Weights};
 
 /// What a plan is made for, and so what must be true for it to be committed.
@@ -49,9 +49,6 @@ pub struct Planning {
     now: DateTime<Utc>,
     term: Option<Term>,
     has_batches: bool,
-    /// Whether it ends what other runs have open of its accounts. A first collection takes nothing from a run that was
-    /// planned at the same moment.
-    supersedes: bool,
     /// First collections that this plan removed for its guard.
     taken: Vec<(ArtistId, Option<Platform>)>,
 }
@@ -71,7 +68,6 @@ impl Store {
         let mut work = self.begin().await?;
         erasures_hold_off_in_txn(&mut work).await?;
         let mut taken = Vec::new();
-        let supersedes = !matches!(guard, PlanGuard::Activations { .. });
         let term = match guard {
             PlanGuard::Manual => None,
             PlanGuard::Fire { term, schedule, fire_time, next_fire } => {
@@ -85,7 +81,7 @@ impl Store {
             }
         };
         run_add_in_txn(&mut work, run).await?;
-        Ok(Planning { work, run: run.id, now, term, has_batches: false, supersedes, taken })
+        Ok(Planning { work, run: run.id, now, term, has_batches: false, taken })
     }
 }
 
@@ -110,16 +106,13 @@ impl Planning {
     }
 
     /// Adds batches; tenants get turns by their weights. Accounts that have been erased since are left out. What other
-    /// runs still have open of these accounts, of the same date or an earlier one, ends as superseded, unless a host is
-    /// at work on it or this plan is of first collections.
+    /// runs have deferred of these accounts, or left behind, of the same date or an earlier one, ends as superseded.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn batches_add(&mut self, batches: &[Batch], weights: &Weights) -> Result<(), StoreError> {
         self.has_batches |= !batches.is_empty();
-        if self.supersedes {
-            supersede_in_txn(&mut self.work, batches, self.now).await?;
-        }
+        supersede_in_txn(&mut self.work, batches, self.now).await?;
         batches_add_in_txn(&mut self.work, batches, weights, self.now).await
     }
 

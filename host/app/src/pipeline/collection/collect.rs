@@ -203,6 +203,9 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             context: &context,
             deadline: Duration::from_millis(collector.config.collection.batch_deadline_ms),
         };
+        if lease.host_losses > 0 {
+            collector.store.lone_batch_begin(lease).await?;
+        }
         accounts.fetch(&setup, credentials, &mut side).await;
         let observed_at = collector.clock.now();
         let mut documents = accounts.take_documents();
@@ -258,8 +261,8 @@ async fn try_to_give_back(
         return Ok(BatchReport { open, ..BatchReport::nothing(BatchEnd::GivenBack) });
     }
     let message = with_causes(error);
-    let ending = Ending { class: FailureClass::Internal, status: None, message: &message };
-    fail(collector, lease, ending, attempts).await
+    let failure = BatchFailure { class: FailureClass::Internal, status: None, message: &message };
+    fail(collector, lease, failure, attempts).await
 }
 
 /// Cuts a batch in halves whose host ended while it collected nothing else.
@@ -286,15 +289,16 @@ async fn fail_host_killing(collector: &Collector, lease: &Lease) -> Result<Batch
          {}` collects it again",
         batch.id
     );
-    let ending = Ending { class: FailureClass::HostKilled, status: Some(AccountStatus::HostKilled), message: &message };
-    match fail(collector, lease, ending, batch.attempts).await {
+    let failure =
+        BatchFailure { class: FailureClass::HostKilled, status: Some(AccountStatus::HostKilled), message: &message };
+    match fail(collector, lease, failure, batch.attempts).await {
         Err(StoreError::LeaseLost { .. }) => Ok(BatchReport::nothing(BatchEnd::LeaseLost)),
         failed => Ok(failed?),
     }
 }
 
-/// How all accounts of a batch end.
-struct Ending<'a> {
+/// How all accounts of a batch fail.
+struct BatchFailure<'a> {
     class: FailureClass,
     status: Option<AccountStatus>,
     message: &'a str,
@@ -304,10 +308,10 @@ struct Ending<'a> {
 async fn fail(
     collector: &Collector,
     lease: &Lease,
-    ending: Ending<'_>,
+    failure: BatchFailure<'_>,
     attempts: u32,
 ) -> Result<BatchReport, StoreError> {
-    let Ending { class, status, message } = ending;
+    let BatchFailure { class, status, message } = failure;
     let dates = dates_of(lease);
     let ids: Vec<AccountId> = dates.keys().copied().collect();
     let failed = |candidate: &Candidate| {
@@ -478,6 +482,7 @@ impl ResultBuilder<'_> {
         };
         if let Outcome::Failed { class, .. } = outcome
             && !(class == FailureClass::TimedOut && self.kept_waiting.contains(&candidate.account_id))
+            && !(class == FailureClass::Denied && self.release.is_granted_in_part())
         {
             result.tally.failed(class);
         }

@@ -1,0 +1,245 @@
+//! Batches that end although they were not collected: no release of their platform is active any more, or a newer plan
+//! includes their accounts.
+//!
+//! Otherwise a run would wait for the first for ever, and keep its schedule's next runs from starting; and an allowance
+//! that is too small, or a host that was killed, would leave a backlog that grows with every run, whose numbers come
+//! later and later.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use crate::artists::tombstones::erasures_hold_off_in_txn;
+use crate::database::connection::{Store, Work};
+use crate::database::dialect::{Columns as _, time_text};
+use crate::database::error::StoreError;
+use crate::database::rows::id_rows;
+use crate::database::statement::Statement;
+use crate::scope::Scope;
+use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
+use backline_model::outcome::{Exclusion, Outcome};
+use backline_model::{AccountId, Batch, BatchAccount, BatchId, BatchState, Platform, RunId};
+
+/// Batches that are ended together.
+const BATCHES_AT_ONCE: i64 = 50;
+
+/// How long a run may show no sign of life until what it has not begun counts as left behind: twice the longest that a
+/// host takes to report, or to lease what it has planned.
+const LEFT_BEHIND_AFTER: TimeDelta = TimeDelta::minutes(1);
+
+impl Store {
+    /// Ends the open batches of platforms without an active release: their accounts count as excluded. One that a host
+    /// still holds ends when that host stores it, gives it back, or its lease runs out. Returns how many accounts were
+    /// excluded, by platform.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orphaned_batches_exclude(
+        &self,
+        scope: &Scope,
+        now: DateTime<Utc>,
+    ) -> Result<BTreeMap<Platform, u64>, StoreError> {
+        scope.require_all("exclude batches without a connector")?;
+        let mut excluded = BTreeMap::new();
+        for platform in self.orphaned_platforms_list().await? {
+            while let Some(accounts) = self.orphans_exclude_some(&platform, now).await? {
+                *excluded.entry(platform.clone()).or_default() += accounts;
+            }
+        }
+        Ok(excluded)
+    }
+
+    async fn orphaned_platforms_list(&self) -> Result<Vec<Platform>, StoreError> {
+        let statement = self.query(
+            "SELECT p.platform FROM platforms p
+             WHERE EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform)
+                 AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = p.platform AND r.active)
+                 AND EXISTS (SELECT 1 FROM batches b WHERE b.platform = p.platform AND b.finished_at IS NULL)
+             ORDER BY p.platform",
+        );
+        let rows = self.rows("find platforms without a connector", statement).await?;
+        rows.iter().map(|row| row.parsed("platform")).collect()
+    }
+
+    /// None where nothing is left to exclude.
+    async fn orphans_exclude_some(&self, platform: &Platform, now: DateTime<Utc>) -> Result<Option<u64>, StoreError> {
+        let mut work = self.begin().await?;
+        erasures_hold_off_in_txn(&mut work).await?;
+        let statement = work.query(
+            "SELECT id::text AS id, run_id::text AS run_id, state, attempts FROM batches
+             WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
+                 AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
+             ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED",
+        );
+        let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now)).bind(BATCHES_AT_ONCE);
+        let batches = waiting_list_in_txn(&mut work, statement).await?;
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let mut accounts = accounts_list_in_txn(&mut work, &batches).await?;
+        let ended: Vec<_> =
+            batches.iter().map(|batch| (batch, accounts.remove(&batch.id).unwrap_or_default())).collect();
+        let excluded = Outcome::Excluded { reason: Exclusion::NoConnector };
+        outcomes_record_in_txn(&mut work, &ended, &excluded, now).await?;
+        let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+        batches_close_in_txn(&mut work, &ids, "no release of its platform is active", now).await?;
+        work.commit().await?;
+        Ok(Some(ended.iter().map(|(_, accounts)| accounts.len() as u64).sum()))
+    }
+}
+
+/// Ends the entries that other runs have of the accounts of these batches, of the same date or an earlier one: they
+/// become superseded. What is deferred ends, and what was planned and left behind: its run holds no lease, and neither
+/// it nor any host that serves has shown a sign of life for a while. A dead entry of an earlier date can't be retried
+/// any more and keeps its failure.
+pub(crate) async fn supersede_in_txn(work: &mut Work, planned: &[Batch], now: DateTime<Utc>) -> Result<(), StoreError> {
+    let mut platforms: BTreeMap<&Platform, (RunId, HashMap<AccountId, NaiveDate>)> = BTreeMap::new();
+    for batch in planned {
+        let (_, dates) = platforms.entry(&batch.platform).or_insert_with(|| (batch.run_id, HashMap::new()));
+        dates.extend(batch.accounts.iter().map(|account| (account.account_id, account.metric_date)));
+    }
+    for (platform, (run, dates)) in platforms {
+        for text in [OPEN, DEAD] {
+            let mut after = BatchId(uuid::Uuid::nil());
+            loop {
+                let statement = work.query(text).bind(platform.as_str().to_owned()).bind(run.to_string());
+                let statement = statement.bind(after.to_string()).bind(time_text(now)).bind(BATCHES_AT_ONCE);
+                let batches = waiting_list_in_txn(work, statement.bind(time_text(now - LEFT_BEHIND_AFTER))).await?;
+                let Some(last) = batches.last() else { break };
+                after = last.id;
+                some_supersede_in_txn(work, &batches, &dates, now).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Batches of other runs that are deferred, or planned and left behind.
+const OPEN: &str = "SELECT id::text AS id, run_id::text AS run_id, state, attempts FROM batches
+     WHERE platform = $1 AND run_id <> $2::uuid AND id > $3::uuid AND finished_at IS NULL
+         AND (state = 'deferred' OR (
+             NOT EXISTS (SELECT 1 FROM hosts h WHERE h.seen_at > $6::timestamptz)
+             AND NOT EXISTS (SELECT 1 FROM batches own WHERE own.run_id = batches.run_id AND own.finished_at IS NULL
+                 AND own.state = 'leased' AND own.available_at > $4::timestamptz)
+             AND EXISTS (SELECT 1 FROM runs r WHERE r.id = batches.run_id AND r.started_at <= $6::timestamptz)))
+     ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED";
+
+/// Batches of other runs that can be retried.
+const DEAD: &str = "SELECT id::text AS id, run_id::text AS run_id, state, attempts FROM batches
+     WHERE platform = $1 AND run_id <> $2::uuid AND id > $3::uuid AND state = 'dead'
+         AND finished_at <= $4::timestamptz AND $6::timestamptz <= $4::timestamptz
+     ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED";
+
+async fn some_supersede_in_txn(
+    work: &mut Work,
+    batches: &[Waiting],
+    dates: &HashMap<AccountId, NaiveDate>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let mut held = accounts_list_in_txn(work, batches).await?;
+    let (mut superseded, mut emptied) = (Vec::new(), Vec::new());
+    for batch in batches {
+        let is_dead = batch.state == BatchState::Dead;
+        let (ended, kept): (Vec<_>, Vec<_>) =
+            held.remove(&batch.id).unwrap_or_default().into_iter().partition(|account| {
+                let planned = dates.get(&account.account_id);
+                planned.is_some_and(|date| account.metric_date < *date || (account.metric_date == *date && !is_dead))
+            });
+        if ended.is_empty() {
+            continue;
+        }
+        if kept.is_empty() {
+            emptied.push(batch.id);
+        } else {
+            let leave: Vec<_> = ended.iter().map(|account| account.account_id).collect();
+            let statement = work.query("DELETE FROM batch_accounts WHERE batch_id = $2::uuid AND account_id {in_ids}");
+            let statement = statement.bind(id_rows(&leave)?).bind(batch.id.to_string());
+            work.execute("take accounts out of a batch", statement).await?;
+        }
+        if !is_dead {
+            superseded.push((batch, ended));
+        }
+    }
+    outcomes_record_in_txn(work, &superseded, &Outcome::Superseded, now).await?;
+    batches_close_in_txn(work, &emptied, "superseded by a newer plan", now).await
+}
+
+/// A batch that is not collected and may end.
+struct Waiting {
+    id: BatchId,
+    run: RunId,
+    state: BatchState,
+    attempts: u32,
+}
+
+async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -> Result<Vec<Waiting>, StoreError> {
+    let rows = work.rows("find batches that wait", statement).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Waiting {
+                id: row.parsed("id")?,
+                run: row.parsed("run_id")?,
+                state: row.named("state", BatchState::parse)?,
+                attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+            })
+        })
+        .collect()
+}
+
+/// The accounts of batches.
+async fn accounts_list_in_txn(
+    work: &mut Work,
+    batches: &[Waiting],
+) -> Result<BTreeMap<BatchId, Vec<BatchAccount>>, StoreError> {
+    let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+    let statement = work.query(
+        "SELECT batch_id::text AS batch_id, account_id::text AS account_id, metric_date::text AS metric_date
+         FROM batch_accounts WHERE batch_id {in_ids} ORDER BY account_id",
+    );
+    let mut accounts: BTreeMap<BatchId, Vec<BatchAccount>> = BTreeMap::new();
+    for row in &work.rows("read the accounts of batches", statement.bind(id_rows(&ids)?)).await? {
+        let account = BatchAccount { account_id: row.parsed("account_id")?, metric_date: row.date("metric_date")? };
+        accounts.entry(row.parsed("batch_id")?).or_default().push(account);
+    }
+    Ok(accounts)
+}
+
+/// Writes one outcome for all these accounts, each in its run.
+async fn outcomes_record_in_txn(
+    work: &mut Work,
+    ended: &[(&Waiting, Vec<BatchAccount>)],
+    outcome: &Outcome,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let mut by_run: BTreeMap<RunId, Vec<AccountOutcome>> = BTreeMap::new();
+    for (batch, accounts) in ended {
+        by_run.entry(batch.run).or_default().extend(accounts.iter().map(|account| AccountOutcome {
+            account_id: account.account_id,
+            metric_date: account.metric_date,
+            outcome: outcome.clone(),
+            attempts: batch.attempts,
+        }));
+    }
+    for (run, outcomes) in by_run {
+        outcomes_save_in_txn(work, run, None, &outcomes, now).await?;
+    }
+    Ok(())
+}
+
+async fn batches_close_in_txn(
+    work: &mut Work,
+    batches: &[BatchId],
+    message: &'static str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if batches.is_empty() {
+        return Ok(());
+    }
+    let statement = work.query(
+        "UPDATE batches SET state = 'done', finished_at = $2::timestamptz, lease_owner = NULL, message = $3
+         WHERE id {in_ids}",
+    );
+    let statement = statement.bind(id_rows(batches)?).bind(time_text(now)).bind(message.to_owned());
+    work.execute("end batches that are not collected", statement).await?;
+    Ok(())
+}
