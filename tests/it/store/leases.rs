@@ -30,7 +30,10 @@ async fn an_expired_lease_passes_on_and_the_first_holder_can_write_nothing() {
         );
         let later = now() + TimeDelta::seconds(61);
         let all = Scope::all_tenants();
-        assert_eq!(store.batch_lease(&all, None, None, "two", later, TTL).await.unwrap(), None, "it has to be alone");
+        for platform in [None, Some(&demo())] {
+            let beside = store.batch_lease(&all, None, platform, "two", later, TTL).await.unwrap();
+            assert_eq!(beside, None, "it has to be alone");
+        }
         assert_eq!(store.lone_platforms_list(&all, None, later).await.unwrap(), [demo()]);
         let second = store.lone_batch_lease(&all, None, &demo(), "two", later, TTL).await.unwrap().unwrap();
         assert_eq!(store.lone_platforms_list(&all, None, later).await.unwrap(), []);

@@ -130,7 +130,7 @@ async fn an_import_and_a_batch_wait_for_each_other_in_one_order() {
 async fn what_was_recorded_last_about_consent_counts_whatever_the_clock_said() {
     each_database(async |store, _| {
         let all = Scope::all_tenants();
-        people(&store, 1).await;
+        let accounts = people(&store, 1).await;
         let consent = |granted: bool, recorded_at: DateTime<Utc>| Consent {
             artist_id: artist(1).id,
             platform: demo(),
@@ -142,8 +142,13 @@ async fn what_was_recorded_last_about_consent_counts_whatever_the_clock_said() {
         let is_granted = async || store.candidates_of(&all, &[account(1).id]).await.unwrap()[0].consented;
         store.consents_record(&all, &[consent(true, now())]).await.unwrap();
         assert!(is_granted().await);
+        let held = leased(&store, &accounts).await;
         store.consents_record(&all, &[consent(false, now() - TimeDelta::hours(1))]).await.unwrap();
         assert!(!is_granted().await, "withdrawn by a machine whose clock is behind");
+        let rows = vec![stored(followers(&accounts[0], day("2026-11-22"), 5))];
+        let result = BatchResult { accounts: rows, ..BatchResult::default() };
+        let counts = store.batch_complete(&held, result, now()).await.unwrap().counts;
+        assert_eq!((counts.collected, counts.excluded), (0, 1), "a batch that was under way stores nothing either");
         store.consents_record(&all, &[consent(true, now() - TimeDelta::hours(2))]).await.unwrap();
         assert!(is_granted().await);
         let latest = store.latest_consents_get(&all, artist(1).id).await.unwrap();

@@ -482,7 +482,6 @@ impl ResultBuilder<'_> {
         };
         if let Outcome::Failed { class, .. } = outcome
             && !(class == FailureClass::TimedOut && self.kept_waiting.contains(&candidate.account_id))
-            && !(class == FailureClass::Denied && self.release.is_granted_in_part())
         {
             result.tally.failed(class);
         }

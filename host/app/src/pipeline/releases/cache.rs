@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::telemetry::Telemetry;
-use backline_model::{Digest, Grant, Manifest, Permissions, Platform, Release, ReleaseState};
+use backline_model::{Digest, Grant, Manifest, Platform, Release, ReleaseState};
 use backline_sandbox::{CompiledRecord, Connector, LoadError, Sandbox};
 use backline_store::{Store, StoreError};
 
@@ -57,14 +57,6 @@ pub(in crate::pipeline) struct LoadedRelease {
     pub digest: Digest,
     /// Version of the WIT contract.
     pub wit_version: String,
-}
-
-impl LoadedRelease {
-    /// Whether the operator allows less than the release asks for, so that a request that is denied may be no fault of
-    /// it.
-    pub(in crate::pipeline) fn is_granted_in_part(&self) -> bool {
-        !self.grant.allows(&Permissions::asked(&self.manifest, &[]))
-    }
 }
 
 /// The parts of a release that never change.
