@@ -96,6 +96,16 @@ mod tests {
     }
 
     #[test]
+    fn an_odd_item_is_counted_and_a_list_of_odd_items_is_none() {
+        let of = |items: Json| list_of(&json!({ "items": items }), "items", Json::as_i64);
+        assert_eq!(of(json!([])), Ok((vec![], 0)));
+        assert_eq!(of(json!([1, null, "2", {}])), Ok((vec![1], 3)));
+        for odd in [json!([null]), json!([{}, []]), json!(null), json!({ "0": 1 })] {
+            assert!(of(odd.clone()).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
     fn a_missing_list_is_an_error_or_a_reason_and_never_nothing() {
         let missing = list(&json!({}), "items").expect_err("it is missing");
         assert_eq!(Absence::from(missing.clone()), Absence::Unavailable);

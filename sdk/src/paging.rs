@@ -61,6 +61,9 @@ mod tests {
         assert!(same_cursor.goes_on(Some("A"), ["1"]) && same_cursor.goes_on(Some("B"), ["2"]));
         assert!(!same_cursor.goes_on(Some("A"), ["3"]));
         assert!(!Paging::new(100).goes_on(None, ["1"]));
+        let mut same_items = Paging::new(100);
+        assert!(same_items.goes_on(Some("A"), ["1", "2"]) && same_items.goes_on(Some("B"), ["2", "3"]));
+        assert!(!same_items.goes_on(Some("C"), ["3", "1"]), "nothing that was not there before");
         let mut empty = Paging::new(100);
         assert!(empty.goes_on(Some("A"), NONE) && empty.goes_on(Some("B"), NONE));
         assert!(!empty.goes_on(Some("C"), NONE), "the third empty page in a row");

@@ -227,9 +227,6 @@ impl Replay {
 
 impl State {
     fn answer(&mut self, sent: &Sent) -> Result<wit::Response, HttpError> {
-        if let Some((_, answer)) = self.damaged.as_ref().filter(|(damaged, _)| damaged == sent) {
-            return Ok(answer.clone());
-        }
         let (method, url) = (sent.method, &sent.url);
         let entry = self.prepared.iter_mut().find(|entry| entry.method == method && url.contains(&entry.url_part));
         let entry = match entry {
@@ -237,10 +234,15 @@ impl State {
             None if self.is_unreachable_else => return Err(HttpError::Unreachable("no response is prepared".into())),
             None => panic!("no response is prepared for {method:?} {url}"),
         };
-        if entry.answers.len() > 1 {
+        let prepared = if entry.answers.len() > 1 {
             entry.answers.pop_front().unwrap_or_else(|| unreachable!("more than one response is left"))
         } else {
             entry.answers[0].clone()
+        };
+        // The damaged answer takes the place of the prepared one, so that the next request gets its own answer.
+        match self.damaged.as_ref().filter(|(damaged, _)| damaged == sent) {
+            Some((_, answer)) => Ok(answer.clone()),
+            None => prepared,
         }
     }
 }

@@ -171,6 +171,20 @@ pub fn project(name: &str, language: Language) -> Result<Vec<ProjectFile>, Scaff
     Ok(files)
 }
 
+/// The name as an identifier, and as a type.
+fn identifiers(name: &str) -> (String, String) {
+    (name.replace('-', "_"), name.split('-').map(capitalised).collect())
+}
+
+/// Whether a type of this name would hide one that the Rust template, or what its macro expands to, is written with.
+fn hides_a_type(type_name: &str) -> bool {
+    let expanded = source("sdk/src/connector.rs").split_once("macro_rules! export_connector");
+    let used = [source("sdk/templates/rust/src/lib.rs"), expanded.map_or("", |(_, text)| text)];
+    let lines = used.iter().flat_map(|text| text.lines()).filter(|line| !line.trim_start().starts_with("//"));
+    let mut words = lines.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    type_name != PLACEHOLDERS[2] && words.any(|word| word == type_name)
+}
+
 fn check_name(name: &str) -> Result<(), ScaffoldError> {
     let is_plain = name.len() <= NAME_CHARS_MAX
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -179,7 +193,8 @@ fn check_name(name: &str) -> Result<(), ScaffoldError> {
     if !is_plain {
         return Err(ScaffoldError::Name(name.chars().take(2 * NAME_CHARS_MAX).collect()));
     }
-    if RESERVED.contains(&name.replace('-', "_").as_str()) {
+    let (identifier, type_name) = identifiers(name);
+    if RESERVED.contains(&identifier.as_str()) || hides_a_type(&type_name) {
         return Err(ScaffoldError::Reserved(name.to_owned()));
     }
     Ok(())
@@ -191,8 +206,7 @@ fn source(path: &str) -> &'static str {
 
 /// A template's file for a project of this name.
 fn named(path: &str, text: &str, name: &str) -> String {
-    let identifier = name.replace('-', "_");
-    let type_name: String = name.split('-').map(capitalised).collect();
+    let (identifier, type_name) = identifiers(name);
     let mut text = text.to_owned();
     for (placeholder, own) in PLACEHOLDERS.iter().zip([name, &identifier, &type_name]) {
         text = text.replace(placeholder, own);
@@ -299,6 +313,14 @@ mod tests {
         }
         for name in ["fn", "std", "backline-sdk", "proc-macro", "test"] {
             assert_eq!(project(name, Language::Python), Err(ScaffoldError::Reserved(name.to_owned())));
+        }
+        // These would hide types of the SDK or of Rust's prelude.
+        for name in ["connector", "fetch-error", "fetched", "string", "vec", "result", "component", "batch-result"] {
+            assert_eq!(project(name, Language::Rust), Err(ScaffoldError::Reserved(name.to_owned())));
+        }
+        for name in ["my-connector", "example", "a", "b-52", "moon--beam", "serde", &"a".repeat(32)] {
+            let files = files(name, Language::Rust);
+            assert_eq!(Manifest::parse(&files["connector.toml"]).expect(name).connector.name, name);
         }
         assert!("fortran".parse::<Language>().expect_err("refused").contains("rust and python"));
     }

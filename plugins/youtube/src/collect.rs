@@ -7,18 +7,22 @@ use backline_sdk::{Stop, halves, prelude::*};
 use crate::uploads::{self, Uploads};
 use crate::{API, IDS_MAX, SLOT, errors};
 
+/// What the API sends about channels or videos, by their ids.
+type ById = BTreeMap<String, Json>;
+
 /// How many channels have their uploads listed at the same time. After each such wave the pending videos are fetched in
 /// full calls. If the quota ends during the batch, most of the channels before that point are complete.
 const WAVE: usize = 10;
 
-/// Fetches channels by id, as `channels.list` sends them. Unknown ids are missing from the result.
+/// Fetches channels by id, as `channels.list` sends them. Unknown ids are missing from the result, and so are those of
+/// the items that are not understood, whose number comes with the others.
 ///
 /// # Errors
 /// The classified error of the call.
-pub(crate) async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<BTreeMap<String, Json>, FetchError> {
+pub(crate) async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<(ById, usize), FetchError> {
     let ids: Vec<&str> = ids.iter().copied().filter(|id| is_id(id)).collect();
     if ids.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok((ById::new(), 0));
     }
     let request = http
         .get(format!("{API}/channels"))
@@ -26,9 +30,9 @@ pub(crate) async fn channels(http: &Http, ids: &[&str], parts: &str) -> Result<B
         .query("id", ids.join(","))
         .query("maxResults", IDS_MAX)
         .slot(SLOT);
-    let mut known = by_id(&answer(request.send().await)?)?;
+    let (mut known, odd) = by_id(&answer(request.send().await)?)?;
     known.retain(|id, _| ids.contains(&id.as_str()));
-    Ok(known)
+    Ok((known, odd))
 }
 
 /// The answer to a request for ids. Unknown ids are left out of an answer, so "not found" would speak of the endpoint
@@ -45,14 +49,20 @@ fn is_id(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// The items of a response by id. If the API knows none of the ids, it sends its own envelope without `items`. An
-/// object that is not marked as a list is an error.
-fn by_id(body: &Json) -> Result<BTreeMap<String, Json>, FetchError> {
-    if body["items"].is_null() && (body["kind"].is_string() || body["pageInfo"].is_object()) {
-        return Ok(BTreeMap::new());
+/// The items of a response by id, and how many are not understood. If the API knows none of the ids, it sends its own
+/// envelope without `items`. An object that is not marked as a list, or counts items that it does not have, is an error.
+fn by_id(body: &Json) -> Result<(ById, usize), FetchError> {
+    let is_envelope = body["kind"].is_string() || body["pageInfo"].is_object();
+    let counts_none = integer(&body["pageInfo"]["totalResults"]).is_none_or(|total| total == 0);
+    if body.get("items").is_none() && is_envelope && counts_none {
+        return Ok((ById::new(), 0));
     }
-    let (items, _) = list_of(body, "items", |item| Some((text(&item["id"])?, item.clone())))?;
-    Ok(items.into_iter().collect())
+    let (items, odd) = list_of(body, "items", |item| Some((text(&item["id"])?, item.clone())))?;
+    Ok((items.into_iter().collect(), odd))
+}
+
+fn unread() -> FetchError {
+    FetchError::Unexpected("an item of the list of channels is of no known form".to_owned())
 }
 
 /// Whether an error may be the fault of one id, so that the others should be asked without it.
@@ -74,7 +84,12 @@ pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, window: Window) -
         let mut known = BTreeMap::new();
         for (ids, answer) in lists {
             match answer {
-                Ok(channels) => known.extend(channels),
+                Ok((channels, odd)) => {
+                    // An item that is not understood may be the channel that is missing, which is then not unknown.
+                    let missing = ids.iter().filter(|id| odd > 0 && !channels.contains_key(**id));
+                    collected.extend(missing.map(|id| ((*id).to_owned(), Err(unread()))));
+                    known.extend(channels);
+                }
                 // The request is right, since it was answered for others: the platform does not take this id.
                 Err(error) if speaks_of_list(&error) && is_any_answered => {
                     collected.extend(ids.iter().map(|id| ((*id).to_owned(), Err(FetchError::NotFound))));
@@ -126,10 +141,11 @@ impl Videos {
     }
 }
 
-async fn video_statistics(http: &Http, ids: &[String]) -> Result<BTreeMap<String, Json>, FetchError> {
+async fn video_statistics(http: &Http, ids: &[String]) -> Result<ById, FetchError> {
     // The API refuses maxResults together with ids.
     let request = http.get(format!("{API}/videos")).query("part", "statistics").query("id", ids.join(",")).slot(SLOT);
-    by_id(&answer(request.send().await)?)
+    // A video that is not understood is one without numbers, as if it had been left out.
+    by_id(&answer(request.send().await)?).map(|(known, _)| known)
 }
 
 async fn collect(

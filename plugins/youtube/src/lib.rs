@@ -26,7 +26,7 @@ pub struct YouTube;
 
 impl Connector for YouTube {
     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
-        let channels = collect::channels(http, &[account.platform_id.as_str()], "snippet").await?;
+        let (channels, _) = collect::channels(http, &[account.platform_id.as_str()], "snippet").await?;
         let channel = channels.get(&account.platform_id).ok_or(FetchError::NotFound)?;
         text(&channel["snippet"]["title"]).ok_or_else(|| FetchError::Unexpected("the channel has no title".to_owned()))
     }

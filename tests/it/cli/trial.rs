@@ -142,8 +142,16 @@ fn a_request_that_was_not_recorded_fails_with_the_nearest_one() {
         assert!(shown.contains(line), "{line} in {shown}");
     }
     assert!(!shown.contains('\u{1b}'), "colours are for terminals");
-    let twice = place.refused(&["plugins", "try", "c.wasm", "--account", "a1", "--record", &record]);
-    assert!(twice.contains("name another folder"), "{twice}");
+    assert_eq!(platform.asked().len(), 2);
+    std::fs::write(records.path().join("file"), "").expect("written");
+    std::os::unix::fs::symlink("nowhere", records.path().join("link")).expect("made");
+    for taken in ["a", "file", "file/below", "link", "."] {
+        let taken = records.path().join(taken).to_string_lossy().into_owned();
+        let again = ["plugins", "try", "c.wasm", "--account", "a1", "--route", &route, "--record", &taken];
+        let refused = place.refused(&again);
+        assert!(refused.contains("name another folder"), "{taken}: {refused}");
+        assert!(platform.asked().is_empty(), "{taken}: the platform was asked for nothing");
+    }
 
     let other = place.run(&["plugins", "try", "c.wasm", "--replay", &record, "--account", "a2"]);
     assert_eq!(other.status.code(), Some(4), "{}", said(&other));
@@ -163,6 +171,7 @@ fn what_goes_wrong_is_shown_and_the_exit_code_says_so() {
 
     let refused = |more: &[&str]| place.refused(&[&["plugins", "try", "c.wasm"], more].concat());
     assert!(refused(&[]).contains("--account"));
+    assert!(refused(&["--account", ""]).contains("no account is named"));
     assert!(refused(&["--account", "a", "--secret", "app=key.txt"]).contains("no credential slot 'app'; it has: none"));
     assert!(refused(&["--account", "a", "--secret", CANARY]).contains("SLOT=FILE"));
     assert!(refused(&["--replay", "none"]).contains("recording.json"));

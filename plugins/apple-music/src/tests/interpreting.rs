@@ -43,6 +43,21 @@ fn a_release_that_is_only_announced_is_not_counted() {
 }
 
 #[test]
+fn a_page_that_is_no_list_leaves_no_count() {
+    let album = json!({ "id": "9", "attributes": { "releaseDate": "2026-11-01" } });
+    let of = |data: Json| {
+        let pages = [json!({ "data": [album] }), json!({ "data": data })];
+        snapshot_of(&json!({ "albums": { "pages": pages } }).to_string())
+    };
+    for name in ["recent_releases", "catalogue_size"] {
+        assert_eq!(metric(&of(json!([])), name), json!(1), "{name}");
+        for other in [Json::Null, json!({}), json!("text"), json!(0)] {
+            assert_eq!(metric(&of(other.clone()), name), absent("unavailable"), "{name}: {other}");
+        }
+    }
+}
+
+#[test]
 fn missing_genres_are_unavailable_and_empty_ones_are_kept() {
     let of = |attributes: Json| snapshot_of(&json!({ "artist": { "attributes": attributes } }).to_string());
     assert_eq!(metric(&of(json!({})), "genres"), absent("unavailable"));

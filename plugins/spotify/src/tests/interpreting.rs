@@ -53,6 +53,23 @@ fn top_tracks_without_titles_or_popularity() {
 }
 
 #[test]
+fn a_page_that_is_no_list_leaves_no_count_and_an_odd_release_is_skipped() {
+    let release = json!({ "id": "r", "release_date": "2026-11-01", "release_date_precision": "day" });
+    let of = |items: Json| {
+        let pages = [json!({ "items": [release] }), json!({ "items": items, "total": 2 })];
+        snapshot_of(&json!({ "releases": { "pages": pages } }).to_string())
+    };
+    for other in [Json::Null, json!({}), json!("text"), json!(0)] {
+        for name in ["recent_releases", "catalogue_size"] {
+            assert_eq!(metric(&of(other.clone()), name), absent("unavailable"), "{name}: {other}");
+        }
+    }
+    for odd in [json!(1), json!({}), json!([])] {
+        assert_eq!(coverage(&of(json!([odd])), "recent_releases"), (1, 1), "{odd}");
+    }
+}
+
+#[test]
 fn a_precision_coarser_than_the_date_counts() {
     let of = |date: &str, precision: &str| {
         let page = json!({ "items": [{ "id": "r", "release_date": date, "release_date_precision": precision }] });

@@ -70,12 +70,14 @@ fn a_list_that_is_missing_or_does_not_end_is_not_an_empty_one() {
         r#"{"videos":[null,{}],"has_more":false}"#,
         r#"{"videos":[]}"#,
         r#"{"videos":[],"has_more":"no"}"#,
+        r#"{"videos":[],"cursor":7}"#,
     ] {
         let page = format!(r#"{{"data":{data},"error":{{"code":"ok"}}}}"#);
         let replay = Replay::new().get("/user/info/", 200, fixture("user.json")).post("/video/list/", 200, page);
         let snapshot = collect(&replay).expect("the account's numbers are good");
         assert_eq!(metric(&snapshot, "content_views"), absent("unavailable"), "{data}");
         assert_eq!(metric(&snapshot, "followers"), 5_000_000_000_i64, "{data}");
+        assert_eq!(replay.urls().len(), 2, "no page is asked for that may not exist: {data}");
     }
 }
 

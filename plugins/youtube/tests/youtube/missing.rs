@@ -72,6 +72,30 @@ fn a_list_that_is_missing_is_not_an_empty_list_and_is_not_kept() {
 }
 
 #[test]
+fn a_channel_is_unknown_only_if_a_list_that_was_understood_lacks_it() {
+    let item = json!({ "id": BLUE, "statistics": { "videoCount": "0" } });
+    let list = |items: Json| json!({ "kind": "youtube#channelListResponse", "items": items }).to_string();
+    let counted = r#"{"kind":"youtube#channelListResponse","pageInfo":{"totalResults":2}}"#.to_owned();
+    let none = fixture("channels_without_items.json");
+    for (body, is_known, is_unknown) in [
+        (list(json!([item])), true, true),
+        (list(json!([item, null])), true, false),
+        (list(json!([{ "statistics": {} }, item])), true, false),
+        (list(Json::Null), false, false),
+        (list(json!({})), false, false),
+        (list(json!("text")), false, false),
+        (list(json!([null, 1, {}])), false, false),
+        (counted, false, false),
+        (none, false, true),
+    ] {
+        let asked = vec![account("1", BLUE), account("2", MEADOW)];
+        let outcomes = Replay::new().get("/channels?", 200, body.clone()).fetch::<YouTube>(asked, context(UNTIL));
+        assert_eq!(outcomes.accounts[0].is_ok(), is_known, "{body}: {:?}", outcomes.accounts[0]);
+        assert_eq!(outcomes.accounts[1] == Err(FetchError::NotFound), is_unknown, "{body}: {:?}", outcomes.accounts[1]);
+    }
+}
+
+#[test]
 fn a_list_that_the_platform_sends_empty_is_0() {
     let none = r#"{"kind":"youtube#playlistItemListResponse","pageInfo":{"totalResults":0}}"#;
     for body in [r#"{"kind":"youtube#playlistItemListResponse","items":[]}"#, none] {

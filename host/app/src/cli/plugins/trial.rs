@@ -31,7 +31,7 @@ pub(crate) struct TryArguments {
     /// Send requests for an origin elsewhere, as `https://api.example.com=http://127.0.0.1:4123`; may be repeated
     #[arg(long, value_name = "ORIGIN=URL", value_parser = route)]
     route: Vec<(OriginPattern, url::Url)>,
-    /// Folder to record the answers in, without secrets and personal texts; it must not exist
+    /// Folder to record the answers in, without secrets and personal texts; it must be new or empty
     #[arg(long, value_name = "FOLDER")]
     record: Option<PathBuf>,
     /// Folder of a recording to answer every request from; nothing is sent
@@ -72,12 +72,14 @@ pub(super) async fn try_file(context: &Context, arguments: TryArguments) -> Outc
     }
     let request = TrialRequest { account, settings, secrets, routes: route, record: record.clone(), replay };
     let tried = try_component(context.config().clone(), context.clock.clone(), &component, request).await;
-    let report = tried.map_err(|error| Failure::from(error).about(&file.display().to_string()))?;
+    let failed = |error| Failure::from(error).about(&file.display().to_string());
+    let (report, saved) = tried.map_err(failed)?;
     if json {
         print::json(&report)?;
     } else {
         show(&report)?;
     }
+    saved.map_err(failed)?;
     if let Some(folder) = record {
         print::note(&format!("recorded in {}; read it before you publish it", folder.display()));
     }

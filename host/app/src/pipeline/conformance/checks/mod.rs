@@ -105,7 +105,9 @@ fn recordings_in(answers: &Path) -> Result<Vec<Recording>, TrialError> {
     let mut folders: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(answers).map_err(|error| wrong(error.to_string()))? {
         let path = entry.map_err(|error| wrong(error.to_string()))?.path();
-        if path.is_dir() {
+        // Hidden ones are other programs', or what a killed `try --record` left.
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.is_dir() && !is_hidden {
             folders.push(path);
         }
     }
@@ -125,5 +127,32 @@ fn account(recording: &Recording) -> FetchAccount {
         platform_id: recording.about.account.clone(),
         settings: if settings.is_null() { "{}".to_owned() } else { Json::to_string(settings) },
         state: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_folders_and_files_are_no_recordings() {
+        let answers = tempfile::tempdir().expect("a folder");
+        let about = serde_json::json!({
+            "format": 1, "connector": "example 1.0.0", "account": "a1", "settings": {},
+            "observed_at": "2026-11-28T12:00:00Z",
+            "window": { "since": "2026-10-31T12:00:00Z", "until": "2026-11-28T12:00:00Z" },
+        });
+        for name in ["a1", "a2", "a3"] {
+            let folder = answers.path().join(name);
+            std::fs::create_dir(&folder).expect("made");
+            std::fs::write(folder.join("recording.json"), about.to_string()).expect("written");
+            if name == "a2" {
+                let few = recordings_in(answers.path()).expect_err("two").to_string();
+                assert!(few.contains("need the answers of 3 accounts, and it has 2"), "{few}");
+            }
+        }
+        std::fs::create_dir(answers.path().join(".tmpA")).expect("made");
+        std::fs::write(answers.path().join("README.md"), "").expect("written");
+        assert_eq!(recordings_in(answers.path()).expect("three").len(), 3);
     }
 }

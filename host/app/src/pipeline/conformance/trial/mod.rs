@@ -7,7 +7,7 @@ mod report;
 mod scrub;
 pub(super) mod secrets;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::recording::{About, Recording, Replay};
+use self::recording::{About, NewRecording, Recording, Replay};
 pub use self::report::{TrialCall, TrialFailure, TrialLog, TrialMetric, TrialReport, TrialRequestSent};
 use crate::config::Config;
 use crate::pipeline::collection::evaluate::{self, Origin, RowContext};
@@ -47,7 +47,7 @@ pub struct TrialRequest {
     pub secrets: Vec<(String, SecretText)>,
     /// Other destinations for requests to an origin, besides those of the configuration.
     pub routes: Vec<(OriginPattern, url::Url)>,
-    /// Folder to write a recording to.
+    /// Folder to write a recording to; it does not exist or is empty.
     pub record: Option<PathBuf>,
     /// Folder of the recording that answers every request.
     pub replay: Option<PathBuf>,
@@ -68,7 +68,7 @@ pub enum TrialError {
     /// The gateway can't be built, mostly because of a route.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
-    /// No account is named.
+    /// No account is named, or an empty one.
     #[error("no account is named; add --account with the platform's id of one")]
     NoAccount,
     /// The settings do not match the manifest's schema.
@@ -98,8 +98,16 @@ pub enum TrialError {
         /// What is wrong.
         problem: String,
     },
-    /// A recording can't be written.
-    #[error("the recording can't be written to {}; name another folder, or remove it first", folder.display())]
+    /// No recording can be written there.
+    #[error("a recording can't be made at {}; name another folder, or remove it first", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is in the way.
+        source: std::io::Error,
+    },
+    /// A recording could not be written.
+    #[error("failed to write the recording to {}", folder.display())]
     Write {
         /// The folder.
         folder: PathBuf,
@@ -110,12 +118,7 @@ pub enum TrialError {
 
 impl Classified for TrialError {
     fn class(&self) -> ErrorClass {
-        use std::io::ErrorKind::{AlreadyExists, DirectoryNotEmpty};
         match self {
-            // What is there stays as it is.
-            Self::Write { source, .. } if matches!(source.kind(), AlreadyExists | DirectoryNotEmpty) => {
-                ErrorClass::Refused
-            }
             Self::Sandbox(SandboxError::Ticker(_)) | Self::Gateway(GatewayError::Client(_)) | Self::Write { .. } => {
                 ErrorClass::Unavailable
             }
@@ -124,7 +127,8 @@ impl Classified for TrialError {
     }
 }
 
-/// Tries a component. Nothing is stored but the recording, if one is wanted.
+/// Tries a component. Nothing is stored but the recording, if one is wanted; beside the report stands whether it was
+/// written, since what the platform answered must not be lost to a full disk.
 ///
 /// # Errors
 /// [`TrialError`] if nothing could be tried. What goes wrong in the trial is in the report.
@@ -133,15 +137,13 @@ pub async fn try_component(
     clock: Clock,
     component: &[u8],
     request: TrialRequest,
-) -> Result<TrialReport, TrialError> {
+) -> Result<(TrialReport, Result<(), TrialError>), TrialError> {
     let inspection = inspect(component)?;
     let recording = request.replay.as_deref().map(Recording::load).transpose()?;
     let about = recording.as_ref().map(|recording| recording.about.clone());
-    if let Some(folder) = &request.record {
-        refuse_existing(folder)?;
-    }
+    let new_recording = request.record.as_deref().map(NewRecording::create).transpose()?;
     let account = request.account.clone().or_else(|| about.as_ref().map(|about| about.account.clone()));
-    let account = account.ok_or(TrialError::NoAccount)?;
+    let account = account.filter(|account| !account.is_empty()).ok_or(TrialError::NoAccount)?;
     let settings = request.settings.clone().or_else(|| about.as_ref().map(|about| about.settings.clone()));
     let settings = settings.unwrap_or_else(|| json!({}));
     check_settings(&inspection, &settings)?;
@@ -170,24 +172,11 @@ pub async fn try_component(
     let (connector, _) = sandbox.load(component, inspection.digest, None).await?;
     let tried = Tried { config: &config, inspection: &inspection, connector, gateway, credentials, id, now, window };
     let report = tried.run(&account, &settings, replay.as_ref()).await;
-    if let Some(folder) = &request.record {
+    let saved = new_recording.map_or(Ok(()), |new| {
         let about = About::new(manifest, &account, &settings, now, window);
-        recording::save(folder, &about, &report.exchanges, manifest)?;
-    }
-    Ok(report)
-}
-
-/// Refuses a folder that holds anything, before requests are sent.
-fn refuse_existing(folder: &Path) -> Result<(), TrialError> {
-    let is_empty = match std::fs::read_dir(folder) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-    };
-    if is_empty {
-        return Ok(());
-    }
-    let source = std::io::Error::from(std::io::ErrorKind::DirectoryNotEmpty);
-    Err(TrialError::Write { folder: folder.to_owned(), source })
+        new.finish(&about, &report.exchanges, manifest)
+    });
+    Ok((report, saved))
 }
 
 fn check_settings(inspection: &Inspection, settings: &Json) -> Result<(), TrialError> {

@@ -4,12 +4,16 @@
 //! by hand. Neither holds a secret: requests are recorded before one is injected, answers after they were redacted.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tempfile::{Builder, TempDir};
 
 use super::TrialError;
 use super::scrub::Scrub;
@@ -28,6 +32,9 @@ const REQUESTS_MAX: usize = 10_000;
 
 /// Longest file that is read, in bytes: an answer that the gateway accepts by default, with its request.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Mode that a recording's folder is created with; the system takes the umask's bits away. It is made to be published.
+const FOLDER_MODE: u32 = 0o777;
 
 /// Longest part of a file's name that comes from the URL, in bytes.
 const SLUG_BYTES_MAX: usize = 60;
@@ -173,31 +180,76 @@ impl RecordedAnswer {
     }
 }
 
-/// Writes a recording to a folder that does not exist or is empty: complete, or not at all.
-pub(super) fn save(
-    folder: &Path,
-    about: &About,
-    exchanges: &[Exchange],
-    manifest: &Manifest,
-) -> Result<(), TrialError> {
-    let failed = |source: std::io::Error| TrialError::Write { folder: folder.to_owned(), source };
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(failed)?;
-    let unfinished = tempfile::tempdir_in(parent).map_err(failed)?;
-    write(&unfinished.path().join(ABOUT), about).map_err(failed)?;
+/// A recording that gets its name when it is complete. Dropped before that, nothing of it stays.
+#[derive(Debug)]
+pub(super) struct NewRecording {
+    folder: PathBuf,
+    unfinished: TempDir,
+}
+
+impl NewRecording {
+    /// Prepares to write to a folder that does not exist or is empty. Call it before anything is sent, so that a wrong
+    /// name is refused at once.
+    pub(super) fn create(folder: &Path) -> Result<Self, TrialError> {
+        // Without a slash at the end, which would follow a link.
+        let folder: PathBuf = folder.components().collect();
+        let prepared = can_be_made(&folder).and_then(|()| {
+            // What is above it is made when there is something to put there.
+            let above = folder.ancestors().skip(1).find(|above| std::fs::symlink_metadata(above).is_ok());
+            let shared = Permissions::from_mode(FOLDER_MODE);
+            Builder::new().permissions(shared).tempdir_in(above.unwrap_or(Path::new(".")))
+        });
+        match prepared {
+            Ok(unfinished) => Ok(Self { folder, unfinished }),
+            Err(source) if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                Err(TrialError::Write { folder, source })
+            }
+            Err(source) => Err(TrialError::Folder { folder, source }),
+        }
+    }
+
+    /// Writes the recording, complete or not at all.
+    pub(super) fn finish(self, about: &About, exchanges: &[Exchange], manifest: &Manifest) -> Result<(), TrialError> {
+        let Self { folder, unfinished } = self;
+        let written = write_all(unfinished.path(), about, exchanges, manifest).and_then(|()| {
+            folder.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            // Fails if something was put there meanwhile.
+            std::fs::rename(unfinished.path(), &folder)
+        });
+        written.map_err(|source| TrialError::Write { folder, source })
+    }
+}
+
+/// Finds out whether a rename would put a folder there: over nothing, or over an empty folder that is no link.
+fn can_be_made(folder: &Path) -> std::io::Result<()> {
+    if folder.file_name().is_none() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "it has no name of its own"));
+    }
+    match std::fs::symlink_metadata(folder) {
+        Ok(found) if found.is_symlink() => Err(std::io::Error::new(ErrorKind::AlreadyExists, "it is a symbolic link")),
+        // Fails if it is not a folder.
+        Ok(_) if std::fs::read_dir(folder)?.next().is_some() => Err(ErrorKind::DirectoryNotEmpty.into()),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn write_all(folder: &Path, about: &About, exchanges: &[Exchange], manifest: &Manifest) -> std::io::Result<()> {
+    write(&folder.join(ABOUT), about)?;
     let mut scrub = Scrub::new(manifest, &about.account);
     for (index, exchange) in exchanges.iter().enumerate() {
         if let Some(recorded) = Recorded::of(exchange, &mut scrub) {
-            let name = format!("{:03}-{}.json", index + 1, slug(&recorded.request));
-            write(&unfinished.path().join(name), &recorded).map_err(failed)?;
+            write(&folder.join(format!("{:03}-{}.json", index + 1, slug(&recorded.request))), &recorded)?;
         }
     }
-    // Fails if the folder exists and is not empty.
-    std::fs::rename(unfinished.path(), folder).map_err(failed)
+    Ok(())
 }
 
 fn write(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
-    std::fs::write(path, serde_json::to_string_pretty(value)? + "\n")
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    let mut file = File::create_new(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// What a request is about, for a file's name.
@@ -303,7 +355,7 @@ impl Replay {
         Self { answers: Arc::clone(&self.answers), turns: Arc::default() }
     }
 
-    /// The requests that are not in the recordings, each with the nearest one that is.
+    /// The requests that are not in the recordings, each once and with the nearest one that is.
     pub(in crate::pipeline::conformance) fn missing(&self) -> Vec<String> {
         self.turns.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -316,7 +368,10 @@ impl Answers for Replay {
             let nearest = nearest(&request, self.answers.keys());
             let nearest = nearest.map_or("it has none".to_owned(), |nearest| format!("the nearest is {nearest}"));
             let message = format!("{} is not in the recording; {nearest}", request.shown());
-            self.turns.missing.lock().unwrap_or_else(PoisonError::into_inner).push(message.clone());
+            let mut missing = self.turns.missing.lock().unwrap_or_else(PoisonError::into_inner);
+            if !missing.contains(&message) {
+                missing.push(message.clone());
+            }
             return Err(SendError::Denied(message));
         };
         let mut given = self.turns.given.lock().unwrap_or_else(PoisonError::into_inner);
@@ -327,7 +382,8 @@ impl Answers for Replay {
     }
 }
 
-/// The recorded request that has most in common with one that is not recorded: at its beginning and at its end.
+/// The recorded request that has most in common with one that is not recorded: at its beginning and at its end. (Not by
+/// the characters that differ, as names are compared: a long cursor in the middle says nothing about what is asked.)
 fn nearest<'a>(request: &RecordedRequest, known: impl Iterator<Item = &'a RecordedRequest>) -> Option<String> {
     let wanted = request.shown();
     let in_common = |other: &String| {
@@ -343,10 +399,13 @@ fn nearest<'a>(request: &RecordedRequest, known: impl Iterator<Item = &'a Record
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use backline_model::fixtures::manifest;
     use backline_model::manifest::Method;
 
     use super::*;
+    use crate::pipeline::error::{Classified as _, ErrorClass};
 
     fn asked(url: &str) -> Asked {
         Asked { method: Method::Get, url: url.to_owned(), headers: Vec::new(), body: None, credential: None }
@@ -371,7 +430,7 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         let about = About::new(&manifest, "a1", &serde_json::json!({}), now, Window { since: now, until: now });
         let path = folder.path().join("answers").join("a1");
-        save(&path, &about, exchanges, &manifest).expect("saved");
+        NewRecording::create(&path).expect("free").finish(&about, exchanges, &manifest).expect("saved");
         (folder, path)
     }
 
@@ -405,17 +464,69 @@ mod tests {
             "{message}"
         );
         assert!(body("https://b.test/").is_err(), "what the host refused is refused again by the host");
-        assert_eq!(replay.missing().len(), 2);
+        assert!(body("https://b.test/").is_err());
+        assert_eq!(replay.missing().len(), 2, "each is named once");
+    }
+
+    fn names(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let mut names: Vec<PathBuf> = entries.collect();
+        names.sort();
+        names
     }
 
     #[test]
     fn a_recording_is_never_written_over_another() {
         let (_folder, path) = recorded(&[exchange("https://a.test/", Ok((200, "{}")))]);
-        let manifest = manifest();
-        let before = Recording::load(&path).expect("a recording");
-        let refused = save(&path, &before.about, &[], &manifest).expect_err("it exists");
+        let refused = NewRecording::create(&path).expect_err("it exists");
+        assert_eq!(refused.class(), ErrorClass::Refused);
         assert!(refused.to_string().contains("name another folder"), "{refused}");
         assert_eq!(Recording::load(&path).expect("still there").recorded.len(), 1);
+    }
+
+    #[test]
+    fn what_is_put_there_meanwhile_is_kept() {
+        let (folder, path) = recorded(&[exchange("https://a.test/", Ok((200, "{}")))]);
+        let about = Recording::load(&path).expect("a recording").about;
+        let other = folder.path().join("other");
+        let new = NewRecording::create(&other).expect("free");
+        std::fs::create_dir(&other).expect("made");
+        std::fs::write(other.join("work"), "").expect("written");
+        let failed = new.finish(&about, &[], &manifest()).expect_err("it is taken");
+        assert_eq!(failed.class(), ErrorClass::Unavailable, "requests were sent");
+        assert_eq!((names(&other), names(folder.path()).len()), (vec![other.join("work")], 2), "nothing else is left");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_refused_before_anything_is_sent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("empty")).expect("made");
+        std::fs::write(at("file"), "").expect("written");
+        symlink("empty", at("link")).expect("made");
+        symlink("nowhere", at("dangling")).expect("made");
+        let before = names(folder.path());
+        for refused in ["file", "file/below", "link", "link/", "dangling", "dangling/", "dangling/below", ".."] {
+            let error = NewRecording::create(&at(refused)).expect_err(refused);
+            assert!(matches!(error, TrialError::Folder { .. }), "{refused}: {error:?}");
+            assert_eq!(error.class(), ErrorClass::Refused, "{refused}");
+        }
+        for refused in [".", "..", "/", "/proc/none", ""] {
+            assert!(NewRecording::create(Path::new(refused)).is_err(), "{refused}");
+        }
+        for free in ["new", "new/", "new/below/it", "empty", "empty/"] {
+            drop(NewRecording::create(&at(free)).expect(free));
+        }
+        assert_eq!(names(folder.path()), before, "what is not finished leaves nothing");
+    }
+
+    #[test]
+    fn a_recording_may_be_read_by_those_who_may_read_other_folders() {
+        let (folder, path) = recorded(&[]);
+        let other = folder.path().join("other");
+        std::fs::create_dir(&other).expect("made");
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode();
+        assert_eq!(mode(&path), mode(&other));
     }
 
     #[test]
