@@ -50,7 +50,7 @@ fn is_id(id: &str) -> bool {
 }
 
 /// The items of a response by id, and how many are not understood. If the API knows none of the ids, it sends its own
-/// envelope without `items`. An object that is not marked as a list, or counts items that it does not have, is an error.
+/// envelope without `items`. An object that is not marked as a list, or counts items that it lacks, is an error.
 fn by_id(body: &Json) -> Result<(ById, usize), FetchError> {
     let is_envelope = body["kind"].is_string() || body["pageInfo"].is_object();
     let counts_none = integer(&body["pageInfo"]["totalResults"]).is_none_or(|total| total == 0);
