@@ -11,7 +11,7 @@ use super::names::{self, PlatformName};
 use super::numbers::expect_artist;
 use super::{print, values};
 use backline_model::{Account, AccountId, AccountStatus, ArtistId, Platform};
-use backline_rules::lists::{Directory, Listed};
+use backline_rules::lists::Directory;
 use backline_store::{AccountFilter, Scope, Store};
 
 /// `backline accounts …`
@@ -43,7 +43,7 @@ pub(super) enum Command {
         /// Only accounts on this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<PlatformName>,
-        /// Only accounts with this status: active, disabled or reconnect_needed
+        /// Only accounts with this status: active, disabled, reconnect_needed or host_killed
         #[arg(long, value_parser = values::any_account_status)]
         status: Option<AccountStatus>,
         /// Print JSON
@@ -80,7 +80,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             expect_artist(&store, artist).await?;
             let platform = names::platform(&store, &platform).await?;
             let directory = Directory::of_releases(&store.releases_list().await?);
-            let listed = expect_platform(&directory, &platform)?;
+            let Some(listed) = directory.platform(platform.as_str()) else {
+                return Err(Failure::usage(format!(
+                    "no installed connector collects {platform}, so its ids can't be checked; \
+                     install one with `backline plugins install FILE.wasm`"
+                )));
+            };
             let platform_id = listed.reader.read(&platform_id).map_err(|error| Failure::usage(error.to_string()))?;
             expect_valid_settings(&store, &platform, settings.as_ref()).await?;
             let existing = find(&store, artist, &platform, &platform_id).await?;
@@ -160,19 +165,6 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 pub(super) async fn expect_account(store: &Store, account: AccountId) -> Result<Account, Failure> {
     let found = store.account_get(&Scope::all_tenants(), account).await?;
     found.ok_or_else(|| Failure::usage(format!("no account has the id {account}; `backline accounts list` shows them")))
-}
-
-/// The platform with this name, or of the connector with this name; refuses one that no installed connector collects.
-fn expect_platform<'a>(directory: &'a Directory, platform: &Platform) -> Result<&'a Listed, Failure> {
-    directory.platform(platform.as_str()).ok_or_else(|| {
-        let known: Vec<&str> = directory.platforms().map(Platform::as_str).collect();
-        let remedy = match (directory.nearest_platform(platform.as_str()), known.is_empty()) {
-            (Some(nearest), _) => format!("is '{nearest}' meant?"),
-            (None, true) => "`backline plugins install` installs one".to_owned(),
-            (None, false) => format!("there are {}", known.join(", ")),
-        };
-        Failure::usage(format!("no installed connector collects the platform '{platform}'; {remedy}"))
-    })
 }
 
 async fn find(

@@ -118,6 +118,11 @@ fn problem_of(
         let remedy = format!("ask the artist for a new authorisation, then {}", set(slot));
         return Some(("the artist has to connect it again".to_owned(), remedy));
     }
+    if account.status == AccountStatus::HostKilled {
+        let problem = "hosts ended unexpectedly whenever they collected it and nothing else".to_owned();
+        let remedy = format!("look at the hosts' logs and memory, then `backline accounts set {id} --status active`");
+        return Some((problem, remedy));
+    }
     let missing = slots().find(|slot| !given.contains(&(*id, slot.slot.as_str())))?;
     Some((format!("it has no secret for the slot '{}'", missing.slot), set(&missing.slot)))
 }

@@ -60,7 +60,10 @@ pub(super) fn account_status(text: &str) -> Result<AccountStatus, String> {
 
 /// Any status of an account, to list by.
 pub(super) fn any_account_status(text: &str) -> Result<AccountStatus, String> {
-    AccountStatus::parse(text).ok_or_else(|| "it is not one of active, disabled, reconnect_needed".to_owned())
+    AccountStatus::parse(text).ok_or_else(|| {
+        let names: Vec<&str> = AccountStatus::ALL.iter().map(|status| status.as_str()).collect();
+        format!("it is not one of {}", names.join(", "))
+    })
 }
 
 /// Which missed fire times a schedule catches up on.

@@ -133,12 +133,6 @@ impl Directory {
         }
     }
 
-    /// A name that is probably meant by one that no platform has.
-    #[must_use]
-    pub fn nearest_platform(&self, name: &str) -> Option<&str> {
-        nearest::nearest(name, self.platforms.keys().map(Platform::as_str))
-    }
-
     /// The platform of a column such as `example_user_id`, if its connector says nothing about columns. Connectors of
     /// before `[account]` are fed by the columns that artist platforms usually have.
     fn without_a_rule(&self, name: &str) -> Option<&Listed> {
