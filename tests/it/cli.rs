@@ -292,14 +292,14 @@ fn a_platform_of_a_third_party_is_imported_by_its_own_columns() {
 
     // An older connector took any id.
     let url = format!("sqlite://{}", place.path().join("backline.db").display());
-    let rename = |id: &'static str| {
+    let set = |update: &'static str, value: &'static str| {
         let write = async {
             let mut database = SqliteConnection::connect(&url).await.expect("the database opens");
-            let update = sqlx::query("UPDATE accounts SET platform_id = $1").bind(id);
-            update.execute(&mut database).await.expect("written");
+            sqlx::query(update).bind(value).execute(&mut database).await.expect("written");
         };
         tokio::runtime::Runtime::new().expect("a runtime").block_on(write);
     };
+    let rename = |id| set("UPDATE accounts SET platform_id = $1", id);
     rename("@ada");
     let planned = place.run(&["plan"]);
     let noted = String::from_utf8_lossy(&planned.stderr).into_owned();
@@ -307,6 +307,18 @@ fn a_platform_of_a_third_party_is_imported_by_its_own_columns() {
     let attention = place.done(&["accounts", "attention"]);
     assert!(attention.contains("Ada") && attention.contains("is a handle"), "{attention}");
     rename("tp123456");
+    assert_eq!(place.done(&["accounts", "attention", "--json"]).trim(), "[]");
+
+    // Hosts ended of it.
+    set("UPDATE accounts SET status = $1", "host_killed");
+    let attention = place.done(&["accounts", "attention", "--json"]);
+    let attention: serde_json::Value = serde_json::from_str(&attention).expect("JSON");
+    let account = listed[0]["id"].as_str().expect("an id");
+    let remedy = attention[0]["remedy"].as_str().expect("a remedy");
+    assert!(remedy.contains(&format!("`backline accounts set {account} --status active`")), "{attention}");
+    let killed = place.done(&["accounts", "list", "--status", "host_killed", "--json"]);
+    assert!(killed.contains(account), "{killed}");
+    place.done(&["accounts", "set", account, "--status", "active"]);
     assert_eq!(place.done(&["accounts", "attention", "--json"]).trim(), "[]");
 
     let add = |platform: &str, id: &str| place.refused(&["accounts", "add", ARTIST, platform, id]);

@@ -162,10 +162,16 @@ fn number(which: &str, user: Option<&str>) -> Result<u32, String> {
 
 fn new_folder() -> Result<PathBuf, String> {
     static CLUSTERS: AtomicU32 = AtomicU32::new(0);
-    let name = format!("backline-postgres-{}-{}", std::process::id(), CLUSTERS.fetch_add(1, Ordering::Relaxed));
-    let folder = std::env::temp_dir().join(name);
-    std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| failed("create", &folder, &error))?;
-    Ok(folder)
+    loop {
+        let name = format!("backline-postgres-{}-{}", std::process::id(), CLUSTERS.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => return Ok(folder),
+            // Left by a process that had this one's number, and was killed together with its supervising shell.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("create", &folder, &error)),
+        }
+    }
 }
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> String {

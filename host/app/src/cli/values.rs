@@ -153,6 +153,11 @@ mod tests {
     #[test]
     fn an_operator_cannot_set_what_only_a_platform_can_find_out() {
         assert!(account_status("reconnect_needed").is_err());
+        let refused = any_account_status("dead").expect_err("no status");
+        for status in AccountStatus::ALL {
+            assert_eq!(any_account_status(status.as_str()), Ok(status));
+            assert!(refused.contains(status.as_str()), "{refused}");
+        }
         assert_eq!(account_status("disabled"), Ok(AccountStatus::Disabled));
     }
 }
