@@ -134,7 +134,7 @@ async fn a_host_whose_database_turns_read_only_is_not_ready_and_leads_no_more() 
             if status == 503 {
                 let until = Instant::now() + PATIENCE;
                 let mut body = body;
-                while !(body.contains("read-only") && body.contains("its role can't be renewed")) {
+                while !(body.contains("make it writable") && body.contains("its role can't be renewed")) {
                     assert!(Instant::now() < until, "{body}");
                     body = serving.get("/readyz").await.2;
                 }

@@ -397,3 +397,27 @@ async fn a_first_collection_is_planned_once_for_accounts_that_can_be_collected()
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_that_a_clock_ahead_decided_goes_on_when_the_clock_is_right_again() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = stage(url, &[("hourly", spec("0 * * * *", CatchUp::Last, Overlap::Queue))]).await;
+        let store = stage.host.store();
+        let service = serve(&stage.host).await;
+        until_known(store, 1).await;
+        let second = TimeDelta::seconds(1);
+        let latest = async || fires(store, "hourly").await.last().map(|fire| fire.fire_time);
+        let mut now = at("2026-11-18T12:00:00Z");
+        for ahead in [TimeDelta::hours(1), TimeDelta::days(1), TimeDelta::days(40)] {
+            stage.set_time(now + ahead + second);
+            until("a time ahead is decided", async || latest().await > Some(now + second)).await;
+            stage.set_time(now + second);
+            until("what was decided ahead is forgotten", async || latest().await <= Some(now + second)).await;
+            now += TimeDelta::hours(1);
+            stage.set_time(now + second);
+            until("the next time is decided", async || latest().await == Some(now)).await;
+        }
+        service.stop().await;
+    })
+    .await;
+}

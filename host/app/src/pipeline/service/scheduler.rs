@@ -23,8 +23,9 @@ const ROLE: &str = "scheduler";
 /// Activations planned as one run: bounds the transaction.
 const ACTIVATIONS_AT_ONCE: u32 = 100_000;
 
-/// How far ahead of this host's clock the times of a schedule may be decided. More comes from a clock that was ahead.
-const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
+/// How far ahead of this host's clock the times of a schedule may be decided. More comes from a clock that was ahead:
+/// hosts do not start unless their clocks differ by seconds at most.
+const AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
 
 /// What a host knows while it leads.
 #[derive(Default)]
