@@ -4,6 +4,7 @@
 //! flight, and stores each batch with one upsert of several rows. It has no sandbox, documents, validation, growth,
 //! ledger or events, and gives up at the first error.
 
+mod client;
 mod platforms;
 mod secrets;
 mod tables;
@@ -20,7 +21,8 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::platforms::{Account, Client, PLATFORMS};
+use crate::client::Client;
+use crate::platforms::{Account, PLATFORMS};
 use crate::secrets::Secrets;
 use crate::tables::Tables;
 

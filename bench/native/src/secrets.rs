@@ -9,7 +9,7 @@ use p256::pkcs8::DecodePrivateKey as _;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use crate::platforms::Client;
+use crate::client::Client;
 
 /// Lifetime of the token for Apple Music, in seconds.
 const APPLE_TOKEN_SECONDS: i64 = 1_200;

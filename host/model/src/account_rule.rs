@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{self, CellError, shown};
 use super::ids::Platform;
-use super::manifest::{Manifest, ManifestError, Owner};
+use super::manifest_error::ManifestError;
 use super::text::one_line;
 
 /// Longest pattern, in bytes.
@@ -142,7 +142,7 @@ pub enum NotAnId {
 /// Reads ids of a platform's accounts.
 ///
 /// ```
-/// # use backline_model::{account_rule::AccountReader, Manifest};
+/// # use backline_model::Manifest;
 /// # let text = r#"
 /// # [connector]
 /// # name = "example"
@@ -156,7 +156,7 @@ pub enum NotAnId {
 /// # examples = ["1234", "https://example.com/artists/1234"]
 /// # from = ['https://example\.com/artists/(?<id>[0-9]+)']
 /// # "#;
-/// let reader = AccountReader::of(&Manifest::parse(text)?)?;
+/// let reader = Manifest::parse(text)?.account_reader()?;
 /// assert_eq!(reader.read("https://example.com/artists/1234")?, "1234");
 /// assert!(reader.read("1.78403E+16").is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -178,13 +178,9 @@ struct Compiled {
 }
 
 impl AccountReader {
-    /// The reader of a connector's platform. A connector without a rule takes any id without white space.
-    ///
-    /// # Errors
-    /// [`ManifestError`] if the rule is not valid.
-    pub fn of(manifest: &Manifest) -> Result<Self, ManifestError> {
-        let rule = manifest.account.as_ref().map(Compiled::of).transpose()?;
-        Ok(Self { platform: manifest.connector.platform.clone(), rule })
+    /// The reader of a platform's ids by a connector's rule.
+    pub(super) fn new(platform: &Platform, rule: Option<&AccountRule>) -> Result<Self, ManifestError> {
+        Ok(Self { platform: platform.clone(), rule: rule.map(Compiled::of).transpose()? })
     }
 
     /// The id that a text gives.
@@ -324,9 +320,17 @@ pub fn column_name(text: &str) -> String {
     visible.trim_matches('_').to_lowercase()
 }
 
+/// What a manifest declares beside its rule, and the rule's columns may name.
+pub(super) struct Declared<'a> {
+    pub(super) platform: &'a Platform,
+    /// JSON Schema of the settings.
+    pub(super) settings: &'a serde_json::Value,
+    /// Whether a slot's secrets belong to accounts; none for a slot that is not declared.
+    pub(super) is_of_accounts: &'a dyn Fn(&str) -> Option<bool>,
+}
+
 /// Checks a manifest's rule.
-pub(super) fn check(manifest: &Manifest) -> Result<(), ManifestError> {
-    let Some(rule) = &manifest.account else { return Ok(()) };
+pub(super) fn check(rule: &AccountRule, declared: &Declared<'_>) -> Result<(), ManifestError> {
     for (field, count) in [
         ("account.examples", rule.examples.len()),
         ("account.from", rule.from.len()),
@@ -337,7 +341,7 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), ManifestError> {
             return Err(wrong(field, format!("it has more than {ENTRIES_MAX} entries")));
         }
     }
-    let reader = AccountReader::of(manifest)?;
+    let reader = AccountReader::new(declared.platform, Some(rule))?;
     let compiled = Compiled::of(rule)?;
     if compiled.id.is_match("") {
         return Err(wrong("account.id", "it matches an empty text, which identifies no account".to_owned()));
@@ -372,11 +376,11 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), ManifestError> {
             return Err(wrong("account", problem));
         }
     }
-    check_columns(manifest, rule)
+    check_columns(rule, declared)
 }
 
-fn check_columns(manifest: &Manifest, rule: &AccountRule) -> Result<(), ManifestError> {
-    let prefix = format!("{}_", column_name(manifest.connector.platform.as_str()));
+fn check_columns(rule: &AccountRule, declared: &Declared<'_>) -> Result<(), ManifestError> {
+    let prefix = format!("{}_", column_name(declared.platform.as_str()));
     let mut seen = BTreeSet::new();
     for column in &rule.columns {
         let wrong = |problem: String| Err(wrong(&format!("account.column {}", one_line(&column.name)), problem));
@@ -392,14 +396,14 @@ fn check_columns(manifest: &Manifest, rule: &AccountRule) -> Result<(), Manifest
         match &column.gives {
             Gives::Id | Gives::Nothing(_) => {}
             Gives::Setting(name) => {
-                let declared = manifest.settings.get("properties").is_some_and(|all| all.get(name).is_some());
-                if !declared {
+                let is_known = declared.settings.get("properties").is_some_and(|all| all.get(name).is_some());
+                if !is_known {
                     return wrong(format!("the manifest declares no setting '{}'", one_line(name)));
                 }
             }
-            Gives::Secret(part) => match manifest.slot(&part.slot) {
-                Some(slot) if slot.owner == Owner::Account => {}
-                Some(_) => return wrong(format!("the slot '{}' does not belong to accounts", part.slot)),
+            Gives::Secret(part) => match (declared.is_of_accounts)(&part.slot) {
+                Some(true) => {}
+                Some(false) => return wrong(format!("the slot '{}' does not belong to accounts", part.slot)),
                 None => return wrong(format!("there is no credential slot '{}'", one_line(&part.slot))),
             },
         }
@@ -408,169 +412,4 @@ fn check_columns(manifest: &Manifest, rule: &AccountRule) -> Result<(), Manifest
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixtures::manifest_with;
-
-    const RULE: &str = r#"
-        [account]
-        id = '[0-9]{4,}|me'
-        examples = ["1234", "https://example.com/artists/1234?x=1", "example:artist:1234"]
-        from = [
-          '(?i:https?://)?(?i:www\.)?example\.com/artists/(?<id>[0-9]+)(?:[/?#].*)?',
-          'example:artist:(?<id>[0-9]+)',
-        ]
-        default = "me"
-
-        [[account.not]]
-        pattern = '@.*'
-        is = "a handle; give the number in the profile's address"
-
-        [[account.column]]
-        name = "example_artist"
-        gives = "id"
-
-        [[account.column]]
-        name = "example_region"
-        gives = { setting = "region" }
-        lower_case = true
-
-        [[account.column]]
-        name = "example_token"
-        gives = { secret = { slot = "token" } }
-
-        [[account.column]]
-        name = "example_handle"
-        gives = { nothing = "handles may change" }
-
-        [settings.properties.region]
-        type = "string"
-
-        [[host]]
-        origin = "https://api.example.com"
-        methods = ["GET"]
-        reason = "to read"
-
-        [[credential]]
-        slot = "token"
-        kind = "bearer"
-        owner = "account"
-        inject = "bearer"
-        hosts = ["https://api.example.com"]
-
-        [[credential]]
-        slot = "key"
-        kind = "api-key"
-        owner = "operator"
-        inject = { query = "key" }
-        hosts = ["https://api.example.com"]
-    "#;
-
-    fn reader() -> AccountReader {
-        AccountReader::of(&Manifest::parse(&manifest_with(RULE)).expect("valid")).expect("valid")
-    }
-
-    fn with(from: &str, to: &str) -> String {
-        assert!(RULE.contains(from), "{from}");
-        Manifest::parse(&manifest_with(&RULE.replacen(from, to, 1))).expect_err(to).to_string()
-    }
-
-    #[test]
-    fn an_id_is_taken_out_of_what_people_paste() {
-        let reader = reader();
-        for text in [
-            "1234",
-            " '1234",
-            "=\"1234\"",
-            "1234.0",
-            "\u{200b}1234\u{feff}",
-            "https://example.com/artists/1234",
-            "HTTPS://www.example.com/artists/1234?si=x#top",
-            "www.example.com/artists/1234/",
-            "example:artist:1234",
-        ] {
-            assert_eq!(reader.read(text).as_deref(), Ok("1234"), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_id_is_named_with_what_to_give() {
-        let reader = reader();
-        for (text, said) in [
-            ("@ada", "'@ada' is a handle; give the number in the profile's address"),
-            ("ada", "'ada' is not the id of an account on example; give one such as 1234"),
-            ("https://example.com/ada", "give one such as 1234"),
-            ("https://evil.test/?https://example.com/artists/1234", "give one such as 1234"),
-            ("1.78403E+16", "rounded"),
-            ("#REF!", "error of the spreadsheet"),
-            ("N/A", "'N/A' is no id; give one such as 1234"),
-            ("", "no id"),
-            ("12", "give one such as 1234"),
-            ("1234\n5678", "give one such as 1234"),
-        ] {
-            let error = reader.read(text).expect_err(text).to_string();
-            assert!(error.contains(said), "{text}: {error}");
-        }
-        let token = reader.read(&"canary".repeat(40)).expect_err("long").to_string();
-        assert!(!token.contains("canarycanarycanary"), "{token}");
-    }
-
-    #[test]
-    fn a_cell_may_hold_several_ids() {
-        let reader = reader();
-        for text in ["1234,5678", "1234, 5678", "1234; 5678", "1234 | 5678", "1234\n5678", "1234 5678,1234"] {
-            assert_eq!(reader.read_all(text), Ok(vec!["1234".to_owned(), "5678".to_owned()]), "{text}");
-        }
-        assert_eq!(reader.read_all("1234,"), Ok(vec!["1234".to_owned()]));
-        assert_eq!(reader.read_all("N/A"), Ok(Vec::new()));
-        assert!(reader.read_all("1234, ada").expect_err("one is none").to_string().starts_with("'ada' is not"));
-        assert!(reader.read_all("Ada Lovelace").expect_err("none").to_string().starts_with("'Ada Lovelace' is not"));
-        assert!(reader.read_all("1,234,567").expect_err("a number").to_string().contains("separators"));
-    }
-
-    #[test]
-    fn a_connector_without_a_rule_takes_any_id() {
-        let reader = AccountReader::of(&Manifest::parse(&manifest_with("")).expect("valid")).expect("valid");
-        assert_eq!(reader.read("any:id/at;all").as_deref(), Ok("any:id/at;all"));
-        assert_eq!(reader.read_all("a, b,,a"), Ok(vec!["a".to_owned(), "b".to_owned()]));
-        for text in ["U C", "1.78403E+16", "#REF!", "null", ""] {
-            assert!(reader.read(text).is_err(), "{text}");
-        }
-        assert!(reader.read(&"x".repeat(PLATFORM_ID_CHARS_MAX + 1)).is_err());
-    }
-
-    #[test]
-    fn a_rule_that_can_not_work_is_refused_where_it_is_read() {
-        for (from, to, said) in [
-            ("'[0-9]{4,}|me'", "'[0-9'", "account.id"),
-            ("'[0-9]{4,}|me'", "'[0-9]*'", "matches an empty text"),
-            ("'[0-9]{4,}|me'", "'[0-9]{4,})|(?:.*'", "not a usable pattern"),
-            ("'[0-9]{4,}|me'", "'(?:[0-9]{1000}){1000}'", "not a usable pattern"),
-            ("'[0-9]{4,}|me'", "'[0-9]{5,}'", "the first, '1234', is not an id"),
-            ("\"https://example.com/artists/1234?x=1\"", "\"https://other.test/1234\"", "account.examples"),
-            ("\"1234\", \"https://example.com/artists/1234?x=1\", \"example:artist:1234\"", "", "it is empty"),
-            ("example:artist:(?<id>[0-9]+)", "example:artist:[0-9]+", "no group (?<id>"),
-            ("default = \"me\"", "default = \"you\"", "account.examples"),
-            ("name = \"example_artist\"", "name = \"spotify_artist_id\"", "begins with example_"),
-            ("name = \"example_artist\"", "name = \"id\"", "begins with example_"),
-            ("name = \"example_artist\"", "name = \"Example_Artist\"", "lower case"),
-            ("name = \"example_artist\"", "name = \"example_region\"", "twice"),
-            ("setting = \"region\"", "setting = \"colour\"", "no setting 'colour'"),
-            ("slot = \"token\" }", "slot = \"key\" }", "does not belong to accounts"),
-            ("slot = \"token\" }", "slot = \"none\" }", "no credential slot"),
-            ("handles may change", "", "explanation"),
-        ] {
-            let error = with(from, to);
-            assert!(error.contains(said), "{to}: {error}");
-        }
-    }
-
-    #[test]
-    fn columns_are_compared_by_their_plain_names() {
-        for name in
-            ["YouTube Channel ID", "\u{feff}youtube_channel_id", "youtube-channel-id ", "youtube\u{a0}channel_id"]
-        {
-            assert_eq!(column_name(name), "youtube_channel_id");
-        }
-    }
-}
+mod tests;

@@ -32,6 +32,7 @@ pub mod health;
 pub mod history;
 pub mod ids;
 pub mod manifest;
+mod manifest_error;
 pub mod merge;
 pub mod metric;
 pub mod origin;

@@ -11,8 +11,9 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::account_rule::{self, AccountRule};
+use super::account_rule::{self, AccountReader, AccountRule, Declared};
 use super::ids::{Platform, check_name};
+pub use super::manifest_error::ManifestError;
 use super::metric::{Kind, MetricName, names};
 use super::origin::OriginPattern;
 use super::text::{misleads, printable};
@@ -25,22 +26,6 @@ pub const MANIFEST_BYTES_MAX: usize = 256 * 1024;
 
 /// Most accounts of a batch. Limits how many accounts one trap affects before the batch is bisected.
 pub const BATCH_SIZE_MAX: u32 = 500;
-
-/// Why a manifest is not valid.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// Not TOML, or not in the manifest's form.
-    #[error("the manifest can't be read: {0}")]
-    Syntax(String),
-    /// In the right form, with a value that is not valid.
-    #[error("the manifest's {field} is wrong: {problem}")]
-    Value {
-        /// Path of the field, such as `connector.batch_size`.
-        field: String,
-        /// What is wrong, and what is expected.
-        problem: String,
-    },
-}
 
 /// The whole manifest of a connector.
 ///
@@ -456,7 +441,21 @@ impl Manifest {
         if !self.settings.is_object() {
             return wrong("settings".into(), "it is not a JSON Schema object".into());
         }
-        account_rule::check(self)
+        let Some(rule) = &self.account else { return Ok(()) };
+        let is_of_accounts = |slot: &str| self.slot(slot).map(|slot| slot.owner == Owner::Account);
+        let Self { connector, settings, .. } = self;
+        account_rule::check(
+            rule,
+            &Declared { platform: &connector.platform, settings, is_of_accounts: &is_of_accounts },
+        )
+    }
+
+    /// Reads ids of the platform's accounts. A connector without a rule takes any id without white space.
+    ///
+    /// # Errors
+    /// [`ManifestError`] if the rule is not valid.
+    pub fn account_reader(&self) -> Result<AccountReader, ManifestError> {
+        AccountReader::new(&self.connector.platform, self.account.as_ref())
     }
 
     /// The operator decides by what is shown of the manifest, so nothing in it may change how it is displayed.

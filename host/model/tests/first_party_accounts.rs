@@ -6,7 +6,7 @@ use backline_model::account_rule::AccountReader;
 fn reader(connector: &str) -> AccountReader {
     let path = format!("{}/../../plugins/{connector}/connector.toml", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).expect("a connector of this repository");
-    AccountReader::of(&Manifest::parse(&text).expect("a valid manifest")).expect("a valid rule")
+    Manifest::parse(&text).expect("a valid manifest").account_reader().expect("a valid rule")
 }
 
 fn expect(connector: &str, good: &[(&str, &str)], refused: &[(&str, &str)]) {

@@ -1,6 +1,6 @@
 //! Reads one escape: percent-encoding, a backslash escape of JSON and its kin, or an HTML entity.
 
-use super::layers::Piece;
+use super::pieces::Piece;
 
 /// Longest escape in bytes, with room: `\ud83d\ude00`, `&#x0010ffff;`, `&VerticalLine;`.
 const ESCAPE_BYTES_MAX: usize = 16;

@@ -14,15 +14,10 @@ use aho_corasick::automaton::StateID;
 
 use super::escapes::{Found, begins_escape, escape_at};
 use super::patterns::{Following, Patterns};
-
-/// Most decodings between the source and a layer.
-pub(super) const DECODINGS_MAX: u8 = 4;
+use super::pieces::{DECODINGS_MAX, Inbox, Piece};
 
 /// Most bytes of the source that are handed down at once. The buffers of all layers stay below some megabytes.
 pub(super) const BATCH_BYTES: usize = 2 * 1024;
-
-/// A gap in a layer: no byte of it belongs to a secret, a number or an escape.
-const GAP: u8 = 0;
 
 /// Number of hits after which they are merged for the first time.
 const HITS_TO_MERGE: usize = 4_096;
@@ -32,72 +27,6 @@ const UNESCAPED: usize = 0;
 const HEXADECIMAL: usize = 1;
 const BASE64: usize = 3;
 const CHILDREN: usize = 7;
-
-/// A byte of a layer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) byte: u8,
-    /// Whether the layer above has it in another form.
-    fresh: bool,
-    /// Where it begins and ends in the source.
-    start: u32,
-    end: u32,
-}
-
-impl Piece {
-    /// A byte of the source itself.
-    pub(super) fn of_source(byte: u8, at: u32) -> Self {
-        Self { byte, fresh: true, start: at, end: at + 1 }
-    }
-}
-
-/// The bytes that a layer has still to read, without those that never belong to a secret but may be written between its
-/// characters: U+0000 (which UTF-16 has between letters of ASCII, and which is removed before a text is stored), line
-/// breaks, and the blanks that a folded line begins with.
-#[derive(Default)]
-pub(super) struct Inbox {
-    pub(super) pieces: Vec<Piece>,
-    after_break: bool,
-    left_out: bool,
-}
-
-impl Inbox {
-    #[inline]
-    pub(super) fn push(&mut self, piece: Piece) {
-        match piece.byte {
-            0 => self.left_out = true,
-            b'\r' | b'\n' => (self.after_break, self.left_out) = (true, true),
-            b' ' | b'\t' if self.after_break => self.left_out = true,
-            _ => {
-                self.after_break = false;
-                let fresh = piece.fresh | std::mem::take(&mut self.left_out);
-                self.pieces.push(Piece { fresh, ..piece });
-            }
-        }
-    }
-
-    /// Takes over bytes of the layer above, which are the same here.
-    fn copy(&mut self, mut pieces: &[Piece]) {
-        while self.after_break
-            && let [Piece { byte: b' ' | b'\t', .. }, rest @ ..] = pieces
-        {
-            (self.left_out, pieces) = (true, rest);
-        }
-        let Some((first, rest)) = pieces.split_first() else { return };
-        self.after_break = false;
-        self.pieces.push(Piece { fresh: std::mem::take(&mut self.left_out), ..*first });
-        self.pieces.extend(rest.iter().map(|piece| Piece { fresh: false, ..*piece }));
-    }
-
-    fn gap(&mut self, at: u32) {
-        (self.after_break, self.left_out) = (false, false);
-        self.pieces.push(Piece { byte: GAP, fresh: false, start: at, end: at });
-    }
-
-    fn is_between(&self) -> bool {
-        self.after_break || self.left_out
-    }
-}
 
 /// A run of digits that has not ended.
 #[derive(Clone, Copy, Default)]
@@ -338,15 +267,13 @@ impl<'a> Search<'a> {
             let Layer { state, since, following, hexadecimal, base64, children, unescapes, .. } = self.layers[from];
             let is_top = from == index;
             let starts = self.layers[from].starts.clone();
-            let (after_break, left_out) = (self.layers[from].inbox.after_break, self.layers[from].inbox.left_out);
+            // What is between two bytes of the source was left out there already.
+            let inbox = if is_top { Inbox::default() } else { self.layers[from].inbox.without_pieces() };
             let carry = if is_top { Vec::new() } else { self.layers[from].carry.clone() };
             let layer = &mut self.layers[to];
-            layer.inbox.pieces.clear();
+            layer.inbox = inbox;
             (layer.state, layer.since, layer.following, layer.starts) = (state, since, following, starts);
             (layer.hexadecimal, layer.base64, layer.carry, layer.quiet) = (hexadecimal, base64, carry, 0);
-            // What is between two bytes of the source was left out there already.
-            (layer.inbox.after_break, layer.inbox.left_out) =
-                if is_top { (false, false) } else { (after_break, left_out) };
             if layer.decodings == DECODINGS_MAX {
                 continue;
             }

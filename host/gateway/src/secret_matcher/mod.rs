@@ -5,11 +5,12 @@
 //! inside the other. Upper and lower case are the same, since host names and header names lose their case on the way.
 //! [docs/security.md](../../../../docs/security.md) lists the forms and what is not found.
 //!
-//! `layers` decodes, `patterns` compares, `escapes` reads one escape.
+//! `layers` decodes, `patterns` compares, `escapes` reads one escape, `pieces` are the bytes of a layer.
 
 mod escapes;
 mod layers;
 mod patterns;
+mod pieces;
 
 use layers::Search;
 use patterns::Patterns;

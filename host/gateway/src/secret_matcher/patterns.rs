@@ -6,7 +6,7 @@ use aho_corasick::{Anchored, MatchKind};
 use zeroize::Zeroizing;
 
 use super::escapes::{Found, begins_escape, escape_at};
-use super::layers::{DECODINGS_MAX, Inbox, Piece};
+use super::pieces::{DECODINGS_MAX, Inbox, Piece};
 
 /// Most bytes of a secret that the automaton holds. The first bytes of a longer secret are as good as the secret; what
 /// follows them is compared byte by byte. So the automaton of 500 secrets has a few megabytes, however long they are.

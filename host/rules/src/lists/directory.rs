@@ -82,7 +82,7 @@ impl Directory {
     pub fn of<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
         let mut directory = Self::default();
         for manifest in manifests {
-            let Ok(reader) = AccountReader::of(manifest) else { continue };
+            let Ok(reader) = manifest.account_reader() else { continue };
             let platform = manifest.connector.platform.clone();
             let plain = column_name(platform.as_str());
             directory.feed(format!("{plain}_id"), &platform, Gives::Id, false);

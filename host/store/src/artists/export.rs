@@ -12,7 +12,7 @@ use crate::database::connection::{ReadView, Store};
 use crate::database::dialect::{Columns as _, unreadable};
 use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
-use crate::events::outbox::{EventCursor, event_sql};
+use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
 use crate::numbers::documents::expanded;
 use crate::scope::Scope;

@@ -12,8 +12,8 @@ use tokio::sync::{Mutex, broadcast};
 
 use crate::database::dialect::DatabaseKind;
 use crate::database::error::{During as _, StoreError};
+use crate::database::known_months::KnownMonths;
 use crate::database::link::{self, Link, StoreLimits, Turn};
-use crate::database::months::KnownMonths;
 use crate::database::place::Place;
 use crate::database::pooler;
 use crate::database::statement::Statement;

@@ -3,6 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod dialect;
 pub(crate) mod error;
+pub(crate) mod known_months;
 pub(crate) mod link;
 pub(crate) mod migrate;
 pub(crate) mod months;

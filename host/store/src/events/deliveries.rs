@@ -17,7 +17,7 @@ use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::topic::Topic;
-use crate::events::outbox::{EventCursor, event_sql};
+use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
 use crate::scope::Scope;
 use backline_model::{ArtistId, Delivery, DeliveryState, Event, Webhook, WebhookId, WebhookKind};

@@ -1,8 +1,6 @@
 //! The outbox: facts, written in the transaction that made them true, and read in the order they were committed.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
@@ -15,64 +13,10 @@ use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
+use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
 use crate::scope::Scope;
 use backline_model::{AccountId, ArtistId, Event, MetricsRow, RowEvent, RowFact, RunId};
-
-/// How far a reader has come. The default is the beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct EventCursor(i64);
-
-/// The columns of an event, and the statement that reads events with them.
-macro_rules! event_sql {
-    (columns) => {
-        "SELECT e.seq, e.id::text AS id, e.type, e.artist_id::text AS artist_id, e.occurred_at::text AS occurred_at,
-             e.dedup_key, e.data::text AS data, e.row_account::text AS row_account, e.row_date::text AS row_date,
-             e.row_run::text AS row_run, e.row_at::text AS row_at"
-    };
-    ($which:literal) => {
-        concat!($crate::events::outbox::event_sql!(columns), " FROM events e ", $which)
-    };
-}
-
-pub(crate) use event_sql;
-
-impl EventCursor {
-    pub(crate) fn number(self) -> i64 {
-        self.0
-    }
-}
-
-impl From<i64> for EventCursor {
-    fn from(number: i64) -> Self {
-        Self(number)
-    }
-}
-
-impl fmt::Display for EventCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for EventCursor {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number: i64 =
-            text.trim().parse().map_err(|_| "it is no cursor; `backline events tail` prints one with each event")?;
-        Ok(Self(number.max(0)))
-    }
-}
-
-impl EventCursor {
-    /// The cursor after which the event with this one comes.
-    #[must_use]
-    pub fn before(self) -> Self {
-        Self(self.0.saturating_sub(1))
-    }
-}
 
 impl Store {
     /// Events after a cursor, each with its own, in the order in which they were committed: none can appear later
@@ -87,7 +31,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
         let statement = self.scoped(scope, event_sql!("WHERE e.seq > $1 {and_event: e} ORDER BY e.seq LIMIT $2"));
-        let rows = self.in_commit_order(statement.bind(after.0).bind(i64::from(limit))).await?;
+        let rows = self.in_commit_order(statement.bind(after.number()).bind(i64::from(limit))).await?;
         events_of(Reader::Store(self), &rows).await
     }
 
@@ -102,7 +46,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<(EventCursor, Event)>, StoreError> {
         let statement = self.scoped(scope, event_sql!("WHERE e.seq < $1 {and_event: e} ORDER BY e.seq DESC LIMIT $2"));
-        let before = before.map_or(i64::MAX, |before| before.0);
+        let before = before.map_or(i64::MAX, EventCursor::number);
         let rows = self.in_commit_order(statement.bind(before).bind(i64::from(limit))).await?;
         events_of(Reader::Store(self), &rows).await
     }
@@ -129,7 +73,7 @@ impl Store {
         let statement = self
             .scoped(scope, "SELECT seq FROM events WHERE TRUE {and_event: events} ORDER BY seq DESC LIMIT 1 OFFSET $1");
         let row = self.row("find the latest events", statement.bind(i64::from(back))).await?;
-        Ok(row.map(|row| row.int("seq")).transpose()?.map(EventCursor).unwrap_or_default())
+        Ok(row.map(|row| row.int("seq")).transpose()?.map(EventCursor::from).unwrap_or_default())
     }
 
     /// An event by its id, with its cursor.

@@ -15,7 +15,7 @@ use crate::database::dialect::{Columns as _, json};
 use crate::database::error::StoreError;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::database::statement::Statement;
-use crate::events::outbox::{EventCursor, event_sql};
+use crate::events::cursor::{EventCursor, event_sql};
 use crate::numbers::metrics::{row_columns, row_of};
 use backline_model::event::{replaced_event_data, row_event_data, row_event_key};
 use backline_model::{AccountId, Event, MetricsRow, RunId};

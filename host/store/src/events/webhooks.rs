@@ -8,7 +8,8 @@ use crate::database::dialect::{Columns as _, clean, json, time_text, unreadable}
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
 use crate::database::topic::Topic;
-use crate::events::outbox::{EventCursor, events_lock_in_txn};
+use crate::events::cursor::EventCursor;
+use crate::events::outbox::events_lock_in_txn;
 use crate::scope::Scope;
 use backline_model::{Webhook, WebhookId, WebhookKind};
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod archive_runs;
+pub(crate) mod document_body;
 pub(crate) mod documents;
 pub(crate) mod history;
 pub(crate) mod metrics;

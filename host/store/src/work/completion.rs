@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
-use crate::database::months::KnownMonths;
+use crate::database::known_months::KnownMonths;
 use crate::database::rows::{ROWS_PER_STATEMENT, id_rows};
 use crate::events::outbox::row_events_write_in_txn;
 use crate::events::row_data::row_data_keep_in_txn;

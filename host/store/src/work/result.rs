@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value as Json;
 
-use crate::numbers::documents::DocumentBody;
+use crate::numbers::document_body::DocumentBody;
 use backline_model::outcome::Outcome;
 use backline_model::run::RunCounts;
 use backline_model::{
