@@ -34,7 +34,7 @@ fn integer(row: &MetricsRow, name: &str) -> Option<i64> {
 }
 
 /// Checks that the row has every number the simulator expects, and a reason for every other one.
-fn assert_truth(row: &MetricsRow, expected: &Expected, what: &str) {
+pub fn assert_truth(row: &MetricsRow, expected: &Expected, what: &str) {
     let numbers = [
         ("followers", expected.followers),
         ("following", expected.following),

@@ -13,7 +13,7 @@ mod scale;
 mod schedules;
 mod signals;
 mod startup;
-mod support;
+pub mod support;
 mod tokens;
 mod traces;
 mod working;

@@ -69,7 +69,7 @@ enum Need {
 use Need::{Connectors, Guests, Postgres, Promtool, Registry};
 
 /// All parts, in the order in which CONTRIBUTING.md lists them.
-const SUITES: [Suite; 14] = [
+const SUITES: [Suite; 15] = [
     Suite { name: "unit", tests: Tests::Packages(&UNIT), needs: &[] },
     Suite { name: "connectors", tests: Tests::Connectors(&["--package", "backline-sdk"]), needs: &[] },
     Suite { name: "simulator", tests: Tests::Packages(&["--package", "backline-simulator"]), needs: &[] },
@@ -82,6 +82,7 @@ const SUITES: [Suite; 14] = [
     Suite { name: "service", tests: Tests::Module, needs: &[Connectors, Guests, Postgres] },
     Suite { name: "hotswap", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Registry] },
     Suite { name: "lifecycle", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Promtool] },
+    Suite { name: "chaos", tests: Tests::Module, needs: &[Connectors, Postgres] },
     Suite { name: "whole", tests: Tests::Module, needs: &[Connectors, Postgres] },
     Suite { name: "xtask", tests: Tests::Packages(&["--package", "xtask"]), needs: &[] },
 ];
@@ -92,6 +93,9 @@ pub(crate) struct TestArguments {
     /// Only this part
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(suites()))]
     suite: Option<String>,
+    /// The seed from which the suite `chaos` draws what happens when
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
     /// Only tests whose name contains this
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
@@ -127,6 +131,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
             command.env_remove(name);
         }
     }
+    command.env("CHAOS_SEED", arguments.seed.to_string());
     let cluster = if !is_needed(Postgres) {
         None
     } else if process::variable("DATABASE_URL").is_some() {
@@ -262,21 +267,23 @@ mod tests {
 
     #[test]
     fn an_unknown_suite_is_refused_with_the_known_ones() {
-        let arguments = TestArguments { suite: Some("gatway".to_owned()), filter: None };
+        let arguments = TestArguments { suite: Some("gatway".to_owned()), filter: None, seed: 1 };
         let error = cargo_arguments(&arguments).expect_err("refused").to_string();
         assert!(error.contains("'gatway'") && error.contains("gateway, store, plans, pipeline"), "{error}");
     }
 
     #[test]
     fn a_filter_narrows_a_suite_and_leaves_the_others_out() {
-        let arguments = TestArguments { suite: Some("gateway".to_owned()), filter: Some("redirect".to_owned()) };
+        let arguments =
+            TestArguments { suite: Some("gateway".to_owned()), filter: Some("redirect".to_owned()), seed: 1 };
         let list = cargo_arguments(&arguments).expect("known").join(" ");
         let start = "--package backline --test it redirect -- --skip sandbox:: --skip store::";
         assert!(list.starts_with(start), "{list}");
         assert!(!list.contains("gateway::"), "{list}");
-        let arguments = TestArguments { suite: Some("gateway".to_owned()), filter: None };
+        let arguments = TestArguments { suite: Some("gateway".to_owned()), filter: None, seed: 1 };
         assert_eq!(cargo_arguments(&arguments).expect("known").join(" "), "--package backline --test it gateway::");
-        let arguments = TestArguments { suite: Some("simulator".to_owned()), filter: Some("paging".to_owned()) };
+        let arguments =
+            TestArguments { suite: Some("simulator".to_owned()), filter: Some("paging".to_owned()), seed: 1 };
         assert_eq!(cargo_arguments(&arguments).expect("known").join(" "), "--package backline-simulator paging");
     }
 
@@ -349,7 +356,8 @@ mod tests {
 
     #[test]
     fn the_connector_suite_covers_every_connector() {
-        let arguments = TestArguments { suite: Some("connectors".to_owned()), filter: Some("paging".to_owned()) };
+        let arguments =
+            TestArguments { suite: Some("connectors".to_owned()), filter: Some("paging".to_owned()), seed: 1 };
         let list = cargo_arguments(&arguments).expect("known");
         for package in ["backline-sdk", "backline-youtube", "backline-apple-music"] {
             assert!(list.iter().any(|argument| argument == package), "{package} is missing in {list:?}");

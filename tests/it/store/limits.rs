@@ -1,60 +1,16 @@
 //! A server that goes silent costs the statement that waits for it, and nothing after it.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use backline_store::{ArtistFilter, DatabaseKind, Scope, Store, StoreError, StoreLimits, StoreOptions};
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::fixtures::{artist, now};
 use crate::support::database::each_database;
+use crate::support::proxy::Proxy;
 
 /// How long each may take that ends by a limit, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Passes connections on to a server until they are silenced: then it takes what is sent, and never answers.
-struct Proxy {
-    address: SocketAddr,
-    silenced: watch::Sender<u32>,
-    _tasks: JoinSet<()>,
-}
-
-impl Proxy {
-    async fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (silenced, silence) = watch::channel(0);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            let server: Arc<str> = server.into();
-            while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass_on(client, Arc::clone(&server), silence.clone()));
-            }
-        });
-        Self { address, silenced, _tasks: tasks }
-    }
-
-    /// Silences the connections that are open. New ones work.
-    fn silence(&self) {
-        self.silenced.send_modify(|times| *times += 1);
-    }
-}
-
-async fn pass_on(mut client: TcpStream, server: Arc<str>, mut silence: watch::Receiver<u32>) {
-    silence.mark_unchanged();
-    let mut upstream = TcpStream::connect(&*server).await.unwrap();
-    tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => return,
-        _ = silence.changed() => {}
-    }
-    // Until the client closes it. What it sends is read, so that it sees no error.
-    let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
-}
 
 /// Keeps every other connection from the artists, until it is rolled back.
 async fn block(url: &str) -> PgConnection {
@@ -86,13 +42,10 @@ async fn a_server_that_goes_silent_costs_what_waits_for_it_and_nothing_after() {
         if direct.kind() == DatabaseKind::Sqlite {
             return; // a file does not go silent
         }
-        let mut url = url::Url::parse(server).unwrap();
-        let proxy = Proxy::to(format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432))).await;
-        url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(proxy.address.port())).unwrap();
+        let proxy = Proxy::before(server).await;
         // Longer than any statement takes on a busy machine, except those that are made to wait.
         let limits = StoreLimits { statement: Duration::from_secs(8), ..StoreLimits::default() };
-        let store = Store::open(url.as_str(), StoreOptions { connections_max: 2, limits }).await.unwrap();
+        let store = Store::open(&proxy.url(server), StoreOptions { connections_max: 2, limits }).await.unwrap();
         let (all, artists) = (Scope::all_tenants(), [artist(1)]);
 
         // More often than the pool has connections: none of them is lost.

@@ -7,6 +7,7 @@ pub mod host;
 pub mod http;
 pub mod post;
 pub mod postgres;
+pub mod proxy;
 pub mod registry;
 pub mod stage;
 pub mod tables;

@@ -146,18 +146,6 @@ impl Stage {
         let mut accounts: Vec<Account> = sims.iter().flat_map(accounts).collect();
         accounts.retain(|account| platforms.contains(&account.platform.as_str()));
         self.host.store().accounts_save(&Scope::all_tenants(), &accounts, now).await.expect("accounts are saved");
-        let consents: Vec<Consent> = accounts
-            .iter()
-            .map(|account| Consent {
-                artist_id: account.artist_id,
-                platform: account.platform.clone(),
-                granted: true,
-                scope: "metrics".to_owned(),
-                source: "import".to_owned(),
-                recorded_at: now,
-            })
-            .collect();
-        self.host.store().consents_record(&Scope::all_tenants(), &consents).await.expect("consents are recorded");
         for credential in world.operator_credentials() {
             if !platforms.contains(&credential.platform) {
                 continue;
@@ -182,6 +170,19 @@ impl Stage {
             let set = self.host.credentials().set_many(&platform(name), slot, &secrets).await;
             set.unwrap_or_else(|error| panic!("{name}/{slot}: {error}"));
         }
+        // Last: a service collects artists as soon as they consent.
+        let consents: Vec<Consent> = accounts
+            .iter()
+            .map(|account| Consent {
+                artist_id: account.artist_id,
+                platform: account.platform.clone(),
+                granted: true,
+                scope: "metrics".to_owned(),
+                source: "import".to_owned(),
+                recorded_at: now,
+            })
+            .collect();
+        self.host.store().consents_record(&Scope::all_tenants(), &consents).await.expect("consents are recorded");
     }
 
     async fn set_credential(&self, name: &str, slot: &str, account: Option<AccountId>, value: &str) {
