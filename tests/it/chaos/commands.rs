@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rustix::process::Signal;
 
 use super::world::{PATIENCE, World, dice, number};
 use crate::support::fleet::{Fleet, until};
@@ -62,9 +63,11 @@ async fn commands_killed_at_any_round_trip_are_given_again_and_done() {
     let proxy = Proxy::before(&world.url).await;
     let fleet = Fleet::of(&world.stage, |config| config.database.url = proxy.url(&world.url));
     world.join(0).await;
-    let host = fleet.start("host");
+    let mut host = fleet.start("host");
     world.collected(1).await;
-    drop(host);
+    // Stopped and not killed: by the stage's clock, which stands at noon, one that died after noon is still there.
+    host.signal(Signal::TERM);
+    assert!(host.ended(PATIENCE).await.success(), "the host stops cleanly");
     let mut database = world.database().await;
     let artist = |index: u32| world.stage.simulator.world().artist(index).id;
 
