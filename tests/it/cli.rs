@@ -4,6 +4,7 @@ mod checks;
 mod output;
 mod projects;
 mod trial;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -97,6 +98,7 @@ impl Place {
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let entries = std::fs::read_dir(self.path()).expect("readable").map(|entry| entry.expect("readable").path());
         let named = entries.map(|path| (path.file_name().expect("named").to_string_lossy().into_owned(), path));
+        let named = named.filter(|(_, path)| path.is_file());
         let kept: Vec<_> = named.filter(|(name, _)| !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
         let content = |path: &Path| match path.extension() {
             Some(extension) if extension == "db" => tables(path).into_bytes(),
@@ -160,7 +162,7 @@ fn a_wrong_argument_is_refused_with_what_would_be_right() {
         (&["accounts", "set", ARTIST, "--status", "active"], "`backline accounts list` shows them"),
         (&["plugins", "inspect", "missing.wasm"], "missing.wasm can't be read"),
         (&["artists", "add", " "], "the artist's name is empty"),
-        (&["artists", "add", "Ada", "--timezone", "Berlin"], "write one such as Europe/Berlin"),
+        (&["artists", "add", "Ada", "--timezone", "Berlin"], "did you mean 'Europe/Berlin'?"),
         (&["metrics", "--since", "2026-02-02", "--until", "2026-02-01"], "is after --until"),
         (&["--set", "collection.windw_days=3", "runs", "list"], "did you mean 'collection.window_days'?"),
         (&["--config", "missing.toml", "runs", "list"], "failed to read the configuration file missing.toml"),

@@ -64,9 +64,11 @@ enum Need {
     Registry,
     /// A program that checks alert rules.
     Promtool,
+    /// Compiled time zones of a known version.
+    Zones,
 }
 
-use Need::{Connectors, Guests, Postgres, Promtool, Registry};
+use Need::{Connectors, Guests, Postgres, Promtool, Registry, Zones};
 
 /// All parts, in the order in which CONTRIBUTING.md lists them.
 const SUITES: [Suite; 15] = [
@@ -78,7 +80,7 @@ const SUITES: [Suite; 15] = [
     Suite { name: "store", tests: Tests::Module, needs: &[Postgres] },
     Suite { name: "plans", tests: Tests::Module, needs: &[Postgres] },
     Suite { name: "pipeline", tests: Tests::Module, needs: &[Connectors, Guests, Postgres] },
-    Suite { name: "cli", tests: Tests::Module, needs: &[Connectors, Guests] },
+    Suite { name: "cli", tests: Tests::Module, needs: &[Connectors, Guests, Zones] },
     Suite { name: "service", tests: Tests::Module, needs: &[Connectors, Guests, Postgres] },
     Suite { name: "hotswap", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Registry] },
     Suite { name: "lifecycle", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Promtool] },
@@ -122,6 +124,9 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
     }
     if is_needed(Promtool) {
         tools::ensure(&tools::PROMTOOL)?;
+    }
+    if is_needed(Zones) {
+        tools::ensure_zones()?;
     }
     let mut command = process::cargo();
     command.args(["test", "--no-fail-fast"]).args(&cargo_arguments);
@@ -311,12 +316,13 @@ mod tests {
             }
         }
         let uses = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        let told: [(Need, &[&str]); 5] = [
+        let told: [(Need, &[&str]); 6] = [
             (Connectors, &["plugin(", "support::stage", "support::variants", "target/plugins"]),
             (Guests, &["guest(", "target/guests"]),
             (Postgres, &["support::stage", "support::database", "support::postgres"]),
             (Registry, &["support::registry"]),
             (Promtool, &["promtool"]),
+            (Zones, &["support::zones"]),
         ];
         told.into_iter().filter(|(_, words)| uses(words)).map(|(need, _)| need).collect()
     }

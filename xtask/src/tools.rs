@@ -8,6 +8,30 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::process::{self, say};
 
+/// The time zones that tests read, in one version: the system's may be years old, and the rules change. The path has
+/// the version too; `tests/it/support/zones.rs` reads it.
+const ZONES_VERSION: &str = "2026.6";
+
+/// Makes sure that the tests find compiled time zones of a known version: Python's package `tzdata`, unpacked into the
+/// build folder.
+///
+/// # Errors
+/// When it can't be downloaded; the message says what to install.
+pub(crate) fn ensure_zones() -> Result<()> {
+    let folder = process::target_folder().join("tools").join(format!("tzdata-{ZONES_VERSION}"));
+    if folder.join("tzdata/zoneinfo/tzdata.zi").is_file() {
+        return Ok(());
+    }
+    say(format!("the time zones {ZONES_VERSION} are missing: unpacking Python's package into {}", folder.display()));
+    std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let mut install = Command::new("python3");
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]);
+    install.arg("--target").arg(&folder).arg(format!("tzdata=={ZONES_VERSION}"));
+    process::run(&mut install).with_context(|| {
+        format!("the tests of time zones need tzdata {ZONES_VERSION}: install Python 3 with pip, or unpack it yourself")
+    })
+}
+
 /// A program that tests use.
 pub(crate) struct Tool {
     /// What the program is called.

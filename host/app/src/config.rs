@@ -27,9 +27,11 @@ use backline_sandbox::SandboxConfig;
 
 mod layers;
 mod show;
+mod zones;
 
 pub use layers::{FileText, Loaded, Override, Source};
 pub use show::masked_url;
+pub use zones::TimezonesConfig;
 
 /// The version that runs. A build for tests that weaken it says so, and is never to be released.
 #[cfg(not(feature = "weakened"))]
@@ -171,6 +173,8 @@ pub struct Config {
     pub costs: CostsConfig,
     /// The log on standard error.
     pub log: LogConfig,
+    /// Where the rules of time zones are read from.
+    pub timezones: TimezonesConfig,
 }
 
 impl Default for Config {
@@ -194,6 +198,7 @@ impl Default for Config {
             health: HealthConfig::default(),
             costs: CostsConfig::default(),
             log: LogConfig::default(),
+            timezones: TimezonesConfig::default(),
         }
     }
 }
@@ -516,7 +521,7 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads the file and combines the layers.
+    /// Reads the file, chooses where time zones are read from, and combines the layers.
     ///
     /// # Errors
     /// When the file can't be read, or a key or value is wrong; see [`ConfigError`].
@@ -526,10 +531,11 @@ impl Config {
         overrides: &[Override],
     ) -> Result<Loaded, ConfigError> {
         let text = file.map(FileText::read).transpose()?;
-        Self::from_layers(text.as_ref(), environment, overrides)
+        layers::combine(text.as_ref(), environment, overrides, TimezonesConfig::install)
     }
 
-    /// Combines the layers: defaults, then the file, then the environment, then flags. Pure.
+    /// Combines the layers: defaults, then the file, then the environment, then flags. Pure: time zones are read from
+    /// what was chosen before.
     ///
     /// # Errors
     /// When a key or value is wrong; see [`ConfigError`].
@@ -538,7 +544,7 @@ impl Config {
         environment: &BTreeMap<String, String>,
         overrides: &[Override],
     ) -> Result<Loaded, ConfigError> {
-        layers::combine(file, environment, overrides)
+        layers::combine(file, environment, overrides, |_| Ok(()))
     }
 
     /// Refuses values out of range. Other modules check their own sections.

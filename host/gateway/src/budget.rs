@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as BriefMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -116,8 +115,8 @@ pub fn window_of(window: &BudgetWindow, now: DateTime<Utc>) -> (DateTime<Utc>, D
             (at(start), at(start + length))
         }
         BudgetWindow::Daily { at, timezone } => {
-            let today = now.with_timezone(timezone).date_naive();
-            let reset = |date: Option<NaiveDate>| date.map_or(now, |date| reset_on(date, *at, *timezone));
+            let today = timezone.date_at(now);
+            let reset = |date: Option<NaiveDate>| date.map_or(now, |date| timezone.instant_of(date.and_time(*at)));
             let todays = reset(Some(today));
             if now < todays {
                 (reset(today.checked_sub_days(Days::new(1))), todays)
@@ -135,20 +134,6 @@ pub fn defers(window: &BudgetWindow) -> bool {
         BudgetWindow::Seconds(seconds) => i64::from(*seconds) > WAITED_WINDOW_SECONDS_MAX,
         BudgetWindow::Daily { .. } => true,
     }
-}
-
-/// The instant of a local time on a date. If it is skipped when the clock goes forward, the first instant after the
-/// gap; if it occurs twice when the clock goes back, the first of the two.
-fn reset_on(date: NaiveDate, at: NaiveTime, timezone: Tz) -> DateTime<Utc> {
-    let local = date.and_time(at);
-    // The longest gap ever was a whole day (Samoa, 2011-12-30); since 1972 gaps start and end on whole minutes.
-    for minutes in 0..=24 * 60 {
-        match timezone.from_local_datetime(&(local + TimeDelta::minutes(minutes))) {
-            LocalResult::Single(instant) | LocalResult::Ambiguous(instant, _) => return instant.to_utc(),
-            LocalResult::None => {}
-        }
-    }
-    local.and_utc()
 }
 
 /// Units held for one budget.
@@ -290,13 +275,19 @@ impl Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backline_model::Zone;
+    use chrono::NaiveTime;
+
+    fn zone(name: &str) -> Zone {
+        name.parse().expect("a zone")
+    }
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().expect("a time")
     }
 
     fn pacific_day(now: &str) -> (DateTime<Utc>, DateTime<Utc>) {
-        let window = BudgetWindow::Daily { at: NaiveTime::MIN, timezone: chrono_tz::America::Los_Angeles };
+        let window = BudgetWindow::Daily { at: NaiveTime::MIN, timezone: zone("America/Los_Angeles") };
         window_of(&window, at(now))
     }
 
@@ -325,7 +316,7 @@ mod tests {
     fn a_reset_time_that_does_not_exist_or_exists_twice_still_has_one_instant() {
         let daily = |hour, minute| BudgetWindow::Daily {
             at: NaiveTime::from_hms_opt(hour, minute, 0).expect("a time"),
-            timezone: chrono_tz::America::Los_Angeles,
+            timezone: zone("America/Los_Angeles"),
         };
         // 02:30 does not exist on 2026-03-08: 03:00 PDT is the first instant after the gap.
         assert_eq!(window_of(&daily(2, 30), at("2026-03-08T12:00:00Z")).0, at("2026-03-08T10:00:00Z"));
@@ -335,15 +326,12 @@ mod tests {
 
     #[test]
     fn windows_follow_each_other_without_gap_or_overlap_for_two_years() {
-        for timezone in [
-            chrono_tz::America::Los_Angeles,
-            chrono_tz::Europe::Berlin,
-            chrono_tz::Pacific::Apia,
-            chrono_tz::Australia::Lord_Howe,
-        ] {
+        for timezone in
+            [zone("America/Los_Angeles"), zone("Europe/Berlin"), zone("Pacific/Apia"), zone("Australia/Lord_Howe")]
+        {
             for hour in [0, 2, 23] {
-                let window =
-                    BudgetWindow::Daily { at: NaiveTime::from_hms_opt(hour, 15, 0).expect("a time"), timezone };
+                let reset = NaiveTime::from_hms_opt(hour, 15, 0).expect("a time");
+                let window = BudgetWindow::Daily { at: reset, timezone: timezone.clone() };
                 let mut now = at("2010-12-31T12:00:00Z");
                 let (_, mut end) = window_of(&window, now);
                 while now < at("2012-12-31T00:00:00Z") {

@@ -1,11 +1,11 @@
 //! Artists, their accounts on platforms, and what they consented to.
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::ids::{AccountId, ArtistId, Platform, Tenant};
+use super::zone::Zone;
 
 /// State of an artist's subscription. Only `Active` artists are collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct Artist {
     /// Whether the artist allows collection at all.
     pub data_collection_enabled: bool,
     /// Time zone that decides which calendar day a number belongs to.
-    pub timezone: Tz,
+    pub timezone: Zone,
 }
 
 /// Whether an account can be collected at present.
@@ -149,7 +149,7 @@ pub struct Candidate {
     /// Tenant of the artist.
     pub tenant: Tenant,
     /// Time zone that decides the logical date.
-    pub timezone: Tz,
+    pub timezone: Zone,
     /// State of the subscription; only `active` is collected.
     pub subscription_status: SubscriptionStatus,
     /// Whether the artist allows collection at all.

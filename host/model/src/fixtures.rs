@@ -11,6 +11,7 @@ use super::manifest::Manifest;
 use super::metric::{MetricName, Value};
 use super::row::MetricsRow;
 use super::snapshot::{Engagement, EngagementBasis, Window};
+use super::zone::Zone;
 
 /// What every connector has to say, in batches of two accounts.
 const CONNECTOR: &str = r#"
@@ -176,6 +177,11 @@ pub fn day(text: &str) -> NaiveDate {
 /// Parses an RFC 3339 time.
 pub fn time(text: &str) -> DateTime<Utc> {
     text.parse().expect("valid in the fixture")
+}
+
+/// The time zone of this name.
+pub fn zone(name: &str) -> Zone {
+    name.parse().expect("valid in the fixture")
 }
 
 /// Parses the name of a metric.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AccountId, Digest, Platform, RunId};
 use super::outcome::{Exclusion, FailureClass};
 use super::tally::Tally;
+use super::zone::ZoneData;
 
 /// What was counted over a window. An account counts once for each date, by the outcome of its last attempt.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -124,6 +125,8 @@ pub struct Suspects {
     pub schedules: u64,
     /// Webhooks with events that were not delivered.
     pub webhooks: Vec<WebhookFigures>,
+    /// The data that this process reads time zones from.
+    pub zones: Option<ZoneData>,
 }
 
 /// A webhook with events that were not delivered.
@@ -207,6 +210,8 @@ pub struct HealthReport {
     pub recommendations: Vec<Recommendation>,
     /// Alerts that are firing.
     pub alerts: Vec<Alert>,
+    /// The data that the process which made the report reads time zones from.
+    pub time_zones: Option<ZoneData>,
 }
 
 /// One platform's health.
@@ -350,6 +355,8 @@ pub enum RecommendationKind {
     QuarantineHeld,
     /// Active artists did not consent.
     NoConsent,
+    /// The copy of the time zones in the binary is newer than the data in use.
+    TimeZonesOld,
 }
 
 /// What to do, and what causes the problem.

@@ -35,6 +35,7 @@ pub mod manifest;
 mod manifest_error;
 pub mod merge;
 pub mod metric;
+pub mod nearest;
 pub mod origin;
 pub mod outcome;
 pub mod privacy;
@@ -48,6 +49,7 @@ pub mod snapshot;
 pub mod tally;
 pub mod text;
 pub mod webhook;
+pub mod zone;
 
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
 pub use clock::Clock;
@@ -70,3 +72,4 @@ pub use schedule::{CatchUp, Fire, FireDecision, Overlap, Schedule, ScheduleOrigi
 pub use snapshot::{Coverage, Engagement, EngagementBasis, Snapshot, Window};
 pub use tally::Tally;
 pub use webhook::{Delivery, DeliveryState, Webhook, WebhookKind};
+pub use zone::{Zone, ZoneData};

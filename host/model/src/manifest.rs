@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 
 use chrono::{NaiveDate, NaiveTime};
-use chrono_tz::Tz;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -17,6 +16,7 @@ pub use super::manifest_error::ManifestError;
 use super::metric::{Kind, MetricName, names};
 use super::origin::OriginPattern;
 use super::text::{misleads, printable};
+use super::zone::Zone;
 
 /// Name of the component's custom section that holds the manifest as TOML text.
 pub const SECTION: &str = "backline:manifest";
@@ -242,7 +242,7 @@ pub enum BudgetWindow {
         /// Local time of the reset.
         at: NaiveTime,
         /// Time zone of the platform.
-        timezone: Tz,
+        timezone: Zone,
     },
 }
 

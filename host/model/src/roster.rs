@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Artist, Consent, SubscriptionStatus};
 use super::ids::{AccountId, ArtistId, Platform, Tenant};
+use super::zone::Zone;
 
 /// Where an artist or account was first added from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ pub struct SourceArtist {
     /// The artist's own switch.
     pub data_collection_enabled: Option<bool>,
     /// Time zone that decides the calendar day.
-    pub timezone: Option<Tz>,
+    pub timezone: Option<Zone>,
     /// The platforms' ids of the artist's accounts, for each platform that the source mentions.
     pub accounts: BTreeMap<Platform, Vec<String>>,
     /// Whether the artist consents, for each platform that the source mentions.

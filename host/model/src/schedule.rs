@@ -1,10 +1,10 @@
 //! Schedules: when runs are due, and what became of each time.
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Platform, RunId};
+use super::zone::Zone;
 
 /// What happens to times that passed while no host was running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct ScheduleSpec {
     /// Five fields, as in crontab(5): minute, hour, day of month, month, day of week.
     pub cron: String,
     /// Time zone of the fields.
-    pub timezone: Tz,
+    pub timezone: Zone,
     /// Platforms to collect; empty means every platform with an active connector.
     pub platforms: Vec<Platform>,
     /// What happens to missed times.
@@ -53,7 +53,7 @@ impl Default for ScheduleSpec {
     fn default() -> Self {
         Self {
             cron: "0 2 * * *".to_owned(),
-            timezone: Tz::UTC,
+            timezone: Zone::utc(),
             platforms: Vec::new(),
             catch_up: CatchUp::default(),
             overlap: Overlap::default(),

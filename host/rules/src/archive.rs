@@ -14,12 +14,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Days, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
 use backline_model::manifest::Policy;
 use backline_model::retention::{Action, Before, LocalDay, RowFilter, Step, Table};
-use backline_model::{Platform, Tenant};
+use backline_model::{Platform, Tenant, Zone};
 
 /// Fewest days for which metrics stay in `metrics`: a late number is compared with 400 days before it, and growth with
 /// 90 more.
@@ -91,7 +90,7 @@ pub struct ArchiveConfig {
     /// When it runs, as five fields of crontab(5).
     pub schedule: String,
     /// Time zone of the fields.
-    pub timezone: Tz,
+    pub timezone: Zone,
     /// Most rows that one transaction moves or deletes.
     pub rows_per_transaction: u32,
     /// The operator's rules.
@@ -104,7 +103,7 @@ impl Default for ArchiveConfig {
         Self {
             enabled: true,
             schedule: "0 4 * * 0".to_owned(),
-            timezone: Tz::UTC,
+            timezone: Zone::utc(),
             rows_per_transaction: 5_000,
             rules: Vec::new(),
         }
@@ -360,8 +359,8 @@ pub fn cutoff(today: NaiveDate, age: Age) -> NaiveDate {
 fn local_dates(zones: &[String], now: DateTime<Utc>) -> BTreeMap<NaiveDate, Vec<String>> {
     let mut dates: BTreeMap<NaiveDate, Vec<String>> = BTreeMap::new();
     for zone in zones {
-        let today = match zone.parse::<Tz>() {
-            Ok(tz) => now.with_timezone(&tz).date_naive(),
+        let today = match zone.parse::<Zone>() {
+            Ok(zone) => zone.date_at(now),
             Err(_) => last_date(now),
         };
         dates.entry(today).or_default().push(zone.clone());

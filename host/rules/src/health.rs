@@ -75,6 +75,7 @@ pub fn report(
         objectives,
         recommendations: Vec::new(),
         alerts: Vec::new(),
+        time_zones: suspects.zones.clone(),
     };
     report.recommendations = recommend::recommend(&report, figures, suspects, now);
     report

@@ -14,8 +14,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub use backline_model::nearest;
+
 pub mod lists;
-pub mod nearest;
 pub mod plan;
 pub mod roster;
 pub mod schedule;

@@ -83,8 +83,8 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
     type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>, bool), Vec<(BatchAccount, bool)>>;
     let mut groups = Groups::new();
     for (account_id, candidate) in by_account {
-        let local_today = options.now.with_timezone(&candidate.timezone).date_naive();
-        let metric_date = options.date.unwrap_or_else(|| options.due.with_timezone(&candidate.timezone).date_naive());
+        let local_today = candidate.timezone.date_at(options.now);
+        let metric_date = options.date.unwrap_or_else(|| candidate.timezone.date_at(options.due));
         if let Some(reason) = exclusion(&candidate, manifest) {
             planned.excluded.push((account_id, metric_date, reason));
             continue;

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono_tz::Tz;
 use serde_json::json;
 
 use backline_model::roster::{KnownArtist, RosterChanges, SourceArtist};
-use backline_model::{Account, AccountId, AccountStatus, Artist, ArtistId, Platform, Provenance, SubscriptionStatus};
+use backline_model::{
+    Account, AccountId, AccountStatus, Artist, ArtistId, Platform, Provenance, SubscriptionStatus, Zone,
+};
 
 mod row;
 
@@ -65,7 +66,7 @@ fn new_artist(wanted: &SourceArtist) -> Artist {
         tenant: wanted.tenant.clone().unwrap_or_default(),
         subscription_status: wanted.subscription_status.unwrap_or(SubscriptionStatus::Active),
         data_collection_enabled: wanted.data_collection_enabled.unwrap_or(true),
-        timezone: wanted.timezone.unwrap_or(Tz::UTC),
+        timezone: wanted.timezone.clone().unwrap_or_else(Zone::utc),
     }
 }
 
@@ -79,7 +80,7 @@ fn followed(known: &KnownArtist, wanted: &SourceArtist) -> Artist {
         tenant: wanted.tenant.clone().unwrap_or_else(|| now.tenant.clone()),
         subscription_status: wanted.subscription_status.unwrap_or(now.subscription_status),
         data_collection_enabled: wanted.data_collection_enabled.unwrap_or(enabled),
-        timezone: wanted.timezone.unwrap_or(now.timezone),
+        timezone: wanted.timezone.clone().unwrap_or_else(|| now.timezone.clone()),
     }
 }
 

@@ -12,10 +12,9 @@ mod cron;
 use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use self::cron::Cron;
-use backline_model::{CatchUp, FireDecision, Overlap, ScheduleSpec};
+use backline_model::{CatchUp, FireDecision, Overlap, ScheduleSpec, Zone};
 
 /// How late a time may be handled without counting as missed. A restart, or another host taking over, takes less, and a
 /// nightly run that starts five minutes late is not a missed one.
@@ -100,7 +99,7 @@ pub fn check_name(name: &str) -> Result<(), ScheduleError> {
 #[derive(Clone, Debug)]
 pub struct Timetable {
     cron: Cron,
-    zone: Tz,
+    zone: Zone,
     catch_up: CatchUp,
     overlap: Overlap,
 }
@@ -121,13 +120,13 @@ impl Timetable {
     /// [`ScheduleError`] names the field and gives an example.
     pub fn of(spec: &ScheduleSpec) -> Result<Self, ScheduleError> {
         let cron = Cron::parse(&spec.cron)?;
-        Ok(Self { cron, zone: spec.timezone, catch_up: spec.catch_up, overlap: spec.overlap })
+        Ok(Self { cron, zone: spec.timezone.clone(), catch_up: spec.catch_up, overlap: spec.overlap })
     }
 
     /// The first time after a given time; `None` if there is none.
     #[must_use]
     pub fn next_after(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.cron.next_after(self.zone, after)
+        self.cron.next_after(&self.zone, after)
     }
 
     /// Decides each time after `considered_until` and up to `now`. `busy` tells whether a run of the schedule is

@@ -8,12 +8,11 @@ use backline::config::Config;
 use backline::pipeline::ArchiveError;
 use backline::pipeline::service::Service;
 use backline_model::retention::Action;
-use backline_model::{AccountId, ArtistId, Tenant};
+use backline_model::{AccountId, ArtistId, Tenant, Zone};
 use backline_rules::archive::{ArchiveRule, What};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig};
 use backline_store::{ArchiveRun, MetricsFilter, Scope};
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, TimeDelta, Utc};
-use chrono_tz::Tz;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
 use crate::support::database::each_database;
@@ -46,7 +45,7 @@ fn date(text: &str) -> NaiveDate {
 /// An account of an artist, with the properties that the rules use.
 #[derive(Clone, Debug)]
 struct Someone {
-    zone: Tz,
+    zone: Zone,
     youtube: bool,
     authorised: bool,
     tenant: &'static str,
@@ -232,7 +231,7 @@ fn expected(artists: usize, now: DateTime<Utc>, moved: Moved) -> BTreeMap<&'stat
     let whole = months_before(last_today, 24).with_day(1).unwrap();
     for index in 0..artists {
         let Someone { zone, youtube, authorised, tenant } = someone(index);
-        let today = now.with_timezone(&zone).date_naive();
+        let today = zone.date_at(now);
         for (day, observed) in days() {
             let forbidden = youtube && !authorised && observed.date_naive() < policy;
             // The tenant that keeps its numbers for 18 months only.

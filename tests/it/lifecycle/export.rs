@@ -267,7 +267,7 @@ async fn people(store: &Store, numbers: &[u128]) -> Vec<ArtistId> {
             tenant: Tenant::default(),
             subscription_status: SubscriptionStatus::Active,
             data_collection_enabled: true,
-            timezone: chrono_tz::UTC,
+            timezone: backline_model::Zone::utc(),
         })
         .collect();
     store.artists_save(&Scope::all_tenants(), &artists, now).await.expect("saved");

@@ -106,7 +106,7 @@ async fn a_recorded_consent_is_never_changed_and_is_removed_only_with_its_artist
             tenant: Tenant::default(),
             subscription_status: SubscriptionStatus::Active,
             data_collection_enabled: true,
-            timezone: chrono_tz::UTC,
+            timezone: backline_model::Zone::utc(),
         };
         store
             .artists_save(&Scope::all_tenants(), std::slice::from_ref(&artist), stage.host.clock().now())
@@ -555,7 +555,7 @@ async fn erasing_and_saving_at_once_leaves_nothing_behind() {
                 tenant: Tenant::default(),
                 subscription_status: SubscriptionStatus::Active,
                 data_collection_enabled: true,
-                timezone: chrono_tz::UTC,
+                timezone: backline_model::Zone::utc(),
             })
             .collect();
         store.artists_save(&Scope::all_tenants(), &artists, now).await.expect("saved");

@@ -97,7 +97,7 @@ async fn add_artist(stage: &Stage) -> Account {
         tenant: Tenant::default(),
         subscription_status: SubscriptionStatus::Active,
         data_collection_enabled: true,
-        timezone: chrono_tz::America::New_York,
+        timezone: "America/New_York".parse().expect("a zone"),
     };
     let account = Account {
         id: AccountId(uuid::Uuid::from_u128(8)),

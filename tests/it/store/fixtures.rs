@@ -47,7 +47,7 @@ pub fn artist(n: u128) -> Artist {
         tenant: Tenant::default(),
         subscription_status: SubscriptionStatus::Active,
         data_collection_enabled: true,
-        timezone: chrono_tz::Europe::Berlin,
+        timezone: "Europe/Berlin".parse().unwrap(),
     }
 }
 

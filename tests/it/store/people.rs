@@ -154,7 +154,7 @@ async fn a_candidate_has_the_data_that_the_plan_needs() {
             tenant: Tenant::new("label").unwrap(),
             data_collection_enabled: false,
             subscription_status: SubscriptionStatus::Canceled,
-            timezone: chrono_tz::Asia::Tokyo,
+            timezone: "Asia/Tokyo".parse().unwrap(),
             ..artist(1)
         };
         store.artists_save(&Scope::all_tenants(), std::slice::from_ref(&changed), now()).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_candidate_has_the_data_that_the_plan_needs() {
         let [found] =
             store.candidates_list(&Scope::all_tenants(), &demo(), None, None, 10).await.unwrap().try_into().unwrap();
         assert_eq!(found.tenant, changed.tenant);
-        assert_eq!(found.timezone, chrono_tz::Asia::Tokyo);
+        assert_eq!(found.timezone.name(), "Asia/Tokyo");
         assert_eq!(found.subscription_status, SubscriptionStatus::Canceled);
         assert_eq!(found.account_status, AccountStatus::Disabled);
         assert_eq!((found.artist_id, found.platform, found.data_collection_enabled), (artist(1).id, demo(), false));

@@ -239,7 +239,7 @@ async fn schedules_follow_the_configuration_and_nothing_fires_for_the_past() {
         assert_eq!(store.queued_fires_list().await.unwrap(), []);
         assert_eq!(store.fires_list(Some("gone"), 9).await.unwrap()[0].decision, FireDecision::Skipped);
 
-        changed.spec.timezone = chrono_tz::Europe::Berlin;
+        changed.spec.timezone = "Europe/Berlin".parse().unwrap();
         store.schedules_sync(&term, &[changed.clone()], later).await.unwrap();
         let schedule = the_schedule(&store).await;
         assert_eq!((schedule.considered_until, schedule.next_fire), (later, changed.next_fire));

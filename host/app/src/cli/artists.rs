@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use chrono_tz::Tz;
 use clap::Subcommand;
 use serde_json::json;
 
@@ -31,8 +30,8 @@ pub(super) enum Command {
         #[arg(long, default_value = "default")]
         tenant: Tenant,
         /// Time zone that decides which day a value belongs to, such as Europe/Berlin
-        #[arg(long, value_parser = values::timezone, default_value = "UTC")]
-        timezone: Tz,
+        #[arg(long, value_name = "ZONE", default_value = "UTC")]
+        timezone: String,
         /// Subscription status; only active artists are collected
         #[arg(long, value_parser = values::subscription, default_value = "active")]
         status: SubscriptionStatus,
@@ -115,8 +114,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "BOOL")]
         collection: Option<bool>,
         /// Time zone that decides which day a value belongs to
-        #[arg(long, value_parser = values::timezone)]
-        timezone: Option<Tz>,
+        #[arg(long, value_name = "ZONE")]
+        timezone: Option<String>,
         /// Record consent for a platform; may be repeated
         #[arg(long, value_name = "PLATFORM")]
         consent: Vec<PlatformName>,
@@ -130,6 +129,7 @@ pub(super) enum Command {
 pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Add { name, id, tenant, timezone, status, json } => {
+            let timezone = values::timezone(&timezone)?;
             let store = context.store().await?;
             let artist = Artist {
                 id: id.unwrap_or_else(ArtistId::generate),
@@ -204,6 +204,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::Show { artist, json } => show(&context.store().await?, artist, json).await,
         Command::Set { artist, name, status, collection, timezone, consent, withdraw } => {
+            let timezone = timezone.as_deref().map(values::timezone).transpose()?;
             let store = context.store().await?;
             let mut changed = expect_artist(&store, artist).await?;
             let before = changed.clone();

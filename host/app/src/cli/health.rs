@@ -127,6 +127,9 @@ fn print_report(report: &HealthReport, as_json: bool) -> Result<(), Failure> {
         print::line(&objective_line(objective))?;
     }
     print::line(&format!("  the cost is based on {}", report.cost.basis))?;
+    if let Some(zones) = &report.time_zones {
+        print::line(&format!("  {zones}"))?;
+    }
     for alert in &report.alerts {
         let place = alert.platform.as_ref().map_or_else(String::new, |platform| format!(" of {platform}"));
         print::line(&format!("! {}{place} has been firing since {}", alert.name.as_str(), print::time(alert.since)))?;

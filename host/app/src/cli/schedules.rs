@@ -1,6 +1,5 @@
 //! `backline schedules …`: when runs are due, and what was decided at each due time.
 
-use chrono_tz::Tz;
 use clap::Subcommand;
 
 use super::context::Context;
@@ -27,8 +26,8 @@ pub(super) enum Command {
         #[arg(long)]
         cron: String,
         /// Time zone of the cron expression, such as Europe/Berlin
-        #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = values::timezone)]
-        timezone: Tz,
+        #[arg(long, value_name = "ZONE", default_value = "UTC")]
+        timezone: String,
         /// Only this platform; may be repeated
         #[arg(long, value_name = "NAME")]
         platform: Vec<PlatformName>,
@@ -81,6 +80,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             print::listing(json, &schedules, &headers, cells, none)?;
         }
         Command::Add { name, cron, timezone, platform, catch_up, overlap } => {
+            let timezone = values::timezone(&timezone)?;
             let platforms = names::platforms(&store, &platform).await?;
             let spec = ScheduleSpec { cron, timezone, platforms, catch_up, overlap, enabled: true };
             let added = schedules::add(&store, config, &name, spec, now).await?;

@@ -1,9 +1,10 @@
 //! Parsers of single arguments. Each error says what to write.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
-use backline_model::{AccountStatus, CatchUp, Overlap, SubscriptionStatus};
+use super::exit::Failure;
+use backline_model::zone::ZoneError;
+use backline_model::{AccountStatus, CatchUp, Overlap, SubscriptionStatus, Zone};
 
 /// A calendar date.
 pub(super) fn date(text: &str) -> Result<NaiveDate, String> {
@@ -37,9 +38,13 @@ pub(super) fn span(text: &str) -> Result<TimeDelta, String> {
     Ok(TimeDelta::seconds(i64::from(number) * seconds))
 }
 
-/// An IANA time zone.
-pub(super) fn timezone(text: &str) -> Result<Tz, String> {
-    text.parse().map_err(|_| "it is not an IANA time zone; write one such as Europe/Berlin".to_owned())
+/// The IANA time zone of a name, which the command looks up itself: arguments are parsed before the configuration says
+/// where zones are read from.
+///
+/// # Errors
+/// When there is none of that name.
+pub(super) fn timezone(text: &str) -> Result<Zone, Failure> {
+    text.parse().map_err(|error: ZoneError| Failure::usage(format!("--timezone: {error}")))
 }
 
 /// An artist's subscription status.

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, FILE_VARIABLE};
+use super::{Config, ConfigError, FILE_VARIABLE, TimezonesConfig};
 use backline_rules::nearest::distance;
 
 /// Largest configuration file that is read, in bytes; one with every key has under 16 KiB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Keys without a default whose values are text even if they look like a number.
-const OPTIONAL_TEXTS: [&str; 10] = [
+const OPTIONAL_TEXTS: [&str; 11] = [
     "secrets.key",
     "secrets.key_file",
     "plugins.signatures",
@@ -25,6 +25,7 @@ const OPTIONAL_TEXTS: [&str; 10] = [
     "sync.url",
     "sync.query",
     "telemetry.otlp_endpoint",
+    "timezones.folder",
 ];
 
 /// Where a value was set.
@@ -94,10 +95,12 @@ pub struct Loaded {
     pub sources: BTreeMap<String, Source>,
 }
 
+/// Combines the layers. `choose_zones` gets its section before any zone is read.
 pub(super) fn combine(
     file: Option<&FileText>,
     environment: &BTreeMap<String, String>,
     overrides: &[Override],
+    choose_zones: impl FnOnce(&TimezonesConfig) -> Result<(), String>,
 ) -> Result<Loaded, ConfigError> {
     let mut table = Table::new();
     let mut sources = BTreeMap::new();
@@ -113,7 +116,16 @@ pub(super) fn combine(
     for Override { key, value, flag } in overrides {
         set(&mut table, &mut sources, key, value, Source::Flag(flag.clone()))?;
     }
-    let config = typed(table, &sources)?;
+    // Before anything else, since other sections name time zones.
+    let timezones: TimezonesConfig = match table.remove("timezones") {
+        Some(value) => section("timezones", value, &sources)?,
+        None => TimezonesConfig::default(),
+    };
+    choose_zones(&timezones).map_err(|problem| {
+        let key = "timezones.folder".to_owned();
+        ConfigError::Value { origin: source_of(&sources, &key), key, problem }
+    })?;
+    let config = Config { timezones, ..typed(table, &sources)? };
     let checked = config.check().map_err(|(key, problem)| (key.to_owned(), problem));
     let checked = checked
         .and_then(|()| config.check_schedules())
@@ -258,7 +270,7 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
         Some(key) => Err(ConfigError::UnknownKey {
             key: key.clone(),
             origin: source_of(sources, key),
-            nearest: nearest_to(key, names.iter().map(|&name| name.to_owned()).collect()),
+            nearest: nearest_to(key, names.iter().chain(&["timezones"]).map(|&name| name.to_owned()).collect()),
         }),
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use toml::{Table, Value};
 
 use super::{Config, Loaded, Source};
+use backline_model::zone;
 
 /// Text in place of a secret.
 const MASK: &str = "[secret]";
@@ -32,6 +33,7 @@ impl Loaded {
             Table::try_from(self.config.masked()).expect("a configuration can be written as TOML: a test does so");
         let mut text = String::new();
         self.write_table(&mut text, "", "", &table);
+        let _ = write!(text, "\n# {}\n", zone::data());
         text
     }
 
@@ -40,7 +42,7 @@ impl Loaded {
     pub fn to_json(&self) -> Json {
         let sources: serde_json::Map<String, Json> =
             self.sources.iter().map(|(key, source)| (key.clone(), Json::from(source.to_string()))).collect();
-        json!({ "config": self.config.masked(), "sources": sources })
+        json!({ "config": self.config.masked(), "sources": sources, "time_zones": zone::data() })
     }
 
     /// `prefix` is the section as in [`Loaded::sources`], `header` as in TOML, where a key with dots has quotes.

@@ -216,6 +216,7 @@ mod tests {
             },
             objectives: vec![objective("success", Some(true)), objective("lag", None)],
             recommendations: Vec::new(),
+            time_zones: None,
             alerts: vec![Alert {
                 name: AlertName::Completion,
                 platform: Some(youtube),

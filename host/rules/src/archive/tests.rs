@@ -227,7 +227,7 @@ proptest! {
     fn a_row_two_years_old_to_the_day_is_kept_and_the_day_before_goes(now in 0_i64..3000, zone in 0_usize..3) {
         let zones = ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"].map(str::to_owned);
         let now = at("2020-02-29T11:59:59Z") + TimeDelta::hours(now * 7);
-        let today = now.with_timezone(&zones[zone].parse::<Tz>().expect("a zone")).date_naive();
+        let today = zones[zone].parse::<Zone>().expect("a zone").date_at(now);
         let plan = plan(&rules(&ArchiveConfig::default(), &[]), &zones, now);
         let kept = today.checked_sub_months(Months::new(24)).expect("a date");
         let row = |date| Row {

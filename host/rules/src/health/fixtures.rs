@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::*;
 use backline_model::health::{AccountName, CredentialFigures, ReleaseFigures, WebhookFigures};
 use backline_model::outcome::FailureClass;
-use backline_model::{AccountId, Digest, Platform, Tally};
+use backline_model::{AccountId, Digest, Platform, Tally, ZoneData};
 
 /// The current time of the fixtures: noon UTC on 20 November 2026.
 pub fn now() -> DateTime<Utc> {
@@ -115,6 +115,7 @@ pub fn everything_wrong() -> HealthReport {
             WebhookFigures { name: "app".to_owned(), parked: 3, disabled_reason: None },
             WebhookFigures { name: "gone".to_owned(), parked: 1, disabled_reason: Some("it answered 410".to_owned()) },
         ],
+        zones: Some(ZoneData::of_folder("/usr/share/zoneinfo".to_owned(), Some("2025b".to_owned()))),
     };
     let mut report = report_of(&wrong, &suspects);
     let idle = PlatformFigures { eligible: 1, has_release: true, ..PlatformFigures::default() };

@@ -8,7 +8,7 @@ use backline_model::health::{
     ReleaseFigures, Suspects, Urgency, WebhookFigures,
 };
 use backline_model::outcome::FailureClass;
-use backline_model::{Platform, Tally};
+use backline_model::{Platform, Tally, ZoneData};
 
 /// Completion below this share is reported; below the second one it is urgent.
 const COMPLETION_LOW: f64 = 0.8;
@@ -64,8 +64,20 @@ pub(super) fn recommend(
         });
     }
     found.extend(suspects.webhooks.iter().map(undelivered));
+    found.extend(suspects.zones.as_ref().filter(|zones| zones.is_older_than_bundled()).map(old_zones));
     found.sort_by(|a, b| (a.urgency, a.kind, &a.blame.platform).cmp(&(b.urgency, b.kind, &b.blame.platform)));
     found
+}
+
+/// Countries change their clocks at short notice, and old rules put numbers under the wrong day.
+fn old_zones(zones: &ZoneData) -> Recommendation {
+    Recommendation {
+        kind: Kind::TimeZonesOld,
+        urgency: Urgency::Notice,
+        sentence: format!("{zones}: update the system's package tzdata, or set timezones.folder"),
+        remedy: "backline config show".to_owned(),
+        blame: Blame::default(),
+    }
 }
 
 /// The three recommendations about all platforms that are not optional.

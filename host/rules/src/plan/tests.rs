@@ -1,12 +1,11 @@
 //! Which accounts are planned, in which batches, for which date and window, and what that will take.
 
-use chrono_tz::Tz;
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
 use backline_model::ArtistId;
-use backline_model::fixtures::{day, manifest, time};
+use backline_model::fixtures::{day, manifest, time, zone};
 
 fn candidate(number: u128) -> Candidate {
     Candidate {
@@ -14,7 +13,7 @@ fn candidate(number: u128) -> Candidate {
         artist_id: ArtistId(Uuid::from_u128(1000 + number)),
         platform: Platform::new("example").unwrap(),
         tenant: Tenant::default(),
-        timezone: Tz::UTC,
+        timezone: zone("UTC"),
         subscription_status: SubscriptionStatus::Active,
         data_collection_enabled: true,
         account_status: AccountStatus::Active,
@@ -48,7 +47,7 @@ fn accounts_become_batches_of_the_connectors_size_in_a_stable_order() {
 fn a_batch_has_one_tenant_and_one_date() {
     let other_tenant = Candidate { tenant: Tenant::new("acme").unwrap(), ..candidate(1) };
     // At noon UTC it is already tomorrow on Kiritimati.
-    let tomorrow = Candidate { timezone: Tz::Pacific__Kiritimati, ..candidate(2) };
+    let tomorrow = Candidate { timezone: zone("Pacific/Kiritimati"), ..candidate(2) };
     let planned = planned(vec![other_tenant, tomorrow, candidate(3)], &noon());
     let seen: Vec<_> =
         planned.batches.iter().map(|batch| (batch.tenant.as_str(), batch.metric_date, numbers(batch))).collect();
@@ -65,7 +64,7 @@ fn a_batch_has_one_tenant_and_one_date() {
 #[test]
 fn metric_date_is_the_artists_local_today() {
     let at = PlanOptions::at(time("2026-11-22T03:00:00Z"));
-    let los_angeles = Candidate { timezone: Tz::America__Los_Angeles, ..candidate(1) };
+    let los_angeles = Candidate { timezone: zone("America/Los_Angeles"), ..candidate(1) };
     let batch = planned(vec![los_angeles], &at).batches.remove(0);
     assert_eq!(batch.metric_date, day("2026-11-21"));
     assert_eq!(batch.window.until, at.now, "its own today ends now, although the UTC date is over");
@@ -95,7 +94,7 @@ fn a_window_never_ends_in_the_future() {
 fn one_date_with_two_windows_makes_two_batches() {
     // 2026-11-21 is still today in Los Angeles and yesterday in UTC.
     let at = PlanOptions { date: Some(day("2026-11-21")), ..PlanOptions::at(time("2026-11-22T03:00:00Z")) };
-    let los_angeles = Candidate { timezone: Tz::America__Los_Angeles, ..candidate(1) };
+    let los_angeles = Candidate { timezone: zone("America/Los_Angeles"), ..candidate(1) };
     let planned = planned(vec![los_angeles, candidate(2)], &at);
     let ends: Vec<_> = planned.batches.iter().map(|batch| (batch.window.until, numbers(batch))).collect();
     assert_eq!(ends, [(time("2026-11-22T00:00:00Z"), vec![2]), (at.now, vec![1])]);
@@ -219,8 +218,8 @@ fn a_run_that_is_planned_late_is_for_the_date_it_was_due() {
         let batch = planned(vec![Candidate { timezone, ..candidate(1) }], &options).batches.remove(0);
         (batch.metric_date, batch.window.until)
     };
-    assert_eq!(of(chrono_tz::America::New_York), (day("2026-11-19"), time("2026-11-20T00:00:00Z")));
-    assert_eq!(of(chrono_tz::Europe::Berlin), (day("2026-11-20"), time("2026-11-21T00:00:00Z")));
+    assert_eq!(of(zone("America/New_York")), (day("2026-11-19"), time("2026-11-20T00:00:00Z")));
+    assert_eq!(of(zone("Europe/Berlin")), (day("2026-11-20"), time("2026-11-21T00:00:00Z")));
     let an_hour_ago = PlanOptions { due: time("2026-11-22T11:00:00Z"), ..PlanOptions::at(now) };
     let batch = planned(vec![candidate(1)], &an_hour_ago).batches.remove(0);
     assert_eq!((batch.metric_date, batch.window.until), (day("2026-11-22"), now), "today's window ends now");
@@ -232,7 +231,8 @@ proptest! {
     fn no_account_is_lost_or_planned_twice(
         candidates in prop::collection::vec((0..40u128, any::<bool>()), 0..60)
             .prop_map(|given| given.into_iter().map(|(number, consented)| {
-                let zone = [Tz::UTC, Tz::Asia__Tokyo, Tz::America__Los_Angeles][usize::try_from(number % 3).unwrap()];
+                let names = ["UTC", "Asia/Tokyo", "America/Los_Angeles"];
+                let zone = zone(names[usize::try_from(number % 3).unwrap()]);
                 Candidate { timezone: zone, consented: consented || number % 2 == 0, ..candidate(number) }
             }).collect::<Vec<_>>()),
     ) {

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono_tz::Tz;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use backline_model::account_rule::{AccountReader, Gives, column_name};
 use backline_model::cell;
 use backline_model::roster::SourceArtist;
-use backline_model::{ArtistId, Platform, SubscriptionStatus, Tenant};
+use backline_model::zone::ZoneError;
+use backline_model::{ArtistId, Platform, SubscriptionStatus, Tenant, Zone};
 
 use crate::lists::{Directory, Found};
 
@@ -134,11 +134,8 @@ impl Columns {
         };
         let enabled =
             truth(cell("data_collection_enabled")).map_err(|problem| bad("data_collection_enabled", problem))?;
-        let timezone = text(cell("timezone")).map_or(Ok(Tz::UTC), |zone| {
-            zone.parse().map_err(|_| {
-                let problem = format!("'{}' is not an IANA time zone such as Europe/Berlin", shown(&zone));
-                bad("timezone", problem)
-            })
+        let timezone = text(cell("timezone")).map_or(Ok(Zone::utc()), |zone| {
+            zone.parse().map_err(|error: ZoneError| bad("timezone", error.shown_as(shown(&zone)).to_string()))
         })?;
         let mut artist = SourceArtist {
             id,

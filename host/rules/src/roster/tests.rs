@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::lists::Directory;
-use backline_model::fixtures::manifest_with;
+use backline_model::fixtures::{manifest_with, zone};
 use backline_model::roster::KnownAccount;
 use backline_model::{Consent, Manifest};
 
@@ -122,12 +122,12 @@ fn what_the_source_does_not_speak_about_stays() {
     let mut known = BTreeMap::new();
     follow(&mut known, &[source(1, &["a"])]);
     let artist = &mut known.get_mut(&id(1)).expect("known").artist;
-    (artist.timezone, artist.subscription_status) = (Tz::Asia__Tokyo, SubscriptionStatus::Canceled);
+    (artist.timezone, artist.subscription_status) = (zone("Asia/Tokyo"), SubscriptionStatus::Canceled);
     let bare = read(json!({ "id": id(1) })).expect("a good row");
     assert!(difference(&known, &[bare]).is_empty());
     let spoken = read(json!({ "id": id(1), "timezone": null, "subscription_status": null, "youtube": null }));
     let changes = difference(&known, &[spoken.expect("a good row")]);
-    assert_eq!(changes.artists_changed[0].timezone, Tz::UTC);
+    assert_eq!(changes.artists_changed[0].timezone, Zone::utc());
     assert_eq!(
         changes.artists_changed[0].subscription_status,
         SubscriptionStatus::Inactive,

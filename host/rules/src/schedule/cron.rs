@@ -4,11 +4,12 @@
 //! handled here. With them, croner treats a pattern with two hours as if it had none, and does not get past a gap of
 //! more than two hours.
 
-use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Timelike as _, Utc};
 use croner::parser::{CronParser, Seconds, Year};
 
 use super::ScheduleError;
+use backline_model::Zone;
+use backline_model::zone::first_where;
 
 /// The fields in order, each with its valid values.
 const FIELDS: [(&str, &str); 5] = [
@@ -49,16 +50,16 @@ impl Cron {
     }
 
     /// The first instant after `after` that matches the pattern.
-    pub(super) fn next_after(&self, zone: Tz, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub(super) fn next_after(&self, zone: &Zone, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if self.hourly { self.next_passing(zone, after) } else { self.next_set(zone, after) }
     }
 
     /// For fixed hours: the first local time whose instant is later. Instants never decrease along local time.
-    fn next_set(&self, zone: Tz, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let mut civil = after.with_timezone(&zone).naive_local();
+    fn next_set(&self, zone: &Zone, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let mut civil = zone.civil_at(after);
         loop {
             civil = self.next_civil(civil, false)?;
-            let instant = first_instant(zone, civil)?;
+            let instant = zone.instant_of(civil);
             if instant > after {
                 return Some(instant);
             }
@@ -67,19 +68,19 @@ impl Cron {
 
     /// For the hours that pass: the first instant whose local time matches. Between two clock changes local time is
     /// continuous, so each such piece is searched separately.
-    fn next_passing(&self, zone: Tz, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    fn next_passing(&self, zone: &Zone, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let (mut start, mut inclusive) = (after, false);
         loop {
-            let offset = offset_at(zone, start);
+            let offset = zone.offset_at(start);
             let civil = self.next_civil(start.naive_utc() + offset, inclusive)?;
             let instant = (civil - offset).and_utc();
             // Soon after the start an hour may occur twice, and its second occurrence matches although local time has
             // passed it before.
             let soon = instant.min(start + CHANGE_MAX * 2);
-            let Some(end) = [soon, instant].into_iter().find(|time| offset_at(zone, *time) != offset) else {
+            let Some(end) = [soon, instant].into_iter().find(|time| zone.offset_at(*time) != offset) else {
                 return Some(instant);
             };
-            start = first_where(start, end, |time| offset_at(zone, time) != offset);
+            start = first_where(start, end, |time| zone.offset_at(time) != offset);
             inclusive = true;
         }
     }
@@ -122,37 +123,4 @@ fn wrong_field(fields: &[&str], whole: &croner::errors::CronError) -> ScheduleEr
 /// croner's message without its full stop.
 fn message_of(error: &croner::errors::CronError) -> String {
     error.to_string().trim_end_matches('.').to_owned()
-}
-
-/// The instant of a local time: the first of two, or the end of the gap for a time that is skipped.
-fn first_instant(zone: Tz, civil: NaiveDateTime) -> Option<DateTime<Utc>> {
-    match zone.from_local_datetime(&civil) {
-        MappedLocalTime::Single(time) | MappedLocalTime::Ambiguous(time, _) => Some(time.with_timezone(&Utc)),
-        MappedLocalTime::None => {
-            let around = civil.and_utc();
-            let (before, after) =
-                (around.checked_sub_signed(CHANGE_MAX * 2)?, around.checked_add_signed(CHANGE_MAX * 2)?);
-            Some(first_where(before, after, |time| time.naive_utc() + offset_at(zone, time) > civil))
-        }
-    }
-}
-
-fn offset_at(zone: Tz, time: DateTime<Utc>) -> TimeDelta {
-    TimeDelta::seconds(i64::from(zone.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc()))
-}
-
-/// The first whole second in (before, after] from which a condition holds. It must not hold at `before` and must hold
-/// at `after`.
-fn first_where(before: DateTime<Utc>, after: DateTime<Utc>, holds: impl Fn(DateTime<Utc>) -> bool) -> DateTime<Utc> {
-    let (mut low, mut high) = (before.timestamp(), after.timestamp());
-    let at = |second: i64| DateTime::from_timestamp(second, 0).unwrap_or(after);
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if holds(at(middle)) {
-            high = middle;
-        } else {
-            low = middle;
-        }
-    }
-    at(high)
 }

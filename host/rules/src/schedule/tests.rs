@@ -2,50 +2,51 @@
 
 use std::time::Instant;
 
-use chrono_tz::{America, Europe, Pacific};
 use proptest::prelude::*;
 
 use super::*;
+use backline_model::fixtures::zone;
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
 }
 
-fn timetable(cron: &str, timezone: Tz) -> Timetable {
+fn timetable(cron: &str, timezone: Zone) -> Timetable {
     table(cron, timezone, CatchUp::default(), Overlap::default())
 }
 
-fn table(cron: &str, timezone: Tz, catch_up: CatchUp, overlap: Overlap) -> Timetable {
+fn table(cron: &str, timezone: Zone, catch_up: CatchUp, overlap: Overlap) -> Timetable {
     let spec = ScheduleSpec { cron: cron.to_owned(), timezone, catch_up, overlap, ..ScheduleSpec::default() };
     Timetable::of(&spec).unwrap_or_else(|error| panic!("{cron}: {error}"))
 }
 
 /// The next times, in the zone's local time.
-fn times(cron: &str, zone: Tz, after: &str, n: usize) -> Vec<String> {
-    let timetable = timetable(cron, zone);
+fn times(cron: &str, zone: Zone, after: &str, n: usize) -> Vec<String> {
+    let timetable = timetable(cron, zone.clone());
     let fires = std::iter::successors(timetable.next_after(at(after)), |time| timetable.next_after(*time));
-    fires.take(n).map(|time| time.with_timezone(&zone).format("%m-%d %H:%M %Z").to_string()).collect()
+    let shown = |time| format!("{} {}", zone.civil_at(time).format("%m-%d %H:%M"), zone.abbreviation_at(time));
+    fires.take(n).map(shown).collect()
 }
 
 #[test]
 fn a_time_that_is_left_out_fires_right_after_the_gap() {
     assert_eq!(
-        times("30 2 * * *", America::New_York, "2026-03-06T12:00:00Z", 4),
+        times("30 2 * * *", zone("America/New_York"), "2026-03-06T12:00:00Z", 4),
         ["03-07 02:30 EST", "03-08 03:00 EDT", "03-09 02:30 EDT", "03-10 02:30 EDT"]
     );
     assert_eq!(
-        times("0 2,14 * * *", Europe::Berlin, "2026-03-28T12:00:00Z", 4),
+        times("0 2,14 * * *", zone("Europe/Berlin"), "2026-03-28T12:00:00Z", 4),
         ["03-28 14:00 CET", "03-29 03:00 CEST", "03-29 14:00 CEST", "03-30 02:00 CEST"],
         "also where there is more than one hour"
     );
     assert_eq!(
-        times("0,30 2,3 * * *", Europe::Berlin, "2026-03-28T12:00:00Z", 3),
+        times("0,30 2,3 * * *", zone("Europe/Berlin"), "2026-03-28T12:00:00Z", 3),
         ["03-29 03:00 CEST", "03-29 03:30 CEST", "03-30 02:00 CEST"],
         "several of the same instant are one"
     );
     // The whole of 30 December 2011 was skipped.
     assert_eq!(
-        times("0 2 * * *", Pacific::Apia, "2011-12-28T23:00:00Z", 3),
+        times("0 2 * * *", zone("Pacific/Apia"), "2011-12-28T23:00:00Z", 3),
         ["12-29 02:00 -10", "12-31 00:00 +14", "12-31 02:00 +14"]
     );
 }
@@ -53,17 +54,17 @@ fn a_time_that_is_left_out_fires_right_after_the_gap() {
 #[test]
 fn a_time_that_comes_twice_fires_once() {
     assert_eq!(
-        times("30 1 * * *", America::New_York, "2026-10-31T12:00:00Z", 2),
+        times("30 1 * * *", zone("America/New_York"), "2026-10-31T12:00:00Z", 2),
         ["11-01 01:30 EDT", "11-02 01:30 EST"]
     );
     assert_eq!(
-        times("30 2,14 * * *", Europe::Berlin, "2026-10-24T20:00:00Z", 3),
+        times("30 2,14 * * *", zone("Europe/Berlin"), "2026-10-24T20:00:00Z", 3),
         ["10-25 02:30 CEST", "10-25 14:30 CET", "10-26 02:30 CET"]
     );
     // Asked in the second of the two hours.
-    assert_eq!(times("45 1 * * *", America::New_York, "2026-11-01T06:10:00Z", 1), ["11-02 01:45 EST"]);
+    assert_eq!(times("45 1 * * *", zone("America/New_York"), "2026-11-01T06:10:00Z", 1), ["11-02 01:45 EST"]);
     assert_eq!(
-        times("*/30 2 * * *", Europe::Berlin, "2026-10-25T00:00:00.5Z", 2),
+        times("*/30 2 * * *", zone("Europe/Berlin"), "2026-10-25T00:00:00.5Z", 2),
         ["10-25 02:30 CEST", "10-26 02:00 CET"]
     );
 }
@@ -71,34 +72,34 @@ fn a_time_that_comes_twice_fires_once() {
 #[test]
 fn a_pattern_for_every_hour_goes_by_the_hours_that_pass() {
     assert_eq!(
-        times("15 * * * *", America::New_York, "2026-11-01T04:30:00Z", 4),
+        times("15 * * * *", zone("America/New_York"), "2026-11-01T04:30:00Z", 4),
         ["11-01 01:15 EDT", "11-01 01:15 EST", "11-01 02:15 EST", "11-01 03:15 EST"]
     );
     assert_eq!(
-        times("15 * * * *", America::New_York, "2026-03-08T05:30:00Z", 3),
+        times("15 * * * *", zone("America/New_York"), "2026-03-08T05:30:00Z", 3),
         ["03-08 01:15 EST", "03-08 03:15 EDT", "03-08 04:15 EDT"]
     );
     assert_eq!(
-        times("*/30 */2 * * *", Europe::Berlin, "2026-10-24T23:59:00Z", 4),
+        times("*/30 */2 * * *", zone("Europe/Berlin"), "2026-10-24T23:59:00Z", 4),
         ["10-25 02:00 CEST", "10-25 02:30 CEST", "10-25 02:00 CET", "10-25 02:30 CET"]
     );
     // The last hour of the day occurs twice, and the next matching one is a year later, at standard time.
     assert_eq!(
-        times("30 */23 1 4 *", America::Santiago, "2028-04-01T12:00:00Z", 3),
+        times("30 */23 1 4 *", zone("America/Santiago"), "2028-04-01T12:00:00Z", 3),
         ["04-01 23:30 -03", "04-01 23:30 -04", "04-01 00:30 -03"]
     );
     // The clock is set back by half an hour on Lord Howe Island.
     assert_eq!(
-        times("*/20 * * * *", chrono_tz::Australia::Lord_Howe, "2026-04-04T14:10:00Z", 4),
+        times("*/20 * * * *", zone("Australia/Lord_Howe"), "2026-04-04T14:10:00Z", 4),
         ["04-05 01:20 +11", "04-05 01:40 +11", "04-05 01:40 +1030", "04-05 02:00 +1030"]
     );
 }
 
 #[test]
 fn days_and_weekdays_are_those_of_the_zone() {
-    assert_eq!(times("0 2 * * MON", Tz::UTC, "2026-11-22T12:00:00Z", 2), ["11-23 02:00 UTC", "11-30 02:00 UTC"]);
-    assert_eq!(times("0 0 1 * *", Pacific::Auckland, "2026-11-22T12:00:00Z", 1), ["12-01 00:00 NZDT"]);
-    assert_eq!(times("0 0 29 2 *", Tz::UTC, "2026-11-22T12:00:00Z", 1), ["02-29 00:00 UTC"]);
+    assert_eq!(times("0 2 * * MON", zone("UTC"), "2026-11-22T12:00:00Z", 2), ["11-23 02:00 UTC", "11-30 02:00 UTC"]);
+    assert_eq!(times("0 0 1 * *", zone("Pacific/Auckland"), "2026-11-22T12:00:00Z", 1), ["12-01 00:00 NZDT"]);
+    assert_eq!(times("0 0 29 2 *", zone("UTC"), "2026-11-22T12:00:00Z", 1), ["02-29 00:00 UTC"]);
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn names_are_plain() {
 use FireDecision::{Missed, Queued, Skipped, Started};
 
 fn decisions(catch_up: CatchUp, overlap: Overlap, until: &str, now: &str, busy: bool) -> Vec<FireDecision> {
-    let decided = table("0 2 * * *", Tz::UTC, catch_up, overlap).due(at(until), at(now), busy);
+    let decided = table("0 2 * * *", zone("UTC"), catch_up, overlap).due(at(until), at(now), busy);
     assert!(decided.next_fire.is_some_and(|next| next > at(now)));
     decided.fires.into_iter().map(|(_, decision)| decision).collect()
 }
@@ -174,14 +175,14 @@ fn a_time_that_comes_too_soon_is_skipped_or_queued() {
     assert_eq!(of(Overlap::Skip, true), [Skipped]);
     assert_eq!(of(Overlap::Queue, true), [Queued]);
     assert_eq!(of(Overlap::Skip, false), [Started]);
-    let minutely = table("* * * * *", Tz::UTC, CatchUp::All, Overlap::Skip);
+    let minutely = table("* * * * *", zone("UTC"), CatchUp::All, Overlap::Skip);
     let decided = minutely.due(at("2026-11-22T02:00:00Z"), at("2026-11-22T02:02:10Z"), false);
     assert_eq!(decided.fires, [(at("2026-11-22T02:01:00Z"), Started), (at("2026-11-22T02:02:00Z"), Skipped)]);
 }
 
 #[test]
 fn a_clock_that_was_put_back_decides_nothing_twice() {
-    let daily = timetable("0 2 * * *", Tz::UTC);
+    let daily = timetable("0 2 * * *", zone("UTC"));
     let decided = daily.due(at("2026-11-22T02:00:00Z"), at("2026-11-22T01:59:00Z"), false);
     assert_eq!(decided.fires, []);
     assert_eq!(decided.next_fire, Some(at("2026-11-23T02:00:00Z")), "a decided time is not decided again");
@@ -191,7 +192,7 @@ fn a_clock_that_was_put_back_decides_nothing_twice() {
 fn an_outage_of_years_costs_little() {
     let started = Instant::now();
     for catch_up in [CatchUp::All, CatchUp::Last, CatchUp::None] {
-        let minutely = table("* * * * *", America::New_York, catch_up, Overlap::Skip);
+        let minutely = table("* * * * *", zone("America/New_York"), catch_up, Overlap::Skip);
         let decided = minutely.due(at("1990-01-01T00:00:00Z"), at("2026-11-22T12:00:30Z"), false);
         assert_eq!(decided.fires.len(), MISSED_MAX + 5, "the missed ones, and those of the last five minutes");
         assert_eq!(decided.fires[0].0, at("2026-11-21T19:16:00Z"), "the latest");
@@ -204,20 +205,20 @@ fn an_outage_of_years_costs_little() {
             }
         );
     }
-    let yearly = table("0 0 29 2 *", Tz::UTC, CatchUp::All, Overlap::Skip);
+    let yearly = table("0 0 29 2 *", zone("UTC"), CatchUp::All, Overlap::Skip);
     assert_eq!(yearly.due(at("1990-01-01T00:00:00Z"), at("2026-11-22T12:00:00Z"), true).fires.len(), 9);
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
 
-fn zones() -> impl Strategy<Value = Tz> {
+fn zones() -> impl Strategy<Value = Zone> {
     prop::sample::select(vec![
-        Tz::UTC,
-        America::New_York,
-        America::Santiago,
-        Europe::Berlin,
-        Pacific::Apia,
-        chrono_tz::Australia::Lord_Howe,
-        chrono_tz::Asia::Beirut,
+        zone("UTC"),
+        zone("America/New_York"),
+        zone("America/Santiago"),
+        zone("Europe/Berlin"),
+        zone("Pacific/Apia"),
+        zone("Australia/Lord_Howe"),
+        zone("Asia/Beirut"),
     ])
 }
 
@@ -266,11 +267,11 @@ proptest! {
         minute in 0u32..60,
         hour in 0u32..24,
     ) {
-        let timetable = timetable(&format!("{minute} {hour} * * *"), zone);
+        let timetable = timetable(&format!("{minute} {hour} * * *"), zone.clone());
         let after = at("2012-01-05T12:00:00Z") + TimeDelta::days(day);
         let first = timetable.next_after(after).expect("a time");
         let second = timetable.next_after(first).expect("a time");
-        let days = second.with_timezone(&zone).date_naive() - first.with_timezone(&zone).date_naive();
+        let days = zone.date_at(second) - zone.date_at(first);
         prop_assert_eq!(days.num_days(), 1, "{} then {}", first, second);
     }
 }

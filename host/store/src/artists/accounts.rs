@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use serde_json::json;
 use sqlx::any::AnyRow;
 
@@ -17,7 +16,7 @@ use crate::scope::Scope;
 use crate::work::locks::accounts_lock_in_txn;
 use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Candidate, FetchAccount, Platform, Provenance,
-    SubscriptionStatus, Tenant,
+    SubscriptionStatus, Tenant, Zone,
 };
 
 /// What saving did. Rows that were the same already count as neither.
@@ -589,7 +588,7 @@ pub(crate) fn account_of(row: &AnyRow) -> Result<Account, StoreError> {
 pub(crate) fn candidate_of(row: &AnyRow) -> Result<Candidate, StoreError> {
     let mut unreadable = None;
     let tenant = or_noted(row.parsed("tenant"), Tenant::default(), &mut unreadable)?;
-    let timezone = or_noted(row.parsed("timezone"), Tz::UTC, &mut unreadable)?;
+    let timezone = or_noted(row.parsed("timezone"), Zone::utc(), &mut unreadable)?;
     let subscription_status = row.named("subscription_status", SubscriptionStatus::parse);
     let subscription_status = or_noted(subscription_status, SubscriptionStatus::Inactive, &mut unreadable)?;
     let account_status = row.named("status", AccountStatus::parse);

@@ -4,7 +4,6 @@
 //! transaction that plans it.
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use serde_json::json;
 use sqlx::any::AnyRow;
 
@@ -12,7 +11,7 @@ use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::work::leaders::{Term, term_check_in_txn};
-use backline_model::{CatchUp, Fire, FireDecision, Overlap, RunId, Schedule, ScheduleOrigin, ScheduleSpec};
+use backline_model::{CatchUp, Fire, FireDecision, Overlap, RunId, Schedule, ScheduleOrigin, ScheduleSpec, Zone};
 
 macro_rules! schedules_sql {
     ($which:literal) => {
@@ -391,7 +390,7 @@ fn schedule_of(row: &AnyRow) -> Result<Schedule, StoreError> {
         origin: row.named("origin", ScheduleOrigin::parse)?,
         spec: ScheduleSpec {
             cron: row.text("cron")?,
-            timezone: row.parsed::<Tz>("timezone")?,
+            timezone: row.parsed::<Zone>("timezone")?,
             platforms: row.json("platforms")?,
             catch_up: row.named("catch_up", CatchUp::parse)?,
             overlap: row.named("overlap", Overlap::parse)?,

@@ -4,13 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono_tz::Tz;
 use serde_json::{Map, Value as Json, json};
 
-use crate::cli::values;
 use backline_gateway::secrets::SecretText;
 use backline_model::account_rule::Gives;
-use backline_model::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant, cell};
+use backline_model::zone::ZoneError;
+use backline_model::{Artist, ArtistId, Platform, SubscriptionStatus, Tenant, Zone, cell};
 use backline_rules::lists::{Directory, Found, Listed};
 
 /// Columns that belong to the artist.
@@ -168,11 +167,10 @@ fn artist(fields: &BTreeMap<String, String>) -> Result<Artist, Fault> {
         })?,
     };
     let timezone = match plain("timezone")? {
-        None => Tz::UTC,
-        Some(zone) => values::timezone(&zone).map_err(|_| {
-            let shown = cell::shown(&zone);
-            fault("timezone", format!("'{shown}' is not an IANA time zone; write one such as Europe/Berlin"))
-        })?,
+        None => Zone::utc(),
+        Some(zone) => zone
+            .parse()
+            .map_err(|error: ZoneError| fault("timezone", error.shown_as(cell::shown(&zone)).to_string()))?,
     };
     Ok(Artist { id, name, tenant, subscription_status, data_collection_enabled, timezone })
 }
@@ -428,7 +426,7 @@ mod tests {
             ("example_access", "access-1"),
         ];
         let artist = read(&row).expect("valid");
-        assert_eq!(artist.artist.timezone, Tz::America__Los_Angeles);
+        assert_eq!(artist.artist.timezone, "America/Los_Angeles".parse().expect("a zone"));
         assert_eq!(artist.artist.subscription_status, SubscriptionStatus::Canceled);
         assert!(!artist.artist.data_collection_enabled);
         assert_eq!(ids(&artist), ["1234"]);
@@ -444,7 +442,7 @@ mod tests {
         let artist = read(&[("example_id", "N/A"), ("example_refresh", "NULL")]).expect("valid");
         assert_eq!(artist.artist.subscription_status, SubscriptionStatus::Active);
         assert!(artist.artist.data_collection_enabled && artist.accounts.is_empty());
-        assert_eq!((artist.artist.timezone, artist.artist.tenant.as_str()), (Tz::UTC, "default"));
+        assert_eq!((&artist.artist.timezone, artist.artist.tenant.as_str()), (&Zone::utc(), "default"));
     }
 
     #[test]

@@ -306,7 +306,7 @@ impl Conformance {
                     }
                 }
             }
-            let date = |candidate: &Candidate| now.with_timezone(&candidate.timezone).date_naive();
+            let date = |candidate: &Candidate| candidate.timezone.date_at(now);
             let wanted: Vec<_> = chunk.iter().map(|candidate| (candidate.account_id, date(candidate))).collect();
             let mut pasts = self.store.pasts_of(&Scope::all_tenants(), &wanted).await?;
             let snapshots = fetch::normalize(release, inputs, &mut side).await;

@@ -204,10 +204,11 @@ async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), Lea
         }
         return Ok(());
     }
-    if schedule.next_fire.is_none_or(|next| next > now) {
+    let timetable = Timetable::of(&schedule.spec)?;
+    // Not by the time that is stored: the zone's rules may have changed since it was computed.
+    if timetable.next_after(schedule.considered_until).is_none_or(|next| next > now) {
         return Ok(());
     }
-    let timetable = Timetable::of(&schedule.spec)?;
     let busy = host.store().schedule_is_busy(&schedule.name).await?;
     let decisions = timetable.due(schedule.considered_until, now, busy);
     // In order of time: a schedule never goes back.

@@ -35,6 +35,12 @@ impl Classified for SchedulesError {
 /// When the database fails.
 pub async fn list(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<Vec<Schedule>, SchedulesError> {
     let mut schedules = store.schedules_list().await?;
+    for schedule in schedules.iter_mut().filter(|schedule| schedule.next_fire.is_some()) {
+        // The zone's rules may have changed since the stored time was computed.
+        if let Ok(timetable) = Timetable::of(&schedule.spec) {
+            schedule.next_fire = timetable.next_after(schedule.considered_until);
+        }
+    }
     for new in configured(config, now)? {
         if !schedules.iter().any(|schedule| schedule.name == new.name) {
             schedules.push(Schedule {

@@ -351,7 +351,8 @@ async fn look(context: &ServiceContext<Archive>, archive: &Archive) -> Result<()
     if !config.enabled {
         return Ok(());
     }
-    let spec = ScheduleSpec { cron: config.schedule.clone(), timezone: config.timezone, ..ScheduleSpec::default() };
+    let spec =
+        ScheduleSpec { cron: config.schedule.clone(), timezone: config.timezone.clone(), ..ScheduleSpec::default() };
     let timetable = Timetable::of(&spec)?;
     if due(archive, &timetable).await?.is_none() {
         return Ok(());

@@ -21,6 +21,7 @@ use backline_model::clock::Clock;
 use backline_model::event::types;
 use backline_model::health::{Alert, AlertName, CredentialFigures, Figures, HealthReport, ReleaseFigures, Suspects};
 use backline_model::manifest::Budget;
+use backline_model::zone;
 use backline_model::{Event, Platform};
 use backline_rules::health::{self, Crossing};
 use backline_store::{HealthWindow, Scope, SealedCredential, Store, StoreError, Term};
@@ -39,6 +40,9 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<HealthMonitor>) {
     let mut term: Option<Term> = None;
     while !context.stop.is_cancelled() {
         let monitor = context.current();
+        if let Some(data) = zone::follow_updates() {
+            tracing::info!(%data, "the time zones have changed; they are read again");
+        }
         let every = Duration::from_secs(monitor.config.health.every_s);
         // The term covers two intervals, so that a late renewal does not lose the role.
         let ttl = every * 2 + Duration::from_millis(monitor.config.service.leader_ttl_ms);
@@ -213,7 +217,7 @@ impl HealthMonitor {
             store.accounts_to_reconnect_list(&Scope::all_tenants()).await?,
             store.webhooks_behind_list(&Scope::all_tenants()).await?,
         );
-        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks })
+        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, zones: Some(zone::data()) })
     }
 
     /// Credentials that end soon and that no refresh renews, by slot.
@@ -290,8 +294,8 @@ mod tests {
         let budgets = [
             budget("minute", BudgetWindow::Seconds(60)),
             budget("hour", BudgetWindow::Seconds(3600)),
-            budget("units", daily(chrono_tz::America::Los_Angeles)),
-            budget("searches", daily(chrono_tz::Tz::UTC)),
+            budget("units", daily("America/Los_Angeles".parse().expect("a zone"))),
+            budget("searches", daily(backline_model::Zone::utc())),
         ];
         for (until, names) in [
             ("2026-11-22T14:00:00Z", &["hour"][..]),

