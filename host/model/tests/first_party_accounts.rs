@@ -3,10 +3,23 @@
 use backline_model::Manifest;
 use backline_model::account_rule::AccountReader;
 
-fn reader(connector: &str) -> AccountReader {
+fn manifest(connector: &str) -> Manifest {
     let path = format!("{}/../../plugins/{connector}/connector.toml", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).expect("a connector of this repository");
-    Manifest::parse(&text).expect("a valid manifest").account_reader().expect("a valid rule")
+    Manifest::parse(&text).expect("a valid manifest")
+}
+
+fn reader(connector: &str) -> AccountReader {
+    manifest(connector).account_reader().expect("a valid rule")
+}
+
+#[test]
+fn the_numbers_of_a_day_have_history_and_others_have_none() {
+    let of = |connector: &str| manifest(connector).metrics.into_iter().map(|metric| metric.history);
+    assert!(of("youtube-analytics").all(|history| history));
+    assert!(of("youtube").all(|history| !history));
+    let stored = serde_json::to_value(manifest("youtube")).expect("JSON");
+    assert!(!stored.to_string().contains("\"history\":"), "manifests that say nothing of it are stored as before");
 }
 
 fn expect(connector: &str, good: &[(&str, &str)], refused: &[(&str, &str)]) {
@@ -45,6 +58,22 @@ fn youtube() {
             ("https://evil.test/youtube.com/channel/UC_x5XG1OV2P6uZZ5FSM9Ttw", "give one such as UC"),
         ],
     );
+}
+
+#[test]
+fn youtube_analytics() {
+    let id = "UC_x5XG1OV2P6uZZ5FSM9Ttw";
+    expect(
+        "youtube-analytics",
+        &[(id, id), ("https://www.youtube.com/channel/UC_x5XG1OV2P6uZZ5FSM9Ttw", id), ("mine", "mine")],
+        &[
+            ("@nightowls", "begins with UC"),
+            ("https://youtube.com/@nightowls?si=abc", "begins with UC"),
+            ("UU_x5XG1OV2P6uZZ5FSM9Ttw", "UC instead of UU"),
+            ("MINE", "give one such as UC"),
+        ],
+    );
+    assert_eq!(reader("youtube-analytics").default_id(), Some("mine"));
 }
 
 #[test]
