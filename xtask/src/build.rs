@@ -25,7 +25,7 @@ pub(crate) fn host_binary() -> PathBuf {
 
 /// Connectors that need another consent than that of their service's first connector. The simulator's artists gave
 /// none, so the demonstration does without them.
-const OPTIONAL: [&str; 1] = ["youtube-analytics"];
+const OPTIONAL: [&str; 2] = ["instagram-business", "youtube-analytics"];
 
 /// The components of the connectors that the demonstration collects with, in order of name.
 ///

@@ -118,6 +118,28 @@ fn instagram() {
 }
 
 #[test]
+fn instagram_business() {
+    let name = "night.owls_1";
+    expect(
+        "instagram-business",
+        &[
+            (name, name),
+            ("@night.owls_1", name),
+            ("https://www.instagram.com/night.owls_1/", name),
+            ("instagram.com/night.owls_1?hl=de", name),
+            ("1975", "1975"),
+        ],
+        &[
+            ("17841405793187218", "give the user name"),
+            ("NightOwls", "lower case"),
+            ("https://www.instagram.com/p/CxYz123/", "a post"),
+            ("https://example.com/night.owls_1", "give one such as bluebottle"),
+            ("night owls", "give one such as bluebottle"),
+        ],
+    );
+}
+
+#[test]
 fn tiktok() {
     let id = "-000AbCdEfGhIjKlMnOpQrStUvWxYz012345";
     expect(
