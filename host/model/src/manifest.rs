@@ -338,6 +338,9 @@ pub struct MetricEntry {
     /// Significant figures that the platform rounds to: 3 for YouTube's subscribers.
     #[serde(default)]
     pub significant_figures: Option<u8>,
+    /// Whether the platform tells the metric of past dates, and the connector asks for that of the window's last date.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history: bool,
     /// Description shown to people.
     #[serde(default)]
     pub description: String,

@@ -3,10 +3,23 @@
 use backline_model::Manifest;
 use backline_model::account_rule::AccountReader;
 
-fn reader(connector: &str) -> AccountReader {
+fn manifest(connector: &str) -> Manifest {
     let path = format!("{}/../../plugins/{connector}/connector.toml", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).expect("a connector of this repository");
-    Manifest::parse(&text).expect("a valid manifest").account_reader().expect("a valid rule")
+    Manifest::parse(&text).expect("a valid manifest")
+}
+
+fn reader(connector: &str) -> AccountReader {
+    manifest(connector).account_reader().expect("a valid rule")
+}
+
+#[test]
+fn the_numbers_of_a_day_have_history_and_others_have_none() {
+    let of = |connector: &str| manifest(connector).metrics.into_iter().map(|metric| metric.history);
+    assert!(of("youtube-analytics").all(|history| history));
+    assert!(of("youtube").all(|history| !history));
+    let stored = serde_json::to_value(manifest("youtube")).expect("JSON");
+    assert!(!stored.to_string().contains("\"history\":"), "manifests that say nothing of it are stored as before");
 }
 
 fn expect(connector: &str, good: &[(&str, &str)], refused: &[(&str, &str)]) {
@@ -48,6 +61,22 @@ fn youtube() {
 }
 
 #[test]
+fn youtube_analytics() {
+    let id = "UC_x5XG1OV2P6uZZ5FSM9Ttw";
+    expect(
+        "youtube-analytics",
+        &[(id, id), ("https://www.youtube.com/channel/UC_x5XG1OV2P6uZZ5FSM9Ttw", id), ("mine", "mine")],
+        &[
+            ("@nightowls", "begins with UC"),
+            ("https://youtube.com/@nightowls?si=abc", "begins with UC"),
+            ("UU_x5XG1OV2P6uZZ5FSM9Ttw", "UC instead of UU"),
+            ("MINE", "give one such as UC"),
+        ],
+    );
+    assert_eq!(reader("youtube-analytics").default_id(), Some("mine"));
+}
+
+#[test]
 fn spotify() {
     let id = "4tZwfgrHOc3mvqYlEYSvVi";
     expect(
@@ -84,6 +113,28 @@ fn instagram() {
             ("17,841,405", "separators"),
             ("#NAME?", "error of the spreadsheet"),
             ("123", "user_id"),
+        ],
+    );
+}
+
+#[test]
+fn instagram_business() {
+    let name = "night.owls_1";
+    expect(
+        "instagram-business",
+        &[
+            (name, name),
+            ("@night.owls_1", name),
+            ("https://www.instagram.com/night.owls_1/", name),
+            ("instagram.com/night.owls_1?hl=de", name),
+            ("1975", "1975"),
+        ],
+        &[
+            ("17841405793187218", "give the user name"),
+            ("NightOwls", "lower case"),
+            ("https://www.instagram.com/p/CxYz123/", "a post"),
+            ("https://example.com/night.owls_1", "give one such as bluebottle"),
+            ("night owls", "give one such as bluebottle"),
         ],
     );
 }

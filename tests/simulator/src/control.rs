@@ -29,6 +29,9 @@ pub(crate) fn handle(shared: &Shared, request: &Request) -> Reply {
             Reply::text(200, "text/csv; charset=utf-8", shared.world.artists_csv())
         }
         (Method::GET, "/_control/credentials.json") => credentials(&shared.world),
+        (Method::GET, "/_control/optional-credentials.json") => {
+            as_json(&shared.world.optional_credentials(shared.world.artists()))
+        }
         (Method::GET, "/_control/routes.json") => routes(shared),
         (Method::GET, "/_control/expected.json") => expected(shared, request),
         (Method::PUT, "/_control/faults") => parsed(request, |faults: Vec<Fault>| {

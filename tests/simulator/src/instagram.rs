@@ -79,7 +79,7 @@ const ACCOUNT_METRICS: [&str; 15] = [
 const GONE_METRICS: [&str; 3] = ["impressions", "engagement", "video_views"];
 
 /// The path without a leading API version.
-fn unversioned(path: &str) -> &str {
+pub(crate) fn unversioned(path: &str) -> &str {
     let Some(rest) = path.strip_prefix("/v") else { return path };
     let end = rest.find('/').unwrap_or(rest.len());
     let is_version = end > 0 && rest[..end].bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -101,7 +101,14 @@ pub(crate) fn template(path: &str) -> &'static str {
     }
 }
 
-fn error(request: &Request, status: u16, kind: &str, code: u32, subcode: Option<u32>, message: &str) -> Reply {
+pub(crate) fn error(
+    request: &Request,
+    status: u16,
+    kind: &str,
+    code: u32,
+    subcode: Option<u32>,
+    message: &str,
+) -> Reply {
     let mut body =
         json!({ "error": { "message": message, "type": kind, "code": code, "fbtrace_id": request.trace() } });
     if let Some(subcode) = subcode {
@@ -260,7 +267,7 @@ fn own_post(shared: &Shared, index: u32, id: &str) -> Option<Post> {
 }
 
 /// Splits a field list at the commas that are not inside brackets.
-fn split_fields(text: &str) -> Vec<&str> {
+pub(crate) fn split_fields(text: &str) -> Vec<&str> {
     let (mut depth, mut start, mut fields) = (0_i32, 0, Vec::new());
     for (at, byte) in text.bytes().enumerate() {
         match byte {
@@ -355,14 +362,14 @@ fn one_media(shared: &Shared, request: &Request, index: u32, post: Post) -> Repl
 }
 
 /// Decodes a cursor: the start of the page, and whether the empty page before it was sent.
-fn read_cursor(text: &str) -> Option<(u32, bool)> {
+pub(crate) fn read_cursor(text: &str) -> Option<(u32, bool)> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let (place, shown) = text.strip_prefix("media:")?.split_once(':')?;
     Some((place.parse().ok()?, shown == "1"))
 }
 
-fn write_cursor(place: u32, shown: bool) -> String {
+pub(crate) fn write_cursor(place: u32, shown: bool) -> String {
     URL_SAFE_NO_PAD.encode(format!("media:{place}:{}", u8::from(shown)))
 }
 

@@ -1,12 +1,15 @@
 //! Simulates the five platforms: one HTTP server on loopback that responds like Instagram, Spotify, YouTube, TikTok and
-//! Apple Music, with data computed from a seed.
+//! Apple Music, with data computed from a seed. It also has what the optional connectors read: YouTube Analytics and
+//! Instagram's business discovery.
 //!
 //! The `Host` header selects the platform. All data comes from [`World`], a pure function of seed, artist and date, so
 //! a test can compare stored numbers with the expected ones. Rotated tokens are the only state per artist, so 100,000
 //! artists take no more memory than ten. Time is simulated: it changes only when [`Simulator::set_date`] or
 //! [`Simulator::set_now`] is called.
 
+mod analytics;
 mod apple;
+mod business;
 mod connection;
 mod control;
 mod counts;
@@ -22,4 +25,4 @@ mod youtube;
 pub use counts::{Counts, SeenRequest};
 pub use faults::{Fault, FaultKind, RedirectTarget, RetryAfter};
 pub use server::{HOSTS, Simulator, SimulatorConfig, SpotifyMode};
-pub use world::{Credential, Expected, Platform, Post, PostStats, Release, SimArtist, Trait, World};
+pub use world::{ANALYTICS_METRICS, Credential, Expected, Platform, Post, PostStats, Release, SimArtist, Trait, World};

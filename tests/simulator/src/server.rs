@@ -21,10 +21,10 @@ use crate::counts::{Counts, Ledger, SeenRequest};
 use crate::faults::{self, Fault, FaultKind, Faults};
 use crate::ids::{Kind, mix_text};
 use crate::world::{INSTAGRAM_TOKEN, TIKTOK_ACCESS, TIKTOK_REFRESH, World, noon};
-use crate::{apple, control, instagram, spotify, tiktok, youtube};
+use crate::{analytics, apple, business, control, instagram, spotify, tiktok, youtube};
 
 /// The simulated hosts.
-pub const HOSTS: [&str; 8] = [
+pub const HOSTS: [&str; 11] = [
     "graph.instagram.com",
     "api.instagram.com",
     "api.spotify.com",
@@ -33,6 +33,9 @@ pub const HOSTS: [&str; 8] = [
     "www.googleapis.com",
     "open.tiktokapis.com",
     "api.music.apple.com",
+    "graph.facebook.com",
+    "youtubeanalytics.googleapis.com",
+    "oauth2.googleapis.com",
 ];
 
 /// Maximum size of a request body in bytes. The platforms accept only forms and short lists.
@@ -415,6 +418,12 @@ fn api(host: &str) -> Option<Api> {
             Api { template: youtube::template, handle: youtube::handle, error: youtube::any_error }
         }
         "open.tiktokapis.com" => Api { template: tiktok::template, handle: tiktok::handle, error: tiktok::any_error },
+        "graph.facebook.com" => {
+            Api { template: business::template, handle: business::handle, error: instagram::any_error }
+        }
+        "youtubeanalytics.googleapis.com" | "oauth2.googleapis.com" => {
+            Api { template: analytics::template, handle: analytics::handle, error: analytics::any_error }
+        }
         "api.music.apple.com" => Api { template: apple::template, handle: apple::handle, error: apple::any_error },
         _ => return None,
     })

@@ -13,7 +13,7 @@
 //! | 7 | `NulInName` | TikTok's display name holds U+0000 |
 //! | 8 | `NoUploads` | YouTube has no videos, and the uploads playlist is not found |
 //! | 9 | `Drop` | followers ×0.8 from the event date on |
-//! | 1 | `ZeroFollowers` | a real 0 followers on every platform |
+//! | 1 | `ZeroFollowers` | a real 0 followers on every platform; no rows in YouTube Analytics |
 //! | 10 | `LikesAboveViews` | TikTok's videos have more likes than views |
 //! | 11 | `Stale` | followers and lifetime views never change |
 //! | 12 | `NoTracks` | no top tracks |
@@ -24,8 +24,8 @@
 //! |---|---|---|
 //! | 14 | `YoutubeGone` | responses omit the channel |
 //! | 15 | `SpotifyGone` | null in a batch, 404 in a single request |
-//! | 16 | `InstagramExpired` | code 190, subcode 463 |
-//! | 17 | `InstagramForbidden` | code 10 |
+//! | 16 | `InstagramExpired` | code 190, subcode 463; not found by business discovery |
+//! | 17 | `InstagramForbidden` | code 10; not found by business discovery |
 //! | 18 | `TiktokScopeMissing` | `user.info.stats` and `video.list` not authorised |
 //! | 19 | `TiktokRevoked` | access and refresh tokens are refused |
 //! | 20 | `TiktokErrorInOk` | HTTP 200 with `internal_error` |
@@ -35,6 +35,7 @@
 mod credentials;
 mod expected;
 mod music;
+mod optional;
 
 use std::str::FromStr;
 
@@ -47,6 +48,7 @@ use crate::ids::{self, ARTISTS_MAX, Kind, Token, mix};
 
 pub use credentials::Credential;
 pub use expected::Expected;
+pub use optional::ANALYTICS_METRICS;
 
 /// A simulated platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -188,6 +190,8 @@ pub struct Release {
 pub(crate) const INSTAGRAM_TOKEN: &str = "IGAA";
 pub(crate) const TIKTOK_ACCESS: &str = "act.";
 pub(crate) const TIKTOK_REFRESH: &str = "rft.";
+pub(crate) const GOOGLE_ACCESS: &str = "ya29.";
+pub(crate) const GOOGLE_REFRESH: &str = "1//";
 
 /// All generated data on every date.
 #[derive(Clone, Debug)]
@@ -251,6 +255,7 @@ mod salt {
     pub(super) const POPULARITY: u64 = 112;
     pub(super) const KEY: u64 = 113;
     pub(super) const ACCOUNT: u64 = 114;
+    pub(super) const ANALYTICS: u64 = 115;
 }
 
 /// Weekdays on which a regular artist posts, counted from the weekday of the first post.

@@ -22,7 +22,7 @@ pub struct Credential {
 }
 
 impl World {
-    fn secret(&self, what: &str, len: usize) -> String {
+    pub(super) fn secret(&self, what: &str, len: usize) -> String {
         (0..)
             .map(|word| format!("{:016x}", mix(ids::mix_text(self.seed, what), &[word])))
             .take(len / 16 + 1)

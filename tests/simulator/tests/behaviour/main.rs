@@ -8,6 +8,7 @@
 
 mod client;
 mod faults;
+mod optional;
 mod platforms;
 mod tokens;
 mod truth;

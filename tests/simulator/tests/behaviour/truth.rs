@@ -1,6 +1,6 @@
 //! Tests that the server's responses match what `World` expects, every time and for any number of artists.
 
-use backline_simulator::{Platform, Simulator, SimulatorConfig, Trait, World};
+use backline_simulator::{HOSTS, Platform, Simulator, SimulatorConfig, Trait, World};
 use chrono::{Days, NaiveDate};
 use serde_json::Value as Json;
 
@@ -184,7 +184,7 @@ async fn counts_requests_and_remembers_them() {
 async fn control_returns_all_that_a_demo_needs() {
     let simulator = start(SimulatorConfig::default()).await;
     let routes = get(&simulator, "any", "/_control/routes.json").await.json();
-    assert_eq!(routes.as_array().unwrap().len(), 8);
+    assert_eq!(routes.as_array().unwrap().len(), HOSTS.len());
     assert_eq!(routes[0]["connect"], simulator.url());
     let credentials = get(&simulator, "any", "/_control/credentials.json").await.json();
     assert_eq!(credentials.as_array().unwrap().len(), 4 + 25 * 2);

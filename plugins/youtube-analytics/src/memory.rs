@@ -1,0 +1,85 @@
+//! Metrics that are not asked for: of any channel, because the platform does not have them any more, or of one channel,
+//! because it refused them there.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use backline_sdk::prelude::*;
+
+use crate::METRICS;
+
+/// Seconds after which something that one channel refused is asked for again: the platform changes what it offers.
+const FORGOTTEN_AFTER_SECONDS: i64 = 7 * 86_400;
+
+/// The metrics that no channel of a batch is asked for.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    before: Vec<String>,
+    now: RefCell<Vec<LostMetric>>,
+}
+
+impl Lost {
+    /// What earlier batches reported as lost.
+    pub(crate) fn new(before: &[String]) -> Self {
+        Self { before: before.to_vec(), now: RefCell::default() }
+    }
+
+    /// Whether a metric is not asked for.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.before.iter().any(|lost| lost == name) || self.now.borrow().iter().any(|lost| lost.name == name)
+    }
+
+    /// Stops asking for a metric, and reports it to the host.
+    pub(crate) fn add(&self, name: &str, reason: &str) {
+        if !self.has(name) {
+            self.now.borrow_mut().push(LostMetric { name: name.to_owned(), reason: reason.to_owned() });
+        }
+    }
+
+    /// The platform's names of all that is not asked for.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        METRICS.iter().map(|(_, name)| *name).filter(|name| self.has(name)).collect()
+    }
+
+    /// What this batch found to be lost.
+    pub(crate) fn into_found(self) -> Vec<LostMetric> {
+        self.now.into_inner()
+    }
+}
+
+/// When each metric was refused by one channel, in Unix seconds; kept as the account's state.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    now: i64,
+    refused: BTreeMap<String, i64>,
+}
+
+impl Memory {
+    /// Reads an account's state. What was refused a week ago or more is forgotten; a fetch of a past day counts from
+    /// that day in both directions.
+    pub(crate) fn new(account: &Account, now: i64) -> Self {
+        let state = account.state_json().unwrap_or_default();
+        let entries = state["refused"].as_object().into_iter().flatten();
+        let refused = entries
+            .filter_map(|(name, at)| Some((name.clone(), at.as_i64()?)))
+            .filter(|(name, _)| METRICS.iter().any(|(_, known)| known == name))
+            .filter(|(_, at)| now.saturating_sub(*at).saturating_abs() < FORGOTTEN_AFTER_SECONDS)
+            .collect();
+        Self { now, refused }
+    }
+
+    /// Whether the channel refused a metric.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.refused.contains_key(name)
+    }
+
+    /// Remembers that the channel refused a metric.
+    pub(crate) fn refuse(&mut self, name: &str) {
+        self.refused.insert(name.to_owned(), self.now);
+    }
+
+    /// The state to keep; `None` if nothing was refused.
+    pub(crate) fn into_state(self) -> Option<Json> {
+        (!self.refused.is_empty()).then(|| json!({ "refused": self.refused }))
+    }
+}
