@@ -49,6 +49,26 @@ pub struct CallUsage {
     pub log_lines: Vec<LogLine>,
 }
 
+/// What a call may use of the bounds that the calls of a batch share. Each call takes from it what it used, whether it
+/// answered or not.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    /// When the call ends, and its wait for a permit; `deadline_ms` after it got its permit if none is given.
+    pub deadline: Option<Instant>,
+    /// Bytes that answers may still have.
+    pub output_bytes: u64,
+    /// Bytes that logs may still have.
+    pub log_bytes: u64,
+}
+
+impl Allowance {
+    /// All that one call may use.
+    #[must_use]
+    pub fn of(config: &SandboxConfig, deadline: Option<Instant>) -> Self {
+        Self { deadline, output_bytes: config.output_bytes_max, log_bytes: config.log_bytes_max }
+    }
+}
+
 /// The CPU time is used up. Raised inside the component, and returned by the call as the cause of its trap.
 #[derive(Debug, thiserror::Error)]
 #[error("the call used up its CPU time")]
@@ -65,33 +85,33 @@ pub(super) struct Startable {
 /// another, and unfinished work ends with the call.
 ///
 /// What the connector logs is searched for `secrets`; its answer is searched by `export`, within the call.
-/// `deadline` also limits the wait for a permit; without one, the call has `deadline_ms` from when it gets its permit.
 pub(super) async fn run<R: Send>(
     shared: &Shared,
     startable: &Startable,
     session: Session,
     secrets: &[Secrets],
-    deadline: Option<Instant>,
+    allowance: &mut Allowance,
     export: impl for<'a> FnOnce(&'a Accessor<CallState>, &'a Bindings) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
 ) -> Result<Call<R>, CallError> {
     let config = &shared.config;
     let asked = Instant::now();
     let acquire = shared.permits.acquire();
-    let permit = match deadline {
+    let permit = match allowance.deadline {
         None => acquire.await,
         Some(deadline) => tokio::time::timeout_at(deadline, acquire).await.map_err(|_| no_permit(asked.elapsed()))?,
     };
     let _permit = permit.expect("the semaphore is never closed");
     let started = Instant::now();
     let longest = started + Duration::from_millis(config.deadline_ms);
-    let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
+    let deadline = allowance.deadline.map_or(longest, |deadline| deadline.min(longest));
 
-    let meters = Meters::new(config);
+    let meters = Meters::new(config, allowance.log_bytes);
     let work = in_fresh_store(shared, startable, session, Arc::clone(&meters), export);
     // Epochs only interrupt the component's own code, so the timeout outside ends a call that waits for the host. The
     // future owns the store, so a timeout drops the store.
     let ended = tokio::time::timeout_at(deadline, measured(&meters, work)).await;
 
+    allowance.log_bytes = allowance.log_bytes.saturating_sub(meters.log.bytes());
     let mut log_lines = meters.log.take();
     search::log(secrets, &mut log_lines).await;
     report_log(&startable.name, &log_lines);

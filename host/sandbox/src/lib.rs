@@ -56,7 +56,7 @@ use tokio::time::Instant;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-pub use call::{Call, CallUsage};
+pub use call::{Allowance, Call, CallUsage};
 pub use compile::CompiledRecord;
 pub use config::{CompileLimits, SandboxConfig};
 pub use error::{CallError, LoadError, SandboxError};
@@ -283,6 +283,12 @@ impl Connector {
         self.digest
     }
 
+    /// All that one call may use, for the calls of a batch to share.
+    #[must_use]
+    pub fn allowance(&self, deadline: Option<Instant>) -> Allowance {
+        Allowance::of(&self.shared.config, deadline)
+    }
+
     /// Checks whether an account can be read with its credential, and returns its name on the platform.
     ///
     /// # Errors
@@ -295,7 +301,8 @@ impl Connector {
         let account = bindings::account_to_wit(account);
         let secrets = [session.secrets()];
         let searched = secrets[0].clone();
-        let call = call::run(&self.shared, &self.startable, session, &secrets, None, |accessor, instance| {
+        let mut allowance = self.allowance(None);
+        let call = call::run(&self.shared, &self.startable, session, &secrets, &mut allowance, |accessor, instance| {
             Box::pin(async move {
                 let name = instance.backline_connector_source().call_check(accessor, account).await?;
                 let name = name.map(bindings::clip).map_err(bindings::fetch_error_from_wit);
@@ -318,19 +325,36 @@ impl Connector {
         context: FetchContext,
         deadline: Instant,
     ) -> Result<Call<FetchedBatch>, CallError> {
+        let mut allowance = self.allowance(Some(deadline));
+        self.fetch_within(session, accounts, context, &mut allowance).await
+    }
+
+    /// Like [`Connector::fetch`], for one of the calls that share an allowance.
+    ///
+    /// # Errors
+    /// The same. An answer that is larger than what is left is a limit that was exceeded.
+    pub async fn fetch_within(
+        &self,
+        session: Session,
+        accounts: Vec<FetchAccount>,
+        context: FetchContext,
+        allowance: &mut Allowance,
+    ) -> Result<Call<FetchedBatch>, CallError> {
         let asked = accounts.len();
         let accounts = accounts.into_iter().map(bindings::account_to_wit).collect();
         let context = bindings::context_to_wit(context);
         let secrets = [session.secrets()];
         let searched = secrets[0].clone();
-        let call = call::run(&self.shared, &self.startable, session, &secrets, Some(deadline), |accessor, instance| {
+        let call = call::run(&self.shared, &self.startable, session, &secrets, allowance, |accessor, instance| {
             Box::pin(async move {
                 let batch = instance.backline_connector_source().call_fetch(accessor, accounts, context).await?;
                 Ok(search::batch(&searched, bindings::batch_from_wit(batch)).await)
             })
         })
         .await?;
-        let output_bytes = answer::check_batch(&call.value, asked, self.shared.config.output_bytes_max)?;
+        let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
+        let output_bytes = answer::check_batch(&call.value, asked, limit)?;
+        allowance.output_bytes -= output_bytes;
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
@@ -356,11 +380,25 @@ impl Connector {
         secrets: &[Secrets],
         documents: Vec<DocumentInput>,
     ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
+        let mut allowance = self.allowance(None);
+        self.normalize_within(secrets, documents, &mut allowance).await
+    }
+
+    /// Like [`Connector::normalize_of`], for one of the calls that share an allowance.
+    ///
+    /// # Errors
+    /// The same. An answer that is larger than what is left is a limit that was exceeded.
+    pub async fn normalize_within(
+        &self,
+        secrets: &[Secrets],
+        documents: Vec<DocumentInput>,
+        allowance: &mut Allowance,
+    ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
         let asked = documents.len();
         let documents = documents.into_iter().map(bindings::document_to_wit).collect();
         let session = Session::without_capabilities();
         let searched = secrets.to_vec();
-        let call = call::run(&self.shared, &self.startable, session, secrets, None, |accessor, instance| {
+        let call = call::run(&self.shared, &self.startable, session, secrets, allowance, |accessor, instance| {
             Box::pin(async move {
                 let snapshots = instance.backline_connector_source().call_normalize(accessor, documents).await?;
                 let snapshots = snapshots
@@ -371,16 +409,21 @@ impl Connector {
             })
         })
         .await?;
-        let output_bytes = answer::check_snapshots(&call.value, asked, self.shared.config.output_bytes_max)?;
+        let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
+        let output_bytes = answer::check_snapshots(&call.value, asked, limit)?;
+        allowance.output_bytes -= output_bytes;
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
     /// Starts an instance and drops it, to find components that exceed their limits or trap when they start.
     async fn start_for_trial(&self) -> Result<(), LoadError> {
         let session = Session::without_capabilities();
-        call::run(&self.shared, &self.startable, session, &[], None, |_, _| Box::pin(std::future::ready(Ok(()))))
-            .await
-            .map(|_| ())
-            .map_err(LoadError::Start)
+        let mut allowance = self.allowance(None);
+        call::run(&self.shared, &self.startable, session, &[], &mut allowance, |_, _| {
+            Box::pin(std::future::ready(Ok(())))
+        })
+        .await
+        .map(|_| ())
+        .map_err(LoadError::Start)
     }
 }

@@ -132,7 +132,7 @@ mod tests {
 
     fn limiter(limit: u64) -> MemoryLimiter {
         let config = SandboxConfig { memory_bytes_max: limit, ..SandboxConfig::default() };
-        CallState::new(Session::without_capabilities(), Meters::new(&config), &config, false).memory
+        CallState::new(Session::without_capabilities(), Meters::new(&config, 0), &config, false).memory
     }
 
     #[test]
