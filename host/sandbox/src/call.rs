@@ -20,6 +20,7 @@ use super::error::CallError;
 use super::meters::{LogLevel, LogLine, Meters};
 use super::search;
 use super::state::CallState;
+use super::wasi::Surroundings;
 use backline_gateway::{Secrets, Session};
 
 /// By how much the values passed between host and component may exceed their counted texts: lengths, numbers and tags.
@@ -47,6 +48,17 @@ pub struct CallUsage {
     pub output_bytes: u64,
     /// Log lines of the connector.
     pub log_lines: Vec<LogLine>,
+}
+
+impl CallUsage {
+    /// Adds what a further call used.
+    pub(super) fn add(&mut self, more: Self) {
+        self.wall_ms += more.wall_ms;
+        self.cpu_ms += more.cpu_ms;
+        self.memory_bytes_peak = self.memory_bytes_peak.max(more.memory_bytes_peak);
+        self.output_bytes += more.output_bytes;
+        self.log_lines.extend(more.log_lines);
+    }
 }
 
 /// What a call may use of the bounds that the calls of a batch share. Each call takes from it what it used, whether it
@@ -91,6 +103,7 @@ pub(super) async fn run<R: Send>(
     session: Session,
     secrets: &[Secrets],
     allowance: &mut Allowance,
+    surroundings: &Surroundings,
     export: impl for<'a> FnOnce(&'a Accessor<CallState>, &'a Bindings) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
 ) -> Result<Call<R>, CallError> {
     let config = &shared.config;
@@ -106,7 +119,7 @@ pub(super) async fn run<R: Send>(
     let deadline = allowance.deadline.map_or(longest, |deadline| deadline.min(longest));
 
     let meters = Meters::new(config, allowance.log_bytes);
-    let work = in_fresh_store(shared, startable, session, Arc::clone(&meters), export);
+    let work = in_fresh_store(shared, startable, session, Arc::clone(&meters), surroundings, export);
     // Epochs only interrupt the component's own code, so the timeout outside ends a call that waits for the host. The
     // future owns the store, so a timeout drops the store.
     let ended = tokio::time::timeout_at(deadline, measured(&meters, work)).await;
@@ -137,10 +150,12 @@ async fn in_fresh_store<R: Send>(
     startable: &Startable,
     session: Session,
     meters: Arc<Meters>,
+    surroundings: &Surroundings,
     export: impl for<'a> FnOnce(&'a Accessor<CallState>, &'a Bindings) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
 ) -> wasmtime::Result<R> {
     let config = &shared.config;
-    let state = CallState::new(session, Arc::clone(&meters), config, startable.with_wasi);
+    let wasi = startable.with_wasi.then_some(surroundings);
+    let state = CallState::new(session, Arc::clone(&meters), config, wasi);
     let mut store = Store::try_new(&shared.engine, state)?;
     store.limiter(|state| &mut state.memory);
     // The arguments of one host call, or one answer, must fit in memory at once before they can be counted.

@@ -66,6 +66,7 @@ use bindings::BindingsPre;
 use call::Startable;
 use engine::Ticker;
 use link::Linkers;
+use wasi::Surroundings;
 
 use backline_gateway::{Secrets, Session};
 use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, FetchedBatch};
@@ -302,7 +303,8 @@ impl Connector {
         let secrets = [session.secrets()];
         let searched = secrets[0].clone();
         let mut allowance = self.allowance(None);
-        let call = call::run(&self.shared, &self.startable, session, &secrets, &mut allowance, |accessor, instance| {
+        let (shared, startable, machine) = (&self.shared, &self.startable, &Surroundings::Machine);
+        let call = call::run(shared, startable, session, &secrets, &mut allowance, machine, |accessor, instance| {
             Box::pin(async move {
                 let name = instance.backline_connector_source().call_check(accessor, account).await?;
                 let name = name.map(bindings::clip).map_err(bindings::fetch_error_from_wit);
@@ -345,7 +347,8 @@ impl Connector {
         let context = bindings::context_to_wit(context);
         let secrets = [session.secrets()];
         let searched = secrets[0].clone();
-        let call = call::run(&self.shared, &self.startable, session, &secrets, allowance, |accessor, instance| {
+        let (shared, startable, machine) = (&self.shared, &self.startable, &Surroundings::Machine);
+        let call = call::run(shared, startable, session, &secrets, allowance, machine, |accessor, instance| {
             Box::pin(async move {
                 let batch = instance.backline_connector_source().call_fetch(accessor, accounts, context).await?;
                 Ok(search::batch(&searched, bindings::batch_from_wit(batch)).await)
@@ -358,7 +361,9 @@ impl Connector {
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
-    /// Converts documents into snapshots, one for each, in order. The connector can do nothing in it but log.
+    /// Converts documents into snapshots, one for each, in order. The connector can do nothing in it but log. If it
+    /// imports WASI, its clocks stand at the time of the document's observation, and the document seeds its random
+    /// numbers.
     ///
     /// # Errors
     /// [`CallError`] if the connector did not answer, or its answer violates the contract; an inner error says which
@@ -394,11 +399,34 @@ impl Connector {
         documents: Vec<DocumentInput>,
         allowance: &mut Allowance,
     ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
+        if !self.startable.with_wasi {
+            return self.normalize_together(secrets, documents, allowance, &Surroundings::Machine).await;
+        }
+        // Clocks and random numbers are those of one document, so each has a call of its own.
+        let mut all = Call { value: Vec::with_capacity(documents.len()), usage: CallUsage::default() };
+        for document in documents {
+            let surroundings = Surroundings::of(&document);
+            let call = self.normalize_together(secrets, vec![document], allowance, &surroundings).await?;
+            all.value.extend(call.value);
+            all.usage.add(call.usage);
+        }
+        Ok(all)
+    }
+
+    /// One call of `normalize`.
+    async fn normalize_together(
+        &self,
+        secrets: &[Secrets],
+        documents: Vec<DocumentInput>,
+        allowance: &mut Allowance,
+        surroundings: &Surroundings,
+    ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
         let asked = documents.len();
         let documents = documents.into_iter().map(bindings::document_to_wit).collect();
         let session = Session::without_capabilities();
         let searched = secrets.to_vec();
-        let call = call::run(&self.shared, &self.startable, session, secrets, allowance, |accessor, instance| {
+        let (shared, startable) = (&self.shared, &self.startable);
+        let call = call::run(shared, startable, session, secrets, allowance, surroundings, |accessor, instance| {
             Box::pin(async move {
                 let snapshots = instance.backline_connector_source().call_normalize(accessor, documents).await?;
                 let snapshots = snapshots
@@ -419,11 +447,10 @@ impl Connector {
     async fn start_for_trial(&self) -> Result<(), LoadError> {
         let session = Session::without_capabilities();
         let mut allowance = self.allowance(None);
-        call::run(&self.shared, &self.startable, session, &[], &mut allowance, |_, _| {
-            Box::pin(std::future::ready(Ok(())))
-        })
-        .await
-        .map(|_| ())
-        .map_err(LoadError::Start)
+        let (shared, startable, machine) = (&self.shared, &self.startable, &Surroundings::Machine);
+        call::run(shared, startable, session, &[], &mut allowance, machine, |_, _| Box::pin(std::future::ready(Ok(()))))
+            .await
+            .map(|_| ())
+            .map_err(LoadError::Start)
     }
 }
