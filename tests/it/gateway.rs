@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use backline_gateway::{
     BudgetDemand, CredentialRef, Gateway, GatewayConfig, Request, Response, Route, SendError, Session,
-    SessionCredential, SessionSetup,
+    SessionCredential, SessionSetup, Spent,
 };
 use backline_model::clock::Clock;
 use backline_model::fixtures::manifest_with;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 #![allow(unreachable_pub, reason = "nothing outside a test binary reaches into it")]
 
+mod adversaries;
 mod chaos;
 mod cli;
 mod gateway;

@@ -338,6 +338,7 @@ fn every_guest_has_a_test() {
         include_str!("sandbox/sends.rs"),
         include_str!("hotswap/rollback.rs"),
         include_str!("cli/checks.rs"),
+        include_str!("adversaries.rs"),
     ];
     for example in examples {
         let quoted = format!("\"{example}\"");

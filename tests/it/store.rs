@@ -19,3 +19,4 @@ mod row_events;
 mod scheduling;
 mod schema;
 mod scope;
+mod values;

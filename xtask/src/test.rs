@@ -71,7 +71,7 @@ enum Need {
 use Need::{Connectors, Guests, Postgres, Promtool, Registry, Zones};
 
 /// All parts, in the order in which CONTRIBUTING.md lists them.
-const SUITES: [Suite; 15] = [
+const SUITES: [Suite; 16] = [
     Suite { name: "unit", tests: Tests::Packages(&UNIT), needs: &[] },
     Suite { name: "connectors", tests: Tests::Connectors(&["--package", "backline-sdk"]), needs: &[] },
     Suite { name: "simulator", tests: Tests::Packages(&["--package", "backline-simulator"]), needs: &[] },
@@ -85,6 +85,7 @@ const SUITES: [Suite; 15] = [
     Suite { name: "hotswap", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Registry] },
     Suite { name: "lifecycle", tests: Tests::Module, needs: &[Connectors, Guests, Postgres, Promtool] },
     Suite { name: "chaos", tests: Tests::Module, needs: &[Connectors, Postgres] },
+    Suite { name: "adversaries", tests: Tests::Module, needs: &[Guests, Postgres] },
     Suite { name: "whole", tests: Tests::Module, needs: &[Connectors, Postgres] },
     Suite { name: "xtask", tests: Tests::Packages(&["--package", "xtask"]), needs: &[] },
 ];

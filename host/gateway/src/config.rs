@@ -35,6 +35,9 @@ pub struct GatewayConfig {
     /// Most bytes of bodies that one session may receive in total, after decompression. Requests that are running when
     /// they are used up may exceed it. A full batch of recorded answers has less than 50 MiB.
     pub received_bytes_max: u64,
+    /// Most bytes that the answers of all sessions hold at once, each beyond its first mebibyte. A large answer waits for
+    /// its turn, within its timeout.
+    pub large_answers_bytes_max: u64,
     /// Failures of an origin in a row after which its breaker opens.
     pub breaker_failures: u32,
     /// How long the breaker stays open before one request probes the origin, in milliseconds.
@@ -72,6 +75,7 @@ impl Default for GatewayConfig {
             sends_in_flight_max: 16,
             requests_max: 5_000,
             received_bytes_max: 512 * 1024 * 1024,
+            large_answers_bytes_max: 256 * 1024 * 1024,
             breaker_failures: 10,
             breaker_cool_down_ms: 30_000,
             routes: Vec::new(),
@@ -104,6 +108,7 @@ impl GatewayConfig {
             ("sends_in_flight_max", u64::from(self.sends_in_flight_max)),
             ("requests_max", self.requests_max),
             ("received_bytes_max", self.received_bytes_max),
+            ("large_answers_bytes_max", self.large_answers_bytes_max),
             ("breaker_failures", u64::from(self.breaker_failures)),
         ] {
             if value == 0 {

@@ -2,6 +2,7 @@
 //! other request, without credentials, and up to a size limit.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, LOCATION};
@@ -163,7 +164,7 @@ impl Downloader {
             self.addresses.destination(origin).map_err(|error| DownloadError::Refused(error.to_string()))?;
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/wasm, */*"))]);
         let request = WireRequest { method: Method::Get, url: url.clone(), headers, body: None, destination };
-        wire.attempt(&request).await.map_err(|fault| match fault {
+        wire.attempt(&request, &AtomicU64::new(0)).await.map_err(|fault| match fault {
             Fault::Refused(error) => DownloadError::Refused(error.to_string()),
             Fault::TooLarge(limit) => DownloadError::TooLarge(limit),
             Fault::TimedOut => DownloadError::TimedOut(origin.clone()),

@@ -165,6 +165,25 @@ pub struct Usage {
     pub throttled: u64,
     /// Requests without a complete answer in time.
     pub timed_out: u64,
+    /// Requests that were refused because requests or bytes were used up.
+    pub refused: u64,
+}
+
+/// What the sessions of a batch have used of the bounds that they share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Requests sent.
+    pub requests: u64,
+    /// Bytes of bodies received.
+    pub bytes_received: u64,
+}
+
+impl Spent {
+    /// Adds what one more session used.
+    pub fn add(&mut self, usage: &Usage) {
+        self.requests = self.requests.saturating_add(usage.requests);
+        self.bytes_received = self.bytes_received.saturating_add(usage.bytes_received);
+    }
 }
 
 /// State that all sessions of the process share.
@@ -272,16 +291,22 @@ impl Gateway {
     /// Opens a session for one batch.
     #[must_use]
     pub fn session(&self, setup: SessionSetup) -> Session {
-        self.open(setup, None)
+        self.open(setup, None, Spent::default())
+    }
+
+    /// Opens a session for a part of a batch whose earlier sessions used `spent`: it may use what they left.
+    #[must_use]
+    pub fn session_after(&self, setup: SessionSetup, spent: Spent) -> Session {
+        self.open(setup, None, spent)
     }
 
     /// Opens a session whose requests are listed by a trial, and answered by it if it has prepared answers.
     #[must_use]
     pub fn trial(&self, setup: SessionSetup, trial: &Trial) -> Session {
-        self.open(setup, Some(trial.clone()))
+        self.open(setup, Some(trial.clone()), Spent::default())
     }
 
-    fn open(&self, setup: SessionSetup, trial: Option<Trial>) -> Session {
+    fn open(&self, setup: SessionSetup, trial: Option<Trial>, spent: Spent) -> Session {
         Session {
             inner: Some(Arc::new(SessionInner {
                 secrets: Arc::new(SecretMatcher::new(
@@ -291,6 +316,7 @@ impl Gateway {
                 usage: Mutex::default(),
                 core: Arc::clone(&self.core),
                 setup,
+                spent,
                 trial,
             })),
         }
@@ -365,6 +391,8 @@ struct SessionInner {
     secrets: Arc<SecretMatcher>,
     in_flight: Semaphore,
     usage: Mutex<Usage>,
+    /// What earlier sessions of the batch used of the same bounds.
+    spent: Spent,
     trial: Option<Trial>,
 }
 
@@ -459,12 +487,14 @@ impl SessionInner {
     fn count(&self, origin: &Origin) -> Result<(), SendError> {
         let GatewayConfig { requests_max, received_bytes_max, .. } = self.core.config;
         let mut usage = self.usage();
-        if usage.requests >= requests_max {
+        if usage.requests + self.spent.requests >= requests_max {
+            usage.refused += 1;
             return Err(SendError::Denied(format!(
                 "the batch has sent its {requests_max} requests; requests_max under [gateway] allows more"
             )));
         }
-        if usage.bytes_received >= received_bytes_max {
+        if usage.bytes_received + self.spent.bytes_received >= received_bytes_max {
+            usage.refused += 1;
             return Err(SendError::Denied(format!(
                 "the batch has received its {received_bytes_max} bytes; received_bytes_max under [gateway] allows more"
             )));
@@ -483,7 +513,8 @@ impl SessionInner {
     }
 
     fn received(&self, bytes: u64) {
-        self.usage().bytes_received += bytes;
+        let mut usage = self.usage();
+        usage.bytes_received = usage.bytes_received.saturating_add(bytes);
     }
 
     fn throttled(&self) {

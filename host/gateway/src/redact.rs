@@ -1,6 +1,7 @@
 //! Sent → Redacted: the answer without any secret.
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, TRANSFER_ENCODING};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Response;
 use super::error::SendError;
@@ -18,6 +19,8 @@ const CODING_CHARS_MAX: usize = 40;
 pub(super) struct Redacted {
     response: Response,
     hop: Hop,
+    /// Its part of what large answers may hold, until the connector gets it.
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 impl Redacted {
@@ -27,6 +30,7 @@ impl Redacted {
     /// If the body has a coding that was not decoded, so that it can't be searched.
     pub(super) async fn of(sent: Sent, secrets: &SecretMatcher) -> Result<Self, SendError> {
         let (answer, hop) = sent.into_parts();
+        let held = answer.held;
         if !answer.body.is_empty() {
             refuse_codings(&answer.headers)?;
         }
@@ -43,7 +47,7 @@ impl Redacted {
                 (secrets.blank_text(name.as_str()), String::from_utf8_lossy(&value).into_owned())
             })
             .collect();
-        Ok(Self { response: Response { status: answer.status, headers, body }, hop })
+        Ok(Self { response: Response { status: answer.status, headers, body }, hop, _held: held })
     }
 
     /// The answer, and the hop that it answers.

@@ -1,6 +1,6 @@
 //! Credentialed → Sent: one request with its retries, counted against the session's limits and budgets.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
@@ -56,7 +56,8 @@ pub(super) async fn deliver(
         {
             return stopped(last, error);
         }
-        let outcome = core.wire.attempt(request).await;
+        let received = AtomicU64::new(0);
+        let outcome = core.wire.attempt(request, &received).await;
         attempt += 1;
         let end = end_of(&outcome);
         match end {
@@ -65,17 +66,16 @@ pub(super) async fn deliver(
             AttemptEnd::Final => drop(admission),
         }
         if let Some(meter) = meter {
+            // What broke off or came too late was received all the same. An answer that is too large counts as the
+            // limit, also where its head said so.
+            meter.session.received(match &outcome {
+                Err(Fault::TooLarge(bytes)) => *bytes,
+                Ok(_) | Err(_) => received.into_inner(),
+            });
             match &outcome {
-                Ok(response) => {
-                    meter.session.received(response.body.len() as u64);
-                    if limits_the_rate(response) {
-                        meter.session.throttled();
-                    }
-                }
+                Ok(response) if limits_the_rate(response) => meter.session.throttled(),
                 Err(Fault::TimedOut) => meter.session.timed_out(),
-                // It was read up to the limit before it was given up.
-                Err(Fault::TooLarge(bytes)) => meter.session.received(*bytes),
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
         tracing::debug!(%origin, method = request.method.as_str(), attempt, ?end, "request sent");
@@ -167,7 +167,7 @@ impl Sent {
         for (name, value) in response.headers.iter().filter_map(header) {
             headers.append(name, value);
         }
-        Ok(Self { answer: WireResponse { status: response.status, headers, body: response.body }, hop })
+        Ok(Self { answer: WireResponse { status: response.status, headers, body: response.body, held: None }, hop })
     }
 
     pub(super) fn into_parts(self) -> (WireResponse, Hop) {

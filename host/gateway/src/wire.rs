@@ -1,11 +1,14 @@
 //! The HTTP clients: one request, one answer.
 
 use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::dns::Resolve;
 use reqwest::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, redirect};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
@@ -26,6 +29,12 @@ pub(super) const ANSWER_HEADERS_MAX: usize = 128;
 /// Most bytes of all header names and values of an answer.
 pub(super) const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes of an answer beyond which it is a large one. A page of fifty channels has about 200 KiB.
+const LARGE_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Bytes of one permit for large answers.
+const PERMIT_BYTES: u64 = 1024;
+
 /// A request as it is sent to the network. May hold a secret, hence no `Debug`.
 pub(super) struct WireRequest {
     pub(super) method: Method,
@@ -41,6 +50,8 @@ pub(super) struct WireResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// Its part of what large answers may hold; given back when the answer is dropped.
+    pub(super) held: Option<OwnedSemaphorePermit>,
 }
 
 /// Why an attempt has no answer.
@@ -76,6 +87,11 @@ pub(super) struct Wire {
     any: Option<Client>,
     request_timeout: Duration,
     body_bytes_max: u64,
+    /// Permits for large answers, each for [`PERMIT_BYTES`].
+    large_answers: Arc<Semaphore>,
+    /// Permits that one large answer takes. It takes them at once: answers that each waited for more while they hold
+    /// some would wait for each other.
+    large_answer_permits: u32,
 }
 
 impl Wire {
@@ -83,17 +99,22 @@ impl Wire {
         // Fails if a provider is already installed, which is equally good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let any = if addresses.has_exceptions() { Some(client(config, None)?) } else { None };
+        let permits = |bytes: u64| u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let all =
+            permits(config.large_answers_bytes_max).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         Ok(Self {
             public: client(config, Some(PublicOnly))?,
             any,
             request_timeout: config.request_timeout(),
             body_bytes_max: config.body_bytes_max,
+            large_answers: Arc::new(Semaphore::new(all as usize)),
+            large_answer_permits: permits(config.body_bytes_max).min(all),
         })
     }
 
-    /// Sends a request once and reads the whole answer.
-    pub(super) async fn attempt(&self, request: &WireRequest) -> Result<WireResponse, Fault> {
-        match tokio::time::timeout(self.request_timeout, self.exchange(request)).await {
+    /// Sends a request once and reads the whole answer. `received` counts the bytes of its body, also if it breaks off.
+    pub(super) async fn attempt(&self, request: &WireRequest, received: &AtomicU64) -> Result<WireResponse, Fault> {
+        match tokio::time::timeout(self.request_timeout, self.exchange(request, received)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Fault::TimedOut),
         }
@@ -119,7 +140,7 @@ impl Wire {
                     break;
                 }
             }
-            Ok(WireResponse { status, headers, body })
+            Ok(WireResponse { status, headers, body, held: None })
         };
         tokio::time::timeout(timeout, begin).await.unwrap_or(Err(Fault::TimedOut))
     }
@@ -151,22 +172,27 @@ impl Wire {
         Ok(response)
     }
 
-    async fn exchange(&self, request: &WireRequest) -> Result<WireResponse, Fault> {
+    async fn exchange(&self, request: &WireRequest, received: &AtomicU64) -> Result<WireResponse, Fault> {
         let mut response = self.open(request).await?;
         let declared =
             response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if request.method != Method::Head && declared.is_some_and(|length| length > self.body_bytes_max) {
             return Err(Fault::TooLarge(self.body_bytes_max));
         }
-        let mut body = Vec::new();
+        let (mut body, mut held) = (Vec::new(), None);
         while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(error))? {
+            received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             // Chunks arrive decompressed, so a small answer that unpacks to gigabytes ends here.
             if (body.len() + chunk.len()) as u64 > self.body_bytes_max {
                 return Err(Fault::TooLarge(self.body_bytes_max));
             }
+            if held.is_none() && body.len() + chunk.len() > LARGE_ANSWER_BYTES {
+                let permits = Arc::clone(&self.large_answers).acquire_many_owned(self.large_answer_permits).await;
+                held = permits.ok();
+            }
             body.extend_from_slice(&chunk);
         }
-        Ok(WireResponse { status: response.status().as_u16(), headers: response.headers().clone(), body })
+        Ok(WireResponse { status: response.status().as_u16(), headers: response.headers().clone(), body, held })
     }
 
     fn fault(&self, error: reqwest::Error) -> Fault {

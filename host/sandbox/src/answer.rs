@@ -14,6 +14,13 @@ const VALUE_BYTES: u64 = 64;
 /// not fill the database; the longest catalogue in use has 40.
 const METRICS_MAX: usize = 256;
 
+/// Longest state of an account, in bytes: a list of ids. A batch is handed the states of all its accounts, and each is
+/// kept until the next one.
+const STATE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Most lost metrics of one answer. No platform has as many metrics.
+pub(super) const LOST_METRICS_MAX: usize = 100;
+
 /// Checks an answer of `fetch` and returns its size in bytes. U+0000 is kept: the stages that store it remove it.
 pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_max: u64) -> Result<u64, CallError> {
     if batch.accounts.len() != accounts {
@@ -30,11 +37,23 @@ pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_ma
                 within(bytes, output_bytes_max)?;
                 check_json("body", index, &fetched.body)?;
                 if let Some(state) = &fetched.state {
+                    if length(state) > STATE_BYTES_MAX {
+                        let (account, bytes) = (index + 1, state.len());
+                        return Err(CallError::Contract(format!(
+                            "the state of account {account} has {bytes} bytes, more than {STATE_BYTES_MAX}"
+                        )));
+                    }
                     check_json("state", index, state)?;
                 }
             }
             Err(error) => bytes += error.why().map_or(0, length),
         }
+    }
+    if batch.lost_metrics.len() > LOST_METRICS_MAX {
+        let lost = batch.lost_metrics.len();
+        return Err(CallError::Contract(format!(
+            "fetch reported {lost} lost metrics, and at most {LOST_METRICS_MAX} are allowed"
+        )));
     }
     bytes += batch.lost_metrics.iter().map(|lost| VALUE_BYTES + length(&lost.name) + length(&lost.reason)).sum::<u64>();
     within(bytes, output_bytes_max)
@@ -98,9 +117,29 @@ fn snapshot_length(snapshot: &Snapshot) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use backline_model::fetch::{Fetched, LostMetric};
     use backline_model::snapshot::Reported;
 
     use super::*;
+
+    #[test]
+    fn states_and_lost_metrics_have_bounds_of_their_own() {
+        let batch = |state: usize, lost: usize| FetchedBatch {
+            accounts: vec![Ok(Fetched {
+                body: "{}".to_owned(),
+                state: Some(format!("\"{}\"", "x".repeat(state - 2))),
+            })],
+            lost_metrics: vec![LostMetric { name: "a".to_owned(), reason: String::new() }; lost],
+        };
+        assert!(check_batch(&batch(64 << 10, LOST_METRICS_MAX), 1, u64::MAX).is_ok());
+        for (batch, said) in [
+            (batch((64 << 10) + 1, 0), "state of account 1 has 65537 bytes"),
+            (batch(2, LOST_METRICS_MAX + 1), "101 lost metrics"),
+        ] {
+            let error = check_batch(&batch, 1, u64::MAX).expect_err("too much");
+            assert!(matches!(&error, CallError::Contract(why) if why.contains(said)), "{error}");
+        }
+    }
 
     #[test]
     fn a_snapshot_with_too_many_metrics_breaks_the_contract() {

@@ -20,6 +20,7 @@ use super::error::CallError;
 use super::meters::{LogLevel, LogLine, Meters};
 use super::search;
 use super::state::CallState;
+use super::wasi::Surroundings;
 use backline_gateway::{Secrets, Session};
 
 /// By how much the values passed between host and component may exceed their counted texts: lengths, numbers and tags.
@@ -49,6 +50,37 @@ pub struct CallUsage {
     pub log_lines: Vec<LogLine>,
 }
 
+impl CallUsage {
+    /// Adds what a further call used.
+    pub(super) fn add(&mut self, more: Self) {
+        self.wall_ms += more.wall_ms;
+        self.cpu_ms += more.cpu_ms;
+        self.memory_bytes_peak = self.memory_bytes_peak.max(more.memory_bytes_peak);
+        self.output_bytes += more.output_bytes;
+        self.log_lines.extend(more.log_lines);
+    }
+}
+
+/// What a call may use of the bounds that the calls of a batch share. Each call takes from it what it used, whether it
+/// answered or not.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    /// When the call ends, and its wait for a permit; `deadline_ms` after it got its permit if none is given.
+    pub deadline: Option<Instant>,
+    /// Bytes that answers may still have.
+    pub output_bytes: u64,
+    /// Bytes that logs may still have.
+    pub log_bytes: u64,
+}
+
+impl Allowance {
+    /// All that one call may use.
+    #[must_use]
+    pub fn of(config: &SandboxConfig, deadline: Option<Instant>) -> Self {
+        Self { deadline, output_bytes: config.output_bytes_max, log_bytes: config.log_bytes_max }
+    }
+}
+
 /// The CPU time is used up. Raised inside the component, and returned by the call as the cause of its trap.
 #[derive(Debug, thiserror::Error)]
 #[error("the call used up its CPU time")]
@@ -65,33 +97,34 @@ pub(super) struct Startable {
 /// another, and unfinished work ends with the call.
 ///
 /// What the connector logs is searched for `secrets`; its answer is searched by `export`, within the call.
-/// `deadline` also limits the wait for a permit; without one, the call has `deadline_ms` from when it gets its permit.
 pub(super) async fn run<R: Send>(
     shared: &Shared,
     startable: &Startable,
     session: Session,
     secrets: &[Secrets],
-    deadline: Option<Instant>,
+    allowance: &mut Allowance,
+    surroundings: &Surroundings,
     export: impl for<'a> FnOnce(&'a Accessor<CallState>, &'a Bindings) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
 ) -> Result<Call<R>, CallError> {
     let config = &shared.config;
     let asked = Instant::now();
     let acquire = shared.permits.acquire();
-    let permit = match deadline {
+    let permit = match allowance.deadline {
         None => acquire.await,
         Some(deadline) => tokio::time::timeout_at(deadline, acquire).await.map_err(|_| no_permit(asked.elapsed()))?,
     };
     let _permit = permit.expect("the semaphore is never closed");
     let started = Instant::now();
     let longest = started + Duration::from_millis(config.deadline_ms);
-    let deadline = deadline.map_or(longest, |deadline| deadline.min(longest));
+    let deadline = allowance.deadline.map_or(longest, |deadline| deadline.min(longest));
 
-    let meters = Meters::new(config);
-    let work = in_fresh_store(shared, startable, session, Arc::clone(&meters), export);
+    let meters = Meters::new(config, allowance.log_bytes);
+    let work = in_fresh_store(shared, startable, session, Arc::clone(&meters), surroundings, export);
     // Epochs only interrupt the component's own code, so the timeout outside ends a call that waits for the host. The
     // future owns the store, so a timeout drops the store.
     let ended = tokio::time::timeout_at(deadline, measured(&meters, work)).await;
 
+    allowance.log_bytes = allowance.log_bytes.saturating_sub(meters.log.bytes());
     let mut log_lines = meters.log.take();
     search::log(secrets, &mut log_lines).await;
     report_log(&startable.name, &log_lines);
@@ -117,10 +150,12 @@ async fn in_fresh_store<R: Send>(
     startable: &Startable,
     session: Session,
     meters: Arc<Meters>,
+    surroundings: &Surroundings,
     export: impl for<'a> FnOnce(&'a Accessor<CallState>, &'a Bindings) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
 ) -> wasmtime::Result<R> {
     let config = &shared.config;
-    let state = CallState::new(session, Arc::clone(&meters), config, startable.with_wasi);
+    let wasi = startable.with_wasi.then_some(surroundings);
+    let state = CallState::new(session, Arc::clone(&meters), config, wasi);
     let mut store = Store::try_new(&shared.engine, state)?;
     store.limiter(|state| &mut state.memory);
     // The arguments of one host call, or one answer, must fit in memory at once before they can be counted.

@@ -56,7 +56,7 @@ use tokio::time::Instant;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-pub use call::{Call, CallUsage};
+pub use call::{Allowance, Call, CallUsage};
 pub use compile::CompiledRecord;
 pub use config::{CompileLimits, SandboxConfig};
 pub use error::{CallError, LoadError, SandboxError};
@@ -66,6 +66,7 @@ use bindings::BindingsPre;
 use call::Startable;
 use engine::Ticker;
 use link::Linkers;
+use wasi::Surroundings;
 
 use backline_gateway::{Secrets, Session};
 use backline_model::fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, FetchedBatch};
@@ -283,6 +284,12 @@ impl Connector {
         self.digest
     }
 
+    /// All that one call may use, for the calls of a batch to share.
+    #[must_use]
+    pub fn allowance(&self, deadline: Option<Instant>) -> Allowance {
+        Allowance::of(&self.shared.config, deadline)
+    }
+
     /// Checks whether an account can be read with its credential, and returns its name on the platform.
     ///
     /// # Errors
@@ -295,7 +302,9 @@ impl Connector {
         let account = bindings::account_to_wit(account);
         let secrets = [session.secrets()];
         let searched = secrets[0].clone();
-        let call = call::run(&self.shared, &self.startable, session, &secrets, None, |accessor, instance| {
+        let mut allowance = self.allowance(None);
+        let (shared, startable, machine) = (&self.shared, &self.startable, &Surroundings::Machine);
+        let call = call::run(shared, startable, session, &secrets, &mut allowance, machine, |accessor, instance| {
             Box::pin(async move {
                 let name = instance.backline_connector_source().call_check(accessor, account).await?;
                 let name = name.map(bindings::clip).map_err(bindings::fetch_error_from_wit);
@@ -318,23 +327,43 @@ impl Connector {
         context: FetchContext,
         deadline: Instant,
     ) -> Result<Call<FetchedBatch>, CallError> {
+        let mut allowance = self.allowance(Some(deadline));
+        self.fetch_within(session, accounts, context, &mut allowance).await
+    }
+
+    /// Like [`Connector::fetch`], for one of the calls that share an allowance.
+    ///
+    /// # Errors
+    /// The same. An answer that is larger than what is left is a limit that was exceeded.
+    pub async fn fetch_within(
+        &self,
+        session: Session,
+        accounts: Vec<FetchAccount>,
+        context: FetchContext,
+        allowance: &mut Allowance,
+    ) -> Result<Call<FetchedBatch>, CallError> {
         let asked = accounts.len();
         let accounts = accounts.into_iter().map(bindings::account_to_wit).collect();
         let context = bindings::context_to_wit(context);
         let secrets = [session.secrets()];
         let searched = secrets[0].clone();
-        let call = call::run(&self.shared, &self.startable, session, &secrets, Some(deadline), |accessor, instance| {
+        let (shared, startable, machine) = (&self.shared, &self.startable, &Surroundings::Machine);
+        let call = call::run(shared, startable, session, &secrets, allowance, machine, |accessor, instance| {
             Box::pin(async move {
                 let batch = instance.backline_connector_source().call_fetch(accessor, accounts, context).await?;
                 Ok(search::batch(&searched, bindings::batch_from_wit(batch)).await)
             })
         })
         .await?;
-        let output_bytes = answer::check_batch(&call.value, asked, self.shared.config.output_bytes_max)?;
+        let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
+        let output_bytes = answer::check_batch(&call.value, asked, limit)?;
+        allowance.output_bytes -= output_bytes;
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
-    /// Converts documents into snapshots, one for each, in order. The connector can do nothing in it but log.
+    /// Converts documents into snapshots, one for each, in order. The connector can do nothing in it but log. If it
+    /// imports WASI, its clocks stand at the time of the document's observation, and the document seeds its random
+    /// numbers.
     ///
     /// # Errors
     /// [`CallError`] if the connector did not answer, or its answer violates the contract; an inner error says which
@@ -356,11 +385,48 @@ impl Connector {
         secrets: &[Secrets],
         documents: Vec<DocumentInput>,
     ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
+        let mut allowance = self.allowance(None);
+        self.normalize_within(secrets, documents, &mut allowance).await
+    }
+
+    /// Like [`Connector::normalize_of`], for one of the calls that share an allowance.
+    ///
+    /// # Errors
+    /// The same. An answer that is larger than what is left is a limit that was exceeded.
+    pub async fn normalize_within(
+        &self,
+        secrets: &[Secrets],
+        documents: Vec<DocumentInput>,
+        allowance: &mut Allowance,
+    ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
+        if !self.startable.with_wasi {
+            return self.normalize_together(secrets, documents, allowance, &Surroundings::Machine).await;
+        }
+        // Clocks and random numbers are those of one document, so each has a call of its own.
+        let mut all = Call { value: Vec::with_capacity(documents.len()), usage: CallUsage::default() };
+        for document in documents {
+            let surroundings = Surroundings::of(&document);
+            let call = self.normalize_together(secrets, vec![document], allowance, &surroundings).await?;
+            all.value.extend(call.value);
+            all.usage.add(call.usage);
+        }
+        Ok(all)
+    }
+
+    /// One call of `normalize`.
+    async fn normalize_together(
+        &self,
+        secrets: &[Secrets],
+        documents: Vec<DocumentInput>,
+        allowance: &mut Allowance,
+        surroundings: &Surroundings,
+    ) -> Result<Call<Vec<Result<Snapshot, String>>>, CallError> {
         let asked = documents.len();
         let documents = documents.into_iter().map(bindings::document_to_wit).collect();
         let session = Session::without_capabilities();
         let searched = secrets.to_vec();
-        let call = call::run(&self.shared, &self.startable, session, secrets, None, |accessor, instance| {
+        let (shared, startable) = (&self.shared, &self.startable);
+        let call = call::run(shared, startable, session, secrets, allowance, surroundings, |accessor, instance| {
             Box::pin(async move {
                 let snapshots = instance.backline_connector_source().call_normalize(accessor, documents).await?;
                 let snapshots = snapshots
@@ -371,14 +437,18 @@ impl Connector {
             })
         })
         .await?;
-        let output_bytes = answer::check_snapshots(&call.value, asked, self.shared.config.output_bytes_max)?;
+        let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
+        let output_bytes = answer::check_snapshots(&call.value, asked, limit)?;
+        allowance.output_bytes -= output_bytes;
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
     /// Starts an instance and drops it, to find components that exceed their limits or trap when they start.
     async fn start_for_trial(&self) -> Result<(), LoadError> {
         let session = Session::without_capabilities();
-        call::run(&self.shared, &self.startable, session, &[], None, |_, _| Box::pin(std::future::ready(Ok(()))))
+        let mut allowance = self.allowance(None);
+        let (shared, startable, machine) = (&self.shared, &self.startable, &Surroundings::Machine);
+        call::run(shared, startable, session, &[], &mut allowance, machine, |_, _| Box::pin(std::future::ready(Ok(()))))
             .await
             .map(|_| ())
             .map_err(LoadError::Start)

@@ -63,10 +63,11 @@ pub(super) struct Meters {
 }
 
 impl Meters {
-    pub(super) fn new(config: &SandboxConfig) -> Arc<Self> {
+    /// Meters of a call whose log may have this many bytes.
+    pub(super) fn new(config: &SandboxConfig, log_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
             cpu: CpuMeter::new(),
-            log: Log::new(config.log_bytes_max),
+            log: Log::new(log_bytes.min(config.log_bytes_max), config.log_bytes_max),
             memory_bytes_peak: AtomicU64::new(0),
             memory_refused: AtomicBool::new(false),
             requests_bytes: AtomicU64::new(0),
@@ -137,6 +138,8 @@ fn thread_cpu_ns() -> u64 {
 #[derive(Debug)]
 pub(super) struct Log {
     limit: u64,
+    /// The configured limit, which the calls of a batch share.
+    configured: u64,
     inner: Mutex<LogInner>,
 }
 
@@ -148,8 +151,10 @@ struct LogInner {
 }
 
 impl Log {
-    fn new(limit: u64) -> Self {
-        Self { limit, inner: Mutex::default() }
+    /// A log of what is left of a configured limit. Where nothing is left, the note was written before.
+    fn new(limit: u64, configured: u64) -> Self {
+        let inner = LogInner { full: limit == 0, ..LogInner::default() };
+        Self { limit, configured, inner: Mutex::new(inner) }
     }
 
     /// Appends a line, or as much of it as fits.
@@ -167,7 +172,8 @@ impl Log {
         }
         if kept.len() < message.len() || room == 0 {
             inner.full = true;
-            let message = format!("the log was cut off here: it has more than log_bytes_max = {} bytes", self.limit);
+            let message =
+                format!("the log was cut off here: it has more than log_bytes_max = {} bytes", self.configured);
             inner.lines.push(LogLine { level: LogLevel::Warn, message });
         }
     }
@@ -175,6 +181,12 @@ impl Log {
     /// Whether further lines are dropped.
     pub(super) fn is_full(&self) -> bool {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).full
+    }
+
+    /// Bytes that the limit counts so far.
+    pub(super) fn bytes(&self) -> u64 {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.full { self.limit } else { inner.bytes }
     }
 
     /// Removes and returns all lines.
@@ -189,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_log_keeps_what_fits_and_says_that_it_was_cut_off_once() {
-        let log = Log::new(50);
+        let log = Log::new(50, 50);
         log.write(LogLevel::Info, "a\u{1b}[31mé");
         log.write(LogLevel::Error, &"ü".repeat(100));
         log.write(LogLevel::Error, "more");

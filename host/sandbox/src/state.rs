@@ -8,7 +8,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
 use super::config::SandboxConfig;
 use super::meters::Meters;
-use super::wasi;
+use super::wasi::{self, Surroundings};
 use backline_gateway::Session;
 
 /// Size of a table's element in the host: a pointer.
@@ -29,7 +29,13 @@ pub(super) struct CallState {
 }
 
 impl CallState {
-    pub(super) fn new(session: Session, meters: Arc<Meters>, config: &SandboxConfig, with_wasi: bool) -> Self {
+    /// `wasi` are the surroundings of a component that imports WASI.
+    pub(super) fn new(
+        session: Session,
+        meters: Arc<Meters>,
+        config: &SandboxConfig,
+        wasi: Option<&Surroundings>,
+    ) -> Self {
         let memory = MemoryLimiter {
             meters: Arc::clone(&meters),
             limit: config.memory_bytes_max,
@@ -39,7 +45,7 @@ impl CallState {
             memories_max: config.memories_max,
             tables_max: config.tables_max,
         };
-        let wasi = with_wasi.then(|| Box::new(wasi::nothing_granted(&meters, config.resources_max)));
+        let wasi = wasi.map(|found| Box::new(wasi::nothing_granted(&meters, config.resources_max, found)));
         Self { session, meters, memory, requests_bytes_max: config.requests_bytes_max, wasi }
     }
 }
@@ -132,7 +138,7 @@ mod tests {
 
     fn limiter(limit: u64) -> MemoryLimiter {
         let config = SandboxConfig { memory_bytes_max: limit, ..SandboxConfig::default() };
-        CallState::new(Session::without_capabilities(), Meters::new(&config), &config, false).memory
+        CallState::new(Session::without_capabilities(), Meters::new(&config, 0), &config, None).memory
     }
 
     #[test]

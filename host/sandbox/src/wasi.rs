@@ -1,17 +1,22 @@
 //! WASI 0.2 for guests of other toolchains, with nothing granted: no files, environment, arguments, sockets or name
-//! look-ups. Clocks and random numbers work; standard output and error go to the connector's log.
+//! look-ups. Clocks and random numbers work; standard output and error go to the connector's log. In `normalize` both
+//! follow from the document, so that it gives the same numbers at any time.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::io::AsyncWrite;
 use tokio_util::bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder};
 
 use super::meters::{LogLevel, Meters};
+use backline_model::Digest;
+use backline_model::fetch::DocumentInput;
 
 /// Most random bytes of one request. A guest that needs more asks again; a typical seed has 32.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
@@ -19,11 +24,87 @@ const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 /// Most bytes that a stream accepts at once, and the longest line that is not split.
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
+/// Random bytes that follow from one document. They begin again after as many.
+const DOCUMENT_RANDOM_BYTES: usize = 8 * 1024;
+
+/// What clocks show, and where random numbers come from.
+#[derive(Clone, Debug)]
+pub(super) enum Surroundings {
+    /// The machine's.
+    Machine,
+    /// Those of one document: clocks stand at the time of its observation, and its text seeds the random numbers.
+    Document { observed_at: DateTime<Utc>, seed: Digest },
+}
+
+impl Surroundings {
+    /// Those of a document.
+    pub(super) fn of(document: &DocumentInput) -> Self {
+        let DocumentInput { body, window, observed_at } = document;
+        let times = [window.since, window.until, *observed_at].map(|time| time.timestamp_micros().to_le_bytes());
+        let seed = Digest::of(&[times.concat().as_slice(), body.as_bytes()].concat());
+        Self::Document { observed_at: *observed_at, seed }
+    }
+}
+
+/// Bytes that follow from a seed.
+fn random_of(seed: Digest) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(DOCUMENT_RANDOM_BYTES);
+    for block in 0_u32.. {
+        if bytes.len() >= DOCUMENT_RANDOM_BYTES {
+            break;
+        }
+        let digest = Digest::of(format!("{seed} {block}").as_bytes()).to_string();
+        let hexadecimal = digest.as_bytes();
+        let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()).unwrap_or(0);
+        bytes.extend(hexadecimal.chunks_exact(2).map(|pair| value(pair[0]) << 4 | value(pair[1])));
+    }
+    bytes
+}
+
+/// A clock that stands.
+struct Standing(Duration);
+
+impl HostWallClock for Standing {
+    fn resolution(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0
+    }
+}
+
+impl HostMonotonicClock for Standing {
+    fn resolution(&self) -> u64 {
+        1_000_000_000
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+}
+
 /// A context that refuses everything that can be refused.
-pub(super) fn nothing_granted(meters: &Arc<Meters>, resources_max: u32) -> (WasiCtx, ResourceTable) {
+pub(super) fn nothing_granted(
+    meters: &Arc<Meters>,
+    resources_max: u32,
+    surroundings: &Surroundings,
+) -> (WasiCtx, ResourceTable) {
     // Arguments, environment, directories and name look-ups are refused by default. Sockets are refused explicitly,
     // since a changed default would let a guest bypass the gateway.
-    let ctx = WasiCtxBuilder::new()
+    let mut builder = WasiCtxBuilder::new();
+    if let Surroundings::Document { observed_at, seed } = surroundings {
+        let time = Duration::from_secs(u64::try_from(observed_at.timestamp()).unwrap_or(0));
+        let random = random_of(*seed);
+        let short: [u8; 16] = std::array::from_fn(|index| random[index]);
+        builder
+            .wall_clock(Standing(time))
+            .monotonic_clock(Standing(time))
+            .secure_random(Deterministic::new(random.clone()))
+            .insecure_random(Deterministic::new(random))
+            .insecure_random_seed(u128::from_le_bytes(short));
+    }
+    let ctx = builder
         .stdout(LogPipe::new(meters, LogLevel::Info))
         .stderr(LogPipe::new(meters, LogLevel::Warn))
         .allow_tcp(false)
@@ -118,5 +199,32 @@ impl Pollable for LogPipe {
         Self: 'async_trait,
     {
         Box::pin(std::future::ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backline_model::snapshot::Window;
+
+    use super::*;
+
+    #[test]
+    fn random_numbers_of_a_document_follow_from_all_of_it() {
+        let time = |second| DateTime::from_timestamp(1_795_000_000 + second, 0).expect("a time");
+        let document = |body: &str, second| DocumentInput {
+            body: body.to_owned(),
+            window: Window { since: time(-10), until: time(0) },
+            observed_at: time(second),
+        };
+        let random = |document: &DocumentInput| match Surroundings::of(document) {
+            Surroundings::Document { seed, .. } => random_of(seed),
+            Surroundings::Machine => panic!("not the document's"),
+        };
+        let bytes = random(&document("a", 1));
+        assert_eq!(bytes.len(), DOCUMENT_RANDOM_BYTES);
+        assert_eq!(bytes, random(&document("a", 1)));
+        assert_ne!(bytes, random(&document("b", 1)));
+        assert_ne!(bytes, random(&document("a", 2)));
+        assert!((0..=u8::MAX).all(|byte| bytes.contains(&byte)), "all bytes occur");
     }
 }

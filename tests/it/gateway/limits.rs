@@ -94,3 +94,45 @@ async fn bytes_of_a_session_are_bounded_with_those_of_answers_that_are_too_large
     assert!(why.contains("received_bytes_max under [gateway]"), "{why}");
     assert_eq!((server.asked().len(), session.usage().bytes_received), (2, 1_500));
 }
+
+#[tokio::test]
+async fn sessions_of_a_batch_share_what_it_may_use() {
+    let server = Server::start(|_: &Asked| answer(200, &[], vec![b'x'; 400])).await;
+    let mut setup = Setup::new(&server);
+    setup.config.requests_max = 3;
+    let (gateway, first, _demands) = setup.open();
+    let parts = || SessionSetup {
+        manifest: Arc::new(setup.manifest.clone()),
+        grant: Arc::new(setup.grant.clone()),
+        credentials: setup.credentials.clone(),
+        accounts: vec![setup.account],
+        deadline: Instant::now() + setup.deadline,
+    };
+    let mut spent = Spent::default();
+    for _ in 0..2 {
+        first.send(get("https://api.test/")).await.expect("an answer");
+    }
+    spent.add(&first.usage());
+    assert_eq!((spent.requests, spent.bytes_received), (2, 800));
+    let second = gateway.session_after(parts(), spent);
+    second.send(get("https://api.test/")).await.expect("an answer");
+    let why = denial(second.send(get("https://api.test/")).await);
+    assert!(why.contains("requests_max under [gateway]"), "{why}");
+    assert_eq!((second.usage().requests, second.usage().refused, server.asked().len()), (1, 1, 3));
+    assert_eq!(first.usage().refused, 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_was_received_all_the_same() {
+    let cut = RawServer::start(vec![CUT_SHORT.to_vec()]).await;
+    let mut setup = Setup::at(&cut.base());
+    (setup.config.retries_max, setup.config.received_bytes_max) = (0, 10);
+    let (_gateway, session, _demands) = setup.open();
+    for _ in 0..2 {
+        let outcome = session.send(get("https://api.test/")).await;
+        assert!(matches!(outcome, Err(SendError::Unreachable(_))), "{outcome:?}");
+    }
+    let why = denial(session.send(get("https://api.test/")).await);
+    assert!(why.contains("received_bytes_max under [gateway]"), "{why}");
+    assert_eq!((session.usage().bytes_received, cut.connections()), (14, 2));
+}

@@ -76,6 +76,22 @@ async fn wasi_works_without_access_to_anything() {
     assert!(lines.last().expect("a note").message.contains("log_bytes_max"), "{:?}", lines.last());
 }
 
+#[tokio::test]
+async fn clocks_and_random_numbers_follow_from_the_document_in_normalize() {
+    let connector = load(&sandbox(|_| {}), "imports_wasi").await;
+    let notes = async |bodies: &[&str]| -> Vec<String> {
+        let documents = bodies.iter().map(|body| document(body)).collect();
+        let snapshots = connector.normalize(documents).await.expect("an answer").value;
+        snapshots.into_iter().map(|snapshot| snapshot.expect("a snapshot").notes.concat()).collect()
+    };
+    let (first, second) = (r#"{"followers":1}"#, r#"{"followers":2}"#);
+    let together = notes(&[first, second, first]).await;
+    assert!(together[0].starts_with(&noon().timestamp().to_string()), "the clock stands: {}", together[0]);
+    assert_eq!(together[0], together[2], "whatever was normalised before it");
+    assert_ne!(together[0], together[1]);
+    assert_eq!(notes(&[second]).await, together[1..2]);
+}
+
 #[test]
 fn a_bound_of_zero_is_refused() {
     let refused = Sandbox::new(SandboxConfig { calls_at_once: 0, ..config() }).err().expect("a refusal");

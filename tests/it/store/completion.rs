@@ -496,3 +496,57 @@ async fn documents_of_different_sizes_come_back_whole() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn accounts_without_a_turn_go_on_in_batches_of_their_own_with_no_attempt_used_up() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 5).await;
+        let date = day("2026-11-22");
+        add_batches(&store, &[batch(1, &run(1), &accounts.iter().collect::<Vec<_>>(), date)], now()).await;
+        let ids: Vec<_> = accounts.iter().map(|account| account.id).collect();
+        // One is collected, one is to be tried again, and two parts got no turn.
+        let result = BatchResult {
+            accounts: vec![stored(followers(&accounts[0], date, 100))],
+            without_turn: vec![vec![ids[2]], vec![ids[3], ids[4]]],
+            ..BatchResult::default()
+        };
+        let completed = store.batch_complete(&lease(&store).await, result, now()).await.unwrap();
+        assert_eq!((completed.counts.collected, completed.open), (1, 4));
+        let mut parts = Vec::new();
+        for _ in 0..3 {
+            let batch = lease(&store).await.batch;
+            let mut accounts: Vec<_> = batch.accounts.iter().map(|account| account.account_id).collect();
+            accounts.sort();
+            parts.push((accounts, batch.attempts));
+        }
+        parts.sort();
+        let mut expected = vec![(vec![ids[1]], 1), (vec![ids[2]], 0), (vec![ids[3], ids[4]], 0)];
+        expected.iter_mut().for_each(|(accounts, _)| accounts.sort());
+        expected.sort();
+        assert_eq!(parts, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_release_remembers_a_bounded_number_of_lost_metrics_and_announces_each_once() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 4).await;
+        let date = day("2026-11-22");
+        for (n, account) in (1..).zip(&accounts) {
+            add_batches(&store, &[batch(n, &run(1), &[account], date)], now()).await;
+            let metric = |m| LostMetric { name: format!("metric-{m}"), reason: "gone".to_owned() };
+            let first = (n - 1) * 100;
+            let result = BatchResult {
+                accounts: vec![stored(followers(account, date, 100))],
+                lost_metrics: (first..first + 100).map(metric).chain([metric(0)]).collect(),
+                ..BatchResult::default()
+            };
+            store.batch_complete(&lease(&store).await, result, now()).await.unwrap();
+        }
+        assert_eq!(store.lost_metrics_list(release().digest).await.unwrap().len(), 256);
+        let events = store.events_list(&Scope::all_tenants(), EventCursor::default(), 1_000).await.unwrap();
+        assert_eq!(events.iter().filter(|(_, event)| event.kind == "connector.metric_lost").count(), 256);
+    })
+    .await;
+}

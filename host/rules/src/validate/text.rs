@@ -7,6 +7,13 @@ use super::config::Thresholds;
 /// Most characters of a name or value in a message.
 const SHOWN_CHARS_MAX: usize = 80;
 
+/// Most characters that are kept of a withheld value: what a connector sends by mistake, such as a document for a
+/// number, would fill the database.
+const KEPT_CHARS_MAX: usize = 2_000;
+
+/// Most texts that are kept of a withheld list.
+const KEPT_TEXTS_MAX: usize = 100;
+
 /// The value that can be stored; `None` if it can stay as it is.
 pub(super) fn cleaned(value: &Value, thresholds: &Thresholds) -> Option<Value> {
     let clean =
@@ -28,13 +35,21 @@ pub(super) fn shown(text: &str) -> String {
     shown
 }
 
-/// A withheld value in a form that JSON and PostgreSQL can store.
+/// A withheld value in a form that JSON and PostgreSQL can store, and of a size that a person can look at.
 pub(super) fn storable(value: &Value) -> Value {
-    let without_nul = |text: &str| text.replace('\0', "");
+    let kept = |text: &str| -> String { text.chars().filter(|c| *c != '\0').take(KEPT_CHARS_MAX).collect() };
     match value {
         Value::Decimal(decimal) if !decimal.is_finite() => Value::Text(decimal.to_string()),
-        Value::Text(text) => Value::Text(without_nul(text)),
-        Value::Texts(texts) => Value::Texts(texts.iter().map(|text| without_nul(text)).collect()),
+        Value::Text(text) => Value::Text(kept(text)),
+        Value::Texts(texts) => {
+            let mut left = KEPT_CHARS_MAX;
+            let texts = texts.iter().take(KEPT_TEXTS_MAX).map(|text| {
+                let text: String = kept(text).chars().take(left).collect();
+                left -= text.chars().count();
+                text
+            });
+            Value::Texts(texts.collect())
+        }
         Value::Integer(_) | Value::Decimal(_) => value.clone(),
     }
 }
@@ -62,6 +77,18 @@ mod tests {
             assert!(!json.contains("\\u0000"), "{json}");
             assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), kept);
         }
+    }
+
+    #[test]
+    fn what_is_withheld_is_cut_to_what_a_person_looks_at() {
+        let length = |value: &Value| match value {
+            Value::Text(text) => text.chars().count(),
+            Value::Texts(texts) => texts.iter().map(|text| text.chars().count()).sum(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(length(&storable(&Value::Text("ø".repeat(1 << 20)))), KEPT_CHARS_MAX);
+        let Value::Texts(texts) = storable(&Value::Texts(vec!["x".repeat(30); 10_000])) else { panic!("a list") };
+        assert_eq!((texts.len(), length(&Value::Texts(texts))), (KEPT_TEXTS_MAX, KEPT_CHARS_MAX));
     }
 
     #[test]

@@ -206,15 +206,15 @@ pub(crate) async fn quarantine_add_in_txn(work: &mut Work, values: &[&Quarantine
                 };
                 // A text would lose its quotes on the way and be no JSON any more, so the value travels as JSON within
                 // JSON.
-                json!({
+                Ok(json!({
                     "id": value.id, "account": value.account_id, "artist": value.artist_id, "platform": value.platform,
-                    "date": value.metric_date, "metric": value.metric, "value": sent.to_string().replace("\\u0000", ""),
+                    "date": value.metric_date, "metric": value.metric, "value": json("a quarantined value", &sent)?,
                     "rule": value.rule, "release": value.release, "document": value.document_id,
                     "status": value.status.as_str(),
                     "at": time_text(value.created_at),
-                })
+                }))
             })
-            .collect();
+            .collect::<Result<_, StoreError>>()?;
         let rows = json("quarantined values", &rows)?;
         let statement = work.query(
             // The rows of the parameter are read once: asking for each held value would parse them as often.

@@ -34,6 +34,9 @@ use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::run::RunCounts;
 use backline_model::{AccountId, AccountStatus, BatchState, Event, Lease, LostMetric};
 
+/// Most lost metrics of one release. Each is handed to every later batch, and makes an event.
+const LOST_METRICS_MAX: usize = 256;
+
 impl Store {
     /// Begins to complete a batch: checks that the lease still holds, and locks the accounts so that nothing else
     /// changes their rows until the end. Heartbeats must have stopped before, since they would wait for this.
@@ -267,6 +270,14 @@ impl Completion {
         let mut retried = part(BatchState::Planned, attempts + 1, result.retry_at.unwrap_or(self.now));
         let mut deferred = part(BatchState::Deferred, attempts, DateTime::<Utc>::MAX_UTC);
         let mut dead = part(BatchState::Dead, attempts + 1, self.now);
+        let mut unserved: Vec<Part> =
+            result.without_turn.iter().map(|_| part(BatchState::Planned, attempts, self.now)).collect();
+        let turn_of: HashMap<AccountId, usize> = result
+            .without_turn
+            .iter()
+            .enumerate()
+            .flat_map(|(index, accounts)| accounts.iter().map(move |account| (*account, index)))
+            .collect();
         for account in &self.lease.batch.accounts {
             let id = account.account_id;
             match named.get(&id) {
@@ -275,11 +286,14 @@ impl Completion {
                     deferred.add(id, message);
                 }
                 Some(Outcome::Failed { class, message }) if class.leaves_a_dead_batch() => dead.add(id, message),
-                None if self.alive.contains(&id) => retried.accounts.push(id),
+                None if self.alive.contains(&id) => match turn_of.get(&id) {
+                    Some(index) => unserved[*index].accounts.push(id),
+                    None => retried.accounts.push(id),
+                },
                 _ => {}
             }
         }
-        [retried, deferred, dead].into_iter().filter(|part| !part.accounts.is_empty()).collect()
+        [retried, deferred, dead].into_iter().chain(unserved).filter(|part| !part.accounts.is_empty()).collect()
     }
 }
 
@@ -366,12 +380,20 @@ async fn record_lost(
     if lost.is_empty() {
         return Ok(Vec::new());
     }
+    let release = lease.batch.release;
+    let statement = work.query("SELECT name FROM lost_metrics WHERE release_digest = $1");
+    let rows = work.rows("find lost metrics", statement.bind(release.to_string())).await?;
+    let known = rows.iter().map(|row| row.text("name")).collect::<Result<HashSet<String>, StoreError>>()?;
+    let room = LOST_METRICS_MAX.saturating_sub(known.len());
+    let lost: Vec<&LostMetric> = lost.iter().filter(|metric| !known.contains(&metric.name)).take(room).collect();
+    if lost.is_empty() {
+        return Ok(Vec::new());
+    }
     let statement = work.query(
         "INSERT INTO lost_metrics (release_digest, name, reason, first_seen)
          SELECT $2, r.value->>'name', r.value->>'reason', $3::timestamptz FROM {rows} WHERE TRUE
          ON CONFLICT (release_digest, name) DO NOTHING",
     );
-    let release = lease.batch.release;
     let statement = statement.bind(json("lost metrics", &lost)?).bind(release.to_string()).bind(time_text(now));
     work.execute("remember lost metrics", statement).await?;
     Ok(lost

@@ -26,6 +26,9 @@ pub struct BatchResult {
     pub tally: Tally,
     /// When accounts that are not named are tried again; none means at once.
     pub retry_at: Option<DateTime<Utc>>,
+    /// Accounts that got no turn, and are not named either. Each list goes on as a batch of its own, at once, and has
+    /// used up no attempt.
+    pub without_turn: Vec<Vec<AccountId>>,
 }
 
 /// How one account ended.

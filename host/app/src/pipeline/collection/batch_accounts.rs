@@ -2,15 +2,14 @@
 //! credential for those that were refused.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use crate::pipeline::collection::fetch::{self, AccountFailure, SideEffects};
+use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError, CredentialManager};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::releases::cache::LoadedRelease;
 use backline_gateway::{Gateway, SessionCredential};
 use backline_model::manifest::Owner;
-use backline_model::{AccountId, Candidate, FetchAccount, FetchContext, FetchError, Fetched, Outcome};
+use backline_model::{AccountId, Candidate, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, Outcome};
 use backline_store::StoreError;
 
 /// What a batch is fetched with.
@@ -20,8 +19,6 @@ pub(super) struct FetchSetup<'a> {
     pub manager: &'a CredentialManager,
     pub release: &'a LoadedRelease,
     pub context: &'a FetchContext,
-    /// Time that one fetch of all open accounts may take.
-    pub deadline: Duration,
 }
 
 /// The accounts of a batch, and the outcome of those that have ended. Accounts erased since the plan are left out.
@@ -80,9 +77,10 @@ impl BatchAccounts {
         &mut self,
         setup: &FetchSetup<'_>,
         mut credentials: Vec<SessionCredential>,
+        budget: &mut BatchBudget,
         side: &mut SideEffects,
     ) {
-        self.fetch_once(setup, &credentials, side).await;
+        self.fetch_once(setup, &credentials, budget, side).await;
         let refused: Vec<AccountId> = self
             .ended
             .iter()
@@ -99,7 +97,17 @@ impl BatchAccounts {
                 self.ended.insert(id, ending_of_credential(&error, format!("{why}; {}", with_causes(&error))));
             }
         }
-        self.fetch_once(setup, &credentials, side).await;
+        let parts_without_turn = side.without_turn.len();
+        self.fetch_once(setup, &credentials, budget, side).await;
+        // They had their turn. If the time is used up, that is an attempt: a platform that is slow and refuses each
+        // fresh credential would be asked without end otherwise.
+        side.without_turn.truncate(parts_without_turn);
+        for id in &refused {
+            if let Some(ending @ AccountFailure::NoTurn) = self.ended.get_mut(id) {
+                let message = "the batch's time was used up before it was fetched with a fresh credential".to_owned();
+                *ending = AccountFailure::Retry { class: FailureClass::Unavailable, message, wait: None };
+            }
+        }
         // Refused again with a fresh credential: another refresh will not fix it.
         let for_good = if refused_slot_owner(setup.release) == Owner::Account {
             FetchError::Reconnect
@@ -113,13 +121,19 @@ impl BatchAccounts {
         }
     }
 
-    async fn fetch_once(&mut self, setup: &FetchSetup<'_>, credentials: &[SessionCredential], side: &mut SideEffects) {
+    async fn fetch_once(
+        &mut self,
+        setup: &FetchSetup<'_>,
+        credentials: &[SessionCredential],
+        budget: &mut BatchBudget,
+        side: &mut SideEffects,
+    ) {
         let accounts: Vec<FetchAccount> = self.open_accounts().cloned().collect();
         if accounts.is_empty() {
             return;
         }
-        let FetchSetup { gateway, release, context, deadline, .. } = *setup;
-        let results = fetch::fetch(release, gateway, accounts, context, credentials, deadline, side).await;
+        let FetchSetup { gateway, release, context, .. } = *setup;
+        let results = fetch::fetch(release, gateway, accounts, context, credentials, budget, side).await;
         for (id, result) in results {
             match result {
                 Ok(fetched) => {

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::pipeline::collection::batch_accounts::{BatchAccounts, FetchSetup};
 use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::collection::dispatch::Signal;
-use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext};
-use crate::pipeline::collection::fetch::{self, AccountFailure, SideEffects};
+use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
+use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::manager::CredentialManager;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
@@ -201,18 +201,20 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             manager: &collector.credentials,
             release: &release,
             context: &context,
-            deadline: Duration::from_millis(collector.config.collection.batch_deadline_ms),
         };
+        let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
+        let mut budget = BatchBudget::of(deadline, &release.connector.allowance(None));
         if lease.host_losses > 0 {
             collector.store.lone_batch_begin(lease).await?;
         }
-        accounts.fetch(&setup, credentials, &mut side).await;
+        accounts.fetch(&setup, credentials, &mut budget, &mut side).await;
         let observed_at = collector.clock.now();
         let mut documents = accounts.take_documents();
         let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
         let (bodies, texts) = DocumentBody::compress_all(texts).await?;
         let inputs = texts.into_iter().map(|body| DocumentInput { body, window: batch.window, observed_at }).collect();
-        let snapshots = fetch::normalize(&release, inputs, &mut side).await;
+        let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
+        let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
         Ok((observed_at, documents, bodies, snapshots))
     })
     .await?;
@@ -378,6 +380,7 @@ async fn store(
     let results = ResultBuilder { collector, lease, release, now, attempts, kept_waiting: side.kept_waiting };
     let mut result = BatchResult {
         lost_metrics: side.lost_metrics,
+        without_turn: side.without_turn,
         usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
         logs: side
             .logs
@@ -386,6 +389,7 @@ async fn store(
             .collect(),
         ..BatchResult::default()
     };
+    let mut unknown = UnknownMetrics::default();
     for observation in observations {
         let candidate = &accounts.candidates[&observation.account];
         let metric_date = dates[&observation.account];
@@ -396,7 +400,8 @@ async fn store(
             window: lease.batch.window,
         };
         match observation.snapshot {
-            Ok(snapshot) => {
+            Ok(mut snapshot) => {
+                unknown.trim(&mut snapshot, &release.manifest);
                 let origin = Origin {
                     metric_date,
                     observed_at,
@@ -426,6 +431,8 @@ async fn store(
     for (id, ending) in accounts.ended {
         results.end(&mut result, &accounts.candidates[&id], dates[&id], ending, None);
     }
+    let note = unknown.note().map(|message| PluginLog { level: "warn".to_owned(), message });
+    result.logs.extend(note);
     let completed = completion.commit(result).await?;
     let SideEffects { requests, throttled, timed_out, .. } = side;
     Ok(BatchReport {
@@ -476,6 +483,7 @@ impl ResultBuilder<'_> {
                 let message = format!("a budget of {} is spent until {until}{cut}", candidate.platform);
                 Outcome::Deferred { until, message }
             }
+            AccountFailure::NoTurn => return,
             AccountFailure::Final(outcome) => outcome,
             AccountFailure::Retry { class, message, .. } => Outcome::Failed { class, message },
             AccountFailure::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },

@@ -19,6 +19,41 @@ use backline_rules::growth::{self, SignificanceConfig};
 use backline_rules::validate::{self, Subject, ValidationConfig};
 use backline_store::{AccountPast, DocumentBody};
 
+/// Most metrics of one batch that the connector's catalogue does not know. Each is kept for the operator to look at,
+/// and named in its row.
+const UNKNOWN_METRICS_MAX: usize = 1_000;
+
+/// Counts the metrics of a batch that the catalogue does not know.
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct UnknownMetrics {
+    kept: usize,
+    dropped: usize,
+}
+
+impl UnknownMetrics {
+    /// Drops what exceeds the bound of the batch.
+    pub(in crate::pipeline) fn trim(&mut self, snapshot: &mut Snapshot, manifest: &Manifest) {
+        snapshot.metrics.retain(|reported| {
+            if reported.value.is_err() || manifest.metric(&reported.name).is_some() {
+                return true;
+            }
+            let fits = self.kept < UNKNOWN_METRICS_MAX;
+            *(if fits { &mut self.kept } else { &mut self.dropped }) += 1;
+            fits
+        });
+    }
+
+    /// What to tell the operator of what was dropped.
+    pub(in crate::pipeline) fn note(&self) -> Option<String> {
+        (self.dropped > 0).then(|| {
+            let dropped = self.dropped;
+            format!(
+                "{dropped} metrics that the catalogue does not know were dropped; a batch keeps {UNKNOWN_METRICS_MAX}"
+            )
+        })
+    }
+}
+
 /// A document and the snapshot made of it.
 pub(in crate::pipeline) struct Observation {
     /// Account that the document is about.
@@ -166,4 +201,29 @@ fn events(context: &RowContext<'_>, row: &MetricsRow, history: &History) -> Vec<
         events.push(event(RowFact::Changed { change: json!(change) }));
     }
     events
+}
+
+#[cfg(test)]
+mod tests {
+    use backline_model::fixtures::manifest;
+    use backline_model::{Value, snapshot::Reported};
+
+    use super::*;
+
+    #[test]
+    fn unknown_metrics_are_counted_for_the_whole_batch_and_known_ones_are_not() {
+        let metric = |name: &str| Reported { name: name.to_owned(), value: Ok(Value::Integer(1)), coverage: None };
+        let mut unknown = UnknownMetrics::default();
+        let mut kept = 0;
+        for _ in 0..5 {
+            let metrics = (0..250).map(|n| metric(&format!("unknown-{n}"))).chain([metric("followers")]).collect();
+            let mut snapshot = Snapshot { metrics, engagement: None, notes: Vec::new() };
+            unknown.trim(&mut snapshot, &manifest());
+            assert!(snapshot.metrics.iter().any(|reported| reported.name == "followers"));
+            kept += snapshot.metrics.len() - 1;
+        }
+        assert_eq!(kept, UNKNOWN_METRICS_MAX);
+        assert!(unknown.note().is_some_and(|note| note.starts_with("250 metrics")), "{:?}", unknown.note());
+        assert_eq!(UnknownMetrics::default().note(), None);
+    }
 }

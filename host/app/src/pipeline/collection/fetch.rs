@@ -1,7 +1,8 @@
 //! Fetches a batch's documents and has them normalised, even if single accounts make calls fail.
 //!
 //! A call that traps or times out does not say which account caused it. The batch is cut in half and tried again, down
-//! to one account, so that a bad account fails alone.
+//! to one account, so that a bad account fails alone. All calls of a batch share its time, requests, output and log;
+//! parts that get no turn go back to the ledger, each as a batch of its own, and have used up no attempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,15 +13,19 @@ use tokio::time::Instant;
 
 use crate::pipeline::releases::cache::LoadedRelease;
 use crate::telemetry::ConnectorUse;
-use backline_gateway::{Gateway, Secrets, Session, SessionCredential, SessionSetup, Usage};
+use backline_gateway::{Gateway, Secrets, Session, SessionCredential, SessionSetup, Spent, Usage};
 use backline_model::{
     AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome,
     Snapshot,
 };
-use backline_sandbox::{Call, CallError, LogLine};
+use backline_sandbox::{Allowance, Call, CallError, LogLine};
 
-/// The smallest share of a batch's deadline that a part of the batch gets.
-const DEADLINE_SHARE_MIN: f64 = 0.125;
+/// The smallest share of a batch's time with which a call is begun: one part of so many. What is left of the time at
+/// the end, and at least this share, is for `normalize`.
+const SHARES: u32 = 8;
+
+/// Most lost metrics of one batch.
+const LOST_METRICS_MAX: usize = 100;
 
 /// Why an account has no document or no snapshot.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +48,8 @@ pub(in crate::pipeline) enum AccountFailure {
     },
     /// The credential was refused: refresh it and retry once.
     Refused(String),
+    /// What its batch may use was used up before its turn: it is collected in another batch, with no attempt used up.
+    NoTurn,
 }
 
 impl AccountFailure {
@@ -96,6 +103,8 @@ pub(in crate::pipeline) struct SideEffects {
     pub kept_waiting: BTreeSet<AccountId>,
     /// Secrets of the sessions, which what `normalize` makes of their documents is searched for.
     pub secrets: Vec<Secrets>,
+    /// Accounts that got no turn: those of each part are collected together.
+    pub without_turn: Vec<Vec<AccountId>>,
 }
 
 impl SideEffects {
@@ -106,6 +115,16 @@ impl SideEffects {
         self.used.received_bytes += usage.bytes_received;
         for (budget, units) in usage.units {
             *self.units.entry(budget).or_default() += units;
+        }
+    }
+
+    /// Adds metrics that a call reported as lost, each once and up to the bound of a batch.
+    fn add_lost_metrics(&mut self, lost: Vec<LostMetric>) {
+        for metric in lost {
+            let is_new = !self.lost_metrics.iter().any(|known| known.name == metric.name);
+            if is_new && self.lost_metrics.len() < LOST_METRICS_MAX {
+                self.lost_metrics.push(metric);
+            }
         }
     }
 
@@ -126,6 +145,56 @@ impl SideEffects {
     }
 }
 
+/// What a batch may still use. All its calls share it.
+#[derive(Debug)]
+pub(in crate::pipeline) struct BatchBudget {
+    /// Time of the batch from beginning to end.
+    whole: Duration,
+    ends: Instant,
+    fetching: Allowance,
+    normalizing: Allowance,
+    spent: Spent,
+    /// Whether a call of `fetch` was begun: the first one always is.
+    begun: bool,
+}
+
+impl BatchBudget {
+    /// The budget of a batch that begins now and may take `whole`. `allowance` is what one call may use.
+    pub(in crate::pipeline) fn of(whole: Duration, allowance: &Allowance) -> Self {
+        let (fetching, normalizing) = (allowance.clone(), allowance.clone());
+        Self { whole, ends: Instant::now() + whole, fetching, normalizing, spent: Spent::default(), begun: false }
+    }
+
+    /// Until when the next call of `fetch` may last; `None` if too little time is left for it to be fair.
+    fn turn_to_fetch(&self, is_alone: bool) -> Option<Instant> {
+        let (share, now) = (self.whole / SHARES, Instant::now());
+        let left = self.ends.saturating_duration_since(now).saturating_sub(share);
+        turn(left, share, !self.begun, is_alone).map(|time| now + time)
+    }
+
+    /// The same for `normalize`, whose first call always has a share.
+    fn turn_to_normalize(&self, is_first: bool, is_alone: bool) -> Option<Instant> {
+        let (share, now) = (self.whole / SHARES, Instant::now());
+        let left = self.ends.saturating_duration_since(now);
+        turn(if is_first { left.max(share) } else { left }, share / SHARES, is_first, is_alone).map(|time| now + time)
+    }
+}
+
+/// How long a call may last of what is left: half of it, so that the parts of a call that fails have the other half,
+/// or all of it if nothing else waits. Only the first call may be begun with less than a share.
+fn turn(left: Duration, share: Duration, is_first: bool, is_alone: bool) -> Option<Duration> {
+    if !is_first && left < share {
+        return None;
+    }
+    Some(if is_alone { left } else { (left / 2).max(share.min(left)) })
+}
+
+/// Whether a call failed because of what calls before it used: another batch may do what this one could not.
+fn lacked_what_others_used(error: &CallError, allowed: u64, bound: u64) -> bool {
+    matches!(error, CallError::LimitExceeded { what: "output_bytes_max", limit } if *limit == allowed)
+        && allowed < bound
+}
+
 /// Calls `fetch` for accounts whose credentials are available.
 #[tracing::instrument(
     name = "fetch",
@@ -138,18 +207,36 @@ pub(in crate::pipeline) async fn fetch(
     accounts: Vec<FetchAccount>,
     context: &FetchContext,
     credentials: &[SessionCredential],
-    deadline: Duration,
+    budget: &mut BatchBudget,
     side: &mut SideEffects,
 ) -> BTreeMap<AccountId, Result<Fetched, AccountFailure>> {
     // A batch may have been planned for a release that takes more accounts at a time.
     let at_once = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX);
     let mut bisection = Bisection::of(accounts.len(), at_once);
+    let bound = release.connector.allowance(None).output_bytes;
     while let Some(range) = bisection.next() {
+        let Some(until) = budget.turn_to_fetch(range.len() == 1 && bisection.is_done()) else {
+            bisection.stop(range);
+            break;
+        };
         let part = &accounts[range.clone()];
-        let until = Instant::now() + share(deadline, part.len(), accounts.len());
-        let session = session_for(release, gateway, part, credentials, until);
-        let called = release.connector.fetch(session.clone(), part.to_vec(), context.clone(), until).await;
+        let session = session_for(release, gateway, part, credentials, until, budget.spent);
+        let allowed = budget.fetching.output_bytes;
+        budget.fetching.deadline = Some(until);
+        let fetching =
+            release.connector.fetch_within(session.clone(), part.to_vec(), context.clone(), &mut budget.fetching);
+        let called = fetching.await;
         let usage = session.usage();
+        let lacked = budget.begun
+            && (usage.refused > 0
+                || called.as_ref().err().is_some_and(|error| lacked_what_others_used(error, allowed, bound)));
+        budget.begun = true;
+        budget.spent.add(&usage);
+        if lacked {
+            side.add_usage(usage);
+            bisection.stop(range);
+            break;
+        }
         if matches!(called, Err(CallError::TimedOut { .. })) {
             for account in part {
                 if usage.timed_out + usage.throttled > 0 {
@@ -163,15 +250,18 @@ pub(in crate::pipeline) async fn fetch(
         side.secrets.push(session.secrets());
         side.timed_out += u64::from(matches!(called, Err(CallError::TimedOut { .. })));
         let answers = side.take("fetch", called).map(|batch| {
-            side.lost_metrics.extend(batch.lost_metrics);
+            side.add_lost_metrics(batch.lost_metrics);
             batch.accounts
         });
         bisection.record(range, answers);
     }
+    let ids = |part: Range<usize>| accounts[part].iter().map(|account| account.id).collect();
+    side.without_turn.extend(bisection.take_unserved().into_iter().map(ids));
     let results = bisection.into_results().into_iter().map(|result| match result {
-        Ok(Ok(fetched)) => Ok(fetched),
-        Ok(Err(error)) => Err(AccountFailure::of(error)),
-        Err(error) => Err(ending_of_call(&error)),
+        Some(Ok(Ok(fetched))) => Ok(fetched),
+        Some(Ok(Err(error))) => Err(AccountFailure::of(error)),
+        Some(Err(error)) => Err(ending_of_call(&error)),
+        None => Err(AccountFailure::NoTurn),
     });
     accounts.iter().map(|account| account.id).zip(results).collect()
 }
@@ -184,20 +274,39 @@ pub(in crate::pipeline) async fn fetch(
 )]
 pub(in crate::pipeline) async fn normalize(
     release: &LoadedRelease,
+    accounts: &[AccountId],
     documents: Vec<DocumentInput>,
+    budget: &mut BatchBudget,
     side: &mut SideEffects,
 ) -> Vec<Result<Snapshot, AccountFailure>> {
     let mut bisection = Bisection::of(documents.len(), documents.len());
+    let bound = budget.normalizing.output_bytes;
+    budget.normalizing.log_bytes = budget.fetching.log_bytes;
+    let mut is_first = true;
     while let Some(range) = bisection.next() {
-        let called = release.connector.normalize_of(&side.secrets, documents[range.clone()].to_vec()).await;
+        let Some(until) = budget.turn_to_normalize(is_first, range.len() == 1 && bisection.is_done()) else {
+            bisection.stop(range);
+            break;
+        };
+        let allowed = budget.normalizing.output_bytes;
+        budget.normalizing.deadline = Some(until);
+        let part = documents[range.clone()].to_vec();
+        let called = release.connector.normalize_within(&side.secrets, part, &mut budget.normalizing).await;
+        is_first = false;
+        if called.as_ref().err().is_some_and(|error| lacked_what_others_used(error, allowed, bound)) {
+            bisection.stop(range);
+            break;
+        }
         bisection.record(range, side.take("normalize", called));
     }
+    side.without_turn.extend(bisection.take_unserved().into_iter().map(|part| accounts[part].to_vec()));
     let results = bisection.into_results().into_iter().map(|result| match result {
-        Ok(Ok(snapshot)) => Ok(snapshot),
-        Ok(Err(why)) => {
+        Some(Ok(Ok(snapshot))) => Ok(snapshot),
+        Some(Ok(Err(why))) => {
             Err(AccountFailure::Final(Outcome::Failed { class: FailureClass::NotNormalised, message: why }))
         }
-        Err(error) => Err(ending_of_call(&error)),
+        Some(Err(error)) => Err(ending_of_call(&error)),
+        None => Err(AccountFailure::NoTurn),
     });
     results.collect()
 }
@@ -207,7 +316,10 @@ pub(in crate::pipeline) async fn normalize(
 struct Bisection<T> {
     /// Parts still to be processed; the next one is the last element.
     parts: Vec<Range<usize>>,
-    results: Vec<Result<T, CallError>>,
+    /// Parts that got no turn.
+    unserved: Vec<Range<usize>>,
+    /// One for each item that was processed; none for those that got no turn.
+    results: Vec<Option<Result<T, CallError>>>,
 }
 
 impl<T> Bisection<T> {
@@ -215,7 +327,26 @@ impl<T> Bisection<T> {
     fn of(items: usize, at_once: usize) -> Self {
         let at_once = at_once.max(1);
         let parts = (0..items).step_by(at_once).map(|start| start..(start + at_once).min(items)).rev().collect();
-        Self { parts, results: Vec::with_capacity(items) }
+        Self { parts, unserved: Vec::new(), results: Vec::with_capacity(items) }
+    }
+
+    /// Whether no part is left to be processed.
+    fn is_done(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Ends it: neither this part nor any that is left gets a turn.
+    fn stop(&mut self, part: Range<usize>) {
+        let left = std::mem::take(&mut self.parts).into_iter().rev();
+        for part in std::iter::once(part).chain(left) {
+            self.results.extend(part.clone().map(|_| None));
+            self.unserved.push(part);
+        }
+    }
+
+    /// The parts that got no turn.
+    fn take_unserved(&mut self) -> Vec<Range<usize>> {
+        std::mem::take(&mut self.unserved)
     }
 
     /// The part to process next. Parts come from the left, so that results are in the order of the items.
@@ -226,17 +357,17 @@ impl<T> Bisection<T> {
     /// Records the result of a call: one answer for each item of the part, or an error.
     fn record(&mut self, part: Range<usize>, answers: Result<Vec<T>, CallError>) {
         match answers {
-            Ok(answers) => self.results.extend(answers.into_iter().map(Ok)),
+            Ok(answers) => self.results.extend(answers.into_iter().map(|answer| Some(Ok(answer)))),
             Err(error) if part.len() > 1 && error.may_be_an_items_fault() => {
                 let middle = part.start + part.len() / 2;
                 self.parts.push(middle..part.end);
                 self.parts.push(part.start..middle);
             }
-            Err(error) => self.results.extend(part.map(|_| Err(error.clone()))),
+            Err(error) => self.results.extend(part.map(|_| Some(Err(error.clone())))),
         }
     }
 
-    fn into_results(self) -> Vec<Result<T, CallError>> {
+    fn into_results(self) -> Vec<Option<Result<T, CallError>>> {
         self.results
     }
 }
@@ -247,6 +378,7 @@ fn session_for(
     accounts: &[FetchAccount],
     credentials: &[SessionCredential],
     deadline: Instant,
+    spent: Spent,
 ) -> Session {
     let accounts: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
     let credentials = credentials
@@ -254,19 +386,8 @@ fn session_for(
         .filter(|credential| credential.account.is_none_or(|account| accounts.contains(&account)))
         .cloned()
         .collect();
-    gateway.session(SessionSetup {
-        manifest: release.manifest.clone(),
-        grant: release.grant.clone(),
-        credentials,
-        accounts,
-        deadline,
-    })
-}
-
-fn share(deadline: Duration, part: usize, whole: usize) -> Duration {
-    #[expect(clippy::cast_precision_loss, reason = "a batch has at most a few hundred accounts")]
-    let share = part as f64 / whole.max(1) as f64;
-    deadline.mul_f64(share.clamp(DEADLINE_SHARE_MIN, 1.0))
+    let (manifest, grant) = (release.manifest.clone(), release.grant.clone());
+    gateway.session_after(SessionSetup { manifest, grant, credentials, accounts, deadline }, spent)
 }
 
 /// How a failed call ended, as a label.
@@ -311,7 +432,11 @@ mod tests {
             };
             bisection.record(part, answers);
         }
-        (bisection.into_results(), calls)
+        (results_of(bisection), calls)
+    }
+
+    fn results_of<T>(bisection: Bisection<T>) -> Vec<Result<T, CallError>> {
+        bisection.into_results().into_iter().map(|result| result.expect("all had their turn")).collect()
     }
 
     #[test]
@@ -338,7 +463,7 @@ mod tests {
             bisection.record(part.clone(), Ok(part.map(|item| item as u32).collect()));
         }
         assert_eq!(parts, [0..20, 20..40, 40..50]);
-        let results: Vec<u32> = bisection.into_results().into_iter().map(|result| result.expect("answered")).collect();
+        let results: Vec<u32> = results_of(bisection).into_iter().map(|result| result.expect("answered")).collect();
         assert_eq!(results, (0..50).collect::<Vec<_>>());
     }
 
@@ -359,10 +484,36 @@ mod tests {
     }
 
     #[test]
-    fn a_part_gets_its_share_of_the_deadline_and_never_next_to_nothing() {
-        let whole = Duration::from_secs(80);
-        assert_eq!(share(whole, 50, 50), whole);
-        assert_eq!(share(whole, 25, 50), Duration::from_secs(40));
-        assert_eq!(share(whole, 1, 50), Duration::from_secs(10));
+    fn parts_share_one_time_and_none_gets_next_to_nothing() {
+        let seconds = Duration::from_secs;
+        let (mut left, share, mut turns) = (seconds(80), seconds(10), Vec::new());
+        while let Some(time) = turn(left, share, turns.is_empty(), false) {
+            left -= time;
+            turns.push(time);
+        }
+        assert_eq!(turns, [40, 20, 10, 10].map(seconds), "all of it, in parts that are worth a call");
+        assert_eq!(turn(seconds(80), share, true, true), Some(seconds(80)), "nothing else waits");
+        assert_eq!(turn(seconds(3), share, true, false), Some(seconds(3)), "a first call is always begun");
+        assert_eq!(turn(seconds(9), share, false, true), None);
+    }
+
+    #[test]
+    fn parts_without_a_turn_stay_together_and_in_order() {
+        let mut bisection = Bisection::<u32>::of(8, 8);
+        let whole = bisection.next().expect("the whole");
+        bisection.record(whole, Err(CallError::Trapped("poison".into())));
+        let half = bisection.next().expect("a half");
+        bisection.record(half, Err(CallError::Trapped("poison".into())));
+        let quarter = bisection.next().expect("a quarter");
+        bisection.record(quarter, Ok(vec![7, 7]));
+        let next = bisection.next().expect("a quarter");
+        bisection.stop(next);
+        assert!(bisection.is_done() && bisection.next().is_none());
+        assert_eq!(bisection.take_unserved(), [2..4, 4..8]);
+        let results = bisection.into_results();
+        assert_eq!(
+            results.iter().map(Option::is_some).collect::<Vec<_>>(),
+            [[true; 2], [false; 2], [false; 2], [false; 2]].concat()
+        );
     }
 }

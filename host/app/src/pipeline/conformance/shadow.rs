@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::evaluate::{self, Origin, RowContext};
-use crate::pipeline::collection::fetch::{self, AccountFailure, SideEffects};
+use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::credentials::manager::{BatchCredentials, CredentialManager};
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
@@ -177,7 +177,9 @@ impl Conformance {
         let wanted: Vec<_> = documents.iter().map(|document| (document.account, document.metric_date)).collect();
         let mut pasts = self.store.pasts_of(&Scope::all_tenants(), &wanted).await?;
         let candidates = self.candidates_by_id(wanted.iter().map(|(account, _)| *account)).await?;
-        let snapshots = fetch::normalize(loaded, inputs, &mut SideEffects::default()).await;
+        let accounts: Vec<AccountId> = documents.iter().map(|document| document.account).collect();
+        let (mut budget, mut side) = (self.budget_of(loaded), SideEffects::default());
+        let snapshots = fetch::normalize(loaded, &accounts, inputs, &mut budget, &mut side).await;
         for (document, snapshot) in documents.iter().zip(snapshots) {
             let Some(candidate) = candidates.get(&document.account) else { continue };
             let mut past = pasts.remove(&document.account).unwrap_or_default();
@@ -290,10 +292,9 @@ impl Conformance {
             told.extend(unusable.into_iter().map(|(id, problem)| (id, Err(problem))));
             let mut accounts = self.store.fetch_inputs_of(&Scope::all_tenants(), &ids).await?;
             accounts.retain(|account| !told.contains_key(&account.id));
-            let deadline = Duration::from_millis(self.config.collection.batch_deadline_ms);
-            let mut side = SideEffects::default();
+            let (mut budget, mut side) = (self.budget_of(release), SideEffects::default());
             let fetched =
-                fetch::fetch(release, &self.gateway, accounts, &context, &credentials, deadline, &mut side).await;
+                fetch::fetch(release, &self.gateway, accounts, &context, &credentials, &mut budget, &mut side).await;
             let (mut documents, mut inputs) = (Vec::new(), Vec::new());
             for (account, result) in fetched {
                 match result {
@@ -309,7 +310,7 @@ impl Conformance {
             let date = |candidate: &Candidate| candidate.timezone.date_at(now);
             let wanted: Vec<_> = chunk.iter().map(|candidate| (candidate.account_id, date(candidate))).collect();
             let mut pasts = self.store.pasts_of(&Scope::all_tenants(), &wanted).await?;
-            let snapshots = fetch::normalize(release, inputs, &mut side).await;
+            let snapshots = fetch::normalize(release, &documents, inputs, &mut budget, &mut side).await;
             for (account, snapshot) in documents.into_iter().zip(snapshots) {
                 let Some(candidate) = chunk.iter().find(|candidate| candidate.account_id == account) else { continue };
                 let mut past = pasts.remove(&account).unwrap_or_default();
@@ -327,6 +328,12 @@ impl Conformance {
         }
         budgets::settle(&self.store, &self.gateway).await;
         Ok(told)
+    }
+
+    /// What the calls for one batch may use.
+    fn budget_of(&self, release: &LoadedRelease) -> BatchBudget {
+        let deadline = Duration::from_millis(self.config.collection.batch_deadline_ms);
+        BatchBudget::of(deadline, &release.connector.allowance(None))
     }
 
     /// Credentials of accounts, as their batch would get them, and the accounts without a usable one.
@@ -351,10 +358,18 @@ impl Conformance {
     pub async fn test(&self, release: &Release, documents: u32, accounts: u32) -> Result<TestReport, ShadowError> {
         let loaded = self.cache.get_ungranted(release.digest).await?;
         let stored = self.store.last_documents_list(&Scope::all_tenants(), release.platform(), documents).await?;
-        let (_, inputs) = self.bodies(&stored).await?;
+        let (documents, inputs) = self.bodies(&stored).await?;
         let tried = inputs.len() as u64;
-        let snapshots = fetch::normalize(&loaded, inputs, &mut SideEffects::default()).await;
-        let not_normalised = snapshots.into_iter().filter_map(|snapshot| Some(class_of(snapshot.err()?).1)).collect();
+        let owners: Vec<AccountId> = documents.iter().map(|document| document.account).collect();
+        let (mut budget, mut side) = (self.budget_of(&loaded), SideEffects::default());
+        let snapshots = fetch::normalize(&loaded, &owners, inputs.clone(), &mut budget, &mut side).await;
+        let mut budget = self.budget_of(&loaded);
+        let again = fetch::normalize(&loaded, &owners, inputs, &mut budget, &mut side).await;
+        let differ = snapshots.iter().zip(&again).filter(|(first, second)| first.is_ok() && first != second).count();
+        let mut not_normalised: Vec<String> =
+            snapshots.into_iter().filter_map(|snapshot| Some(class_of(snapshot.err()?).1)).collect();
+        let changed = "the same document gave other metrics the second time; `normalize` must depend on it alone";
+        not_normalised.extend((0..differ).map(|_| changed.to_owned()));
         let mut checks = Vec::new();
         // Without a grant no request is sent, so a check would say nothing about the release.
         if release.state == ReleaseState::Granted {
@@ -417,5 +432,8 @@ pub(super) fn class_of(ending: AccountFailure) -> (FailureClass, String) {
         AccountFailure::Final(other) => (FailureClass::Internal, other.as_str().to_owned()),
         AccountFailure::Defer { .. } => (FailureClass::RateLimited, "a budget is spent".to_owned()),
         AccountFailure::Refused(message) => (FailureClass::Reconnect, message),
+        AccountFailure::NoTurn => {
+            (FailureClass::TimedOut, "collection.batch_deadline_ms or another bound was used up before".to_owned())
+        }
     }
 }
