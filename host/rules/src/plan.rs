@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 
 use backline_model::account::{AccountStatus, Candidate, SubscriptionStatus};
 use backline_model::manifest::{Budget, BudgetWindow, Of, Owner, Per, RequestEstimate};
@@ -83,13 +84,12 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
     type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>, bool), Vec<(BatchAccount, bool)>>;
     let mut groups = Groups::new();
     for (account_id, candidate) in by_account {
-        let local_today = options.now.with_timezone(&candidate.timezone).date_naive();
         let metric_date = options.date.unwrap_or_else(|| options.due.with_timezone(&candidate.timezone).date_naive());
         if let Some(reason) = exclusion(&candidate, manifest) {
             planned.excluded.push((account_id, metric_date, reason));
             continue;
         }
-        let until = window_end(metric_date, local_today, options.now);
+        let until = window_end(metric_date, candidate.timezone, options.now);
         groups
             .entry((candidate.tenant, metric_date, until, is_canarys(account_id, options.canary_share)))
             .or_default()
@@ -151,14 +151,18 @@ pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion
     }
 }
 
-/// End of the trailing window of a logical date: now if the date is the artist's current date, otherwise the UTC
-/// midnight that ends the date, and never in the future.
-fn window_end(metric_date: NaiveDate, local_today: NaiveDate, now: DateTime<Utc>) -> DateTime<Utc> {
-    if metric_date == local_today {
-        return now;
-    }
+/// End of the trailing window of a logical date: now if the date is the artist's current date, otherwise the midnight
+/// that ends the date where the artist is, and never in the future.
+fn window_end(metric_date: NaiveDate, zone: Tz, now: DateTime<Utc>) -> DateTime<Utc> {
     // Only the last date of chrono has no successor; its window ends now like that of any other future date.
-    metric_date.succ_opt().map_or(now, |next| next.and_time(NaiveTime::MIN).and_utc().min(now))
+    let Some(next) = metric_date.checked_add_days(Days::new(1)) else { return now };
+    // Where clocks skip midnight, the date ends when the next one begins: within an hour, or a day where a whole date
+    // is skipped.
+    let begins = (0..=24).find_map(|hour| {
+        let local = next.and_time(NaiveTime::MIN).checked_add_signed(TimeDelta::hours(hour))?;
+        local.and_local_timezone(zone).earliest()
+    });
+    begins.map_or(now, |end| end.with_timezone(&Utc).min(now))
 }
 
 /// Assumptions of the estimated duration.
