@@ -43,6 +43,12 @@ pub(super) async fn migrate(context: &Context, arguments: &MigrateArguments) -> 
             ))?,
         }
     }
+        if let Some(statement) = &report.left_to_owner {
+            print::note(&format!(
+                "metrics is not in the publication supabase_realtime, which belongs to another role; as its owner, \
+                 run\n  {statement}"
+            ));
+        }
     Ok(Exit::Done)
 }
 
