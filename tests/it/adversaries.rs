@@ -19,7 +19,7 @@ use backline_model::clock::Clock;
 use backline_model::text::steers;
 use backline_model::{
     Account, AccountId, AccountStatus, Artist, ArtistId, Consent, MetricsRow, Outcome, Platform, SubscriptionStatus,
-    Tenant, Value,
+    Tenant, Value, Zone,
 };
 use backline_store::{EventCursor, MetricsFilter, NamedOutcome, QuarantineFilter, Scope, Store};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -202,7 +202,7 @@ fn artist(n: u128, tenant: &str) -> Artist {
         tenant: Tenant::new(tenant).expect("a tenant"),
         subscription_status: SubscriptionStatus::Active,
         data_collection_enabled: true,
-        timezone: chrono_tz::UTC,
+        timezone: Zone::utc(),
     }
 }
 

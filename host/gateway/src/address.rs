@@ -14,12 +14,29 @@ use backline_model::origin::{Origin, OriginPattern};
 /// A host with an address that is not public.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "{host} is at {address}, which is not a public address; to allow it, \
-     add \"https://{host}\" to exempt under [gateway]"
+    "{host} is at {address}, which is not a public address; to allow it, add \"{exemption}\" to exempt under \
+     [gateway]{remark}"
 )]
 pub(super) struct AddressError {
     host: String,
     address: IpAddr,
+    /// What would allow it. It names the port, and is of `https` for `http` too.
+    exemption: String,
+    remark: &'static str,
+}
+
+impl AddressError {
+    fn of(host: &str, port: u16, address: IpAddr) -> Self {
+        let exemption = if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") };
+        Self { host: host.to_owned(), address, exemption, remark: "" }
+    }
+
+    /// The same for the URL that was asked for: where a name is resolved, only the name is known.
+    pub(super) fn of_url(self, url: Option<&Url>) -> Self {
+        let Some(url) = url else { return self };
+        let remark = if url.scheme() == "http" { ", which allows http there too" } else { "" };
+        Self { remark, ..Self::of(&self.host, url.port_or_known_default().unwrap_or(443), self.address) }
+    }
 }
 
 /// How a request reaches its origin.
@@ -54,7 +71,7 @@ impl AddressPolicy {
             return Ok(Destination::Exempt);
         }
         match origin.host().trim_matches(['[', ']']).parse::<IpAddr>() {
-            Ok(address) if !is_public(address) => Err(AddressError { host: origin.host().to_owned(), address }),
+            Ok(address) if !is_public(address) => Err(AddressError::of(origin.host(), origin.port(), address)),
             _ => Ok(Destination::Public),
         }
     }
@@ -70,7 +87,7 @@ impl AddressPolicy {
             return Ok(());
         };
         match addresses.find(|address| !is_public(address.ip())) {
-            Some(refused) => Err(AddressError { host: host.to_owned(), address: refused.ip() }),
+            Some(found) => Err(AddressError::of(host, origin.port(), found.ip())),
             None => Ok(()),
         }
     }
@@ -91,7 +108,7 @@ impl Resolve for PublicOnly {
         Box::pin(async move {
             let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
             match addresses.iter().find(|address| !is_public(address.ip())) {
-                Some(refused) => Err(AddressError { host, address: refused.ip() }.into()),
+                Some(found) => Err(AddressError::of(&host, 443, found.ip()).into()),
                 None => Ok(Box::new(addresses.into_iter()) as Addrs),
             }
         })
@@ -268,8 +285,16 @@ mod tests {
             "https://[64:ff9b::a9fe:a9fe]",
         ] {
             let error = strict.destination(&origin(refused)).expect_err(refused);
-            assert!(error.to_string().contains("exempt under [gateway]"), "{error}");
+            let origin = origin(refused);
+            assert!(error.to_string().contains(&format!("add \"{origin}\" to exempt under [gateway]")), "{error}");
+            let exempt = vec![origin.to_string().parse().expect("a pattern")];
+            let lenient = AddressPolicy { routes: Vec::new(), exempt };
+            assert!(matches!(lenient.destination(&origin), Ok(Destination::Exempt)), "the advice helps: {error}");
         }
+        let plain: Url = "http://intern.example:8080/hooks".parse().expect("a URL");
+        let error = AddressError::of("intern.example", 443, [10, 0, 0, 1].into()).of_url(Some(&plain)).to_string();
+        let advice = "add \"https://intern.example:8080\" to exempt under [gateway], which allows http there too";
+        assert!(error.ends_with(advice), "{error}");
         assert!(matches!(strict.destination(&origin("https://8.8.8.8")), Ok(Destination::Public)));
         let lenient =
             AddressPolicy { routes: Vec::new(), exempt: vec!["https://127.0.0.1".parse().expect("a pattern")] };

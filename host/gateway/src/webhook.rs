@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AF
 use url::Url;
 
 use super::Gateway;
-use super::address::Destination;
+use super::address::{AddressError, Destination};
 use super::retry::retry_after;
 use super::wire::{Fault, WireRequest};
 use backline_model::manifest::Method;
@@ -67,7 +67,9 @@ impl Gateway {
     /// [`WebhookRequestError`] says what would allow the URL.
     pub async fn check_webhook(&self, url: &str) -> Result<(), WebhookRequestError> {
         let (_, origin, _) = self.webhook_target(url)?;
-        self.core.addresses.check_name(&origin).await.map_err(|error| WebhookRequestError::Refused(error.to_string()))
+        let refused =
+            |error: AddressError| WebhookRequestError::Refused(error.of_url(Url::parse(url).ok().as_ref()).to_string());
+        self.core.addresses.check_name(&origin).await.map_err(refused)
     }
 
     /// Posts a message once. Any status is an answer.
@@ -118,7 +120,7 @@ impl Gateway {
             .core
             .addresses
             .destination(&origin)
-            .map_err(|error| WebhookRequestError::Refused(error.to_string()))?;
+            .map_err(|error| WebhookRequestError::Refused(error.of_url(Some(&url)).to_string()))?;
         if is_plain && matches!(destination, Destination::Public) {
             return Err(wrong(format!(
                 "only https is allowed; to allow http to this host, add \"{origin}\" to exempt under [gateway]"

@@ -197,12 +197,13 @@ impl Wire {
 
     fn fault(&self, error: reqwest::Error) -> Fault {
         // The URL may hold a secret and is never part of a message.
+        let url = error.url().cloned();
         let error = error.without_url();
         let mut chain = Vec::new();
         let mut cause = error.source();
         while let Some(inner) = cause {
             if let Some(refused) = inner.downcast_ref::<AddressError>() {
-                return Fault::Refused(refused.clone());
+                return Fault::Refused(refused.clone().of_url(url.as_ref()));
             }
             chain.push(inner.to_string());
             cause = inner.source();

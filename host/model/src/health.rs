@@ -63,6 +63,8 @@ pub struct PlatformFigures {
     pub eligible: u64,
     /// Eligible accounts that were known before the window began.
     pub eligible_before: u64,
+    /// Whether schedules cover the platform and none of their times came lately: nothing need have been planned.
+    pub not_due: bool,
     /// Eligible accounts that were never collected.
     pub never_collected: u64,
     /// When the eligible account with the oldest collection was last collected.

@@ -152,7 +152,7 @@ pub enum FireDecision {
     Queued,
     /// No host was running at that time, and it is not caught up.
     Missed,
-    /// Another run of the schedule was running.
+    /// Another run of the schedule was running, or too many waited for their turn.
     Skipped,
 }
 

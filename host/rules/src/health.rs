@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-pub use alerts::{Crossing, Step, cease, readings, step};
+pub use alerts::{Crossing, IDLE_FOR, Step, cease, readings, step};
 pub use config::{AlertBounds, CostsConfig, HealthConfig, PlatformPrice, Targets};
 pub use costs::estimate;
 

@@ -9,7 +9,7 @@ use backline_model::account::{AccountStatus, Candidate, SubscriptionStatus};
 use backline_model::manifest::{Budget, BudgetWindow, Of, Owner, Per, RequestEstimate};
 use backline_model::outcome::Exclusion;
 use backline_model::run::Forecast;
-use backline_model::{AccountId, BatchAccount, Digest, Manifest, Platform, Tenant, Window};
+use backline_model::{AccountId, BatchAccount, Digest, Manifest, Platform, Tenant, Window, Zone};
 
 /// Default number of days that post-level metrics look back: long enough for a new post's numbers to settle.
 pub const WINDOW_DAYS_DEFAULT: u16 = 28;
@@ -83,13 +83,12 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
     type Groups = BTreeMap<(Tenant, NaiveDate, DateTime<Utc>, bool), Vec<(BatchAccount, bool)>>;
     let mut groups = Groups::new();
     for (account_id, candidate) in by_account {
-        let local_today = candidate.timezone.date_at(options.now);
         let metric_date = options.date.unwrap_or_else(|| candidate.timezone.date_at(options.due));
         if let Some(reason) = exclusion(&candidate, manifest) {
             planned.excluded.push((account_id, metric_date, reason));
             continue;
         }
-        let until = window_end(metric_date, local_today, options.now);
+        let until = window_end(metric_date, &candidate.timezone, options.now);
         groups
             .entry((candidate.tenant, metric_date, until, is_canarys(account_id, options.canary_share)))
             .or_default()
@@ -151,14 +150,12 @@ pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion
     }
 }
 
-/// End of the trailing window of a logical date: now if the date is the artist's current date, otherwise the UTC
-/// midnight that ends the date, and never in the future.
-fn window_end(metric_date: NaiveDate, local_today: NaiveDate, now: DateTime<Utc>) -> DateTime<Utc> {
-    if metric_date == local_today {
-        return now;
-    }
-    // Only the last date of chrono has no successor; its window ends now like that of any other future date.
-    metric_date.succ_opt().map_or(now, |next| next.and_time(NaiveTime::MIN).and_utc().min(now))
+/// End of the trailing window of a logical date: now if the date is the artist's current date, otherwise the midnight
+/// that ends the date where the artist is, and never in the future.
+fn window_end(metric_date: NaiveDate, zone: &Zone, now: DateTime<Utc>) -> DateTime<Utc> {
+    // Only the last date of chrono has no successor; its window ends now like that of any other future date. Where
+    // clocks skip midnight, the date ends when the next one begins.
+    metric_date.succ_opt().map_or(now, |next| zone.instant_of(next.and_time(NaiveTime::MIN)).min(now))
 }
 
 /// Assumptions of the estimated duration.

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use self::cron::Cron;
-use backline_model::{CatchUp, FireDecision, Overlap, ScheduleSpec, Zone};
+use backline_model::{CatchUp, FireDecision, Overlap, Platform, ScheduleSpec, Zone};
 
 /// How late a time may be handled without counting as missed. A restart, or another host taking over, takes less, and a
 /// nightly run that starts five minutes late is not a missed one.
@@ -23,6 +23,10 @@ pub const LATE_MAX: TimeDelta = TimeDelta::minutes(5);
 /// Most missed times that are decided one by one, the latest ones: a thousand days, or sixteen hours of a schedule that
 /// fires every minute. Earlier ones are dropped.
 pub const MISSED_MAX: usize = 1_000;
+
+/// Most times of a schedule that wait for their turn: a day of hourly runs. Runs that fall behind further never catch
+/// up, and what they collect late is of the same moment as what the next one collects.
+pub const QUEUE_MAX: u32 = 24;
 
 /// How far back missed times are searched for at first; each further search goes back twice as far.
 const LOOK_BACK: TimeDelta = TimeDelta::days(1);
@@ -95,6 +99,23 @@ pub fn check_name(name: &str) -> Result<(), ScheduleError> {
     Ok(())
 }
 
+/// Whether a time of a schedule that covers the platform came after `since` and up to `until`; `None` where no schedule
+/// covers it. A schedule that can't be read counts as one whose time came.
+#[must_use]
+pub fn time_came<'a>(
+    specs: impl IntoIterator<Item = &'a ScheduleSpec>,
+    platform: &Platform,
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Option<bool> {
+    let covers =
+        |spec: &&ScheduleSpec| spec.enabled && (spec.platforms.is_empty() || spec.platforms.contains(platform));
+    let came = |spec: &ScheduleSpec| {
+        Timetable::of(spec).map_or(true, |times| times.next_after(since).is_some_and(|next| next <= until))
+    };
+    specs.into_iter().filter(covers).map(came).reduce(|one, other| one || other)
+}
+
 /// A parsed schedule.
 #[derive(Clone, Debug)]
 pub struct Timetable {
@@ -121,6 +142,16 @@ impl Timetable {
     pub fn of(spec: &ScheduleSpec) -> Result<Self, ScheduleError> {
         let cron = Cron::parse(&spec.cron)?;
         Ok(Self { cron, zone: spec.timezone.clone(), catch_up: spec.catch_up, overlap: spec.overlap })
+    }
+
+    /// Most times that wait for their turn. A schedule that catches up on all that it missed may have as many as it
+    /// decides one by one.
+    #[must_use]
+    pub fn queue_max(&self) -> u32 {
+        match self.catch_up {
+            CatchUp::All => u32::try_from(MISSED_MAX).unwrap_or(u32::MAX),
+            CatchUp::Last | CatchUp::None => QUEUE_MAX,
+        }
     }
 
     /// The first time after a given time; `None` if there is none.

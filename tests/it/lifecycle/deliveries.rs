@@ -383,6 +383,35 @@ async fn a_delivery_that_fails_for_a_day_is_parked_shown_and_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_was_away_parks_nothing_at_its_first_failure() {
+    each_database(async |store: Store, url: &str| {
+        let time = Time::noon();
+        let moody = Moody::new(&time, TimeDelta::days(9));
+        let receiver = moody.serve().await;
+        let post = Post::with(url, time, receiver, |_| {}).await;
+        post.add("app", WebhookKind::Webhook, &["metrics.*"]).await;
+        let artist = post.artist(1, "default").await;
+        post.write(Some(artist), types::METRICS_COLLECTED, json!({})).await;
+        let round = async || post.host.dispatcher().deliver_due().await.expect("a round");
+        let first = round().await;
+        assert_eq!((first.parked, first.delivered), (0, 0), "{first:?}");
+
+        post.time.advance(TimeDelta::days(2));
+        let back = post.time.now();
+        let mut parked = round().await.parked;
+        assert_eq!(parked, 0, "nobody tried in the meantime");
+        while parked == 0 {
+            let next = store.next_delivery_get(&Scope::all_tenants(), post.time.now()).await.expect("known");
+            post.time.advance(next.expect("one waits") - post.time.now());
+            parked = round().await.parked;
+        }
+        let tried = post.time.now() - back;
+        assert!(tried > TimeDelta::hours(23) && tried <= TimeDelta::days(1), "{tried}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_of_one_host_is_delivered_by_another_at_once() {
     each_database(async |store: Store, url: &str| {
         let time = Time::noon();

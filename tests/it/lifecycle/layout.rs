@@ -121,8 +121,9 @@ async fn each_role_reads_only_the_rows_it_may() {
         let again = stage.run(date()).await;
         assert_eq!((again.run.counts.collected, again.run.counts.failed), (15, 0), "{again:?}");
         database.execute("GRANT UPDATE ON public.artists TO authenticated").await.unwrap();
-        stage.host.store().migrate().await.unwrap();
+        let report = stage.host.store().migrate().await.unwrap();
         assert_eq!(number(&mut database, published).await, 1, "migrating again adds it once");
+        assert_eq!(report.left_to_owner, None);
         let kept = "SELECT has_table_privilege('authenticated', 'public.artists', 'UPDATE')::int::bigint";
         assert_eq!(number(&mut database, kept).await, 1, "grants that the operator adds later stay");
         database.execute("DROP POLICY backline_authenticated ON public.artists").await.unwrap();
@@ -143,6 +144,19 @@ async fn each_role_reads_only_the_rows_it_may() {
         for role in ["anon", "authenticated", "service_role"] {
             assert_eq!(seen(&mut database, role, "backline.metrics_archive_2026_03").await, None, "{role}");
         }
+
+        // As where the publication is another role's: what is left to its owner can be run as it is printed.
+        database.execute("ALTER PUBLICATION supabase_realtime DROP TABLE public.metrics").await.unwrap();
+        database
+            .execute("CREATE OR REPLACE FUNCTION backline.grant_roles() RETURNS VOID LANGUAGE plpgsql AS 'BEGIN END'")
+            .await
+            .unwrap();
+        let report = stage.host.store().migrate().await.unwrap();
+        let statement = report.left_to_owner.expect("it is named");
+        assert!(statement.contains("ADD TABLE public.metrics;"), "{statement}");
+        database.execute(AssertSqlSafe(statement)).await.unwrap();
+        assert_eq!(number(&mut database, published).await, 1);
+        assert_eq!(stage.host.store().migrate().await.unwrap().left_to_owner, None);
     })
     .await;
 }

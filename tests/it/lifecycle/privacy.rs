@@ -10,7 +10,7 @@ use backline_model::event::types;
 use backline_model::privacy::{Holds, Identifiers, TABLES, personal, subject_of};
 use backline_model::{
     Account, Artist, ArtistId, Consent, DeliveryState, Event, Outcome, RunStatus, SubscriptionStatus, Tenant,
-    WebhookKind,
+    WebhookKind, Zone,
 };
 use backline_simulator::{Fault, FaultKind, SimulatorConfig};
 use backline_store::{
@@ -18,7 +18,7 @@ use backline_store::{
 };
 use chrono::{NaiveDate, TimeDelta};
 use serde_json::json;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::rows::{all_rows, columns, execute, raw, split};
 use crate::support::database::each_database;
@@ -217,6 +217,16 @@ async fn an_artist_is_erased_from_every_table_and_all_others_stay() {
             assert_eq!(now, others, "the other artists' rows of {}", table.name);
         }
         assert_eq!(found(&stage.host, &identifiers).await, []);
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            // Neither in what the file has free nor in its log.
+            for file in ["", "-wal"].map(|suffix| format!("{path}{suffix}")) {
+                let bytes = std::fs::read(&file).unwrap_or_default();
+                let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+                for gone in [artist.to_string(), b.platform_id.clone()] {
+                    assert!(!holds(&gone), "{file} holds {gone}");
+                }
+            }
+        }
         assert_eq!(
             receipt.texts.keys().collect::<Vec<_>>(),
             [
@@ -537,6 +547,45 @@ async fn a_table_that_still_lists_an_erased_artist_does_not_restore_it_until_rea
         let run = stage.run_some(day(18), &["youtube"]).await.run;
         assert_eq!((run.counts.collected, run.counts.failed), (2, 0), "{run:?}");
         pool.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn artists_are_saved_while_texts_are_searched_for_an_erasure() {
+    each_database(async |store: Store, url| {
+        if store.kind() == DatabaseKind::Sqlite {
+            return; // it has one writer, whatever that does
+        }
+        let all = Scope::all_tenants();
+        let artists = [1u128, 2].map(|n| Artist {
+            id: ArtistId(uuid::Uuid::from_u128(0xD000_0000 + n)),
+            name: "Ada".to_owned(),
+            tenant: Tenant::default(),
+            subscription_status: SubscriptionStatus::Active,
+            data_collection_enabled: true,
+            timezone: Zone::utc(),
+        });
+        let now = Clock::system().now();
+        store.artists_save(&all, &artists[..1], now).await.expect("saved");
+        // The search comes to a table that it has to wait for, as for one that takes long to read.
+        let mut blocker = PgConnection::connect(url).await.expect("it connects");
+        blocker.execute("BEGIN; LOCK TABLE backline.plugin_logs IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+        let erasing = store.artist_erase(&all, artists[0].id, now);
+        let others = async {
+            let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND database =
+                (SELECT oid FROM pg_database WHERE datname = current_database())";
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut blocker).await.expect("counted") == 0 {
+                tokio::task::yield_now().await;
+            }
+            let saved = tokio::time::timeout(SOON / 6, store.artists_save(&all, &artists[1..], now)).await;
+            blocker.execute("ROLLBACK").await.expect("unlocked");
+            saved.expect("nothing keeps it waiting").expect("saved");
+        };
+        let (erased, ()) = tokio::join!(erasing, others);
+        assert!(erased.expect("erased").is_some());
+        let left = store.artists_list(&all, &ArtistFilter::default()).await.expect("artists are read");
+        assert_eq!(left.iter().map(|artist| artist.id).collect::<Vec<_>>(), [artists[1].id]);
     })
     .await;
 }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use backline_model::{Account, AccountId, AccountStatus, Consent, SubscriptionStatus};
-use backline_store::{DatabaseKind, Scope, Store, Topic};
+use backline_model::outcome::{Exclusion, Outcome};
+use backline_model::{Account, AccountId, AccountStatus, Consent, Platform, SubscriptionStatus};
+use backline_store::{BatchResult, DatabaseKind, Scope, Store, Topic};
 use chrono::TimeDelta;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::fixtures::{account, artist, demo, now, people, take_out};
+use super::fixtures::{
+    account, add_batches, artist, batch, day, demo, followers, lease, now, people, result, run, take_out,
+};
 use crate::support::database::each_database;
 
 /// Maximum delay of a notification.
@@ -143,6 +146,65 @@ async fn an_activation_repeated_during_planning_is_kept() {
         assert_eq!(left.iter().map(|activation| activation.artist_id).collect::<Vec<_>>(), [artist(1).id]);
         assert_eq!(store.activations_list(&Scope::all_tenants(), 0).await.unwrap(), []);
         platform_code.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_first_collection_asked_for_during_a_batch_waits_for_its_end() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 2).await;
+        taken(&store).await;
+        let planned = batch(1, &run(1), &[&accounts[0]], day("2026-11-22"));
+        add_batches(&store, &[planned], now()).await;
+        let ask = async |platform: &str| {
+            let consent = |granted| Consent {
+                artist_id: artist(1).id,
+                platform: Platform::new(platform).unwrap(),
+                granted,
+                scope: "metrics".to_owned(),
+                source: "test".to_owned(),
+                recorded_at: now(),
+            };
+            store.consents_record(&Scope::all_tenants(), &[consent(false), consent(true)]).await.unwrap();
+        };
+        ask("demo").await;
+        let waiting = async || store.activations_list(&Scope::all_tenants(), 10).await.unwrap().len();
+        assert_eq!(waiting().await, 1, "nothing has judged the account yet");
+        let held = lease(&store).await;
+        // The batch has asked for consents before they were granted again.
+        assert_eq!(waiting().await, 0);
+        ask("elsewhere").await;
+        assert_eq!(waiting().await, 1, "another platform's does not wait");
+        let ended = Outcome::Excluded { reason: Exclusion::NoConsent };
+        let left_out = result(&followers(&accounts[0], day("2026-11-22"), 1), ended);
+        let judged = BatchResult { accounts: vec![left_out], ..BatchResult::default() };
+        store.batch_complete(&held, judged, now()).await.unwrap();
+        let expected = ["demo", "elsewhere"].map(|platform| format!("{} {platform} consent", artist(1).id));
+        assert_eq!(taken(&store).await, expected, "it was not lost");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_that_no_connector_can_have_keep_nothing_from_its_turn() {
+    each_database(async |store, url| {
+        store.artists_save(&Scope::all_tenants(), &[artist(1)], now()).await.unwrap();
+        taken(&store).await;
+        let own = foreign(url).await;
+        for n in 1..=5 {
+            let add = format!(
+                "INSERT INTO activations (artist_id, platform, cause, at)
+                 SELECT id, 'No Platform {n}', 'account', created_at FROM artists"
+            );
+            execute(&own, &add).await;
+        }
+        let account = Account { artist_id: artist(1).id, ..account(1) };
+        store.accounts_save(&Scope::all_tenants(), &[account], now()).await.unwrap();
+        let listed = store.activations_list(&Scope::all_tenants(), 2).await.unwrap();
+        let platforms: Vec<_> = listed.iter().filter_map(|activation| activation.platform.clone()).collect();
+        assert_eq!(platforms, [demo()], "five of them are before it, two were asked for");
+        own.close().await;
     })
     .await;
 }

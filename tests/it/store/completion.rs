@@ -307,6 +307,36 @@ async fn history_of_a_late_date_holds_what_later_growth_needs() {
 }
 
 #[tokio::test]
+async fn a_metric_that_the_next_row_beyond_the_longest_span_lacks_is_looked_for_further_on() {
+    each_database(async |store, _| {
+        let [account] = people(&store, 1).await.try_into().unwrap();
+        let date = day("2026-03-22");
+        let with_saves = |offset: i64| {
+            let mut row = followers(&account, date + TimeDelta::days(offset), 100 + offset);
+            row.values.insert(metric("saves"), Value::Integer(9));
+            row
+        };
+        for offset in [95_i64, 150] {
+            store_rows(&store, vec![followers(&account, date + TimeDelta::days(offset), 100 + offset)]).await;
+        }
+        for offset in [200, 201] {
+            store_rows(&store, vec![with_saves(offset)]).await;
+        }
+        add_batches(&store, &[batch(1, &run(1), &[&account], date)], now()).await;
+        let mut completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
+        let past = completion.history_load(&[(account.id, date)]).await.unwrap().remove(&account.id).unwrap();
+        let offsets: Vec<_> = past.later_dates.iter().map(|later| (*later - date).num_days()).collect();
+        assert_eq!(offsets, [95, 150, 200], "`saves` of 200 days later is measured from this date, if from any");
+        assert_eq!(past.later_rows.iter().map(|row| row.metric_date).collect::<Vec<_>>(), past.later_dates);
+        let late = with_saves(0);
+        let touched = backline_rules::growth::touched_dates(&late, &past.history);
+        let offsets: Vec<_> = touched.iter().map(|touched| (*touched - date).num_days()).collect();
+        assert_eq!(offsets, [0, 95, 200]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_latest_value_is_found_between_the_days_that_spans_start_from() {
     each_database(async |store, _| {
         let [account] = people(&store, 1).await.try_into().unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use backline_model::outcome::{Exclusion, FailureClass, Outcome};
 use backline_model::{
-    Account, Artist, Batch, BatchId, BatchState, Lease, Platform, RunStatus, SwapCause, Tenant, Weights,
+    Account, Artist, Batch, BatchId, BatchState, Lease, Platform, Run, RunStatus, SwapCause, Tenant, Weights,
 };
 use backline_store::{
     AccountOutcome, BatchFilter, BatchResult, EventCursor, HealthWindow, OpenBatches, PlanGuard, Presence, Retried,
@@ -470,7 +470,24 @@ async fn a_missing_run_cannot_be_finished() {
         assert_eq!(store.run_get(&Scope::all_tenants(), run(5).id).await.unwrap(), None);
         let strange = Artist { id: backline_model::ArtistId(Uuid::from_u128(3)), ..artist(1) };
         store.artists_save(&Scope::all_tenants(), &[strange], now()).await.unwrap();
-        assert_eq!(store.runs_list(&Scope::all_tenants(), 10, Some(now())).await.unwrap(), []);
+        assert_eq!(store.runs_list(&Scope::all_tenants(), 10, Some((now(), run(5).id))).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_that_started_at_once_are_paged_through_one_by_one() {
+    each_database(async |store, _| {
+        for n in 1..=4 {
+            let earlier = if n == 1 { TimeDelta::hours(1) } else { TimeDelta::zero() };
+            create_run(&store, &Run { started_at: now() - earlier, ..run(n) }).await;
+        }
+        let (mut seen, mut before) = (Vec::new(), None);
+        while let Some(run) = store.runs_list(&Scope::all_tenants(), 1, before).await.unwrap().pop() {
+            before = Some((run.started_at, run.id));
+            seen.push(run.id);
+        }
+        assert_eq!(seen, [4, 3, 2, 1].map(|n| run(n).id));
     })
     .await;
 }

@@ -338,6 +338,32 @@ async fn a_queued_time_is_started_once_when_its_schedule_is_free() {
 }
 
 #[tokio::test]
+async fn of_a_queue_that_is_too_long_the_oldest_are_skipped() {
+    each_database(async |store, _| {
+        let term = lead(&store, "a", now()).await.unwrap();
+        store.schedules_sync(&term, &[new("daily"), new("other")], now()).await.unwrap();
+        let time = |n: i64| fire() + TimeDelta::hours(n);
+        let queued: Vec<_> = (0..5).map(|n| (time(n), FireDecision::Queued)).collect();
+        store.fires_record(&term, "daily", &queued, None, now()).await.unwrap();
+        store.fires_record(&term, "other", &queued, None, now()).await.unwrap();
+        assert!(store.queued_fires_skip(&term, "daily", 5, now()).await.unwrap().is_empty());
+        let lost = Term { term: term.term + 1, ..term.clone() };
+        assert_term_lost(store.queued_fires_skip(&lost, "daily", 2, now()).await.map(drop));
+        assert_eq!(store.queued_fires_skip(&term, "daily", 2, now()).await.unwrap(), [time(0), time(1), time(2)]);
+        assert!(store.queued_fires_skip(&term, "daily", 2, now()).await.unwrap().is_empty());
+        let decided = async |schedule| {
+            let fires = store.fires_list(Some(schedule), 10).await.unwrap();
+            fires.iter().filter(|fire| fire.decision == FireDecision::Queued).map(|fire| fire.fire_time).collect()
+        };
+        let left: Vec<_> = decided("daily").await;
+        assert_eq!(left, [time(4), time(3)]);
+        let others: Vec<_> = decided("other").await;
+        assert_eq!(others.len(), 5, "each schedule has a queue of its own");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn first_collections_are_removed_with_their_plan() {
     each_database(async |store, _| {
         people(&store, 3).await;

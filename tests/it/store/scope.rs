@@ -396,6 +396,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read accounts_to_reconnect_list();
         Read webhooks_behind_list();
         Read activations_list(100);
+        Read health_figures_get(&window());
         Read platforms_with_work_list(Some(run(2).id), now());
         Read next_open_get(now());
         Read run_is_worked_on(run(2).id);
@@ -419,7 +420,6 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Whole archive_month_put_away(&step(), day("2020-01-01"));
         Whole release_roll_back(&rollback(), &Weights::default(), now());
         Whole release_recollect(&rollback(), now(), &Weights::default(), now());
-        Whole health_figures_get(&window());
         Whole unfinished_runs_list();
         Whole lone_platforms_list(None, now());
         Whole orphaned_batches_exclude(now());

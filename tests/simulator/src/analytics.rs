@@ -1,7 +1,6 @@
 //! The YouTube Analytics API v2 with Google's token endpoint: reports of days, two or three days late.
 
 use chrono::{Days, NaiveDate};
-use chrono_tz::America::Los_Angeles;
 use serde_json::{Value as Json, json};
 
 use crate::ids::Kind;
@@ -121,7 +120,7 @@ fn report(shared: &Shared, request: &Request) -> Reply {
     let (Some(first), Some(last)) = (date("startDate"), date("endDate")) else {
         return error(400, "badRequest", "Invalid value for a date.");
     };
-    let delivered = shared.now().with_timezone(&Los_Angeles).date_naive() - Days::new(LATE_DAYS);
+    let delivered = youtube::pacific_date(shared.now()) - Days::new(LATE_DAYS);
     let rows: Vec<Json> = first
         .iter_days()
         .take_while(|day| *day <= last.min(delivered))

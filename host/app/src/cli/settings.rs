@@ -28,6 +28,7 @@ pub(super) enum ConfigCommand {
 
 /// Updates the schema.
 pub(super) async fn migrate(context: &Context, arguments: &MigrateArguments) -> Outcome {
+    context.warn_of_network();
     let store = context.open_any().await?;
     let report = store.migrate().await.map_err(Failure::from)?;
     if arguments.json {
@@ -41,6 +42,12 @@ pub(super) async fn migrate(context: &Context, arguments: &MigrateArguments) -> 
                 report.version,
                 applied.join(", ")
             ))?,
+        }
+        if let Some(statement) = &report.left_to_owner {
+            print::note(&format!(
+                "metrics is not in the publication supabase_realtime, which belongs to another role; as its owner, \
+                 run\n  {statement}"
+            ));
         }
     }
     Ok(Exit::Done)

@@ -28,6 +28,9 @@ const OPTIONAL_TEXTS: [&str; 11] = [
     "timezones.folder",
 ];
 
+/// Keys without a default whose values are numbers or tables.
+const OPTIONAL_OTHERS: [&str; 4] = ["gateway.jitter_seed", "sync.every_s", "validation.platform", "validation.rules"];
+
 /// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -109,8 +112,18 @@ pub(super) fn combine(
         note_sources(&table, "", &Source::File(path.clone()), &mut sources);
     }
     for (variable, value) in environment {
-        if let Some(key) = key_of(variable)? {
-            set(&mut table, &mut sources, &key, value, Source::Environment(variable.clone()))?;
+        let source = Source::Environment(variable.clone());
+        if let Some(section) = section_of(variable) {
+            if !matches!(value_of(&section, value), Value::Table(_)) {
+                let problem = format!(
+                    "it is a section: set one of its keys as {variable}__KEY, or all of it as \
+                     {variable}='{{ key = value }}'"
+                );
+                return Err(ConfigError::Value { key: section, origin: source, problem });
+            }
+            set(&mut table, &mut sources, &section, value, source)?;
+        } else if let Some(key) = key_of(variable)? {
+            set(&mut table, &mut sources, &key, value, source)?;
         }
     }
     for Override { key, value, flag } in overrides {
@@ -147,6 +160,13 @@ fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     }
 }
 
+/// `BACKLINE_SCHEDULES` → `schedules`: a whole section as an inline table, whose names may have characters that those
+/// of variables can't.
+fn section_of(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix("BACKLINE_")?.to_ascii_lowercase();
+    defaults().contains_key(&name).then_some(name)
+}
+
 /// `BACKLINE_DATABASE__URL` → `database.url`. A variable without `__` is ignored, since container platforms set
 /// `BACKLINE_PORT` and similar ones for a service of that name; but it is refused if it is one of the keys, misspelt.
 fn key_of(variable: &str) -> Result<Option<String>, ConfigError> {
@@ -173,7 +193,12 @@ fn key_of(variable: &str) -> Result<Option<String>, ConfigError> {
 fn known_keys() -> Vec<String> {
     let mut keys = BTreeMap::new();
     note_sources(&defaults(), "", &Source::Default, &mut keys);
-    keys.into_keys().chain(OPTIONAL_TEXTS.map(str::to_owned)).chain(["sync.every_s".to_owned()]).collect()
+    keys.into_keys().chain(optional_keys().map(str::to_owned)).collect()
+}
+
+/// The keys that have no default.
+pub(super) fn optional_keys() -> impl Iterator<Item = &'static str> {
+    OPTIONAL_TEXTS.into_iter().chain(OPTIONAL_OTHERS)
 }
 
 fn defaults() -> Table {
@@ -216,8 +241,16 @@ fn set(
         let Value::Table(next) = entry else { return Err(unknown()) };
         inside = next;
     }
+    // A table replaces what was set in it before.
+    let below = format!("{key}.");
+    sources.retain(|known, _| !known.starts_with(&below));
+    match &value {
+        Value::Table(inner) if !inner.is_empty() => note_sources(inner, key, &source, sources),
+        _ => {
+            sources.insert(key.to_owned(), source);
+        }
+    }
     inside.insert((*last).to_owned(), value);
-    sources.insert(key.to_owned(), source);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 use toml::{Table, Value};
 
+use super::layers::optional_keys;
 use super::{Config, Loaded, Source};
 use backline_model::zone;
 
@@ -26,7 +27,8 @@ impl Config {
 }
 
 impl Loaded {
-    /// The configuration as TOML, with a comment that says where each value was set, unless it is the default.
+    /// The configuration as TOML, with a comment that says where each value was set, unless it is the default. Keys and
+    /// tables without a value are there as comments.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let table =
@@ -58,11 +60,19 @@ impl Loaded {
             };
             let _ = writeln!(text, "{} = {value}{source}", quoted(key));
         }
+        let unset = |prefix: &str, table: &Table| {
+            let keys = optional_keys().filter_map(|key| key.strip_prefix(prefix)?.strip_prefix('.'));
+            keys.filter(|key| !key.contains('.') && !table.contains_key(*key)).collect::<Vec<_>>()
+        };
+        for key in unset(prefix, table) {
+            let _ = writeln!(text, "# {key} is not set");
+        }
         for (key, value) in table.iter().filter(|(_, value)| is_section(value)) {
             let (path, header) = (dotted(key), below(header, &quoted(key)));
             match value {
                 Value::Table(inner) => {
-                    if inner.is_empty() {
+                    if inner.is_empty() && unset(&path, inner).is_empty() {
+                        let _ = writeln!(text, "\n# [{header}] is empty");
                         continue;
                     }
                     let _ = writeln!(text, "{}[{header}]", if text.is_empty() { "" } else { "\n" });

@@ -175,6 +175,54 @@ fn what_is_shown_can_be_read_again_and_says_where_values_came_from() {
 }
 
 #[test]
+fn every_key_is_shown_also_those_without_a_value() {
+    let shown = Config::from_layers(None, &BTreeMap::new(), &[]).expect("valid").to_toml();
+    let defaults = toml::Table::try_from(Config::default()).expect("a table");
+    let mut seen = 0;
+    for section in defaults.keys() {
+        // The error for a key that does not exist names all that do.
+        let error = toml::from_str::<Config>(&format!("[{section}]\nno_such_key = 1\n")).expect_err("unknown");
+        let Some(known) = error.message().strip_prefix("unknown field `no_such_key`, expected ") else { continue };
+        let start = shown.find(&format!("[{section}]\n")).unwrap_or_else(|| panic!("[{section}] is not in:\n{shown}"));
+        let lines: Vec<&str> = shown[start..].lines().collect();
+        for key in known.split('`').skip(1).step_by(2) {
+            let forms = [
+                format!("{key} = "),
+                format!("# {key} is not set"),
+                format!("[{section}.{key}"),
+                format!("[[{section}.{key}]]"),
+                format!("# [{section}.{key}] is empty"),
+            ];
+            let is_shown = lines.iter().any(|line| forms.iter().any(|form| line.starts_with(form)));
+            assert!(is_shown, "{section}.{key} is not in:\n{shown}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 60, "only {seen} keys were found");
+}
+
+#[test]
+fn a_section_of_names_may_come_from_one_variable() {
+    let file = "[schedules.daily]\ncron = \"0 2 * * *\"\n[collection.tenant_weights]\nacme = 2\n";
+    let weekly = ("BACKLINE_SCHEDULES", "{ label-1 = { cron = \"0 3 * * 1\" } }");
+    let loaded = load(file, &[weekly, ("BACKLINE_COLLECTION__TENANT_WEIGHTS", "{ Acme = 3 }")], &[]).expect("valid");
+    assert_eq!(loaded.config.schedules.keys().collect::<Vec<_>>(), ["label-1"], "it replaces the file's");
+    assert_eq!(loaded.config.schedules["label-1"].cron, "0 3 * * 1");
+    let weights = &loaded.config.collection.tenant_weights;
+    assert_eq!((weights.of("Acme"), weights.of("acme")), (3, 1));
+    let shown = loaded.to_toml();
+    assert!(shown.contains("cron = \"0 3 * * 1\"  # environment variable BACKLINE_SCHEDULES\n"), "{shown}");
+    let none = load(file, &[("BACKLINE_SCHEDULES", "{}")], &[]).expect("valid");
+    assert!(none.config.schedules.is_empty());
+    let more = [weekly, ("BACKLINE_SCHEDULES__NIGHTLY__CRON", "0 4 * * *")];
+    assert_eq!(load("", &more, &[]).expect("valid").config.schedules.len(), 2);
+    for given in ["postgres://user:canary@localhost/db", "3", "[1]", "{", ""] {
+        let error = load("", &[("BACKLINE_DATABASE", given)], &[]).expect_err(given);
+        assert!(error.contains("BACKLINE_DATABASE__KEY") && !error.contains("canary"), "{error}");
+    }
+}
+
+#[test]
 fn a_flag_names_the_file_before_the_environment_does() {
     let environment = environment_of(&[(FILE_VARIABLE, "from-environment.toml")]);
     assert_eq!(find_file(Some(Path::new("from-flag.toml")), &environment), Some(PathBuf::from("from-flag.toml")));

@@ -18,6 +18,10 @@ pub(in crate::pipeline) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A host is taken for dead when it was last seen longer ago than this: five beats.
 const GONE_AFTER: TimeDelta = TimeDelta::seconds(10);
 
+/// How far ahead of this host's clock another one may have been seen: clocks differ by less. More was reported while a
+/// clock was ahead, and says nothing of now.
+const AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
+
 /// Whether a host was seen lately.
 #[must_use]
 pub fn is_present(host: &KnownHost, now: DateTime<Utc>) -> bool {
@@ -26,7 +30,8 @@ pub fn is_present(host: &KnownHost, now: DateTime<Utc>) -> bool {
 
 /// Whether a host that last reported at that time still counts as present.
 pub(in crate::pipeline) fn is_recent(seen_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    now - seen_at <= GONE_AFTER
+    let since = now - seen_at;
+    (-AHEAD_MAX..=GONE_AFTER).contains(&since)
 }
 
 /// What a loop works with: one capability `T`, the configuration in force, and the service's signals.
@@ -173,5 +178,23 @@ impl Condition {
 
     fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_present_that_was_seen_lately_and_not_in_a_future_that_a_clock_made_up() {
+        let now = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        let seen = |seconds| is_recent(now + TimeDelta::seconds(seconds), now);
+        for seconds in [-10, -1, 0, 1, 60] {
+            assert!(seen(seconds), "{seconds}");
+        }
+        for seconds in [-11, 61, 3_600, 40 * 86_400] {
+            assert!(!seen(seconds), "{seconds}");
+        }
+        assert!(!is_recent(DateTime::<Utc>::MAX_UTC, now) && !is_recent(DateTime::<Utc>::MIN_UTC, now));
     }
 }

@@ -51,7 +51,7 @@ pub use self::releases::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
 pub use self::service::preflight::{Obstacle, examine};
 pub use self::service::schedules::SchedulesError;
 pub use self::upkeep::archive::{Archive, ArchiveError, ArchiveProgress};
-pub use self::upkeep::health::HealthMonitor;
+pub use self::upkeep::health::{HealthMonitor, TenantHealthReport};
 pub use self::webhooks::deliveries::{DeliveryReport, Dispatcher};
 pub use self::webhooks::manage::{NewWebhook, Resend, TestAnswer, WebhookError, Webhooks};
 pub use self::webhooks::signing::SignError;

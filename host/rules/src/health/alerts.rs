@@ -31,7 +31,7 @@ pub struct Reading {
 
 /// How long beyond the window nothing may be planned: clocks are set back by an hour in autumn, and runs do not start
 /// to the minute.
-const IDLE_FOR: TimeDelta = TimeDelta::hours(2);
+pub const IDLE_FOR: TimeDelta = TimeDelta::hours(2);
 
 /// A change of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +76,11 @@ pub fn readings(report: &HealthReport, figures: &Figures, config: &HealthConfig)
         // excluded.
         let was_idle = health.planned + health.under_way + health.deferred == 0;
         let missing = if was_idle { counted.eligible_before } else { 0 };
+        // Of a schedule that is rarer than the window, a day without a time tells neither that runs come nor that they
+        // don't.
         #[expect(clippy::cast_precision_loss, reason = "a number of accounts")]
-        watch(AlertName::NoData, Some(missing as f64), 0.0, true, 0.0);
+        let missing = if was_idle && counted.not_due { None } else { Some(missing as f64) };
+        watch(AlertName::NoData, missing, 0.0, true, 0.0);
     }
     let mut watch = |name, value, threshold, margin| {
         let worse_for_min = TimeDelta::zero();
@@ -111,7 +114,12 @@ impl Reading {
 /// not fire now.
 #[must_use]
 pub fn step(before: Option<&Alert>, reading: &Reading, now: DateTime<Utc>, config: &HealthConfig) -> Option<Step> {
-    let value = reading.value.filter(|value| value.is_finite())?;
+    let Some(value) = reading.value.filter(|value| value.is_finite()) else {
+        // Nothing was due for a while: what was missing before is not missing any longer, and not there either.
+        let waits = |alert: &&Alert| reading.name == AlertName::NoData && !alert.firing && alert.worse_since.is_some();
+        let alert = before.filter(waits)?;
+        return Some(Step { alert: Alert { worse_since: None, changed_at: now, ..alert.clone() }, crossing: None });
+    };
     let worse = reading.is_worse(value);
     let before = match before {
         Some(alert) => alert.clone(),

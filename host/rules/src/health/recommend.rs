@@ -270,7 +270,9 @@ fn of_platform(
 
 /// Nothing was planned although accounts are eligible.
 fn nothing_planned(report: &HealthReport, figures: &Figures, suspects: &Suspects) -> Option<Recommendation> {
-    let eligible: u64 = figures.platforms.values().map(|counted| counted.eligible).sum();
+    // Where schedules are rarer than the window, a day without a plan is as it should be.
+    let awaited = figures.platforms.values().filter(|counted| !counted.not_due);
+    let eligible: u64 = awaited.map(|counted| counted.eligible).sum();
     let is_idle = report.platforms.iter().all(|platform| {
         let health = &platform.health;
         health.planned + health.under_way + health.deferred == 0

@@ -81,6 +81,8 @@ fn where_nothing_was_planned_there_is_no_data_and_not_a_hundred_percent() {
     assert!(report.recommendations[0].sentence.contains("no schedule is on"), "{:?}", report.recommendations);
     let empty = report_of(&figures([("youtube", PlatformFigures::default())]), &Suspects::default());
     assert_eq!(kinds(&empty), [], "no account is eligible");
+    let weekly = PlatformFigures { eligible: 3, has_release: true, not_due: true, ..PlatformFigures::default() };
+    assert_eq!(kinds(&report_of(&figures([("youtube", weekly)]), &Suspects::default())), [], "nothing was due");
 }
 
 #[test]
@@ -288,7 +290,46 @@ fn an_account_known_all_the_time_and_never_planned_is_an_alert() {
     assert_eq!(value(idle.clone()), Some(3.0));
     assert_eq!(value(PlatformFigures { deferred: 1, ..idle.clone() }), Some(0.0), "a budget is spent");
     assert_eq!(value(PlatformFigures { under_way: 1, ..idle.clone() }), Some(0.0));
+    assert_eq!(value(PlatformFigures { not_due: true, ..idle.clone() }), None, "no schedule's time came");
+    assert_eq!(value(PlatformFigures { not_due: true, under_way: 1, ..idle.clone() }), Some(0.0), "a run all the same");
     assert_eq!(value(PlatformFigures { eligible_before: 0, ..idle }), Some(0.0), "every account is new");
+}
+
+#[test]
+fn an_account_that_no_schedule_was_due_for_is_not_missed() {
+    let config = HealthConfig::default();
+    let reading = |missing: Option<u64>| {
+        let idle = PlatformFigures { eligible: 4, eligible_before: 4, ..PlatformFigures::default() };
+        let figures = match missing {
+            Some(0) => PlatformFigures { under_way: 4, ..idle },
+            Some(_) => idle,
+            None => PlatformFigures { not_due: true, ..idle },
+        };
+        let figures = self::figures([("youtube", figures)]);
+        let all = readings(&report_of(&figures, &Suspects::default()), &figures, &config);
+        all.into_iter().find(|reading| reading.name == AlertName::NoData).expect("it is watched")
+    };
+    // By the hour, from the end of a weekly run's day to the next run, which is a minute late.
+    let mut alert: Option<Alert> = None;
+    let mut crossings = Vec::new();
+    let mut look = |missing, minutes: i64| {
+        let at = now() + TimeDelta::minutes(minutes);
+        let Some(step) = step(alert.as_ref(), &reading(missing), at, &config) else { return };
+        crossings.extend(step.crossing.map(|crossing| (minutes, crossing)));
+        alert = Some(step.alert);
+    };
+    look(Some(4), 0);
+    look(Some(4), 60);
+    look(None, 120);
+    look(None, 180);
+    look(Some(4), 7 * 1_440);
+    look(Some(0), 7 * 1_440 + 1);
+    // A run that never comes is missed, and is not forgotten where nothing is due any more.
+    look(Some(4), 14 * 1_440);
+    look(Some(4), 14 * 1_440 + 120);
+    look(None, 15 * 1_440);
+    look(Some(0), 21 * 1_440);
+    assert_eq!(crossings, [(14 * 1_440 + 120, Crossing::Degraded), (21 * 1_440, Crossing::Recovered)]);
 }
 
 #[test]

@@ -81,6 +81,21 @@ fn a_past_dates_window_ends_with_the_date() {
 }
 
 #[test]
+fn a_past_dates_window_ends_where_the_artist_is() {
+    let until = |timezone, date: &str, now: &str| {
+        let options = PlanOptions { date: Some(day(date)), ..PlanOptions::at(time(now)) };
+        planned(vec![Candidate { timezone, ..candidate(1) }], &options).batches.remove(0).window.until
+    };
+    let of_november = |timezone| until(timezone, "2026-11-10", "2026-11-22T12:00:00Z");
+    assert_eq!(of_november(zone("Pacific/Kiritimati")), time("2026-11-10T10:00:00Z"));
+    assert_eq!(of_november(zone("America/Los_Angeles")), time("2026-11-11T08:00:00Z"));
+    // Clocks skip midnight there: 6 September begins at one o'clock.
+    assert_eq!(until(zone("America/Santiago"), "2026-09-05", "2026-11-22T12:00:00Z"), time("2026-09-06T04:00:00Z"));
+    // The 30th was skipped as a whole.
+    assert_eq!(until(zone("Pacific/Apia"), "2011-12-29", "2012-01-22T12:00:00Z"), time("2011-12-30T10:00:00Z"));
+}
+
+#[test]
 fn a_window_never_ends_in_the_future() {
     for date in ["2026-11-22", "2026-11-23", "2030-01-01"].map(day).into_iter().chain([NaiveDate::MAX]) {
         let batch = planned(vec![candidate(1)], &PlanOptions { date: Some(date), ..noon() }).batches.remove(0);
@@ -218,8 +233,8 @@ fn a_run_that_is_planned_late_is_for_the_date_it_was_due() {
         let batch = planned(vec![Candidate { timezone, ..candidate(1) }], &options).batches.remove(0);
         (batch.metric_date, batch.window.until)
     };
-    assert_eq!(of(zone("America/New_York")), (day("2026-11-19"), time("2026-11-20T00:00:00Z")));
-    assert_eq!(of(zone("Europe/Berlin")), (day("2026-11-20"), time("2026-11-21T00:00:00Z")));
+    assert_eq!(of(zone("America/New_York")), (day("2026-11-19"), time("2026-11-20T05:00:00Z")));
+    assert_eq!(of(zone("Europe/Berlin")), (day("2026-11-20"), time("2026-11-20T23:00:00Z")));
     let an_hour_ago = PlanOptions { due: time("2026-11-22T11:00:00Z"), ..PlanOptions::at(now) };
     let batch = planned(vec![candidate(1)], &an_hour_ago).batches.remove(0);
     assert_eq!((batch.metric_date, batch.window.until), (day("2026-11-22"), now), "today's window ends now");

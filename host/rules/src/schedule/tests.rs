@@ -222,6 +222,35 @@ fn zones() -> impl Strategy<Value = Zone> {
     ])
 }
 
+#[test]
+fn a_queue_has_room_for_a_day_of_hourly_runs_or_for_all_that_is_caught_up_on() {
+    let room = |catch_up| table("0 * * * *", Zone::utc(), catch_up, Overlap::Queue).queue_max();
+    assert_eq!((room(CatchUp::Last), room(CatchUp::None), room(CatchUp::All)), (24, 24, 1_000));
+}
+
+#[test]
+fn whether_a_time_came_is_asked_of_the_schedules_that_cover_a_platform() {
+    let platform = |name: &str| Platform::new(name).expect("a name");
+    let spec = |cron: &str, platforms: &[&str]| ScheduleSpec {
+        cron: cron.to_owned(),
+        platforms: platforms.iter().map(|name| platform(name)).collect(),
+        ..ScheduleSpec::default()
+    };
+    let came = |specs: &[ScheduleSpec], since: &str| {
+        time_came(specs, &platform("youtube"), at(since), at(since) + TimeDelta::days(1))
+    };
+    let monday = [spec("0 2 * * 1", &["youtube"])];
+    assert_eq!(came(&monday, "2026-11-22T12:00:00Z"), Some(true));
+    assert_eq!(came(&monday, "2026-11-23T02:00:00Z"), Some(false), "its own time is before");
+    let both = [spec("0 2 * * 1", &["youtube"]), spec("0 5 * * *", &[])];
+    assert_eq!(came(&both, "2026-11-23T02:00:00Z"), Some(true), "another one is daily");
+    let elsewhere = [spec("0 5 * * *", &["spotify"])];
+    assert_eq!(came(&elsewhere, "2026-11-23T02:00:00Z"), None);
+    let off = [ScheduleSpec { enabled: false, ..spec("0 5 * * *", &[]) }];
+    assert_eq!(came(&off, "2026-11-23T02:00:00Z"), None);
+    assert_eq!(came(&[spec("nonsense", &[])], "2026-11-23T02:00:00Z"), Some(true));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

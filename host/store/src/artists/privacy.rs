@@ -3,29 +3,35 @@
 //! An erasure is one transaction: every row is removed, the tombstone and the event are written, or nothing has
 //! happened. It keeps out, and waits for, whatever saves artists, accounts or plans at that moment, and it holds the
 //! artist's accounts as the completion of a batch does; so nothing that was read before it can be written after it.
+//! Other rows' texts that name the artist are searched before it, which takes longest, and in it only what was written
+//! since.
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::artists::accounts::account_of;
 use crate::artists::tombstones::{Holding, hold_off_in_txn, tombstone_in_txn};
-use crate::database::connection::{Store, Work};
+use crate::database::connection::{ReadView, Store, Work};
 use crate::database::dialect::{Columns as _, DatabaseKind, json, time_text};
 use crate::database::error::{During as _, StoreError};
 use crate::database::statement::Statement;
 use crate::events::outbox::events_write_in_txn;
 use crate::numbers::documents::expanded;
 use crate::scope::Scope;
+use backline_model::clock::FIRST_TIME;
 use backline_model::event::types;
-use backline_model::privacy::{Identifiers, Reached, Receipt, TABLES, personal, subject_of};
+use backline_model::privacy::{Holds, Identifiers, Reached, Receipt, TABLES, Table, personal, subject_of};
 use backline_model::{Account, ArtistId, BatchId, CredentialId, Event};
 
 /// Texts that are replaced in one statement: each is compared with every row of its table.
 const TEXTS_PER_STATEMENT: usize = 200;
+
+/// How far back texts are searched again once nothing can be written: the first search, and clocks that differ.
+const SEARCHED_AGAIN: TimeDelta = TimeDelta::days(1);
 
 /// What an erasure removed.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +68,9 @@ impl Store {
         artist: ArtistId,
         now: DateTime<Utc>,
     ) -> Result<Option<Erased>, StoreError> {
+        let Some(known) = self.identifiers_in_scope(scope, artist).await? else { return Ok(None) };
+        // Searching texts takes as long as there are texts. It comes first, while others go on.
+        let blanked_before = self.texts_blank(artist, &known).await?;
         let mut work = self.begin_durable().await?;
         work.long();
         hold_off_in_txn(&mut work, Holding::Alone).await?;
@@ -102,16 +111,17 @@ impl Store {
             readmitted_at: None,
         };
         end_empty(&mut work, &batches, now).await?;
-        for (table, column) in TABLES.iter().flat_map(|table| table.texts.iter().map(|column| (table.name, *column))) {
-            let blanked = blank(&mut work, table, column, &identifiers).await?;
-            if blanked > 0 {
-                receipt.texts.insert(format!("{table}.{column}"), blanked);
-            }
+        // What was written since, or while accounts were added that the first search did not know.
+        let since = (identifiers == known).then(|| now - SEARCHED_AGAIN);
+        for (table, column) in texts() {
+            let found = texts_find(&mut work, table, column, artist, &identifiers, since).await?;
+            let blanked = texts_replace(&mut work, table, column, artist, &found, since).await?;
+            count_texts(&mut receipt.texts, table.name, column, blanked);
         }
-        let blanked = blank_reasons(&mut work, &identifiers).await?;
-        if blanked > 0 {
-            receipt.texts.insert("events.data".to_owned(), blanked);
-        }
+        let found = reasons_find(&mut work, &identifiers, since).await?;
+        let blanked = reasons_replace(&mut work, &found).await?;
+        count_texts(&mut receipt.texts, "events", "data", blanked);
+        add(&mut receipt.texts, &blanked_before);
         let event = Event {
             id: uuid::Uuid::now_v7(),
             kind: types::ARTIST_ERASED.to_owned(),
@@ -140,7 +150,62 @@ impl Store {
         // Last, so that readers of events wait for no longer than the commit takes.
         events_write_in_txn(&mut work, &[event]).await?;
         work.commit().await?;
+        self.log_empty().await;
         Ok(Some(Erased { receipt, identifiers, credentials }))
+    }
+
+    /// What identifies an artist; none where there is no such artist in the scope.
+    async fn identifiers_in_scope(&self, scope: &Scope, artist: ArtistId) -> Result<Option<Identifiers>, StoreError> {
+        let mut view = self.read_view().await?;
+        let statement =
+            view.scoped(scope, "SELECT 1 AS found FROM artists WHERE id = $1::uuid {and_tenant: artists.tenant}");
+        if view.row("find an artist", statement.bind(artist.to_string())).await?.is_none() {
+            return Ok(None);
+        }
+        let statement = view.query(
+            "SELECT id::text AS id, artist_id::text AS artist_id, platform, platform_id, settings::text AS settings,
+                 status
+             FROM accounts WHERE artist_id = $1::uuid ORDER BY accounts.id",
+        );
+        let rows = view.rows("read an artist's accounts", statement.bind(artist.to_string())).await?;
+        let accounts: Vec<Account> = rows.iter().map(account_of).collect::<Result<_, _>>()?;
+        Ok(Some(Identifiers::of(artist, &accounts)))
+    }
+
+    /// Blanks identifiers in all texts, each column in a transaction of its own; returns how many were changed.
+    async fn texts_blank(
+        &self,
+        artist: ArtistId,
+        identifiers: &Identifiers,
+    ) -> Result<BTreeMap<String, u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for (table, column) in texts() {
+            let found = texts_find(&mut self.report_view().await?, table, column, artist, identifiers, None).await?;
+            if !found.is_empty() {
+                let mut work = self.begin().await?;
+                work.long();
+                let blanked = texts_replace(&mut work, table, column, artist, &found, None).await?;
+                work.commit().await?;
+                count_texts(&mut counts, table.name, column, blanked);
+            }
+        }
+        let found = reasons_find(&mut self.report_view().await?, identifiers, None).await?;
+        if !found.is_empty() {
+            let mut work = self.begin().await?;
+            let blanked = reasons_replace(&mut work, &found).await?;
+            work.commit().await?;
+            count_texts(&mut counts, "events", "data", blanked);
+        }
+        Ok(counts)
+    }
+
+    /// Empties SQLite's log, which holds pages as they were. A reader that goes on keeps them until the next time.
+    async fn log_empty(&self) {
+        if self.kind() == DatabaseKind::Sqlite {
+            let statement = self.query("PRAGMA wal_checkpoint(TRUNCATE)");
+            // What was erased is erased; the log is emptied by the next checkpoint.
+            let _ = self.write_returning("empty the log", statement).await;
+        }
     }
 
     /// Tables of this database that a [`identifiers_search`](Self::identifiers_search) does not see, or not all of:
@@ -252,6 +317,27 @@ impl Store {
     }
 }
 
+/// Every column of free text, with its table.
+fn texts() -> impl Iterator<Item = (&'static Table, &'static str)> {
+    TABLES.iter().flat_map(|table| table.texts.iter().map(move |column| (table, *column)))
+}
+
+fn count_texts(counts: &mut BTreeMap<String, u64>, table: &str, column: &str, blanked: u64) {
+    if blanked > 0 {
+        *counts.entry(format!("{table}.{column}")).or_default() += blanked;
+    }
+}
+
+/// The condition under which a row of a table that grows without end may have been written since `$3`, found by an
+/// index; none for small tables, which are searched as a whole.
+fn written_since(table: &str) -> Option<&'static str> {
+    Some(match table {
+        "collection_outcomes" | "plugin_logs" => "at > $3::timestamptz",
+        "batches" | "deliveries" => "(finished_at IS NULL OR finished_at > $3::timestamptz)",
+        _ => return None,
+    })
+}
+
 fn add(counts: &mut BTreeMap<String, u64>, more: &BTreeMap<String, u64>) {
     for (name, count) in more {
         *counts.entry(name.clone()).or_default() += count;
@@ -316,53 +402,100 @@ async fn end_empty(work: &mut Work, batches: &[BatchId], now: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Blanks identifiers in a column of free text; returns the number of rows changed.
-async fn blank(
-    work: &mut Work,
-    table: &'static str,
-    column: &'static str,
-    identifiers: &Identifiers,
-) -> Result<u64, StoreError> {
-    let condition = holds_a_pattern(work.kind, &format!("t.{column}"));
-    let text = format!("SELECT DISTINCT t.{column} AS found FROM {table} t WHERE {condition}");
-    let statement = Statement::made(work.kind, &text).bind(pattern_rows(identifiers)?);
-    let mut replaced: Vec<Json> = Vec::new();
-    for row in work.rows("find an artist in texts", statement).await? {
-        let old = row.text("found")?;
-        if let Some(new) = identifiers.blanked(&old) {
-            replaced.push(json!({ "old": old, "new": new }));
-        }
-    }
-    let mut rows = 0;
-    for chunk in replaced.chunks(TEXTS_PER_STATEMENT) {
-        let text = format!(
-            "UPDATE {table} SET {column} = r.value->>'new' FROM {{rows}} WHERE {table}.{column} = r.value->>'old'"
-        );
-        let statement = Statement::made(work.kind, &text).bind(json("texts", &chunk)?);
-        rows += work.execute("blank an artist in texts", statement).await?;
-    }
-    Ok(rows)
+/// The condition for the rows of a table that are not the artist's own (`$2`) and may have been written since (`$3`).
+fn rows_to_blank(table: &Table, since: Option<DateTime<Utc>>) -> String {
+    let own = match &table.holds {
+        Holds::Rows(rows) => is_about_artist(rows.reached).replace("$1", "$2"),
+        Holds::Nothing(_) => "$2::uuid IS NULL".to_owned(),
+    };
+    let recent = since.and_then(|_| written_since(table.name)).unwrap_or("$3::text IS NOT NULL");
+    format!("({own}) IS NOT TRUE AND {recent}")
 }
 
-/// Blanks identifiers in what events say a platform refused a metric for, which is in a connector's words; returns
-/// the number of events changed.
-async fn blank_reasons(work: &mut Work, identifiers: &Identifiers) -> Result<u64, StoreError> {
-    let condition = holds_a_pattern(work.kind, "(t.data->>'reason')");
-    let text = format!("SELECT t.seq, t.data->>'reason' AS found FROM events t WHERE t.type = $2 AND {condition}");
-    let statement = Statement::made(work.kind, &text).bind(pattern_rows(identifiers)?).bind(types::METRIC_LOST);
-    let mut blanked = 0;
-    for row in work.rows("find an artist in events", statement).await? {
-        let Some(new) = identifiers.blanked(&row.text("found")?) else { continue };
+/// Texts of a column that name the artist, each as `old` with what is to take its place as `new`.
+async fn texts_find(
+    view: &mut ReadView,
+    table: &Table,
+    column: &str,
+    artist: ArtistId,
+    identifiers: &Identifiers,
+    since: Option<DateTime<Utc>>,
+) -> Result<Vec<Json>, StoreError> {
+    let (name, rows) = (table.name, rows_to_blank(table, since));
+    let condition = holds_a_pattern(view.kind, &format!("{name}.{column}"));
+    let text = format!("SELECT DISTINCT {name}.{column} AS found FROM {name} WHERE {rows} AND {condition}");
+    let statement = Statement::made(view.kind, &text).bind(pattern_rows(identifiers)?);
+    let statement = statement.bind(artist.to_string()).bind(time_text(since.unwrap_or(FIRST_TIME)));
+    let mut found = Vec::new();
+    for row in view.rows("find an artist in texts", statement).await? {
+        let old = row.text("found")?;
+        if let Some(new) = identifiers.blanked(&old) {
+            found.push(json!({ "old": old, "new": new }));
+        }
+    }
+    Ok(found)
+}
+
+/// Replaces texts that were found; returns the number of rows changed.
+async fn texts_replace(
+    work: &mut Work,
+    table: &Table,
+    column: &str,
+    artist: ArtistId,
+    found: &[Json],
+    since: Option<DateTime<Utc>>,
+) -> Result<u64, StoreError> {
+    let (name, rows) = (table.name, rows_to_blank(table, since));
+    let mut changed = 0;
+    for chunk in found.chunks(TEXTS_PER_STATEMENT) {
+        let text = format!(
+            "UPDATE {name} SET {column} = r.value->>'new' FROM {{rows}}
+             WHERE {rows} AND {name}.{column} = r.value->>'old'"
+        );
+        let statement = Statement::made(work.kind, &text).bind(json("texts", &chunk)?);
+        let statement = statement.bind(artist.to_string()).bind(time_text(since.unwrap_or(FIRST_TIME)));
+        changed += work.execute("blank an artist in texts", statement).await?;
+    }
+    Ok(changed)
+}
+
+/// Events that say in a connector's words why a platform refused a metric, and name the artist in them: their places,
+/// with the words that are to take the place.
+async fn reasons_find(
+    view: &mut ReadView,
+    identifiers: &Identifiers,
+    since: Option<DateTime<Utc>>,
+) -> Result<Vec<(i64, String)>, StoreError> {
+    let condition = holds_a_pattern(view.kind, "(t.data->>'reason')");
+    let text = format!(
+        "SELECT t.seq, t.data->>'reason' AS found FROM events t
+         WHERE t.type = $2 AND t.occurred_at > $3::timestamptz AND {condition}"
+    );
+    let statement = Statement::made(view.kind, &text).bind(pattern_rows(identifiers)?).bind(types::METRIC_LOST);
+    let statement = statement.bind(time_text(since.unwrap_or(FIRST_TIME)));
+    let mut found = Vec::new();
+    for row in view.rows("find an artist in events", statement).await? {
+        if let Some(new) = identifiers.blanked(&row.text("found")?) {
+            found.push((row.int("seq")?, new));
+        }
+    }
+    Ok(found)
+}
+
+/// Replaces the words of these events; returns the number of events changed.
+async fn reasons_replace(work: &mut Work, found: &[(i64, String)]) -> Result<u64, StoreError> {
+    let mut changed = 0;
+    for (seq, new) in found {
         let text = match work.kind {
             DatabaseKind::Sqlite => "UPDATE events SET data = json_set(data, '$.reason', $2) WHERE seq = $1",
             DatabaseKind::Postgres => {
                 "UPDATE events SET data = jsonb_set(data, '{reason}', to_jsonb($2::text)) WHERE seq = $1"
             }
         };
-        let statement = work.query(text).bind(row.int("seq")?).bind(new);
-        blanked += work.execute("blank an artist in events", statement).await?;
+        let statement = work.query(text).bind(*seq).bind(new.clone());
+        changed += work.execute("blank an artist in events", statement).await?;
     }
-    Ok(blanked)
+    Ok(changed)
 }
 
 /// Identifiers as the rows that [`holds_a_pattern`] looks for.

@@ -250,15 +250,28 @@ impl StoreError {
         };
         match source {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-            // PostgreSQL: serialization failure, deadlock, a lock that was not available, the server's shutdown.
-            // SQLite: busy, locked.
-            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                matches!(code.as_ref(), "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "5" | "6" | "517")
-            }),
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| is_transient_code(&code)),
             _ => false,
         }
     }
 }
+
+/// Codes of PostgreSQL (five characters) and of SQLite (numbers) that a later call may not meet.
+fn is_transient_code(code: &str) -> bool {
+    match code {
+        // Serialization failure, deadlock, a lock that was not available; the server's shutdown and start.
+        "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" => true,
+        // Too many connections; a transaction that stood still for too long, as its host did.
+        "53300" | "25P03" => true,
+        // Busy, locked; and of their kinds: recovery after a crash, a snapshot that another process has overtaken.
+        "5" | "6" | "261" | "517" => true,
+        // The connection broke.
+        code => code.len() == SQLSTATE_LENGTH && code.starts_with("08"),
+    }
+}
+
+/// Length of PostgreSQL's codes.
+const SQLSTATE_LENGTH: usize = 5;
 
 /// Why a database can't be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,5 +331,20 @@ pub(crate) trait During<T> {
 impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, what: &'static str) -> Result<T, StoreError> {
         self.map_err(|source| StoreError::Query { what, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_repeated_where_the_next_one_may_succeed() {
+        for code in ["40001", "40P01", "55P03", "57P01", "53300", "25P03", "08000", "08006", "5", "6", "261", "517"] {
+            assert!(is_transient_code(code), "{code}");
+        }
+        for code in ["23505", "42P01", "25006", "53100", "57014", "13", "19", "8", "08", ""] {
+            assert!(!is_transient_code(code), "{code}");
+        }
     }
 }

@@ -117,6 +117,9 @@ pub struct MigrationReport {
     pub applied: Vec<String>,
     /// The schema's version afterwards.
     pub version: i64,
+    /// A statement that the owner of the publication `supabase_realtime` has yet to run: Backline's role may not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_to_owner: Option<String>,
 }
 
 impl Store {
@@ -162,7 +165,26 @@ impl Store {
             .filter(|(version, ..)| *version > found)
             .map(|(version, name, ..)| format!("{version:04}_{name}"))
             .collect();
-        Ok(MigrationReport { applied, version: VERSION })
+        Ok(MigrationReport { applied, version: VERSION, left_to_owner: self.publication_statement().await? })
+    }
+
+    /// What adds the table `metrics` to Supabase's stream of changes, where that exists and it is not in it.
+    async fn publication_statement(&self) -> Result<Option<String>, StoreError> {
+        if self.kind() == DatabaseKind::Sqlite {
+            return Ok(None);
+        }
+        let statement = self.query(
+            "SELECT format('ALTER PUBLICATION supabase_realtime ADD TABLE %I.%I; '
+                 'ALTER PUBLICATION supabase_realtime SET (publish_via_partition_root = true);',
+                 n.nspname, c.relname) AS statement
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = to_regclass('metrics')
+                 AND EXISTS (SELECT 1 FROM pg_publication WHERE pubname = 'supabase_realtime' AND NOT puballtables)
+                 AND NOT EXISTS (SELECT 1 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+                     WHERE p.pubname = 'supabase_realtime' AND r.prrelid = c.oid)",
+        );
+        let row = self.row("look for a publication", statement).await?;
+        row.map(|row| row.text("statement")).transpose()
     }
 
     /// Checks that the schema is the one this binary was made for.

@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use serde_json::json;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::database::connection::Store;
+use crate::database::connection::{Store, Work};
 use crate::database::dialect::{Columns as _, clean, json, time_text};
 use crate::database::error::StoreError;
 use crate::database::notifications::notify;
@@ -21,6 +21,9 @@ use crate::events::cursor::{EventCursor, event_sql};
 use crate::events::row_data::{Reader, events_of};
 use crate::scope::Scope;
 use backline_model::{ArtistId, Delivery, DeliveryState, Event, Webhook, WebhookId, WebhookKind};
+
+/// A delivery that nobody took for this long while it was due was not tried in that time: hosts look every few seconds.
+const ABSENCE_MIN: TimeDelta = TimeDelta::minutes(1);
 
 /// What decides which webhooks get an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,7 +226,7 @@ impl Store {
              UPDATE deliveries SET lease_owner = $2, lease_until = $4::timestamptz, attempts = attempts + 1,
                  first_tried_at = COALESCE(first_tried_at, $3::timestamptz)
              WHERE webhook_id = $1::uuid AND event_seq IN (SELECT event_seq FROM due)
-             RETURNING event_seq, attempts, line, first_tried_at::text AS first_tried_at",
+             RETURNING event_seq, attempts, line, first_tried_at::text AS first_tried_at, next_at::text AS next_at",
         );
         let statement = statement
             .replanned()
@@ -241,6 +244,16 @@ impl Store {
         let statement = work.query(event_sql!("WHERE e.seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})"));
         let events = work.rows("read what is to be delivered", statement.bind(json("events", &rows)?)).await?;
         let events = events_of(Reader::View(&mut work), &events).await?;
+        let (mut tried_since, mut moved) = (HashMap::new(), Vec::new());
+        for row in &leased {
+            let (seq, before) = (row.int("event_seq")?, row.time("first_tried_at")?);
+            let first = without_absence(before, row.time("next_at")?, due_at);
+            tried_since.insert(seq, first);
+            if first != before {
+                moved.push(json!({ "seq": seq, "first": time_text(first) }));
+            }
+        }
+        first_tries_move_in_txn(&mut work, webhook, &moved).await?;
         work.commit().await?;
         let mut events: HashMap<EventCursor, Event> = events.into_iter().collect();
         let mut leases = Vec::with_capacity(leased.len());
@@ -252,7 +265,7 @@ impl Store {
                 webhook,
                 event,
                 attempt: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
-                first_tried_at: row.time("first_tried_at")?,
+                first_tried_at: tried_since.get(&cursor.number()).copied().unwrap_or(due_at),
                 until: held_until,
                 cursor,
                 owner: clean(owner),
@@ -484,4 +497,46 @@ fn of_lease(
         .bind(lease.cursor.number())
         .bind(lease.owner.clone())
         .bind(time_text(lease.until))
+}
+
+/// When a delivery would have been tried first if nobody had been away: the time for which it was due and no host took
+/// it does not count. Time up to [`ABSENCE_MIN`] does.
+fn without_absence(first_tried_at: DateTime<Utc>, due: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let waited = now - due.max(first_tried_at);
+    if waited < ABSENCE_MIN { first_tried_at } else { (first_tried_at + waited).min(now) }
+}
+
+/// Moves the first tries of deliveries that nobody took while they were due.
+async fn first_tries_move_in_txn(work: &mut Work, webhook: WebhookId, moved: &[Json]) -> Result<(), StoreError> {
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let statement = work.query(
+        "UPDATE deliveries SET first_tried_at = (SELECT (r.value->>'first')::timestamptz FROM {rows}
+             WHERE (r.value->>'seq')::bigint = deliveries.event_seq)
+         WHERE webhook_id = $2::uuid AND event_seq IN (SELECT (r.value->>'seq')::bigint FROM {rows})",
+    );
+    let statement = statement.bind(json("first tries", &moved)?).bind(webhook.to_string());
+    work.execute("move first tries", statement).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_in_which_nobody_tried_does_not_count() {
+        let first = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        let (seconds, hours) = (TimeDelta::seconds, TimeDelta::hours);
+        // Tried in time, or a little late.
+        assert_eq!(without_absence(first, first + hours(1), first + hours(1)), first);
+        assert_eq!(without_absence(first, first + hours(1), first + hours(1) + seconds(59)), first);
+        // The host was away for a day.
+        assert_eq!(without_absence(first, first + hours(1), first + hours(25)), first + hours(24));
+        // It is the first try now, however long it was due.
+        assert_eq!(without_absence(first, first - hours(30), first), first);
+        // A clock that went back.
+        assert_eq!(without_absence(first, first + hours(1), first - hours(3)), first);
+    }
 }

@@ -19,8 +19,8 @@ use backline_model::{AccountId, History, MetricName, MetricsRow};
 /// Days right before a date that are always known: validation looks for values that have not moved for 14 of them.
 const RECENT_DAYS: u64 = 15;
 
-/// Days after a date in which every row's growth may be measured from it. Of what lies beyond, only the next row may:
-/// it is measured from the latest row before it.
+/// Days after a date in which every row's growth may be measured from it. Of what lies beyond, only the next row with a
+/// metric may: the metric is measured from its latest value before that row.
 const LATER_DAYS: u64 = 90;
 
 /// How far back a metric's latest value is searched for when a date is filled in that lies before others, in days.
@@ -37,10 +37,20 @@ pub struct AccountPast {
     /// Accepted values of other dates: all of the 15 days before, the days that growth is computed from, the latest one
     /// of each metric that has none among these, and what later dates' growth needs.
     pub history: History,
-    /// Dates after this one that have rows, in order: those up to 90 days on, and the next one after these.
+    /// Dates after this one that have rows, in order: those up to 90 days on, and after these up to the first one with
+    /// each metric.
     pub later_dates: Vec<NaiveDate>,
     /// Their rows, in the same order.
     pub later_rows: Vec<MetricsRow>,
+}
+
+impl AccountPast {
+    fn add_later(&mut self, row: MetricsRow) {
+        let basis = row.engagement.map(|engagement| engagement.basis);
+        self.history.insert(row.metric_date, row.values.clone(), basis);
+        self.later_dates.push(row.metric_date);
+        self.later_rows.push(row);
+    }
 }
 
 /// Dates of one account, both ends included.
@@ -75,11 +85,9 @@ pub(crate) async fn pasts_in_txn(
             past.existing = Some(row);
             continue;
         }
-        let basis = row.engagement.map(|engagement| engagement.basis);
-        past.history.insert(row.metric_date, row.values.clone(), basis);
-        past.later_dates.push(row.metric_date);
-        past.later_rows.push(row);
+        past.add_later(row);
     }
+    further_on(work, wanted, accepted, &mut pasts).await?;
 
     let mut spans = Vec::with_capacity(wanted.len() * 3);
     for (account, date) in wanted {
@@ -147,6 +155,63 @@ fn gaps(
         spans.extend(days.into_iter().map(|day| Span { account: *account, since: day, until: day }));
     }
     spans
+}
+
+/// What the next row beyond the longest span leaves open: a metric that it lacks is measured from this date by the
+/// first row that has it. Most rows have what the next one has, and nothing is read.
+async fn further_on(
+    work: &mut Work,
+    wanted: &[(AccountId, NaiveDate)],
+    accepted: &HashMap<AccountId, LastAccepted>,
+    pasts: &mut HashMap<AccountId, AccountPast>,
+) -> Result<(), StoreError> {
+    // By account: up to where it was read, and the metrics whose first later value is beyond.
+    let mut open: BTreeMap<AccountId, (NaiveDate, BTreeSet<MetricName>)> = BTreeMap::new();
+    for (account, date) in wanted {
+        let Some(past) = pasts.get(account) else { continue };
+        let Some(read) = past.later_dates.last().filter(|last| **last > forward(*date, LATER_DAYS)) else { continue };
+        let is_found = |metric: &MetricName| past.later_rows.iter().any(|row| row.values.contains_key(metric));
+        let later = accepted.get(account).into_iter().flatten().filter(|(_, last)| *last > read);
+        let missing: BTreeSet<_> =
+            later.map(|(metric, _)| metric).filter(|metric| !is_found(metric)).cloned().collect();
+        open.insert(*account, (*read, missing));
+    }
+    loop {
+        open.retain(|_, (_, missing)| !missing.is_empty());
+        if open.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = open
+            .iter()
+            .map(|(account, (read, _))| {
+                json!({ "account": account, "since": forward(*read, 1), "until": forward(*read, LATER_DAYS) })
+            })
+            .collect();
+        let statement = work.query(concat!(
+            "SELECT ",
+            row_columns!(),
+            " FROM {rows} LEFT JOIN metrics m ON m.account_id = (r.value->>'account')::uuid
+                 AND m.metric_date >= (r.value->>'since')::date AND m.metric_date <= (r.value->>'until')::date
+             WHERE (m.account_id IS NULL) = FALSE ORDER BY m.metric_date"
+        ));
+        for row in work.rows("read the rows further on", statement.bind(json("dates", &rows)?)).await? {
+            let row = row_of(&row)?;
+            let (Some(past), Some((_, missing))) = (pasts.get_mut(&row.account_id), open.get_mut(&row.account_id))
+            else {
+                continue;
+            };
+            // Beyond the last one that is missing, nothing is measured from this date.
+            if !missing.is_empty() {
+                missing.retain(|metric| !row.values.contains_key(metric));
+                past.add_later(row);
+            }
+        }
+        for (account, (read, missing)) in &mut open {
+            *read = forward(*read, LATER_DAYS);
+            let last = |metric: &MetricName| accepted.get(account).and_then(|last| last.get(metric)).copied();
+            missing.retain(|metric| last(metric).is_some_and(|last| last > *read));
+        }
+    }
 }
 
 async fn same_and_later(work: &mut Work, wanted: &[(AccountId, NaiveDate)]) -> Result<Vec<MetricsRow>, StoreError> {

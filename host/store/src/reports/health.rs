@@ -38,30 +38,34 @@ pub struct HealthWindow {
 type Platforms = BTreeMap<Platform, PlatformFigures>;
 
 impl Store {
-    /// Counts everything that rates, objectives and alerts are made of.
+    /// Counts everything that rates, objectives and alerts are made of. Of one tenant, values that passed validation
+    /// are not counted, since batches report them without it, and neither are hosts, which belong to no tenant.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn health_figures_get(&self, scope: &Scope, window: &HealthWindow) -> Result<Figures, StoreError> {
-        scope.require_all("count the figures of every platform")?;
         // As of one moment: an account that ends between two counts would be in neither of them, or in both.
         let mut view = self.report_view().await?;
         let mut platforms = view.known_platforms().await?;
-        view.count_outcomes(window, &mut platforms).await?;
-        view.count_open(window, &mut platforms).await?;
-        view.count_accounts(window, &mut platforms).await?;
-        view.count_values(window, &mut platforms).await?;
-        let work = view.count_work(window, &mut platforms).await?;
-        view.count_troubles(window, &mut platforms).await?;
-        let statement = view.query(
+        view.count_outcomes(scope, window, &mut platforms).await?;
+        view.count_open(scope, window, &mut platforms).await?;
+        view.count_accounts(scope, window, &mut platforms).await?;
+        if scope.only().is_none() {
+            view.count_values(window, &mut platforms).await?;
+        }
+        let work = view.count_work(scope, window, &mut platforms).await?;
+        view.count_troubles(scope, window, &mut platforms).await?;
+        let statement = view.scoped(
+            scope,
             "SELECT COUNT(*)::bigint AS n FROM (SELECT artist_id FROM outcomes_all
                  WHERE outcome = 'collected' AND at > $1::timestamptz AND at <= $2::timestamptz
+                     {and_artist: outcomes_all.artist_id}
                  GROUP BY artist_id) AS artists",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
         let artists = view.row("count artists", statement).await?.map_or(Ok(0), |row| row.count("n"))?;
         drop(view);
-        let hosts = self.hosts_list(window.now).await?.into_iter();
+        let hosts = if scope.only().is_none() { self.hosts_list(window.now).await? } else { Vec::new() }.into_iter();
         let hosts = hosts
             .map(|host| HostFigures { name: host.name, started_at: host.started_at, seen_at: host.seen_at })
             .collect();
@@ -87,8 +91,14 @@ impl ReadView {
     }
 
     /// How accounts ended, each once for each date: by the last attempt, or excluded where there was none.
-    async fn count_outcomes(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
-        let statement = self.query(
+    async fn count_outcomes(
+        &mut self,
+        scope: &Scope,
+        window: &HealthWindow,
+        platforms: &mut Platforms,
+    ) -> Result<(), StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT platform, outcome, reason, run_id::text AS run_id, COUNT(*)::bigint AS accounts,
                  MAX(at)::text AS at,
                  CASE WHEN deferred_until <= $3::timestamptz THEN 1 ELSE 0 END AS is_due,
@@ -98,6 +108,7 @@ impl ReadView {
                      PARTITION BY account_id, metric_date
                      ORDER BY CASE WHEN outcome = 'excluded' THEN 1 ELSE 0 END, at DESC, run_id DESC) AS place
                  FROM outcomes_all WHERE at > $1::timestamptz AND at <= $2::timestamptz
+                     {and_artist: outcomes_all.artist_id}
              ) AS latest
              WHERE place = 1
              GROUP BY platform, outcome, reason, run_id, CASE WHEN deferred_until <= $3::timestamptz THEN 1
@@ -153,13 +164,19 @@ impl ReadView {
     }
 
     /// Accounts of batches that are planned or leased, of which nothing is known yet for their date.
-    async fn count_open(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
-        let statement = self.query(
+    async fn count_open(
+        &mut self,
+        scope: &Scope,
+        window: &HealthWindow,
+        platforms: &mut Platforms,
+    ) -> Result<(), StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT b.platform, CASE WHEN b.created_at <= $2::timestamptz AND b.available_at <= $2::timestamptz THEN 1
                  ELSE 0 END AS is_overdue,
                  COUNT(*)::bigint AS accounts
              FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
-             WHERE b.finished_at IS NULL AND b.state IN ('planned', 'leased')
+             WHERE b.finished_at IS NULL AND b.state IN ('planned', 'leased') {and_tenant: b.tenant}
                  AND NOT EXISTS (SELECT 1 FROM outcomes_all o WHERE o.account_id = m.account_id
                      AND o.metric_date = m.metric_date AND o.outcome <> 'excluded' AND o.at > $1::timestamptz)
              GROUP BY b.platform, CASE WHEN b.created_at <= $2::timestamptz
@@ -176,8 +193,14 @@ impl ReadView {
 
     /// Accounts of active artists: which are collected, which are not and why, and the longest time without a
     /// collection. The latest consents are found in one pass: a look-up for each account takes five times as long.
-    async fn count_accounts(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
-        let statement = self.query(
+    async fn count_accounts(
+        &mut self,
+        scope: &Scope,
+        window: &HealthWindow,
+        platforms: &mut Platforms,
+    ) -> Result<(), StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT platform, SUM(eligible)::bigint AS eligible,
                  SUM(CASE WHEN eligible = 1 AND created_at <= $1::timestamptz THEN 1
                  ELSE 0 END)::bigint AS eligible_before,
@@ -199,7 +222,7 @@ impl ReadView {
                                  WHERE later.artist_id = one.artist_id AND later.platform = one.platform
                                      AND later.scope = 'metrics' AND later.seq > one.seq)
                      ) AS c ON c.artist_id = a.artist_id AND c.platform = a.platform
-                     WHERE t.subscription_status = 'active' AND t.data_collection_enabled
+                     WHERE t.subscription_status = 'active' AND t.data_collection_enabled {and_tenant: t.tenant}
                  ) AS known
              ) AS judged
              GROUP BY platform",
@@ -237,13 +260,19 @@ impl ReadView {
     }
 
     /// When batches were at work, to the minute, and what they asked of platforms.
-    async fn count_work(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<Vec<Work>, StoreError> {
-        let statement = self.query(
+    async fn count_work(
+        &mut self,
+        scope: &Scope,
+        window: &HealthWindow,
+        platforms: &mut Platforms,
+    ) -> Result<Vec<Work>, StoreError> {
+        let statement = self.scoped(
+            scope,
             "SELECT platform, run_id::text AS run_id, MIN(began_at)::text AS began_at,
                  MAX(COALESCE(finished_at, CASE WHEN state = 'leased' THEN $2::timestamptz
                  ELSE began_at END))::text AS ended_at,
                  COALESCE(SUM((usage->>'requests')::bigint), 0)::bigint AS requests
-             FROM batches WHERE began_at > $1::timestamptz AND began_at <= $2::timestamptz
+             FROM batches WHERE began_at > $1::timestamptz AND began_at <= $2::timestamptz {and_tenant: tenant}
              GROUP BY platform, run_id, {minute_of_began_at}",
         );
         let statement = statement.bind(time_text(window.since)).bind(time_text(window.now));
@@ -260,15 +289,16 @@ impl ReadView {
             DatabaseKind::Sqlite => {
                 "SELECT b.platform, u.key AS budget, SUM(u.value) AS units
                      FROM batches b, json_each(b.usage, '$.units') AS u
-                 WHERE b.began_at > $1 AND b.began_at <= $2 GROUP BY b.platform, u.key"
+                 WHERE b.began_at > $1 AND b.began_at <= $2 {and_tenant: b.tenant} GROUP BY b.platform, u.key"
             }
             DatabaseKind::Postgres => {
                 "SELECT b.platform, u.key AS budget, SUM(u.value::bigint)::bigint AS units
                  FROM batches b CROSS JOIN LATERAL jsonb_each_text(b.usage->'units') AS u
-                 WHERE b.began_at > $1::timestamptz AND b.began_at <= $2::timestamptz GROUP BY b.platform, u.key"
+                 WHERE b.began_at > $1::timestamptz AND b.began_at <= $2::timestamptz {and_tenant: b.tenant}
+                 GROUP BY b.platform, u.key"
             }
         };
-        let statement = self.query(units).bind(time_text(window.since)).bind(time_text(window.now));
+        let statement = self.scoped(scope, units).bind(time_text(window.since)).bind(time_text(window.now));
         for row in self.rows("count units of budgets", statement).await? {
             let figures = platforms.entry(row.parsed("platform")?).or_default();
             figures.units.insert(row.text("budget")?, row.count("units")?);
@@ -277,15 +307,24 @@ impl ReadView {
     }
 
     /// Withheld values and dead batches, which wait for an operator.
-    async fn count_troubles(&mut self, window: &HealthWindow, platforms: &mut Platforms) -> Result<(), StoreError> {
-        let statement = self
-            .query("SELECT platform, COUNT(*)::bigint AS n FROM quarantine WHERE status = 'held' GROUP BY platform");
+    async fn count_troubles(
+        &mut self,
+        scope: &Scope,
+        window: &HealthWindow,
+        platforms: &mut Platforms,
+    ) -> Result<(), StoreError> {
+        let statement = self.scoped(
+            scope,
+            "SELECT platform, COUNT(*)::bigint AS n FROM quarantine WHERE status = 'held'
+                 {and_artist: quarantine.artist_id} GROUP BY platform",
+        );
         for row in self.rows("count withheld values", statement).await? {
             platforms.entry(row.parsed("platform")?).or_default().held = row.count("n")?;
         }
-        let statement = self.query(
+        let statement = self.scoped(
+            scope,
             "SELECT b.platform, COUNT(*)::bigint AS n FROM batches b JOIN batch_accounts m ON m.batch_id = b.id
-             WHERE b.state = 'dead' AND b.finished_at > $1::timestamptz GROUP BY b.platform",
+             WHERE b.state = 'dead' AND b.finished_at > $1::timestamptz {and_tenant: b.tenant} GROUP BY b.platform",
         );
         for row in self.rows("count dead batches' accounts", statement.bind(time_text(window.since))).await? {
             platforms.entry(row.parsed("platform")?).or_default().dead = row.count("n")?;

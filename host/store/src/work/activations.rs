@@ -37,21 +37,50 @@ impl Activation {
 }
 
 impl Store {
-    /// Artists that wait for a first collection, the longest waiting first.
+    /// Artists that wait for a first collection, the longest waiting first. One with an account in a batch that a host
+    /// is working on waits until that has ended: the batch may have judged the account before the change that asked
+    /// for the collection.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn activations_list(&self, scope: &Scope, limit: u32) -> Result<Vec<Activation>, StoreError> {
-        let statement = self.scoped(
-            scope,
-            "SELECT artist_id::text AS artist_id, platform, cause, at::text AS at FROM activations
-             WHERE TRUE {and_artist: activations.artist_id} ORDER BY at, artist_id, platform LIMIT $1",
-        );
-        let rows = self.rows("read activations", statement.bind(i64::from(limit))).await?;
-        // Rows under a name that no connector can have can't be collected.
-        let can_be_collected =
-            |row: &&AnyRow| row.text("platform").is_ok_and(|name| name.is_empty() || Platform::new(name).is_ok());
-        rows.iter().filter(can_be_collected).map(activation_of).collect()
+        let (mut found, mut after): (Vec<Activation>, [Option<String>; 3]) = (Vec::new(), [None, None, None]);
+        loop {
+            let statement = self.scoped(
+                scope,
+                "SELECT artist_id::text AS artist_id, platform, cause, at::text AS at FROM activations
+                 WHERE ($2::timestamptz IS NULL
+                         OR (at, artist_id, platform) > ($2::timestamptz, $3::uuid, $4::text))
+                     AND NOT EXISTS (SELECT 1 FROM accounts a JOIN batch_accounts m ON m.account_id = a.id
+                         JOIN batches b ON b.id = m.batch_id
+                         WHERE a.artist_id = activations.artist_id
+                             AND (activations.platform = '' OR a.platform = activations.platform)
+                             AND b.finished_at IS NULL AND b.state = 'leased')
+                     {and_artist: activations.artist_id}
+                 ORDER BY at, artist_id, platform LIMIT $1",
+            );
+            let room = limit as usize - found.len();
+            let [at, artist, platform] = after.clone();
+            let statement =
+                statement.bind(i64::try_from(room).unwrap_or(i64::MAX)).bind(at).bind(artist).bind(platform);
+            let rows = self.rows("read activations", statement).await?;
+            // Rows under a name that no connector can have can't be collected, and keep none that can from its place.
+            let can_be_collected =
+                |row: &&AnyRow| row.text("platform").is_ok_and(|name| name.is_empty() || Platform::new(name).is_ok());
+            for row in rows.iter().filter(can_be_collected) {
+                found.push(activation_of(row)?);
+            }
+            match rows.last() {
+                Some(last) if rows.len() == room && found.len() < limit as usize => {
+                    after = [
+                        Some(time_text(last.time("at")?)),
+                        last.text_or_null("artist_id")?,
+                        last.text_or_null("platform")?,
+                    ];
+                }
+                _ => return Ok(found),
+            }
+        }
     }
 }
 

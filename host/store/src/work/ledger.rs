@@ -105,7 +105,8 @@ impl Store {
         self.rows("find unfinished runs", statement).await?.iter().map(|row| row.parsed("id")).collect()
     }
 
-    /// Runs, the latest first. `before` is for paging: only runs that started earlier.
+    /// Runs, the latest first. `before` is for paging: only runs after the one that started then and has this id, in
+    /// that order, so that none is left out of several that started at once.
     ///
     /// # Errors
     /// When the database fails.
@@ -113,17 +114,20 @@ impl Store {
         &self,
         scope: &Scope,
         limit: u32,
-        before: Option<DateTime<Utc>>,
+        before: Option<(DateTime<Utc>, RunId)>,
     ) -> Result<Vec<Run>, StoreError> {
         let mut view = self.read_view().await?;
         let statement = view.scoped(
             scope,
             run_sql!(
-                "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz) {and_run: runs.id}
-             ORDER BY started_at DESC, id DESC LIMIT $2"
+                "WHERE ($1::timestamptz IS NULL OR started_at < $1::timestamptz
+                 OR (started_at = $1::timestamptz AND id < $2::uuid)) {and_run: runs.id}
+             ORDER BY started_at DESC, id DESC LIMIT $3"
             ),
         );
-        let rows = view.rows("list runs", statement.bind(before.map(time_text)).bind(i64::from(limit))).await?;
+        let (time, id) = before.unzip();
+        let statement = statement.bind(time.map(time_text)).bind(id.map(|id| id.to_string())).bind(i64::from(limit));
+        let rows = view.rows("list runs", statement).await?;
         let mut runs = rows.iter().map(run_of).collect::<Result<Vec<_>, _>>()?;
         count_in(&mut view, scope, &mut runs).await?;
         Ok(runs)

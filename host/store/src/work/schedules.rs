@@ -171,6 +171,37 @@ impl Store {
         self.rows("read what is queued", statement).await?.iter().map(fire_of).collect()
     }
 
+    /// Skips the oldest of the times that wait for a schedule's turn, so that no more than `kept` do. Returns those
+    /// that it skipped.
+    ///
+    /// # Errors
+    /// [`StoreError::TermLost`] when another host has taken the role over.
+    pub async fn queued_fires_skip(
+        &self,
+        term: &Term,
+        schedule: &str,
+        kept: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<DateTime<Utc>>, StoreError> {
+        const BEYOND: &str = "SELECT fire_time::text AS fire_time FROM schedule_fires
+             WHERE schedule = $1 AND decision = 'queued' ORDER BY fire_time DESC LIMIT 1 OFFSET $2";
+        let latest = self.query(BEYOND).bind(clean(schedule)).bind(i64::from(kept));
+        let Some(latest) = self.row("measure a schedule's queue", latest).await? else { return Ok(Vec::new()) };
+        let mut work = self.begin().await?;
+        let statement = work.query(
+            "UPDATE schedule_fires SET decision = 'skipped', decided_at = $3::timestamptz
+             WHERE schedule = $1 AND decision = 'queued' AND fire_time <= $2::timestamptz
+             RETURNING fire_time::text AS fire_time",
+        );
+        let statement = statement.bind(clean(schedule)).bind(time_text(latest.time("fire_time")?)).bind(time_text(now));
+        let rows = work.rows("skip the oldest of a schedule's queue", statement).await?;
+        let mut skipped = rows.iter().map(|row| row.time("fire_time")).collect::<Result<Vec<_>, _>>()?;
+        skipped.sort();
+        term_check_in_txn(&mut work, term).await?;
+        work.commit().await?;
+        Ok(skipped)
+    }
+
     /// Whether a run of the schedule is under way, or queued to be.
     ///
     /// # Errors

@@ -43,6 +43,21 @@ async fn the_command_line_tells_health_and_its_exit_code_tells_scripts() {
         let (_, report, _) = run(&["health", "--json", "--window", "7d"]);
         let report: Json = serde_json::from_str(&report).expect("JSON");
         assert_eq!(report["objectives"].as_array().map(Vec::len), Some(5), "{report}");
+        let (code, shown, complaint) = run(&["health", "--tenant", "default"]);
+        assert_eq!(code, Some(0), "{complaint}");
+        assert!(shown.starts_with("tenant default: score ") && shown.contains("\n spotify "), "{shown}");
+        assert!(!shown.contains("accounts collected of those planned") && !shown.contains("firing"), "{shown}");
+        let (_, of_tenant, _) = run(&["health", "--tenant", "default", "--window", "7d", "--json"]);
+        let of_tenant: Json = serde_json::from_str(&of_tenant).expect("JSON");
+        for count in ["collected", "failed", "planned", "score"] {
+            assert_eq!(
+                of_tenant["total"][count], report["total"][count],
+                "every artist is of this tenant: {of_tenant}"
+            );
+        }
+        let (code, _, complaint) = run(&["health", "--tenant", "defualt"]);
+        assert_eq!(code, Some(2));
+        assert!(complaint.contains("'defualt'") && complaint.contains("'default'"), "{complaint}");
         let (code, _, complaint) = run(&["health", "--window", "1y"]);
         assert_eq!(code, Some(2));
         assert!(complaint.contains("write one such as 90m, 24h or 7d"), "{complaint}");

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::print;
-use crate::pipeline::ShadowRequest;
+use crate::pipeline::{ShadowReport, ShadowRequest};
 use backline_model::AccountId;
 use backline_rules::shadow::{Comparison, MetricDifference};
 
@@ -30,7 +30,7 @@ pub(crate) struct ShadowArguments {
     json: bool,
 }
 
-/// Runs the command.
+/// Runs the command. The exit code tells whether accounts would fail that did not before.
 pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> Outcome {
     let host = context.host().await?;
     let release = host.releases().named(&arguments.name, Some(&arguments.version)).await?;
@@ -45,7 +45,7 @@ pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> Out
     let report = report?;
     if arguments.json {
         print::json(&report)?;
-        return Ok(Exit::Done);
+        return Ok(ended(&report));
     }
     let info = &release.manifest.connector;
     print::line(&format!("{} {} compared on the latest stored documents:", info.name, info.version))?;
@@ -54,7 +54,14 @@ pub(super) async fn shadow(context: &Context, arguments: ShadowArguments) -> Out
         print::line("\ncompared on documents fetched now:")?;
         print_comparison(fetched)?;
     }
-    Ok(Exit::Done)
+    Ok(ended(&report))
+}
+
+/// As with `plugins test`: failed where accounts would fail that did not before. Other differences are for a person to
+/// judge.
+fn ended(report: &ShadowReport) -> Exit {
+    let fails = |comparison: &Comparison| !comparison.failed.is_empty();
+    if fails(&report.stored) || report.fetched.as_ref().is_some_and(fails) { Exit::Failed } else { Exit::Done }
 }
 
 fn print_comparison(comparison: &Comparison) -> Result<(), Failure> {
@@ -118,5 +125,27 @@ fn progress_bar() -> ProgressBar {
     match ProgressStyle::with_template("{bar:40} {pos}/{len} accounts  {elapsed_precise}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backline_model::{Digest, FailureClass, Platform};
+
+    #[test]
+    fn the_exit_code_tells_whether_accounts_would_fail() {
+        let failing = || Comparison { failed: [(FailureClass::Trapped, 1)].into(), ..Comparison::default() };
+        let report = |stored, fetched| ShadowReport {
+            platform: Platform::new("demo").expect("a name"),
+            release: Digest::of(b"component"),
+            version: "1.0.0".to_owned(),
+            stored,
+            fetched,
+        };
+        let also_before = Comparison { failed_before_too: 3, fixed: 2, ..Comparison::default() };
+        assert_eq!(ended(&report(also_before, None)), Exit::Done);
+        assert_eq!(ended(&report(failing(), None)), Exit::Failed);
+        assert_eq!(ended(&report(Comparison::default(), Some(failing()))), Exit::Failed);
     }
 }

@@ -130,7 +130,7 @@ impl Planner {
         if request.platforms.is_empty() {
             releases.extend(self.active_releases().await?);
             if releases.is_empty() {
-                return Err(PlanError::NothingInstalled);
+                return Err(self.releases.none_at_all().await?.map_or(PlanError::NothingInstalled, PlanError::Lookup));
             }
         } else {
             for platform in &request.platforms {

@@ -221,7 +221,13 @@ async fn decide(host: &Host, term: &Term, schedule: &Schedule) -> Result<(), Lea
             without_run.push((fire_time, decision));
         }
     }
-    record(host, term, schedule, &timetable, &mut without_run).await
+    record(host, term, schedule, &timetable, &mut without_run).await?;
+    let kept = timetable.queue_max();
+    for fire_time in host.store().queued_fires_skip(term, &schedule.name, kept, now).await? {
+        let reason = "more times than that wait for their turn: its runs take longer than the time between them";
+        tracing::warn!(schedule = schedule.name, %fire_time, kept, reason, "a queued run is skipped");
+    }
+    Ok(())
 }
 
 async fn record(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -19,11 +20,14 @@ use crate::pipeline::credentials::manager::CredentialManager;
 use crate::telemetry::Telemetry;
 use backline_model::clock::Clock;
 use backline_model::event::types;
-use backline_model::health::{Alert, AlertName, CredentialFigures, Figures, HealthReport, ReleaseFigures, Suspects};
+use backline_model::health::{
+    Alert, AlertName, CredentialFigures, Figures, Health, HealthReport, PlatformHealth, ReleaseFigures, Suspects,
+};
 use backline_model::manifest::Budget;
 use backline_model::zone;
-use backline_model::{Event, Platform};
+use backline_model::{Event, Platform, Tenant};
 use backline_rules::health::{self, Crossing};
+use backline_rules::schedule;
 use backline_store::{HealthWindow, Scope, SealedCredential, Store, StoreError, Term};
 
 /// The role of the host that evaluates health.
@@ -84,6 +88,21 @@ async fn look(monitor: &HealthMonitor, has_role: bool) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Health of one tenant's accounts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TenantHealthReport {
+    /// Whose accounts are counted.
+    pub tenant: Tenant,
+    /// End of the window.
+    pub at: DateTime<Utc>,
+    /// Start of the window.
+    pub since: DateTime<Utc>,
+    /// All platforms but the optional ones.
+    pub total: Health,
+    /// Each platform.
+    pub platforms: Vec<PlatformHealth>,
+}
+
 /// Reports and watches health. Cloning shares it.
 #[derive(Clone)]
 pub struct HealthMonitor {
@@ -112,12 +131,41 @@ impl HealthMonitor {
     pub async fn report(&self, window: Option<TimeDelta>) -> Result<HealthReport, StoreError> {
         let now = self.clock.now();
         let window = self.health_window(window, now);
-        let figures = self.store.health_figures_get(&Scope::all_tenants(), &window).await?;
+        let figures = self.figures(&Scope::all_tenants(), &window).await?;
         let suspects = self.suspects(&figures, now).await?;
         let mut report = self.judged(&figures, &suspects, &window);
         report.alerts = self.store.alerts_list().await?;
         report.alerts.retain(|alert| alert.firing);
         Ok(report)
+    }
+
+    /// The counts and rates of one tenant's accounts. Objectives, alerts, costs, validation and recommendations are
+    /// about the whole installation and are left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tenant_report(
+        &self,
+        tenant: Tenant,
+        window: Option<TimeDelta>,
+    ) -> Result<TenantHealthReport, StoreError> {
+        let window = self.health_window(window, self.clock.now());
+        let figures = self.figures(&Scope::tenant(tenant.clone()), &window).await?;
+        let HealthReport { at, since, total, platforms, .. } = self.judged(&figures, &Suspects::default(), &window);
+        Ok(TenantHealthReport { tenant, at, since, total, platforms })
+    }
+
+    /// What is counted, with what schedules had due.
+    async fn figures(&self, scope: &Scope, window: &HealthWindow) -> Result<Figures, StoreError> {
+        let mut figures = self.store.health_figures_get(scope, window).await?;
+        let schedules = self.store.schedules_list().await?;
+        for (platform, counted) in &mut figures.platforms {
+            let specs = schedules.iter().map(|schedule| &schedule.spec);
+            // A run may be two hours late before it is missed.
+            let came = schedule::time_came(specs, platform, window.since - health::IDLE_FOR, window.now);
+            counted.not_due = came == Some(false);
+        }
+        Ok(figures)
     }
 
     /// The state of every alert that has fired, or is about to.
@@ -136,7 +184,7 @@ impl HealthMonitor {
     pub async fn watch(&self) -> Result<HealthReport, StoreError> {
         let now = self.clock.now();
         let window = self.health_window(None, now);
-        let figures = self.store.health_figures_get(&Scope::all_tenants(), &window).await?;
+        let figures = self.figures(&Scope::all_tenants(), &window).await?;
         let mut report = self.judged(&figures, &Suspects::default(), &window);
         let config = &self.config.health;
         let known = self.store.alerts_list().await?;
