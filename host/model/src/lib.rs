@@ -19,6 +19,7 @@
 
 pub mod account;
 pub mod account_rule;
+pub mod allowance;
 pub mod cell;
 pub mod clock;
 pub mod event;
@@ -37,6 +38,7 @@ pub mod merge;
 pub mod metric;
 pub mod origin;
 pub mod outcome;
+pub mod pace;
 pub mod privacy;
 pub mod release;
 pub mod retention;
@@ -50,6 +52,7 @@ pub mod text;
 pub mod webhook;
 
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
+pub use allowance::Holder;
 pub use clock::Clock;
 pub use event::{Event, RowEvent, RowFact};
 pub use fair_share::{StrideQueue, Weights};

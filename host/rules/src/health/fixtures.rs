@@ -115,6 +115,7 @@ pub fn everything_wrong() -> HealthReport {
             WebhookFigures { name: "app".to_owned(), parked: 3, disabled_reason: None },
             WebhookFigures { name: "gone".to_owned(), parked: 1, disabled_reason: Some("it answered 410".to_owned()) },
         ],
+        pauses: Vec::new(),
     };
     let mut report = report_of(&wrong, &suspects);
     let idle = PlatformFigures { eligible: 1, has_release: true, ..PlatformFigures::default() };

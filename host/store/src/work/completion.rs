@@ -265,6 +265,7 @@ impl Completion {
         let attempts = self.lease.batch.attempts;
         let part = |state, attempts, available_at| Part { available_at, ..Part::new(state, attempts, self.now) };
         let mut retried = part(BatchState::Planned, attempts + 1, result.retry_at.unwrap_or(self.now));
+        let mut waiting = part(BatchState::Planned, attempts, result.waiting_until.unwrap_or(self.now));
         let mut deferred = part(BatchState::Deferred, attempts, DateTime::<Utc>::MAX_UTC);
         let mut dead = part(BatchState::Dead, attempts + 1, self.now);
         for account in &self.lease.batch.accounts {
@@ -275,11 +276,13 @@ impl Completion {
                     deferred.add(id, message);
                 }
                 Some(Outcome::Failed { class, message }) if class.leaves_a_dead_batch() => dead.add(id, message),
-                None if self.alive.contains(&id) => retried.accounts.push(id),
-                _ => {}
+                None if !self.alive.contains(&id) => {}
+                None if result.waiting.contains(&id) => waiting.accounts.push(id),
+                None => retried.accounts.push(id),
+                Some(_) => {}
             }
         }
-        [retried, deferred, dead].into_iter().filter(|part| !part.accounts.is_empty()).collect()
+        [retried, waiting, deferred, dead].into_iter().filter(|part| !part.accounts.is_empty()).collect()
     }
 }
 

@@ -19,7 +19,9 @@ use crate::pipeline::credentials::manager::CredentialManager;
 use crate::telemetry::Telemetry;
 use backline_model::clock::Clock;
 use backline_model::event::types;
-use backline_model::health::{Alert, AlertName, CredentialFigures, Figures, HealthReport, ReleaseFigures, Suspects};
+use backline_model::health::{
+    Alert, AlertName, CredentialFigures, Figures, HealthReport, PauseFigures, ReleaseFigures, Suspects,
+};
 use backline_model::manifest::Budget;
 use backline_model::{Event, Platform};
 use backline_rules::health::{self, Crossing};
@@ -213,7 +215,11 @@ impl HealthMonitor {
             store.accounts_to_reconnect_list(&Scope::all_tenants()).await?,
             store.webhooks_behind_list(&Scope::all_tenants()).await?,
         );
-        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks })
+        let pauses = store.pauses_list(now).await?.into_iter();
+        let pauses = pauses
+            .map(|pause| PauseFigures { platform: pause.platform, credentials: pause.credentials, until: pause.until })
+            .collect();
+        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, pauses })
     }
 
     /// Credentials that end soon and that no refresh renews, by slot.
@@ -281,7 +287,8 @@ mod tests {
     use backline_model::manifest::BudgetWindow;
 
     fn budget(name: &str, window: BudgetWindow) -> Budget {
-        Budget { name: name.to_owned(), slot: "app".to_owned(), limit: 1, window, default_cost: 1, costs: Vec::new() }
+        let (name, slot) = (name.to_owned(), Some("app".to_owned()));
+        Budget { name, slot, limit: 1, window, burst: None, default_cost: 1, costs: Vec::new() }
     }
 
     #[test]
