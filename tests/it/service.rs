@@ -8,6 +8,7 @@ mod equality;
 mod failover;
 mod fairness;
 mod people;
+mod rates;
 mod rotation;
 mod scale;
 mod schedules;

@@ -1,8 +1,10 @@
 //! Budgets: what a request costs, which window it falls into, and the units that this process holds.
 //!
 //! Units are taken **before** a request is sent, from a slice that the store grants, where they are counted for all
-//! hosts. The gateway only knows the store as the other end of a channel.
+//! hosts. Of a rolling window they are places in time, each of which is waited for. The gateway only knows the store as
+//! the other end of a channel.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as BriefMutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,10 +14,13 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::error::SendError;
+use super::pause::Pause;
+use backline_model::Holder;
 use backline_model::clock::Clock;
 use backline_model::grant::Grant;
 use backline_model::ids::CredentialId;
 use backline_model::manifest::{Budget, BudgetWindow, Manifest};
+use backline_model::pace::{Pace, PlaceAsk, Places};
 
 /// Most demands that wait for an answer at the same time; further ones wait in the sender.
 pub(super) const DEMANDS_MAX: usize = 64;
@@ -23,19 +28,47 @@ pub(super) const DEMANDS_MAX: usize = 64;
 /// A spent window is waited for if it is at most this long; a longer one defers the batch.
 const WAITED_WINDOW_SECONDS_MAX: i64 = 120;
 
+/// A place of a rolling window is waited for if it is at most this far; one further off defers the batch.
+const WAITED_PLACE_SECONDS_MAX: u32 = 60;
+
+/// The same, in microseconds.
+const WAITED_PLACE_US_MAX: i64 = WAITED_PLACE_SECONDS_MAX as i64 * 1_000_000;
+
 /// Most units taken from the store at once: a crash loses at most this many of a window.
 const SLICE_UNITS_MAX: u64 = 50;
 
 /// A slice is at most this fraction of the limit, so that hosts share a small budget fairly.
 const SLICE_PART: u64 = 20;
 
-/// Identifies a budget of a credential.
+/// Identifies a budget of a credential or a platform.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BudgetKey {
-    /// Credential that the units belong to.
-    pub credential: CredentialId,
+    /// Whose units they are.
+    pub holder: Holder,
     /// Name of the budget in the manifest.
     pub budget: String,
+}
+
+/// What the gateway asks the store for.
+#[derive(Debug)]
+pub enum Demand {
+    /// Units of a window that resets.
+    Units(BudgetDemand),
+    /// Places of a window that rolls.
+    Places(PlaceDemand),
+    /// To tell other hosts that a platform asked for a pause. It has no answer.
+    Pause(Pause),
+}
+
+/// A demand for places of a rolling window. If `reply` can't be sent any more, they are lost.
+#[derive(Debug)]
+pub struct PlaceDemand {
+    /// Budget that the places are taken from.
+    pub key: BudgetKey,
+    /// What is asked for.
+    pub ask: PlaceAsk,
+    /// Receives the places.
+    pub reply: oneshot::Sender<Places>,
 }
 
 /// A demand for units. The answer is how many were granted, at most `want`; 0 means that none are left.
@@ -73,29 +106,59 @@ pub struct Unspent {
 pub(super) struct Charge {
     key: BudgetKey,
     limit: u64,
-    window: BudgetWindow,
+    terms: Terms,
     units: u64,
 }
 
+/// How the units of a budget come.
+#[derive(Clone, Debug)]
+enum Terms {
+    /// So many in each window.
+    Window(BudgetWindow),
+    /// One by one.
+    Pace(Pace),
+}
+
 impl Charge {
-    /// The charges of a request to this path, with this credential of this slot.
+    /// The charges of a request to this path, with this credential of this slot if it has one. Those that are waited
+    /// for come first, the slowest before all others, so that none is held for long before the request is sent.
     pub(super) fn all_of(
         manifest: &Manifest,
         grant: &Grant,
-        slot: &str,
-        credential: CredentialId,
+        used: Option<(&str, CredentialId)>,
         path: &str,
     ) -> Vec<Self> {
-        let of_slot = manifest.budgets.iter().filter(|budget| budget.slot == slot);
-        of_slot
-            .map(|budget: &Budget| Self {
-                key: BudgetKey { credential, budget: budget.name.clone() },
-                limit: grant.budgets.get(&budget.name).copied().unwrap_or(budget.limit),
-                window: budget.window.clone(),
-                units: budget.cost_of(path),
-            })
-            .filter(|charge| charge.units > 0)
-            .collect()
+        let holder = |budget: &Budget| match (&budget.slot, used) {
+            (None, _) => Some(Holder::Platform(manifest.connector.platform.clone())),
+            (Some(slot), Some((used, credential))) if slot == used => Some(Holder::Credential(credential)),
+            (Some(_), _) => None,
+        };
+        let charge = |budget: &Budget| {
+            let limit = grant.budgets.get(&budget.name).copied().unwrap_or(budget.limit);
+            let terms = budget.pace(limit).map_or_else(|| Terms::Window(budget.window.clone()), Terms::Pace);
+            let key = BudgetKey { holder: holder(budget)?, budget: budget.name.clone() };
+            Some(Self { key, limit, terms, units: budget.cost_of(path) })
+        };
+        let mut charges: Vec<Self> =
+            manifest.budgets.iter().filter_map(charge).filter(|charge| charge.units > 0).collect();
+        charges.sort_by_key(|charge| match &charge.terms {
+            Terms::Pace(pace) => Reverse(pace.interval_us()),
+            Terms::Window(_) => Reverse(0),
+        });
+        charges
+    }
+
+    /// The charge of a request under a pace that was learned from refusals: a budget without a name.
+    pub(super) fn learned(holder: Holder, pace: Pace) -> Self {
+        Self { key: BudgetKey { holder, budget: String::new() }, limit: 1, terms: Terms::Pace(pace), units: 1 }
+    }
+
+    /// Whose requests a request with this credential belongs to.
+    pub(super) fn holder(manifest: &Manifest, used: Option<(&str, CredentialId)>) -> Holder {
+        used.map_or_else(
+            || Holder::Platform(manifest.connector.platform.clone()),
+            |(_, credential)| Holder::Credential(credential),
+        )
     }
 
     /// The budget's name, and the units.
@@ -104,7 +167,7 @@ impl Charge {
     }
 }
 
-/// The window that an instant falls into: its start, and the start of the next one.
+/// The window that an instant falls into: its start, and the start of the next one. One that rolls starts now.
 #[must_use]
 pub fn window_of(window: &BudgetWindow, now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
     match window {
@@ -114,6 +177,7 @@ pub fn window_of(window: &BudgetWindow, now: DateTime<Utc>) -> (DateTime<Utc>, D
             let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or(now);
             (at(start), at(start + length))
         }
+        BudgetWindow::Rolling(seconds) => (now, now + TimeDelta::seconds(i64::from(*seconds))),
         BudgetWindow::Daily { at, timezone } => {
             let today = timezone.date_at(now);
             let reset = |date: Option<NaiveDate>| date.map_or(now, |date| timezone.instant_of(date.and_time(*at)));
@@ -132,56 +196,67 @@ pub fn window_of(window: &BudgetWindow, now: DateTime<Utc>) -> (DateTime<Utc>, D
 pub fn defers(window: &BudgetWindow) -> bool {
     match window {
         BudgetWindow::Seconds(seconds) => i64::from(*seconds) > WAITED_WINDOW_SECONDS_MAX,
+        BudgetWindow::Rolling(seconds) => *seconds > WAITED_PLACE_SECONDS_MAX,
         BudgetWindow::Daily { .. } => true,
     }
 }
 
-/// Units held for one budget.
+/// What is held of one budget.
 #[derive(Debug, Default)]
 struct Slice {
+    /// The window that the units are of.
     window: Option<(DateTime<Utc>, DateTime<Utc>)>,
     left: u64,
+    /// The first place that is held of a rolling window; the others follow at once.
+    place_us: i64,
 }
 
 /// The units that this process holds, of all budgets.
 pub(super) struct Budgets {
     slices: BriefMutex<HashMap<BudgetKey, Arc<Mutex<Slice>>>>,
-    demands: mpsc::Sender<BudgetDemand>,
+    demands: mpsc::Sender<Demand>,
     clock: Clock,
 }
 
 /// Why a charge can't be paid.
 enum Unpaid {
     /// Nothing is left until then.
-    Spent { until: DateTime<Utc>, window_seconds: i64 },
+    Spent { budget: String, until: DateTime<Utc>, defers: bool },
     /// No one answers demands.
     Unanswered,
 }
 
 impl Budgets {
-    pub(super) fn new(demands: mpsc::Sender<BudgetDemand>, clock: Clock) -> Self {
+    pub(super) fn new(demands: mpsc::Sender<Demand>, clock: Clock) -> Self {
         Self { slices: BriefMutex::default(), demands, clock }
     }
 
-    /// Pays all charges or none. A short window that is spent is waited for, if the deadline allows.
-    pub(super) async fn pay(&self, charges: &[Charge], deadline: Instant) -> Result<(), SendError> {
+    /// Pays all charges or none. A place that is near is waited for, and so is a short window that is spent, if the
+    /// deadline allows. `held_back` is told the budget that was not waited for.
+    pub(super) async fn pay(
+        &self,
+        charges: &[Charge],
+        deadline: Instant,
+        held_back: impl Fn(&str),
+    ) -> Result<(), SendError> {
         loop {
-            let (until, window_seconds) = match self.pay_once(charges, deadline).await {
+            let (budget, until, defers) = match self.pay_once(charges, deadline).await {
                 Ok(()) => return Ok(()),
                 Err(Unpaid::Unanswered) => {
                     return Err(SendError::Unreachable(
                         "no budget units could be taken: the database does not answer, or the host is stopping".into(),
                     ));
                 }
-                Err(Unpaid::Spent { until, window_seconds }) => (until, window_seconds),
+                Err(Unpaid::Spent { budget, until, defers }) => (budget, until, defers),
             };
-            if window_seconds > WAITED_WINDOW_SECONDS_MAX {
+            if defers {
+                held_back(&budget);
                 return Err(SendError::QuotaExhausted(Some(until)));
             }
             let wait = (until - self.clock.now()).to_std().unwrap_or_default().max(Duration::from_millis(1));
             if Instant::now() + wait >= deadline {
-                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                return Err(SendError::RateLimited(u32::try_from(seconds).ok()));
+                held_back(&budget);
+                return Err(SendError::RateLimited(Some(seconds_of(wait))));
             }
             tokio::time::sleep(wait).await;
         }
@@ -190,24 +265,31 @@ impl Budgets {
     async fn pay_once(&self, charges: &[Charge], deadline: Instant) -> Result<(), Unpaid> {
         for (index, charge) in charges.iter().enumerate() {
             // An answer that comes too late goes back: its receiver is gone.
-            let taken = tokio::time::timeout_at(deadline, self.take(charge)).await.unwrap_or(Err(Unpaid::Unanswered));
-            if let Err(unpaid) = taken {
-                for paid in &charges[..index] {
-                    self.put_back(paid).await;
+            let take = async {
+                match &charge.terms {
+                    Terms::Window(window) => self.take(charge, window).await.map(|()| Duration::ZERO),
+                    Terms::Pace(pace) => self.take_place(charge, *pace, deadline).await,
                 }
-                return Err(unpaid);
+            };
+            match tokio::time::timeout_at(deadline, take).await.unwrap_or(Err(Unpaid::Unanswered)) {
+                Ok(Duration::ZERO) => {}
+                Ok(wait) => tokio::time::sleep(wait).await,
+                Err(unpaid) => {
+                    self.put_back(&charges[..index]).await;
+                    return Err(unpaid);
+                }
             }
         }
         Ok(())
     }
 
-    async fn take(&self, charge: &Charge) -> Result<(), Unpaid> {
+    async fn take(&self, charge: &Charge, window: &BudgetWindow) -> Result<(), Unpaid> {
         let slice = self.slice(&charge.key);
         // Held while a demand is waiting: one demand for each budget, and other requests use what it returns.
         let mut slice = slice.lock().await;
-        let (start, end) = window_of(&charge.window, self.clock.now());
+        let (start, end) = window_of(window, self.clock.now());
         if slice.window != Some((start, end)) {
-            *slice = Slice { window: Some((start, end)), left: 0 };
+            *slice = Slice { window: Some((start, end)), ..Slice::default() };
         }
         if slice.left < charge.units {
             let missing = charge.units - slice.left;
@@ -221,7 +303,7 @@ impl Budgets {
                 want,
                 reply,
             };
-            self.demands.send(demand).await.map_err(|_| Unpaid::Unanswered)?;
+            self.demands.send(Demand::Units(demand)).await.map_err(|_| Unpaid::Unanswered)?;
             slice.left += granted.await.map_err(|_| Unpaid::Unanswered)?.min(want);
         }
         match slice.left.checked_sub(charge.units) {
@@ -229,16 +311,60 @@ impl Budgets {
                 slice.left = left;
                 Ok(())
             }
-            None => Err(Unpaid::Spent { until: end, window_seconds: (end - start).num_seconds() }),
+            None => Err(Unpaid::Spent { budget: charge.key.budget.clone(), until: end, defers: defers(window) }),
         }
     }
 
-    /// Returns the units of a request that was not sent after all.
-    async fn put_back(&self, charge: &Charge) {
+    /// Takes the next places of a rolling window. Returns how long to wait for them.
+    async fn take_place(&self, charge: &Charge, pace: Pace, deadline: Instant) -> Result<Duration, Unpaid> {
         let slice = self.slice(&charge.key);
         let mut slice = slice.lock().await;
-        if slice.window == Some(window_of(&charge.window, self.clock.now())) {
-            slice.left += charge.units;
+        let now_us = self.clock.now().timestamp_micros();
+        if slice.left < charge.units || pace.is_lost(slice.place_us, now_us) {
+            let time_left = deadline.saturating_duration_since(Instant::now());
+            let wait_max = i64::try_from(time_left.as_micros()).unwrap_or(i64::MAX).min(WAITED_PLACE_US_MAX);
+            let ask = pace.ask(charge.units, now_us, wait_max);
+            let (reply, granted) = oneshot::channel();
+            let demand = PlaceDemand { key: charge.key.clone(), ask, reply };
+            let places = match self.demands.send(Demand::Places(demand)).await {
+                Ok(()) => granted.await.map_err(|_| Unpaid::Unanswered),
+                Err(_) => Err(Unpaid::Unanswered),
+            };
+            let Places { first_us, next_us } = match places {
+                // What was learned is no promise: without the database, this process keeps the pace by itself.
+                Err(_) if charge.key.budget.is_empty() => ask.answer(Some(slice.place_us)),
+                places => places?,
+            };
+            if next_us <= first_us {
+                let due_us = pace.due_us(first_us, charge.units);
+                let until = DateTime::from_timestamp_micros(due_us).unwrap_or(self.clock.now());
+                let is_far = due_us - now_us > WAITED_PLACE_US_MAX;
+                return Err(Unpaid::Spent { budget: charge.key.budget.clone(), until, defers: is_far });
+            }
+            *slice = Slice { window: None, left: pace.block(charge.units), place_us: first_us };
+        }
+        let due_us = pace.due_us(slice.place_us, charge.units);
+        slice.left -= charge.units;
+        slice.place_us = pace.after(slice.place_us, charge.units);
+        Ok(Duration::from_micros(u64::try_from(due_us - self.clock.now().timestamp_micros()).unwrap_or(0)))
+    }
+
+    /// Returns the units of a request that was not sent after all. A place in time is lost.
+    pub(super) async fn put_back(&self, charges: &[Charge]) {
+        for charge in charges {
+            let Terms::Window(window) = &charge.terms else { continue };
+            let slice = self.slice(&charge.key);
+            let mut slice = slice.lock().await;
+            if slice.window == Some(window_of(window, self.clock.now())) {
+                slice.left += charge.units;
+            }
+        }
+    }
+
+    /// Tells other hosts of a pause, if there is room for it: they find it out by themselves too.
+    pub(super) fn tell(&self, pause: Pause) {
+        if let Err(error) = self.demands.try_send(Demand::Pause(pause)) {
+            tracing::debug!(%error, "a pause is not told to other hosts");
         }
     }
 
@@ -250,7 +376,8 @@ impl Budgets {
         self.slices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what is left of every slice, and drops unused slices. Units of past windows have no value.
+    /// Takes what is left of every slice, and drops unused slices. Units of past windows have no value, and neither
+    /// have places in time.
     pub(super) fn drain(&self) -> Vec<Unspent> {
         let now = self.clock.now();
         let mut unspent = Vec::new();
@@ -270,6 +397,11 @@ impl Budgets {
         unspent.sort_by(|a, b| a.key.cmp(&b.key));
         unspent
     }
+}
+
+/// Whole seconds, rounded up.
+pub(super) fn seconds_of(wait: Duration) -> u32 {
+    u32::try_from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::policy::Hop;
 use super::scan::Scanned;
 use super::wire::WireRequest;
 use super::{CredentialRef, SessionCredential, SessionSetup};
+use backline_model::Holder;
 use backline_model::ids::AccountId;
 use backline_model::manifest::{CredentialSlot, Inject, Owner};
 
@@ -20,6 +21,7 @@ pub(super) struct Credentialed {
     wire: WireRequest,
     hop: Hop,
     charges: Vec<Charge>,
+    holder: Holder,
 }
 
 impl Credentialed {
@@ -31,16 +33,17 @@ impl Credentialed {
         let (hop, destination, headers) = scanned.into_parts();
         let mut wire =
             WireRequest { method: hop.method, url: hop.url.clone(), headers, body: hop.body.clone(), destination };
-        let mut charges = Vec::new();
         if let Some((slot, credential)) = credential {
             inject(&mut wire, slot, credential)?;
-            charges = Charge::all_of(&setup.manifest, &setup.grant, &slot.slot, credential.id, hop.url.path());
         }
-        Ok(Self { wire, hop, charges })
+        let used = credential.map(|(slot, credential)| (slot.slot.as_str(), credential.id));
+        let charges = Charge::all_of(&setup.manifest, &setup.grant, used, hop.url.path());
+        let holder = Charge::holder(&setup.manifest, used);
+        Ok(Self { wire, hop, charges, holder })
     }
 
-    pub(super) fn into_parts(self) -> (WireRequest, Hop, Vec<Charge>) {
-        (self.wire, self.hop, self.charges)
+    pub(super) fn into_parts(self) -> (WireRequest, Hop, Vec<Charge>, Holder) {
+        (self.wire, self.hop, self.charges, self.holder)
     }
 }
 

@@ -35,6 +35,7 @@ mod download;
 mod error;
 mod export;
 mod headers;
+mod pause;
 mod policy;
 mod redact;
 mod redirect;
@@ -49,9 +50,10 @@ mod trial;
 mod webhook;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -59,6 +61,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::secrets::{Secret, SecretText};
+use backline_model::Holder;
 use backline_model::clock::Clock;
 use backline_model::grant::Grant;
 use backline_model::ids::{AccountId, CredentialId};
@@ -66,11 +69,12 @@ use backline_model::manifest::{CredentialSlot, Manifest, Method};
 use backline_model::origin::Origin;
 
 pub use address::is_public;
-pub use budget::{BudgetDemand, BudgetKey, Unspent, defers, window_of};
+pub use budget::{BudgetDemand, BudgetKey, Demand, PlaceDemand, Unspent, defers, window_of};
 pub use config::{GatewayConfig, Route};
 pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
+pub use pause::{LEARNED_FOR, Pause, WAITED_PAUSE_MAX, learned_interval_us};
 pub use registry::{Artifact, Pull, RegistryError, pull};
 pub use trial::{Answers, Asked, Exchange, Trial};
 pub use webhook::{WebhookAnswer, WebhookRequest, WebhookRequestError};
@@ -79,6 +83,7 @@ use address::AddressPolicy;
 use breaker::Breakers;
 use budget::{Budgets, Charge};
 use credential::Credentialed;
+use pause::Pauses;
 use policy::Requested;
 use redact::Redacted;
 use scan::Scanned;
@@ -167,6 +172,8 @@ pub struct Usage {
     pub timed_out: u64,
     /// Requests that were refused because requests or bytes were used up.
     pub refused: u64,
+    /// Names of budgets that held requests back, since they were spent or would be waited for too long.
+    pub spent: BTreeSet<String>,
 }
 
 /// What the sessions of a batch have used of the bounds that they share.
@@ -194,6 +201,7 @@ struct Core {
     wire: Wire,
     breakers: Breakers,
     budgets: Budgets,
+    pauses: Pauses,
     jitter: Mutex<StdRng>,
 }
 
@@ -267,11 +275,11 @@ impl fmt::Debug for Gateway {
 
 impl Gateway {
     /// Builds the gateway. The receiver gets the demands for budget units; they must be answered as long as requests
-    /// are sent with credentials that have budgets.
+    /// are sent that have budgets.
     ///
     /// # Errors
     /// If a configured value is not valid, or TLS can't be set up.
-    pub fn new(config: GatewayConfig, clock: Clock) -> Result<(Self, mpsc::Receiver<BudgetDemand>), GatewayError> {
+    pub fn new(config: GatewayConfig, clock: Clock) -> Result<(Self, mpsc::Receiver<Demand>), GatewayError> {
         config.check()?;
         let addresses = AddressPolicy::of(&config);
         let wire = Wire::new(&config, &addresses)?;
@@ -279,6 +287,7 @@ impl Gateway {
         let core = Core {
             breakers: Breakers::new(&config),
             budgets: Budgets::new(demands, clock.clone()),
+            pauses: Pauses::default(),
             jitter: Mutex::new(config.jitter_seed.map_or_else(rand::make_rng, StdRng::seed_from_u64)),
             config,
             clock,
@@ -343,6 +352,17 @@ impl Gateway {
     #[must_use]
     pub fn jitter(&self) -> f64 {
         self.core.random()
+    }
+
+    /// Pauses the requests of a holder, as another part of the host, or another host, was asked to.
+    pub fn pause(&self, pause: &Pause) {
+        self.core.pauses.take_up(pause, Instant::now());
+    }
+
+    /// How much longer the requests of a holder pause.
+    #[must_use]
+    pub fn pause_left(&self, holder: &Holder) -> Option<Duration> {
+        self.core.pauses.left(holder, Instant::now())
     }
 
     /// Takes back units that were granted and not used. The caller returns them to the store.
@@ -515,6 +535,10 @@ impl SessionInner {
     fn received(&self, bytes: u64) {
         let mut usage = self.usage();
         usage.bytes_received = usage.bytes_received.saturating_add(bytes);
+    }
+
+    fn held_back_by(&self, budget: &str) {
+        self.usage().spent.insert(budget.to_owned());
     }
 
     fn throttled(&self) {

@@ -5,20 +5,24 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
-use super::budget::Charge;
+use super::budget::{Charge, seconds_of};
 use super::credential::Credentialed;
 use super::error::SendError;
+use super::pause::WAITED_PAUSE_MAX;
 use super::policy::Hop;
 use super::retry::{AttemptEnd, backoff, is_worth_retrying, retry_after};
 use super::trial::{Answers, Asked, Passed};
 use super::wire::{Fault, WireRequest, WireResponse};
 use super::{Core, SessionInner};
+use backline_model::Holder;
 use backline_model::origin::Origin;
 
 /// What the attempts of a session's request are counted against.
 pub(super) struct Meter<'a> {
     pub(super) session: &'a SessionInner,
     pub(super) charges: &'a [Charge],
+    /// Whose requests pause if the platform asks for it.
+    pub(super) holder: &'a Holder,
     /// Attempts so far.
     pub(super) attempts: &'a AtomicU32,
 }
@@ -27,7 +31,7 @@ pub(super) struct Meter<'a> {
 ///
 /// A 429 or 5xx is returned as an answer: its body distinguishes a spent quota from a rate limit, and only the
 /// connector can parse it. The wait is the platform's `Retry-After` if there is one, and never longer than the time
-/// that is left.
+/// that is left, nor than a minute: a longer one is the caller's.
 pub(super) async fn deliver(
     core: &Core,
     request: &WireRequest,
@@ -57,8 +61,13 @@ pub(super) async fn deliver(
             return stopped(last, error);
         }
         let received = AtomicU64::new(0);
+        let began = Instant::now();
         let outcome = core.wire.attempt(request, &received).await;
         attempt += 1;
+        let asked = outcome
+            .as_ref()
+            .ok()
+            .and_then(|response| retry_after(response.headers.get(RETRY_AFTER)?.to_str().ok()?, core.clock.now()));
         let end = end_of(&outcome);
         match end {
             AttemptEnd::Status(status) => admission.settle(status < 500, core.clock.now()),
@@ -73,7 +82,19 @@ pub(super) async fn deliver(
                 Ok(_) | Err(_) => received.into_inner(),
             });
             match &outcome {
-                Ok(response) if limits_the_rate(response) => meter.session.throttled(),
+                Ok(response) if limits_the_rate(response) => {
+                    meter.session.throttled();
+                    let pause = asked.filter(|asked| !asked.is_zero());
+                    let platform = &meter.session.setup.manifest.connector.platform;
+                    if let Some(pause) =
+                        pause.and_then(|asked| core.pauses.refused(meter.holder, platform, asked, Instant::now()))
+                    {
+                        core.budgets.tell(pause);
+                    }
+                }
+                Ok(response) if response.status < 400 => {
+                    core.pauses.accepted(meter.holder, began, Instant::now());
+                }
                 Err(Fault::TimedOut) => meter.session.timed_out(),
                 Ok(_) | Err(_) => {}
             }
@@ -82,14 +103,10 @@ pub(super) async fn deliver(
         if attempt > core.config.retries_max || !is_worth_retrying(end, request.method) {
             return outcome.map_err(SendError::from);
         }
-        let asked = outcome
-            .as_ref()
-            .ok()
-            .and_then(|response| retry_after(response.headers.get(RETRY_AFTER)?.to_str().ok()?, core.clock.now()));
         // A platform that asks for no wait (zero, or a date in the past) still gets the gateway's own backoff.
         let own = backoff(attempt, core.config.backoff_base_ms, core.config.backoff_max_ms, core.random());
         let wait = asked.map_or(own, |asked| asked.max(own));
-        if wait >= deadline.saturating_duration_since(Instant::now()) {
+        if wait > WAITED_PAUSE_MAX || wait >= deadline.saturating_duration_since(Instant::now()) {
             return outcome.map_err(SendError::from);
         }
         last = Some(outcome);
@@ -115,7 +132,28 @@ impl Meter<'_> {
     /// Counts one attempt and takes its units, before it is sent.
     async fn pay(&self, core: &Core, origin: &Origin, deadline: Instant) -> Result<(), SendError> {
         self.session.count(origin)?;
-        core.budgets.pay(self.charges, deadline).await?;
+        loop {
+            while let Some(left) = core.pauses.left(self.holder, Instant::now()) {
+                if left > WAITED_PAUSE_MAX || left >= deadline.saturating_duration_since(Instant::now()) {
+                    return Err(SendError::RateLimited(Some(seconds_of(left))));
+                }
+                tokio::time::sleep(left).await;
+            }
+            let held_back = |budget: &str| self.session.held_back_by(budget);
+            match core.pauses.pace(self.holder, Instant::now()) {
+                None => core.budgets.pay(self.charges, deadline, held_back).await?,
+                Some(pace) => {
+                    let mut charges = vec![Charge::learned(self.holder.clone(), pace)];
+                    charges.extend_from_slice(self.charges);
+                    core.budgets.pay(&charges, deadline, held_back).await?;
+                }
+            }
+            // The platform may have asked for a pause in the meantime.
+            if core.pauses.left(self.holder, Instant::now()).is_none() {
+                break;
+            }
+            core.budgets.put_back(self.charges).await;
+        }
         self.session.paid(self.charges);
         self.attempts.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -134,10 +172,10 @@ impl Sent {
         session: &SessionInner,
         passed: &mut Passed,
     ) -> Result<Self, SendError> {
-        let (request, hop, charges) = credentialed.into_parts();
+        let (request, hop, charges, holder) = credentialed.into_parts();
         passed.charged(&charges);
         let attempts = AtomicU32::new(0);
-        let meter = Meter { session, charges: &charges, attempts: &attempts };
+        let meter = Meter { session, charges: &charges, holder: &holder, attempts: &attempts };
         let answer = deliver(&session.core, &request, &hop.origin, session.setup.deadline, Some(&meter)).await;
         passed.attempts = attempts.into_inner();
         Ok(Self { answer: answer?, hop })
@@ -150,7 +188,7 @@ impl Sent {
         passed: &mut Passed,
         answers: &dyn Answers,
     ) -> Result<Self, SendError> {
-        let (_, hop, charges) = credentialed.into_parts();
+        let (_, hop, charges, _) = credentialed.into_parts();
         passed.charged(&charges);
         session.count(&hop.origin)?;
         session.paid(&charges);

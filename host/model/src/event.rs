@@ -21,6 +21,8 @@ pub mod types {
     pub const CREDENTIAL_EXPIRING: &str = "credential.expiring";
     /// The platform refuses a metric by its name.
     pub const METRIC_LOST: &str = "connector.metric_lost";
+    /// A platform asked for a pause that is too long to be kept.
+    pub const WAIT_CUT: &str = "platform.wait_cut";
     /// A release became active.
     pub const CONNECTOR_ACTIVATED: &str = "connector.activated";
     /// A release did worse than the one before, which is active again.
@@ -35,12 +37,13 @@ pub mod types {
     pub const ARTIST_ERASED: &str = "artist.erased";
 
     /// Every type of event.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         METRICS_COLLECTED,
         SIGNIFICANT_CHANGE,
         RECONNECT_NEEDED,
         CREDENTIAL_EXPIRING,
         METRIC_LOST,
+        WAIT_CUT,
         CONNECTOR_ACTIVATED,
         CONNECTOR_ROLLED_BACK,
         RUN_COMPLETED,

@@ -289,8 +289,8 @@ impl Difference {
             }
         }
         for own in &granted.allowances {
-            // Without its secret, nothing is spent.
-            let is_used = asked.slots.iter().any(|slot| slot.slot == own.slot);
+            // Without its secret, nothing is spent. What belongs to no secret always is.
+            let is_used = own.slot.as_ref().is_none_or(|own| asked.slots.iter().any(|slot| slot.slot == *own));
             if is_used && !asked.allowances.iter().any(|budget| budget.name == own.name) {
                 self.more(Subject::Budget, format!("budget {}: no longer held to it", own.name), "");
             }
@@ -382,8 +382,13 @@ fn more_of_budget(own: &Budget, budget: &Budget, overridden: bool) -> Vec<String
     if !is_within_window(&budget.window, &own.window) {
         changes.push(format!("{} instead of {}", describe_window(&budget.window), describe_window(&own.window)));
     }
-    if budget.slot != own.slot {
-        changes.push(format!("of the secret {} instead of {}", budget.slot, own.slot));
+    if is_rolling(budget) && is_rolling(own) && budget.burst() > own.burst() {
+        changes.push(format!("{} units at once instead of {}", budget.burst(), own.burst()));
+    }
+    // One of the whole platform counts every request, so it allows less than one of a secret.
+    if let Some(slot) = budget.slot.as_ref().filter(|_| budget.slot != own.slot) {
+        let own = own.slot.as_ref().map_or("the whole platform".to_owned(), |own| format!("the secret {own}"));
+        changes.push(format!("of the secret {slot} instead of {own}"));
     }
     if !budget.never_cheaper_than(own) {
         changes.push("requests cost less".to_owned());
@@ -396,8 +401,13 @@ fn more_of_budget(own: &Budget, budget: &Budget, overridden: bool) -> Vec<String
 fn is_within_window(new: &BudgetWindow, old: &BudgetWindow) -> bool {
     match (new, old) {
         (BudgetWindow::Seconds(new), BudgetWindow::Seconds(old)) => *old > 0 && new % old == 0 && new >= old,
+        (BudgetWindow::Rolling(new), BudgetWindow::Seconds(old) | BudgetWindow::Rolling(old)) => new >= old,
         (new, old) => new == old,
     }
+}
+
+fn is_rolling(budget: &Budget) -> bool {
+    matches!(budget.window, BudgetWindow::Rolling(_))
 }
 
 /// Interfaces without their versions, each once, in order.
@@ -448,6 +458,7 @@ fn describe_tokens(slot: &CredentialSlot) -> String {
 fn describe_window(window: &BudgetWindow) -> String {
     match window {
         BudgetWindow::Seconds(seconds) => format!("every {seconds} s"),
+        BudgetWindow::Rolling(seconds) => format!("in any {seconds} s"),
         BudgetWindow::Daily { at, timezone } => format!("a day, reset at {at} {timezone}"),
     }
 }
@@ -468,7 +479,9 @@ pub fn describe_slot(slot: &CredentialSlot) -> String {
 /// A budget on one line.
 #[must_use]
 pub fn describe_budget(budget: &Budget) -> String {
-    format!("{}: {} units {}", budget.name, budget.limit, describe_window(&budget.window))
+    let burst = budget.burst.map_or(String::new(), |_| format!(", at most {} at once", budget.burst()));
+    let whose = if budget.slot.is_none() { ", for the whole platform (no credential)" } else { "" };
+    format!("{}: {} units {}{burst}{whose}", budget.name, budget.limit, describe_window(&budget.window))
 }
 
 /// What a manifest says about how long data is kept and what it may be used for, one line each.

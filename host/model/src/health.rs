@@ -127,8 +127,21 @@ pub struct Suspects {
     pub schedules: u64,
     /// Webhooks with events that were not delivered.
     pub webhooks: Vec<WebhookFigures>,
+    /// Pauses that platforms asked for, and that are in force.
+    pub pauses: Vec<PauseFigures>,
     /// The data that this process reads time zones from.
     pub zones: Option<ZoneData>,
+}
+
+/// A pause that a platform asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PauseFigures {
+    /// Platform that asked for it.
+    pub platform: Platform,
+    /// Credentials that pause; 0 where the whole platform does.
+    pub credentials: u64,
+    /// When the last of them ends.
+    pub until: DateTime<Utc>,
 }
 
 /// A webhook with events that were not delivered.
@@ -349,6 +362,8 @@ pub enum RecommendationKind {
     Overdue,
     /// Accounts wait for a budget to reset.
     BudgetSpent,
+    /// A platform asked for a pause, which is in force.
+    PlatformPaused,
     /// Batches used up their attempts.
     BatchesDead,
     /// A webhook has events that were not delivered.

@@ -19,6 +19,7 @@
 
 pub mod account;
 pub mod account_rule;
+pub mod allowance;
 pub mod cell;
 pub mod clock;
 pub mod event;
@@ -38,6 +39,7 @@ pub mod metric;
 pub mod nearest;
 pub mod origin;
 pub mod outcome;
+pub mod pace;
 pub mod privacy;
 pub mod release;
 pub mod retention;
@@ -52,6 +54,7 @@ pub mod webhook;
 pub mod zone;
 
 pub use account::{Account, AccountStatus, Artist, Candidate, Consent, SubscriptionStatus};
+pub use allowance::Holder;
 pub use clock::Clock;
 pub use event::{Event, RowEvent, RowFact};
 pub use fair_share::{StrideQueue, Weights};

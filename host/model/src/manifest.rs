@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::account_rule::{self, AccountReader, AccountRule, Declared};
+use super::allowance;
 use super::ids::{Platform, check_name};
 pub use super::manifest_error::ManifestError;
 use super::metric::{Kind, MetricName, names};
@@ -237,6 +238,8 @@ fn client_id() -> String {
 pub enum BudgetWindow {
     /// After this number of seconds.
     Seconds(u32),
+    /// Never: the limit holds in any span of this number of seconds, so requests are spaced.
+    Rolling(u32),
     /// Daily at a local time.
     Daily {
         /// Local time of the reset.
@@ -246,18 +249,23 @@ pub enum BudgetWindow {
     },
 }
 
-/// Units per window, counted for each credential of a slot and shared by all hosts of one database.
+/// Units per window, counted for each credential of a slot or for the platform, and shared by all hosts of one
+/// database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// Name of the budget, unique in the manifest.
     pub name: String,
-    /// Credential slot that the budget belongs to.
-    pub slot: String,
+    /// Credential slot that the budget belongs to; without one, all requests for the platform count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
     /// Units per window.
     pub limit: u64,
-    /// `{ seconds = 60 }` or `{ daily = { at = "00:00:00", timezone = "America/Los_Angeles" } }`.
+    /// `{ seconds = 60 }`, `{ rolling = 5 }` or `{ daily = { at = "00:00:00", timezone = "America/Los_Angeles" } }`.
     pub window: BudgetWindow,
+    /// Units that may be sent at once in a rolling window; 1 if it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u64>,
     /// Units of a request that matches no entry of `costs`.
     #[serde(default = "one")]
     pub default_cost: u64,
@@ -426,7 +434,7 @@ impl Manifest {
         }
         self.check_texts()?;
         self.check_credentials()?;
-        self.check_budgets()?;
+        allowance::check(&self.budgets, &|slot| self.slot(slot).is_some())?;
         let mut seen = BTreeSet::new();
         for metric in &self.metrics {
             if !seen.insert(metric.name.as_str()) {
@@ -511,36 +519,6 @@ impl Manifest {
                     return wrong(format!("token_url {url} is not https"));
                 }
                 _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn check_budgets(&self) -> Result<(), ManifestError> {
-        let mut seen = BTreeSet::new();
-        for budget in &self.budgets {
-            let wrong =
-                |problem: String| Err(ManifestError::Value { field: format!("budget {}", budget.name), problem });
-            if !seen.insert(&budget.name) {
-                return wrong("it is declared twice".into());
-            }
-            if self.slot(&budget.slot).is_none() {
-                return wrong(format!("it names the credential slot '{}', which does not exist", budget.slot));
-            }
-            if budget.limit == 0 {
-                return wrong("a limit of 0 would allow nothing".into());
-            }
-            let costs = budget.costs.iter().map(|cost| (cost.path.as_str(), cost.units));
-            for (path, units) in costs.chain([("any other path", budget.default_cost)]) {
-                if units > budget.limit {
-                    return wrong(format!(
-                        "a request to {path} costs {units} units, more than the limit of {}, and could never be sent",
-                        budget.limit
-                    ));
-                }
-            }
-            if budget.window == BudgetWindow::Seconds(0) {
-                return wrong("a window of 0 seconds never ends".into());
             }
         }
         Ok(())

@@ -161,7 +161,19 @@ pub const TABLES: &[Table] = &[
         "budgets",
         Reached::Credential("credential_id"),
         "credential_id budget window_start",
-        "credential_id budget window_start:t window_end:t spent:n last_granted:n",
+        "credential_id budget window_start:t window_end:t spent:n last_granted:n holder",
+    ),
+    rows(
+        "paces",
+        Reached::Credential("credential_id"),
+        "credential_id budget",
+        "holder budget credential_id first_us:n next_us:n",
+    ),
+    rows(
+        "pauses",
+        Reached::Credential("credential_id"),
+        "credential_id",
+        "holder platform credential_id began_at:t paused_until:t interval_us:n paced_until:t",
     ),
     rows(
         "credentials",

@@ -185,8 +185,8 @@ impl Default for ForecastOptions {
 /// - `units` of a budget = Σ of the same requests × the budget's cost of their path.
 /// - `duration_s` = the larger of two times. *Work*: a batch with `r` requests takes ⌈r / `requests_at_once`⌉ ×
 ///   latency. The batches' times are divided among `batches_at_once`, but the total is never shorter than the longest
-///   batch. *Budget*: an operator's budget of `limit` units per window of seconds needs ⌊(u − 1) / limit⌋ windows of
-///   waiting for `u` units. Daily budgets add no time: what they do not cover is deferred, which shows in `units`.
+///   batch. *Budget*: an operator's or a platform's budget of `limit` units per window of seconds needs
+///   ⌊(u − 1) / limit⌋ windows of waiting for `u` units; one with a rolling window spaces them. Daily budgets add no time: what they do not cover is deferred, which shows in `units`.
 ///   Budgets of account-owned slots count per account and add none either.
 #[must_use]
 pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &ForecastOptions) -> Forecast {
@@ -238,8 +238,10 @@ fn requests_for(estimate: &RequestEstimate, batch: &PlannedBatch) -> u64 {
 
 /// Seconds that a run waits for a budget.
 fn waiting_s(budget: &Budget, units: u64, manifest: &Manifest) -> f64 {
-    let is_shared = manifest.slot(&budget.slot).is_some_and(|slot| slot.owner == Owner::Operator);
+    let is_operators = |slot: &String| manifest.slot(slot).is_some_and(|slot| slot.owner == Owner::Operator);
+    let is_shared = budget.slot.as_ref().is_none_or(is_operators);
     match budget.window {
+        BudgetWindow::Rolling(_) if is_shared => budget.pace(budget.limit).map_or(0.0, |pace| pace.seconds_for(units)),
         BudgetWindow::Seconds(seconds) if is_shared && units > 0 => {
             as_f64((units - 1) / budget.limit.max(1)) * f64::from(seconds)
         }

@@ -77,7 +77,7 @@
 //!
 //! - releases, grants, canaries, tallies, compiled code, lost metrics, platforms
 //! - schedules and their times, roles ([`Term`]), hosts, archive runs, alerts
-//! - budgets, and the operator's credentials that are dead (`dead_credentials_list`)
+//! - budgets, paces and pauses, and the operator's credentials that are dead (`dead_credentials_list`)
 //! - tombstones of erased artists (`erasure_get`, `erasure_lift`, `erased_artists_of`, `candidates_without_erased`): a
 //!   tombstone holds a hash and counts, so whose artist it was is not known any more
 //! - the schema: migrations, months (`months_ensure`, `months_drop_empty`, `archive_months_list`, `archive_prepare`),
@@ -128,6 +128,7 @@ pub use work::completion::Completion;
 pub use work::hosts::{KnownHost, Presence};
 pub use work::leaders::Term;
 pub use work::outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
+pub use work::pauses::{Pause, PlatformPause};
 pub use work::planning::{PlanGuard, Planning};
 pub use work::result::{AccountResult, BatchResult, Completed, DocumentRecord, PluginLog, StoredAccount};
 pub use work::run_state::{OpenAccounts, OpenBatches, RunDetails, RunState};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use backline_gateway::{BudgetDemand, SendError};
+use backline_gateway::{Demand, Pause, SendError};
 use backline_model::clock::Clock;
 use backline_model::manifest::Manifest;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,14 +23,32 @@ struct BudgetStub {
     units: u64,
     taken: BTreeMap<(String, DateTime<Utc>), u64>,
     wants: Vec<u64>,
+    /// The next place of each budget whose window rolls, by holder and name.
+    next_us: BTreeMap<(String, String), i64>,
+    /// Pauses that other hosts are told of.
+    pauses: Vec<Pause>,
 }
 
 impl BudgetStub {
     fn of(units: u64) -> Self {
-        Self { units, taken: BTreeMap::new(), wants: Vec::new() }
+        Self { units, taken: BTreeMap::new(), wants: Vec::new(), next_us: BTreeMap::new(), pauses: Vec::new() }
     }
 
-    fn answer(&mut self, demand: BudgetDemand) {
+    fn answer(&mut self, demand: Demand) {
+        let demand = match demand {
+            Demand::Units(demand) => demand,
+            Demand::Places(demand) => {
+                let key = (demand.key.holder.to_string(), demand.key.budget);
+                let places = demand.ask.answer(self.next_us.get(&key).copied());
+                self.next_us.insert(key, places.next_us);
+                demand.reply.send(places).expect("the gateway waits for the places");
+                return;
+            }
+            Demand::Pause(pause) => {
+                self.pauses.push(pause);
+                return;
+            }
+        };
         let taken = self.taken.entry((demand.key.budget.clone(), demand.window_start)).or_default();
         let granted = demand.want.min(self.units.min(demand.limit) - *taken);
         *taken += granted;
@@ -39,7 +57,7 @@ impl BudgetStub {
     }
 
     /// Runs a future while granting its demands.
-    async fn during<T>(&mut self, demands: &mut mpsc::Receiver<BudgetDemand>, work: impl Future<Output = T>) -> T {
+    async fn during<T>(&mut self, demands: &mut mpsc::Receiver<Demand>, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
@@ -73,7 +91,7 @@ async fn a_daily_allowance_is_paid_before_each_request_and_defers_to_its_reset()
     setup.clock = Clock::from_fn(move || noon() + TimeDelta::hours(clock.load(Ordering::SeqCst) as i64));
     let (gateway, session, mut demands) = setup.open();
     let mut budgets = BudgetStub::of(205);
-    let ask = async |budgets: &mut BudgetStub, demands: &mut mpsc::Receiver<BudgetDemand>, path: &str| {
+    let ask = async |budgets: &mut BudgetStub, demands: &mut mpsc::Receiver<Demand>, path: &str| {
         budgets.during(demands, session.send(with_key(get(&format!("https://api.test{path}"))))).await
     };
     for path in ["/search?q=1", "/search", "/list", "/free", "/list", "/list", "/list", "/list"] {
@@ -164,4 +182,112 @@ async fn units_are_exact_however_many_requests_run_at_once() {
     let outcomes = budgets.during(&mut demands, all).await;
     assert_eq!((outcomes.iter().filter(|outcome| outcome.is_ok()).count(), server.asked().len()), (70, 70));
     assert!(gateway.unspent_budgets().is_empty());
+}
+
+const RATE: &str = "\n[[budget]]\nname = \"rate\"\nlimit = 4\nwindow = { rolling = 2 }\nburst = 2\n";
+
+#[tokio::test]
+async fn a_rolling_limit_of_the_platform_spaces_every_request_with_a_credential_and_without() {
+    let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
+    let mut setup = Setup::new(&server);
+    with_budget(&mut setup, RATE);
+    setup.clock = Clock::system();
+    let (gateway, session, mut demands) = setup.open();
+    let mut budgets = BudgetStub::of(0);
+    let began = Instant::now();
+    let ask = async |with: bool| {
+        let request = get("https://api.test/");
+        session.send(if with { with_key(request) } else { request }).await.expect("an answer");
+        began.elapsed()
+    };
+    let sent =
+        budgets.during(&mut demands, futures::future::join_all([ask(true), ask(false), ask(true), ask(false)])).await;
+    // Two at once; then one each 833 ms: 2.5 s for three intervals.
+    let mut sent = sent;
+    sent.sort();
+    assert!(sent[2] >= Duration::from_millis(833) && sent[3] >= Duration::from_millis(1_666), "{sent:?}");
+    assert_eq!(session.usage().units["rate"], 4);
+    let holders: Vec<_> = budgets.next_us.keys().map(|(holder, _)| holder.as_str()).collect();
+    assert_eq!(holders, ["platform/example"], "one number for all of them");
+    assert!(gateway.unspent_budgets().is_empty(), "a place in time has no value later");
+}
+
+#[tokio::test]
+async fn a_place_further_than_a_minute_defers_and_one_past_the_deadline_is_a_rate_limit() {
+    let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
+    let mut setup = Setup::new(&server);
+    with_budget(&mut setup, "\n[[budget]]\nname = \"rate\"\nlimit = 1\nwindow = { rolling = 3600 }\n");
+    let (_gateway, session, mut demands) = setup.open();
+    let mut budgets = BudgetStub::of(0);
+    let both = async { (session.send(get("https://api.test/")).await, session.send(get("https://api.test/")).await) };
+    let (first, second) = budgets.during(&mut demands, both).await;
+    assert!(first.is_ok(), "{first:?}");
+    let due = noon() + TimeDelta::seconds(3_602);
+    assert_eq!(second, Err(SendError::QuotaExhausted(Some(due))));
+    assert_eq!(budgets.next_us.values().copied().collect::<Vec<_>>(), [due.timestamp_micros()], "nothing is reserved");
+
+    with_budget(&mut setup, "\n[[budget]]\nname = \"rate\"\nlimit = 1\nwindow = { rolling = 40 }\n");
+    let (_gateway, session, mut demands) = setup.open();
+    let mut budgets = BudgetStub::of(0);
+    let both = async { (session.send(get("https://api.test/")).await, session.send(get("https://api.test/")).await) };
+    let (_, second) = budgets.during(&mut demands, both).await;
+    assert_eq!(second, Err(SendError::RateLimited(Some(42))));
+    assert_eq!(server.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_pause_holds_every_request_of_its_credential_and_spaces_those_after_it() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let server = Server::start(move |_: &Asked| match count.fetch_add(1, Ordering::SeqCst) {
+        0..4 => answer(200, &[], "ok"),
+        4 => answer(429, &[("retry-after", "1")], ""),
+        _ => answer(200, &[], "ok"),
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    setup.clock = Clock::system();
+    let (gateway, session, mut demands) = setup.open();
+    let mut budgets = BudgetStub::of(0);
+    let one = async || session.send(with_key(get("https://api.test/"))).await.expect("an answer").status;
+    let began = Instant::now();
+    let work = async {
+        for _ in 0..4 {
+            one().await;
+        }
+        // The fifth is refused, and asked for again after the pause; the others wait with it, though never refused.
+        let refused = one();
+        let others = async {
+            while seen.load(Ordering::SeqCst) < 5 {
+                tokio::task::yield_now().await;
+            }
+            while gateway.pause_left(&session_holder(&setup)).is_none() && seen.load(Ordering::SeqCst) < 6 {
+                tokio::task::yield_now().await;
+            }
+            futures::future::join(one(), one()).await
+        };
+        futures::future::join(refused, others).await
+    };
+    let (refused, (second, third)) = budgets.during(&mut demands, work).await;
+    let elapsed = began.elapsed();
+    assert_eq!((refused, second, third, server.asked().len()), (200, 200, 200, 8));
+    // Four in (about no time and) a second: at least 312 ms apart after the pause.
+    assert!(elapsed >= Duration::from_millis(1_000 + 2 * 300), "{elapsed:?}");
+    let told: Vec<_> = budgets.pauses.iter().map(|pause| (pause.holder.clone(), pause.wait)).collect();
+    assert_eq!(told, [(session_holder(&setup), Duration::from_secs(1))], "other hosts are told once");
+    assert!(budgets.next_us.keys().all(|(_, budget)| budget.is_empty()), "no budget is charged for it");
+    assert_eq!(session.usage().units, BTreeMap::new());
+    // Without the credential nothing is held.
+    let platform = setup.manifest.connector.platform.clone();
+    let wait = Duration::from_secs(3_600);
+    gateway.pause(&Pause { holder: session_holder(&setup), platform, wait, interval_us: None });
+    let held = budgets.during(&mut demands, session.send(with_key(get("https://api.test/")))).await;
+    assert!(matches!(held, Err(SendError::RateLimited(Some(3_599 | 3_600)))), "{held:?}");
+    let free = budgets.during(&mut demands, session.send(get("https://api.test/"))).await;
+    assert_eq!((free.expect("an answer").status, server.asked().len()), (200, 9));
+}
+
+/// The holder of the operator's key.
+fn session_holder(setup: &Setup) -> backline_model::Holder {
+    backline_model::Holder::Credential(setup.credentials[0].id)
 }

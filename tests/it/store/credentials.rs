@@ -1,7 +1,10 @@
 //! Tests of credentials, budgets, releases and events.
 
-use backline_model::{CredentialId, Digest, Event, SwapCause};
-use backline_store::{BudgetKey, CredentialFilter, EventCursor, Scope, SealedCredential, StoreError};
+use backline_model::pace::Pace;
+use backline_model::{CredentialId, Digest, Event, Holder, SwapCause};
+use backline_store::{
+    BudgetKey, CredentialFilter, EventCursor, Pause, PlatformPause, Scope, SealedCredential, StoreError,
+};
 use chrono::TimeDelta;
 use futures::future::join_all;
 use uuid::Uuid;
@@ -75,10 +78,8 @@ async fn a_credential_changed_in_between_is_not_overwritten() {
 #[tokio::test]
 async fn a_budget_is_exact_with_many_concurrent_takers() {
     each_database(async |store, _| {
-        let key = BudgetKey {
-            credential: store.credential_save(&Scope::all_tenants(), &credential(1), now()).await.unwrap().id,
-            budget: "day".to_owned(),
-        };
+        let saved = store.credential_save(&Scope::all_tenants(), &credential(1), now()).await.unwrap();
+        let key = BudgetKey { holder: Holder::Credential(saved.id), budget: "day".to_owned() };
         let (start, end) = (at("2026-11-22T08:00:00Z"), at("2026-11-23T08:00:00Z"));
         let taken = join_all((0..20).map(|_| {
             let (store, key) = (store.clone(), key.clone());
@@ -109,8 +110,84 @@ async fn a_budget_is_exact_with_many_concurrent_takers() {
         );
         store.budget_give_back(&key, end, u64::MAX).await.unwrap();
         assert_eq!(store.budget_take(&key, end, end + TimeDelta::days(1), u64::MAX, 50, now()).await.unwrap(), 50);
-        let unknown = BudgetKey { credential: CredentialId::generate(), ..key };
+        let of_platform = BudgetKey { holder: Holder::Platform(demo()), ..key.clone() };
+        assert_eq!(store.budget_take(&of_platform, start, end, 10, 50, now()).await.unwrap(), 10, "counted by itself");
+        let unknown = BudgetKey { holder: Holder::Credential(CredentialId::generate()), ..key };
         assert!(store.budget_take(&unknown, start, end, 10, 1, now()).await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn places_of_a_rolling_window_are_given_once_and_as_the_arithmetic_says() {
+    each_database(async |store, _| {
+        let saved = store.credential_save(&Scope::all_tenants(), &credential(1), now()).await.unwrap();
+        let pace = Pace::of(50, 5, 10);
+        for (name, holder) in [("a", Holder::Credential(saved.id)), ("b", Holder::Platform(demo()))] {
+            let key = BudgetKey { holder, budget: name.to_owned() };
+            let mut next = None;
+            // Idle, at once, late, a cost above the burst, too far to wait for, and a clock that was a day ahead.
+            for (units, second, wait_s) in [
+                (1, 0, 60),
+                (1, 0, 60),
+                (3, 0, 60),
+                (1, 9, 60),
+                (40, 9, 60),
+                (1, 9, 1),
+                (1, 86_400, 60),
+                (1, 9, 60),
+                (1, 99, 60),
+            ] {
+                let ask = pace.ask(units, now().timestamp_micros() + second * 1_000_000, wait_s * 1_000_000);
+                let places = store.pace_take(&key, &ask).await.unwrap();
+                assert_eq!(places, ask.answer(next), "{units} units at {second} s");
+                next = Some(places.next_us);
+            }
+        }
+        let key = BudgetKey { holder: Holder::Platform(demo()), budget: "shared".to_owned() };
+        let ask = pace.ask(1, now().timestamp_micros(), 60_000_000);
+        let taken = join_all((0..40).map(|_| store.pace_take(&key, &ask))).await;
+        let mut firsts: Vec<i64> = taken.into_iter().map(|places| places.unwrap().first_us).collect();
+        firsts.sort_unstable();
+        let apart = firsts.windows(2).all(|pair| pair[1] - pair[0] == pace.interval_us());
+        assert!(apart, "each place is given to one: {firsts:?}");
+        let unknown = BudgetKey { holder: Holder::Credential(CredentialId::generate()), ..key };
+        assert!(store.pace_take(&unknown, &ask).await.is_err());
+        assert!(store.credential_remove(&Scope::all_tenants(), saved.id).await.unwrap(), "its paces go with it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pause_is_found_by_its_holder_and_only_grows() {
+    each_database(async |store, _| {
+        let saved = store.credential_save(&Scope::all_tenants(), &credential(1), now()).await.unwrap();
+        let (own, platform) = (Holder::Credential(saved.id), Holder::Platform(demo()));
+        let pause = |seconds, interval_us: Option<i64>| {
+            let until = now() + TimeDelta::seconds(seconds);
+            Pause { began_at: now(), until, interval_us, paced_until: interval_us.map(|_| until + TimeDelta::hours(1)) }
+        };
+        let of =
+            async |holder: &Holder| store.pauses_of(&[own.clone(), platform.clone()]).await.unwrap().remove(holder);
+        assert_eq!(of(&own).await, None);
+        store.pause_begin(&own, &demo(), &pause(60, Some(125_000))).await.unwrap();
+        store.pause_begin(&own, &demo(), &pause(30, None)).await.unwrap();
+        assert_eq!(of(&own).await, Some(pause(60, Some(125_000))), "a shorter one changes nothing");
+        store.pause_begin(&own, &demo(), &pause(90, None)).await.unwrap();
+        let longer = of(&own).await.expect("it is there");
+        assert_eq!((longer.until, longer.interval_us), (pause(90, None).until, Some(125_000)), "the pace stays");
+        assert_eq!(of(&platform).await, None);
+
+        let listed = store.pauses_list(now()).await.unwrap();
+        assert_eq!(listed, [PlatformPause { platform: demo(), credentials: 1, until: longer.until }]);
+        store.pause_begin(&platform, &demo(), &pause(120, None)).await.unwrap();
+        let listed = store.pauses_list(now()).await.unwrap();
+        assert_eq!(listed[0].credentials, 0, "the whole platform");
+        assert_eq!(store.pauses_list(now() + TimeDelta::seconds(120)).await.unwrap(), []);
+        let unknown = Holder::Credential(CredentialId::generate());
+        assert!(store.pause_begin(&unknown, &demo(), &pause(1, None)).await.is_err());
+        assert!(store.credential_remove(&Scope::all_tenants(), saved.id).await.unwrap());
+        assert_eq!(of(&own).await, None, "it goes with its credential");
     })
     .await;
 }

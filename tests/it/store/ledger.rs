@@ -122,6 +122,33 @@ async fn deferral_uses_no_attempt_and_returning_a_batch_may() {
 }
 
 #[tokio::test]
+async fn accounts_that_a_pause_keeps_waiting_use_up_no_attempt_and_no_others_attempts() {
+    each_database(async |store, _| {
+        let accounts = people(&store, 2).await;
+        let all: Vec<_> = accounts.iter().collect();
+        add_batches(&store, &[batch(1, &run(1), &all, day("2026-11-22"))], now()).await;
+        let (soon, later) = (now() + TimeDelta::seconds(2), now() + TimeDelta::seconds(30));
+        // Neither has a result: the first failed and is retried, the second waits for a pause.
+        let part = BatchResult {
+            retry_at: Some(soon),
+            waiting: [accounts[1].id].into(),
+            waiting_until: Some(later),
+            ..BatchResult::default()
+        };
+        assert_eq!(store.batch_complete(&lease(&store).await, part, now()).await.unwrap().open, 2);
+        let next = async |at| {
+            let lease = store.batch_lease(&Scope::all_tenants(), None, None, "worker", at, TTL).await.unwrap()?;
+            let accounts: Vec<_> = lease.batch.accounts.iter().map(|account| account.account_id).collect();
+            Some((accounts, lease.batch.attempts))
+        };
+        assert_eq!(next(soon).await, Some((vec![accounts[0].id], 1)));
+        assert_eq!(next(later - TimeDelta::seconds(1)).await, None);
+        assert_eq!(next(later).await, Some((vec![accounts[1].id], 0)));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_batch_keeps_only_unfinished_accounts() {
     each_database(async |store, _| {
         let accounts = people(&store, 4).await;

@@ -254,7 +254,7 @@ fn verdict(report: &RunReport) -> &'static str {
         }
         Exit::Done if counts.planned == 0 => "there was nothing to collect",
         Exit::Done => "all collected",
-        Exit::Partial if counts.failed == 0 => "the rest waits for budget",
+        Exit::Partial if counts.failed == 0 => "the rest waits for a budget, or a pause the platform asked for",
         Exit::Partial => "partly collected",
         Exit::Failed | Exit::Usage | Exit::Waiting | Exit::Unwell => "nothing collected",
     }
@@ -268,7 +268,7 @@ fn open_line(open: &OpenReport) -> String {
     let why = match open.reason {
         OpenReason::NotBegun => "not begun".to_owned(),
         OpenReason::Retry => format!("to be tried again from {at} on"),
-        OpenReason::Budget => format!("waiting for budget until {at}"),
+        OpenReason::Budget => format!("waiting for a budget or a pause until {at}"),
         OpenReason::NoConnector => "waiting for a connector: none is active".to_owned(),
         OpenReason::Held => format!("held by {holder} until {at} or longer"),
         OpenReason::HolderSilent => {
@@ -341,7 +341,7 @@ mod tests {
             // Its status is the one before it went on.
             (report(RunStatus::Success, 2, vec![held]), Exit::Partial, "still open"),
             (report(RunStatus::Running, 0, vec![open(OpenReason::NotBegun)]), Exit::Partial, "still open"),
-            (report(RunStatus::Deferred, 1, vec![open(OpenReason::Budget)]), Exit::Partial, "waits for budget"),
+            (report(RunStatus::Deferred, 1, vec![open(OpenReason::Budget)]), Exit::Partial, "waits for a budget"),
         ];
         for (report, exit, said) in cases {
             assert_eq!(exit_of(&report), exit, "{report:?}");

@@ -62,6 +62,30 @@ fn after(from: &str, to: &str) -> Difference {
 }
 
 #[test]
+fn a_limit_of_the_platform_that_turns_looser_asks_for_more() {
+    let own = MANIFEST
+        .replace("slot = \"app\"\n    limit", "limit")
+        .replace("seconds = 60 }", "rolling = 60 }\n    burst = 50");
+    let after = |from: &str, to: &str| {
+        assert!(own.contains(from), "{from}");
+        Difference::between(&Grant::of(asked(&own)), &asked(&own.replace(from, to))).to_string()
+    };
+    assert_eq!(after("burst = 50", "burst = 60"), "+ budget units: 60 units at once instead of 50");
+    assert_eq!(
+        after("rolling = 60 }\n    burst = 50", "seconds = 60 }"),
+        "+ budget units: every 60 s instead of in any 60 s"
+    );
+    assert_eq!(
+        after("limit = 100", "slot = \"app\"\n    limit = 100"),
+        "+ budget units: of the secret app instead of the whole platform"
+    );
+    // Nothing else is asked of a connector that has no slot any more; its limit goes all the same.
+    let none = own.find("[[budget]]").zip(own.find("[policy]")).map(|(from, to)| own[from..to].to_owned());
+    let none = none.expect("the budget is before the policy");
+    assert_eq!(after(&none, ""), "+ budget units: no longer held to it");
+}
+
+#[test]
 fn what_is_more_is_shown_on_a_line_and_nothing_else_is() {
     let host = "\n[[host]]\norigin = \"https://more.test\"\nmethods = [\"GET\"]\nreason = \"ages\"\n[[credential]]";
     for (from, to, shown) in [
@@ -89,6 +113,13 @@ fn what_is_more_is_shown_on_a_line_and_nothing_else_is() {
         ("seconds = 60", "seconds = 30", "+ budget units: every 30 s instead of every 60 s"),
         ("seconds = 60", "seconds = 120", "- budget units: 100 units every 120 s, stricter than before"),
         ("seconds = 60", "seconds = 90", "+ budget units: every 90 s instead of every 60 s"),
+        ("seconds = 60", "rolling = 60", "- budget units: 100 units in any 60 s, stricter than before"),
+        ("seconds = 60", "rolling = 59", "+ budget units: in any 59 s instead of every 60 s"),
+        (
+            "slot = \"app\"\n    limit",
+            "limit",
+            "- budget units: 100 units every 60 s, for the whole platform (no credential), stricter than before",
+        ),
         ("units = 50", "units = 49", "+ budget units: requests cost less"),
         ("limit = 100", "limit = 100\ndefault_cost = 0", "+ budget units: requests cost less"),
         ("units = 50", "units = 51", "- budget units: 100 units every 60 s, stricter than before"),

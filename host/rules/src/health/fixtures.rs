@@ -116,6 +116,7 @@ pub fn everything_wrong() -> HealthReport {
             WebhookFigures { name: "gone".to_owned(), parked: 1, disabled_reason: Some("it answered 410".to_owned()) },
         ],
         zones: Some(ZoneData::of_folder("/usr/share/zoneinfo".to_owned(), Some("2025b".to_owned()))),
+        pauses: Vec::new(),
     };
     let mut report = report_of(&wrong, &suspects);
     let idle = PlatformFigures { eligible: 1, has_release: true, ..PlatformFigures::default() };

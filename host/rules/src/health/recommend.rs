@@ -219,7 +219,26 @@ fn of_platform(
             blame: blame.clone(),
         });
     }
-    if counted.deferred > 0 {
+    let pause = suspects.pauses.iter().find(|pause| pause.platform == *platform);
+    if let Some(pause) = pause {
+        let whose = match pause.credentials {
+            0 => String::new(),
+            1 => " of one credential".to_owned(),
+            number => format!(" of {number} credentials"),
+        };
+        found.push(Recommendation {
+            kind: Kind::PlatformPaused,
+            urgency: Urgency::Notice,
+            sentence: format!(
+                "{platform} asked for a pause{whose} until {}: {} wait",
+                time(pause.until),
+                accounts(counted.deferred)
+            ),
+            remedy: format!("backline batches list --platform {platform}"),
+            blame: blame.clone(),
+        });
+    }
+    if counted.deferred > 0 && pause.is_none() {
         // A budget that the connector does not declare is one that the platform enforces by itself; it gets the
         // platform's name.
         let release = suspects.releases.iter().find(|release| release.platform == *platform);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::fixtures::{everything_wrong, failing, figures, healthy, now, platform, report_of, since};
 use super::*;
-use backline_model::health::{Alert, AlertName, RecommendationKind as Kind, ReleaseFigures, Urgency};
+use backline_model::health::{Alert, AlertName, PauseFigures, RecommendationKind as Kind, ReleaseFigures, Urgency};
 use backline_model::outcome::{Exclusion, FailureClass};
 use backline_model::{Digest, Tally};
 
@@ -182,6 +182,24 @@ fn recommendations_name_whom_or_what_to_blame() {
     }
     let urgencies: Vec<_> = report.recommendations.iter().rev().skip(1).rev().map(|found| found.urgency).collect();
     assert!(urgencies.is_sorted(), "the most urgent first: {urgencies:?}");
+}
+
+#[test]
+fn a_platform_that_asked_for_a_pause_is_named_instead_of_a_budget() {
+    let said = |credentials| {
+        let until = now() + TimeDelta::hours(2);
+        let suspects = Suspects {
+            pauses: vec![PauseFigures { platform: platform("youtube"), credentials, until }],
+            ..Suspects::default()
+        };
+        let counted = PlatformFigures { deferred: 3, deferred_until: Some(until), ..healthy(10) };
+        let report = report_of(&figures([("youtube", counted)]), &suspects);
+        assert_eq!(kinds(&report), [Kind::PlatformPaused]);
+        report.recommendations[0].sentence.clone()
+    };
+    let until = (now() + TimeDelta::hours(2)).format("%Y-%m-%dT%H:%M:%SZ");
+    assert_eq!(said(0), format!("youtube asked for a pause until {until}: 3 accounts wait"));
+    assert_eq!(said(2), format!("youtube asked for a pause of 2 credentials until {until}: 3 accounts wait"));
 }
 
 #[test]

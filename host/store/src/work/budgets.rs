@@ -1,11 +1,12 @@
-//! Budgets of credentials, shared by every host on the database and never overspent.
+//! Budgets of credentials and platforms, shared by every host on the database and never overspent.
 
 use chrono::{DateTime, Duration, Utc};
 
 use crate::database::connection::Store;
 use crate::database::dialect::{Columns as _, time_text};
 use crate::database::error::StoreError;
-use backline_model::CredentialId;
+use backline_model::Holder;
+use backline_model::pace::{PlaceAsk, Places};
 
 /// How long a window that is over is kept, for operators.
 const WINDOW_RETENTION: Duration = Duration::days(7);
@@ -13,12 +14,12 @@ const WINDOW_RETENTION: Duration = Duration::days(7);
 /// Largest number of units that is computed with: two of them still add up within 64 bits.
 const UNITS_MAX: u64 = i64::MAX as u64 / 4;
 
-/// Which budget: a credential's, by the name its connector's manifest gives it.
+/// Which budget: a credential's or a platform's, by the name that the connector's manifest gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BudgetKey {
-    /// The credential that the budget belongs to.
-    pub credential: CredentialId,
-    /// Its name in the manifest.
+    /// Whose units they are.
+    pub holder: Holder,
+    /// Its name in the manifest; empty for a pace that was learned from refusals.
     pub budget: String,
 }
 
@@ -39,9 +40,9 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let units = |units: u64| i64::try_from(units.min(UNITS_MAX)).unwrap_or(i64::MAX);
         let statement = self.query(
-            "INSERT INTO budgets (credential_id, budget, window_start, window_end, spent, last_granted)
-             VALUES ($1::uuid, $2, $3::timestamptz, $4::timestamptz, $5, $5)
-             ON CONFLICT (credential_id, budget, window_start) DO UPDATE SET
+            "INSERT INTO budgets (holder, budget, window_start, window_end, spent, last_granted, credential_id)
+             VALUES ($1, $2, $3::timestamptz, $4::timestamptz, $5, $5, $8::uuid)
+             ON CONFLICT (holder, budget, window_start) DO UPDATE SET
                  window_end = excluded.window_end,
                  spent = budgets.spent + CASE
                      WHEN budgets.spent >= $6 THEN 0 WHEN budgets.spent + $7 > $6 THEN $6 - budgets.spent ELSE $7 END,
@@ -50,24 +51,22 @@ impl Store {
              RETURNING spent, last_granted",
         );
         let statement = statement
-            .bind(key.credential.to_string())
+            .bind(key.holder.to_string())
             .bind(key.budget.clone())
             .bind(time_text(window_start))
             .bind(time_text(window_end))
             .bind(units(want.min(limit)))
             .bind(units(limit))
-            .bind(units(want));
+            .bind(units(want))
+            .bind(key.holder.credential().map(|credential| credential.to_string()));
         let Some(row) = self.write_returning("take from a budget", statement).await? else { return Ok(0) };
         let granted = row.count("last_granted")?;
         if granted == row.count("spent")? {
             // The window's first taker also removes long gone windows: those of a second each would pile up otherwise.
-            let statement = self.query(
-                "DELETE FROM budgets WHERE credential_id = $1::uuid AND budget = $2 AND window_end < $3::timestamptz",
-            );
-            let statement = statement
-                .bind(key.credential.to_string())
-                .bind(key.budget.clone())
-                .bind(time_text(now - WINDOW_RETENTION));
+            let statement =
+                self.query("DELETE FROM budgets WHERE holder = $1 AND budget = $2 AND window_end < $3::timestamptz");
+            let statement =
+                statement.bind(key.holder.to_string()).bind(key.budget.clone()).bind(time_text(now - WINDOW_RETENTION));
             self.write("remove old windows of a budget", statement).await?;
         }
         Ok(granted)
@@ -85,14 +84,44 @@ impl Store {
     ) -> Result<(), StoreError> {
         let statement = self.query(
             "UPDATE budgets SET spent = CASE WHEN spent > $4 THEN spent - $4 ELSE 0 END
-             WHERE credential_id = $1::uuid AND budget = $2 AND window_start = $3::timestamptz",
+             WHERE holder = $1 AND budget = $2 AND window_start = $3::timestamptz",
         );
         let statement = statement
-            .bind(key.credential.to_string())
+            .bind(key.holder.to_string())
             .bind(key.budget.clone())
             .bind(time_text(window_start))
             .bind(i64::try_from(units.min(UNITS_MAX)).unwrap_or(i64::MAX));
         self.write("return units to a budget", statement).await?;
         Ok(())
+    }
+
+    /// Takes places of a budget whose window rolls; none where the first one would be later than asked. Exact however
+    /// many hosts take at once: it is one statement, and computes what [`PlaceAsk::answer`] does.
+    ///
+    /// # Errors
+    /// When the credential is unknown or the database fails.
+    pub async fn pace_take(&self, key: &BudgetKey, ask: &PlaceAsk) -> Result<Places, StoreError> {
+        let statement = self.query(
+            "INSERT INTO paces (holder, budget, credential_id, first_us, next_us)
+             VALUES ($1, $2, $3::uuid, $4::bigint, $4::bigint + $5::bigint)
+             ON CONFLICT (holder, budget) DO UPDATE SET
+                 first_us = CASE WHEN paces.next_us < $4 THEN $4 WHEN paces.next_us > $7 THEN $7
+                     ELSE paces.next_us END,
+                 next_us = CASE WHEN paces.next_us < $4 THEN $4 + $5 WHEN paces.next_us <= $6 THEN paces.next_us + $5
+                     WHEN paces.next_us > $7 THEN $7 ELSE paces.next_us END
+             RETURNING first_us, next_us",
+        );
+        let statement = statement
+            .bind(key.holder.to_string())
+            .bind(key.budget.clone())
+            .bind(key.holder.credential().map(|credential| credential.to_string()))
+            .bind(ask.now_us)
+            .bind(ask.step_us)
+            .bind(ask.latest_us)
+            .bind(ask.furthest_us);
+        let Some(row) = self.write_returning("take places of a budget", statement).await? else {
+            return Err(StoreError::NotFound { what: "budget", id: key.budget.clone() });
+        };
+        Ok(Places { first_us: row.int("first_us")?, next_us: row.int("next_us")? })
     }
 }

@@ -268,6 +268,7 @@ impl Completion {
         let attempts = self.lease.batch.attempts;
         let part = |state, attempts, available_at| Part { available_at, ..Part::new(state, attempts, self.now) };
         let mut retried = part(BatchState::Planned, attempts + 1, result.retry_at.unwrap_or(self.now));
+        let mut waiting = part(BatchState::Planned, attempts, result.waiting_until.unwrap_or(self.now));
         let mut deferred = part(BatchState::Deferred, attempts, DateTime::<Utc>::MAX_UTC);
         let mut dead = part(BatchState::Dead, attempts + 1, self.now);
         let mut unserved: Vec<Part> =
@@ -286,14 +287,17 @@ impl Completion {
                     deferred.add(id, message);
                 }
                 Some(Outcome::Failed { class, message }) if class.leaves_a_dead_batch() => dead.add(id, message),
-                None if self.alive.contains(&id) => match turn_of.get(&id) {
+                None if !self.alive.contains(&id) => {}
+                None if result.waiting.contains(&id) => waiting.accounts.push(id),
+                None => match turn_of.get(&id) {
                     Some(index) => unserved[*index].accounts.push(id),
                     None => retried.accounts.push(id),
                 },
-                _ => {}
+                Some(_) => {}
             }
         }
-        [retried, deferred, dead].into_iter().chain(unserved).filter(|part| !part.accounts.is_empty()).collect()
+        let parts = [retried, waiting, deferred, dead].into_iter().chain(unserved);
+        parts.filter(|part| !part.accounts.is_empty()).collect()
     }
 }
 

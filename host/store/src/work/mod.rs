@@ -11,6 +11,7 @@ pub(crate) mod ledger;
 pub(crate) mod locks;
 pub(crate) mod outcomes;
 pub(crate) mod parts;
+pub(crate) mod pauses;
 pub(crate) mod planning;
 pub(crate) mod result;
 pub(crate) mod run_state;

@@ -1,5 +1,7 @@
 //! The result of a batch, as it is handed to the transaction that completes it.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value as Json;
 
@@ -26,6 +28,10 @@ pub struct BatchResult {
     pub tally: Tally,
     /// When accounts that are not named are tried again; none means at once.
     pub retry_at: Option<DateTime<Utc>>,
+    /// Of those, the accounts that a pause of the platform keeps waiting: it uses up no attempt.
+    pub waiting: BTreeSet<AccountId>,
+    /// When these are tried again; none means at once.
+    pub waiting_until: Option<DateTime<Utc>>,
     /// Accounts that got no turn, and are not named either. Each list goes on as a batch of its own, at once, and has
     /// used up no attempt.
     pub without_turn: Vec<Vec<AccountId>>,

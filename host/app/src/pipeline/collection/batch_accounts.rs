@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
+use crate::pipeline::collection::pauses::Pauses;
 use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError, CredentialManager};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::releases::cache::LoadedRelease;
@@ -52,6 +53,15 @@ impl BatchAccounts {
         for (id, candidate) in &self.candidates {
             if let Some(reason) = backline_rules::plan::exclusion(candidate, &release.manifest) {
                 self.ended.insert(*id, AccountFailure::Final(Outcome::Excluded { reason }));
+            }
+        }
+    }
+
+    /// Accounts whose platform asked for a pause of more than a minute are not asked for.
+    pub(super) fn defer_paused(&mut self, pauses: &Pauses) {
+        for id in self.open() {
+            if let Some(until) = pauses.defers(id) {
+                self.ended.insert(id, AccountFailure::Paused { until });
             }
         }
     }
@@ -155,7 +165,7 @@ impl BatchAccounts {
 fn ending_of_credential(error: &CredentialError, message: String) -> AccountFailure {
     let class = error.failure_class();
     if class.is_retryable() {
-        AccountFailure::Retry { class, message, wait: None }
+        AccountFailure::Retry { class, message }
     } else {
         AccountFailure::Final(Outcome::Failed { class, message })
     }

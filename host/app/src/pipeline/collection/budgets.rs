@@ -6,7 +6,8 @@ use chrono::TimeDelta;
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
-use backline_gateway::{self, BudgetDemand, Gateway};
+use crate::pipeline::collection::pauses;
+use backline_gateway::{self, BudgetDemand, Demand, Gateway, Pause, PlaceDemand};
 use backline_model::clock::Clock;
 use backline_store::{BudgetKey, Store, StoreError};
 
@@ -22,12 +23,37 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Answers requests for units until the gateway is gone. When the database fails, there is no answer, and the request
 /// is not sent: a budget is never overspent on a guess, and a database's fault is no spent budget.
-pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, demands: mpsc::Receiver<BudgetDemand>) {
+pub(in crate::pipeline) async fn serve(store: Store, clock: Clock, demands: mpsc::Receiver<Demand>) {
     let demands = stream::unfold(demands, |mut demands| async move { Some((demands.recv().await?, demands)) });
     demands.for_each_concurrent(ANSWERS_AT_ONCE, |demand| answer(&store, &clock, demand)).await;
 }
 
-async fn answer(store: &Store, clock: &Clock, demand: BudgetDemand) {
+async fn answer(store: &Store, clock: &Clock, demand: Demand) {
+    match demand {
+        Demand::Units(demand) => answer_units(store, clock, demand).await,
+        Demand::Places(PlaceDemand { key, ask, reply }) => {
+            let budget = of(&key);
+            let taken = store.pace_take(&budget, &ask);
+            match StoreError::in_time(ANSWER_WITHIN, "take places of a budget", taken).await {
+                // Places that are no longer waited for are lost: others may be reserved behind them.
+                Ok(places) => {
+                    let _dropped = reply.send(places);
+                }
+                Err(error) => {
+                    tracing::error!(budget = %key.budget, %error, "a budget can't be read; nothing is granted")
+                }
+            }
+        }
+        Demand::Pause(Pause { holder, platform, wait, interval_us }) => {
+            let told = pauses::begin(store, &holder, &platform, wait, interval_us, clock.now());
+            if tokio::time::timeout(ANSWER_WITHIN, told).await.is_err() {
+                tracing::warn!(%holder, "a pause that the platform asked for is not known to other hosts");
+            }
+        }
+    }
+}
+
+async fn answer_units(store: &Store, clock: &Clock, demand: BudgetDemand) {
     let BudgetDemand { key, limit, window_start, window_end, want, reply } = demand;
     let budget = of(&key);
     let taken = store.budget_take(&budget, window_start, window_end, limit, want, clock.now());
@@ -62,5 +88,5 @@ async fn give_back(
 
 /// Gateway and store do not depend on each other, so each has a key type of its own.
 fn of(key: &backline_gateway::BudgetKey) -> BudgetKey {
-    BudgetKey { credential: key.credential, budget: key.budget.clone() }
+    BudgetKey { holder: key.holder.clone(), budget: key.budget.clone() }
 }

@@ -6,8 +6,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, TimeDelta, Utc};
 use futures::FutureExt as _;
+use serde_json::json;
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::pipeline::collection::batch_accounts::{BatchAccounts, FetchSetup};
@@ -15,16 +17,19 @@ use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
+use crate::pipeline::collection::pauses::{self, Asked, Pauses, Wait};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::manager::CredentialManager;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
 use crate::telemetry::{BatchEnd, Telemetry};
 use backline_gateway::Gateway;
-use backline_model::clock::Clock;
+use backline_model::clock::{Clock, LAST_TIME};
+use backline_model::event::types;
 use backline_model::run::RunCounts;
 use backline_model::{
-    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, FailureClass, FetchContext, Lease, Outcome,
+    AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, Event, FailureClass, FetchContext, Holder, Lease,
+    Outcome, Platform,
 };
 use backline_store::{
     AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError, StoredAccount,
@@ -32,9 +37,6 @@ use backline_store::{
 
 /// Wait for a spent budget when neither the platform nor the manifest says when it resets.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
-
-/// The longest wait that a connector may ask for.
-const DEFER_ASKED_MAX: TimeDelta = TimeDelta::days(7);
 
 /// The longest wait until a reset that a manifest's budget declares: a month and a day.
 const DEFER_TO_RESET_MAX: TimeDelta = TimeDelta::days(32);
@@ -194,8 +196,12 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     accounts.exclude_withdrawn(&release);
     let context =
         FetchContext { window: batch.window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
-    let (observed_at, documents, bodies, snapshots) = while_leased(collector, lease, async {
+    let (observed_at, documents, bodies, snapshots, pauses) = while_leased(collector, lease, async {
         let credentials = accounts.with_credentials(&collector.credentials, &release).await?;
+        let now = collector.clock.now();
+        let pauses = Pauses::load(&collector.store, &batch.platform, &credentials, now).await?;
+        pauses.tell(&collector.gateway);
+        accounts.defer_paused(&pauses);
         let setup = FetchSetup {
             gateway: &collector.gateway,
             manager: &collector.credentials,
@@ -215,7 +221,7 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
         let inputs = texts.into_iter().map(|body| DocumentInput { body, window: batch.window, observed_at }).collect();
         let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
         let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
-        Ok((observed_at, documents, bodies, snapshots))
+        Ok((observed_at, documents, bodies, snapshots, pauses))
     })
     .await?;
 
@@ -231,7 +237,7 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             snapshot,
         })
         .collect();
-    store(collector, lease, &release, accounts, observations, observed_at, side).await
+    store(collector, lease, &release, accounts, observations, observed_at, side, &pauses).await
 }
 
 /// Handles a batch that could not be collected at all: it is retried, and its accounts fail once its attempts are used
@@ -359,6 +365,7 @@ async fn while_leased<T>(
 
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
 #[tracing::instrument(name = "store", skip_all, fields(documents = observations.len()))]
+#[expect(clippy::too_many_arguments, reason = "everything that a batch brings back")]
 async fn store(
     collector: &Collector,
     lease: &Lease,
@@ -367,21 +374,25 @@ async fn store(
     observations: Vec<Observation>,
     observed_at: DateTime<Utc>,
     side: SideEffects,
+    pauses: &Pauses,
 ) -> Result<BatchReport, CollectError> {
     collector.telemetry.connector_used(&lease.batch.platform, &side.used);
     let now = collector.clock.now();
     let dates = dates_of(lease);
+    let attempts = lease.batch.attempts + 1;
+    let SideEffects { kept_waiting, spent, .. } = side;
+    let results = ResultBuilder { collector, lease, release, now, attempts, kept_waiting, spent, pauses };
+    let platform = &lease.batch.platform;
+    results.asked(&accounts.ended).begin(&collector.store, &collector.gateway, platform, now).await;
     let mut completion = collector.store.completion_begin(lease, now).await?;
     let keys: Vec<_> =
         observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
     let mut past = completion.history_load(&keys).await?;
 
-    let attempts = lease.batch.attempts + 1;
-    let results = ResultBuilder { collector, lease, release, now, attempts, kept_waiting: side.kept_waiting };
     let mut result = BatchResult {
         lost_metrics: side.lost_metrics,
         without_turn: side.without_turn,
-        usage: serde_json::json!({ "requests": side.requests, "units": side.units }),
+        usage: json!({ "requests": side.requests, "units": side.units }),
         logs: side
             .logs
             .into_iter()
@@ -454,9 +465,68 @@ struct ResultBuilder<'a> {
     attempts: u32,
     /// Accounts whose call timed out while the platform did not answer.
     kept_waiting: BTreeSet<AccountId>,
+    /// Names of budgets that held requests back.
+    spent: BTreeSet<String>,
+    pauses: &'a Pauses,
 }
 
 impl ResultBuilder<'_> {
+    /// The pauses that the platform asked for, by whose requests they are about. What a budget of the host's own holds
+    /// back is none: the budget itself holds the others.
+    fn asked(&self, ended: &BTreeMap<AccountId, AccountFailure>) -> Asked {
+        let mut asked = Asked::default();
+        if !self.spent.is_empty() {
+            return asked;
+        }
+        for (account, ending) in ended {
+            let until = match ending {
+                AccountFailure::Wait { wait } => self.now + self.wait(*account, *wait).min(pauses::ASKED_MAX),
+                AccountFailure::Defer { until } => self.deferral(*until),
+                _ => continue,
+            };
+            asked.add(self.pauses.holder_of(*account), until, None);
+        }
+        asked
+    }
+
+    /// How long an account waits: as the connector says, or else as the gateway was told.
+    fn wait(&self, account: AccountId, asked: Option<Duration>) -> TimeDelta {
+        let least = backoff(self.lease.batch.attempts);
+        let least = least.min(Duration::from_millis(self.collector.config.collection.retry_wait_max_ms));
+        let asked = asked.or_else(|| self.collector.gateway.pause_left(self.pauses.holder_of(account)));
+        self.pauses.wait(account, asked, least)
+    }
+
+    fn deferral(&self, asked: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        deferral(asked, next_reset(self.release, self.now), self.now)
+    }
+
+    /// A deferral to `until`, with the event if the platform asked for a later time.
+    fn deferred(
+        &self,
+        candidate: &Candidate,
+        metric_date: NaiveDate,
+        until: DateTime<Utc>,
+        asked: Option<DateTime<Utc>>,
+    ) -> AccountResult {
+        let cut = asked.filter(|asked| *asked > until && self.spent.is_empty());
+        let told = cut.map(|asked| format!("; it asked to wait until {asked}, which is too long")).unwrap_or_default();
+        let platform = &candidate.platform;
+        let message = match self.spent.iter().map(String::as_str).collect::<Vec<_>>().join(" or ") {
+            // A pace that was learned from refusals has no name.
+            names if self.spent.iter().any(|name| !name.is_empty()) => {
+                format!("the budget {} of {platform} is spent until {until}", names.trim_start_matches(" or "))
+            }
+            _ => format!("{platform} asked for a pause until {until}{told}"),
+        };
+        let mut entry = self.bare_result(candidate, metric_date, Outcome::Deferred { until, message });
+        if let Some(asked) = cut {
+            let holder = self.pauses.holder_of(candidate.account_id);
+            entry.events.push(wait_cut(platform, holder, asked, until, self.now));
+        }
+        entry
+    }
+
     /// Records how an account without a row ended. One that will be retried is not recorded: it stays in the batch.
     fn end(
         &self,
@@ -468,24 +538,39 @@ impl ResultBuilder<'_> {
     ) {
         let collection = &self.collector.config.collection;
         let outcome = match ending {
-            AccountFailure::Retry { wait, .. } if self.attempts < collection.attempts_max => {
-                let wait = wait.unwrap_or_else(|| backoff(self.attempts));
-                let wait = wait.min(Duration::from_millis(collection.retry_wait_max_ms));
+            AccountFailure::Retry { .. } if self.attempts < collection.attempts_max => {
+                let wait = backoff(self.attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
                 result.retry_at = result.retry_at.max(Some(self.now + wait));
                 return;
             }
-            AccountFailure::Defer { until } => {
-                let asked = until;
-                let until = deferral(asked, next_reset(self.release, self.now), self.now);
-                let cut = asked.filter(|asked| *asked > until);
-                let cut = cut.map(|asked| format!("; the connector asked to wait until {asked}, which is too long"));
-                let cut = cut.unwrap_or_default();
-                let message = format!("a budget of {} is spent until {until}{cut}", candidate.platform);
+            AccountFailure::Wait { wait } => {
+                let wait = self.wait(candidate.account_id, wait);
+                match pauses::sorted(wait, self.now) {
+                    Wait::Short(until) => {
+                        result.waiting.insert(candidate.account_id);
+                        result.waiting_until = result.waiting_until.max(Some(until));
+                    }
+                    Wait::Long(until) => {
+                        let asked = self.now.checked_add_signed(wait);
+                        result
+                            .accounts
+                            .push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
+                    }
+                }
+                return;
+            }
+            AccountFailure::Defer { until: asked } => {
+                let until = self.deferral(asked);
+                result.accounts.push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
+                return;
+            }
+            AccountFailure::Paused { until } => {
+                let message = format!("{} asked for a pause until {until}", candidate.platform);
                 Outcome::Deferred { until, message }
             }
             AccountFailure::NoTurn => return,
             AccountFailure::Final(outcome) => outcome,
-            AccountFailure::Retry { class, message, .. } => Outcome::Failed { class, message },
+            AccountFailure::Retry { class, message } => Outcome::Failed { class, message },
             AccountFailure::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
         };
         if let Outcome::Failed { class, .. } = outcome
@@ -510,6 +595,28 @@ impl ResultBuilder<'_> {
     }
 }
 
+/// The event of a wait that is too long to be kept: at most one a day for each credential or platform.
+fn wait_cut(
+    platform: &Platform,
+    holder: &Holder,
+    asked: DateTime<Utc>,
+    kept: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Event {
+    let kind = types::WAIT_CUT.to_owned();
+    let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    Event {
+        id: Uuid::now_v7(),
+        dedup_key: Some(format!("{kind}:{holder}:{}", now.date_naive())),
+        kind,
+        artist_id: None,
+        occurred_at: now,
+        data: json!({
+            "platform": platform, "asked_until": time(asked.min(LAST_TIME)), "kept_until": time(kept),
+        }),
+    }
+}
+
 fn bare_result(candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome, attempts: u32) -> AccountResult {
     AccountResult {
         account_id: candidate.account_id,
@@ -531,11 +638,12 @@ fn backoff(attempts: u32) -> Duration {
     Duration::from_secs(1 << attempts.min(6))
 }
 
-/// Until when a deferred account waits. A wait that a connector asks for is kept for up to 7 days: one beyond would
-/// silence the account for good. Only a reset time that the manifest's budgets declare may be later, by up to 32 days.
+/// Until when an account waits whose budget is spent. A wait that a connector asks for is kept for up to 7 days: one
+/// beyond would silence the account for good. Only a reset time that the manifest's budgets declare may be later, by up
+/// to 32 days.
 fn deferral(asked: Option<DateTime<Utc>>, reset: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     let reset = reset.min(now + DEFER_TO_RESET_MAX);
-    let latest = reset.max(now + DEFER_ASKED_MAX);
+    let latest = reset.max(now + pauses::ASKED_MAX);
     asked.unwrap_or(reset).min(latest).max(now + DEFER_MIN)
 }
 

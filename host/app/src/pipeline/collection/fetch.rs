@@ -38,13 +38,21 @@ pub(in crate::pipeline) enum AccountFailure {
         class: FailureClass,
         /// Message for the operator.
         message: String,
-        /// Time to wait, where the platform gave one.
+    },
+    /// The platform, or a budget with a short window, asks for a pause. It uses up no attempt.
+    Wait {
+        /// How long, where that is known.
         wait: Option<Duration>,
     },
     /// A budget is spent.
     Defer {
         /// When it resets, where that is known.
         until: Option<DateTime<Utc>>,
+    },
+    /// Nothing was asked for it: a pause that the platform asked for before is in force.
+    Paused {
+        /// When it ends.
+        until: DateTime<Utc>,
     },
     /// The credential was refused: refresh it and retry once.
     Refused(String),
@@ -55,7 +63,7 @@ pub(in crate::pipeline) enum AccountFailure {
 impl AccountFailure {
     fn failed(class: FailureClass, message: String) -> Self {
         if class.is_retryable() {
-            Self::Retry { class, message, wait: None }
+            Self::Retry { class, message }
         } else {
             Self::Final(Outcome::Failed { class, message })
         }
@@ -67,11 +75,9 @@ impl AccountFailure {
         match error {
             FetchError::Unauthorized(why) => Self::Refused(why),
             FetchError::QuotaExhausted(until) => Self::Defer { until },
-            FetchError::RateLimited(seconds) => Self::Retry {
-                class: FailureClass::RateLimited,
-                message,
-                wait: seconds.map(|seconds| Duration::from_secs(seconds.into())),
-            },
+            FetchError::RateLimited(seconds) => {
+                Self::Wait { wait: seconds.map(|seconds| Duration::from_secs(seconds.into())) }
+            }
             FetchError::NotFound => Self::failed(FailureClass::NotFound, message),
             FetchError::Reconnect(_) => Self::failed(FailureClass::Reconnect, message),
             FetchError::Forbidden(_) => Self::failed(FailureClass::Forbidden, message),
@@ -101,6 +107,8 @@ pub(in crate::pipeline) struct SideEffects {
     pub used: ConnectorUse,
     /// Accounts whose last call timed out while the platform did not answer or throttled: not the connector's fault.
     pub kept_waiting: BTreeSet<AccountId>,
+    /// Names of budgets that held requests back.
+    pub spent: BTreeSet<String>,
     /// Secrets of the sessions, which what `normalize` makes of their documents is searched for.
     pub secrets: Vec<Secrets>,
     /// Accounts that got no turn: those of each part are collected together.
@@ -113,6 +121,7 @@ impl SideEffects {
         self.throttled += usage.throttled;
         self.timed_out += usage.timed_out;
         self.used.received_bytes += usage.bytes_received;
+        self.spent.extend(usage.spent);
         for (budget, units) in usage.units {
             *self.units.entry(budget).or_default() += units;
         }

@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::config::CollectionConfig;
 use crate::pipeline::collection::report::{OpenReason, OpenReport};
 use crate::pipeline::context;
+use backline_gateway::WAITED_PAUSE_MAX;
 use backline_model::BatchState;
 use backline_store::{OpenAccounts, OpenBatches, Topic};
 
@@ -27,7 +28,8 @@ impl WaitLimits {
     pub(in crate::pipeline) fn of(config: &CollectionConfig) -> Self {
         let time = |ms| TimeDelta::from_std(Duration::from_millis(ms)).unwrap_or(TimeDelta::MAX);
         let lease = time(config.lease_ttl_ms).checked_mul(LEASES_MAX).unwrap_or(TimeDelta::MAX);
-        Self { lease, retry: time(config.retry_wait_max_ms) }
+        let pause = TimeDelta::from_std(WAITED_PAUSE_MAX).unwrap_or(TimeDelta::MAX);
+        Self { lease, retry: time(config.retry_wait_max_ms).max(pause) }
     }
 
     /// Whether the batches can end, or be taken up, in a time worth waiting for. A budget and a retry far off are
@@ -120,8 +122,9 @@ mod tests {
         let limits = WaitLimits::of(&config);
         for (open, is_awaited, reason) in [
             (open(Planned, 0), true, NotBegun),
-            (open(Planned, 30), true, Retry),
-            (open(Planned, 31), false, Retry),
+            // A short pause of the platform is waited for too.
+            (open(Planned, 60), true, Retry),
+            (open(Planned, 61), false, Retry),
             (without_connector(open(Planned, 0)), false, NoConnector),
             // A command that collects is in no list of hosts; its lease runs out like any other's.
             (open(Leased, 20), true, Held),

@@ -18,8 +18,8 @@ use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
 use backline_gateway::{Gateway, SessionSetup};
 use backline_model::clock::Clock;
 use backline_model::{
-    AccountId, Candidate, Digest, DocumentInput, FailureClass, FetchAccount, FetchContext, Outcome, Platform, Release,
-    ReleaseState, Snapshot, Window,
+    AccountId, Candidate, Digest, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Outcome,
+    Platform, Release, ReleaseState, Snapshot, Window,
 };
 use backline_rules::shadow::{Comparison, Side};
 use backline_store::{AccountPast, LastDocument, Scope, Store, StoreError};
@@ -431,6 +431,9 @@ pub(super) fn class_of(ending: AccountFailure) -> (FailureClass, String) {
         }
         AccountFailure::Final(other) => (FailureClass::Internal, other.as_str().to_owned()),
         AccountFailure::Defer { .. } => (FailureClass::RateLimited, "a budget is spent".to_owned()),
+        AccountFailure::Wait { .. } | AccountFailure::Paused { .. } => {
+            (FailureClass::RateLimited, FetchError::RateLimited(None).to_string())
+        }
         AccountFailure::Refused(message) => (FailureClass::Reconnect, message),
         AccountFailure::NoTurn => {
             (FailureClass::TimedOut, "collection.batch_deadline_ms or another bound was used up before".to_owned())

@@ -21,7 +21,8 @@ use crate::telemetry::Telemetry;
 use backline_model::clock::Clock;
 use backline_model::event::types;
 use backline_model::health::{
-    Alert, AlertName, CredentialFigures, Figures, Health, HealthReport, PlatformHealth, ReleaseFigures, Suspects,
+    Alert, AlertName, CredentialFigures, Figures, Health, HealthReport, PauseFigures, PlatformHealth, ReleaseFigures,
+    Suspects,
 };
 use backline_model::manifest::Budget;
 use backline_model::zone;
@@ -265,7 +266,11 @@ impl HealthMonitor {
             store.accounts_to_reconnect_list(&Scope::all_tenants()).await?,
             store.webhooks_behind_list(&Scope::all_tenants()).await?,
         );
-        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, zones: Some(zone::data()) })
+        let pauses = store.pauses_list(now).await?.into_iter();
+        let pauses = pauses
+            .map(|pause| PauseFigures { platform: pause.platform, credentials: pause.credentials, until: pause.until })
+            .collect();
+        Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, pauses, zones: Some(zone::data()) })
     }
 
     /// Credentials that end soon and that no refresh renews, by slot.
@@ -333,7 +338,8 @@ mod tests {
     use backline_model::manifest::BudgetWindow;
 
     fn budget(name: &str, window: BudgetWindow) -> Budget {
-        Budget { name: name.to_owned(), slot: "app".to_owned(), limit: 1, window, default_cost: 1, costs: Vec::new() }
+        let (name, slot) = (name.to_owned(), Some("app".to_owned()));
+        Budget { name, slot, limit: 1, window, burst: None, default_cost: 1, costs: Vec::new() }
     }
 
     #[test]

@@ -1,0 +1,227 @@
+//! Pauses that platforms ask for, as a batch meets them: which are in force when it begins, and which its accounts
+//! bring back. A pause is no failure, uses up no attempt, and is shared by all hosts through the database.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use backline_gateway::{Gateway, LEARNED_FOR, SessionCredential, WAITED_PAUSE_MAX};
+use backline_model::{AccountId, Holder, Platform};
+use backline_store::{Pause, Store, StoreError};
+
+/// The longest wait that a platform may ask for.
+pub(super) const ASKED_MAX: TimeDelta = TimeDelta::days(7);
+
+/// The longest pause that is chosen here, where a platform refuses without a word on how long.
+const CHOSEN_MAX: TimeDelta = TimeDelta::hours(1);
+
+/// A platform that refuses again within this time of a pause gets a longer one.
+const SOON: TimeDelta = TimeDelta::minutes(10);
+
+/// Most time between two requests that is believed, in microseconds: what is slower defers batches.
+const INTERVAL_US_MAX: i64 = 60_000_000;
+
+/// What becomes of an account that has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It is collected again soon, in the same batch.
+    Short(DateTime<Utc>),
+    /// It is deferred.
+    Long(DateTime<Utc>),
+}
+
+/// The pauses that concern a batch.
+#[derive(Debug)]
+pub(super) struct Pauses {
+    /// Whose requests an account's are: its own credential's, or else the operator's.
+    own: BTreeMap<AccountId, Holder>,
+    /// Of accounts without a credential of their own.
+    common: Holder,
+    platform: Platform,
+    /// As they were when the batch began. Those that end later than this are in force.
+    known: HashMap<Holder, Pause>,
+    now: DateTime<Utc>,
+}
+
+impl Pauses {
+    /// Reads the pauses of a batch's credentials and of its platform, by key.
+    pub(super) async fn load(
+        store: &Store,
+        platform: &Platform,
+        credentials: &[SessionCredential],
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        let holder = |credential: &SessionCredential| Holder::Credential(credential.id);
+        let own: BTreeMap<_, _> =
+            credentials.iter().filter_map(|credential| Some((credential.account?, holder(credential)))).collect();
+        let operators = credentials.iter().find(|credential| credential.account.is_none());
+        let common = operators.map_or_else(|| Holder::Platform(platform.clone()), holder);
+        let mut asked: Vec<Holder> = credentials.iter().map(holder).collect();
+        asked.push(Holder::Platform(platform.clone()));
+        let known = store.pauses_of(&asked).await?;
+        Ok(Self { own, common, platform: platform.clone(), known, now })
+    }
+
+    /// Whose requests pause when this account is told to wait.
+    pub(super) fn holder_of(&self, account: AccountId) -> &Holder {
+        self.own.get(&account).unwrap_or(&self.common)
+    }
+
+    /// Until when this account's requests pause by what was known when the batch began, if that is too long to wait.
+    pub(super) fn defers(&self, account: AccountId) -> Option<DateTime<Utc>> {
+        let platforms = self.known.iter().filter(|(holder, _)| holder.credential().is_none()).map(|(_, pause)| pause);
+        let of = [self.own.get(&account), Some(&self.common)];
+        let pauses = of.into_iter().flatten().filter_map(|holder| self.known.get(holder)).chain(platforms);
+        let until = pauses.map(|pause| pause.until).max()?.min(self.now + ASKED_MAX);
+        is_long(until - self.now).then_some(until)
+    }
+
+    /// Hands the gateway what other hosts were told.
+    pub(super) fn tell(&self, gateway: &Gateway) {
+        for (holder, pause) in &self.known {
+            let wait = (pause.until.min(self.now + ASKED_MAX) - self.now).to_std().unwrap_or_default();
+            let is_paced = pause.paced_until.is_some_and(|until| until > self.now);
+            let interval_us = pause.interval_us.filter(|_| is_paced).map(|interval| interval.min(INTERVAL_US_MAX));
+            if !wait.is_zero() || interval_us.is_some() {
+                let (holder, platform) = (holder.clone(), self.platform.clone());
+                gateway.pause(&backline_gateway::Pause { holder, platform, wait, interval_us });
+            }
+        }
+    }
+
+    /// How long an account waits whose platform limits the rate. Where it named no time, or refuses again soon after a
+    /// pause, the wait is twice as long as the last one; `least` is the first of them.
+    pub(super) fn wait(&self, account: AccountId, asked: Option<Duration>, least: Duration) -> TimeDelta {
+        let before = self.known.get(self.holder_of(account)).filter(|pause| self.now - pause.until < SOON);
+        let doubled = before.map(|pause| (pause.until - pause.began_at) * 2).unwrap_or_default().min(CHOSEN_MAX);
+        let asked = TimeDelta::from_std(asked.unwrap_or(least)).unwrap_or(TimeDelta::MAX);
+        asked.max(doubled)
+    }
+}
+
+/// Whether a wait is too long for the gateway.
+pub(super) fn is_long(wait: TimeDelta) -> bool {
+    wait.to_std().is_ok_and(|wait| wait > WAITED_PAUSE_MAX)
+}
+
+/// What becomes of an account that waits from `now` on.
+pub(super) fn sorted(wait: TimeDelta, now: DateTime<Utc>) -> Wait {
+    let until = now + wait.min(ASKED_MAX);
+    if is_long(wait) { Wait::Long(until) } else { Wait::Short(until) }
+}
+
+/// The pauses that a batch brings back: of each holder the longest.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pauses: BTreeMap<Holder, (DateTime<Utc>, Option<i64>)>,
+}
+
+impl Asked {
+    pub(super) fn add(&mut self, holder: &Holder, until: DateTime<Utc>, interval_us: Option<i64>) {
+        let known = self.pauses.entry(holder.clone()).or_insert((until, interval_us));
+        known.0 = known.0.max(until);
+        known.1 = known.1.max(interval_us);
+    }
+
+    /// Makes them known, here and to other hosts. Where that fails they are met again, which does no harm.
+    pub(super) async fn begin(self, store: &Store, gateway: &Gateway, platform: &Platform, now: DateTime<Utc>) {
+        for (holder, (until, interval_us)) in self.pauses {
+            let wait = (until - now).to_std().unwrap_or_default();
+            if wait.is_zero() {
+                continue;
+            }
+            let pause =
+                backline_gateway::Pause { holder: holder.clone(), platform: platform.clone(), wait, interval_us };
+            gateway.pause(&pause);
+            begin(store, &holder, platform, wait, interval_us, now).await;
+        }
+    }
+}
+
+/// Writes a pause that begins now.
+pub(super) async fn begin(
+    store: &Store,
+    holder: &Holder,
+    platform: &Platform,
+    wait: Duration,
+    interval_us: Option<i64>,
+    now: DateTime<Utc>,
+) {
+    let until = now + TimeDelta::from_std(wait).map_or(ASKED_MAX, |wait| wait.min(ASKED_MAX));
+    let paced_until = interval_us.map(|_| until + LEARNED_FOR);
+    let pause = Pause { began_at: now, until, interval_us, paced_until };
+    if let Err(error) = store.pause_begin(holder, platform, &pause).await {
+        tracing::warn!(%holder, %error, "a pause that the platform asked for is not known to other hosts");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backline_model::CredentialId;
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-22T12:00:00Z".parse().expect("a time")
+    }
+
+    fn demo() -> Platform {
+        Platform::new("demo").expect("a platform")
+    }
+
+    fn pause(began_s: i64, until_s: i64) -> Pause {
+        let at = |seconds| now() + TimeDelta::seconds(seconds);
+        Pause { began_at: at(began_s), until: at(until_s), interval_us: None, paced_until: None }
+    }
+
+    #[test]
+    fn a_pause_of_the_accounts_the_operators_or_the_platforms_defers_if_it_is_longer_than_a_minute() {
+        let (mine, theirs) = (AccountId::generate(), AccountId::generate());
+        let [own, operators] = [(); 2].map(|()| Holder::Credential(CredentialId::generate()));
+        let platform = Holder::Platform(demo());
+        let defers = |known: &[(&Holder, i64)]| {
+            let known = known.iter().map(|(holder, until)| ((*holder).clone(), pause(-9, *until))).collect();
+            let (own, common) = ([(mine, own.clone())].into(), operators.clone());
+            let pauses = Pauses { own, common, platform: demo(), known, now: now() };
+            [mine, theirs].map(|account| pauses.defers(account).map(|until| (until - now()).num_seconds()))
+        };
+        assert_eq!(defers(&[]), [None, None]);
+        assert_eq!(defers(&[(&own, 61), (&operators, 60), (&platform, -1)]), [Some(61), None]);
+        assert_eq!(defers(&[(&own, 61), (&operators, 70)]), [Some(70), Some(70)]);
+        assert_eq!(defers(&[(&platform, 400)]), [Some(400), Some(400)]);
+        assert_eq!(defers(&[(&platform, 9_000_000)]), [Some(604_800), Some(604_800)], "a clock that was ahead");
+    }
+
+    #[test]
+    fn a_wait_that_is_asked_for_is_kept_and_one_that_did_not_help_is_doubled() {
+        let account = AccountId::generate();
+        let holder = Holder::Platform(demo());
+        let seconds = Duration::from_secs;
+        for (known, asked, least, waited) in [
+            (None, Some(seconds(5)), seconds(2), 5),
+            (None, None, seconds(2), 2),
+            (None, Some(seconds(90_000)), seconds(2), 90_000),
+            // The last pause took 40 s and is over for 30 s, or for longer.
+            (Some(pause(-70, -30)), None, seconds(2), 80),
+            (Some(pause(-70, -30)), Some(seconds(5)), seconds(2), 80),
+            (Some(pause(-70, -30)), Some(seconds(100)), seconds(2), 100),
+            (Some(pause(-700, -660)), None, seconds(2), 2),
+            (Some(pause(-7_300, -100)), None, seconds(2), 3_600),
+            // Without a wait, as in tests, nothing grows.
+            (Some(pause(0, 0)), None, seconds(0), 0),
+        ] {
+            let known = known.into_iter().map(|pause| (holder.clone(), pause)).collect();
+            let (own, common) = (BTreeMap::new(), holder.clone());
+            let pauses = Pauses { own, common, platform: demo(), known, now: now() };
+            assert_eq!(pauses.wait(account, asked, least).num_seconds(), waited, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn up_to_a_minute_stays_in_the_batch_and_a_week_is_the_longest() {
+        let at = |seconds| now() + TimeDelta::seconds(seconds);
+        assert_eq!(sorted(TimeDelta::seconds(60), now()), Wait::Short(at(60)));
+        assert_eq!(sorted(TimeDelta::seconds(61), now()), Wait::Long(at(61)));
+        assert_eq!(sorted(TimeDelta::MAX, now()), Wait::Long(at(604_800)));
+    }
+}

@@ -1,0 +1,244 @@
+//! Pauses that platforms ask for: until when requests with a credential (or, without one, for a platform) are not sent,
+//! and how far apart they are sent afterwards where a rate is limited that no budget declares.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use backline_model::pace::Pace;
+use backline_model::{Holder, Platform};
+
+/// The longest pause that is waited for here. One that is longer defers the batch.
+pub const WAITED_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a pace is kept that was learned from a refusal.
+pub const LEARNED_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// The slowest pace that is learned, in microseconds: one request in five seconds.
+const LEARNED_US_MAX: i64 = 5_000_000;
+
+/// A rate is counted from the first request after this time without any.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Holders that are remembered before those that are quiet are forgotten.
+const HOLDERS_MAX: usize = 1_024;
+
+/// A pause that a platform asked for, as the host's other parts are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Whose requests pause.
+    pub holder: Holder,
+    /// The platform that asked for it.
+    pub platform: Platform,
+    /// How long from now.
+    pub wait: Duration,
+    /// Time between two requests afterwards, in microseconds.
+    pub interval_us: Option<i64>,
+}
+
+/// How far apart requests are to be sent, in microseconds, if `sent` of them were accepted within `within` before a
+/// platform asked to wait. Until the end of that wait the platform accepts no more than these: so many in that time
+/// can't be too many, with a margin for those that arrive later than they were sent.
+#[must_use]
+pub fn learned_interval_us(sent: u64, within: Duration, wait: Duration) -> i64 {
+    let span = i64::try_from((within + wait).as_micros()).unwrap_or(i64::MAX) / 4 * 5;
+    (span / i64::try_from(sent).unwrap_or(i64::MAX).max(1)).clamp(1, LEARNED_US_MAX)
+}
+
+/// What is known of one holder.
+#[derive(Debug)]
+struct Gate {
+    paused_until: Option<Instant>,
+    pace: Option<(Pace, Instant)>,
+    /// When the requests began that are counted, and when the latest one was answered.
+    since: Instant,
+    latest: Instant,
+    /// Requests that were accepted.
+    accepted: u64,
+}
+
+/// The pauses of all holders that this process sends requests of.
+#[derive(Debug, Default)]
+pub(super) struct Pauses {
+    gates: Mutex<HashMap<Holder, Gate>>,
+}
+
+impl Pauses {
+    /// How long the holder's requests have to wait from now on.
+    pub(super) fn left(&self, holder: &Holder, now: Instant) -> Option<Duration> {
+        let left = self.all().get(holder)?.paused_until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// The pace that was learned of a holder.
+    pub(super) fn pace(&self, holder: &Holder, now: Instant) -> Option<Pace> {
+        self.all().get(holder)?.pace.filter(|(_, until)| *until > now).map(|(pace, _)| pace)
+    }
+
+    /// Counts a request that was accepted. `began` is when it was sent.
+    pub(super) fn accepted(&self, holder: &Holder, began: Instant, now: Instant) {
+        let mut gates = self.all();
+        let gate = gate_of(&mut gates, holder, began);
+        if gate.latest + QUIET < began {
+            (gate.since, gate.accepted) = (began, 0);
+        }
+        gate.latest = now;
+        gate.accepted += 1;
+    }
+
+    /// A platform refused a request and asked to wait. Returns the pause if others have to be told: not if one that
+    /// ends at about the same time is known.
+    pub(super) fn refused(&self, holder: &Holder, platform: &Platform, wait: Duration, now: Instant) -> Option<Pause> {
+        let mut gates = self.all();
+        let gate = gate_of(&mut gates, holder, now);
+        let until = now + wait;
+        let known = gate.paused_until.filter(|known| *known > now);
+        gate.paused_until = Some(known.map_or(until, |known| known.max(until)));
+        if known.is_some_and(|known| until < known + Duration::from_secs(1)) {
+            return None;
+        }
+        // Those that were under way when the pause began say nothing new about the rate.
+        let is_first = known.is_none() && wait <= WAITED_PAUSE_MAX;
+        let interval_us = is_first.then(|| learned_interval_us(gate.accepted, now - gate.since, wait));
+        if let Some(interval_us) = interval_us {
+            learn(gate, interval_us, until, now);
+        }
+        (gate.since, gate.accepted) = (until, 0);
+        Some(Pause { holder: holder.clone(), platform: platform.clone(), wait, interval_us })
+    }
+
+    /// Takes up what other parts, or other hosts, know of a pause.
+    pub(super) fn take_up(&self, pause: &Pause, now: Instant) {
+        let mut gates = self.all();
+        let gate = gate_of(&mut gates, &pause.holder, now);
+        let until = now + pause.wait;
+        if !pause.wait.is_zero() {
+            gate.paused_until = Some(gate.paused_until.map_or(until, |known| known.max(until)));
+        }
+        if let Some(interval_us) = pause.interval_us {
+            learn(gate, interval_us, until, now);
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<Holder, Gate>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A slower pace that is known already stays.
+fn learn(gate: &mut Gate, interval_us: i64, from: Instant, now: Instant) {
+    let known = gate.pace.filter(|(_, until)| *until > now).map_or(0, |(pace, _)| pace.interval_us());
+    gate.pace = Some((Pace::each(interval_us.max(known)), from + LEARNED_FOR));
+}
+
+fn gate_of<'a>(gates: &'a mut HashMap<Holder, Gate>, holder: &Holder, now: Instant) -> &'a mut Gate {
+    if gates.len() >= HOLDERS_MAX && !gates.contains_key(holder) {
+        gates.retain(|_, gate| {
+            let is_paused = gate.paused_until.is_some_and(|until| until > now);
+            is_paused || gate.pace.is_some_and(|(_, until)| until > now) || gate.latest + QUIET > now
+        });
+    }
+    gates.entry(holder.clone()).or_insert_with(|| Gate {
+        paused_until: None,
+        pace: None,
+        since: now,
+        latest: now,
+        accepted: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(name: &str) -> Platform {
+        Platform::new(name).expect("a platform")
+    }
+
+    fn holder(name: &str) -> Holder {
+        Holder::Platform(platform(name))
+    }
+
+    fn pause(name: &str, seconds: u64, interval_us: i64) -> Pause {
+        let (holder, platform, wait) = (holder(name), platform(name), Duration::from_secs(seconds));
+        Pause { holder, platform, wait, interval_us: Some(interval_us) }
+    }
+
+    #[test]
+    fn a_pace_is_learned_from_what_was_accepted_before_the_refusal() {
+        let seconds = Duration::from_secs;
+        for (sent, within, wait, interval_us) in [
+            // 50 at once, then a wait of the window's length: an eighth of a second apart.
+            (50, seconds(0), seconds(5), 125_000),
+            // The same limit met at a steady 10 in a second, where only the next one is waited for.
+            (50, seconds(4), seconds(1), 125_000),
+            (0, seconds(0), seconds(5), 5_000_000),
+            (u64::MAX, seconds(1), seconds(1), 1),
+        ] {
+            assert_eq!(learned_interval_us(sent, within, wait), interval_us, "{sent} in {within:?}, {wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_holds_one_holder_until_it_is_over_and_the_first_refusal_sets_the_pace() {
+        let (pauses, a, b) = (Pauses::default(), holder("a"), holder("b"));
+        let (start, seconds) = (Instant::now(), Duration::from_secs);
+        let refused = |wait, at| pauses.refused(&a, &platform("a"), wait, at);
+        for _ in 0..50 {
+            pauses.accepted(&a, start, start);
+        }
+        let pause = refused(seconds(5), start).expect("others are told");
+        assert_eq!((pause.wait, pause.interval_us), (seconds(5), Some(125_000)));
+        let later = start + Duration::from_millis(500);
+        assert_eq!(refused(seconds(5), later), None, "it was under way when the pause began");
+        assert_eq!(pauses.left(&a, later), Some(seconds(5)), "and is obeyed all the same");
+        assert_eq!((pauses.left(&b, later), pauses.pace(&b, later)), (None, None));
+        let over = later + seconds(5);
+        assert_eq!((pauses.left(&a, over), pauses.pace(&a, over)), (None, Some(Pace::each(125_000))));
+
+        let long = refused(seconds(3_600), over).expect("others are told");
+        assert_eq!(long.interval_us, None, "an hour is no rate");
+        assert_eq!(pauses.pace(&a, over), Some(Pace::each(125_000)), "and changes none");
+        assert_eq!(pauses.pace(&a, over + LEARNED_FOR), None, "forgotten in time");
+    }
+
+    #[test]
+    fn requests_before_a_quiet_time_say_nothing_of_the_rate() {
+        let (pauses, a, start) = (Pauses::default(), holder("a"), Instant::now());
+        for _ in 0..100 {
+            pauses.accepted(&a, start, start);
+        }
+        let later = start + QUIET + Duration::from_secs(1);
+        for _ in 0..5 {
+            pauses.accepted(&a, later, later);
+        }
+        let pause = pauses.refused(&a, &platform("a"), Duration::from_secs(2), later).expect("others are told");
+        assert_eq!(pause.interval_us, Some(500_000));
+    }
+
+    #[test]
+    fn what_another_host_was_told_holds_here_too() {
+        let (pauses, a, start) = (Pauses::default(), holder("a"), Instant::now());
+        pauses.take_up(&pause("a", 9, 200_000), start);
+        pauses.take_up(&pause("a", 3, 100_000), start);
+        let (left, pace) = (pauses.left(&a, start), pauses.pace(&a, start));
+        assert_eq!((left, pace), (Some(Duration::from_secs(9)), Some(Pace::each(200_000))));
+        pauses.take_up(&pause("b", 0, 1), start);
+        assert_eq!(pauses.left(&holder("b"), start), None);
+    }
+
+    #[test]
+    fn quiet_holders_are_forgotten_and_paused_ones_are_not() {
+        let (pauses, start) = (Pauses::default(), Instant::now());
+        pauses.refused(&holder("paused"), &platform("paused"), Duration::from_secs(600), start);
+        for n in 0..HOLDERS_MAX * 2 {
+            pauses.accepted(&holder(&format!("p{n}")), start, start);
+        }
+        let later = start + QUIET * 2;
+        pauses.accepted(&holder("one_more"), later, later);
+        assert_eq!(pauses.all().len(), 2);
+        assert!(pauses.left(&holder("paused"), later).is_some());
+    }
+}
