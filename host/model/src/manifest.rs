@@ -338,6 +338,9 @@ pub struct MetricEntry {
     /// Significant figures that the platform rounds to: 3 for YouTube's subscribers.
     #[serde(default)]
     pub significant_figures: Option<u8>,
+    /// Whether the platform tells the metric of past dates, and the connector asks for that of the window's last date.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history: bool,
     /// Description shown to people.
     #[serde(default)]
     pub description: String,
@@ -391,6 +394,12 @@ impl Manifest {
     #[must_use]
     pub fn metric(&self, name: &str) -> Option<&MetricEntry> {
         self.metrics.iter().find(|entry| entry.name.as_str() == name)
+    }
+
+    /// Whether any metric can be fetched for past dates.
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        self.metrics.iter().any(|entry| entry.history)
     }
 
     /// The credential slot with this name.

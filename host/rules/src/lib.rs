@@ -21,6 +21,7 @@ pub mod roster;
 pub mod schedule;
 
 pub mod conform;
+pub mod dates;
 pub mod growth;
 pub mod validate;
 

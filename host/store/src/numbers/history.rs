@@ -77,6 +77,7 @@ pub(crate) async fn pasts_in_txn(
         }
         let basis = row.engagement.map(|engagement| engagement.basis);
         past.history.insert(row.metric_date, row.values.clone(), basis);
+        past.history.observe(row.metric_date, row.observed_at, row.observed.clone());
         past.later_dates.push(row.metric_date);
         past.later_rows.push(row);
     }
@@ -202,7 +203,9 @@ async fn earlier(
         let account: AccountId = row.parsed("account_id")?;
         let basis = engagement_of(&row)?.map(|engagement| engagement.basis);
         if let Some(past) = pasts.get_mut(&account) {
-            past.history.insert(row.date("metric_date")?, values_of(&row)?, basis);
+            let date = row.date("metric_date")?;
+            past.history.insert(date, values_of(&row)?, basis);
+            past.history.observe(date, row.time("observed_at")?, row.json("observed")?);
         }
     }
     Ok(())
