@@ -21,6 +21,8 @@ use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon, platform};
 
+mod dates;
+
 fn date(day: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 11, day).expect("a day of November")
 }

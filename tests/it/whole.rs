@@ -22,6 +22,8 @@ impl Operator {
         let mut config =
             format!("[database]\nurl = \"{url}\"\n[secrets]\nkey_file = \"backline.key\"\n[log]\nfilter = \"trace\"\n");
         config.push_str("[sandbox]\ncache_dir = \"cache\"\n[gateway]\nbackoff_base_ms = 1\nbackoff_max_ms = 5\n");
+        // The simulator's dates are not the machine's.
+        config.push_str("[collection]\nlate_s = 4000000000\n");
         for host in backline_simulator::HOSTS {
             config.push_str(&format!(
                 "[[gateway.routes]]\norigin = \"https://{host}\"\nconnect = \"http://{}\"\n",

@@ -128,6 +128,10 @@ pub(crate) fn first_lines(csv: &str, lines: u32) -> String {
     csv.split_inclusive('\n').take(usize::try_from(lines).unwrap_or(usize::MAX).saturating_add(1)).collect()
 }
 
+/// A setting under `[collection]`: the simulator's dates are not the machine's, and a host stores numbers of long ago
+/// only if it is told to.
+pub(crate) const LATE: &str = "late_s = 4000000000\n";
+
 /// The text of `backline.toml`; `more` is put before the routes.
 fn configuration(url: &str, key: &Path, compiled: &Path, routes: &Json, more: &str) -> Result<String> {
     use std::fmt::Write as _;

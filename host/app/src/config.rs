@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -17,6 +18,7 @@ use backline_gateway::secrets::{Keyring, SecretError};
 use backline_model::fair_share::WEIGHT_MAX;
 use backline_model::{ScheduleSpec, Weights};
 use backline_rules::archive::ArchiveConfig;
+use backline_rules::dates::LATE_S_DEFAULT;
 use backline_rules::delivery::DeliveriesConfig;
 use backline_rules::growth::SignificanceConfig;
 use backline_rules::health::{CostsConfig, HealthConfig};
@@ -403,6 +405,16 @@ pub struct CollectionConfig {
     pub retry_wait_max_ms: u64,
     /// Lease time of a batch, in milliseconds: a batch of a dead host is retried after it.
     pub lease_ttl_ms: u64,
+    /// Until when after the end of a date, in seconds, numbers that are observed are stored under it.
+    pub late_s: u32,
+}
+
+impl CollectionConfig {
+    /// `late_s` as a span of time.
+    #[must_use]
+    pub fn late(&self) -> TimeDelta {
+        TimeDelta::seconds(i64::from(self.late_s))
+    }
 }
 
 impl Default for CollectionConfig {
@@ -417,6 +429,7 @@ impl Default for CollectionConfig {
             batch_deadline_ms: 300_000,
             retry_wait_max_ms: 30_000,
             lease_ttl_ms: 20_000,
+            late_s: LATE_S_DEFAULT,
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum NoChange {
     Break,
     /// The metric has no accepted value on this date.
     Absent,
+    /// Both values were observed in less than half of the time between their dates.
+    Late,
 }
 
 /// One metric's change over one span.
@@ -204,7 +206,8 @@ mod tests {
             Just(NoChange::ZeroBase),
             Just(NoChange::Gap),
             Just(NoChange::Break),
-            Just(NoChange::Absent)
+            Just(NoChange::Absent),
+            Just(NoChange::Late)
         ];
         // Two decimals, as growth has them, and whole numbers of any size.
         let by = || {

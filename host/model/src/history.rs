@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::metric::{MetricName, Value};
 use super::snapshot::EngagementBasis;
@@ -12,7 +12,11 @@ use super::snapshot::EngagementBasis;
 pub struct History {
     days: BTreeMap<NaiveDate, BTreeMap<MetricName, Value>>,
     bases: BTreeMap<NaiveDate, EngagementBasis>,
+    observed: BTreeMap<NaiveDate, Observed>,
 }
+
+/// When one day's values were observed: all of them at one time, but some at times of their own.
+type Observed = (DateTime<Utc>, BTreeMap<MetricName, DateTime<Utc>>);
 
 impl History {
     /// Adds one day's accepted values, with the basis of its engagement rate. A day given twice is replaced.
@@ -22,6 +26,18 @@ impl History {
             Some(basis) => self.bases.insert(date, basis),
             None => self.bases.remove(&date),
         };
+    }
+
+    /// Adds when one day's values were observed; `others` holds the metrics whose time differs.
+    pub fn observe(&mut self, date: NaiveDate, at: DateTime<Utc>, others: BTreeMap<MetricName, DateTime<Utc>>) {
+        self.observed.insert(date, (at, others));
+    }
+
+    /// When the value of exactly that day was observed, if that is known.
+    #[must_use]
+    pub fn observed_on(&self, metric: &str, date: NaiveDate) -> Option<DateTime<Utc>> {
+        let (at, others) = self.observed.get(&date)?;
+        Some(others.get(metric).copied().unwrap_or(*at))
     }
 
     /// The value accepted for exactly that day.

@@ -404,6 +404,12 @@ impl Manifest {
         self.metrics.iter().find(|entry| entry.name.as_str() == name)
     }
 
+    /// Whether any metric can be fetched for past dates.
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        self.metrics.iter().any(|entry| entry.history)
+    }
+
     /// The credential slot with this name.
     #[must_use]
     pub fn slot(&self, name: &str) -> Option<&CredentialSlot> {

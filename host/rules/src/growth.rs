@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{Days, NaiveDate};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use backline_model::growth::SPANS_DAYS;
@@ -47,6 +47,28 @@ impl<'a> Series<'a> {
         } else {
             self.history.basis_on(date)
         }
+    }
+
+    /// When the value on a date was observed, if that is known.
+    fn observed_on(&self, metric: &MetricName, date: NaiveDate) -> Option<DateTime<Utc>> {
+        if date == self.row.metric_date {
+            Some(self.row.observed_at(metric))
+        } else {
+            self.history.observed_on(metric.as_str(), date)
+        }
+    }
+
+    /// Whether the values on two dates were observed in less than half of the time between the dates, so that their
+    /// difference is not the change between these. Values that a platform tells of past dates are of their dates,
+    /// whenever they were observed.
+    fn is_late(&self, metric: &MetricName, base: NaiveDate, date: NaiveDate, manifest: &Manifest) -> bool {
+        if manifest.metric(metric.as_str()).is_some_and(|entry| entry.history) {
+            return false;
+        }
+        let (Some(earlier), Some(later)) = (self.observed_on(metric, base), self.observed_on(metric, date)) else {
+            return false;
+        };
+        later - earlier < TimeDelta::hours(12 * i64::from(days_between(base, date)))
     }
 
     /// The accepted value that a span starting on `start` is measured from: the one on `start`, otherwise the latest
@@ -119,6 +141,9 @@ fn change(
     let Some((base_date, base)) = series.base(metric.as_str(), start, date) else { return missing(NoChange::First) };
 
     let gap_days = days_between(base_date, date);
+    if series.is_late(metric, base_date, date, manifest) {
+        return Change { gap_days: Some(gap_days), ..missing(NoChange::Late) };
+    }
     let is_comparable = !is_break_between(manifest, metric.as_str(), base_date, date)
         && (metric.as_str() != ENGAGEMENT_RATE || series.basis_on(base_date) == series.basis_on(date));
     if base_date != start {

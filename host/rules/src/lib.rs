@@ -22,6 +22,7 @@ pub mod roster;
 pub mod schedule;
 
 pub mod conform;
+pub mod dates;
 pub mod growth;
 pub mod validate;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
+use crate::dates::{LATE_S_DEFAULT, is_served};
 use backline_model::account::{AccountStatus, Candidate, SubscriptionStatus};
 use backline_model::manifest::{Budget, BudgetWindow, Of, Owner, Per, RequestEstimate};
 use backline_model::outcome::Exclusion;
@@ -30,13 +31,16 @@ pub struct PlanOptions {
     pub window_days: u16,
     /// Share of the accounts that a canary collects, in units of 1 / [`CANARY_PARTS`]; 0 if there is none.
     pub canary_share: u32,
+    /// How long after the end of a date numbers that are observed are stored under it.
+    pub late: TimeDelta,
 }
 
 impl PlanOptions {
     /// Options for each artist's current date, due now, with the default window.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { date: None, due: now, now, window_days: WINDOW_DAYS_DEFAULT, canary_share: 0 }
+        let late = TimeDelta::seconds(i64::from(LATE_S_DEFAULT));
+        Self { date: None, due: now, now, window_days: WINDOW_DAYS_DEFAULT, canary_share: 0, late }
     }
 }
 
@@ -69,6 +73,8 @@ pub struct Planned {
     /// Accounts that are not collected, with the reason, by account id. They count neither as successes nor as
     /// failures.
     pub excluded: Vec<(AccountId, NaiveDate, Exclusion)>,
+    /// Accounts of the batches whose numbers of the logical date a collection can bring now.
+    pub served: u64,
 }
 
 /// Divides the accounts of one platform into batches of the connector's size. An account given twice is planned once.
@@ -88,6 +94,7 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
             planned.excluded.push((account_id, metric_date, reason));
             continue;
         }
+        planned.served += u64::from(is_served(metric_date, &candidate, options.now, options.late, manifest));
         let until = window_end(metric_date, &candidate.timezone, options.now);
         groups
             .entry((candidate.tenant, metric_date, until, is_canarys(account_id, options.canary_share)))

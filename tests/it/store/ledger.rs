@@ -470,6 +470,7 @@ async fn excluded_accounts_are_recorded_and_counted_apart() {
                 metric_date: day("2026-11-22"),
                 outcome: Outcome::Excluded { reason },
                 attempts: 0,
+                planned_for: None,
             })
             .collect();
         let mut planning = store.plan_begin(&run(2), PlanGuard::Manual, now()).await.unwrap();

@@ -182,6 +182,7 @@ async fn a_plan_that_is_not_committed_leaves_nothing_and_notifies_no_one() {
             metric_date: day("2026-11-23"),
             outcome: Outcome::Excluded { reason: Exclusion::NoConsent },
             attempts: 0,
+            planned_for: None,
         };
         let term = lead(&store, "a", now()).await.unwrap();
         store.schedules_sync(&term, &[new("daily")], now()).await.unwrap();

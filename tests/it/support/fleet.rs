@@ -34,6 +34,8 @@ impl Fleet {
         config.service.listen = "127.0.0.1:0".parse().expect("an address");
         config.service.poll_ms = 50;
         config.log.filter = "info".to_owned();
+        // Processes use the machine's clock, which is not at the simulated dates.
+        config.collection.late_s = u32::MAX;
         change(&mut config);
         let folder = tempfile::tempdir().expect("a folder");
         let text = toml::to_string(&config).expect("a configuration is TOML");

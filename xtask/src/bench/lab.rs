@@ -14,7 +14,7 @@ use crate::build::{self, Release};
 use crate::dates::{self, Date};
 use crate::process::{self, say};
 use crate::simulator::Simulator;
-use crate::stage::{Stage, first_lines};
+use crate::stage::{self, Stage, first_lines};
 
 /// The connectors of job A.
 const CONNECTORS: [&str; 5] = ["youtube", "spotify", "apple_music", "instagram", "tiktok"];
@@ -32,8 +32,9 @@ fn settings(state: &Path) -> String {
     // JSON's strings are TOML's basic strings for everything that occurs in paths.
     let state = serde_json::Value::from(state.to_string_lossy());
     format!(
-        "\n[collection]\nconcurrency = 8\nconcurrency_max = 8\n\n[service]\nbatches_max = 16\n\
-         listen = \"127.0.0.1:0\"\nstate_dir = {state}\n\n[log]\nfilter = \"error\"\n"
+        "\n[collection]\nconcurrency = 8\nconcurrency_max = 8\n{}\n[service]\nbatches_max = 16\n\
+         listen = \"127.0.0.1:0\"\nstate_dir = {state}\n\n[log]\nfilter = \"error\"\n",
+        stage::LATE
     )
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use crate::dates::{self, Date};
 use crate::process::{self, say};
 use crate::simulator::Simulator;
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
 use crate::{build, http};
 
 mod report;
@@ -100,7 +100,8 @@ impl Demo {
             None => format!("sqlite://{}", folder.join("backline.db").display()),
         };
         let compiled = process::target_folder().join("compiled");
-        Ok(Self { stage: Stage::prepare(build::host_binary(), folder, &url, &compiled, &simulator.routes()?, "")? })
+        let more = format!("\n[collection]\n{}", stage::LATE);
+        Ok(Self { stage: Stage::prepare(build::host_binary(), folder, &url, &compiled, &simulator.routes()?, &more)? })
     }
 
     /// Collects one day. A partial collection is a result to be shown, not a failure of the demonstration.

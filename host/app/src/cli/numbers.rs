@@ -152,6 +152,7 @@ fn change_text(change: &Change) -> String {
                 NoChange::Gap => "gap",
                 NoChange::Break => "redefined",
                 NoChange::Absent => "absent",
+                NoChange::Late => "late",
             };
             match change.daily_percent {
                 Some(daily) => format!("{reason} ({daily:+.2} % a day)"),

@@ -95,7 +95,8 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
     }
     let row = |outcome: &NamedOutcome| {
         let (reason, message) = match &outcome.outcome {
-            backline_model::Outcome::Collected | backline_model::Outcome::Superseded => (String::new(), String::new()),
+            backline_model::Outcome::Collected => (String::new(), outcome.note.clone().unwrap_or_default()),
+            backline_model::Outcome::Superseded => (String::new(), String::new()),
             backline_model::Outcome::Deferred { until, message } => {
                 (format!("until {}", print::time(*until)), message.clone())
             }

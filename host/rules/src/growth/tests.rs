@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
-use backline_model::fixtures::{day, engagement, ints, manifest, name, row};
+use backline_model::fixtures::{day, engagement, ints, manifest, name, row, time};
 
 fn history(days: &[(&str, &[(&str, i64)])]) -> History {
     let mut history = History::default();
@@ -356,4 +356,41 @@ proptest! {
             prop_assert!(numbers.into_iter().flatten().all(f64::is_finite));
         }
     }
+}
+
+#[test]
+fn what_was_observed_too_close_together_for_its_dates_has_no_growth() {
+    let row = row(day("2026-11-20"), ints(&[("followers", 1_100)]));
+    let from = |date: &str, observed: &str, others: &[(&str, &str)]| {
+        let mut past = History::default();
+        past.insert(day(date), ints(&[("followers", 1_000)]), None);
+        let others = others.iter().map(|(metric, at)| (name(metric), time(at))).collect();
+        past.observe(day(date), time(observed), others);
+        growth(row.metric_date, &manifest(), &row, &past).changes.remove(&name("followers")).unwrap()
+    };
+    // The row itself was observed at noon.
+    let late = Change { gap_days: Some(1), reason: Some(NoChange::Late), ..Change::default() };
+    assert_eq!(from("2026-11-19", "2026-11-20T00:00:01Z", &[])[&1], late);
+    assert_eq!(from("2026-11-19", "2026-11-20T00:00:00Z", &[])[&1].percent, Some(10.0), "half of the distance");
+    assert_eq!(from("2026-11-13", "2026-11-20T11:00:00Z", &[])[&7], Change { gap_days: Some(7), ..late });
+    assert_eq!(
+        from("2026-11-13", "2026-11-20T11:00:00Z", &[])[&1],
+        Change { gap_days: Some(7), ..late },
+        "across a gap"
+    );
+    assert_eq!(from("2026-11-19", "2026-11-20T13:00:00Z", &[])[&1], late, "observed after the later date");
+    // A metric's own time counts, not its row's.
+    assert_eq!(from("2026-11-19", "2026-11-20T11:00:00Z", &[("followers", "2026-11-19T11:00:00Z")])[&1].reason, None);
+}
+
+#[test]
+fn what_a_platform_tells_of_past_dates_is_of_its_date_whenever_it_was_observed() {
+    let mut manifest = manifest();
+    manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "total_views").unwrap().history = true;
+    let row = row(day("2026-11-20"), ints(&[("total_views", 1_100)]));
+    let mut past = History::default();
+    past.insert(day("2026-11-19"), ints(&[("total_views", 1_000)]), None);
+    past.observe(day("2026-11-19"), row.observed_at, std::collections::BTreeMap::new());
+    let change = growth(row.metric_date, &manifest, &row, &past).changes[&name("total_views")][&1];
+    assert_eq!((change.percent, change.reason), (Some(10.0), None));
 }

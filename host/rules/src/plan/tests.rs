@@ -284,3 +284,18 @@ fn a_canarys_accounts_are_in_separate_batches_and_the_same_every_day() {
     assert_eq!(canarys(&share(0, today)).len(), 0);
     assert_eq!(canarys(&share(10_000, today)).len(), 2_000);
 }
+
+#[test]
+fn a_date_is_served_while_its_numbers_can_be_observed_or_where_there_is_history() {
+    let served = |date: &str, manifest: &Manifest| {
+        let options = PlanOptions { date: Some(day(date)), ..noon() };
+        plan(vec![candidate(1), candidate(2)], manifest, Digest::of(b"release"), &options).served
+    };
+    let mut with_history = manifest();
+    with_history.metrics[0].history = true;
+    let today = noon().now.date_naive();
+    let [yesterday, today, tomorrow] =
+        [today.pred_opt(), Some(today), today.succ_opt()].map(|date| date.unwrap().to_string());
+    assert_eq!([&yesterday, &today, &tomorrow].map(|date| served(date, &manifest())), [0, 2, 0]);
+    assert_eq!([&yesterday, &today, &tomorrow].map(|date| served(date, &with_history)), [2, 2, 0]);
+}

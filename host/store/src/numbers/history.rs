@@ -48,6 +48,7 @@ impl AccountPast {
     fn add_later(&mut self, row: MetricsRow) {
         let basis = row.engagement.map(|engagement| engagement.basis);
         self.history.insert(row.metric_date, row.values.clone(), basis);
+        self.history.observe(row.metric_date, row.observed_at, row.observed.clone());
         self.later_dates.push(row.metric_date);
         self.later_rows.push(row);
     }
@@ -267,7 +268,9 @@ async fn earlier(
         let account: AccountId = row.parsed("account_id")?;
         let basis = engagement_of(&row)?.map(|engagement| engagement.basis);
         if let Some(past) = pasts.get_mut(&account) {
-            past.history.insert(row.date("metric_date")?, values_of(&row)?, basis);
+            let date = row.date("metric_date")?;
+            past.history.insert(date, values_of(&row)?, basis);
+            past.history.observe(date, row.time("observed_at")?, row.json("observed")?);
         }
     }
     Ok(())

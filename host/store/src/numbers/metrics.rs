@@ -62,7 +62,7 @@ fn column_kind(name: &str) -> ColumnKind {
     }
 }
 
-/// The columns that hold values, with what says how the engagement rate was computed.
+/// The columns that hold values, with what says how the engagement rate was computed and when they were observed.
 macro_rules! value_columns {
     () => {
         "m.account_id::text AS account_id, m.metric_date::text AS metric_date, m.followers, m.following,
@@ -71,7 +71,8 @@ macro_rules! value_columns {
          m.total_views, \
          m.likes, m.comments, m.shares, m.popularity::float8 AS popularity, m.recent_releases, m.top_track,
          m.genres::text AS genres, \
-         m.extra::text AS extra, m.engagement::text AS engagement"
+         m.extra::text AS extra, m.engagement::text AS engagement, m.observed_at::text AS observed_at,
+             m.observed::text AS observed"
     };
 }
 
@@ -81,10 +82,10 @@ macro_rules! row_columns {
         concat!(
             $crate::numbers::metrics::value_columns!(),
             ", m.artist_id::text AS artist_id, m.platform, m.absent::text AS absent, m.coverage::text AS coverage, ",
-            "m.observed::text AS observed, m.window_since::text AS window_since, m.window_until::text AS window_until,
+            "m.window_since::text AS window_since, m.window_until::text AS window_until,
                  ",
             "m.collection_source, m.data_quality_score::float8 AS data_quality_score, m.findings::text AS findings, ",
-            "m.notes::text AS notes, m.observed_at::text AS observed_at, m.release_digest, m.wit_version,
+            "m.notes::text AS notes, m.release_digest, m.wit_version,
                  m.run_id::text AS run_id, ",
             "m.document_id::text AS document_id"
         )
@@ -136,6 +137,26 @@ impl Store {
     pub async fn metrics_list(&self, scope: &Scope, filter: &MetricsFilter) -> Result<Vec<MetricsRow>, StoreError> {
         let statement = self.scoped(scope, filter.choose(filter_sql!(row_columns!(), "metrics_all")));
         self.rows("read metrics", filtered(statement, filter)).await?.iter().map(row_of).collect()
+    }
+
+    /// Those of the accounts whose date has a row already.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn collected_on(
+        &self,
+        scope: &Scope,
+        wanted: &[(AccountId, NaiveDate)],
+    ) -> Result<Vec<AccountId>, StoreError> {
+        let rows: Vec<_> = wanted.iter().map(|(account, date)| json!({ "account": account, "date": date })).collect();
+        let statement = self.scoped(
+            scope,
+            "SELECT m.account_id::text AS account_id FROM {rows} LEFT JOIN metrics m
+                 ON m.account_id = (r.value->>'account')::uuid AND m.metric_date = (r.value->>'date')::date
+             WHERE (m.account_id IS NULL) = FALSE {and_artist: m.artist_id}",
+        );
+        let rows = self.rows("find collected dates", statement.bind(json("dates", &rows)?)).await?;
+        rows.iter().map(|row| row.parsed("account_id")).collect()
     }
 
     /// Stored growth, the latest date first.

@@ -145,6 +145,9 @@ impl Completion {
         let needs_row = |account: &&&AccountResult| {
             !told_by_batch.contains(&account.account_id) || self.facts.with_outcome.contains(&account.account_id)
         };
+        let planned = &self.lease.batch.accounts;
+        let planned_dates: HashMap<AccountId, NaiveDate> =
+            planned.iter().map(|account| (account.account_id, account.metric_date)).collect();
         let outcomes: Vec<_> = accounts
             .iter()
             .filter(needs_row)
@@ -153,6 +156,10 @@ impl Completion {
                 metric_date: account.metric_date,
                 outcome: account.outcome.clone(),
                 attempts: account.attempts,
+                planned_for: planned_dates
+                    .get(&account.account_id)
+                    .copied()
+                    .filter(|date| *date != account.metric_date),
             })
             .collect();
         let batch = &self.lease.batch;

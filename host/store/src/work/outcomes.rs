@@ -16,6 +16,9 @@ use backline_model::outcome::{Exclusion, FailureClass, Outcome};
 use backline_model::retention::Table;
 use backline_model::{AccountId, ArtistId, BatchId, Digest, Platform, RunId};
 
+/// The reason of collected accounts whose numbers are stored under another date than the one that was planned.
+const LATE: &str = "late";
+
 /// How one account ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccountOutcome {
@@ -27,6 +30,8 @@ pub struct AccountOutcome {
     pub outcome: Outcome,
     /// Attempts used up.
     pub attempts: u32,
+    /// The date that was planned, where the numbers were observed too late to be stored under it.
+    pub planned_for: Option<NaiveDate>,
 }
 
 /// The same with the names of artist and account.
@@ -51,6 +56,9 @@ pub struct NamedOutcome {
     pub attempts: u32,
     /// When that was written.
     pub at: DateTime<Utc>,
+    /// What is to be said of numbers that were collected: that they were planned for an earlier date.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// How many accounts of a platform ended in one way.
@@ -82,7 +90,7 @@ impl Store {
     }
 }
 
-/// A run's outcomes, in order of account, after one; those of collected accounts too or not.
+/// A run's outcomes, in order of account, after one; those of accounts that were collected as planned too or not.
 pub(crate) async fn outcomes_in(
     view: &mut ReadView,
     scope: &Scope,
@@ -97,7 +105,7 @@ pub(crate) async fn outcomes_in(
              a.platform_id, o.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
              o.deferred_until::text AS deferred_until, o.attempts, o.at::text AS at
          FROM outcomes_all o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
-         WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid AND ($4 = 1 OR o.outcome <> 'collected')
+         WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid AND ($4 = 1 OR o.outcome <> 'collected' OR o.reason IS NOT NULL)
              {and_tenant: t.tenant}
          ORDER BY o.account_id LIMIT $3",
     );
@@ -106,6 +114,8 @@ pub(crate) async fn outcomes_in(
     let rows = view.rows("read outcomes", statement).await?;
     rows.iter()
         .map(|row| {
+            let outcome = outcome_of(row)?;
+            let is_noted = outcome == Outcome::Collected;
             Ok(NamedOutcome {
                 account_id: row.parsed("account_id")?,
                 artist_id: row.parsed("artist_id")?,
@@ -113,9 +123,10 @@ pub(crate) async fn outcomes_in(
                 platform: row.parsed("platform")?,
                 platform_id: row.text("platform_id")?,
                 metric_date: row.date("metric_date")?,
-                outcome: outcome_of(row)?,
+                outcome,
                 attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
                 at: row.time("at")?,
+                note: if is_noted { row.text_or_null("message")? } else { None },
             })
         })
         .collect()
@@ -161,8 +172,10 @@ pub(crate) async fn outcomes_save_in_txn(
         let rows: Vec<_> = chunk
             .iter()
             .map(|outcome| {
+                let late = outcome.planned_for.map(|date| format!("planned for {date}, and observed too late for it"));
                 let (reason, message, until) = match &outcome.outcome {
-                    Outcome::Collected | Outcome::Superseded => (None, None, None),
+                    Outcome::Collected => (late.as_ref().map(|_| LATE), late.as_deref(), None),
+                    Outcome::Superseded => (None, None, None),
                     Outcome::Deferred { until, message } => (None, Some(message.as_str()), Some(time_text(*until))),
                     Outcome::Excluded { reason } => (Some(reason.as_str()), None, None),
                     Outcome::Failed { class, message } => (Some(class.as_str()), Some(message.as_str()), None),

@@ -218,6 +218,7 @@ async fn outcomes_record_in_txn(
             metric_date: account.metric_date,
             outcome: outcome.clone(),
             attempts: batch.attempts,
+            planned_for: None,
         }));
     }
     for (run, outcomes) in by_run {

@@ -29,8 +29,9 @@ use backline_model::event::types;
 use backline_model::run::RunCounts;
 use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, Event, FailureClass, FetchContext, Holder, Lease,
-    Outcome, Platform,
+    Outcome, Platform, Window,
 };
+use backline_rules::dates::{self, Place};
 use backline_store::{
     AccountResult, BatchResult, DocumentBody, DocumentRecord, PluginLog, Scope, Store, StoreError, StoredAccount,
 };
@@ -194,8 +195,8 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     let mut side = SideEffects::default();
 
     accounts.exclude_withdrawn(&release);
-    let context =
-        FetchContext { window: batch.window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
+    let window = end_late(collector, lease, &release, &mut accounts).await?;
+    let context = FetchContext { window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
     let (observed_at, documents, bodies, snapshots, pauses) = while_leased(collector, lease, async {
         let credentials = accounts.with_credentials(&collector.credentials, &release).await?;
         let now = collector.clock.now();
@@ -218,7 +219,7 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
         let mut documents = accounts.take_documents();
         let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
         let (bodies, texts) = DocumentBody::compress_all(texts).await?;
-        let inputs = texts.into_iter().map(|body| DocumentInput { body, window: batch.window, observed_at }).collect();
+        let inputs = texts.into_iter().map(|body| DocumentInput { body, window, observed_at }).collect();
         let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
         let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
         Ok((observed_at, documents, bodies, snapshots, pauses))
@@ -237,7 +238,44 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             snapshot,
         })
         .collect();
-    store(collector, lease, &release, accounts, observations, observed_at, side, &pauses).await
+    let observed = Observed { observations, at: observed_at, window };
+    store(collector, lease, &release, accounts, observed, side, &pauses).await
+}
+
+/// Ends the accounts whose numbers could be stored nowhere: their date ended too long ago, and that of now is collected
+/// already. Nothing is asked of the platform for them. Answers the window to fetch.
+async fn end_late(
+    collector: &Collector,
+    lease: &Lease,
+    release: &LoadedRelease,
+    accounts: &mut BatchAccounts,
+) -> Result<Window, CollectError> {
+    let (now, planned) = (collector.clock.now(), dates_of(lease));
+    let late: Vec<(AccountId, NaiveDate)> = accounts
+        .candidates
+        .values()
+        .filter(|candidate| !accounts.ended.contains_key(&candidate.account_id))
+        .filter_map(|candidate| {
+            let id = candidate.account_id;
+            match dates::place(
+                planned[&id],
+                &candidate.timezone,
+                now,
+                collector.config.collection.late(),
+                &release.manifest,
+            ) {
+                Place::Observed(date) => Some((id, date)),
+                Place::Planned | Place::History => None,
+            }
+        })
+        .collect();
+    if late.is_empty() {
+        return Ok(lease.batch.window);
+    }
+    for id in collector.store.collected_on(&Scope::all_tenants(), &late).await? {
+        accounts.ended.insert(id, AccountFailure::Final(Outcome::Superseded));
+    }
+    Ok(dates::window_until(lease.batch.window, now))
 }
 
 /// Handles a batch that could not be collected at all: it is retried, and its accounts fail once its attempts are used
@@ -363,30 +401,57 @@ async fn while_leased<T>(
     }
 }
 
+/// What a batch's fetch brought.
+struct Observed {
+    observations: Vec<Observation>,
+    /// When the documents were fetched.
+    at: DateTime<Utc>,
+    /// The time span that post-level metrics cover.
+    window: Window,
+}
+
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
-#[tracing::instrument(name = "store", skip_all, fields(documents = observations.len()))]
-#[expect(clippy::too_many_arguments, reason = "everything that a batch brings back")]
+#[tracing::instrument(name = "store", skip_all, fields(documents = observed.observations.len()))]
 async fn store(
     collector: &Collector,
     lease: &Lease,
     release: &LoadedRelease,
     accounts: BatchAccounts,
-    observations: Vec<Observation>,
-    observed_at: DateTime<Utc>,
+    observed: Observed,
     side: SideEffects,
     pauses: &Pauses,
 ) -> Result<BatchReport, CollectError> {
     collector.telemetry.connector_used(&lease.batch.platform, &side.used);
     let now = collector.clock.now();
-    let dates = dates_of(lease);
+    let Observed { observations, at: observed_at, window } = observed;
+    let planned = dates_of(lease);
+    let places: BTreeMap<AccountId, Place> = observations
+        .iter()
+        .map(|observation| {
+            let (id, late) = (observation.account, collector.config.collection.late());
+            let zone = &accounts.candidates[&id].timezone;
+            (id, dates::place(planned[&id], zone, observed_at, late, &release.manifest))
+        })
+        .collect();
+    let others: BTreeSet<NaiveDate> = places
+        .values()
+        .filter_map(|place| if let Place::Observed(date) = place { Some(*date) } else { None })
+        .collect();
+    if !others.is_empty() {
+        collector.store.months_ensure(others.into_iter()).await?;
+    }
     let attempts = lease.batch.attempts + 1;
     let SideEffects { kept_waiting, spent, .. } = side;
     let results = ResultBuilder { collector, lease, release, now, attempts, kept_waiting, spent, pauses };
     let platform = &lease.batch.platform;
     results.asked(&accounts.ended).begin(&collector.store, &collector.gateway, platform, now).await;
     let mut completion = collector.store.completion_begin(lease, now).await?;
+    let date_of = |account: &AccountId| match places[account] {
+        Place::Observed(date) => date,
+        Place::Planned | Place::History => planned[account],
+    };
     let keys: Vec<_> =
-        observations.iter().map(|observation| (observation.account, dates[&observation.account])).collect();
+        observations.iter().map(|observation| (observation.account, date_of(&observation.account))).collect();
     let mut past = completion.history_load(&keys).await?;
 
     let mut result = BatchResult {
@@ -403,27 +468,34 @@ async fn store(
     let mut unknown = UnknownMetrics::default();
     for observation in observations {
         let candidate = &accounts.candidates[&observation.account];
-        let metric_date = dates[&observation.account];
-        let document = DocumentRecord {
-            id: observation.document_id,
-            body: observation.body,
-            observed_at,
-            window: lease.batch.window,
-        };
+        let (place, metric_date) = (places[&observation.account], date_of(&observation.account));
+        let document = DocumentRecord { id: observation.document_id, body: observation.body, observed_at, window };
+        let known = past.remove(&observation.account).unwrap_or_default();
         match observation.snapshot {
+            // Another run has collected that date since this batch began.
+            Ok(_) if matches!(place, Place::Observed(_)) && known.existing.is_some() => {
+                let ending = AccountFailure::Final(Outcome::Superseded);
+                results.end(&mut result, candidate, planned[&observation.account], ending, None);
+            }
             Ok(mut snapshot) => {
+                if place == Place::History {
+                    dates::keep_history(&mut snapshot, &release.manifest);
+                }
                 unknown.trim(&mut snapshot, &release.manifest);
                 let origin = Origin {
                     metric_date,
                     observed_at,
-                    window: lease.batch.window,
+                    window,
                     run_id: lease.batch.run_id,
                     document_id: observation.document_id,
                 };
                 let context = RowContext::new(release, &collector.config, candidate, origin);
-                let made = evaluate::make(&context, snapshot, past.remove(&observation.account).unwrap_or_default());
-                result.tally.collected(&made.accepted, made.withheld.len() as u64);
-                result.tally.scored(made.row.quality_score);
+                let made = evaluate::make(&context, snapshot, known);
+                // What was left out on purpose says nothing about the release.
+                if place != Place::History {
+                    result.tally.collected(&made.accepted, made.withheld.len() as u64);
+                    result.tally.scored(made.row.quality_score);
+                }
                 result.accounts.push(AccountResult {
                     stored: Some(StoredAccount {
                         row: made.row,
@@ -436,11 +508,13 @@ async fn store(
                     ..results.bare_result(candidate, metric_date, Outcome::Collected)
                 });
             }
-            Err(ending) => results.end(&mut result, candidate, metric_date, ending, Some(document)),
+            Err(ending) => {
+                results.end(&mut result, candidate, planned[&observation.account], ending, Some(document));
+            }
         }
     }
     for (id, ending) in accounts.ended {
-        results.end(&mut result, &accounts.candidates[&id], dates[&id], ending, None);
+        results.end(&mut result, &accounts.candidates[&id], planned[&id], ending, None);
     }
     let note = unknown.note().map(|message| PluginLog { level: "warn".to_owned(), message });
     result.logs.extend(note);

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, NaiveDate, Utc};
+
 use crate::config::Config;
 use crate::pipeline::collection::report::{PlanReport, PlatformPlan, RunRequest};
 use crate::pipeline::error::{Classified, ErrorClass};
@@ -50,6 +52,20 @@ pub enum PlanError {
     /// Nothing is installed.
     #[error("no connector is installed; install one with `backline plugins install FILE.wasm`")]
     NothingInstalled,
+    /// No account's numbers of the date that was asked for can be fetched now.
+    #[error(
+        "no connector can fetch the numbers of {date}: platforms tell those of now, and it is {now} UTC; leave the \
+         date out to collect today's, or give one that ended less than {late_s} s ago (collection.late_s)",
+        now = now.format("%Y-%m-%d %H:%M")
+    )]
+    DateNotServed {
+        /// The date that was asked for.
+        date: NaiveDate,
+        /// When it was asked for.
+        now: DateTime<Utc>,
+        /// How long after the end of a date its numbers can be observed, in seconds.
+        late_s: u32,
+    },
 }
 
 impl Classified for PlanError {
@@ -57,7 +73,7 @@ impl Classified for PlanError {
         match self {
             Self::Store(error) => error.class(),
             Self::Lookup(error) => error.class(),
-            Self::NoArtist(_) | Self::NothingInstalled => ErrorClass::Refused,
+            Self::NoArtist(_) | Self::NothingInstalled | Self::DateNotServed { .. } => ErrorClass::Refused,
         }
     }
 }
@@ -137,7 +153,21 @@ impl Planner {
                 releases.push(self.releases.active(platform).await?);
             }
         }
-        Ok(self.drafts_of(releases, request).await?)
+        let drafts = self.drafts_of(releases, request).await?;
+        self.check_date(request, &drafts)?;
+        Ok(drafts)
+    }
+
+    /// Refuses a date of which nothing could be stored: today's numbers would be fetched under its name.
+    fn check_date(&self, request: &RunRequest, drafts: &[PlatformDraft]) -> Result<(), PlanError> {
+        let is_anything_planned = drafts.iter().any(|draft| !draft.planned.batches.is_empty());
+        let is_anything_served = drafts.iter().any(|draft| draft.planned.served > 0);
+        match request.date {
+            Some(date) if is_anything_planned && !is_anything_served => {
+                Err(PlanError::DateNotServed { date, now: self.clock.now(), late_s: self.config.collection.late_s })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The same for given releases; the platforms of the request are ignored.
@@ -164,8 +194,8 @@ impl Planner {
 
     fn plan_options(&self, request: &RunRequest) -> PlanOptions {
         let now = self.clock.now();
-        let window_days = self.config.collection.window_days;
-        PlanOptions { date: request.date, due: request.due.unwrap_or(now), now, window_days, canary_share: 0 }
+        let (window_days, late) = (self.config.collection.window_days, self.config.collection.late());
+        PlanOptions { date: request.date, due: request.due.unwrap_or(now), now, window_days, canary_share: 0, late }
     }
 
     async fn candidates(&self, platform: &Platform, request: &RunRequest) -> Result<Vec<Candidate>, StoreError> {
@@ -228,6 +258,7 @@ impl Planner {
                         metric_date: *metric_date,
                         outcome: Outcome::Excluded { reason: *reason },
                         attempts: 0,
+                        planned_for: None,
                     })
                     .collect();
                 planning.exclusions_record(&excluded).await?;

@@ -1,0 +1,189 @@
+//! Under which date numbers are stored: the one that was planned, or the one on which they were observed.
+//!
+//! Platforms tell what is true now. So a row's date is the date on which its numbers were observed, in the artist's time
+//! zone; only a collection that is a little late keeps the date that it was planned for. Metrics that a platform tells
+//! of past dates too are declared with `history = true`.
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use backline_model::{Absence, Candidate, Manifest, Snapshot, Window, Zone};
+
+/// Until when after the end of a date its numbers may be observed, unless configured: a night's run that is late, or
+/// that waits for the reset of a budget, is still about the day before.
+pub const LATE_S_DEFAULT: u32 = 6 * 3_600;
+
+/// Where an account's numbers belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// All of them under the planned date.
+    Planned,
+    /// Under the planned date, but only the metrics that the connector can fetch for past dates.
+    History,
+    /// Under this date, on which they were observed; nowhere, if it is collected already.
+    Observed(NaiveDate),
+}
+
+/// Whether the planned date is kept for numbers that were observed at a time: it has begun in the artist's time zone,
+/// and ended less than `late` ago.
+#[must_use]
+pub fn is_kept(planned: NaiveDate, zone: &Zone, observed_at: DateTime<Utc>, late: TimeDelta) -> bool {
+    let earliest = observed_at.checked_sub_signed(late).unwrap_or(observed_at);
+    zone.date_at(earliest) <= planned && planned <= zone.date_at(observed_at)
+}
+
+/// Where numbers belong that were planned for one date and observed at a time.
+///
+/// ```
+/// use backline_model::fixtures::{day, manifest, time, zone};
+/// use backline_rules::dates::{Place, place};
+/// use chrono::TimeDelta;
+///
+/// let of_berlin = |observed| {
+///     place(day("2026-11-20"), &zone("Europe/Berlin"), time(observed), TimeDelta::hours(6), &manifest())
+/// };
+/// assert_eq!(of_berlin("2026-11-21T04:59:00Z"), Place::Planned);
+/// assert_eq!(of_berlin("2026-11-21T05:00:00Z"), Place::Observed(day("2026-11-21")));
+/// ```
+#[must_use]
+pub fn place(planned: NaiveDate, zone: &Zone, observed_at: DateTime<Utc>, late: TimeDelta, manifest: &Manifest) -> Place {
+    let today = zone.date_at(observed_at);
+    if is_kept(planned, zone, observed_at, late) {
+        Place::Planned
+    } else if planned < today && manifest.has_history() {
+        Place::History
+    } else {
+        Place::Observed(today)
+    }
+}
+
+/// Whether a collection at a time can bring numbers of a planned date.
+#[must_use]
+pub fn is_served(
+    planned: NaiveDate,
+    candidate: &Candidate,
+    now: DateTime<Utc>,
+    late: TimeDelta,
+    manifest: &Manifest,
+) -> bool {
+    !matches!(place(planned, &candidate.timezone, now, late, manifest), Place::Observed(_))
+}
+
+/// The window that numbers of the time of observation cover: as long as the planned one, up to now.
+#[must_use]
+pub fn window_until(planned: Window, now: DateTime<Utc>) -> Window {
+    let since = now.checked_sub_signed(planned.until - planned.since).unwrap_or(planned.since);
+    Window { since, until: now }
+}
+
+/// Takes out what is not of the past date that a snapshot was fetched for: every metric without history, and the
+/// counted interactions, which are of the time of observation.
+pub fn keep_history(snapshot: &mut Snapshot, manifest: &Manifest) {
+    for reported in &mut snapshot.metrics {
+        if !manifest.metric(&reported.name).is_some_and(|entry| entry.history) {
+            reported.value = Err(Absence::Unavailable);
+            reported.coverage = None;
+        }
+    }
+    snapshot.engagement = None;
+    snapshot.notes.push("observed after its date had ended: only metrics with history are stored".to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use backline_model::fixtures::{day, manifest, time, zone};
+    use backline_model::snapshot::Reported;
+    use backline_model::{EngagementBasis, Value};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LATE: TimeDelta = TimeDelta::hours(6);
+
+    fn with_history() -> Manifest {
+        let mut manifest = manifest();
+        let entry = manifest.metrics.iter_mut().find(|entry| entry.name.as_str() == "total_views");
+        entry.expect("it is in the fixture").history = true;
+        manifest
+    }
+
+    #[test]
+    fn the_planned_date_is_kept_until_it_ended_so_long_ago_in_the_artists_zone() {
+        let planned = day("2026-11-20");
+        for (name, observed, kept) in [
+            ("UTC", "2026-11-19T23:59:59Z", false),
+            ("UTC", "2026-11-20T00:00:00Z", true),
+            ("UTC", "2026-11-21T05:59:59Z", true),
+            ("UTC", "2026-11-21T06:00:00Z", false),
+            ("America/Los_Angeles", "2026-11-21T13:59:59Z", true),
+            ("America/Los_Angeles", "2026-11-21T14:00:00Z", false),
+            ("Pacific/Kiritimati", "2026-11-19T10:00:00Z", true),
+            ("Pacific/Kiritimati", "2026-11-20T16:00:00Z", false),
+        ] {
+            assert_eq!(is_kept(planned, &zone(name), time(observed), LATE), kept, "{name} {observed}");
+        }
+    }
+
+    #[test]
+    fn a_day_of_23_or_25_hours_ends_when_its_clock_says_so() {
+        // Berlin went to summer time on 2026-03-29 at 01:00 UTC and back on 2026-10-25 at 01:00 UTC.
+        for (planned, last) in [("2026-03-29", "2026-03-30T03:59:59Z"), ("2026-10-25", "2026-10-26T04:59:59Z")] {
+            let kept = |at| is_kept(day(planned), &zone("Europe/Berlin"), at, LATE);
+            assert!(kept(time(last)), "{planned}");
+            assert!(!kept(time(last) + TimeDelta::seconds(1)), "{planned}");
+        }
+    }
+
+    #[test]
+    fn past_that_only_history_keeps_a_past_date_and_nothing_a_future_one() {
+        let of =
+            |planned, manifest: &Manifest| place(day(planned), &zone("UTC"), time("2026-11-22T12:00:00Z"), LATE, manifest);
+        let today = Place::Observed(day("2026-11-22"));
+        assert_eq!(of("2026-11-22", &manifest()), Place::Planned);
+        assert_eq!((of("2026-11-21", &manifest()), of("2026-11-21", &with_history())), (today, Place::History));
+        assert_eq!((of("2026-11-23", &manifest()), of("2026-11-23", &with_history())), (today, today));
+    }
+
+    #[test]
+    fn of_a_past_date_nothing_is_kept_but_history() {
+        let reported =
+            |metric: &str| Reported { name: metric.to_owned(), value: Ok(Value::Integer(7)), coverage: None };
+        let mut snapshot = Snapshot {
+            metrics: vec![reported("followers"), reported("total_views"), reported("unheard_of")],
+            engagement: Some(backline_model::fixtures::engagement(EngagementBasis::Followers)),
+            notes: Vec::new(),
+        };
+        keep_history(&mut snapshot, &with_history());
+        let kept: Vec<_> = snapshot.metrics.iter().filter(|reported| reported.value.is_ok()).collect();
+        assert_eq!(kept.iter().map(|reported| reported.name.as_str()).collect::<Vec<_>>(), ["total_views"]);
+        assert!(snapshot.metrics.iter().all(|reported| reported.value != Err(Absence::NotOffered)));
+        assert!(snapshot.engagement.is_none(), "what was counted is of now");
+        assert_eq!(snapshot.notes.len(), 1);
+    }
+
+    #[test]
+    fn a_window_of_now_is_as_long_as_the_planned_one() {
+        let planned = Window { since: time("2026-10-24T00:00:00Z"), until: time("2026-11-21T00:00:00Z") };
+        let now = time("2026-11-22T12:00:00Z");
+        assert_eq!(window_until(planned, now), Window { since: time("2026-10-25T12:00:00Z"), until: now });
+    }
+
+    proptest! {
+        /// No numbers are ever stored under a date on which they were not observed, but for the time allowed.
+        #[test]
+        fn a_date_is_that_of_the_observation_or_of_shortly_before(
+            days in -40_i64..40, minutes in 0_i64..600_000, late in 0_u32..200_000,
+            name in prop::sample::select(vec!["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Apia"]),
+        ) {
+            let zone = zone(name);
+            let at = time("2026-01-01T00:00:00Z") + TimeDelta::minutes(minutes);
+            let planned = zone.date_at(at) + TimeDelta::days(days);
+            let late = TimeDelta::seconds(i64::from(late));
+            let stored = match place(planned, &zone, at, late, &manifest()) {
+                Place::Planned => planned,
+                Place::Observed(date) => date,
+                Place::History => panic!("the fixture has no history"),
+            };
+            prop_assert!(zone.date_at(at - late) <= stored && stored <= zone.date_at(at));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A row's date is the one on which its numbers were observed, on both databases.
+
+use std::time::Duration;
+
+use backline::config::Config;
+use backline::pipeline::collection::report::RunRequest;
+use backline::pipeline::service::Service;
+use backline_model::{NoChange, Outcome, RunId, RunStatus};
+use backline_simulator::Platform as Sim;
+use backline_store::{MetricsFilter, NamedOutcome, Presence, Scope, Store};
+use chrono::TimeDelta;
+use tokio_util::sync::CancellationToken;
+
+use super::{date, small};
+use crate::support::database::each_database;
+use crate::support::fleet::until;
+use crate::support::host::HostExt as _;
+use crate::support::stage::{Stage, noon, platform};
+
+/// Sets short intervals, so that tests don't wait unnecessarily.
+fn prompt(config: &mut Config) {
+    config.service.poll_ms = 20;
+    config.schedules.clear();
+}
+
+fn request(day: u32) -> RunRequest {
+    RunRequest {
+        trigger: "test".to_owned(),
+        date: Some(date(day)),
+        platforms: vec![platform("instagram")],
+        ..RunRequest::default()
+    }
+}
+
+/// Plans a run for a day of November without collecting it.
+async fn planned(stage: &Stage, day: u32) -> RunId {
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    let report = stage.host.runs().run(&request(day), &|_| {}, &stopped).await.expect("the plan is written");
+    assert_eq!(report.run.status, RunStatus::Running, "no batch was collected yet");
+    report.run.id
+}
+
+/// Makes the store believe that a host serves, so that what is planned does not count as left behind.
+async fn a_host_serves(stage: &Stage) {
+    let now = stage.host.clock().now();
+    let host = Presence { name: "serving-1".to_owned(), version: "1".to_owned(), state: "ready", started_at: now };
+    stage.host.store().host_announce(&host, now).await.expect("announced");
+}
+
+/// Collects what is open of a run, and returns how its accounts ended.
+async fn work_off(stage: &Stage, run: RunId) -> Vec<NamedOutcome> {
+    let service = Service::start(stage.host.clone()).await.expect("it starts");
+    until(Duration::from_secs(60), "the run ends", async || {
+        let run = stage.host.store().run_get(&Scope::all_tenants(), run).await.expect("runs are read");
+        run.is_some_and(|run| run.finished_at.is_some()).then_some(())
+    })
+    .await;
+    service.stop().await;
+    outcomes(stage, run, true).await
+}
+
+async fn outcomes(stage: &Stage, run: RunId, all: bool) -> Vec<NamedOutcome> {
+    let store = stage.host.store();
+    let details = store.run_details_get(&Scope::all_tenants(), run, all).await.expect("runs are read");
+    details.expect("the run exists").outcomes
+}
+
+async fn dates(stage: &Stage) -> Vec<u32> {
+    use chrono::Datelike as _;
+
+    let rows = stage.host.store().metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.expect("rows");
+    let mut dates: Vec<u32> = rows.iter().map(|row| row.metric_date.day()).collect();
+    dates.sort_unstable();
+    dates
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_that_come_late_are_stored_under_the_date_of_their_observation() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(1), prompt).await;
+        let run = planned(&stage, 18).await;
+        stage.set_date(date(20));
+        let ended = work_off(&stage, run).await;
+        assert_eq!(ended.len(), 1);
+        assert_eq!((&ended[0].outcome, ended[0].metric_date), (&Outcome::Collected, date(20)));
+        assert!(ended[0].note.as_deref().is_some_and(|note| note.contains("planned for 2026-11-18")), "{ended:?}");
+        assert_eq!(outcomes(&stage, run, false).await, ended, "a short report says it too");
+        assert_eq!(dates(&stage).await, [20]);
+        let row = stage.row(Sim::Instagram, 0, date(20)).await.expect("a row");
+        assert_eq!((row.observed_at, row.window.until), (noon(date(20)), noon(date(20))), "the window is of now");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_little_late_is_not_too_late() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::set(url, small(1), |config| {
+            prompt(config);
+            config.collection.late_s = 24 * 3_600;
+        })
+        .await;
+        let run = planned(&stage, 18).await;
+        stage.set_date(date(19));
+        let ended = work_off(&stage, run).await;
+        assert_eq!((ended[0].metric_date, ended[0].note.as_deref()), (date(18), None));
+        assert_eq!(dates(&stage).await, [18]);
+
+        // The two rows were observed within half a day, so their difference is not a day's growth.
+        stage.set_time(noon(date(19)) + TimeDelta::hours(2));
+        stage.run_some(date(19), &["instagram"]).await;
+        let filter = MetricsFilter { since: Some(date(19)), ..MetricsFilter::default() };
+        let growth = stage.host.store().growth_list(&Scope::all_tenants(), &filter).await.expect("growth");
+        let followers = growth[0].changes["followers"][&1];
+        assert_eq!((followers.reason, followers.percent), (Some(NoChange::Late), None));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_late_for_a_date_that_is_collected_already_is_stored_nowhere_and_asked_of_nobody() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::set(url, small(1), prompt).await;
+        let late = planned(&stage, 18).await;
+        stage.set_date(date(20));
+        a_host_serves(&stage).await;
+        stage.run_some(date(20), &["instagram"]).await;
+        let before = stage.row(Sim::Instagram, 0, date(20)).await;
+        let ended = work_off(&stage, late).await;
+        assert_eq!((&ended[0].outcome, ended[0].metric_date), (&Outcome::Superseded, date(18)));
+        let state = store.run_state_get(&Scope::all_tenants(), late).await.expect("runs are read");
+        assert_eq!(state.requests.values().sum::<u64>(), 0, "nothing is asked of a platform");
+        assert_eq!((dates(&stage).await, stage.row(Sim::Instagram, 0, date(20)).await), (vec![20], before));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_for_a_date_that_no_connector_can_serve_is_refused() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::set(url, small(1), prompt).await;
+        for day in [16, 20] {
+            let refused = stage.host.run(&request(day), &|_| {}).await.expect_err("no connector can serve it");
+            let said = refused.to_string();
+            assert!(said.contains(&format!("no connector can fetch the numbers of {}", date(day))), "{said}");
+            assert!(stage.host.planner().plan(&request(day)).await.is_err(), "a plan says so too");
+        }
+        assert_eq!(store.runs_list(&Scope::all_tenants(), 10, None).await.expect("runs").len(), 0);
+        assert_eq!(stage.simulator.counts().requests, 0);
+    })
+    .await;
+}
