@@ -149,6 +149,11 @@ fn a_wrong_argument_is_refused_with_what_would_be_right() {
         (&["run", "--dat", "2026-11-20"][..], "a similar argument exists: '--date'"),
         (&["run", "--date", "2026-02-30"], "it is not a calendar date; write YYYY-MM-DD"),
         (&["run", "--date", "2999-01-01"], "2999-01-01 is in the future; give a date up to "),
+        (
+            &["run", "cancel", "0199f1de-0000-7aa1-b7a4-0c2b6f5d8e22"],
+            "no run has the id 0199f1de-0000-7aa1-b7a4-0c2b6f5d8e22; `backline runs list` shows them",
+        ),
+        (&["run", "cancel", "latest"], "invalid value 'latest' for '<RUN>'"),
         (&["run", "--platform", "You Tube"], "nothing here knows a platform 'You Tube'"),
         (&["run", "--platform", "myspace"], "nothing here knows a platform 'myspace'; no connector is installed"),
         (&["run", "--platform", ""], "a platform's name has 1 to 100 bytes"),

@@ -33,6 +33,11 @@ impl History {
         self.observed.insert(date, (at, others));
     }
 
+    /// Forgets when values were observed, where those times say nothing about their dates.
+    pub fn forget_times(&mut self) {
+        self.observed.clear();
+    }
+
     /// When the value of exactly that day was observed, if that is known.
     #[must_use]
     pub fn observed_on(&self, metric: &str, date: NaiveDate) -> Option<DateTime<Utc>> {

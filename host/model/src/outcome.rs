@@ -128,6 +128,8 @@ pub enum Exclusion {
     Unreadable,
     /// Hosts ended unexpectedly whenever they collected it: it waits until an operator retries it.
     HostKilled,
+    /// The operator cancelled the run.
+    Cancelled,
 }
 
 impl Exclusion {
@@ -143,6 +145,7 @@ impl Exclusion {
             Self::NoConnector => "no_connector",
             Self::Unreadable => "unreadable",
             Self::HostKilled => "host_killed",
+            Self::Cancelled => "cancelled",
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum RunStatus {
     Failed,
     /// Everything that is left waits for a budget to reset.
     Deferred,
+    /// The operator ended it before all of it was collected.
+    Cancelled,
 }
 
 impl RunStatus {
@@ -34,13 +36,14 @@ impl RunStatus {
             Self::PartialFailure => "partial_failure",
             Self::Failed => "failed",
             Self::Deferred => "deferred",
+            Self::Cancelled => "cancelled",
         }
     }
 
     /// Reads the name used in tables.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Running, Self::Success, Self::PartialFailure, Self::Failed, Self::Deferred]
+        [Self::Running, Self::Success, Self::PartialFailure, Self::Failed, Self::Deferred, Self::Cancelled]
             .into_iter()
             .find(|status| status.as_str() == text)
     }

@@ -133,3 +133,4 @@ pub use work::planning::{PlanGuard, Planning};
 pub use work::result::{AccountResult, BatchResult, Completed, DocumentRecord, PluginLog, StoredAccount};
 pub use work::run_state::{OpenAccounts, OpenBatches, RunDetails, RunState};
 pub use work::schedules::NewSchedule;
+pub use work::uncollected::CancelledBatches;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backline::config::Config;
 use backline::pipeline::collection::report::RunRequest;
 use backline::pipeline::service::Service;
-use backline_model::{NoChange, Outcome, RunId, RunStatus};
+use backline_model::{NoChange, Outcome, RunId, RunStatus, Tenant};
 use backline_simulator::Platform as Sim;
 use backline_store::{MetricsFilter, NamedOutcome, Presence, Scope, Store};
 use chrono::TimeDelta;
@@ -15,7 +15,7 @@ use super::{date, small};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
-use crate::support::stage::{Stage, noon, platform};
+use crate::support::stage::{Stage, noon};
 
 /// Sets short intervals, so that tests don't wait unnecessarily.
 fn prompt(config: &mut Config) {
@@ -23,13 +23,19 @@ fn prompt(config: &mut Config) {
     config.schedules.clear();
 }
 
+/// A stage with one account, so that nothing but the runs of the test collects it.
+async fn one_account(url: &str, change: impl FnOnce(&mut Config)) -> Stage {
+    let stage = Stage::installed(url, small(1), |config| {
+        prompt(config);
+        change(config);
+    })
+    .await;
+    stage.import_some(&["instagram"], |_| Tenant::default()).await;
+    stage
+}
+
 fn request(day: u32) -> RunRequest {
-    RunRequest {
-        trigger: "test".to_owned(),
-        date: Some(date(day)),
-        platforms: vec![platform("instagram")],
-        ..RunRequest::default()
-    }
+    RunRequest { trigger: "test".to_owned(), date: Some(date(day)), ..RunRequest::default() }
 }
 
 /// Plans a run for a day of November without collecting it.
@@ -78,7 +84,7 @@ async fn dates(stage: &Stage) -> Vec<u32> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_that_come_late_are_stored_under_the_date_of_their_observation() {
     each_database(async |_store: Store, url: &str| {
-        let stage = Stage::set(url, small(1), prompt).await;
+        let stage = one_account(url, |_| {}).await;
         let run = planned(&stage, 18).await;
         stage.set_date(date(20));
         let ended = work_off(&stage, run).await;
@@ -96,11 +102,7 @@ async fn numbers_that_come_late_are_stored_under_the_date_of_their_observation()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_little_late_is_not_too_late() {
     each_database(async |_store: Store, url: &str| {
-        let stage = Stage::set(url, small(1), |config| {
-            prompt(config);
-            config.collection.late_s = 24 * 3_600;
-        })
-        .await;
+        let stage = one_account(url, |config| config.collection.late_s = 84_600).await;
         let run = planned(&stage, 18).await;
         stage.set_date(date(19));
         let ended = work_off(&stage, run).await;
@@ -109,7 +111,7 @@ async fn a_little_late_is_not_too_late() {
 
         // The two rows were observed within half a day, so their difference is not a day's growth.
         stage.set_time(noon(date(19)) + TimeDelta::hours(2));
-        stage.run_some(date(19), &["instagram"]).await;
+        stage.run(date(19)).await;
         let filter = MetricsFilter { since: Some(date(19)), ..MetricsFilter::default() };
         let growth = stage.host.store().growth_list(&Scope::all_tenants(), &filter).await.expect("growth");
         let followers = growth[0].changes["followers"][&1];
@@ -121,11 +123,11 @@ async fn a_little_late_is_not_too_late() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_late_for_a_date_that_is_collected_already_is_stored_nowhere_and_asked_of_nobody() {
     each_database(async |store: Store, url: &str| {
-        let stage = Stage::set(url, small(1), prompt).await;
+        let stage = one_account(url, |_| {}).await;
         let late = planned(&stage, 18).await;
         stage.set_date(date(20));
         a_host_serves(&stage).await;
-        stage.run_some(date(20), &["instagram"]).await;
+        stage.run(date(20)).await;
         let before = stage.row(Sim::Instagram, 0, date(20)).await;
         let ended = work_off(&stage, late).await;
         assert_eq!((&ended[0].outcome, ended[0].metric_date), (&Outcome::Superseded, date(18)));
@@ -139,7 +141,7 @@ async fn what_is_late_for_a_date_that_is_collected_already_is_stored_nowhere_and
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_for_a_date_that_no_connector_can_serve_is_refused() {
     each_database(async |store: Store, url: &str| {
-        let stage = Stage::set(url, small(1), prompt).await;
+        let stage = one_account(url, |_| {}).await;
         for day in [16, 20] {
             let refused = stage.host.run(&request(day), &|_| {}).await.expect_err("no connector can serve it");
             let said = refused.to_string();

@@ -39,6 +39,11 @@ fn after(hours: i64, minutes: i64) -> DateTime<Utc> {
     noon(day()) + TimeDelta::hours(hours) + TimeDelta::minutes(minutes)
 }
 
+/// The date of the host's clock.
+fn today(stage: &Stage) -> NaiveDate {
+    stage.host.clock().now().date_naive()
+}
+
 /// Sets the clocks of host and platforms.
 fn go_to(stage: &Stage, time: DateTime<Utc>) {
     stage.simulator.set_now(time);
@@ -234,7 +239,7 @@ async fn two_hosts_whose_batches_need_the_same_token_ask_for_it_once() {
             platforms: vec![platform("tiktok")],
             artists: Vec::new(),
         };
-        let (one, two) = futures::join!(stage.run_some(day(), &["tiktok"]), async {
+        let (one, two) = futures::join!(stage.run_some(today(&stage), &["tiktok"]), async {
             other.run(&request, &|_| {}).await.expect("a run")
         });
         assert_eq!(
@@ -321,7 +326,7 @@ async fn a_dead_token_is_reported_once_and_its_account_is_excluded_until_it_is_r
         let told = async |account| events_of(&stage, types::RECONNECT_NEEDED, account).await;
 
         // The refresh fails while a batch needs the token, and the batch fails too: there is one event.
-        let report = stage.run_some(day(), &["tiktok"]).await;
+        let report = stage.run_some(today(&stage), &["tiktok"]).await;
         assert_eq!(report.run.counts.excluded, 0);
         assert_eq!(status(&stage, revoked).await, AccountStatus::ReconnectNeeded);
         assert_eq!(credential(&stage, "tiktok", revoked).await.status, "dead");
@@ -330,7 +335,7 @@ async fn a_dead_token_is_reported_once_and_its_account_is_excluded_until_it_is_r
         assert_eq!((events.len(), events[0].artist_id), (1, Some(artist)));
         assert_eq!(events[0].data, json!({ "account_id": revoked, "artist_id": artist, "platform": "tiktok" }));
         stage.host.refresh_credentials().await.expect("a round");
-        let report = stage.run_some(day(), &["tiktok"]).await;
+        let report = stage.run_some(today(&stage), &["tiktok"]).await;
         assert_eq!(report.run.counts.excluded, 1, "this account, and not the one without a scope");
         assert_eq!(told(revoked).await.len(), 1);
 
@@ -350,7 +355,7 @@ async fn a_dead_token_is_reported_once_and_its_account_is_excluded_until_it_is_r
         let report = stage.host.refresh_credentials().await.expect("a round");
         assert_eq!(report.dead, 0, "{report:?}");
         assert_eq!(status(&stage, expired).await, AccountStatus::Active);
-        stage.run_some(day(), &["instagram"]).await;
+        stage.run_some(today(&stage), &["instagram"]).await;
         assert_eq!(status(&stage, expired).await, AccountStatus::ReconnectNeeded);
         assert_eq!(told(expired).await.len(), 1);
     })
@@ -386,7 +391,7 @@ async fn a_crash_after_a_rotation_is_recovered_from_the_journal() {
         // The account works: its rotated token is refreshed again, and it is collected.
         go_to(&stage, after(26, 0));
         assert_eq!(reborn.refresh_credentials().await.expect("a round").refreshed, 1);
-        assert_eq!(stage.run_some(day(), &["tiktok"]).await.run.counts.collected, 1);
+        assert_eq!(stage.run_some(today(&stage), &["tiktok"]).await.run.counts.collected, 1);
         assert!(events_of(&stage, types::RECONNECT_NEEDED, artist).await.is_empty());
     })
     .await;
@@ -412,7 +417,7 @@ async fn an_account_excluded_because_of_a_crash_is_active_again_once_the_journal
         assert_eq!((report.replayed, report.refreshed), (1, 0), "{report:?}");
         assert_eq!(status(&stage, artist).await, AccountStatus::Active);
         assert_eq!(credential(&stage, "tiktok", artist).await.status, "active");
-        assert_eq!(stage.run_some(day(), &["tiktok"]).await.run.counts.collected, 1);
+        assert_eq!(stage.run_some(today(&stage), &["tiktok"]).await.run.counts.collected, 1);
     })
     .await;
 }
@@ -428,7 +433,7 @@ async fn a_journal_is_read_before_a_request_and_discarded_if_a_newer_credential_
         // Without a refresh loop, as in `backline run`, the batch reads the journal. It waits until the dead host's
         // lease expires.
         stage.set_time(after(25, 2));
-        assert_eq!(stage.run_some(day(), &["tiktok"]).await.run.counts.collected, 1);
+        assert_eq!(stage.run_some(today(&stage), &["tiktok"]).await.run.counts.collected, 1);
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 2);
         assert!(kept_files(state.path()).is_empty());
 
@@ -503,7 +508,7 @@ async fn with_neither_journal_nor_grace_an_account_is_collected_until_its_access
         assert_eq!(warned.len(), 1, "only the artist can prevent the expiry");
         assert_eq!(warned[0].data["days"], 1);
 
-        let report = stage.run_some(day(), &["tiktok"]).await;
+        let report = stage.run_some(today(&stage), &["tiktok"]).await;
         assert_eq!(report.run.counts.collected, 1, "{:?}", report.platforms);
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 3, "a batch does not refresh before the next attempt is due");
         go_to(&stage, after(23, 58));
@@ -514,7 +519,7 @@ async fn with_neither_journal_nor_grace_an_account_is_collected_until_its_access
         assert_eq!(next.refresh_credentials().await.expect("a round").dead, 1);
         assert_eq!(status(&stage, artist).await, AccountStatus::ReconnectNeeded);
         assert_eq!(events_of(&stage, types::RECONNECT_NEEDED, artist).await.len(), 1);
-        let report = stage.run_some(day(), &["tiktok"]).await;
+        let report = stage.run_some(today(&stage), &["tiktok"]).await;
         let outcomes = stage
             .host
             .store()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 
 use chrono::{NaiveDate, TimeDelta};
-use clap::Args;
+use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -17,8 +17,9 @@ use super::{print, values};
 use crate::pipeline::collection::report::{
     OpenReason, OpenReport, PlanReport, PlatformReport, Progress, RunReport, RunRequest,
 };
+use crate::pipeline::{CancelReport, Host};
 use crate::telemetry::memory;
-use backline_model::{ArtistId, RunStatus};
+use backline_model::{ArtistId, RunId, RunStatus};
 use backline_store::Store;
 
 /// The time zone where a new day begins first is this far ahead of UTC.
@@ -50,12 +51,31 @@ pub(super) struct PlanArguments {
 
 /// Arguments of `backline run`.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct RunArguments {
+    #[command(subcommand)]
+    command: Option<RunCommand>,
     #[command(flatten)]
     selection: Selection,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// `backline run …`
+#[derive(Subcommand)]
+enum RunCommand {
+    /// Cancel a run: what is open of it ends as excluded, and what was collected stays
+    Cancel {
+        /// The run's id
+        run: RunId,
+        /// Why, for those who look at its batches later
+        #[arg(long, value_name = "TEXT", default_value = "by the operator")]
+        reason: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// A run's report, with figures of this process.
@@ -106,6 +126,9 @@ pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome
 /// Collects, with a progress bar, and prints the report.
 pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     let host = context.host().await?;
+    if let Some(RunCommand::Cancel { run, reason, json }) = arguments.command {
+        return cancel(&host, run, &reason, json).await;
+    }
     let request = arguments.selection.request(context, host.store()).await?;
     let bar = progress_bar();
     let stop = CancellationToken::new();
@@ -122,6 +145,27 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
         print_run(&report)?;
     }
     Ok(exit_of(&report))
+}
+
+async fn cancel(host: &Host, run: RunId, reason: &str, json: bool) -> Outcome {
+    let report = host.runs().cancel(run, reason).await?;
+    if json {
+        print::json(&report)?;
+        return Ok(Exit::Done);
+    }
+    let CancelReport { run, cancelled } = &report;
+    let accounts = print::count(cancelled.accounts, "account");
+    print::line(&format!(
+        "the run {} is cancelled: {accounts} not collected, {} collected before",
+        run.id, run.counts.collected
+    ))?;
+    if cancelled.leased > 0 {
+        print::note(&format!(
+            "hosts held {} of its batches; each drops them within a third of collection.lease_ttl_ms",
+            cancelled.leased
+        ));
+    }
+    Ok(Exit::Done)
 }
 
 /// A run of which anything is open is not done, however well what was collected of it went.

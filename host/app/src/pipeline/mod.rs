@@ -24,7 +24,7 @@ pub use self::artists::sync::{ArtistSync, Difference, SyncError, SyncReport, Syn
 pub use self::collection::collect::CollectError;
 pub use self::collection::planning::{PlanError, Planner};
 pub use self::collection::quarantine::{Quarantine, QuarantineError};
-pub use self::collection::run::{RunError, Runs};
+pub use self::collection::run::{CancelError, CancelReport, RunError, Runs};
 pub use self::conformance::checks::{CheckFinding, CheckResult, ConformanceReport, check_component};
 pub use self::conformance::shadow::{CheckReport, Conformance, ShadowError, ShadowReport, ShadowRequest, TestReport};
 pub use self::conformance::trial::{

@@ -58,7 +58,9 @@ impl Store {
             work.commit().await?;
             return Ok(found);
         }
-        found.status = found.counts.status();
+        if found.status != RunStatus::Cancelled {
+            found.status = found.counts.status();
+        }
         if open.is_empty() && found.finished_at.is_none() {
             found.finished_at = Some(now);
             // Accounts that were erased or excluded since the plan was made no longer count as planned.
@@ -171,7 +173,8 @@ async fn count_in(view: &mut ReadView, scope: &Scope, runs: &mut [Run]) -> Resul
         let left = row.count("n")?;
         runs.iter_mut().filter(|run| run.id == id).for_each(|run| run.counts.planned += left);
     }
-    for run in runs.iter_mut().filter(|run| run.status != RunStatus::Running) {
+    let by_counts = |run: &&mut Run| !matches!(run.status, RunStatus::Running | RunStatus::Cancelled);
+    for run in runs.iter_mut().filter(by_counts) {
         run.status = run.counts.status();
     }
     Ok(())

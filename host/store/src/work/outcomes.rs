@@ -3,6 +3,8 @@
 //! An account that was collected when its batch ended has no row of its own: the batch says it of all its accounts
 //! (`batches.collected_at`), except of those that have a row. The view `outcomes_all` shows both alike.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -159,8 +161,8 @@ pub(crate) async fn summary_in(
     Ok(summary)
 }
 
-/// Writes outcomes; a later one of the same run and account replaces the earlier. Accounts that have been erased are
-/// left out. `release` is the one they were collected with, where they reached a batch.
+/// Writes outcomes; a later one of the same run and account replaces the earlier, also among those given: an account
+/// may be in several batches of a run, such as the halves of one. Accounts that have been erased are left out. `release` is the one they were collected with, where they reached a batch.
 pub(crate) async fn outcomes_save_in_txn(
     work: &mut Work,
     run: RunId,
@@ -168,7 +170,10 @@ pub(crate) async fn outcomes_save_in_txn(
     outcomes: &[AccountOutcome],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    for chunk in outcomes.chunks(ROWS_PER_STATEMENT) {
+    let latest: BTreeMap<AccountId, &AccountOutcome> =
+        outcomes.iter().map(|outcome| (outcome.account_id, outcome)).collect();
+    let latest: Vec<&AccountOutcome> = latest.into_values().collect();
+    for chunk in latest.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<_> = chunk
             .iter()
             .map(|outcome| {

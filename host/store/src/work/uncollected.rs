@@ -1,5 +1,5 @@
-//! Batches that end although they were not collected: no release of their platform is active any more, or a newer plan
-//! includes their accounts.
+//! Batches that end although they were not collected: no release of their platform is active any more, a newer plan
+//! includes their accounts, or an operator cancelled their run.
 //!
 //! Otherwise a run would wait for the first for ever, and keep its schedule's next runs from starting; and an allowance
 //! that is too small, or a host that was killed, would leave a backlog that grows with every run, whose numbers come
@@ -11,14 +11,14 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use crate::artists::tombstones::erasures_hold_off_in_txn;
 use crate::database::connection::{Store, Work};
-use crate::database::dialect::{Columns as _, time_text};
+use crate::database::dialect::{Columns as _, clean, time_text};
 use crate::database::error::StoreError;
 use crate::database::rows::id_rows;
 use crate::database::statement::Statement;
 use crate::scope::Scope;
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use backline_model::outcome::{Exclusion, Outcome};
-use backline_model::{AccountId, Batch, BatchAccount, BatchId, BatchState, Platform, RunId};
+use backline_model::{AccountId, Batch, BatchAccount, BatchId, BatchState, Platform, RunId, RunStatus};
 
 /// Batches that are ended together.
 const BATCHES_AT_ONCE: i64 = 50;
@@ -86,6 +86,78 @@ impl Store {
         work.commit().await?;
         Ok(Some(ended.iter().map(|(_, accounts)| accounts.len() as u64).sum()))
     }
+}
+
+/// What was open of a run that was cancelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct CancelledBatches {
+    /// Batches that were ended.
+    pub batches: u64,
+    /// Of these, batches that a host held: it finds out when it renews its lease, and stores nothing of them.
+    pub leased: u64,
+    /// Entries of accounts in them.
+    pub accounts: u64,
+}
+
+impl Store {
+    /// Ends all open batches of a run, whoever holds them, and marks the run as cancelled: their accounts count as
+    /// excluded. A host that is storing a batch just now is waited for, and what it stores is kept. Nothing where the
+    /// run has ended already. The run is not finished yet: [`run_finish`](Self::run_finish) does that.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no such run.
+    pub async fn run_cancel(
+        &self,
+        scope: &Scope,
+        run: RunId,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<CancelledBatches>, StoreError> {
+        scope.require_all("cancel a run")?;
+        let message = format!("the run was cancelled: {reason}");
+        let mut cancelled = CancelledBatches::default();
+        loop {
+            let mut work = self.begin().await?;
+            erasures_hold_off_in_txn(&mut work).await?;
+            let statement = work.query(
+                "SELECT id::text AS id, run_id::text AS run_id, state, attempts FROM batches
+                 WHERE run_id = $1::uuid AND finished_at IS NULL ORDER BY id LIMIT $2 FOR UPDATE",
+            );
+            let statement = statement.bind(run.to_string()).bind(BATCHES_AT_ONCE);
+            let batches = waiting_list_in_txn(&mut work, statement).await?;
+            if batches.is_empty() {
+                // In the transaction that found nothing open: nothing can end the run as something else in between.
+                let is_marked = run_mark_cancelled_in_txn(&mut work, run).await?;
+                work.commit().await?;
+                return Ok(is_marked.then_some(cancelled));
+            }
+            let mut accounts = accounts_list_in_txn(&mut work, &batches).await?;
+            let ended: Vec<_> =
+                batches.iter().map(|batch| (batch, accounts.remove(&batch.id).unwrap_or_default())).collect();
+            outcomes_record_in_txn(&mut work, &ended, &Outcome::Excluded { reason: Exclusion::Cancelled }, now).await?;
+            let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+            batches_close_in_txn(&mut work, &ids, &message, now).await?;
+            work.commit().await?;
+            cancelled.batches += batches.len() as u64;
+            cancelled.leased += batches.iter().filter(|batch| batch.state == BatchState::Leased).count() as u64;
+            cancelled.accounts += ended.iter().map(|(_, accounts)| accounts.len() as u64).sum::<u64>();
+        }
+    }
+}
+
+/// Marks a run as cancelled; false where it has ended already.
+async fn run_mark_cancelled_in_txn(work: &mut Work, run: RunId) -> Result<bool, StoreError> {
+    let statement = work.query("SELECT finished_at::text AS finished_at FROM runs WHERE id = $1::uuid FOR UPDATE");
+    let Some(row) = work.row("read a run", statement.bind(run.to_string())).await? else {
+        return Err(StoreError::NotFound { what: "run", id: run.to_string() });
+    };
+    if row.time_or_null("finished_at")?.is_some() {
+        return Ok(false);
+    }
+    let statement = work.query("UPDATE runs SET status = $2 WHERE id = $1::uuid");
+    let statement = statement.bind(run.to_string()).bind(RunStatus::Cancelled.as_str());
+    work.execute("mark a run as cancelled", statement).await?;
+    Ok(true)
 }
 
 /// Ends the entries that other runs have of the accounts of these batches, of the same date or an earlier one: they
@@ -230,7 +302,7 @@ async fn outcomes_record_in_txn(
 async fn batches_close_in_txn(
     work: &mut Work,
     batches: &[BatchId],
-    message: &'static str,
+    message: &str,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     if batches.is_empty() {
@@ -240,7 +312,7 @@ async fn batches_close_in_txn(
         "UPDATE batches SET state = 'done', finished_at = $2::timestamptz, lease_owner = NULL, message = $3
          WHERE id {in_ids}",
     );
-    let statement = statement.bind(id_rows(batches)?).bind(time_text(now)).bind(message.to_owned());
+    let statement = statement.bind(id_rows(batches)?).bind(time_text(now)).bind(clean(message));
     work.execute("end batches that are not collected", statement).await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -80,6 +80,8 @@ pub(in crate::pipeline) struct RowContext<'a> {
     release: &'a LoadedRelease,
     validation: &'a ValidationConfig,
     significance: &'a SignificanceConfig,
+    /// Whether times of observation say which date values are of.
+    times_count: bool,
 }
 
 /// Where a document comes from, and which date it is about.
@@ -107,7 +109,19 @@ impl<'a> RowContext<'a> {
     ) -> Self {
         let Origin { metric_date, observed_at, window, run_id, document_id } = origin;
         let (validation, significance) = (&config.validation, &config.significance);
-        Self { account, metric_date, observed_at, window, run_id, document_id, release, validation, significance }
+        let times_count = config.collection.late() < TimeDelta::days(1);
+        Self {
+            account,
+            metric_date,
+            observed_at,
+            window,
+            run_id,
+            document_id,
+            release,
+            validation,
+            significance,
+            times_count,
+        }
     }
 }
 
@@ -126,7 +140,10 @@ pub(in crate::pipeline) struct EvaluatedRow {
 }
 
 /// Conform → validate → merge with the date's earlier observation → growth → events.
-pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, past: AccountPast) -> EvaluatedRow {
+pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, mut past: AccountPast) -> EvaluatedRow {
+    if !context.times_count {
+        past.history.forget_times();
+    }
     let conformed = conform(snapshot, &context.release.manifest);
     let verdict = validate::validate(
         &Subject {

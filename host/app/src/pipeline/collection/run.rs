@@ -18,8 +18,8 @@ use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::upkeep::health::HealthMonitor;
 use backline_model::run::RunCounts;
-use backline_model::{Platform, RunId};
-use backline_store::{PlanGuard, PlatformOutcome, RunState, Scope, StoreError};
+use backline_model::{Platform, Run, RunId, RunStatus};
+use backline_store::{CancelledBatches, PlanGuard, PlatformOutcome, RunState, Scope, StoreError};
 
 /// Of the time a run takes, at most one part in so many is spent on counting what it has come to so far.
 const COUNTING_SHARE: u32 = 20;
@@ -44,6 +44,50 @@ impl Classified for RunError {
             Self::Store(error) => error.class(),
             Self::Plan(error) => error.class(),
             Self::Collect(_) => ErrorClass::Partial,
+        }
+    }
+}
+
+/// A run that was cancelled.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct CancelReport {
+    /// The run, as it ended.
+    pub run: Run,
+    /// What was open of it.
+    #[serde(flatten)]
+    pub cancelled: CancelledBatches,
+}
+
+/// Why a run was not cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(StoreError),
+    /// No run has this id.
+    #[error("no run has the id {0}; `backline runs list` shows them")]
+    NoRun(RunId),
+    /// Nothing of it is open.
+    #[error("the run {run} has ended already, as {status}; nothing of it is left to cancel", status = status.as_str())]
+    Ended {
+        /// The run.
+        run: RunId,
+        /// How it ended.
+        status: RunStatus,
+    },
+}
+
+impl From<StoreError> for CancelError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Classified for CancelError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::NoRun(_) | Self::Ended { .. } => ErrorClass::Refused,
         }
     }
 }
@@ -101,6 +145,27 @@ impl Runs {
             tracing::warn!(%error, "health could not be evaluated after the run");
         }
         Ok(report_of(state, self.collector.clock.now(), started.elapsed().as_secs_f64()))
+    }
+
+    /// Cancels a run: what is open of it ends as excluded, whichever host holds it, and the run ends. What was collected
+    /// stays.
+    ///
+    /// # Errors
+    /// When there is no such run, it has ended already, or the database fails.
+    pub async fn cancel(&self, run: RunId, reason: &str) -> Result<CancelReport, CancelError> {
+        let (store, clock) = (&self.collector.store, &self.collector.clock);
+        let Some(found) = store.run_get(&Scope::all_tenants(), run).await? else {
+            return Err(CancelError::NoRun(run));
+        };
+        if found.finished_at.is_some() {
+            return Err(CancelError::Ended { run, status: found.status });
+        }
+        let Some(cancelled) = store.run_cancel(&Scope::all_tenants(), run, reason, clock.now()).await? else {
+            let ended = store.run_get(&Scope::all_tenants(), run).await?.unwrap_or(found);
+            return Err(CancelError::Ended { run, status: ended.status });
+        };
+        let run = finish_run(store, run, clock.now()).await?;
+        Ok(CancelReport { run, cancelled })
     }
 
     /// Ends runs of which nothing is open any more, such as those that a command left behind when it was killed and

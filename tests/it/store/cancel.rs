@@ -1,0 +1,92 @@
+//! A run that is cancelled ends with all that is open of it, whoever holds it, and with nothing else.
+
+use backline_model::event::types;
+use backline_model::outcome::{Exclusion, Outcome};
+use backline_model::{Batch, BatchId, BatchState, RunStatus};
+use backline_store::{BatchFilter, BatchResult, CancelledBatches, EventCursor, Scope, StoreError};
+use chrono::TimeDelta;
+
+use super::fixtures::{add_batches, batch, create_run, day, defer, followers, lease, now, people, run, stored};
+use crate::support::database::each_database;
+
+#[tokio::test]
+async fn all_that_is_open_of_a_run_ends_and_nothing_else_does() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 6).await;
+        let later = now() + TimeDelta::seconds(1);
+        create_run(&store, &run(2)).await;
+        let of = |n: u32, own, indices: &[usize]| {
+            let accounts: Vec<_> = indices.iter().map(|index| &accounts[*index]).collect();
+            Batch { id: BatchId::generate(), ..batch(n.into(), own, &accounts, day("2026-11-22")) }
+        };
+        let (first, second) = (run(1), run(2));
+        // One account is collected, one is deferred, one is held by a host, and one waits in two batches, as after a
+        // batch was cut in halves and one of them retried.
+        add_batches(&store, &[of(1, &first, &[0])], now()).await;
+        let row = followers(&accounts[0], day("2026-11-22"), 5);
+        let result = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
+        store.batch_complete(&lease(&store).await, result, now()).await.unwrap();
+        add_batches(&store, &[of(2, &first, &[1])], now()).await;
+        defer(&store, &lease(&store).await, now() + TimeDelta::hours(9), "spent", now()).await.unwrap();
+        add_batches(&store, &[of(3, &first, &[2])], now()).await;
+        let held = lease(&store).await;
+        add_batches(&store, &[of(4, &first, &[3, 4]), of(5, &first, &[4, 3])], now()).await;
+        add_batches(&store, &[of(6, &second, &[5])], now()).await;
+
+        let cancelled = store.run_cancel(&all, first.id, "a mistake", later).await.unwrap();
+        assert_eq!(cancelled, Some(CancelledBatches { batches: 4, leased: 1, accounts: 6 }));
+        let ended = store.run_finish(&all, first.id, later).await.unwrap();
+        assert_eq!((ended.status, ended.finished_at), (RunStatus::Cancelled, Some(later)));
+        assert_eq!((ended.counts.collected, ended.counts.excluded, ended.counts.planned), (1, 4, 1));
+        let outcomes = store.run_outcomes_list(&all, first.id, None, 100).await.unwrap();
+        let left_out = Outcome::Excluded { reason: Exclusion::Cancelled };
+        assert_eq!(outcomes.iter().filter(|one| one.outcome == left_out).count(), 4, "each account once: {outcomes:?}");
+        let filter = BatchFilter { run: Some(first.id), state: Some(BatchState::Done), ..BatchFilter::default() };
+        let messages: Vec<_> =
+            store.batches_list(&all, &filter).await.unwrap().into_iter().filter_map(|batch| batch.message).collect();
+        assert_eq!(messages, ["the run was cancelled: a mistake"; 4]);
+
+        // The host that held a batch can do nothing with it any more.
+        let ttl = std::time::Duration::from_secs(20);
+        let renewed = store.lease_renew(&held, later, ttl).await;
+        assert!(matches!(renewed, Err(StoreError::LeaseLost { .. })), "{renewed:?}");
+        let given_back = store.batch_release(&held, later, false).await;
+        assert!(matches!(given_back, Err(StoreError::LeaseLost { .. })), "{given_back:?}");
+        let row = followers(&accounts[2], day("2026-11-22"), 5);
+        let result = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
+        let completed = store.batch_complete(&held, result, later).await;
+        assert!(matches!(completed, Err(StoreError::LeaseLost { .. })), "{completed:?}");
+
+        // The other run goes on, and the end was told once.
+        assert_eq!(lease(&store).await.batch.run_id, second.id);
+        let events = store.events_list(&all, EventCursor::default(), 1_000).await.unwrap();
+        let told: Vec<_> = events.iter().filter(|(_, event)| event.kind == types::RUN_COMPLETED).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].1.data["status"], "cancelled");
+        assert_eq!(store.run_cancel(&all, first.id, "again", later).await.unwrap(), None, "it has ended already");
+        assert!(matches!(store.run_cancel(&all, run(9).id, "", later).await, Err(StoreError::NotFound { .. })));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_of_more_batches_than_one_transaction_takes_is_cancelled_whole() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 3).await;
+        let batches: Vec<Batch> = (0..120)
+            .map(|n| {
+                let account = &accounts[n % 3];
+                Batch { id: BatchId::generate(), ..batch(n as u128, &run(1), &[account], day("2026-11-22")) }
+            })
+            .collect();
+        add_batches(&store, &batches, now()).await;
+        let cancelled = store.run_cancel(&all, run(1).id, "a test", now()).await.unwrap();
+        assert_eq!(cancelled, Some(CancelledBatches { batches: 120, leased: 0, accounts: 120 }));
+        let ended = store.run_finish(&all, run(1).id, now()).await.unwrap();
+        assert_eq!((ended.status, ended.counts.excluded), (RunStatus::Cancelled, 3));
+        assert_eq!(store.open_batches_count(&all).await.unwrap().iter().map(|(_, n)| n).sum::<u64>(), 0);
+    })
+    .await;
+}
