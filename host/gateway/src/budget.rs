@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex as BriefMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 

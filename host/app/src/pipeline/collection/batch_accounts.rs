@@ -115,7 +115,7 @@ impl BatchAccounts {
         for id in &refused {
             if let Some(ending @ AccountFailure::NoTurn) = self.ended.get_mut(id) {
                 let message = "the batch's time was used up before it was fetched with a fresh credential".to_owned();
-                *ending = AccountFailure::Retry { class: FailureClass::Unavailable, message, wait: None };
+                *ending = AccountFailure::Retry { class: FailureClass::Unavailable, message };
             }
         }
         // Refused again with a fresh credential: another refresh will not fix it.
