@@ -64,7 +64,7 @@ fn config(url: &str, platform: &server::Platform, cache: &std::path::Path) -> Co
     config.secrets.key = Some(Keyring::generate_base64());
     config.collection.attempts_max = 1;
     config.collection.retry_wait_max_ms = 0;
-    config.collection.batch_deadline_ms = 20_000;
+    config.collection.batch_deadline_ms = 40_000;
     config.collection.concurrency = 8;
     config.sandbox.calls_at_once = 8;
     config.sandbox.memory_bytes_max = 32 << 20;

@@ -35,8 +35,8 @@ pub struct GatewayConfig {
     /// Most bytes of bodies that one session may receive in total, after decompression. Requests that are running when
     /// they are used up may exceed it. A full batch of recorded answers has less than 50 MiB.
     pub received_bytes_max: u64,
-    /// Most bytes that the answers of all sessions hold at once, each beyond its first mebibyte. A large answer waits for
-    /// its turn, within its timeout.
+    /// Most bytes that the answers of all sessions hold at once, each beyond its first mebibyte. A large answer waits
+    /// for its turn, within its timeout.
     pub large_answers_bytes_max: u64,
     /// Failures of an origin in a row after which its breaker opens.
     pub breaker_failures: u32,

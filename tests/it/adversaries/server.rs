@@ -164,7 +164,7 @@ async fn behave(told: &Told, stream: &mut TcpStream) -> std::io::Result<()> {
             return without_end(stream, b"x-a: b\r\n", slow).await;
         }
         "drips-a-body" => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 500000\r\n\r\n").await?;
             return without_end(stream, b" ", slow).await;
         }
         "interim-answers" => return without_end(stream, b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", fast).await,

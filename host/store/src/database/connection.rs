@@ -342,7 +342,7 @@ async fn prepare_connection(
     if kind == DatabaseKind::Sqlite {
         // WAL lets readers go on while one writes; with it, NORMAL may lose the last commits in a power cut, never the
         // file. The busy timeout is for other processes: within this one, writers queue for `Store::writer`. What is
-        // deleted is overwritten, so that an erased text is not left in the file's free space.
+        // deleted is overwritten, so that little of an erased text is left in the file's free space.
         connection
             .execute(
                 "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
