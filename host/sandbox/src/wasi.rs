@@ -210,8 +210,8 @@ mod tests {
 
     #[test]
     fn random_numbers_of_a_document_follow_from_all_of_it() {
-        let time = |second| DateTime::from_timestamp(1_795_000_000 + second, 0).expect("a time");
-        let document = |body: &str, second| DocumentInput {
+        let time = |second: i64| DateTime::from_timestamp(1_795_000_000 + second, 0).expect("a time");
+        let document = |body: &str, second: i64| DocumentInput {
             body: body.to_owned(),
             window: Window { since: time(-10), until: time(0) },
             observed_at: time(second),

@@ -169,12 +169,7 @@ async fn all_results_of_an_account_are_written_with_its_batch() {
             lost_metrics: vec![lost.clone()],
             logs: vec![PluginLog { level: "warn".to_owned(), message: "slow".to_owned() }],
             usage: serde_json::json!({ "requests": 3 }),
-<<<<<<< ours
             ..BatchResult::default()
-=======
-            retry_at: None,
-            without_turn: Vec::new(),
->>>>>>> theirs
         };
         store.batch_complete(&lease(&store).await, result_, now()).await.unwrap();
 
