@@ -99,6 +99,9 @@ pub(crate) struct TestArguments {
     /// The seed from which the suite `chaos` draws what happens when
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
+    /// Give tests that have one their full size, which takes minutes
+    #[arg(long)]
+    long: bool,
     /// Only tests whose name contains this
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
@@ -138,6 +141,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<bool> {
         }
     }
     command.env("CHAOS_SEED", arguments.seed.to_string());
+    command.env("TESTS_LONG", if arguments.long { "1" } else { "" });
     let cluster = if !is_needed(Postgres) {
         None
     } else if process::variable("DATABASE_URL").is_some() {
@@ -273,23 +277,31 @@ mod tests {
 
     #[test]
     fn an_unknown_suite_is_refused_with_the_known_ones() {
-        let arguments = TestArguments { suite: Some("gatway".to_owned()), filter: None, seed: 1 };
+        let arguments = TestArguments { suite: Some("gatway".to_owned()), filter: None, seed: 1, long: false };
         let error = cargo_arguments(&arguments).expect_err("refused").to_string();
         assert!(error.contains("'gatway'") && error.contains("gateway, store, plans, pipeline"), "{error}");
     }
 
     #[test]
     fn a_filter_narrows_a_suite_and_leaves_the_others_out() {
-        let arguments =
-            TestArguments { suite: Some("gateway".to_owned()), filter: Some("redirect".to_owned()), seed: 1 };
+        let arguments = TestArguments {
+            suite: Some("gateway".to_owned()),
+            filter: Some("redirect".to_owned()),
+            seed: 1,
+            long: false,
+        };
         let list = cargo_arguments(&arguments).expect("known").join(" ");
         let start = "--package backline --test it redirect -- --skip sandbox:: --skip store::";
         assert!(list.starts_with(start), "{list}");
         assert!(!list.contains("gateway::"), "{list}");
-        let arguments = TestArguments { suite: Some("gateway".to_owned()), filter: None, seed: 1 };
+        let arguments = TestArguments { suite: Some("gateway".to_owned()), filter: None, seed: 1, long: false };
         assert_eq!(cargo_arguments(&arguments).expect("known").join(" "), "--package backline --test it gateway::");
-        let arguments =
-            TestArguments { suite: Some("simulator".to_owned()), filter: Some("paging".to_owned()), seed: 1 };
+        let arguments = TestArguments {
+            suite: Some("simulator".to_owned()),
+            filter: Some("paging".to_owned()),
+            seed: 1,
+            long: false,
+        };
         assert_eq!(cargo_arguments(&arguments).expect("known").join(" "), "--package backline-simulator paging");
     }
 
@@ -363,8 +375,12 @@ mod tests {
 
     #[test]
     fn the_connector_suite_covers_every_connector() {
-        let arguments =
-            TestArguments { suite: Some("connectors".to_owned()), filter: Some("paging".to_owned()), seed: 1 };
+        let arguments = TestArguments {
+            suite: Some("connectors".to_owned()),
+            filter: Some("paging".to_owned()),
+            seed: 1,
+            long: false,
+        };
         let list = cargo_arguments(&arguments).expect("known");
         for package in ["backline-sdk", "backline-youtube", "backline-apple-music"] {
             assert!(list.iter().any(|argument| argument == package), "{package} is missing in {list:?}");

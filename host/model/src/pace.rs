@@ -121,7 +121,7 @@ fn whole(units: u64) -> i64 {
 /// What a ledger of places is asked for. All times are microseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaceAsk {
-    /// Now.
+    /// When it is asked.
     pub now_us: i64,
     /// Length of the places that are wanted.
     pub step_us: i64,

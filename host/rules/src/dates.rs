@@ -1,8 +1,8 @@
 //! Under which date numbers are stored: the one that was planned, or the one on which they were observed.
 //!
-//! Platforms tell what is true now. So a row's date is the date on which its numbers were observed, in the artist's time
-//! zone; only a collection that is a little late keeps the date that it was planned for. Metrics that a platform tells
-//! of past dates too are declared with `history = true`.
+//! Platforms tell what is true now. So a row's date is the date on which its numbers were observed, in the artist's
+//! time zone; only a collection that is a little late keeps the date that it was planned for. Metrics that a platform
+//! tells of past dates too are declared with `history = true`.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
@@ -45,7 +45,13 @@ pub fn is_kept(planned: NaiveDate, zone: &Zone, observed_at: DateTime<Utc>, late
 /// assert_eq!(of_berlin("2026-11-21T05:00:00Z"), Place::Observed(day("2026-11-21")));
 /// ```
 #[must_use]
-pub fn place(planned: NaiveDate, zone: &Zone, observed_at: DateTime<Utc>, late: TimeDelta, manifest: &Manifest) -> Place {
+pub fn place(
+    planned: NaiveDate,
+    zone: &Zone,
+    observed_at: DateTime<Utc>,
+    late: TimeDelta,
+    manifest: &Manifest,
+) -> Place {
     let today = zone.date_at(observed_at);
     if is_kept(planned, zone, observed_at, late) {
         Place::Planned
@@ -135,8 +141,9 @@ mod tests {
 
     #[test]
     fn past_that_only_history_keeps_a_past_date_and_nothing_a_future_one() {
-        let of =
-            |planned, manifest: &Manifest| place(day(planned), &zone("UTC"), time("2026-11-22T12:00:00Z"), LATE, manifest);
+        let of = |planned, manifest: &Manifest| {
+            place(day(planned), &zone("UTC"), time("2026-11-22T12:00:00Z"), LATE, manifest)
+        };
         let today = Place::Observed(day("2026-11-22"));
         assert_eq!(of("2026-11-22", &manifest()), Place::Planned);
         assert_eq!((of("2026-11-21", &manifest()), of("2026-11-21", &with_history())), (today, Place::History));

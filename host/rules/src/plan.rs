@@ -193,7 +193,8 @@ impl Default for ForecastOptions {
 /// - `duration_s` = the larger of two times. *Work*: a batch with `r` requests takes ⌈r / `requests_at_once`⌉ ×
 ///   latency. The batches' times are divided among `batches_at_once`, but the total is never shorter than the longest
 ///   batch. *Budget*: an operator's or a platform's budget of `limit` units per window of seconds needs
-///   ⌊(u − 1) / limit⌋ windows of waiting for `u` units; one with a rolling window spaces them. Daily budgets add no time: what they do not cover is deferred, which shows in `units`.
+///   ⌊(u − 1) / limit⌋ windows of waiting for `u` units; one with a rolling window spaces them. Daily budgets add no
+///   time: what they do not cover is deferred, which shows in `units`.
 ///   Budgets of account-owned slots count per account and add none either.
 #[must_use]
 pub fn forecast(batches: &[PlannedBatch], manifest: &Manifest, options: &ForecastOptions) -> Forecast {

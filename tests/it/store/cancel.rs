@@ -1,4 +1,4 @@
-//! A run that is cancelled ends with all that is open of it, whoever holds it, and with nothing else.
+//! A run that is cancelled ends with all that is open of it, on whatever host, and with nothing else.
 
 use backline_model::event::types;
 use backline_model::outcome::{Exclusion, Outcome};

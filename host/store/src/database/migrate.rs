@@ -90,10 +90,10 @@ const MIGRATIONS: [(i64, &str, &str, &str); 14] = [
         include_str!("../../../../migrations/postgres/0013_compact.sql"),
     ),
     (
-        16,
+        14,
         "allowances",
-        include_str!("../../../../migrations/sqlite/0016_allowances.sql"),
-        include_str!("../../../../migrations/postgres/0016_allowances.sql"),
+        include_str!("../../../../migrations/sqlite/0014_allowances.sql"),
+        include_str!("../../../../migrations/postgres/0014_allowances.sql"),
     ),
 ];
 

@@ -107,7 +107,8 @@ pub(crate) async fn outcomes_in(
              a.platform_id, o.metric_date::text AS metric_date, o.outcome, o.reason, o.message,
              o.deferred_until::text AS deferred_until, o.attempts, o.at::text AS at
          FROM outcomes_all o JOIN accounts a ON a.id = o.account_id JOIN artists t ON t.id = o.artist_id
-         WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid AND ($4 = 1 OR o.outcome <> 'collected' OR o.reason IS NOT NULL)
+         WHERE o.run_id = $1::uuid AND o.account_id > $2::uuid
+             AND ($4 = 1 OR o.outcome <> 'collected' OR o.reason IS NOT NULL)
              {and_tenant: t.tenant}
          ORDER BY o.account_id LIMIT $3",
     );
@@ -162,7 +163,8 @@ pub(crate) async fn summary_in(
 }
 
 /// Writes outcomes; a later one of the same run and account replaces the earlier, also among those given: an account
-/// may be in several batches of a run, such as the halves of one. Accounts that have been erased are left out. `release` is the one they were collected with, where they reached a batch.
+/// may be in several batches of a run, such as the halves of one. Accounts that have been erased are left out.
+/// `release` is the one they were collected with, where they reached a batch.
 pub(crate) async fn outcomes_save_in_txn(
     work: &mut Work,
     run: RunId,

@@ -100,7 +100,7 @@ pub struct CancelledBatches {
 }
 
 impl Store {
-    /// Ends all open batches of a run, whoever holds them, and marks the run as cancelled: their accounts count as
+    /// Ends all open batches of a run, on whatever host, and marks the run as cancelled: their accounts count as
     /// excluded. A host that is storing a batch just now is waited for, and what it stores is kept. Nothing where the
     /// run has ended already. The run is not finished yet: [`run_finish`](Self::run_finish) does that.
     ///

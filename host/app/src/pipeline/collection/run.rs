@@ -147,8 +147,8 @@ impl Runs {
         Ok(report_of(state, self.collector.clock.now(), started.elapsed().as_secs_f64()))
     }
 
-    /// Cancels a run: what is open of it ends as excluded, whichever host holds it, and the run ends. What was collected
-    /// stays.
+    /// Cancels a run: what is open of it ends as excluded, whichever host holds it, and the run ends. What was
+    /// collected stays.
     ///
     /// # Errors
     /// When there is no such run, it has ended already, or the database fails.
