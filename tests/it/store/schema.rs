@@ -37,7 +37,8 @@ async fn migrating_twice_is_harmless_and_a_newer_schema_is_refused() {
                 "0010_linear",
                 "0011_order",
                 "0012_lean",
-                "0013_compact"
+                "0013_compact",
+                "0015_installation"
             ]
         );
         store.check_schema().await.unwrap();

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::attention;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::installation;
 use super::names::{self, PlatformName};
 use super::{print, values};
 use crate::pipeline::collection::report::{
@@ -107,6 +108,7 @@ pub(super) async fn plan(context: &Context, arguments: PlanArguments) -> Outcome
 pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     let host = context.host().await?;
     let request = arguments.selection.request(context, host.store()).await?;
+    installation::claim(&host).await?;
     let bar = progress_bar();
     let stop = CancellationToken::new();
     let progress = |progress| advance(&bar, &progress);

@@ -10,7 +10,7 @@ use crate::database::dialect::{Columns as _, DatabaseKind};
 use crate::database::error::{During as _, StoreError};
 
 /// Version, name, and the text for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 13] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 14] = [
     (
         1,
         "first",
@@ -88,6 +88,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 13] = [
         "compact",
         include_str!("../../../../migrations/sqlite/0013_compact.sql"),
         include_str!("../../../../migrations/postgres/0013_compact.sql"),
+    ),
+    (
+        15,
+        "installation",
+        include_str!("../../../../migrations/sqlite/0015_installation.sql"),
+        include_str!("../../../../migrations/postgres/0015_installation.sql"),
     ),
 ];
 
