@@ -70,6 +70,7 @@ impl Place {
                 command.env_remove(name);
             }
         }
+        command.env("XDG_STATE_HOME", self.path().join("state"));
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
     }
 

@@ -7,6 +7,7 @@ mod endpoints;
 mod equality;
 mod failover;
 mod fairness;
+mod installation;
 mod people;
 mod rates;
 mod rotation;

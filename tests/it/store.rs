@@ -7,6 +7,7 @@ mod credentials;
 mod equality;
 pub mod fixtures;
 mod hosts;
+mod installation;
 mod leases;
 mod ledger;
 mod limits;

@@ -41,6 +41,7 @@ impl Operator {
     /// Runs a command with standard input. It must end with one of the exit codes.
     async fn run(&self, arguments: &[&str], input: &str, codes: &[i32]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backline"));
+        command.env("XDG_STATE_HOME", self.path().join("state"));
         command.current_dir(self.path()).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let input = input.to_owned();

@@ -149,6 +149,8 @@ pub struct Config {
     pub schedules: BTreeMap<String, ScheduleSpec>,
     /// Settings of `backline serve`.
     pub service: ServiceConfig,
+    /// Which processes may refresh the database's tokens.
+    pub installation: InstallationConfig,
     /// The table that `backline artists sync` reads.
     pub sync: SyncConfig,
     /// Export of traces.
@@ -187,6 +189,7 @@ impl Default for Config {
             collection: CollectionConfig::default(),
             schedules: BTreeMap::from([("daily".to_owned(), ScheduleSpec::default())]),
             service: ServiceConfig::default(),
+            installation: InstallationConfig::default(),
             sync: SyncConfig::default(),
             telemetry: TelemetryConfig::default(),
             gateway: GatewayConfig::default(),
@@ -467,6 +470,15 @@ impl Default for ServiceConfig {
             poll_ms: 1_000,
         }
     }
+}
+
+/// Which processes may refresh the database's tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstallationConfig {
+    /// Folder with a file for each installation that processes with this configuration belong to; `installations` in
+    /// `service.state_dir` unless given.
+    pub folder: Option<PathBuf>,
 }
 
 /// The table that `backline artists sync` reads.

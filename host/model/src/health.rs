@@ -112,6 +112,8 @@ pub struct HostFigures {
     pub started_at: DateTime<Utc>,
     /// When the host last reported itself.
     pub seen_at: DateTime<Utc>,
+    /// Whether it refreshes tokens that the platform may replace.
+    pub refreshes_tokens: bool,
 }
 
 /// Details that only a report needs, since they cost more to query.
@@ -356,6 +358,8 @@ pub enum RecommendationKind {
     NothingPlanned,
     /// A host stopped reporting itself.
     HostLost,
+    /// A host does not belong to the database's installation.
+    TokensNotRefreshed,
     /// Accounts that the artists have to reconnect.
     Reconnect,
     /// Accounts should have been collected by now, and no attempt was made.

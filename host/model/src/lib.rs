@@ -62,7 +62,9 @@ pub use fetch::{DocumentInput, FetchAccount, FetchContext, FetchError, Fetched, 
 pub use grant::{Difference, Grant, Permissions};
 pub use growth::{Change, GrowthRow, NoChange};
 pub use history::History;
-pub use ids::{AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, Platform, RunId, Tenant, WebhookId};
+pub use ids::{
+    AccountId, ArtistId, BatchId, CredentialId, Digest, DocumentId, InstallationId, Platform, RunId, Tenant, WebhookId,
+};
 pub use manifest::Manifest;
 pub use metric::{Absence, Kind, MetricName, Value};
 pub use origin::{Origin, OriginPattern};

@@ -255,6 +255,7 @@ pub const TABLES: &[Table] = &[
     nothing("archive_runs", "times and counts"),
     nothing("leaders", "hosts and their roles"),
     nothing("hosts", "hosts"),
+    nothing("installation", "one random id"),
     nothing("erasures", "hashes of erased artists, from which no id can be read"),
 ];
 

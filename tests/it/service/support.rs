@@ -47,6 +47,7 @@ impl Place {
                 command.env_remove(name);
             }
         }
+        command.env("XDG_STATE_HOME", self.path().join("state"));
         command.current_dir(self.path()).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command

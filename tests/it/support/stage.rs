@@ -17,6 +17,7 @@ use backline_simulator::{Platform as SimPlatform, SimArtist, Simulator, Simulato
 use backline_store::{EventCursor, MetricsFilter, QuarantineFilter, Scope, Store};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde_json::json;
+use tempfile::TempDir;
 
 use tokio::sync::OnceCell;
 
@@ -44,6 +45,8 @@ pub struct Stage {
     pub host: Host,
     pub simulator: Simulator,
     time: Arc<Mutex<DateTime<Utc>>>,
+    /// All hosts of a stage belong to one installation, whatever state folder each has.
+    _installation: TempDir,
 }
 
 impl Stage {
@@ -89,6 +92,8 @@ impl Stage {
         config.collection.retry_wait_max_ms = 0;
         let compiled = Compiled::of_this_process().await;
         config.sandbox.cache_dir = Some(compiled.folder.path().to_owned());
+        let installation = tempfile::tempdir().expect("a folder");
+        config.installation.folder = Some(installation.path().to_owned());
         change(&mut config);
         let store = Store::open(
             url,
@@ -106,7 +111,7 @@ impl Stage {
             Clock::from_fn(move || *time.lock().expect("no test panics while it sets the time"))
         };
         let host = Host::open(config, clock).await.expect("the host opens");
-        Self { host, simulator, time }
+        Self { host, simulator, time, _installation: installation }
     }
 
     /// Sets the clocks of simulator and host to noon of a date.

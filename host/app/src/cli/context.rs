@@ -32,6 +32,9 @@ impl Context {
         sandbox.compiler = sandbox.compiler.take().or_else(|| std::env::current_exe().ok());
         let service = &mut loaded.config.service;
         service.state_dir = service.state_dir.take().or_else(|| config::state_folder(&environment));
+        let state = service.state_dir.clone();
+        let installation = &mut loaded.config.installation;
+        installation.folder = installation.folder.take().or_else(|| Some(state?.join("installations")));
         Ok(Self { loaded, clock: Clock::system() })
     }
 

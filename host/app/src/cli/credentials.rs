@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::installation;
 use super::names::{self, PlatformName};
 use super::print;
 use backline_gateway::secrets::text_of;
@@ -60,6 +61,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::Set { platform, slot, account, file } => {
             let host = context.host().await?;
+            installation::warn(context, host.store()).await?;
             let platform = names::platform(host.store(), &platform).await?;
             let account = find_account(host.store(), &platform, account.as_deref()).await?;
             let text = read_secret(file.as_deref())?;
@@ -71,6 +73,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::List { platform, json } => {
             let store = context.store().await?;
+            installation::warn(context, &store).await?;
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let credentials = store
                 .credentials_list(&Scope::all_tenants(), &CredentialFilter { platform, ..CredentialFilter::default() })

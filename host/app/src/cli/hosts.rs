@@ -27,9 +27,10 @@ pub(super) async fn run(context: &Context, arguments: &HostsArguments) -> Outcom
             print::time(host.started_at),
             print::time(host.seen_at),
             leads.to_owned(),
+            if host.refreshes_tokens { "yes" } else { "no" }.to_owned(),
         ]
     };
-    let headers = ["name", "version", "state", "started", "seen", "leads"];
+    let headers = ["name", "version", "state", "started", "seen", "leads", "refreshes tokens"];
     print::listing(arguments.json, &hosts, &headers, row, "no host is running; `backline serve` starts one")?;
     Ok(Exit::Done)
 }

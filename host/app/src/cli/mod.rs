@@ -16,6 +16,7 @@ mod exit;
 mod health;
 mod hosts;
 mod import;
+mod installation;
 mod keys;
 mod log;
 mod names;
@@ -138,6 +139,9 @@ enum Command {
     /// Generate and rotate the keys that encrypt credentials
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Show and join the installation that the database belongs to: its processes refresh tokens
+    #[command(subcommand)]
+    Installation(installation::Command),
     /// Show the health of collection: objectives, alerts and recommendations
     Health(health::HealthArguments),
     /// Check whether the host at the configured address is ready
@@ -235,6 +239,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Plan(arguments) => run::plan(context, arguments).await,
         Command::Serve(_) => Err(Failure::failed("`backline serve` is started before other commands")),
         Command::Hosts(arguments) => hosts::run(context, &arguments).await,
+        Command::Installation(command) => installation::run(context, command).await,
         Command::Health(arguments) => health::run(context, arguments).await,
         Command::Ready => ready::run(context).await,
         Command::Run(arguments) => run::run(context, arguments).await,

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::attention;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::installation;
 use super::names::{self, PlatformName};
 use super::{print, values};
 use crate::pipeline::collection::report::{
@@ -130,6 +131,7 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
         return cancel(&host, run, &reason, json).await;
     }
     let request = arguments.selection.request(context, host.store()).await?;
+    installation::claim(&host).await?;
     let bar = progress_bar();
     let stop = CancellationToken::new();
     let progress = |progress| advance(&bar, &progress);

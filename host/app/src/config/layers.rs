@@ -14,7 +14,8 @@ use backline_rules::nearest::distance;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Keys without a default whose values are text even if they look like a number.
-const OPTIONAL_TEXTS: [&str; 11] = [
+const OPTIONAL_TEXTS: [&str; 12] = [
+    "installation.folder",
     "secrets.key",
     "secrets.key_file",
     "plugins.signatures",
@@ -284,6 +285,7 @@ fn typed(mut table: Table, sources: &BTreeMap<String, Source>) -> Result<Config,
         collection,
         schedules,
         service,
+        installation,
         sync,
         telemetry,
         gateway,

@@ -14,8 +14,9 @@ use crate::pipeline::collection::planning::Planner;
 use crate::pipeline::collection::quarantine::Quarantine;
 use crate::pipeline::collection::run::Runs;
 use crate::pipeline::conformance::shadow::Conformance;
+use crate::pipeline::credentials::installation::Installation;
 use crate::pipeline::credentials::journal::Journal;
-use crate::pipeline::credentials::manager::CredentialManager;
+use crate::pipeline::credentials::manager::{CredentialManager, Outside};
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::cache::ReleaseCache;
 use crate::pipeline::releases::manager::ReleaseManager;
@@ -110,6 +111,7 @@ struct Parts {
     releases: ReleaseManager,
     conformance: Conformance,
     credentials: CredentialManager,
+    installation: Installation,
     webhooks: Webhooks,
     dispatcher: Dispatcher,
     artist_sync: ArtistSync,
@@ -172,12 +174,14 @@ impl Host {
             None => ReleaseCache::new(store.clone(), Sandbox::new(config.sandbox.clone())?, telemetry.clone()),
         };
         let journal = Journal::new(config.service.state_dir.as_deref());
+        let folder = config.installation.folder.as_deref();
+        let installation = Installation::new(store.clone(), clock.clone(), folder);
         let credentials = CredentialManager::new(
             Arc::clone(&name),
             store.clone(),
             gateway.clone(),
             keyring.clone(),
-            journal.clone(),
+            Outside { journal: journal.clone(), installation: installation.clone() },
             clock.clone(),
             telemetry.clone(),
         );
@@ -249,6 +253,7 @@ impl Host {
             releases,
             conformance,
             credentials,
+            installation,
             dispatcher,
             health,
             background,
@@ -349,6 +354,12 @@ impl Host {
     #[must_use]
     pub fn credentials(&self) -> &CredentialManager {
         &self.parts.credentials
+    }
+
+    /// Whether this process belongs to the database's installation, and may refresh tokens.
+    #[must_use]
+    pub fn installation(&self) -> &Installation {
+        &self.parts.installation
     }
 
     /// Webhooks as an operator manages them.

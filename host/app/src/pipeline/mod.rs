@@ -32,6 +32,7 @@ pub use self::conformance::trial::{
     try_component,
 };
 pub use self::context::is_present;
+pub use self::credentials::installation::{Installation, InstallationError, Standing, Stranger};
 pub use self::credentials::manager::{CredentialError, CredentialManager};
 pub use self::credentials::refresher::RefreshReport;
 pub use self::credentials::rotate::{KeyUse, RotateError, RotationReport};

@@ -78,7 +78,13 @@ pub fn everything_wrong() -> HealthReport {
         ("instagram", failing(90, FailureClass::Trapped, 10)),
         ("deezer", failing(90, FailureClass::Trapped, 10)),
     ]);
-    wrong.hosts = vec![HostFigures { name: "lost".to_owned(), started_at: since(), seen_at: since() }];
+    let host = |name: &str, seen_at| HostFigures {
+        name: name.to_owned(),
+        started_at: since(),
+        seen_at,
+        refreshes_tokens: name != "stranger",
+    };
+    wrong.hosts = vec![host("lost", since()), host("stranger", now())];
     let release = |name: &str, before| ReleaseFigures {
         platform: platform(name),
         digest: Digest::of(name.as_bytes()),

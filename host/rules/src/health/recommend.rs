@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use super::lost_hosts;
+use super::{HOST_LOST_AFTER, lost_hosts};
 use backline_model::health::{
-    Blame, CredentialFigures, Figures, HealthReport, PlatformFigures, Recommendation, RecommendationKind as Kind,
-    ReleaseFigures, Suspects, Urgency, WebhookFigures,
+    Blame, CredentialFigures, Figures, HealthReport, HostFigures, PlatformFigures, Recommendation,
+    RecommendationKind as Kind, ReleaseFigures, Suspects, Urgency, WebhookFigures,
 };
 use backline_model::outcome::FailureClass;
 use backline_model::{Platform, Tally, ZoneData};
@@ -63,10 +63,30 @@ pub(super) fn recommend(
             blame: Blame { host: Some(name.clone()), ..Blame::default() },
         });
     }
+    found.extend(strangers(&figures.hosts, now));
     found.extend(suspects.webhooks.iter().map(undelivered));
     found.extend(suspects.zones.as_ref().filter(|zones| zones.is_older_than_bundled()).map(old_zones));
     found.sort_by(|a, b| (a.urgency, a.kind, &a.blame.platform).cmp(&(b.urgency, b.kind, &b.blame.platform)));
     found
+}
+
+/// Hosts that refresh no token. It is urgent where no other host does.
+fn strangers(hosts: &[HostFigures], now: DateTime<Utc>) -> Vec<Recommendation> {
+    let live: Vec<&HostFigures> = hosts.iter().filter(|host| now - host.seen_at <= HOST_LOST_AFTER).collect();
+    let urgency = if live.iter().any(|host| host.refreshes_tokens) { Urgency::Warning } else { Urgency::Urgent };
+    let strangers = live.into_iter().filter(|host| !host.refreshes_tokens);
+    let told = strangers.map(|host| Recommendation {
+        kind: Kind::TokensNotRefreshed,
+        urgency,
+        sentence: format!(
+            "host {} does not belong to the database's installation and refreshes no token; unless the database is a \
+             copy, let it join there",
+            host.name
+        ),
+        remedy: "backline installation join".to_owned(),
+        blame: Blame { host: Some(host.name.clone()), ..Blame::default() },
+    });
+    told.collect()
 }
 
 /// Countries change their clocks at short notice, and old rules put numbers under the wrong day.

@@ -133,6 +133,7 @@ fn a_host_that_comes_back_under_another_name_is_not_missed() {
         name: name.to_owned(),
         started_at: now() - TimeDelta::minutes(started),
         seen_at: now() - TimeDelta::minutes(seen),
+        refreshes_tokens: true,
     };
     let names =
         |hosts: &[HostFigures]| lost_hosts(hosts, now()).iter().map(|host| host.name.clone()).collect::<Vec<_>>();
@@ -451,4 +452,25 @@ proptest! {
             prop_assert!(worse <= before + 1e-9 && before <= better + 1e-9, "{worse} {before} {better}");
         }
     }
+}
+
+#[test]
+fn a_host_that_refreshes_no_token_is_named_and_is_urgent_where_no_other_does() {
+    let host = |name: &str, seen: i64, refreshes_tokens| HostFigures {
+        name: name.to_owned(),
+        started_at: now() - TimeDelta::hours(1),
+        seen_at: now() - TimeDelta::minutes(seen),
+        refreshes_tokens,
+    };
+    let told = |hosts: Vec<HostFigures>| {
+        let mut figures = figures([("youtube", healthy(1))]);
+        figures.hosts = hosts;
+        let found = report_of(&figures, &Suspects::default()).recommendations.into_iter();
+        let found = found.filter(|found| found.kind == Kind::TokensNotRefreshed);
+        found.map(|found| (found.blame.host.unwrap_or_default(), found.urgency)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(vec![host("a", 0, true)]), []);
+    assert_eq!(told(vec![host("a", 0, true), host("b", 0, false)]), [("b".to_owned(), Urgency::Warning)]);
+    assert_eq!(told(vec![host("a", 30, true), host("b", 0, false)]), [("b".to_owned(), Urgency::Urgent)]);
+    assert_eq!(told(vec![host("b", 30, false)]), [], "one that is gone is told as lost");
 }

@@ -95,6 +95,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 14] = [
         include_str!("../../../../migrations/sqlite/0014_allowances.sql"),
         include_str!("../../../../migrations/postgres/0014_allowances.sql"),
     ),
+    (
+        15,
+        "installation",
+        include_str!("../../../../migrations/sqlite/0015_installation.sql"),
+        include_str!("../../../../migrations/postgres/0015_installation.sql"),
+    ),
 ];
 
 /// Makes the schema of Backline's own tables, and moves the list of migrations there where an older

@@ -67,7 +67,12 @@ impl Store {
         drop(view);
         let hosts = if scope.only().is_none() { self.hosts_list(window.now).await? } else { Vec::new() }.into_iter();
         let hosts = hosts
-            .map(|host| HostFigures { name: host.name, started_at: host.started_at, seen_at: host.seen_at })
+            .map(|host| HostFigures {
+                name: host.name,
+                started_at: host.started_at,
+                seen_at: host.seen_at,
+                refreshes_tokens: host.refreshes_tokens,
+            })
             .collect();
         Ok(Figures { platforms, work, artists, hosts })
     }

@@ -36,6 +36,8 @@ pub struct KnownHost {
     pub seen_at: DateTime<Utc>,
     /// Whether it holds the role of the scheduler.
     pub leads: bool,
+    /// Whether it refreshes tokens that the platform may replace: not where it does not belong to the installation.
+    pub refreshes_tokens: bool,
 }
 
 impl Store {
@@ -76,6 +78,7 @@ impl Store {
     pub async fn hosts_list(&self, now: DateTime<Utc>) -> Result<Vec<KnownHost>, StoreError> {
         let statement = self.query(
             "SELECT h.name, h.version, h.state, h.started_at::text AS started_at, h.seen_at::text AS seen_at,
+                 h.refreshes_tokens,
                  (SELECT COUNT(*) FROM leaders l WHERE l.role = 'scheduler' AND l.holder = h.name
                  AND l.expires_at > $1::timestamptz) AS roles
              FROM hosts h ORDER BY h.name",
@@ -90,6 +93,7 @@ impl Store {
                     started_at: row.time("started_at")?,
                     seen_at: row.time("seen_at")?,
                     leads: row.count("roles")? > 0,
+                    refreshes_tokens: row.count("refreshes_tokens")? > 0,
                 })
             })
             .collect()

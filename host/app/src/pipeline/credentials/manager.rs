@@ -13,6 +13,7 @@ use futures::stream::{self, StreamExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::pipeline::credentials::installation::{Installation, Stranger};
 use crate::pipeline::credentials::journal::Journal;
 use crate::pipeline::credentials::refresh::{LEASE_TTL, Renewal};
 use crate::pipeline::error::{Classified, ErrorClass};
@@ -73,6 +74,9 @@ pub enum CredentialError {
     /// A file in `service.state_dir` can't be moved.
     #[error("a token kept in service.state_dir can't be set aside")]
     Journal(#[source] Arc<io::Error>),
+    /// This process does not belong to the installation of the database.
+    #[error("{0}")]
+    Stranger(Stranger),
     /// The task that refreshed it ended early.
     #[error("the refresh ended unexpectedly")]
     Interrupted,
@@ -89,7 +93,7 @@ impl CredentialError {
         match self {
             Self::Missing { .. } => FailureClass::CredentialMissing,
             Self::Dead(_) => FailureClass::Reconnect,
-            Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) => FailureClass::Misconfigured,
+            Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) | Self::Stranger(_) => FailureClass::Misconfigured,
             Self::Unavailable(_) => FailureClass::Unavailable,
             Self::Store(_) | Self::Journal(_) | Self::Interrupted => FailureClass::Internal,
         }
@@ -99,9 +103,12 @@ impl CredentialError {
 impl Classified for CredentialError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Missing { .. } | Self::Dead(_) | Self::Misconfigured(_) | Self::NoKey | Self::Sealed(_) => {
-                ErrorClass::Refused
-            }
+            Self::Missing { .. }
+            | Self::Dead(_)
+            | Self::Misconfigured(_)
+            | Self::NoKey
+            | Self::Sealed(_)
+            | Self::Stranger(_) => ErrorClass::Refused,
             Self::Store(error) => error.class(),
             Self::Unavailable(_) | Self::Journal(_) => ErrorClass::Unavailable,
             Self::Interrupted => ErrorClass::Internal,
@@ -124,6 +131,14 @@ pub(in crate::pipeline) struct BatchCredentials {
     pub unusable: BTreeMap<AccountId, CredentialError>,
 }
 
+/// What a host keeps about tokens outside the database.
+pub(in crate::pipeline) struct Outside {
+    /// Fresh tokens that are not saved yet.
+    pub journal: Journal,
+    /// Whether the host may refresh tokens.
+    pub installation: Installation,
+}
+
 /// Opens, refreshes and saves credentials. Cloning shares it.
 #[derive(Clone)]
 pub struct CredentialManager {
@@ -136,6 +151,7 @@ pub struct CredentialManager {
     pub(super) clock: Clock,
     pub(super) telemetry: Telemetry,
     pub(super) journal: Journal,
+    pub(super) installation: Installation,
     /// The host's name, in leases.
     pub(super) host: Arc<str>,
     in_flight: Arc<Mutex<HashMap<CredentialId, Arc<tokio::sync::Mutex<()>>>>>,
@@ -149,12 +165,13 @@ impl CredentialManager {
         store: Store,
         gateway: Gateway,
         keyring: Option<Arc<Keyring>>,
-        journal: Journal,
+        outside: Outside,
         clock: Clock,
         telemetry: Telemetry,
     ) -> Self {
         let (in_force, in_flight, refreshes) = (Arc::default(), Arc::default(), Arc::default());
-        Self { store, gateway, keyring, in_force, clock, telemetry, journal, host, in_flight, refreshes }
+        let Outside { journal, installation } = outside;
+        Self { store, gateway, keyring, in_force, clock, telemetry, journal, installation, host, in_flight, refreshes }
     }
 
     /// Shares the published keyring with the manager of the previous configuration.

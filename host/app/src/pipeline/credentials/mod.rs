@@ -1,6 +1,7 @@
 //! Credentials: set, sealed, refreshed, rotated, and passed to the gateway.
 
 pub(super) mod expiry;
+pub(super) mod installation;
 pub(super) mod journal;
 pub(super) mod manager;
 pub(super) mod refresh;

@@ -113,6 +113,9 @@ impl CredentialManager {
         if current.version != known.version {
             return Ok(Renewal::Superseded(current, secret));
         }
+        if let Some(stranger) = self.installation.forbids(slot.kind).await? {
+            return Err(CredentialError::Stranger(stranger));
+        }
         let client = client.filter(|client| client.id != current.id).map(|client| self.open(client)).transpose()?;
         // A host's name may be reused after a restart; the random part is not.
         let owner = format!("{}/{}", self.host, uuid::Uuid::new_v4().simple());

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::context::ServiceContext;
 use crate::pipeline::credentials::expiry::{announced_until, expiring_event};
+use crate::pipeline::credentials::installation::{Standing, is_replaced};
 use crate::pipeline::credentials::manager::{CredentialError, CredentialManager, REFRESHES_AT_ONCE};
 use crate::pipeline::credentials::refresh::Renewal;
 use backline_model::manifest::CredentialSlot;
@@ -56,10 +57,15 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<CredentialManager
         );
     }
     let mut kept: Option<DateTime<Utc>> = None;
+    let mut refreshes: Option<bool> = None;
     while !context.stop.is_cancelled() {
         let manager = context.current();
         let now = manager.clock.now();
         if kept.is_none_or(|kept| now < kept || now >= kept + ROUND_EVERY) {
+            match tell_standing(&context, &manager, refreshes).await {
+                Ok(told) => refreshes = Some(told),
+                Err(error) => tracing::warn!(%error, "whether this host may refresh tokens can't be found out"),
+            }
             match manager.refresh_round(&context.stop).await {
                 Ok(report) if report == RefreshReport::default() => {}
                 Ok(report) => tracing::info!(?report, "credentials were refreshed"),
@@ -70,6 +76,26 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<CredentialManager
         context.rest(context.poll_interval()).await;
     }
     context.current().settle(Duration::from_millis(context.config().service.stop_deadline_ms)).await;
+}
+
+/// Says in the log and in the list of hosts whether this host refreshes tokens, where that has changed.
+async fn tell_standing(
+    context: &ServiceContext<CredentialManager>,
+    manager: &CredentialManager,
+    before: Option<bool>,
+) -> Result<bool, StoreError> {
+    let standing = manager.installation.standing().await?;
+    let refreshes = !matches!(standing, Standing::Stranger(_));
+    if before == Some(refreshes) {
+        return Ok(refreshes);
+    }
+    manager.store.host_refreshes(&context.name, context.started_at, refreshes).await?;
+    match standing {
+        Standing::Stranger(stranger) => tracing::error!(%stranger, "this host refreshes no token"),
+        _ if before.is_some() => tracing::info!("this host belongs to the installation now and refreshes tokens"),
+        _ => {}
+    }
+    Ok(refreshes)
 }
 
 impl CredentialManager {
@@ -88,7 +114,11 @@ impl CredentialManager {
     }
 
     async fn refresh_due(&self, stop: &CancellationToken, report: &mut RefreshReport) -> Result<(), StoreError> {
-        let slots = self.granted_slots().await?;
+        let mut slots = self.granted_slots().await?;
+        if let Standing::Stranger(_) = self.installation.standing().await? {
+            // What the platform may replace stays due, for a host that may refresh it.
+            slots.retain(|_, (slot, _)| !is_replaced(slot.kind));
+        }
         let keys: Vec<(Platform, String)> = slots.keys().cloned().collect();
         let mut failures: BTreeMap<Platform, (u64, CredentialError)> = BTreeMap::new();
         let mut after: Option<CredentialId> = None;

@@ -1,0 +1,235 @@
+//! Whether this process belongs to the installation of its database.
+//!
+//! Platforms replace refresh tokens: whoever refreshes one first makes the other copy worthless. So a database that was
+//! copied (a backup that is opened beside the original, staging made from production) must not be refreshed from.
+//! An installation has a random id. The database has it, and each process that belongs to the installation has a file
+//! of that name in a folder outside the database, which a copy of the database does not bring along.
+//!
+//! The first `serve` or `run` makes the id. Every other process joins with `backline installation join`, or shares the
+//! folder. Without the file a process collects and refreshes nothing that a platform may replace.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use serde::Serialize;
+
+use crate::pipeline::credentials::journal::{blocking, make_folder};
+use crate::pipeline::error::{Classified, ErrorClass};
+use backline_model::InstallationId;
+use backline_model::clock::Clock;
+use backline_model::manifest::CredentialKind;
+use backline_store::{Store, StoreError};
+
+/// How a process stands to the installation of its database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The database belongs to no installation yet.
+    Unclaimed,
+    /// The process belongs to it.
+    Member {
+        /// The installation.
+        id: InstallationId,
+        /// The file that says so.
+        file: PathBuf,
+    },
+    /// The process does not belong to it.
+    Stranger(Stranger),
+}
+
+/// A process that does not belong to the installation of its database. Shown as a sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stranger {
+    /// The installation.
+    pub id: InstallationId,
+    /// What is missing.
+    pub reason: String,
+}
+
+impl fmt::Display for Stranger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, reason } = self;
+        write!(
+            f,
+            "this process does not belong to the database's installation {id} ({reason}) and refreshes no token, \
+             since a copy would make the original's tokens worthless; unless the database is a copy, run `backline \
+             installation join` with this configuration"
+        )
+    }
+}
+
+/// Why a process can't join.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallationError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no folder for the file.
+    #[error("there is no folder for the installation's id; set installation.folder or service.state_dir")]
+    NoFolder,
+    /// The file can't be written.
+    #[error("{} can't be written; make its folder writable, or set installation.folder", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Classified for InstallationError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::NoFolder => ErrorClass::Refused,
+            Self::Write { .. } => ErrorClass::Unavailable,
+        }
+    }
+}
+
+/// The installation of a database, as one process sees it. Cloning shares it.
+#[derive(Clone)]
+pub struct Installation {
+    store: Store,
+    clock: Clock,
+    folder: Option<Arc<Path>>,
+    /// Found once: a process does not leave an installation.
+    member: Arc<OnceLock<(InstallationId, PathBuf)>>,
+}
+
+impl Installation {
+    /// The installation of a database. `folder` holds the files of all installations that this machine belongs to.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, folder: Option<&Path>) -> Self {
+        Self { store, clock, folder: folder.map(Arc::from), member: Arc::default() }
+    }
+
+    /// How this process stands to it. Writes nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn standing(&self) -> Result<Standing, StoreError> {
+        if let Some((id, file)) = self.member.get() {
+            return Ok(Standing::Member { id: *id, file: file.clone() });
+        }
+        let Some(id) = self.store.installation_get().await? else { return Ok(Standing::Unclaimed) };
+        let stranger = |reason: String| Standing::Stranger(Stranger { id, reason });
+        let Some(file) = self.file_of(id) else {
+            return Ok(stranger("no folder is configured as installation.folder or service.state_dir".to_owned()));
+        };
+        let sought = file.clone();
+        // A symbolic link to a file is one too: orchestrators mount files so.
+        match blocking(move || std::fs::metadata(&sought)).await {
+            Ok(data) if data.is_file() => {
+                let _ = self.member.set((id, file.clone()));
+                Ok(Standing::Member { id, file })
+            }
+            Ok(_) => Ok(stranger(format!("{} is no file", file.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(stranger(format!("there is no file {}", file.display())))
+            }
+            Err(error) => Ok(stranger(format!("{} can't be read: {error}", file.display()))),
+        }
+    }
+
+    /// Why this process must not refresh a credential of this kind; none if it may.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn forbids(&self, kind: CredentialKind) -> Result<Option<Stranger>, StoreError> {
+        if !is_replaced(kind) {
+            return Ok(None);
+        }
+        match self.standing().await? {
+            Standing::Stranger(stranger) => Ok(Some(stranger)),
+            Standing::Unclaimed | Standing::Member { .. } => Ok(None),
+        }
+    }
+
+    /// Claims a database that belongs to no installation for a new one, where there is a folder for its file.
+    ///
+    /// # Errors
+    /// When the database fails, or the file can't be written; nothing has changed then.
+    pub async fn claim(&self) -> Result<Standing, InstallationError> {
+        let standing = self.standing().await?;
+        if standing != Standing::Unclaimed || self.folder.is_none() {
+            return Ok(standing);
+        }
+        // The file comes first: an id in the database that no process has would keep all of them from refreshing.
+        let id = InstallationId::generate();
+        let file = self.write(id).await?;
+        let in_force = self.store.installation_claim(id, self.clock.now()).await?;
+        if in_force != id {
+            // Another process was faster.
+            let _ = blocking(move || std::fs::remove_file(&file)).await;
+        }
+        Ok(self.standing().await?)
+    }
+
+    /// Makes this process, and all others with its folder, belong to the installation.
+    ///
+    /// # Errors
+    /// When there is no folder, the file can't be written, or the database fails.
+    pub async fn join(&self) -> Result<Standing, InstallationError> {
+        if self.folder.is_none() {
+            return Err(InstallationError::NoFolder);
+        }
+        match self.claim().await? {
+            Standing::Stranger(Stranger { id, .. }) => {
+                self.write(id).await?;
+                Ok(self.standing().await?)
+            }
+            standing => Ok(standing),
+        }
+    }
+
+    fn file_of(&self, id: InstallationId) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(id.to_string()))
+    }
+
+    /// Writes the file of an installation, and waits until it is on disk.
+    async fn write(&self, id: InstallationId) -> Result<PathBuf, InstallationError> {
+        let (Some(folder), Some(file)) = (self.folder.clone(), self.file_of(id)) else {
+            return Err(InstallationError::NoFolder);
+        };
+        let target = file.clone();
+        let written = blocking(move || {
+            make_folder(&folder)?;
+            // A named temporary file can be read and written by its owner only.
+            let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+            writeln!(file, "Processes with this file refresh the tokens of the Backline database that has this id.")?;
+            file.as_file().sync_all()?;
+            file.persist(&target).map_err(|error| error.error)?;
+            std::fs::File::open(&folder)?.sync_all()
+        });
+        match written.await {
+            Ok(()) => Ok(file),
+            Err(source) => Err(InstallationError::Write { file, source }),
+        }
+    }
+}
+
+/// Whether a refresh may make what was stored before worthless. The others are made from a secret that stays.
+pub(super) fn is_replaced(kind: CredentialKind) -> bool {
+    match kind {
+        CredentialKind::Oauth2ClientCredentials
+        | CredentialKind::AppleDeveloperToken
+        | CredentialKind::ApiKey
+        | CredentialKind::Bearer => false,
+        CredentialKind::Oauth2RefreshToken | CredentialKind::InstagramLongLived => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_from_a_secret_that_stays_may_be_made_anywhere() {
+        assert!(is_replaced(CredentialKind::Oauth2RefreshToken) && is_replaced(CredentialKind::InstagramLongLived));
+        assert!(!is_replaced(CredentialKind::Oauth2ClientCredentials));
+        assert!(!is_replaced(CredentialKind::AppleDeveloperToken));
+    }
+}

@@ -1,0 +1,10 @@
+-- Which installation the database belongs to. Its hosts know the id from a file outside the database, so that one that
+-- opens a copy elsewhere is told from them.
+CREATE TABLE installation (
+    number INTEGER PRIMARY KEY CHECK (number = 1),
+    id TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+
+-- 0 while the host refreshes no token that the platform may replace.
+ALTER TABLE hosts ADD COLUMN refreshes_tokens INTEGER NOT NULL DEFAULT 1;
