@@ -156,7 +156,14 @@ impl Battle {
         credentials.set_many(&adversary(), "user", &tokens).await.expect("the accounts' secrets are set");
     }
 
-    /// Collects these artists, or all if none is named.
+    /// The artists of the attacks that ask for a pause, or of the others; in both the one with the good accounts.
+    fn artists(&self, of_pauses: bool) -> Vec<ArtistId> {
+        let attacks = self.attacks.iter().enumerate().filter(|(_, attack)| attack.asks_for_a_pause() == of_pauses);
+        let ids = attacks.map(|(n, _)| artist(n as u128 + 1, "default").id);
+        ids.chain([artist(0, "default").id]).collect()
+    }
+
+    /// Collects these artists.
     async fn run(&self, artists: Vec<ArtistId>) -> RunReport {
         let request = RunRequest {
             trigger: "test".to_owned(),
@@ -249,10 +256,34 @@ fn check_end(attack: &Attack, outcome: Option<&NamedOutcome>) -> Result<(), Stri
     if fits { Ok(()) } else { Err(format!("expected {:?} '{}', and it is {shown}", attack.ends, attack.says)) }
 }
 
+/// Checks the attacks that asked for a pause: they and their neighbours may be kept waiting, a week at most, and what
+/// does not use the credential that pauses goes on.
+async fn check_pauses(battle: &Battle, report: &RunReport, faults: &mut Faults) {
+    let (outcomes, rows) = (battle.outcomes(report).await, battle.rows().await);
+    let waits = |id: &str| match outcomes.get(id).map(|named| &named.outcome) {
+        Some(Outcome::Deferred { until, .. }) => *until <= noon() + TimeDelta::days(7),
+        _ => false,
+    };
+    for attack in battle.attacks.iter().filter(|attack| attack.asks_for_a_pause()) {
+        if let (false, Err(why)) = (waits(attack.name), check_end(attack, outcomes.get(attack.name))) {
+            faults.0.push(format!("{}: {why}", attack.name));
+        }
+        for neighbour in neighbours(attack) {
+            let is_right = followers(rows.get(&neighbour)) == i64::try_from(neighbour.len()).ok();
+            faults.expect(is_right || waits(&neighbour), || format!("{neighbour}: {:?}", outcomes.get(&neighbour)));
+        }
+    }
+    faults.expect(waits("defer-to-2100"), || "a pause of a week is asked for, and none is kept".to_owned());
+    for n in 0..GOOD {
+        let outcome = outcomes.get(&good_id(n)).map(|named| &named.outcome);
+        faults.expect(outcome == Some(&Outcome::Collected), || format!("{}: {outcome:?}", good_id(n)));
+    }
+}
+
 /// Checks that every attack ended as it should, and every good account with its number.
 async fn check_accounts(battle: &Battle, report: &RunReport, faults: &mut Faults) {
     let (outcomes, rows) = (battle.outcomes(report).await, battle.rows().await);
-    for attack in &battle.attacks {
+    for attack in battle.attacks.iter().filter(|attack| !attack.asks_for_a_pause()) {
         if let Err(why) = check_end(attack, outcomes.get(attack.name)) {
             faults.0.push(format!("{}: {why}", attack.name));
         }
@@ -388,8 +419,11 @@ async fn all_attacks_on_one_host() {
         std::fs::write("/proc/self/clear_refs", "5").expect("the highest use is forgotten");
         let before = memory("VmRSS:");
         let mut faults = Faults::default();
-        let (report, of_files, of_tokens) =
-            tokio::join!(battle.run(Vec::new()), files::attack(&battle.host), tokens::attack(battle.host.config()));
+        let (report, of_files, of_tokens) = tokio::join!(
+            battle.run(battle.artists(false)),
+            files::attack(&battle.host),
+            tokens::attack(battle.host.config())
+        );
         faults.0.extend(of_files.into_iter().chain(of_tokens));
         let grown = memory("VmHWM:").saturating_sub(before);
         faults.expect(grown < MEMORY_BYTES_MAX, || format!("the process grew by {} MiB", grown >> 20));
@@ -399,6 +433,9 @@ async fn all_attacks_on_one_host() {
         let again = battle.run(vec![artist(0, "default").id]).await;
         let collected = again.run.counts.collected;
         faults.expect(collected == 2 * GOOD as u64, || format!("{collected} good accounts were collected afterwards"));
+        let paused = battle.run(battle.artists(true)).await;
+        check_pauses(&battle, &paused, &mut faults).await;
+        check_stored(&battle, &paused, url, &mut faults).await;
         println!("{} attacks, {} MiB", battle.attacks.len(), grown >> 20);
         assert!(faults.0.is_empty(), "{} faults:\n{}", faults.0.len(), faults.0.join("\n"));
     })

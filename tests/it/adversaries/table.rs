@@ -39,6 +39,15 @@ pub struct Attack {
     pub says: &'static str,
 }
 
+impl Attack {
+    /// Whether it is a wait that is asked for. All accounts with the operator's credential keep it, so such attacks have
+    /// a run of their own, after the others.
+    pub fn asks_for_a_pause(&self) -> bool {
+        self.name.starts_with("defer-")
+            || ["wait-136-years", "retry-after-beyond", "retry-after-9999"].contains(&self.name)
+    }
+}
+
 /// A behaviour of the connector itself.
 fn guest(class: &'static str, name: &'static str, bound: &'static str, ends: Ends) -> Attack {
     Attack { name, class, bound, ends, send: None, says: "" }

@@ -4,9 +4,9 @@ use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
 use super::context::Context;
-use super::exit::{Exit, Failure, Outcome, sentence};
+use super::exit::{Exit, Failure, Outcome};
 use super::print;
-use crate::pipeline::{Host, Installation, InstallationError, Standing};
+use crate::pipeline::{Installation, Standing};
 use backline_store::Store;
 
 /// `backline installation …`
@@ -45,17 +45,6 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
 /// The installation of a database that is open.
 fn of(context: &Context, store: &Store) -> Installation {
     Installation::new(store.clone(), context.clock.clone(), context.config().installation.folder.as_deref())
-}
-
-/// Claims a database without an installation for one, and notes it if this process refreshes no tokens.
-pub(super) async fn claim(host: &Host) -> Result<(), Failure> {
-    match host.installation().claim().await {
-        Ok(Standing::Stranger(stranger)) => print::note(&format!("warning: {stranger}")),
-        Ok(Standing::Unclaimed | Standing::Member { .. }) => {}
-        Err(InstallationError::Store(error)) => return Err(error.into()),
-        Err(error) => print::note(&format!("warning: {}", sentence(&error))),
-    }
-    Ok(())
 }
 
 /// Notes that this process refreshes no tokens, if that is so.

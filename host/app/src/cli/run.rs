@@ -131,7 +131,7 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
         return cancel(&host, run, &reason, json).await;
     }
     let request = arguments.selection.request(context, host.store()).await?;
-    installation::claim(&host).await?;
+    installation::warn(context, host.store()).await?;
     let bar = progress_bar();
     let stop = CancellationToken::new();
     let progress = |progress| advance(&bar, &progress);

@@ -229,7 +229,7 @@ impl Host {
             signer: signer.clone(),
         };
         let parts = Parts {
-            runs: Runs::new(planner.clone(), collector.clone(), releases.clone(), health.clone()),
+            runs: Runs::new(planner.clone(), collector.clone(), releases.clone(), health.clone(), installation.clone()),
             quarantine: Quarantine::new(clock.clone(), store.clone()),
             webhooks: Webhooks::new(Arc::clone(&config), clock.clone(), store.clone(), gateway.clone(), signer),
             artist_sync: ArtistSync::new(Arc::clone(&config), clock.clone(), store.clone(), journal.clone()),

@@ -14,6 +14,7 @@ use crate::pipeline::collection::planning::{PlanError, Planner};
 use crate::pipeline::collection::report::{PlatformReport, Progress, RunReport, RunRequest};
 use crate::pipeline::collection::waiting::{self, WaitLimits};
 use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool, finish_run};
+use crate::pipeline::credentials::installation::Installation;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::ReleaseManager;
 use crate::pipeline::upkeep::health::HealthMonitor;
@@ -99,6 +100,7 @@ pub struct Runs {
     collector: Collector,
     releases: ReleaseManager,
     health: HealthMonitor,
+    installation: Installation,
 }
 
 impl Runs {
@@ -107,8 +109,9 @@ impl Runs {
         collector: Collector,
         releases: ReleaseManager,
         health: HealthMonitor,
+        installation: Installation,
     ) -> Self {
-        Self { planner, collector, releases, health }
+        Self { planner, collector, releases, health, installation }
     }
 
     /// Plans, collects and stores. Returns when no open batch of the run can end soon: all are finished, whichever host
@@ -133,6 +136,8 @@ impl Runs {
         progress(Progress::Planned { accounts: run.counts.planned, batches });
 
         drop(drafts);
+        // After the plan: a run that is refused writes nothing, in no folder either.
+        self.installation.claim_or_warn().await?;
         self.end_earlier_runs().await?;
         let worked = tokio::select! {
             worked = self.work_off(run.id, progress, stop) => worked,

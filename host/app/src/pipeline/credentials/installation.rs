@@ -1,6 +1,6 @@
 //! Whether this process belongs to the installation of its database.
 //!
-//! Platforms replace refresh tokens: whoever refreshes one first makes the other copy worthless. So a database that was
+//! Platforms replace refresh tokens: the first to refresh one makes the other copy worthless. So a database that was
 //! copied (a backup that is opened beside the original, staging made from production) must not be refreshed from.
 //! An installation has a random id. The database has it, and each process that belongs to the installation has a file
 //! of that name in a folder outside the database, which a copy of the database does not bring along.
@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use serde::Serialize;
 
 use crate::pipeline::credentials::journal::{blocking, make_folder};
-use crate::pipeline::error::{Classified, ErrorClass};
+use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use backline_model::InstallationId;
 use backline_model::clock::Clock;
 use backline_model::manifest::CredentialKind;
@@ -166,6 +166,25 @@ impl Installation {
             let _ = blocking(move || std::fs::remove_file(&file)).await;
         }
         Ok(self.standing().await?)
+    }
+
+    /// As [`claim`](Self::claim), before tokens may be refreshed. A file that can't be written is logged and keeps nothing
+    /// from working.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(in crate::pipeline) async fn claim_or_warn(&self) -> Result<(), StoreError> {
+        match self.claim().await {
+            Ok(_) => Ok(()),
+            Err(InstallationError::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "the database is not claimed for an installation, so that a copy of it can't be told from it"
+                );
+                Ok(())
+            }
+        }
     }
 
     /// Makes this process, and all others with its folder, belong to the installation.

@@ -35,9 +35,7 @@ use crate::pipeline::artists::sync;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::workers;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
-use crate::pipeline::credentials::installation::InstallationError;
 use crate::pipeline::credentials::refresher;
-use crate::pipeline::error::with_causes;
 use crate::pipeline::releases::development;
 use crate::pipeline::releases::loading;
 use crate::pipeline::upkeep::archive;
@@ -80,14 +78,7 @@ impl Service {
             let current = current.clone();
             ServiceContext::new(name, started_at, current.clone(), move || current().shared_config())
         };
-        match context.current().installation().claim().await {
-            Ok(_) => {}
-            Err(InstallationError::Store(error)) => return Err(error),
-            Err(error) => tracing::warn!(
-                error = with_causes(&error),
-                "the database is not claimed for an installation, so that a copy of it can't be told from it"
-            ),
-        }
+        context.current().installation().claim_or_warn().await?;
         context.current().store().host_announce(&presence::presence(&context, "starting"), started_at).await?;
         let mut presence = JoinSet::new();
         presence.spawn(supervise("presence", context.clone(), presence::beat));
