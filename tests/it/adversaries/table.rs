@@ -40,8 +40,8 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Whether it is a wait that is asked for. All accounts with the operator's credential keep it, so such attacks have
-    /// a run of their own, after the others.
+    /// Whether it is a wait that is asked for. All accounts with the operator's credential keep it, so such attacks
+    /// have a run of their own, after the others.
     pub fn asks_for_a_pause(&self) -> bool {
         self.name.starts_with("defer-")
             || ["wait-136-years", "retry-after-beyond", "retry-after-9999"].contains(&self.name)

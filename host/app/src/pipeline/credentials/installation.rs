@@ -168,8 +168,8 @@ impl Installation {
         Ok(self.standing().await?)
     }
 
-    /// As [`claim`](Self::claim), before tokens may be refreshed. A file that can't be written is logged and keeps nothing
-    /// from working.
+    /// As [`claim`](Self::claim), before tokens may be refreshed. A file that can't be written is logged and keeps
+    /// nothing from working.
     ///
     /// # Errors
     /// When the database fails.
