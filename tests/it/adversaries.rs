@@ -436,7 +436,6 @@ async fn all_attacks_on_one_host() {
         let paused = battle.run(battle.artists(true)).await;
         check_pauses(&battle, &paused, &mut faults).await;
         check_stored(&battle, &paused, url, &mut faults).await;
-        println!("{} attacks, {} MiB", battle.attacks.len(), grown >> 20);
         assert!(faults.0.is_empty(), "{} faults:\n{}", faults.0.len(), faults.0.join("\n"));
     })
     .await;

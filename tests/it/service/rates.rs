@@ -134,7 +134,7 @@ async fn undeclared(limit: Limit, accounts: u32) {
         let stage = stage(url, &server, accounts, "", |_| {}).await;
         let report = run(&real(&stage).await).await;
         assert_eq!(report.run.counts, collected(accounts), "{:?}", report.platforms);
-        let seen = seen.lock().expect("no request panics");
+        let seen = seen.lock().expect("no request panics").clone();
         let first = seen.iter().find(|(_, refused)| *refused).expect("it is met once").0;
         let after = seen.iter().filter(|(at, refused)| *refused && at.duration_since(first) >= limit.window());
         assert_eq!(
@@ -151,11 +151,9 @@ async fn undeclared(limit: Limit, accounts: u32) {
 
 /// A limit and a number of accounts: Deezer's published 50 in any 5 s with `--long`, which takes minutes.
 fn size() -> (Limit, u32) {
-    if std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty()) {
-        (Limit { requests: 50, window_s: 5 }, 500)
-    } else {
-        (Limit { requests: 20, window_s: 4 }, 32)
-    }
+    #[expect(clippy::disallowed_methods, reason = "the size is an argument of the test run")]
+    let is_long = std::env::var("TESTS_LONG").is_ok_and(|long| !long.is_empty());
+    if is_long { (Limit { requests: 50, window_s: 5 }, 500) } else { (Limit { requests: 20, window_s: 4 }, 32) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
