@@ -5,5 +5,6 @@
 //! names it.
 
 mod commands;
+mod database;
 mod kills;
 mod world;

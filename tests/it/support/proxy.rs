@@ -79,6 +79,12 @@ impl Proxy {
         self.state.borrow().asked
     }
 
+    /// Waits until so many round trips were asked for.
+    pub async fn reached(&self, round_trips: u64) {
+        let enough = |state: &State| state.asked >= round_trips;
+        self.state.subscribe().wait_for(enough).await.expect("the proxy lives");
+    }
+
     /// Stops everything at a round trip from now on, counted from 1: nothing after it reaches the server or the host.
     /// The server gets that one too if `is_passed`, but its answer does not reach the host.
     pub fn stop_at(&self, round_trip: u64, is_passed: bool) {

@@ -1,0 +1,147 @@
+//! A database that fails in every way while two hosts work: they outlive it without a restart, and nothing is lost,
+//! stored twice or blamed on an account.
+
+use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::world::{PATIENCE, World, answers, dice};
+use crate::support::fleet::{Fleet, HostProcess, until};
+use crate::support::proxy::Proxy;
+use crate::support::tables::number;
+
+/// Artists that join before each fault.
+const GROUP: u32 = 3;
+
+/// Connections that stay free when all others are taken: too few for the hosts' pools, and enough to go on.
+const LEFT: usize = 6;
+
+/// What happens to the database.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// All connections end.
+    Cut,
+    /// All connections stay open, and nothing comes through them.
+    Silent,
+    /// The server crashes and recovers.
+    Crashed,
+    /// Nothing can be written, as on a standby.
+    ReadOnly,
+    /// Almost all connections are taken by others.
+    Full,
+    /// Another program locks a table for longer than a host waits for locks.
+    Locked,
+}
+
+const FAULTS: [Fault; 6] =
+    [Fault::Cut, Fault::Silent, Fault::Crashed, Fault::ReadOnly, Fault::Full, Fault::Locked];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hosts_outlive_a_database_that_fails_in_every_way() {
+    let mut dice = dice();
+    let mut faults = FAULTS;
+    faults.shuffle(&mut dice);
+    let groups = u32::try_from(faults.len()).expect("few") + 1;
+    let world = World::new(groups, GROUP, |_| {}).await;
+    let proxy = Proxy::before(&world.url).await;
+    let fleet = Fleet::of(&world.stage, |config| config.database.url = proxy.url(&world.url));
+    let hosts = ["one", "two"].map(|name| fleet.start(name));
+    proxy.count();
+    world.join(0).await;
+    world.collected(1).await;
+    let usual = proxy.counted();
+    assert!(usual > 20, "{usual} round trips: the proxy sees them");
+    for (group, fault) in (1..).zip(faults) {
+        let mut server = connection(&world).await;
+        proxy.count();
+        world.join(group).await;
+        let at = dice.random_range(1..=usual);
+        tokio::time::timeout(PATIENCE, proxy.reached(at)).await.unwrap_or_else(|_| panic!("{fault:?}: no work"));
+        let held = happen(fault, &world, &proxy, &hosts, &mut server).await;
+        world.collected(group + 1).await;
+        drop(held);
+        for host in &hosts {
+            answers(host, 200, "").await;
+        }
+    }
+    world.expect_right(groups).await;
+}
+
+/// Lets a fault happen. Returns the connections that stay taken until the group is collected.
+async fn happen(
+    fault: Fault,
+    world: &World,
+    proxy: &Proxy,
+    hosts: &[HostProcess],
+    server: &mut PgConnection,
+) -> Vec<PgConnection> {
+    match fault {
+        Fault::Cut => proxy.reset(),
+        Fault::Silent => proxy.silence(),
+        Fault::Crashed => {
+            // A backend that is killed makes the server end all others and recover, as after a crash of its own.
+            let victim = number(server, "SELECT pg_backend_pid()::bigint").await;
+            let pid = Pid::from_raw(i32::try_from(victim).expect("a process id")).expect("a process id");
+            kill_process(pid, Signal::KILL).expect("the backend is killed");
+            until(PATIENCE, "the server's processes are new", async || {
+                let mut again = PgConnection::connect(&world.url).await.ok()?;
+                let since = "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = ";
+                (number(&mut again, &format!("{since}{victim}")).await == 0).then_some(())
+            })
+            .await;
+        }
+        Fault::ReadOnly => {
+            set_read_only(server, true).await;
+            proxy.reset();
+            for host in hosts {
+                answers(host, 503, "make it writable").await;
+            }
+            set_read_only(server, false).await;
+            proxy.reset();
+        }
+        Fault::Full => {
+            let mut taken = Vec::new();
+            // Those that the hosts have are freed once, and taken where the test is faster.
+            for _ in 0..2 {
+                while let Ok(one) = PgConnection::connect(&world.url).await {
+                    taken.push(one);
+                }
+                proxy.reset();
+            }
+            taken.truncate(taken.len().saturating_sub(LEFT));
+            return taken;
+        }
+        Fault::Locked => {
+            let mut transaction = server.begin().await.expect("a transaction begins");
+            execute(&mut transaction, "LOCK TABLE metrics IN ACCESS EXCLUSIVE MODE").await;
+            let mut watching = connection(world).await;
+            let waiting = "SELECT COALESCE(MIN(pid), 0)::bigint FROM pg_locks WHERE NOT granted";
+            let waiter = until(PATIENCE, "a host waits for the table", async || {
+                let pid = number(&mut watching, waiting).await;
+                (pid != 0).then_some(pid)
+            })
+            .await;
+            until(PATIENCE, "it gives up", async || {
+                let still = format!("SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND pid = {waiter}");
+                (number(&mut watching, &still).await == 0).then_some(())
+            })
+            .await;
+            transaction.rollback().await.expect("the table is free");
+        }
+    }
+    Vec::new()
+}
+
+async fn connection(world: &World) -> PgConnection {
+    PgConnection::connect(&world.url).await.expect("the server answers")
+}
+
+async fn set_read_only(server: &mut PgConnection, is_on: bool) {
+    let value = if is_on { "on" } else { "off" };
+    execute(server, &format!("ALTER DATABASE postgres SET default_transaction_read_only = {value}")).await;
+}
+
+async fn execute(server: &mut PgConnection, statement: &str) {
+    sqlx::query(AssertSqlSafe(statement.to_owned())).execute(server).await.expect("done");
+}
