@@ -172,8 +172,9 @@ pub struct Usage {
     pub timed_out: u64,
     /// Requests that were refused because requests or bytes were used up.
     pub refused: u64,
-    /// Names of budgets that held requests back, since they were spent or would be waited for too long.
-    pub spent: BTreeSet<String>,
+    /// Budgets that held requests back, since they were spent or would be waited for too long. Of a budget of accounts'
+    /// own credentials, only those of the accounts concerned.
+    pub spent: BTreeSet<BudgetKey>,
 }
 
 /// What the sessions of a batch have used of the bounds that they share.
@@ -537,8 +538,8 @@ impl SessionInner {
         usage.bytes_received = usage.bytes_received.saturating_add(bytes);
     }
 
-    fn held_back_by(&self, budget: &str) {
-        self.usage().spent.insert(budget.to_owned());
+    fn held_back_by(&self, budget: &BudgetKey) {
+        self.usage().spent.insert(budget.clone());
     }
 
     fn throttled(&self) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
-use super::budget::{Charge, seconds_of};
+use super::budget::{BudgetKey, Charge, seconds_of};
 use super::credential::Credentialed;
 use super::error::SendError;
 use super::pause::WAITED_PAUSE_MAX;
@@ -139,7 +139,7 @@ impl Meter<'_> {
                 }
                 tokio::time::sleep(left).await;
             }
-            let held_back = |budget: &str| self.session.held_back_by(budget);
+            let held_back = |budget: &BudgetKey| self.session.held_back_by(budget);
             match core.pauses.pace(self.holder, Instant::now()) {
                 None => core.budgets.pay(self.charges, deadline, held_back).await?,
                 Some(pace) => {

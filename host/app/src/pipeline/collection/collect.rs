@@ -23,7 +23,7 @@ use crate::pipeline::credentials::manager::CredentialManager;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
 use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError};
 use crate::telemetry::{BatchEnd, Telemetry};
-use backline_gateway::Gateway;
+use backline_gateway::{BudgetKey, Gateway};
 use backline_model::clock::{Clock, LAST_TIME};
 use backline_model::event::types;
 use backline_model::run::RunCounts;
@@ -539,20 +539,20 @@ struct ResultBuilder<'a> {
     attempts: u32,
     /// Accounts whose call timed out while the platform did not answer.
     kept_waiting: BTreeSet<AccountId>,
-    /// Names of budgets that held requests back.
-    spent: BTreeSet<String>,
+    /// Budgets that held requests back.
+    spent: BTreeSet<BudgetKey>,
     pauses: &'a Pauses,
 }
 
 impl ResultBuilder<'_> {
     /// The pauses that the platform asked for, by whose requests they are about. What a budget of the host's own holds
-    /// back is none: the budget itself holds the others.
+    /// back is none: the budget itself holds the others of its holder.
     fn asked(&self, ended: &BTreeMap<AccountId, AccountFailure>) -> Asked {
         let mut asked = Asked::default();
-        if !self.spent.is_empty() {
-            return asked;
-        }
         for (account, ending) in ended {
+            if !self.pauses.spent_of(*account, &self.spent).is_empty() {
+                continue;
+            }
             let until = match ending {
                 AccountFailure::Wait { wait } => self.now + self.wait(*account, *wait).min(pauses::ASKED_MAX),
                 AccountFailure::Defer { until } => self.deferral(*until),
@@ -583,15 +583,16 @@ impl ResultBuilder<'_> {
         until: DateTime<Utc>,
         asked: Option<DateTime<Utc>>,
     ) -> AccountResult {
-        let cut = asked.filter(|asked| *asked > until && self.spent.is_empty());
+        let spent = self.pauses.spent_of(candidate.account_id, &self.spent);
+        let cut = asked.filter(|asked| *asked > until && spent.is_empty());
         let told = cut.map(|asked| format!("; it asked to wait until {asked}, which is too long")).unwrap_or_default();
         let platform = &candidate.platform;
-        let message = match self.spent.iter().map(String::as_str).collect::<Vec<_>>().join(" or ") {
-            // A pace that was learned from refusals has no name.
-            names if self.spent.iter().any(|name| !name.is_empty()) => {
-                format!("the budget {} of {platform} is spent until {until}", names.trim_start_matches(" or "))
-            }
-            _ => format!("{platform} asked for a pause until {until}{told}"),
+        // A pace that was learned from refusals has no name.
+        let names: Vec<&str> = spent.into_iter().filter(|name| !name.is_empty()).collect();
+        let message = if names.is_empty() {
+            format!("{platform} asked for a pause until {until}{told}")
+        } else {
+            format!("the budget {} of {platform} is spent until {until}", names.join(" or "))
         };
         let mut entry = self.bare_result(candidate, metric_date, Outcome::Deferred { until, message });
         if let Some(asked) = cut {

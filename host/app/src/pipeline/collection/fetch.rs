@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::pipeline::releases::cache::LoadedRelease;
 use crate::telemetry::ConnectorUse;
-use backline_gateway::{Gateway, Secrets, Session, SessionCredential, SessionSetup, Spent, Usage};
+use backline_gateway::{BudgetKey, Gateway, Secrets, Session, SessionCredential, SessionSetup, Spent, Usage};
 use backline_model::{
     AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome,
     Snapshot,
@@ -107,8 +107,8 @@ pub(in crate::pipeline) struct SideEffects {
     pub used: ConnectorUse,
     /// Accounts whose last call timed out while the platform did not answer or throttled: not the connector's fault.
     pub kept_waiting: BTreeSet<AccountId>,
-    /// Names of budgets that held requests back.
-    pub spent: BTreeSet<String>,
+    /// Budgets that held requests back.
+    pub spent: BTreeSet<BudgetKey>,
     /// Secrets of the sessions, which what `normalize` makes of their documents is searched for.
     pub secrets: Vec<Secrets>,
     /// Accounts that got no turn: those of each part are collected together.

@@ -1,12 +1,12 @@
 //! Pauses that platforms ask for, as a batch meets them: which are in force when it begins, and which its accounts
 //! bring back. A pause is no failure, uses up no attempt, and is shared by all hosts through the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use backline_gateway::{Gateway, LEARNED_FOR, SessionCredential, WAITED_PAUSE_MAX};
+use backline_gateway::{BudgetKey, Gateway, LEARNED_FOR, SessionCredential, WAITED_PAUSE_MAX};
 use backline_model::{AccountId, Holder, Platform};
 use backline_store::{Pause, Store, StoreError};
 
@@ -34,8 +34,10 @@ pub(super) enum Wait {
 /// The pauses that concern a batch.
 #[derive(Debug)]
 pub(super) struct Pauses {
-    /// Whose requests an account's are: its own credential's, or else the operator's.
-    own: BTreeMap<AccountId, Holder>,
+    /// Whose requests an account's are: its own credentials', or else the operator's.
+    own: BTreeMap<AccountId, Vec<Holder>>,
+    /// The same, by credential.
+    owners: HashMap<Holder, AccountId>,
     /// Of accounts without a credential of their own.
     common: Holder,
     platform: Platform,
@@ -52,27 +54,45 @@ impl Pauses {
         credentials: &[SessionCredential],
         now: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
-        let holder = |credential: &SessionCredential| Holder::Credential(credential.id);
-        let own: BTreeMap<_, _> =
-            credentials.iter().filter_map(|credential| Some((credential.account?, holder(credential)))).collect();
-        let operators = credentials.iter().find(|credential| credential.account.is_none());
-        let common = operators.map_or_else(|| Holder::Platform(platform.clone()), holder);
         let mut asked: Vec<Holder> = credentials.iter().map(holder).collect();
         asked.push(Holder::Platform(platform.clone()));
         let known = store.pauses_of(&asked).await?;
-        Ok(Self { own, common, platform: platform.clone(), known, now })
+        Ok(Self::of(platform, credentials, known, now))
+    }
+
+    fn of(
+        platform: &Platform,
+        credentials: &[SessionCredential],
+        known: HashMap<Holder, Pause>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let (mut own, mut owners) = (BTreeMap::<_, Vec<_>>::new(), HashMap::new());
+        for (account, holder) in credentials.iter().filter_map(|of| Some((of.account?, holder(of)))) {
+            own.entry(account).or_default().push(holder.clone());
+            owners.insert(holder, account);
+        }
+        let operators = credentials.iter().find(|credential| credential.account.is_none());
+        let common = operators.map_or_else(|| Holder::Platform(platform.clone()), holder);
+        Self { own, owners, common, platform: platform.clone(), known, now }
     }
 
     /// Whose requests pause when this account is told to wait.
     pub(super) fn holder_of(&self, account: AccountId) -> &Holder {
-        self.own.get(&account).unwrap_or(&self.common)
+        self.own.get(&account).and_then(|own| own.last()).unwrap_or(&self.common)
+    }
+
+    /// Names of the budgets that held back requests of this account, out of those that held back any of its batch. The
+    /// budget of another account's credential says nothing about this one. A pace that was learned has an empty name.
+    pub(super) fn spent_of<'a>(&self, account: AccountId, spent: &'a BTreeSet<BudgetKey>) -> BTreeSet<&'a str> {
+        let concerns = |key: &&BudgetKey| self.owners.get(&key.holder).is_none_or(|owner| *owner == account);
+        spent.iter().filter(concerns).map(|key| key.budget.as_str()).collect()
     }
 
     /// Until when this account's requests pause by what was known when the batch began, if that is too long to wait.
     pub(super) fn defers(&self, account: AccountId) -> Option<DateTime<Utc>> {
         let platforms = self.known.iter().filter(|(holder, _)| holder.credential().is_none()).map(|(_, pause)| pause);
-        let of = [self.own.get(&account), Some(&self.common)];
-        let pauses = of.into_iter().flatten().filter_map(|holder| self.known.get(holder)).chain(platforms);
+        let of = self.own.get(&account).into_iter().flatten().chain([&self.common]);
+        let pauses = of.filter_map(|holder| self.known.get(holder)).chain(platforms);
         let until = pauses.map(|pause| pause.until).max()?.min(self.now + ASKED_MAX);
         is_long(until - self.now).then_some(until)
     }
@@ -98,6 +118,10 @@ impl Pauses {
         let asked = TimeDelta::from_std(asked.unwrap_or(least)).unwrap_or(TimeDelta::MAX);
         asked.max(doubled)
     }
+}
+
+fn holder(credential: &SessionCredential) -> Holder {
+    Holder::Credential(credential.id)
 }
 
 /// Whether a wait is too long for the gateway.
@@ -174,20 +198,45 @@ mod tests {
         Pause { began_at: at(began_s), until: at(until_s), interval_us: None, paced_until: None }
     }
 
+    fn credential(slot: &str, account: Option<AccountId>) -> SessionCredential {
+        SessionCredential { id: CredentialId::generate(), slot: slot.to_owned(), account, value: "canary".into() }
+    }
+
+    #[test]
+    fn a_spent_budget_of_one_account_says_nothing_about_another() {
+        let [mine, theirs, bare] = [(); 3].map(|()| AccountId::generate());
+        let credentials = [credential("app", None), credential("user", Some(mine)), credential("user", Some(theirs))];
+        let pauses = Pauses::of(&demo(), &credentials, HashMap::new(), now());
+        let key = |holder: Holder, budget: &str| BudgetKey { holder, budget: budget.to_owned() };
+        let own = |index: usize| holder(&credentials[index]);
+        let names = |spent: &[BudgetKey]| {
+            let spent: BTreeSet<BudgetKey> = spent.iter().cloned().collect();
+            [mine, theirs, bare].map(|account| {
+                pauses.spent_of(account, &spent).into_iter().map(str::to_owned).collect::<Vec<_>>().join(" ")
+            })
+        };
+        assert_eq!(names(&[]), ["", "", ""]);
+        assert_eq!(names(&[key(own(1), "calls")]), ["calls", "", ""]);
+        assert_eq!(names(&[key(own(1), "calls"), key(own(2), "daily")]), ["calls", "daily", ""]);
+        assert_eq!(names(&[key(own(0), "units"), key(own(1), "calls")]), ["calls units", "units", "units"]);
+        assert_eq!(names(&[key(Holder::Platform(demo()), "rate")]), ["rate", "rate", "rate"]);
+    }
+
     #[test]
     fn a_pause_of_the_accounts_the_operators_or_the_platforms_defers_if_it_is_longer_than_a_minute() {
         let (mine, theirs) = (AccountId::generate(), AccountId::generate());
-        let [own, operators] = [(); 2].map(|()| Holder::Credential(CredentialId::generate()));
+        let credentials = [credential("app", None), credential("other", Some(mine)), credential("user", Some(mine))];
+        let [operators, other, own] = [0, 1, 2].map(|index: usize| holder(&credentials[index]));
         let platform = Holder::Platform(demo());
         let defers = |known: &[(&Holder, i64)]| {
             let known = known.iter().map(|(holder, until)| ((*holder).clone(), pause(-9, *until))).collect();
-            let (own, common) = ([(mine, own.clone())].into(), operators.clone());
-            let pauses = Pauses { own, common, platform: demo(), known, now: now() };
+            let pauses = Pauses::of(&demo(), &credentials, known, now());
             [mine, theirs].map(|account| pauses.defers(account).map(|until| (until - now()).num_seconds()))
         };
         assert_eq!(defers(&[]), [None, None]);
         assert_eq!(defers(&[(&own, 61), (&operators, 60), (&platform, -1)]), [Some(61), None]);
         assert_eq!(defers(&[(&own, 61), (&operators, 70)]), [Some(70), Some(70)]);
+        assert_eq!(defers(&[(&other, 65)]), [Some(65), None], "each of its credentials counts");
         assert_eq!(defers(&[(&platform, 400)]), [Some(400), Some(400)]);
         assert_eq!(defers(&[(&platform, 9_000_000)]), [Some(604_800), Some(604_800)], "a clock that was ahead");
     }
@@ -211,8 +260,7 @@ mod tests {
             (Some(pause(0, 0)), None, seconds(0), 0),
         ] {
             let known = known.into_iter().map(|pause| (holder.clone(), pause)).collect();
-            let (own, common) = (BTreeMap::new(), holder.clone());
-            let pauses = Pauses { own, common, platform: demo(), known, now: now() };
+            let pauses = Pauses::of(&demo(), &[], known, now());
             assert_eq!(pauses.wait(account, asked, least).num_seconds(), waited, "{asked:?}");
         }
     }
