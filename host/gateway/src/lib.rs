@@ -74,7 +74,7 @@ pub use config::{GatewayConfig, Route};
 pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
-pub use pause::{LEARNED_FOR, Pause, WAITED_PAUSE_MAX, learned_interval_us};
+pub use pause::{ASKED_PAUSE_MAX, LEARNED_FOR, Pause, WAITED_PAUSE_MAX, learned_interval_us};
 pub use registry::{Artifact, Pull, RegistryError, pull};
 pub use trial::{Answers, Asked, Exchange, Trial};
 pub use webhook::{WebhookAnswer, WebhookRequest, WebhookRequestError};
@@ -364,6 +364,12 @@ impl Gateway {
     #[must_use]
     pub fn pause_left(&self, holder: &Holder) -> Option<Duration> {
         self.core.pauses.left(holder, Instant::now())
+    }
+
+    /// How much longer the platform asked a holder to wait that pauses, also where that is longer than it is kept.
+    #[must_use]
+    pub fn pause_asked(&self, holder: &Holder) -> Option<Duration> {
+        self.core.pauses.asked(holder, Instant::now())
     }
 
     /// Takes back units that were granted and not used. The caller returns them to the store.

@@ -13,6 +13,9 @@ use backline_model::{Holder, Platform};
 /// The longest pause that is waited for here. One that is longer defers the batch.
 pub const WAITED_PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// The longest pause that a platform may ask for: seven days. One that asks for more is paused for as long as this.
+pub const ASKED_PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+
 /// How long a pace is kept that was learned from a refusal.
 pub const LEARNED_FOR: Duration = Duration::from_secs(60 * 60);
 
@@ -51,6 +54,8 @@ pub fn learned_interval_us(sent: u64, within: Duration, wait: Duration) -> i64 {
 #[derive(Debug)]
 struct Gate {
     paused_until: Option<Instant>,
+    /// When the platform asked last, and for how long, whatever is kept of it.
+    asked: Option<(Instant, Duration)>,
     pace: Option<(Pace, Instant)>,
     /// When the requests began that are counted, and when the latest one was answered.
     since: Instant,
@@ -72,6 +77,13 @@ impl Pauses {
         (!left.is_zero()).then_some(left)
     }
 
+    /// How much longer the platform asked the holder to wait. That may be longer than it is kept.
+    pub(super) fn asked(&self, holder: &Holder, now: Instant) -> Option<Duration> {
+        let left = self.left(holder, now)?;
+        let asked = self.all().get(holder)?.asked.map(|(at, asked)| asked.saturating_sub(now - at));
+        Some(asked.unwrap_or_default().max(left))
+    }
+
     /// The pace that was learned of a holder.
     pub(super) fn pace(&self, holder: &Holder, now: Instant) -> Option<Pace> {
         self.all().get(holder)?.pace.filter(|(_, until)| *until > now).map(|(pace, _)| pace)
@@ -90,11 +102,14 @@ impl Pauses {
 
     /// A platform refused a request and asked to wait. Returns the pause if others have to be told: not if one that
     /// ends at about the same time is known.
-    pub(super) fn refused(&self, holder: &Holder, platform: &Platform, wait: Duration, now: Instant) -> Option<Pause> {
+    pub(super) fn refused(&self, holder: &Holder, platform: &Platform, asked: Duration, now: Instant) -> Option<Pause> {
         let mut gates = self.all();
         let gate = gate_of(&mut gates, holder, now);
-        let until = now + wait;
         let known = gate.paused_until.filter(|known| *known > now);
+        let before = gate.asked.filter(|_| known.is_some()).map(|(at, before)| before.saturating_sub(now - at));
+        gate.asked = Some((now, asked.max(before.unwrap_or_default())));
+        let wait = asked.min(ASKED_PAUSE_MAX);
+        let until = now + wait;
         gate.paused_until = Some(known.map_or(until, |known| known.max(until)));
         if known.is_some_and(|known| until < known + Duration::from_secs(1)) {
             return None;
@@ -114,6 +129,9 @@ impl Pauses {
         let mut gates = self.all();
         let gate = gate_of(&mut gates, &pause.holder, now);
         let until = now + pause.wait;
+        if gate.paused_until.is_none_or(|known| known <= now) {
+            gate.asked = None;
+        }
         if !pause.wait.is_zero() {
             gate.paused_until = Some(gate.paused_until.map_or(until, |known| known.max(until)));
         }
@@ -142,6 +160,7 @@ fn gate_of<'a>(gates: &'a mut HashMap<Holder, Gate>, holder: &Holder, now: Insta
     }
     gates.entry(holder.clone()).or_insert_with(|| Gate {
         paused_until: None,
+        asked: None,
         pace: None,
         since: now,
         latest: now,
@@ -202,6 +221,23 @@ mod tests {
         assert_eq!(long.interval_us, None, "an hour is no rate");
         assert_eq!(pauses.pace(&a, over), Some(Pace::each(125_000)), "and changes none");
         assert_eq!(pauses.pace(&a, over + LEARNED_FOR), None, "forgotten in time");
+    }
+
+    #[test]
+    fn what_a_platform_asks_for_is_kept_for_a_week_and_told_as_it_was_asked() {
+        let (pauses, a, start) = (Pauses::default(), holder("a"), Instant::now());
+        let day = Duration::from_secs(24 * 3_600);
+        let pause = pauses.refused(&a, &platform("a"), 31 * day, start).expect("others are told");
+        assert_eq!((pause.wait, pauses.left(&a, start)), (ASKED_PAUSE_MAX, Some(ASKED_PAUSE_MAX)));
+        assert_eq!(pauses.asked(&a, start + day), Some(30 * day));
+        assert_eq!(pauses.asked(&a, start + 7 * day), None, "it is over");
+        // The longest number that a header may hold.
+        let pause = pauses.refused(&a, &platform("a"), Duration::from_secs(u64::MAX), start + 8 * day);
+        assert_eq!(pause.expect("others are told").wait, ASKED_PAUSE_MAX);
+        // A reset that a manifest declares may be further off.
+        let declared = Pause { wait: 30 * day, interval_us: None, ..self::pause("b", 0, 1) };
+        pauses.take_up(&declared, start);
+        assert_eq!(pauses.left(&holder("b"), start), Some(30 * day));
     }
 
     #[test]

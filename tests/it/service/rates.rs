@@ -15,7 +15,7 @@ use backline_model::run::RunCounts;
 use backline_model::{BatchState, Outcome};
 use backline_simulator::SimulatorConfig;
 use backline_store::{BatchFilter, Scope};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use serde_json::json;
 
 use super::{serve, settled};
@@ -213,9 +213,10 @@ async fn a_long_pause_defers_every_account_on_every_host_and_uses_up_no_attempt(
         let report = run(&stage.another_host(|_| {}).await).await;
         assert_eq!(report.run.counts.deferred, 24);
         let week = begun + TimeDelta::hours(2) + TimeDelta::days(7);
-        let pauses = store.pauses_list(week - TimeDelta::seconds(1)).await.expect("pauses are read");
+        let ever = || DateTime::UNIX_EPOCH..=week;
+        let pauses = store.pauses_list(week - TimeDelta::seconds(1), ever()).await.expect("pauses are read");
         assert_eq!(pauses.len(), 1, "it lasts a week");
-        assert_eq!(store.pauses_list(week + TimeDelta::seconds(1)).await.expect("pauses are read"), []);
+        assert_eq!(store.pauses_list(week + TimeDelta::seconds(1), ever()).await.expect("pauses are read"), []);
         let cut: Vec<_> = stage.events().await.into_iter().filter(|event| event.kind == types::WAIT_CUT).collect();
         assert_eq!(cut.len(), 1, "{cut:?}");
         assert_eq!(cut[0].data["platform"], GUEST);

@@ -1,6 +1,7 @@
 //! Pauses that platforms asked for, shared by every host on the database.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -58,19 +59,29 @@ impl Store {
         Ok(pauses)
     }
 
-    /// Begins a pause, or makes the one in force longer. A shorter one changes nothing.
+    /// Begins a pause, or makes the one in force longer. A shorter one changes nothing. What began at a time that is not
+    /// `believed` is no pause: this one takes its place.
     ///
     /// # Errors
     /// When the credential is unknown or the database fails.
-    pub async fn pause_begin(&self, holder: &Holder, platform: &Platform, pause: &Pause) -> Result<(), StoreError> {
+    pub async fn pause_begin(
+        &self,
+        holder: &Holder,
+        platform: &Platform,
+        pause: &Pause,
+        believed: RangeInclusive<DateTime<Utc>>,
+    ) -> Result<(), StoreError> {
         let statement = self.query(
             "INSERT INTO pauses (holder, platform, credential_id, began_at, paused_until, interval_us, paced_until)
              VALUES ($1, $2, $3::uuid, $4::timestamptz, $5::timestamptz, $6::bigint, $7::timestamptz)
              ON CONFLICT (holder) DO UPDATE SET platform = excluded.platform, began_at = excluded.began_at,
                  paused_until = excluded.paused_until,
-                 interval_us = COALESCE(excluded.interval_us, pauses.interval_us),
-                 paced_until = COALESCE(excluded.paced_until, pauses.paced_until)
-             WHERE pauses.paused_until < excluded.paused_until",
+                 interval_us = CASE WHEN pauses.began_at BETWEEN $8::timestamptz AND $9::timestamptz
+                     THEN COALESCE(excluded.interval_us, pauses.interval_us) ELSE excluded.interval_us END,
+                 paced_until = CASE WHEN pauses.began_at BETWEEN $8::timestamptz AND $9::timestamptz
+                     THEN COALESCE(excluded.paced_until, pauses.paced_until) ELSE excluded.paced_until END
+             WHERE pauses.paused_until < excluded.paused_until
+                 OR pauses.began_at < $8::timestamptz OR pauses.began_at > $9::timestamptz",
         );
         let statement = statement
             .bind(holder.to_string())
@@ -79,22 +90,31 @@ impl Store {
             .bind(time_text(pause.began_at))
             .bind(time_text(pause.until))
             .bind(pause.interval_us)
-            .bind(pause.paced_until.map(time_text));
+            .bind(pause.paced_until.map(time_text))
+            .bind(time_text(*believed.start()))
+            .bind(time_text(*believed.end()));
         self.write("begin a pause", statement).await?;
         Ok(())
     }
 
-    /// The pauses in force, by platform.
+    /// The pauses in force, by platform: those that began at a time that is `believed`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pauses_list(&self, now: DateTime<Utc>) -> Result<Vec<PlatformPause>, StoreError> {
+    pub async fn pauses_list(
+        &self,
+        now: DateTime<Utc>,
+        believed: RangeInclusive<DateTime<Utc>>,
+    ) -> Result<Vec<PlatformPause>, StoreError> {
         let statement = self.query(
             "SELECT platform, COUNT(credential_id)::bigint AS credentials, COUNT(*)::bigint AS holders,
                  MAX(paused_until)::text AS until
-             FROM pauses WHERE paused_until > $1::timestamptz GROUP BY platform ORDER BY platform",
+             FROM pauses WHERE paused_until > $1::timestamptz
+                 AND began_at BETWEEN $2::timestamptz AND $3::timestamptz
+             GROUP BY platform ORDER BY platform",
         );
-        let rows = self.rows("list pauses", statement.bind(time_text(now))).await?;
+        let (earliest, latest) = (time_text(*believed.start()), time_text(*believed.end()));
+        let rows = self.rows("list pauses", statement.bind(time_text(now)).bind(earliest).bind(latest)).await?;
         rows.iter()
             .map(|row| {
                 let (credentials, holders) = (row.count("credentials")?, row.count("holders")?);

@@ -17,7 +17,7 @@ use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
-use crate::pipeline::collection::pauses::{self, Asked, Pauses, Wait};
+use crate::pipeline::collection::pauses::{self, Asked, AskedWait, Pauses, Wait};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::manager::CredentialManager;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
@@ -38,9 +38,6 @@ use backline_store::{
 
 /// Wait for a spent budget when neither the platform nor the manifest says when it resets.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
-
-/// The longest wait until a reset that a manifest's budget declares: a month and a day.
-const DEFER_TO_RESET_MAX: TimeDelta = TimeDelta::days(32);
 
 /// Deaths of hosts that collected one account and nothing else, after which it is given up.
 const LONE_DEATHS_MAX: u32 = 3;
@@ -554,7 +551,7 @@ impl ResultBuilder<'_> {
                 continue;
             }
             let until = match ending {
-                AccountFailure::Wait { wait } => self.now + self.wait(*account, *wait).min(pauses::ASKED_MAX),
+                AccountFailure::Wait { wait } => self.now + self.wait(*account, *wait).kept,
                 AccountFailure::Defer { until } => self.deferral(*until),
                 _ => continue,
             };
@@ -564,11 +561,12 @@ impl ResultBuilder<'_> {
     }
 
     /// How long an account waits: as the connector says, or else as the gateway was told.
-    fn wait(&self, account: AccountId, asked: Option<Duration>) -> TimeDelta {
+    fn wait(&self, account: AccountId, asked: Option<Duration>) -> AskedWait {
         let least = backoff(self.lease.batch.attempts);
         let least = least.min(Duration::from_millis(self.collector.config.collection.retry_wait_max_ms));
-        let asked = asked.or_else(|| self.collector.gateway.pause_left(self.pauses.holder_of(account)));
-        self.pauses.wait(account, asked, least)
+        let (gateway, holder) = (&self.collector.gateway, self.pauses.holder_of(account));
+        let asked = asked.or_else(|| gateway.pause_asked(holder));
+        AskedWait::of(self.pauses.wait(account, asked, least), gateway.pause_left(holder))
     }
 
     fn deferral(&self, asked: Option<DateTime<Utc>>) -> DateTime<Utc> {
@@ -620,13 +618,13 @@ impl ResultBuilder<'_> {
             }
             AccountFailure::Wait { wait } => {
                 let wait = self.wait(candidate.account_id, wait);
-                match pauses::sorted(wait, self.now) {
+                match pauses::sorted(wait.kept, self.now) {
                     Wait::Short(until) => {
                         result.waiting.insert(candidate.account_id);
                         result.waiting_until = result.waiting_until.max(Some(until));
                     }
                     Wait::Long(until) => {
-                        let asked = self.now.checked_add_signed(wait);
+                        let asked = Some(self.now.checked_add_signed(wait.asked).unwrap_or(LAST_TIME));
                         result
                             .accounts
                             .push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
@@ -714,11 +712,11 @@ fn backoff(attempts: u32) -> Duration {
 }
 
 /// Until when an account waits whose budget is spent. A wait that a connector asks for is kept for up to 7 days: one
-/// beyond would silence the account for good. Only a reset time that the manifest's budgets declare may be later, by up
-/// to 32 days.
+/// beyond would silence the account for good. Only a reset time that the manifest's budgets declare may be later, up to
+/// the longest pause there is.
 fn deferral(asked: Option<DateTime<Utc>>, reset: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-    let reset = reset.min(now + DEFER_TO_RESET_MAX);
-    let latest = reset.max(now + pauses::ASKED_MAX);
+    let reset = reset.min(now + pauses::PAUSE_MAX);
+    let latest = reset.max(now + pauses::asked_max());
     asked.unwrap_or(reset).min(latest).max(now + DEFER_MIN)
 }
 

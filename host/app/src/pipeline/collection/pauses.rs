@@ -2,16 +2,20 @@
 //! bring back. A pause is no failure, uses up no attempt, and is shared by all hosts through the database.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use backline_gateway::{BudgetKey, Gateway, LEARNED_FOR, SessionCredential, WAITED_PAUSE_MAX};
+use backline_gateway::{ASKED_PAUSE_MAX, BudgetKey, Gateway, LEARNED_FOR, SessionCredential, WAITED_PAUSE_MAX};
 use backline_model::{AccountId, Holder, Platform};
 use backline_store::{Pause, Store, StoreError};
 
-/// The longest wait that a platform may ask for.
-pub(super) const ASKED_MAX: TimeDelta = TimeDelta::days(7);
+/// The longest pause that is written and believed: a month and a day, for resets that budgets of manifests declare.
+pub(super) const PAUSE_MAX: TimeDelta = TimeDelta::days(32);
+
+/// How far the clock of the host that wrote a pause may be ahead of this one's.
+const CLOCK_AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
 
 /// The longest pause that is chosen here, where a platform refuses without a word on how long.
 const CHOSEN_MAX: TimeDelta = TimeDelta::hours(1);
@@ -29,6 +33,36 @@ pub(super) enum Wait {
     Short(DateTime<Utc>),
     /// It is deferred.
     Long(DateTime<Utc>),
+}
+
+/// How long an account waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AskedWait {
+    /// How long it was asked to.
+    pub asked: TimeDelta,
+    /// What is kept of that.
+    pub kept: TimeDelta,
+}
+
+impl AskedWait {
+    /// `left` is how much longer its requests pause by what is known: that was cut where it began.
+    pub(super) fn of(asked: TimeDelta, left: Option<Duration>) -> Self {
+        // The gateway tells whole seconds, rounded up.
+        let left = left.filter(|left| *left > ASKED_PAUSE_MAX).map(|left| left + Duration::from_secs(1));
+        let longest = left.and_then(|left| TimeDelta::from_std(left).ok()).unwrap_or_else(asked_max);
+        Self { asked, kept: asked.min(longest) }
+    }
+}
+
+/// The longest wait that a platform may ask for.
+pub(super) fn asked_max() -> TimeDelta {
+    TimeDelta::from_std(ASKED_PAUSE_MAX).unwrap_or(TimeDelta::MAX)
+}
+
+/// When a stored pause has to have begun to count: one of a later time was written by a clock that was ahead, and one
+/// of an earlier time is over.
+pub(in crate::pipeline) fn believed(now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
+    now - PAUSE_MAX..=now + CLOCK_AHEAD_MAX
 }
 
 /// The pauses that concern a batch.
@@ -63,9 +97,11 @@ impl Pauses {
     fn of(
         platform: &Platform,
         credentials: &[SessionCredential],
-        known: HashMap<Holder, Pause>,
+        mut known: HashMap<Holder, Pause>,
         now: DateTime<Utc>,
     ) -> Self {
+        known.retain(|_, pause| believed(now).contains(&pause.began_at));
+        known.values_mut().for_each(|pause| pause.until = pause.until.min(pause.began_at + PAUSE_MAX));
         let (mut own, mut owners) = (BTreeMap::<_, Vec<_>>::new(), HashMap::new());
         for (account, holder) in credentials.iter().filter_map(|of| Some((of.account?, holder(of)))) {
             own.entry(account).or_default().push(holder.clone());
@@ -93,15 +129,15 @@ impl Pauses {
         let platforms = self.known.iter().filter(|(holder, _)| holder.credential().is_none()).map(|(_, pause)| pause);
         let of = self.own.get(&account).into_iter().flatten().chain([&self.common]);
         let pauses = of.filter_map(|holder| self.known.get(holder)).chain(platforms);
-        let until = pauses.map(|pause| pause.until).max()?.min(self.now + ASKED_MAX);
+        let until = pauses.map(|pause| pause.until).max()?;
         is_long(until - self.now).then_some(until)
     }
 
     /// Hands the gateway what other hosts were told.
     pub(super) fn tell(&self, gateway: &Gateway) {
         for (holder, pause) in &self.known {
-            let wait = (pause.until.min(self.now + ASKED_MAX) - self.now).to_std().unwrap_or_default();
-            let is_paced = pause.paced_until.is_some_and(|until| until > self.now);
+            let wait = (pause.until - self.now).to_std().unwrap_or_default();
+            let is_paced = pause.paced_until.is_some_and(|until| until.min(pause.until + LEARNED_FOR) > self.now);
             let interval_us = pause.interval_us.filter(|_| is_paced).map(|interval| interval.min(INTERVAL_US_MAX));
             if !wait.is_zero() || interval_us.is_some() {
                 let (holder, platform) = (holder.clone(), self.platform.clone());
@@ -131,7 +167,7 @@ pub(super) fn is_long(wait: TimeDelta) -> bool {
 
 /// What becomes of an account that waits from `now` on.
 pub(super) fn sorted(wait: TimeDelta, now: DateTime<Utc>) -> Wait {
-    let until = now + wait.min(ASKED_MAX);
+    let until = now + wait;
     if is_long(wait) { Wait::Long(until) } else { Wait::Short(until) }
 }
 
@@ -172,10 +208,10 @@ pub(super) async fn begin(
     interval_us: Option<i64>,
     now: DateTime<Utc>,
 ) {
-    let until = now + TimeDelta::from_std(wait).map_or(ASKED_MAX, |wait| wait.min(ASKED_MAX));
+    let until = now + TimeDelta::from_std(wait).map_or(PAUSE_MAX, |wait| wait.min(PAUSE_MAX));
     let paced_until = interval_us.map(|_| until + LEARNED_FOR);
     let pause = Pause { began_at: now, until, interval_us, paced_until };
-    if let Err(error) = store.pause_begin(holder, platform, &pause).await {
+    if let Err(error) = store.pause_begin(holder, platform, &pause, believed(now)).await {
         tracing::warn!(%holder, %error, "a pause that the platform asked for is not known to other hosts");
     }
 }
@@ -238,7 +274,37 @@ mod tests {
         assert_eq!(defers(&[(&own, 61), (&operators, 70)]), [Some(70), Some(70)]);
         assert_eq!(defers(&[(&other, 65)]), [Some(65), None], "each of its credentials counts");
         assert_eq!(defers(&[(&platform, 400)]), [Some(400), Some(400)]);
-        assert_eq!(defers(&[(&platform, 9_000_000)]), [Some(604_800), Some(604_800)], "a clock that was ahead");
+        assert_eq!(defers(&[(&platform, 2_000_000)]), [Some(2_000_000), Some(2_000_000)], "a declared reset");
+        assert_eq!(defers(&[(&platform, 9_000_000)]), [Some(2_764_791), Some(2_764_791)], "32 days from its beginning");
+    }
+
+    #[test]
+    fn a_pause_that_begins_in_the_future_or_began_long_ago_does_not_count() {
+        let holder = Holder::Platform(demo());
+        let defers = |began_s: i64, until_s: i64| {
+            let known = [(holder.clone(), pause(began_s, until_s))].into();
+            Pauses::of(&demo(), &[], known, now()).defers(AccountId::generate()).is_some()
+        };
+        let days = |days: i64| days * 24 * 3_600;
+        assert!(defers(60, 3_600), "clocks differ a little");
+        assert!(!defers(61, 3_600), "written by a clock that was ahead");
+        assert!(!defers(days(365), days(366)));
+        assert!(defers(-days(31), 3_600));
+        assert!(!defers(-days(33), days(366)));
+    }
+
+    #[test]
+    fn an_asked_wait_is_cut_at_a_week_and_one_in_force_is_not() {
+        let (days, day) = (TimeDelta::days, Duration::from_secs(24 * 3_600));
+        for (asked, left, kept) in [
+            (days(3), None, days(3)),
+            (days(8), None, days(7)),
+            (TimeDelta::MAX, None, days(7)),
+            (days(31), Some(7 * day), days(7)),
+            (days(30), Some(30 * day), days(30)),
+        ] {
+            assert_eq!(AskedWait::of(asked, left), AskedWait { asked, kept }, "{asked}");
+        }
     }
 
     #[test]
@@ -266,10 +332,9 @@ mod tests {
     }
 
     #[test]
-    fn up_to_a_minute_stays_in_the_batch_and_a_week_is_the_longest() {
+    fn up_to_a_minute_stays_in_the_batch() {
         let at = |seconds| now() + TimeDelta::seconds(seconds);
         assert_eq!(sorted(TimeDelta::seconds(60), now()), Wait::Short(at(60)));
         assert_eq!(sorted(TimeDelta::seconds(61), now()), Wait::Long(at(61)));
-        assert_eq!(sorted(TimeDelta::MAX, now()), Wait::Long(at(604_800)));
     }
 }
