@@ -74,7 +74,7 @@ pub use config::{GatewayConfig, Route};
 pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
-pub use pause::{ASKED_PAUSE_MAX, LEARNED_FOR, Pause, WAITED_PAUSE_MAX, learned_interval_us};
+pub use pause::{ASKED_PAUSE_MAX, LEARNED_FOR, LearnedPace, Pause, WAITED_PAUSE_MAX, learned_interval_us};
 pub use registry::{Artifact, Pull, RegistryError, pull};
 pub use trial::{Answers, Asked, Exchange, Trial};
 pub use webhook::{WebhookAnswer, WebhookRequest, WebhookRequestError};

@@ -1,6 +1,7 @@
 //! Credentialed → Sent: one request with its retries, counted against the session's limits and budgets.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 use super::budget::{BudgetKey, Charge, seconds_of};
 use super::credential::Credentialed;
 use super::error::SendError;
-use super::pause::WAITED_PAUSE_MAX;
+use super::pause::{Refusal, WAITED_PAUSE_MAX};
 use super::policy::Hop;
 use super::retry::{AttemptEnd, backoff, is_worth_retrying, retry_after};
 use super::trial::{Answers, Asked, Passed};
@@ -82,21 +83,16 @@ pub(super) async fn deliver(
                 Ok(_) | Err(_) => received.into_inner(),
             });
             match &outcome {
-                Ok(response) if limits_the_rate(response) => {
-                    meter.session.throttled();
-                    let pause = asked.filter(|asked| !asked.is_zero());
-                    let platform = &meter.session.setup.manifest.connector.platform;
-                    if let Some(pause) =
-                        pause.and_then(|asked| core.pauses.refused(meter.holder, platform, asked, Instant::now()))
-                    {
-                        core.budgets.tell(pause);
-                    }
-                }
                 Ok(response) if response.status < 400 => {
                     core.pauses.accepted(meter.holder, began, Instant::now());
                 }
+                Ok(response) => {
+                    if let Some(refusal) = refusal_of(response) {
+                        meter.refused(core, refusal, asked);
+                    }
+                }
                 Err(Fault::TimedOut) => meter.session.timed_out(),
-                Ok(_) | Err(_) => {}
+                Err(_) => {}
             }
         }
         tracing::debug!(%origin, method = request.method.as_str(), attempt, ?end, "request sent");
@@ -114,9 +110,14 @@ pub(super) async fn deliver(
     }
 }
 
-/// Whether the platform limits the rate. A 503 without a date is an outage, which waiting alone does not fix.
-fn limits_the_rate(response: &WireResponse) -> bool {
-    response.status == 429 || (response.status == 503 && response.headers.contains_key(RETRY_AFTER))
+/// Whether the platform asks to wait, and what it says about the rate. A 503 without a date is an outage that waiting
+/// alone does not fix.
+fn refusal_of(response: &WireResponse) -> Option<Refusal> {
+    match response.status {
+        429 => Some(Refusal::TooMany),
+        503 if response.headers.contains_key(RETRY_AFTER) => Some(Refusal::Outage),
+        _ => None,
+    }
 }
 
 fn end_of(outcome: &Result<WireResponse, Fault>) -> AttemptEnd {
@@ -129,6 +130,17 @@ fn end_of(outcome: &Result<WireResponse, Fault>) -> AttemptEnd {
 }
 
 impl Meter<'_> {
+    /// Counts a refusal, and pauses if the platform asked for a wait.
+    fn refused(&self, core: &Core, refusal: Refusal, asked: Option<Duration>) {
+        self.session.throttled();
+        let platform = &self.session.setup.manifest.connector.platform;
+        let asked = asked.filter(|asked| !asked.is_zero());
+        let told = asked.and_then(|asked| core.pauses.refused(self.holder, platform, refusal, asked, Instant::now()));
+        if let Some(pause) = told {
+            core.budgets.tell(pause);
+        }
+    }
+
     /// Counts one attempt and takes its units, before it is sent.
     async fn pay(&self, core: &Core, origin: &Origin, deadline: Instant) -> Result<(), SendError> {
         self.session.count(origin)?;

@@ -308,11 +308,38 @@ async fn a_pause_holds_every_request_of_its_credential_and_spaces_those_after_it
     // Without the credential nothing is held.
     let platform = setup.manifest.connector.platform.clone();
     let wait = Duration::from_secs(3_600);
-    gateway.pause(&Pause { holder: session_holder(&setup), platform, wait, interval_us: None });
+    gateway.pause(&Pause { holder: session_holder(&setup), platform, wait, pace: None });
     let held = budgets.during(&mut demands, session.send(with_key(get("https://api.test/")))).await;
     assert!(matches!(held, Err(SendError::RateLimited(Some(3_599 | 3_600)))), "{held:?}");
     let free = budgets.during(&mut demands, session.send(get("https://api.test/"))).await;
     assert_eq!((free.expect("an answer").status, server.asked().len()), (200, 9));
+}
+
+#[tokio::test]
+async fn an_outage_pauses_and_teaches_no_pace() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let server = Server::start(move |_: &Asked| match count.fetch_add(1, Ordering::SeqCst) {
+        1 => answer(503, &[("retry-after", "1")], ""),
+        _ => answer(200, &[], "ok"),
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    setup.clock = Clock::system();
+    let (_gateway, session, mut demands) = setup.open();
+    let mut budgets = BudgetStub::of(0);
+    let began = Instant::now();
+    let all = async {
+        for _ in 0..4 {
+            session.send(with_key(get("https://api.test/"))).await.expect("an answer");
+        }
+    };
+    budgets.during(&mut demands, all).await;
+    assert!(began.elapsed() >= Duration::from_secs(1), "the wait is kept");
+    assert_eq!((server.asked().len(), session.usage().throttled), (5, 1));
+    let told: Vec<_> = budgets.pauses.iter().map(|pause| (pause.wait, pause.pace)).collect();
+    assert_eq!(told, [(Duration::from_secs(1), None)]);
+    assert!(budgets.next_us.is_empty(), "no place was asked for");
 }
 
 /// The holder of the operator's key.

@@ -555,7 +555,7 @@ impl ResultBuilder<'_> {
                 AccountFailure::Defer { until } => self.deferral(*until),
                 _ => continue,
             };
-            asked.add(self.pauses.holder_of(*account), until, None);
+            asked.add(self.pauses.holder_of(*account), until);
         }
         asked
     }

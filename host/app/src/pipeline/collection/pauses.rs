@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use backline_gateway::{ASKED_PAUSE_MAX, BudgetKey, Gateway, LEARNED_FOR, SessionCredential, WAITED_PAUSE_MAX};
+use backline_gateway::{
+    ASKED_PAUSE_MAX, BudgetKey, Gateway, LEARNED_FOR, LearnedPace, SessionCredential, WAITED_PAUSE_MAX,
+};
 use backline_model::{AccountId, Holder, Platform};
 use backline_store::{Pause, Store, StoreError};
 
@@ -137,11 +139,10 @@ impl Pauses {
     pub(super) fn tell(&self, gateway: &Gateway) {
         for (holder, pause) in &self.known {
             let wait = (pause.until - self.now).to_std().unwrap_or_default();
-            let is_paced = pause.paced_until.is_some_and(|until| until.min(pause.until + LEARNED_FOR) > self.now);
-            let interval_us = pause.interval_us.filter(|_| is_paced).map(|interval| interval.min(INTERVAL_US_MAX));
-            if !wait.is_zero() || interval_us.is_some() {
+            let pace = pace_of(pause, self.now);
+            if !wait.is_zero() || pace.is_some() {
                 let (holder, platform) = (holder.clone(), self.platform.clone());
-                gateway.pause(&backline_gateway::Pause { holder, platform, wait, interval_us });
+                gateway.pause(&backline_gateway::Pause { holder, platform, wait, pace });
             }
         }
     }
@@ -165,6 +166,13 @@ pub(super) fn is_long(wait: TimeDelta) -> bool {
     wait.to_std().is_ok_and(|wait| wait > WAITED_PAUSE_MAX)
 }
 
+/// The pace that a stored pause still sets, for as long as it was set when it was learned.
+fn pace_of(pause: &Pause, now: DateTime<Utc>) -> Option<LearnedPace> {
+    let until = pause.paced_until?.min(pause.until + LEARNED_FOR);
+    let kept_for = (until - now).to_std().ok().filter(|left| !left.is_zero())?;
+    Some(LearnedPace { interval_us: pause.interval_us?.min(INTERVAL_US_MAX), kept_for })
+}
+
 /// What becomes of an account that waits from `now` on.
 pub(super) fn sorted(wait: TimeDelta, now: DateTime<Utc>) -> Wait {
     let until = now + wait;
@@ -174,27 +182,26 @@ pub(super) fn sorted(wait: TimeDelta, now: DateTime<Utc>) -> Wait {
 /// The pauses that a batch brings back: of each holder the longest.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
-    pauses: BTreeMap<Holder, (DateTime<Utc>, Option<i64>)>,
+    pauses: BTreeMap<Holder, DateTime<Utc>>,
 }
 
 impl Asked {
-    pub(super) fn add(&mut self, holder: &Holder, until: DateTime<Utc>, interval_us: Option<i64>) {
-        let known = self.pauses.entry(holder.clone()).or_insert((until, interval_us));
-        known.0 = known.0.max(until);
-        known.1 = known.1.max(interval_us);
+    pub(super) fn add(&mut self, holder: &Holder, until: DateTime<Utc>) {
+        let known = self.pauses.entry(holder.clone()).or_insert(until);
+        *known = until.max(*known);
     }
 
     /// Makes them known, here and to other hosts. Where that fails they are met again, which does no harm.
     pub(super) async fn begin(self, store: &Store, gateway: &Gateway, platform: &Platform, now: DateTime<Utc>) {
-        for (holder, (until, interval_us)) in self.pauses {
+        for (holder, until) in self.pauses {
             let wait = (until - now).to_std().unwrap_or_default();
             if wait.is_zero() {
                 continue;
             }
             let pause =
-                backline_gateway::Pause { holder: holder.clone(), platform: platform.clone(), wait, interval_us };
+                backline_gateway::Pause { holder: holder.clone(), platform: platform.clone(), wait, pace: None };
             gateway.pause(&pause);
-            begin(store, &holder, platform, wait, interval_us, now).await;
+            begin(store, &holder, platform, wait, None, now).await;
         }
     }
 }
@@ -205,11 +212,11 @@ pub(super) async fn begin(
     holder: &Holder,
     platform: &Platform,
     wait: Duration,
-    interval_us: Option<i64>,
+    pace: Option<LearnedPace>,
     now: DateTime<Utc>,
 ) {
     let until = now + TimeDelta::from_std(wait).map_or(PAUSE_MAX, |wait| wait.min(PAUSE_MAX));
-    let paced_until = interval_us.map(|_| until + LEARNED_FOR);
+    let (interval_us, paced_until) = (pace.map(|pace| pace.interval_us), pace.map(|pace| now + pace.kept_for));
     let pause = Pause { began_at: now, until, interval_us, paced_until };
     if let Err(error) = store.pause_begin(holder, platform, &pause, believed(now)).await {
         tracing::warn!(%holder, %error, "a pause that the platform asked for is not known to other hosts");
@@ -291,6 +298,20 @@ mod tests {
         assert!(!defers(days(365), days(366)));
         assert!(defers(-days(31), 3_600));
         assert!(!defers(-days(33), days(366)));
+    }
+
+    #[test]
+    fn a_stored_pace_holds_for_as_long_as_it_was_learned_for() {
+        let pace = |paced_s: Option<i64>, interval_us| {
+            let paced_until = paced_s.map(|seconds| now() + TimeDelta::seconds(seconds));
+            pace_of(&Pause { paced_until, interval_us, ..pause(-600, -590) }, now())
+                .map(|pace| (pace.interval_us, pace.kept_for.as_secs()))
+        };
+        assert_eq!(pace(Some(3_010), Some(200_000)), Some((200_000, 3_010)));
+        assert_eq!(pace(Some(3_010), Some(i64::MAX)), Some((INTERVAL_US_MAX, 3_010)));
+        assert_eq!(pace(Some(9_999_999), Some(200_000)), Some((200_000, 3_010)), "an hour after its pause at most");
+        assert_eq!(pace(Some(0), Some(200_000)), None);
+        assert_eq!((pace(None, Some(200_000)), pace(Some(3_010), None)), (None, None));
     }
 
     #[test]
