@@ -26,6 +26,7 @@ use crate::telemetry::{BatchEnd, Telemetry};
 use backline_gateway::{BudgetKey, Gateway};
 use backline_model::clock::{Clock, LAST_TIME};
 use backline_model::event::types;
+use backline_model::manifest::Budget;
 use backline_model::run::RunCounts;
 use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, Event, FailureClass, FetchContext, Holder, Lease,
@@ -552,7 +553,7 @@ impl ResultBuilder<'_> {
             }
             let until = match ending {
                 AccountFailure::Wait { wait } => self.now + self.wait(*account, *wait).kept,
-                AccountFailure::Defer { until } => self.deferral(*until),
+                AccountFailure::Defer { until } => self.deferral(*account, *until),
                 _ => continue,
             };
             asked.add(self.pauses.holder_of(*account), until);
@@ -569,8 +570,10 @@ impl ResultBuilder<'_> {
         AskedWait::of(self.pauses.wait(account, asked, least), gateway.pause_left(holder))
     }
 
-    fn deferral(&self, asked: Option<DateTime<Utc>>) -> DateTime<Utc> {
-        deferral(asked, next_reset(self.release, self.now), self.now)
+    /// Until when an account is deferred.
+    fn deferral(&self, account: AccountId, asked: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        let spent = self.pauses.spent_of(account, &self.spent);
+        deferral(asked, next_reset(&self.release.manifest.budgets, &spent, self.now), self.now)
     }
 
     /// A deferral to `until`, with the event if the platform asked for a later time.
@@ -633,7 +636,7 @@ impl ResultBuilder<'_> {
                 return;
             }
             AccountFailure::Defer { until: asked } => {
-                let until = self.deferral(asked);
+                let until = self.deferral(candidate.account_id, asked);
                 result.accounts.push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
                 return;
             }
@@ -720,15 +723,13 @@ fn deferral(asked: Option<DateTime<Utc>>, reset: DateTime<Utc>, now: DateTime<Ut
     asked.unwrap_or(reset).min(latest).max(now + DEFER_MIN)
 }
 
-/// When the budget with the longest window resets.
-fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
-    release
-        .manifest
-        .budgets
-        .iter()
-        .map(|budget| backline_gateway::window_of(&budget.window, now).1)
-        .max()
-        .unwrap_or(now + DEFER_DEFAULT)
+/// When work goes on that was deferred without a time: when the last of the budgets resets that held it back, or, where
+/// the platform refused it, the last of all. Windows that are waited for defer nothing.
+fn next_reset(budgets: &[Budget], spent: &BTreeSet<&str>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let deferring = || budgets.iter().filter(|budget| backline_gateway::defers(&budget.window));
+    let reset = |budget: &Budget| backline_gateway::window_of(&budget.window, now).1;
+    let held_back = deferring().filter(|budget| spent.contains(budget.name.as_str())).map(reset).max();
+    held_back.or_else(|| deferring().map(reset).max()).unwrap_or(now + DEFER_DEFAULT)
 }
 
 #[cfg(test)]
@@ -752,6 +753,31 @@ mod tests {
         ] {
             assert_eq!(deferral(asked, reset, now), kept, "{asked:?}, {reset}");
         }
+    }
+
+    #[test]
+    fn work_goes_on_with_the_reset_of_what_held_it_back() {
+        let now: DateTime<Utc> = "2026-11-22T12:00:10Z".parse().expect("a time");
+        let after = |seconds| now + TimeDelta::seconds(seconds);
+        let budget = |name: &str, window: &str| -> Budget {
+            toml::from_str(&format!("name = \"{name}\"\nlimit = 9\nwindow = {window}\n")).expect("a budget")
+        };
+        let minute = budget("minute", "{ seconds = 60 }");
+        let rate = budget("rate", "{ rolling = 5 }");
+        let hour = budget("hour", "{ seconds = 3600 }");
+        let daily = budget("daily", "{ daily = { at = \"00:00:00\", timezone = \"UTC\" } }");
+        let at = |budgets: &[&Budget], spent: &[&str]| {
+            let budgets: Vec<Budget> = budgets.iter().copied().cloned().collect();
+            next_reset(&budgets, &spent.iter().copied().collect(), now)
+        };
+        let all = [&minute, &rate, &hour, &daily];
+        assert_eq!(at(&all, &["hour"]), after(3_590), "the day's is not spent");
+        assert_eq!(at(&all, &["hour", "daily"]), after(43_190));
+        assert_eq!(at(&all, &["minute"]), after(43_190), "a minute is waited for, so the platform refused");
+        assert_eq!(at(&all, &[]), after(43_190));
+        assert_eq!(at(&[&minute, &rate], &[]), now + DEFER_DEFAULT, "short windows defer nothing");
+        assert_eq!(at(&[&minute, &rate], &["rate"]), now + DEFER_DEFAULT);
+        assert_eq!(at(&[], &[]), now + DEFER_DEFAULT);
     }
 
     #[tokio::test]
