@@ -61,9 +61,13 @@ pub(super) async fn deliver(
         {
             return stopped(last, error);
         }
-        let received = AtomicU64::new(0);
+        let received = Received { session: meter.map(|meter| meter.session), bytes: AtomicU64::new(0) };
         let began = Instant::now();
-        let outcome = core.wire.attempt(request, &received).await;
+        let outcome = core.wire.attempt(request, &received.bytes).await;
+        if let Err(Fault::TooLarge(bytes)) = &outcome {
+            received.bytes.store(*bytes, Ordering::Relaxed);
+        }
+        drop(received);
         attempt += 1;
         let asked = outcome
             .as_ref()
@@ -76,12 +80,6 @@ pub(super) async fn deliver(
             AttemptEnd::Final => drop(admission),
         }
         if let Some(meter) = meter {
-            // What broke off or came too late was received all the same. An answer that is too large counts as the
-            // limit, also where its head said so.
-            meter.session.received(match &outcome {
-                Err(Fault::TooLarge(bytes)) => *bytes,
-                Ok(_) | Err(_) => received.into_inner(),
-            });
             match &outcome {
                 Ok(response) if response.status < 400 => {
                     core.pauses.accepted(meter.holder, began, Instant::now());
@@ -107,6 +105,22 @@ pub(super) async fn deliver(
         }
         last = Some(outcome);
         tokio::time::sleep(wait).await;
+    }
+}
+
+/// The bytes of one attempt's answer. They count when it ends, whatever its end: what broke off, came too late, or was
+/// not waited for any more was received all the same. An answer that is too large counts as the limit, also where its
+/// head said so.
+struct Received<'a> {
+    session: Option<&'a SessionInner>,
+    bytes: AtomicU64,
+}
+
+impl Drop for Received<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            session.received(*self.bytes.get_mut());
+        }
     }
 }
 

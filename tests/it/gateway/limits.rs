@@ -1,5 +1,7 @@
 //! Tests of the bounds on what a session sends and receives.
 
+use tokio::io::AsyncWriteExt as _;
+
 use super::*;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -120,6 +122,40 @@ async fn sessions_of_a_batch_share_what_it_may_use() {
     assert!(why.contains("requests_max under [gateway]"), "{why}");
     assert_eq!((second.usage().requests, second.usage().refused, server.asked().len()), (1, 1, 3));
     assert_eq!(first.usage().refused, 0);
+}
+
+#[tokio::test]
+async fn what_a_request_received_counts_though_it_was_dropped() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let mut setup = Setup::at(&format!("http://{}", listener.local_addr().expect("an address")));
+    setup.config.received_bytes_max = 7;
+    // The session ends while it waits for the rest, long after the beginning has come.
+    setup.deadline = Duration::from_secs(2);
+    let (gateway, late, _demands) = setup.open();
+    let serve = async {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(CUT_SHORT).await.expect("sent");
+            open.push(stream);
+        }
+    };
+    let work = async {
+        assert_eq!(late.send(get("https://api.test/")).await, Err(SendError::TimedOut));
+        assert_eq!((late.usage().bytes_received, late.usage().requests), (7, 1));
+
+        // The call that sent it does not wait for it any more.
+        setup.deadline = Duration::from_secs(20);
+        let session = setup.session(&gateway);
+        let dropped = tokio::time::timeout(Duration::from_secs(2), session.send(get("https://api.test/"))).await;
+        assert!(dropped.is_err(), "{dropped:?}");
+        assert_eq!(session.usage().bytes_received, 7);
+        let why = denial(session.send(get("https://api.test/")).await);
+        assert!(why.contains("received_bytes_max under [gateway]"), "{why}");
+    };
+    tokio::select! {
+        () = work => {}
+        () = serve => {}
+    }
 }
 
 #[tokio::test]
