@@ -473,6 +473,7 @@ impl SessionInner {
                 return Err(SendError::Unreachable(format!("more than {redirects} redirects in a row")));
             }
             redirects += 1;
+            redacted.let_go();
             let from = redacted.response().1;
             redacted = self.hop(next).await.map_err(|error| redirect::of_redirect(error, from))?;
         }

@@ -32,7 +32,8 @@ pub(super) struct Meter<'a> {
 ///
 /// A 429 or 5xx is returned as an answer: its body distinguishes a spent quota from a rate limit, and only the
 /// connector can parse it. The wait is the platform's `Retry-After` if there is one, and never longer than the time
-/// that is left, nor than a minute: a longer one is the caller's.
+/// that is left, nor than a minute: a longer one is the caller's. A large answer is not kept while its request is sent
+/// again: if that can't be sent, its status and headers are returned.
 pub(super) async fn deliver(
     core: &Core,
     request: &WireRequest,
@@ -103,7 +104,10 @@ pub(super) async fn deliver(
         if wait > WAITED_PAUSE_MAX || wait >= deadline.saturating_duration_since(Instant::now()) {
             return outcome.map_err(SendError::from);
         }
-        last = Some(outcome);
+        last = Some(outcome.map(|mut response| {
+            response.let_go();
+            response
+        }));
         tokio::time::sleep(wait).await;
     }
 }
