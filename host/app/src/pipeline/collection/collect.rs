@@ -196,7 +196,9 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     let window = end_late(collector, lease, &release, &mut accounts).await?;
     let context = FetchContext { window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
     let (observed_at, documents, bodies, snapshots, pauses) = while_leased(collector, lease, async {
-        let credentials = accounts.with_credentials(&collector.credentials, &release).await?;
+        let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
+        let until = BatchBudget::time_for_credentials(deadline);
+        let credentials = accounts.with_credentials(&collector.credentials, &release, until).await?;
         let now = collector.clock.now();
         let pauses = Pauses::load(&collector.store, &batch.platform, &credentials, now).await?;
         pauses.tell(&collector.gateway);
@@ -207,7 +209,6 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             release: &release,
             context: &context,
         };
-        let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
         let mut budget = BatchBudget::of(deadline, &release.connector.allowance(None));
         if lease.host_losses > 0 {
             collector.store.lone_batch_begin(lease).await?;

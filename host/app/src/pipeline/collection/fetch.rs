@@ -174,6 +174,17 @@ impl BatchBudget {
         Self { whole, ends: Instant::now() + whole, fetching, normalizing, spent: Spent::default(), begun: false }
     }
 
+    /// Until when the credentials of a batch may take to be refreshed that begins now: half of `whole`, which is not
+    /// taken from its calls.
+    pub(in crate::pipeline) fn time_for_credentials(whole: Duration) -> Instant {
+        Instant::now() + whole / 2
+    }
+
+    /// When the last call of `fetch` ends.
+    pub(in crate::pipeline) fn fetching_ends(&self) -> Instant {
+        self.ends - self.whole / SHARES
+    }
+
     /// Until when the next call of `fetch` may last; `None` if too little time is left for it to be fair.
     fn turn_to_fetch(&self, is_alone: bool) -> Option<Instant> {
         let (share, now) = (self.whole / SHARES, Instant::now());
