@@ -112,15 +112,19 @@ impl BatchAccounts {
                 self.ended.insert(id, ending_of_credential(&error, format!("{why}; {}", with_causes(&error))));
             }
         }
-        let parts_without_turn = side.without_turn.len();
+        let before = std::mem::take(&mut side.without_turn);
         self.fetch_once(setup, &credentials, budget, side).await;
-        // They had their turn. If the time is used up, that is an attempt: a platform that is slow and refuses each
-        // fresh credential would be asked without end otherwise.
-        side.without_turn.truncate(parts_without_turn);
-        for id in &refused {
-            if let Some(ending @ AccountFailure::NoTurn) = self.ended.get_mut(id) {
+        // They had a turn. A part as large as its batch would be a batch like it, and without end if the platform is slow
+        // and refuses each fresh credential: that is an attempt.
+        let again = std::mem::replace(&mut side.without_turn, before);
+        for part in again {
+            if part.len() < self.accounts.len() {
+                side.without_turn.push(part);
+                continue;
+            }
+            for id in part {
                 let message = "the batch's time was used up before it was fetched with a fresh credential".to_owned();
-                *ending = AccountFailure::Retry { class: FailureClass::Unavailable, message };
+                self.ended.insert(id, AccountFailure::Retry { class: FailureClass::Unavailable, message });
             }
         }
         // Refused again with a fresh credential: another refresh will not fix it.
