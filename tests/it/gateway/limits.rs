@@ -97,8 +97,8 @@ async fn bytes_of_a_session_are_bounded_with_those_of_answers_that_are_too_large
     assert_eq!((server.asked().len(), session.usage().bytes_received), (2, 1_500));
 }
 
-/// Answers wait for each other only while a body is received: with room for one large answer, none is kept while another
-/// one is waited for.
+/// Answers wait for each other only while a body is received: with room for one large answer, none is kept while
+/// another one is waited for.
 #[tokio::test]
 async fn a_large_answer_is_let_go_before_the_next_one_is_waited_for() {
     const LARGE: usize = (1 << 20) + 1;

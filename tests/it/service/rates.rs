@@ -14,13 +14,15 @@ use backline_model::health::RecommendationKind;
 use backline_model::run::RunCounts;
 use backline_model::{BatchState, Outcome};
 use backline_simulator::SimulatorConfig;
-use backline_store::{BatchFilter, Scope};
+use backline_store::{BatchFilter, DatabaseKind, Scope};
 use chrono::{DateTime, TimeDelta};
 use serde_json::json;
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::{serve, settled};
 use crate::support::components::guest;
 use crate::support::database::each_database;
+use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::http::{Asked, Server, answer};
 use crate::support::stage::{Stage, platform};
@@ -145,6 +147,42 @@ async fn undeclared(limit: Limit, accounts: u32) {
         );
         let open = stage.host.store().batches_list(&Scope::all_tenants(), &BatchFilter::default()).await;
         assert_eq!(open.expect("batches are read"), [], "nothing is dead");
+    })
+    .await;
+}
+
+/// The lease of a batch is renewed until its transaction begins, however long its pauses take to be written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_renewed_while_pauses_are_written() {
+    each_database(async |store, url| {
+        // Only there a table can be locked for writers alone.
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let server = Server::start(|_: &Asked| answer(429, &[("retry-after", "3600")], "")).await;
+        let stage = stage(url, &server, 8, "", |config| config.collection.lease_ttl_ms = 1_500).await;
+        let mut connection = AnyConnection::connect(url).await.expect("a connection");
+        connection.execute("BEGIN").await.expect("a transaction");
+        connection.execute("LOCK TABLE pauses IN SHARE MODE").await.expect("it is locked");
+        let host = real(&stage).await;
+        let release = async {
+            let mut seen = None;
+            until(Duration::from_secs(60), "the lease to be renewed", async || {
+                if server.asked().is_empty() {
+                    return None;
+                }
+                let runs = store.runs_list(&Scope::all_tenants(), 1, None).await.expect("runs are read");
+                let open = store.run_open_batches_list(&Scope::all_tenants(), runs.first()?.id).await;
+                let held = open.expect("batches are read").into_iter().find(|open| open.state == BatchState::Leased)?;
+                let first = *seen.get_or_insert(held.available_at);
+                // Thrice: longer than a lease that is not renewed.
+                (held.available_at > first + TimeDelta::milliseconds(3 * 1_500)).then_some(())
+            })
+            .await;
+            connection.execute("ROLLBACK").await.expect("it is unlocked");
+        };
+        let (report, ()) = futures::join!(run(&host), release);
+        assert_eq!((report.run.counts.deferred, report.run.counts.failed), (8, 0), "{:?}", report.platforms);
     })
     .await;
 }

@@ -256,8 +256,8 @@ async fn two_hosts_whose_batches_need_the_same_token_ask_for_it_once() {
     .await;
 }
 
-/// A TikTok that accepts no access token. `later` is what it waits for before it answers a token request after the first
-/// `first` ones.
+/// A TikTok that accepts no access token. `later` is what it waits for before it answers a token request after the
+/// first `first` ones.
 async fn refusing<F>(first: usize, later: impl Fn() -> F + Clone + Send + Sync + 'static) -> (Server, Arc<AtomicUsize>)
 where
     F: Future<Output = ()> + Send + 'static,

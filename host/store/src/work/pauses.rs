@@ -59,8 +59,8 @@ impl Store {
         Ok(pauses)
     }
 
-    /// Begins a pause, or makes the one in force longer. A shorter one changes nothing. What began at a time that is not
-    /// `believed` is no pause: this one takes its place.
+    /// Begins a pause, or makes the one in force longer. A shorter one changes nothing. What began at a time that is
+    /// not `believed` is no pause: this one takes its place.
     ///
     /// # Errors
     /// When the credential is unknown or the database fails.

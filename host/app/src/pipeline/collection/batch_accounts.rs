@@ -114,7 +114,7 @@ impl BatchAccounts {
         }
         let before = std::mem::take(&mut side.without_turn);
         self.fetch_once(setup, &credentials, budget, side).await;
-        // They had a turn. A part as large as its batch would be a batch like it, and without end if the platform is slow
+        // They had a turn. A part as large as its batch would be a batch like it, without end if the platform is slow
         // and refuses each fresh credential: that is an attempt.
         let again = std::mem::replace(&mut side.without_turn, before);
         for part in again {

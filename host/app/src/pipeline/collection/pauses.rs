@@ -22,6 +22,9 @@ const CLOCK_AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
 /// The longest pause that is chosen here, where a platform refuses without a word on how long.
 const CHOSEN_MAX: TimeDelta = TimeDelta::hours(1);
 
+/// How long the pauses of one batch may take to be written: a help to other hosts, which must not hold up its results.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
+
 /// A platform that refuses again within this time of a pause gets a longer one.
 const SOON: TimeDelta = TimeDelta::minutes(10);
 
@@ -191,17 +194,22 @@ impl Asked {
         *known = until.max(*known);
     }
 
-    /// Makes them known, here and to other hosts. Where that fails they are met again, which does no harm.
+    /// Makes them known, here and to other hosts. Where that fails, or takes too long, they are met again, which does
+    /// no harm.
     pub(super) async fn begin(self, store: &Store, gateway: &Gateway, platform: &Platform, now: DateTime<Utc>) {
-        for (holder, until) in self.pauses {
-            let wait = (until - now).to_std().unwrap_or_default();
-            if wait.is_zero() {
-                continue;
+        let waits = self.pauses.into_iter().map(|(holder, until)| (holder, (until - now).to_std().unwrap_or_default()));
+        let waits: Vec<_> = waits.filter(|(_, wait)| !wait.is_zero()).collect();
+        for (holder, wait) in &waits {
+            let (holder, platform, wait) = (holder.clone(), platform.clone(), *wait);
+            gateway.pause(&backline_gateway::Pause { holder, platform, wait, pace: None });
+        }
+        let written = async {
+            for (holder, wait) in &waits {
+                begin(store, holder, platform, *wait, None, now).await;
             }
-            let pause =
-                backline_gateway::Pause { holder: holder.clone(), platform: platform.clone(), wait, pace: None };
-            gateway.pause(&pause);
-            begin(store, &holder, platform, wait, None, now).await;
+        };
+        if tokio::time::timeout(WRITTEN_WITHIN, written).await.is_err() {
+            tracing::warn!(%platform, "not all pauses that the platform asked for are known to other hosts");
         }
     }
 }
