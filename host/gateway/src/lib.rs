@@ -360,6 +360,11 @@ impl Gateway {
         self.core.pauses.take_up(pause, Instant::now());
     }
 
+    /// Lets go of a pause that a person ended so long ago. What was asked for since then stays.
+    pub fn end_pause(&self, holder: &Holder, ago: Duration) {
+        self.core.pauses.end(holder, ago, Instant::now());
+    }
+
     /// How much longer the requests of a holder pause.
     #[must_use]
     pub fn pause_left(&self, holder: &Holder) -> Option<Duration> {

@@ -37,6 +37,8 @@ pub struct Pause {
     pub platform: Platform,
     /// How long from now.
     pub wait: Duration,
+    /// How long ago it was asked for.
+    pub age: Duration,
     /// The pace afterwards, where a rate is limited that no budget declares.
     pub pace: Option<LearnedPace>,
 }
@@ -76,6 +78,8 @@ pub fn learned_interval_us(sent: u64, within: Duration, wait: Duration) -> Optio
 #[derive(Debug)]
 struct Gate {
     paused_until: Option<Instant>,
+    /// When it was told of the latest pause, and how old that was then.
+    told: Option<(Instant, Duration)>,
     /// When the platform asked last, and for how long, whatever is kept of it.
     asked: Option<(Instant, Duration)>,
     pace: Option<(Pace, Instant)>,
@@ -84,6 +88,13 @@ struct Gate {
     latest: Instant,
     /// Requests that were accepted.
     accepted: u64,
+}
+
+impl Gate {
+    /// How old the latest pause is.
+    fn age(&self, now: Instant) -> Option<Duration> {
+        self.told.map(|(at, age)| (now - at).saturating_add(age))
+    }
 }
 
 /// The pauses of all holders that this process sends requests of.
@@ -137,6 +148,7 @@ impl Pauses {
         let known = gate.paused_until.filter(|known| *known > now);
         let before = gate.asked.filter(|_| known.is_some()).map(|(at, before)| before.saturating_sub(now - at));
         gate.asked = Some((now, asked.max(before.unwrap_or_default())));
+        gate.told = Some((now, Duration::ZERO));
         let wait = asked.min(ASKED_PAUSE_MAX);
         let until = now + wait;
         gate.paused_until = Some(known.map_or(until, |known| known.max(until)));
@@ -151,7 +163,7 @@ impl Pauses {
             learn(gate, pace, now);
         }
         (gate.since, gate.accepted) = (until, 0);
-        Some(Pause { holder: holder.clone(), platform: platform.clone(), wait, pace })
+        Some(Pause { holder: holder.clone(), platform: platform.clone(), wait, age: Duration::ZERO, pace })
     }
 
     /// Takes up what other parts, or other hosts, know of a pause.
@@ -163,10 +175,22 @@ impl Pauses {
             gate.asked = None;
         }
         if !pause.wait.is_zero() {
+            if gate.age(now).is_none_or(|known| pause.age < known) {
+                gate.told = Some((now, pause.age));
+            }
             gate.paused_until = Some(gate.paused_until.map_or(until, |known| known.max(until)));
         }
         if let Some(pace) = pause.pace {
             learn(gate, pace, now);
+        }
+    }
+
+    /// Takes up that a person ended the holder's pause so long ago. What was asked for since then stays.
+    pub(super) fn end(&self, holder: &Holder, ago: Duration, now: Instant) {
+        if let Some(gate) = self.all().get_mut(holder)
+            && gate.age(now).is_some_and(|age| age >= ago)
+        {
+            (gate.paused_until, gate.asked, gate.pace) = (None, None, None);
         }
     }
 
@@ -193,6 +217,7 @@ fn gate_of<'a>(gates: &'a mut HashMap<Holder, Gate>, holder: &Holder, now: Insta
     }
     gates.entry(holder.clone()).or_insert_with(|| Gate {
         paused_until: None,
+        told: None,
         asked: None,
         pace: None,
         since: now,
@@ -215,7 +240,8 @@ mod tests {
 
     fn pause(name: &str, seconds: u64, interval_us: i64) -> Pause {
         let (holder, platform, wait) = (holder(name), platform(name), Duration::from_secs(seconds));
-        Pause { holder, platform, wait, pace: Some(LearnedPace { interval_us, kept_for: wait + LEARNED_FOR }) }
+        let pace = Some(LearnedPace { interval_us, kept_for: wait + LEARNED_FOR });
+        Pause { holder, platform, wait, age: Duration::ZERO, pace }
     }
 
     #[test]
@@ -330,6 +356,23 @@ mod tests {
         assert_eq!((left, pace), (Some(Duration::from_secs(9)), Some(Pace::each(200_000))));
         pauses.take_up(&pause("b", 0, 1), start);
         assert_eq!(pauses.left(&holder("b"), start), None);
+    }
+
+    #[test]
+    fn a_pause_that_was_ended_holds_no_longer_and_one_after_it_does() {
+        let (pauses, a, start) = (Pauses::default(), holder("a"), Instant::now());
+        let seconds = Duration::from_secs;
+        // It was asked for a minute ago, and is heard of now.
+        pauses.take_up(&Pause { age: seconds(60), ..pause("a", 600, 200_000) }, start);
+        pauses.end(&a, seconds(61), start);
+        assert_eq!(pauses.left(&a, start), Some(seconds(600)), "another one was ended before it");
+        pauses.end(&holder("b"), seconds(30), start);
+        pauses.end(&a, seconds(30), start);
+        assert_eq!((pauses.left(&a, start), pauses.pace(&a, start)), (None, None));
+        let later = start + seconds(10);
+        pauses.refused(&a, &platform("a"), Refusal::TooMany, seconds(90), later);
+        pauses.end(&a, seconds(41), later + seconds(1));
+        assert_eq!(pauses.left(&a, later), Some(seconds(90)), "asked for since");
     }
 
     #[test]

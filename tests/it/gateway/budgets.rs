@@ -308,7 +308,7 @@ async fn a_pause_holds_every_request_of_its_credential_and_spaces_those_after_it
     // Without the credential nothing is held.
     let platform = setup.manifest.connector.platform.clone();
     let wait = Duration::from_secs(3_600);
-    gateway.pause(&Pause { holder: session_holder(&setup), platform, wait, pace: None });
+    gateway.pause(&Pause { holder: session_holder(&setup), platform, wait, age: Duration::ZERO, pace: None });
     let held = budgets.during(&mut demands, session.send(with_key(get("https://api.test/")))).await;
     assert!(matches!(held, Err(SendError::RateLimited(Some(3_599 | 3_600)))), "{held:?}");
     let free = budgets.during(&mut demands, session.send(get("https://api.test/"))).await;

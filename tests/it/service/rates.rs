@@ -12,7 +12,7 @@ use backline_model::clock::Clock;
 use backline_model::event::types;
 use backline_model::health::RecommendationKind;
 use backline_model::run::RunCounts;
-use backline_model::{BatchState, Outcome};
+use backline_model::{BatchState, Holder, Outcome};
 use backline_simulator::SimulatorConfig;
 use backline_store::{BatchFilter, DatabaseKind, Scope};
 use chrono::{DateTime, TimeDelta};
@@ -147,6 +147,41 @@ async fn undeclared(limit: Limit, accounts: u32) {
         );
         let open = stage.host.store().batches_list(&Scope::all_tenants(), &BatchFilter::default()).await;
         assert_eq!(open.expect("batches are read"), [], "nothing is dead");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_that_is_ended_holds_nothing_back_on_the_host_that_met_it_either() {
+    each_database(async |store, url| {
+        let asks = Arc::new(Mutex::new(true));
+        let wait = Arc::clone(&asks);
+        let server = Server::start(move |asked: &Asked| {
+            let asks = *wait.lock().expect("no request panics");
+            if asks { answer(429, &[("retry-after", "3600")], "") } else { artist(asked) }
+        })
+        .await;
+        let stage = stage(url, &server, 12, "", |_| {}).await;
+        let report = run(&stage.host).await;
+        assert_eq!(report.run.counts.deferred, 12, "{:?}", report.platforms);
+        *asks.lock().expect("no request panics") = false;
+        let now = stage.host.clock().now();
+        let ever = || DateTime::UNIX_EPOCH..=now;
+        let held = store.held_pauses_list(now, ever(), 10).await.expect("pauses are read");
+        let keys: Vec<_> = held.iter().map(|pause| pause.key.as_str()).collect();
+        assert_eq!(keys, [format!("platform/{GUEST}")]);
+
+        stage.set_time(now + TimeDelta::minutes(5));
+        let holder = Holder::Platform(platform(GUEST));
+        let ended = store.pause_end(&Scope::all_tenants(), &holder, stage.host.clock().now()).await;
+        let ended = ended.expect("the pause is ended").expect("it was in force");
+        assert!(ended.platform == platform(GUEST) && ended.batches > 0, "{ended:?}");
+        let again = store.pause_end(&Scope::all_tenants(), &holder, stage.host.clock().now()).await;
+        assert_eq!(again.expect("the pause is read"), None);
+
+        // The host that was told by the platform itself has the pause in its memory.
+        let report = run(&stage.host).await;
+        assert_eq!(report.run.counts, collected(12), "{:?}", report.platforms);
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use backline_model::pace::Pace;
 use backline_model::{CredentialId, Digest, Event, Holder, SwapCause};
 use backline_store::{
-    BudgetKey, CredentialFilter, EventCursor, Pause, PlatformPause, Scope, SealedCredential, StoreError,
+    BudgetKey, CredentialFilter, EndedPause, EventCursor, Pause, PlatformPause, Scope, SealedCredential, StoreError,
 };
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -213,11 +213,20 @@ async fn a_pause_that_a_wrong_clock_wrote_is_not_listed_and_gives_way() {
             begin(ours).await;
             assert_eq!(of().await, Some(ours), "{wrong}: with nothing of the one before");
         }
+        assert_eq!(store.held_pauses_list(now(), believed(), 9).await.unwrap().len(), 1);
         // Clocks differ a little.
         let theirs = pause(TimeDelta::seconds(59), TimeDelta::seconds(90), None);
         begin(theirs).await;
         begin(ours).await;
         assert_eq!(of().await, Some(theirs));
+
+        let end = async |at: TimeDelta| store.pause_end(&Scope::all_tenants(), &holder, now() + at).await.unwrap();
+        assert_eq!(end(TimeDelta::seconds(30)).await, Some(EndedPause { platform: demo(), batches: 0 }));
+        assert_eq!(end(TimeDelta::seconds(31)).await, None);
+        assert!(of().await.unwrap().is_ended());
+        assert_eq!(store.held_pauses_list(now() + TimeDelta::seconds(30), believed(), 9).await.unwrap(), []);
+        begin(ours).await;
+        assert_eq!(of().await, Some(ours), "a pause after it begins as ever");
     })
     .await;
 }

@@ -66,7 +66,7 @@ pub(super) fn asked_max() -> TimeDelta {
 
 /// When a stored pause has to have begun to count: one of a later time was written by a clock that was ahead, and one
 /// of an earlier time is over.
-pub(in crate::pipeline) fn believed(now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
+pub(crate) fn believed(now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
     now - PAUSE_MAX..=now + CLOCK_AHEAD_MAX
 }
 
@@ -141,11 +141,16 @@ impl Pauses {
     /// Hands the gateway what other hosts were told.
     pub(super) fn tell(&self, gateway: &Gateway) {
         for (holder, pause) in &self.known {
+            if pause.is_ended() {
+                gateway.end_pause(holder, (self.now - pause.until).to_std().unwrap_or_default());
+                continue;
+            }
+            let age = (self.now - pause.began_at).to_std().unwrap_or_default();
             let wait = (pause.until - self.now).to_std().unwrap_or_default();
             let pace = pace_of(pause, self.now);
             if !wait.is_zero() || pace.is_some() {
                 let (holder, platform) = (holder.clone(), self.platform.clone());
-                gateway.pause(&backline_gateway::Pause { holder, platform, wait, pace });
+                gateway.pause(&backline_gateway::Pause { holder, platform, wait, age, pace });
             }
         }
     }
@@ -201,7 +206,7 @@ impl Asked {
         let waits: Vec<_> = waits.filter(|(_, wait)| !wait.is_zero()).collect();
         for (holder, wait) in &waits {
             let (holder, platform, wait) = (holder.clone(), platform.clone(), *wait);
-            gateway.pause(&backline_gateway::Pause { holder, platform, wait, pace: None });
+            gateway.pause(&backline_gateway::Pause { holder, platform, wait, age: Duration::ZERO, pace: None });
         }
         let written = async {
             for (holder, wait) in &waits {
