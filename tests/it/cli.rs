@@ -405,6 +405,11 @@ fn dead_batches_are_shown_and_brought_back() {
     assert_eq!((&listed[0]["id"], &listed[0]["attempts"]), (&batch.into(), &0.into()));
     assert!(place.done(&["runs", "list"]).contains("running"));
     assert!(place.done(&["batches", "retry", "--all-dead"]).contains("no dead batch matches"));
+
+    assert_eq!(place.done(&["pauses", "list"]), "");
+    assert_eq!(place.done(&["pauses", "list", "--json"]).trim(), "[]");
+    assert!(place.refused(&["pauses", "end", "platform/youtube"]).contains("no pause of platform/youtube is in force"));
+    assert!(place.refused(&["pauses", "end", "youtube"]).contains("credential/ID or platform/NAME"));
 }
 
 #[test]

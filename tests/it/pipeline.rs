@@ -20,6 +20,7 @@ use crate::support::components;
 use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
 use crate::support::stage::{Stage, noon, platform};
+use crate::support::variants::variant_of;
 
 mod dates;
 
@@ -437,6 +438,37 @@ async fn one_failing_account_affects_only_itself() {
         let report = stage.run_some(date(18), &["guest"]).await;
         assert_eq!((report.run.counts.collected, report.run.counts.failed), (39, 1), "{:?}", report.platforms);
         assert_eq!(report.platforms[0].failures.get("trapped"), Some(&1));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_late_only_if_it_had_all_of_a_batchs_time_for_itself() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::bare(url, small(1), |config| {
+            config.collection.batch_deadline_ms = 4_000;
+            config.collection.attempts_max = 1;
+        })
+        .await;
+        // Without credentials, so that none is missing.
+        let guest = variant_of(&components::guest("adversary"), "1.0.1", |manifest| {
+            let (before, rest) = manifest.split_once("[[credential]]").expect("credentials");
+            let (_, metrics) = rest.split_once("[[metric]]").expect("metrics");
+            *manifest = format!("{before}[[metric]]{metrics}");
+        });
+        stage.host.install(&guest).await.expect("the guest installs");
+        stage.import_for_guest("adversary", 3, "wait-for-ever").await;
+        let report = stage.run_some(date(18), &["adversary"]).await;
+        assert_eq!((report.run.counts.collected, report.run.counts.failed), (2, 1), "{:?}", report.platforms);
+        let outcomes = store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 10).await;
+        let failed = outcomes.expect("outcomes are read").into_iter().find_map(|outcome| match outcome.outcome {
+            Outcome::Failed { class: FailureClass::TimedOut, message } => Some(message),
+            _ => None,
+        });
+        // Its call beside others, of two seconds, and the one of its turn after that are not held against it.
+        let message = failed.expect("it was late");
+        let waited: u64 = message.split(' ').find_map(|word| word.parse().ok()).expect("a time in milliseconds");
+        assert!(waited > 2_000, "{message}");
     })
     .await;
 }

@@ -17,7 +17,8 @@ use backline_model::ids::{AccountId, CredentialId, Digest};
 use backline_model::metric::Value;
 use backline_model::snapshot::Window;
 use backline_sandbox::{
-    CallError, CompileLimits, CompiledRecord, Connector, LoadError, LogLevel, Sandbox, SandboxConfig, SandboxError,
+    Allowance, CallError, CompileLimits, CompiledRecord, Connector, LoadError, LogLevel, Sandbox, SandboxConfig,
+    SandboxError,
 };
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;

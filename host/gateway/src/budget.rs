@@ -221,7 +221,7 @@ pub(super) struct Budgets {
 /// Why a charge can't be paid.
 enum Unpaid {
     /// Nothing is left until then.
-    Spent { budget: String, until: DateTime<Utc>, defers: bool },
+    Spent { budget: BudgetKey, until: DateTime<Utc>, defers: bool },
     /// No one answers demands.
     Unanswered,
 }
@@ -237,7 +237,7 @@ impl Budgets {
         &self,
         charges: &[Charge],
         deadline: Instant,
-        held_back: impl Fn(&str),
+        held_back: impl Fn(&BudgetKey),
     ) -> Result<(), SendError> {
         loop {
             let (budget, until, defers) = match self.pay_once(charges, deadline).await {
@@ -311,7 +311,7 @@ impl Budgets {
                 slice.left = left;
                 Ok(())
             }
-            None => Err(Unpaid::Spent { budget: charge.key.budget.clone(), until: end, defers: defers(window) }),
+            None => Err(Unpaid::Spent { budget: charge.key.clone(), until: end, defers: defers(window) }),
         }
     }
 
@@ -339,7 +339,7 @@ impl Budgets {
                 let due_us = pace.due_us(first_us, charge.units);
                 let until = DateTime::from_timestamp_micros(due_us).unwrap_or(self.clock.now());
                 let is_far = due_us - now_us > WAITED_PLACE_US_MAX;
-                return Err(Unpaid::Spent { budget: charge.key.budget.clone(), until, defers: is_far });
+                return Err(Unpaid::Spent { budget: charge.key.clone(), until, defers: is_far });
             }
             *slice = Slice { window: None, left: pace.block(charge.units), place_us: first_us };
         }

@@ -74,7 +74,7 @@ pub use config::{GatewayConfig, Route};
 pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
-pub use pause::{LEARNED_FOR, Pause, WAITED_PAUSE_MAX, learned_interval_us};
+pub use pause::{ASKED_PAUSE_MAX, LEARNED_FOR, LearnedPace, Pause, WAITED_PAUSE_MAX, learned_interval_us};
 pub use registry::{Artifact, Pull, RegistryError, pull};
 pub use trial::{Answers, Asked, Exchange, Trial};
 pub use webhook::{WebhookAnswer, WebhookRequest, WebhookRequestError};
@@ -172,8 +172,9 @@ pub struct Usage {
     pub timed_out: u64,
     /// Requests that were refused because requests or bytes were used up.
     pub refused: u64,
-    /// Names of budgets that held requests back, since they were spent or would be waited for too long.
-    pub spent: BTreeSet<String>,
+    /// Budgets that held requests back, since they were spent or would be waited for too long. Of a budget of accounts'
+    /// own credentials, only those of the accounts concerned.
+    pub spent: BTreeSet<BudgetKey>,
 }
 
 /// What the sessions of a batch have used of the bounds that they share.
@@ -359,10 +360,21 @@ impl Gateway {
         self.core.pauses.take_up(pause, Instant::now());
     }
 
+    /// Lets go of a pause that a person ended so long ago. What was asked for since then stays.
+    pub fn end_pause(&self, holder: &Holder, ago: Duration) {
+        self.core.pauses.end(holder, ago, Instant::now());
+    }
+
     /// How much longer the requests of a holder pause.
     #[must_use]
     pub fn pause_left(&self, holder: &Holder) -> Option<Duration> {
         self.core.pauses.left(holder, Instant::now())
+    }
+
+    /// How much longer the platform asked a holder to wait that pauses, also where that is longer than it is kept.
+    #[must_use]
+    pub fn pause_asked(&self, holder: &Holder) -> Option<Duration> {
+        self.core.pauses.asked(holder, Instant::now())
     }
 
     /// Takes back units that were granted and not used. The caller returns them to the store.
@@ -466,6 +478,7 @@ impl SessionInner {
                 return Err(SendError::Unreachable(format!("more than {redirects} redirects in a row")));
             }
             redirects += 1;
+            redacted.let_go();
             let from = redacted.response().1;
             redacted = self.hop(next).await.map_err(|error| redirect::of_redirect(error, from))?;
         }
@@ -537,8 +550,8 @@ impl SessionInner {
         usage.bytes_received = usage.bytes_received.saturating_add(bytes);
     }
 
-    fn held_back_by(&self, budget: &str) {
-        self.usage().spent.insert(budget.to_owned());
+    fn held_back_by(&self, budget: &BudgetKey) {
+        self.usage().spent.insert(budget.clone());
     }
 
     fn throttled(&self) {

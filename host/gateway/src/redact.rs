@@ -20,7 +20,7 @@ pub(super) struct Redacted {
     response: Response,
     hop: Hop,
     /// Its part of what large answers may hold, until the connector gets it.
-    _held: Option<OwnedSemaphorePermit>,
+    held: Option<OwnedSemaphorePermit>,
 }
 
 impl Redacted {
@@ -47,12 +47,18 @@ impl Redacted {
                 (secrets.blank_text(name.as_str()), String::from_utf8_lossy(&value).into_owned())
             })
             .collect();
-        Ok(Self { response: Response { status: answer.status, headers, body }, hop, _held: held })
+        Ok(Self { response: Response { status: answer.status, headers, body }, hop, held })
     }
 
     /// The answer, and the hop that it answers.
     pub(super) fn response(&self) -> (&Response, &Hop) {
         (&self.response, &self.hop)
+    }
+
+    /// Lets go of the body, before the next hop is waited for: the body of a redirect is of no use.
+    pub(super) fn let_go(&mut self) {
+        self.response.body = Vec::new();
+        drop(self.held.take());
     }
 
     /// The answer for the connector.

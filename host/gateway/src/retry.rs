@@ -41,18 +41,15 @@ pub(super) fn backoff(attempt: u32, base_ms: u64, max_ms: u64, random: f64) -> D
     Duration::from_millis(doubled.min(max_ms)).mul_f64(random.clamp(0.0, 1.0))
 }
 
-/// Longest wait that a `Retry-After` is believed to mean. A longer one counts as this.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(31 * 24 * 3_600);
-
 /// The wait that a `Retry-After` header asks for: seconds, or a date (RFC 9110, 10.2.3). A date in the past asks for no
-/// wait.
+/// wait. How much of it is kept is for the caller to say.
 pub(super) fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+        return Some(Duration::from_secs(seconds));
     }
     let date: DateTime<Utc> = httpdate::parse_http_date(value).ok()?.into();
-    Some((date - now).to_std().unwrap_or_default().min(RETRY_AFTER_MAX))
+    Some((date - now).to_std().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -97,8 +94,9 @@ mod tests {
             (" 120 ", Some(120)),
             ("Sun, 22 Nov 2026 10:00:30 GMT", Some(30)),
             ("Sun, 22 Nov 2026 09:00:00 GMT", Some(0)),
-            ("18446744073709551615", Some(31 * 24 * 3_600)),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(31 * 24 * 3_600)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(251_606_959_199)),
             ("soon", None),
             ("-1", None),
             ("", None),

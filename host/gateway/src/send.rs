@@ -1,14 +1,15 @@
 //! Credentialed → Sent: one request with its retries, counted against the session's limits and budgets.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
-use super::budget::{Charge, seconds_of};
+use super::budget::{BudgetKey, Charge, seconds_of};
 use super::credential::Credentialed;
 use super::error::SendError;
-use super::pause::WAITED_PAUSE_MAX;
+use super::pause::{Refusal, WAITED_PAUSE_MAX};
 use super::policy::Hop;
 use super::retry::{AttemptEnd, backoff, is_worth_retrying, retry_after};
 use super::trial::{Answers, Asked, Passed};
@@ -31,7 +32,8 @@ pub(super) struct Meter<'a> {
 ///
 /// A 429 or 5xx is returned as an answer: its body distinguishes a spent quota from a rate limit, and only the
 /// connector can parse it. The wait is the platform's `Retry-After` if there is one, and never longer than the time
-/// that is left, nor than a minute: a longer one is the caller's.
+/// that is left, nor than a minute: a longer one is the caller's. A large answer is not kept while its request is sent
+/// again: if that can't be sent, its status and headers are returned.
 pub(super) async fn deliver(
     core: &Core,
     request: &WireRequest,
@@ -60,9 +62,13 @@ pub(super) async fn deliver(
         {
             return stopped(last, error);
         }
-        let received = AtomicU64::new(0);
+        let received = Received { session: meter.map(|meter| meter.session), bytes: AtomicU64::new(0) };
         let began = Instant::now();
-        let outcome = core.wire.attempt(request, &received).await;
+        let outcome = core.wire.attempt(request, &received.bytes).await;
+        if let Err(Fault::TooLarge(bytes)) = &outcome {
+            received.bytes.store(*bytes, Ordering::Relaxed);
+        }
+        drop(received);
         attempt += 1;
         let asked = outcome
             .as_ref()
@@ -75,28 +81,17 @@ pub(super) async fn deliver(
             AttemptEnd::Final => drop(admission),
         }
         if let Some(meter) = meter {
-            // What broke off or came too late was received all the same. An answer that is too large counts as the
-            // limit, also where its head said so.
-            meter.session.received(match &outcome {
-                Err(Fault::TooLarge(bytes)) => *bytes,
-                Ok(_) | Err(_) => received.into_inner(),
-            });
             match &outcome {
-                Ok(response) if limits_the_rate(response) => {
-                    meter.session.throttled();
-                    let pause = asked.filter(|asked| !asked.is_zero());
-                    let platform = &meter.session.setup.manifest.connector.platform;
-                    if let Some(pause) =
-                        pause.and_then(|asked| core.pauses.refused(meter.holder, platform, asked, Instant::now()))
-                    {
-                        core.budgets.tell(pause);
-                    }
-                }
                 Ok(response) if response.status < 400 => {
                     core.pauses.accepted(meter.holder, began, Instant::now());
                 }
+                Ok(response) => {
+                    if let Some(refusal) = refusal_of(response) {
+                        meter.refused(core, refusal, asked);
+                    }
+                }
                 Err(Fault::TimedOut) => meter.session.timed_out(),
-                Ok(_) | Err(_) => {}
+                Err(_) => {}
             }
         }
         tracing::debug!(%origin, method = request.method.as_str(), attempt, ?end, "request sent");
@@ -109,14 +104,38 @@ pub(super) async fn deliver(
         if wait > WAITED_PAUSE_MAX || wait >= deadline.saturating_duration_since(Instant::now()) {
             return outcome.map_err(SendError::from);
         }
-        last = Some(outcome);
+        last = Some(outcome.map(|mut response| {
+            response.let_go();
+            response
+        }));
         tokio::time::sleep(wait).await;
     }
 }
 
-/// Whether the platform limits the rate. A 503 without a date is an outage, which waiting alone does not fix.
-fn limits_the_rate(response: &WireResponse) -> bool {
-    response.status == 429 || (response.status == 503 && response.headers.contains_key(RETRY_AFTER))
+/// The bytes of one attempt's answer. They count when it ends, whatever its end: what broke off, came too late, or was
+/// not waited for any more was received all the same. An answer that is too large counts as the limit, also where its
+/// head said so.
+struct Received<'a> {
+    session: Option<&'a SessionInner>,
+    bytes: AtomicU64,
+}
+
+impl Drop for Received<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            session.received(*self.bytes.get_mut());
+        }
+    }
+}
+
+/// Whether the platform asks to wait, and what it says about the rate. A 503 without a date is an outage that waiting
+/// alone does not fix.
+fn refusal_of(response: &WireResponse) -> Option<Refusal> {
+    match response.status {
+        429 => Some(Refusal::TooMany),
+        503 if response.headers.contains_key(RETRY_AFTER) => Some(Refusal::Outage),
+        _ => None,
+    }
 }
 
 fn end_of(outcome: &Result<WireResponse, Fault>) -> AttemptEnd {
@@ -129,6 +148,17 @@ fn end_of(outcome: &Result<WireResponse, Fault>) -> AttemptEnd {
 }
 
 impl Meter<'_> {
+    /// Counts a refusal, and pauses if the platform asked for a wait.
+    fn refused(&self, core: &Core, refusal: Refusal, asked: Option<Duration>) {
+        self.session.throttled();
+        let platform = &self.session.setup.manifest.connector.platform;
+        let asked = asked.filter(|asked| !asked.is_zero());
+        let told = asked.and_then(|asked| core.pauses.refused(self.holder, platform, refusal, asked, Instant::now()));
+        if let Some(pause) = told {
+            core.budgets.tell(pause);
+        }
+    }
+
     /// Counts one attempt and takes its units, before it is sent.
     async fn pay(&self, core: &Core, origin: &Origin, deadline: Instant) -> Result<(), SendError> {
         self.session.count(origin)?;
@@ -139,7 +169,7 @@ impl Meter<'_> {
                 }
                 tokio::time::sleep(left).await;
             }
-            let held_back = |budget: &str| self.session.held_back_by(budget);
+            let held_back = |budget: &BudgetKey| self.session.held_back_by(budget);
             match core.pauses.pace(self.holder, Instant::now()) {
                 None => core.budgets.pay(self.charges, deadline, held_back).await?,
                 Some(pace) => {

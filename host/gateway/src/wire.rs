@@ -50,8 +50,18 @@ pub(super) struct WireResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
-    /// Its part of what large answers may hold; given back when the answer is dropped.
+    /// Its part of what large answers may hold; given back when the answer is dropped or let go.
     pub(super) held: Option<OwnedSemaphorePermit>,
+}
+
+impl WireResponse {
+    /// Lets go of a large body and of its part of what large answers may hold, before something else is waited for:
+    /// answers that wait for room while others keep theirs would wait for each other. Small bodies stay.
+    pub(super) fn let_go(&mut self) {
+        if self.held.take().is_some() {
+            self.body = Vec::new();
+        }
+    }
 }
 
 /// Why an attempt has no answer.

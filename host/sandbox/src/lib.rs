@@ -392,7 +392,8 @@ impl Connector {
     /// Like [`Connector::normalize_of`], for one of the calls that share an allowance.
     ///
     /// # Errors
-    /// The same. An answer that is larger than what is left is a limit that was exceeded.
+    /// The same. An answer that is larger than what is left is a limit that was exceeded. Nothing is answered then, so
+    /// nothing of the allowance for answers is used.
     pub async fn normalize_within(
         &self,
         secrets: &[Secrets],
@@ -402,13 +403,29 @@ impl Connector {
         if !self.startable.with_wasi {
             return self.normalize_together(secrets, documents, allowance, &Surroundings::Machine).await;
         }
-        // Clocks and random numbers are those of one document, so each has a call of its own.
+        // Clocks and random numbers are those of one document, so each has a call of its own. For the caller it is one.
+        let output_bytes = allowance.output_bytes;
         let mut all = Call { value: Vec::with_capacity(documents.len()), usage: CallUsage::default() };
         for document in documents {
             let surroundings = Surroundings::of(&document);
-            let call = self.normalize_together(secrets, vec![document], allowance, &surroundings).await?;
-            all.value.extend(call.value);
-            all.usage.add(call.usage);
+            match self.normalize_together(secrets, vec![document], allowance, &surroundings).await {
+                Ok(call) => {
+                    all.value.extend(call.value);
+                    all.usage.add(call.usage);
+                }
+                Err(error) => {
+                    let left = allowance.output_bytes.min(self.shared.config.output_bytes_max);
+                    // What was answered for the documents before it is dropped with it.
+                    allowance.output_bytes = output_bytes;
+                    return Err(match error {
+                        CallError::LimitExceeded { what: "output_bytes_max", limit } if limit == left => {
+                            let limit = output_bytes.min(self.shared.config.output_bytes_max);
+                            CallError::LimitExceeded { what: "output_bytes_max", limit }
+                        }
+                        error => error,
+                    });
+                }
+            }
         }
         Ok(all)
     }

@@ -128,7 +128,7 @@ pub use work::completion::Completion;
 pub use work::hosts::{KnownHost, Presence};
 pub use work::leaders::Term;
 pub use work::outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
-pub use work::pauses::{Pause, PlatformPause};
+pub use work::pauses::{EndedPause, HeldPause, Pause, PlatformPause};
 pub use work::planning::{PlanGuard, Planning};
 pub use work::result::{AccountResult, BatchResult, Completed, DocumentRecord, PluginLog, StoredAccount};
 pub use work::run_state::{OpenAccounts, OpenBatches, RunDetails, RunState};

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use backline_gateway::{Demand, Pause, SendError};
+use backline_gateway::{BudgetKey, Demand, Pause, SendError, SessionCredential, SessionSetup};
+use backline_model::Holder;
 use backline_model::clock::Clock;
+use backline_model::ids::{AccountId, CredentialId};
 use backline_model::manifest::Manifest;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
@@ -15,13 +17,13 @@ use tokio::time::Instant;
 use super::retries::failing;
 use backline_model::fixtures::manifest_with;
 
-use super::{Setup, TABLES, get, noon, with_key};
+use super::{Setup, TABLES, get, noon, with_key, with_token};
 use crate::support::http::{Asked, Server, answer};
 
 /// Grants budget demands from a fixed number of units per window and budget, and records them.
 struct BudgetStub {
     units: u64,
-    taken: BTreeMap<(String, DateTime<Utc>), u64>,
+    taken: BTreeMap<(BudgetKey, DateTime<Utc>), u64>,
     wants: Vec<u64>,
     /// The next place of each budget whose window rolls, by holder and name.
     next_us: BTreeMap<(String, String), i64>,
@@ -49,7 +51,7 @@ impl BudgetStub {
                 return;
             }
         };
-        let taken = self.taken.entry((demand.key.budget.clone(), demand.window_start)).or_default();
+        let taken = self.taken.entry((demand.key.clone(), demand.window_start)).or_default();
         let granted = demand.want.min(self.units.min(demand.limit) - *taken);
         *taken += granted;
         self.wants.push(demand.want);
@@ -184,6 +186,32 @@ async fn units_are_exact_however_many_requests_run_at_once() {
     assert!(gateway.unspent_budgets().is_empty());
 }
 
+#[tokio::test]
+async fn a_budget_of_accounts_credentials_that_is_spent_is_named_with_its_credential() {
+    let server = Server::start(|_: &Asked| answer(200, &[], "ok")).await;
+    let mut setup = Setup::new(&server);
+    with_budget(&mut setup, &DAILY.replace("\"app\"", "\"user\""));
+    let (mine, theirs) = (setup.account, AccountId::generate());
+    let (id, value) = (CredentialId::generate(), "IGQcanaryofanotheraccount0123456".into());
+    setup.credentials.push(SessionCredential { id, slot: "user".to_owned(), account: Some(theirs), value });
+    let (gateway, _session, mut demands) = setup.open();
+    let session = gateway.session(SessionSetup {
+        manifest: Arc::new(setup.manifest.clone()),
+        grant: Arc::new(setup.grant.clone()),
+        credentials: setup.credentials.clone(),
+        accounts: vec![mine, theirs],
+        deadline: Instant::now() + setup.deadline,
+    });
+    let mut budgets = BudgetStub::of(1);
+    let ask = |account| session.send(with_token(get("https://api.test/"), account));
+    let all = async { (ask(mine).await, ask(mine).await, ask(theirs).await) };
+    let (first, second, others) = budgets.during(&mut demands, all).await;
+    assert!(first.is_ok() && others.is_ok(), "{first:?} {others:?}");
+    assert!(matches!(second, Err(SendError::QuotaExhausted(Some(_)))), "{second:?}");
+    let spent = BudgetKey { holder: Holder::Credential(setup.credentials[1].id), budget: "units".to_owned() };
+    assert_eq!(session.usage().spent.into_iter().collect::<Vec<_>>(), [spent]);
+}
+
 const RATE: &str = "\n[[budget]]\nname = \"rate\"\nlimit = 4\nwindow = { rolling = 2 }\nburst = 2\n";
 
 #[tokio::test]
@@ -280,14 +308,41 @@ async fn a_pause_holds_every_request_of_its_credential_and_spaces_those_after_it
     // Without the credential nothing is held.
     let platform = setup.manifest.connector.platform.clone();
     let wait = Duration::from_secs(3_600);
-    gateway.pause(&Pause { holder: session_holder(&setup), platform, wait, interval_us: None });
+    gateway.pause(&Pause { holder: session_holder(&setup), platform, wait, age: Duration::ZERO, pace: None });
     let held = budgets.during(&mut demands, session.send(with_key(get("https://api.test/")))).await;
     assert!(matches!(held, Err(SendError::RateLimited(Some(3_599 | 3_600)))), "{held:?}");
     let free = budgets.during(&mut demands, session.send(get("https://api.test/"))).await;
     assert_eq!((free.expect("an answer").status, server.asked().len()), (200, 9));
 }
 
+#[tokio::test]
+async fn an_outage_pauses_and_teaches_no_pace() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let server = Server::start(move |_: &Asked| match count.fetch_add(1, Ordering::SeqCst) {
+        1 => answer(503, &[("retry-after", "1")], ""),
+        _ => answer(200, &[], "ok"),
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    setup.clock = Clock::system();
+    let (_gateway, session, mut demands) = setup.open();
+    let mut budgets = BudgetStub::of(0);
+    let began = Instant::now();
+    let all = async {
+        for _ in 0..4 {
+            session.send(with_key(get("https://api.test/"))).await.expect("an answer");
+        }
+    };
+    budgets.during(&mut demands, all).await;
+    assert!(began.elapsed() >= Duration::from_secs(1), "the wait is kept");
+    assert_eq!((server.asked().len(), session.usage().throttled), (5, 1));
+    let told: Vec<_> = budgets.pauses.iter().map(|pause| (pause.wait, pause.pace)).collect();
+    assert_eq!(told, [(Duration::from_secs(1), None)]);
+    assert!(budgets.next_us.is_empty(), "no place was asked for");
+}
+
 /// The holder of the operator's key.
-fn session_holder(setup: &Setup) -> backline_model::Holder {
-    backline_model::Holder::Credential(setup.credentials[0].id)
+fn session_holder(setup: &Setup) -> Holder {
+    Holder::Credential(setup.credentials[0].id)
 }

@@ -1,5 +1,7 @@
 //! Tests of the bounds on what a session sends and receives.
 
+use tokio::io::AsyncWriteExt as _;
+
 use super::*;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -95,6 +97,45 @@ async fn bytes_of_a_session_are_bounded_with_those_of_answers_that_are_too_large
     assert_eq!((server.asked().len(), session.usage().bytes_received), (2, 1_500));
 }
 
+/// Answers wait for each other only while a body is received: with room for one large answer, none is kept while
+/// another one is waited for.
+#[tokio::test]
+async fn a_large_answer_is_let_go_before_the_next_one_is_waited_for() {
+    const LARGE: usize = (1 << 20) + 1;
+    let seen = Arc::new(AtomicUsize::new(0));
+    let server = Server::start(move |asked: &Asked| match asked.target.as_str() {
+        "/moved" => answer(302, &[("location", "/here")], vec![b' '; LARGE]),
+        "/failing" if seen.fetch_add(1, Ordering::SeqCst) == 0 => answer(500, &[], vec![b' '; LARGE]),
+        "/broken" => answer(500, &[("x-why", "broken")], vec![b' '; LARGE]),
+        "/small" => answer(503, &[], "why"),
+        _ => answer(200, &[], vec![b' '; LARGE]),
+    })
+    .await;
+    let mut setup = Setup::new(&server);
+    (setup.config.body_bytes_max, setup.config.large_answers_bytes_max) = (2 << 20, 2 << 20);
+    setup.deadline = Duration::from_secs(60);
+    let (_gateway, session, _demands) = setup.open();
+    for path in ["moved", "failing", "here"] {
+        let response = session.send(get(&format!("https://api.test/{path}"))).await.expect(path);
+        assert_eq!((response.status, response.body.len()), (200, LARGE), "{path}");
+    }
+    let all = (0..2).map(|_| session.send(get("https://api.test/moved")));
+    let answers = futures::future::join_all(all).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.status == 200)));
+
+    // The last answer is kept whole; one before it, where its request can't be sent again, without its body.
+    setup.config.retries_max = 1;
+    let (_gateway, session, _demands) = setup.open();
+    let last = session.send(get("https://api.test/broken")).await.expect("the last answer");
+    assert_eq!((last.status, last.body.len()), (500, LARGE));
+    setup.config.requests_max = 1;
+    for (path, status, body) in [("broken", 500, ""), ("small", 503, "why")] {
+        let (_gateway, session, _demands) = setup.open();
+        let kept = session.send(get(&format!("https://api.test/{path}"))).await.expect("the answer before");
+        assert_eq!((kept.status, &*String::from_utf8_lossy(&kept.body)), (status, body), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn sessions_of_a_batch_share_what_it_may_use() {
     let server = Server::start(|_: &Asked| answer(200, &[], vec![b'x'; 400])).await;
@@ -120,6 +161,40 @@ async fn sessions_of_a_batch_share_what_it_may_use() {
     assert!(why.contains("requests_max under [gateway]"), "{why}");
     assert_eq!((second.usage().requests, second.usage().refused, server.asked().len()), (1, 1, 3));
     assert_eq!(first.usage().refused, 0);
+}
+
+#[tokio::test]
+async fn what_a_request_received_counts_though_it_was_dropped() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let mut setup = Setup::at(&format!("http://{}", listener.local_addr().expect("an address")));
+    setup.config.received_bytes_max = 7;
+    // The session ends while it waits for the rest, long after the beginning has come.
+    setup.deadline = Duration::from_secs(2);
+    let (gateway, late, _demands) = setup.open();
+    let serve = async {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(CUT_SHORT).await.expect("sent");
+            open.push(stream);
+        }
+    };
+    let work = async {
+        assert_eq!(late.send(get("https://api.test/")).await, Err(SendError::TimedOut));
+        assert_eq!((late.usage().bytes_received, late.usage().requests), (7, 1));
+
+        // The call that sent it does not wait for it any more.
+        setup.deadline = Duration::from_secs(20);
+        let session = setup.session(&gateway);
+        let dropped = tokio::time::timeout(Duration::from_secs(2), session.send(get("https://api.test/"))).await;
+        assert!(dropped.is_err(), "{dropped:?}");
+        assert_eq!(session.usage().bytes_received, 7);
+        let why = denial(session.send(get("https://api.test/")).await);
+        assert!(why.contains("received_bytes_max under [gateway]"), "{why}");
+    };
+    tokio::select! {
+        () = work => {}
+        () = serve => {}
+    }
 }
 
 #[tokio::test]

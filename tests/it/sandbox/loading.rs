@@ -92,6 +92,28 @@ async fn clocks_and_random_numbers_follow_from_the_document_in_normalize() {
     assert_eq!(notes(&[second]).await, together[1..2]);
 }
 
+/// A component that imports WASI has a call for each document, which its caller does not see: one that fails leaves
+/// what it shares as it was, and its halves fit.
+#[tokio::test]
+async fn documents_of_a_call_that_fails_use_nothing_of_the_output_that_calls_share() {
+    let connector = load(&sandbox(|_| {}), "imports_wasi").await;
+    let normalize = async |documents: usize, allowance: &mut Allowance| {
+        let documents = vec![document(r#"{"followers":1}"#); documents];
+        connector.normalize_within(&[], documents, allowance).await
+    };
+    let mut allowance = connector.allowance(None);
+    let whole = allowance.output_bytes;
+    let one = normalize(1, &mut allowance).await.expect("an answer").usage.output_bytes;
+    assert_eq!((one > 1, allowance.output_bytes), (true, whole - one));
+    let left = one + one / 2;
+    allowance.output_bytes = left;
+    let error = normalize(2, &mut allowance).await.expect_err("too much for both");
+    assert_eq!(error, CallError::LimitExceeded { what: "output_bytes_max", limit: left });
+    assert_eq!(allowance.output_bytes, left);
+    normalize(1, &mut allowance).await.expect("one fits");
+    assert_eq!(allowance.output_bytes, left - one);
+}
+
 #[test]
 fn a_bound_of_zero_is_refused() {
     let refused = Sandbox::new(SandboxConfig { calls_at_once: 0, ..config() }).err().expect("a refusal");

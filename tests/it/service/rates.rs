@@ -12,15 +12,17 @@ use backline_model::clock::Clock;
 use backline_model::event::types;
 use backline_model::health::RecommendationKind;
 use backline_model::run::RunCounts;
-use backline_model::{BatchState, Outcome};
+use backline_model::{BatchState, Holder, Outcome};
 use backline_simulator::SimulatorConfig;
-use backline_store::{BatchFilter, Scope};
-use chrono::TimeDelta;
+use backline_store::{BatchFilter, DatabaseKind, Scope};
+use chrono::{DateTime, TimeDelta};
 use serde_json::json;
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::{serve, settled};
 use crate::support::components::guest;
 use crate::support::database::each_database;
+use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
 use crate::support::http::{Asked, Server, answer};
 use crate::support::stage::{Stage, platform};
@@ -149,6 +151,77 @@ async fn undeclared(limit: Limit, accounts: u32) {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_that_is_ended_holds_nothing_back_on_the_host_that_met_it_either() {
+    each_database(async |store, url| {
+        let asks = Arc::new(Mutex::new(true));
+        let wait = Arc::clone(&asks);
+        let server = Server::start(move |asked: &Asked| {
+            let asks = *wait.lock().expect("no request panics");
+            if asks { answer(429, &[("retry-after", "3600")], "") } else { artist(asked) }
+        })
+        .await;
+        let stage = stage(url, &server, 12, "", |_| {}).await;
+        let report = run(&stage.host).await;
+        assert_eq!(report.run.counts.deferred, 12, "{:?}", report.platforms);
+        *asks.lock().expect("no request panics") = false;
+        let now = stage.host.clock().now();
+        let ever = || DateTime::UNIX_EPOCH..=now;
+        let held = store.held_pauses_list(now, ever(), 10).await.expect("pauses are read");
+        let keys: Vec<_> = held.iter().map(|pause| pause.key.as_str()).collect();
+        assert_eq!(keys, [format!("platform/{GUEST}")]);
+
+        stage.set_time(now + TimeDelta::minutes(5));
+        let holder = Holder::Platform(platform(GUEST));
+        let ended = store.pause_end(&Scope::all_tenants(), &holder, stage.host.clock().now()).await;
+        let ended = ended.expect("the pause is ended").expect("it was in force");
+        assert!(ended.platform == platform(GUEST) && ended.batches > 0, "{ended:?}");
+        let again = store.pause_end(&Scope::all_tenants(), &holder, stage.host.clock().now()).await;
+        assert_eq!(again.expect("the pause is read"), None);
+
+        // The host that was told by the platform itself has the pause in its memory.
+        let report = run(&stage.host).await;
+        assert_eq!(report.run.counts, collected(12), "{:?}", report.platforms);
+    })
+    .await;
+}
+
+/// The lease of a batch is renewed until its transaction begins, however long its pauses take to be written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_renewed_while_pauses_are_written() {
+    each_database(async |store, url| {
+        // Only there a table can be locked for writers alone.
+        if store.kind() == DatabaseKind::Sqlite {
+            return;
+        }
+        let server = Server::start(|_: &Asked| answer(429, &[("retry-after", "3600")], "")).await;
+        let stage = stage(url, &server, 8, "", |config| config.collection.lease_ttl_ms = 1_500).await;
+        let mut connection = AnyConnection::connect(url).await.expect("a connection");
+        connection.execute("BEGIN").await.expect("a transaction");
+        connection.execute("LOCK TABLE pauses IN SHARE MODE").await.expect("it is locked");
+        let host = real(&stage).await;
+        let release = async {
+            let mut seen = None;
+            until(Duration::from_secs(60), "the lease to be renewed", async || {
+                if server.asked().is_empty() {
+                    return None;
+                }
+                let runs = store.runs_list(&Scope::all_tenants(), 1, None).await.expect("runs are read");
+                let open = store.run_open_batches_list(&Scope::all_tenants(), runs.first()?.id).await;
+                let held = open.expect("batches are read").into_iter().find(|open| open.state == BatchState::Leased)?;
+                let first = *seen.get_or_insert(held.available_at);
+                // Thrice: longer than a lease that is not renewed.
+                (held.available_at > first + TimeDelta::milliseconds(3 * 1_500)).then_some(())
+            })
+            .await;
+            connection.execute("ROLLBACK").await.expect("it is unlocked");
+        };
+        let (report, ()) = futures::join!(run(&host), release);
+        assert_eq!((report.run.counts.deferred, report.run.counts.failed), (8, 0), "{:?}", report.platforms);
+    })
+    .await;
+}
+
 /// A limit and a number of accounts: Deezer's published 50 in any 5 s with `--long`, which takes minutes.
 fn size() -> (Limit, u32) {
     #[expect(clippy::disallowed_methods, reason = "the size is an argument of the test run")]
@@ -213,9 +286,10 @@ async fn a_long_pause_defers_every_account_on_every_host_and_uses_up_no_attempt(
         let report = run(&stage.another_host(|_| {}).await).await;
         assert_eq!(report.run.counts.deferred, 24);
         let week = begun + TimeDelta::hours(2) + TimeDelta::days(7);
-        let pauses = store.pauses_list(week - TimeDelta::seconds(1)).await.expect("pauses are read");
+        let ever = || DateTime::UNIX_EPOCH..=week;
+        let pauses = store.pauses_list(week - TimeDelta::seconds(1), ever()).await.expect("pauses are read");
         assert_eq!(pauses.len(), 1, "it lasts a week");
-        assert_eq!(store.pauses_list(week + TimeDelta::seconds(1)).await.expect("pauses are read"), []);
+        assert_eq!(store.pauses_list(week + TimeDelta::seconds(1), ever()).await.expect("pauses are read"), []);
         let cut: Vec<_> = stage.events().await.into_iter().filter(|event| event.kind == types::WAIT_CUT).collect();
         assert_eq!(cut.len(), 1, "{cut:?}");
         assert_eq!(cut[0].data["platform"], GUEST);

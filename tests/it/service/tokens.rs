@@ -3,13 +3,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backline::config::Config;
 use backline::pipeline::Host;
 use backline::pipeline::service::Service;
 use backline_model::event::types;
-use backline_model::{AccountId, AccountStatus, ArtistId, Event, Outcome};
+use backline_model::{AccountId, AccountStatus, ArtistId, Event, FailureClass, Outcome, Tenant};
 use backline_simulator::{Fault, FaultKind, RetryAfter, SimulatorConfig, Trait};
 use backline_store::{CredentialFilter, DatabaseKind, Scope, SealedCredential, Store};
 use base64::Engine as _;
@@ -21,6 +22,7 @@ use tokio::runtime::Runtime;
 use crate::support::components;
 use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
+use crate::support::http::{Asked, Server, answer};
 use crate::support::stage::{Stage, noon, platform};
 
 const TIKTOK_TOKEN: &str = "POST /v2/oauth/token/";
@@ -250,6 +252,100 @@ async fn two_hosts_whose_batches_need_the_same_token_ask_for_it_once() {
             two.platforms
         );
         assert_eq!(asked(&stage, TIKTOK_TOKEN), 1, "the second host waited for the first one's token");
+    })
+    .await;
+}
+
+/// A TikTok that accepts no access token. `later` is what it waits for before it answers a token request after the
+/// first `first` ones.
+async fn refusing<F>(first: usize, later: impl Fn() -> F + Clone + Send + Sync + 'static) -> (Server, Arc<AtomicUsize>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let granted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&granted);
+    let server = Server::start_slow(move |asked: Asked| {
+        let (count, later) = (Arc::clone(&count), later.clone());
+        async move {
+            if !asked.target.starts_with("/v2/oauth/token/") {
+                let error = json!({ "code": "access_token_invalid", "message": "not this one", "log_id": "1" });
+                return answer(401, &[], json!({ "data": {}, "error": error }).to_string());
+            }
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            if number >= first {
+                later().await;
+            }
+            let granted = json!({
+                "access_token": format!("act.canary-access-{number:04}"),
+                "expires_in": 86_400,
+                "refresh_token": format!("rft.canary-refresh-{number:04}"),
+                "refresh_expires_in": 31_536_000,
+                "token_type": "Bearer",
+            });
+            answer(200, &[], granted.to_string())
+        }
+    })
+    .await;
+    (server, granted)
+}
+
+/// A stage whose TikTok is this server, with one account for each artist.
+async fn refused_stage(url: &str, artists: u32, server: &Server, change: impl FnOnce(&mut Config)) -> Stage {
+    let stage = Stage::bare(url, small(artists), |config| {
+        for route in &mut config.gateway.routes {
+            if route.origin.to_string() == "https://open.tiktokapis.com" {
+                route.connect = server.base().parse().expect("a URL");
+            }
+        }
+        config.gateway.retries_max = 0;
+        change(config);
+    })
+    .await;
+    stage.install(&["tiktok"]).await;
+    stage.import_some(&["tiktok"], |_| Tenant::default()).await;
+    stage
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_tokens_of_a_batch_are_refreshed_together() {
+    const ACCOUNTS: u32 = 8;
+    each_database(async |_store: Store, url: &str| {
+        // No fresh token is granted before all of them are asked for.
+        let all = Arc::new(tokio::sync::Barrier::new(ACCOUNTS as usize));
+        let later = move || {
+            let all = Arc::clone(&all);
+            async move {
+                all.wait().await;
+            }
+        };
+        let (server, granted) = refusing(ACCOUNTS as usize, later).await;
+        let stage = refused_stage(url, ACCOUNTS, &server, |_| {}).await;
+        let report = stage.run_some(today(&stage), &["tiktok"]).await;
+        assert_eq!(report.run.counts.failed, u64::from(ACCOUNTS), "{:?}", report.platforms);
+        assert_eq!(granted.load(Ordering::SeqCst), 2 * ACCOUNTS as usize, "each is refreshed once");
+        for index in 0..ACCOUNTS {
+            let found = status(&stage, account(&stage, "tiktok", index)).await;
+            assert_eq!(found, AccountStatus::ReconnectNeeded, "a fresh token was refused too: {index}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_token_is_refreshed_within_the_time_of_its_batch() {
+    each_database(async |store: Store, url: &str| {
+        let (server, granted) = refusing(1, std::future::pending::<()>).await;
+        let stage = refused_stage(url, 1, &server, |config| {
+            config.collection.batch_deadline_ms = 8_000;
+            config.collection.attempts_max = 1;
+        })
+        .await;
+        let report = stage.run_some(today(&stage), &["tiktok"]).await;
+        assert_eq!((report.run.counts.failed, granted.load(Ordering::SeqCst)), (1, 2), "{:?}", report.platforms);
+        let outcomes = store.run_outcomes_list(&Scope::all_tenants(), report.run.id, None, 10).await;
+        let outcome = outcomes.expect("outcomes are read").remove(0).outcome;
+        let Outcome::Failed { class: FailureClass::Unavailable, message } = outcome else { panic!("{outcome:?}") };
+        assert!(message.contains("within its batch's time"), "{message}");
     })
     .await;
 }

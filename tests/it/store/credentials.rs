@@ -3,7 +3,7 @@
 use backline_model::pace::Pace;
 use backline_model::{CredentialId, Digest, Event, Holder, SwapCause};
 use backline_store::{
-    BudgetKey, CredentialFilter, EventCursor, Pause, PlatformPause, Scope, SealedCredential, StoreError,
+    BudgetKey, CredentialFilter, EndedPause, EventCursor, Pause, PlatformPause, Scope, SealedCredential, StoreError,
 };
 use chrono::TimeDelta;
 use futures::future::join_all;
@@ -163,6 +163,9 @@ async fn a_pause_is_found_by_its_holder_and_only_grows() {
     each_database(async |store, _| {
         let saved = store.credential_save(&Scope::all_tenants(), &credential(1), now()).await.unwrap();
         let (own, platform) = (Holder::Credential(saved.id), Holder::Platform(demo()));
+        let believed = || now() - TimeDelta::days(9)..=now() + TimeDelta::minutes(1);
+        let begin = async |holder: &Holder, pause: Pause| store.pause_begin(holder, &demo(), &pause, believed()).await;
+        let list = async |at: TimeDelta| store.pauses_list(now() + at, believed()).await.unwrap();
         let pause = |seconds, interval_us: Option<i64>| {
             let until = now() + TimeDelta::seconds(seconds);
             Pause { began_at: now(), until, interval_us, paced_until: interval_us.map(|_| until + TimeDelta::hours(1)) }
@@ -170,24 +173,60 @@ async fn a_pause_is_found_by_its_holder_and_only_grows() {
         let of =
             async |holder: &Holder| store.pauses_of(&[own.clone(), platform.clone()]).await.unwrap().remove(holder);
         assert_eq!(of(&own).await, None);
-        store.pause_begin(&own, &demo(), &pause(60, Some(125_000))).await.unwrap();
-        store.pause_begin(&own, &demo(), &pause(30, None)).await.unwrap();
+        begin(&own, pause(60, Some(125_000))).await.unwrap();
+        begin(&own, pause(30, None)).await.unwrap();
         assert_eq!(of(&own).await, Some(pause(60, Some(125_000))), "a shorter one changes nothing");
-        store.pause_begin(&own, &demo(), &pause(90, None)).await.unwrap();
+        begin(&own, pause(90, None)).await.unwrap();
         let longer = of(&own).await.expect("it is there");
         assert_eq!((longer.until, longer.interval_us), (pause(90, None).until, Some(125_000)), "the pace stays");
         assert_eq!(of(&platform).await, None);
 
-        let listed = store.pauses_list(now()).await.unwrap();
+        let listed = list(TimeDelta::zero()).await;
         assert_eq!(listed, [PlatformPause { platform: demo(), credentials: 1, until: longer.until }]);
-        store.pause_begin(&platform, &demo(), &pause(120, None)).await.unwrap();
-        let listed = store.pauses_list(now()).await.unwrap();
+        begin(&platform, pause(120, None)).await.unwrap();
+        let listed = list(TimeDelta::zero()).await;
         assert_eq!(listed[0].credentials, 0, "the whole platform");
-        assert_eq!(store.pauses_list(now() + TimeDelta::seconds(120)).await.unwrap(), []);
+        assert_eq!(list(TimeDelta::seconds(120)).await, []);
         let unknown = Holder::Credential(CredentialId::generate());
-        assert!(store.pause_begin(&unknown, &demo(), &pause(1, None)).await.is_err());
+        assert!(begin(&unknown, pause(1, None)).await.is_err());
         assert!(store.credential_remove(&Scope::all_tenants(), saved.id).await.unwrap());
         assert_eq!(of(&own).await, None, "it goes with its credential");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pause_that_a_wrong_clock_wrote_is_not_listed_and_gives_way() {
+    each_database(async |store, _| {
+        let holder = Holder::Platform(demo());
+        let believed = || now() - TimeDelta::days(9)..=now() + TimeDelta::minutes(1);
+        let begin = async |pause: Pause| store.pause_begin(&holder, &demo(), &pause, believed()).await.unwrap();
+        let of = async || store.pauses_of(std::slice::from_ref(&holder)).await.unwrap().remove(&holder);
+        let pause = |began: TimeDelta, length: TimeDelta, interval_us: Option<i64>| {
+            let (began_at, until) = (now() + began, now() + began + length);
+            Pause { began_at, until, interval_us, paced_until: interval_us.map(|_| until + TimeDelta::hours(1)) }
+        };
+        let ours = pause(TimeDelta::zero(), TimeDelta::seconds(90), None);
+        for wrong in [TimeDelta::seconds(61), TimeDelta::days(400), -TimeDelta::days(10)] {
+            begin(pause(wrong, TimeDelta::days(500), Some(9_000_000))).await;
+            assert_eq!(store.pauses_list(now(), believed()).await.unwrap(), [], "{wrong}");
+            begin(ours).await;
+            assert_eq!(of().await, Some(ours), "{wrong}: with nothing of the one before");
+        }
+        assert_eq!(store.held_pauses_list(now(), believed(), 9).await.unwrap().len(), 1);
+        // Clocks differ a little.
+        let theirs = pause(TimeDelta::seconds(59), TimeDelta::seconds(90), None);
+        begin(theirs).await;
+        begin(ours).await;
+        assert_eq!(of().await, Some(theirs));
+
+        let end = async |at: TimeDelta| store.pause_end(&Scope::all_tenants(), &holder, now() + at).await.unwrap();
+        assert_eq!(end(TimeDelta::seconds(30)).await, Some(EndedPause { platform: demo(), batches: 0 }));
+        assert_eq!(end(TimeDelta::seconds(31)).await, None);
+        assert!(of().await.unwrap().is_ended());
+        assert_eq!(store.held_pauses_list(now() + TimeDelta::seconds(30), believed(), 9).await.unwrap(), []);
+        begin(ours).await;
+        assert_eq!(of().await, Some(ours), "a pause after it begins as ever");
     })
     .await;
 }

@@ -13,7 +13,8 @@ use backline_model::roster::RosterChanges;
 use backline_model::row::QuarantineStatus;
 use backline_model::{
     Account, AccountStatus, Artist, Batch, Consent, CredentialId, DeliveryState, DocumentId, Event, FailureClass,
-    GrowthRow, Outcome, Provenance, Quarantined, SwapCause, Tenant, Value, Webhook, WebhookId, WebhookKind, Weights,
+    GrowthRow, Holder, Outcome, Provenance, Quarantined, SwapCause, Tenant, Value, Webhook, WebhookId, WebhookKind,
+    Weights,
 };
 use backline_store::{
     AccountFilter, ArchivePlace, ArtistFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
@@ -455,6 +456,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
             => |lease| lease.map(|lease| lease.token);
         Whole run_finish(run(2).id, now());
         Whole run_cancel(run(2).id, "a test", now());
+        Whole pause_end(&Holder::Platform(demo()), now());
         Write credential_remove(credential(2).id);
         Write consents_record(&[Consent { granted: false, ..consent(2, false) }]);
         Write roster_apply(&removal(), "test", now());

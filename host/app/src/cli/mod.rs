@@ -22,6 +22,7 @@ mod log;
 mod names;
 mod numbers;
 mod output;
+mod pauses;
 mod plugins;
 mod print;
 mod privacy;
@@ -121,6 +122,9 @@ enum Command {
     /// List and show batches, and retry dead ones
     #[command(subcommand)]
     Batches(batches::Command),
+    /// List the pauses that platforms asked for, and end them
+    #[command(subcommand)]
+    Pauses(pauses::Command),
     /// Follow and show events
     #[command(subcommand)]
     Events(events::Command),
@@ -248,6 +252,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Quarantine(command) => quarantine::run(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
+        Command::Pauses(command) => pauses::run(context, command).await,
         Command::Events(command) => events::run(context, command).await,
         Command::Webhooks(command) => webhooks::run(context, command).await,
         Command::Schedules(command) => schedules::run(context, command).await,

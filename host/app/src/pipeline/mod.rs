@@ -22,6 +22,7 @@ pub use self::artists::export::{ExportError, ExportReport, ExportedFile, identif
 pub use self::artists::privacy::{Erasure, Privacy, PrivacyError, record_consents};
 pub use self::artists::sync::{ArtistSync, Difference, SyncError, SyncReport, SyncRequest};
 pub use self::collection::collect::CollectError;
+pub(crate) use self::collection::pauses::believed as believed_pauses;
 pub use self::collection::planning::{PlanError, Planner};
 pub use self::collection::quarantine::{Quarantine, QuarantineError};
 pub use self::collection::run::{CancelError, CancelReport, RunError, Runs};

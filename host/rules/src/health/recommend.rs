@@ -254,7 +254,7 @@ fn of_platform(
                 time(pause.until),
                 accounts(counted.deferred)
             ),
-            remedy: format!("backline batches list --platform {platform}"),
+            remedy: "backline pauses list".to_owned(),
             blame: blame.clone(),
         });
     }

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use futures::stream::{self, StreamExt as _};
+use tokio::time::Instant;
+
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
 use crate::pipeline::collection::pauses::Pauses;
-use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError, CredentialManager};
+use crate::pipeline::credentials::manager::{BatchCredentials, CredentialError, CredentialManager, REFRESHES_AT_ONCE};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::releases::cache::LoadedRelease;
 use backline_gateway::{Gateway, SessionCredential};
@@ -70,12 +73,14 @@ impl BatchAccounts {
         &mut self,
         manager: &CredentialManager,
         release: &LoadedRelease,
+        until: Instant,
     ) -> Result<Vec<SessionCredential>, StoreError> {
         // A slot whose terms are not those that were granted is not even refreshed: its tokens could come from another
         // endpoint.
         let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
         let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
-        let BatchCredentials { usable, unusable } = manager.for_batch(&release.manifest, &slots, &self.open()).await?;
+        let credentials = manager.for_batch(&release.manifest, &slots, &self.open(), until).await?;
+        let BatchCredentials { usable, unusable } = credentials;
         for (id, error) in unusable {
             self.ended.insert(id, ending_of_credential(&error, with_causes(&error)));
         }
@@ -100,22 +105,26 @@ impl BatchAccounts {
         if refused.is_empty() {
             return;
         }
-        let refreshed = refresh_refused(setup, &refused, &mut credentials).await;
+        let refreshed = refresh_refused(setup, &refused, &mut credentials, budget.fetching_ends()).await;
         for (id, result) in refreshed {
             let refusal = self.ended.remove(&id);
             if let (Err(error), Some(AccountFailure::Refused(why))) = (result, refusal) {
                 self.ended.insert(id, ending_of_credential(&error, format!("{why}; {}", with_causes(&error))));
             }
         }
-        let parts_without_turn = side.without_turn.len();
+        let before = std::mem::take(&mut side.without_turn);
         self.fetch_once(setup, &credentials, budget, side).await;
-        // They had their turn. If the time is used up, that is an attempt: a platform that is slow and refuses each
-        // fresh credential would be asked without end otherwise.
-        side.without_turn.truncate(parts_without_turn);
-        for id in &refused {
-            if let Some(ending @ AccountFailure::NoTurn) = self.ended.get_mut(id) {
+        // They had a turn. A part as large as its batch would be a batch like it, without end if the platform is slow
+        // and refuses each fresh credential: that is an attempt.
+        let again = std::mem::replace(&mut side.without_turn, before);
+        for part in again {
+            if part.len() < self.accounts.len() {
+                side.without_turn.push(part);
+                continue;
+            }
+            for id in part {
                 let message = "the batch's time was used up before it was fetched with a fresh credential".to_owned();
-                *ending = AccountFailure::Retry { class: FailureClass::Unavailable, message };
+                self.ended.insert(id, AccountFailure::Retry { class: FailureClass::Unavailable, message });
             }
         }
         // Refused again with a fresh credential: another refresh will not fix it.
@@ -180,31 +189,40 @@ fn refused_slot_owner(release: &LoadedRelease) -> Owner {
     }
 }
 
+/// Replaces refused credentials, several at once, by `until`. What is replaced in time is used.
 async fn refresh_refused(
     setup: &FetchSetup<'_>,
     refused: &[AccountId],
     credentials: &mut Vec<SessionCredential>,
+    until: Instant,
 ) -> BTreeMap<AccountId, Result<(), CredentialError>> {
     let FetchSetup { manager, release, .. } = *setup;
     let platform = &release.manifest.connector.platform;
     let owner = refused_slot_owner(release);
     let mut results: BTreeMap<AccountId, Result<(), CredentialError>> =
         refused.iter().map(|id| (*id, Ok(()))).collect();
-    for slot in release.manifest.credentials.iter().filter(|slot| slot.owner == owner) {
-        let whose: Vec<Option<AccountId>> =
-            if owner == Owner::Account { refused.iter().copied().map(Some).collect() } else { vec![None] };
-        for account in whose {
-            let sent = credentials.iter().find(|sent| sent.slot == slot.slot && sent.account == account);
-            let Some(sent) = sent.cloned() else { continue };
-            match manager.refresh_refused(platform, slot, account, &sent.value).await {
-                Ok(fresh) => {
-                    credentials.retain(|old| old.id != fresh.id);
-                    credentials.push(fresh);
-                }
-                Err(error) => {
-                    for id in account.map_or_else(|| refused.to_vec(), |account| vec![account]) {
-                        results.insert(id, Err(error.clone()));
-                    }
+    let is_concerned = |sent: &&SessionCredential| match sent.account {
+        Some(account) => owner == Owner::Account && refused.contains(&account),
+        None => owner == Owner::Operator,
+    };
+    let slot_of = |sent: &SessionCredential| Some((release.manifest.slot(&sent.slot)?.clone(), sent.clone()));
+    let sent: Vec<_> = credentials.iter().filter(is_concerned).filter_map(slot_of).collect();
+    let refreshed: Vec<_> = stream::iter(sent)
+        .map(|(slot, sent)| async move {
+            (sent.account, manager.refresh_refused(platform, &slot, sent.account, &sent.value, until).await)
+        })
+        .buffered(REFRESHES_AT_ONCE)
+        .collect()
+        .await;
+    for (account, refreshed) in refreshed {
+        match refreshed {
+            Ok(fresh) => {
+                credentials.retain(|old| old.id != fresh.id);
+                credentials.push(fresh);
+            }
+            Err(error) => {
+                for id in account.map_or_else(|| refused.to_vec(), |account| vec![account]) {
+                    results.insert(id, Err(error.clone()));
                 }
             }
         }

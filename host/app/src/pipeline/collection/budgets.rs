@@ -44,8 +44,8 @@ async fn answer(store: &Store, clock: &Clock, demand: Demand) {
                 }
             }
         }
-        Demand::Pause(Pause { holder, platform, wait, interval_us }) => {
-            let told = pauses::begin(store, &holder, &platform, wait, interval_us, clock.now());
+        Demand::Pause(Pause { holder, platform, wait, pace, .. }) => {
+            let told = pauses::begin(store, &holder, &platform, wait, pace, clock.now());
             if tokio::time::timeout(ANSWER_WITHIN, told).await.is_err() {
                 tracing::warn!(%holder, "a pause that the platform asked for is not known to other hosts");
             }

@@ -17,7 +17,7 @@ use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
-use crate::pipeline::collection::pauses::{self, Asked, Pauses, Wait};
+use crate::pipeline::collection::pauses::{self, Asked, AskedWait, Pauses, Wait};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::manager::CredentialManager;
 use crate::pipeline::error::{Classified, ErrorClass, with_causes};
@@ -26,6 +26,7 @@ use crate::telemetry::{BatchEnd, Telemetry};
 use backline_gateway::Gateway;
 use backline_model::clock::{Clock, LAST_TIME};
 use backline_model::event::types;
+use backline_model::manifest::Budget;
 use backline_model::run::RunCounts;
 use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, Event, FailureClass, FetchContext, Holder, Lease,
@@ -38,9 +39,6 @@ use backline_store::{
 
 /// Wait for a spent budget when neither the platform nor the manifest says when it resets.
 const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
-
-/// The longest wait until a reset that a manifest's budget declares: a month and a day.
-const DEFER_TO_RESET_MAX: TimeDelta = TimeDelta::days(32);
 
 /// Deaths of hosts that collected one account and nothing else, after which it is given up.
 const LONE_DEATHS_MAX: u32 = 3;
@@ -184,9 +182,20 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     )
 )]
 async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
+    let observed = while_leased(collector, lease, async {
+        let observed = observe(collector, lease).await?;
+        prepare(collector, lease, &observed).await?;
+        Ok(observed)
+    })
+    .await?;
+    store(collector, lease, observed).await
+}
+
+/// From the lease to snapshots: all that takes long. The first batch of a release waits until it is compiled, which may
+/// take longer than a lease.
+async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, CollectError> {
     let batch = &lease.batch;
-    // The first batch of a release waits until it is compiled, which may take longer than a lease.
-    let release = while_leased(collector, lease, async { Ok(collector.cache.get(batch.release).await?) }).await?;
+    let release = collector.cache.get(batch.release).await?;
     let ids: Vec<AccountId> = batch.accounts.iter().map(|account| account.account_id).collect();
     let mut accounts = BatchAccounts::of(
         collector.store.candidates_of(&Scope::all_tenants(), &ids).await?,
@@ -197,34 +206,30 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     accounts.exclude_withdrawn(&release);
     let window = end_late(collector, lease, &release, &mut accounts).await?;
     let context = FetchContext { window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
-    let (observed_at, documents, bodies, snapshots, pauses) = while_leased(collector, lease, async {
-        let credentials = accounts.with_credentials(&collector.credentials, &release).await?;
-        let now = collector.clock.now();
-        let pauses = Pauses::load(&collector.store, &batch.platform, &credentials, now).await?;
-        pauses.tell(&collector.gateway);
-        accounts.defer_paused(&pauses);
-        let setup = FetchSetup {
-            gateway: &collector.gateway,
-            manager: &collector.credentials,
-            release: &release,
-            context: &context,
-        };
-        let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
-        let mut budget = BatchBudget::of(deadline, &release.connector.allowance(None));
-        if lease.host_losses > 0 {
-            collector.store.lone_batch_begin(lease).await?;
-        }
-        accounts.fetch(&setup, credentials, &mut budget, &mut side).await;
-        let observed_at = collector.clock.now();
-        let mut documents = accounts.take_documents();
-        let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
-        let (bodies, texts) = DocumentBody::compress_all(texts).await?;
-        let inputs = texts.into_iter().map(|body| DocumentInput { body, window, observed_at }).collect();
-        let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
-        let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
-        Ok((observed_at, documents, bodies, snapshots, pauses))
-    })
-    .await?;
+    let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
+    let until = BatchBudget::time_for_credentials(deadline);
+    let credentials = accounts.with_credentials(&collector.credentials, &release, until).await?;
+    let pauses = Pauses::load(&collector.store, &batch.platform, &credentials, collector.clock.now()).await?;
+    pauses.tell(&collector.gateway);
+    accounts.defer_paused(&pauses);
+    let setup = FetchSetup {
+        gateway: &collector.gateway,
+        manager: &collector.credentials,
+        release: &release,
+        context: &context,
+    };
+    let mut budget = BatchBudget::of(deadline, &release.connector.allowance(None));
+    if lease.host_losses > 0 {
+        collector.store.lone_batch_begin(lease).await?;
+    }
+    accounts.fetch(&setup, credentials, &mut budget, &mut side).await;
+    let observed_at = collector.clock.now();
+    let mut documents = accounts.take_documents();
+    let texts = documents.iter_mut().map(|(_, fetched)| std::mem::take(&mut fetched.body)).collect();
+    let (bodies, texts) = DocumentBody::compress_all(texts).await?;
+    let inputs = texts.into_iter().map(|body| DocumentInput { body, window, observed_at }).collect();
+    let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
+    let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
 
     let observations = documents
         .into_iter()
@@ -238,8 +243,31 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             snapshot,
         })
         .collect();
-    let observed = Observed { observations, at: observed_at, window };
-    store(collector, lease, &release, accounts, observed, side, &pauses).await
+    let (planned, late) = (dates_of(lease), collector.config.collection.late());
+    let place = |id: AccountId| {
+        dates::place(planned[&id], &accounts.candidates[&id].timezone, observed_at, late, &release.manifest)
+    };
+    let places = ids.into_iter().map(|id| (id, place(id))).collect();
+    Ok(Observed { release, accounts, observations, places, at: observed_at, window, side, pauses })
+}
+
+/// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
+/// pauses that the platform asked for.
+async fn prepare(collector: &Collector, lease: &Lease, observed: &Observed) -> Result<(), CollectError> {
+    let others: BTreeSet<NaiveDate> = observed
+        .places
+        .values()
+        .filter_map(|place| if let Place::Observed(date) = place { Some(*date) } else { None })
+        .collect();
+    if !others.is_empty() {
+        collector.store.months_ensure(others.into_iter()).await?;
+    }
+    let now = collector.clock.now();
+    let Observed { release, accounts, side, pauses, .. } = observed;
+    let results = ResultBuilder { collector, lease, release, now, side, pauses };
+    let asked = results.asked(&accounts.ended);
+    asked.begin(&collector.store, &collector.gateway, &lease.batch.platform, now).await;
+    Ok(())
 }
 
 /// Ends the accounts whose numbers could be stored nowhere: their date ended too long ago, and that of now is collected
@@ -403,48 +431,32 @@ async fn while_leased<T>(
 
 /// What a batch's fetch brought.
 struct Observed {
+    /// The release that collected it.
+    release: LoadedRelease,
+    accounts: BatchAccounts,
     observations: Vec<Observation>,
+    /// Where the numbers of each observation belong.
+    places: BTreeMap<AccountId, Place>,
     /// When the documents were fetched.
     at: DateTime<Utc>,
     /// The time span that post-level metrics cover.
     window: Window,
+    side: SideEffects,
+    /// As they were when it began.
+    pauses: Pauses,
 }
 
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
 #[tracing::instrument(name = "store", skip_all, fields(documents = observed.observations.len()))]
-async fn store(
-    collector: &Collector,
-    lease: &Lease,
-    release: &LoadedRelease,
-    accounts: BatchAccounts,
-    observed: Observed,
-    side: SideEffects,
-    pauses: &Pauses,
-) -> Result<BatchReport, CollectError> {
+async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Result<BatchReport, CollectError> {
+    let Observed { release, accounts, observations, places, at: observed_at, window, mut side, pauses } = observed;
+    let release = &release;
     collector.telemetry.connector_used(&lease.batch.platform, &side.used);
     let now = collector.clock.now();
-    let Observed { observations, at: observed_at, window } = observed;
     let planned = dates_of(lease);
-    let places: BTreeMap<AccountId, Place> = observations
-        .iter()
-        .map(|observation| {
-            let (id, late) = (observation.account, collector.config.collection.late());
-            let zone = &accounts.candidates[&id].timezone;
-            (id, dates::place(planned[&id], zone, observed_at, late, &release.manifest))
-        })
-        .collect();
-    let others: BTreeSet<NaiveDate> = places
-        .values()
-        .filter_map(|place| if let Place::Observed(date) = place { Some(*date) } else { None })
-        .collect();
-    if !others.is_empty() {
-        collector.store.months_ensure(others.into_iter()).await?;
-    }
-    let attempts = lease.batch.attempts + 1;
-    let SideEffects { kept_waiting, spent, .. } = side;
-    let results = ResultBuilder { collector, lease, release, now, attempts, kept_waiting, spent, pauses };
-    let platform = &lease.batch.platform;
-    results.asked(&accounts.ended).begin(&collector.store, &collector.gateway, platform, now).await;
+    let (lost_metrics, without_turn) = (std::mem::take(&mut side.lost_metrics), std::mem::take(&mut side.without_turn));
+    let (logs, units) = (std::mem::take(&mut side.logs), std::mem::take(&mut side.units));
+    let results = ResultBuilder { collector, lease, release, now, side: &side, pauses: &pauses };
     let mut completion = collector.store.completion_begin(lease, now).await?;
     let date_of = |account: &AccountId| match places[account] {
         Place::Observed(date) => date,
@@ -455,14 +467,10 @@ async fn store(
     let mut past = completion.history_load(&keys).await?;
 
     let mut result = BatchResult {
-        lost_metrics: side.lost_metrics,
-        without_turn: side.without_turn,
-        usage: json!({ "requests": side.requests, "units": side.units }),
-        logs: side
-            .logs
-            .into_iter()
-            .map(|line| PluginLog { level: line.level.to_string(), message: line.message })
-            .collect(),
+        lost_metrics,
+        without_turn,
+        usage: json!({ "requests": side.requests, "units": units }),
+        logs: logs.into_iter().map(|line| PluginLog { level: line.level.to_string(), message: line.message }).collect(),
         ..BatchResult::default()
     };
     let mut unknown = UnknownMetrics::default();
@@ -536,43 +544,52 @@ struct ResultBuilder<'a> {
     lease: &'a Lease,
     release: &'a LoadedRelease,
     now: DateTime<Utc>,
-    attempts: u32,
-    /// Accounts whose call timed out while the platform did not answer.
-    kept_waiting: BTreeSet<AccountId>,
-    /// Names of budgets that held requests back.
-    spent: BTreeSet<String>,
+    side: &'a SideEffects,
     pauses: &'a Pauses,
 }
 
 impl ResultBuilder<'_> {
+    /// Attempts of accounts that fail now.
+    fn attempts(&self) -> u32 {
+        self.lease.batch.attempts + 1
+    }
+
+    /// Names of the budgets that held back this account's requests.
+    fn spent_of(&self, account: AccountId) -> BTreeSet<&str> {
+        self.pauses.spent_of(account, &self.side.spent)
+    }
+
     /// The pauses that the platform asked for, by whose requests they are about. What a budget of the host's own holds
-    /// back is none: the budget itself holds the others.
+    /// back is none: the budget itself holds the others of its holder.
     fn asked(&self, ended: &BTreeMap<AccountId, AccountFailure>) -> Asked {
         let mut asked = Asked::default();
-        if !self.spent.is_empty() {
-            return asked;
-        }
         for (account, ending) in ended {
+            if !self.spent_of(*account).is_empty() {
+                continue;
+            }
             let until = match ending {
-                AccountFailure::Wait { wait } => self.now + self.wait(*account, *wait).min(pauses::ASKED_MAX),
-                AccountFailure::Defer { until } => self.deferral(*until),
+                AccountFailure::Wait { wait } => self.now + self.wait(*account, *wait).kept,
+                AccountFailure::Defer { until } => self.deferral(*account, *until),
                 _ => continue,
             };
-            asked.add(self.pauses.holder_of(*account), until, None);
+            asked.add(self.pauses.holder_of(*account), until);
         }
         asked
     }
 
     /// How long an account waits: as the connector says, or else as the gateway was told.
-    fn wait(&self, account: AccountId, asked: Option<Duration>) -> TimeDelta {
+    fn wait(&self, account: AccountId, asked: Option<Duration>) -> AskedWait {
         let least = backoff(self.lease.batch.attempts);
         let least = least.min(Duration::from_millis(self.collector.config.collection.retry_wait_max_ms));
-        let asked = asked.or_else(|| self.collector.gateway.pause_left(self.pauses.holder_of(account)));
-        self.pauses.wait(account, asked, least)
+        let (gateway, holder) = (&self.collector.gateway, self.pauses.holder_of(account));
+        let asked = asked.or_else(|| gateway.pause_asked(holder));
+        AskedWait::of(self.pauses.wait(account, asked, least), gateway.pause_left(holder))
     }
 
-    fn deferral(&self, asked: Option<DateTime<Utc>>) -> DateTime<Utc> {
-        deferral(asked, next_reset(self.release, self.now), self.now)
+    /// Until when an account is deferred.
+    fn deferral(&self, account: AccountId, asked: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        let spent = self.spent_of(account);
+        deferral(asked, next_reset(&self.release.manifest.budgets, &spent, self.now), self.now)
     }
 
     /// A deferral to `until`, with the event if the platform asked for a later time.
@@ -583,15 +600,16 @@ impl ResultBuilder<'_> {
         until: DateTime<Utc>,
         asked: Option<DateTime<Utc>>,
     ) -> AccountResult {
-        let cut = asked.filter(|asked| *asked > until && self.spent.is_empty());
+        let spent = self.spent_of(candidate.account_id);
+        let cut = asked.filter(|asked| *asked > until && spent.is_empty());
         let told = cut.map(|asked| format!("; it asked to wait until {asked}, which is too long")).unwrap_or_default();
         let platform = &candidate.platform;
-        let message = match self.spent.iter().map(String::as_str).collect::<Vec<_>>().join(" or ") {
-            // A pace that was learned from refusals has no name.
-            names if self.spent.iter().any(|name| !name.is_empty()) => {
-                format!("the budget {} of {platform} is spent until {until}", names.trim_start_matches(" or "))
-            }
-            _ => format!("{platform} asked for a pause until {until}{told}"),
+        // A pace that was learned from refusals has no name.
+        let names: Vec<&str> = spent.into_iter().filter(|name| !name.is_empty()).collect();
+        let message = if names.is_empty() {
+            format!("{platform} asked for a pause until {until}{told}")
+        } else {
+            format!("the budget {} of {platform} is spent until {until}", names.join(" or "))
         };
         let mut entry = self.bare_result(candidate, metric_date, Outcome::Deferred { until, message });
         if let Some(asked) = cut {
@@ -612,20 +630,20 @@ impl ResultBuilder<'_> {
     ) {
         let collection = &self.collector.config.collection;
         let outcome = match ending {
-            AccountFailure::Retry { .. } if self.attempts < collection.attempts_max => {
-                let wait = backoff(self.attempts).min(Duration::from_millis(collection.retry_wait_max_ms));
+            AccountFailure::Retry { .. } if self.attempts() < collection.attempts_max => {
+                let wait = backoff(self.attempts()).min(Duration::from_millis(collection.retry_wait_max_ms));
                 result.retry_at = result.retry_at.max(Some(self.now + wait));
                 return;
             }
             AccountFailure::Wait { wait } => {
                 let wait = self.wait(candidate.account_id, wait);
-                match pauses::sorted(wait, self.now) {
+                match pauses::sorted(wait.kept, self.now) {
                     Wait::Short(until) => {
                         result.waiting.insert(candidate.account_id);
                         result.waiting_until = result.waiting_until.max(Some(until));
                     }
                     Wait::Long(until) => {
-                        let asked = self.now.checked_add_signed(wait);
+                        let asked = Some(self.now.checked_add_signed(wait.asked).unwrap_or(LAST_TIME));
                         result
                             .accounts
                             .push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
@@ -634,7 +652,7 @@ impl ResultBuilder<'_> {
                 return;
             }
             AccountFailure::Defer { until: asked } => {
-                let until = self.deferral(asked);
+                let until = self.deferral(candidate.account_id, asked);
                 result.accounts.push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
                 return;
             }
@@ -648,7 +666,7 @@ impl ResultBuilder<'_> {
             AccountFailure::Refused(message) => Outcome::Failed { class: FailureClass::Reconnect, message },
         };
         if let Outcome::Failed { class, .. } = outcome
-            && !(class == FailureClass::TimedOut && self.kept_waiting.contains(&candidate.account_id))
+            && !(class == FailureClass::TimedOut && self.side.kept_waiting.contains(&candidate.account_id))
         {
             result.tally.failed(class);
         }
@@ -664,7 +682,7 @@ impl ResultBuilder<'_> {
     fn bare_result(&self, candidate: &Candidate, metric_date: NaiveDate, outcome: Outcome) -> AccountResult {
         // Waiting for a budget uses up no attempt.
         let is_deferred = matches!(outcome, Outcome::Deferred { .. });
-        let attempts = if is_deferred { self.lease.batch.attempts } else { self.attempts };
+        let attempts = if is_deferred { self.lease.batch.attempts } else { self.attempts() };
         bare_result(candidate, metric_date, outcome, attempts)
     }
 }
@@ -713,23 +731,21 @@ fn backoff(attempts: u32) -> Duration {
 }
 
 /// Until when an account waits whose budget is spent. A wait that a connector asks for is kept for up to 7 days: one
-/// beyond would silence the account for good. Only a reset time that the manifest's budgets declare may be later, by up
-/// to 32 days.
+/// beyond would silence the account for good. Only a reset time that the manifest's budgets declare may be later, up to
+/// the longest pause there is.
 fn deferral(asked: Option<DateTime<Utc>>, reset: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-    let reset = reset.min(now + DEFER_TO_RESET_MAX);
-    let latest = reset.max(now + pauses::ASKED_MAX);
+    let reset = reset.min(now + pauses::PAUSE_MAX);
+    let latest = reset.max(now + pauses::asked_max());
     asked.unwrap_or(reset).min(latest).max(now + DEFER_MIN)
 }
 
-/// When the budget with the longest window resets.
-fn next_reset(release: &LoadedRelease, now: DateTime<Utc>) -> DateTime<Utc> {
-    release
-        .manifest
-        .budgets
-        .iter()
-        .map(|budget| backline_gateway::window_of(&budget.window, now).1)
-        .max()
-        .unwrap_or(now + DEFER_DEFAULT)
+/// When work goes on that was deferred without a time: when the last of the budgets resets that held it back, or, where
+/// the platform refused it, the last of all. Windows that are waited for defer nothing.
+fn next_reset(budgets: &[Budget], spent: &BTreeSet<&str>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let deferring = || budgets.iter().filter(|budget| backline_gateway::defers(&budget.window));
+    let reset = |budget: &Budget| backline_gateway::window_of(&budget.window, now).1;
+    let held_back = deferring().filter(|budget| spent.contains(budget.name.as_str())).map(reset).max();
+    held_back.or_else(|| deferring().map(reset).max()).unwrap_or(now + DEFER_DEFAULT)
 }
 
 #[cfg(test)]
@@ -753,6 +769,31 @@ mod tests {
         ] {
             assert_eq!(deferral(asked, reset, now), kept, "{asked:?}, {reset}");
         }
+    }
+
+    #[test]
+    fn work_goes_on_with_the_reset_of_what_held_it_back() {
+        let now: DateTime<Utc> = "2026-11-22T12:00:10Z".parse().expect("a time");
+        let after = |seconds| now + TimeDelta::seconds(seconds);
+        let budget = |name: &str, window: &str| -> Budget {
+            toml::from_str(&format!("name = \"{name}\"\nlimit = 9\nwindow = {window}\n")).expect("a budget")
+        };
+        let minute = budget("minute", "{ seconds = 60 }");
+        let rate = budget("rate", "{ rolling = 5 }");
+        let hour = budget("hour", "{ seconds = 3600 }");
+        let daily = budget("daily", "{ daily = { at = \"00:00:00\", timezone = \"UTC\" } }");
+        let at = |budgets: &[&Budget], spent: &[&str]| {
+            let budgets: Vec<Budget> = budgets.iter().copied().cloned().collect();
+            next_reset(&budgets, &spent.iter().copied().collect(), now)
+        };
+        let all = [&minute, &rate, &hour, &daily];
+        assert_eq!(at(&all, &["hour"]), after(3_590), "the day's is not spent");
+        assert_eq!(at(&all, &["hour", "daily"]), after(43_190));
+        assert_eq!(at(&all, &["minute"]), after(43_190), "a minute is waited for, so the platform refused");
+        assert_eq!(at(&all, &[]), after(43_190));
+        assert_eq!(at(&[&minute, &rate], &[]), now + DEFER_DEFAULT, "short windows defer nothing");
+        assert_eq!(at(&[&minute, &rate], &["rate"]), now + DEFER_DEFAULT);
+        assert_eq!(at(&[], &[]), now + DEFER_DEFAULT);
     }
 
     #[tokio::test]

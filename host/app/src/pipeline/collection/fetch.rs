@@ -2,7 +2,8 @@
 //!
 //! A call that traps or times out does not say which account caused it. The batch is cut in half and tried again, down
 //! to one account, so that a bad account fails alone. All calls of a batch share its time, requests, output and log;
-//! parts that get no turn go back to the ledger, each as a batch of its own, and have used up no attempt.
+//! parts that get no turn go back to the ledger, each as a batch of its own, and have used up no attempt. So does an
+//! account alone whose turn was cut short by what its neighbours had used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::pipeline::releases::cache::LoadedRelease;
 use crate::telemetry::ConnectorUse;
-use backline_gateway::{Gateway, Secrets, Session, SessionCredential, SessionSetup, Spent, Usage};
+use backline_gateway::{BudgetKey, Gateway, Secrets, Session, SessionCredential, SessionSetup, Spent, Usage};
 use backline_model::{
     AccountId, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Fetched, LostMetric, Outcome,
     Snapshot,
@@ -107,8 +108,8 @@ pub(in crate::pipeline) struct SideEffects {
     pub used: ConnectorUse,
     /// Accounts whose last call timed out while the platform did not answer or throttled: not the connector's fault.
     pub kept_waiting: BTreeSet<AccountId>,
-    /// Names of budgets that held requests back.
-    pub spent: BTreeSet<String>,
+    /// Budgets that held requests back.
+    pub spent: BTreeSet<BudgetKey>,
     /// Secrets of the sessions, which what `normalize` makes of their documents is searched for.
     pub secrets: Vec<Secrets>,
     /// Accounts that got no turn: those of each part are collected together.
@@ -163,22 +164,39 @@ pub(in crate::pipeline) struct BatchBudget {
     fetching: Allowance,
     normalizing: Allowance,
     spent: Spent,
-    /// Whether a call of `fetch` was begun: the first one always is.
-    begun: bool,
+    /// Accounts that calls of `fetch` were begun for: the first one always is.
+    called: BTreeSet<AccountId>,
 }
 
 impl BatchBudget {
     /// The budget of a batch that begins now and may take `whole`. `allowance` is what one call may use.
     pub(in crate::pipeline) fn of(whole: Duration, allowance: &Allowance) -> Self {
         let (fetching, normalizing) = (allowance.clone(), allowance.clone());
-        Self { whole, ends: Instant::now() + whole, fetching, normalizing, spent: Spent::default(), begun: false }
+        let (spent, called) = (Spent::default(), BTreeSet::new());
+        Self { whole, ends: Instant::now() + whole, fetching, normalizing, spent, called }
+    }
+
+    /// Whether a call for this account alone used what calls for others left of the time.
+    fn is_shared(&self, account: AccountId) -> bool {
+        self.called.iter().any(|called| *called != account)
+    }
+
+    /// Until when the credentials of a batch may take to be refreshed that begins now: half of `whole`, which is not
+    /// taken from its calls.
+    pub(in crate::pipeline) fn time_for_credentials(whole: Duration) -> Instant {
+        Instant::now() + whole / 2
+    }
+
+    /// When the last call of `fetch` ends.
+    pub(in crate::pipeline) fn fetching_ends(&self) -> Instant {
+        self.ends - self.whole / SHARES
     }
 
     /// Until when the next call of `fetch` may last; `None` if too little time is left for it to be fair.
     fn turn_to_fetch(&self, is_alone: bool) -> Option<Instant> {
         let (share, now) = (self.whole / SHARES, Instant::now());
         let left = self.ends.saturating_duration_since(now).saturating_sub(share);
-        turn(left, share, !self.begun, is_alone).map(|time| now + time)
+        turn(left, share, self.called.is_empty(), is_alone).map(|time| now + time)
     }
 
     /// The same for `normalize`, whose first call always has a share.
@@ -196,6 +214,12 @@ fn turn(left: Duration, share: Duration, is_first: bool, is_alone: bool) -> Opti
         return None;
     }
     Some(if is_alone { left } else { (left / 2).max(share.min(left)) })
+}
+
+/// Whether a call for an account alone ended with its turn, which was cut short by what calls for its neighbours used.
+/// Then it has a batch of its own next, and only if that takes all of its time, the account is the reason.
+fn was_cut_short<T>(called: &Result<T, CallError>, until: Instant, is_shared: bool) -> bool {
+    is_shared && matches!(called, Err(CallError::TimedOut { .. })) && Instant::now() >= until
 }
 
 /// Whether a call failed because of what calls before it used: another batch may do what this one could not.
@@ -236,10 +260,11 @@ pub(in crate::pipeline) async fn fetch(
             release.connector.fetch_within(session.clone(), part.to_vec(), context.clone(), &mut budget.fetching);
         let called = fetching.await;
         let usage = session.usage();
-        let lacked = budget.begun
+        let lacked = !budget.called.is_empty()
             && (usage.refused > 0
                 || called.as_ref().err().is_some_and(|error| lacked_what_others_used(error, allowed, bound)));
-        budget.begun = true;
+        let cut_short = part.len() == 1 && was_cut_short(&called, until, budget.is_shared(part[0].id));
+        budget.called.extend(part.iter().map(|account| account.id));
         budget.spent.add(&usage);
         if lacked {
             side.add_usage(usage);
@@ -262,7 +287,11 @@ pub(in crate::pipeline) async fn fetch(
             side.add_lost_metrics(batch.lost_metrics);
             batch.accounts
         });
-        bisection.record(range, answers);
+        if cut_short {
+            bisection.set_aside(range);
+        } else {
+            bisection.record(range, answers);
+        }
     }
     let ids = |part: Range<usize>| accounts[part].iter().map(|account| account.id).collect();
     side.without_turn.extend(bisection.take_unserved().into_iter().map(ids));
@@ -306,7 +335,14 @@ pub(in crate::pipeline) async fn normalize(
             bisection.stop(range);
             break;
         }
-        bisection.record(range, side.take("normalize", called));
+        let is_shared = documents.len() > 1 || budget.is_shared(accounts[range.start]);
+        let cut_short = range.len() == 1 && was_cut_short(&called, until, is_shared);
+        let answers = side.take("normalize", called);
+        if cut_short {
+            bisection.set_aside(range);
+        } else {
+            bisection.record(range, answers);
+        }
     }
     side.without_turn.extend(bisection.take_unserved().into_iter().map(|part| accounts[part].to_vec()));
     let results = bisection.into_results().into_iter().map(|result| match result {
@@ -348,9 +384,14 @@ impl<T> Bisection<T> {
     fn stop(&mut self, part: Range<usize>) {
         let left = std::mem::take(&mut self.parts).into_iter().rev();
         for part in std::iter::once(part).chain(left) {
-            self.results.extend(part.clone().map(|_| None));
-            self.unserved.push(part);
+            self.set_aside(part);
         }
+    }
+
+    /// Goes on without this part: it got no turn.
+    fn set_aside(&mut self, part: Range<usize>) {
+        self.results.extend(part.clone().map(|_| None));
+        self.unserved.push(part);
     }
 
     /// The parts that got no turn.
@@ -504,6 +545,38 @@ mod tests {
         assert_eq!(turn(seconds(80), share, true, true), Some(seconds(80)), "nothing else waits");
         assert_eq!(turn(seconds(3), share, true, false), Some(seconds(3)), "a first call is always begun");
         assert_eq!(turn(seconds(9), share, false, true), None);
+    }
+
+    #[test]
+    fn only_a_call_that_had_all_of_the_time_is_its_accounts_fault() {
+        let late = || Err::<(), _>(CallError::TimedOut { deadline_ms: 7 });
+        let (over, later) = (Instant::now(), Instant::now() + Duration::from_secs(3_600));
+        assert!(was_cut_short(&late(), over, true));
+        assert!(!was_cut_short(&late(), over, false), "there is no one else");
+        assert!(!was_cut_short(&late(), later, true), "it used up the deadline of a call");
+        assert!(!was_cut_short(&Err::<(), _>(CallError::Trapped("poison".into())), over, true));
+        assert!(!was_cut_short(&Ok(()), over, true));
+
+        let allowance = Allowance { deadline: None, output_bytes: 1, log_bytes: 1 };
+        let mut budget = BatchBudget::of(Duration::from_secs(80), &allowance);
+        let [mine, theirs] = [(); 2].map(|()| AccountId::generate());
+        assert!(!budget.is_shared(mine));
+        budget.called.insert(mine);
+        assert!(!budget.is_shared(mine) && budget.is_shared(theirs));
+        budget.called.insert(theirs);
+        assert!(budget.is_shared(mine));
+    }
+
+    #[test]
+    fn a_part_that_is_set_aside_ends_nothing() {
+        let mut bisection = Bisection::<u32>::of(4, 2);
+        let first = bisection.next().expect("a part");
+        bisection.set_aside(first);
+        let second = bisection.next().expect("another part");
+        bisection.record(second, Ok(vec![7, 7]));
+        assert_eq!(bisection.take_unserved(), [0..2]);
+        let served: Vec<bool> = bisection.into_results().iter().map(Option::is_some).collect();
+        assert_eq!(served, [false, false, true, true]);
     }
 
     #[test]

@@ -1,20 +1,29 @@
 //! Pauses that platforms ask for, as a batch meets them: which are in force when it begins, and which its accounts
 //! bring back. A pause is no failure, uses up no attempt, and is shared by all hosts through the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use backline_gateway::{Gateway, LEARNED_FOR, SessionCredential, WAITED_PAUSE_MAX};
+use backline_gateway::{
+    ASKED_PAUSE_MAX, BudgetKey, Gateway, LEARNED_FOR, LearnedPace, SessionCredential, WAITED_PAUSE_MAX,
+};
 use backline_model::{AccountId, Holder, Platform};
 use backline_store::{Pause, Store, StoreError};
 
-/// The longest wait that a platform may ask for.
-pub(super) const ASKED_MAX: TimeDelta = TimeDelta::days(7);
+/// The longest pause that is written and believed: a month and a day, for resets that budgets of manifests declare.
+pub(super) const PAUSE_MAX: TimeDelta = TimeDelta::days(32);
+
+/// How far the clock of the host that wrote a pause may be ahead of this one's.
+const CLOCK_AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
 
 /// The longest pause that is chosen here, where a platform refuses without a word on how long.
 const CHOSEN_MAX: TimeDelta = TimeDelta::hours(1);
+
+/// How long the pauses of one batch may take to be written: a help to other hosts, which must not hold up its results.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A platform that refuses again within this time of a pause gets a longer one.
 const SOON: TimeDelta = TimeDelta::minutes(10);
@@ -31,11 +40,43 @@ pub(super) enum Wait {
     Long(DateTime<Utc>),
 }
 
+/// How long an account waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AskedWait {
+    /// How long it was asked to.
+    pub asked: TimeDelta,
+    /// What is kept of that.
+    pub kept: TimeDelta,
+}
+
+impl AskedWait {
+    /// `left` is how much longer its requests pause by what is known: that was cut where it began.
+    pub(super) fn of(asked: TimeDelta, left: Option<Duration>) -> Self {
+        // The gateway tells whole seconds, rounded up.
+        let left = left.filter(|left| *left > ASKED_PAUSE_MAX).map(|left| left + Duration::from_secs(1));
+        let longest = left.and_then(|left| TimeDelta::from_std(left).ok()).unwrap_or_else(asked_max);
+        Self { asked, kept: asked.min(longest) }
+    }
+}
+
+/// The longest wait that a platform may ask for.
+pub(super) fn asked_max() -> TimeDelta {
+    TimeDelta::from_std(ASKED_PAUSE_MAX).unwrap_or(TimeDelta::MAX)
+}
+
+/// When a stored pause has to have begun to count: one of a later time was written by a clock that was ahead, and one
+/// of an earlier time is over.
+pub(crate) fn believed(now: DateTime<Utc>) -> RangeInclusive<DateTime<Utc>> {
+    now - PAUSE_MAX..=now + CLOCK_AHEAD_MAX
+}
+
 /// The pauses that concern a batch.
 #[derive(Debug)]
 pub(super) struct Pauses {
-    /// Whose requests an account's are: its own credential's, or else the operator's.
-    own: BTreeMap<AccountId, Holder>,
+    /// Whose requests an account's are: its own credentials', or else the operator's.
+    own: BTreeMap<AccountId, Vec<Holder>>,
+    /// The same, by credential.
+    owners: HashMap<Holder, AccountId>,
     /// Of accounts without a credential of their own.
     common: Holder,
     platform: Platform,
@@ -52,40 +93,64 @@ impl Pauses {
         credentials: &[SessionCredential],
         now: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
-        let holder = |credential: &SessionCredential| Holder::Credential(credential.id);
-        let own: BTreeMap<_, _> =
-            credentials.iter().filter_map(|credential| Some((credential.account?, holder(credential)))).collect();
-        let operators = credentials.iter().find(|credential| credential.account.is_none());
-        let common = operators.map_or_else(|| Holder::Platform(platform.clone()), holder);
         let mut asked: Vec<Holder> = credentials.iter().map(holder).collect();
         asked.push(Holder::Platform(platform.clone()));
         let known = store.pauses_of(&asked).await?;
-        Ok(Self { own, common, platform: platform.clone(), known, now })
+        Ok(Self::of(platform, credentials, known, now))
+    }
+
+    fn of(
+        platform: &Platform,
+        credentials: &[SessionCredential],
+        mut known: HashMap<Holder, Pause>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        known.retain(|_, pause| believed(now).contains(&pause.began_at));
+        known.values_mut().for_each(|pause| pause.until = pause.until.min(pause.began_at + PAUSE_MAX));
+        let (mut own, mut owners) = (BTreeMap::<_, Vec<_>>::new(), HashMap::new());
+        for (account, holder) in credentials.iter().filter_map(|of| Some((of.account?, holder(of)))) {
+            own.entry(account).or_default().push(holder.clone());
+            owners.insert(holder, account);
+        }
+        let operators = credentials.iter().find(|credential| credential.account.is_none());
+        let common = operators.map_or_else(|| Holder::Platform(platform.clone()), holder);
+        Self { own, owners, common, platform: platform.clone(), known, now }
     }
 
     /// Whose requests pause when this account is told to wait.
     pub(super) fn holder_of(&self, account: AccountId) -> &Holder {
-        self.own.get(&account).unwrap_or(&self.common)
+        self.own.get(&account).and_then(|own| own.last()).unwrap_or(&self.common)
+    }
+
+    /// Names of the budgets that held back requests of this account, out of those that held back any of its batch. The
+    /// budget of another account's credential says nothing about this one. A pace that was learned has an empty name.
+    pub(super) fn spent_of<'a>(&self, account: AccountId, spent: &'a BTreeSet<BudgetKey>) -> BTreeSet<&'a str> {
+        let concerns = |key: &&BudgetKey| self.owners.get(&key.holder).is_none_or(|owner| *owner == account);
+        spent.iter().filter(concerns).map(|key| key.budget.as_str()).collect()
     }
 
     /// Until when this account's requests pause by what was known when the batch began, if that is too long to wait.
     pub(super) fn defers(&self, account: AccountId) -> Option<DateTime<Utc>> {
         let platforms = self.known.iter().filter(|(holder, _)| holder.credential().is_none()).map(|(_, pause)| pause);
-        let of = [self.own.get(&account), Some(&self.common)];
-        let pauses = of.into_iter().flatten().filter_map(|holder| self.known.get(holder)).chain(platforms);
-        let until = pauses.map(|pause| pause.until).max()?.min(self.now + ASKED_MAX);
+        let of = self.own.get(&account).into_iter().flatten().chain([&self.common]);
+        let pauses = of.filter_map(|holder| self.known.get(holder)).chain(platforms);
+        let until = pauses.map(|pause| pause.until).max()?;
         is_long(until - self.now).then_some(until)
     }
 
     /// Hands the gateway what other hosts were told.
     pub(super) fn tell(&self, gateway: &Gateway) {
         for (holder, pause) in &self.known {
-            let wait = (pause.until.min(self.now + ASKED_MAX) - self.now).to_std().unwrap_or_default();
-            let is_paced = pause.paced_until.is_some_and(|until| until > self.now);
-            let interval_us = pause.interval_us.filter(|_| is_paced).map(|interval| interval.min(INTERVAL_US_MAX));
-            if !wait.is_zero() || interval_us.is_some() {
+            if pause.is_ended() {
+                gateway.end_pause(holder, (self.now - pause.until).to_std().unwrap_or_default());
+                continue;
+            }
+            let age = (self.now - pause.began_at).to_std().unwrap_or_default();
+            let wait = (pause.until - self.now).to_std().unwrap_or_default();
+            let pace = pace_of(pause, self.now);
+            if !wait.is_zero() || pace.is_some() {
                 let (holder, platform) = (holder.clone(), self.platform.clone());
-                gateway.pause(&backline_gateway::Pause { holder, platform, wait, interval_us });
+                gateway.pause(&backline_gateway::Pause { holder, platform, wait, age, pace });
             }
         }
     }
@@ -100,41 +165,56 @@ impl Pauses {
     }
 }
 
+fn holder(credential: &SessionCredential) -> Holder {
+    Holder::Credential(credential.id)
+}
+
 /// Whether a wait is too long for the gateway.
 pub(super) fn is_long(wait: TimeDelta) -> bool {
     wait.to_std().is_ok_and(|wait| wait > WAITED_PAUSE_MAX)
 }
 
+/// The pace that a stored pause still sets, for as long as it was set when it was learned.
+fn pace_of(pause: &Pause, now: DateTime<Utc>) -> Option<LearnedPace> {
+    let until = pause.paced_until?.min(pause.until + LEARNED_FOR);
+    let kept_for = (until - now).to_std().ok().filter(|left| !left.is_zero())?;
+    Some(LearnedPace { interval_us: pause.interval_us?.min(INTERVAL_US_MAX), kept_for })
+}
+
 /// What becomes of an account that waits from `now` on.
 pub(super) fn sorted(wait: TimeDelta, now: DateTime<Utc>) -> Wait {
-    let until = now + wait.min(ASKED_MAX);
+    let until = now + wait;
     if is_long(wait) { Wait::Long(until) } else { Wait::Short(until) }
 }
 
 /// The pauses that a batch brings back: of each holder the longest.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
-    pauses: BTreeMap<Holder, (DateTime<Utc>, Option<i64>)>,
+    pauses: BTreeMap<Holder, DateTime<Utc>>,
 }
 
 impl Asked {
-    pub(super) fn add(&mut self, holder: &Holder, until: DateTime<Utc>, interval_us: Option<i64>) {
-        let known = self.pauses.entry(holder.clone()).or_insert((until, interval_us));
-        known.0 = known.0.max(until);
-        known.1 = known.1.max(interval_us);
+    pub(super) fn add(&mut self, holder: &Holder, until: DateTime<Utc>) {
+        let known = self.pauses.entry(holder.clone()).or_insert(until);
+        *known = until.max(*known);
     }
 
-    /// Makes them known, here and to other hosts. Where that fails they are met again, which does no harm.
+    /// Makes them known, here and to other hosts. Where that fails, or takes too long, they are met again, which does
+    /// no harm.
     pub(super) async fn begin(self, store: &Store, gateway: &Gateway, platform: &Platform, now: DateTime<Utc>) {
-        for (holder, (until, interval_us)) in self.pauses {
-            let wait = (until - now).to_std().unwrap_or_default();
-            if wait.is_zero() {
-                continue;
+        let waits = self.pauses.into_iter().map(|(holder, until)| (holder, (until - now).to_std().unwrap_or_default()));
+        let waits: Vec<_> = waits.filter(|(_, wait)| !wait.is_zero()).collect();
+        for (holder, wait) in &waits {
+            let (holder, platform, wait) = (holder.clone(), platform.clone(), *wait);
+            gateway.pause(&backline_gateway::Pause { holder, platform, wait, age: Duration::ZERO, pace: None });
+        }
+        let written = async {
+            for (holder, wait) in &waits {
+                begin(store, holder, platform, *wait, None, now).await;
             }
-            let pause =
-                backline_gateway::Pause { holder: holder.clone(), platform: platform.clone(), wait, interval_us };
-            gateway.pause(&pause);
-            begin(store, &holder, platform, wait, interval_us, now).await;
+        };
+        if tokio::time::timeout(WRITTEN_WITHIN, written).await.is_err() {
+            tracing::warn!(%platform, "not all pauses that the platform asked for are known to other hosts");
         }
     }
 }
@@ -145,13 +225,13 @@ pub(super) async fn begin(
     holder: &Holder,
     platform: &Platform,
     wait: Duration,
-    interval_us: Option<i64>,
+    pace: Option<LearnedPace>,
     now: DateTime<Utc>,
 ) {
-    let until = now + TimeDelta::from_std(wait).map_or(ASKED_MAX, |wait| wait.min(ASKED_MAX));
-    let paced_until = interval_us.map(|_| until + LEARNED_FOR);
+    let until = now + TimeDelta::from_std(wait).map_or(PAUSE_MAX, |wait| wait.min(PAUSE_MAX));
+    let (interval_us, paced_until) = (pace.map(|pace| pace.interval_us), pace.map(|pace| now + pace.kept_for));
     let pause = Pause { began_at: now, until, interval_us, paced_until };
-    if let Err(error) = store.pause_begin(holder, platform, &pause).await {
+    if let Err(error) = store.pause_begin(holder, platform, &pause, believed(now)).await {
         tracing::warn!(%holder, %error, "a pause that the platform asked for is not known to other hosts");
     }
 }
@@ -174,22 +254,91 @@ mod tests {
         Pause { began_at: at(began_s), until: at(until_s), interval_us: None, paced_until: None }
     }
 
+    fn credential(slot: &str, account: Option<AccountId>) -> SessionCredential {
+        SessionCredential { id: CredentialId::generate(), slot: slot.to_owned(), account, value: "canary".into() }
+    }
+
+    #[test]
+    fn a_spent_budget_of_one_account_says_nothing_about_another() {
+        let [mine, theirs, bare] = [(); 3].map(|()| AccountId::generate());
+        let credentials = [credential("app", None), credential("user", Some(mine)), credential("user", Some(theirs))];
+        let pauses = Pauses::of(&demo(), &credentials, HashMap::new(), now());
+        let key = |holder: Holder, budget: &str| BudgetKey { holder, budget: budget.to_owned() };
+        let own = |index: usize| holder(&credentials[index]);
+        let names = |spent: &[BudgetKey]| {
+            let spent: BTreeSet<BudgetKey> = spent.iter().cloned().collect();
+            [mine, theirs, bare].map(|account| {
+                pauses.spent_of(account, &spent).into_iter().map(str::to_owned).collect::<Vec<_>>().join(" ")
+            })
+        };
+        assert_eq!(names(&[]), ["", "", ""]);
+        assert_eq!(names(&[key(own(1), "calls")]), ["calls", "", ""]);
+        assert_eq!(names(&[key(own(1), "calls"), key(own(2), "daily")]), ["calls", "daily", ""]);
+        assert_eq!(names(&[key(own(0), "units"), key(own(1), "calls")]), ["calls units", "units", "units"]);
+        assert_eq!(names(&[key(Holder::Platform(demo()), "rate")]), ["rate", "rate", "rate"]);
+    }
+
     #[test]
     fn a_pause_of_the_accounts_the_operators_or_the_platforms_defers_if_it_is_longer_than_a_minute() {
         let (mine, theirs) = (AccountId::generate(), AccountId::generate());
-        let [own, operators] = [(); 2].map(|()| Holder::Credential(CredentialId::generate()));
+        let credentials = [credential("app", None), credential("other", Some(mine)), credential("user", Some(mine))];
+        let [operators, other, own] = [0, 1, 2].map(|index: usize| holder(&credentials[index]));
         let platform = Holder::Platform(demo());
         let defers = |known: &[(&Holder, i64)]| {
             let known = known.iter().map(|(holder, until)| ((*holder).clone(), pause(-9, *until))).collect();
-            let (own, common) = ([(mine, own.clone())].into(), operators.clone());
-            let pauses = Pauses { own, common, platform: demo(), known, now: now() };
+            let pauses = Pauses::of(&demo(), &credentials, known, now());
             [mine, theirs].map(|account| pauses.defers(account).map(|until| (until - now()).num_seconds()))
         };
         assert_eq!(defers(&[]), [None, None]);
         assert_eq!(defers(&[(&own, 61), (&operators, 60), (&platform, -1)]), [Some(61), None]);
         assert_eq!(defers(&[(&own, 61), (&operators, 70)]), [Some(70), Some(70)]);
+        assert_eq!(defers(&[(&other, 65)]), [Some(65), None], "each of its credentials counts");
         assert_eq!(defers(&[(&platform, 400)]), [Some(400), Some(400)]);
-        assert_eq!(defers(&[(&platform, 9_000_000)]), [Some(604_800), Some(604_800)], "a clock that was ahead");
+        assert_eq!(defers(&[(&platform, 2_000_000)]), [Some(2_000_000), Some(2_000_000)], "a declared reset");
+        assert_eq!(defers(&[(&platform, 9_000_000)]), [Some(2_764_791), Some(2_764_791)], "32 days from its beginning");
+    }
+
+    #[test]
+    fn a_pause_that_begins_in_the_future_or_began_long_ago_does_not_count() {
+        let holder = Holder::Platform(demo());
+        let defers = |began_s: i64, until_s: i64| {
+            let known = [(holder.clone(), pause(began_s, until_s))].into();
+            Pauses::of(&demo(), &[], known, now()).defers(AccountId::generate()).is_some()
+        };
+        let days = |days: i64| days * 24 * 3_600;
+        assert!(defers(60, 3_600), "clocks differ a little");
+        assert!(!defers(61, 3_600), "written by a clock that was ahead");
+        assert!(!defers(days(365), days(366)));
+        assert!(defers(-days(31), 3_600));
+        assert!(!defers(-days(33), days(366)));
+    }
+
+    #[test]
+    fn a_stored_pace_holds_for_as_long_as_it_was_learned_for() {
+        let pace = |paced_s: Option<i64>, interval_us| {
+            let paced_until = paced_s.map(|seconds| now() + TimeDelta::seconds(seconds));
+            pace_of(&Pause { paced_until, interval_us, ..pause(-600, -590) }, now())
+                .map(|pace| (pace.interval_us, pace.kept_for.as_secs()))
+        };
+        assert_eq!(pace(Some(3_010), Some(200_000)), Some((200_000, 3_010)));
+        assert_eq!(pace(Some(3_010), Some(i64::MAX)), Some((INTERVAL_US_MAX, 3_010)));
+        assert_eq!(pace(Some(9_999_999), Some(200_000)), Some((200_000, 3_010)), "an hour after its pause at most");
+        assert_eq!(pace(Some(0), Some(200_000)), None);
+        assert_eq!((pace(None, Some(200_000)), pace(Some(3_010), None)), (None, None));
+    }
+
+    #[test]
+    fn an_asked_wait_is_cut_at_a_week_and_one_in_force_is_not() {
+        let (days, day) = (TimeDelta::days, Duration::from_secs(24 * 3_600));
+        for (asked, left, kept) in [
+            (days(3), None, days(3)),
+            (days(8), None, days(7)),
+            (TimeDelta::MAX, None, days(7)),
+            (days(31), Some(7 * day), days(7)),
+            (days(30), Some(30 * day), days(30)),
+        ] {
+            assert_eq!(AskedWait::of(asked, left), AskedWait { asked, kept }, "{asked}");
+        }
     }
 
     #[test]
@@ -211,17 +360,15 @@ mod tests {
             (Some(pause(0, 0)), None, seconds(0), 0),
         ] {
             let known = known.into_iter().map(|pause| (holder.clone(), pause)).collect();
-            let (own, common) = (BTreeMap::new(), holder.clone());
-            let pauses = Pauses { own, common, platform: demo(), known, now: now() };
+            let pauses = Pauses::of(&demo(), &[], known, now());
             assert_eq!(pauses.wait(account, asked, least).num_seconds(), waited, "{asked:?}");
         }
     }
 
     #[test]
-    fn up_to_a_minute_stays_in_the_batch_and_a_week_is_the_longest() {
+    fn up_to_a_minute_stays_in_the_batch() {
         let at = |seconds| now() + TimeDelta::seconds(seconds);
         assert_eq!(sorted(TimeDelta::seconds(60), now()), Wait::Short(at(60)));
         assert_eq!(sorted(TimeDelta::seconds(61), now()), Wait::Long(at(61)));
-        assert_eq!(sorted(TimeDelta::MAX, now()), Wait::Long(at(604_800)));
     }
 }

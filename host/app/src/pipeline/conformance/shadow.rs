@@ -332,8 +332,11 @@ impl Conformance {
 
     /// What the calls for one batch may use.
     fn budget_of(&self, release: &LoadedRelease) -> BatchBudget {
-        let deadline = Duration::from_millis(self.config.collection.batch_deadline_ms);
-        BatchBudget::of(deadline, &release.connector.allowance(None))
+        BatchBudget::of(self.batch_deadline(), &release.connector.allowance(None))
+    }
+
+    fn batch_deadline(&self) -> Duration {
+        Duration::from_millis(self.config.collection.batch_deadline_ms)
     }
 
     /// Credentials of accounts, as their batch would get them, and the accounts without a usable one.
@@ -344,7 +347,9 @@ impl Conformance {
     ) -> Result<(Vec<backline_gateway::SessionCredential>, Vec<(AccountId, (FailureClass, String))>), StoreError> {
         let usable = release.manifest.credentials.iter().filter(|slot| release.grant.lets_use(slot));
         let slots: Vec<&str> = usable.map(|slot| slot.slot.as_str()).collect();
-        let BatchCredentials { usable, unusable } = self.credentials.for_batch(&release.manifest, &slots, ids).await?;
+        let until = BatchBudget::time_for_credentials(self.batch_deadline());
+        let credentials = self.credentials.for_batch(&release.manifest, &slots, ids, until).await?;
+        let BatchCredentials { usable, unusable } = credentials;
         let unusable =
             unusable.into_iter().map(|(id, error)| (id, (error.failure_class(), with_causes(&error)))).collect();
         Ok((usable, unusable))

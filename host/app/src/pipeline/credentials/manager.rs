@@ -26,7 +26,10 @@ use backline_model::{AccountId, CredentialId, FailureClass, Manifest, Platform};
 use backline_store::{Scope, SealedCredential, Store, StoreError};
 
 /// Refreshes of different accounts that run at once: enough to hide a round trip, few enough for a token endpoint.
-pub(super) const REFRESHES_AT_ONCE: usize = 8;
+pub(in crate::pipeline) const REFRESHES_AT_ONCE: usize = 8;
+
+/// Why a credential is not refreshed where its batch has no more time for it. Its refresh goes on by itself.
+const TOO_LATE: &str = "the credential was not refreshed within its batch's time";
 
 /// How often to check whether another host has finished a refresh that this one waits for.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -252,7 +255,7 @@ impl CredentialManager {
         })
     }
 
-    /// Fresh credentials for a batch's accounts.
+    /// Fresh credentials for a batch's accounts. What is not refreshed by `until` is used as long as it works.
     ///
     /// # Errors
     /// Only when the database fails. Problems with single credentials are in [`BatchCredentials::unusable`].
@@ -261,6 +264,7 @@ impl CredentialManager {
         manifest: &Manifest,
         slots: &[&str],
         accounts: &[AccountId],
+        until: Instant,
     ) -> Result<BatchCredentials, StoreError> {
         let platform = &manifest.connector.platform;
         let stored = self.store.credentials_of(&Scope::all_tenants(), platform, accounts).await?;
@@ -277,7 +281,9 @@ impl CredentialManager {
             let made: Vec<_> = stream::iter(wanted)
                 .map(|account| async move {
                     let found = find(&slot.slot, account);
-                    (account, self.usable(platform, slot, account, found, client, None).await)
+                    let usable = self.usable(platform, slot, account, found, client, None);
+                    let made = tokio::time::timeout_at(until, usable).await;
+                    (account, made.unwrap_or_else(|_| self.usable_as_it_is(found)))
                 })
                 .buffered(REFRESHES_AT_ONCE)
                 .collect()
@@ -297,12 +303,32 @@ impl CredentialManager {
         Ok(credentials)
     }
 
+    /// A credential whose refresh took too long, if it works without.
+    fn usable_as_it_is(&self, found: Option<&SealedCredential>) -> Result<SessionCredential, CredentialError> {
+        let opened = found.map(|found| Ok::<_, CredentialError>((found, self.open(found)?))).transpose()?;
+        let (now, late) = (self.clock.now(), || CredentialError::Unavailable(TOO_LATE.to_owned()));
+        let (found, secret) = opened.filter(|(_, secret)| secret.injectable(now).is_some()).ok_or_else(late)?;
+        session_credential(found, &secret, now)
+    }
+
     /// Replaces a credential that the platform has just refused, whatever its age: by one that another batch has
     /// refreshed, or by refreshing it.
     ///
     /// # Errors
-    /// [`CredentialError`] when it can't be refreshed: a person must fix it then.
+    /// [`CredentialError`] when it can't be refreshed by `until`, or at all: a person must fix it then.
     pub(in crate::pipeline) async fn refresh_refused(
+        &self,
+        platform: &Platform,
+        slot: &CredentialSlot,
+        account: Option<AccountId>,
+        refused: &SecretText,
+        until: Instant,
+    ) -> Result<SessionCredential, CredentialError> {
+        let refreshed = tokio::time::timeout_at(until, self.replaced(platform, slot, account, refused)).await;
+        refreshed.unwrap_or_else(|_| Err(CredentialError::Unavailable(TOO_LATE.to_owned())))
+    }
+
+    async fn replaced(
         &self,
         platform: &Platform,
         slot: &CredentialSlot,

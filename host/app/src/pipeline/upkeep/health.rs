@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::pipeline::collection::budgets::DEFER_MIN;
+use crate::pipeline::collection::pauses;
 use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::credentials::manager::CredentialManager;
 use crate::telemetry::Telemetry;
@@ -266,8 +267,9 @@ impl HealthMonitor {
             store.accounts_to_reconnect_list(&Scope::all_tenants()).await?,
             store.webhooks_behind_list(&Scope::all_tenants()).await?,
         );
-        let pauses = store.pauses_list(now).await?.into_iter();
+        let pauses = store.pauses_list(now, pauses::believed(now)).await?;
         let pauses = pauses
+            .into_iter()
             .map(|pause| PauseFigures { platform: pause.platform, credentials: pause.credentials, until: pause.until })
             .collect();
         Ok(Suspects { reconnect, credentials, releases, schedules, webhooks, pauses, zones: Some(zone::data()) })
