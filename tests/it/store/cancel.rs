@@ -1,12 +1,15 @@
 //! A run that is cancelled ends with all that is open of it, on whatever host, and with nothing else.
 
 use backline_model::event::types;
-use backline_model::outcome::{Exclusion, Outcome};
-use backline_model::{Batch, BatchId, BatchState, RunStatus};
-use backline_store::{BatchFilter, BatchResult, CancelledBatches, EventCursor, Scope, StoreError};
-use chrono::TimeDelta;
+use backline_model::outcome::{Exclusion, FailureClass, Outcome};
+use backline_model::{Account, Batch, BatchId, BatchState, Run, RunStatus, SwapCause, Weights};
+use backline_store::{BatchFilter, BatchResult, CancelledBatches, EventCursor, Rollback, Scope, Store, StoreError};
+use chrono::{NaiveDate, TimeDelta};
 
-use super::fixtures::{add_batches, batch, create_run, day, defer, followers, lease, now, people, run, stored};
+use super::fixtures::{
+    add_batches, batch, create_run, day, defer, demo, followers, lease, now, people, release, release_of, result, run,
+    stored,
+};
 use crate::support::database::each_database;
 
 #[tokio::test]
@@ -42,6 +45,17 @@ async fn all_that_is_open_of_a_run_ends_and_nothing_else_does() {
         let outcomes = store.run_outcomes_list(&all, first.id, None, 100).await.unwrap();
         let left_out = Outcome::Excluded { reason: Exclusion::Cancelled };
         assert_eq!(outcomes.iter().filter(|one| one.outcome == left_out).count(), 4, "each account once: {outcomes:?}");
+        let notes: Vec<_> = outcomes.iter().map(|one| one.note.as_deref().unwrap_or_default()).collect();
+        assert_eq!(
+            notes,
+            [
+                "",
+                "the run was cancelled while it waited for a budget or a pause",
+                "the run was cancelled while a host held it",
+                "the run was cancelled before it had begun",
+                "the run was cancelled before it had begun",
+            ]
+        );
         let filter = BatchFilter { run: Some(first.id), state: Some(BatchState::Done), ..BatchFilter::default() };
         let messages: Vec<_> =
             store.batches_list(&all, &filter).await.unwrap().into_iter().filter_map(|batch| batch.message).collect();
@@ -87,6 +101,47 @@ async fn a_run_of_more_batches_than_one_transaction_takes_is_cancelled_whole() {
         let ended = store.run_finish(&all, run(1).id, now()).await.unwrap();
         assert_eq!((ended.status, ended.counts.excluded), (RunStatus::Cancelled, 3));
         assert_eq!(store.open_batches_count(&all).await.unwrap().iter().map(|(_, n)| n).sum::<u64>(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_complete_is_not_cancelled() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 1).await;
+        add_batches(&store, &[batch(1, &run(1), &[&accounts[0]], day("2026-11-22"))], now()).await;
+        let row = followers(&accounts[0], day("2026-11-22"), 5);
+        let result = BatchResult { accounts: vec![stored(row)], ..BatchResult::default() };
+        store.batch_complete(&lease(&store).await, result, now()).await.unwrap();
+        // The host that stored its last batch has not finished it yet.
+        assert_eq!(store.run_cancel(&all, run(1).id, "late", now()).await.unwrap(), None);
+        let ended = store.run_finish(&all, run(1).id, now()).await.unwrap();
+        assert_eq!((ended.status, ended.counts.collected), (RunStatus::Success, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_finishes_the_run_at_the_same_time_finishes_it_as_cancelled() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 4).await;
+        for n in 0..8_u32 {
+            let own = Run { id: backline_model::RunId::generate(), ..run(1) };
+            create_run(&store, &own).await;
+            let of = |account: &Account| Batch {
+                id: BatchId::generate(),
+                ..batch(n.into(), &own, &[account], day("2026-11-22"))
+            };
+            add_batches(&store, &accounts.iter().map(of).collect::<Vec<_>>(), now()).await;
+            // Its batches end in chunks; between two of them nobody may take it for complete.
+            let (cancelled, _) =
+                tokio::join!(store.run_cancel(&all, own.id, "a test", now()), store.run_finish(&all, own.id, now()));
+            assert!(cancelled.unwrap().is_some_and(|cancelled| cancelled.batches == 4));
+            let ended = store.run_finish(&all, own.id, now()).await.unwrap();
+            assert_eq!((ended.status, ended.counts.excluded), (RunStatus::Cancelled, 4));
+        }
     })
     .await;
 }

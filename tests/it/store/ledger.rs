@@ -471,6 +471,7 @@ async fn excluded_accounts_are_recorded_and_counted_apart() {
                 outcome: Outcome::Excluded { reason },
                 attempts: 0,
                 planned_for: None,
+                note: None,
             })
             .collect();
         let mut planning = store.plan_begin(&run(2), PlanGuard::Manual, now()).await.unwrap();

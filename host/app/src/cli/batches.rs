@@ -139,7 +139,7 @@ async fn show(store: &Store, id: BatchId, as_json: bool) -> Result<(), Failure> 
                 (outcome.as_str().to_owned(), message.clone())
             }
             Some(backline_model::Outcome::Failed { class, message }) => (class.as_str().to_owned(), message.clone()),
-            Some(outcome) => (outcome.as_str().to_owned(), String::new()),
+            Some(outcome) => (outcome.as_str().to_owned(), account.note.clone().unwrap_or_default()),
         };
         let date = account.metric_date.to_string();
         vec![account.artist_name.clone(), account.platform_id.clone(), date, outcome, message]

@@ -15,8 +15,8 @@ use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
-use crate::work::ledger::queues_load_in_txn;
-use crate::work::outcomes::outcome_of;
+use crate::work::ledger::{queues_load_in_txn, runs_lock_in_txn};
+use crate::work::outcomes::{note_of, outcome_of};
 use backline_model::{
     AccountId, ArtistId, BatchId, BatchState, Digest, Outcome, Platform, RunId, StrideQueue, Tenant, Weights,
 };
@@ -85,6 +85,9 @@ pub struct BatchAccountView {
     pub metric_date: NaiveDate,
     /// Its latest outcome in the batch's run.
     pub outcome: Option<Outcome>,
+    /// What is to be said of it besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What was retried.
@@ -251,6 +254,7 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let outcome = row.text_or_null("outcome")?.map(|_| outcome_of(row)).transpose()?;
+                let note = outcome.as_ref().map(|outcome| note_of(row, outcome)).transpose()?.flatten();
                 Ok(BatchAccountView {
                     account_id: row.parsed("account_id")?,
                     artist_id: row.parsed("artist_id")?,
@@ -258,6 +262,7 @@ impl Store {
                     platform_id: row.text("platform_id")?,
                     metric_date: row.date("metric_date")?,
                     outcome,
+                    note,
                 })
             })
             .collect()
@@ -292,6 +297,7 @@ impl Store {
         let (batches, accounts) = dead_batches_plan_in_txn(&mut work, &dead, weights, now).await?;
         accounts_let_in_again_in_txn(&mut work, &dead, now).await?;
         let runs: BTreeSet<RunId> = dead.iter().map(|batch| batch.run_id).collect();
+        runs_lock_in_txn(&mut work, &runs).await?;
         runs_reopen_in_txn(&mut work, &runs).await?;
         notify(&mut work, Topic::Work).await?;
         work.commit().await?;

@@ -259,6 +259,7 @@ impl Planner {
                         outcome: Outcome::Excluded { reason: *reason },
                         attempts: 0,
                         planned_for: None,
+                        note: None,
                     })
                     .collect();
                 planning.exclusions_record(&excluded).await?;
