@@ -145,3 +145,76 @@ async fn a_host_that_finishes_the_run_at_the_same_time_finishes_it_as_cancelled(
     })
     .await;
 }
+
+/// Lets accounts fail in one batch of a run, under the active release.
+async fn fail(store: &Store, n: u128, own: &Run, accounts: &[&Account], date: NaiveDate, class: FailureClass) {
+    add_batches(store, &[batch(n, own, accounts, date)], now()).await;
+    let failed = || Outcome::Failed { class, message: "a fault".to_owned() };
+    let accounts = accounts.iter().map(|account| result(&followers(account, date, 5), failed())).collect();
+    let results = BatchResult { accounts, ..BatchResult::default() };
+    store.batch_complete(&lease(store).await, results, now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rollback_revives_neither_a_cancelled_run_nor_what_a_newer_plan_includes() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 5).await;
+        let (good, worse) = (release(), release_of("2.0.0", b"worse"));
+        for (one, component) in [(&good, &b"component"[..]), (&worse, &b"worse"[..])] {
+            store.release_save(one, component).await.unwrap();
+            store.release_activate(one.digest, SwapCause::Activated, now()).await.unwrap();
+        }
+        let began = |n: u32| Run { started_at: now() + TimeDelta::minutes(n.into()), ..run(n.into()) };
+        let (first, second, third) = (run(1), began(2), began(3));
+        create_run(&store, &second).await;
+        create_run(&store, &third).await;
+        let (early, late) = (day("2026-11-22"), day("2026-11-23"));
+        fail(&store, 1, &first, &[&accounts[0], &accounts[1]], early, FailureClass::Trapped).await;
+        fail(&store, 2, &second, &[&accounts[1]], late, FailureClass::Trapped).await;
+        fail(&store, 3, &third, &[&accounts[2]], late, FailureClass::Trapped).await;
+        fail(&store, 4, &third, &[&accounts[3]], late, FailureClass::Unavailable).await;
+        add_batches(&store, &[batch(5, &third, &[&accounts[4]], late)], now()).await;
+        store.run_cancel(&all, third.id, "a mistake", now()).await.unwrap().expect("it is open");
+        for own in [&first, &second, &third] {
+            store.run_finish(&all, own.id, now()).await.unwrap();
+        }
+
+        let complaints = serde_json::Value::Null;
+        let platform = demo();
+        let rollback = Rollback {
+            platform: &platform,
+            from: worse.digest,
+            to: good.digest,
+            reason: "a test",
+            complaints,
+            batch_size: 10,
+        };
+        let again = store.release_roll_back(&all, &rollback, &Weights::default(), now()).await.unwrap();
+        let again = again.expect("it is active");
+        assert_eq!((again.accounts, again.runs), (2, [first.id, second.id].into()));
+        let open = async |own: &Run| -> Vec<_> {
+            let filter = BatchFilter { run: Some(own.id), state: Some(BatchState::Planned), ..BatchFilter::default() };
+            let open = store.batches_list(&all, &filter).await.unwrap();
+            let mut found = Vec::new();
+            for batch in open {
+                let accounts = store.batch_accounts_list(&all, batch.id).await.unwrap();
+                found.extend(accounts.iter().map(|account| account.account_id));
+            }
+            found
+        };
+        assert_eq!(open(&first).await, [accounts[0].id], "the other one stands in a newer plan");
+        assert_eq!(open(&second).await, [accounts[1].id]);
+        assert_eq!(open(&third).await, []);
+        let cancelled = store.run_get(&all, third.id).await.unwrap().unwrap();
+        assert_eq!((cancelled.status, cancelled.finished_at), (RunStatus::Cancelled, Some(now())));
+
+        // The watch after the rollback finds nothing more, and an operator who wants it gets it.
+        let more = store.release_recollect(&all, &rollback, now(), &Weights::default(), now()).await.unwrap();
+        assert_eq!((more.accounts, more.runs.len()), (0, 0));
+        let filter = BatchFilter { run: Some(third.id), ..BatchFilter::default() };
+        let retried = store.batches_retry(&all, &filter, &Weights::default(), now()).await.unwrap();
+        assert_eq!((retried.batches, retried.runs), (1, vec![third.id]));
+    })
+    .await;
+}
