@@ -130,6 +130,8 @@ pub enum Exclusion {
     HostKilled,
     /// The operator cancelled the run.
     Cancelled,
+    /// No connector can fetch its numbers of the date that was asked for: platforms tell those of now.
+    DateNotServed,
 }
 
 impl Exclusion {
@@ -146,6 +148,7 @@ impl Exclusion {
             Self::Unreadable => "unreadable",
             Self::HostKilled => "host_killed",
             Self::Cancelled => "cancelled",
+            Self::DateNotServed => "date_not_served",
         }
     }
 }

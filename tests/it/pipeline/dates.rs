@@ -153,3 +153,34 @@ async fn a_run_for_a_date_that_no_connector_can_serve_is_refused() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_date_that_has_ended_for_some_artists_only_the_others_are_collected() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::installed(url, small(2), prompt).await;
+        stage.import_some(&["instagram"], |_| Tenant::default()).await;
+        let all = Scope::all_tenants();
+        let mut artists = store.artists_list(&all, &backline_store::ArtistFilter::default()).await.expect("artists");
+        let served = stage.simulator.world().artist(0).id;
+        artists.sort_by_key(|artist| artist.id.0 != served);
+        artists[0].timezone = "UTC".parse().expect("a zone");
+        artists[1].timezone = "Europe/Berlin".parse().expect("a zone");
+        store.artists_save(&all, &artists, stage.host.clock().now()).await.expect("saved");
+
+        // The 18th ended five and a half hours ago in UTC, and six and a half hours ago in Berlin.
+        stage.set_date(date(19));
+        stage.set_time(noon(date(19)) - TimeDelta::minutes(390));
+        let waiting = store.activations_list(&all, 100).await.expect("activations");
+        assert!(waiting.iter().any(|activation| activation.artist_id == artists[1].id), "{waiting:?}");
+        let planned = stage.host.planner().plan(&request(18)).await.expect("one can be served");
+        assert_eq!(planned.total.accounts, 1);
+        let left_out = planned.platforms.iter().filter_map(|plan| plan.excluded.get("date_not_served"));
+        assert_eq!(left_out.sum::<u64>(), 1);
+        let report = stage.host.run(&request(18), &|_| {}).await.expect("one can be served");
+        assert_eq!((report.run.counts.collected, report.run.counts.excluded), (1, 1));
+        assert_eq!(dates(&stage).await, [18], "nothing of today is stored");
+        let left = store.activations_list(&all, 100).await.expect("activations");
+        assert!(left.iter().all(|activation| activation.artist_id == artists[1].id) && !left.is_empty(), "{left:?}");
+    })
+    .await;
+}

@@ -158,12 +158,12 @@ impl Planner {
         Ok(drafts)
     }
 
-    /// Refuses a date of which nothing could be stored: today's numbers would be fetched under its name.
+    /// Refuses a date of which nothing could be stored: no account's numbers of it can be fetched any more.
     fn check_date(&self, request: &RunRequest, drafts: &[PlatformDraft]) -> Result<(), PlanError> {
         let is_anything_planned = drafts.iter().any(|draft| !draft.planned.batches.is_empty());
-        let is_anything_served = drafts.iter().any(|draft| draft.planned.served > 0);
+        let is_anything_unserved = drafts.iter().any(|draft| !draft.planned.unserved.is_empty());
         match request.date {
-            Some(date) if is_anything_planned && !is_anything_served => {
+            Some(date) if is_anything_unserved && !is_anything_planned => {
                 Err(PlanError::DateNotServed { date, now: self.clock.now(), late_s: self.config.collection.late_s })
             }
             _ => Ok(()),
@@ -244,8 +244,12 @@ impl Planner {
             excluded: drafts.iter().map(|draft| draft.planned.excluded.len() as u64).sum(),
             ..RunCounts::default()
         };
+        // An account that is left out of this date still waits for its first collection.
+        let is_unserved = |artist: &ArtistId| drafts.iter().any(|draft| draft.planned.unserved.contains(artist));
+        let covered: Vec<Activation> =
+            awaited.iter().filter(|activation| !is_unserved(&activation.artist_id)).cloned().collect();
         let mut planning = self.store.plan_begin(&run, guard, run.started_at).await?;
-        planning.activations_take(awaited).await?;
+        planning.activations_take(&covered).await?;
         for PlatformDraft { planned, .. } in drafts {
             for chunk in planned.batches.chunks(BATCHES_AT_ONCE) {
                 planning.batches_add(&batches_of(run.id, chunk), &self.config.collection.tenant_weights).await?;

@@ -74,6 +74,8 @@ pub struct PlatformReport {
     pub requests: u64,
     /// Failure class → accounts.
     pub failures: BTreeMap<String, u64>,
+    /// Exclusion → accounts: left out of the plan, or of what was left of it when the run was cancelled.
+    pub exclusions: BTreeMap<String, u64>,
 }
 
 /// Batches of a run that had not ended when it was reported, of one platform and for one reason.

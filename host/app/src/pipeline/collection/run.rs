@@ -269,7 +269,10 @@ fn report_of(state: RunState, now: DateTime<Utc>, seconds: f64) -> RunReport {
     for group in outcomes {
         let PlatformOutcome { platform, outcome, reason, accounts } = group;
         report_on(&platform, &mut |report| match outcome.as_str() {
-            "excluded" => report.counts.excluded += accounts,
+            "excluded" => {
+                report.counts.excluded += accounts;
+                *report.exclusions.entry(reason.clone().unwrap_or_default()).or_default() += accounts;
+            }
             "collected" => report.counts.collected += accounts,
             "deferred" => report.counts.deferred += accounts,
             "superseded" => report.counts.superseded += accounts,
