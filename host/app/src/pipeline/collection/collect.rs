@@ -478,9 +478,6 @@ async fn store(
                 results.end(&mut result, candidate, planned[&observation.account], ending, None);
             }
             Ok(mut snapshot) => {
-                if place == Place::History {
-                    dates::keep_history(&mut snapshot, &release.manifest);
-                }
                 unknown.trim(&mut snapshot, &release.manifest);
                 let origin = Origin {
                     metric_date,
@@ -488,6 +485,7 @@ async fn store(
                     window,
                     run_id: lease.batch.run_id,
                     document_id: observation.document_id,
+                    only_history: place == Place::History,
                 };
                 let context = RowContext::new(release, &collector.config, candidate, origin);
                 let made = evaluate::make(&context, snapshot, known);
