@@ -146,6 +146,29 @@ async fn a_host_that_finishes_the_run_at_the_same_time_finishes_it_as_cancelled(
     .await;
 }
 
+#[tokio::test]
+async fn a_host_that_is_storing_is_waited_for_and_what_it_splits_off_ends_too() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 3).await;
+        let date = day("2026-11-22");
+        add_batches(&store, &[batch(1, &run(1), &accounts.iter().collect::<Vec<_>>(), date)], now()).await;
+        let completion = store.completion_begin(&lease(&store).await, now()).await.unwrap();
+        // One is collected, one is to be tried again, and one goes on as a batch of its own.
+        let later = Outcome::Deferred { until: now() + TimeDelta::hours(9), message: "spent".to_owned() };
+        let results = vec![stored(followers(&accounts[0], date, 5)), result(&followers(&accounts[2], date, 5), later)];
+        let results = BatchResult { accounts: results, ..BatchResult::default() };
+        let (cancelled, completed) =
+            tokio::join!(store.run_cancel(&all, run(1).id, "a test", now()), completion.commit(results));
+        assert_eq!(completed.unwrap().counts.collected, 1, "it does not wait for the run's lock");
+        assert_eq!(cancelled.unwrap(), Some(CancelledBatches { batches: 2, leased: 0, accounts: 2 }));
+        let ended = store.run_finish(&all, run(1).id, now()).await.unwrap();
+        assert_eq!(ended.status, RunStatus::Cancelled);
+        assert_eq!((ended.counts.collected, ended.counts.excluded, ended.counts.deferred), (1, 2, 0));
+    })
+    .await;
+}
+
 /// Lets accounts fail in one batch of a run, under the active release.
 async fn fail(store: &Store, n: u128, own: &Run, accounts: &[&Account], date: NaiveDate, class: FailureClass) {
     add_batches(store, &[batch(n, own, accounts, date)], now()).await;
