@@ -442,7 +442,9 @@ async fn store(
     }
     let attempts = lease.batch.attempts + 1;
     let SideEffects { kept_waiting, spent, .. } = side;
-    let results = ResultBuilder { collector, lease, release, now, attempts, kept_waiting, spent, pauses };
+    let named = BTreeSet::new();
+    let mut results = ResultBuilder { collector, lease, release, now, attempts, kept_waiting, spent, pauses, named };
+    results.named = results.named_waits(&accounts.ended);
     let platform = &lease.batch.platform;
     results.asked(&accounts.ended).begin(&collector.store, &collector.gateway, platform, now).await;
     let mut completion = collector.store.completion_begin(lease, now).await?;
@@ -540,9 +542,21 @@ struct ResultBuilder<'a> {
     /// Names of budgets that held requests back.
     spent: BTreeSet<String>,
     pauses: &'a Pauses,
+    /// Accounts whose platform said how long they have to wait.
+    named: BTreeSet<AccountId>,
 }
 
 impl ResultBuilder<'_> {
+    /// The accounts whose platform said how long they have to wait. Read before the pauses of this batch are made
+    /// known: the gateway can't tell those that were chosen here from others.
+    fn named_waits(&self, ended: &BTreeMap<AccountId, AccountFailure>) -> BTreeSet<AccountId> {
+        let named = ended.iter().filter(|(account, ending)| match ending {
+            AccountFailure::Wait { wait } => self.asked_to_wait(**account, *wait).is_some(),
+            _ => false,
+        });
+        named.map(|(account, _)| *account).collect()
+    }
+
     /// The pauses that the platform asked for, by whose requests they are about. What a budget of the host's own holds
     /// back is none: the budget itself holds the others.
     fn asked(&self, ended: &BTreeMap<AccountId, AccountFailure>) -> Asked {
@@ -561,12 +575,16 @@ impl ResultBuilder<'_> {
         asked
     }
 
-    /// How long an account waits: as the connector says, or else as the gateway was told.
+    /// How long an account is asked to wait: as the connector says, or else as the gateway was told.
+    fn asked_to_wait(&self, account: AccountId, asked: Option<Duration>) -> Option<Duration> {
+        asked.or_else(|| self.collector.gateway.pause_left(self.pauses.holder_of(account)))
+    }
+
+    /// How long it waits.
     fn wait(&self, account: AccountId, asked: Option<Duration>) -> TimeDelta {
         let least = backoff(self.lease.batch.attempts);
         let least = least.min(Duration::from_millis(self.collector.config.collection.retry_wait_max_ms));
-        let asked = asked.or_else(|| self.collector.gateway.pause_left(self.pauses.holder_of(account)));
-        self.pauses.wait(account, asked, least)
+        self.pauses.wait(account, self.asked_to_wait(account, asked), least)
     }
 
     fn deferral(&self, asked: Option<DateTime<Utc>>) -> DateTime<Utc> {
@@ -584,13 +602,9 @@ impl ResultBuilder<'_> {
         let cut = asked.filter(|asked| *asked > until && self.spent.is_empty());
         let told = cut.map(|asked| format!("; it asked to wait until {asked}, which is too long")).unwrap_or_default();
         let platform = &candidate.platform;
-        let message = match self.spent.iter().map(String::as_str).collect::<Vec<_>>().join(" or ") {
-            // A pace that was learned from refusals has no name.
-            names if self.spent.iter().any(|name| !name.is_empty()) => {
-                format!("the budget {} of {platform} is spent until {until}", names.trim_start_matches(" or "))
-            }
-            _ => format!("{platform} asked for a pause until {until}{told}"),
-        };
+        let spent = self.spent.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
+        let message = waits_for(platform, spent.trim_start_matches(" or "), !self.spent.is_empty(), asked, until);
+        let message = format!("{message}{told}");
         let mut entry = self.bare_result(candidate, metric_date, Outcome::Deferred { until, message });
         if let Some(asked) = cut {
             let holder = self.pauses.holder_of(candidate.account_id);
@@ -615,15 +629,16 @@ impl ResultBuilder<'_> {
                 result.retry_at = result.retry_at.max(Some(self.now + wait));
                 return;
             }
-            AccountFailure::Wait { wait } => {
-                let wait = self.wait(candidate.account_id, wait);
+            AccountFailure::Wait { wait: asked } => {
+                let wait = self.wait(candidate.account_id, asked);
                 match pauses::sorted(wait, self.now) {
                     Wait::Short(until) => {
                         result.waiting.insert(candidate.account_id);
                         result.waiting_until = result.waiting_until.max(Some(until));
                     }
                     Wait::Long(until) => {
-                        let asked = self.now.checked_add_signed(wait);
+                        let is_named = self.named.contains(&candidate.account_id);
+                        let asked = is_named.then(|| self.now.checked_add_signed(wait).unwrap_or(LAST_TIME));
                         result
                             .accounts
                             .push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
@@ -664,6 +679,25 @@ impl ResultBuilder<'_> {
         let is_deferred = matches!(outcome, Outcome::Deferred { .. });
         let attempts = if is_deferred { self.lease.batch.attempts } else { self.attempts };
         bare_result(candidate, metric_date, outcome, attempts)
+    }
+}
+
+/// What a deferred account waits for, in words: budgets of the host's own that are `spent`, by name; the pace that was
+/// learned from refusals, which has no name; or what the platform said, with a time or without.
+fn waits_for(
+    platform: &Platform,
+    spent: &str,
+    is_held_back: bool,
+    asked: Option<DateTime<Utc>>,
+    until: DateTime<Utc>,
+) -> String {
+    match asked {
+        _ if !spent.is_empty() => format!("the budget {spent} of {platform} is spent until {until}"),
+        _ if is_held_back => {
+            format!("{platform} refused requests, which are spaced since then; the next is at {until}")
+        }
+        Some(_) => format!("{platform} asked for a pause until {until}"),
+        None => format!("{platform} limits requests and named no time; it is asked again at {until}"),
     }
 }
 
@@ -750,6 +784,21 @@ mod tests {
             (None, now + days(400), now + days(32)),
         ] {
             assert_eq!(deferral(asked, reset, now), kept, "{asked:?}, {reset}");
+        }
+    }
+
+    #[test]
+    fn a_deferral_says_only_what_was_said() {
+        let demo = Platform::new("demo").expect("a platform");
+        let until = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        for (spent, is_held_back, asked, begins) in [
+            ("units or requests", true, None, "the budget units or requests of demo is spent until "),
+            ("", true, None, "demo refused requests, which are spaced since then; the next is at "),
+            ("", false, Some(until), "demo asked for a pause until "),
+            ("", false, None, "demo limits requests and named no time; it is asked again at "),
+        ] {
+            let said = waits_for(&demo, spent, is_held_back, asked, until);
+            assert!(said.starts_with(begins) && said.ends_with(&until.to_string()), "{said}");
         }
     }
 
