@@ -405,6 +405,9 @@ fn dead_batches_are_shown_and_brought_back() {
     assert_eq!((&listed[0]["id"], &listed[0]["attempts"]), (&batch.into(), &0.into()));
     assert!(place.done(&["runs", "list"]).contains("running"));
     assert!(place.done(&["batches", "retry", "--all-dead"]).contains("no dead batch matches"));
+    assert!(place.refused(&["batches", "release"]).contains("required"), "nothing is released by accident");
+    assert!(place.done(&["batches", "release", "--all-deferred"]).contains("no deferred batch matches"));
+    assert!(place.done(&["batches", "release", batch]).contains("no deferred batch matches"));
 }
 
 #[test]
