@@ -16,13 +16,15 @@ use super::installation;
 use super::names::{self, PlatformName};
 use super::{print, values};
 use crate::pipeline::collection::report::{
-    OpenReason, OpenReport, PlanReport, PlatformPlan, PlatformReport, Progress, RunReport, RunRequest,
+    AllowanceOf, AllowanceReport, OpenReason, OpenReport, PlanReport, PlatformPlan, PlatformReport, Progress,
+    RunReport, RunRequest,
 };
 use crate::pipeline::{CancelReport, Host};
 use crate::telemetry::memory;
+use backline_model::grant::describe_window;
 use backline_model::outcome::Exclusion;
 use backline_model::run::RunCounts;
-use backline_model::{ArtistId, RunId, RunStatus};
+use backline_model::{ArtistId, Platform, RunId, RunStatus};
 use backline_store::Store;
 
 /// The time zone where a new day begins first is this far ahead of UTC.
@@ -255,6 +257,7 @@ fn print_plan(report: &PlanReport) -> Result<(), Failure> {
         &["platform", "version", ">accounts", ">batches", ">requests", "budget units", ">duration", "excluded"],
         rows.collect(),
     )?;
+    print_allowances(report)?;
     let total = &report.total;
     let left_out = |plan: &PlatformPlan| plan.excluded.get(Exclusion::DateNotServed.as_str()).copied();
     let unserved: u64 = report.platforms.iter().filter_map(left_out).sum();
@@ -268,6 +271,44 @@ fn print_plan(report: &PlanReport) -> Result<(), Failure> {
         print::count(total.requests, "request"),
         duration(total.duration_s)
     ))
+}
+
+/// What may be spent, beside what the plan needs of it.
+fn print_allowances(report: &PlanReport) -> Result<(), Failure> {
+    let of_platform = |plan: &PlatformPlan| -> Vec<Vec<String>> {
+        plan.allowances.iter().map(|allowance| allowance_cells(&plan.platform, allowance)).collect()
+    };
+    let rows: Vec<Vec<String>> = report.platforms.iter().flat_map(of_platform).collect();
+    if !rows.is_empty() {
+        print::line("")?;
+        let headers = ["platform", "budget", "of", ">limit", "window", ">needed", ">left", "the rest is back"];
+        print::table(&headers, rows)?;
+    }
+    for plan in &report.platforms {
+        if let Some(until) = plan.paused_until {
+            print::line(&format!("{}: paused until {}, since it asked for that", plan.platform, print::time(until)))?;
+        }
+    }
+    Ok(())
+}
+
+fn allowance_cells(platform: &Platform, allowance: &AllowanceReport) -> Vec<String> {
+    let AllowanceReport { budget, of, limit, window, needed, left, back_at } = allowance;
+    let of = match of {
+        AllowanceOf::App => "the app",
+        AllowanceOf::Platform => "the platform",
+        AllowanceOf::Account => "each account",
+    };
+    vec![
+        platform.to_string(),
+        budget.clone(),
+        of.to_owned(),
+        limit.to_string(),
+        describe_window(window),
+        needed.to_string(),
+        left.map_or_else(|| print::NONE.to_owned(), |left| left.to_string()),
+        back_at.map_or_else(|| print::NONE.to_owned(), print::time),
+    ]
 }
 
 fn print_run(report: &RunReport) -> Result<(), Failure> {
@@ -383,11 +424,33 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backline_model::{Platform, Run};
+    use backline_model::Run;
+    use backline_model::manifest::BudgetWindow;
 
     #[test]
     fn durations_have_a_unit_that_fits() {
         assert_eq!([duration(0.25), duration(90.0), duration(5400.0)], ["0.2 s", "1.5 min", "1.5 h"]);
+    }
+
+    #[test]
+    fn an_allowance_says_what_is_left_and_when_the_rest_is_back() {
+        let youtube = Platform::new("youtube").expect("a platform");
+        let allowance = AllowanceReport {
+            budget: "units".to_owned(),
+            of: AllowanceOf::App,
+            limit: 10_000,
+            window: BudgetWindow::Seconds(86_400),
+            needed: 12_000,
+            left: Some(7_500),
+            back_at: Some("2026-11-23T08:00:00Z".parse().expect("a time")),
+        };
+        let told = allowance_cells(&youtube, &allowance);
+        let expected =
+            ["youtube", "units", "the app", "10000", "every 86400 s", "12000", "7500", "2026-11-23 08:00:00Z"];
+        assert_eq!(told, expected);
+        let unknown = AllowanceReport { of: AllowanceOf::Account, left: None, back_at: None, ..allowance };
+        let told = allowance_cells(&youtube, &unknown);
+        assert_eq!([told[2].as_str(), told[6].as_str(), told[7].as_str()], ["each account", print::NONE, print::NONE]);
     }
 
     fn open(reason: OpenReason) -> OpenReport {

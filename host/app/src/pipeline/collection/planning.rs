@@ -10,6 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::config::Config;
+use crate::pipeline::collection::allowances;
 use crate::pipeline::collection::report::{PlanReport, PlatformPlan, RunRequest};
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
@@ -100,6 +101,8 @@ impl Planner {
         let drafts = self.drafts(request).await?;
         let mut total = Forecast::default();
         let mut platforms = Vec::with_capacity(drafts.len());
+        let now = self.clock.now();
+        let pauses = self.store.pauses_list(now).await?;
         for draft in drafts {
             let forecast = plan::forecast(&draft.planned.batches, &draft.release.manifest, &self.forecast_options());
             total.batches += forecast.batches;
@@ -113,12 +116,16 @@ impl Planner {
             for (_, _, reason) in &draft.planned.excluded {
                 *excluded.entry(reason.as_str().to_owned()).or_default() += 1;
             }
+            let allowances = allowances::of_release(&self.store, &draft.release, &forecast.units, now).await?;
+            let pause = pauses.iter().find(|pause| pause.platform == *draft.release.platform());
             platforms.push(PlatformPlan {
                 platform: draft.release.platform().clone(),
                 release: draft.release.digest,
                 version: draft.release.manifest.connector.version.to_string(),
                 forecast,
                 excluded,
+                allowances,
+                paused_until: pause.map(|pause| pause.until),
             });
         }
         Ok(PlanReport { date: request.date, platforms, total })
