@@ -410,6 +410,9 @@ fn dead_batches_are_shown_and_brought_back() {
     assert_eq!(place.done(&["pauses", "list", "--json"]).trim(), "[]");
     assert!(place.refused(&["pauses", "end", "platform/youtube"]).contains("no pause of platform/youtube is in force"));
     assert!(place.refused(&["pauses", "end", "youtube"]).contains("credential/ID or platform/NAME"));
+    assert!(place.refused(&["batches", "release"]).contains("required"), "nothing is released by accident");
+    assert!(place.done(&["batches", "release", "--all-deferred"]).contains("no deferred batch matches"));
+    assert!(place.done(&["batches", "release", batch]).contains("no deferred batch matches"));
 }
 
 #[test]

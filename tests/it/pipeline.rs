@@ -12,7 +12,7 @@ use backline_store::{
     AccountFilter, AccountResult, BatchResult, CredentialFilter, MetricsFilter, NamedOutcome, QuarantineFilter, Scope,
     Store, StoredAccount,
 };
-use chrono::{NaiveDate, TimeDelta, TimeZone as _, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone as _, Utc};
 use serde_json::Value as Json;
 
 use crate::store::fixtures::add_batches;
@@ -582,69 +582,79 @@ async fn a_missing_client_of_the_operator_makes_no_artist_reconnect() {
     .await;
 }
 
+/// Stores a row again with a value of it withheld, as a collection does that observed it at that time.
+async fn withhold(
+    stage: &Stage,
+    row: &MetricsRow,
+    metric: &str,
+    value: i64,
+    observed_at: DateTime<Utc>,
+) -> Quarantined {
+    let (store, now) = (stage.host.store(), stage.host.clock().now());
+    let batch = Batch {
+        id: BatchId::generate(),
+        run_id: row.run_id,
+        tenant: Tenant::default(),
+        platform: row.platform.clone(),
+        release: row.release,
+        canary: false,
+        window: row.window,
+        accounts: vec![BatchAccount { account_id: row.account_id, metric_date: row.metric_date }],
+        attempts: 0,
+    };
+    add_batches(store, &[batch], now).await;
+    let ttl = std::time::Duration::from_secs(60);
+    let lease = store.batch_lease(&Scope::all_tenants(), Some(row.run_id), None, "test", now, ttl).await;
+    let held = Quarantined {
+        id: uuid::Uuid::now_v7(),
+        account_id: row.account_id,
+        artist_id: row.artist_id,
+        platform: row.platform.clone(),
+        metric_date: row.metric_date,
+        metric: metric.to_owned(),
+        value: Value::Integer(value),
+        rule: "count-negative".to_owned(),
+        release: row.release,
+        document_id: row.document_id,
+        status: QuarantineStatus::Held,
+        created_at: observed_at,
+    };
+    let result = AccountResult {
+        account_id: row.account_id,
+        artist_id: row.artist_id,
+        platform: row.platform.clone(),
+        metric_date: row.metric_date,
+        outcome: Outcome::Collected,
+        attempts: 1,
+        document: None,
+        stored: Some(StoredAccount {
+            events: Vec::new(),
+            row: row.clone(),
+            state: None,
+            withheld: vec![held.clone()],
+            growth: Vec::new(),
+        }),
+        status: None,
+        events: Vec::new(),
+    };
+    let result = BatchResult { accounts: vec![result], ..BatchResult::default() };
+    let lease = lease.expect("leased").expect("it is free");
+    store.batch_complete(&lease, result, now).await.expect("it is stored");
+    held
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_released_value_replaces_an_older_value_but_no_newer_one() {
     each_database(async |_store: Store, url: &str| {
         let stage = Stage::set(url, small(1), |_| {}).await;
-        let report = stage.run_some(date(18), &["youtube"]).await;
-        let store = stage.host.store();
+        stage.run_some(date(18), &["youtube"]).await;
         let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
         let accepted = integer(&row, "total_views").expect("a number");
-        let now = stage.host.clock().now();
         // Rows as a later and an earlier collection of the same date would store them.
         for (hours, released, expected) in [(1, 11, 11), (-1, 22, 11)] {
-            let batch = Batch {
-                id: BatchId::generate(),
-                run_id: report.run.id,
-                tenant: Tenant::default(),
-                platform: row.platform.clone(),
-                release: row.release,
-                canary: false,
-                window: row.window,
-                accounts: vec![BatchAccount { account_id: row.account_id, metric_date: row.metric_date }],
-                attempts: 0,
-            };
-            add_batches(store, &[batch], now).await;
-            let ttl = std::time::Duration::from_secs(60);
-            let lease = store
-                .batch_lease(&Scope::all_tenants(), Some(report.run.id), None, "test", now, ttl)
-                .await
-                .expect("leased");
-            let held = Quarantined {
-                id: uuid::Uuid::now_v7(),
-                account_id: row.account_id,
-                artist_id: row.artist_id,
-                platform: row.platform.clone(),
-                metric_date: row.metric_date,
-                metric: "total_views".to_owned(),
-                value: Value::Integer(released),
-                rule: "count-negative".to_owned(),
-                release: row.release,
-                document_id: row.document_id,
-                status: QuarantineStatus::Held,
-                created_at: row.observed_at + TimeDelta::hours(hours),
-            };
             let current = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
-            let result = AccountResult {
-                account_id: row.account_id,
-                artist_id: row.artist_id,
-                platform: row.platform.clone(),
-                metric_date: row.metric_date,
-                outcome: Outcome::Collected,
-                attempts: 1,
-                document: None,
-                stored: Some(StoredAccount {
-                    events: Vec::new(),
-                    row: current,
-                    state: None,
-                    withheld: vec![held.clone()],
-                    growth: Vec::new(),
-                }),
-                status: None,
-                events: Vec::new(),
-            };
-            let result = BatchResult { accounts: vec![result], ..BatchResult::default() };
-            store.batch_complete(&lease.expect("it is free"), result, now).await.expect("it is stored");
+            let observed_at = row.observed_at + TimeDelta::hours(hours);
+            let held = withhold(&stage, &current, "total_views", released, observed_at).await;
             stage.host.quarantine().release(held.id).await.expect("it is released");
             let row = stage.row(Sim::Youtube, 0, date(18)).await.expect("a row");
             assert_eq!(integer(&row, "total_views"), Some(expected), "accepted before: {accepted}; {hours} h");

@@ -418,6 +418,13 @@ impl CollectionConfig {
     pub fn late(&self) -> TimeDelta {
         TimeDelta::seconds(i64::from(self.late_s))
     }
+
+    /// Whether times of observation say which dates values are of: where `late_s` is a day or more, a simulation's
+    /// dates are not the machine's.
+    #[must_use]
+    pub fn times_count(&self) -> bool {
+        self.late() < TimeDelta::days(1)
+    }
 }
 
 impl Default for CollectionConfig {

@@ -455,7 +455,9 @@ fn describe_tokens(slot: &CredentialSlot) -> String {
     }
 }
 
-fn describe_window(window: &BudgetWindow) -> String {
+/// When a budget's units come back, as the end of a sentence about them.
+#[must_use]
+pub fn describe_window(window: &BudgetWindow) -> String {
     match window {
         BudgetWindow::Seconds(seconds) => format!("every {seconds} s"),
         BudgetWindow::Rolling(seconds) => format!("in any {seconds} s"),

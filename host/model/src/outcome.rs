@@ -130,6 +130,8 @@ pub enum Exclusion {
     HostKilled,
     /// The operator cancelled the run.
     Cancelled,
+    /// No connector can fetch its numbers of the date that was asked for: platforms tell those of now.
+    DateNotServed,
 }
 
 impl Exclusion {
@@ -146,6 +148,7 @@ impl Exclusion {
             Self::Unreadable => "unreadable",
             Self::HostKilled => "host_killed",
             Self::Cancelled => "cancelled",
+            Self::DateNotServed => "date_not_served",
         }
     }
 }
@@ -156,19 +159,20 @@ impl Exclusion {
 pub enum Outcome {
     /// The account's metrics were stored.
     Collected,
-    /// A budget is spent. Counts neither as a failure nor as an attempt.
+    /// It waits for a budget, or for a pause that its platform asked for. Counts neither as a failure nor as an attempt.
     Deferred {
-        /// When the budget resets.
+        /// When it is taken up again.
         until: DateTime<Utc>,
-        /// Message that names the budget.
+        /// What it waits for.
         message: String,
     },
-    /// The account was left out of the plan.
+    /// The account was left out of the plan, or of what was left of the plan when that ended.
     Excluded {
         /// Why it was left out.
         reason: Exclusion,
     },
-    /// It waited, and a newer plan includes the account: its numbers would be of another date by now.
+    /// Its numbers would have been of another date: it waited until a newer plan included the account, or came too late
+    /// for its date where the date of the observation was collected already.
     Superseded,
     /// The collection failed.
     Failed {

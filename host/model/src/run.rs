@@ -16,9 +16,9 @@ pub enum RunStatus {
     Running,
     /// Every planned account was collected.
     Success,
-    /// Some accounts failed and some did not.
+    /// Some accounts failed or were superseded, and not all failed.
     PartialFailure,
-    /// Nothing was collected although something was planned.
+    /// Every planned account failed.
     Failed,
     /// Everything that is left waits for a budget to reset.
     Deferred,
@@ -75,20 +75,16 @@ pub struct RunCounts {
     pub planned: u64,
     /// Accounts whose metrics were stored.
     pub collected: u64,
-    /// Accounts that wait for a budget to reset.
+    /// Accounts that wait for a budget, or for a pause that their platform asked for.
     pub deferred: u64,
-    /// Accounts that were left out of the plan; not part of `planned`.
+    /// Accounts that were left out of the plan, or of what was left of it when the run was cancelled; not part of
+    /// `planned`.
     pub excluded: u64,
     /// Accounts that could not be collected.
     pub failed: u64,
-    /// Accounts that waited until a newer plan included them: not collected, and no failure.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Accounts whose numbers would have been of another date: not collected, and no failure.
+    #[serde(default)]
     pub superseded: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 impl RunCounts {

@@ -4,9 +4,13 @@
 //! time zone; only a collection that is a little late keeps the date that it was planned for. Metrics that a platform
 //! tells of past dates too are declared with `history = true`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use backline_model::{Absence, Candidate, Manifest, Snapshot, Window, Zone};
+use backline_model::metric::names::ENGAGEMENT_RATE;
+use backline_model::snapshot::Reported;
+use backline_model::{Absence, Candidate, Manifest, MetricName, Snapshot, Window, Zone};
 
 /// Until when after the end of a date its numbers may be observed, unless configured: a night's run that is late, or
 /// that waits for the reset of a budget, is still about the day before.
@@ -81,23 +85,67 @@ pub fn window_until(planned: Window, now: DateTime<Utc>) -> Window {
     Window { since, until: now }
 }
 
-/// Takes out what is not of the past date that a snapshot was fetched for: every metric without history, and the
-/// counted interactions, which are of the time of observation.
-pub fn keep_history(snapshot: &mut Snapshot, manifest: &Manifest) {
+/// Whether a value may stand under a date: its date was kept for the time of its observation, or the metric is one that
+/// platforms tell of past dates.
+#[must_use]
+pub fn may_hold(
+    date: NaiveDate,
+    metric: &str,
+    zone: &Zone,
+    observed_at: DateTime<Utc>,
+    late: TimeDelta,
+    manifest: &Manifest,
+) -> bool {
+    match place(date, zone, observed_at, late, manifest) {
+        Place::Planned => true,
+        Place::History => has_history(manifest, metric),
+        Place::Observed(_) => false,
+    }
+}
+
+fn has_history(manifest: &Manifest, metric: &str) -> bool {
+    manifest.metric(metric).is_some_and(|entry| entry.history)
+}
+
+/// Takes out what is not of the past date that a snapshot was fetched for: the values of metrics without history, and
+/// the counted interactions, which are of the time of observation. What is missing for another reason keeps that
+/// reason. Returns the names of what was taken out.
+pub fn keep_history(snapshot: &mut Snapshot, manifest: &Manifest) -> BTreeSet<String> {
+    let mut late = BTreeSet::new();
     for reported in &mut snapshot.metrics {
-        if !manifest.metric(&reported.name).is_some_and(|entry| entry.history) {
+        if reported.value.is_ok() && !has_history(manifest, &reported.name) {
             reported.value = Err(Absence::Unavailable);
             reported.coverage = None;
+            late.insert(reported.name.clone());
         }
     }
-    snapshot.engagement = None;
+    // The rate that would have been computed is not one that the connector never had.
+    let is_reported = snapshot.metrics.iter().any(|reported| reported.name == ENGAGEMENT_RATE);
+    if snapshot.engagement.take().is_some() && !is_reported {
+        let (name, value) = (ENGAGEMENT_RATE.to_owned(), Err(Absence::Unavailable));
+        snapshot.metrics.push(Reported { name, value, coverage: None });
+        late.insert(ENGAGEMENT_RATE.to_owned());
+    }
     snapshot.notes.push("observed after its date had ended: only metrics with history are stored".to_owned());
+    late
+}
+
+/// Gives metrics that were taken out as late the reason back for which they were missing when the date was collected.
+pub fn keep_reasons(
+    absent: &mut BTreeMap<MetricName, Absence>,
+    late: &BTreeSet<String>,
+    before: &BTreeMap<MetricName, Absence>,
+) {
+    for (metric, reason) in absent {
+        if let Some(earlier) = before.get(metric).filter(|_| late.contains(metric.as_str())) {
+            reason.clone_from(earlier);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use backline_model::fixtures::{day, manifest, time, zone};
-    use backline_model::snapshot::Reported;
     use backline_model::{EngagementBasis, Value};
     use proptest::prelude::*;
 
@@ -159,12 +207,53 @@ mod tests {
             engagement: Some(backline_model::fixtures::engagement(EngagementBasis::Followers)),
             notes: Vec::new(),
         };
-        keep_history(&mut snapshot, &with_history());
+        let late = keep_history(&mut snapshot, &with_history());
+        assert_eq!(late.iter().map(String::as_str).collect::<Vec<_>>(), ["engagement_rate", "followers", "unheard_of"]);
         let kept: Vec<_> = snapshot.metrics.iter().filter(|reported| reported.value.is_ok()).collect();
         assert_eq!(kept.iter().map(|reported| reported.name.as_str()).collect::<Vec<_>>(), ["total_views"]);
         assert!(snapshot.metrics.iter().all(|reported| reported.value != Err(Absence::NotOffered)));
         assert!(snapshot.engagement.is_none(), "what was counted is of now");
         assert_eq!(snapshot.notes.len(), 1);
+    }
+
+    #[test]
+    fn what_was_missing_for_another_reason_stays_missing_for_it() {
+        let reported = |metric: &str, value| Reported { name: metric.to_owned(), value, coverage: None };
+        let mut snapshot = Snapshot {
+            metrics: vec![
+                reported("followers", Err(Absence::NotAuthorized)),
+                reported("following", Err(Absence::NotOffered)),
+                reported("engagement_rate", Err(Absence::Hidden)),
+                reported("likes", Ok(Value::Integer(7))),
+            ],
+            engagement: Some(backline_model::fixtures::engagement(EngagementBasis::Followers)),
+            notes: Vec::new(),
+        };
+        let late = keep_history(&mut snapshot, &with_history());
+        let reasons: Vec<_> = snapshot.metrics.iter().map(|reported| reported.value.clone().err()).collect();
+        let expected = [Absence::NotAuthorized, Absence::NotOffered, Absence::Hidden, Absence::Unavailable];
+        assert_eq!(reasons, expected.map(Some));
+        assert_eq!(late, ["likes".to_owned()].into());
+
+        // So does what was missing when the date itself was collected.
+        let name = |metric: &str| MetricName::new(metric).expect("a name");
+        let of = |reasons: &[(&str, Absence)]| -> BTreeMap<MetricName, Absence> {
+            reasons.iter().map(|(metric, reason)| (name(metric), reason.clone())).collect()
+        };
+        let mut absent = of(&[("likes", Absence::Unavailable), ("followers", Absence::NotAuthorized)]);
+        keep_reasons(&mut absent, &late, &of(&[("likes", Absence::Hidden), ("followers", Absence::Hidden)]));
+        assert_eq!(absent, of(&[("likes", Absence::Hidden), ("followers", Absence::NotAuthorized)]));
+    }
+
+    #[test]
+    fn a_value_stands_only_under_a_date_that_was_kept_for_it_or_where_it_has_history() {
+        let holds = |metric: &str, observed| {
+            may_hold(day("2026-11-20"), metric, &zone("Europe/Berlin"), time(observed), LATE, &with_history())
+        };
+        assert!(holds("followers", "2026-11-20T12:00:00Z") && holds("followers", "2026-11-21T04:59:00Z"));
+        assert!(!holds("followers", "2026-11-21T05:00:00Z") && !holds("unheard_of", "2026-11-21T05:00:00Z"));
+        assert!(holds("total_views", "2026-11-25T05:00:00Z"), "platforms tell it of past dates");
+        assert!(!holds("total_views", "2026-11-19T05:00:00Z"), "and of none that has not begun");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The plan of a run: which accounts are collected, for which date and in which batches, and what that will take. Pure:
 //! the current time is in the options.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
@@ -10,7 +10,7 @@ use backline_model::account::{AccountStatus, Candidate, SubscriptionStatus};
 use backline_model::manifest::{Budget, BudgetWindow, Of, Owner, Per, RequestEstimate};
 use backline_model::outcome::Exclusion;
 use backline_model::run::Forecast;
-use backline_model::{AccountId, BatchAccount, Digest, Manifest, Platform, Tenant, Window, Zone};
+use backline_model::{AccountId, ArtistId, BatchAccount, Digest, Manifest, Platform, Tenant, Window, Zone};
 
 /// Default number of days that post-level metrics look back: long enough for a new post's numbers to settle.
 pub const WINDOW_DAYS_DEFAULT: u16 = 28;
@@ -73,11 +73,14 @@ pub struct Planned {
     /// Accounts that are not collected, with the reason, by account id. They count neither as successes nor as
     /// failures.
     pub excluded: Vec<(AccountId, NaiveDate, Exclusion)>,
-    /// Accounts of the batches whose numbers of the logical date a collection can bring now.
-    pub served: u64,
+    /// Artists of accounts that were left out only because a collection can't bring their numbers of the date that was
+    /// asked for: they still wait for one of their own date.
+    pub unserved: BTreeSet<ArtistId>,
 }
 
 /// Divides the accounts of one platform into batches of the connector's size. An account given twice is planned once.
+/// Where a date is asked for, accounts whose numbers of that date can't be fetched now are left out: today's would be
+/// fetched under its name.
 #[must_use]
 pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, options: &PlanOptions) -> Planned {
     let by_account: BTreeMap<AccountId, Candidate> =
@@ -94,7 +97,11 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
             planned.excluded.push((account_id, metric_date, reason));
             continue;
         }
-        planned.served += u64::from(is_served(metric_date, &candidate, options.now, options.late, manifest));
+        if options.date.is_some() && !is_served(metric_date, &candidate, options.now, options.late, manifest) {
+            planned.excluded.push((account_id, metric_date, Exclusion::DateNotServed));
+            planned.unserved.insert(candidate.artist_id);
+            continue;
+        }
         let until = window_end(metric_date, &candidate.timezone, options.now);
         groups
             .entry((candidate.tenant, metric_date, until, is_canarys(account_id, options.canary_share)))

@@ -34,8 +34,7 @@ enum Fault {
     Locked,
 }
 
-const FAULTS: [Fault; 6] =
-    [Fault::Cut, Fault::Silent, Fault::Crashed, Fault::ReadOnly, Fault::Full, Fault::Locked];
+const FAULTS: [Fault; 6] = [Fault::Cut, Fault::Silent, Fault::Crashed, Fault::ReadOnly, Fault::Full, Fault::Locked];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hosts_outlive_a_database_that_fails_in_every_way() {

@@ -2,13 +2,17 @@
 
 use backline::pipeline::ShadowRequest;
 use backline_model::FailureClass;
-use backline_store::Store;
+use backline_simulator::SimulatorConfig;
+use backline_store::{MetricsFilter, Scope, Store};
+use chrono::Days;
 use serde_json::json;
 use sqlx::{AnyPool, AssertSqlSafe, Row as _};
 
 use super::guest::{date, install, request, stage};
 use crate::support::database::each_database;
 use crate::support::host::HostExt as _;
+use crate::support::stage::Stage;
+use crate::support::variants::{replace, variant};
 
 /// All tables that a shadow run could write to.
 const TABLES: [&str; 16] = [
@@ -71,6 +75,40 @@ async fn exactly_the_expected_differences_are_found_and_nothing_is_written() {
         assert_eq!((some.stored.accounts, some.fetched.expect("asked for").accounts), (10, 5));
         assert_eq!(counts(&pool).await, before, "{TABLES:?}");
         pool.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_fetched_for_a_past_date_is_compared_by_its_history_alone() {
+    each_database(async |store: Store, url: &str| {
+        let simulator = SimulatorConfig { artists: 3, date: date(), ..SimulatorConfig::default() };
+        let stage = Stage::bare(url, simulator, |config| config.schedules.clear()).await;
+        let with_history = |version: &str| {
+            variant("spotify", version, |manifest| {
+                replace(manifest, "name = \"popularity\"\n", "name = \"popularity\"\nhistory = true\n");
+            })
+        };
+        stage.host.install(&with_history("9.0.0")).await.expect("it is installed");
+        stage.import_some(&["spotify"], |_| backline_model::Tenant::default()).await;
+        stage.set_date(date() + Days::new(2));
+        let report = stage.run_some(date(), &["spotify"]).await;
+        assert!(report.run.counts.collected > 0, "{report:?}");
+        let rows = store.metrics_list(&Scope::all_tenants(), &MetricsFilter::default()).await.expect("rows");
+        assert!(rows.iter().all(|row| row.metric_date == date() && !row.values.contains_key("followers")), "{rows:?}");
+
+        // The same code under another version makes the same of the documents; one without history would lose them.
+        let known = rows.iter().filter(|row| row.values.contains_key("popularity")).count() as u64;
+        assert!(known > 0, "{rows:?}");
+        for (component, lost) in [(with_history("9.0.1"), 0), (variant("spotify", "9.0.2", |_| {}), known)] {
+            let other = stage.host.install(&component).await.expect("it is installed").digest;
+            let release = store.release_get(other).await.expect("releases are read").expect("it is there");
+            let all = ShadowRequest { documents: 10, fetch: 0 };
+            let report = stage.host.conformance().shadow(&release, all, &|_, _| {}).await.expect("compared");
+            let gained: u64 = report.stored.metrics.values().map(|metric| metric.gained + metric.changed).sum();
+            let popularity = &report.stored.metrics["popularity"];
+            assert_eq!((gained, popularity.lost), (0, lost), "{report:?}");
+        }
     })
     .await;
 }

@@ -11,7 +11,7 @@ use backline_store::{MetricsFilter, NamedOutcome, Presence, Scope, Store};
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
-use super::{date, small};
+use super::{date, integer, small, withhold};
 use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
@@ -150,6 +150,85 @@ async fn a_run_for_a_date_that_no_connector_can_serve_is_refused() {
         }
         assert_eq!(store.runs_list(&Scope::all_tenants(), 10, None).await.expect("runs").len(), 0);
         assert_eq!(stage.simulator.counts().requests, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_date_that_has_ended_for_some_artists_only_the_others_are_collected() {
+    each_database(async |store: Store, url: &str| {
+        let stage = Stage::installed(url, small(2), prompt).await;
+        stage.import_some(&["instagram"], |_| Tenant::default()).await;
+        let all = Scope::all_tenants();
+        let mut artists = store.artists_list(&all, &backline_store::ArtistFilter::default()).await.expect("artists");
+        let served = stage.simulator.world().artist(0).id;
+        artists.sort_by_key(|artist| artist.id.0 != served);
+        artists[0].timezone = "UTC".parse().expect("a zone");
+        artists[1].timezone = "Europe/Berlin".parse().expect("a zone");
+        store.artists_save(&all, &artists, stage.host.clock().now()).await.expect("saved");
+
+        // The 18th ended five and a half hours ago in UTC, and six and a half hours ago in Berlin.
+        stage.set_date(date(19));
+        stage.set_time(noon(date(19)) - TimeDelta::minutes(390));
+        let waiting = store.activations_list(&all, 100).await.expect("activations");
+        assert!(waiting.iter().any(|activation| activation.artist_id == artists[1].id), "{waiting:?}");
+        let planned = stage.host.planner().plan(&request(18)).await.expect("one can be served");
+        assert_eq!(planned.total.accounts, 1);
+        let left_out = planned.platforms.iter().filter_map(|plan| plan.excluded.get("date_not_served"));
+        assert_eq!(left_out.sum::<u64>(), 1);
+        let report = stage.host.run(&request(18), &|_| {}).await.expect("one can be served");
+        assert_eq!((report.run.counts.collected, report.run.counts.excluded), (1, 1));
+        assert_eq!(dates(&stage).await, [18], "nothing of today is stored");
+        let left = store.activations_list(&all, 100).await.expect("activations");
+        assert!(left.iter().all(|activation| activation.artist_id == artists[1].id) && !left.is_empty(), "{left:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_withheld_value_is_not_released_under_a_date_that_it_is_not_of() {
+    each_database(async |store: Store, url: &str| {
+        let stage = one_account(url, |_| {}).await;
+        stage.run(date(18)).await;
+        let row = stage.row(Sim::Instagram, 0, date(18)).await.expect("a row");
+        stage.set_date(date(20));
+        let held = withhold(&stage, &row, "followers", 7, noon(date(20))).await;
+        let refused = stage.host.quarantine().release(held.id).await.expect_err("it is of another date").to_string();
+        assert!(refused.contains("observed at 2026-11-20 12:00 UTC") && refused.contains("2026-11-18"), "{refused}");
+        let after = stage.row(Sim::Instagram, 0, date(18)).await.expect("a row");
+        assert_eq!(integer(&after, "followers"), integer(&row, "followers"), "nothing was written");
+        let held = store.quarantine_get(&Scope::all_tenants(), held.id).await.expect("read").expect("it is there");
+        assert_eq!(held.status, backline_model::row::QuarantineStatus::Held);
+
+        // What was observed shortly after its date is of it, however late it is released.
+        let held = withhold(&stage, &row, "followers", 8, noon(date(18)) + TimeDelta::hours(1)).await;
+        stage.host.quarantine().release(held.id).await.expect("it is of its date");
+        let after = stage.row(Sim::Instagram, 0, date(18)).await.expect("a row");
+        assert_eq!(integer(&after, "followers"), Some(8));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_from_quarantine_computes_growth_as_a_collection_does() {
+    each_database(async |_store: Store, url: &str| {
+        // A simulation: dates are not the machine's, so times of observation say nothing about them.
+        let stage = one_account(url, |config| config.collection.late_s = u32::MAX).await;
+        stage.set_date(date(19));
+        stage.run(date(19)).await;
+        stage.set_time(noon(date(19)) + TimeDelta::hours(1));
+        stage.run(date(18)).await;
+        let growth = async || {
+            let filter = MetricsFilter { since: Some(date(19)), until: Some(date(19)), ..MetricsFilter::default() };
+            let rows = stage.host.store().growth_list(&Scope::all_tenants(), &filter).await.expect("growth");
+            rows[0].changes["followers"][&1]
+        };
+        assert_eq!(growth().await.reason, None);
+        let row = stage.row(Sim::Instagram, 0, date(19)).await.expect("a row");
+        let held = withhold(&stage, &row, "followers", 7, noon(date(19)) + TimeDelta::hours(2)).await;
+        stage.host.quarantine().release(held.id).await.expect("it is of its date");
+        let row = stage.row(Sim::Instagram, 0, date(19)).await.expect("a row");
+        assert_eq!((integer(&row, "followers"), growth().await.reason), (Some(7), None));
     })
     .await;
 }

@@ -1,9 +1,10 @@
 //! Tests of a budget that covers only half of a run.
 
-use backline_store::Scope;
+use backline_store::{BatchFilter, Scope};
 use std::time::Duration;
 
-use backline_model::RunStatus;
+use backline::pipeline::collection::report::{AllowanceOf, RunRequest};
+use backline_model::{BatchState, RunStatus, Weights};
 use backline_simulator::{SimulatorConfig, Trait};
 use chrono::{DateTime, Utc};
 
@@ -12,7 +13,7 @@ use crate::support::components;
 use crate::support::database::each_database;
 use crate::support::fleet::until;
 use crate::support::host::HostExt as _;
-use crate::support::stage::Stage;
+use crate::support::stage::{Stage, platform};
 
 /// Maximum wait on a slow machine. Nothing here should take more than a few seconds.
 const SOON: Duration = Duration::from_secs(120);
@@ -91,6 +92,59 @@ async fn accounts_beyond_the_budget_are_collected_after_its_reset() {
         assert!(outcomes.iter().filter(|outcome| outcome.metric_date == start).count() >= 100, "as planned");
         assert!(outcomes.iter().any(|outcome| outcome.metric_date == next), "under the date of the observation");
         service.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_says_what_is_left_and_what_is_released_spends_no_more() {
+    each_database(async |store, url| {
+        let simulator = SimulatorConfig { artists: 150, ..SimulatorConfig::default() };
+        let start = simulator.date;
+        let stage = Stage::installed(url, simulator, |config| {
+            config.schedules.clear();
+            config.service.poll_ms = 20;
+            config.collection.concurrency = 1;
+            config.collection.concurrency_max = 1;
+        })
+        .await;
+        let quota = [("units".to_owned(), 4)].into();
+        stage.host.install_with(&components::plugin("youtube"), &quota).await.expect("the quota is granted");
+        let silent: Vec<u32> =
+            (0..150).filter(|index| stage.simulator.world().trait_of(*index) == Some(Trait::NoUploads)).collect();
+        assert_eq!(silent.len(), 6);
+        stage.import_of(&silent, &["youtube"], |index| format!("tenant-{index}")).await;
+        let allowance = async || {
+            let request = RunRequest { platforms: vec![platform("youtube")], ..RunRequest::default() };
+            let plan = stage.host.planner().plan(&request).await.expect("planned");
+            let [allowance] = &plan.platforms[0].allowances[..] else { panic!("{plan:?}") };
+            allowance.clone()
+        };
+        let before = allowance().await;
+        assert_eq!((before.budget.as_str(), before.of, before.limit), ("units", AllowanceOf::App, 4));
+        assert_eq!((before.left, before.back_at), (Some(4), None));
+        assert!(before.needed >= 6, "{before:?}");
+
+        let report = stage.run_some(start, &["youtube"]).await;
+        assert_eq!((report.run.counts.collected, report.run.counts.deferred), (4, 2), "{report:?}");
+        let midnight_pacific = (start + chrono::Days::new(1)).and_hms_opt(8, 0, 0).expect("a time").and_utc();
+        let after = allowance().await;
+        assert_eq!((after.left, after.back_at), (Some(0), Some(midnight_pacific)));
+
+        // Work that is released is due at once, and the ledger still decides.
+        let (all, now) = (Scope::all_tenants(), stage.host.clock().now());
+        let deferred = BatchFilter { run: Some(report.run.id), ..BatchFilter::default() };
+        let released = store.deferred_batches_release(&all, &deferred, &Weights::default(), now).await;
+        assert_eq!(released.expect("released").accounts, 2);
+        let service = serve(stage.another_host(|_| {}).await).await;
+        let waiting = BatchFilter { state: Some(BatchState::Deferred), ..deferred };
+        until(SOON, "the rest to be deferred again", async || {
+            let waiting = store.batches_list(&all, &waiting).await.expect("batches are read");
+            (waiting.len() == 2 && waiting.iter().all(|batch| batch.attempts == 0)).then_some(())
+        })
+        .await;
+        service.stop().await;
+        assert_eq!(stage.simulator.counts().units("youtube"), 4, "the allowance holds");
     })
     .await;
 }

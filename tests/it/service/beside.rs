@@ -254,6 +254,29 @@ async fn a_run_that_waits_for_another_host_can_be_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_cancelled_elsewhere_ends_and_says_what_was_left_of_it() {
+    each_database(async |_: Store, url: &str| {
+        let stage = stage(url, 3).await;
+        let other = Other::new(&stage, &[HOUR, HOUR]);
+        let now = stage.host.clock().now();
+        let host = Presence { name: "other".to_owned(), version: "1".to_owned(), state: "ready", started_at: now };
+        stage.host.store().host_announce(&host, now).await.expect("announced");
+        let (request, hear, stop) = (request(), |progress| other.hear(progress), CancellationToken::new());
+        let mut run = pin!(stage.host.runs().run(&request, &hear, &stop));
+        other.told(&mut run, is_waiting).await;
+        let id = other.next().batch.run_id;
+        let cancelled = stage.host.runs().cancel(id, "a test").await.expect("it is open");
+        assert_eq!((cancelled.run.status, cancelled.cancelled.accounts), (RunStatus::Cancelled, 2));
+        let report = run.await.expect("the run ends");
+        assert_eq!((report.run.status, report.run.counts.collected), (RunStatus::Cancelled, 1), "{report:?}");
+        assert_eq!(report.platforms[0].exclusions.get("cancelled"), Some(&2), "{report:?}");
+        let again = stage.host.runs().cancel(id, "a test").await.expect_err("it has ended");
+        assert!(again.to_string().contains("has ended already, as cancelled"), "{again}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_beside_a_service_report_what_both_have_collected() {
     each_database(async |store: Store, url: &str| {
         let stage = stage(url, 6).await;

@@ -471,6 +471,7 @@ async fn excluded_accounts_are_recorded_and_counted_apart() {
                 outcome: Outcome::Excluded { reason },
                 attempts: 0,
                 planned_for: None,
+                note: None,
             })
             .collect();
         let mut planning = store.plan_begin(&run(2), PlanGuard::Manual, now()).await.unwrap();
@@ -684,6 +685,44 @@ async fn a_call_that_is_dropped_at_any_point_leaves_no_transaction_open() {
         assert!(polls > 3, "the calls were dropped on the way");
         other.close().await;
         store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deferred_batches_are_released_before_their_time_and_nothing_else_is() {
+    each_database(async |store, _| {
+        let all = Scope::all_tenants();
+        let accounts = people(&store, 3).await;
+        let (date, until) = (day("2026-11-22"), now() + TimeDelta::hours(9));
+        for (n, account) in (1..).zip(&accounts[..2]) {
+            add_batches(&store, &[batch(n, &run(1), &[account], date)], now()).await;
+            defer(&store, &lease(&store).await, until, "spent", now()).await.unwrap();
+        }
+        add_batches(&store, &[batch(3, &run(1), &[&accounts[2]], date)], now()).await;
+        let failed = Outcome::Failed { class: FailureClass::Internal, message: "a fault".to_owned() };
+        let results = vec![result(&followers(&accounts[2], date, 5), failed)];
+        let ended = BatchResult { accounts: results, ..BatchResult::default() };
+        store.batch_complete(&lease(&store).await, ended, now()).await.unwrap();
+        let lease_one = async || store.batch_lease(&all, None, None, "worker", now(), TTL).await.unwrap();
+        assert_eq!(lease_one().await, None, "all wait, or are dead");
+
+        let release = async |filter: &BatchFilter| {
+            store.deferred_batches_release(&all, filter, &Weights::default(), now()).await.unwrap()
+        };
+        let first = BatchFilter { ids: vec![batch(1, &run(1), &[], date).id], ..BatchFilter::default() };
+        let released = release(&first).await;
+        assert_eq!((released.batches, released.accounts, released.runs), (1, 1, vec![run(1).id]));
+        assert_eq!(release(&first).await.batches, 0, "it is not deferred any more");
+        let leased = lease_one().await.expect("it is due");
+        assert_eq!((leased.batch.id, leased.batch.attempts), (first.ids[0], 0));
+        // What holds it back still does: it waits again, and has used up no attempt.
+        defer(&store, &leased, until, "spent", now()).await.unwrap();
+        assert_eq!(lease_one().await, None);
+        let of_run = BatchFilter { run: Some(run(1).id), ..BatchFilter::default() };
+        let released = release(&of_run).await;
+        assert_eq!((released.batches, released.accounts), (2, 2), "dead batches are retried, not released");
+        assert!(lease_one().await.is_some() && lease_one().await.is_some() && lease_one().await.is_none());
     })
     .await;
 }

@@ -183,6 +183,7 @@ async fn a_plan_that_is_not_committed_leaves_nothing_and_notifies_no_one() {
             outcome: Outcome::Excluded { reason: Exclusion::NoConsent },
             attempts: 0,
             planned_for: None,
+            note: None,
         };
         let term = lead(&store, "a", now()).await.unwrap();
         store.schedules_sync(&term, &[new("daily")], now()).await.unwrap();

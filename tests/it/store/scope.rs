@@ -188,7 +188,7 @@ async fn fill(store: &Store) {
     for n in [1, 2] {
         store.credential_save(&all(), &credential(n), now()).await.unwrap();
     }
-    for n in 1..=3 {
+    for n in 1..=4 {
         create_run(store, &run(n)).await;
     }
     for of in 1..=3 {
@@ -236,6 +236,10 @@ async fn fill(store: &Store) {
     let waiting =
         [batch_of(0x20, 2, 2, "2026-11-25"), batch_of(0x23, 3, 2, "2026-11-25"), batch_of(0x10, 1, 3, "2026-11-25")];
     add_batches(store, &waiting, now()).await;
+    // Run 4 is theirs alone: a batch that is deferred for longer.
+    add_batches(store, &[batch_of(0x24, 3, 4, "2026-11-26")], now()).await;
+    let last = store.batch_lease(&all(), Some(run(4).id), None, "worker", now(), TTL).await.unwrap().unwrap();
+    defer(store, &last, their_turn() + TimeDelta::hours(3), "spent", now()).await.unwrap();
 
     let untold = Event { data: serde_json::json!({ "tenant": "theirs" }), ..event(4, None) };
     let events = [about(1, 1), about(2, 2), about(3, 2), untold, about(5, 2), about(6, 2)];
@@ -450,6 +454,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Write quarantine_release_begin(held(2), now()) => |_| "a release";
         Write quarantine_discard(held(2), now());
         Write deferred_batches_wake(&Weights::default(), their_turn());
+        Write deferred_batches_release(&of_run(4), &Weights::default(), now());
         Write batches_retry(&of_run(2), &Weights::default(), now());
         Write batch_lease(Some(run(2).id), None, "me", now(), TTL) => |lease| lease.map(|lease| lease.token);
         Write lone_batch_lease(Some(run(2).id), &demo(), "me", now() + TTL + TTL, TTL)

@@ -1,4 +1,4 @@
-//! `backline batches …`: lists batches, and retries dead ones.
+//! `backline batches …`: lists batches, retries dead ones, and releases deferred ones.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::names::{self, PlatformName};
 use super::print;
 use backline_model::{self, BatchId, BatchState, RunId};
-use backline_store::{BatchAccountView, BatchFilter, BatchView, Scope, Store};
+use backline_store::{BatchAccountView, BatchFilter, BatchView, Retried, Scope, Store};
 
 /// `backline batches …`
 #[derive(Subcommand)]
@@ -41,6 +41,8 @@ pub(super) enum Command {
     },
     /// Retry dead batches: they are planned again with all their attempts, and their runs continue
     Retry(RetryArguments),
+    /// Release deferred batches: they are due at once; budgets and pauses still decide, and defer them again
+    Release(ReleaseArguments),
 }
 
 /// Arguments of `backline batches retry`.
@@ -59,6 +61,24 @@ pub(super) struct RetryArguments {
     /// All dead batches
     #[arg(long, conflicts_with_all = ["run", "platform"])]
     all_dead: bool,
+}
+
+/// Arguments of `backline batches release`.
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct ReleaseArguments {
+    /// Ids of the batches
+    #[arg(value_name = "ID", conflicts_with = "all_deferred")]
+    batches: Vec<BatchId>,
+    /// Deferred batches of this run
+    #[arg(long, value_name = "ID")]
+    run: Option<RunId>,
+    /// Deferred batches of this platform
+    #[arg(long, value_name = "NAME")]
+    platform: Option<PlatformName>,
+    /// All deferred batches
+    #[arg(long, conflicts_with_all = ["run", "platform"])]
+    all_deferred: bool,
 }
 
 fn state(text: &str) -> Result<BatchState, String> {
@@ -87,19 +107,43 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
             let weights = &context.config().collection.tenant_weights;
             let retried = store.batches_retry(&Scope::all_tenants(), &filter, weights, context.clock.now()).await?;
-            if retried.batches < named {
-                let left = named - retried.batches;
-                print::note(&format!("{left} of the batches given are not dead and are not changed"));
-            }
-            let what = if retried.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", retried.batches) };
-            let accounts = print::count(retried.accounts, "account");
+            tell_unchanged(named, retried.batches, "dead");
             print::line(&match retried.batches {
                 0 => "no dead batch matches".to_owned(),
-                _ => format!("{what} with {accounts} planned again; `backline serve` collects them"),
+                _ => format!("{} planned again; `backline serve` collects them", told(&retried)),
+            })?;
+        }
+        Command::Release(arguments) => {
+            let ReleaseArguments { batches, run, platform, all_deferred: _ } = arguments;
+            let named = batches.len() as u64;
+            let platform = names::platform_if_given(&store, platform.as_ref()).await?;
+            let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
+            let (weights, now) = (&context.config().collection.tenant_weights, context.clock.now());
+            let released = store.deferred_batches_release(&Scope::all_tenants(), &filter, weights, now).await?;
+            tell_unchanged(named, released.batches, "deferred");
+            print::line(&match released.batches {
+                0 => "no deferred batch matches".to_owned(),
+                _ => format!(
+                    "{} due now; `backline serve` collects them as far as budgets and pauses allow, and defers the \
+                     rest again",
+                    told(&released)
+                ),
             })?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// Says that some of the batches named were in another state.
+fn tell_unchanged(named: u64, changed: u64, state: &str) {
+    if changed < named {
+        print::note(&format!("{} of the batches given are not {state} and are not changed", named - changed));
+    }
+}
+
+fn told(planned: &Retried) -> String {
+    let batches = if planned.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", planned.batches) };
+    format!("{batches} with {}", print::count(planned.accounts, "account"))
 }
 
 const HEADERS: [&str; 9] =
@@ -139,7 +183,7 @@ async fn show(store: &Store, id: BatchId, as_json: bool) -> Result<(), Failure> 
                 (outcome.as_str().to_owned(), message.clone())
             }
             Some(backline_model::Outcome::Failed { class, message }) => (class.as_str().to_owned(), message.clone()),
-            Some(outcome) => (outcome.as_str().to_owned(), String::new()),
+            Some(outcome) => (outcome.as_str().to_owned(), account.note.clone().unwrap_or_default()),
         };
         let date = account.metric_date.to_string();
         vec![account.artist_name.clone(), account.platform_id.clone(), date, outcome, message]

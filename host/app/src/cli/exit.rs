@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 pub(super) use crate::pipeline::with_causes as sentence;
 use crate::pipeline::{Classified, ErrorClass};
+use backline_model::RunStatus;
 use backline_model::run::RunCounts;
 
 /// What the exit code tells a script. Documented in docs/operators.md.
@@ -13,7 +14,8 @@ pub enum Exit {
     Done,
     /// Refused before anything was changed: something given is wrong.
     Usage,
-    /// A run collected some and not all: accounts failed, or wait for a budget.
+    /// A run collected some and not all: accounts failed, wait for a budget or were superseded, or the run was
+    /// cancelled.
     Partial,
     /// Failed; for a run: nothing was collected although something was planned.
     Failed,
@@ -24,9 +26,11 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The exit code that a run's counts amount to.
-    pub fn of_run(counts: &RunCounts) -> Self {
-        if counts.failed == 0 && counts.deferred == 0 && counts.superseded == 0 {
+    /// The exit code that a run's status and counts amount to. One that was cancelled is never done, whatever it had
+    /// collected by then.
+    pub fn of_run(status: RunStatus, counts: &RunCounts) -> Self {
+        let is_whole = counts.failed == 0 && counts.deferred == 0 && counts.superseded == 0;
+        if is_whole && status != RunStatus::Cancelled {
             Self::Done
         } else if counts.collected > 0 || counts.failed == 0 {
             Self::Partial
@@ -131,15 +135,21 @@ mod tests {
             excluded: 9,
             superseded: 0,
         };
+        let code = |counts: &RunCounts| Exit::of_run(counts.status(), counts).code();
         let superseded = RunCounts { superseded: 1, planned: 5, ..counts(4, 0, 0) };
-        assert_eq!(Exit::of_run(&superseded).code(), 3, "not all of the plan was collected");
-        assert_eq!(Exit::of_run(&counts(5, 0, 0)).code(), 0);
-        assert_eq!(Exit::of_run(&counts(0, 0, 0)).code(), 0, "nothing was to be collected");
-        assert_eq!(Exit::of_run(&counts(4, 1, 0)).code(), 3);
-        assert_eq!(Exit::of_run(&counts(4, 0, 1)).code(), 3);
-        assert_eq!(Exit::of_run(&counts(0, 0, 1)).code(), 3, "nothing failed: it waits");
-        assert_eq!(Exit::of_run(&counts(0, 1, 1)).code(), 4);
-        assert_eq!(Exit::of_run(&counts(0, 1, 0)).code(), 4);
+        assert_eq!(code(&superseded), 3, "not all of the plan was collected");
+        assert_eq!(code(&RunCounts { superseded: 5, ..counts(0, 0, 0) }), 3, "nothing failed");
+        assert_eq!(code(&counts(5, 0, 0)), 0);
+        assert_eq!(code(&counts(0, 0, 0)), 0, "nothing was to be collected");
+        assert_eq!(code(&counts(4, 1, 0)), 3);
+        assert_eq!(code(&counts(4, 0, 1)), 3);
+        assert_eq!(code(&counts(0, 0, 1)), 3, "nothing failed: it waits");
+        assert_eq!(code(&counts(0, 1, 1)), 4);
+        assert_eq!(code(&counts(0, 1, 0)), 4);
+        let cancelled = |counts: &RunCounts| Exit::of_run(RunStatus::Cancelled, counts).code();
+        assert_eq!(cancelled(&counts(0, 0, 0)), 3, "what was planned was not collected");
+        assert_eq!(cancelled(&counts(5, 0, 0)), 3);
+        assert_eq!(cancelled(&counts(0, 1, 0)), 4);
     }
 
     /// The class and the exit code of an error.

@@ -119,7 +119,7 @@ enum Command {
     /// List and show runs
     #[command(subcommand)]
     Runs(runs::Command),
-    /// List and show batches, and retry dead ones
+    /// List and show batches, retry dead ones, and release deferred ones
     #[command(subcommand)]
     Batches(batches::Command),
     /// List the pauses that platforms asked for, and end them

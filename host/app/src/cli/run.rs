@@ -16,11 +16,15 @@ use super::installation;
 use super::names::{self, PlatformName};
 use super::{print, values};
 use crate::pipeline::collection::report::{
-    OpenReason, OpenReport, PlanReport, PlatformReport, Progress, RunReport, RunRequest,
+    AllowanceOf, AllowanceReport, OpenReason, OpenReport, PlanReport, PlatformPlan, PlatformReport, Progress,
+    RunReport, RunRequest,
 };
 use crate::pipeline::{CancelReport, Host};
 use crate::telemetry::memory;
-use backline_model::{ArtistId, RunId, RunStatus};
+use backline_model::grant::describe_window;
+use backline_model::outcome::Exclusion;
+use backline_model::run::RunCounts;
+use backline_model::{ArtistId, Platform, RunId, RunStatus};
 use backline_store::Store;
 
 /// The time zone where a new day begins first is this far ahead of UTC.
@@ -172,7 +176,7 @@ async fn cancel(host: &Host, run: RunId, reason: &str, json: bool) -> Outcome {
 
 /// A run of which anything is open is not done, however well what was collected of it went.
 fn exit_of(report: &RunReport) -> Exit {
-    match Exit::of_run(&report.run.counts) {
+    match Exit::of_run(report.run.status, &report.run.counts) {
         Exit::Done if is_open(report) => Exit::Partial,
         exit => exit,
     }
@@ -253,7 +257,13 @@ fn print_plan(report: &PlanReport) -> Result<(), Failure> {
         &["platform", "version", ">accounts", ">batches", ">requests", "budget units", ">duration", "excluded"],
         rows.collect(),
     )?;
+    print_allowances(report)?;
     let total = &report.total;
+    let left_out = |plan: &PlatformPlan| plan.excluded.get(Exclusion::DateNotServed.as_str()).copied();
+    let unserved: u64 = report.platforms.iter().filter_map(left_out).sum();
+    if let Some(date) = report.date.filter(|_| unserved > 0) {
+        print::line(&format!("\n{}", unserved_line(unserved, date)))?;
+    }
     print::line(&format!(
         "\n{} in {}, at least {}, about {}; nothing was collected",
         print::count(total.accounts, "account"),
@@ -263,22 +273,69 @@ fn print_plan(report: &PlanReport) -> Result<(), Failure> {
     ))
 }
 
+/// What may be spent, beside what the plan needs of it.
+fn print_allowances(report: &PlanReport) -> Result<(), Failure> {
+    let of_platform = |plan: &PlatformPlan| -> Vec<Vec<String>> {
+        plan.allowances.iter().map(|allowance| allowance_cells(&plan.platform, allowance)).collect()
+    };
+    let rows: Vec<Vec<String>> = report.platforms.iter().flat_map(of_platform).collect();
+    if !rows.is_empty() {
+        print::line("")?;
+        let headers = ["platform", "budget", "of", ">limit", "window", ">needed", ">left", "the rest is back"];
+        print::table(&headers, rows)?;
+    }
+    for plan in &report.platforms {
+        if let Some(until) = plan.paused_until {
+            print::line(&format!("{}: paused until {}, since it asked for that", plan.platform, print::time(until)))?;
+        }
+    }
+    Ok(())
+}
+
+fn allowance_cells(platform: &Platform, allowance: &AllowanceReport) -> Vec<String> {
+    let AllowanceReport { budget, of, limit, window, needed, left, back_at } = allowance;
+    let of = match of {
+        AllowanceOf::App => "the app",
+        AllowanceOf::Platform => "the platform",
+        AllowanceOf::Account => "each account",
+    };
+    vec![
+        platform.to_string(),
+        budget.clone(),
+        of.to_owned(),
+        limit.to_string(),
+        describe_window(window),
+        needed.to_string(),
+        left.map_or_else(|| print::NONE.to_owned(), |left| left.to_string()),
+        back_at.map_or_else(|| print::NONE.to_owned(), print::time),
+    ]
+}
+
 fn print_run(report: &RunReport) -> Result<(), Failure> {
     let counts = &report.run.counts;
     let row = |platform: &PlatformReport| {
         let PlatformReport { platform, counts, requests, .. } = platform;
-        let numbers = [counts.planned, counts.collected, counts.failed, counts.deferred, counts.excluded, *requests];
+        let RunCounts { planned, collected, failed, deferred, superseded, excluded } = *counts;
+        let numbers = [planned, collected, failed, deferred, superseded, excluded, *requests];
         std::iter::once(platform.clone()).chain(numbers.map(|number| number.to_string())).collect()
     };
-    let headers = ["platform", ">planned", ">collected", ">failed", ">deferred", ">excluded", ">requests"];
+    let headers =
+        ["platform", ">planned", ">collected", ">failed", ">deferred", ">superseded", ">excluded", ">requests"];
     print::table(&headers, report.platforms.iter().map(row).collect())?;
     for platform in &report.platforms {
         for (class, accounts) in &platform.failures {
             print::line(&format!("{}: {} failed: {class}", platform.platform, print::count(*accounts, "account")))?;
         }
+        for (reason, accounts) in &platform.exclusions {
+            print::line(&format!("{}: {} left out: {reason}", platform.platform, print::count(*accounts, "account")))?;
+        }
     }
     for open in &report.open {
         print::line(&open_line(open))?;
+    }
+    let unserved = left_out(report, Exclusion::DateNotServed);
+    if let Some(date) = report.run.date.filter(|_| unserved > 0) {
+        print::line(&unserved_line(unserved, date))?;
     }
     print::line(&format!(
         "\n{} of {} collected in {}: {}; `backline runs show {}` shows each account",
@@ -290,20 +347,45 @@ fn print_run(report: &RunReport) -> Result<(), Failure> {
     ))
 }
 
+/// How many accounts of a run were left out for a reason.
+fn left_out(report: &RunReport, reason: Exclusion) -> u64 {
+    report.platforms.iter().filter_map(|platform| platform.exclusions.get(reason.as_str())).sum()
+}
+
+/// What is said of accounts whose numbers of the date that was asked for can't be fetched now.
+fn unserved_line(accounts: u64, date: NaiveDate) -> String {
+    format!(
+        "{} left out: no connector can fetch the numbers of {date} where the artist is, since platforms tell those of \
+         now; leave the date out to collect today's",
+        print::count(accounts, "account")
+    )
+}
+
 /// The sentence's middle: what became of the run. It is about the same counts as the table and the exit code.
-fn verdict(report: &RunReport) -> &'static str {
+fn verdict(report: &RunReport) -> String {
     let counts = &report.run.counts;
     let waits_for_budget = |open: &OpenReport| open.reason == OpenReason::Budget;
-    match exit_of(report) {
+    let said = match exit_of(report) {
+        _ if report.run.status == RunStatus::Cancelled => {
+            let accounts = print::count(left_out(report, Exclusion::Cancelled), "account");
+            return format!("the run was cancelled before {accounts} of it could be collected");
+        }
         _ if report.run.status == RunStatus::Running || !report.open.iter().all(waits_for_budget) => {
             "the rest is still open; `backline serve` goes on with it"
         }
         Exit::Done if counts.planned == 0 => "there was nothing to collect",
         Exit::Done => "all collected",
-        Exit::Partial if counts.failed == 0 => "the rest waits for a budget, or a pause the platform asked for",
+        Exit::Partial if counts.failed == 0 && counts.superseded == 0 => {
+            "the rest waits for a budget, or a pause the platform asked for"
+        }
+        Exit::Partial if counts.failed == 0 && counts.deferred == 0 => {
+            "the rest is superseded: its numbers would have been of another date"
+        }
+        Exit::Partial if counts.failed == 0 => "the rest is superseded, or waits for a budget or a pause",
         Exit::Partial => "partly collected",
         Exit::Failed | Exit::Usage | Exit::Waiting | Exit::Unwell => "nothing collected",
-    }
+    };
+    said.to_owned()
 }
 
 /// What is open of one platform, why, and who has to do with it.
@@ -342,12 +424,33 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backline_model::run::RunCounts;
-    use backline_model::{Platform, Run, RunId};
+    use backline_model::Run;
+    use backline_model::manifest::BudgetWindow;
 
     #[test]
     fn durations_have_a_unit_that_fits() {
         assert_eq!([duration(0.25), duration(90.0), duration(5400.0)], ["0.2 s", "1.5 min", "1.5 h"]);
+    }
+
+    #[test]
+    fn an_allowance_says_what_is_left_and_when_the_rest_is_back() {
+        let youtube = Platform::new("youtube").expect("a platform");
+        let allowance = AllowanceReport {
+            budget: "units".to_owned(),
+            of: AllowanceOf::App,
+            limit: 10_000,
+            window: BudgetWindow::Seconds(86_400),
+            needed: 12_000,
+            left: Some(7_500),
+            back_at: Some("2026-11-23T08:00:00Z".parse().expect("a time")),
+        };
+        let told = allowance_cells(&youtube, &allowance);
+        let expected =
+            ["youtube", "units", "the app", "10000", "every 86400 s", "12000", "7500", "2026-11-23 08:00:00Z"];
+        assert_eq!(told, expected);
+        let unknown = AllowanceReport { of: AllowanceOf::Account, left: None, back_at: None, ..allowance };
+        let told = allowance_cells(&youtube, &unknown);
+        assert_eq!([told[2].as_str(), told[6].as_str(), told[7].as_str()], ["each account", print::NONE, print::NONE]);
     }
 
     fn open(reason: OpenReason) -> OpenReport {
@@ -374,6 +477,34 @@ mod tests {
         RunReport { run, platforms: Vec::new(), open, seconds: 1.0 }
     }
 
+    /// Runs of which nothing is open, and not all was collected.
+    fn ended_otherwise() -> [(RunReport, Exit, &'static str); 5] {
+        let ended = |status, counts: RunCounts| {
+            let mut report = report(status, counts.collected, Vec::new());
+            report.run.counts = counts;
+            report.platforms.push(PlatformReport {
+                exclusions: [(Exclusion::Cancelled.as_str().to_owned(), 4)].into(),
+                ..PlatformReport::default()
+            });
+            report
+        };
+        let counts = |collected, superseded, deferred| RunCounts {
+            planned: collected + superseded + deferred,
+            collected,
+            superseded,
+            deferred,
+            ..RunCounts::default()
+        };
+        let cancelled = "the run was cancelled before 4 accounts of it could be collected";
+        [
+            (ended(RunStatus::Cancelled, counts(0, 0, 0)), Exit::Partial, cancelled),
+            (ended(RunStatus::Cancelled, counts(2, 0, 0)), Exit::Partial, cancelled),
+            (ended(RunStatus::PartialFailure, counts(0, 2, 0)), Exit::Partial, "the rest is superseded: "),
+            (ended(RunStatus::PartialFailure, counts(1, 1, 0)), Exit::Partial, "the rest is superseded: "),
+            (ended(RunStatus::PartialFailure, counts(1, 1, 1)), Exit::Partial, "is superseded, or waits"),
+        ]
+    }
+
     #[test]
     fn what_is_open_decides_the_exit_code_and_the_sentence_alike() {
         let held = OpenReport { holder: Some("host-b".to_owned()), accounts: 7, ..open(OpenReason::Held) };
@@ -389,7 +520,7 @@ mod tests {
             (report(RunStatus::Running, 0, vec![open(OpenReason::NotBegun)]), Exit::Partial, "still open"),
             (report(RunStatus::Deferred, 1, vec![open(OpenReason::Budget)]), Exit::Partial, "waits for a budget"),
         ];
-        for (report, exit, said) in cases {
+        for (report, exit, said) in cases.into_iter().chain(ended_otherwise()) {
             assert_eq!(exit_of(&report), exit, "{report:?}");
             assert!(verdict(&report).contains(said), "{}: {report:?}", verdict(&report));
         }

@@ -94,13 +94,13 @@ async fn show(store: &Store, id: RunId, all: bool, as_json: bool) -> Result<(), 
         return Ok(());
     }
     let row = |outcome: &NamedOutcome| {
+        let note = || outcome.note.clone().unwrap_or_default();
         let (reason, message) = match &outcome.outcome {
-            backline_model::Outcome::Collected => (String::new(), outcome.note.clone().unwrap_or_default()),
-            backline_model::Outcome::Superseded => (String::new(), String::new()),
+            backline_model::Outcome::Collected | backline_model::Outcome::Superseded => (String::new(), note()),
             backline_model::Outcome::Deferred { until, message } => {
                 (format!("until {}", print::time(*until)), message.clone())
             }
-            backline_model::Outcome::Excluded { reason } => (reason.as_str().to_owned(), String::new()),
+            backline_model::Outcome::Excluded { reason } => (reason.as_str().to_owned(), note()),
             backline_model::Outcome::Failed { class, message } => (class.as_str().to_owned(), message.clone()),
         };
         vec![

@@ -1,26 +1,39 @@
 //! Parsers of single arguments. Each error says what to write.
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 use super::exit::Failure;
 use backline_model::zone::ZoneError;
 use backline_model::{AccountStatus, CatchUp, Overlap, SubscriptionStatus, Zone};
 
-/// A calendar date.
+/// A calendar date within the years that are stored.
 pub(super) fn date(text: &str) -> Result<NaiveDate, String> {
-    NaiveDate::parse_from_str(text, "%Y-%m-%d")
-        .ok()
-        .filter(|date| date.to_string() == text)
-        .ok_or_else(|| "it is not a calendar date; write YYYY-MM-DD".to_owned())
+    let date = plain_date(text).ok_or_else(|| "it is not a calendar date; write YYYY-MM-DD".to_owned())?;
+    if is_stored(date) { Ok(date) } else { Err(OUTSIDE.to_owned()) }
 }
 
-/// A point in time: RFC 3339, or the beginning of a date in UTC.
+/// A point in time within the years that are stored: RFC 3339, or the beginning of a date in UTC.
 pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Ok(time.with_timezone(&Utc));
-    }
-    let date = date(text).map_err(|_| "it is not a time; write one such as 2026-11-22T12:00:00Z or 2026-11-22")?;
-    Ok(date.and_time(NaiveTime::MIN).and_utc())
+    let time = match DateTime::parse_from_rfc3339(text) {
+        Ok(time) => time.with_timezone(&Utc),
+        Err(_) => {
+            let date =
+                plain_date(text).ok_or("it is not a time; write one such as 2026-11-22T12:00:00Z or 2026-11-22")?;
+            date.and_time(NaiveTime::MIN).and_utc()
+        }
+    };
+    if is_stored(time.date_naive()) { Ok(time) } else { Err(OUTSIDE.to_owned()) }
+}
+
+/// What is said of dates that [`is_stored`] refuses.
+const OUTSIDE: &str = "it is outside of 1970-01-01 to 9999-12-31; give a date in between";
+
+fn is_stored(date: NaiveDate) -> bool {
+    (1970..=9999).contains(&date.year())
+}
+
+fn plain_date(text: &str) -> Option<NaiveDate> {
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|date| date.to_string() == text)
 }
 
 /// A duration with its unit.
@@ -122,6 +135,19 @@ mod tests {
         assert_eq!(date("2028-02-29").map(|date| date.to_string()), Ok("2028-02-29".to_owned()));
         for text in ["2026-02-29", "2026-2-3", "20260203", "yesterday", "", "+2026-02-03", "2026-02-03 "] {
             assert!(date(text).is_err(), "'{text}' was taken");
+        }
+    }
+
+    #[test]
+    fn dates_and_times_outside_of_the_years_that_are_stored_are_refused_with_these_years() {
+        for text in ["1970-01-01", "9999-12-31"] {
+            assert!(date(text).is_ok() && time(text).is_ok(), "'{text}' was refused");
+        }
+        for text in ["1969-12-31", "0000-01-01", "-0001-12-31", "+10000-01-01"] {
+            assert!(date(text).is_err_and(|said| said.contains("1970-01-01 to 9999-12-31")), "'{text}'");
+        }
+        for text in ["1969-12-31T23:59:59Z", "1970-01-01T00:30:00+01:00", "1969-12-31", "9999-12-31T23:30:00-01:00"] {
+            assert!(time(text).is_err_and(|said| said.contains("1970-01-01 to 9999-12-31")), "'{text}'");
         }
     }
 

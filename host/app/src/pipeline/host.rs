@@ -230,7 +230,7 @@ impl Host {
         };
         let parts = Parts {
             runs: Runs::new(planner.clone(), collector.clone(), releases.clone(), health.clone(), installation.clone()),
-            quarantine: Quarantine::new(clock.clone(), store.clone()),
+            quarantine: Quarantine::new(Arc::clone(&config), clock.clone(), store.clone()),
             webhooks: Webhooks::new(Arc::clone(&config), clock.clone(), store.clone(), gateway.clone(), signer),
             artist_sync: ArtistSync::new(Arc::clone(&config), clock.clone(), store.clone(), journal.clone()),
             privacy: Privacy::new(clock.clone(), store.clone(), journal),

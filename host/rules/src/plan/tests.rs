@@ -286,16 +286,36 @@ fn a_canarys_accounts_are_in_separate_batches_and_the_same_every_day() {
 }
 
 #[test]
-fn a_date_is_served_while_its_numbers_can_be_observed_or_where_there_is_history() {
-    let served = |date: &str, manifest: &Manifest| {
+fn a_date_is_planned_only_while_its_numbers_can_be_observed_or_where_there_is_history() {
+    let of = |date: &str, manifest: &Manifest| {
         let options = PlanOptions { date: Some(day(date)), ..noon() };
-        plan(vec![candidate(1), candidate(2)], manifest, Digest::of(b"release"), &options).served
+        let planned = plan(vec![candidate(1), candidate(2)], manifest, Digest::of(b"release"), &options);
+        let left_out = planned.excluded.iter().filter(|(_, _, reason)| *reason == Exclusion::DateNotServed).count();
+        assert_eq!(left_out, planned.unserved.len());
+        (planned.batches.iter().map(|batch| batch.accounts.len()).sum::<usize>(), left_out)
     };
     let mut with_history = manifest();
     with_history.metrics[0].history = true;
     let today = noon().now.date_naive();
     let [yesterday, today, tomorrow] =
         [today.pred_opt(), Some(today), today.succ_opt()].map(|date| date.unwrap().to_string());
-    assert_eq!([&yesterday, &today, &tomorrow].map(|date| served(date, &manifest())), [0, 2, 0]);
-    assert_eq!([&yesterday, &today, &tomorrow].map(|date| served(date, &with_history)), [2, 2, 0]);
+    assert_eq!([&yesterday, &today, &tomorrow].map(|date| of(date, &manifest())), [(0, 2), (2, 0), (0, 2)]);
+    assert_eq!([&yesterday, &today, &tomorrow].map(|date| of(date, &with_history)), [(2, 0), (2, 0), (0, 2)]);
+}
+
+#[test]
+fn of_a_date_that_has_ended_for_some_only_the_others_are_planned() {
+    // At 05:30 UTC the 21st ended five and a half hours ago in UTC, and six and a half hours ago in Berlin.
+    let options = PlanOptions { date: Some(day("2026-11-21")), ..PlanOptions::at(time("2026-11-22T05:30:00Z")) };
+    let in_berlin = Candidate { timezone: zone("Europe/Berlin"), ..candidate(1) };
+    let disabled = Candidate { account_status: AccountStatus::Disabled, ..in_berlin.clone() };
+    let disabled = Candidate { account_id: AccountId(Uuid::from_u128(3)), ..disabled };
+    let planned = planned(vec![in_berlin.clone(), candidate(2), disabled], &options);
+    assert_eq!(planned.batches.iter().flat_map(numbers).collect::<Vec<_>>(), [2]);
+    let reasons: Vec<_> = planned.excluded.iter().map(|(_, _, reason)| *reason).collect();
+    assert_eq!(reasons, [Exclusion::DateNotServed, Exclusion::AccountDisabled], "its own reason comes first");
+    assert_eq!(planned.unserved, [in_berlin.artist_id].into());
+    // A schedule's run that is late goes on with the date it was due for: a collection decides about it.
+    let due = PlanOptions { due: time("2026-11-20T12:00:00Z"), date: None, ..options };
+    assert_eq!(super::plan(vec![in_berlin], &manifest(), Digest::of(b"release"), &due).batches.len(), 1);
 }

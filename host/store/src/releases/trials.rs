@@ -19,11 +19,11 @@ use crate::numbers::history::AccountPast;
 use crate::releases::installed::{release_activate_in_txn, release_lock_in_txn};
 use crate::scope::Scope;
 use crate::work::batches::{Standing, dead_batches_plan_in_txn, runs_reopen_in_txn};
-use crate::work::ledger::batches_add_in_txn;
+use crate::work::ledger::{batches_add_in_txn, runs_lock_in_txn};
 use backline_model::event::types;
 use backline_model::{
-    AccountId, Batch, BatchAccount, BatchId, Digest, DocumentId, Event, FailureClass, Platform, RunId, SwapCause,
-    Tally, Tenant, Weights, Window,
+    AccountId, Batch, BatchAccount, BatchId, Digest, DocumentId, Event, FailureClass, Platform, RunId, RunStatus,
+    SwapCause, Tally, Tenant, Weights, Window,
 };
 
 /// Most batches whose tallies are summed: the latest ones. They hold some ten thousand accounts, which no rule needs
@@ -65,7 +65,8 @@ pub struct Rollback<'a> {
 /// What a rollback plans again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Recollection {
-    /// Accounts that failed under the release and are collected again.
+    /// Accounts that failed under the release and are collected again: not those of runs that were cancelled, nor those
+    /// that a newer plan includes.
     pub accounts: u64,
     /// Their runs, which go on.
     pub runs: BTreeSet<RunId>,
@@ -387,6 +388,27 @@ async fn platform_lock_in_txn(work: &mut Work, platform: &Platform) -> Result<()
     Ok(())
 }
 
+/// Whether a run that began later than this one has planned the account of a row `o` for its date or a later one,
+/// whatever came of it: what it was excluded for at planning says nothing about the date.
+macro_rules! planned_since {
+    ($run:literal) => {
+        concat!(
+            "(EXISTS (SELECT 1 FROM batch_accounts n JOIN batches nb ON nb.id = n.batch_id
+                  JOIN runs nr ON nr.id = nb.run_id
+                  WHERE n.account_id = o.account_id AND n.metric_date >= o.metric_date
+                      AND nr.started_at > (SELECT r.started_at FROM runs r WHERE r.id = ",
+            $run,
+            "))
+              OR EXISTS (SELECT 1 FROM collection_outcomes n JOIN runs nr ON nr.id = n.run_id
+                  WHERE n.account_id = o.account_id AND n.metric_date >= o.metric_date
+                      AND (n.outcome <> 'excluded' OR n.reason = 'cancelled')
+                      AND nr.started_at > (SELECT r.started_at FROM runs r WHERE r.id = ",
+            $run,
+            ")))"
+        )
+    };
+}
+
 /// An account to be collected again.
 struct Failed {
     run: RunId,
@@ -401,7 +423,8 @@ struct Places {
     by_date: HashMap<(RunId, Tenant, NaiveDate), (Window, bool)>,
 }
 
-/// Plans every account again that failed under a release since then; their runs go on.
+/// Plans every account again that failed under a release since then; their runs go on. A run that was cancelled does
+/// not, and neither does what a newer plan includes.
 async fn recollect_in_txn(
     work: &mut Work,
     rollback: &Rollback<'_>,
@@ -409,19 +432,20 @@ async fn recollect_in_txn(
     weights: &Weights,
     now: DateTime<Utc>,
 ) -> Result<Recollection, StoreError> {
-    let failed = failed_under(work, rollback.from, since).await?;
-    let mut runs: BTreeSet<RunId> = failed.iter().map(|failed| failed.run).collect();
-    let mut accounts = failed.len() as u64;
-    let batches = batches_for(&failed, &places(work, rollback.platform, &runs).await?, rollback);
-    batches_add_in_txn(work, &batches, weights, now).await?;
-    // They were planned before, and are not planned twice.
-    for run in &runs {
-        let again: usize = batches.iter().filter(|batch| batch.run_id == *run).map(|batch| batch.accounts.len()).sum();
-        let statement = work.query("UPDATE runs SET planned = planned - $2 WHERE id = $1::uuid");
-        let statement = statement.bind(run.to_string()).bind(i64::try_from(again).unwrap_or(i64::MAX));
-        work.execute("count what is planned", statement).await?;
-    }
-    // The other release tries the accounts that were said to need a reconnection before that is believed.
+    let dead = work.query(concat!(
+        "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform FROM batches b
+         WHERE b.state = 'dead' AND b.release_digest = $1 AND b.finished_at >= $2::timestamptz
+             AND EXISTS (SELECT 1 FROM batch_accounts o WHERE o.batch_id = b.id AND NOT ",
+        planned_since!("b.run_id"),
+        ") ORDER BY b.turn, b.id FOR UPDATE"
+    ));
+    let dead = work.rows("find dead batches", dead.bind(rollback.from.to_string()).bind(time_text(since))).await?;
+    let mut dead = dead.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
+    let mut failed = failed_under(work, rollback.from, since).await?;
+    let runs = failed.iter().map(|failed| failed.run).chain(dead.iter().map(|batch| batch.run_id)).collect();
+    let runs = runs_lock_in_txn(work, &runs).await?;
+    // The other release tries the accounts that were said to need a reconnection before that is believed,
+    // those of a cancelled run with its next run.
     let rows: Vec<_> = failed.iter().map(|failed| json!({ "id": failed.account.account_id })).collect();
     let statement = work.query(
         "UPDATE accounts SET status = 'active', updated_at = $2::timestamptz
@@ -430,25 +454,35 @@ async fn recollect_in_txn(
     work.execute("reset accounts to be reconnected", statement.bind(json("account ids", &rows)?).bind(time_text(now)))
         .await?;
 
-    let dead = work.query(
-        "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform FROM batches b
-         WHERE b.state = 'dead' AND b.release_digest = $1 AND b.finished_at >= $2::timestamptz
-         ORDER BY b.turn, b.id FOR UPDATE",
-    );
-    let dead = work.rows("find dead batches", dead.bind(rollback.from.to_string()).bind(time_text(since))).await?;
-    let dead = dead.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
-    if !dead.is_empty() {
-        runs.extend(dead.iter().map(|batch| batch.run_id));
-        accounts += dead_batches_plan_in_txn(work, &dead, weights, now).await?.1;
+    let goes_on = |run: &RunId| runs.get(run).is_some_and(|found| found.status != RunStatus::Cancelled);
+    failed.retain(|failed| goes_on(&failed.run));
+    dead.retain(|batch| goes_on(&batch.run_id));
+
+    let again: BTreeSet<RunId> = failed.iter().map(|failed| failed.run).collect();
+    let batches = batches_for(&failed, &places(work, rollback.platform, &again).await?, rollback);
+    batches_add_in_txn(work, &batches, weights, now).await?;
+    let mut recollected = Recollection::default();
+    for batch in &batches {
+        let accounts = batch.accounts.len() as u64;
+        // They were planned before, and are not planned twice.
+        let statement = work.query("UPDATE runs SET planned = planned - $2 WHERE id = $1::uuid");
+        let statement = statement.bind(batch.run_id.to_string()).bind(i64::try_from(accounts).unwrap_or(i64::MAX));
+        work.execute("count what is planned", statement).await?;
+        recollected.accounts += accounts;
+        recollected.runs.insert(batch.run_id);
     }
-    runs_reopen_in_txn(work, &runs).await?;
-    Ok(Recollection { accounts, runs })
+    if !dead.is_empty() {
+        recollected.runs.extend(dead.iter().map(|batch| batch.run_id));
+        recollected.accounts += dead_batches_plan_in_txn(work, &dead, weights, now).await?.1;
+    }
+    runs_reopen_in_txn(work, &recollected.runs).await?;
+    Ok(recollected)
 }
 
-/// Accounts whose latest outcome in a run is a failure under this release that it may have caused, and that are in no
-/// open batch.
+/// Accounts whose latest outcome in a run is a failure under this release that it may have caused, that are in no open
+/// batch of the run, and that no later run has planned for the same date or a later one.
 async fn failed_under(work: &mut Work, release: Digest, since: DateTime<Utc>) -> Result<Vec<Failed>, StoreError> {
-    let statement = work.query(
+    let statement = work.query(concat!(
         "SELECT o.run_id::text AS run_id, o.account_id::text AS account_id, o.metric_date::text AS metric_date,
              o.reason, t.tenant
          FROM collection_outcomes o JOIN artists t ON t.id = o.artist_id
@@ -456,8 +490,10 @@ async fn failed_under(work: &mut Work, release: Digest, since: DateTime<Utc>) ->
              AND NOT EXISTS (SELECT 1 FROM batch_accounts m JOIN batches b ON b.id = m.batch_id
                  WHERE m.account_id = o.account_id AND b.run_id = o.run_id AND (b.finished_at IS NULL
                      OR b.state = 'dead'))
-         ORDER BY o.account_id",
-    );
+             AND NOT ",
+        planned_since!("o.run_id"),
+        " ORDER BY o.account_id"
+    ));
     let rows =
         work.rows("find accounts that failed", statement.bind(release.to_string()).bind(time_text(since))).await?;
     let mut failed = Vec::with_capacity(rows.len());

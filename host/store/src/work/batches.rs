@@ -15,8 +15,8 @@ use crate::database::rows::ROWS_PER_STATEMENT;
 use crate::database::statement::Statement;
 use crate::database::topic::Topic;
 use crate::scope::Scope;
-use crate::work::ledger::queues_load_in_txn;
-use crate::work::outcomes::outcome_of;
+use crate::work::ledger::{queues_load_in_txn, runs_lock_in_txn};
+use crate::work::outcomes::{note_of, outcome_of};
 use backline_model::{
     AccountId, ArtistId, BatchId, BatchState, Digest, Outcome, Platform, RunId, StrideQueue, Tenant, Weights,
 };
@@ -85,9 +85,12 @@ pub struct BatchAccountView {
     pub metric_date: NaiveDate,
     /// Its latest outcome in the batch's run.
     pub outcome: Option<Outcome>,
+    /// What is to be said of it besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
-/// What was retried.
+/// Batches that were planned again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Retried {
     /// Number of batches.
@@ -206,16 +209,45 @@ impl Store {
             if due.is_empty() {
                 break; // another host has taken them
             }
-            let turns = turns_assign_in_txn(&mut work, &due, weights, now).await?;
-            let statement = work.query(
-                "UPDATE batches SET state = 'planned', available_at = $2::timestamptz, message = NULL,
-                     turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
-                 WHERE id {in_ids}",
-            );
-            woken += work.execute("plan deferred batches", statement.bind(turns).bind(time_text(now))).await?;
+            woken += deferred_batches_plan_in_txn(&mut work, &due, weights, now).await?.0;
             work.commit().await?;
         }
         Ok(woken)
+    }
+
+    /// Plans deferred batches at once, before what they wait for is over: it may be that the platform has raised an
+    /// allowance. Nothing else changes: budgets and pauses are asked as always, and defer them again where they hold.
+    /// The filter's state and limit are ignored.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn deferred_batches_release(
+        &self,
+        scope: &Scope,
+        filter: &BatchFilter,
+        weights: &Weights,
+        now: DateTime<Utc>,
+    ) -> Result<Retried, StoreError> {
+        let mut work = self.begin().await?;
+        // One that another transaction holds is being woken or ended.
+        let statement = work.scoped(
+            scope,
+            batches_sql!(
+                "SELECT b.id::text AS id, b.run_id::text AS run_id, b.tenant, b.platform",
+                "ORDER BY b.platform, b.turn, b.id FOR UPDATE SKIP LOCKED"
+            ),
+        );
+        let statement = bound(statement, filter, Some(BatchState::Deferred))?;
+        let deferred = work.rows("find deferred batches", statement).await?;
+        let deferred = deferred.iter().map(Standing::of).collect::<Result<Vec<_>, _>>()?;
+        if deferred.is_empty() {
+            return Ok(Retried::default());
+        }
+        let (batches, accounts) = deferred_batches_plan_in_txn(&mut work, &deferred, weights, now).await?;
+        notify(&mut work, Topic::Work).await?;
+        work.commit().await?;
+        let runs: BTreeSet<RunId> = deferred.iter().map(|batch| batch.run_id).collect();
+        Ok(Retried { batches, accounts, runs: runs.into_iter().collect() })
     }
 
     /// Batches, those planned last first.
@@ -251,6 +283,7 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let outcome = row.text_or_null("outcome")?.map(|_| outcome_of(row)).transpose()?;
+                let note = outcome.as_ref().map(|outcome| note_of(row, outcome)).transpose()?.flatten();
                 Ok(BatchAccountView {
                     account_id: row.parsed("account_id")?,
                     artist_id: row.parsed("artist_id")?,
@@ -258,6 +291,7 @@ impl Store {
                     platform_id: row.text("platform_id")?,
                     metric_date: row.date("metric_date")?,
                     outcome,
+                    note,
                 })
             })
             .collect()
@@ -292,6 +326,7 @@ impl Store {
         let (batches, accounts) = dead_batches_plan_in_txn(&mut work, &dead, weights, now).await?;
         accounts_let_in_again_in_txn(&mut work, &dead, now).await?;
         let runs: BTreeSet<RunId> = dead.iter().map(|batch| batch.run_id).collect();
+        runs_lock_in_txn(&mut work, &runs).await?;
         runs_reopen_in_txn(&mut work, &runs).await?;
         notify(&mut work, Topic::Work).await?;
         work.commit().await?;
@@ -338,12 +373,33 @@ pub(crate) async fn dead_batches_plan_in_txn(
          WHERE id {in_ids}",
     );
     let batches = work.execute("retry batches", statement.bind(turns.clone()).bind(time_text(now))).await?;
+    Ok((batches, accounts_count_in_txn(work, turns).await?))
+}
+
+/// Plans deferred batches in the turn of those planned now. Returns how many there were, and accounts in them.
+async fn deferred_batches_plan_in_txn(
+    work: &mut Work,
+    deferred: &[Standing],
+    weights: &Weights,
+    now: DateTime<Utc>,
+) -> Result<(u64, u64), StoreError> {
+    let turns = turns_assign_in_txn(work, deferred, weights, now).await?;
+    let statement = work.query(
+        "UPDATE batches SET state = 'planned', available_at = $2::timestamptz, message = NULL,
+             turn = (SELECT (r.value->>'turn')::bigint FROM {rows} WHERE (r.value->>'id')::uuid = batches.id)
+         WHERE id {in_ids}",
+    );
+    let batches = work.execute("plan deferred batches", statement.bind(turns.clone()).bind(time_text(now))).await?;
+    Ok((batches, accounts_count_in_txn(work, turns).await?))
+}
+
+/// How many accounts batches hold, given as rows with their ids.
+async fn accounts_count_in_txn(work: &mut Work, batches: String) -> Result<u64, StoreError> {
     let statement = work.query(
         "SELECT COUNT(*)::bigint AS n FROM batch_accounts
          WHERE batch_id {in_ids}",
     );
-    let accounts = work.row("count accounts", statement.bind(turns)).await?.map_or(Ok(0), |row| row.count("n"))?;
-    Ok((batches, accounts))
+    work.row("count accounts", statement.bind(batches)).await?.map_or(Ok(0), |row| row.count("n"))
 }
 
 /// Lets accounts be planned again that were left out since hosts ended while they collected them.

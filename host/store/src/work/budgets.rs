@@ -1,9 +1,13 @@
 //! Budgets of credentials and platforms, shared by every host on the database and never overspent.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Duration, Utc};
+use serde_json::json;
+use sqlx::any::AnyRow;
 
 use crate::database::connection::Store;
-use crate::database::dialect::{Columns as _, time_text};
+use crate::database::dialect::{Columns as _, json, time_text};
 use crate::database::error::StoreError;
 use backline_model::Holder;
 use backline_model::pace::{PlaceAsk, Places};
@@ -95,6 +99,46 @@ impl Store {
         Ok(())
     }
 
+    /// How many units of these windows are taken, each by its budget and its beginning. A window of which nothing was
+    /// taken is left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn budgets_of(
+        &self,
+        windows: &[(BudgetKey, DateTime<Utc>)],
+    ) -> Result<HashMap<BudgetKey, u64>, StoreError> {
+        let rows: Vec<_> = windows
+            .iter()
+            .map(|(key, start)| {
+                json!({ "holder": key.holder.to_string(), "budget": key.budget, "start": time_text(*start) })
+            })
+            .collect();
+        let statement = self.query(
+            "SELECT b.holder, b.budget, b.spent FROM {rows} LEFT JOIN budgets b ON b.holder = r.value->>'holder'
+                 AND b.budget = r.value->>'budget' AND b.window_start = (r.value->>'start')::timestamptz
+             WHERE (b.holder IS NULL) = FALSE",
+        );
+        let found = self.rows("read budgets", statement.bind(json("budgets", &rows)?)).await?;
+        keyed(windows.iter().map(|(key, _)| key), &found, |row| row.count("spent"))
+    }
+
+    /// The next free place of each of these budgets whose window rolls, in microseconds since 1970. One of which none
+    /// was taken is left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn paces_of(&self, keys: &[BudgetKey]) -> Result<HashMap<BudgetKey, i64>, StoreError> {
+        let rows: Vec<_> =
+            keys.iter().map(|key| json!({ "holder": key.holder.to_string(), "budget": key.budget })).collect();
+        let statement = self.query(
+            "SELECT p.holder, p.budget, p.next_us FROM {rows} LEFT JOIN paces p ON p.holder = r.value->>'holder'
+                 AND p.budget = r.value->>'budget' WHERE (p.holder IS NULL) = FALSE",
+        );
+        let found = self.rows("read paces", statement.bind(json("budgets", &rows)?)).await?;
+        keyed(keys.iter(), &found, |row| row.int("next_us"))
+    }
+
     /// Takes places of a budget whose window rolls; none where the first one would be later than asked. Exact however
     /// many hosts take at once: it is one statement, and computes what [`PlaceAsk::answer`] does.
     ///
@@ -124,4 +168,22 @@ impl Store {
         };
         Ok(Places { first_us: row.int("first_us")?, next_us: row.int("next_us")? })
     }
+}
+
+/// Values of rows by the key that each row names.
+fn keyed<'a, T>(
+    keys: impl Iterator<Item = &'a BudgetKey>,
+    rows: &[AnyRow],
+    value: impl Fn(&AnyRow) -> Result<T, StoreError>,
+) -> Result<HashMap<BudgetKey, T>, StoreError> {
+    let by_name: HashMap<(String, &str), &BudgetKey> =
+        keys.map(|key| ((key.holder.to_string(), key.budget.as_str()), key)).collect();
+    let mut found = HashMap::new();
+    for row in rows {
+        let (holder, budget) = (row.text("holder")?, row.text("budget")?);
+        if let Some(key) = by_name.get(&(holder, budget.as_str())) {
+            found.insert((*key).clone(), value(row)?);
+        }
+    }
+    Ok(found)
 }

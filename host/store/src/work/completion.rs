@@ -37,6 +37,9 @@ use backline_model::{AccountId, AccountStatus, BatchState, Event, Lease, LostMet
 /// Most lost metrics of one release. Each is handed to every later batch, and makes an event.
 const LOST_METRICS_MAX: usize = 256;
 
+/// What is said of accounts whose batch was collected after their date had ended: nothing of them was to be stored.
+const TOO_LATE: &str = "too late for this date, and the date it had become by then was collected already";
+
 impl Store {
     /// Begins to complete a batch: checks that the lease still holds, and locks the accounts so that nothing else
     /// changes their rows until the end. Heartbeats must have stopped before, since they would wait for this.
@@ -160,6 +163,7 @@ impl Completion {
                     .get(&account.account_id)
                     .copied()
                     .filter(|date| *date != account.metric_date),
+                note: (account.outcome == Outcome::Superseded).then(|| TOO_LATE.to_owned()),
             })
             .collect();
         let batch = &self.lease.batch;

@@ -197,6 +197,32 @@ const WITHOUT_OUTCOME: &str = "SELECT b.run_id::text AS run_id, COUNT(*)::bigint
         AND NOT EXISTS (SELECT 1 FROM collection_outcomes o WHERE o.run_id = b.run_id AND o.account_id = m.account_id)
     GROUP BY b.run_id";
 
+/// How a run stands while it is locked.
+pub(crate) struct LockedRun {
+    pub(crate) status: RunStatus,
+    pub(crate) is_finished: bool,
+}
+
+/// Locks runs, in the order of their ids, against everyone who finishes, cancels or reopens one. Hosts go on to store
+/// their batches. Who locks open batches of these runs does so afterwards; dead ones are locked before.
+pub(crate) async fn runs_lock_in_txn(
+    work: &mut Work,
+    runs: &BTreeSet<RunId>,
+) -> Result<BTreeMap<RunId, LockedRun>, StoreError> {
+    let ids: Vec<RunId> = runs.iter().copied().collect();
+    let statement = work.query(
+        "SELECT id::text AS id, status, finished_at::text AS finished_at FROM runs WHERE id {in_ids} ORDER BY id
+             FOR NO KEY UPDATE",
+    );
+    let rows = work.rows("lock runs", statement.bind(id_rows(&ids)?)).await?;
+    rows.iter()
+        .map(|row| {
+            let is_finished = row.time_or_null("finished_at")?.is_some();
+            Ok((row.parsed("id")?, LockedRun { status: row.named("status", RunStatus::parse)?, is_finished }))
+        })
+        .collect()
+}
+
 /// Records a run in an open transaction.
 pub(crate) async fn run_add_in_txn(work: &mut Work, run: &Run) -> Result<(), StoreError> {
     let statement = work.query(

@@ -34,6 +34,8 @@ pub struct AccountOutcome {
     pub attempts: u32,
     /// The date that was planned, where the numbers were observed too late to be stored under it.
     pub planned_for: Option<NaiveDate>,
+    /// What is to be said of an account that was excluded or superseded, besides why.
+    pub note: Option<String>,
 }
 
 /// The same with the names of artist and account.
@@ -58,7 +60,8 @@ pub struct NamedOutcome {
     pub attempts: u32,
     /// When that was written.
     pub at: DateTime<Utc>,
-    /// What is to be said of numbers that were collected: that they were planned for an earlier date.
+    /// What is to be said besides: of numbers that were collected, that they were planned for an earlier date; of an
+    /// account that was excluded or superseded after it was planned, where it stood then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -118,7 +121,7 @@ pub(crate) async fn outcomes_in(
     rows.iter()
         .map(|row| {
             let outcome = outcome_of(row)?;
-            let is_noted = outcome == Outcome::Collected;
+            let note = note_of(row, &outcome)?;
             Ok(NamedOutcome {
                 account_id: row.parsed("account_id")?,
                 artist_id: row.parsed("artist_id")?,
@@ -129,7 +132,7 @@ pub(crate) async fn outcomes_in(
                 outcome,
                 attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
                 at: row.time("at")?,
-                note: if is_noted { row.text_or_null("message")? } else { None },
+                note,
             })
         })
         .collect()
@@ -180,11 +183,12 @@ pub(crate) async fn outcomes_save_in_txn(
             .iter()
             .map(|outcome| {
                 let late = outcome.planned_for.map(|date| format!("planned for {date}, and observed too late for it"));
+                let note = outcome.note.as_deref();
                 let (reason, message, until) = match &outcome.outcome {
                     Outcome::Collected => (late.as_ref().map(|_| LATE), late.as_deref(), None),
-                    Outcome::Superseded => (None, None, None),
+                    Outcome::Superseded => (None, note, None),
                     Outcome::Deferred { until, message } => (None, Some(message.as_str()), Some(time_text(*until))),
-                    Outcome::Excluded { reason } => (Some(reason.as_str()), None, None),
+                    Outcome::Excluded { reason } => (Some(reason.as_str()), note, None),
                     Outcome::Failed { class, message } => (Some(class.as_str()), Some(message.as_str()), None),
                 };
                 json!({
@@ -279,6 +283,14 @@ impl Store {
         work.execute("take outcomes from batches", statement.bind(ids)).await?;
         work.commit().await?;
         Ok(Some(forgotten))
+    }
+}
+
+/// What is to be said of an outcome that has no message of its own.
+pub(crate) fn note_of(row: &AnyRow, outcome: &Outcome) -> Result<Option<String>, StoreError> {
+    match outcome {
+        Outcome::Collected | Outcome::Superseded | Outcome::Excluded { .. } => row.text_or_null("message"),
+        Outcome::Deferred { .. } | Outcome::Failed { .. } => Ok(None),
     }
 }
 

@@ -5,7 +5,7 @@
 //! that is too small, or a host that was killed, would leave a backlog that grows with every run, whose numbers come
 //! later and later.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
@@ -16,6 +16,7 @@ use crate::database::error::StoreError;
 use crate::database::rows::id_rows;
 use crate::database::statement::Statement;
 use crate::scope::Scope;
+use crate::work::ledger::runs_lock_in_txn;
 use crate::work::outcomes::{AccountOutcome, outcomes_save_in_txn};
 use backline_model::outcome::{Exclusion, Outcome};
 use backline_model::{AccountId, Batch, BatchAccount, BatchId, BatchState, Platform, RunId, RunStatus};
@@ -26,6 +27,18 @@ const BATCHES_AT_ONCE: i64 = 50;
 /// How long a run may show no sign of life until what it has not begun counts as left behind: twice the longest that a
 /// host takes to report, or to lease what it has planned.
 const LEFT_BEHIND_AFTER: TimeDelta = TimeDelta::minutes(1);
+
+/// Reads batches that may end: whose they are, and where they stood.
+macro_rules! waiting_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT id::text AS id, run_id::text AS run_id, state, attempts,
+                 CASE WHEN began_at IS NULL THEN 0 ELSE 1 END AS was_leased
+             FROM batches ",
+            $which
+        )
+    };
+}
 
 impl Store {
     /// Ends the open batches of platforms without an active release: their accounts count as excluded. One that a host
@@ -65,26 +78,20 @@ impl Store {
     async fn orphans_exclude_some(&self, platform: &Platform, now: DateTime<Utc>) -> Result<Option<u64>, StoreError> {
         let mut work = self.begin().await?;
         erasures_hold_off_in_txn(&mut work).await?;
-        let statement = work.query(
-            "SELECT id::text AS id, run_id::text AS run_id, state, attempts FROM batches
-             WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
+        let statement = work.query(waiting_sql!(
+            "WHERE platform = $1 AND finished_at IS NULL AND (state <> 'leased' OR available_at <= $2::timestamptz)
                  AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.platform = batches.platform AND r.active)
-             ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED",
-        );
+             ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED"
+        ));
         let statement = statement.bind(platform.as_str().to_owned()).bind(time_text(now)).bind(BATCHES_AT_ONCE);
         let batches = waiting_list_in_txn(&mut work, statement).await?;
         if batches.is_empty() {
             return Ok(None);
         }
-        let mut accounts = accounts_list_in_txn(&mut work, &batches).await?;
-        let ended: Vec<_> =
-            batches.iter().map(|batch| (batch, accounts.remove(&batch.id).unwrap_or_default())).collect();
-        let excluded = Outcome::Excluded { reason: Exclusion::NoConnector };
-        outcomes_record_in_txn(&mut work, &ended, &excluded, now).await?;
-        let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
-        batches_close_in_txn(&mut work, &ids, "no release of its platform is active", now).await?;
+        let message = "no release of its platform is active";
+        let accounts = batches_end_in_txn(&mut work, &batches, Ending::NoConnector, message, now).await?;
         work.commit().await?;
-        Ok(Some(ended.iter().map(|(_, accounts)| accounts.len() as u64).sum()))
+        Ok(Some(accounts))
     }
 }
 
@@ -100,9 +107,10 @@ pub struct CancelledBatches {
 }
 
 impl Store {
-    /// Ends all open batches of a run, on whatever host, and marks the run as cancelled: their accounts count as
-    /// excluded. A host that is storing a batch just now is waited for, and what it stores is kept. Nothing where the
-    /// run has ended already. The run is not finished yet: [`run_finish`](Self::run_finish) does that.
+    /// Ends all open batches of a run, on whatever host, and marks the run as cancelled, in one transaction under the
+    /// run's lock: their accounts count as excluded. A host that is storing a batch just now is waited for, and what it
+    /// stores is kept. None where the run has ended already, or nothing of it is open any more: then it was not cut
+    /// short. The run is not finished yet: [`run_finish`](Self::run_finish) does that.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is no such run.
@@ -115,49 +123,39 @@ impl Store {
     ) -> Result<Option<CancelledBatches>, StoreError> {
         scope.require_all("cancel a run")?;
         let message = format!("the run was cancelled: {reason}");
+        let mut work = self.begin().await?;
+        erasures_hold_off_in_txn(&mut work).await?;
+        // No one finishes the run, adds batches to it or opens it again before this has ended.
+        let standing = runs_lock_in_txn(&mut work, &BTreeSet::from([run])).await?;
+        let Some(standing) = standing.get(&run) else {
+            return Err(StoreError::NotFound { what: "run", id: run.to_string() });
+        };
+        if standing.is_finished {
+            return Ok(None);
+        }
         let mut cancelled = CancelledBatches::default();
         loop {
-            let mut work = self.begin().await?;
-            erasures_hold_off_in_txn(&mut work).await?;
-            let statement = work.query(
-                "SELECT id::text AS id, run_id::text AS run_id, state, attempts FROM batches
-                 WHERE run_id = $1::uuid AND finished_at IS NULL ORDER BY id LIMIT $2 FOR UPDATE",
-            );
+            let statement = work
+                .query(waiting_sql!("WHERE run_id = $1::uuid AND finished_at IS NULL ORDER BY id LIMIT $2 FOR UPDATE"));
             let statement = statement.bind(run.to_string()).bind(BATCHES_AT_ONCE);
+            // Each look finds the parts too that a host has just split off what it stored.
             let batches = waiting_list_in_txn(&mut work, statement).await?;
             if batches.is_empty() {
-                // In the transaction that found nothing open: nothing can end the run as something else in between.
-                let is_marked = run_mark_cancelled_in_txn(&mut work, run).await?;
-                work.commit().await?;
-                return Ok(is_marked.then_some(cancelled));
+                break;
             }
-            let mut accounts = accounts_list_in_txn(&mut work, &batches).await?;
-            let ended: Vec<_> =
-                batches.iter().map(|batch| (batch, accounts.remove(&batch.id).unwrap_or_default())).collect();
-            outcomes_record_in_txn(&mut work, &ended, &Outcome::Excluded { reason: Exclusion::Cancelled }, now).await?;
-            let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
-            batches_close_in_txn(&mut work, &ids, &message, now).await?;
-            work.commit().await?;
             cancelled.batches += batches.len() as u64;
             cancelled.leased += batches.iter().filter(|batch| batch.state == BatchState::Leased).count() as u64;
-            cancelled.accounts += ended.iter().map(|(_, accounts)| accounts.len() as u64).sum::<u64>();
+            cancelled.accounts += batches_end_in_txn(&mut work, &batches, Ending::Cancelled, &message, now).await?;
         }
+        if cancelled.batches == 0 && standing.status != RunStatus::Cancelled {
+            return Ok(None);
+        }
+        let statement = work.query("UPDATE runs SET status = $2 WHERE id = $1::uuid");
+        let statement = statement.bind(run.to_string()).bind(RunStatus::Cancelled.as_str());
+        work.execute("mark a run as cancelled", statement).await?;
+        work.commit().await?;
+        Ok(Some(cancelled))
     }
-}
-
-/// Marks a run as cancelled; false where it has ended already.
-async fn run_mark_cancelled_in_txn(work: &mut Work, run: RunId) -> Result<bool, StoreError> {
-    let statement = work.query("SELECT finished_at::text AS finished_at FROM runs WHERE id = $1::uuid FOR UPDATE");
-    let Some(row) = work.row("read a run", statement.bind(run.to_string())).await? else {
-        return Err(StoreError::NotFound { what: "run", id: run.to_string() });
-    };
-    if row.time_or_null("finished_at")?.is_some() {
-        return Ok(false);
-    }
-    let statement = work.query("UPDATE runs SET status = $2 WHERE id = $1::uuid");
-    let statement = statement.bind(run.to_string()).bind(RunStatus::Cancelled.as_str());
-    work.execute("mark a run as cancelled", statement).await?;
-    Ok(true)
 }
 
 /// Ends the entries that other runs have of the accounts of these batches, of the same date or an earlier one: they
@@ -187,20 +185,22 @@ pub(crate) async fn supersede_in_txn(work: &mut Work, planned: &[Batch], now: Da
 }
 
 /// Batches of other runs that are deferred, or planned and left behind.
-const OPEN: &str = "SELECT id::text AS id, run_id::text AS run_id, state, attempts FROM batches
-     WHERE platform = $1 AND run_id <> $2::uuid AND id > $3::uuid AND finished_at IS NULL
+const OPEN: &str = waiting_sql!(
+    "WHERE platform = $1 AND run_id <> $2::uuid AND id > $3::uuid AND finished_at IS NULL
          AND (state = 'deferred' OR (
              NOT EXISTS (SELECT 1 FROM hosts h WHERE h.seen_at > $6::timestamptz)
              AND NOT EXISTS (SELECT 1 FROM batches own WHERE own.run_id = batches.run_id AND own.finished_at IS NULL
                  AND own.state = 'leased' AND own.available_at > $4::timestamptz)
              AND EXISTS (SELECT 1 FROM runs r WHERE r.id = batches.run_id AND r.started_at <= $6::timestamptz)))
-     ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED";
+     ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED"
+);
 
 /// Batches of other runs that can be retried.
-const DEAD: &str = "SELECT id::text AS id, run_id::text AS run_id, state, attempts FROM batches
-     WHERE platform = $1 AND run_id <> $2::uuid AND id > $3::uuid AND state = 'dead'
+const DEAD: &str = waiting_sql!(
+    "WHERE platform = $1 AND run_id <> $2::uuid AND id > $3::uuid AND state = 'dead'
          AND finished_at <= $4::timestamptz AND $6::timestamptz <= $4::timestamptz
-     ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED";
+     ORDER BY id LIMIT $5 FOR UPDATE SKIP LOCKED"
+);
 
 async fn some_supersede_in_txn(
     work: &mut Work,
@@ -232,7 +232,7 @@ async fn some_supersede_in_txn(
             superseded.push((batch, ended));
         }
     }
-    outcomes_record_in_txn(work, &superseded, &Outcome::Superseded, now).await?;
+    outcomes_record_in_txn(work, &superseded, Ending::Superseded, now).await?;
     batches_close_in_txn(work, &emptied, "superseded by a newer plan", now).await
 }
 
@@ -242,6 +242,46 @@ struct Waiting {
     run: RunId,
     state: BatchState,
     attempts: u32,
+    /// Whether a host ever took it up.
+    has_begun: bool,
+}
+
+/// Why batches end that are not collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// No release of their platform is active.
+    NoConnector,
+    /// The operator cancelled their run.
+    Cancelled,
+    /// A newer plan includes their accounts.
+    Superseded,
+}
+
+impl Ending {
+    /// How their accounts end.
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::NoConnector => Outcome::Excluded { reason: Exclusion::NoConnector },
+            Self::Cancelled => Outcome::Excluded { reason: Exclusion::Cancelled },
+            Self::Superseded => Outcome::Superseded,
+        }
+    }
+
+    /// The same in words, with where the batch stood then.
+    fn note(self, state: BatchState, has_begun: bool) -> String {
+        let what = match self {
+            Self::NoConnector => "no release of the platform was active any more",
+            Self::Cancelled => "the run was cancelled",
+            Self::Superseded => "a newer plan included it",
+        };
+        let when = match state {
+            BatchState::Leased => "while a host held it",
+            BatchState::Deferred => "while it waited for a budget or a pause",
+            _ if has_begun => "while it waited for its next turn",
+            _ => "before it had begun",
+        };
+        format!("{what} {when}")
+    }
 }
 
 async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -> Result<Vec<Waiting>, StoreError> {
@@ -253,9 +293,27 @@ async fn waiting_list_in_txn(work: &mut Work, statement: Statement) -> Result<Ve
                 run: row.parsed("run_id")?,
                 state: row.named("state", BatchState::parse)?,
                 attempts: u32::try_from(row.int("attempts")?).unwrap_or(u32::MAX),
+                has_begun: row.truth("was_leased")?,
             })
         })
         .collect()
+}
+
+/// Ends batches whole: each of their accounts gets its outcome, and they are done. Returns how many entries of accounts
+/// they held.
+async fn batches_end_in_txn(
+    work: &mut Work,
+    batches: &[Waiting],
+    ending: Ending,
+    message: &str,
+    now: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let mut accounts = accounts_list_in_txn(work, batches).await?;
+    let ended: Vec<_> = batches.iter().map(|batch| (batch, accounts.remove(&batch.id).unwrap_or_default())).collect();
+    outcomes_record_in_txn(work, &ended, ending, now).await?;
+    let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+    batches_close_in_txn(work, &ids, message, now).await?;
+    Ok(ended.iter().map(|(_, accounts)| accounts.len() as u64).sum())
 }
 
 /// The accounts of batches.
@@ -276,11 +334,11 @@ async fn accounts_list_in_txn(
     Ok(accounts)
 }
 
-/// Writes one outcome for all these accounts, each in its run.
+/// Writes the outcome of all these accounts, each in its run.
 async fn outcomes_record_in_txn(
     work: &mut Work,
     ended: &[(&Waiting, Vec<BatchAccount>)],
-    outcome: &Outcome,
+    ending: Ending,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let mut by_run: BTreeMap<RunId, Vec<AccountOutcome>> = BTreeMap::new();
@@ -288,9 +346,10 @@ async fn outcomes_record_in_txn(
         by_run.entry(batch.run).or_default().extend(accounts.iter().map(|account| AccountOutcome {
             account_id: account.account_id,
             metric_date: account.metric_date,
-            outcome: outcome.clone(),
+            outcome: ending.outcome(),
             attempts: batch.attempts,
             planned_for: None,
+            note: Some(ending.note(batch.state, batch.has_begun)),
         }));
     }
     for (run, outcomes) in by_run {
@@ -315,4 +374,33 @@ async fn batches_close_in_txn(
     let statement = statement.bind(id_rows(batches)?).bind(time_text(now)).bind(clean(message));
     work.execute("end batches that are not collected", statement).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_an_end_is_true_of_where_the_batch_stood() {
+        for (ending, state, has_begun, said) in [
+            (Ending::Cancelled, BatchState::Planned, false, "the run was cancelled before it had begun"),
+            (Ending::Cancelled, BatchState::Planned, true, "the run was cancelled while it waited for its next turn"),
+            (Ending::Cancelled, BatchState::Leased, true, "the run was cancelled while a host held it"),
+            (
+                Ending::Superseded,
+                BatchState::Deferred,
+                true,
+                "a newer plan included it while it waited for a budget or a pause",
+            ),
+            (Ending::Superseded, BatchState::Planned, false, "a newer plan included it before it had begun"),
+            (
+                Ending::NoConnector,
+                BatchState::Planned,
+                false,
+                "no release of the platform was active any more before it had begun",
+            ),
+        ] {
+            assert_eq!(ending.note(state, has_begun), said, "{ending:?}");
+        }
+    }
 }

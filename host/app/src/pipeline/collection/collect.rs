@@ -183,8 +183,8 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 )]
 async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, CollectError> {
     let observed = while_leased(collector, lease, async {
-        let observed = observe(collector, lease).await?;
-        prepare(collector, lease, &observed).await?;
+        let mut observed = observe(collector, lease).await?;
+        prepare(collector, lease, &mut observed).await?;
         Ok(observed)
     })
     .await?;
@@ -248,12 +248,13 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
         dates::place(planned[&id], &accounts.candidates[&id].timezone, observed_at, late, &release.manifest)
     };
     let places = ids.into_iter().map(|id| (id, place(id))).collect();
-    Ok(Observed { release, accounts, observations, places, at: observed_at, window, side, pauses })
+    let named = BTreeSet::new();
+    Ok(Observed { release, accounts, observations, places, at: observed_at, window, side, pauses, named })
 }
 
 /// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
 /// pauses that the platform asked for.
-async fn prepare(collector: &Collector, lease: &Lease, observed: &Observed) -> Result<(), CollectError> {
+async fn prepare(collector: &Collector, lease: &Lease, observed: &mut Observed) -> Result<(), CollectError> {
     let others: BTreeSet<NaiveDate> = observed
         .places
         .values()
@@ -263,8 +264,10 @@ async fn prepare(collector: &Collector, lease: &Lease, observed: &Observed) -> R
         collector.store.months_ensure(others.into_iter()).await?;
     }
     let now = collector.clock.now();
-    let Observed { release, accounts, side, pauses, .. } = observed;
-    let results = ResultBuilder { collector, lease, release, now, side, pauses };
+    let Observed { release, accounts, side, pauses, named, .. } = observed;
+    // Before the pauses of this batch are made known: the gateway can't tell those that were chosen here from others.
+    *named = pauses.named_waits(&collector.gateway, &accounts.ended);
+    let results = ResultBuilder { collector, lease, release, now, side, pauses, named };
     let asked = results.asked(&accounts.ended);
     asked.begin(&collector.store, &collector.gateway, &lease.batch.platform, now).await;
     Ok(())
@@ -444,19 +447,22 @@ struct Observed {
     side: SideEffects,
     /// As they were when it began.
     pauses: Pauses,
+    /// Accounts whose platform said how long they have to wait.
+    named: BTreeSet<AccountId>,
 }
 
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
 #[tracing::instrument(name = "store", skip_all, fields(documents = observed.observations.len()))]
 async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Result<BatchReport, CollectError> {
-    let Observed { release, accounts, observations, places, at: observed_at, window, mut side, pauses } = observed;
+    let Observed { release, accounts, observations, places, at: observed_at, window, mut side, pauses, named } =
+        observed;
     let release = &release;
     collector.telemetry.connector_used(&lease.batch.platform, &side.used);
     let now = collector.clock.now();
     let planned = dates_of(lease);
     let (lost_metrics, without_turn) = (std::mem::take(&mut side.lost_metrics), std::mem::take(&mut side.without_turn));
     let (logs, units) = (std::mem::take(&mut side.logs), std::mem::take(&mut side.units));
-    let results = ResultBuilder { collector, lease, release, now, side: &side, pauses: &pauses };
+    let results = ResultBuilder { collector, lease, release, now, side: &side, pauses: &pauses, named: &named };
     let mut completion = collector.store.completion_begin(lease, now).await?;
     let date_of = |account: &AccountId| match places[account] {
         Place::Observed(date) => date,
@@ -486,9 +492,6 @@ async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Resu
                 results.end(&mut result, candidate, planned[&observation.account], ending, None);
             }
             Ok(mut snapshot) => {
-                if place == Place::History {
-                    dates::keep_history(&mut snapshot, &release.manifest);
-                }
                 unknown.trim(&mut snapshot, &release.manifest);
                 let origin = Origin {
                     metric_date,
@@ -496,6 +499,7 @@ async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Resu
                     window,
                     run_id: lease.batch.run_id,
                     document_id: observation.document_id,
+                    only_history: place == Place::History,
                 };
                 let context = RowContext::new(release, &collector.config, candidate, origin);
                 let made = evaluate::make(&context, snapshot, known);
@@ -546,6 +550,8 @@ struct ResultBuilder<'a> {
     now: DateTime<Utc>,
     side: &'a SideEffects,
     pauses: &'a Pauses,
+    /// Accounts whose platform said how long they have to wait.
+    named: &'a BTreeSet<AccountId>,
 }
 
 impl ResultBuilder<'_> {
@@ -604,13 +610,10 @@ impl ResultBuilder<'_> {
         let cut = asked.filter(|asked| *asked > until && spent.is_empty());
         let told = cut.map(|asked| format!("; it asked to wait until {asked}, which is too long")).unwrap_or_default();
         let platform = &candidate.platform;
+        let is_held_back = !spent.is_empty();
         // A pace that was learned from refusals has no name.
         let names: Vec<&str> = spent.into_iter().filter(|name| !name.is_empty()).collect();
-        let message = if names.is_empty() {
-            format!("{platform} asked for a pause until {until}{told}")
-        } else {
-            format!("the budget {} of {platform} is spent until {until}", names.join(" or "))
-        };
+        let message = format!("{}{told}", waits_for(platform, &names.join(" or "), is_held_back, asked, until));
         let mut entry = self.bare_result(candidate, metric_date, Outcome::Deferred { until, message });
         if let Some(asked) = cut {
             let holder = self.pauses.holder_of(candidate.account_id);
@@ -643,7 +646,8 @@ impl ResultBuilder<'_> {
                         result.waiting_until = result.waiting_until.max(Some(until));
                     }
                     Wait::Long(until) => {
-                        let asked = Some(self.now.checked_add_signed(wait.asked).unwrap_or(LAST_TIME));
+                        let is_named = self.named.contains(&candidate.account_id);
+                        let asked = is_named.then(|| self.now.checked_add_signed(wait.asked).unwrap_or(LAST_TIME));
                         result
                             .accounts
                             .push(AccountResult { document, ..self.deferred(candidate, metric_date, until, asked) });
@@ -684,6 +688,25 @@ impl ResultBuilder<'_> {
         let is_deferred = matches!(outcome, Outcome::Deferred { .. });
         let attempts = if is_deferred { self.lease.batch.attempts } else { self.attempts() };
         bare_result(candidate, metric_date, outcome, attempts)
+    }
+}
+
+/// What a deferred account waits for, in words: budgets of the host's own that are `spent`, by name; the pace that was
+/// learned from refusals, which has no name; or what the platform said, with a time or without.
+fn waits_for(
+    platform: &Platform,
+    spent: &str,
+    is_held_back: bool,
+    asked: Option<DateTime<Utc>>,
+    until: DateTime<Utc>,
+) -> String {
+    match asked {
+        _ if !spent.is_empty() => format!("the budget {spent} of {platform} is spent until {until}"),
+        _ if is_held_back => {
+            format!("{platform} refused requests, which are spaced since then; the next is at {until}")
+        }
+        Some(_) => format!("{platform} asked for a pause until {until}"),
+        None => format!("{platform} limits requests and named no time; it is asked again at {until}"),
     }
 }
 
@@ -794,6 +817,21 @@ mod tests {
         assert_eq!(at(&[&minute, &rate], &[]), now + DEFER_DEFAULT, "short windows defer nothing");
         assert_eq!(at(&[&minute, &rate], &["rate"]), now + DEFER_DEFAULT);
         assert_eq!(at(&[], &[]), now + DEFER_DEFAULT);
+    }
+
+    #[test]
+    fn a_deferral_says_only_what_was_said() {
+        let demo = Platform::new("demo").expect("a platform");
+        let until = DateTime::from_timestamp(1_795_000_000, 0).expect("a time");
+        for (spent, is_held_back, asked, begins) in [
+            ("units or requests", true, None, "the budget units or requests of demo is spent until "),
+            ("", true, None, "demo refused requests, which are spaced since then; the next is at "),
+            ("", false, Some(until), "demo asked for a pause until "),
+            ("", false, None, "demo limits requests and named no time; it is asked again at "),
+        ] {
+            let said = waits_for(&demo, spent, is_held_back, asked, until);
+            assert!(said.starts_with(begins) && said.ends_with(&until.to_string()), "{said}");
+        }
     }
 
     #[tokio::test]

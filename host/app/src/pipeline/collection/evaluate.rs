@@ -1,8 +1,8 @@
 //! From a snapshot to the row that is stored: the pure stages, in order. No I/O happens here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -15,6 +15,7 @@ use backline_model::{
     RowFact, RunId, Snapshot, Window,
 };
 use backline_rules::conform::conform;
+use backline_rules::dates;
 use backline_rules::growth::{self, SignificanceConfig};
 use backline_rules::validate::{self, Subject, ValidationConfig};
 use backline_store::{AccountPast, DocumentBody};
@@ -77,6 +78,7 @@ pub(in crate::pipeline) struct RowContext<'a> {
     window: Window,
     run_id: RunId,
     document_id: DocumentId,
+    only_history: bool,
     release: &'a LoadedRelease,
     validation: &'a ValidationConfig,
     significance: &'a SignificanceConfig,
@@ -97,6 +99,8 @@ pub(in crate::pipeline) struct Origin {
     pub run_id: RunId,
     /// Id under which it is stored.
     pub document_id: DocumentId,
+    /// Whether the date had ended when it was fetched, so that only metrics with history are stored.
+    pub only_history: bool,
 }
 
 impl<'a> RowContext<'a> {
@@ -107,9 +111,9 @@ impl<'a> RowContext<'a> {
         account: &'a Candidate,
         origin: Origin,
     ) -> Self {
-        let Origin { metric_date, observed_at, window, run_id, document_id } = origin;
+        let Origin { metric_date, observed_at, window, run_id, document_id, only_history } = origin;
         let (validation, significance) = (&config.validation, &config.significance);
-        let times_count = config.collection.late() < TimeDelta::days(1);
+        let times_count = config.collection.times_count();
         Self {
             account,
             metric_date,
@@ -117,6 +121,7 @@ impl<'a> RowContext<'a> {
             window,
             run_id,
             document_id,
+            only_history,
             release,
             validation,
             significance,
@@ -139,11 +144,20 @@ pub(in crate::pipeline) struct EvaluatedRow {
     pub events: Vec<RowEvent>,
 }
 
-/// Conform → validate → merge with the date's earlier observation → growth → events.
-pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, mut past: AccountPast) -> EvaluatedRow {
+/// Date → conform → validate → merge with the date's earlier observation → growth → events.
+pub(in crate::pipeline) fn make(
+    context: &RowContext<'_>,
+    mut snapshot: Snapshot,
+    mut past: AccountPast,
+) -> EvaluatedRow {
     if !context.times_count {
         past.history.forget_times();
     }
+    let late = if context.only_history {
+        dates::keep_history(&mut snapshot, &context.release.manifest)
+    } else {
+        BTreeSet::new()
+    };
     let conformed = conform(snapshot, &context.release.manifest);
     let verdict = validate::validate(
         &Subject {
@@ -176,7 +190,7 @@ pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, mu
         })
         .collect();
     let accepted = verdict.values.keys().cloned().collect();
-    let observed = MetricsRow {
+    let mut observed = MetricsRow {
         account_id: context.account.account_id,
         artist_id: context.account.artist_id,
         platform: context.account.platform.clone(),
@@ -198,7 +212,10 @@ pub(in crate::pipeline) fn make(context: &RowContext<'_>, snapshot: Snapshot, mu
         document_id: context.document_id,
     };
     let row = match past.existing {
-        Some(existing) => MetricsRow::merge(existing, observed),
+        Some(existing) => {
+            dates::keep_reasons(&mut observed.absent, &late, &existing.absent);
+            MetricsRow::merge(existing, observed)
+        }
         None => observed,
     };
     let growth = touched_growth(&row, &past.history, &context.release.manifest);

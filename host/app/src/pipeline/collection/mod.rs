@@ -1,5 +1,6 @@
 //! From the plan to stored rows: the path of the data.
 
+mod allowances;
 pub(super) mod batch_accounts;
 pub(super) mod budgets;
 pub(super) mod collect;

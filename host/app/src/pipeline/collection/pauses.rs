@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::pipeline::collection::fetch::AccountFailure;
 use backline_gateway::{
     ASKED_PAUSE_MAX, BudgetKey, Gateway, LEARNED_FOR, LearnedPace, SessionCredential, WAITED_PAUSE_MAX,
 };
@@ -153,6 +154,19 @@ impl Pauses {
                 gateway.pause(&backline_gateway::Pause { holder, platform, wait, age, pace });
             }
         }
+    }
+
+    /// The accounts whose platform said how long they have to wait: through the connector, or to the gateway.
+    pub(super) fn named_waits(
+        &self,
+        gateway: &Gateway,
+        ended: &BTreeMap<AccountId, AccountFailure>,
+    ) -> BTreeSet<AccountId> {
+        let is_named = |account: &AccountId, ending: &AccountFailure| match ending {
+            AccountFailure::Wait { wait } => wait.is_some() || gateway.pause_asked(self.holder_of(*account)).is_some(),
+            _ => false,
+        };
+        ended.iter().filter(|(account, ending)| is_named(account, ending)).map(|(account, _)| *account).collect()
     }
 
     /// How long an account waits whose platform limits the rate. Where it named no time, or refuses again soon after a

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::config::Config;
+use crate::pipeline::collection::allowances;
 use crate::pipeline::collection::report::{PlanReport, PlatformPlan, RunRequest};
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
@@ -100,6 +101,8 @@ impl Planner {
         let drafts = self.drafts(request).await?;
         let mut total = Forecast::default();
         let mut platforms = Vec::with_capacity(drafts.len());
+        let now = self.clock.now();
+        let pauses = self.store.pauses_list(now).await?;
         for draft in drafts {
             let forecast = plan::forecast(&draft.planned.batches, &draft.release.manifest, &self.forecast_options());
             total.batches += forecast.batches;
@@ -113,12 +116,16 @@ impl Planner {
             for (_, _, reason) in &draft.planned.excluded {
                 *excluded.entry(reason.as_str().to_owned()).or_default() += 1;
             }
+            let allowances = allowances::of_release(&self.store, &draft.release, &forecast.units, now).await?;
+            let pause = pauses.iter().find(|pause| pause.platform == *draft.release.platform());
             platforms.push(PlatformPlan {
                 platform: draft.release.platform().clone(),
                 release: draft.release.digest,
                 version: draft.release.manifest.connector.version.to_string(),
                 forecast,
                 excluded,
+                allowances,
+                paused_until: pause.map(|pause| pause.until),
             });
         }
         Ok(PlanReport { date: request.date, platforms, total })
@@ -158,12 +165,12 @@ impl Planner {
         Ok(drafts)
     }
 
-    /// Refuses a date of which nothing could be stored: today's numbers would be fetched under its name.
+    /// Refuses a date of which nothing could be stored: no account's numbers of it can be fetched any more.
     fn check_date(&self, request: &RunRequest, drafts: &[PlatformDraft]) -> Result<(), PlanError> {
         let is_anything_planned = drafts.iter().any(|draft| !draft.planned.batches.is_empty());
-        let is_anything_served = drafts.iter().any(|draft| draft.planned.served > 0);
+        let is_anything_unserved = drafts.iter().any(|draft| !draft.planned.unserved.is_empty());
         match request.date {
-            Some(date) if is_anything_planned && !is_anything_served => {
+            Some(date) if is_anything_unserved && !is_anything_planned => {
                 Err(PlanError::DateNotServed { date, now: self.clock.now(), late_s: self.config.collection.late_s })
             }
             _ => Ok(()),
@@ -244,8 +251,12 @@ impl Planner {
             excluded: drafts.iter().map(|draft| draft.planned.excluded.len() as u64).sum(),
             ..RunCounts::default()
         };
+        // An account that is left out of this date still waits for its first collection.
+        let is_unserved = |artist: &ArtistId| drafts.iter().any(|draft| draft.planned.unserved.contains(artist));
+        let covered: Vec<Activation> =
+            awaited.iter().filter(|activation| !is_unserved(&activation.artist_id)).cloned().collect();
         let mut planning = self.store.plan_begin(&run, guard, run.started_at).await?;
-        planning.activations_take(awaited).await?;
+        planning.activations_take(&covered).await?;
         for PlatformDraft { planned, .. } in drafts {
             for chunk in planned.batches.chunks(BATCHES_AT_ONCE) {
                 planning.batches_add(&batches_of(run.id, chunk), &self.config.collection.tenant_weights).await?;
@@ -259,6 +270,7 @@ impl Planner {
                         outcome: Outcome::Excluded { reason: *reason },
                         attempts: 0,
                         planned_for: None,
+                        note: None,
                     })
                     .collect();
                 planning.exclusions_record(&excluded).await?;

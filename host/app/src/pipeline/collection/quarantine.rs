@@ -1,12 +1,17 @@
 //! Releases a withheld value: the operator accepts it, and it is stored as if validation had.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use crate::config::Config;
 use crate::pipeline::collection::evaluate;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::LookupError;
 use backline_model::clock::Clock;
-use backline_model::{Manifest, MetricName, Quarantined};
+use backline_model::{Manifest, MetricName, Quarantined, Zone};
+use backline_rules::dates;
 use backline_store::{Scope, Store, StoreError};
 
 /// Why a quarantined value was not released.
@@ -21,6 +26,24 @@ pub enum QuarantineError {
     /// No such value is held, or it was decided already.
     #[error("no quarantined value is held under the id {0}; `backline quarantine list` shows them")]
     NotHeld(Uuid),
+    /// It was observed too early or too late for the date it was withheld under.
+    #[error(
+        "the value was observed at {observed} UTC, which is too far from {date} in the artist's time zone ({zone}): \
+         {metric} of then is not a number of that date; `backline quarantine discard {id}` discards it",
+        observed = observed.format("%Y-%m-%d %H:%M")
+    )]
+    OfAnotherDate {
+        /// Id of the value.
+        id: Uuid,
+        /// Name of the metric.
+        metric: String,
+        /// The date it was withheld under.
+        date: NaiveDate,
+        /// When it was observed.
+        observed: DateTime<Utc>,
+        /// The artist's time zone.
+        zone: Zone,
+    },
 }
 
 impl Classified for QuarantineError {
@@ -28,7 +51,7 @@ impl Classified for QuarantineError {
         match self {
             Self::Store(error) => error.class(),
             Self::Lookup(error) => error.class(),
-            Self::NotHeld(_) => ErrorClass::Refused,
+            Self::NotHeld(_) | Self::OfAnotherDate { .. } => ErrorClass::Refused,
         }
     }
 }
@@ -36,24 +59,44 @@ impl Classified for QuarantineError {
 /// Values that validation withheld. Cloning shares it.
 #[derive(Clone)]
 pub struct Quarantine {
+    config: Arc<Config>,
     clock: Clock,
     store: Store,
 }
 
+/// What a release from quarantine needs that is read before it begins, since it holds a connection until it ends.
+struct Rules {
+    /// For computing growth: that of the platform's active release.
+    manifest: Manifest,
+    /// Of the release that produced the value.
+    origin: Manifest,
+    zone: Zone,
+}
+
 impl Quarantine {
-    pub(in crate::pipeline) fn new(clock: Clock, store: Store) -> Self {
-        Self { clock, store }
+    pub(in crate::pipeline) fn new(config: Arc<Config>, clock: Clock, store: Store) -> Self {
+        Self { config, clock, store }
     }
 
-    /// Puts a withheld value into its row, and recomputes the growth it touches.
+    /// Puts a withheld value into its row, by the rules by which a collection would, and recomputes the growth it
+    /// touches.
     ///
     /// # Errors
-    /// [`QuarantineError::NotHeld`] when no such value is held, or its row is gone; otherwise when the database fails.
+    /// [`QuarantineError::NotHeld`] when no such value is held, or its row is gone;
+    /// [`QuarantineError::OfAnotherDate`] when it may not stand under its date; otherwise when the database fails.
     pub async fn release(&self, id: Uuid) -> Result<Quarantined, QuarantineError> {
-        let manifest = self.manifest_for(id).await?;
+        let Rules { manifest, origin, zone } = self.rules_for(id).await?;
+        let collection = &self.config.collection;
         let mut release = self.store.quarantine_release_begin(&Scope::all_tenants(), id, self.clock.now()).await?;
         let held = release.quarantined().clone();
-        let past = release.past_load().await?;
+        let (date, observed) = (held.metric_date, held.created_at);
+        if !dates::may_hold(date, &held.metric, &zone, observed, collection.late(), &origin) {
+            return Err(QuarantineError::OfAnotherDate { id, metric: held.metric, date, observed, zone });
+        }
+        let mut past = release.past_load().await?;
+        if !collection.times_count() {
+            past.history.forget_times();
+        }
         let (Some(mut row), Ok(metric)) = (past.existing, MetricName::new(held.metric.clone())) else {
             return Err(QuarantineError::NotHeld(id));
         };
@@ -70,18 +113,20 @@ impl Quarantine {
         Ok(release.commit(&row, &growth).await?)
     }
 
-    /// The manifest for computing the value's growth. It is read before the release begins, which holds a connection
-    /// until it ends.
-    async fn manifest_for(&self, id: Uuid) -> Result<Manifest, QuarantineError> {
-        let Some(held) = self.store.quarantine_get(&Scope::all_tenants(), id).await? else {
+    async fn rules_for(&self, id: Uuid) -> Result<Rules, QuarantineError> {
+        let all = Scope::all_tenants();
+        let Some(held) = self.store.quarantine_get(&all, id).await? else {
             return Err(QuarantineError::NotHeld(id));
         };
-        match self.store.active_release_get(&held.platform).await? {
-            Some(release) => Ok(release.manifest),
-            None => match self.store.release_get(held.release).await? {
-                Some(release) => Ok(release.manifest),
-                None => Err(LookupError::NoConnector { platform: held.platform }.into()),
-            },
-        }
+        let Some(account) = self.store.candidates_of(&all, &[held.account_id]).await?.pop() else {
+            return Err(QuarantineError::NotHeld(id));
+        };
+        let active = self.store.active_release_get(&held.platform).await?.map(|release| release.manifest);
+        let origin = self.store.release_get(held.release).await?.map(|release| release.manifest);
+        let Some(manifest) = active.or_else(|| origin.clone()) else {
+            return Err(LookupError::NoConnector { platform: held.platform }.into());
+        };
+        let origin = origin.unwrap_or_else(|| manifest.clone());
+        Ok(Rules { manifest, origin, zone: account.timezone })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
+use backline_model::manifest::BudgetWindow;
 use backline_model::run::{Forecast, RunCounts};
 use backline_model::{ArtistId, Digest, Platform, Run};
 
@@ -47,6 +48,42 @@ pub struct PlatformPlan {
     pub forecast: Forecast,
     /// Exclusion → accounts.
     pub excluded: BTreeMap<String, u64>,
+    /// What may be spent, in the order of the manifest.
+    pub allowances: Vec<AllowanceReport>,
+    /// Until when the platform, or credentials of it, pause because it asked for that.
+    pub paused_until: Option<DateTime<Utc>>,
+}
+
+/// One budget of a platform, and what is left of it now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AllowanceReport {
+    /// Name of the budget in the manifest.
+    pub budget: String,
+    /// Whose units it counts.
+    pub of: AllowanceOf,
+    /// Units of a window: what the operator has granted, or else what the manifest says.
+    pub limit: u64,
+    /// When they come back.
+    pub window: BudgetWindow,
+    /// Units that this plan spends, at least.
+    pub needed: u64,
+    /// Units left in the window that is running. None where there are several holders, no credential yet, or a window
+    /// that rolls: its units are spaced instead.
+    pub left: Option<u64>,
+    /// When all units are there again; of a window that rolls, when the next one is, if that is not now.
+    pub back_at: Option<DateTime<Utc>>,
+}
+
+/// Whose units a budget counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllowanceOf {
+    /// Those of the operator's app.
+    App,
+    /// Those of the whole platform.
+    Platform,
+    /// Those of each account's own credential.
+    Account,
 }
 
 /// What a run came to, whichever hosts collected for it: all of it as of one moment.
@@ -74,6 +111,8 @@ pub struct PlatformReport {
     pub requests: u64,
     /// Failure class → accounts.
     pub failures: BTreeMap<String, u64>,
+    /// Exclusion → accounts: left out of the plan, or of what was left of it when the run was cancelled.
+    pub exclusions: BTreeMap<String, u64>,
 }
 
 /// Batches of a run that had not ended when it was reported, of one platform and for one reason.

@@ -17,6 +17,7 @@ use crate::pipeline::collection::workers::{WorkerEvent, WorkerPool, finish_run};
 use crate::pipeline::credentials::installation::Installation;
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::ReleaseManager;
+use crate::pipeline::retry::retry_transient;
 use crate::pipeline::upkeep::health::HealthMonitor;
 use backline_model::run::RunCounts;
 use backline_model::{Platform, Run, RunId, RunStatus};
@@ -159,18 +160,17 @@ impl Runs {
     /// When there is no such run, it has ended already, or the database fails.
     pub async fn cancel(&self, run: RunId, reason: &str) -> Result<CancelReport, CancelError> {
         let (store, clock) = (&self.collector.store, &self.collector.clock);
-        let Some(found) = store.run_get(&Scope::all_tenants(), run).await? else {
+        if store.run_get(&Scope::all_tenants(), run).await?.is_none() {
             return Err(CancelError::NoRun(run));
-        };
-        if found.finished_at.is_some() {
-            return Err(CancelError::Ended { run, status: found.status });
         }
-        let Some(cancelled) = store.run_cancel(&Scope::all_tenants(), run, reason, clock.now()).await? else {
-            let ended = store.run_get(&Scope::all_tenants(), run).await?.unwrap_or(found);
-            return Err(CancelError::Ended { run, status: ended.status });
-        };
-        let run = finish_run(store, run, clock.now()).await?;
-        Ok(CancelReport { run, cancelled })
+        // Whether it has ended is looked at again under the run's lock: a host may be about to finish it.
+        let all = Scope::all_tenants();
+        let cancelled = retry_transient(|| async { store.run_cancel(&all, run, reason, clock.now()).await }).await?;
+        let ended = finish_run(store, run, clock.now()).await?;
+        match cancelled {
+            Some(cancelled) => Ok(CancelReport { run: ended, cancelled }),
+            None => Err(CancelError::Ended { run, status: ended.status }),
+        }
     }
 
     /// Ends runs of which nothing is open any more, such as those that a command left behind when it was killed and
@@ -269,7 +269,10 @@ fn report_of(state: RunState, now: DateTime<Utc>, seconds: f64) -> RunReport {
     for group in outcomes {
         let PlatformOutcome { platform, outcome, reason, accounts } = group;
         report_on(&platform, &mut |report| match outcome.as_str() {
-            "excluded" => report.counts.excluded += accounts,
+            "excluded" => {
+                report.counts.excluded += accounts;
+                *report.exclusions.entry(reason.clone().unwrap_or_default()).or_default() += accounts;
+            }
             "collected" => report.counts.collected += accounts,
             "deferred" => report.counts.deferred += accounts,
             "superseded" => report.counts.superseded += accounts,

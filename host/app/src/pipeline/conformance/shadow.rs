@@ -1,5 +1,6 @@
 //! Compares a release's results with what is stored, and checks whether it reaches accounts. Stores nothing.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +19,10 @@ use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
 use backline_gateway::{Gateway, SessionSetup};
 use backline_model::clock::Clock;
 use backline_model::{
-    AccountId, Candidate, Digest, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Outcome,
-    Platform, Release, ReleaseState, Snapshot, Window,
+    AccountId, Candidate, Digest, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Manifest,
+    MetricsRow, Outcome, Platform, Release, ReleaseState, Snapshot, Window,
 };
+use backline_rules::dates::{self, Place};
 use backline_rules::shadow::{Comparison, Side};
 use backline_store::{AccountPast, LastDocument, Scope, Store, StoreError};
 
@@ -90,7 +92,10 @@ impl TestReport {
 }
 
 /// One side of the comparison for one account: its row, or why there is none.
-type Told = Result<Box<backline_model::MetricsRow>, (FailureClass, String)>;
+type Told = Result<Box<MetricsRow>, (FailureClass, String)>;
+
+/// Manifests of the releases that stored rows; none of one that is not there any more.
+type Manifests = HashMap<Digest, Option<Manifest>>;
 
 /// Why a release was not tried.
 #[derive(Debug, thiserror::Error)]
@@ -148,9 +153,9 @@ impl Conformance {
         let documents =
             self.store.last_documents_list(&Scope::all_tenants(), release.platform(), request.documents).await?;
         let total = documents.len() as u64 + u64::from(request.fetch);
-        let mut stored = Comparison::default();
+        let (mut stored, mut manifests) = (Comparison::default(), Manifests::new());
         for chunk in documents.chunks(DOCUMENTS_AT_ONCE) {
-            self.compare_stored(&loaded, chunk, &mut stored).await?;
+            self.compare_stored(&loaded, chunk, &mut manifests, &mut stored).await?;
             progress(stored.accounts, total);
         }
         let fetched = match request.fetch {
@@ -171,6 +176,7 @@ impl Conformance {
         &self,
         loaded: &LoadedRelease,
         documents: &[LastDocument],
+        manifests: &mut Manifests,
         comparison: &mut Comparison,
     ) -> Result<(), StoreError> {
         let (documents, inputs) = self.bodies(documents).await?;
@@ -189,10 +195,34 @@ impl Conformance {
                 let earlier: Vec<_> = row.observed.keys().cloned().collect();
                 row.values.retain(|metric, _| !earlier.contains(metric));
             }
-            let after = self.row_of(loaded, candidate, document, snapshot, past);
+            let only_history = match &before {
+                Some(row) => self.has_only_history(row, candidate, manifests).await?,
+                None => false,
+            };
+            let after = self.row_of(loaded, candidate, document, snapshot, past, only_history);
             add(comparison, document.account, before.as_ref(), &after);
         }
         Ok(())
+    }
+
+    /// Whether a row was stored after its date had ended, so that the release that fetched it kept only metrics with
+    /// history: another release would keep no others of its document.
+    async fn has_only_history(
+        &self,
+        row: &MetricsRow,
+        candidate: &Candidate,
+        manifests: &mut Manifests,
+    ) -> Result<bool, StoreError> {
+        let manifest = match manifests.entry(row.release) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                new.insert(self.store.release_get(row.release).await?.map(|release| release.manifest))
+            }
+        };
+        let late = self.config.collection.late();
+        Ok(manifest.as_ref().is_some_and(|manifest| {
+            dates::place(row.metric_date, &candidate.timezone, row.observed_at, late, manifest) == Place::History
+        }))
     }
 
     /// Documents with their bodies. Those that were removed meanwhile are left out.
@@ -222,6 +252,7 @@ impl Conformance {
         document: &LastDocument,
         snapshot: Result<Snapshot, AccountFailure>,
         past: AccountPast,
+        only_history: bool,
     ) -> Told {
         let origin = Origin {
             metric_date: document.metric_date,
@@ -229,6 +260,7 @@ impl Conformance {
             window: document.window,
             run_id: document.run_id,
             document_id: document.id,
+            only_history,
         };
         let context = RowContext::new(loaded, &self.config, candidate, origin);
         match snapshot {
@@ -258,7 +290,7 @@ impl Conformance {
     async fn sample(
         &self,
         platform: &Platform,
-        manifest: &backline_model::Manifest,
+        manifest: &Manifest,
         accounts: u32,
     ) -> Result<Vec<Candidate>, StoreError> {
         let (mut sample, mut after) = (Vec::new(), None);
@@ -323,7 +355,7 @@ impl Conformance {
                     observed_at: now,
                     window,
                 };
-                told.insert(account, self.row_of(release, candidate, &document, snapshot, past));
+                told.insert(account, self.row_of(release, candidate, &document, snapshot, past, false));
             }
         }
         budgets::settle(&self.store, &self.gateway).await;
@@ -418,8 +450,8 @@ impl Conformance {
     }
 }
 
-fn add(comparison: &mut Comparison, account: AccountId, before: Option<&backline_model::MetricsRow>, after: &Told) {
-    let side = |row: &'_ backline_model::MetricsRow| -> (_, _) { (row.values.clone(), row.absent.clone()) };
+fn add(comparison: &mut Comparison, account: AccountId, before: Option<&MetricsRow>, after: &Told) {
+    let side = |row: &'_ MetricsRow| -> (_, _) { (row.values.clone(), row.absent.clone()) };
     let before = before.map(side);
     let before = before.as_ref().map(|(values, absent)| Side { values, absent });
     match after {

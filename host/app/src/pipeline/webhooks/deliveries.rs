@@ -19,6 +19,7 @@ use crate::pipeline::context::{RETRY_AFTER, ServiceContext};
 use crate::pipeline::error::with_causes;
 use crate::pipeline::retry::retry_transient;
 use crate::pipeline::webhooks::signing::Signer;
+use crate::pipeline::webhooks::troubles::{Failure, Then, Troubles};
 use crate::telemetry::Telemetry;
 use backline_gateway::{Gateway, WebhookRequest};
 use backline_model::clock::Clock;
@@ -58,6 +59,14 @@ impl DeliveryOutcome {
     }
 }
 
+/// What became of one leased delivery.
+struct Ended {
+    webhook: WebhookId,
+    outcome: DeliveryOutcome,
+    /// What failed, where something did.
+    failure: Option<Failure>,
+}
+
 /// The result of one round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DeliveryReport {
@@ -92,9 +101,11 @@ struct Deliveries {
     webhooks: Vec<Webhook>,
     /// Webhooks that may have a due delivery and room for it.
     hungry: BTreeSet<WebhookId>,
-    sends: JoinSet<()>,
+    sends: JoinSet<Ended>,
     /// The webhook of each send.
     under_way: HashMap<Id, WebhookId>,
+    /// Failures that the log is still to be told of.
+    troubles: Troubles,
 }
 
 impl Deliveries {
@@ -127,13 +138,17 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Dispatcher>) {
             () = context.stop.cancelled() => {}
             () = context.events.notified() => look_at = look_at.min(Instant::now() + LOOK_EVERY),
             Some(done) = deliveries.sends.join_next_with_id(), if !deliveries.sends.is_empty() => {
-                ended(&mut deliveries, done);
+                ended(&mut deliveries, done, dispatcher.clock.now());
             }
         }
+        deliveries.troubles.tell_due(dispatcher.clock.now());
     }
-    // Each ends within the timeout of an answer, which is short against the stop deadline.
-    while deliveries.sends.join_next().await.is_some() {}
     let dispatcher = context.current();
+    // Each ends within the timeout of an answer, which is short against the stop deadline.
+    while let Some(done) = deliveries.sends.join_next_with_id().await {
+        ended(&mut deliveries, done, dispatcher.clock.now());
+    }
+    deliveries.troubles.tell_all();
     if let Some(term) = deliveries.term
         && let Err(error) = dispatcher.store.role_resign(&term, dispatcher.clock.now()).await
     {
@@ -144,9 +159,14 @@ pub(in crate::pipeline) async fn serve(context: ServiceContext<Dispatcher>) {
     }
 }
 
-fn ended(deliveries: &mut Deliveries, done: Result<(Id, ()), tokio::task::JoinError>) {
-    let id = match &done {
-        Ok((id, ())) => *id,
+fn ended(deliveries: &mut Deliveries, done: Result<(Id, Ended), tokio::task::JoinError>, now: DateTime<Utc>) {
+    let id = match done {
+        Ok((id, Ended { webhook, failure, .. })) => {
+            if let Some(failure) = failure {
+                deliveries.troubles.add(webhook, failure, now);
+            }
+            id
+        }
         Err(error) => {
             tracing::error!(%error, "a delivery ended unexpectedly; it is retried when its lease expires");
             error.id()
@@ -221,9 +241,7 @@ async fn send_due(
         for lease in leases {
             let (dispatcher, webhook) = (dispatcher.clone(), webhook.clone());
             let id = webhook.id;
-            let task = deliveries.sends.spawn(async move {
-                dispatcher.deliver(&webhook, &lease).await;
-            });
+            let task = deliveries.sends.spawn(async move { dispatcher.deliver(&webhook, &lease).await });
             deliveries.under_way.insert(task.id(), id);
         }
     }
@@ -262,15 +280,26 @@ impl Dispatcher {
         // Deliveries recorded just now are due; those that fail from now on are not.
         let now = self.clock.now();
         let mut rounds = stream::iter(&on).map(|(webhook, _)| self.deliver_to(webhook, now)).buffer_unordered(8);
+        let (mut troubles, mut failed) = (Troubles::default(), None);
         while let Some(went) = rounds.next().await {
-            for went in went? {
-                report.count(went);
+            match went {
+                Ok(went) => {
+                    for Ended { webhook, outcome, failure } in went {
+                        report.count(outcome);
+                        failure.into_iter().for_each(|failure| troubles.add(webhook, failure, now));
+                    }
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
-        Ok(report)
+        troubles.tell_all();
+        failed.map_or(Ok(report), Err)
     }
 
-    async fn deliver_to(&self, webhook: &Webhook, now: DateTime<Utc>) -> Result<Vec<DeliveryOutcome>, StoreError> {
+    async fn deliver_to(&self, webhook: &Webhook, now: DateTime<Utc>) -> Result<Vec<Ended>, StoreError> {
         let room = self.config.deliveries.in_flight_per_webhook;
         let mut all = Vec::new();
         loop {
@@ -326,22 +355,26 @@ impl Dispatcher {
         Ok((noted, heads.len() >= PAGE as usize))
     }
 
-    /// Sends one delivery and records the outcome. A database error is logged: the lease expires then.
-    async fn deliver(&self, webhook: &Webhook, lease: &DeliveryLease) -> DeliveryOutcome {
-        let went = self.send(webhook, lease).await.unwrap_or_else(|error| {
-            tracing::warn!(
-                webhook = webhook.name,
-                event = %lease.event.id,
-                %error,
-                "a delivery can't be recorded; it is retried"
-            );
-            DeliveryOutcome::Lost
+    /// Sends one delivery and records the outcome. Where the database fails, the lease expires and it is retried.
+    async fn deliver(&self, webhook: &Webhook, lease: &DeliveryLease) -> Ended {
+        let (outcome, failure) = self.send(webhook, lease).await.unwrap_or_else(|error| {
+            let reason = format!("it can't be recorded: {}", with_causes(&error));
+            (DeliveryOutcome::Lost, Some((reason, Then::Retried)))
         });
-        self.telemetry.delivery_ended(went.as_str());
-        went
+        self.telemetry.delivery_ended(outcome.as_str());
+        let failure = failure.map(|(reason, then)| {
+            tracing::debug!(webhook = webhook.name, event = %lease.event.id, reason, "a delivery failed");
+            Failure { webhook: webhook.name.clone(), reason, then }
+        });
+        Ended { webhook: webhook.id, outcome, failure }
     }
 
-    async fn send(&self, webhook: &Webhook, lease: &DeliveryLease) -> Result<DeliveryOutcome, StoreError> {
+    /// The outcome, and what failed.
+    async fn send(
+        &self,
+        webhook: &Webhook,
+        lease: &DeliveryLease,
+    ) -> Result<(DeliveryOutcome, Option<(String, Then)>), StoreError> {
         let config = &self.config.deliveries;
         let platform = match webhook.kind {
             WebhookKind::Webhook => None,
@@ -350,7 +383,7 @@ impl Dispatcher {
         let answer = match delivery::prepare(webhook, &lease.event, platform.as_ref(), &config.ai_overrides) {
             Prepared::Skip(reason) => {
                 let finish = Finish { state: DeliveryState::Skipped, status: None, problem: Some(reason) };
-                return self.finished(lease, &finish, DeliveryOutcome::Skipped).await;
+                return Ok((self.finished(lease, &finish, DeliveryOutcome::Skipped).await?, None));
             }
             Prepared::Send { url, body } => {
                 self.answer(webhook, lease, url, &body).await.unwrap_or_else(|problem| Answer::Nothing { problem })
@@ -358,39 +391,38 @@ impl Dispatcher {
         };
         let now = self.clock.now();
         let attempt = Attempt { first_at: lease.first_tried_at, number: lease.attempt, now };
-        let (name, event, status) = (&webhook.name, &lease.event.id, answer.status());
+        let status = answer.status();
         match delivery::after(config, attempt, &answer, self.gateway.jitter()) {
             Next::Delivered => {
                 let finish = Finish { state: DeliveryState::Delivered, status, problem: None };
-                self.finished(lease, &finish, DeliveryOutcome::Delivered).await
+                Ok((self.finished(lease, &finish, DeliveryOutcome::Delivered).await?, None))
             }
             Next::Parked { problem } => {
-                tracing::warn!(
-                    webhook = name,
-                    %event,
-                    problem,
-                    "a delivery is given up; `backline webhooks resend {name} --parked` sends it again"
-                );
-                let finish = Finish { state: DeliveryState::Parked, status, problem: Some(problem) };
-                self.finished(lease, &finish, DeliveryOutcome::Parked).await
+                let finish = Finish { state: DeliveryState::Parked, status, problem: Some(problem.clone()) };
+                let outcome = self.finished(lease, &finish, DeliveryOutcome::Parked).await?;
+                Ok((outcome, Some((problem, Then::Parked))))
             }
             Next::Again { at, problem } => {
-                tracing::info!(webhook = name, %event, problem, %at, "a delivery failed and is retried");
-                let is_ours = self.store.delivery_retry(lease, at, status, &problem).await?;
-                Ok(if is_ours { DeliveryOutcome::Again } else { DeliveryOutcome::Lost })
+                let outcome = self.tried_again(lease, at, status, &problem).await?;
+                Ok((outcome, Some((problem, Then::Retried))))
             }
             Next::Gone { problem } => {
-                tracing::warn!(
-                    webhook = name,
-                    %event,
-                    problem,
-                    "the webhook is switched off; `backline webhooks enable {name}` switches it on"
-                );
                 self.store.webhook_set_enabled(&Scope::all_tenants(), webhook, false, Some(&problem), now).await?;
-                let is_ours = self.store.delivery_retry(lease, now, status, &problem).await?;
-                Ok(if is_ours { DeliveryOutcome::Again } else { DeliveryOutcome::Lost })
+                let outcome = self.tried_again(lease, now, status, &problem).await?;
+                Ok((outcome, Some((problem, Then::SwitchedOff))))
             }
         }
+    }
+
+    async fn tried_again(
+        &self,
+        lease: &DeliveryLease,
+        at: DateTime<Utc>,
+        status: Option<u16>,
+        problem: &str,
+    ) -> Result<DeliveryOutcome, StoreError> {
+        let is_ours = self.store.delivery_retry(lease, at, status, problem).await?;
+        Ok(if is_ours { DeliveryOutcome::Again } else { DeliveryOutcome::Lost })
     }
 
     async fn finished(

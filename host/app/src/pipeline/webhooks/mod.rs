@@ -3,3 +3,4 @@
 pub(super) mod deliveries;
 pub(super) mod manage;
 pub(super) mod signing;
+mod troubles;

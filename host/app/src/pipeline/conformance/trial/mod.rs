@@ -294,6 +294,7 @@ impl Tried<'_> {
             window: self.window,
             run_id: RunId::generate(),
             document_id: DocumentId::generate(),
+            only_history: false,
         };
         let context = RowContext::new(&release, self.config, &candidate, origin);
         report.evaluated(evaluate::make(&context, snapshot, AccountPast::default()).row, &release.manifest);
