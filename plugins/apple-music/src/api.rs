@@ -1,6 +1,6 @@
 //! The endpoints of the Apple Music API that the connector uses, and the classification of their errors.
 
-use backline_sdk::{Paging, Stop, encode, prelude::*};
+use backline_sdk::{Paging, Stop, encode, prelude::*, says};
 
 const ORIGIN: &str = "https://api.music.apple.com";
 
@@ -186,7 +186,7 @@ fn own_error(response: &Response, body: &Json) -> Option<FetchError> {
     match response.status {
         429 if is_message => Some(FetchError::RateLimited(response.retry_after())),
         401 if is_message => Some(FetchError::Unauthorized(described)),
-        _ if is_message && described.contains("capacity exceeded") => {
+        _ if is_message && says(&described, &["capacity exceeded"]) => {
             Some(FetchError::RateLimited(response.retry_after()))
         }
         _ => None,

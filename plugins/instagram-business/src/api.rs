@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use backline_sdk::{Stop, prelude::*};
 
 use crate::errors::{self, Failure};
-use crate::refusals::{Asked, Verdict};
+use crate::refusals::Verdict;
 use crate::{API_VERSION, ORIGIN, SLOT};
 
 /// Fields of the account that is looked for, without which there is nothing to collect.
@@ -41,15 +41,15 @@ pub(crate) struct Page {
 /// The API with the operator's token.
 pub(crate) struct Api<'a> {
     http: &'a Http,
-    /// What every account of the batch asks for.
-    pub(crate) asked: &'a Asked,
+    /// The fields that no account of the batch is asked for.
+    pub(crate) lost: &'a Lost,
     stop: &'a Stop,
 }
 
 impl<'a> Api<'a> {
     /// The API for one batch.
-    pub(crate) fn new(http: &'a Http, asked: &'a Asked, stop: &'a Stop) -> Self {
-        Self { http, asked, stop }
+    pub(crate) fn new(http: &'a Http, lost: &'a Lost, stop: &'a Stop) -> Self {
+        Self { http, lost, stop }
     }
 
     /// The operator's account for each of the accounts that don't name one in their settings; not asked for if all do.
@@ -90,7 +90,7 @@ impl<'a> Api<'a> {
             let extras: Vec<&'static str> = ACCOUNT_EXTRAS
                 .into_iter()
                 .chain(page.iter().flat_map(|_| POST_EXTRAS))
-                .filter(|field| !left_out.borrow().contains(field) && !self.asked.is_lost(field))
+                .filter(|field| !left_out.borrow().contains(field) && !self.lost.has(field))
                 .collect();
             let fields = fields(name, &extras, page);
             let message = match self.get(&path, &[("fields", fields)]).await {
@@ -98,7 +98,7 @@ impl<'a> Api<'a> {
                 other => return Ok(other?["business_discovery"].take()),
             };
             match Verdict::of(&message, &extras) {
-                Verdict::Gone(field) => self.asked.lose(field, &message),
+                Verdict::Gone(field) => self.lost.add(field, &message),
                 Verdict::Here(field) => left_out.borrow_mut().push(field),
                 // It may be any of the extras, so the request is tried once without them.
                 Verdict::Unnamed if !extras.is_empty() => left_out.borrow_mut().extend(extras),
