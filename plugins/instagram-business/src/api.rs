@@ -20,6 +20,9 @@ const ACCOUNT_EXTRAS: [&str; 1] = ["follows_count"];
 /// The same of each post.
 const POST_EXTRAS: [&str; 2] = ["view_count", "reposts_count"];
 
+/// Longest user name of the platform, in bytes: its characters are letters, digits, dots and underscores.
+const NAME_BYTES_MAX: usize = 30;
+
 /// Most Pages of the operator that are searched for an own account.
 const PAGES_OF_OPERATOR: usize = 100;
 
@@ -82,7 +85,8 @@ impl<'a> Api<'a> {
     ) -> Result<Json, Failure> {
         let name = &account.platform_id;
         // The name stands among brackets, which anything else could close.
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_') {
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_';
+        if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_of_name) {
             return Err(FetchError::NotFound.into());
         }
         let path = format!("{}/{own}", version_of(account));

@@ -86,9 +86,10 @@ fn of_error(response: &Response, error: &Json) -> Failure {
     let Some(code) = integer(&error["code"]) else { return Failure::Class(of_status(response, message)) };
     Failure::Class(match (code, subcode) {
         // Throttling comes first: it is marked as transient too, but needs a longer wait than a failure. 4 and 341 are
-        // the limits of the app; the others are those of an account or of one use.
+        // the limits of the app; the others are those of an account or of one use. Of Meta's limits by business use
+        // case (80000 and on) only 80002 is one of Instagram.
         (4 | 341, _) => return Failure::App(FetchError::RateLimited(wait(response))),
-        (17 | 32 | 368 | 613 | 80_000..=80_014, _) => FetchError::RateLimited(wait(response)),
+        (17 | 32 | 368 | 613 | 80_002, _) => FetchError::RateLimited(wait(response)),
         // 458 app removed, 459 checkpoint, 460 password changed, 463 expired, 464 unconfirmed: such a token can't be
         // refreshed.
         (190 | 102, Some(458 | 459 | 460 | 463 | 464)) => FetchError::Reconnect(message),

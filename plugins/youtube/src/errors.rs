@@ -54,8 +54,7 @@ fn of_reasons(response: &Response, error: &Json, message: &str) -> Option<FetchE
             | "userRateLimitExceeded"
             | "RATE_LIMIT_EXCEEDED"
             | "concurrentLimitExceeded"
-            | "servingLimitExceeded"
-            | "uploadRateLimitExceeded" => FetchError::RateLimited(wait(response, error)),
+            | "servingLimitExceeded" => FetchError::RateLimited(wait(response, error)),
             "accessNotConfigured"
             | "keyInvalid"
             | "keyExpired"
