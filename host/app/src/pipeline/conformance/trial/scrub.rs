@@ -149,8 +149,8 @@ impl<'a> Scrub<'a> {
     }
 }
 
-/// Adds what a request holds: the steps of its path, the values of its query, and the texts of its body, each as a whole
-/// and by the parts between commas and brackets, since lists and expansions of fields are written so.
+/// Adds what a request holds: the steps of its path, the values of its query, and the texts of its body, each as a
+/// whole and by the parts between commas and brackets, since lists and expansions of fields are written so.
 fn add_sent(sent: &mut BTreeSet<String>, request: &Asked) {
     let mut add = |text: &str| {
         let parts = text.split(|c: char| c.is_whitespace() || ",;(){}[]".contains(c));
@@ -360,8 +360,8 @@ mod tests {
         let refusal = json!({ "error": { "type": "Exception", "message": "Quota limit exceeded", "code": 4 } });
         assert_eq!(scrubbed(200, refusal.clone()), refusal);
         let replaced = json!({
-            "a": "really? yes", "b": "may", "c": "March on", "d": "meet in May 2026", "e": "/why not?", "phone": "491701",
-            "birthday": "1990-05-02", "phone_number": 491_701, "error": "ada@example.org",
+            "a": "really? yes", "b": "may", "c": "March on", "d": "meet in May 2026", "e": "/why not?",
+            "phone": "491701", "birthday": "1990-05-02", "phone_number": 491_701, "error": "ada@example.org",
         });
         let Json::Object(fields) = scrubbed(200, replaced.clone()) else { panic!("an object") };
         for (name, value) in fields.iter().filter(|(name, _)| *name != "b") {
