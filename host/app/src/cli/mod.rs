@@ -109,7 +109,7 @@ enum Command {
     /// Collect now
     Run(run::RunArguments),
     /// Show collected metrics
-    Metrics(numbers::NumbersArguments),
+    Metrics(numbers::MetricsArguments),
     /// Show how metrics changed over 1, 7, 28 and 90 days
     Growth(numbers::NumbersArguments),
     /// List, release and discard values that failed validation
