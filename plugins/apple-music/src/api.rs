@@ -2,6 +2,8 @@
 
 use backline_sdk::{Paging, Stop, encode, prelude::*, says};
 
+use crate::charts::{self, Charts};
+
 const ORIGIN: &str = "https://api.music.apple.com";
 
 /// Credential slot in the manifest.
@@ -100,6 +102,14 @@ impl<'a> Api<'a> {
             pages.push(page);
         }
         Ok(pages)
+    }
+
+    /// Fetches a storefront's charts of most played songs and albums.
+    pub(crate) async fn charts(&self, storefront: &str) -> Result<Charts, FetchError> {
+        let (storefront, kinds) = (encode(storefront), charts::KINDS.join(","));
+        let places = charts::PLACES;
+        let url = format!("{ORIGIN}/v1/catalog/{storefront}/charts?types={kinds}&chart=most-played&limit={places}");
+        Charts::read(&self.answer(&self.get(&url).await?)?)
     }
 
     /// Fetches an artist's top songs, ordered by rank.
