@@ -4,10 +4,11 @@
 //! [`check_answers`] with the answers from which it collects a few accounts.
 
 mod answers;
+mod documents;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::testing::{Replay, SentRequest, account, context, response};
 use crate::{Account, Connector, Document, FetchError, HttpError, Method, Snapshot, Value};
@@ -30,6 +31,21 @@ const STRANGE_BODIES: [&str; 12] = [
     r#"{"error":{}}"#,
 ];
 
+/// Values, as JSON, that take the place of any other in damaged documents.
+const STRANGE_VALUES: [&str; 11] = [
+    "null",
+    "true",
+    "{}",
+    "[]",
+    "\"\"",
+    "\"text\"",
+    "-5",
+    "0.5",
+    "18446744073709551615",
+    "\"99999999999999999999\"",
+    "[null, 1, \"x\", {}, []]",
+];
+
 /// Maximum number of mutations of one document, which bounds the test time of a large fixture.
 const MUTATIONS_MAX: usize = 4_000;
 
@@ -46,7 +62,8 @@ struct Catalogue {
 
 /// Runs every check: on the manifest, on `normalize`, and on `fetch` and `check` against a failing platform.
 ///
-/// `documents` are valid documents, as returned by `fetch`. The checks replace each of their values in turn.
+/// `documents` are valid documents, as returned by `fetch`. The checks replace and lose each of their values in turn,
+/// and several at random, which takes less than a second for each.
 ///
 /// # Panics
 /// At the first violation, with a message that describes it.
@@ -62,6 +79,8 @@ pub fn check<C: Connector>(manifest_toml: &str, documents: &[Document]) {
             .unwrap_or_else(|error| panic!("normalize refuses the document at the second call: {error}"));
         assert_eq!(snapshot, again, "the same document must give the same snapshot");
         check_damaged::<C>(&catalogue, document);
+        documents::check_losses::<C>(document, &snapshot);
+        documents::check_random::<C>(&catalogue, document);
     }
     check_trouble::<C>(&catalogue);
 }
@@ -141,19 +160,8 @@ fn check_damaged<C: Connector>(catalogue: &Catalogue, document: &Document) {
     let good = document.json().unwrap_or_else(|error| panic!("{error}"));
     let mut paths = Vec::new();
     walk(&good, &mut String::new(), &mut paths);
-    let replacements = [
-        json!(null),
-        json!(true),
-        json!({}),
-        json!([]),
-        json!(""),
-        json!("text"),
-        json!(-5),
-        json!(0.5),
-        json!(u64::MAX),
-        json!("99999999999999999999"),
-        json!([null, 1, "x", {}, []]),
-    ];
+    let replacements: Vec<Json> = STRANGE_VALUES.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    assert_eq!(replacements.len(), STRANGE_VALUES.len());
     let mutations = paths.iter().flat_map(|path| replacements.iter().map(move |replacement| (path, replacement)));
     for (path, replacement) in mutations.take(MUTATIONS_MAX) {
         let mut damaged = good.clone();

@@ -24,7 +24,7 @@ const COMPILED_BYTES_MAX: usize = 512 * 1024;
 /// Most patterns, examples and columns of each list.
 const ENTRIES_MAX: usize = 32;
 
-/// Longest id, in characters.
+/// Longest id of any platform, in characters.
 pub const PLATFORM_ID_CHARS_MAX: usize = 256;
 
 /// Longest explanation in a rule, in characters.
@@ -43,6 +43,9 @@ const ID_GROUP: &str = "id";
 pub struct AccountRule {
     /// Regular expression of a whole id.
     pub id: String,
+    /// Longest id, in characters, where the pattern can't say it; [`PLATFORM_ID_CHARS_MAX`] unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chars_max: Option<usize>,
     /// What people may write; the first is a plain id, which messages show.
     pub examples: Vec<String>,
     /// Patterns of whole URLs and URIs; their group `id` is the id.
@@ -171,6 +174,7 @@ pub struct AccountReader {
 #[derive(Clone, Debug)]
 struct Compiled {
     id: Regex,
+    chars_max: usize,
     from: Vec<Regex>,
     mistakes: Vec<(Regex, String)>,
     example: String,
@@ -258,7 +262,7 @@ impl AccountReader {
                 Err(form(format!("one without white space, of at most {PLATFORM_ID_CHARS_MAX} characters")))
             };
         };
-        let is_id = |text: &str| text.chars().count() <= PLATFORM_ID_CHARS_MAX && rule.id.is_match(text);
+        let is_id = |text: &str| text.chars().count() <= rule.chars_max && rule.id.is_match(text);
         if is_id(value) {
             return Ok(value.to_owned());
         }
@@ -281,6 +285,7 @@ impl Compiled {
         let compiled = |field: &str, pattern: &String| compile(field, pattern);
         Ok(Self {
             id: compile("account.id", &rule.id)?,
+            chars_max: rule.chars_max.unwrap_or(PLATFORM_ID_CHARS_MAX),
             from: rule.from.iter().map(|pattern| compiled("account.from", pattern)).collect::<Result<_, _>>()?,
             mistakes: rule
                 .mistakes
@@ -340,6 +345,9 @@ pub(super) fn check(rule: &AccountRule, declared: &Declared<'_>) -> Result<(), M
         if count > ENTRIES_MAX {
             return Err(wrong(field, format!("it has more than {ENTRIES_MAX} entries")));
         }
+    }
+    if rule.chars_max.is_some_and(|most| !(1..=PLATFORM_ID_CHARS_MAX).contains(&most)) {
+        return Err(wrong("account.chars_max", format!("it is not between 1 and {PLATFORM_ID_CHARS_MAX}")));
     }
     let reader = AccountReader::new(declared.platform, Some(rule))?;
     let compiled = Compiled::of(rule)?;

@@ -128,8 +128,12 @@ fn instagram_business() {
             ("https://www.instagram.com/night.owls_1/", name),
             ("instagram.com/night.owls_1?hl=de", name),
             ("1975", "1975"),
+            ("night.owls_of_the_long_winter_", "night.owls_of_the_long_winter_"),
         ],
         &[
+            ("night.owls_of_the_long_winter_1", "at most 30 characters"),
+            ("@Night.Owls_of_the_long_winter_1", "at most 30 characters"),
+            ("https://www.instagram.com/night.owls_of_the_long_winter_1/", "at most 30 characters"),
             ("17841405793187218", "give the user name"),
             ("NightOwls", "lower case"),
             ("https://www.instagram.com/p/CxYz123/", "a post"),

@@ -55,7 +55,8 @@ pub struct PlannedBatch {
     pub release: Digest,
     /// The logical date of all its accounts.
     pub metric_date: NaiveDate,
-    /// Window that post-level metrics cover.
+    /// Window that post-level metrics cover. It ends now for an artist's current date, unless the connector has metrics
+    /// with history: then it ends with the date, where the artist is.
     pub window: Window,
     /// Accounts by id, so that planning twice gives the same batches.
     pub accounts: Vec<BatchAccount>,
@@ -86,6 +87,9 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
     let by_account: BTreeMap<AccountId, Candidate> =
         candidates.into_iter().map(|candidate| (candidate.account_id, candidate)).collect();
 
+    // Which date is asked for can be told from a window's end only if that is where the date ends, today's too: a batch
+    // that waits for days is collected with the window that it was planned with.
+    let has_history = manifest.has_history();
     let mut planned = Planned::default();
     // Two artists with the same logical date may need different windows: it may be the current date for one and the
     // previous one for the other.
@@ -102,7 +106,8 @@ pub fn plan(candidates: Vec<Candidate>, manifest: &Manifest, release: Digest, op
             planned.unserved.insert(candidate.artist_id);
             continue;
         }
-        let until = window_end(metric_date, &candidate.timezone, options.now);
+        let end = date_end(metric_date, &candidate.timezone);
+        let until = end.map_or(options.now, |end| if has_history { end } else { end.min(options.now) });
         groups
             .entry((candidate.tenant, metric_date, until, is_canarys(account_id, options.canary_share)))
             .or_default()
@@ -164,12 +169,10 @@ pub fn exclusion(candidate: &Candidate, manifest: &Manifest) -> Option<Exclusion
     }
 }
 
-/// End of the trailing window of a logical date: now if the date is the artist's current date, otherwise the midnight
-/// that ends the date where the artist is, and never in the future.
-fn window_end(metric_date: NaiveDate, zone: &Zone, now: DateTime<Utc>) -> DateTime<Utc> {
-    // Only the last date of chrono has no successor; its window ends now like that of any other future date. Where
-    // clocks skip midnight, the date ends when the next one begins.
-    metric_date.succ_opt().map_or(now, |next| zone.instant_of(next.and_time(NaiveTime::MIN)).min(now))
+/// The midnight that ends a date where the artist is; `None` only for the last date of chrono, which has no successor.
+/// Where clocks skip midnight, the date ends when the next one begins.
+fn date_end(metric_date: NaiveDate, zone: &Zone) -> Option<DateTime<Utc>> {
+    Some(zone.instant_of(metric_date.succ_opt()?.and_time(NaiveTime::MIN)))
 }
 
 /// Assumptions of the estimated duration.

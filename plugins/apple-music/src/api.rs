@@ -1,6 +1,8 @@
 //! The endpoints of the Apple Music API that the connector uses, and the classification of their errors.
 
-use backline_sdk::{Paging, Stop, encode, prelude::*};
+use backline_sdk::{Paging, Stop, encode, prelude::*, says};
+
+use crate::charts::{self, Charts};
 
 const ORIGIN: &str = "https://api.music.apple.com";
 
@@ -102,6 +104,14 @@ impl<'a> Api<'a> {
         Ok(pages)
     }
 
+    /// Fetches a storefront's charts of most played songs and albums.
+    pub(crate) async fn charts(&self, storefront: &str) -> Result<Charts, FetchError> {
+        let (storefront, kinds) = (encode(storefront), charts::KINDS.join(","));
+        let places = charts::PLACES;
+        let url = format!("{ORIGIN}/v1/catalog/{storefront}/charts?types={kinds}&chart=most-played&limit={places}");
+        Charts::read(&self.answer(&self.get(&url).await?)?)
+    }
+
     /// Fetches an artist's top songs, ordered by rank.
     pub(crate) async fn top_songs(&self, storefront: &str, id: &str) -> Result<Json, FetchError> {
         self.or_empty(&self.get(&format!("{ORIGIN}{}/view/top-songs", path(storefront, id))).await?)
@@ -186,7 +196,7 @@ fn own_error(response: &Response, body: &Json) -> Option<FetchError> {
     match response.status {
         429 if is_message => Some(FetchError::RateLimited(response.retry_after())),
         401 if is_message => Some(FetchError::Unauthorized(described)),
-        _ if is_message && described.contains("capacity exceeded") => {
+        _ if is_message && says(&described, &["capacity exceeded"]) => {
             Some(FetchError::RateLimited(response.retry_after()))
         }
         _ => None,

@@ -7,17 +7,20 @@
 //!   "storefront": "us",
 //!   "artist": { <the artist resource without its albums> },
 //!   "albums": { "pages": [ { "data": [ <albums> ] } ] },
-//!   "top_songs": { "answer": { "data": [ <songs> ] } }
+//!   "top_songs": { "answer": { "data": [ <songs> ] } },
+//!   "charts": { "asked": ["us"], "of": { "us": { "answer": { "songs": { "place": 3 }, "albums": … } } } }
 //! }
 //! ```
 //!
-//! A missing part says why: `{ "absent": "unavailable", "why": "HTTP 504" }`.
+//! A missing part says why: `{ "absent": "unavailable", "why": "HTTP 504" }`. `charts` is there only if the account's
+//! settings name storefronts for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use backline_sdk::{drop_keys, halves, part, prelude::*};
 
 use crate::api::{self, Api};
+use crate::charts::{self, Charts};
 
 /// How many requests are in flight at the same time. Apple publishes no limit; browsers use a similar number.
 const AT_ONCE: usize = 8;
@@ -27,6 +30,12 @@ const DEFAULT_STOREFRONT: &str = "us";
 
 /// Maximum number of storefronts of one account, as in the manifest's schema.
 const STOREFRONTS_MAX: usize = 10;
+
+/// Maximum number of storefronts whose charts are read for one account, as in the manifest's schema.
+const CHART_STOREFRONTS_MAX: usize = 10;
+
+/// The charts of each storefront that an account of the batch names, or why they are missing.
+type ChartsByStorefront = BTreeMap<String, Result<Charts, FetchError>>;
 
 /// Keys that are removed from documents: bulky picture URLs and colours, which no metric needs.
 const DROPPED: [&str; 2] = ["artwork", "editorialArtwork"];
@@ -47,11 +56,22 @@ pub(crate) async fn name(api: &Api<'_>, account: Account) -> Result<String, Fetc
 /// Fetches the documents of a batch of accounts.
 pub(crate) async fn batch(api: &Api<'_>, accounts: Vec<Account>) -> BatchResult {
     let mut found = look_up(api, &accounts).await.into_iter();
+    let charts = &charts_for(api, &accounts).await;
     BatchResult::each(accounts, AT_ONCE, |account| {
         let found = found.next().unwrap_or(Err(FetchError::NotFound));
-        async move { one(api, &account.platform_id, found?).await }
+        async move { one(api, &account, found?, charts).await }
     })
     .await
+}
+
+/// Fetches the charts of every storefront that an account names for them, each once: they are the same for all artists.
+async fn charts_for(api: &Api<'_>, accounts: &[Account]) -> ChartsByStorefront {
+    let storefronts: BTreeSet<String> = accounts.iter().flat_map(chart_storefronts_of).collect();
+    let answers = gather(storefronts, AT_ONCE, |storefront| async move {
+        let charts = api.charts(&storefront).await;
+        (storefront, charts)
+    });
+    answers.await.into_iter().collect()
 }
 
 /// Finds the artist of every account: first in the first storefront of each account, then the missing ones in the
@@ -117,30 +137,74 @@ fn is_listable(id: &str) -> bool {
     !id.trim().is_empty() && !id.contains(',')
 }
 
-/// The storefronts in an account's settings, in their order and without duplicates.
+/// The storefronts in an account's settings, or the default one.
 fn storefronts_of(account: &Account) -> Vec<String> {
-    let settings = account.settings_json();
-    let mut storefronts: Vec<String> = Vec::new();
-    for storefront in settings["storefronts"].as_array().into_iter().flatten().filter_map(text) {
-        let storefront = storefront.trim().to_ascii_lowercase();
-        if !storefronts.contains(&storefront) && storefronts.len() < STOREFRONTS_MAX {
-            storefronts.push(storefront);
-        }
-    }
+    let mut storefronts = named_storefronts(account, "storefronts", STOREFRONTS_MAX);
     if storefronts.is_empty() {
         storefronts.push(DEFAULT_STOREFRONT.to_owned());
     }
     storefronts
 }
 
-async fn one(api: &Api<'_>, id: &str, found: Found) -> Result<Fetched, FetchError> {
+/// The storefronts whose charts an account asks for; none unless its settings name some.
+fn chart_storefronts_of(account: &Account) -> Vec<String> {
+    named_storefronts(account, "chart_storefronts", CHART_STOREFRONTS_MAX)
+}
+
+/// The storefronts that a setting lists, in their order and without duplicates.
+fn named_storefronts(account: &Account, setting: &str, most: usize) -> Vec<String> {
+    let settings = account.settings_json();
+    let mut storefronts: Vec<String> = Vec::new();
+    for storefront in settings[setting].as_array().into_iter().flatten().filter_map(text) {
+        let storefront = storefront.trim().to_ascii_lowercase();
+        if !storefronts.contains(&storefront) && storefronts.len() < most {
+            storefronts.push(storefront);
+        }
+    }
+    storefronts
+}
+
+async fn one(
+    api: &Api<'_>,
+    account: &Account,
+    found: Found,
+    charts: &ChartsByStorefront,
+) -> Result<Fetched, FetchError> {
     let Found { storefront, mut artist } = found;
+    let id = account.platform_id.as_str();
     // The albums part replaces the relationship, which may be truncated and lack release dates.
     let included = artist.get_mut("relationships").and_then(Json::as_object_mut).and_then(|them| them.remove("albums"));
     let albums = api.albums(&storefront, id, included.unwrap_or_default()).await.map(Json::Array);
     let albums = part("pages", albums)?;
     let top_songs = part("answer", api.top_songs(&storefront, id).await)?;
+    let places = places_of(account, charts, &top_songs, &albums)?;
     let mut document = json!({ "storefront": storefront, "artist": artist, "albums": albums, "top_songs": top_songs });
+    if let Some(places) = places {
+        document["charts"] = places;
+    }
     drop_keys(&mut document, &DROPPED);
     Ok(Fetched::new(&document))
+}
+
+/// The document's part about charts: the artist's places in those of the storefronts that the account names, if any.
+fn places_of(
+    account: &Account,
+    charts: &ChartsByStorefront,
+    top_songs: &Json,
+    albums: &Json,
+) -> Result<Option<Json>, FetchError> {
+    let asked = chart_storefronts_of(account);
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let mut of = json!({});
+    for storefront in &asked {
+        let places = match charts.get(storefront) {
+            Some(Ok(charts)) => Ok(charts.places_of(charts::own(top_songs, albums))),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(FetchError::Unavailable("the charts were not asked for".to_owned())),
+        };
+        of[storefront.as_str()] = part("answer", places)?;
+    }
+    Ok(Some(json!({ "asked": asked, "of": of })))
 }

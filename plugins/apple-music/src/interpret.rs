@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use backline_sdk::{Placement, SnapshotBuilder, prelude::*, read_part};
 
+use crate::charts::best_place;
+
 /// Genre of every album and song, and of some artists. It carries no information.
 const FILLER_GENRE: &str = "Music";
 
@@ -15,7 +17,9 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .absent(&["followers", "streams", "monthly_listeners"], Absence::NotOffered)
         .metric("genres", genres(&body["artist"]))
         .metric("top_track", read_part(&body["top_songs"], "answer").and_then(top_track));
-    builder = with_releases(builder, read_part(&body["albums"], "pages"), document);
+    builder = with_releases(builder, read_part(&body["albums"], "pages"), document)
+        .metric("chart_place_songs", best_place(&body["charts"], "songs"))
+        .metric("chart_place_albums", best_place(&body["charts"], "albums"));
     if let Some(storefront) = text(&body["storefront"]) {
         builder = builder.note(format!("storefront {storefront}"));
     }

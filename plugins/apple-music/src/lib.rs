@@ -1,9 +1,10 @@
 //! Backline connector for Apple Music: artists from the public catalogue, with the developer's token.
 //!
 //! `api` calls the endpoints and classifies their errors, `collect` decides which requests are made in which order,
-//! `interpret` turns stored documents into metrics.
+//! `charts` reads places in charts, `interpret` turns stored documents into metrics.
 
 mod api;
+mod charts;
 mod collect;
 mod interpret;
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use backline_sdk::{Stop, prelude::*};
 
 use crate::errors::{self, Failure};
-use crate::refusals::{Asked, Verdict};
+use crate::refusals::Verdict;
 use crate::{API_VERSION, ORIGIN, SLOT};
 
 /// Fields of the account that is looked for, without which there is nothing to collect.
@@ -19,6 +19,9 @@ const ACCOUNT_EXTRAS: [&str; 1] = ["follows_count"];
 
 /// The same of each post.
 const POST_EXTRAS: [&str; 2] = ["view_count", "reposts_count"];
+
+/// Longest user name of the platform, in bytes: its characters are letters, digits, dots and underscores.
+const NAME_BYTES_MAX: usize = 30;
 
 /// Most Pages of the operator that are searched for an own account.
 const PAGES_OF_OPERATOR: usize = 100;
@@ -41,15 +44,15 @@ pub(crate) struct Page {
 /// The API with the operator's token.
 pub(crate) struct Api<'a> {
     http: &'a Http,
-    /// What every account of the batch asks for.
-    pub(crate) asked: &'a Asked,
+    /// The fields that no account of the batch is asked for.
+    pub(crate) lost: &'a Lost,
     stop: &'a Stop,
 }
 
 impl<'a> Api<'a> {
     /// The API for one batch.
-    pub(crate) fn new(http: &'a Http, asked: &'a Asked, stop: &'a Stop) -> Self {
-        Self { http, asked, stop }
+    pub(crate) fn new(http: &'a Http, lost: &'a Lost, stop: &'a Stop) -> Self {
+        Self { http, lost, stop }
     }
 
     /// The operator's account for each of the accounts that don't name one in their settings; not asked for if all do.
@@ -82,7 +85,8 @@ impl<'a> Api<'a> {
     ) -> Result<Json, Failure> {
         let name = &account.platform_id;
         // The name stands among brackets, which anything else could close.
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_') {
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_';
+        if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_of_name) {
             return Err(FetchError::NotFound.into());
         }
         let path = format!("{}/{own}", version_of(account));
@@ -90,7 +94,7 @@ impl<'a> Api<'a> {
             let extras: Vec<&'static str> = ACCOUNT_EXTRAS
                 .into_iter()
                 .chain(page.iter().flat_map(|_| POST_EXTRAS))
-                .filter(|field| !left_out.borrow().contains(field) && !self.asked.is_lost(field))
+                .filter(|field| !left_out.borrow().contains(field) && !self.lost.has(field))
                 .collect();
             let fields = fields(name, &extras, page);
             let message = match self.get(&path, &[("fields", fields)]).await {
@@ -98,7 +102,7 @@ impl<'a> Api<'a> {
                 other => return Ok(other?["business_discovery"].take()),
             };
             match Verdict::of(&message, &extras) {
-                Verdict::Gone(field) => self.asked.lose(field, &message),
+                Verdict::Gone(field) => self.lost.add(field, &message),
                 Verdict::Here(field) => left_out.borrow_mut().push(field),
                 // It may be any of the extras, so the request is tried once without them.
                 Verdict::Unnamed if !extras.is_empty() => left_out.borrow_mut().extend(extras),

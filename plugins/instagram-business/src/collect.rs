@@ -4,7 +4,6 @@ use backline_sdk::{Paging, Stop, prelude::*};
 
 use crate::api::{Api, LeftOut, Own, Page, own_of};
 use crate::errors::Failure;
-use crate::refusals::Asked;
 
 /// How many accounts are collected at the same time.
 const ACCOUNTS_AT_ONCE: usize = 4;
@@ -17,13 +16,13 @@ const PAGES_MAX: usize = 20;
 
 /// Fetches the documents of a batch of accounts.
 pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, context: &Context) -> BatchResult {
-    let (asked, stop) = (Asked::new(&context.lost_metrics), Stop::default());
-    let api = Api::new(http, &asked, &stop);
+    let (lost, stop) = (Lost::new(&context.lost_metrics), Stop::default());
+    let api = Api::new(http, &lost, &stop);
     let window = context.window;
     let own = api.own_accounts(&accounts).await;
     let mut result =
         BatchResult::each(accounts, ACCOUNTS_AT_ONCE, async |account| one(&api, &account, &own, window).await).await;
-    result.lost_metrics = asked.into_found();
+    result.lost_metrics = lost.into_found();
     result
 }
 
@@ -79,7 +78,7 @@ async fn one(api: &Api<'_>, account: &Account, own: &Option<Own>, window: Window
         Err(FetchError::Unexpected(_)) => body["problem"] = "unavailable".into(),
         Err(error) => return Err(error),
     }
-    body["lost_metrics"] = api.asked.lost().into();
+    body["lost_metrics"] = api.lost.names().into();
     body["left_out"] = of_account.left_out.take().into();
     Ok(Fetched::new(&body))
 }

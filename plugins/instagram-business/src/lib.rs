@@ -27,8 +27,8 @@ pub struct InstagramBusiness;
 
 impl Connector for InstagramBusiness {
     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
-        let (asked, stop) = (refusals::Asked::new(&[]), Stop::default());
-        let api = api::Api::new(http, &asked, &stop);
+        let (lost, stop) = (Lost::default(), Stop::default());
+        let api = api::Api::new(http, &lost, &stop);
         let own = api.own_accounts(std::slice::from_ref(&account)).await;
         collect::name(&api, &account, &own).await
     }

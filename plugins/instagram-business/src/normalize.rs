@@ -38,7 +38,9 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .filter(|post| timestamp(&post["timestamp"]).is_some_and(|published| document.window.contains(published)))
         .collect();
     // An item that could not be read is a post whose numbers are missing.
-    let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0).min(UNREAD_MAX);
+    let undated = media.iter().filter(|post| timestamp(&post["timestamp"]).is_none()).count();
+    let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0);
+    let unread = unread.saturating_add(undated).min(UNREAD_MAX);
     let mut snapshot = snapshot;
     if unread > 0 {
         snapshot = snapshot.note(format!("{unread} posts carry no id or no timestamp"));

@@ -85,7 +85,7 @@ async fn of_group(api: &Api<'_>, group: &Group, window: Window, memory: &Memory)
             .names
             .iter()
             .copied()
-            .filter(|name| !api.asked.is_refused(&key(name)) && !memory.is_refused_everywhere(&key(name)))
+            .filter(|name| !api.lost.has(&key(name)) && !memory.is_refused_everywhere(&key(name)))
             .collect();
         if asked.is_empty() {
             return Ok(json!([]));
@@ -95,7 +95,7 @@ async fn of_group(api: &Api<'_>, group: &Group, window: Window, memory: &Memory)
             other => return other,
         };
         match Verdict::of(&message, &asked) {
-            Verdict::Gone(name) => api.asked.refuse(&key(name), &message),
+            Verdict::Gone(name) => api.lost.add(&key(name), &message),
             Verdict::Here(name) => memory.refuse_everywhere(&key(name)),
             Verdict::Unnamed if asked.len() == 1 => {
                 memory.refuse_everywhere(&key(asked[0]));

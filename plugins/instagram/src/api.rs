@@ -3,7 +3,7 @@
 use backline_sdk::{Stop, prelude::*};
 
 use crate::errors::{self, Failure};
-use crate::refusals::{Asked, Verdict};
+use crate::refusals::Verdict;
 use crate::{API_VERSION, ORIGIN, SLOT};
 
 /// The API with the token of one account.
@@ -11,14 +11,14 @@ pub(crate) struct Api<'a> {
     http: &'a Http,
     account: &'a Account,
     base: String,
-    /// What every account of the batch asks for.
-    pub(crate) asked: &'a Asked,
+    /// The names that no account of the batch is asked for.
+    pub(crate) lost: &'a Lost,
     stop: &'a Stop,
 }
 
 impl<'a> Api<'a> {
     /// The API in the version that the account's settings name.
-    pub(crate) fn new(http: &'a Http, account: &'a Account, asked: &'a Asked, stop: &'a Stop) -> Self {
+    pub(crate) fn new(http: &'a Http, account: &'a Account, lost: &'a Lost, stop: &'a Stop) -> Self {
         let settings = account.settings_json();
         let is_version = |version: &&str| {
             let numbers = version.strip_prefix('v').and_then(|numbers| numbers.split_once('.'));
@@ -27,7 +27,7 @@ impl<'a> Api<'a> {
             })
         };
         let version = settings["api_version"].as_str().filter(is_version).unwrap_or(API_VERSION);
-        Self { http, account, base: format!("{ORIGIN}/{version}"), asked, stop }
+        Self { http, account, base: format!("{ORIGIN}/{version}"), lost, stop }
     }
 
     /// Sends a GET request. An error of the app itself ends the batch: no further request is sent.
@@ -58,7 +58,7 @@ impl<'a> Api<'a> {
             let names: Vec<&'static str> = fields
                 .iter()
                 .copied()
-                .filter(|name| needed.contains(name) || !(without.contains(name) || self.asked.is_refused(name)))
+                .filter(|name| needed.contains(name) || !(without.contains(name) || self.lost.has(name)))
                 .collect();
             let mut query = query.to_vec();
             query.insert(0, ("fields", names.join(",")));
@@ -68,7 +68,7 @@ impl<'a> Api<'a> {
             };
             let Failure::Parameter { message, .. } = &failure else { return Err(failure) };
             match Verdict::of(message, &names) {
-                Verdict::Gone(name) if !needed.contains(&name) => self.asked.refuse(name, message),
+                Verdict::Gone(name) if !needed.contains(&name) => self.lost.add(name, message),
                 Verdict::Here(name) if !needed.contains(&name) => without.push(name),
                 _ => return Err(failure),
             }

@@ -7,7 +7,6 @@ use crate::api::Api;
 use crate::errors::Failure;
 use crate::insights::{self, Findings};
 use crate::memory::Memory;
-use crate::refusals::Asked;
 
 const ACCOUNT_FIELDS: [&str; 7] =
     ["user_id", "username", "name", "account_type", "followers_count", "follows_count", "media_count"];
@@ -31,14 +30,14 @@ const PAGES_MAX: usize = 40;
 
 /// Fetches the documents of a batch of accounts.
 pub(crate) async fn batch(http: &Http, accounts: Vec<Account>, context: &Context) -> BatchResult {
-    let asked = Asked::new(&context.lost_metrics);
+    let lost = Lost::new(&context.lost_metrics);
     let stop = Stop::default();
     let window = context.window;
     let mut result = BatchResult::each(accounts, ACCOUNTS_AT_ONCE, async |account| {
-        one(&Api::new(http, &account, &asked, &stop), &account, window).await
+        one(&Api::new(http, &account, &lost, &stop), &account, window).await
     })
     .await;
-    result.lost_metrics = asked.into_lost();
+    result.lost_metrics = lost.into_found();
     result
 }
 
@@ -86,7 +85,7 @@ async fn one(api: &Api<'_>, account: &Account, window: Window) -> Result<Fetched
         Err(failure) => return Err(failure.into()),
     }
     body["account"] = account::insights(api, window, &memory).await?;
-    body["refused_metrics"] = api.asked.refused().into();
+    body["refused_metrics"] = api.lost.names().into();
     let fetched = Fetched::new(&body);
     Ok(match memory.into_state(&ids) {
         Some(state) => fetched.with_state(&state),

@@ -2,7 +2,7 @@
 //!
 //! The README has the table; a test runs each row of it.
 
-use backline_sdk::{NotAList, prelude::*};
+use backline_sdk::{NotAList, prelude::*, says};
 
 /// Why a request failed, as far as the caller distinguishes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,24 +84,22 @@ fn of_error(response: &Response, error: &Json) -> Failure {
     let message = text(&error["message"]).unwrap_or_else(|| "no message".to_owned());
     let subcode = integer(&error["error_subcode"]);
     let Some(code) = integer(&error["code"]) else { return Failure::Class(of_status(response, message)) };
-    let lower = message.to_ascii_lowercase();
     Failure::Class(match (code, subcode) {
         // Throttling comes first: it is marked as transient too, but needs a longer wait than a failure. 4 and 341 are
-        // the limits of the app; the others are those of an account or of one use.
+        // the limits of the app; the others are those of an account or of one use. Of Meta's limits by business use
+        // case (80000 and on) only 80002 is one of Instagram.
         (4 | 341, _) => return Failure::App(FetchError::RateLimited(wait(response))),
-        (17 | 32 | 368 | 613 | 80_000..=80_014, _) => FetchError::RateLimited(wait(response)),
+        (17 | 32 | 368 | 613 | 80_002, _) => FetchError::RateLimited(wait(response)),
         // 458 app removed, 459 checkpoint, 460 password changed, 463 expired, 464 unconfirmed: such a token can't be
         // refreshed.
         (190 | 102, Some(458 | 459 | 460 | 463 | 464)) => FetchError::Reconnect(message),
         (190 | 102 | 104, _) => FetchError::Unauthorized(message),
-        (10, _) if lower.contains("not enough viewers") => return Failure::TooFewViewers,
-        (200, _) if lower.contains("api access blocked") => {
-            return Failure::App(FetchError::Misconfigured(message));
-        }
+        (10, _) if says(&message, &["not enough viewers"]) => return Failure::TooFewViewers,
+        (200, _) if says(&message, &["api access blocked"]) => return Failure::App(FetchError::Misconfigured(message)),
         (3 | 101, _) => return Failure::App(FetchError::Misconfigured(message)),
         (10 | 200..=299, _) => FetchError::Forbidden(message),
         (803, _) | (100, Some(33)) => return Failure::Missing(message),
-        (1 | 2, _) if lower.contains("reduce the amount of data") => return Failure::TooMuch,
+        (1 | 2, _) if says(&message, &["reduce the amount of data"]) => return Failure::TooMuch,
         (1 | 2, _) => FetchError::Unavailable(message),
         _ if error["is_transient"] == true => FetchError::Unavailable(message),
         (100, _) => return Failure::Parameter { message, subcode },

@@ -62,7 +62,7 @@ pub(crate) async fn of_post(api: &Api<'_>, post: &Json, memory: &Memory, finding
             .into_iter()
             .chain(LATER)
             .filter(|name| !OF_REELS.contains(name) || is_reel(post))
-            .filter(|name| !api.asked.is_refused(name) && !memory.is_refused(&post_id, name))
+            .filter(|name| !api.lost.has(name) && !memory.is_refused(&post_id, name))
             .collect();
         if names.is_empty() {
             return Ok(json!([]));
@@ -76,7 +76,7 @@ pub(crate) async fn of_post(api: &Api<'_>, post: &Json, memory: &Memory, finding
             return Ok(json!([]));
         }
         match Verdict::of(&message, &names) {
-            Verdict::Gone(name) => api.asked.refuse(name, &message),
+            Verdict::Gone(name) => api.lost.add(name, &message),
             Verdict::Here(name) => {
                 is_named_before = true;
                 memory.refuse(&post_id, name);

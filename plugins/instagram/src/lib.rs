@@ -30,8 +30,8 @@ pub struct Instagram;
 
 impl Connector for Instagram {
     async fn check(http: &Http, account: Account) -> Result<String, FetchError> {
-        let (asked, stop) = (refusals::Asked::new(&[]), Stop::default());
-        let me = collect::me(&api::Api::new(http, &account, &asked, &stop), &account).await?;
+        let (lost, stop) = (Lost::default(), Stop::default());
+        let me = collect::me(&api::Api::new(http, &account, &lost, &stop), &account).await?;
         let name = text(&me["username"]).or_else(|| text(&me["name"]));
         name.ok_or_else(|| FetchError::Unexpected("the account has no name".to_owned()))
     }

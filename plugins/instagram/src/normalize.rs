@@ -83,13 +83,15 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         .filter(|post| timestamp(&post["timestamp"]).is_some_and(|published| document.window.contains(published)))
         .map(|post| Post { post, insights: &body["insights"][id(&post["id"]).unwrap_or_default()] })
         .collect();
+    let undated = media.iter().filter(|post| timestamp(&post["timestamp"]).is_none()).count();
     let mut snapshot = snapshot;
     let without = posts.iter().filter(|post| post.insights["problem"].is_string()).count();
     if without > 0 {
         snapshot = snapshot.note(format!("{without} posts of the window have no insights"));
     }
     // An item that could not be read is a post whose numbers are missing.
-    let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0).min(UNREAD_MAX);
+    let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0);
+    let unread = unread.saturating_add(undated).min(UNREAD_MAX);
     if unread > 0 {
         snapshot = snapshot.note(format!("{unread} posts carry no id or no timestamp"));
         posts.extend(std::iter::repeat_with(|| Post { post: &Json::Null, insights: &Json::Null }).take(unread));
@@ -130,7 +132,7 @@ fn with_posts(mut snapshot: SnapshotBuilder, body: &Json, posts: &[Post<'_>]) ->
         None => Some(None),
     }));
     let of_reels = |insight: &str| {
-        let reels = posts.iter().filter(|post| is_reel(post.post) || post.post.is_null());
+        let reels = posts.iter().filter(|post| is_reel(post.post) || may_be_reel(post.post));
         Tally::of(reels.map(|post| post.insight(insight)))
     };
     let average = of_reels(AVERAGE_WATCH_TIME);
@@ -150,6 +152,13 @@ fn with_posts(mut snapshot: SnapshotBuilder, body: &Json, posts: &[Post<'_>]) ->
         .metric_with("reels_average_watch_time", mean, coverage)
         .tally("likes", Tally::of(posts.iter().map(Post::likes)), without_likes)
         .tally("comments", Tally::of(posts.iter().map(Post::comments)), Absence::Unavailable)
+}
+
+/// Whether a post may be a reel, which is a video of that product: the platform does not send the product for every
+/// account.
+fn may_be_reel(post: &Json) -> bool {
+    let is_video = post["media_type"].as_str().is_none_or(|kind| kind.eq_ignore_ascii_case("VIDEO"));
+    is_video && post["media_product_type"].as_str().is_none()
 }
 
 /// Whether the platform does not have a field or metric any more.

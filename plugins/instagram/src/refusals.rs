@@ -1,8 +1,6 @@
 //! What the platform refuses by name, and whether a refusal speaks of the name or of one post.
 
-use std::cell::RefCell;
-
-use backline_sdk::prelude::*;
+use backline_sdk::{has_word, only_named, says};
 
 /// Words that say that a name is gone for everyone.
 const GONE: [&str; 6] = [
@@ -15,45 +13,8 @@ const GONE: [&str; 6] = [
 ];
 
 /// Words that say that a refusal is of one kind of post, whatever else it says.
-const OF_A_KIND: [&str; 6] = ["media type", "product type", "this media", "this post", "carousel", "story"];
-
-/// The names that are not asked for any more, shared by all accounts of a batch.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    refused_before: Vec<String>,
-    lost: RefCell<Vec<LostMetric>>,
-}
-
-impl Asked {
-    /// Everything except what earlier batches reported as lost.
-    pub(crate) fn new(lost_before: &[String]) -> Self {
-        Self { refused_before: lost_before.to_vec(), lost: RefCell::default() }
-    }
-
-    /// Whether a name is not asked for.
-    pub(crate) fn is_refused(&self, name: &str) -> bool {
-        self.refused_before.iter().any(|refused| refused == name)
-            || self.lost.borrow().iter().any(|lost| lost.name == name)
-    }
-
-    /// Stops asking for a name, and reports it to the host.
-    pub(crate) fn refuse(&self, name: &str, reason: &str) {
-        if !self.is_refused(name) {
-            self.lost.borrow_mut().push(LostMetric { name: name.to_owned(), reason: reason.to_owned() });
-        }
-    }
-
-    /// All names that are not asked for: lost in this batch or before.
-    pub(crate) fn refused(&self) -> Vec<String> {
-        let lost = self.lost.borrow();
-        self.refused_before.iter().chain(lost.iter().map(|lost| &lost.name)).cloned().collect()
-    }
-
-    /// The names that this batch found to be lost.
-    pub(crate) fn into_lost(self) -> Vec<LostMetric> {
-        self.lost.into_inner()
-    }
-}
+const OF_A_KIND: [&str; 7] =
+    ["media type*", "product type*", "this media", "this post*", "carousel*", "story", "stories"];
 
 /// What a refusal of several names says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +32,9 @@ impl Verdict {
     /// and does not speak of a kind of post.
     pub(crate) fn of(message: &str, names: &[&'static str]) -> Self {
         let Some(name) = named(message, names) else { return Self::Unnamed };
-        let lower = message.to_ascii_lowercase();
         let is_unlisted = message.split_once("must be one of").is_some_and(|(_, allowed)| !has_word(allowed, name));
-        let is_gone = GONE.iter().any(|words| lower.contains(words));
-        let is_of_a_kind = OF_A_KIND.iter().any(|words| lower.contains(words));
-        if is_unlisted || (is_gone && !is_of_a_kind) { Self::Gone(name) } else { Self::Here(name) }
+        let is_gone = says(message, &GONE) && !says(message, &OF_A_KIND);
+        if is_unlisted || is_gone { Self::Gone(name) } else { Self::Here(name) }
     }
 }
 
@@ -90,18 +49,13 @@ fn named(message: &str, names: &[&'static str]) -> Option<&'static str> {
     if let Some(index) = place.and_then(|(index, _)| index.trim().parse::<usize>().ok()) {
         return names.get(index).copied();
     }
-    let only = |is_meant: &dyn Fn(&str) -> bool| {
-        let mut meant = names.iter().copied().filter(|name| is_meant(name));
-        meant.next().filter(|_| meant.next().is_none())
-    };
-    match (only(&|name| has_word(head, name)), allowed) {
-        (None, Some(allowed)) => only(&|name| !has_word(allowed, name)),
+    match (only_named(head, names), allowed) {
+        (None, Some(allowed)) => {
+            let mut unlisted = names.iter().copied().filter(|name| !has_word(allowed, name));
+            unlisted.next().filter(|_| unlisted.next().is_none())
+        }
         (found, _) => found,
     }
-}
-
-fn has_word(text: &str, word: &str) -> bool {
-    text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').any(|part| part == word)
 }
 
 #[cfg(test)]
@@ -137,6 +91,8 @@ mod tests {
             ("(#100) The metric shares is not supported for this media type", Verdict::Here("shares")),
             ("(#100) The shares metric is not available for this media product type.", Verdict::Here("shares")),
             ("(#100) shares is not supported", Verdict::Here("shares")),
+            ("(#100) shares has been removed from the history of a user", Verdict::Gone("shares")),
+            ("(#100) reshares is no longer supported", Verdict::Unnamed),
             (
                 "(#100) Tried accessing nonexisting field (follows_count) on node type (IGUser)",
                 Verdict::Gone("follows_count"),

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use backline_sdk::{Paging, Stop, encode, prelude::*};
+use backline_sdk::{Paging, Stop, encode, prelude::*, says};
 
 const BASE: &str = "https://api.spotify.com/v1";
 
@@ -141,9 +141,7 @@ impl<'a> Api<'a> {
             let url = format!("{BASE}/artists/{id}/albums?include_groups=album,single&limit={limit}&offset={offset}");
             let response = self.get(&url).await?;
             match self.answer(&response) {
-                Err(FetchError::Unexpected(why))
-                    if limit > ALBUMS_PER_SMALL_PAGE && why.to_ascii_lowercase().contains("limit") =>
-                {
+                Err(FetchError::Unexpected(why)) if limit > ALBUMS_PER_SMALL_PAGE && says(&why, &["limit"]) => {
                     self.use_small_pages();
                 }
                 other => return Ok((other?, limit)),
@@ -189,7 +187,7 @@ fn unlike(what: &str) -> FetchError {
 /// `{"error": "invalid_client", "error_description"}`, and the plain text of a lapsed subscription.
 fn own_error(response: &Response, body: Option<&Json>) -> Option<FetchError> {
     let described = describe(response);
-    if String::from_utf8_lossy(&response.body).to_ascii_lowercase().contains(LAPSED) && !response.is_success() {
+    if !response.is_success() && says(&String::from_utf8_lossy(&response.body), &[LAPSED]) {
         // It is the same for every artist, and passes when the operator pays.
         return Some(FetchError::Misconfigured(format!("HTTP {}: {LAPSED}", response.status)));
     }
@@ -204,14 +202,13 @@ fn own_error(response: &Response, body: Option<&Json>) -> Option<FetchError> {
     // Errors with a success status carry their own.
     let stated = integer(&error["status"]).and_then(|status| u16::try_from(status).ok());
     let status = if response.is_success() { stated.unwrap_or(response.status) } else { response.status };
-    let lower = described.to_ascii_lowercase();
     Some(match status {
         401 => FetchError::Unauthorized(described),
-        403 if lower.contains("not registered in the developer dashboard") => FetchError::Misconfigured(described),
+        403 if says(&described, &["not registered in the developer dashboard"]) => FetchError::Misconfigured(described),
         403 => FetchError::Forbidden(described),
         404 | 410 => FetchError::NotFound,
         // No artist has an id of this form.
-        400 if lower.contains("invalid id") || lower.contains("invalid base62 id") => FetchError::NotFound,
+        400 if says(&described, &["invalid id", "invalid base62 id"]) => FetchError::NotFound,
         // The status 429 means a rate limit or, with this reason, a spent quota. Spotify does not say when the quota is
         // renewed.
         429 if error["reason"].as_str() == Some("QUOTA_EXCEEDED") => FetchError::QuotaExhausted(None),

@@ -97,7 +97,12 @@ fn count(pages: &Json, document: &Document) -> Result<(Coverage, Result<i64, Abs
     for page in pages {
         // An unreadable page hides an unknown number of releases, so a count without it would be a guess.
         for release in list(page, "items")?.iter().filter(|release| !release.is_null()) {
-            if text(&release["id"]).is_some_and(|id| !seen.insert(id)) {
+            // Without an id it may be one that was counted already.
+            let Some(id) = text(&release["id"]) else {
+                coverage.skipped += 1;
+                continue;
+            };
+            if !seen.insert(id) {
                 continue;
             }
             match window.placement(date_of(release)) {

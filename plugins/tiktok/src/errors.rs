@@ -72,16 +72,14 @@ fn own_error(response: &Response, body: &Json) -> Option<Failure> {
 
 fn of_code(response: &Response, code: &str, message: String) -> Failure {
     Failure::Class(match code {
-        "access_token_invalid" | "access_token_expired" => FetchError::Unauthorized(message),
+        "access_token_invalid" => FetchError::Unauthorized(message),
         // The first is a 401, the second a 400, for the same cause: the artist did not grant a scope.
         "scope_not_authorized" | "scope_permission_missed" => return Failure::Scope(message),
         "invalid_grant" => FetchError::Reconnect(message),
-        "rate_limit_exceeded" | "spam_risk_too_many_requests" => FetchError::RateLimited(response.retry_after()),
+        "rate_limit_exceeded" => FetchError::RateLimited(response.retry_after()),
         "internal_error" => FetchError::Unavailable(message),
         "invalid_params" => FetchError::Unexpected(message),
-        "invalid_client" | "unauthorized_client" | "client_access_revoked" | "app_not_approved" => {
-            FetchError::Misconfigured(message)
-        }
+        "invalid_client" | "unauthorized_client" => FetchError::Misconfigured(message),
         _ => of_status(response, &message),
     })
 }

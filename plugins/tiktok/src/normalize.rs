@@ -36,12 +36,13 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
             .note("the videos of the window could not be fetched")
             .build());
     };
-    let mut videos: Vec<&Json> = listed
-        .iter()
-        .filter(|video| integer(&video["create_time"]).is_some_and(|created| document.window.contains(created)))
-        .collect();
+    let dated = |video: &Json| integer(&video["create_time"]);
+    let mut videos: Vec<&Json> =
+        listed.iter().filter(|video| dated(video).is_some_and(|created| document.window.contains(created))).collect();
     // An item that could not be read is a video whose numbers are missing.
-    let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0).min(UNREAD_MAX);
+    let undated = listed.iter().filter(|video| dated(video).is_none()).count();
+    let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0);
+    let unread = unread.saturating_add(undated).min(UNREAD_MAX);
     if unread > 0 {
         snapshot = snapshot.note(format!("{unread} items of the video list are of an unknown form"));
         videos.extend(std::iter::repeat_n(&Json::Null, unread));

@@ -1,10 +1,10 @@
 //! Fetches a batch: each channel with the token of its owner, one day in one request.
 
-use backline_sdk::{Stop, halves, prelude::*};
+use backline_sdk::{Stop, halves, only_named, prelude::*, says};
 
 use crate::day::Day;
 use crate::errors::{self, Failure};
-use crate::memory::{Lost, Memory};
+use crate::memory::Memory;
 use crate::{METRICS, MINE, REPORTS, SLOT, table};
 
 /// How many channels are collected at the same time.
@@ -90,11 +90,12 @@ async fn one(api: &Api<'_>, account: &Account, until: i64, lost: &Lost) -> Resul
     let final_after = integer(&settings["final_after_days"]).unwrap_or(FINAL_AFTER_DAYS);
     let mut memory = Memory::new(account, until);
     let reports = reports(api, &day, lost, &mut memory).await?;
+    let refused: Vec<&str> = METRICS.iter().map(|(_, name)| *name).filter(|name| lost.has(name)).collect();
     let fetched = Fetched::new(&json!({
         "day": day,
         "final_after_days": final_after.clamp(0, FINAL_AFTER_DAYS_MAX),
         "reports": reports,
-        "refused_metrics": lost.names(),
+        "refused_metrics": refused,
     }));
     Ok(match memory.into_state() {
         Some(state) => fetched.with_state(&state),
@@ -116,7 +117,7 @@ async fn reports(api: &Api<'_>, day: &str, lost: &Lost, memory: &mut Memory) -> 
             Err(Failure::Query(message)) => message,
             Err(failure) => return Err(failure.into()),
         };
-        match named(&message, &names) {
+        match only_named(&message, &names) {
             Some(name) if is_gone(&message) => lost.add(name, &message),
             Some(name) => memory.refuse(name),
             None => return in_halves(api, day, &names, memory).await,
@@ -156,17 +157,7 @@ async fn in_halves(
 
 /// Whether a refusal says that the platform has no metric of the name. Any other may speak of one channel.
 fn is_gone(message: &str) -> bool {
-    let lower = message.to_ascii_lowercase();
-    ["unknown identifier", "no longer supported", "has been removed"].iter().any(|words| lower.contains(words))
-}
-
-/// The one metric that a refusal names; `None` if it names none or several.
-fn named(message: &str, names: &[&'static str]) -> Option<&'static str> {
-    let has_word = |word: &str| {
-        message.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').any(|it| it == word)
-    };
-    let mut found = names.iter().copied().filter(|name| has_word(name));
-    found.next().filter(|_| found.next().is_none())
+    says(message, &["unknown identifier", "no longer supported", "has been removed"])
 }
 
 #[cfg(test)]
@@ -183,7 +174,7 @@ mod tests {
             ("The query is not supported. Check the documentation at https://example.test/v2/available_reports", None),
             ("", None),
         ] {
-            assert_eq!(named(message, &names), expected, "{message}");
+            assert_eq!(only_named(message, &names), expected, "{message}");
         }
         assert!(is_gone("Unknown identifier (likes) given in field parameters.metrics."));
         assert!(!is_gone("likes is not available for this channel"));

@@ -2,7 +2,7 @@
 //!
 //! The README has the table; a test runs each row of it.
 
-use backline_sdk::{NotAList, prelude::*};
+use backline_sdk::{NotAList, prelude::*, says, words_of};
 
 /// Why a request failed, as far as the caller distinguishes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,33 +132,33 @@ fn of_reasons(response: &Response, error: &Json, message: &str) -> Option<Failur
 /// The platform has changed the wording and the status of these answers several times. Taken for "forbidden", they
 /// would speak of one account although they hold for all.
 fn of_words(response: &Response, error: &Json, message: &str) -> Option<Failure> {
-    let words = error.to_string().to_ascii_lowercase();
-    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
-    if has(&["nolinkedyoutubeaccount"]) {
+    // Reasons and limits are written as names: `rateLimitExceeded`, `PerDay`.
+    let words = words_of(&error.to_string());
+    let has = |any: &[&str]| says(&words, any);
+    if has(&["no linked you tube account", "nolinkedyoutubeaccount"]) {
         return Some(FetchError::Reconnect(message.to_owned()).into());
     }
     if has(&["has not been used in project", "project has been deleted"]) {
         return Some(Failure::App(FetchError::Misconfigured(message.to_owned())));
     }
-    if !has(&["exceed", "exhaust", "used up", "too many", "limit reached", "concurren", "out of quota"]) {
+    if !has(&["exceed*", "exhaust*", "used up", "too many", "limit reached", "concurren*", "out of quota"]) {
         return None;
     }
     let limited = FetchError::RateLimited(wait(response, error));
-    if has(&["per day", "perday", "daily", "\"1/d/"]) {
+    if has(&["per day", "daily", "1 d"]) {
         return Some(Failure::App(FetchError::QuotaExhausted(None)));
     }
-    if has(&["per user", "peruser"]) {
+    if has(&["per user"]) {
         return Some(limited.into());
     }
-    let rates = ["rate limit", "ratelimit", "rate_limit", "concurren", "too many", "per minute", "perminute", "second"];
-    if has(&rates) {
+    if has(&["rate limit*", "concurren*", "too many", "per minute", "second", "seconds"]) {
         return Some(Failure::App(limited));
     }
     // "Resource has been exhausted (e.g. check quota)" is what Google says of limits of a minute.
-    if has(&["resource_exhausted", "resource has been exhausted", "limitexceeded"]) {
+    if has(&["resource exhausted", "resource has been exhausted", "limit exceeded"]) {
         return Some(Failure::App(limited));
     }
-    has(&["quota"]).then_some(Failure::App(FetchError::QuotaExhausted(None)))
+    has(&["quota*"]).then_some(Failure::App(FetchError::QuotaExhausted(None)))
 }
 
 /// Seconds to wait, from `RetryInfo` in the body (`"30s"`), otherwise from `Retry-After`.
@@ -172,12 +172,12 @@ fn wait(response: &Response, error: &Json) -> Option<u32> {
 
 fn is_daily(metadata: &Json) -> bool {
     metadata["quota_unit"].as_str().is_some_and(|unit| unit.starts_with("1/d"))
-        || metadata["quota_limit"].as_str().is_some_and(|limit| limit.contains("PerDay"))
+        || metadata["quota_limit"].as_str().is_some_and(|limit| says(&words_of(limit), &["per day"]))
 }
 
 fn is_of_user(metadata: &Json) -> bool {
     metadata["quota_unit"].as_str().is_some_and(|unit| unit.contains("{user}"))
-        || metadata["quota_limit"].as_str().is_some_and(|limit| limit.contains("PerUser"))
+        || metadata["quota_limit"].as_str().is_some_and(|limit| says(&words_of(limit), &["per user"]))
 }
 
 fn of_status(response: &Response, status: u16, message: String) -> Failure {

@@ -1,7 +1,5 @@
-//! Metrics that are not asked for: of any channel, because the platform does not have them any more, or of one channel,
-//! because it refused them there.
+//! Metrics that one channel is not asked for, because the platform refused them there.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use backline_sdk::prelude::*;
@@ -10,42 +8,6 @@ use crate::METRICS;
 
 /// Seconds after which something that one channel refused is asked for again: the platform changes what it offers.
 const FORGOTTEN_AFTER_SECONDS: i64 = 7 * 86_400;
-
-/// The metrics that no channel of a batch is asked for.
-#[derive(Debug)]
-pub(crate) struct Lost {
-    before: Vec<String>,
-    now: RefCell<Vec<LostMetric>>,
-}
-
-impl Lost {
-    /// What earlier batches reported as lost.
-    pub(crate) fn new(before: &[String]) -> Self {
-        Self { before: before.to_vec(), now: RefCell::default() }
-    }
-
-    /// Whether a metric is not asked for.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.before.iter().any(|lost| lost == name) || self.now.borrow().iter().any(|lost| lost.name == name)
-    }
-
-    /// Stops asking for a metric, and reports it to the host.
-    pub(crate) fn add(&self, name: &str, reason: &str) {
-        if !self.has(name) {
-            self.now.borrow_mut().push(LostMetric { name: name.to_owned(), reason: reason.to_owned() });
-        }
-    }
-
-    /// The platform's names of all that is not asked for.
-    pub(crate) fn names(&self) -> Vec<&'static str> {
-        METRICS.iter().map(|(_, name)| *name).filter(|name| self.has(name)).collect()
-    }
-
-    /// What this batch found to be lost.
-    pub(crate) fn into_found(self) -> Vec<LostMetric> {
-        self.now.into_inner()
-    }
-}
 
 /// When each metric was refused by one channel, in Unix seconds; kept as the account's state.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //!
 //! The README has the table; a test runs each row of it.
 
-use backline_sdk::prelude::*;
+use backline_sdk::{prelude::*, says, words_of};
 
 /// The body of a successful response, or the classified error.
 ///
@@ -54,8 +54,7 @@ fn of_reasons(response: &Response, error: &Json, message: &str) -> Option<FetchE
             | "userRateLimitExceeded"
             | "RATE_LIMIT_EXCEEDED"
             | "concurrentLimitExceeded"
-            | "servingLimitExceeded"
-            | "uploadRateLimitExceeded" => FetchError::RateLimited(wait(response, error)),
+            | "servingLimitExceeded" => FetchError::RateLimited(wait(response, error)),
             "accessNotConfigured"
             | "keyInvalid"
             | "keyExpired"
@@ -84,37 +83,27 @@ fn of_reasons(response: &Response, error: &Json, message: &str) -> Option<FetchE
 /// The platform has changed the wording and the status of these answers several times. Taken for "forbidden", they
 /// would speak of one account although they hold for all.
 fn of_words(response: &Response, error: &Json) -> Option<FetchError> {
-    let words = error.to_string().to_ascii_lowercase();
-    let has = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    // Reasons and limits are written as names: `rateLimitExceeded`, `PerDay`.
+    let words = words_of(&error.to_string());
+    let has = |any: &[&str]| says(&words, any);
     let message = || text(&error["message"]).unwrap_or_else(|| "no message".to_owned());
     if has(&["unregistered callers", "api key", "has not been used in project", "project has been deleted"]) {
         return Some(FetchError::Misconfigured(message()));
     }
-    let is_limit = has(&["exceed", "exhaust", "used up", "too many", "limit reached", "concurren", "out of quota"]);
+    let is_limit = has(&["exceed*", "exhaust*", "used up", "too many", "limit reached", "concurren*", "out of quota"]);
     if !is_limit {
         return None;
     }
-    if has(&["per day", "perday", "daily", "\"1/d/"]) {
+    if has(&["per day", "daily", "1 d"]) {
         return Some(FetchError::QuotaExhausted(None));
     }
-    if has(&[
-        "rate limit",
-        "ratelimit",
-        "rate_limit",
-        "concurren",
-        "too many",
-        "per minute",
-        "perminute",
-        "per second",
-        "per 100 seconds",
-        "per user",
-    ]) {
+    if has(&["rate limit*", "concurren*", "too many", "per minute", "per second", "per 100 seconds", "per user"]) {
         return Some(FetchError::RateLimited(wait(response, error)));
     }
-    if has(&["quota"]) {
+    if has(&["quota*"]) {
         return Some(FetchError::QuotaExhausted(None));
     }
-    has(&["resource_exhausted", "resource has been exhausted", "limitexceeded"])
+    has(&["resource exhausted", "resource has been exhausted", "limit exceeded"])
         .then(|| FetchError::RateLimited(wait(response, error)))
 }
 
@@ -129,7 +118,7 @@ fn wait(response: &Response, error: &Json) -> Option<u32> {
 
 fn is_daily(metadata: &Json) -> bool {
     metadata["quota_unit"].as_str().is_some_and(|unit| unit.starts_with("1/d"))
-        || metadata["quota_limit"].as_str().is_some_and(|limit| limit.contains("PerDay"))
+        || metadata["quota_limit"].as_str().is_some_and(|limit| says(&words_of(limit), &["per day"]))
 }
 
 fn of_status(response: &Response, status: u16, message: String) -> FetchError {

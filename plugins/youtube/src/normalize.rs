@@ -19,9 +19,10 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     if !body["channel"].is_object() {
         return Err("the document holds no channel".to_owned());
     }
-    // A hidden number is missing, or "0" together with the flag.
+    // A hidden number is missing, or "0" together with the flag. Without the flag it is unknown what a 0 means.
     let subscribers = match statistics["hiddenSubscriberCount"].as_bool() {
         Some(true) => &Json::Null,
+        None if integer(&statistics["subscriberCount"]) == Some(0) => &Json::Null,
         _ => &statistics["subscriberCount"],
     };
     // A number that is not sent is hidden, unless the flag says that it is not. One that can't be read is not hidden.
@@ -39,7 +40,7 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         let note = "more videos were published inside the window than the connector reads";
         return Ok(snapshot.absent(&VIDEO_METRICS, Absence::Unavailable).note(note).build());
     }
-    let (Ok(listed), Ok(videos), None) =
+    let (Ok((listed, odd)), Ok(videos), None) =
         (uploads::read(&body, "uploads"), list(&body, "videos"), body["problem"].as_str())
     else {
         let reason = match body["problem"].as_str() {
@@ -66,7 +67,8 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
             return Ok(snapshot.absent(&VIDEO_METRICS, Absence::NotFound).build());
         }
     }
-    let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0).min(UNREAD_MAX);
+    let unread = usize::try_from(integer(&body["unread"]).unwrap_or(0)).unwrap_or(0);
+    let unread = unread.saturating_add(odd).min(UNREAD_MAX);
     if unread > 0 {
         snapshot = snapshot.note(format!("{unread} items of the uploads are of an unknown form"));
         videos.extend(std::iter::repeat_n(&Json::Null, unread));

@@ -60,14 +60,19 @@ impl Uploads {
 
     /// Reads the state of the last run, if it still covers the window and is recent enough.
     pub(crate) fn from_state(state: &Json, channel: &str, videos: Option<i64>, window: Window) -> Option<Self> {
+        let (items, unread) = read(state, "uploads").ok()?;
         let remembered = Self {
             since: state["since"].as_i64()?,
             listed: state["listed"].as_i64()?,
             videos: Some(state["videos"].as_i64()?),
-            items: read(state, "uploads").ok()?,
+            items,
             is_cut: false,
-            unread: 0,
+            unread,
         };
+        // A list of which something can't be read is fetched afresh.
+        if unread > 0 {
+            return None;
+        }
         if remembered.items.is_empty() && state["form"].as_i64() != Some(FORM) {
             return None;
         }
@@ -90,13 +95,12 @@ fn week(channel: &str, moment: i64) -> i64 {
     (moment.div_euclid(86_400) + offset).div_euclid(WEEK_DAYS)
 }
 
-/// Reads pairs of id and time, as in documents and state.
+/// Reads pairs of id and time, as in documents and state, and counts those that can't be read.
 ///
 /// # Errors
 /// If there is no list under the key.
-pub(crate) fn read(json: &Json, key: &str) -> Result<Vec<Upload>, NotAList> {
-    let pair = |pair: &Json| Some(Upload { id: text(&pair[0])?, published: pair[1].as_i64()? });
-    list_of(json, key, pair).map(|(uploads, _)| uploads)
+pub(crate) fn read(json: &Json, key: &str) -> Result<(Vec<Upload>, usize), NotAList> {
+    list_of(json, key, |pair| Some(Upload { id: text(&pair[0])?, published: pair[1].as_i64()? }))
 }
 
 /// Lists what a channel published since the window began.

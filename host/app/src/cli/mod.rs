@@ -7,6 +7,7 @@ mod accounts;
 mod archive;
 mod artists;
 mod attention;
+mod backfill;
 mod batches;
 mod consents;
 mod context;
@@ -109,8 +110,10 @@ enum Command {
     Hosts(hosts::HostsArguments),
     /// Collect now
     Run(run::RunArguments),
+    /// Collect past dates of a platform that tells them; prints the forecast first
+    Backfill(backfill::BackfillArguments),
     /// Show collected metrics
-    Metrics(numbers::NumbersArguments),
+    Metrics(numbers::MetricsArguments),
     /// Show how metrics changed over 1, 7, 28 and 90 days
     Growth(numbers::NumbersArguments),
     /// List, release and discard values that failed validation
@@ -247,6 +250,7 @@ async fn perform(command: Command, context: &Context) -> Outcome {
         Command::Health(arguments) => health::run(context, arguments).await,
         Command::Ready => ready::run(context).await,
         Command::Run(arguments) => run::run(context, arguments).await,
+        Command::Backfill(arguments) => backfill::run(context, arguments).await,
         Command::Metrics(arguments) => numbers::metrics(context, arguments).await,
         Command::Growth(arguments) => numbers::growth(context, arguments).await,
         Command::Quarantine(command) => quarantine::run(context, command).await,

@@ -136,21 +136,26 @@ pub(super) async fn run(context: &Context, arguments: RunArguments) -> Outcome {
     }
     let request = arguments.selection.request(context, host.store()).await?;
     installation::warn(context, host.store()).await?;
-    let bar = progress_bar();
-    let stop = CancellationToken::new();
-    let progress = |progress| advance(&bar, &progress);
-    let report = tokio::select! {
-        report = host.runs().run(&request, &progress, &stop) => report.map_err(Failure::from),
-        failure = interrupted_twice(&stop, &bar) => Err(failure),
-    };
-    bar.finish_and_clear();
-    let report = report?;
+    let report = collect(&host, &request, &CancellationToken::new()).await?;
     if arguments.json {
         print::json(&ProcessReport { report: &report, peak_rss_bytes: memory::peak_bytes() })?;
     } else {
         print_run(&report)?;
     }
     Ok(exit_of(&report))
+}
+
+/// Collects, with a progress bar, until all that can end soon has ended. The first signal cancels `stop`, which ends
+/// the run in order.
+pub(super) async fn collect(host: &Host, request: &RunRequest, stop: &CancellationToken) -> Result<RunReport, Failure> {
+    let bar = progress_bar();
+    let progress = |progress| advance(&bar, &progress);
+    let report = tokio::select! {
+        report = host.runs().run(request, &progress, stop) => report.map_err(Failure::from),
+        failure = interrupted_twice(stop, &bar) => Err(failure),
+    };
+    bar.finish_and_clear();
+    report
 }
 
 async fn cancel(host: &Host, run: RunId, reason: &str, json: bool) -> Outcome {
@@ -183,7 +188,7 @@ fn exit_of(report: &RunReport) -> Exit {
 }
 
 /// Whether anything is left that a host has to go on with.
-fn is_open(report: &RunReport) -> bool {
+pub(super) fn is_open(report: &RunReport) -> bool {
     report.run.status == RunStatus::Running || !report.open.is_empty()
 }
 
@@ -411,7 +416,8 @@ fn names(names: &BTreeSet<String>) -> String {
     names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-fn duration(seconds: f64) -> String {
+/// Seconds in the unit that fits.
+pub(super) fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
         format!("{seconds:.1} s")
     } else if seconds < 3600.0 {

@@ -108,6 +108,22 @@ fn what_is_no_id_is_named_with_what_to_give() {
 }
 
 #[test]
+fn an_id_is_no_longer_than_the_connector_says() {
+    let bounded = RULE.replacen("id = '[0-9]{4,}|me'", "id = '[0-9]{4,}|me'\n        chars_max = 6", 1);
+    let reader = Manifest::parse(&manifest_with(&bounded)).expect("valid").account_reader().expect("valid");
+    for text in ["123456", "https://example.com/artists/123456"] {
+        assert_eq!(reader.read(text).as_deref(), Ok("123456"), "{text}");
+    }
+    for text in ["1234567", "https://example.com/artists/1234567", "example:artist:1234567"] {
+        assert!(reader.read(text).expect_err(text).to_string().contains("give one such as 1234"), "{text}");
+    }
+    for wrong in ["0", "257"] {
+        let refused = with("default = \"me\"", &format!("default = \"me\"\n        chars_max = {wrong}"));
+        assert!(refused.contains("account.chars_max"), "{refused}");
+    }
+}
+
+#[test]
 fn a_cell_may_hold_several_ids() {
     let reader = reader();
     for text in ["1234,5678", "1234, 5678", "1234; 5678", "1234 | 5678", "1234\n5678", "1234 5678,1234"] {

@@ -106,6 +106,29 @@ fn a_window_never_ends_in_the_future() {
 }
 
 #[test]
+fn with_history_a_window_ends_with_its_date_even_today() {
+    let mut with_history = manifest();
+    with_history.metrics[0].history = true;
+    let ends = |now: &str, manifest: &Manifest| -> Vec<_> {
+        let zones = ["America/Los_Angeles", "UTC", "Asia/Tokyo"];
+        let candidates = zones.into_iter().zip(1..).map(|(name, n)| Candidate { timezone: zone(name), ..candidate(n) });
+        let planned = plan(candidates.collect(), manifest, Digest::of(b"release"), &PlanOptions::at(time(now)));
+        planned.batches.iter().map(|batch| (batch.metric_date.to_string(), batch.window.until)).collect()
+    };
+    // A batch that waited for its budget for days would otherwise ask for the day before its own.
+    assert_eq!(
+        ends("2026-11-22T03:00:00Z", &with_history),
+        [
+            ("2026-11-21".to_owned(), time("2026-11-22T08:00:00Z")),
+            ("2026-11-22".to_owned(), time("2026-11-22T15:00:00Z")),
+            ("2026-11-22".to_owned(), time("2026-11-23T00:00:00Z")),
+        ]
+    );
+    let now = time("2026-11-22T03:00:00Z");
+    assert!(ends("2026-11-22T03:00:00Z", &manifest()).iter().all(|(_, until)| *until == now));
+}
+
+#[test]
 fn one_date_with_two_windows_makes_two_batches() {
     // 2026-11-21 is still today in Los Angeles and yesterday in UTC.
     let at = PlanOptions { date: Some(day("2026-11-21")), ..PlanOptions::at(time("2026-11-22T03:00:00Z")) };

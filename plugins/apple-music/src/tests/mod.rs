@@ -1,5 +1,6 @@
 //! Tests of the connector against prepared responses, which cover every known peculiarity and error of the platform.
 
+mod charts;
 mod collecting;
 mod interpreting;
 mod missing;

@@ -137,7 +137,8 @@ fn a_check_asks_for_no_posts() {
 
 #[test]
 fn what_is_no_user_name_is_not_put_into_a_request() {
-    for id in ["", "a)b", "x){id},username(y", "@blue", "blue lanterns", "blü"] {
+    let too_long = "a".repeat(31);
+    for id in ["", "a)b", "x){id},username(y", "@blue", "blue lanterns", "blü", too_long.as_str()] {
         let replay = own();
         let outcome = replay.fetch::<InstagramBusiness>(vec![account("1", id)], context(UNTIL)).accounts.remove(0);
         assert_eq!(outcome, Err(FetchError::NotFound), "{id}");

@@ -202,6 +202,20 @@ fn likes_that_a_post_hides_come_from_its_insights() {
 }
 
 #[test]
+fn a_video_of_an_unknown_product_may_be_a_reel() {
+    let with = |media_type: &str| {
+        let media = format!(
+            r#"{{ "data": [{{ "id": "1", "media_type": "{media_type}", "timestamp": "2026-11-18T18:00:00+0000" }}] }}"#
+        );
+        let replay = totals(Replay::new()).get("/me/media?", 200, media).get("/me?", 200, fixture("me.json"));
+        collect(&replay.get("/insights", 200, fixture("insights_none.json"))).expect("is collected")
+    };
+    assert_eq!(metric(&with("VIDEO"), "reels_watch_time"), absent("unavailable"), "a sum of 0 would be invented");
+    assert_eq!(coverage(&with("VIDEO"), "reels_watch_time"), (0, 1));
+    assert_eq!(metric(&with("IMAGE"), "reels_watch_time"), 0, "there was no reel");
+}
+
+#[test]
 fn a_post_without_a_date_counts_as_skipped() {
     let media = fixture("media_3.json").replace("\"data\": [", "\"data\": [{ \"id\": \"1\", \"like_count\": 5 },");
     let replay = totals(Replay::new()).get("/me/media?", 200, media).get("/me?", 200, fixture("me.json")).get(

@@ -138,6 +138,8 @@ fn numbers_that_cannot_be_read_are_unavailable_and_not_hidden() {
     };
     assert_eq!(followers(json!({ "subscriberCount": "5.2K", "hiddenSubscriberCount": false })), absent("unavailable"));
     assert_eq!(followers(json!({ "subscriberCount": "1,234" })), absent("unavailable"));
+    assert_eq!(followers(json!({ "subscriberCount": "0" })), absent("unavailable"), "it may be hidden");
+    assert_eq!(followers(json!({ "subscriberCount": "0", "hiddenSubscriberCount": false })), 0);
     assert_eq!(followers(json!({ "hiddenSubscriberCount": false })), absent("unavailable"));
     assert_eq!(followers(json!({ "subscriberCount": "0", "hiddenSubscriberCount": true })), absent("hidden"));
     assert_eq!(followers(json!({ "viewCount": "1" })), absent("hidden"));

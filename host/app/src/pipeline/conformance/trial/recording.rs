@@ -236,7 +236,7 @@ fn can_be_made(folder: &Path) -> std::io::Result<()> {
 
 fn write_all(folder: &Path, about: &About, exchanges: &[Exchange], manifest: &Manifest) -> std::io::Result<()> {
     write(&folder.join(ABOUT), about)?;
-    let mut scrub = Scrub::new(manifest, &about.account);
+    let mut scrub = Scrub::new(manifest, &about.account, exchanges.iter().map(|exchange| &exchange.asked));
     for (index, exchange) in exchanges.iter().enumerate() {
         if let Some(recorded) = Recorded::of(exchange, &mut scrub) {
             write(&folder.join(format!("{:03}-{}.json", index + 1, slug(&recorded.request))), &recorded)?;
@@ -466,6 +466,29 @@ mod tests {
         assert!(body("https://b.test/").is_err(), "what the host refused is refused again by the host");
         assert!(body("https://b.test/").is_err());
         assert_eq!(replay.missing().len(), 2, "each is named once");
+    }
+
+    #[test]
+    fn a_table_is_replayed_with_the_names_of_its_columns_and_pages_with_their_cursors() {
+        let table =
+            r#"{"columnHeaders":[{"columnType":"DIMENSION","name":"day"},{"name":"views"}],"rows":[["2026-11-19",7]]}"#;
+        let report = "https://a.test/v2/reports?dimensions=day&metrics=views,likes";
+        let cursor = "Q2*~".repeat(60);
+        let first = format!(r#"{{"next":"{cursor}","users":[{{"name":"Ada"}}]}}"#);
+        let second = format!("https://a.test/v2/users?after={cursor}");
+        let (_folder, path) = recorded(&[
+            exchange(report, Ok((200, table))),
+            exchange("https://a.test/v2/users", Ok((200, first.as_str()))),
+            exchange(&second, Ok((200, "{}"))),
+        ]);
+        let replay = Recording::load(&path).expect("a recording").replay();
+        let json = |url: &str| -> Json {
+            serde_json::from_slice(&replay.answer(&asked(url)).expect("an answer").body).expect("JSON")
+        };
+        assert_eq!(json(report), serde_json::from_str::<Json>(table).expect("JSON"));
+        let users = json("https://a.test/v2/users");
+        assert_eq!((&users["next"], &users["users"][0]["name"]), (&Json::from(cursor), &Json::from("text 1")));
+        assert_eq!(json(&second), serde_json::json!({}));
     }
 
     fn names(folder: &Path) -> Vec<PathBuf> {

@@ -1,0 +1,93 @@
+//! Charts of a storefront, and the places that an artist's songs and albums have in them.
+
+use backline_sdk::prelude::*;
+
+/// Most places of a chart, and the most that one request gives.
+pub(crate) const PLACES: usize = 200;
+
+/// The kinds of chart that are asked for, as Apple names them.
+pub(crate) const KINDS: [&str; 2] = ["songs", "albums"];
+
+/// What a document says of an artist that a chart does not have. Nothing at all would be a place that is unknown.
+const NONE: &str = "none";
+
+/// The ids of one chart, the first place first. An item that can't be read keeps its place.
+type Places = Vec<Option<String>>;
+
+/// The charts of one storefront, in the order of [`KINDS`]; `None` where the answer has no such chart.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Charts([Option<Places>; 2]);
+
+impl Charts {
+    /// Reads the charts of most played songs and albums. Each kind is a list of charts, of which one is asked for.
+    ///
+    /// # Errors
+    /// If the answer has no charts at all.
+    pub(crate) fn read(answer: &Json) -> Result<Self, FetchError> {
+        let charts = KINDS.map(|kind| {
+            let items = list(list(&answer["results"], kind).ok()?.first()?, "data").ok()?;
+            let places: Places = items.iter().map(|item| text(&item["id"])).collect();
+            // A chart without anything in it says nothing of what is not in it.
+            (!places.is_empty()).then_some(places)
+        });
+        if charts.iter().all(Option::is_none) {
+            return Err(FetchError::Unexpected("the response is not one of charts".to_owned()));
+        }
+        Ok(Self(charts))
+    }
+
+    /// What a document keeps of the charts: for each kind the best place of the artist's own songs or albums, or that
+    /// there is none. Null where that is unknown.
+    pub(crate) fn places_of(&self, own: [Option<Vec<String>>; 2]) -> Json {
+        let mut places = json!({});
+        for ((kind, chart), own) in KINDS.into_iter().zip(&self.0).zip(own) {
+            places[kind] = match (chart, own) {
+                (Some(chart), Some(own)) => place_of(chart, &own),
+                _ => Json::Null,
+            };
+        }
+        places
+    }
+}
+
+fn place_of(chart: &[Option<String>], own: &[String]) -> Json {
+    match chart.iter().position(|id| id.as_ref().is_some_and(|id| own.contains(id))) {
+        Some(index) => json!({ "place": index + 1 }),
+        // One of those that can't be read may be the artist's.
+        None if chart.iter().any(Option::is_none) => Json::Null,
+        None => json!({ "place": NONE }),
+    }
+}
+
+/// The ids of the artist's top songs and of the albums, from the document's parts; `None` for a part that is missing.
+pub(crate) fn own(top_songs: &Json, albums: &Json) -> [Option<Vec<String>>; 2] {
+    let ids = |page: &Json| Some(list_of(page, "data", |item| text(&item["id"])).ok()?.0);
+    let of_albums = || {
+        let pages = list(albums, "pages").ok()?;
+        pages.iter().map(ids).collect::<Option<Vec<_>>>().map(|pages| pages.concat())
+    };
+    [ids(&top_songs["answer"]), of_albums()]
+}
+
+/// The best place in the charts of all storefronts that the account names, from the document's part `charts`.
+///
+/// # Errors
+/// `NotOffered` if it names none, `NotFound` if no chart has the artist, `Unavailable` if one of them is missing: the
+/// best place may be there.
+pub(crate) fn best_place(charts: &Json, kind: &str) -> Result<Value, Absence> {
+    let asked = list(charts, "asked").unwrap_or(&[]);
+    if asked.is_empty() {
+        return Err(Absence::NotOffered);
+    }
+    let mut best: Option<i64> = None;
+    for storefront in asked {
+        let storefront = text(storefront).ok_or(Absence::Unavailable)?;
+        let place = &charts["of"][storefront.as_str()]["answer"][kind]["place"];
+        if place == NONE {
+            continue;
+        }
+        let place = integer(place).filter(|place| *place >= 1).ok_or(Absence::Unavailable)?;
+        best = Some(best.map_or(place, |best| best.min(place)));
+    }
+    best.map(Value::Integer).ok_or(Absence::NotFound)
+}
