@@ -444,13 +444,10 @@ impl Session {
         let Some(session) = &self.inner else {
             return Err(SendError::Denied("requests are only possible in `fetch` and `check`".into()));
         };
-        match tokio::time::timeout_at(session.setup.deadline, session.send(request)).await {
-            Ok(outcome) => outcome.map_err(|error| error.redacted(&session.secrets)),
-            Err(_) => {
-                session.usage().timed_out += 1;
-                Err(SendError::TimedOut)
-            }
-        }
+        let mut wait = Wait { session, is_over: false };
+        let outcome = tokio::time::timeout_at(session.setup.deadline, session.send(request)).await;
+        wait.is_over = outcome.is_ok();
+        outcome.unwrap_or(Err(SendError::TimedOut)).map_err(|error| error.redacted(&session.secrets))
     }
 
     /// The session's secrets, for what the connector answers: it must not store what the search of the answers missed.
@@ -463,6 +460,21 @@ impl Session {
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.inner.as_ref().map(|session| session.usage().clone()).unwrap_or_default()
+    }
+}
+
+/// A request that is waited for. If the session's time ends first it counts as timed out, also where the call that
+/// waits for it ends at the same moment and drops it.
+struct Wait<'a> {
+    session: &'a SessionInner,
+    is_over: bool,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if !self.is_over && Instant::now() >= self.session.setup.deadline {
+            self.session.timed_out();
+        }
     }
 }
 

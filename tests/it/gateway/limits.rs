@@ -180,14 +180,15 @@ async fn what_a_request_received_counts_though_it_was_dropped() {
     };
     let work = async {
         assert_eq!(late.send(get("https://api.test/")).await, Err(SendError::TimedOut));
-        assert_eq!((late.usage().bytes_received, late.usage().requests), (7, 1));
+        let usage = late.usage();
+        assert_eq!((usage.bytes_received, usage.requests, usage.timed_out), (7, 1, 1));
 
         // The call that sent it does not wait for it any more.
         setup.deadline = Duration::from_secs(20);
         let session = setup.session(&gateway);
         let dropped = tokio::time::timeout(Duration::from_secs(2), session.send(get("https://api.test/"))).await;
         assert!(dropped.is_err(), "{dropped:?}");
-        assert_eq!(session.usage().bytes_received, 7);
+        assert_eq!((session.usage().bytes_received, session.usage().timed_out), (7, 0));
         let why = denial(session.send(get("https://api.test/")).await);
         assert!(why.contains("received_bytes_max under [gateway]"), "{why}");
     };
