@@ -159,7 +159,7 @@ impl Exclusion {
 pub enum Outcome {
     /// The account's metrics were stored.
     Collected,
-    /// It waits for a budget, or for a pause that its platform asked for. Counts neither as a failure nor as an attempt.
+    /// It waits for a budget, or for a pause that its platform asked for. Neither a failure nor an attempt.
     Deferred {
         /// When it is taken up again.
         until: DateTime<Utc>,

@@ -131,6 +131,7 @@ async fn what_is_late_for_a_date_that_is_collected_already_is_stored_nowhere_and
         let before = stage.row(Sim::Instagram, 0, date(20)).await;
         let ended = work_off(&stage, late).await;
         assert_eq!((&ended[0].outcome, ended[0].metric_date), (&Outcome::Superseded, date(18)));
+        assert_eq!(ended[0].note.as_deref(), Some("its turn came on another date, which was collected already"));
         let state = store.run_state_get(&Scope::all_tenants(), late).await.expect("runs are read");
         assert_eq!(state.requests.values().sum::<u64>(), 0, "nothing is asked of a platform");
         assert_eq!((dates(&stage).await, stage.row(Sim::Instagram, 0, date(20)).await), (vec![20], before));

@@ -177,6 +177,23 @@ async fn outcomes_past_their_time_are_deleted_and_none_changes_before() {
 }
 
 #[tokio::test]
+async fn how_a_run_ended_outlives_its_outcomes() {
+    each_database(async |store, _| {
+        let (all, later) = (Scope::all_tenants(), now() + TimeDelta::days(400));
+        collect_three(&store).await;
+        let ended = store.run_finish(&all, run(1).id, now()).await.unwrap();
+        assert_eq!((ended.status, ended.counts.planned), (RunStatus::PartialFailure, 3));
+        let step = past(Table::CollectionOutcomes, now() + TimeDelta::seconds(1));
+        assert_eq!(delete(&store, &step, later, &mut async || {}).await, 3);
+        assert_eq!(store.run_cancel(&all, run(1).id, "a test", later).await.unwrap(), None);
+        let again = store.run_finish(&all, run(1).id, later).await.unwrap();
+        assert_eq!((again.status, again.finished_at), (RunStatus::PartialFailure, Some(now())));
+        assert_eq!(store.run_get(&all, run(1).id).await.unwrap().unwrap().status, RunStatus::PartialFailure);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn outcomes_outlive_their_batches() {
     each_database(async |store, url| {
         let later = now() + TimeDelta::days(400);

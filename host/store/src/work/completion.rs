@@ -37,8 +37,8 @@ use backline_model::{AccountId, AccountStatus, BatchState, Event, Lease, LostMet
 /// Most lost metrics of one release. Each is handed to every later batch, and makes an event.
 const LOST_METRICS_MAX: usize = 256;
 
-/// What is said of accounts whose batch was collected after their date had ended: nothing of them was to be stored.
-const TOO_LATE: &str = "too late for this date, and the date it had become by then was collected already";
+/// What is said of accounts whose numbers could be stored under no date.
+const ON_ANOTHER_DATE: &str = "its turn came on another date, which was collected already";
 
 impl Store {
     /// Begins to complete a batch: checks that the lease still holds, and locks the accounts so that nothing else
@@ -163,7 +163,7 @@ impl Completion {
                     .get(&account.account_id)
                     .copied()
                     .filter(|date| *date != account.metric_date),
-                note: (account.outcome == Outcome::Superseded).then(|| TOO_LATE.to_owned()),
+                note: (account.outcome == Outcome::Superseded).then(|| ON_ANOTHER_DATE.to_owned()),
             })
             .collect();
         let batch = &self.lease.batch;

@@ -54,14 +54,15 @@ impl Store {
         let outcomes = work.rows("count outcomes", outcomes.bind(id_rows(&[run])?)).await?;
         let mut found = run_of(&row)?;
         add_counts(std::slice::from_mut(&mut found), &outcomes)?;
-        if !waiting_only {
+        // One that has ended stays as it ended: its outcomes may have been deleted since, and would count as none.
+        if !waiting_only || found.finished_at.is_some() {
             work.commit().await?;
             return Ok(found);
         }
         if found.status != RunStatus::Cancelled {
             found.status = found.counts.status();
         }
-        if open.is_empty() && found.finished_at.is_none() {
+        if open.is_empty() {
             found.finished_at = Some(now);
             // Accounts that were erased or excluded since the plan was made no longer count as planned.
             found.counts.planned = found.counts.with_outcome();

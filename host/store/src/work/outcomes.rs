@@ -182,7 +182,10 @@ pub(crate) async fn outcomes_save_in_txn(
         let rows: Vec<_> = chunk
             .iter()
             .map(|outcome| {
-                let late = outcome.planned_for.map(|date| format!("planned for {date}, and observed too late for it"));
+                let late = outcome.planned_for.map(|date| {
+                    let when = if date > outcome.metric_date { "before it had begun" } else { "too late for it" };
+                    format!("planned for {date}, and observed {when}")
+                });
                 let note = outcome.note.as_deref();
                 let (reason, message, until) = match &outcome.outcome {
                     Outcome::Collected => (late.as_ref().map(|_| LATE), late.as_deref(), None),
