@@ -171,9 +171,14 @@ async fn a_backfill_collects_what_past_dates_lack_and_nothing_twice() {
         }
         std::fs::write(operator.path().join("artists.csv"), csv).expect("written");
         operator.run(&["artists", "import", "artists.csv"], "", &[0]).await;
+        let check = ["credentials", "check", "youtube_analytics", "--json"];
+        let failed = json(&operator.run(&check, "", &[4]).await);
+        assert!(failed["problem"].is_string() && failed["name"].is_null(), "without a client: {failed}");
         let client = json!({ "client_id": world.google_client_id(), "client_secret": world.google_client_secret() });
         let set = ["credentials", "set", "youtube_analytics", "user"];
         operator.run(&set, &client.to_string(), &[0]).await;
+        let passed = json(&operator.run(&check, "", &[0]).await);
+        assert_eq!((&passed["name"], &passed["problem"]), (&passed["platform_id"], &Json::Null), "{passed}");
 
         let (from, to) = (date(7).to_string(), date(5).to_string());
         let backfill = async |more: &[&str]| {
@@ -181,7 +186,9 @@ async fn a_backfill_collects_what_past_dates_lack_and_nothing_twice() {
             let arguments = [&arguments[..], &["--from", from.as_str(), "--to", to.as_str(), "--json"], more].concat();
             json(&operator.run(&arguments, "", &[0]).await)
         };
-        let asked = || simulator.counts().operation("GET /v2/reports");
+        let asked_before = simulator.counts().operation("GET /v2/reports");
+        assert_eq!(asked_before, 1, "a check asks once");
+        let asked = || simulator.counts().operation("GET /v2/reports") - asked_before;
         let forecast = backfill(&[]).await;
         assert_eq!((&forecast["forecast"]["accounts"], &forecast["complete"]), (&json!(6), &json!(0)), "{forecast}");
         assert_eq!((&forecast["collected"], asked()), (&json!([]), 0), "a forecast asks for nothing");

@@ -17,6 +17,7 @@ use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError
 use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
 use backline_gateway::{Gateway, SessionSetup};
 use backline_model::clock::Clock;
+use backline_model::outcome::Exclusion;
 use backline_model::{
     AccountId, Candidate, Digest, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Outcome,
     Platform, Release, ReleaseState, Snapshot, Window,
@@ -389,6 +390,40 @@ impl Conformance {
             not_normalised,
             checks,
         })
+    }
+
+    /// Asks a platform once, by the contract's `check` of its active release and with the credentials that collection
+    /// would use: about an account, or about the first that can be collected. None if there is no account to ask about.
+    ///
+    /// An account whose artist does not let it be collected is not asked about either. One that has to be reconnected
+    /// is: that is how a new token is tried.
+    ///
+    /// # Errors
+    /// When the platform has no active release, it can't be loaded, or the database fails. What the platform says is in
+    /// the report.
+    pub async fn check(
+        &self,
+        platform: &Platform,
+        account: Option<AccountId>,
+    ) -> Result<Option<CheckReport>, ShadowError> {
+        let release = self.releases.active(platform).await?;
+        let loaded = self.cache.get(release.digest).await?;
+        let candidate = match account {
+            Some(id) => self.store.candidates_of(&Scope::all_tenants(), &[id]).await?.pop(),
+            None => self.sample(platform, &release.manifest, 1).await?.pop(),
+        };
+        let Some(candidate) = candidate else { return Ok(None) };
+        let inputs = self.store.fetch_inputs_of(&Scope::all_tenants(), &[candidate.account_id]).await?.pop();
+        let Some(account) = inputs else { return Ok(None) };
+        match backline_rules::plan::exclusion(&candidate, &release.manifest) {
+            None | Some(Exclusion::ReconnectNeeded) => Ok(Some(self.check_account(&loaded, account).await?)),
+            Some(reason) => Ok(Some(CheckReport {
+                account: account.id,
+                platform_id: account.platform_id,
+                name: None,
+                problem: Some(format!("nothing was asked, since the account is not collected: {}", reason.as_str())),
+            })),
+        }
     }
 
     async fn check_account(&self, loaded: &LoadedRelease, account: FetchAccount) -> Result<CheckReport, StoreError> {
