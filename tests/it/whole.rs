@@ -180,6 +180,10 @@ async fn a_backfill_collects_what_past_dates_lack_and_nothing_twice() {
         let passed = json(&operator.run(&check, "", &[0]).await);
         assert_eq!((&passed["name"], &passed["problem"]), (&passed["platform_id"], &Json::Null), "{passed}");
 
+        let again = ["artists", "import", "artists.csv", "--check", "--json"];
+        let checked = json(&operator.run(&again, "", &[0]).await);
+        assert_eq!((&checked["checks"]["passed"], &checked["checks"]["failed"]), (&json!(2), &json!([])), "{checked}");
+
         let (from, to) = (date(7).to_string(), date(5).to_string());
         let backfill = async |more: &[&str]| {
             let arguments = ["--set", "collection.late_s=21600", "backfill", "--platform", "youtube-analytics"];
@@ -187,7 +191,7 @@ async fn a_backfill_collects_what_past_dates_lack_and_nothing_twice() {
             json(&operator.run(&arguments, "", &[0]).await)
         };
         let asked_before = simulator.counts().operation("GET /v2/reports");
-        assert_eq!(asked_before, 1, "a check asks once");
+        assert_eq!(asked_before, 3, "a check asks once for each account");
         let asked = || simulator.counts().operation("GET /v2/reports") - asked_before;
         let forecast = backfill(&[]).await;
         assert_eq!((&forecast["forecast"]["accounts"], &forecast["complete"]), (&json!(6), &json!(0)), "{forecast}");

@@ -63,6 +63,8 @@ pub struct CheckReport {
     pub name: Option<String>,
     /// Why it can't be reached.
     pub problem: Option<String>,
+    /// Class of that; none if nothing was asked.
+    pub class: Option<FailureClass>,
 }
 
 /// The result of testing a release.
@@ -421,6 +423,7 @@ impl Conformance {
                 account: account.id,
                 platform_id: account.platform_id,
                 name: None,
+                class: None,
                 problem: Some(format!("nothing was asked, since the account is not collected: {}", reason.as_str())),
             })),
         }
@@ -428,10 +431,13 @@ impl Conformance {
 
     async fn check_account(&self, loaded: &LoadedRelease, account: FetchAccount) -> Result<CheckReport, StoreError> {
         let (id, platform_id) = (account.id, account.platform_id.clone());
-        let report = |name, problem| CheckReport { account: id, platform_id, name, problem };
+        let report = |name, failed: Option<(FailureClass, String)>| {
+            let (class, problem) = failed.unzip();
+            CheckReport { account: id, platform_id, name, problem, class }
+        };
         let (credentials, unusable) = self.credentials_for(loaded, &[id]).await?;
-        if let Some((_, (_, problem))) = unusable.into_iter().next() {
-            return Ok(report(None, Some(problem)));
+        if let Some((_, failed)) = unusable.into_iter().next() {
+            return Ok(report(None, Some(failed)));
         }
         let session = self.gateway.session(SessionSetup {
             manifest: loaded.manifest.clone(),
@@ -442,8 +448,11 @@ impl Conformance {
         });
         Ok(match loaded.connector.check(session, account).await {
             Ok(Ok(name)) => report(Some(name), None),
-            Ok(Err(error)) => report(None, Some(error.to_string())),
-            Err(error) => report(None, Some(error.to_string())),
+            Ok(Err(error)) => {
+                let problem = error.to_string();
+                report(None, Some((class_of(AccountFailure::of(error)).0, problem)))
+            }
+            Err(error) => report(None, Some((class_of(fetch::ending_of_call(&error)).0, error.to_string()))),
         })
     }
 }
