@@ -8,7 +8,7 @@ use crate::cli::exit::{Failure, sentence};
 use crate::pipeline::{CheckReport, Host, ShadowError};
 use backline_model::{AccountId, FailureClass, Platform};
 
-/// Most accounts of one import that are asked about, one after the other: some minutes, and a part of a day's allowance.
+/// Most accounts of one import that are asked about, one after the other: some minutes, and a part of an allowance.
 const CHECKS_MAX: u64 = 1_000;
 
 /// What the platforms said of the imported accounts.
