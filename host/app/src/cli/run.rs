@@ -258,6 +258,12 @@ fn print_plan(report: &PlanReport) -> Result<(), Failure> {
         &["platform", "version", ">accounts", ">batches", ">requests", "budget units", ">duration", "excluded"],
         rows.collect(),
     )?;
+    for plan in report.platforms.iter().filter(|plan| plan.days > 1) {
+        print::line(&format!(
+            "{}: its daily allowance spreads this over {} days; what exceeds it waits for the reset",
+            plan.platform, plan.days
+        ))?;
+    }
     let total = &report.total;
     print::line(&format!(
         "\n{} in {}, at least {}, about {}; nothing was collected",

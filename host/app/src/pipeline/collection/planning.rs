@@ -114,6 +114,7 @@ impl Planner {
                 *excluded.entry(reason.as_str().to_owned()).or_default() += 1;
             }
             platforms.push(PlatformPlan {
+                days: plan::days(&forecast.units, &draft.release.manifest, &draft.release.grant.budgets),
                 platform: draft.release.platform().clone(),
                 release: draft.release.digest,
                 version: draft.release.manifest.connector.version.to_string(),
