@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use backline_model::clock::Clock;
 use backline_simulator::{Simulator, SimulatorConfig};
-use serde_json::Value as Json;
+use chrono::Days;
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use crate::support::components::workspace;
@@ -144,6 +146,77 @@ async fn from_an_empty_folder_to_growth_without_showing_a_secret() {
                 written.iter().any(|bytes| bytes.windows(canary.len()).any(|window| window == canary.as_bytes()));
             assert!(!seen, "a secret was written");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backfill_collects_what_past_dates_lack_and_nothing_twice() {
+    each_empty_database(async |url| {
+        // The connector takes a day for final three days after it ended in California.
+        let today = Clock::system().now().date_naive();
+        let date = |back: u64| today - Days::new(back);
+        let config = SimulatorConfig { artists: 2, date: today, ..SimulatorConfig::default() };
+        let simulator = Simulator::start(config).await.expect("the simulator starts");
+        let world = simulator.world();
+        let operator = Operator::new(url, &simulator);
+        operator.run(&["keys", "generate", "--file", "backline.key"], "", &[0]).await;
+        operator.run(&["migrate"], "", &[0]).await;
+        let file = workspace().join("target/plugins/youtube-analytics.wasm");
+        operator.run(&["plugins", "install", file.to_str().expect("a path"), "--yes"], "", &[0]).await;
+        let mut csv = "id,name,youtube_analytics_channel_id,youtube_analytics_refresh_token\n".to_owned();
+        for index in 0..2 {
+            let (artist, token) = (world.artist(index), world.google_refresh_token(index));
+            csv.push_str(&format!("{},Artist {index},{},{token}\n", artist.id, artist.youtube_channel_id));
+        }
+        std::fs::write(operator.path().join("artists.csv"), csv).expect("written");
+        operator.run(&["artists", "import", "artists.csv"], "", &[0]).await;
+        let check = ["credentials", "check", "youtube_analytics", "--json"];
+        let failed = json(&operator.run(&check, "", &[4]).await);
+        assert!(failed["problem"].is_string() && failed["name"].is_null(), "without a client: {failed}");
+        let client = json!({ "client_id": world.google_client_id(), "client_secret": world.google_client_secret() });
+        let set = ["credentials", "set", "youtube_analytics", "user"];
+        operator.run(&set, &client.to_string(), &[0]).await;
+        let passed = json(&operator.run(&check, "", &[0]).await);
+        assert_eq!((&passed["name"], &passed["problem"]), (&passed["platform_id"], &Json::Null), "{passed}");
+
+        let again = ["artists", "import", "artists.csv", "--check", "--json"];
+        let checked = json(&operator.run(&again, "", &[0]).await);
+        assert_eq!((&checked["checks"]["passed"], &checked["checks"]["failed"]), (&json!(2), &json!([])), "{checked}");
+
+        let (from, to) = (date(7).to_string(), date(5).to_string());
+        let backfill = async |more: &[&str]| {
+            let arguments = ["--set", "collection.late_s=21600", "backfill", "--platform", "youtube-analytics"];
+            let arguments = [&arguments[..], &["--from", from.as_str(), "--to", to.as_str(), "--json"], more].concat();
+            json(&operator.run(&arguments, "", &[0]).await)
+        };
+        let asked_before = simulator.counts().operation("GET /v2/reports");
+        assert_eq!(asked_before, 3, "a check asks once for each account");
+        let asked = || simulator.counts().operation("GET /v2/reports") - asked_before;
+        let forecast = backfill(&[]).await;
+        assert_eq!((&forecast["forecast"]["accounts"], &forecast["complete"]), (&json!(6), &json!(0)), "{forecast}");
+        assert_eq!((&forecast["collected"], asked()), (&json!([]), 0), "a forecast asks for nothing");
+
+        let done = backfill(&["--yes"]).await;
+        let dates: Vec<&str> = (0..3_usize).filter_map(|index| done["collected"][index]["date"].as_str()).collect();
+        assert_eq!(dates, [5, 6, 7].map(|back| date(back).to_string()), "the newest first");
+        assert!((0..3_usize).all(|index| done["collected"][index]["counts"]["collected"] == 2), "{done}");
+        assert_eq!((&done["is_cut"], asked()), (&json!(false), 6), "one request for each channel and day");
+
+        let rows = json(&operator.run(&["metrics", "--json"], "", &[0]).await);
+        let rows = rows.as_array().expect("a list");
+        assert_eq!(rows.len(), 6);
+        for (index, back) in (0..2).flat_map(|index| (5..8).map(move |back| (index, back))) {
+            let (id, day) = (world.artist(index).id.to_string(), date(back));
+            let row = rows.iter().find(|row| row["artist_id"] == id && row["metric_date"] == day.to_string());
+            let views = &row.expect("a row of each artist and date")["values"]["account_views"];
+            let expected = world.analytics_day(index, day).map(|numbers| numbers[0]);
+            assert_eq!(views.as_i64(), expected, "{id} on {day}");
+        }
+
+        let again = backfill(&["--yes"]).await;
+        assert_eq!((&again["complete"], &again["collected"]), (&json!(3), &json!([])), "{again}");
+        assert_eq!(asked(), 6, "nothing is asked twice");
     })
     .await;
 }

@@ -175,6 +175,23 @@ fn date_end(metric_date: NaiveDate, zone: &Zone) -> Option<DateTime<Utc>> {
     Some(zone.instant_of(metric_date.succ_opt()?.and_time(NaiveTime::MIN)))
 }
 
+/// The days over which daily allowances spread these units, by budget: 1 if they suffice. `limits` are what the
+/// operator granted, by budget; the manifest's limit counts where it names none. An account's own allowance is not one
+/// that several accounts share, so it spreads nothing.
+#[must_use]
+pub fn days(units: &BTreeMap<String, u64>, manifest: &Manifest, limits: &BTreeMap<String, u64>) -> u64 {
+    let is_shared = |budget: &&Budget| {
+        let slot = budget.slot.as_ref().and_then(|slot| manifest.slot(slot));
+        slot.is_none_or(|slot| slot.owner == Owner::Operator)
+    };
+    let daily = manifest.budgets.iter().filter(|budget| matches!(budget.window, BudgetWindow::Daily { .. }));
+    let days = daily.filter(is_shared).map(|budget| {
+        let limit = limits.get(&budget.name).copied().unwrap_or(budget.limit).max(1);
+        units.get(&budget.name).copied().unwrap_or(0).div_ceil(limit)
+    });
+    days.max().unwrap_or(0).max(1)
+}
+
 /// Assumptions of the estimated duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForecastOptions {

@@ -7,6 +7,7 @@ use crate::api::Api;
 use crate::errors::Failure;
 use crate::insights::{self, Findings};
 use crate::memory::Memory;
+use crate::stories;
 
 const ACCOUNT_FIELDS: [&str; 7] =
     ["user_id", "username", "name", "account_type", "followers_count", "follows_count", "media_count"];
@@ -85,6 +86,9 @@ async fn one(api: &Api<'_>, account: &Account, window: Window) -> Result<Fetched
         Err(failure) => return Err(failure.into()),
     }
     body["account"] = account::insights(api, window, &memory).await?;
+    if stories::are_wanted(account) {
+        body["stories"] = stories::stories(api).await?;
+    }
     body["refused_metrics"] = api.lost.names().into();
     let fetched = Fetched::new(&body);
     Ok(match memory.into_state(&ids) {

@@ -12,6 +12,7 @@ mod insights;
 mod memory;
 mod normalize;
 mod refusals;
+mod stories;
 
 use backline_sdk::{Stop, prelude::*};
 

@@ -4,6 +4,7 @@ use backline_sdk::{SnapshotBuilder, prelude::*, read_part};
 
 use crate::account::{self, PREFIX};
 use crate::insights::{AVERAGE_WATCH_TIME, WATCH_TIME, is_reel, value};
+use crate::stories::with_stories;
 
 /// Metrics that sum an insight over the window's posts: the metric's name, and the platform's name of the insight.
 const INSIGHT_METRICS: [(&str, &str); 6] = [
@@ -53,8 +54,8 @@ const FOLLOW_METRICS: [(&str, &str); 2] = [("followers_gained", "FOLLOWER"), ("f
 /// Most items of an unknown form that are counted as skipped: as many as the connector lists of one account.
 const UNREAD_MAX: usize = 2_000;
 
-/// Builds the snapshot of a document `{me, media, insights, account, refused_metrics}` or `{me, problem | cut, account,
-/// refused_metrics}`.
+/// Builds the snapshot of a document `{me, media, insights, account, stories?, refused_metrics}` or
+/// `{me, problem | cut, account, stories?, refused_metrics}`.
 pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
     let body = document.json()?;
     let me = &body["me"];
@@ -68,7 +69,7 @@ pub(crate) fn snapshot(document: &Document) -> Result<Snapshot, String> {
         let missing = if is_refused(&body, field) { Absence::NotOffered } else { Absence::Unavailable };
         snapshot = snapshot.count(name, &me[field], missing);
     }
-    let snapshot = with_account(snapshot, &body);
+    let snapshot = with_stories(with_account(snapshot, &body), &body);
     // A sum over a truncated list would be too low.
     if body["cut"] == true {
         let note = "more posts were published inside the window than the connector reads";

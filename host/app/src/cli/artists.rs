@@ -58,6 +58,9 @@ pub(super) enum Command {
         /// Replace stored tokens; otherwise they are kept, since they may be fresher than those in the file
         #[arg(long)]
         replace_credentials: bool,
+        /// Ask the platforms once about each imported account, up to 1,000 of them and within allowances
+        #[arg(long, conflicts_with = "dry_run")]
+        check: bool,
         /// Check the file and change nothing
         #[arg(long)]
         dry_run: bool,
@@ -168,12 +171,21 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             ignored_columns,
             no_consent,
             replace_credentials,
+            check,
             dry_run,
             json,
         } => {
             let consent = !no_consent;
-            let options =
-                ImportOptions { skip_bad, bad_rows, ignored_columns, consent, replace_credentials, dry_run, json };
+            let options = ImportOptions {
+                skip_bad,
+                bad_rows,
+                ignored_columns,
+                consent,
+                replace_credentials,
+                check,
+                dry_run,
+                json,
+            };
             import::run(context, &file, &options).await
         }
         Command::Sync { dry_run, allow_removals, json } => {

@@ -44,6 +44,17 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the platform once whether its credentials work, for an account that can be collected
+    Check {
+        /// The platform, such as youtube
+        platform: PlatformName,
+        /// The account to ask about: its id, or its id on the platform; the first of the platform unless given
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove a credential
     Remove {
         /// The platform
@@ -86,6 +97,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             let headers = ["platform", "slot", "account", "kind", "status", "expires", "updated"];
             print::listing(json, &listed, &headers, row, "no credential is set; `backline credentials set` sets one")?;
         }
+        Command::Check { platform, account, json } => return check(context, &platform, account.as_deref(), json).await,
         Command::Remove { platform, slot, account } => {
             let store = context.store().await?;
             let platform = names::platform(&store, &platform).await?;
@@ -100,6 +112,28 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Asks the platform once. The exit code tells whether it answered.
+async fn check(context: &Context, platform: &PlatformName, account: Option<&str>, json: bool) -> Outcome {
+    let host = context.host().await?;
+    installation::warn(context, host.store()).await?;
+    let platform = names::platform(host.store(), platform).await?;
+    let account = find_account(host.store(), &platform, account).await?;
+    let Some(report) = host.conformance().check(&platform, account).await? else {
+        return Err(Failure::usage(format!(
+            "{platform} has no account that can be collected, so there is nothing to ask; \
+             `backline accounts attention` says what to do"
+        )));
+    };
+    if json {
+        print::json(&report)?;
+    } else {
+        let text = report.problem.as_ref().or(report.name.as_ref()).map_or(print::NONE, String::as_str);
+        let result = if report.problem.is_some() { "failed" } else { "passed" };
+        print::line(&format!("{platform} {} {result}: {text}", report.platform_id))?;
+    }
+    Ok(if report.problem.is_none() { Exit::Done } else { Exit::Failed })
 }
 
 /// What is shown of a credential: everything but the encrypted secret.

@@ -262,6 +262,12 @@ fn print_plan(report: &PlanReport) -> Result<(), Failure> {
         &["platform", "version", ">accounts", ">batches", ">requests", "budget units", ">duration", "excluded"],
         rows.collect(),
     )?;
+    for plan in report.platforms.iter().filter(|plan| plan.days > 1) {
+        print::line(&format!(
+            "{}: its daily allowance spreads this over {} days; what exceeds it waits for the reset",
+            plan.platform, plan.days
+        ))?;
+    }
     print_allowances(report)?;
     let total = &report.total;
     let left_out = |plan: &PlatformPlan| plan.excluded.get(Exclusion::DateNotServed.as_str()).copied();

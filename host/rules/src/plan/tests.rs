@@ -248,6 +248,20 @@ fn a_forecasts_duration_is_the_larger_of_work_and_budget() {
 }
 
 #[test]
+fn a_daily_allowance_spreads_what_exceeds_it_over_days() {
+    let of = |units: &[(&str, u64)], limits: &[(&str, u64)]| {
+        let by_name = |pairs: &[(&str, u64)]| pairs.iter().map(|(name, units)| ((*name).to_owned(), *units)).collect();
+        days(&by_name(units), &manifest(), &by_name(limits))
+    };
+    assert_eq!(of(&[], &[]), 1);
+    assert_eq!(of(&[("daily", 10_000)], &[]), 1);
+    assert_eq!(of(&[("daily", 12_600)], &[]), 2);
+    assert_eq!(of(&[("daily", 12_600)], &[("daily", 50_000)]), 1, "the operator was granted more");
+    assert_eq!(of(&[("daily", 12_600)], &[("daily", 1_000), ("minute", 1)]), 13);
+    assert_eq!(of(&[("minute", 12_600), ("own", 12_600)], &[]), 1, "they are no daily ones");
+}
+
+#[test]
 fn a_run_that_is_planned_late_is_for_the_date_it_was_due() {
     // Due on the 20th at 3:00 UTC, which is the 19th in New York and the 20th in Berlin; planned two days later.
     let now = time("2026-11-22T12:00:00Z");

@@ -3,6 +3,7 @@
 mod account;
 mod classes;
 mod degrading;
+mod stories;
 
 use std::path::Path;
 

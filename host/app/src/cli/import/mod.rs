@@ -4,6 +4,7 @@
 //! whole file (or, with `--skip-bad`, goes to a file of invalid rows). The second pass writes in chunks, each
 //! idempotent.
 
+mod checks;
 mod report;
 mod row;
 mod write;
@@ -44,6 +45,8 @@ pub(super) struct ImportOptions {
     pub consent: bool,
     /// Replace stored tokens, which may be fresher than those in the file.
     pub replace_credentials: bool,
+    /// Ask the platforms once about each imported account.
+    pub check: bool,
     /// Check the file and change nothing.
     pub dry_run: bool,
     /// Print the report as JSON.
@@ -266,9 +269,13 @@ pub(super) async fn run(context: &Context, path: &Path, options: &ImportOptions)
     if !options.dry_run {
         report.bad_rows_file = bad.write()?;
         write::all(context, &host, &input, reading, options, &mut report, artists as u64).await?;
+        if options.check {
+            report.checks = Some(checks::run(&host, std::mem::take(&mut report.written)).await?);
+        }
     }
     print_report(&report, options)?;
-    Ok(if report.bad.is_empty() { Exit::Done } else { Exit::Partial })
+    let is_refused = report.checks.as_ref().is_some_and(|checks| !checks.failed.is_empty());
+    Ok(if report.bad.is_empty() && !is_refused { Exit::Done } else { Exit::Partial })
 }
 
 /// Refuses tokens without a key to encrypt them with.

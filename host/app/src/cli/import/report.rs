@@ -7,14 +7,19 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::ImportOptions;
+use super::checks::{Checks, Refused};
 use crate::cli::exit::Failure;
 use crate::cli::output::{self, Access, Existing};
 use crate::cli::print;
 use backline_model::text::one_line;
+use backline_model::{AccountId, Platform};
 use backline_rules::lists::Record;
 
 /// Most invalid rows that are printed; all are counted, and `--skip-bad` writes all of them to a file.
 const BAD_ROWS_SHOWN: usize = 20;
+
+/// Most accounts that a check refused and that are printed.
+const REFUSED_SHOWN: usize = 50;
 
 /// An import never replaces the invalid rows of an earlier one: no other file may have them.
 const EXISTING_BAD_ROWS: Existing = Existing::Refuse("name another file for invalid rows with --bad-rows");
@@ -38,6 +43,12 @@ pub(super) struct Report {
     pub warnings: Vec<String>,
     pub ignored_columns: BTreeSet<String>,
     pub dry_run: bool,
+    /// What the platforms said, if they were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Checks>,
+    /// The accounts of the file, to ask the platforms about.
+    #[serde(skip)]
+    pub written: Vec<(Platform, AccountId, String)>,
 }
 
 /// A row that can't be imported.
@@ -102,6 +113,19 @@ pub(super) fn print_report(report: &Report, options: &ImportOptions) -> Result<(
     }
     for BadRow { place, problem } in report.bad.iter().take(BAD_ROWS_SHOWN) {
         print::note(&one_line(&format!("not imported: {place}: {problem}")));
+    }
+    if let Some(Checks { passed, failed, not_asked }) = &report.checks {
+        print::line(&format!(
+            "{} passed the check of its platform; {} failed, {not_asked} not asked about",
+            print::count(*passed, "account"),
+            failed.len()
+        ))?;
+        for Refused { platform, platform_id, problem } in failed.iter().take(REFUSED_SHOWN) {
+            print::note(&one_line(&format!("{platform} {platform_id}: {problem}")));
+        }
+        if failed.len() > REFUSED_SHOWN {
+            print::note(&format!("and {} more; --json names all", failed.len() - REFUSED_SHOWN));
+        }
     }
     if let Some(path) = &report.bad_rows_file {
         print::note(&format!(

@@ -130,6 +130,11 @@ async fn write_chunk(
             });
         }
     }
+    if options.check {
+        let written =
+            accounts.iter().map(|account| (account.platform.clone(), account.id, account.platform_id.clone()));
+        report.written.extend(written);
+    }
     report.accounts_added +=
         store.accounts_save_from(&Scope::all_tenants(), Provenance::Import, &accounts, now).await?.inserted;
     if options.consent {

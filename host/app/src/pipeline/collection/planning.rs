@@ -119,6 +119,7 @@ impl Planner {
             let allowances = allowances::of_release(&self.store, &draft.release, &forecast.units, now).await?;
             let pause = pauses.iter().find(|pause| pause.platform == *draft.release.platform());
             platforms.push(PlatformPlan {
+                days: plan::days(&forecast.units, &draft.release.manifest, &draft.release.grant.budgets),
                 platform: draft.release.platform().clone(),
                 release: draft.release.digest,
                 version: draft.release.manifest.connector.version.to_string(),

@@ -46,6 +46,8 @@ pub struct PlatformPlan {
     pub version: String,
     /// Batches, accounts, requests, units and duration.
     pub forecast: Forecast,
+    /// Days over which daily allowances spread it: what exceeds one waits for its reset. 1 if they suffice.
+    pub days: u64,
     /// Exclusion → accounts.
     pub excluded: BTreeMap<String, u64>,
     /// What may be spent, in the order of the manifest.

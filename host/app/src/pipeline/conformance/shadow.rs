@@ -18,6 +18,7 @@ use crate::pipeline::releases::cache::{LoadedRelease, ReleaseCache, ReleaseError
 use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
 use backline_gateway::{Gateway, SessionSetup};
 use backline_model::clock::Clock;
+use backline_model::outcome::Exclusion;
 use backline_model::{
     AccountId, Candidate, Digest, DocumentInput, FailureClass, FetchAccount, FetchContext, FetchError, Manifest,
     MetricsRow, Outcome, Platform, Release, ReleaseState, Snapshot, Window,
@@ -64,6 +65,8 @@ pub struct CheckReport {
     pub name: Option<String>,
     /// Why it can't be reached.
     pub problem: Option<String>,
+    /// Class of that; none if nothing was asked.
+    pub class: Option<FailureClass>,
 }
 
 /// The result of testing a release.
@@ -428,12 +431,50 @@ impl Conformance {
         })
     }
 
+    /// Asks a platform once, by the contract's `check` of its active release and with the credentials that collection
+    /// would use: about an account, or about the first that can be collected. None if there is no account to ask about.
+    ///
+    /// An account whose artist does not let it be collected is not asked about either. One that has to be reconnected
+    /// is: that is how a new token is tried.
+    ///
+    /// # Errors
+    /// When the platform has no active release, it can't be loaded, or the database fails. What the platform says is in
+    /// the report.
+    pub async fn check(
+        &self,
+        platform: &Platform,
+        account: Option<AccountId>,
+    ) -> Result<Option<CheckReport>, ShadowError> {
+        let release = self.releases.active(platform).await?;
+        let loaded = self.cache.get(release.digest).await?;
+        let candidate = match account {
+            Some(id) => self.store.candidates_of(&Scope::all_tenants(), &[id]).await?.pop(),
+            None => self.sample(platform, &release.manifest, 1).await?.pop(),
+        };
+        let Some(candidate) = candidate else { return Ok(None) };
+        let inputs = self.store.fetch_inputs_of(&Scope::all_tenants(), &[candidate.account_id]).await?.pop();
+        let Some(account) = inputs else { return Ok(None) };
+        match backline_rules::plan::exclusion(&candidate, &release.manifest) {
+            None | Some(Exclusion::ReconnectNeeded) => Ok(Some(self.check_account(&loaded, account).await?)),
+            Some(reason) => Ok(Some(CheckReport {
+                account: account.id,
+                platform_id: account.platform_id,
+                name: None,
+                class: None,
+                problem: Some(format!("nothing was asked, since the account is not collected: {}", reason.as_str())),
+            })),
+        }
+    }
+
     async fn check_account(&self, loaded: &LoadedRelease, account: FetchAccount) -> Result<CheckReport, StoreError> {
         let (id, platform_id) = (account.id, account.platform_id.clone());
-        let report = |name, problem| CheckReport { account: id, platform_id, name, problem };
+        let report = |name, failed: Option<(FailureClass, String)>| {
+            let (class, problem) = failed.unzip();
+            CheckReport { account: id, platform_id, name, problem, class }
+        };
         let (credentials, unusable) = self.credentials_for(loaded, &[id]).await?;
-        if let Some((_, (_, problem))) = unusable.into_iter().next() {
-            return Ok(report(None, Some(problem)));
+        if let Some((_, failed)) = unusable.into_iter().next() {
+            return Ok(report(None, Some(failed)));
         }
         let session = self.gateway.session(SessionSetup {
             manifest: loaded.manifest.clone(),
@@ -444,8 +485,11 @@ impl Conformance {
         });
         Ok(match loaded.connector.check(session, account).await {
             Ok(Ok(name)) => report(Some(name), None),
-            Ok(Err(error)) => report(None, Some(error.to_string())),
-            Err(error) => report(None, Some(error.to_string())),
+            Ok(Err(error)) => {
+                let problem = error.to_string();
+                report(None, Some((class_of(AccountFailure::of(error)).0, problem)))
+            }
+            Err(error) => report(None, Some((class_of(fetch::ending_of_call(&error)).0, error.to_string()))),
         })
     }
 }
