@@ -39,6 +39,7 @@ mod bindings;
 mod call;
 pub mod compile;
 mod config;
+mod confine;
 mod engine;
 mod error;
 mod link;
@@ -59,6 +60,7 @@ use wasmtime::component::Component;
 pub use call::{Allowance, Call, CallUsage};
 pub use compile::CompiledRecord;
 pub use config::{CompileLimits, SandboxConfig};
+pub use confine::warn_if_lacking;
 pub use error::{CallError, LoadError, SandboxError};
 pub use meters::{LogLevel, LogLine};
 
