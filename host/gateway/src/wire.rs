@@ -16,7 +16,7 @@ use super::config::GatewayConfig;
 use super::error::{GatewayError, SendError};
 use backline_model::manifest::Method;
 
-/// Idle connections kept per host. A host with HTTP/2 needs one; the others are for hosts without it.
+/// Idle connections kept per host: those of two batches that send as much as they may.
 const IDLE_CONNECTIONS_PER_HOST_MAX: usize = 32;
 
 /// How long an idle connection is kept. Shorter than the usual 60 to 120 seconds of servers, so that they rarely close
@@ -221,6 +221,10 @@ impl Wire {
     }
 }
 
+/// A client that speaks HTTP/1.1 only. With HTTP/2 a host can send frames that no body, header or answer pays for:
+/// settings, pings, resets, and interim answers, of which ten bytes on the wire are hundreds in memory. The library
+/// bounds neither their number nor what they hold, so the host speaks a version that has none. Interim answers of
+/// HTTP/1.1 are read and forgotten one by one.
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
 fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client, GatewayError> {
     let builder: ClientBuilder = Client::builder()
@@ -228,6 +232,8 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
+        .http1_only()
+        .http1_max_headers(ANSWER_HEADERS_MAX)
         .no_proxy()
         .connect_timeout(config.connect_timeout())
         .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST_MAX)
