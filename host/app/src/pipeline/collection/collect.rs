@@ -17,6 +17,7 @@ use crate::pipeline::collection::budgets::DEFER_MIN;
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
+use crate::pipeline::collection::held::HeldBytes;
 use crate::pipeline::collection::pauses::{self, Asked, Pauses, Wait};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::manager::CredentialManager;
@@ -90,6 +91,8 @@ pub(in crate::pipeline) struct Collector {
     pub gateway: Gateway,
     pub cache: ReleaseCache,
     pub credentials: CredentialManager,
+    /// What batches hold before they are stored.
+    pub held: HeldBytes,
 }
 
 /// The result of one batch.
@@ -197,7 +200,8 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
     accounts.exclude_withdrawn(&release);
     let window = end_late(collector, lease, &release, &mut accounts).await?;
     let context = FetchContext { window, lost_metrics: collector.store.lost_metrics_list(batch.release).await? };
-    let (observed_at, documents, bodies, snapshots, pauses) = while_leased(collector, lease, async {
+    let allowance = release.connector.allowance(None);
+    let (_held, observed_at, documents, bodies, snapshots, pauses) = while_leased(collector, lease, async {
         let credentials = accounts.with_credentials(&collector.credentials, &release).await?;
         let now = collector.clock.now();
         let pauses = Pauses::load(&collector.store, &batch.platform, &credentials, now).await?;
@@ -210,7 +214,8 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
             context: &context,
         };
         let deadline = Duration::from_millis(collector.config.collection.batch_deadline_ms);
-        let mut budget = BatchBudget::of(deadline, &release.connector.allowance(None));
+        let held = collector.held.reserve(batch.release, allowance.output_bytes).await;
+        let mut budget = BatchBudget::of(deadline, &allowance).within(&held);
         if lease.host_losses > 0 {
             collector.store.lone_batch_begin(lease).await?;
         }
@@ -222,7 +227,10 @@ async fn collect(collector: &Collector, lease: &Lease) -> Result<BatchReport, Co
         let inputs = texts.into_iter().map(|body| DocumentInput { body, window, observed_at }).collect();
         let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
         let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
-        Ok((observed_at, documents, bodies, snapshots, pauses))
+        if budget.lacked_room() {
+            collector.held.enlarge(batch.release, &held);
+        }
+        Ok((held, observed_at, documents, bodies, snapshots, pauses))
     })
     .await?;
 

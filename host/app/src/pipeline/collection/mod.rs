@@ -6,6 +6,7 @@ pub(super) mod collect;
 pub(super) mod dispatch;
 pub(super) mod evaluate;
 pub(super) mod fetch;
+pub(super) mod held;
 pub(super) mod pauses;
 pub(super) mod planning;
 pub(super) mod quarantine;
