@@ -1,5 +1,7 @@
 //! Untrusted text, made safe to show to a person.
 
+use super::weakened::{Bound, off};
+
 /// Whether a character steers what shows it instead of being shown. Control characters steer a terminal (and databases
 /// refuse U+0000), bidirectional formatting reorders what is shown, and line and paragraph separators start a line.
 #[must_use]
@@ -23,7 +25,8 @@ pub fn misleads(c: char) -> bool {
 /// Replaces every character that steers. Line feeds and tabs stay.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    let replaced = |c: char| steers(c) && c != '\n' && c != '\t' && !off(Bound::Characters);
+    text.chars().map(|c| if replaced(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// The same in one line, for the cell of a table: line feeds and tabs are replaced too.

@@ -359,7 +359,7 @@ impl Connector {
         .await?;
         let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
         let output_bytes = answer::check_batch(&call.value, asked, limit)?;
-        allowance.output_bytes -= output_bytes;
+        allowance.output_bytes = allowance.output_bytes.saturating_sub(output_bytes);
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
@@ -441,7 +441,7 @@ impl Connector {
         .await?;
         let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
         let output_bytes = answer::check_snapshots(&call.value, asked, limit)?;
-        allowance.output_bytes -= output_bytes;
+        allowance.output_bytes = allowance.output_bytes.saturating_sub(output_bytes);
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 

@@ -28,6 +28,7 @@ use backline_gateway::Gateway;
 use backline_model::clock::{Clock, LAST_TIME};
 use backline_model::event::types;
 use backline_model::run::RunCounts;
+use backline_model::weakened::{Bound, off};
 use backline_model::{
     AccountId, AccountStatus, Candidate, DocumentId, DocumentInput, Event, FailureClass, FetchContext, Holder, Lease,
     Outcome, Platform, Window,
@@ -725,7 +726,7 @@ fn backoff(attempts: u32) -> Duration {
 /// to 32 days.
 fn deferral(asked: Option<DateTime<Utc>>, reset: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     let reset = reset.min(now + DEFER_TO_RESET_MAX);
-    let latest = reset.max(now + pauses::ASKED_MAX);
+    let latest = if off(Bound::Pauses) { LAST_TIME } else { reset.max(now + pauses::ASKED_MAX) };
     asked.unwrap_or(reset).min(latest).max(now + DEFER_MIN)
 }
 
