@@ -62,7 +62,7 @@ fn decimals() -> BoxedStrategy<f64> {
     #[expect(clippy::cast_precision_loss, reason = "within 53 bits")]
     let thousandths = (-1_000_000_000_000_i64..1_000_000_000_000).prop_map(|number| number as f64 / 1_000.0);
     let written = "-?[0-9]{1,20}\\.[0-9]{1,20}(e-?[0-9]{1,2})?";
-    let written = written.prop_map(|text: String| text.parse().expect("a decimal"));
+    let written = written.prop_map(|text: String| text.parse::<f64>().expect("a decimal"));
     let of_bits = any::<u64>().prop_map(f64::from_bits).prop_filter("a number", |number| number.is_finite());
     let ends = prop_oneof![
         Just(f64::MAX),
