@@ -5,6 +5,8 @@ mod files;
 mod server;
 mod table;
 mod tokens;
+#[cfg(feature = "weakened")]
+mod weakened;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -100,13 +102,20 @@ struct Battle {
 }
 
 impl Battle {
-    async fn prepare(url: &str, cache: &std::path::Path) -> Self {
+    async fn prepare(
+        url: &str,
+        cache: &std::path::Path,
+        attacks: Vec<Attack>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let platform = server::Platform::start().await;
-        let host = Host::open(config(url, &platform, cache), Clock::fixed(noon())).await.expect("the host opens");
+        let mut config = config(url, &platform, cache);
+        change(&mut config);
+        let host = Host::open(config, Clock::fixed(noon())).await.expect("the host opens");
         for name in ["adversary", "well_behaved"] {
             host.install(&guest(name)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         }
-        let battle = Self { host, platform, attacks: attacks() };
+        let battle = Self { host, platform, attacks };
         battle.add_accounts().await;
         battle
     }
@@ -414,7 +423,7 @@ fn attacks_are_stopped_and_touch_no_neighbour() {
 async fn all_attacks_on_one_host() {
     let cache = tempfile::tempdir().expect("a folder");
     each_database(async |_store: Store, url: &str| {
-        let battle = Battle::prepare(url, cache.path()).await;
+        let battle = Battle::prepare(url, cache.path(), attacks(), |_| {}).await;
         // Compiling takes more memory than all attacks together.
         std::fs::write("/proc/self/clear_refs", "5").expect("the highest use is forgotten");
         let before = memory("VmRSS:");

@@ -99,7 +99,8 @@ pub(crate) struct TestArguments {
     /// The seed from which the suite `chaos` draws what happens when
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Give tests that have one their full size, which takes minutes
+    /// Give tests that have one their full size, which takes minutes; the suite adversaries also switches bounds off, one
+    /// by one, in a build of its own
     #[arg(long)]
     long: bool,
     /// Only tests whose name contains this
@@ -184,6 +185,10 @@ fn cargo_arguments(arguments: &TestArguments) -> Result<Vec<String>> {
         }
         Tests::Module => owned(&IT),
     };
+    if name == "adversaries" && arguments.long {
+        // Attacks whose bound is switched off, to see them succeed.
+        list.extend(owned(&["--features", "weakened"]));
+    }
     match suite.tests {
         Tests::Packages(_) | Tests::Connectors(_) => list.extend(filter),
         Tests::Module if arguments.filter.is_none() => list.push(format!("{name}::")),
@@ -280,6 +285,18 @@ mod tests {
         let arguments = TestArguments { suite: Some("gatway".to_owned()), filter: None, seed: 1, long: false };
         let error = cargo_arguments(&arguments).expect_err("refused").to_string();
         assert!(error.contains("'gatway'") && error.contains("gateway, store, plans, pipeline"), "{error}");
+    }
+
+    #[test]
+    fn only_the_long_run_of_the_attacks_switches_bounds_off() {
+        let list = |suite: &str, long| {
+            let arguments = TestArguments { suite: Some(suite.to_owned()), filter: None, seed: 1, long };
+            cargo_arguments(&arguments).expect("known").join(" ")
+        };
+        assert_eq!(list("adversaries", true), "--package backline --test it --features weakened adversaries::");
+        for (suite, long) in [("adversaries", false), ("service", true), ("unit", true)] {
+            assert!(!list(suite, long).contains("weakened"), "{suite}");
+        }
     }
 
     #[test]

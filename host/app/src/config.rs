@@ -55,6 +55,9 @@ const WINDOW_DAYS_MAX: u16 = 366;
 /// Most batches of one platform at the same time.
 const CONCURRENCY_MAX: u16 = 256;
 
+/// The least that the batches of a host must be able to hold, in bytes.
+const HELD_BYTES_MIN: u64 = 16 << 20;
+
 /// Shortest limit of a statement, in milliseconds: under it, ordinary load would look like a failure.
 const DATABASE_TIMEOUT_MS_MIN: u64 = 100;
 
@@ -410,6 +413,9 @@ pub struct CollectionConfig {
     pub lease_ttl_ms: u64,
     /// Until when after the end of a date, in seconds, numbers that are observed are stored under it.
     pub late_s: u32,
+    /// Bytes that the batches of this host may hold before they are stored: documents, and what is made of them. One
+    /// batch holds at most twice `sandbox.output_bytes_max`; a batch for which there is no room waits.
+    pub held_bytes_max: u64,
 }
 
 impl CollectionConfig {
@@ -440,6 +446,7 @@ impl Default for CollectionConfig {
             retry_wait_max_ms: 30_000,
             lease_ttl_ms: 20_000,
             late_s: LATE_S_DEFAULT,
+            held_bytes_max: 512 << 20,
         }
     }
 }
@@ -588,6 +595,7 @@ impl Config {
             attempts_max,
             batch_deadline_ms,
             lease_ttl_ms,
+            held_bytes_max,
             ..
         } = self.collection;
         if !(1..=WINDOW_DAYS_MAX).contains(&window_days) {
@@ -629,6 +637,10 @@ impl Config {
         }
         if attempts_max == 0 {
             return Err(("collection.attempts_max", "0 would never collect; write 1 or more".to_owned()));
+        }
+        if held_bytes_max < HELD_BYTES_MIN {
+            let text = format!("{held_bytes_max} is under {HELD_BYTES_MIN}, what a single batch may need");
+            return Err(("collection.held_bytes_max", text));
         }
         if batch_deadline_ms < 1000 {
             return Err((

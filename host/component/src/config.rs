@@ -95,6 +95,9 @@ impl PluginsConfig {
     /// # Errors
     /// The key with its section, and the problem with its remedy.
     pub fn check(&self) -> Result<(), (String, String)> {
+        if let Some(error) = self.sources.iter().find_map(|origin| origin.check_owner().err()) {
+            return Err(("plugins.sources".to_owned(), error.to_string()));
+        }
         for (name, trusted) in &self.trusted_keys {
             let section = format!("plugins.trusted_keys.{name}");
             if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
@@ -177,6 +180,7 @@ mod tests {
                 &format!("[trusted_keys.a]\nkey = \"{key}\"\n[trusted_keys.b]\nkey = \"{key}\""),
                 "trusted_keys.b.key: 'a' has the same key",
             ),
+            ("sources = [\"https://*.github.io\"]", "plugins.sources: 'https://*.github.io' is not an allowed origin"),
             ("[registries.\"https://a.example\"]", "plugins.registries.https://a.example: a registry is host"),
             ("[registries.\"a.example/b\"]", "a registry is host"),
             ("[registries.\"A.example\"]", "in lower case"),

@@ -47,7 +47,7 @@ pub enum PackError {
 /// # Errors
 /// [`PackError`] says what is wrong. The returned component has passed [`inspect`].
 pub fn pack(wasm: &[u8], manifest: &str) -> Result<Vec<u8>, PackError> {
-    Manifest::parse(manifest)?;
+    Manifest::parse(manifest)?.check_owners()?;
     let mut component = match encoding(wasm)? {
         Encoding::Component => wasm.to_vec(),
         Encoding::Module => encode(wasm)?,

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::config::{GatewayConfig, Route};
 use backline_model::origin::{Origin, OriginPattern};
+use backline_model::weakened::{Bound, off};
 
 /// A host with an address that is not public.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -121,10 +122,11 @@ impl Resolve for PublicOnly {
 /// clearly global unicast is refused, and an address that embeds an IPv4 address is as public as that one.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
+    off(Bound::PublicAddresses)
+        || match address {
+            IpAddr::V4(v4) => is_public_v4(v4),
+            IpAddr::V6(v6) => is_public_v6(v6),
+        }
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {

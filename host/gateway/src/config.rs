@@ -115,6 +115,9 @@ impl GatewayConfig {
                 return wrong(field, "0 would allow nothing; set 1 or more");
             }
         }
+        if let Some(error) = self.exempt.iter().find_map(|origin| origin.check_owner().err()) {
+            return wrong("exempt", &error.to_string());
+        }
         for route in &self.routes {
             if route.origin.exact().is_none() {
                 return wrong("routes", &format!("{} is a wildcard; a route needs an exact origin", route.origin));

@@ -67,6 +67,7 @@ use backline_model::grant::Grant;
 use backline_model::ids::{AccountId, CredentialId};
 use backline_model::manifest::{CredentialSlot, Manifest, Method};
 use backline_model::origin::Origin;
+use backline_model::weakened::{Bound, off};
 
 pub use address::is_public;
 pub use budget::{BudgetDemand, BudgetKey, Demand, PlaceDemand, Unspent, defers, window_of};
@@ -411,7 +412,9 @@ impl fmt::Debug for Secrets {
 impl Secrets {
     /// Replaces every secret in these texts. Takes time in proportion to the texts and lets others run in between.
     pub async fn blank_all(&self, texts: Vec<&mut String>) {
-        if let Some(matcher) = &self.matcher {
+        if let Some(matcher) = &self.matcher
+            && !off(Bound::Redaction)
+        {
             matcher.blank_all(texts).await;
         }
     }
@@ -532,13 +535,13 @@ impl SessionInner {
     fn count(&self, origin: &Origin) -> Result<(), SendError> {
         let GatewayConfig { requests_max, received_bytes_max, .. } = self.core.config;
         let mut usage = self.usage();
-        if usage.requests + self.spent.requests >= requests_max {
+        if usage.requests + self.spent.requests >= requests_max && !off(Bound::Requests) {
             usage.refused += 1;
             return Err(SendError::Denied(format!(
                 "the batch has sent its {requests_max} requests; requests_max under [gateway] allows more"
             )));
         }
-        if usage.bytes_received + self.spent.bytes_received >= received_bytes_max {
+        if usage.bytes_received + self.spent.bytes_received >= received_bytes_max && !off(Bound::ReceivedBytes) {
             usage.refused += 1;
             return Err(SendError::Denied(format!(
                 "the batch has received its {received_bytes_max} bytes; received_bytes_max under [gateway] allows more"

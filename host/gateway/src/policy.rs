@@ -8,6 +8,7 @@ use super::{CredentialRef, Request};
 use backline_model::grant::Grant;
 use backline_model::manifest::{Manifest, Method};
 use backline_model::origin::{Origin, OriginPattern};
+use backline_model::weakened::{Bound, off};
 
 /// Longest URL, in bytes: what common servers accept at most.
 const URL_BYTES_MAX: usize = 16 * 1024;
@@ -89,6 +90,9 @@ impl Requested {
 
 /// The lines of an allow-list that would let a request pass; `None` if it passes.
 fn missing_line(allowed: &[(&OriginPattern, &[Method])], origin: &Origin, method: Method) -> Option<String> {
+    if off(Bound::Hosts) {
+        return None;
+    }
     let mut same_host = allowed.iter().filter(|(pattern, _)| pattern.matches(origin)).peekable();
     let Some((pattern, methods)) = same_host.peek().copied() else {
         return Some(format!("[[host]]\norigin = \"{origin}\"\nmethods = [\"{}\"]", method.as_str()));

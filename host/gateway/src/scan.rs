@@ -10,6 +10,7 @@ use super::error::SendError;
 use super::headers::{is_the_hosts, splits_the_answer};
 use super::policy::{Hop, Permitted};
 use super::secret_matcher::SecretMatcher;
+use backline_model::weakened::{Bound, off};
 
 /// Most headers of one request.
 const HEADERS_MAX: usize = 64;
@@ -41,6 +42,8 @@ impl Scanned {
                 "the request's {what} holds a secret; name a credential slot and the host injects it"
             ))
         };
+        let nothing = off(Bound::SecretsInRequests).then(|| SecretMatcher::new([]));
+        let secrets = nothing.as_ref().unwrap_or(secrets);
         if secrets.occur_in(hop.url.as_str().as_bytes()) {
             return Err(leaks("URL"));
         }
@@ -69,10 +72,11 @@ impl Scanned {
 
 fn header_map(headers: &[(String, String)], with_credential: bool) -> Result<HeaderMap, SendError> {
     let denied = |problem: String| Err(SendError::Denied(problem));
-    if headers.len() > HEADERS_MAX {
+    if headers.len() > HEADERS_MAX && !off(Bound::RequestHeaders) {
         return denied(format!("the request has more than {HEADERS_MAX} headers"));
     }
-    if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > HEADER_BYTES_MAX {
+    let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > HEADER_BYTES_MAX && !off(Bound::RequestHeaders) {
         return denied(format!("the request's headers have more than {HEADER_BYTES_MAX} bytes"));
     }
     let mut map = HeaderMap::with_capacity(headers.len() + 2);
@@ -81,10 +85,10 @@ fn header_map(headers: &[(String, String)], with_credential: bool) -> Result<Hea
             return denied(format!("the name of header {} is not a valid HTTP header name", index + 1));
         };
         let lower = name.as_str();
-        if is_the_hosts(lower) {
+        if is_the_hosts(lower) && !off(Bound::HeadersOfTheHost) {
             return denied(format!("the header {lower} is set by the host; a connector can't set it"));
         }
-        if with_credential && splits_the_answer(lower) {
+        if with_credential && splits_the_answer(lower) && !off(Bound::SplitAnswers) {
             return denied(format!(
                 "the header {lower} can't be sent with a credential, since the answer could not be searched for it; \
                  leave it out"

@@ -15,8 +15,9 @@ use super::address::{AddressError, AddressPolicy, Destination, PublicOnly};
 use super::config::GatewayConfig;
 use super::error::{GatewayError, SendError};
 use backline_model::manifest::Method;
+use backline_model::weakened::{Bound, off};
 
-/// Idle connections kept per host. A host with HTTP/2 needs one; the others are for hosts without it.
+/// Idle connections kept per host: those of two batches that send as much as they may.
 const IDLE_CONNECTIONS_PER_HOST_MAX: usize = 32;
 
 /// How long an idle connection is kept. Shorter than the usual 60 to 120 seconds of servers, so that they rarely close
@@ -124,7 +125,8 @@ impl Wire {
 
     /// Sends a request once and reads the whole answer. `received` counts the bytes of its body, also if it breaks off.
     pub(super) async fn attempt(&self, request: &WireRequest, received: &AtomicU64) -> Result<WireResponse, Fault> {
-        match tokio::time::timeout(self.request_timeout, self.exchange(request, received)).await {
+        let longest = if off(Bound::RequestTime) { Duration::MAX } else { self.request_timeout };
+        match tokio::time::timeout(longest, self.exchange(request, received)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Fault::TimedOut),
         }
@@ -186,15 +188,16 @@ impl Wire {
         let mut response = self.open(request).await?;
         let declared =
             response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if request.method != Method::Head && declared.is_some_and(|length| length > self.body_bytes_max) {
-            return Err(Fault::TooLarge(self.body_bytes_max));
+        let body_bytes_max = if off(Bound::AnswerBytes) { u64::MAX } else { self.body_bytes_max };
+        if request.method != Method::Head && declared.is_some_and(|length| length > body_bytes_max) {
+            return Err(Fault::TooLarge(body_bytes_max));
         }
         let (mut body, mut held) = (Vec::new(), None);
         while let Some(chunk) = response.chunk().await.map_err(|error| self.fault(error))? {
             received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             // Chunks arrive decompressed, so a small answer that unpacks to gigabytes ends here.
-            if (body.len() + chunk.len()) as u64 > self.body_bytes_max {
-                return Err(Fault::TooLarge(self.body_bytes_max));
+            if (body.len() + chunk.len()) as u64 > body_bytes_max {
+                return Err(Fault::TooLarge(body_bytes_max));
             }
             if held.is_none() && body.len() + chunk.len() > LARGE_ANSWER_BYTES {
                 let permits = Arc::clone(&self.large_answers).acquire_many_owned(self.large_answer_permits).await;
@@ -231,6 +234,10 @@ impl Wire {
     }
 }
 
+/// A client that speaks HTTP/1.1 only. With HTTP/2 a host can send frames that no body, header or answer pays for:
+/// settings, pings, resets, and interim answers, of which ten bytes on the wire are hundreds in memory. The library
+/// bounds neither their number nor what they hold, so the host speaks a version that has none. Interim answers of
+/// HTTP/1.1 are read and forgotten one by one.
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
 fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client, GatewayError> {
     let builder: ClientBuilder = Client::builder()
@@ -238,6 +245,8 @@ fn client(config: &GatewayConfig, resolver: Option<PublicOnly>) -> Result<Client
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
+        .http1_only()
+        .http1_max_headers(ANSWER_HEADERS_MAX)
         .no_proxy()
         .connect_timeout(config.connect_timeout())
         .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST_MAX)

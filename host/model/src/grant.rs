@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Budget, BudgetWindow, CredentialSlot, HostRequest, Inject, Manifest, Method, Owner, Policy};
-use super::origin::OriginPattern;
+use super::origin::{OriginError, OriginPattern};
 
 /// Everything that a connector asks for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -148,8 +148,17 @@ impl Grant {
     #[must_use]
     pub fn without_host(&self, origin: &OriginPattern) -> Option<Self> {
         let mut narrowed = self.clone();
-        narrowed.hosts.retain(|host| !host.origin.is_within(origin));
+        narrowed.hosts.retain(|host| !host.origin.is_below(origin));
         (narrowed.hosts.len() < self.hosts.len()).then_some(narrowed)
+    }
+
+    /// Refuses wildcards over public suffixes, in a grant that enters.
+    ///
+    /// # Errors
+    /// If anyone can have a host below the domain of a pattern.
+    pub fn check_owners(&self) -> Result<(), OriginError> {
+        let of_slots = self.slots.iter().flat_map(|slot| &slot.hosts);
+        self.hosts.iter().map(|host| &host.origin).chain(of_slots).try_for_each(OriginPattern::check_owner)
     }
 
     /// The grant without a credential slot; `None` if it is not granted.

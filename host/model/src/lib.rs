@@ -50,6 +50,7 @@ pub mod schedule;
 pub mod snapshot;
 pub mod tally;
 pub mod text;
+pub mod weakened;
 pub mod webhook;
 pub mod zone;
 

@@ -467,6 +467,21 @@ impl Manifest {
         )
     }
 
+    /// Refuses wildcards over public suffixes, in a manifest that enters: one that is packed, installed or granted.
+    ///
+    /// # Errors
+    /// [`ManifestError`] names the host.
+    pub fn check_owners(&self) -> Result<(), ManifestError> {
+        let of_slots = self.credentials.iter().flat_map(|slot| &slot.hosts);
+        for origin in self.hosts.iter().map(|host| &host.origin).chain(of_slots) {
+            origin.check_owner().map_err(|error| ManifestError::Value {
+                field: format!("host {origin}"),
+                problem: error.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
     /// Reads ids of the platform's accounts. A connector without a rule takes any id without white space.
     ///
     /// # Errors
@@ -727,6 +742,14 @@ mod tests {
         }
         assert!(with("{ header = \"x-api-key\" }", "{ query = \"\" }").is_err());
         assert!(with("x-api-key", "Authorization").is_ok());
+    }
+
+    #[test]
+    fn a_host_over_a_public_suffix_is_refused_where_it_enters_and_stays_readable() {
+        let text = manifest_with(&TABLES.replace("https://api.test", "https://*.github.io"));
+        let refused = Manifest::parse(&text).expect("readable").check_owners().expect_err("refused").to_string();
+        assert!(refused.contains("host https://*.github.io"), "{refused}");
+        assert!(Manifest::parse(&manifest_with(TABLES)).expect("valid").check_owners().is_ok());
     }
 
     #[test]

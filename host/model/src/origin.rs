@@ -3,10 +3,15 @@
 //! The grammar is `https://host[:port]` or `https://*.domain[:port]`, and nothing else: no path, no query, no user, no
 //! bare `*`, no `*foo`, no IP range. A pattern is parsed, never compared as text, so that `https://*.example.com` can't
 //! match `https://evil-example.com` or `https://a.example.com.evil.test`.
+//!
+//! A wildcard stands for the hosts of one owner. Below a public suffix (`com`, `co.uk`, `github.io`) anyone can have a
+//! host, so a wildcard never matches across one: neither `https://*.github.io` nor `https://*.amazonaws.com` matches a
+//! host of a stranger. The list of suffixes is part of the binary, with the section of private ones.
 
 use std::fmt;
 use std::str::FromStr;
 
+use psl::Psl as _;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
@@ -97,25 +102,41 @@ impl OriginPattern {
         if !self.any_subdomain {
             return origin.host == self.host;
         }
-        origin.host.strip_suffix(&self.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        is_below(&origin.host, &self.host) && is_of_owner(&origin.host, &self.host)
     }
 
     /// Whether `other` matches every origin that this pattern matches.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
+        self == other || self.is_below(other) && is_of_owner(&self.host, &other.host)
+    }
+
+    /// Whether this pattern is the other one or is written below it, whoever owns the hosts. This is for what is taken
+    /// away: `https://*.github.io` takes away `https://a.github.io`.
+    #[must_use]
+    pub fn is_below(&self, other: &Self) -> bool {
         if self.port != other.port {
             return false;
         }
         match (self.any_subdomain, other.any_subdomain) {
             (false, false) => self.host == other.host,
             (true, false) => false,
-            (false, true) => {
-                self.host.strip_suffix(&other.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-            }
-            (true, true) => {
-                self.host == other.host || self.host.strip_suffix(&other.host).is_some_and(|rest| rest.ends_with('.'))
-            }
+            (false, true) => is_below(&self.host, &other.host),
+            (true, true) => self.host == other.host || is_below(&self.host, &other.host),
         }
+    }
+
+    /// Refuses a wildcard over a public suffix. Patterns are checked where they enter, and not where they are parsed: a
+    /// stored one that a later list would refuse must stay readable. It matches nothing.
+    ///
+    /// # Errors
+    /// If anyone can have a host below the pattern's domain.
+    pub fn check_owner(&self) -> Result<(), OriginError> {
+        if self.any_subdomain && public_suffix_length(&self.host) == self.host.len() {
+            let problem = "anyone can have a host below this domain (https://publicsuffix.org)";
+            return Err(OriginError { given: self.to_string(), problem });
+        }
+        Ok(())
     }
 
     /// The exact origin; `None` if the pattern is a wildcard.
@@ -123,6 +144,22 @@ impl OriginPattern {
     pub fn exact(&self) -> Option<Origin> {
         (!self.any_subdomain).then(|| Origin { host: self.host.clone(), port: self.port })
     }
+}
+
+/// Whether a host is below a domain, both in their one form.
+fn is_below(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+}
+
+/// Whether a host below a domain has the domain's owner: no public suffix lies between the two. `host` may be the
+/// domain itself.
+fn is_of_owner(host: &str, domain: &str) -> bool {
+    public_suffix_length(host) < domain.len()
+}
+
+/// Length of a host's public suffix in bytes. An unknown last label is one too.
+fn public_suffix_length(host: &str) -> usize {
+    psl::List.suffix(host.as_bytes()).map_or(0, |suffix| suffix.as_bytes().len())
 }
 
 impl FromStr for OriginPattern {
@@ -286,6 +323,54 @@ mod tests {
         assert!(!pattern("https://*.example.com").is_within(&pattern("https://a.example.com")));
         assert!(!pattern("https://example.com").is_within(&pattern("https://*.example.com")));
         assert!(!pattern("https://*.badexample.com").is_within(&pattern("https://*.example.com")));
+    }
+
+    #[test]
+    fn a_wildcard_over_a_public_suffix_is_refused_however_it_is_written() {
+        for text in [
+            "https://*.co.uk",
+            "https://*.CO.UK",
+            "https://*.co.uk:8443",
+            "https://*.github.io",
+            "https://*.GitHub.io",
+            "https://*.azurewebsites.net",
+            "https://*.s3.amazonaws.com",
+            "https://*.example.ck",
+            "https://*.\u{516c}\u{53f8}.cn",
+            "https://*.xn--55qx5d.cn",
+            "https://*.XN--55QX5D.CN",
+            "https://*.co\u{3002}uk",
+            "https://*.\u{ff43}\u{ff4f}.uk",
+        ] {
+            let refused = pattern(text).check_owner().expect_err(text).to_string();
+            assert!(refused.contains("anyone can have a host below this domain"), "{text}: {refused}");
+        }
+        // What the grammar refuses already.
+        for text in
+            ["https://*.com", "https://*.COM", "https://*.com.", "https://*.co.uk.", "https://*.\u{4e2d}\u{56fd}"]
+        {
+            assert!(text.parse::<OriginPattern>().is_err(), "{text}");
+        }
+        for text in ["https://*.example.co.uk", "https://*.me.github.io", "https://*.www.ck", "https://co.uk"] {
+            assert_eq!(pattern(text).check_owner(), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_reaches_no_host_of_another_owner() {
+        for (wildcard, other) in [
+            ("https://*.github.io", "https://a.github.io"),
+            ("https://*.co.uk", "https://a.co.uk"),
+            ("https://*.amazonaws.com", "https://a.s3.amazonaws.com"),
+            ("https://*.amazonaws.com", "https://s3.amazonaws.com"),
+        ] {
+            assert!(!pattern(wildcard).matches(&origin(other)), "{wildcard} matched {other}");
+            assert!(!pattern(other).is_within(&pattern(wildcard)), "{other} within {wildcard}");
+            assert!(pattern(other).is_below(&pattern(wildcard)), "{other} is not taken away by {wildcard}");
+        }
+        assert!(pattern("https://*.me.github.io").matches(&origin("https://a.me.github.io")));
+        assert!(!pattern("https://*.me.github.io").is_within(&pattern("https://*.github.io")));
+        assert!(pattern("https://*.github.io").is_within(&pattern("https://*.github.io")), "it is the same");
     }
 
     #[test]

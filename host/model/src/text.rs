@@ -1,5 +1,7 @@
 //! Untrusted text, made safe to show to a person.
 
+use super::weakened::{Bound, off};
+
 /// Whether a character steers what shows it instead of being shown. Control characters steer a terminal (and databases
 /// refuse U+0000), bidirectional formatting reorders what is shown, and line and paragraph separators start a line.
 #[must_use]
@@ -23,13 +25,43 @@ pub fn misleads(c: char) -> bool {
 /// Replaces every character that steers. Line feeds and tabs stay.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    let replaced = |c: char| steers(c) && c != '\n' && c != '\t' && !off(Bound::Characters);
+    text.chars().map(|c| if replaced(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// The same in one line, for the cell of a table: line feeds and tabs are replaced too.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A line of a log: the same, and only the line feed at its end stays, so that no text in it begins a line of its own.
+/// `coloured`: sequences that set colours (ECMA-48, SGR) stay too. The log writes them around what it was given; an
+/// escape in what it was given is escaped by then.
+#[must_use]
+pub fn log_line(line: &str, coloured: bool) -> String {
+    let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+    let mut out = String::with_capacity(line.len() + end.len());
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        let kept = if coloured { colour_length(rest) } else { 0 };
+        if kept > 0 {
+            out.push_str(&rest[..kept]);
+            rest = &rest[kept..];
+            continue;
+        }
+        out.push(if steers(c) && c != '\t' { char::REPLACEMENT_CHARACTER } else { c });
+        rest = &rest[c.len_utf8()..];
+    }
+    out.push_str(end);
+    out
+}
+
+/// Length in bytes of the sequence that sets a colour and begins here; 0 if none does.
+fn colour_length(text: &str) -> usize {
+    let Some(numbers) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let end = numbers.find(|c: char| !c.is_ascii_digit() && c != ';').filter(|at| numbers[*at..].starts_with('m'));
+    end.map_or(0, |at| 2 + at + 1)
 }
 
 /// JSON in which every character that steers is written as its escape. It holds the same data.
@@ -58,6 +90,21 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2J\0\u{9b}\u{202e}\u{2028}b"), "a\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\u{fffd}b");
         assert_eq!(printable("Ünïcode\n\t🎵 \u{200d}"), "Ünïcode\n\t🎵 \u{200d}");
         assert_eq!(one_line("a\nb\tc\u{200f}🎵"), "a\u{fffd}b\u{fffd}c\u{fffd}🎵");
+    }
+
+    #[test]
+    fn a_line_of_the_log_is_one_line_and_steers_nothing_but_colours() {
+        let line = "\u{1b}[2m12:00\u{1b}[0m a\u{1b}[2J\n13:00 ERROR b\u{202e}\u{9b}31m\tc\r\n";
+        let plain = "\u{fffd}[2m12:00\u{fffd}[0m a\u{fffd}[2J\u{fffd}13:00 ERROR b\u{fffd}\u{fffd}31m\tc\u{fffd}\n";
+        assert_eq!(log_line(line, false), plain);
+        assert_eq!(
+            log_line(line, true),
+            "\u{1b}[2m12:00\u{1b}[0m a\u{fffd}[2J\u{fffd}13:00 ERROR b\u{fffd}\u{fffd}31m\tc\u{fffd}\n"
+        );
+        for cut_off in ["\u{1b}", "\u{1b}[", "\u{1b}[3", "\u{1b}[3\u{1b}[4"] {
+            assert!(!log_line(cut_off, true).contains('\u{1b}'), "{cut_off:?}");
+        }
+        assert_eq!(log_line("", true), "");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::error::CallError;
 use backline_model::fetch::FetchedBatch;
 use backline_model::metric::Value;
 use backline_model::snapshot::Snapshot;
+use backline_model::weakened::{Bound, off};
 
 /// Memory of a value in the host, in addition to its texts.
 const VALUE_BYTES: u64 = 64;
@@ -37,7 +38,7 @@ pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_ma
                 within(bytes, output_bytes_max)?;
                 check_json("body", index, &fetched.body)?;
                 if let Some(state) = &fetched.state {
-                    if length(state) > STATE_BYTES_MAX {
+                    if length(state) > STATE_BYTES_MAX && !off(Bound::StateBytes) {
                         let (account, bytes) = (index + 1, state.len());
                         return Err(CallError::Contract(format!(
                             "the state of account {account} has {bytes} bytes, more than {STATE_BYTES_MAX}"
@@ -49,7 +50,7 @@ pub(super) fn check_batch(batch: &FetchedBatch, accounts: usize, output_bytes_ma
             Err(error) => bytes += error.why().map_or(0, length),
         }
     }
-    if batch.lost_metrics.len() > LOST_METRICS_MAX {
+    if batch.lost_metrics.len() > LOST_METRICS_MAX && !off(Bound::LostMetrics) {
         let lost = batch.lost_metrics.len();
         return Err(CallError::Contract(format!(
             "fetch reported {lost} lost metrics, and at most {LOST_METRICS_MAX} are allowed"
@@ -73,7 +74,7 @@ pub(super) fn check_snapshots(
     }
     for (index, snapshot) in snapshots.iter().enumerate() {
         let metrics = snapshot.as_ref().map_or(0, |snapshot| snapshot.metrics.len());
-        if metrics > METRICS_MAX {
+        if metrics > METRICS_MAX && !off(Bound::Metrics) {
             let document = index + 1;
             return Err(CallError::Contract(format!(
                 "normalize returned {metrics} metrics for document {document}, and at most {METRICS_MAX} are allowed"
@@ -86,7 +87,7 @@ pub(super) fn check_snapshots(
 }
 
 fn within(bytes: u64, output_bytes_max: u64) -> Result<u64, CallError> {
-    if bytes > output_bytes_max {
+    if bytes > output_bytes_max && !off(Bound::OutputBytes) {
         return Err(CallError::LimitExceeded { what: "output_bytes_max", limit: output_bytes_max });
     }
     Ok(bytes)

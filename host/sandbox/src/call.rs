@@ -22,6 +22,7 @@ use super::search;
 use super::state::CallState;
 use super::wasi::Surroundings;
 use backline_gateway::{Secrets, Session};
+use backline_model::weakened::{Bound, off};
 
 /// By how much the values passed between host and component may exceed their counted texts: lengths, numbers and tags.
 const HANDOVER_SLACK_BYTES: u64 = 4 << 20;
@@ -119,7 +120,8 @@ pub(super) async fn run<R: Send>(
     let deadline = allowance.deadline.map_or(longest, |deadline| deadline.min(longest));
 
     let meters = Meters::new(config, allowance.log_bytes);
-    let work = in_fresh_store(shared, startable, session, Arc::clone(&meters), surroundings, export);
+    let output_bytes_max = allowance.output_bytes.min(config.output_bytes_max);
+    let work = in_fresh_store(shared, startable, session, Arc::clone(&meters), output_bytes_max, surroundings, export);
     // Epochs only interrupt the component's own code, so the timeout outside ends a call that waits for the host. The
     // future owns the store, so a timeout drops the store.
     let ended = tokio::time::timeout_at(deadline, measured(&meters, work)).await;
@@ -130,7 +132,9 @@ pub(super) async fn run<R: Send>(
     report_log(&startable.name, &log_lines);
     let value = match ended {
         Ok(Ok(value)) => value,
-        Ok(Err(error)) => return Err(search::call_error(secrets, classify(&error, &meters, config)).await),
+        Ok(Err(error)) => {
+            return Err(search::call_error(secrets, classify(&error, &meters, config, output_bytes_max)).await);
+        }
         Err(_) => return Err(CallError::TimedOut { deadline_ms: millis(deadline - started) }),
     };
     Ok(Call {
@@ -150,6 +154,7 @@ async fn in_fresh_store<R: Send>(
     startable: &Startable,
     session: Session,
     meters: Arc<Meters>,
+    output_bytes_max: u64,
     surroundings: &Surroundings,
     export: impl for<'a> FnOnce(&'a Accessor<CallState>, &'a Bindings) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
 ) -> wasmtime::Result<R> {
@@ -159,7 +164,8 @@ async fn in_fresh_store<R: Send>(
     let mut store = Store::try_new(&shared.engine, state)?;
     store.limiter(|state| &mut state.memory);
     // The arguments of one host call, or one answer, must fit in memory at once before they can be counted.
-    let handover_bytes_max = config.output_bytes_max.saturating_add(HANDOVER_SLACK_BYTES);
+    let handover_bytes_max = output_bytes_max.saturating_add(HANDOVER_SLACK_BYTES);
+    let handover_bytes_max = if off(Bound::OutputBytes) { u64::MAX } else { handover_bytes_max };
     store.set_hostcall_fuel(usize::try_from(handover_bytes_max).unwrap_or(usize::MAX));
     store.set_max_component_handles(config.resources_max as usize);
     if let Some(table) = store.concurrent_resource_table() {
@@ -170,7 +176,7 @@ async fn in_fresh_store<R: Send>(
     let cpu_ms_max = config.cpu_ms_max;
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
-        if meters.cpu.busy_ms() > cpu_ms_max {
+        if meters.cpu.busy_ms() > cpu_ms_max && !off(Bound::CpuTime) {
             Err(wasmtime::Error::new(CpuSpent))
         } else {
             Ok(UpdateDeadline::Yield(1))
@@ -188,7 +194,7 @@ async fn measured<F: Future>(meters: &Meters, work: F) -> F::Output {
 }
 
 /// Why a call ended without an answer, as a [`CallError`].
-fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig) -> CallError {
+fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig, output_bytes_max: u64) -> CallError {
     if error.is::<CpuSpent>() {
         return CallError::CpuExhausted { cpu_ms_max: config.cpu_ms_max };
     }
@@ -204,7 +210,7 @@ fn classify(error: &wasmtime::Error, meters: &Meters, config: &SandboxConfig) ->
         return CallError::LimitExceeded { what: "resources_max", limit: config.resources_max.into() };
     }
     if text.contains("fuel allocated for hostcalls has been exhausted") {
-        return CallError::LimitExceeded { what: "output_bytes_max", limit: config.output_bytes_max };
+        return CallError::LimitExceeded { what: "output_bytes_max", limit: output_bytes_max };
     }
     CallError::Trapped(clip(text))
 }

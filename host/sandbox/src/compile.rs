@@ -1,10 +1,12 @@
-//! Compiles components in a child process with limited memory and time, and caches the result on disk.
+//! Compiles components in a child process with limited memory and time, without network and files of others, and caches
+//! the result on disk.
 //!
 //! Compiled code is machine code that runs with the host's own authority once it is loaded. So a file is loaded only if
 //! its digest is the one that the database recorded when this host compiled it; a file of unknown origin never is.
 
+use std::fs::File;
 use std::hash::{Hash as _, Hasher as _};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,10 +14,13 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::Instant;
 use wasmtime::Engine;
 
 use super::bindings::clip;
 use super::config::{CompileLimits, SandboxConfig};
+use super::confine;
 use super::engine::compiler_config;
 use super::error::LoadError;
 use backline_model::Digest;
@@ -26,6 +31,15 @@ pub const SUBCOMMAND: &str = "compile-component";
 
 /// Compiled code is at most this many times as large as its component; no compiler produces more.
 const GROWTH_MAX: u64 = 64;
+
+/// Most threads of the compiling child. More would mostly reserve memory.
+const THREADS_MAX: usize = 4;
+
+/// Most bytes that are read of what the child says; its own messages have a few hundred.
+const SAID_BYTES_MAX: u64 = 64 * 1024;
+
+/// Begins a line in which the child says what keeps it from nothing on this machine.
+const UNCONFINED: &str = "not confined: ";
 
 /// What the database records about a compiled component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,16 +77,24 @@ pub enum ChildError {
     },
 }
 
-/// Main function of the hidden subcommand: limits itself, reads a component, and writes its compiled code.
+/// Main function of the hidden subcommand: limits itself, opens its two files, gives up the network and all other files,
+/// reads the component, and writes its compiled code. Returns lines for standard error about what it could not give up.
 ///
 /// # Errors
 /// [`ChildError`], to be printed on standard error with exit status 1.
-pub fn child_main(component: &Path, compiled: &Path, limits: &CompileLimits) -> Result<(), ChildError> {
+pub fn child_main(component: &Path, compiled: &Path, limits: &CompileLimits) -> Result<Vec<String>, ChildError> {
+    let unreadable = |error| ChildError::Read { path: component.to_owned(), error };
+    let unwritable = |error| ChildError::Write { path: compiled.to_owned(), error };
     limit_this_process(limits).map_err(ChildError::Limit)?;
-    let bytes = std::fs::read(component).map_err(|error| ChildError::Read { path: component.to_owned(), error })?;
+    let mut input = File::open(component).map_err(unreadable)?;
+    let mut output = File::create(compiled).map_err(unwritable)?;
+    let lacking = confine::confine();
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes).map_err(unreadable)?;
     let engine = Engine::new(&compiler_config()).map_err(|error| ChildError::Compile(format!("{error:#}")))?;
     let code = engine.precompile_component(&bytes).map_err(|error| ChildError::Compile(format!("{error:#}")))?;
-    std::fs::write(compiled, code).map_err(|error| ChildError::Write { path: compiled.to_owned(), error })
+    output.write_all(&code).map_err(unwritable)?;
+    Ok(lacking.into_iter().map(|lacking| format!("{UNCONFINED}{lacking}")).collect())
 }
 
 /// Lowers this process's own limits; a limit that is already lower stays.
@@ -151,7 +173,26 @@ pub(super) async fn in_background<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| LoadError::Internal(error.to_string()))
 }
 
+/// Compiles on several threads, and if that takes too much memory, on one.
 async fn compile_in_child(compiler: &Path, limits: &CompileLimits, component: Vec<u8>) -> Result<Vec<u8>, LoadError> {
+    let until = Instant::now() + Duration::from_secs(limits.wall_s_max);
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(THREADS_MAX));
+    match child(compiler, limits, &component, threads, until).await {
+        Err(error) if threads > 1 && is_lack_of_memory(&error) => {
+            tracing::info!("compiling a component again on one thread, since several took too much memory");
+            child(compiler, limits, &component, 1, until).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn child(
+    compiler: &Path,
+    limits: &CompileLimits,
+    component: &[u8],
+    threads: usize,
+    until: Instant,
+) -> Result<Vec<u8>, LoadError> {
     let internal =
         |error: io::Error| LoadError::Internal(format!("failed to exchange files with the compiler: {error}"));
     let not_run = |source: io::Error| LoadError::Compiler { path: compiler.to_owned(), source };
@@ -159,13 +200,15 @@ async fn compile_in_child(compiler: &Path, limits: &CompileLimits, component: Ve
     // A folder that only this user can enter.
     let folder = tempfile::tempdir().map_err(internal)?;
     let (input, output) = (folder.path().join("component.wasm"), folder.path().join("component.cwasm"));
-    tokio::fs::write(&input, &component).await.map_err(internal)?;
+    tokio::fs::write(&input, component).await.map_err(internal)?;
 
     let mut command = std::process::Command::new(compiler);
     // Without the environment: a process that parses untrusted input needs no database URL and no key.
     command.arg(SUBCOMMAND).arg(&input).arg(&output);
     command.args([limits.memory_bytes_max, limits.cpu_s_max, limits.wall_s_max].map(|limit| limit.to_string()));
     command.env_clear();
+    // Read by the library that the compiler shares its work with, and by glibc, which reserves memory for each thread.
+    command.env("RAYON_NUM_THREADS", threads.to_string()).env("MALLOC_ARENA_MAX", threads.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let (own_limits, file_bytes_max) = (*limits, (component.len() as u64).saturating_mul(GROWTH_MAX).max(1 << 20));
     // SAFETY: between fork and exec only `setrlimit` and `getrlimit` are called. Both are system calls that neither
@@ -180,16 +223,31 @@ async fn compile_in_child(compiler: &Path, limits: &CompileLimits, component: Ve
     }
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
-    let child = command.spawn().map_err(not_run)?;
-    let ended = tokio::time::timeout(Duration::from_secs(limits.wall_s_max), child.wait_with_output())
+    let mut child = command.spawn().map_err(not_run)?;
+    let stderr = child.stderr.take();
+    let ending = async {
+        let mut said = Vec::new();
+        if let Some(stderr) = stderr {
+            // What it says beyond is not read; it then writes to a pipe without a reader.
+            stderr.take(SAID_BYTES_MAX).read_to_end(&mut said).await?;
+        }
+        Ok::<_, io::Error>((child.wait().await?, said))
+    };
+    let (status, said) = tokio::time::timeout_at(until, ending)
         .await
         .map_err(|_| LoadError::CompileLimit { what: format!("wall_s_max = {} seconds", limits.wall_s_max) })?
         .map_err(not_run)?;
-    if !ended.status.success() {
-        let message = clip(String::from_utf8_lossy(&ended.stderr).trim().to_owned());
-        return Err(why_it_failed(ended.status, message, limits));
+    let said = String::from_utf8_lossy(&said);
+    let (lacking, message): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.starts_with(UNCONFINED));
+    if !status.success() {
+        return Err(why_it_failed(status, clip(message.join("\n").trim().to_owned()), limits));
     }
+    confine::warn_once(&lacking.into_iter().map(|line| clip(line.replacen(UNCONFINED, "", 1))).collect::<Vec<_>>());
     tokio::fs::read(&output).await.map_err(internal)
+}
+
+fn is_lack_of_memory(error: &LoadError) -> bool {
+    matches!(error, LoadError::CompileLimit { what } if what.starts_with("memory_bytes_max"))
 }
 
 fn why_it_failed(status: std::process::ExitStatus, message: String, limits: &CompileLimits) -> LoadError {

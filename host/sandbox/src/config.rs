@@ -63,7 +63,7 @@ pub struct SandboxConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct CompileLimits {
     /// Address space in bytes. Compiling takes about thirty times the component's size, and each compiling thread
-    /// reserves up to 128 MiB without using it.
+    /// reserves up to 128 MiB without using it. If that is not enough, it is tried again on one thread.
     pub memory_bytes_max: u64,
     /// CPU time of all its threads, in seconds. A first-party connector takes less than 2.
     pub cpu_s_max: u64,
@@ -97,7 +97,7 @@ impl Default for SandboxConfig {
 
 impl Default for CompileLimits {
     fn default() -> Self {
-        Self { memory_bytes_max: 8 * 1024 * MIB, cpu_s_max: 120, wall_s_max: 180 }
+        Self { memory_bytes_max: 2 * 1024 * MIB, cpu_s_max: 120, wall_s_max: 180 }
     }
 }
 

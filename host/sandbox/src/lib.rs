@@ -39,6 +39,7 @@ mod bindings;
 mod call;
 pub mod compile;
 mod config;
+mod confine;
 mod engine;
 mod error;
 mod link;
@@ -59,6 +60,7 @@ use wasmtime::component::Component;
 pub use call::{Allowance, Call, CallUsage};
 pub use compile::CompiledRecord;
 pub use config::{CompileLimits, SandboxConfig};
+pub use confine::warn_if_lacking;
 pub use error::{CallError, LoadError, SandboxError};
 pub use meters::{LogLevel, LogLine};
 
@@ -357,7 +359,7 @@ impl Connector {
         .await?;
         let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
         let output_bytes = answer::check_batch(&call.value, asked, limit)?;
-        allowance.output_bytes -= output_bytes;
+        allowance.output_bytes = allowance.output_bytes.saturating_sub(output_bytes);
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 
@@ -456,7 +458,7 @@ impl Connector {
         .await?;
         let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
         let output_bytes = answer::check_snapshots(&call.value, asked, limit)?;
-        allowance.output_bytes -= output_bytes;
+        allowance.output_bytes = allowance.output_bytes.saturating_sub(output_bytes);
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::SandboxConfig;
 use backline_model::text::printable;
+use backline_model::weakened::{Bound, off};
 
 /// Size that every log line counts in addition to its text, so that empty lines are limited too.
 const LOG_LINE_OVERHEAD_BYTES: u64 = 16;
@@ -153,6 +154,7 @@ struct LogInner {
 impl Log {
     /// A log of what is left of a configured limit. Where nothing is left, the note was written before.
     fn new(limit: u64, configured: u64) -> Self {
+        let limit = if off(Bound::LogBytes) { u64::MAX } else { limit };
         let inner = LogInner { full: limit == 0, ..LogInner::default() };
         Self { limit, configured, inner: Mutex::new(inner) }
     }

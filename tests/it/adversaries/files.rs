@@ -4,6 +4,7 @@ use backline::pipeline::Host;
 
 use crate::support::components::guest;
 use crate::support::host::HostExt as _;
+use crate::support::variants::forged_of;
 
 /// One file that is refused.
 pub struct File {
@@ -16,7 +17,7 @@ pub struct File {
     says: &'static str,
 }
 
-pub static FILES: [File; 8] = [
+pub static FILES: [File; 9] = [
     File { name: "file-of-nothing", bound: "a file is a component", bytes: |_| Vec::new(), says: "" },
     File { name: "file-of-noise", bound: "a file is a component", bytes: |_| vec![0xf5; 100_000], says: "" },
     File {
@@ -63,6 +64,15 @@ pub static FILES: [File; 8] = [
             large
         },
         says: "component_bytes_max",
+    },
+    File {
+        name: "file-wildcard-over-a-suffix",
+        bound: "wildcards within one owner",
+        bytes: |component| {
+            let host = "\n[[host]]\norigin = \"https://*.github.io\"\nmethods = [\"GET\"]\nreason = \"all of it\"\n";
+            forged_of(&component, "9.9.9", |manifest| manifest.push_str(host))
+        },
+        says: "https://*.github.io",
     },
 ];
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use backline::config::Config;
 use backline::pipeline::collection::report::RunRequest;
 use backline::pipeline::service::Service;
-use backline::pipeline::{Approve, Ended, Host, InstallOptions, Revoke, RevokeError};
+use backline::pipeline::{Approve, Ended, Host, InstallError, InstallOptions, Revoke, RevokeError};
 use backline_model::outcome::Exclusion;
 use backline_model::{BatchState, Difference, Digest, Grant, Outcome, ReleaseState, Run, RunId, RunStatus, Tenant};
 use backline_simulator::SimulatorConfig;
@@ -24,7 +24,7 @@ use crate::support::fleet::{Fleet, until};
 use crate::support::host::HostExt as _;
 use crate::support::http::{Asked, Server, answer};
 use crate::support::stage::{Stage, platform};
-use crate::support::variants::{replace, variant};
+use crate::support::variants::{forged_of, replace, variant};
 
 /// Maximum wait for a condition on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -209,6 +209,38 @@ async fn get(store: &Store, run: RunId) -> Run {
 async fn install(host: &Host, component: &[u8], options: &InstallOptions) -> (Ended, Difference) {
     let installed = host.releases().install(component, options).await.unwrap_or_else(|error| panic!("{error}"));
     (installed.ended, installed.difference)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_over_a_public_suffix_is_installed_or_granted() {
+    each_database(async |_store: Store, url: &str| {
+        let stage = Stage::bare(url, artists(1), prompt).await;
+        stage.install(&["youtube"]).await;
+        let (manager, before) = (stage.host.releases(), releases(&stage.host).await);
+        let wide = "[[host]]\norigin = \"https://*.github.io\"\nmethods = [\"GET\"]\nreason = \"x\"\n\n[[credential]]";
+        let asking =
+            forged_of(&plugin("youtube"), "9.0.0", |manifest| *manifest = manifest.replacen("[[credential]]", wide, 1));
+        for approve in [Approve::Nothing, Approve::All] {
+            let error =
+                manager.install(&asking, &InstallOptions { approve, ..unattended() }).await.expect_err("refused");
+            assert!(matches!(&error, InstallError::Hosts(_)), "{error}");
+            assert!(error.to_string().contains("https://*.github.io"), "{error}");
+        }
+        assert!(matches!(manager.propose(&asking).await, Err(InstallError::Hosts(_))));
+
+        // The connector asks for little; the grant file holds more.
+        let active = manager.active(&platform("youtube")).await.expect("active");
+        let mut grant = active.grant.clone();
+        grant.hosts[0].origin = "https://*.co.uk".parse().expect("a pattern");
+        let only = Approve::Only(grant);
+        let error = manager.approve(active.digest, &only).await.expect_err("refused");
+        assert!(matches!(&error, InstallError::Grant(_)), "{error}");
+        let narrow = variant("youtube", "9.0.1", |_| {});
+        let error = manager.install(&narrow, &InstallOptions { approve: only, ..unattended() }).await;
+        assert!(matches!(error, Err(InstallError::Grant(_))));
+        assert_eq!(releases(&stage.host).await, before, "something has changed");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -238,6 +238,38 @@ async fn a_child_that_takes_too_much_time_is_stopped() {
     assert!(matches!(&error, LoadError::CompileLimit { what } if what.starts_with("cpu_s_max")), "{error}");
 }
 
+/// A compiler of this script, in a folder in which it may leave files.
+fn scripted(script: &str) -> (tempfile::TempDir, Sandbox) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("compiler");
+    let script = script.replace("FOLDER", &folder.path().display().to_string());
+    std::fs::write(&path, format!("#!/bin/sh\n{script}")).expect("written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("executable");
+    (folder, sandbox(|config| config.compiler = Some(path)))
+}
+
+#[tokio::test]
+async fn what_takes_too_much_memory_on_several_threads_is_compiled_on_one() {
+    let script = "echo \"$RAYON_NUM_THREADS $4\" >> 'FOLDER/told'\n\
+                  echo 'memory allocation of 1 bytes failed' >&2\nexit 1\n";
+    let (folder, sandbox) = scripted(script);
+    let error = refused(&sandbox, &guest("well_behaved")).await;
+    let limit = 2_u64 << 30;
+    assert!(error.to_string().contains(&format!("memory_bytes_max = {limit} bytes")), "{error}");
+    assert!(error.to_string().contains("[sandbox.compile]"), "{error}");
+    let told = std::fs::read_to_string(folder.path().join("told")).expect("the compiler ran");
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.last().copied(), Some(format!("1 {limit}").as_str()), "{told}");
+    assert!(lines.len() <= 2, "{told}");
+}
+
+#[tokio::test]
+async fn a_compiler_that_says_things_without_end_is_not_listened_to() {
+    let (_folder, sandbox) = scripted("while :; do echo 'not confined: spam, spam and spam' >&2 || exit 1; done\n");
+    let error = refused(&sandbox, &guest("well_behaved")).await;
+    assert!(error.to_string().len() < 4_096, "{error}");
+}
+
 #[tokio::test]
 async fn a_missing_compiler_is_named() {
     let sandbox = sandbox(|config| config.compiler = Some(PathBuf::from("/nowhere/backline")));

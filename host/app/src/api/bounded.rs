@@ -1,20 +1,24 @@
 //! Connections with bounds: how many there are, how long each may be silent, and how much each may send before it is
 //! answered.
+//!
+//! Where all places are taken, the connection that has waited longest gives up its own: idle ones keep no probe waiting.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
+use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
-/// Most connections at the same time; further ones wait in the kernel's queue.
+/// Most connections at the same time.
 const CONNECTIONS_MAX: usize = 128;
 
 /// Longest time between two writes to a connection. It closes connections whose client sends a request byte by byte, or
@@ -31,12 +35,53 @@ const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(200);
 pub(super) struct Bounded {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    places: Vec<Weak<Place>>,
     quiet_max: Duration,
+}
+
+/// The place of a connection.
+#[derive(Debug)]
+struct Place {
+    /// When it was accepted, or last answered.
+    since: Mutex<Instant>,
+    given_up: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Place {
+    fn since(&self) -> Instant {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// An error once the place is given up.
+    fn check(&self) -> io::Result<()> {
+        if self.given_up.load(Ordering::Acquire) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
 }
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), quiet_max: QUIET_MAX }
+        Self { listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), places: Vec::new(), quiet_max: QUIET_MAX }
+    }
+
+    /// A permit for one more connection, if need be that of the one that has waited longest.
+    async fn permit(&mut self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(free) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(free);
+        }
+        self.places.retain(|place| place.strong_count() > 0);
+        let taken = self.places.iter().filter_map(Weak::upgrade);
+        let waiting = taken.filter(|place| !place.given_up.load(Ordering::Acquire));
+        if let Some(longest) = waiting.min_by_key(|place| place.since()) {
+            longest.given_up.store(true, Ordering::Release);
+            longest.task.wake();
+        }
+        // The semaphore is never closed; if it were, connections would still be accepted.
+        Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 }
 
@@ -45,11 +90,15 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The semaphore is never closed; if it were, connections would still be accepted.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         loop {
             match TcpListener::accept(&self.listener).await {
-                Ok((stream, address)) => return (Connection::new(stream, permit, self.quiet_max), address),
+                Ok((stream, address)) => {
+                    let permit = self.permit().await;
+                    let connection = Connection::new(stream, permit, self.quiet_max);
+                    self.places.retain(|place| place.strong_count() > 0);
+                    self.places.push(Arc::downgrade(&connection.place));
+                    return (connection, address);
+                }
                 Err(error) => {
                     tracing::debug!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
@@ -69,17 +118,22 @@ pub(super) struct Connection {
     quiet_max: Duration,
     quiet_until: Pin<Box<Sleep>>,
     unanswered_bytes: usize,
+    place: Arc<Place>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
     fn new(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, quiet_max: Duration) -> Self {
         let quiet_until = Box::pin(tokio::time::sleep(quiet_max));
-        Self { stream, quiet_max, quiet_until, unanswered_bytes: 0, _permit: permit }
+        let since = Mutex::new(Instant::now());
+        let place = Arc::new(Place { since, given_up: AtomicBool::new(false), task: AtomicWaker::new() });
+        Self { stream, quiet_max, quiet_until, unanswered_bytes: 0, place, _permit: permit }
     }
 
-    /// Pending until the time is over, then an error.
+    /// Pending until the time is over or the place is given up, then an error.
     fn while_in_time<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.place.task.register(context.waker());
+        self.place.check()?;
         self.quiet_until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -88,6 +142,7 @@ impl Connection {
             Poll::Pending => self.while_in_time(context),
             Poll::Ready(Ok(bytes)) if bytes > 0 => {
                 self.unanswered_bytes = 0;
+                self.place.answered();
                 let until = Instant::now() + self.quiet_max;
                 self.quiet_until.as_mut().reset(until);
                 Poll::Ready(Ok(bytes))
@@ -103,6 +158,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.place.check()?;
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Pending => self.while_in_time(context),
@@ -170,6 +226,33 @@ mod tests {
         let error = read.expect("it ends in time").expect_err("closed");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_takes_the_place_of_the_one_that_has_waited_longest() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut listener = Bounded { permits: Arc::new(Semaphore::new(2)), ..Bounded::new(listener) };
+        let address = listener.local_addr().expect("bound");
+        let mut clients = Vec::new();
+        let mut accepted = Vec::new();
+        for _ in 0..2 {
+            let (connection, client) = tokio::join!(listener.accept(), TcpStream::connect(address));
+            accepted.push(connection.0);
+            clients.push(client.expect("connected"));
+        }
+        // The first one is answered, so the second one has waited longest.
+        accepted[0].write_all(b"HTTP/1.1 200 OK\r\n").await.expect("answered");
+        let mut second = accepted.remove(1);
+        let ended = async move {
+            let error = second.read_u8().await.expect_err("it gives up its place");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        };
+        let (third, client, ()) = tokio::join!(listener.accept(), TcpStream::connect(address), ended);
+        let (mut third, mut client) = (third.0, client.expect("connected"));
+        client.write_all(b"a").await.expect("sent");
+        assert_eq!(third.read_u8().await.expect("the new one is served"), b'a');
+        clients[0].write_all(b"b").await.expect("sent");
+        assert_eq!(accepted[0].read_u8().await.expect("the first one is left alone"), b'b');
     }
 
     #[tokio::test]

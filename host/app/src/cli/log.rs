@@ -1,6 +1,8 @@
 //! The log on standard error, and the export of traces.
+//!
+//! What connectors, platforms and other programs wrote passes here too, so each line is made harmless as it is written.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -10,6 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use super::exit::Failure;
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::telemetry::Traces;
+use backline_model::text::{log_line, printable_json};
 
 /// How long sending the last spans may take when the process ends.
 const LAST_SPANS: Duration = Duration::from_secs(3);
@@ -24,11 +27,16 @@ impl Log {
     /// Starts the log and, if configured, the export of traces. Call it once, inside the runtime.
     pub(super) fn start(config: &Config) -> Result<Self, Failure> {
         let (filter, handle) = reload::Layer::new(filter(&config.log)?);
-        let lines =
-            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+        let coloured = io::stderr().is_terminal();
+        let lines = tracing_subscriber::fmt::layer().with_ansi(coloured);
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log.format {
-            LogFormat::Human => lines.with_target(false).with_filter(filter).boxed(),
-            LogFormat::Json => lines.json().with_filter(filter).boxed(),
+            LogFormat::Human => {
+                let writer = move || Lines { harmless: if coloured { in_colour } else { plain } };
+                lines.with_writer(writer).with_target(false).with_filter(filter).boxed()
+            }
+            LogFormat::Json => {
+                lines.with_writer(|| Lines { harmless: printable_json }).json().with_filter(filter).boxed()
+            }
         };
         let mut layers = vec![lines];
         let telemetry = &config.telemetry;
@@ -61,6 +69,30 @@ impl Log {
             traces.stop(LAST_SPANS).await;
         }
     }
+}
+
+/// Writes each line of the log to standard error once nothing in it steers. An event comes as one write.
+struct Lines {
+    harmless: fn(&str) -> String,
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all((self.harmless)(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+fn plain(line: &str) -> String {
+    log_line(line, false)
+}
+
+fn in_colour(line: &str) -> String {
+    log_line(line, true)
 }
 
 /// The filter that is configured.

@@ -271,7 +271,11 @@ fn compile(arguments: &CompileArguments) -> Outcome {
     let &CompileArguments { memory_bytes_max, cpu_s_max, wall_s_max, .. } = arguments;
     let limits = backline_sandbox::CompileLimits { memory_bytes_max, cpu_s_max, wall_s_max };
     match backline_sandbox::compile::child_main(&arguments.component, &arguments.compiled, &limits) {
-        Ok(()) => Ok(Exit::Done),
+        Ok(lines) => {
+            // Read by the process that started this one.
+            lines.iter().for_each(|line| print::note(line));
+            Ok(Exit::Done)
+        }
         Err(error) => Err(Failure::failed(exit::sentence(&error))),
     }
 }

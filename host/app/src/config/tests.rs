@@ -110,6 +110,7 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_name() {
         ("[collection]\nattempts_max = 0\n", "collection.attempts_max"),
         ("[collection]\nbatch_deadline_ms = 10\n", "collection.batch_deadline_ms"),
         ("[collection]\nconcurrency_max = 0\n", "collection.concurrency_max"),
+        ("[collection]\nheld_bytes_max = 1000\n", "collection.held_bytes_max"),
         ("[collection.tenant_weights]\nlabel = 0\n", "collection.tenant_weights"),
         ("[collection.platform_weights]\nyoutube = 1001\n", "collection.platform_weights"),
         ("[service]\nbatches_max = 0\n", "service.batches_max"),

@@ -10,6 +10,7 @@ use crate::pipeline::artists::privacy::Privacy;
 use crate::pipeline::artists::sync::ArtistSync;
 use crate::pipeline::collection::budgets;
 use crate::pipeline::collection::collect::Collector;
+use crate::pipeline::collection::held::HeldBytes;
 use crate::pipeline::collection::planning::Planner;
 use crate::pipeline::collection::quarantine::Quarantine;
 use crate::pipeline::collection::run::Runs;
@@ -199,6 +200,12 @@ impl Host {
             gateway: gateway.clone(),
             cache: cache.clone(),
             credentials: credentials.clone(),
+            held: before
+                .filter(|before| before.config.collection.held_bytes_max == config.collection.held_bytes_max)
+                .map_or_else(
+                    || HeldBytes::new(config.collection.held_bytes_max),
+                    |before| before.collector.held.clone(),
+                ),
         };
         let releases = ReleaseManager::new(Arc::clone(&config), clock.clone(), store.clone(), cache.clone());
         let planner = Planner::new(Arc::clone(&config), clock.clone(), store.clone(), releases.clone());

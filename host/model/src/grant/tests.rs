@@ -208,6 +208,21 @@ fn narrowing_takes_away_what_it_names_and_nothing_else() {
     assert_eq!(grant.without_slot("other"), None);
 }
 
+#[test]
+fn a_grant_over_a_public_suffix_is_refused_where_it_enters() {
+    let grant = Grant::of(asked(&MANIFEST));
+    assert_eq!(grant.check_owners(), Ok(()));
+    let wide: OriginPattern = "https://*.github.io".parse().expect("a pattern");
+    let mut hosts = grant.clone();
+    hosts.hosts[0].origin = wide.clone();
+    let mut slots = grant;
+    slots.slots[0].hosts.push(wide.clone());
+    for grant in [hosts, slots] {
+        let refused = grant.check_owners().expect_err("refused").to_string();
+        assert!(refused.contains("https://*.github.io"), "{refused}");
+    }
+}
+
 const PATTERNS: [&str; 6] = [
     "https://example.com",
     "https://a.example.com",

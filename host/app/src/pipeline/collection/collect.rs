@@ -16,6 +16,7 @@ use crate::pipeline::collection::deferral::{deferral, next_reset, wait_cut, wait
 use crate::pipeline::collection::dispatch::Signal;
 use crate::pipeline::collection::evaluate::{self, Observation, Origin, RowContext, UnknownMetrics};
 use crate::pipeline::collection::fetch::{self, AccountFailure, BatchBudget, SideEffects};
+use crate::pipeline::collection::held::{Held, HeldBytes};
 use crate::pipeline::collection::pauses::{self, Asked, AskedWait, Pauses, Wait};
 use crate::pipeline::credentials::expiry;
 use crate::pipeline::credentials::manager::CredentialManager;
@@ -81,6 +82,8 @@ pub(in crate::pipeline) struct Collector {
     pub gateway: Gateway,
     pub cache: ReleaseCache,
     pub credentials: CredentialManager,
+    /// What batches hold before they are stored.
+    pub held: HeldBytes,
 }
 
 /// The result of one batch.
@@ -211,7 +214,9 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
         release: &release,
         context: &context,
     };
-    let mut budget = BatchBudget::of(deadline, &release.connector.allowance(None));
+    let allowance = release.connector.allowance(None);
+    let held = collector.held.reserve(batch.release, allowance.output_bytes).await;
+    let mut budget = BatchBudget::of(deadline, &allowance).within(&held);
     if lease.host_losses > 0 {
         collector.store.lone_batch_begin(lease).await?;
     }
@@ -223,6 +228,9 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     let inputs = texts.into_iter().map(|body| DocumentInput { body, window, observed_at }).collect();
     let ids: Vec<AccountId> = documents.iter().map(|(account, _)| *account).collect();
     let snapshots = fetch::normalize(&release, &ids, inputs, &mut budget, &mut side).await;
+    if budget.lacked_room() {
+        collector.held.enlarge(batch.release, &held);
+    }
 
     let observations = documents
         .into_iter()
@@ -242,7 +250,7 @@ async fn observe(collector: &Collector, lease: &Lease) -> Result<Observed, Colle
     };
     let places = ids.into_iter().map(|id| (id, place(id))).collect();
     let named = BTreeSet::new();
-    Ok(Observed { release, accounts, observations, places, at: observed_at, window, side, pauses, named })
+    Ok(Observed { release, accounts, observations, places, at: observed_at, window, side, pauses, named, held })
 }
 
 /// What is written before the transaction of the batch, while its lease is still renewed: months for its rows, and the
@@ -442,13 +450,25 @@ struct Observed {
     pauses: Pauses,
     /// Accounts whose platform said how long they have to wait.
     named: BTreeSet<AccountId>,
+    /// Room for all that, until it is stored.
+    held: Held,
 }
 
 /// The last step: stores all results of the batch, in one transaction that also completes the lease.
 #[tracing::instrument(name = "store", skip_all, fields(documents = observed.observations.len()))]
 async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Result<BatchReport, CollectError> {
-    let Observed { release, accounts, observations, places, at: observed_at, window, mut side, pauses, named } =
-        observed;
+    let Observed {
+        release,
+        accounts,
+        observations,
+        places,
+        at: observed_at,
+        window,
+        mut side,
+        pauses,
+        named,
+        held: _held,
+    } = observed;
     let release = &release;
     collector.telemetry.connector_used(&lease.batch.platform, &side.used);
     let now = collector.clock.now();

@@ -11,6 +11,7 @@ use crate::pipeline::collection::pauses;
 use backline_model::clock::LAST_TIME;
 use backline_model::event::types;
 use backline_model::manifest::Budget;
+use backline_model::weakened::{Bound, off};
 use backline_model::{Event, Holder, Platform};
 
 /// Wait for a spent budget when neither the platform nor the manifest says when it resets.
@@ -21,7 +22,7 @@ const DEFER_DEFAULT: TimeDelta = TimeDelta::hours(1);
 /// the longest pause there is.
 pub(super) fn deferral(asked: Option<DateTime<Utc>>, reset: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     let reset = reset.min(now + pauses::PAUSE_MAX);
-    let latest = reset.max(now + pauses::asked_max());
+    let latest = if off(Bound::Pauses) { LAST_TIME } else { reset.max(now + pauses::asked_max()) };
     asked.unwrap_or(reset).min(latest).max(now + DEFER_MIN)
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
+use crate::pipeline::collection::held::Held;
 use crate::pipeline::releases::cache::LoadedRelease;
 use crate::telemetry::ConnectorUse;
 use backline_gateway::{BudgetKey, Gateway, Secrets, Session, SessionCredential, SessionSetup, Spent, Usage};
@@ -164,6 +165,10 @@ pub(in crate::pipeline) struct BatchBudget {
     fetching: Allowance,
     normalizing: Allowance,
     spent: Spent,
+    /// The most that `fetch`, and that `normalize`, may ever answer to a batch of the release.
+    bound: u64,
+    /// Whether an answer had no room in what was left or reserved.
+    lacked_room: bool,
     /// Accounts that calls of `fetch` were begun for: the first one always is.
     called: BTreeSet<AccountId>,
 }
@@ -172,8 +177,29 @@ impl BatchBudget {
     /// The budget of a batch that begins now and may take `whole`. `allowance` is what one call may use.
     pub(in crate::pipeline) fn of(whole: Duration, allowance: &Allowance) -> Self {
         let (fetching, normalizing) = (allowance.clone(), allowance.clone());
-        let (spent, called) = (Spent::default(), BTreeSet::new());
-        Self { whole, ends: Instant::now() + whole, fetching, normalizing, spent, called }
+        Self {
+            whole,
+            ends: Instant::now() + whole,
+            fetching,
+            normalizing,
+            spent: Spent::default(),
+            bound: allowance.output_bytes,
+            lacked_room: false,
+            called: BTreeSet::new(),
+        }
+    }
+
+    /// The same, where answers may only be as large as what was reserved.
+    pub(in crate::pipeline) fn within(mut self, held: &Held) -> Self {
+        self.fetching.output_bytes = held.output_bytes;
+        self.normalizing.output_bytes = held.output_bytes;
+        self.bound = held.bound;
+        self
+    }
+
+    /// Whether an answer had no room, so that accounts got no turn: a larger reservation may let them have one.
+    pub(in crate::pipeline) fn lacked_room(&self) -> bool {
+        self.lacked_room
     }
 
     /// Whether a call for this account alone used what calls for others left of the time.
@@ -222,8 +248,9 @@ fn was_cut_short<T>(called: &Result<T, CallError>, until: Instant, is_shared: bo
     is_shared && matches!(called, Err(CallError::TimedOut { .. })) && Instant::now() >= until
 }
 
-/// Whether a call failed because of what calls before it used: another batch may do what this one could not.
-fn lacked_what_others_used(error: &CallError, allowed: u64, bound: u64) -> bool {
+/// Whether a call failed because of what calls before it used, or because little was reserved: another batch may do
+/// what this one could not.
+fn lacked_room(error: &CallError, allowed: u64, bound: u64) -> bool {
     matches!(error, CallError::LimitExceeded { what: "output_bytes_max", limit } if *limit == allowed)
         && allowed < bound
 }
@@ -246,7 +273,6 @@ pub(in crate::pipeline) async fn fetch(
     // A batch may have been planned for a release that takes more accounts at a time.
     let at_once = usize::try_from(release.manifest.connector.batch_size).unwrap_or(usize::MAX);
     let mut bisection = Bisection::of(accounts.len(), at_once);
-    let bound = release.connector.allowance(None).output_bytes;
     while let Some(range) = bisection.next() {
         let Some(until) = budget.turn_to_fetch(range.len() == 1 && bisection.is_done()) else {
             bisection.stop(range);
@@ -260,9 +286,9 @@ pub(in crate::pipeline) async fn fetch(
             release.connector.fetch_within(session.clone(), part.to_vec(), context.clone(), &mut budget.fetching);
         let called = fetching.await;
         let usage = session.usage();
-        let lacked = !budget.called.is_empty()
-            && (usage.refused > 0
-                || called.as_ref().err().is_some_and(|error| lacked_what_others_used(error, allowed, bound)));
+        let lacked_room = called.as_ref().err().is_some_and(|error| lacked_room(error, allowed, budget.bound));
+        budget.lacked_room |= lacked_room;
+        let lacked = lacked_room || !budget.called.is_empty() && usage.refused > 0;
         let cut_short = part.len() == 1 && was_cut_short(&called, until, budget.is_shared(part[0].id));
         budget.called.extend(part.iter().map(|account| account.id));
         budget.spent.add(&usage);
@@ -318,7 +344,6 @@ pub(in crate::pipeline) async fn normalize(
     side: &mut SideEffects,
 ) -> Vec<Result<Snapshot, AccountFailure>> {
     let mut bisection = Bisection::of(documents.len(), documents.len());
-    let bound = budget.normalizing.output_bytes;
     budget.normalizing.log_bytes = budget.fetching.log_bytes;
     let mut is_first = true;
     while let Some(range) = bisection.next() {
@@ -331,7 +356,8 @@ pub(in crate::pipeline) async fn normalize(
         let part = documents[range.clone()].to_vec();
         let called = release.connector.normalize_within(&side.secrets, part, &mut budget.normalizing).await;
         is_first = false;
-        if called.as_ref().err().is_some_and(|error| lacked_what_others_used(error, allowed, bound)) {
+        if called.as_ref().err().is_some_and(|error| lacked_room(error, allowed, budget.bound)) {
+            budget.lacked_room = true;
             bisection.stop(range);
             break;
         }

@@ -8,6 +8,7 @@ mod deferral;
 pub(super) mod dispatch;
 pub(super) mod evaluate;
 pub(super) mod fetch;
+pub(super) mod held;
 pub(crate) mod pauses;
 pub(super) mod planning;
 pub(super) mod quarantine;

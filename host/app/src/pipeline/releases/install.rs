@@ -12,6 +12,8 @@ use crate::pipeline::releases::activate::{ActivateError, ActivateOptions};
 use crate::pipeline::releases::cache::ReleaseError;
 use crate::pipeline::releases::manager::ReleaseManager;
 use backline_component::{InspectError, Inspection, inspect};
+use backline_model::manifest::ManifestError;
+use backline_model::origin::OriginError;
 use backline_model::{
     Difference, Digest, Grant, Manifest, OriginPattern, Permissions, Platform, Release, ReleaseState,
 };
@@ -152,6 +154,12 @@ pub enum InstallError {
     /// The file is not a connector.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// It asks for more than may be granted.
+    #[error(transparent)]
+    Hosts(#[from] ManifestError),
+    /// The grant holds more than may be granted.
+    #[error("nothing is granted: {0}")]
+    Grant(#[from] OriginError),
     /// The release can't be used on this host.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -204,9 +212,12 @@ impl Classified for InstallError {
             Self::Release(error) => error.class(),
             Self::Store(error) => error.class(),
             Self::Activate(_) => ErrorClass::Partial,
-            Self::Inspect(_) | Self::SameVersion { .. } | Self::Downgrade { .. } | Self::NoBudget { .. } => {
-                ErrorClass::Refused
-            }
+            Self::Inspect(_)
+            | Self::Hosts(_)
+            | Self::Grant(_)
+            | Self::SameVersion { .. }
+            | Self::Downgrade { .. }
+            | Self::NoBudget { .. } => ErrorClass::Refused,
         }
     }
 }
@@ -240,9 +251,10 @@ impl ReleaseManager {
     /// Says what installing a component would mean. Changes nothing.
     ///
     /// # Errors
-    /// When the file is not a connector, or the database fails.
+    /// When the file is not a connector or asks for hosts that may not be granted, or the database fails.
     pub async fn propose(&self, component: &[u8]) -> Result<Proposal, InstallError> {
         let inspection = inspect(component)?;
+        inspection.manifest.check_owners()?;
         let installed = self.store.releases_list().await?;
         self.proposal(inspection, installed).await
     }
@@ -286,11 +298,13 @@ impl ReleaseManager {
     /// changes nothing, except that a waiting release can be approved.
     ///
     /// # Errors
-    /// When the file is not a connector or can't be compiled or linked, the same version is installed with other bytes,
-    /// it is a downgrade that is not allowed, or it has no budget of a given name: nothing has changed then.
+    /// When the file is not a connector or can't be compiled or linked, it or the grant has hosts that may not be granted,
+    /// the same version is installed with other bytes, it is a downgrade that is not allowed, or it has no budget of a
+    /// given name: nothing has changed then.
     /// [`InstallError::Activate`] when it is granted but could not be activated.
     pub async fn install(&self, component: &[u8], options: &InstallOptions) -> Result<Installed, InstallError> {
         let inspection = inspect(component)?;
+        check_owners(&inspection.manifest, &options.approve)?;
         self.cache.load(component, inspection.digest).await?;
         let installed = self.store.releases_list().await?;
         check_versions(&inspection, &installed, options)?;
@@ -361,13 +375,15 @@ impl ReleaseManager {
     /// grant keeps waiting. The operator's budget limits stay where no other is given.
     ///
     /// # Errors
-    /// [`ReleaseError::Gone`] when its component was removed, and those of an activation.
+    /// [`ReleaseError::Gone`] when its component was removed, [`InstallError::Hosts`] and [`InstallError::Grant`] when
+    /// hosts are asked for or granted that may not be, and those of an activation.
     pub async fn approve(&self, digest: Digest, approve: &Approve) -> Result<Installed, InstallError> {
         let gone = InstallError::Release(ReleaseError::Gone { digest });
         let Some(mut release) = self.store.release_get(digest).await? else { return Err(gone) };
         if release.state == ReleaseState::Removed {
             return Err(gone);
         }
+        check_owners(&release.manifest, approve)?;
         let asked = Permissions::asked(&release.manifest, &self.imports_of(&release).await?);
         let mut budgets = release.grant.budgets.clone();
         let (agreed, difference) = match approve {
@@ -462,6 +478,15 @@ impl ReleaseManager {
         }
         Ok(count)
     }
+}
+
+/// Wildcards over public suffixes are neither asked for nor granted.
+fn check_owners(manifest: &Manifest, approve: &Approve) -> Result<(), InstallError> {
+    manifest.check_owners()?;
+    if let Approve::Only(grant) = approve {
+        grant.check_owners()?;
+    }
+    Ok(())
 }
 
 /// Version rules: a version has one digest, and a downgrade must be allowed explicitly.

@@ -93,6 +93,9 @@ pub enum Obstacle {
 /// # Errors
 /// All problems.
 pub async fn examine(config: &Config, clock: &Clock, store: Option<Store>) -> Result<Host, Vec<Obstacle>> {
+    if config.sandbox.compiler.is_some() {
+        backline_sandbox::warn_if_lacking();
+    }
     let mut obstacles: Vec<Obstacle> = Vec::new();
     if let Err(error) = Gateway::new(config.gateway.clone(), clock.clone()) {
         obstacles.push(OpenError::from(error).into());

@@ -1,0 +1,200 @@
+//! What the compiling child may not do: use the network, start programs, or open a file.
+//!
+//! It opens its two files first and gives everything else up then. Landlock takes the files away, seccomp the network;
+//! both hold for the thread that asks for them and for all threads that it starts. Where the kernel lacks one, or a
+//! container forbids it, the child compiles without it and says so.
+
+use std::collections::BTreeMap;
+use std::sync::Once;
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, Ruleset, RulesetAttr as _,
+    RulesetCreated, RulesetStatus, Scope,
+};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+/// What is asked of Landlock. Kernels that know less enforce what they know; all that know it keep files closed.
+const LANDLOCK: ABI = ABI::V6;
+
+/// System calls that the child is refused: sockets, other programs and processes, what reaches around a filter of system
+/// calls, and the one that cuts a file by its name, which early versions of Landlock allow.
+const REFUSED: [i64; 39] = [
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_kill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_truncate,
+];
+
+/// The bit that names the same system call by the numbers of x32, which a filter by numbers would let pass.
+const X32: i64 = 0x4000_0000;
+
+/// Takes network and files away from this thread and those that it starts; open files stay. Returns what could not be
+/// taken away, and why, as texts for the operator.
+pub(super) fn confine() -> Vec<String> {
+    let mut lacking = Vec::new();
+    if let Err(why) = without_files() {
+        lacking.push(format!("{WITHOUT_LANDLOCK} ({why})"));
+    }
+    if let Err(why) = without_network() {
+        lacking.push(format!("{WITHOUT_SECCOMP} ({why})"));
+    }
+    lacking
+}
+
+const WITHOUT_LANDLOCK: &str = "Landlock, which closes the file system to it";
+const WITHOUT_SECCOMP: &str = "seccomp, which closes the network to it";
+
+fn without_files() -> Result<(), String> {
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(LANDLOCK))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(LANDLOCK)))
+        .and_then(|rules| rules.scope(Scope::from_all(LANDLOCK)))
+        // No rule follows, so nothing is allowed.
+        .and_then(Ruleset::create)
+        .and_then(RulesetCreated::restrict_self)
+        .map_err(|error| error.to_string())?;
+    match (status.ruleset, status.landlock) {
+        (RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced, _) => Ok(()),
+        (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => Err("the kernel has it switched off".to_owned()),
+        (RulesetStatus::NotEnforced, _) => Err("the kernel lacks it, or the container forbids it".to_owned()),
+    }
+}
+
+fn without_network() -> Result<(), String> {
+    let filter = filter().map_err(|error| error.to_string())?;
+    seccompiler::apply_filter(&filter).map_err(|error| error.to_string())
+}
+
+fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let x32 = REFUSED.map(|number| number | X32);
+    let numbers = REFUSED.into_iter().chain(x32.into_iter().filter(|_| cfg!(target_arch = "x86_64")));
+    let rules: BTreeMap<i64, Vec<_>> = numbers.map(|number| (number, Vec::new())).collect();
+    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture)?.try_into()
+}
+
+/// What this kernel lacks, as far as can be said without giving anything up.
+fn lacking_here() -> Vec<String> {
+    let mut lacking = Vec::new();
+    let landlock = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V1))
+        .and_then(Ruleset::create);
+    if let Err(error) = landlock {
+        lacking.push(format!("{WITHOUT_LANDLOCK} ({error})"));
+    }
+    let actions = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
+    if !actions.split_whitespace().any(|action| action == "errno") {
+        lacking.push(format!("{WITHOUT_SECCOMP} (/proc/sys/kernel/seccomp does not offer it)"));
+    }
+    lacking
+}
+
+/// Warns, once in the life of the process, if the compiling child can't be kept from the network or from files here.
+pub fn warn_if_lacking() {
+    warn_once(&lacking_here());
+}
+
+/// Warns, once in the life of the process, of what the compiling child said it lacked.
+pub(super) fn warn_once(lacking: &[String]) {
+    static WARNED: Once = Once::new();
+    if !lacking.is_empty() {
+        WARNED.call_once(|| {
+            tracing::warn!("the process that compiles connectors runs without {}", lacking.join(", and without "));
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Seek as _, Write as _};
+    use std::net::{TcpStream, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn a_confined_thread_keeps_its_open_file_and_gets_no_other_file_and_no_socket() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let folder = tempfile::tempdir().expect("a folder");
+        let (other, new) = (folder.path().join("other"), folder.path().join("new"));
+        std::fs::write(&other, "x").expect("written");
+        // Only the thread is confined, and those that it starts.
+        let confined = move || {
+            let mut held = tempfile::tempfile().expect("a file");
+            let lacking = confine();
+            held.write_all(b"kept").expect("an open file stays");
+            held.rewind().expect("an open file stays");
+            let child = std::thread::spawn({
+                let other = other.clone();
+                move || std::fs::read(other).map(drop)
+            });
+            let files = [
+                std::fs::read(&other).map(drop),
+                std::fs::write(&new, "x"),
+                std::fs::remove_file(&other),
+                child.join().expect("threads start"),
+            ];
+            let network = [
+                TcpStream::connect(address).map(drop),
+                UdpSocket::bind("127.0.0.1:0").map(drop),
+                std::os::unix::net::UnixDatagram::unbound().map(drop),
+                std::process::Command::new("/bin/true").status().map(drop),
+            ];
+            (lacking, files, network)
+        };
+        let (lacking, files, network) = std::thread::spawn(confined).join().expect("it ends");
+        let lacks = |what: &str| lacking.iter().any(|lacking| lacking.starts_with(what));
+        for (attempts, without) in [(files, WITHOUT_LANDLOCK), (network, WITHOUT_SECCOMP)] {
+            for (n, attempt) in attempts.into_iter().enumerate() {
+                let refused = attempt.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+                assert!(refused || lacks(without), "attempt {n} without {without}: {lacking:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_lacks_is_said_beforehand() {
+        let before = lacking_here();
+        for lacking in std::thread::spawn(confine).join().expect("it ends") {
+            let what = lacking.split(" (").next().unwrap_or_default();
+            assert!(before.iter().any(|before| before.starts_with(what)), "{lacking}: {before:?}");
+        }
+    }
+}
