@@ -1,6 +1,7 @@
 //! `backline plugins …`: connectors, their grants and their releases.
 
 mod canary;
+mod check;
 mod conformance;
 mod describe;
 mod grant;
@@ -70,6 +71,10 @@ pub(super) enum Command {
     Rollback(rollback::RollbackArguments),
     /// Make a project of a connector, with tests, recorded answers and everything it is built from
     New(new::NewArguments),
+    /// Check a manifest by itself: every fault with its line, its column and what is expected
+    Check(check::CheckArguments),
+    /// Print the JSON Schema of a manifest, for editors
+    Schema(check::SchemaArguments),
     /// Convert a core module to a component if needed, and embed its manifest
     Pack {
         /// The compiled core module or component
@@ -114,6 +119,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
         Command::New(arguments) => new::new(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Schema(arguments) => check::schema(&arguments),
         Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
     }
 }
@@ -163,9 +170,16 @@ fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcom
     let target = Output::open(output, Access::Shared, Existing::forced(force))?;
     target.expect_no_terminal()?;
     let wasm = read_file(file)?;
-    let text = std::fs::read_to_string(manifest).map_err(|error| {
-        Failure::usage(format!("the manifest {} can't be read: {error}; name it with --manifest", manifest.display()))
-    })?;
+    let text = check::read_manifest(manifest)?;
+    let name = manifest.display().to_string();
+    let faults = check::faults(&text);
+    if let Some(first) = faults.first() {
+        let others = match faults.len() {
+            1 => String::new(),
+            all => format!("; `backline plugins check {name}` lists {} more", all - 1),
+        };
+        return Err(Failure::usage(format!("{}{others}", check::shown(&name, first))));
+    }
     let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
     target.finish_with(&component)?;
     print::note(&format!("wrote {} ({} bytes)", output.display(), component.len()));
