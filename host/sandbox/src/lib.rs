@@ -356,7 +356,11 @@ impl Connector {
         })
         .await?;
         let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
-        let output_bytes = answer::check_batch(&call.value, asked, limit)?;
+        let checked = answer::check_batch(&call.value, asked, limit);
+        if checked.is_err() {
+            allowance.unanswered.extend(call.usage.log_lines.iter().cloned());
+        }
+        let output_bytes = checked?;
         allowance.output_bytes -= output_bytes;
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
@@ -406,9 +410,17 @@ impl Connector {
         let mut all = Call { value: Vec::with_capacity(documents.len()), usage: CallUsage::default() };
         for document in documents {
             let surroundings = Surroundings::of(&document);
-            let call = self.normalize_together(secrets, vec![document], allowance, &surroundings).await?;
-            all.value.extend(call.value);
-            all.usage.add(call.usage);
+            match self.normalize_together(secrets, vec![document], allowance, &surroundings).await {
+                Ok(call) => {
+                    all.value.extend(call.value);
+                    all.usage.add(call.usage);
+                }
+                Err(error) => {
+                    // What the documents before made it log comes first.
+                    allowance.unanswered.splice(0..0, all.usage.log_lines);
+                    return Err(error);
+                }
+            }
         }
         Ok(all)
     }
@@ -438,7 +450,11 @@ impl Connector {
         })
         .await?;
         let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
-        let output_bytes = answer::check_snapshots(&call.value, asked, limit)?;
+        let checked = answer::check_snapshots(&call.value, asked, limit);
+        if checked.is_err() {
+            allowance.unanswered.extend(call.usage.log_lines.iter().cloned());
+        }
+        let output_bytes = checked?;
         allowance.output_bytes -= output_bytes;
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }

@@ -69,3 +69,13 @@ fn the_schema_is_printed_and_lies_beside_new_projects() {
     assert!(place.refused(&["plugins", "schema", "--output", &schema.to_string_lossy()]).contains("--force"));
     place.done(&["plugins", "schema", "--output", &schema.to_string_lossy(), "--force"]);
 }
+
+#[test]
+fn logs_that_do_not_exist_are_said_to_be_none() {
+    let place = Place::migrated();
+    place.knows("tempo");
+    assert_eq!(place.done(&["plugins", "logs"]), "");
+    assert_eq!(place.done(&["plugins", "logs", "tempo", "--json"]), "");
+    assert!(place.refused(&["plugins", "logs", "tempo", "--release", "1.0.0"]).contains("has no release '1.0.0'"));
+    assert!(place.refused(&["plugins", "logs", "temp"]).contains("did you mean 'tempo'?"));
+}

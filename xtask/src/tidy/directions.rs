@@ -87,6 +87,8 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "MetricsFilter",
             "NamedOutcome",
             "QuarantineFilter",
+            "PluginLogFilter",
+            "PluginLogLine",
             "Recorded",
             "RunDetails",
             // Whose rows a command is about is decided where its caller is known.

@@ -101,6 +101,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 15] = [
         include_str!("../../../../migrations/sqlite/0015_installation.sql"),
         include_str!("../../../../migrations/postgres/0015_installation.sql"),
     ),
+    (
+        17,
+        "logs",
+        include_str!("../../../../migrations/sqlite/0017_logs.sql"),
+        include_str!("../../../../migrations/postgres/0017_logs.sql"),
+    ),
 ];
 
 /// Makes the schema of Backline's own tables, and moves the list of migrations there where an older

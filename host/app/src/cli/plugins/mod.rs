@@ -7,6 +7,7 @@ mod describe;
 mod grant;
 mod install;
 mod life;
+mod logs;
 mod new;
 mod rollback;
 mod shadow;
@@ -69,6 +70,8 @@ pub(super) enum Command {
     Canary(canary::CanaryCommand),
     /// Roll a platform back to its previous release, and retry the accounts that failed
     Rollback(rollback::RollbackArguments),
+    /// Print what connectors wrote while they collected, also in calls that trapped
+    Logs(logs::LogsArguments),
     /// Make a project of a connector, with tests, recorded answers and everything it is built from
     New(new::NewArguments),
     /// Check a manifest by itself: every fault with its line, its column and what is expected
@@ -118,6 +121,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Shadow(arguments) => shadow::shadow(context, arguments).await,
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
+        Command::Logs(arguments) => logs::logs(context, arguments).await,
         Command::New(arguments) => new::new(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Schema(arguments) => check::schema(&arguments),
