@@ -9,6 +9,7 @@ mod install;
 mod life;
 mod logs;
 mod new;
+mod publish;
 mod rollback;
 mod shadow;
 mod sign;
@@ -92,6 +93,8 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Push a packed component to a registry, with its signature beside it and its manifest as annotations
+    Publish(publish::PublishArguments),
     /// Generate a key to sign connectors with
     Keygen(sign::KeygenArguments),
     /// Sign a connector: write its signature to FILE.minisig
@@ -122,6 +125,7 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
         Command::Logs(arguments) => logs::logs(context, arguments).await,
+        Command::Publish(arguments) => publish::run(context, arguments).await,
         Command::New(arguments) => new::new(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Schema(arguments) => check::schema(&arguments),

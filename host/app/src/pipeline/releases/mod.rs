@@ -9,3 +9,4 @@ pub(super) mod install;
 pub(super) mod loading;
 pub(super) mod manager;
 pub(super) mod obtain;
+pub(super) mod publish;

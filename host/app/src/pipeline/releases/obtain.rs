@@ -269,13 +269,13 @@ fn expected_signature(source: &Source) -> String {
     }
 }
 
-fn with_suffix(path: &Path) -> PathBuf {
+pub(super) fn with_suffix(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(SIGNATURE_SUFFIX);
     PathBuf::from(name)
 }
 
-async fn read_signature(path: &Path) -> Result<String, ObtainError> {
+pub(super) async fn read_signature(path: &Path) -> Result<String, ObtainError> {
     match read_file(path, SIGNATURE_BYTES_MAX as u64).await {
         Ok(bytes) => text_of(bytes),
         Err(ObtainError::TooLarge { .. }) => Err(SignatureError::Malformed("it is too long").into()),
