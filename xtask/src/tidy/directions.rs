@@ -105,8 +105,12 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
         edge: "cli",
         library: "backline_component",
         items: &[
+            "INDEX_SCHEMA",
+            "Index",
+            "IndexedConnector",
             "Inspection",
             "Language",
+            "NameInIndex",
             "ProjectFile",
             "SIGNATURE_SUFFIX",
             "SigningError",

@@ -43,6 +43,7 @@ pub use self::releases::activate::{ActivateError, ActivateOptions, Activated};
 pub use self::releases::auto_rollback::{ReleaseReview, RollbackError, RolledBack};
 pub use self::releases::cache::ReleaseError;
 pub use self::releases::canary::CanaryError;
+pub use self::releases::index::{ReadIndex, ReadIndexError, read_index};
 pub use self::releases::install::{
     Approve, CatalogueDifference, Comparison, Ended, InstallError, InstallOptions, Installed, Proposal, Revoke,
     RevokeError,

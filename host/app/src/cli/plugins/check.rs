@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::output::{Access, Existing, Output};
 use crate::cli::print::{self, Tone};
+use backline_component::INDEX_SCHEMA;
 use backline_model::manifest::{Fault, MANIFEST_BYTES_MAX, Manifest, SCHEMA};
 
 /// Arguments of `check`.
@@ -24,6 +25,9 @@ pub(crate) struct CheckArguments {
 /// Arguments of `schema`.
 #[derive(Args)]
 pub(crate) struct SchemaArguments {
+    /// The schema of an index of connectors, instead of a manifest's
+    #[arg(long)]
+    index: bool,
     /// File to write the schema to; - for standard output
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     output: PathBuf,
@@ -55,10 +59,11 @@ pub(super) fn check(arguments: &CheckArguments) -> Outcome {
     Ok(if faults.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-/// Prints the JSON Schema of a manifest.
+/// Prints the JSON Schema of a manifest, or of an index.
 pub(super) fn schema(arguments: &SchemaArguments) -> Outcome {
     let output = Output::open(&arguments.output, Access::Shared, Existing::forced(arguments.force))?;
-    output.finish_with(SCHEMA.as_bytes())?;
+    let schema = if arguments.index { INDEX_SCHEMA } else { SCHEMA };
+    output.finish_with(schema.as_bytes())?;
     Ok(Exit::Done)
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod conformance;
 mod describe;
 mod grant;
+mod index;
 mod install;
 mod life;
 mod logs;
@@ -95,6 +96,11 @@ pub(super) enum Command {
     },
     /// Push a packed component to a registry, with its signature beside it and its manifest as annotations
     Publish(publish::PublishArguments),
+    /// Search an index of connectors
+    Search(index::SearchArguments),
+    /// Make an index of connectors, or check one
+    #[command(subcommand)]
+    Index(index::IndexCommand),
     /// Generate a key to sign connectors with
     Keygen(sign::KeygenArguments),
     /// Sign a connector: write its signature to FILE.minisig
@@ -126,6 +132,8 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
         Command::Logs(arguments) => logs::logs(context, arguments).await,
         Command::Publish(arguments) => publish::run(context, arguments).await,
+        Command::Search(arguments) => index::search(context, arguments).await,
+        Command::Index(command) => index::run(context, command).await,
         Command::New(arguments) => new::new(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Schema(arguments) => check::schema(&arguments),

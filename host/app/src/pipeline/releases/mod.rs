@@ -5,6 +5,7 @@ pub(super) mod auto_rollback;
 pub(super) mod cache;
 pub(super) mod canary;
 pub(super) mod development;
+pub(super) mod index;
 pub(super) mod install;
 pub(super) mod loading;
 pub(super) mod manager;
