@@ -119,6 +119,7 @@ const ACQUAINTANCES: [Acquaintance; 5] = [
             "generate_key",
             "imports_shown",
             "inspect",
+            "is_wasi",
             "pack",
             "project",
         ],

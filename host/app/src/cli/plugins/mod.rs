@@ -28,7 +28,7 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::output::{Access, Existing, Output};
 use super::print;
-use backline_component::pack;
+use backline_component::{imports_shown, inspect, is_wasi, pack};
 use backline_model::{Manifest, Release};
 
 /// Largest file that is read, in bytes; the sandbox's own bound on components is usually lower.
@@ -199,7 +199,18 @@ fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcom
     let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
     target.finish_with(&component)?;
     print::note(&format!("wrote {} ({} bytes)", output.display(), component.len()));
+    let inspection =
+        inspect(&component).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
+    if let Some(line) = stubbed(&inspection.imports) {
+        print::note(&line);
+    }
     Ok(Exit::Done)
+}
+
+/// What a component imports that the host links with nothing behind it, in one line; `None` if it is nothing.
+fn stubbed(imports: &[String]) -> Option<String> {
+    let wasi: Vec<String> = imports.iter().filter(|import| is_wasi(import)).cloned().collect();
+    imports_shown(&wasi).first().map(|line| format!("it imports {line}"))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -221,4 +232,18 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 /// The name and version of a connector.
 fn version_of(manifest: &Manifest) -> (&str, &semver::Version) {
     (&manifest.connector.name, &manifest.connector.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stubbed_imports_are_named_in_one_line_if_there_are_any() {
+        let imports = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let own = "backline:connector/http@1.0.0";
+        assert_eq!(stubbed(&imports(&[own])), None);
+        let line = stubbed(&imports(&[own, "wasi:cli/environment@0.2.3", "wasi:sockets/tcp@0.2.3"])).expect("two");
+        assert!(line.starts_with("it imports WASI 0.2 (2 interfaces) with nothing behind it: no files"), "{line}");
+    }
 }
