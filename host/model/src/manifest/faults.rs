@@ -184,7 +184,9 @@ fn of_forms(root: &DeTable<'_>) -> (Vec<Raw>, Option<Manifest>) {
             [first, ..] => remove(&mut rest, std::slice::from_ref(first)),
         };
         let is_new = !faults.contains(&fault);
-        faults.push(fault);
+        if is_new {
+            faults.push(fault);
+        }
         only_keys &= is_key;
         if !taken || !is_new {
             break;
