@@ -1,6 +1,8 @@
 //! The real binary: its messages, its exit codes, and that a refused command changes nothing.
 
 mod checks;
+mod indexes;
+mod manifests;
 mod output;
 mod projects;
 mod trial;

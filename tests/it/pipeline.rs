@@ -9,8 +9,8 @@ use backline_model::{
 };
 use backline_simulator::{Expected, Fault, FaultKind, Platform as Sim, RetryAfter, SimulatorConfig, Trait};
 use backline_store::{
-    AccountFilter, AccountResult, BatchResult, CredentialFilter, MetricsFilter, NamedOutcome, QuarantineFilter, Scope,
-    Store, StoredAccount,
+    AccountFilter, AccountResult, BatchResult, CredentialFilter, MetricsFilter, NamedOutcome, PluginLogFilter,
+    QuarantineFilter, Scope, Store, StoredAccount,
 };
 use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone as _, Utc};
 use serde_json::Value as Json;
@@ -438,6 +438,15 @@ async fn one_failing_account_affects_only_itself() {
         let report = stage.run_some(date(18), &["guest"]).await;
         assert_eq!((report.run.counts.collected, report.run.counts.failed), (39, 1), "{:?}", report.platforms);
         assert_eq!(report.platforms[0].failures.get("trapped"), Some(&1));
+        // What it wrote before it trapped is found by the account, although no call with it answered.
+        let all = Scope::all_tenants();
+        let accounts = stage.host.store().accounts_list(&all, &AccountFilter::default()).await.expect("accounts");
+        let poison = accounts.iter().find(|account| account.platform_id == "poison").expect("it is there");
+        let filter = PluginLogFilter { account: Some(poison.id), ..PluginLogFilter::default() };
+        let lines = stage.host.store().plugin_logs_list(&all, &filter).await.expect("lines");
+        let panics = lines.iter().filter(|line| line.message.contains("this account is poisonous"));
+        assert!(panics.clone().count() >= 1, "{lines:?}");
+        assert!(panics.clone().all(|line| line.call.as_deref() == Some("fetch") && line.level == "error"), "{lines:?}");
     })
     .await;
 }

@@ -249,6 +249,24 @@ async fn a_panic_traps_and_its_pool_place_is_usable_again() {
 }
 
 #[tokio::test]
+async fn what_a_call_logged_before_it_trapped_is_kept() {
+    let connector = load(&sandbox(|_| {}), "panics_on_account").await;
+    let mut allowance = connector.allowance(Some(within(Duration::from_secs(60))));
+    let session = Session::without_capabilities();
+    let ended = connector.fetch_within(session, accounts(&["poison"]), context(), &mut allowance).await;
+    assert!(matches!(ended, Err(CallError::Trapped(_))), "{ended:?}");
+    let lines = std::mem::take(&mut allowance.unanswered);
+    assert!(lines.len() == 1 && lines[0].message.contains("this account is poisonous"), "{lines:?}");
+    let ended = connector.normalize_within(&[], vec![document(r#"{"x":"venom"}"#)], &mut allowance).await;
+    assert!(matches!(ended, Err(CallError::Trapped(_))), "{ended:?}");
+    assert!(allowance.unanswered[0].message.contains("this document is venomous"), "{allowance:?}");
+    let session = Session::without_capabilities();
+    allowance.unanswered.clear();
+    connector.fetch_within(session, accounts(&["a"]), context(), &mut allowance).await.expect("an answer");
+    assert!(allowance.unanswered.is_empty(), "an answer has its lines with it");
+}
+
+#[tokio::test]
 async fn calls_beyond_the_pool_wait_for_their_turn() {
     let sandbox = sandbox(|config| config.calls_at_once = 2);
     let connector = load(&sandbox, "well_behaved").await;

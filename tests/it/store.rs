@@ -11,6 +11,7 @@ mod installation;
 mod leases;
 mod ledger;
 mod limits;
+mod logs;
 mod order;
 mod outcomes;
 mod people;

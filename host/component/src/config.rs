@@ -21,6 +21,9 @@ pub struct PluginsConfig {
     pub signatures: Option<SignaturePolicy>,
     /// Origins that components may be downloaded from, such as `https://releases.example.com`; none by default.
     pub sources: Vec<OriginPattern>,
+    /// Index that connectors are searched for in, and installed from by name: an `https` URL or a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
     /// Keys whose signatures are trusted, by names that the operator chooses.
     pub trusted_keys: BTreeMap<String, TrustedKey>,
     /// Registries that components may be pulled from, by host and port; none by default.
@@ -109,6 +112,20 @@ impl PluginsConfig {
                 return Err((format!("{section}.key"), format!("'{other}' has the same key; remove one of the two")));
             }
         }
+        match self.index.as_ref().map(|index| index.parse::<Source>()) {
+            None | Some(Ok(Source::File(_))) => {}
+            Some(Ok(Source::Url(url))) if url.query().is_none() => {}
+            // A query may grant access, and the configuration is shown.
+            Some(Ok(Source::Url(_))) => {
+                let problem = "an index's URL has no query, which may hold a secret; host the index without one";
+                return Err(("plugins.index".to_owned(), problem.to_owned()));
+            }
+            Some(Ok(Source::Oci(_))) => {
+                let problem = "an index does not lie in a registry; name its https URL or its file";
+                return Err(("plugins.index".to_owned(), problem.to_owned()));
+            }
+            Some(Err(error)) => return Err(("plugins.index".to_owned(), error.to_string())),
+        }
         for (host, registry) in &self.registries {
             let section = format!("plugins.registries.{host}");
             let probe = format!("oci://{host}/a:1").parse();
@@ -181,6 +198,9 @@ mod tests {
                 "trusted_keys.b.key: 'a' has the same key",
             ),
             ("sources = [\"https://*.github.io\"]", "plugins.sources: 'https://*.github.io' is not an allowed origin"),
+            ("index = \"http://a.example/index.json\"", "plugins.index: a component is downloaded over https only"),
+            ("index = \"https://a.example/index.json?key=canary\"", "plugins.index: an index's URL has no query"),
+            ("index = \"oci://a.example/index:1\"", "plugins.index: an index does not lie in a registry"),
             ("[registries.\"https://a.example\"]", "plugins.registries.https://a.example: a registry is host"),
             ("[registries.\"a.example/b\"]", "a registry is host"),
             ("[registries.\"A.example\"]", "in lower case"),
@@ -192,7 +212,7 @@ mod tests {
             assert!(problem.contains(expected) && !problem.contains("canary"), "{text}: {problem}");
         }
         let fine = format!(
-            "signatures = \"warn\"\nsources = [\"https://a.example\"]\n\
+            "signatures = \"warn\"\nsources = [\"https://a.example\"]\nindex = \"https://a.example/index.json\"\n\
              [trusted_keys.a]\nkey = \"{key}\"\nconnectors = [\"youtube\"]\n\
              [registries.\"127.0.0.1:5000\"]\ninsecure_http = true\nusername = \"u\"\npassword = \"p\"\n\
              [registries.\"ghcr.io\"]"

@@ -18,6 +18,7 @@
 
 mod async_types;
 mod config;
+mod index;
 mod inspect;
 mod pack;
 mod scaffold;
@@ -25,6 +26,7 @@ mod signature;
 mod source;
 
 pub use config::{Demand, PluginsConfig, RegistryConfig, SignaturePolicy, beside};
+pub use index::{INDEX_BYTES_MAX, INDEX_SCHEMA, Index, IndexError, IndexedConnector, IndexedRelease, NameInIndex};
 pub use inspect::{InspectError, Inspection, imports_shown, inspect, is_wasi};
 pub use pack::{PackError, pack};
 pub use scaffold::{Language, ProjectFile, ScaffoldError, project};

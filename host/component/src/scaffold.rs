@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use backline_model::manifest::SCHEMA;
 use toml::{Table, Value as Toml};
 
 /// Path in the repository and text of every file that a project may be made of.
@@ -159,6 +160,7 @@ pub fn project(name: &str, language: Language) -> Result<Vec<ProjectFile>, Scaff
         let text = standalone(source("sdk/Cargo.toml"), source("Cargo.toml"));
         files.push(ProjectFile { path: "vendor/backline-sdk/Cargo.toml".to_owned(), text });
     }
+    files.push(ProjectFile { path: "vendor/connector.schema.json".to_owned(), text: SCHEMA.to_owned() });
     let version = env!("CARGO_PKG_VERSION");
     files.push(ProjectFile {
         path: "vendor/README.md".to_owned(),
@@ -278,6 +280,8 @@ mod tests {
             for path in ["README.md", "connector.toml", ".gitignore", ".github/workflows/ci.yml", "vendor/README.md"] {
                 assert!(files.contains_key(path), "{language}: {path}");
             }
+            let schema = files["connector.toml"].lines().next().and_then(|line| line.strip_prefix("#:schema "));
+            assert_eq!(schema.and_then(|path| files.get(path)).map(String::as_str), Some(SCHEMA), "{language}");
             let answers = files.keys().filter(|path| path.ends_with("/recording.json")).count();
             assert_eq!(answers, 3, "{language}");
             let manifest = Manifest::parse(&files["connector.toml"]).expect("a manifest");

@@ -76,7 +76,7 @@ pub use download::{DownloadError, Downloader};
 pub use error::{GatewayError, SendError, TokenError};
 pub use export::ExportClient;
 pub use pause::{ASKED_PAUSE_MAX, LEARNED_FOR, LearnedPace, Pause, WAITED_PAUSE_MAX, learned_interval_us};
-pub use registry::{Artifact, Pull, RegistryError, pull};
+pub use registry::{Artifact, Pull, Push, RegistryError, pull, push};
 pub use trial::{Answers, Asked, Exchange, Trial};
 pub use webhook::{WebhookAnswer, WebhookRequest, WebhookRequestError};
 

@@ -1,13 +1,14 @@
-//! Pulls a component from an OCI registry: one manifest, one layer of WebAssembly, and its signature.
+//! Pulls a component from an OCI registry, and pushes one: one manifest, one layer of WebAssembly, and its signature.
 //!
 //! oci-client implements the protocol (tokens, challenges, references) and sends its own HTTP requests: it accepts
 //! neither our client nor our resolver. So **the gateway's address check, routes and redirect rules do not apply
 //! here**; a proxy from the environment is used, and the manifest is read before its size is known. This is acceptable
 //! because an operator names every registry under `[plugins.registries]`, many of which have private addresses; because
-//! no connector can trigger a pull; and because only bytes with the right digest are accepted. This module adds: a size
+//! no connector can trigger a pull or a push; and because only bytes with the right digest are accepted. This module adds: a size
 //! limit on the layer before and while it is read, one media type, its own check of every digest, and errors without
 //! URLs, since registries redirect to URLs that grant access.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
+use reqwest::header::HeaderValue;
+use serde_json::json;
 
 use backline_model::Digest;
 use backline_model::text::printable;
@@ -26,6 +29,9 @@ const COMPONENT_TYPES: [&str; 2] = ["application/wasm", "application/vnd.wasm.co
 
 /// Media type of a signature's layer.
 const SIGNATURE_TYPE: &str = "application/vnd.minisign.signature";
+
+/// Media type of the description of what a pushed artifact is for.
+const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
 
 /// Annotation of the manifest that may hold the signature instead.
 const SIGNATURE_ANNOTATION: &str = "dev.backline.minisig";
@@ -60,6 +66,30 @@ pub struct Pull<'a> {
     pub timeout: Duration,
 }
 
+/// What to push, and how.
+pub struct Push<'a> {
+    /// Host, and the port if it is not the default.
+    pub registry: &'a str,
+    /// Name inside the registry.
+    pub repository: &'a str,
+    /// Tag of the version.
+    pub tag: &'a str,
+    /// Whether plain HTTP is used instead of HTTPS.
+    pub insecure_http: bool,
+    /// User name and password.
+    pub login: Option<(&'a str, &'a str)>,
+    /// The packed component.
+    pub component: &'a [u8],
+    /// Its signature.
+    pub signature: Option<&'a str>,
+    /// What is said of it to those who have not pulled it.
+    pub annotations: &'a BTreeMap<String, String>,
+    /// Whether a tag that names other bytes is moved.
+    pub replace: bool,
+    /// Longest wait for a connection, and for the next bytes of an answer. The caller limits the total time.
+    pub timeout: Duration,
+}
+
 /// A pulled artifact.
 pub struct Artifact {
     /// Digest of the manifest, which identifies exactly these bytes.
@@ -79,7 +109,7 @@ pub enum RegistryError {
     /// The registry requires a login, or refuses this one.
     #[error(
         "the registry refuses access; check the name, and that username and password under \
-         [plugins.registries.\"{0}\"] allow to pull it"
+         [plugins.registries.\"{0}\"] allow it"
     )]
     Unauthorized(String),
     /// The registry can't be reached, or its answer is not valid.
@@ -104,6 +134,12 @@ pub enum RegistryError {
         /// Limit in bytes.
         bytes_max: u64,
     },
+    /// The tag names other bytes.
+    #[error(
+        "the registry has other bytes of version {0}, which others may have pulled; raise the connector's version, or \
+         repeat with --force"
+    )]
+    Exists(String),
     /// The signature is not text.
     #[error("the artifact's signature is not text")]
     Signature,
@@ -115,12 +151,9 @@ pub enum RegistryError {
 /// [`RegistryError`] says what is wrong with the registry, the login or the artifact.
 pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
     let error_of = |error| error_of(error, pull.registry);
-    let client = client(pull).map_err(error_of)?;
+    let client = client(pull.registry, pull.insecure_http, pull.timeout).map_err(error_of)?;
     let reference = reference(pull);
-    let auth = match pull.login {
-        Some((user, password)) => RegistryAuth::Basic(user.to_owned(), password.to_owned()),
-        None => RegistryAuth::Anonymous,
-    };
+    let auth = auth(pull.login);
     let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
     let (text, _) = client.pull_manifest_raw(&reference, &auth, &accepted).await.map_err(error_of)?;
     let manifest_digest = Digest::of(&text);
@@ -142,20 +175,93 @@ pub async fn pull(pull: &Pull<'_>) -> Result<Artifact, RegistryError> {
     Ok(Artifact { manifest: manifest_digest, component, signature })
 }
 
-fn client(pull: &Pull<'_>) -> Result<Client, OciDistributionError> {
+/// Pushes a component. Returns the digest of the manifest, which is the same whenever the same bytes are pushed.
+///
+/// # Errors
+/// [`RegistryError`] says what is wrong with the registry or the login, or that the tag names other bytes.
+pub async fn push(push: &Push<'_>) -> Result<Digest, RegistryError> {
+    let error_of = |error| error_of(error, push.registry);
+    let client = client(push.registry, push.insecure_http, push.timeout).map_err(error_of)?;
+    let (registry, repository) = (push.registry.to_owned(), push.repository.to_owned());
+    let reference = Reference::with_tag(registry.clone(), repository.clone(), push.tag.to_owned());
+    let auth = auth(push.login);
+    let accepted = [OCI_IMAGE_MEDIA_TYPE];
+
+    let config = config_of(push);
+    let manifest = manifest_of(push, &config);
+    let digest = Digest::of(manifest.as_bytes());
+    if !push.replace {
+        match client.pull_manifest_raw(&reference, &auth, &accepted).await {
+            Ok((there, _)) if Digest::of(&there) == digest => return Ok(digest),
+            Ok(_) => return Err(RegistryError::Exists(push.tag.to_owned())),
+            Err(error) => match error_of(error) {
+                // Some registries do not say that a name is new, and refuse to answer. The push decides.
+                RegistryError::NotFound | RegistryError::Unauthorized(_) => {}
+                other => return Err(other),
+            },
+        }
+    }
+    client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
+    let signature = push.signature.map(str::as_bytes);
+    for blob in [Some(push.component), signature, Some(config.as_bytes())].into_iter().flatten() {
+        client.push_blob(&reference, blob.to_vec(), &sha256(blob)).await.map_err(error_of)?;
+    }
+    let media_type = HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE);
+    client.push_manifest_raw(&reference, manifest.into_bytes(), media_type).await.map_err(error_of)?;
+    // What others will pull is what was pushed.
+    let by_digest = Reference::with_digest(registry, repository, format!("sha256:{digest}"));
+    let (there, _) = client.pull_manifest_raw(&by_digest, &auth, &accepted).await.map_err(error_of)?;
+    if Digest::of(&there) == digest { Ok(digest) } else { Err(RegistryError::Digest { what: "the manifest" }) }
+}
+
+/// The description of the artifact, as other tools for WebAssembly write it. It names no time, so that the same bytes
+/// always make the same artifact.
+fn config_of(push: &Push<'_>) -> String {
+    let config = json!({
+        "architecture": "wasm",
+        "os": "wasip2",
+        "created": "1970-01-01T00:00:00Z",
+        "layerDigests": [sha256(push.component)],
+    });
+    config.to_string()
+}
+
+fn manifest_of(push: &Push<'_>, config: &str) -> String {
+    let described = |media_type: &str, bytes: &[u8]| json!({ "mediaType": media_type, "digest": sha256(bytes), "size": bytes.len() });
+    let mut layers = vec![described(COMPONENT_TYPES[0], push.component)];
+    layers.extend(push.signature.map(|signature| described(SIGNATURE_TYPE, signature.as_bytes())));
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_IMAGE_MEDIA_TYPE,
+        "config": described(CONFIG_TYPE, config.as_bytes()),
+        "layers": layers,
+        "annotations": push.annotations,
+    });
+    manifest.to_string()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", Digest::of(bytes))
+}
+
+fn auth(login: Option<(&str, &str)>) -> RegistryAuth {
+    match login {
+        Some((user, password)) => RegistryAuth::Basic(user.to_owned(), password.to_owned()),
+        None => RegistryAuth::Anonymous,
+    }
+}
+
+fn client(registry: &str, insecure_http: bool, timeout: Duration) -> Result<Client, OciDistributionError> {
     // Fails if a provider is already installed, which is equally good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let protocol = if pull.insecure_http {
-        ClientProtocol::HttpsExcept(vec![pull.registry.to_owned()])
-    } else {
-        ClientProtocol::Https
-    };
+    let protocol =
+        if insecure_http { ClientProtocol::HttpsExcept(vec![registry.to_owned()]) } else { ClientProtocol::Https };
     Client::try_from(ClientConfig {
         protocol,
         // Our components run on every platform.
         platform_resolver: None,
-        connect_timeout: Some(pull.timeout),
-        read_timeout: Some(pull.timeout),
+        connect_timeout: Some(timeout),
+        read_timeout: Some(timeout),
         user_agent: concat!("backline/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     })

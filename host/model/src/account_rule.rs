@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{self, CellError, shown};
 use super::ids::Platform;
+use super::manifest::faults::{Findings, Place};
 use super::manifest_error::ManifestError;
 use super::text::one_line;
 
@@ -282,15 +283,20 @@ impl AccountReader {
 
 impl Compiled {
     fn of(rule: &AccountRule) -> Result<Self, ManifestError> {
-        let compiled = |field: &str, pattern: &String| compile(field, pattern);
+        let compiled = |field: &str, pattern: &String| {
+            compile(pattern).map_err(|problem| ManifestError::Value {
+                field: field.to_owned(),
+                problem: super::text::printable(&problem),
+            })
+        };
         Ok(Self {
-            id: compile("account.id", &rule.id)?,
+            id: compiled("account.id", &rule.id)?,
             chars_max: rule.chars_max.unwrap_or(PLATFORM_ID_CHARS_MAX),
             from: rule.from.iter().map(|pattern| compiled("account.from", pattern)).collect::<Result<_, _>>()?,
             mistakes: rule
                 .mistakes
                 .iter()
-                .map(|known| Ok((compile("account.not", &known.pattern)?, known.is.clone())))
+                .map(|known| Ok((compiled("account.not", &known.pattern)?, known.is.clone())))
                 .collect::<Result<_, ManifestError>>()?,
             example: rule.examples.first().cloned().unwrap_or_default(),
             default: rule.default.clone(),
@@ -298,20 +304,16 @@ impl Compiled {
     }
 }
 
-/// Compiles a pattern that matches a whole text or nothing.
-fn compile(field: &str, pattern: &str) -> Result<Regex, ManifestError> {
+/// Compiles a pattern that matches a whole text or nothing; the error says why it can't be.
+fn compile(pattern: &str) -> Result<Regex, String> {
     let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(COMPILED_BYTES_MAX).nest_limit(32).build();
     if pattern.len() > PATTERN_BYTES_MAX {
-        return Err(wrong(field, format!("a pattern is longer than {PATTERN_BYTES_MAX} bytes")));
+        return Err(format!("a pattern is longer than {PATTERN_BYTES_MAX} bytes"));
     }
     // On its own first: a pattern that closes a group it did not open would escape the anchors.
     build(pattern)
         .and_then(|_| build(&format!(r"\A(?:{pattern})\z")))
-        .map_err(|error| wrong(field, format!("'{}' is not a usable pattern: {error}", one_line(pattern))))
-}
-
-fn wrong(field: &str, problem: String) -> ManifestError {
-    ManifestError::Value { field: field.to_owned(), problem: super::text::printable(&problem) }
+        .map_err(|error| format!("'{}' is not a usable pattern: {error}", one_line(pattern)))
 }
 
 /// A column's name as names are compared: in lower case, with `_` for blanks and hyphens, without what is invisible.
@@ -335,88 +337,124 @@ pub(super) struct Declared<'a> {
 }
 
 /// Checks a manifest's rule.
-pub(super) fn check(rule: &AccountRule, declared: &Declared<'_>) -> Result<(), ManifestError> {
-    for (field, count) in [
-        ("account.examples", rule.examples.len()),
-        ("account.from", rule.from.len()),
-        ("account.not", rule.mistakes.len()),
-        ("account.column", rule.columns.len()),
-    ] {
-        if count > ENTRIES_MAX {
-            return Err(wrong(field, format!("it has more than {ENTRIES_MAX} entries")));
-        }
+pub(super) fn check(rule: &AccountRule, declared: &Declared<'_>, findings: &mut Findings) {
+    let account = Place::of("account");
+    let lists = [
+        ("examples", rule.examples.len()),
+        ("from", rule.from.len()),
+        ("not", rule.mistakes.len()),
+        ("column", rule.columns.len()),
+    ];
+    let mut bounded = true;
+    for (key, _) in lists.into_iter().filter(|(_, count)| *count > ENTRIES_MAX) {
+        bounded = false;
+        findings.add(account.key(key), format!("account.{key}"), format!("it has more than {ENTRIES_MAX} entries"));
     }
     if rule.chars_max.is_some_and(|most| !(1..=PLATFORM_ID_CHARS_MAX).contains(&most)) {
-        return Err(wrong("account.chars_max", format!("it is not between 1 and {PLATFORM_ID_CHARS_MAX}")));
+        let problem = format!("it is not between 1 and {PLATFORM_ID_CHARS_MAX}");
+        findings.add(account.key("chars_max"), "account.chars_max", problem);
     }
-    let reader = AccountReader::new(declared.platform, Some(rule))?;
-    let compiled = Compiled::of(rule)?;
-    if compiled.id.is_match("") {
-        return Err(wrong("account.id", "it matches an empty text, which identifies no account".to_owned()));
+    // Each pattern takes time to compile.
+    if !bounded {
+        return;
     }
-    for (given, from) in rule.from.iter().zip(&compiled.from) {
-        if from.capture_names().all(|name| name != Some(ID_GROUP)) {
-            let problem = format!("'{}' has no group (?<{ID_GROUP}>…), which is the id", one_line(given));
-            return Err(wrong("account.from", problem));
-        }
-    }
-    match rule.examples.first() {
-        None => return Err(wrong("account.examples", "it is empty; messages show the first one".to_owned())),
-        Some(first) if reader.read(first).ok().as_ref() != Some(first) => {
-            let problem = format!("the first, '{}', is not an id of the pattern account.id", one_line(first));
-            return Err(wrong("account.examples", problem));
-        }
-        Some(_) => {}
-    }
-    for example in rule.examples.iter().chain(&rule.default) {
-        if let Err(problem) = reader.read(example) {
-            return Err(wrong("account.examples", problem.to_string()));
-        }
-    }
-    let explanations = rule.mistakes.iter().map(|known| &known.is).chain(
-        rule.columns
-            .iter()
-            .filter_map(|column| if let Gives::Nothing(reason) = &column.gives { Some(reason) } else { None }),
-    );
-    for explanation in explanations {
+    check_patterns(rule, declared, &account, findings);
+    let mistakes =
+        rule.mistakes.iter().enumerate().map(|(at, known)| (account.key("not").index(at).key("is"), &known.is));
+    let reasons = rule.columns.iter().enumerate().filter_map(|(at, column)| {
+        let place = account.key("column").index(at).key("gives");
+        if let Gives::Nothing(reason) = &column.gives { Some((place, reason)) } else { None }
+    });
+    for (place, explanation) in mistakes.chain(reasons) {
         if explanation.trim().is_empty() || explanation.chars().count() > EXPLANATION_CHARS_MAX {
             let problem = format!("an explanation is empty or longer than {EXPLANATION_CHARS_MAX} characters");
-            return Err(wrong("account", problem));
+            findings.add(place, "account", problem);
         }
     }
-    check_columns(rule, declared)
+    check_columns(rule, declared, &account, findings);
 }
 
-fn check_columns(rule: &AccountRule, declared: &Declared<'_>) -> Result<(), ManifestError> {
+fn check_patterns(rule: &AccountRule, declared: &Declared<'_>, account: &Place, findings: &mut Findings) {
+    let ids = [(account.key("id"), "account.id", &rule.id)].into_iter();
+    let from = rule.from.iter().enumerate().map(|(at, from)| (account.key("from").index(at), "account.from", from));
+    let mistakes = rule.mistakes.iter().enumerate();
+    let mistakes =
+        mistakes.map(|(at, known)| (account.key("not").index(at).key("pattern"), "account.not", &known.pattern));
+    let mut compiles = true;
+    for (place, field, pattern) in ids.chain(from).chain(mistakes) {
+        if let Err(problem) = compile(pattern) {
+            compiles = false;
+            findings.add(place, field, problem);
+        }
+    }
+    let (true, Ok(compiled)) = (compiles, Compiled::of(rule)) else { return };
+    if compiled.id.is_match("") {
+        let problem = "it matches an empty text, which identifies no account";
+        findings.add(account.key("id"), "account.id", problem);
+    }
+    for (at, (given, from)) in rule.from.iter().zip(&compiled.from).enumerate() {
+        if from.capture_names().all(|name| name != Some(ID_GROUP)) {
+            let problem = format!("'{}' has no group (?<{ID_GROUP}>…), which is the id", one_line(given));
+            findings.add(account.key("from").index(at), "account.from", problem);
+        }
+    }
+    let reader = AccountReader { platform: declared.platform.clone(), rule: Some(compiled) };
+    let examples = account.key("examples");
+    if rule.examples.is_empty() {
+        findings.add(examples.clone(), "account.examples", "it is empty; messages show the first one");
+    }
+    for (at, example) in rule.examples.iter().enumerate() {
+        match reader.read(example) {
+            Err(problem) if at > 0 => {
+                findings.add(examples.index(at), "account.examples", problem.to_string());
+            }
+            Ok(id) if at > 0 || id == *example => {}
+            Ok(_) | Err(_) => {
+                let problem = format!("the first, '{}', is not an id of the pattern account.id", one_line(example));
+                findings.add(examples.index(at), "account.examples", problem);
+            }
+        }
+    }
+    if let Some(Err(problem)) = rule.default.as_ref().map(|default| reader.read(default)) {
+        findings.add(account.key("default"), "account.examples", problem.to_string());
+    }
+}
+
+fn check_columns(rule: &AccountRule, declared: &Declared<'_>, account: &Place, findings: &mut Findings) {
     let prefix = format!("{}_", column_name(declared.platform.as_str()));
     let mut seen = BTreeSet::new();
-    for column in &rule.columns {
-        let wrong = |problem: String| Err(wrong(&format!("account.column {}", one_line(&column.name)), problem));
+    for (at, column) in rule.columns.iter().enumerate() {
+        let place = account.key("column").index(at);
+        let mut add = |key: &str, problem: String| {
+            findings.add(place.key(key), format!("account.column {}", one_line(&column.name)), problem);
+        };
         if column.name != column_name(&column.name) || !column.name.starts_with(&prefix) || column.name.len() > 64 {
-            return wrong(format!(
-                "a column's name is in lower case, begins with {prefix} and has at most 64 characters, so that it is \
-                 no other platform's"
-            ));
+            add(
+                "name",
+                format!(
+                    "a column's name is in lower case, begins with {prefix} and has at most 64 characters, so that it \
+                     is no other platform's"
+                ),
+            );
         }
         if !seen.insert(&column.name) {
-            return wrong("it is declared twice".to_owned());
+            add("name", "it is declared twice".to_owned());
         }
         match &column.gives {
             Gives::Id | Gives::Nothing(_) => {}
             Gives::Setting(name) => {
                 let is_known = declared.settings.get("properties").is_some_and(|all| all.get(name).is_some());
                 if !is_known {
-                    return wrong(format!("the manifest declares no setting '{}'", one_line(name)));
+                    add("gives", format!("the manifest declares no setting '{}'", one_line(name)));
                 }
             }
             Gives::Secret(part) => match (declared.is_of_accounts)(&part.slot) {
                 Some(true) => {}
-                Some(false) => return wrong(format!("the slot '{}' does not belong to accounts", part.slot)),
-                None => return wrong(format!("there is no credential slot '{}'", one_line(&part.slot))),
+                Some(false) => add("gives", format!("the slot '{}' does not belong to accounts", part.slot)),
+                None => add("gives", format!("there is no credential slot '{}'", one_line(&part.slot))),
             },
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

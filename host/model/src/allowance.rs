@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::ids::{CredentialId, Platform};
-use super::manifest::{Budget, BudgetWindow, ManifestError};
+use super::manifest::faults::{Findings, Place};
+use super::manifest::{Budget, BudgetWindow};
 use super::pace::Pace;
 
 /// Longest rolling window, in seconds: a day.
@@ -59,51 +60,66 @@ impl Budget {
 }
 
 /// Checks the terms of a manifest's budgets.
-pub(super) fn check(budgets: &[Budget], is_slot: &dyn Fn(&str) -> bool) -> Result<(), ManifestError> {
+pub(super) fn check(budgets: &[Budget], is_slot: &dyn Fn(&str) -> bool, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
-    for budget in budgets {
-        let problem =
-            if seen.insert(&budget.name) { problem_of(budget, is_slot) } else { Some("it is declared twice".into()) };
-        if let Some(problem) = problem {
-            return Err(ManifestError::Value { field: format!("budget {}", budget.name), problem });
+    for (index, budget) in budgets.iter().enumerate() {
+        let found = if seen.insert(&budget.name) {
+            problem_of(budget, is_slot)
+        } else {
+            Some(("name", "it is declared twice".into()))
+        };
+        if let Some((key, problem)) = found {
+            findings.add(Place::of("budget").index(index).key(key), format!("budget {}", budget.name), problem);
         }
     }
-    Ok(())
 }
 
-fn problem_of(budget: &Budget, is_slot: &dyn Fn(&str) -> bool) -> Option<String> {
+/// The key with a wrong value, and what is wrong with it.
+fn problem_of(budget: &Budget, is_slot: &dyn Fn(&str) -> bool) -> Option<(&'static str, String)> {
     let limit = budget.limit;
     if let Some(slot) = budget.slot.as_deref().filter(|slot| !is_slot(slot)) {
-        return Some(format!(
+        let problem = format!(
             "it names the credential slot '{slot}', which does not exist; leave slot out if the limit belongs to no \
              credential: it then counts for the whole platform"
-        ));
+        );
+        return Some(("slot", problem));
     }
     if limit == 0 {
-        return Some("a limit of 0 would allow nothing".into());
+        return Some(("limit", "a limit of 0 would allow nothing".into()));
     }
-    let costs = budget.costs.iter().map(|cost| (cost.path.as_str(), cost.units));
-    for (path, units) in costs.chain([("any other path", budget.default_cost)]) {
+    let costs = budget.costs.iter().map(|cost| ("costs", cost.path.as_str(), cost.units));
+    for (key, path, units) in costs.chain([("default_cost", "any other path", budget.default_cost)]) {
         if units > limit {
-            return Some(format!(
+            let problem = format!(
                 "a request to {path} costs {units} units, more than the limit of {limit}, and could never be sent"
-            ));
+            );
+            return Some((key, problem));
         }
     }
     match (&budget.window, budget.burst) {
-        (BudgetWindow::Seconds(0), _) => Some("a window of 0 seconds never ends".into()),
-        (BudgetWindow::Rolling(seconds), _) if !(1..=ROLLING_SECONDS_MAX).contains(seconds) => Some(format!(
-            "a rolling window has 1 to {ROLLING_SECONDS_MAX} seconds, not {seconds}; a limit over a longer time is \
-             counted with window = {{ seconds = {seconds} }}"
-        )),
-        (BudgetWindow::Rolling(_), Some(0)) => Some("a burst of 0 would send nothing; leave burst out for 1".into()),
-        (BudgetWindow::Rolling(_), Some(burst)) if burst > limit => {
-            Some(format!("a burst of {burst} is more than the limit of {limit}"))
+        (BudgetWindow::Seconds(0), _) => Some(("window", "a window of 0 seconds never ends".into())),
+        (BudgetWindow::Rolling(seconds), _) if !(1..=ROLLING_SECONDS_MAX).contains(seconds) => {
+            let problem = format!(
+                "a rolling window has 1 to {ROLLING_SECONDS_MAX} seconds, not {seconds}; a limit over a longer time \
+                 is counted with window = {{ seconds = {seconds} }}"
+            );
+            Some(("window", problem))
         }
-        (BudgetWindow::Seconds(seconds), Some(_)) => Some(format!(
-            "only a rolling window has a burst; write window = {{ rolling = {seconds} }}, or leave burst out"
-        )),
-        (BudgetWindow::Daily { .. }, Some(_)) => Some("only a rolling window has a burst; leave burst out".into()),
+        (BudgetWindow::Rolling(_), Some(0)) => {
+            Some(("burst", "a burst of 0 would send nothing; leave burst out for 1".into()))
+        }
+        (BudgetWindow::Rolling(_), Some(burst)) if burst > limit => {
+            Some(("burst", format!("a burst of {burst} is more than the limit of {limit}")))
+        }
+        (BudgetWindow::Seconds(seconds), Some(_)) => {
+            let problem = format!(
+                "only a rolling window has a burst; write window = {{ rolling = {seconds} }}, or leave burst out"
+            );
+            Some(("burst", problem))
+        }
+        (BudgetWindow::Daily { .. }, Some(_)) => {
+            Some(("burst", "only a rolling window has a burst; leave burst out".into()))
+        }
         _ => None,
     }
 }

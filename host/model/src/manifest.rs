@@ -3,20 +3,21 @@
 //! The manifest is embedded in the component as the custom section [`SECTION`]. It is read without running the
 //! component.
 
-use std::collections::BTreeSet;
+pub(crate) mod faults;
+mod values;
 
 use chrono::{NaiveDate, NaiveTime};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::account_rule::{self, AccountReader, AccountRule, Declared};
-use super::allowance;
-use super::ids::{Platform, check_name};
+pub use self::faults::Fault;
+use super::account_rule::{AccountReader, AccountRule};
+use super::ids::Platform;
 pub use super::manifest_error::ManifestError;
-use super::metric::{Kind, MetricName, names};
+use super::metric::{Kind, MetricName};
 use super::origin::OriginPattern;
-use super::text::{misleads, printable};
+use super::text::printable;
 use super::zone::Zone;
 
 /// Name of the component's custom section that holds the manifest as TOML text.
@@ -24,6 +25,9 @@ pub const SECTION: &str = "backline:manifest";
 
 /// Largest manifest that is read, in bytes. The largest first-party one has less than 8 KiB.
 pub const MANIFEST_BYTES_MAX: usize = 256 * 1024;
+
+/// JSON Schema (draft 7) of a manifest, for editors. It says what a schema can say; [`Manifest::faults`] decides.
+pub const SCHEMA: &str = include_str!("manifest/connector.schema.json");
 
 /// Most accounts of a batch. Limits how many accounts one trap affects before the batch is bisected.
 pub const BATCH_SIZE_MAX: u32 = 500;
@@ -394,8 +398,10 @@ impl Manifest {
         }
         let manifest: Self =
             toml::from_str(text).map_err(|error| ManifestError::Syntax(printable(&error.to_string())))?;
-        manifest.check()?;
-        Ok(manifest)
+        match manifest.findings().into_first() {
+            Some(error) => Err(error),
+            None => Ok(manifest),
+        }
     }
 
     /// The catalogue's entry for a metric.
@@ -414,57 +420,6 @@ impl Manifest {
     #[must_use]
     pub fn slot(&self, name: &str) -> Option<&CredentialSlot> {
         self.credentials.iter().find(|slot| slot.slot == name)
-    }
-
-    fn check(&self) -> Result<(), ManifestError> {
-        let wrong = |field: String, problem: String| Err(ManifestError::Value { field, problem });
-        if let Err(error) = check_name("connector name", &self.connector.name, 64) {
-            return wrong("connector.name".into(), error.to_string());
-        }
-        if self.connector.batch_size == 0 || self.connector.batch_size > BATCH_SIZE_MAX {
-            return wrong(
-                "connector.batch_size".into(),
-                format!("{} is not between 1 and {BATCH_SIZE_MAX}", self.connector.batch_size),
-            );
-        }
-        for host in &self.hosts {
-            if host.methods.is_empty() {
-                return wrong(format!("host {}", host.origin), "it lists no method; write methods = [\"GET\"]".into());
-            }
-            if host.reason.trim().is_empty() {
-                return wrong(
-                    format!("host {}", host.origin),
-                    "it gives no reason; write one for the operator, who decides by it".into(),
-                );
-            }
-        }
-        self.check_texts()?;
-        self.check_credentials()?;
-        allowance::check(&self.budgets, &|slot| self.slot(slot).is_some())?;
-        let mut seen = BTreeSet::new();
-        for metric in &self.metrics {
-            if !seen.insert(metric.name.as_str()) {
-                return wrong(format!("metric {}", metric.name), "it is declared twice".into());
-            }
-            if metric.name.as_str() == names::ENGAGEMENT_RATE && metric.kind != Kind::Ratio {
-                return wrong("metric engagement_rate".into(), "the host computes it; its kind is ratio".into());
-            }
-        }
-        for known in &self.breaks {
-            if !seen.contains(known.metric.as_str()) {
-                return wrong(format!("break of {}", known.metric), "the catalogue has no such metric".into());
-            }
-        }
-        if !self.settings.is_object() {
-            return wrong("settings".into(), "it is not a JSON Schema object".into());
-        }
-        let Some(rule) = &self.account else { return Ok(()) };
-        let is_of_accounts = |slot: &str| self.slot(slot).map(|slot| slot.owner == Owner::Account);
-        let Self { connector, settings, .. } = self;
-        account_rule::check(
-            rule,
-            &Declared { platform: &connector.platform, settings, is_of_accounts: &is_of_accounts },
-        )
     }
 
     /// Refuses wildcards over public suffixes, in a manifest that enters: one that is packed, installed or granted.
@@ -488,61 +443,6 @@ impl Manifest {
     /// [`ManifestError`] if the rule is not valid.
     pub fn account_reader(&self) -> Result<AccountReader, ManifestError> {
         AccountReader::new(&self.connector.platform, self.account.as_ref())
-    }
-
-    /// The operator decides by what is shown of the manifest, so nothing in it may change how it is displayed.
-    fn check_texts(&self) -> Result<(), ManifestError> {
-        let whole = serde_json::to_value(self).map_err(|error| ManifestError::Syntax(error.to_string()))?;
-        match misleading_text(&whole, "") {
-            Some(field) => {
-                let problem = "it has control or invisible characters; write plain text".into();
-                Err(ManifestError::Value { field, problem })
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn check_credentials(&self) -> Result<(), ManifestError> {
-        let mut seen = BTreeSet::new();
-        for slot in &self.credentials {
-            let wrong =
-                |problem: String| Err(ManifestError::Value { field: format!("credential {}", slot.slot), problem });
-            if let Err(error) = check_name("credential slot", &slot.slot, 64) {
-                return wrong(error.to_string());
-            }
-            if !seen.insert(&slot.slot) {
-                return wrong("it is declared twice".into());
-            }
-            if slot.hosts.is_empty() {
-                return wrong("it lists no host that the secret may be sent to".into());
-            }
-            for origin in &slot.hosts {
-                if !self.hosts.iter().any(|host| origin.is_within(&host.origin)) {
-                    return wrong(format!("{origin} is not among the manifest's hosts"));
-                }
-            }
-            match &slot.inject {
-                Inject::Query(name) if name.is_empty() => return wrong("the query parameter has no name".into()),
-                Inject::Header(name) if !is_header_of_its_own(name) => {
-                    return wrong(format!("'{name}' is not the name of a header that a secret can be put into"));
-                }
-                _ => {}
-            }
-            let needs_url = matches!(
-                slot.kind,
-                CredentialKind::Oauth2ClientCredentials
-                    | CredentialKind::Oauth2RefreshToken
-                    | CredentialKind::InstagramLongLived
-            );
-            match &slot.token_url {
-                None if needs_url => return wrong("its kind needs a token_url".into()),
-                Some(url) if super::origin::Origin::of(url).is_err() => {
-                    return wrong(format!("token_url {url} is not https"));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }
 
@@ -626,42 +526,6 @@ fn percent_decoded(text: &str) -> String {
         at += if value.is_some() { 3 } else { 1 };
     }
     String::from_utf8_lossy(&decoded).into_owned()
-}
-
-/// Which field of the manifest has misleading text. Descriptions, notes and the settings' schema may have several
-/// lines.
-fn misleading_text(json: &Json, field: &str) -> Option<String> {
-    let below = |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
-    let several_lines = field.starts_with("settings") || field.ends_with("description") || field.ends_with("note");
-    let wrong = |text: &str| text.chars().any(|c| misleads(c) && !(several_lines && matches!(c, '\n' | '\t' | '\r')));
-    match json {
-        Json::String(text) => wrong(text).then(|| field.to_owned()),
-        Json::Array(items) => items.iter().find_map(|item| misleading_text(item, field)),
-        Json::Object(entries) => entries.iter().find_map(|(name, value)| {
-            // The names in the settings' schema are the author's text too.
-            if wrong(name) { Some(field.to_owned()) } else { misleading_text(value, &below(name)) }
-        }),
-        _ => None,
-    }
-}
-
-/// Whether a header of this name can carry a secret: its name is a token (RFC 9110, 5.6.2), and it does not frame or
-/// route the request.
-fn is_header_of_its_own(name: &str) -> bool {
-    const OF_THE_HOST: [&str; 10] = [
-        "host",
-        "connection",
-        "content-length",
-        "content-encoding",
-        "transfer-encoding",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-        "keep-alive",
-    ];
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token) && !OF_THE_HOST.contains(&name.to_ascii_lowercase().as_str())
 }
 
 #[cfg(test)]

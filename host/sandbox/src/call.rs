@@ -72,13 +72,16 @@ pub struct Allowance {
     pub output_bytes: u64,
     /// Bytes that logs may still have.
     pub log_bytes: u64,
+    /// What calls logged that ended without an answer. It stays here until it is taken.
+    pub unanswered: Vec<LogLine>,
 }
 
 impl Allowance {
     /// All that one call may use.
     #[must_use]
     pub fn of(config: &SandboxConfig, deadline: Option<Instant>) -> Self {
-        Self { deadline, output_bytes: config.output_bytes_max, log_bytes: config.log_bytes_max }
+        let (output_bytes, log_bytes) = (config.output_bytes_max, config.log_bytes_max);
+        Self { deadline, output_bytes, log_bytes, unanswered: Vec::new() }
     }
 }
 
@@ -133,9 +136,13 @@ pub(super) async fn run<R: Send>(
     let value = match ended {
         Ok(Ok(value)) => value,
         Ok(Err(error)) => {
+            allowance.unanswered.extend(log_lines);
             return Err(search::call_error(secrets, classify(&error, &meters, config, output_bytes_max)).await);
         }
-        Err(_) => return Err(CallError::TimedOut { deadline_ms: millis(deadline - started) }),
+        Err(_) => {
+            allowance.unanswered.extend(log_lines);
+            return Err(CallError::TimedOut { deadline_ms: millis(deadline - started) });
+        }
     };
     Ok(Call {
         value,

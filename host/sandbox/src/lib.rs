@@ -358,7 +358,11 @@ impl Connector {
         })
         .await?;
         let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
-        let output_bytes = answer::check_batch(&call.value, asked, limit)?;
+        let checked = answer::check_batch(&call.value, asked, limit);
+        if checked.is_err() {
+            allowance.unanswered.extend(call.usage.log_lines.iter().cloned());
+        }
+        let output_bytes = checked?;
         allowance.output_bytes = allowance.output_bytes.saturating_sub(output_bytes);
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }
@@ -416,6 +420,8 @@ impl Connector {
                     all.usage.add(call.usage);
                 }
                 Err(error) => {
+                    // What the documents before made it log comes first.
+                    allowance.unanswered.splice(0..0, all.usage.log_lines);
                     let left = allowance.output_bytes.min(self.shared.config.output_bytes_max);
                     // What was answered for the documents before it is dropped with it.
                     allowance.output_bytes = output_bytes;
@@ -457,7 +463,11 @@ impl Connector {
         })
         .await?;
         let limit = allowance.output_bytes.min(self.shared.config.output_bytes_max);
-        let output_bytes = answer::check_snapshots(&call.value, asked, limit)?;
+        let checked = answer::check_snapshots(&call.value, asked, limit);
+        if checked.is_err() {
+            allowance.unanswered.extend(call.usage.log_lines.iter().cloned());
+        }
+        let output_bytes = checked?;
         allowance.output_bytes = allowance.output_bytes.saturating_sub(output_bytes);
         Ok(Call { value: call.value, usage: CallUsage { output_bytes, ..call.usage } })
     }

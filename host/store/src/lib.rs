@@ -127,6 +127,7 @@ pub use work::budgets::BudgetKey;
 pub use work::completion::Completion;
 pub use work::hosts::{KnownHost, Presence};
 pub use work::leaders::Term;
+pub use work::logs::{PluginLogFilter, PluginLogLine};
 pub use work::outcomes::{AccountOutcome, NamedOutcome, PlatformOutcome};
 pub use work::pauses::{EndedPause, HeldPause, Pause, PlatformPause};
 pub use work::planning::{PlanGuard, Planning};

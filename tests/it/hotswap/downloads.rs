@@ -8,8 +8,10 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use backline::config::Config;
-use backline::pipeline::{ObtainError, ObtainOptions, Obtained, obtain};
-use backline_component::{SignatureError, SignaturePolicy, SigningKey, Source, TrustedKey, generate_key};
+use backline::pipeline::{ObtainError, ObtainOptions, Obtained, obtain, read_index};
+use backline_component::{
+    Index, NameInIndex, SignatureError, SignaturePolicy, SigningKey, Source, TrustedKey, generate_key, inspect,
+};
 use backline_gateway::DownloadError;
 use backline_model::Digest;
 use chrono::DateTime;
@@ -152,4 +154,45 @@ async fn an_endless_body_is_cut_off_and_one_that_never_starts_times_out() {
     let options = ObtainOptions { deadline: Duration::from_millis(300), ..ObtainOptions::default() };
     let error = obtain(&config, &source, &options).await.expect_err("given up");
     assert!(error.to_string().contains("try again"), "{error}");
+}
+
+#[tokio::test]
+async fn an_index_and_what_it_names_are_downloaded_by_the_rules_for_components() {
+    let component = components::guest("well_behaved");
+    let files = generate_key("acme").expect("a key");
+    let key = SigningKey::parse(&files.secret, None).expect("its own file");
+    let inspection = inspect(&component).expect("a connector");
+    let name = inspection.manifest.connector.name.clone();
+    let mut index = Index::empty(DateTime::UNIX_EPOCH);
+    index.add(&inspection, "a.wasm", false, DateTime::UNIX_EPOCH).expect("added");
+    let text = index.to_text();
+    let signed = |bytes: &[u8], name: &str| key.sign(bytes, name, DateTime::UNIX_EPOCH).expect("signed");
+    let (of_index, of_component) = (signed(text.as_bytes(), "index.json"), signed(&component, "a.wasm"));
+    let server = Server::start(move |asked: &Asked| match asked.target.as_str() {
+        "/x/index.json" | "/bare/index.json" => answer(200, &[], text.clone()),
+        "/x/index.json.minisig" => answer(200, &[], of_index.clone()),
+        "/x/a.wasm" => answer(200, &[], component.clone()),
+        "/x/a.wasm.minisig" => answer(200, &[], of_component.clone()),
+        _ => answer(404, &[], "nothing"),
+    })
+    .await;
+    let mut config = open_to(&server);
+    config.plugins.trusted_keys.insert("acme".to_owned(), TrustedKey { key: files.key, connectors: Vec::new() });
+    config.plugins.index = Some(format!("{ORIGIN}/x/index.json"));
+    let read = read_index(&config, None, false).await.expect("read");
+    assert_eq!(read.signed_by.as_deref(), Some("acme"));
+    let named = NameInIndex { name, version: None };
+    let obtained = read.obtain(&config, &named, &ObtainOptions::default()).await.expect("downloaded");
+    assert_eq!((obtained.source, obtained.signed_by.as_deref()), (format!("{ORIGIN}/x/a.wasm"), Some("acme")));
+
+    let at = |url: String| url.parse::<Source>().expect("a URL");
+    let bare = at(format!("{ORIGIN}/bare/index.json"));
+    let error = read_index(&config, Some(&bare), false).await.expect_err("refused").to_string();
+    assert!(error.contains("the index can't be trusted") && error.contains("it is not signed"), "{error}");
+    let elsewhere = at(format!("{ELSEWHERE}/x/index.json"));
+    let error = read_index(&config, Some(&elsewhere), false).await.expect_err("refused").to_string();
+    assert!(error.contains("is not among the origins"), "{error}");
+    config.plugins.signatures = Some(SignaturePolicy::Warn);
+    assert_eq!(read_index(&config, Some(&bare), false).await.expect("read").warnings.len(), 1);
+    assert!(read_index(&config, Some(&bare), true).await.is_err(), "verifying needs a signature");
 }

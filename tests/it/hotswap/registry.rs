@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use backline::config::Config;
-use backline::pipeline::{ObtainError, ObtainOptions, Obtained, obtain};
-use backline_component::{RegistryConfig, SignatureError, SigningKey, Source, TrustedKey, generate_key};
+use backline::pipeline::{ObtainError, ObtainOptions, Obtained, PublishRequest, obtain, publish};
+use backline_component::{RegistryConfig, SignatureError, SigningKey, Source, TrustedKey, generate_key, inspect};
 use backline_gateway::RegistryError;
 use backline_model::{Digest, RunStatus};
 use backline_simulator::SimulatorConfig;
@@ -284,4 +284,98 @@ async fn a_registry_with_authentication_works_and_the_password_is_shown_nowhere(
         asked.iter().any(|target| target.contains("repository%3Aa%3Apull") || target.contains("repository:a:pull")),
         "{asked:?}"
     );
+}
+
+/// A folder with a packed component, and its signature by a new key whose public part is returned.
+fn signed_folder(name: &str) -> (tempfile::TempDir, Vec<u8>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let component = components::guest(name);
+    let files = generate_key("acme").expect("a key");
+    let key = SigningKey::parse(&files.secret, None).expect("its own file");
+    let signature = key.sign(&component, "a.wasm", DateTime::UNIX_EPOCH).expect("signed");
+    std::fs::write(folder.path().join("a.wasm"), &component).expect("written");
+    std::fs::write(folder.path().join("a.wasm.minisig"), signature).expect("written");
+    (folder, component, files.key)
+}
+
+fn request(folder: &tempfile::TempDir, registry: &Registry) -> PublishRequest {
+    PublishRequest {
+        component: folder.path().join("a.wasm"),
+        signature: None,
+        unsigned: false,
+        registry: registry.address().to_owned(),
+        repository: "acme/guest".to_owned(),
+        tag: None,
+        replace: false,
+    }
+}
+
+#[tokio::test]
+async fn what_is_published_is_pulled_with_its_signature_and_described_by_its_manifest() {
+    let registry = Registry::start();
+    let (folder, component, key) = signed_folder("well_behaved");
+    let mut config = open_to(&registry);
+    config.plugins.signatures = None;
+    let request = request(&folder, &registry);
+    let published = publish(&config, &request).await.expect("published");
+    let warned = published.warnings.iter().any(|warning| warning.contains("not trusted"));
+    assert!(warned && published.signed_by.is_none(), "the author's key is not trusted here: {published:?}");
+
+    // An operator who trusts the key gets the very bytes, by tag and by digest.
+    config.plugins.trusted_keys.insert("acme".to_owned(), TrustedKey { key, connectors: Vec::new() });
+    let reference = published.reference.to_string();
+    let version = &published.inspection.manifest.connector.version;
+    let start = format!("oci://{}/acme/guest:{version}@sha256:", registry.address());
+    assert!(reference.starts_with(&start), "{reference}");
+    let obtained = pull(&config, &reference).await.expect("pulled");
+    assert_eq!((obtained.signed_by.as_deref(), obtained.digest), (Some("acme"), Digest::of(&component)));
+    assert!(obtained.component == component);
+
+    let digest = published.reference.digest.expect("a digest");
+    let text = std::fs::read(registry.blob_file(&format!("sha256:{digest}"))).expect("it is stored");
+    let manifest: Json = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!(manifest["annotations"]["dev.backline.platform"], "guest");
+    assert_eq!(manifest["annotations"]["dev.backline.component"], format!("sha256:{}", Digest::of(&component)));
+    let said: Json =
+        serde_json::from_str(manifest["annotations"]["dev.backline.manifest"].as_str().expect("a text")).expect("JSON");
+    assert_eq!(said["connector"]["platform"], "guest");
+
+    let again = publish(&config, &request).await.expect("published");
+    assert_eq!(again.reference, published.reference, "the same bytes make the same artifact");
+}
+
+#[tokio::test]
+async fn a_version_keeps_its_bytes_and_what_is_wrong_is_not_published() {
+    let registry = Registry::start();
+    let (folder, _, _) = signed_folder("well_behaved");
+    let config = open_to(&registry);
+    let first = request(&folder, &registry);
+    publish(&config, &first).await.expect("published");
+
+    let (other, _, _) = signed_folder("many_sends");
+    let version = inspect(&components::guest("well_behaved")).expect("a component").manifest.connector.version;
+    let moved = PublishRequest { tag: Some(version.to_string()), ..request(&other, &registry) };
+    let error = publish(&config, &moved).await.expect_err("refused").to_string();
+    assert!(error.contains("raise the connector's version") && error.contains("--force"), "{error}");
+    let forced = PublishRequest { replace: true, ..moved };
+    let published = publish(&config, &forced).await.expect("published");
+    let pulled = pull(&config, &format!("oci://{}/acme/guest:{version}", registry.address())).await.expect("pulled");
+    assert_eq!(pulled.digest, published.inspection.digest);
+
+    let error = publish(&Config::default(), &first).await.expect_err("refused").to_string();
+    assert!(error.contains("nothing may be pushed to") && error.contains("[plugins.registries"), "{error}");
+    std::fs::remove_file(folder.path().join("a.wasm.minisig")).expect("removed");
+    let error = publish(&config, &first).await.expect_err("refused").to_string();
+    assert!(error.contains("backline plugins sign") && error.contains("--unsigned"), "{error}");
+    publish(&config, &PublishRequest { unsigned: true, replace: true, ..first.clone() }).await.expect("published");
+
+    // A signature of other bytes by a key that is trusted.
+    let (_, _, key) = signed_folder("well_behaved");
+    let mut trusting = config.clone();
+    trusting.plugins.trusted_keys.insert("acme".to_owned(), TrustedKey { key, connectors: Vec::new() });
+    let (third, _, key) = signed_folder("well_behaved");
+    trusting.plugins.trusted_keys.insert("third".to_owned(), TrustedKey { key, connectors: Vec::new() });
+    std::fs::write(third.path().join("a.wasm"), components::guest("many_sends")).expect("written");
+    let error = publish(&trusting, &request(&third, &registry)).await.expect_err("refused").to_string();
+    assert!(error.contains("does not match"), "{error}");
 }

@@ -167,7 +167,7 @@ async fn all_results_of_an_account_are_written_with_its_batch() {
             tally: backline_model::Tally { accounts: 2, collected: 2, ..Default::default() },
             accounts: vec![first, second, result(&row(&accounts[2], date), Outcome::Collected)],
             lost_metrics: vec![lost.clone()],
-            logs: vec![PluginLog { level: "warn".to_owned(), message: "slow".to_owned() }],
+            logs: vec![PluginLog { call: "fetch".to_owned(), level: "warn".to_owned(), message: "slow".to_owned() }],
             usage: serde_json::json!({ "requests": 3 }),
             ..BatchResult::default()
         };

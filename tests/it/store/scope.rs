@@ -18,8 +18,8 @@ use backline_model::{
 };
 use backline_store::{
     AccountFilter, ArchivePlace, ArtistFilter, BatchFilter, BatchResult, CredentialFilter, DatabaseKind,
-    DeliveryFilter, EventCursor, Finish, HealthWindow, MetricsFilter, NewDelivery, QuarantineFilter, Rollback, SEALED,
-    Scope, SealedCredential, Store, StoreError,
+    DeliveryFilter, EventCursor, Finish, HealthWindow, MetricsFilter, NewDelivery, PluginLog, PluginLogFilter,
+    QuarantineFilter, Rollback, SEALED, Scope, SealedCredential, Store, StoreError,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
@@ -220,7 +220,10 @@ async fn fill(store: &Store) {
             created_at: now(),
         }];
         result.status = Some(AccountStatus::ReconnectNeeded);
-        let done = BatchResult { accounts: vec![result], ..BatchResult::default() };
+        let (call, level) = ("fetch".to_owned(), "info".to_owned());
+        let whose = if of == 1 { "ours" } else { "theirs" };
+        let logs = vec![PluginLog { call, level, message: format!("a line of {whose}") }];
+        let done = BatchResult { accounts: vec![result], logs, ..BatchResult::default() };
         store.batch_complete(&lease(store).await, done, now()).await.unwrap();
     }
     // Run 2 is theirs alone, run 3 ours: a dead batch, a deferred one and one that waits for a worker.
@@ -416,6 +419,7 @@ fn cases(store: &Store) -> Vec<Case<'_>> {
         Read run_state_get(run(2).id);
         Read run_open_batches_list(run(2).id);
         Read run_details_get(run(2).id, true);
+        Read plugin_logs_list(&PluginLogFilter::default());
 
         Whole identifiers_search(&Identifiers::of(artist(2).id, &accounts()), false, &|_| {});
         Whole sealed_list(SEALED[0], None, 10);

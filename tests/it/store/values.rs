@@ -246,7 +246,10 @@ async fn every_value_is_read_back_from_every_column_as_it_was_written() {
             .collect();
 
         let mut result_of_batch = BatchResult {
-            logs: logs.iter().map(|text| PluginLog { level: "info".to_owned(), message: text.clone() }).collect(),
+            logs: logs
+                .iter()
+                .map(|text| PluginLog { call: "fetch".to_owned(), level: "info".to_owned(), message: text.clone() })
+                .collect(),
             lost_metrics: lost.clone(),
             ..BatchResult::default()
         };

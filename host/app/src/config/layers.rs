@@ -14,10 +14,11 @@ use backline_rules::nearest::distance;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Keys without a default whose values are text even if they look like a number.
-const OPTIONAL_TEXTS: [&str; 12] = [
+const OPTIONAL_TEXTS: [&str; 13] = [
     "installation.folder",
     "secrets.key",
     "secrets.key_file",
+    "plugins.index",
     "plugins.signatures",
     "sandbox.cache_dir",
     "sandbox.compiler",

@@ -44,12 +44,14 @@ pub use self::releases::activate::{ActivateError, ActivateOptions, Activated};
 pub use self::releases::auto_rollback::{ReleaseReview, RollbackError, RolledBack};
 pub use self::releases::cache::ReleaseError;
 pub use self::releases::canary::CanaryError;
+pub use self::releases::index::{ReadIndex, ReadIndexError, read_index};
 pub use self::releases::install::{
     Approve, CatalogueDifference, Comparison, Ended, InstallError, InstallOptions, Installed, Proposal, Revoke,
     RevokeError,
 };
 pub use self::releases::manager::{LookupError, ReleaseManager};
 pub use self::releases::obtain::{ObtainError, ObtainOptions, Obtained, obtain};
+pub use self::releases::publish::{PublishError, PublishRequest, Published, publish};
 pub use self::service::preflight::{Obstacle, examine};
 pub use self::service::schedules::SchedulesError;
 pub use self::upkeep::archive::{Archive, ArchiveError, ArchiveProgress};

@@ -428,16 +428,20 @@ async fn record_lost(
 
 async fn insert_logs(work: &mut Work, lease: &Lease, logs: &[PluginLog], now: DateTime<Utc>) -> Result<(), StoreError> {
     for chunk in logs.chunks(ROWS_PER_STATEMENT) {
-        let rows: Vec<_> = chunk.iter().map(|log| json!({ "level": log.level, "message": log.message })).collect();
+        let rows: Vec<_> =
+            chunk.iter().map(|log| json!({ "called": log.call, "level": log.level, "message": log.message })).collect();
         let statement = work.query(
-            "INSERT INTO plugin_logs (run_id, platform, level, message, at)
-             SELECT $2::uuid, $3, r.value->>'level', r.value->>'message', $4::timestamptz FROM {rows}",
+            "INSERT INTO plugin_logs (run_id, platform, level, message, at, batch_id, release_digest, called)
+             SELECT $2::uuid, $3, r.value->>'level', r.value->>'message', $4::timestamptz, $5::uuid, $6,
+                 r.value->>'called' FROM {rows}",
         );
         let statement = statement
             .bind(json("a connector's log", &rows)?)
             .bind(lease.batch.run_id.to_string())
             .bind(lease.batch.platform.as_str().to_owned())
-            .bind(time_text(now));
+            .bind(time_text(now))
+            .bind(lease.batch.id.to_string())
+            .bind(lease.batch.release.to_string());
         work.execute("store a connector's log", statement).await?;
     }
     Ok(())

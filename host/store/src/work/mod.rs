@@ -9,6 +9,7 @@ pub(crate) mod leaders;
 pub(crate) mod leases;
 pub(crate) mod ledger;
 pub(crate) mod locks;
+pub(crate) mod logs;
 pub(crate) mod outcomes;
 pub(crate) mod parts;
 pub(crate) mod pauses;

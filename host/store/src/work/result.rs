@@ -93,6 +93,8 @@ pub struct DocumentRecord {
 /// A line a connector logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginLog {
+    /// The function of the connector that logged it, `fetch` or `normalize`; `host` for what the host says of it.
+    pub call: String,
     /// Level, such as `info`.
     pub level: String,
     /// The line's text; secrets are already redacted.

@@ -67,6 +67,10 @@ fn show(report: &ConformanceReport) -> Result<(), Failure> {
             print::line(&format!("  and {} more", check.more))?;
         }
     }
+    let failed: Vec<&str> = checks.iter().filter(|check| !check.findings.is_empty()).map(|check| check.name).collect();
+    if !failed.is_empty() {
+        print::note(&format!("no check can be bypassed; these have to pass: {}", failed.join(", ")));
+    }
     Ok(())
 }
 

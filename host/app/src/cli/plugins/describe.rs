@@ -61,7 +61,9 @@ impl<'a> From<&'a Release> for Described<'a> {
 /// Prints what a component or an installed release may reach, without running it.
 pub(super) async fn inspect(context: &Context, arguments: InspectArguments) -> Outcome {
     let InspectArguments { source, version, json } = arguments;
-    if let Some(name) = installed_name(&source.source, version.as_deref()) {
+    if source.index.is_none()
+        && let Some(name) = installed_name(&source.source, version.as_deref())
+    {
         let release = context.host().await?.releases().named(&name, version.as_deref()).await?;
         if json {
             let mut shown = listed(&release);

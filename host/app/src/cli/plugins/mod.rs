@@ -1,12 +1,16 @@
 //! `backline plugins …`: connectors, their grants and their releases.
 
 mod canary;
+mod check;
 mod conformance;
 mod describe;
 mod grant;
+mod index;
 mod install;
 mod life;
+mod logs;
 mod new;
+mod publish;
 mod rollback;
 mod shadow;
 mod sign;
@@ -24,7 +28,7 @@ use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
 use super::output::{Access, Existing, Output};
 use super::print;
-use backline_component::pack;
+use backline_component::{imports_shown, inspect, is_wasi, pack};
 use backline_model::{Manifest, Release};
 
 /// Largest file that is read, in bytes; the sandbox's own bound on components is usually lower.
@@ -68,8 +72,14 @@ pub(super) enum Command {
     Canary(canary::CanaryCommand),
     /// Roll a platform back to its previous release, and retry the accounts that failed
     Rollback(rollback::RollbackArguments),
+    /// Print what connectors wrote while they collected, also in calls that trapped
+    Logs(logs::LogsArguments),
     /// Make a project of a connector, with tests, recorded answers and everything it is built from
     New(new::NewArguments),
+    /// Check a manifest by itself: every fault with its line, its column and what is expected
+    Check(check::CheckArguments),
+    /// Print the JSON Schema of a manifest, for editors
+    Schema(check::SchemaArguments),
     /// Convert a core module to a component if needed, and embed its manifest
     Pack {
         /// The compiled core module or component
@@ -84,6 +94,13 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Push a packed component to a registry, with its signature beside it and its manifest as annotations
+    Publish(publish::PublishArguments),
+    /// Search an index of connectors
+    Search(index::SearchArguments),
+    /// Make an index of connectors, or check one
+    #[command(subcommand)]
+    Index(index::IndexCommand),
     /// Generate a key to sign connectors with
     Keygen(sign::KeygenArguments),
     /// Sign a connector: write its signature to FILE.minisig
@@ -113,7 +130,13 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Shadow(arguments) => shadow::shadow(context, arguments).await,
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
+        Command::Logs(arguments) => logs::logs(context, arguments).await,
+        Command::Publish(arguments) => publish::run(context, arguments).await,
+        Command::Search(arguments) => index::search(context, arguments).await,
+        Command::Index(command) => index::run(context, command).await,
         Command::New(arguments) => new::new(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Schema(arguments) => check::schema(&arguments),
         Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
     }
 }
@@ -163,13 +186,31 @@ fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcom
     let target = Output::open(output, Access::Shared, Existing::forced(force))?;
     target.expect_no_terminal()?;
     let wasm = read_file(file)?;
-    let text = std::fs::read_to_string(manifest).map_err(|error| {
-        Failure::usage(format!("the manifest {} can't be read: {error}; name it with --manifest", manifest.display()))
-    })?;
+    let text = check::read_manifest(manifest)?;
+    let name = manifest.display().to_string();
+    let faults = check::faults(&text);
+    if let Some(first) = faults.first() {
+        let others = match faults.len() {
+            1 => String::new(),
+            all => format!("; `backline plugins check {name}` lists {} more", all - 1),
+        };
+        return Err(Failure::usage(format!("{}{others}", check::shown(&name, first))));
+    }
     let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
     target.finish_with(&component)?;
     print::note(&format!("wrote {} ({} bytes)", output.display(), component.len()));
+    let inspection =
+        inspect(&component).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
+    if let Some(line) = stubbed(&inspection.imports) {
+        print::note(&line);
+    }
     Ok(Exit::Done)
+}
+
+/// What a component imports that the host links with nothing behind it, in one line; `None` if it is nothing.
+fn stubbed(imports: &[String]) -> Option<String> {
+    let wasi: Vec<String> = imports.iter().filter(|import| is_wasi(import)).cloned().collect();
+    imports_shown(&wasi).first().map(|line| format!("it imports {line}"))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -191,4 +232,18 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
 /// The name and version of a connector.
 fn version_of(manifest: &Manifest) -> (&str, &semver::Version) {
     (&manifest.connector.name, &manifest.connector.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stubbed_imports_are_named_in_one_line_if_there_are_any() {
+        let imports = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let own = "backline:connector/http@1.0.0";
+        assert_eq!(stubbed(&imports(&[own])), None);
+        let line = stubbed(&imports(&[own, "wasi:cli/environment@0.2.3", "wasi:sockets/tcp@0.2.3"])).expect("two");
+        assert!(line.starts_with("it imports WASI 0.2 (2 interfaces) with nothing behind it: no files"), "{line}");
+    }
 }

@@ -99,7 +99,7 @@ pub(super) fn sign(context: &Context, arguments: &SignArguments) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
+pub(super) fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
     let unreadable = |why: String| Failure::usage(format!("the key {} {why}", path.display()));
     let data = std::fs::metadata(path).map_err(|error| unreadable(format!("can't be read: {error}")))?;
     if !data.is_file() || data.len() > KEY_BYTES_MAX {

@@ -489,7 +489,14 @@ async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Resu
         lost_metrics,
         without_turn,
         usage: json!({ "requests": side.requests, "units": units }),
-        logs: logs.into_iter().map(|line| PluginLog { level: line.level.to_string(), message: line.message }).collect(),
+        logs: logs
+            .into_iter()
+            .map(|(call, line)| PluginLog {
+                call: call.to_owned(),
+                level: line.level.to_string(),
+                message: line.message,
+            })
+            .collect(),
         ..BatchResult::default()
     };
     let mut unknown = UnknownMetrics::default();
@@ -541,7 +548,8 @@ async fn store(collector: &Collector, lease: &Lease, observed: Observed) -> Resu
     for (id, ending) in accounts.ended {
         results.end(&mut result, &accounts.candidates[&id], planned[&id], ending, None);
     }
-    let note = unknown.note().map(|message| PluginLog { level: "warn".to_owned(), message });
+    let of_host = |message| PluginLog { call: "host".to_owned(), level: "warn".to_owned(), message };
+    let note = unknown.note().map(of_host);
     result.logs.extend(note);
     let completed = completion.commit(result).await?;
     let SideEffects { requests, throttled, timed_out, .. } = side;

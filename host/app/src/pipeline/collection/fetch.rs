@@ -95,8 +95,8 @@ impl AccountFailure {
 pub(in crate::pipeline) struct SideEffects {
     /// Metrics that the platform no longer offers, reported for the first time.
     pub lost_metrics: Vec<LostMetric>,
-    /// What the connector logged.
-    pub logs: Vec<LogLine>,
+    /// What the connector logged, and in which of its functions.
+    pub logs: Vec<(&'static str, LogLine)>,
     /// Requests sent, retries and redirects included.
     pub requests: u64,
     /// Budget name → units spent.
@@ -150,9 +150,13 @@ impl SideEffects {
         used.memory_bytes_peak = used.memory_bytes_peak.max(usage.memory_bytes_peak);
         used.output_bytes += usage.output_bytes;
         used.output_bytes_peak = used.output_bytes_peak.max(usage.output_bytes);
-        used.log_bytes += usage.log_lines.iter().map(|line| line.message.len() as u64).sum::<u64>();
-        self.logs.extend(usage.log_lines);
+        self.add_log(function, usage.log_lines);
         Ok(value)
+    }
+
+    fn add_log(&mut self, function: &'static str, lines: Vec<LogLine>) {
+        self.used.log_bytes += lines.iter().map(|line| line.message.len() as u64).sum::<u64>();
+        self.logs.extend(lines.into_iter().map(|line| (function, line)));
     }
 }
 
@@ -285,6 +289,7 @@ pub(in crate::pipeline) async fn fetch(
         let fetching =
             release.connector.fetch_within(session.clone(), part.to_vec(), context.clone(), &mut budget.fetching);
         let called = fetching.await;
+        side.add_log("fetch", std::mem::take(&mut budget.fetching.unanswered));
         let usage = session.usage();
         let lacked_room = called.as_ref().err().is_some_and(|error| lacked_room(error, allowed, budget.bound));
         budget.lacked_room |= lacked_room;
@@ -355,6 +360,7 @@ pub(in crate::pipeline) async fn normalize(
         budget.normalizing.deadline = Some(until);
         let part = documents[range.clone()].to_vec();
         let called = release.connector.normalize_within(&side.secrets, part, &mut budget.normalizing).await;
+        side.add_log("normalize", std::mem::take(&mut budget.normalizing.unanswered));
         is_first = false;
         if called.as_ref().err().is_some_and(|error| lacked_room(error, allowed, budget.bound)) {
             budget.lacked_room = true;

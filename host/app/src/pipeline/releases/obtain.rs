@@ -225,7 +225,7 @@ async fn fetch(
     }
 }
 
-async fn download_signature(downloader: &Downloader, url: &Url) -> Result<Option<String>, ObtainError> {
+pub(super) async fn download_signature(downloader: &Downloader, url: &Url) -> Result<Option<String>, ObtainError> {
     let mut beside_it = url.clone();
     beside_it.set_path(&beside(url.path()));
     match downloader.get(&beside_it, SIGNATURE_BYTES_MAX as u64).await {
@@ -269,13 +269,13 @@ fn expected_signature(source: &Source) -> String {
     }
 }
 
-fn with_suffix(path: &Path) -> PathBuf {
+pub(super) fn with_suffix(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(SIGNATURE_SUFFIX);
     PathBuf::from(name)
 }
 
-async fn read_signature(path: &Path) -> Result<String, ObtainError> {
+pub(super) async fn read_signature(path: &Path) -> Result<String, ObtainError> {
     match read_file(path, SIGNATURE_BYTES_MAX as u64).await {
         Ok(bytes) => text_of(bytes),
         Err(ObtainError::TooLarge { .. }) => Err(SignatureError::Malformed("it is too long").into()),
@@ -288,7 +288,7 @@ fn text_of(bytes: Vec<u8>) -> Result<String, ObtainError> {
 }
 
 /// Reads at most `bytes_max` bytes of a file, whatever size it reports.
-async fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ObtainError> {
+pub(super) async fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ObtainError> {
     let wrong = |problem: String| ObtainError::File { path: path.to_path_buf(), problem };
     let failed = |error: std::io::Error| wrong(format!("can't be read: {error}"));
     let file = tokio::fs::File::open(path).await.map_err(failed)?;

@@ -229,7 +229,9 @@ impl Tried<'_> {
         let context = FetchContext { window: self.window, lost_metrics: Vec::new() };
         let fetching = session();
         let secrets = [fetching.secrets()];
-        let called = self.connector.fetch(fetching, vec![account], context, deadline).await;
+        let mut allowance = self.connector.allowance(Some(deadline));
+        let called = self.connector.fetch_within(fetching, vec![account], context, &mut allowance).await;
+        report.logged(TrialCall::Fetch, std::mem::take(&mut allowance.unanswered));
         report.sent(TrialCall::Fetch, trial.take());
         match called {
             Err(error) => report.failed(TrialCall::Fetch, failure_of_call(&error)),
@@ -253,7 +255,10 @@ impl Tried<'_> {
 
     async fn normalise(&self, secrets: &[backline_gateway::Secrets], body: String, report: &mut TrialReport) {
         let document = DocumentInput { body, window: self.window, observed_at: self.now };
-        let call = match self.connector.normalize_of(secrets, vec![document]).await {
+        let mut allowance = self.connector.allowance(None);
+        let called = self.connector.normalize_within(secrets, vec![document], &mut allowance).await;
+        report.logged(TrialCall::Normalize, allowance.unanswered);
+        let call = match called {
             Ok(call) => call,
             Err(error) => return report.failed(TrialCall::Normalize, failure_of_call(&error)),
         };

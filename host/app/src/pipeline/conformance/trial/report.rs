@@ -12,7 +12,7 @@ use backline_model::manifest::Manifest;
 use backline_model::row::{Finding, Severity};
 use backline_model::snapshot::{Coverage, Engagement};
 use backline_model::{Absence, Digest, Fetched, LostMetric, MetricsRow, Platform, Value, Window};
-use backline_sandbox::{CallUsage, LogLevel};
+use backline_sandbox::{CallUsage, LogLevel, LogLine};
 
 /// The call in which something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -211,7 +211,11 @@ impl TrialReport {
     pub(super) fn used(&mut self, call: TrialCall, usage: CallUsage) {
         self.cpu_ms += usage.cpu_ms;
         self.memory_bytes_peak = self.memory_bytes_peak.max(usage.memory_bytes_peak);
-        let lines = usage.log_lines.into_iter();
+        self.logged(call, usage.log_lines);
+    }
+
+    pub(super) fn logged(&mut self, call: TrialCall, lines: Vec<LogLine>) {
+        let lines = lines.into_iter();
         self.log.extend(lines.map(|line| TrialLog { call, level: line.level, message: line.message }));
     }
 
