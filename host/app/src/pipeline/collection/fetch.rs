@@ -589,7 +589,7 @@ mod tests {
         assert!(!was_cut_short(&Err::<(), _>(CallError::Trapped("poison".into())), over, true));
         assert!(!was_cut_short(&Ok(()), over, true));
 
-        let allowance = Allowance { deadline: None, output_bytes: 1, log_bytes: 1 };
+        let allowance = Allowance { deadline: None, output_bytes: 1, log_bytes: 1, unanswered: Vec::new() };
         let mut budget = BatchBudget::of(Duration::from_secs(80), &allowance);
         let [mine, theirs] = [(); 2].map(|()| AccountId::generate());
         assert!(!budget.is_shared(mine));

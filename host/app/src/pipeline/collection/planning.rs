@@ -11,6 +11,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::config::Config;
 use crate::pipeline::collection::allowances;
+use crate::pipeline::collection::pauses::believed;
 use crate::pipeline::collection::report::{PlanReport, PlatformPlan, RunRequest};
 use crate::pipeline::error::{Classified, ErrorClass};
 use crate::pipeline::releases::manager::{LookupError, ReleaseManager};
@@ -102,7 +103,7 @@ impl Planner {
         let mut total = Forecast::default();
         let mut platforms = Vec::with_capacity(drafts.len());
         let now = self.clock.now();
-        let pauses = self.store.pauses_list(now).await?;
+        let pauses = self.store.pauses_list(now, believed(now)).await?;
         for draft in drafts {
             let forecast = plan::forecast(&draft.planned.batches, &draft.release.manifest, &self.forecast_options());
             total.batches += forecast.batches;
