@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
+use super::ids::{self, Given};
 use super::names::{self, PlatformName};
 use super::print;
 use backline_model::{self, BatchId, BatchState, RunId};
@@ -19,8 +20,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "STATE", value_parser = state)]
         state: Option<BatchState>,
         /// Only batches of this run
-        #[arg(long, value_name = "ID")]
-        run: Option<RunId>,
+        #[arg(long, value_name = "RUN")]
+        run: Option<Given<RunId>>,
         /// Only batches of this platform
         #[arg(long, value_name = "NAME")]
         platform: Option<PlatformName>,
@@ -33,8 +34,8 @@ pub(super) enum Command {
     },
     /// Show one batch and its accounts
     Show {
-        /// The batch's id
-        batch: BatchId,
+        /// The batch: id, or beginning of it
+        batch: Given<BatchId>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -45,14 +46,24 @@ pub(super) enum Command {
 
 /// Arguments of `backline batches retry`.
 #[derive(Args)]
-#[group(required = true, multiple = true)]
 pub(super) struct RetryArguments {
+    #[command(flatten)]
+    dead: DeadBatches,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which batches to retry: at least one of these.
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+struct DeadBatches {
     /// Ids of the batches
     #[arg(value_name = "ID", conflicts_with = "all_dead")]
-    batches: Vec<BatchId>,
+    batches: Vec<Given<BatchId>>,
     /// Dead batches of this run
-    #[arg(long, value_name = "ID")]
-    run: Option<RunId>,
+    #[arg(long, value_name = "RUN")]
+    run: Option<Given<RunId>>,
     /// Dead batches of this platform
     #[arg(long, value_name = "NAME")]
     platform: Option<PlatformName>,
@@ -74,14 +85,17 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
     match command {
         Command::List { state, run, platform, limit, json } => {
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
+            let run = ids::find_if_given(&store, run.as_ref()).await?;
             let filter = BatchFilter { ids: Vec::new(), run, platform, state, limit: Some(limit) };
             let batches = store.batches_list(&Scope::all_tenants(), &filter).await?;
             let none = "no batch matches; `--state done` lists finished batches";
             print::listing(json, &batches, &HEADERS, cells, none)?;
         }
-        Command::Show { batch, json } => show(&store, batch, json).await?,
+        Command::Show { batch, json } => show(&store, batch.find(&store).await?, json).await?,
         Command::Retry(arguments) => {
-            let RetryArguments { batches, run, platform, all_dead: _ } = arguments;
+            let RetryArguments { dead: DeadBatches { batches, run, platform, all_dead: _ }, json } = arguments;
+            let batches = ids::find_all(&store, &batches).await?;
+            let run = ids::find_if_given(&store, run.as_ref()).await?;
             let named = batches.len() as u64;
             let platform = names::platform_if_given(&store, platform.as_ref()).await?;
             let filter = BatchFilter { ids: batches, run, platform, ..BatchFilter::default() };
@@ -93,17 +107,23 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
             }
             let what = if retried.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", retried.batches) };
             let accounts = print::count(retried.accounts, "account");
-            print::line(&match retried.batches {
+            let sentence = match retried.batches {
                 0 => "no dead batch matches".to_owned(),
                 _ => format!("{what} with {accounts} planned again; `backline serve` collects them"),
-            })?;
+            };
+            let report = json!({ "batches": retried.batches, "accounts": retried.accounts, "runs": retried.runs });
+            print::done(json, &report, &sentence)?;
         }
     }
     Ok(Exit::Done)
 }
 
-const HEADERS: [&str; 9] =
-    ["id", "state", "platform", "tenant", ">accounts", ">attempts", "available", "held by", "message"];
+/// Columns of a batch's account.
+pub(super) const ACCOUNT_HEADERS: [&str; 5] = ["artist", "platform id", "date", "outcome", "message"];
+
+/// Columns of a batch.
+pub(super) const HEADERS: [&str; 9] =
+    ["#id", "state", "platform", "??tenant", ">accounts", "?>attempts", "?available", "??held by", "message"];
 
 fn cells(batch: &BatchView) -> Vec<String> {
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| print::NONE.to_owned());
@@ -144,5 +164,5 @@ async fn show(store: &Store, id: BatchId, as_json: bool) -> Result<(), Failure> 
         let date = account.metric_date.to_string();
         vec![account.artist_name.clone(), account.platform_id.clone(), date, outcome, message]
     };
-    print::table(&["artist", "platform id", "date", "outcome", "message"], accounts.iter().map(row).collect())
+    print::table(&ACCOUNT_HEADERS, accounts.iter().map(row).collect())
 }

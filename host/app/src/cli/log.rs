@@ -1,6 +1,5 @@
 //! The log on standard error, and the export of traces.
 
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -8,6 +7,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::exit::Failure;
+use super::print;
+use super::progress::LogWriter;
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::telemetry::Traces;
 
@@ -24,8 +25,9 @@ impl Log {
     /// Starts the log and, if configured, the export of traces. Call it once, inside the runtime.
     pub(super) fn start(config: &Config) -> Result<Self, Failure> {
         let (filter, handle) = reload::Layer::new(filter(&config.log)?);
-        let lines =
-            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(|| LogWriter)
+            .with_ansi(print::has_colours(&std::io::stderr()));
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log.format {
             LogFormat::Human => lines.with_target(false).with_filter(filter).boxed(),
             LogFormat::Json => lines.json().with_filter(filter).boxed(),

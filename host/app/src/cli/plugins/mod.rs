@@ -22,7 +22,7 @@ use serde_json::{Value as Json, json};
 use self::source::SourceArguments;
 use super::context::Context;
 use super::exit::{Exit, Failure, Outcome};
-use super::output::{Access, Existing, Output};
+use super::output::{Access, Existing, Output, is_stdout};
 use super::print;
 use backline_component::pack;
 use backline_model::{Manifest, Release};
@@ -83,6 +83,9 @@ pub(super) enum Command {
         /// Replace the file if it exists
         #[arg(long)]
         force: bool,
+        /// Print JSON; not with --output -
+        #[arg(long)]
+        json: bool,
     },
     /// Generate a key to sign connectors with
     Keygen(sign::KeygenArguments),
@@ -114,9 +117,13 @@ pub(super) async fn run(context: &Context, command: Command) -> Outcome {
         Command::Canary(command) => canary::canary(context, command).await,
         Command::Rollback(arguments) => rollback::rollback(context, arguments).await,
         Command::New(arguments) => new::new(&arguments),
-        Command::Pack { file, manifest, output, force } => pack_file(&file, &manifest, &output, force),
+        Command::Pack { file, manifest, output, force, json } => pack_file(&file, &manifest, &output, force, json),
     }
 }
+
+/// Columns of a release.
+pub(super) const HEADERS: [&str; 8] =
+    ["platform", "name", "version", "digest", "state", "?source", "?signed by", "??installed"];
 
 async fn list(context: &Context, as_json: bool) -> Outcome {
     let releases = context.store().await?.releases_list().await?;
@@ -128,11 +135,10 @@ async fn list(context: &Context, as_json: bool) -> Outcome {
         let (source, signer) = (text("source"), text("signed_by"));
         vec![text("platform"), text("name"), text("version"), digest, state, source, signer, text("installed_at")]
     };
-    let headers = ["platform", "name", "version", "digest", "state", "source", "signed by", "installed"];
     print::listing(
         as_json,
         &rows,
-        &headers,
+        &HEADERS,
         row,
         "no connector is installed; `backline plugins install FILE.wasm` installs one",
     )?;
@@ -159,7 +165,12 @@ fn listed(release: &Release) -> Json {
     })
 }
 
-fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcome {
+fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool, as_json: bool) -> Outcome {
+    if as_json && is_stdout(output) {
+        return Err(Failure::usage(
+            "standard output can't be the component and JSON; name a file, or leave out --json",
+        ));
+    }
     let target = Output::open(output, Access::Shared, Existing::forced(force))?;
     target.expect_no_terminal()?;
     let wasm = read_file(file)?;
@@ -168,6 +179,9 @@ fn pack_file(file: &Path, manifest: &Path, output: &Path, force: bool) -> Outcom
     })?;
     let component = pack(&wasm, &text).map_err(|error| Failure::refused(&error).about(&file.display().to_string()))?;
     target.finish_with(&component)?;
+    if as_json {
+        print::json(&json!({ "file": output, "size_bytes": component.len() }))?;
+    }
     print::note(&format!("wrote {} ({} bytes)", output.display(), component.len()));
     Ok(Exit::Done)
 }
