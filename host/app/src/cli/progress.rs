@@ -1,7 +1,7 @@
 //! Progress bars on standard error, and everything else that is written while they are shown.
 //!
 //! All bars belong to one group, and all output is written through [`aside`]: the bars are taken from the terminal,
-//! the text is written, and the bars are drawn below it. Nothing overwrites anything else, whoever writes.
+//! the text is written, and the bars are drawn below it. Nothing overwrites anything else.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::LazyLock;
